@@ -1,0 +1,22 @@
+"""The KFP face of the evaluate step."""
+
+from components.shared.component import image_component
+
+
+@image_component
+def evaluate(recipe: str, store: str, world: str, model: str, iteration: int) -> str:
+    """Measure a model in every language on the recipe's benchmarks.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        world: URI of the world stage.
+        model: URI of the stage that holds the model.
+        iteration: t of the model M_t that is measured; 0 for the start model.
+
+    Returns:
+        URI of the evaluate stage.
+    """
+    from components.evaluate import run
+
+    return run.evaluate(recipe=recipe, store=store, world=world, model=model, iteration=iteration)

@@ -1,0 +1,196 @@
+"""lm-evaluation-harness with our engine behind it.
+
+The harness makes the prompts and scores the answers; the engine sees chat messages, never a
+flattened string: the "chat template" we hand to the harness is JSON, rendered by the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.model import LM
+from lm_eval.evaluator import simple_evaluate
+from lm_eval.tasks import TaskManager
+
+from components.shared.config import nearest
+from components.shared.engines import ChatRequest, Completion, Decoding, Engine
+from components.shared.errors import BadInput
+from components.shared.progress import Meter
+from components.shared.recipe import Recipe
+
+_PREFERRED_FILTER = "flexible-extract"
+"""Where a task scores under several filters: the one that finds the number anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One item as the harness scored it."""
+
+    task: str
+    language: str
+    item_id: str
+    prompt: str
+    target: str
+    score: float
+    completion: Completion
+
+
+class EngineModel(LM):
+    """The harness's view of an engine: text generation only.
+
+    Args:
+        engine: answers the requests.
+        max_tokens: longest answer where a task does not say.
+    """
+
+    def __init__(self, engine: Engine, max_tokens: int) -> None:
+        super().__init__()
+        self._engine = engine
+        self._max_tokens = max_tokens
+        self.completions: dict[tuple[str, int], Completion] = {}
+        """What was generated, by (task, document number)."""
+
+    @property
+    def tokenizer_name(self) -> str:
+        """A name for the harness's request cache, which is not used."""
+        return "lidr"
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Return the chat as JSON; the engine renders it with the model's own template."""
+        return json.dumps(chat_history)
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        """Return what the harness notes down about the template."""
+        return "the model's own"
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """Answer requests of all tasks and languages; texts end before the stop string."""
+        groups: dict[Decoding, list[int]] = defaultdict(list)
+        for index, request in enumerate(requests):
+            groups[self._decoding(request.args[1])].append(index)
+        meter = Meter(len(requests), "requests", "tokens")
+        texts = [""] * len(requests)
+        for decoding, indexes in groups.items():
+            chats = [_chat(requests[index], index) for index in indexes]
+            for completion in self._engine.complete(chats, decoding):
+                request = requests[int(completion.key)]
+                self.completions[request.task_name, request.doc_id] = completion
+                texts[int(completion.key)] = _before_stop(completion.text, decoding.stop)
+                meter.advance(1, completion.output_tokens)
+        return texts
+
+    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+        """Refuse: the engines generate text."""
+        raise _not_generative(requests)
+
+    def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+        """Refuse: the engines generate text."""
+        raise _not_generative(requests)
+
+    def _decoding(self, arguments: dict[str, Any]) -> Decoding:
+        until = arguments.get("until") or []
+        stop = [until] if isinstance(until, str) else until
+        return Decoding(
+            max_tokens=int(arguments.get("max_gen_toks") or self._max_tokens), stop=tuple(stop)
+        )
+
+
+def run_tasks(
+    engine: Engine, recipe: Recipe, include_paths: Sequence[Path], world_items: Path
+) -> list[Scored]:
+    """Run the recipe's tasks in every language through one engine.
+
+    Args:
+        engine: answers all requests.
+        recipe: names tasks, languages and limits.
+        include_paths: folders with YAML tasks of our own and the user's.
+        world_items: folder of the tiny world's `<language>.jsonl`.
+
+    Raises:
+        BadInput: a task does not exist, or scores likelihoods instead of text.
+    """
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    languages = {
+        name.format(language=code): code
+        for name in recipe.evaluation.tasks
+        for code in recipe.languages.all
+    }
+    model = EngineModel(engine, recipe.evaluation.max_tokens)
+    results = simple_evaluate(
+        model=model,
+        tasks=list(languages),
+        task_manager=_task_manager(list(languages), include_paths, world_items),
+        limit=recipe.evaluation.limit or None,
+        apply_chat_template=True,
+        bootstrap_iters=0,
+        random_seed=recipe.seed,
+    )
+    return [
+        _scored(results["configs"][task], sample, languages[task], model)
+        for task in languages
+        for sample in _one_filter(results["samples"][task])
+    ]
+
+
+def _task_manager(names: Sequence[str], include_paths: Sequence[Path], world_items: Path) -> Any:
+    """Return an index of tasks; the harness's own 14,000 (10 s) are read only where needed."""
+    paths, metadata = [str(path) for path in include_paths], {"world_items": str(world_items)}
+    manager = TaskManager(include_path=paths, include_defaults=False, metadata=metadata)
+    if all(name in manager.all_tasks for name in names):
+        return manager
+    manager = TaskManager(include_path=paths, metadata=metadata)
+    for name in names:
+        if name not in manager.all_tasks:
+            raise BadInput(
+                f"evaluation.tasks: the harness has no task {name!r}"
+                f"{nearest(name, manager.all_tasks)}",
+                remedy="Correct the name, or drop the language.",
+            )
+    return manager
+
+
+def _chat(request: Any, index: int) -> ChatRequest:
+    messages = json.loads(request.args[0])
+    primer = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
+    return ChatRequest(str(index), messages, primer, group=request.task_name)
+
+
+def _before_stop(text: str, stop: Sequence[str]) -> str:
+    return text[: min((text.find(s) for s in stop if s in text), default=len(text))]
+
+
+def _one_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    filters = list(dict.fromkeys(sample["filter"] for sample in samples))
+    chosen = _PREFERRED_FILTER if _PREFERRED_FILTER in filters else filters[0]
+    return [sample for sample in samples if sample["filter"] == chosen]
+
+
+def _scored(
+    config: dict[str, Any], sample: dict[str, Any], language: str, model: EngineModel
+) -> Scored:
+    metric = config["metric_list"][0]["metric"]
+    messages = json.loads(sample["arguments"]["gen_args_0"]["arg_0"])
+    return Scored(
+        task=config["task"],
+        language=language,
+        item_id=str(sample["doc"].get("item_id", sample["doc_id"])),
+        prompt=messages[-1]["content"],
+        target=str(sample["target"]),
+        score=float(sample[metric]),
+        completion=model.completions[config["task"], sample["doc_id"]],
+    )
+
+
+def _not_generative(requests: list[Any]) -> BadInput:
+    return BadInput(
+        f"task {requests[0].task_name!r} scores likelihoods, but the engines generate text",
+        remedy="Choose a generate_until variant of the task.",
+    )

@@ -1,0 +1,167 @@
+"""evaluate: lm-evaluation-harness tasks on M_t, every item kept, with intervals per language."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from components.evaluate.harness import Scored, run_tasks
+from components.shared.digest import digest_of_bytes, digest_of_uri
+from components.shared.engines import choose_engine, start_engine
+from components.shared.languages import UNDETERMINED, LanguageIdentifier
+from components.shared.models import local_model
+from components.shared.progress import emit, step
+from components.shared.recipe import Recipe
+from components.shared.records import EvalItem, FinishReason
+from components.shared.stage import Stage, new_stage, open_stage
+from components.shared.statistics import macro_average, wilson
+from components.shared.store import open_store
+
+VERSION = 1
+
+TASKS = Path(__file__).parent / "tasks"
+"""Our own tasks, on the harness's include path."""
+
+
+@step("evaluate")
+def evaluate(recipe: str, store: str, world: str, model: str, iteration: int) -> str:
+    """Evaluate a model on the recipe's tasks in every language.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        world: URI of the world stage, which holds the tiny world's evaluation items.
+        model: URI of the stage that holds the model.
+        iteration: t of M_t, for the progress display only.
+
+    Returns:
+        URI of the stage: `items.parquet` (EvalItem); scores with intervals are its counts.
+
+    Raises:
+        BadInput: a task does not exist, or does not ask for text.
+        EngineFailed: the inference engine died.
+    """
+    settings = Recipe.model_validate_json(recipe)
+    stage = _stage(settings, store, world, model)
+    if stage.done():
+        emit("reused", step="evaluate")
+    else:
+        _evaluate(settings, stage, world, model)
+    _announce(stage.counts(), iteration)
+    return stage.uri
+
+
+def summarise(items: Sequence[EvalItem], others: Sequence[str]) -> dict[str, Any]:
+    """Return scores per language and their macro average over the other languages.
+
+    Args:
+        items: scores must be 0 or 1.
+        others: codes of the other languages.
+    """
+    by_language: dict[str, list[EvalItem]] = {}
+    for item in items:
+        by_language.setdefault(item.language, []).append(item)
+    languages = {code: _language(group) for code, group in by_language.items()}
+    parts = [languages[code]["accuracy"] for code in others if code in languages]
+    return {"languages": languages, "average": macro_average(parts)}
+
+
+def _language(items: Sequence[EvalItem]) -> dict[str, Any]:
+    count = len(items)
+    off_target = sum(i.detected_language not in (i.language, UNDETERMINED) for i in items)
+    return {
+        "accuracy": wilson(sum(item.score for item in items), count),
+        "off_target": wilson(off_target, count),
+        "truncated": sum(item.finish_reason == FinishReason.LENGTH for item in items) / count,
+        "mean_tokens": fmean(item.output_tokens for item in items),
+    }
+
+
+def _stage(settings: Recipe, store: str, world: str, model: str) -> Stage:
+    inputs = {"model": digest_of_uri(model)}
+    if settings.is_world:
+        inputs["world"] = digest_of_uri(world)
+    return new_stage(
+        open_store(store),
+        "evaluate",
+        VERSION,
+        inputs,
+        {
+            "languages": settings.languages.model_dump(mode="json"),
+            "dtype": settings.model.dtype,
+            "max_length": settings.model.max_length,
+            "engine": choose_engine(settings)[0].value,
+            "batch_tokens": settings.generation.batch_tokens,
+            "harness": metadata.version("lm-eval"),
+            "task_files": _task_files(settings),
+            **settings.evaluation.model_dump(mode="json", exclude={"include_path"}),
+        },
+    )
+
+
+def _task_files(settings: Recipe) -> dict[str, str]:
+    """Return the digests of all task definitions outside the harness itself."""
+    return {
+        path.relative_to(root).as_posix(): digest_of_bytes(path.read_bytes())
+        for root in _include_paths(settings)
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.suffix in (".yaml", ".py")
+    }
+
+
+def _include_paths(settings: Recipe) -> list[Path]:
+    own = settings.evaluation.include_path
+    return [TASKS, Path(own)] if own else [TASKS]
+
+
+def _evaluate(settings: Recipe, stage: Stage, world: str, model: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if settings.is_world:
+            source = open_stage(world)
+            source.download(folder, source.files(prefix="evaluation/"))
+        engine = start_engine(settings, local_model(model))
+        try:
+            scored = run_tasks(engine, settings, _include_paths(settings), folder / "evaluation")
+        finally:
+            engine.close()
+    items = _items(settings, scored)
+    stage.write_records("items.parquet", items, EvalItem)
+    counts = summarise(items, settings.languages.others)
+    engine_name, reason = choose_engine(settings)
+    stage.finish(counts | {"engine": engine_name.value, "engine_reason": reason})
+
+
+def _items(settings: Recipe, scored: Sequence[Scored]) -> list[EvalItem]:
+    identifier = LanguageIdentifier(settings.languages.all)
+    detected = identifier.identify([item.completion.text for item in scored])
+    return [
+        EvalItem(
+            task=item.task,
+            language=item.language,
+            item_id=item.item_id,
+            prompt=item.prompt,
+            response=item.completion.text,
+            target=item.target,
+            score=item.score,
+            detected_language=language,
+            finish_reason=item.completion.finish_reason,
+            output_tokens=item.completion.output_tokens,
+        )
+        for item, language in zip(scored, detected, strict=True)
+    ]
+
+
+def _announce(counts: dict[str, Any], iteration: int) -> None:
+    for code, scores in counts["languages"].items():
+        emit(
+            "accuracy",
+            iteration=iteration,
+            language=code,
+            off_target=scores["off_target"]["value"],
+            **scores["accuracy"],
+        )

@@ -1,0 +1,22 @@
+"""The KFP face of the gate step."""
+
+from components.shared.component import image_component
+
+
+@image_component
+def gate(recipe: str, store: str, before: str, after: str, iteration: int) -> str:
+    """Compare M_{t+1} with M_t on the same items: promote or not, go on or stop.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        before: URI of the evaluate stage of M_t.
+        after: URI of the evaluate stage of M_{t+1}.
+        iteration: t + 1.
+
+    Returns:
+        URI of the gate stage, whose marker holds the decision.
+    """
+    from components.gate import run
+
+    return run.gate(recipe=recipe, store=store, before=before, after=after, iteration=iteration)

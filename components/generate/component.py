@@ -1,0 +1,22 @@
+"""The KFP face of the generate step."""
+
+from components.shared.component import image_component
+
+
+@image_component
+def generate(recipe: str, store: str, world: str, model: str, iteration: int) -> str:
+    """Let M_t answer this iteration's prompts in every language.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        world: URI of the world stage, which holds the prompts.
+        model: URI of the stage that holds M_t.
+        iteration: t + 1.
+
+    Returns:
+        URI of the generate stage.
+    """
+    from components.generate import run
+
+    return run.generate(recipe=recipe, store=store, world=world, model=model, iteration=iteration)

@@ -1,0 +1,40 @@
+"""The KFP face of the pair step."""
+
+from components.shared.component import image_component
+
+
+@image_component
+def pair(
+    recipe: str,
+    store: str,
+    world: str,
+    responses: str,
+    translations: str,
+    model: str,
+    iteration: int,
+) -> str:
+    """Pair each answer with the translated answer of the other language.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        world: URI of the world stage, which holds the prompts.
+        responses: URI of the generate stage.
+        translations: URI of the translate stage.
+        model: URI of the stage that holds M_t.
+        iteration: t + 1.
+
+    Returns:
+        URI of the pair stage.
+    """
+    from components.pair import run
+
+    return run.pair(
+        recipe=recipe,
+        store=store,
+        world=world,
+        responses=responses,
+        translations=translations,
+        model=model,
+        iteration=iteration,
+    )

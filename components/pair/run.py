@@ -1,0 +1,188 @@
+"""pair: responses and their translations become preference pairs (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from components.pair.candidates import Candidate, Sources, candidates, read_sources
+from components.pair.faithfulness import direction_faithfulness, reward_agreement, warnings_of
+from components.shared.digest import digest_of_uri
+from components.shared.languages import LanguageIdentifier
+from components.shared.progress import emit, step
+from components.shared.prompts import answer_messages
+from components.shared.recipe import Pairing, Recipe
+from components.shared.records import DroppedPair, DropReason, Kind, PreferencePair
+from components.shared.stage import Stage, new_stage
+from components.shared.store import open_store
+from components.shared.text import is_repetitive
+
+VERSION = 1
+
+_SAMPLES = 12
+_SHORT = 100
+
+Decided = list[tuple[Candidate, DropReason | None]]
+
+
+@step("pair")
+def pair(
+    recipe: str,
+    store: str,
+    world: str,
+    responses: str,
+    translations: str,
+    model: str,
+    iteration: int,
+) -> str:
+    """Pair each response with the translated response of the other language.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        world: URI of the world stage, which holds the prompts.
+        responses: URI of the generate stage.
+        translations: URI of the translate stage.
+        model: URI of the stage that holds M_t, whose answers these are.
+        iteration: t + 1.
+
+    Returns:
+        URI of the stage: `pairs.parquet` (PreferencePair) and `dropped.parquet` (DroppedPair).
+    """
+    settings = Recipe.model_validate_json(recipe)
+    inputs = {"world": world, "responses": responses, "translations": translations, "model": model}
+    stage = new_stage(
+        open_store(store),
+        "pair",
+        VERSION,
+        {name: digest_of_uri(uri) for name, uri in inputs.items()},
+        {
+            "iteration": iteration,
+            "languages": settings.languages.model_dump(mode="json"),
+            **settings.pairing.model_dump(mode="json", exclude={"filters"}),
+            "filters": settings.pairing.active.model_dump(mode="json"),
+        },
+    )
+    if stage.done():
+        emit("reused", step="pair")
+        return stage.uri
+    sources = read_sources(settings, world, responses, translations)
+    identifier = LanguageIdentifier(settings.languages.all)
+    decided = decide(settings.pairing, candidates(settings.languages, sources), identifier)
+    _write(stage, settings, decided, iteration, model)
+    counts = _counts(settings, sources, decided)
+    for message in counts["warnings"]:
+        emit("warning", message=message)
+    emit("number", name="pairs", value=f"{counts['pairs']} of {counts['candidates']}")
+    return stage.finish(counts)
+
+
+def decide(pairing: Pairing, found: Sequence[Candidate], identifier: LanguageIdentifier) -> Decided:
+    """Give each candidate the first reason that drops it, or None.
+
+    Args:
+        pairing: which filters are active.
+        found: the candidates.
+        identifier: tells the language of the chosen texts.
+    """
+    detected = identifier.identify([candidate.chosen or "" for candidate in found])
+    return [
+        (candidate, candidate.failure or _drop_reason(pairing, candidate, language))
+        for candidate, language in zip(found, detected, strict=True)
+    ]
+
+
+def _drop_reason(pairing: Pairing, candidate: Candidate, detected: str) -> DropReason | None:
+    chosen, rejected, on = candidate.chosen or "", candidate.rejected or "", pairing.active
+    longer, shorter = sorted((len(chosen), len(rejected)), reverse=True)
+    checks = (
+        (DropReason.EMPTY, not chosen.strip() or (on.empty and not rejected.strip())),
+        (DropReason.TRUNCATED, on.truncated and candidate.truncated),
+        (DropReason.IDENTICAL, on.identical and candidate.identical),
+        (DropReason.OFF_TARGET, on.off_target and detected not in (candidate.language, "und")),
+        (DropReason.REPETITION, on.repetition and is_repetitive(chosen)),
+        (
+            DropReason.LENGTH_RATIO,
+            on.length_ratio and longer > _SHORT and longer > pairing.max_length_ratio * shorter,
+        ),
+    )
+    return next((reason for reason, holds in checks if holds), None)
+
+
+def _write(stage: Stage, settings: Recipe, decided: Decided, iteration: int, model: str) -> None:
+    pairs = [
+        _pair(candidate, settings.pairing.swap, iteration, model)
+        for candidate, reason in decided
+        if reason is None
+    ]
+    dropped = [
+        DroppedPair(c.prompt_id, c.language, c.other_language, c.kind, reason)
+        for c, reason in decided
+        if reason is not None
+    ]
+    stage.write_records("pairs.parquet", pairs, PreferencePair)
+    stage.write_records("dropped.parquet", dropped, DroppedPair)
+
+
+def _pair(candidate: Candidate, swap: bool, iteration: int, model: str) -> PreferencePair:
+    sides = (candidate.chosen or "", candidate.rejected or "")
+    chosen, rejected = reversed(sides) if swap else sides
+    return PreferencePair(
+        prompt=answer_messages(candidate.prompt),
+        chosen=[{"role": "assistant", "content": chosen}],
+        rejected=[{"role": "assistant", "content": rejected}],
+        prompt_id=candidate.prompt_id,
+        language=candidate.language,
+        other_language=candidate.other_language,
+        kind=candidate.kind,
+        iteration=iteration,
+        source_model=digest_of_uri(model),
+    )
+
+
+def _counts(settings: Recipe, sources: Sources, decided: Decided) -> dict[str, Any]:
+    kept = [candidate for candidate, reason in decided if reason is None]
+    whole = [c for c, _ in decided if c.failure is None]
+    counts: dict[str, Any] = {
+        "pairs": len(kept),
+        "candidates": len(decided),
+        "identical_share": sum(c.identical for c in whole) / len(whole) if whole else 0.0,
+        "swapped": settings.pairing.swap,
+        "languages": {code: _language(decided, code) for code in settings.languages.all},
+        "directions": direction_faithfulness(settings.languages, sources),
+        "reward": reward_agreement(settings.languages, sources, whole),
+        "samples": _samples(kept),
+    }
+    return counts | {"warnings": warnings_of(counts)}
+
+
+def _language(decided: Decided, code: str) -> dict[str, Any]:
+    own = [(c, reason) for c, reason in decided if c.language == code]
+    dropped = Counter(str(reason) for _, reason in own if reason is not None)
+    return {
+        "candidates": len(own),
+        "kept": sum(reason is None for _, reason in own),
+        "identical": sum(c.failure is None and c.identical for c, _ in own),
+        "dropped": dict(sorted(dropped.items())),
+    }
+
+
+def _samples(kept: Sequence[Candidate]) -> list[dict[str, str]]:
+    """Return a dozen pairs in turn from every language and kind, those that differ first."""
+    groups: dict[tuple[str, Kind], list[Candidate]] = defaultdict(list)
+    for candidate in sorted(kept, key=lambda c: c.identical):
+        groups[candidate.language, candidate.kind].append(candidate)
+    turns = [
+        group[turn] for turn in range(_SAMPLES) for group in groups.values() if turn < len(group)
+    ]
+    return [
+        {
+            "language": c.language,
+            "kind": c.kind.value,
+            "prompt": c.prompt,
+            "chosen": c.chosen or "",
+            "rejected": c.rejected or "",
+        }
+        for c in turns[:_SAMPLES]
+    ]

@@ -1,0 +1,201 @@
+"""register: an MLflow model version for every iteration, by URI, with the facts as tags."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from components.shared.digest import digest_of, digest_of_uri
+from components.shared.models import model_uri
+from components.shared.progress import emit, step
+from components.shared.recipe import Recipe
+from components.shared.stage import Stage, new_stage, open_stage
+from components.shared.store import open_store
+from components.shared.tracking import experiment_id, mlflow_client, tracking_uri
+
+VERSION = 1
+
+_DIGEST_TAG = "lidr.model_digest"
+
+
+@step("register")
+def register(
+    recipe: str,
+    store: str,
+    run: str,
+    world: str,
+    model: str,
+    evaluation: str,
+    decision: str,
+    iteration: int,
+    parent: str,
+) -> str:
+    """Register a model by the URI of its files and log its numbers; repeating it changes nothing.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        run: name of the run.
+        world: URI of the world stage.
+        model: URI of the stage that holds the model.
+        evaluation: URI of its evaluate stage.
+        decision: URI of its gate stage; "" for M_0.
+        iteration: t of M_t.
+        parent: "<registered model>/<version>" it was trained from; "" for M_0.
+
+    Returns:
+        "<registered model>/<version>".
+    """
+    settings = Recipe.model_validate_json(recipe)
+    name = settings.registry.model_name or settings.name
+    inputs = {"model": model, "evaluation": evaluation, "decision": decision}
+    stage = new_stage(
+        open_store(store),
+        "register",
+        VERSION,
+        {key: digest_of_uri(uri) for key, uri in inputs.items()},
+        {"tracking_uri": tracking_uri(store), "name": name, "iteration": iteration},
+    )
+    if stage.done():
+        emit("reused", step="register")
+        return str(stage.counts()["version"])
+    client = mlflow_client(store)
+    run_id = _log_run(client, settings, store, run, stage, inputs, iteration)
+    tags = _tags(settings, world, inputs, iteration, parent)
+    number = _ensure_version(client, name, model_uri(model), tags, run_id)
+    if not decision or open_stage(decision).counts()["promoted"]:
+        client.set_registered_model_alias(name, "candidate", str(number))
+    version = f"{name}/{number}"
+    emit("number", name="registered", value=version)
+    stage.finish({"version": version})
+    return version
+
+
+def _tags(
+    settings: Recipe, world: str, inputs: Mapping[str, str], iteration: int, parent: str
+) -> dict[str, str]:
+    trained = open_stage(inputs["model"]).marker()["identity"]["inputs"]
+    facts = {
+        _DIGEST_TAG: digest_of_uri(inputs["model"]),
+        "lidr.iteration": str(iteration),
+        "lidr.parent_version": parent,
+        "lidr.base_model": model_uri(world),
+        "lidr.languages": ",".join(settings.languages.all),
+        "lidr.pairs_digest": trained.get("pairs", ""),
+        "lidr.recipe_digest": digest_of(settings.model_dump(mode="json")),
+        "lidr.evaluation_digest": digest_of_uri(inputs["evaluation"]),
+        "lidr.gate_digest": digest_of_uri(inputs["decision"]),
+        "lidr.gate_verdict": _verdict(inputs["decision"]),
+        "lidr.git_sha": os.environ.get("LIDR_GIT_SHA", ""),
+        "lidr.kfp_run_id": os.environ.get("KFP_RUN_ID", ""),
+    }
+    return {key: value for key, value in facts.items() if value}
+
+
+def _verdict(decision: str) -> str:
+    if not decision:
+        return "start"
+    return "promoted" if open_stage(decision).counts()["promoted"] else "rejected"
+
+
+def _ensure_version(
+    client: Any, name: str, source: str, tags: Mapping[str, str], run_id: str
+) -> int:
+    """Return the one version with this model digest, made now if there is none.
+
+    MLflow has no conditional create: search, create with the digest as a tag in the same call,
+    search again; the smallest number wins and whoever made another one deletes it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    if found := _versions(client, name, tags[_DIGEST_TAG]):
+        return found[0]
+    made = client.create_model_version(
+        name, source=source, run_id=run_id, tags=dict(tags), await_creation_for=0
+    )
+    winner = _versions(client, name, tags[_DIGEST_TAG])[0]
+    if int(made.version) != winner:
+        client.delete_model_version(name, str(made.version))
+    return winner
+
+
+def _versions(client: Any, name: str, digest: str) -> list[int]:
+    query = f"name = '{name}' and tags.`{_DIGEST_TAG}` = '{digest}'"
+    return sorted(int(found.version) for found in client.search_model_versions(query))
+
+
+def _log_run(
+    client: Any,
+    settings: Recipe,
+    store: str,
+    run: str,
+    stage: Stage,
+    inputs: Mapping[str, str],
+    iteration: int,
+) -> str:
+    """Log parameters, scores and training curves of one iteration as an MLflow run, once."""
+    experiment = experiment_id(client, f"lidr/{settings.name}", store)
+    known = client.search_runs([experiment], f"tags.`lidr.stage` = '{stage.digest}'", max_results=1)
+    if known and known[0].info.status == "FINISHED":
+        return str(known[0].info.run_id)
+    tags = {"lidr.stage": stage.digest, "lidr.run": run, "lidr.iteration": str(iteration)}
+    created = (
+        known[0]
+        if known
+        else client.create_run(experiment, run_name=f"{run}-M{iteration}", tags=tags)
+    )
+    run_id = str(created.info.run_id)
+    _log_numbers(client, settings, run_id, inputs, iteration)
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def _log_numbers(
+    client: Any, settings: Recipe, run_id: str, inputs: Mapping[str, str], iteration: int
+) -> None:
+    import time
+
+    from mlflow.entities import Metric, Param
+
+    now = int(time.time() * 1000)
+    params = [
+        Param(f"lidr.{key}", str(value)[:6000])
+        for key, value in flatten(settings.model_dump(mode="json")).items()
+    ]
+    metrics = [
+        Metric(key, value, now, number) for key, value, number in _metrics(inputs, iteration)
+    ]
+    for start in range(0, max(len(metrics), 1), 900):  # the server takes 1,000 in one request
+        client.log_batch(run_id, metrics[start : start + 900], params if not start else [])
+
+
+def _metrics(inputs: Mapping[str, str], iteration: int) -> list[tuple[str, float, int]]:
+    """Return (name, value, step): scores by iteration, training curves by optimizer step."""
+    counts = open_stage(inputs["evaluation"]).counts()
+    rows = [("accuracy/average", counts["average"]["value"], iteration)]
+    for code, scores in counts["languages"].items():
+        rows.append((f"accuracy/{code}", scores["accuracy"]["value"], iteration))
+        rows.append((f"off_target/{code}", scores["off_target"]["value"], iteration))
+    trained = open_stage(inputs["model"])
+    if trained.files(prefix="metrics.jsonl"):
+        for line in trained.read("metrics.jsonl").decode().splitlines():
+            values = json.loads(line)
+            number = values.pop("step")
+            rows += [(f"train/{key}", float(value), number) for key, value in values.items()]
+    return rows
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested keys joined by dots: `{"a": {"b": 1}}` gives `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(item, f"{name}.") if isinstance(item, Mapping) else {name: item}
+    return flat

@@ -1,0 +1,71 @@
+"""Digests: what a stage read, as one SHA-256 over canonical JSON (RFC 8785 in spirit)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+_BLOCK = 1 << 20
+
+
+def canonical_json(value: object) -> str:
+    """Return the one JSON text of `value`: sorted keys, no spaces, UTF-8, finite numbers.
+
+    Raises:
+        TypeError: for what JSON cannot hold without loss (sets, bytes, objects, other keys).
+        ValueError: for NaN and infinities.
+    """
+    _require_plain(value, "$")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(value: object) -> str:
+    """Return the hex SHA-256 of `canonical_json(value)`."""
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def digest_of_bytes(data: bytes) -> str:
+    """Return the hex SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """Return the hex SHA-256 of a file, read in blocks of 1 MiB."""
+    sha = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def digest_of_uri(uri: str) -> str:
+    """Return the digest that a stage's URI ends in."""
+    return uri.rsplit("/", 1)[-1]
+
+
+def seed_of(*parts: str | int) -> int:
+    """Derive a 63-bit seed from named parts (recipe seed, iteration, prompt_id, language, ...)."""
+    return int(digest_of(list(parts))[:16], 16) >> 1
+
+
+def _require_plain(value: object, where: str) -> None:
+    if value is None or isinstance(value, bool | int | str):
+        return
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{where}: {value} has no canonical JSON form")
+        return
+    if isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _require_plain(item, f"{where}[{index}]")
+        return
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{where}: key {key!r} is not a string")
+            _require_plain(item, f"{where}.{key}")
+        return
+    raise TypeError(f"{where}: {type(value).__name__} cannot be part of a digest")

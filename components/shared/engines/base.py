@@ -1,0 +1,71 @@
+"""What an inference engine is to lidr: chat requests in, completions out as they finish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from components.shared.records import Failure, Message
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One chat to be continued.
+
+    Attributes:
+        key: names the request among those of one call.
+        messages: the chat, rendered with the tokenizer's own template.
+        primer: first characters of the assistant's turn, not part of the completion.
+        seed: of the request's own random stream; the same whatever runs beside it.
+        group: requests of one group may be batched together; the transformers engine keeps
+            groups apart so that results do not depend on what else is asked.
+    """
+
+    key: str
+    messages: Sequence[Message]
+    primer: str = ""
+    seed: int = 0
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the model wrote: `text` includes a stop string that ended it, special tokens left out.
+
+    `finish_reason` is a `FinishReason`; `failure` is set where there is no usable text.
+    """
+
+    key: str
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    output_tokens: int
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How to decode (see `Sampling` in the recipe), plus strings that end a completion."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    max_tokens: int = 1024
+    stop: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """An engine with one model loaded."""
+
+    def complete(self, requests: Sequence[ChatRequest], decoding: Decoding) -> Iterator[Completion]:
+        """Yield one completion for each request, as they finish, in any order.
+
+        A request the engine cannot serve gives a completion with a failure.
+
+        Raises:
+            EngineFailed: the engine stopped working.
+        """
+
+    def close(self) -> None:
+        """Free the model's memory."""

@@ -1,0 +1,66 @@
+"""The exceptions lidr raises on purpose; everything else is a bug and propagates.
+
+LidrError                exit 1   something failed; the message says what and what to do
+├── BadInput             exit 2   a recipe, profile, prompt file, model folder or option is wrong
+│   └── StoreError       exit 2   the store cannot be read or written (full, read-only)
+├── CorruptStage         exit 1   a finished stage's bytes differ from its marker
+├── EngineFailed         exit 1   the inference engine died
+├── TrainingFailed       exit 1   training diverged or its result is unusable
+└── GateRefused          exit 3   the gate (or a promotion rule) said no
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class LidrError(Exception):
+    """Base of every error that lidr raises on purpose.
+
+    Args:
+        message: what happened, in one sentence.
+        remedy: what the user can do about it, as one imperative sentence.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        self.message = message
+        self.remedy = remedy
+        super().__init__(f"{message.rstrip('.')}. {remedy}".strip())
+
+
+class BadInput(LidrError):
+    """Outside data is wrong: names the file, the line (1-based) and the remedy."""
+
+    exit_code = 2
+
+    def __init__(
+        self, message: str, *, file: Path | str = "", line: int = 0, remedy: str = ""
+    ) -> None:
+        self.file = str(file)
+        self.line = line
+        place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        super().__init__(place + message, remedy=remedy)
+
+
+class StoreError(BadInput):
+    """The store refuses to be read or written."""
+
+
+class CorruptStage(LidrError):
+    """A file of a finished stage does not have the digest its marker names."""
+
+
+class EngineFailed(LidrError):
+    """The inference engine stopped before all requests were answered."""
+
+
+class TrainingFailed(LidrError):
+    """Training diverged (NaN) or exported a model that must not be used."""
+
+
+class GateRefused(LidrError):
+    """A promotion was asked for that the gate's verdict does not allow."""
+
+    exit_code = 3

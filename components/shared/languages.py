@@ -1,0 +1,120 @@
+"""Languages by ISO 639-1 code, and the identifier that says which one a text is in.
+
+The identifier is lingua (https://github.com/pemistahl/lingua-py): it ships its models, needs no
+network, and is most accurate when it only has to choose among the languages of the recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lingua import IsoCode639_1, Language, LanguageDetectorBuilder
+
+from components.shared.text import valid_unicode
+
+_LONGEST = 4000
+"""Characters that are looked at: more make no difference to the answer."""
+
+UNDETERMINED = "und"
+"""ISO 639-2 code for a text that shows no language (empty, digits only, code only)."""
+
+NAMES: dict[str, str] = {
+    "af": "Afrikaans",
+    "ar": "Arabic",
+    "az": "Azerbaijani",
+    "be": "Belarusian",
+    "bg": "Bulgarian",
+    "bn": "Bengali",
+    "bs": "Bosnian",
+    "ca": "Catalan",
+    "cs": "Czech",
+    "cy": "Welsh",
+    "da": "Danish",
+    "de": "German",
+    "el": "Greek",
+    "en": "English",
+    "eo": "Esperanto",
+    "es": "Spanish",
+    "et": "Estonian",
+    "eu": "Basque",
+    "fa": "Persian",
+    "fi": "Finnish",
+    "fr": "French",
+    "ga": "Irish",
+    "gu": "Gujarati",
+    "he": "Hebrew",
+    "hi": "Hindi",
+    "hr": "Croatian",
+    "hu": "Hungarian",
+    "hy": "Armenian",
+    "id": "Indonesian",
+    "is": "Icelandic",
+    "it": "Italian",
+    "ja": "Japanese",
+    "ka": "Georgian",
+    "kk": "Kazakh",
+    "ko": "Korean",
+    "la": "Latin",
+    "lg": "Ganda",
+    "lt": "Lithuanian",
+    "lv": "Latvian",
+    "mi": "Maori",
+    "mk": "Macedonian",
+    "mn": "Mongolian",
+    "mr": "Marathi",
+    "ms": "Malay",
+    "nb": "Norwegian Bokmål",
+    "nl": "Dutch",
+    "nn": "Norwegian Nynorsk",
+    "pa": "Punjabi",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "ro": "Romanian",
+    "ru": "Russian",
+    "sk": "Slovak",
+    "sl": "Slovene",
+    "sn": "Shona",
+    "so": "Somali",
+    "sq": "Albanian",
+    "sr": "Serbian",
+    "st": "Sotho",
+    "sv": "Swedish",
+    "sw": "Swahili",
+    "ta": "Tamil",
+    "te": "Telugu",
+    "th": "Thai",
+    "tl": "Tagalog",
+    "tn": "Tswana",
+    "tr": "Turkish",
+    "ts": "Tsonga",
+    "uk": "Ukrainian",
+    "ur": "Urdu",
+    "vi": "Vietnamese",
+    "xh": "Xhosa",
+    "yo": "Yoruba",
+    "zh": "Chinese",
+    "zu": "Zulu",
+}
+"""English name of every language that can be identified."""
+
+
+class LanguageIdentifier:
+    """Identifies texts among a fixed set of languages.
+
+    Args:
+        languages: ISO 639-1 codes, each a key of `NAMES`, two or more. English is always added:
+            models fall back to it, and an identifier that cannot say "English" would hide that.
+    """
+
+    def __init__(self, languages: Sequence[str]) -> None:
+        codes = sorted({*languages, "en"})
+        self._detector = LanguageDetectorBuilder.from_languages(
+            *(Language.from_iso_code_639_1(getattr(IsoCode639_1, code.upper())) for code in codes)
+        ).build()
+
+    def identify(self, texts: Sequence[str]) -> list[str]:
+        """Return one ISO 639-1 code, or `UNDETERMINED`, for each text, in order."""
+        found = self._detector.detect_languages_in_parallel_of(
+            [valid_unicode(text[:_LONGEST]) for text in texts]
+        )
+        return [lang.iso_code_639_1.name.lower() if lang else UNDETERMINED for lang in found]

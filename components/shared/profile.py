@@ -1,0 +1,99 @@
+"""The cluster profile: where a recipe runs. It never says what is learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from components.shared import config
+from components.shared.recipe import Strict
+
+IMAGE = r"^[\w.\-/:]+(@sha256:[0-9a-f]{64})?$"
+
+
+class Toleration(Strict):
+    """A Kubernetes toleration (core/v1 Toleration)."""
+
+    key: str = ""
+    """Taint key. Default empty: all keys."""
+    operator: Literal["Exists", "Equal"] = "Exists"
+    """Default Exists."""
+    value: str = ""
+    """Taint value, with operator Equal. Default empty."""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+    """Default empty: all effects."""
+
+
+class Resources(Strict):
+    """What one pod of a step gets."""
+
+    cpu: str = Field("1", pattern=r"^\d+(\.\d+)?m?$")
+    """CPU request, in cores. Default 1."""
+    memory: str = Field("4Gi", pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$")
+    """Memory request and limit, in bytes with suffix. Default 4Gi."""
+    accelerators: int = Field(0, ge=0)
+    """Accelerators per pod. Default 0."""
+    accelerator_type: str = "nvidia.com/gpu"
+    """Extended resource that is requested. Default nvidia.com/gpu."""
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    """Node labels the pod needs. Default none."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints the pod accepts. Default none."""
+
+
+class Images(Strict):
+    """Container images, best by digest (`name@sha256:...`)."""
+
+    generate: str = Field("lidr/generate:latest", pattern=IMAGE)
+    """vLLM: generate, translate and evaluate."""
+    train: str = Field("lidr/train:latest", pattern=IMAGE)
+    """torch, TRL and DeepSpeed: world and train."""
+    control: str = Field("lidr/control:latest", pattern=IMAGE)
+    """CPU only: pair, gate, register, report and state."""
+
+
+class Steps(Strict):
+    """Resources by kind of step."""
+
+    generate: Resources = Resources()
+    """generate, translate and evaluate."""
+    train: Resources = Resources()
+    """world and train."""
+    control: Resources = Resources()
+    """pair, gate, register, report and state."""
+
+
+class Profile(Strict):
+    """Where a recipe runs."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
+    """Lower-case letters, digits and hyphens."""
+    runner: Literal["local", "kubeflow"] = "local"
+    """`local` runs every step as a process here. Default local."""
+    store: str = "lidr-store"
+    """Folder or `s3://bucket/prefix` for all results. Default ./lidr-store."""
+    tracking_uri: str = ""
+    """MLflow tracking server. Default empty: MLFLOW_TRACKING_URI, or SQLite beside the store."""
+    namespace: str = ""
+    """Kubernetes namespace; only on a cluster. Default empty: that of the client."""
+    service_account: str = "lidr-pipeline"
+    """Service account of the pipeline's pods. Default lidr-pipeline."""
+    images: Images = Images()
+    """Container images."""
+    steps: Steps = Steps()
+    """Resources by kind of step."""
+    config_maps: tuple[str, ...] = ()
+    """ConfigMaps whose keys become environment variables of every step. Default none."""
+    secrets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Secret name and those of its keys that become environment variables. Default none."""
+
+
+def load_profile(path: Path) -> Profile:
+    """Load a profile.
+
+    Raises:
+        BadInput: with file, line, key and the allowed values.
+    """
+    return config.load(path, Profile, {})

@@ -1,0 +1,112 @@
+"""What a step tells its user: events, as JSON Lines in a file, or as plain lines on stderr.
+
+`lidr run` sets LIDR_EVENTS and draws its screen from the file; in a pod the variable is absent and
+the same events become log lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from components.shared.errors import LidrError
+
+EVENTS_VARIABLE = "LIDR_EVENTS"
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Decorate a step's function: its start, end and failure become events."""
+
+    def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        @wraps(function)
+        def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            began = time.monotonic()
+            emit("started", step=name, iteration=kwargs.get("iteration", -1))
+            try:
+                result = function(*args, **kwargs)
+            except LidrError as error:
+                emit("failed", step=name, message=str(error), exit_code=error.exit_code)
+                raise
+            emit("finished", step=name, seconds=round(time.monotonic() - began, 2))
+            return result
+
+        return run
+
+    return decorate
+
+
+def emit(event: str, **values: object) -> None:
+    """Report one event.
+
+    Events are `started`, `progress` (done, total, rate, unit), `number` (name, value),
+    `accuracy` (iteration, language, value, low, high, n, off_target), `note`
+    and `warning` (message), `reused`, `finished` (seconds) and `failed` (message, exit_code).
+    """
+    path = os.environ.get(EVENTS_VARIABLE)
+    if path:
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n"
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
+        return
+    details = " ".join(f"{key}={value}" for key, value in values.items())
+    print(f"lidr {event} {details}", file=sys.stderr, flush=True)
+
+
+class Meter:
+    """Counts work and reports it at most twice a second (every 30 s in a pod log).
+
+    Args:
+        total: units of work in all.
+        unit: what is counted, e.g. "requests" or "steps".
+        rate_unit: what the rate counts, e.g. "tokens".
+    """
+
+    def __init__(self, total: int, unit: str, rate_unit: str = "") -> None:
+        self.total = total
+        self.unit = unit
+        self.rate_unit = rate_unit
+        self.done = 0
+        self._amount = 0.0
+        self._began = time.monotonic()
+        self._interval = 0.5 if os.environ.get(EVENTS_VARIABLE) else 30.0
+        self._next = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Amount per second since the start."""
+        return self._amount / max(time.monotonic() - self._began, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """Estimated seconds to the end, from the pace so far."""
+        elapsed = time.monotonic() - self._began
+        return elapsed / self.done * (self.total - self.done) if self.done else 0.0
+
+    def advance(self, done: int = 1, amount: float = 0.0) -> None:
+        """Add finished units, and the amount that the rate counts."""
+        self.done += done
+        self._amount += amount
+        now = time.monotonic()
+        if now < self._next and self.done < self.total:
+            return
+        self._next = now + self._interval
+        emit(
+            "progress",
+            done=self.done,
+            total=self.total,
+            unit=self.unit,
+            rate=round(self.rate, 1),
+            rate_unit=self.rate_unit,
+            seconds_left=round(self.seconds_left),
+        )

@@ -1,0 +1,166 @@
+"""Prompt files: JSON Lines or Parquet, one per language, the same ids in each."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.shared.errors import BadInput
+from components.shared.recipe import Fields, Recipe
+from components.shared.records import Prompt
+from components.shared.store import open_store
+from components.shared.text import valid_unicode
+
+
+def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
+    """Read every prompt file of a recipe; the ids and their order are the dominant language's.
+
+    Raises:
+        BadInput: a file is missing, empty or broken (file and line), or the ids of two languages
+            differ.
+    """
+    fields = recipe.prompts.fields
+    prompts = {
+        code: load_prompt_file(recipe.prompts.files[code], code, fields)
+        for code in recipe.languages.all
+    }
+    dominant = recipe.languages.dominant
+    order = [prompt.prompt_id for prompt in prompts[dominant]]
+    for code in recipe.languages.others:
+        _require_same_ids(recipe, code, order, {prompt.prompt_id for prompt in prompts[code]})
+        by_id = {prompt.prompt_id: prompt for prompt in prompts[code]}
+        prompts[code] = [by_id[prompt_id] for prompt_id in order]
+    return prompts
+
+
+def load_prompt_file(file: str, language: str, fields: Fields) -> list[Prompt]:
+    """Read one prompt file.
+
+    Args:
+        file: path or `s3://` URI, ending in .jsonl or .parquet.
+        language: ISO 639-1 code that its prompts get.
+        fields: names of the fields in the file.
+
+    Raises:
+        BadInput: with file, line (or Parquet row) and remedy.
+    """
+    data = _bytes_of(file)
+    rows = _parquet_rows(file, data) if file.endswith(".parquet") else _json_rows(file, data)
+    prompts: dict[str, Prompt] = {}
+    for line, row in rows:
+        prompt = _prompt(row, language, fields, file, line)
+        if prompt.prompt_id in prompts:
+            raise BadInput(
+                f"id {prompt.prompt_id!r} stands twice",
+                file=file,
+                line=line,
+                remedy="Give every prompt its own id.",
+            )
+        prompts[prompt.prompt_id] = prompt
+    if not prompts:
+        raise BadInput("no prompts in the file", file=file, remedy="Add at least one line.")
+    return list(prompts.values())
+
+
+def line_of(file: str, prompt_id: str, fields: Fields) -> int:
+    """Return the line (or Parquet row) of a prompt in its file, for an error message; else 0."""
+    data = _bytes_of(file)
+    rows = _parquet_rows(file, data) if file.endswith(".parquet") else _json_rows(file, data)
+    return next((line for line, row in rows if str(row.get(fields.prompt_id)) == prompt_id), 0)
+
+
+def _bytes_of(file: str) -> bytes:
+    try:
+        if "://" in file:
+            root, _, name = file.rpartition("/")
+            return open_store(root).read(name)
+        return Path(file).read_bytes()
+    except FileNotFoundError as error:
+        raise BadInput(
+            "no such file", file=file, remedy="Correct prompts.files in the recipe."
+        ) from error
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror}", file=file) from error
+
+
+def _json_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line, raw in enumerate(data.split(b"\n"), start=1):
+        if not raw.strip():
+            continue
+        try:
+            row = json.loads(raw.decode("utf-8-sig" if line == 1 else "utf-8"))
+        except UnicodeDecodeError as error:
+            raise BadInput(
+                f"byte {error.start + 1} is not UTF-8",
+                file=file,
+                line=line,
+                remedy="Save the file as UTF-8.",
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise BadInput(
+                f"not valid JSON ({error})",
+                file=file,
+                line=line,
+                remedy="Mend the line: one JSON object a line.",
+            ) from error
+        if not isinstance(row, dict):
+            raise BadInput(
+                "not a JSON object", file=file, line=line, remedy="One JSON object a line."
+            )
+        yield line, row
+
+
+def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise BadInput(
+            "not a Parquet file", file=file, remedy="Write it anew, or use .jsonl."
+        ) from error
+    yield from enumerate(rows, start=1)
+
+
+def _prompt(row: dict[str, Any], language: str, fields: Fields, file: str, line: int) -> Prompt:
+    prompt_id, text = row.get(fields.prompt_id), row.get(fields.text)
+    if isinstance(prompt_id, int) and not isinstance(prompt_id, bool):
+        prompt_id = str(prompt_id)
+    for name, value in ((fields.prompt_id, prompt_id), (fields.text, text)):
+        if not isinstance(value, str) or not value.strip():
+            raise BadInput(
+                f"field {name!r} is missing, empty or not text; the line has {', '.join(row)}",
+                file=file,
+                line=line,
+                remedy="Fill it in, or name the field under prompts.fields in the recipe.",
+            )
+    answer = row.get(fields.answer)
+    return Prompt(
+        prompt_id=str(prompt_id),
+        language=language,
+        text=valid_unicode(str(text)),
+        answer=None if answer is None else str(answer),
+        translation_task=bool(row.get(fields.translation_task, False)),
+    )
+
+
+def _require_same_ids(recipe: Recipe, code: str, order: list[str], found: set[str]) -> None:
+    missing = [prompt_id for prompt_id in order if prompt_id not in found]
+    extra = sorted(found - set(order))
+    if not missing and not extra:
+        return
+    dominant = recipe.languages.dominant
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} ids of {dominant} are missing, first {missing[0]!r}")
+    if extra:
+        parts.append(f"{len(extra)} ids are not in {dominant}, first {extra[0]!r}")
+    raise BadInput(
+        "; ".join(parts),
+        file=recipe.prompts.files[code],
+        remedy=f"Give {code} and {dominant} the same ids.",
+    )

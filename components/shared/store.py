@@ -1,0 +1,188 @@
+"""The store: a local folder or an `s3://` prefix, with the same few atomic operations."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from components.shared.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a listing: its key below the store and its size in bytes."""
+
+    key: str
+    size: int
+
+
+class Store(Protocol):
+    """What steps need of a store. Keys use `/`, never start with it and never contain `..`.
+
+    Every method raises StoreError for a full, read-only or unreachable store.
+    """
+
+    uri: str
+
+    def read(self, key: str) -> bytes:
+        """Return an object's bytes; FileNotFoundError where there is none."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write an object; readers see the old bytes or all of the new ones."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object only where none exists; False if another writer was first."""
+
+    def exists(self, key: str) -> bool:
+        """Tell whether the object exists."""
+
+    def list(self, prefix: str) -> list[Entry]:
+        """Return every object below a prefix (a folder, without the final `/`), by key."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+
+    def upload(self, path: Path, key: str) -> None:
+        """Copy a file into the store, as `write` does, without holding it in memory."""
+
+    def download(self, key: str, path: Path) -> None:
+        """Copy an object into a file, which appears whole or not at all."""
+
+
+def open_store(uri: str) -> Store:
+    """Open the store at a folder or `s3://bucket/prefix`.
+
+    Raises:
+        StoreError: the scheme is unknown, or the folder cannot be made or written.
+    """
+    if uri.startswith("s3://"):
+        from components.shared.store_s3 import S3Store
+
+        return S3Store(uri)
+    if "://" in uri and not uri.startswith("file://"):
+        raise StoreError(
+            f"store {uri!r} has an unknown scheme", remedy="Use a folder or s3://bucket/prefix."
+        )
+    return LocalStore(Path(uri.removeprefix("file://")))
+
+
+class LocalStore:
+    """A folder. Writes go to a temporary name in the same folder, are flushed and renamed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.uri = str(self.root)
+        with _explained(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "Permission denied", str(self.root))
+
+    def read(self, key: str) -> bytes:
+        path = self.path(key)
+        with _explained(path):
+            return path.read_bytes()
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._replacing(key) as temporary:
+            temporary.write_bytes(data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        path = self.path(key)
+        with _explained(path), self._temporary(path) as temporary:
+            temporary.write_bytes(data)
+            _flush(temporary)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+        return True
+
+    def exists(self, key: str) -> bool:
+        return self.path(key).is_file()
+
+    def list(self, prefix: str) -> list[Entry]:
+        folder = self.path(prefix) if prefix else self.root
+        found = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".tmp-")]
+        entries = [Entry(p.relative_to(self.root).as_posix(), p.stat().st_size) for p in found]
+        return sorted(entries, key=lambda entry: entry.key)
+
+    def delete(self, key: str) -> None:
+        path = self.path(key)
+        with _explained(path):
+            path.unlink(missing_ok=True)
+
+    def upload(self, path: Path, key: str) -> None:
+        with self._replacing(key) as temporary:
+            shutil.copyfile(path, temporary)
+
+    def download(self, key: str, path: Path) -> None:
+        source = self.path(key)
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._temporary(path) as temporary:
+                shutil.copyfile(source, temporary)
+                temporary.replace(path)
+
+    def path(self, key: str) -> Path:
+        """Return the file behind a key, which must stay inside the store."""
+        if key.startswith("/") or ".." in key.split("/") or "\0" in key:
+            raise StoreError(f"key {key!r} leaves the store", remedy="Use plain relative names.")
+        return self.root / key
+
+    @contextmanager
+    def _replacing(self, key: str) -> Iterator[Path]:
+        path = self.path(key)
+        with _explained(path), self._temporary(path) as temporary:
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
+
+    @contextmanager
+    def _temporary(self, path: Path) -> Iterator[Path]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+        os.close(handle)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Make the bytes survive a power cut before the name that announces them does."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+_REMEDIES = {
+    errno.ENOSPC: "Free some space, then run the same command again: finished work is kept.",
+    errno.EDQUOT: "Raise the quota, then run the same command again: finished work is kept.",
+    errno.EACCES: "Give this user write permission, or choose another --store.",
+    errno.EPERM: "Give this user write permission, or choose another --store.",
+    errno.EROFS: "It is on a read-only file system: choose another --store.",
+    errno.ENOTDIR: "A part of the path is a file: choose another --store.",
+}
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into StoreError; a missing file stays what it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        raise StoreError(
+            f"cannot use the store at {path}: {os.strerror(error.errno)}.",
+            remedy=_REMEDIES[error.errno],
+        ) from error

@@ -1,0 +1,184 @@
+"""The store on S3 (AWS, SeaweedFS, Ceph, ...), through boto3."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from components.shared.digest import digest_of_file
+from components.shared.errors import StoreError
+from components.shared.store import Entry
+
+_SHA = "sha256"
+
+_TRANSFER = TransferConfig(
+    multipart_threshold=64 << 20, multipart_chunksize=64 << 20, max_concurrency=8
+)
+
+_MISSING = ("404", "NoSuchKey", "NotFound")
+_LOST = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
+
+
+class S3Store:
+    """A prefix of a bucket.
+
+    Endpoint, region and credentials come from the environment (AWS_ENDPOINT_URL, AWS_REGION,
+    AWS_ACCESS_KEY_ID, ...) as boto3 documents. Each object carries its SHA-256 as metadata, which
+    is checked on the way back. Retries use botocore's adaptive mode with jitter. Servers that
+    refuse boto3's trailing checksums (411) want AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
+
+    Args:
+        uri: `s3://bucket/prefix`.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self.bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        if not self.bucket:
+            raise StoreError(f"{uri!r} names no bucket", remedy="Use s3://bucket/prefix.")
+        self._client: Any = boto3.client(
+            "s3",
+            config=Config(
+                retries={"mode": "adaptive", "max_attempts": 8},
+                connect_timeout=10,
+                read_timeout=60,
+                max_pool_connections=16,
+                user_agent_extra="lidr",
+            ),
+        )
+        with self._explained("the bucket"):
+            self._client.head_bucket(Bucket=self.bucket)
+
+    def read(self, key: str) -> bytes:
+        with self._explained(key):
+            answer = self._client.get_object(Bucket=self.bucket, Key=self._name(key))
+            data: bytes = answer["Body"].read()
+        self._verify(key, answer["Metadata"], hashlib.sha256(data).hexdigest())
+        return data
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._explained(key):
+            self._client.put_object(
+                Bucket=self.bucket,
+                Key=self._name(key),
+                Body=data,
+                Metadata={_SHA: hashlib.sha256(data).hexdigest()},
+            )
+
+    def create(self, key: str, data: bytes) -> bool:
+        with self._explained(key):
+            try:
+                self._client.put_object(
+                    Bucket=self.bucket,
+                    Key=self._name(key),
+                    Body=data,
+                    IfNoneMatch="*",
+                    Metadata={_SHA: hashlib.sha256(data).hexdigest()},
+                )
+            except ClientError as error:
+                if error.response["Error"]["Code"] in _LOST:
+                    return False
+                raise
+        return True
+
+    def exists(self, key: str) -> bool:
+        try:
+            with self._explained(key):
+                self._client.head_object(Bucket=self.bucket, Key=self._name(key))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, prefix: str) -> list[Entry]:
+        start = f"{self._name(prefix)}/" if prefix else self._prefix
+        skip = len(self._prefix)
+        with self._explained(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=start
+            )
+            found = [item for page in pages for item in page.get("Contents", [])]
+        return sorted(
+            (Entry(item["Key"][skip:], item["Size"]) for item in found), key=lambda e: e.key
+        )
+
+    def delete(self, key: str) -> None:
+        with self._explained(key):
+            self._client.delete_object(Bucket=self.bucket, Key=self._name(key))
+
+    def upload(self, path: Path, key: str) -> None:
+        with self._explained(key):
+            self._client.upload_file(
+                str(path),
+                self.bucket,
+                self._name(key),
+                ExtraArgs={"Metadata": {_SHA: digest_of_file(path)}},
+                Config=_TRANSFER,
+            )
+
+    def download(self, key: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+        try:
+            with self._explained(key):
+                head = self._client.head_object(Bucket=self.bucket, Key=self._name(key))
+                self._client.download_file(
+                    self.bucket, self._name(key), str(temporary), Config=_TRANSFER
+                )
+            self._verify(key, head["Metadata"], digest_of_file(temporary))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def abort_uploads(self, prefix: str) -> int:
+        """Abort unfinished multipart uploads below a prefix, which cost money unseen; count them."""
+        with self._explained(prefix):
+            answer = self._client.list_multipart_uploads(
+                Bucket=self.bucket, Prefix=self._name(prefix)
+            )
+            uploads = answer.get("Uploads", [])
+            for upload in uploads:
+                self._client.abort_multipart_upload(
+                    Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+        return len(uploads)
+
+    def _name(self, key: str) -> str:
+        if key.startswith("/") or ".." in key.split("/"):
+            raise StoreError(f"key {key!r} leaves the store", remedy="Use plain relative names.")
+        return self._prefix + key
+
+    def _verify(self, key: str, metadata: dict[str, str], actual: str) -> None:
+        expected = metadata.get(_SHA)
+        if expected and expected != actual:
+            raise StoreError(
+                f"{self.uri}/{key} came back with other bytes than were written",
+                remedy="Check the object store, then run again.",
+            )
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in _MISSING and key != "the bucket":
+                raise FileNotFoundError(f"{self.uri}/{key}") from error
+            raise StoreError(
+                f"S3 refused {key} at {self.uri}: {code}",
+                remedy="Check the bucket's name, the credentials in the environment and the policy.",
+            ) from error
+        except BotoCoreError as error:
+            raise StoreError(
+                f"S3 cannot be reached for {self.uri}: {error}",
+                remedy="Check AWS_ENDPOINT_URL, the region and the network.",
+            ) from error

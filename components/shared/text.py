@@ -1,0 +1,65 @@
+"""Small facts about model text, which is untrusted and may be anything."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+
+_NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f']\d+)*")
+
+_REPETITION_MIN = 60
+_REPETITION_TIMES = 4
+
+
+def valid_unicode(text: str) -> str:
+    """Replace lone surrogates, which UTF-8 cannot hold, by U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def numbers(text: str) -> list[str]:
+    """Return the numbers of a text in order, comparable across languages.
+
+    Digits of every script become ASCII. Separators are dropped (1,000 and 1.000 are the same),
+    except before one or two final digits, where they mark decimals.
+    """
+    plain = unicodedata.normalize("NFKC", text)
+    return [_canonical(match.group()) for match in _NUMBER.finditer(plain)]
+
+
+def same_numbers(first: str, second: str) -> bool:
+    """Tell whether two texts hold the same numbers, in any order (word order differs)."""
+    return Counter(numbers(first)) == Counter(numbers(second))
+
+
+def last_number(text: str) -> str | None:
+    """Return the last number of a text, as `numbers` writes it: the answer of a worked solution."""
+    found = numbers(text)
+    return found[-1] if found else None
+
+
+def is_repetitive(text: str) -> bool:
+    """Tell whether a text ends in a loop: one piece, four times or more, over 60 characters."""
+    tail = text.rstrip()[-2000:]
+    for size in range(1, len(tail) // _REPETITION_TIMES + 1):
+        piece = tail[-size:]
+        times = 1
+        while tail.endswith(piece * (times + 1)):
+            times += 1
+        if times >= _REPETITION_TIMES and times * size >= _REPETITION_MIN:
+            return bool(piece.strip())
+    return False
+
+
+def _canonical(number: str) -> str:
+    digits = "".join(str(unicodedata.digit(c)) if c.isdigit() else c for c in number)
+    *groups, last = re.split(r"[.,\u00a0\u202f']", digits)
+    if not groups:
+        return last.lstrip("0") or "0"
+    if len(last) == 3 and groups[0] != "0":
+        return "".join([*groups, last]).lstrip("0") or "0"
+    fraction = last.rstrip("0")
+    whole = "".join(groups).lstrip("0") or "0"
+    return f"{whole}.{fraction}" if fraction else whole

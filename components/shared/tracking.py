@@ -1,0 +1,60 @@
+"""Where MLflow is: the server the environment names, or SQLite beside the store."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from components.shared.errors import BadInput
+
+
+def tracking_uri(store: str) -> str:
+    """Return the MLflow tracking URI: MLFLOW_TRACKING_URI, or SQLite in a local store's folder.
+
+    Args:
+        store: URI of the store.
+
+    Raises:
+        BadInput: the store is remote and no server is named.
+    """
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    if named:
+        return named
+    if "://" in store:
+        raise BadInput(
+            "MLFLOW_TRACKING_URI is not set, and a remote store has no SQLite beside it",
+            remedy="Set it to your MLflow server, or to sqlite:////path/mlflow.db.",
+        )
+    return f"sqlite:///{Path(store).absolute() / 'mlflow.db'}"
+
+
+def mlflow_client(store: str) -> Any:
+    """Return an `mlflow.MlflowClient` for the store's tracking server, its chatter off."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    uri = tracking_uri(store)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def experiment_id(client: Any, name: str, store: str) -> str:
+    """Return the id of an experiment, made now if it does not exist.
+
+    Args:
+        client: from `mlflow_client`.
+        name: the experiment's name.
+        store: artifacts of a local tracking database go into its folder, beside the database.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    location = str(Path(store) / "mlflow") if tracking_uri(store).startswith("sqlite:") else None
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException:  # another process was first
+        return str(client.get_experiment_by_name(name).experiment_id)

@@ -1,0 +1,172 @@
+"""world: put what the loop starts from on the store: M_0, the prompts, the evaluation items."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from components.shared.digest import digest_of
+from components.shared.errors import BadInput
+from components.shared.models import check_model, fetch_model, model_fingerprint
+from components.shared.progress import Meter, emit, step
+from components.shared.prompt_files import line_of, load_prompts
+from components.shared.prompts import answer_messages
+from components.shared.recipe import Recipe
+from components.shared.records import Prompt
+from components.shared.stage import Stage, new_stage
+from components.shared.store import Store, open_store
+from components.world.problems import draw_problems, question
+
+VERSION = 1
+
+_MOST_ITERATIONS = 5
+_TEMPLATE_TOKENS = 512
+
+
+@step("world")
+def build_world(recipe: str, store: str) -> str:
+    """Build the tiny world, or check and import a recipe's own model and prompts.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+
+    Returns:
+        URI of the stage: `prompts/<language>.parquet`, and either `model/` with
+        `evaluation/<language>.jsonl` (tiny world) or `model.json` that says where M_0 is.
+
+    Raises:
+        BadInput: a prompt file or the model folder is unusable; file, line and remedy are named.
+    """
+    settings = Recipe.model_validate_json(recipe)
+    target = open_store(store)
+    return _tiny_world(settings, target) if settings.is_world else _import(settings, target)
+
+
+def _tiny_world(settings: Recipe, store: Store) -> str:
+    stage = new_stage(
+        store,
+        "world",
+        VERSION,
+        {},
+        {
+            "seed": settings.seed,
+            "languages": settings.languages.model_dump(mode="json"),
+            "per_iteration": settings.prompts.per_iteration,
+            **settings.world.model_dump(mode="json"),
+        },
+    )
+    if stage.done():
+        emit("reused", step="world")
+        return stage.uri
+    for code in settings.languages.all:
+        _write_prompts_and_items(stage, settings, code)
+    _pretrain(stage, settings)
+    return stage.finish({"prompts": settings.prompts.per_iteration * _MOST_ITERATIONS})
+
+
+def _write_prompts_and_items(stage: Stage, settings: Recipe, code: str) -> None:
+    count = settings.prompts.per_iteration * _MOST_ITERATIONS
+    prompts = [
+        Prompt(problem.prompt_id, code, question(problem, code), problem.answer)
+        for problem in draw_problems(settings.seed, "prompts", count)
+    ]
+    stage.write_records(f"prompts/{code}.parquet", prompts, Prompt)
+    items = [
+        {
+            "item_id": problem.prompt_id,
+            "question": question(problem, code),
+            "answer": problem.answer,
+        }
+        for problem in draw_problems(settings.seed, "evaluation", settings.world.evaluation_items)
+    ]
+    lines = [json.dumps(item, ensure_ascii=False) for item in items]
+    stage.write(f"evaluation/{code}.jsonl", ("\n".join(lines) + "\n").encode())
+
+
+def _pretrain(stage: Stage, settings: Recipe) -> None:
+    from components.world.pretrain import build_base_model
+
+    meters: list[Meter] = []
+
+    def report(done: int, total: int, loss: float) -> None:
+        if not meters:
+            meters.append(Meter(total, "steps", "steps"))
+        meters[0].advance(done - meters[0].done, done - meters[0].done)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        build_base_model(
+            folder,
+            settings.seed,
+            solutions=settings.world.solutions,
+            weak_solutions=settings.world.weak_solutions,
+            translations=settings.world.translations,
+            report=report,
+        )
+        for path in sorted(folder.iterdir()):
+            stage.upload(f"model/{path.name}", path)
+
+
+def _import(settings: Recipe, store: Store) -> str:
+    prompts = load_prompts(settings)
+    source = settings.model.source
+    fingerprint = model_fingerprint(source)
+    stage = new_stage(
+        store,
+        "world",
+        VERSION,
+        {"model": fingerprint, "prompts": _digest_of_prompts(prompts)},
+        {
+            "languages": settings.languages.model_dump(mode="json"),
+            "max_length": settings.model.max_length,
+        },
+    )
+    if stage.done():
+        emit("reused", step="world")
+        return stage.uri
+    folder = fetch_model(source)
+    check_model(folder)
+    _require_fit(settings, folder, prompts)
+    for code, rows in prompts.items():
+        stage.write_records(f"prompts/{code}.parquet", rows, Prompt)
+    described = {"source": source, "digest": fingerprint}
+    stage.write("model.json", json.dumps(described).encode())
+    return stage.finish({"prompts": len(prompts[settings.languages.dominant])})
+
+
+def _digest_of_prompts(prompts: Mapping[str, Sequence[Prompt]]) -> str:
+    return digest_of(
+        {
+            code: [[p.prompt_id, p.text, p.answer, p.translation_task] for p in rows]
+            for code, rows in prompts.items()
+        }
+    )
+
+
+def _require_fit(settings: Recipe, folder: Path, prompts: Mapping[str, Sequence[Prompt]]) -> None:
+    """Refuse prompts that leave no room for an answer, before any GPU time is spent."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    from components.shared.engines.base import ChatRequest
+    from components.shared.engines.chat import ChatRenderer
+
+    context = (
+        settings.model.max_length or AutoConfig.from_pretrained(folder).max_position_embeddings
+    )
+    chat = ChatRenderer(AutoTokenizer.from_pretrained(folder))
+    for code, rows in prompts.items():
+        for prompt in rows:
+            if 4 * len(prompt.text) + _TEMPLATE_TOKENS < context:
+                continue  # byte-level tokenizers make at most four tokens of a character
+            tokens = len(chat.render(ChatRequest("", answer_messages(prompt.text))))
+            if tokens >= context:
+                file = settings.prompts.files[code]
+                raise BadInput(
+                    f"prompt {prompt.prompt_id!r} has {tokens} tokens, the context {context}",
+                    file=file,
+                    line=line_of(file, prompt.prompt_id, settings.prompts.fields),
+                    remedy="Shorten the prompt, remove its id, or raise model.max_length.",
+                )

@@ -6,18 +6,16 @@ from components.shared.component import image_component
 
 
 @image_component
-def cleanup(recipe: str, store: str, run: str, status: dsl.PipelineTaskFinalStatus) -> str:
+def cleanup(store: str, status: dsl.PipelineTaskFinalStatus) -> str:
     """Remove what a failed or cancelled loop left half-made; finished work stays.
 
     Args:
-        recipe: the resolved recipe as JSON.
         store: URI of the store.
-        run: name of the run.
         status: how the loop ended; filled in by KFP.
 
     Returns:
         How many temporary files were removed, as text.
     """
-    from components.cleanup import run as step
+    from components.cleanup import run
 
-    return step.cleanup(store=store, state=status.state)
+    return run.cleanup(store=store, state=status.state)

@@ -177,7 +177,7 @@ def _scored(
     config: dict[str, Any], sample: dict[str, Any], language: str, model: EngineModel
 ) -> Scored:
     metric = config["metric_list"][0]["metric"]
-    messages = json.loads(sample["arguments"]["gen_args_0"]["arg_0"])
+    messages = json.loads(sample["arguments"][0][0])
     return Scored(
         task=config["task"],
         language=language,

@@ -4,7 +4,9 @@ from components.shared.component import image_component
 
 
 @image_component
-def gate(recipe: str, store: str, before: str, after: str, iteration: int) -> str:
+def gate(
+    recipe: str, store: str, before: str, after: str, iteration: int, max_iterations: int
+) -> str:
     """Compare M_{t+1} with M_t on the same items: promote or not, go on or stop.
 
     Args:
@@ -13,10 +15,18 @@ def gate(recipe: str, store: str, before: str, after: str, iteration: int) -> st
         before: URI of the evaluate stage of M_t.
         after: URI of the evaluate stage of M_{t+1}.
         iteration: t + 1.
+        max_iterations: the loop stops after this many.
 
     Returns:
         URI of the gate stage, whose marker holds the decision.
     """
     from components.gate import run
 
-    return run.gate(recipe=recipe, store=store, before=before, after=after, iteration=iteration)
+    return run.gate(
+        recipe=recipe,
+        store=store,
+        before=before,
+        after=after,
+        iteration=iteration,
+        max_iterations=max_iterations,
+    )

@@ -147,6 +147,15 @@ class Stage:
             self.store.download(self.key(name), target)
             self._verify(name, digest_of_file(target))
 
+    def verify(self, names: Sequence[str]) -> None:
+        """Check files of a complete stage in a local store where they are.
+
+        Raises:
+            CorruptStage: a file's bytes are not those that were written.
+        """
+        for name in names:
+            self._verify(name, digest_of_bytes(self.store.read(self.key(name))))
+
     def _names(self) -> list[str]:
         skip = len(self.prefix) + 1
         names = [entry.key[skip:] for entry in self.store.list(self.prefix)]

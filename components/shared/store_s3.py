@@ -140,7 +140,7 @@ class S3Store:
             temporary.unlink(missing_ok=True)
 
     def abort_uploads(self, prefix: str) -> int:
-        """Abort unfinished multipart uploads below a prefix, which cost money unseen; count them."""
+        """Abort unfinished multipart uploads below a prefix, which cost money; return how many."""
         with self._explained(prefix):
             answer = self._client.list_multipart_uploads(
                 Bucket=self.bucket, Prefix=self._name(prefix)
@@ -175,7 +175,7 @@ class S3Store:
                 raise FileNotFoundError(f"{self.uri}/{key}") from error
             raise StoreError(
                 f"S3 refused {key} at {self.uri}: {code}",
-                remedy="Check the bucket's name, the credentials in the environment and the policy.",
+                remedy="Check the bucket's name, the credentials and the bucket's policy.",
             ) from error
         except BotoCoreError as error:
             raise StoreError(

@@ -11,7 +11,6 @@ def write_state(
     store: str,
     run: str,
     iteration: int,
-    max_iterations: int,
     world: str,
     responses: str,
     translations: str,
@@ -28,7 +27,6 @@ def write_state(
         store: URI of the store.
         run: name of the run.
         iteration: 0 for the start, t + 1 for the iteration that made M_{t+1}.
-        max_iterations: the loop stops after this iteration.
         world: URI of the world stage.
         responses: URI of the generate stage; empty at the start.
         translations: URI of the translate stage; empty at the start.
@@ -48,7 +46,6 @@ def write_state(
         store=store,
         run=run,
         iteration=iteration,
-        max_iterations=max_iterations,
         world=world,
         responses=responses,
         translations=translations,

@@ -1,1 +1,50 @@
+"""The command line, `lidr`. Commands import what they need when they run."""
 
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from components.shared.errors import LidrError
+from pipelines.cli.compile import compile_command
+from pipelines.cli.report import report_command
+from pipelines.cli.run import run_command
+
+app = typer.Typer(
+    name="lidr",
+    help="Language models that teach themselves the languages they are weak in.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run_command)
+app.command("compile")(compile_command)
+app.command("report")(report_command)
+
+
+def main() -> None:
+    """Run the command line; exit with 0 ok, 1 failure, 2 usage or bad input, 3 gate refused."""
+    try:
+        app()
+    except LidrError as error:
+        print(f"lidr: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"lidr {version('lidr')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Language models that teach themselves the languages they are weak in."""

@@ -88,7 +88,6 @@ class TransformersEngine:
                 attention_mask=mask.to(self._device),
                 generation_config=self._config(decoding, width),
                 logits_processor=_sampler(batch, decoding),
-                stop_strings=list(decoding.stop) or None,
                 tokenizer=self._tokenizer if decoding.stop else None,
             )
         ends = self._end_tokens()
@@ -104,6 +103,7 @@ class TransformersEngine:
             repetition_penalty=decoding.repetition_penalty,
             pad_token_id=self._pad,
             eos_token_id=sorted(self._end_tokens()),
+            stop_strings=list(decoding.stop) or None,
         )
 
     def _end_tokens(self) -> set[int]:

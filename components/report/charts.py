@@ -1,0 +1,223 @@
+"""Charts with time on the horizontal axis: iterations, or optimizer steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from components.report import svg
+from components.report.svg import Scale
+
+Interval = Mapping[str, Any]
+
+WIDTH = 380.0
+"""Of a chart that also fits a phone, in pixels."""
+
+_LABEL = 16
+"""Least distance between two labels, in pixels."""
+
+_DODGE = 7
+"""Sideways distance between whiskers that would lie on one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One language over iterations.
+
+    Attributes:
+        label: its name.
+        kind: the class that gives its colour.
+        shape: of its marks.
+        values: one interval an iteration, None where it was not measured.
+        written: how the last value is written beside its label.
+    """
+
+    label: str
+    kind: str
+    shape: int
+    values: Sequence[Interval | None]
+    written: str
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One training metric over steps."""
+
+    label: str
+    kind: str
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where a chart's plotting area lies, and what its axes cover."""
+
+    x: Scale
+    y: Scale
+
+    def grid(self, numbers: Sequence[float], labels: Sequence[str]) -> list[Markup]:
+        """Return horizontal grid lines with their labels on the left."""
+        return [
+            part
+            for number, label in zip(numbers, labels, strict=True)
+            for part in (
+                svg.line(self.x.start, self.y(number), self.x.end, self.y(number), "grid"),
+                svg.text(self.x.start - 8, self.y(number), label, "axis", "end"),
+            )
+        ]
+
+
+def over_iterations(
+    identity: str,
+    title: str,
+    description: str,
+    columns: Sequence[str],
+    series: Sequence[Series],
+    size: tuple[float, float],
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Markup:
+    """Draw shares by iteration, one line a language, with whiskers and labels at the right end.
+
+    Args:
+        identity: unique on the page.
+        title: of the chart.
+        description: for who cannot see it.
+        columns: names of the iterations.
+        series: the lines; later ones lie on top.
+        size: width and height in pixels.
+        low: smallest share of the axis.
+        high: largest share of the axis.
+    """
+    width, height = size
+    room = 10 + 7.4 * max(len(f"{item.label} {item.written}") for item in series)
+    inset = 24 + _DODGE * len(series) / 2
+    frame = Frame(Scale(low, high, 44, width - room), Scale(low, high, height - 34, 14))
+    across = Scale(0, max(len(columns) - 1, 1), frame.x.start + inset, frame.x.end - inset)
+    marks = svg.ticks(low, high)
+    return svg.figure(
+        identity,
+        title,
+        description,
+        size,
+        *frame.grid(marks, [f"{mark * 100:g}%" for mark in marks]),
+        *(
+            svg.text(_column(across, index, columns), height - 14, name, "axis", "middle")
+            for index, name in enumerate(columns)
+        ),
+        *(
+            _line_of(item, frame, across, columns, _DODGE * (index - (len(series) - 1) / 2))
+            for index, item in enumerate(series)
+        ),
+        *_end_labels(series, frame, across, columns),
+    )
+
+
+def training(
+    identity: str,
+    title: str,
+    description: str,
+    curves: Sequence[Curve],
+    divisions: Mapping[float, str],
+    last: float,
+    domain: tuple[float, float] | None = None,
+) -> Markup:
+    """Draw training metrics over optimizer steps, with a line where an iteration begins.
+
+    Args:
+        identity: unique on the page.
+        title: of the chart.
+        description: for who cannot see it.
+        curves: the metrics, each drawn with its label at its right end.
+        divisions: first step of each iteration and its name.
+        last: the last step.
+        domain: of the values; None fits it to them.
+    """
+    width, height = WIDTH, 210.0
+    values = [value for curve in curves for _, value in curve.points]
+    low, high = domain or svg.rounded_domain(min(values), max(values), 4)
+    room = 12 + 7.2 * max(len(curve.label) for curve in curves)
+    frame = Frame(Scale(0, last, 52, width - room), Scale(low, high, height - 30, 26))
+    marks = svg.ticks(low, high, 4)
+    ends = [frame.y(curve.points[-1][1]) for curve in curves]
+    labels = svg.apart(ends, _LABEL, frame.y.end, frame.y.start)
+    return svg.figure(
+        identity,
+        title,
+        description,
+        (width, height),
+        *frame.grid(marks, [f"{mark:g}".replace("-", "−") for mark in marks]),
+        *(part for at, name in divisions.items() for part in _division(frame, at, name)),
+        *(
+            svg.text(frame.x(mark), height - 12, f"{mark:g}", "axis", "middle")
+            for mark in svg.ticks(0, last, 4)
+        ),
+        *(
+            svg.polyline([(frame.x(x), frame.y(y)) for x, y in curve.points], f"curve {curve.kind}")
+            for curve in curves
+        ),
+        *(
+            svg.text(frame.x.end + 8, y, curve.label, f"label {curve.kind}")
+            for curve, y in zip(curves, labels, strict=True)
+        ),
+    )
+
+
+def _column(across: Scale, index: int, columns: Sequence[str]) -> float:
+    return (across.start + across.end) / 2 if len(columns) == 1 else across(index)
+
+
+def _line_of(
+    item: Series, frame: Frame, across: Scale, columns: Sequence[str], dodge: float
+) -> Markup:
+    at = [
+        (_column(across, index, columns) + dodge, value)
+        for index, value in enumerate(item.values)
+        if value is not None
+    ]
+    return svg.tag(
+        "g",
+        svg.polyline([(x, frame.y(value["value"])) for x, value in at], "line"),
+        *(
+            svg.line(x, frame.y(value["low"]), x, frame.y(value["high"]), "whisker")
+            for x, value in at
+        ),
+        *(svg.marker(x, frame.y(value["value"]), item.shape, "mark") for x, value in at),
+        class_=item.kind,
+    )
+
+
+def _end_labels(
+    series: Sequence[Series], frame: Frame, across: Scale, columns: Sequence[str]
+) -> list[Markup]:
+    shown = [item for item in series if item.values and item.values[-1] is not None]
+    ends = [frame.y(item.values[-1]["value"]) for item in shown if item.values[-1] is not None]
+    placed = svg.apart(ends, _LABEL, frame.y.end + 2, frame.y.start - 4)
+    start = _column(across, len(columns) - 1, columns) + _DODGE * len(series) / 2 + 6
+    return [
+        svg.tag(
+            "g",
+            svg.line(start, end, frame.x.end - 2, y, "leader"),
+            svg.tag(
+                "text",
+                svg.tag("tspan", item.label, class_="label"),
+                svg.tag("tspan", f" {item.written}", class_="value"),
+                x=frame.x.end + 4,
+                y=y,
+                dy="0.35em",
+            ),
+            class_=item.kind,
+        )
+        for item, end, y in zip(shown, ends, placed, strict=True)
+    ]
+
+
+def _division(frame: Frame, at: float, name: str) -> list[Markup]:
+    x = frame.x(at)
+    return [
+        svg.line(x, frame.y.end - 8, x, frame.y.start, "division"),
+        svg.text(x + 5, frame.y.end - 12, name, "axis"),
+    ]

@@ -1,0 +1,148 @@
+"""What a run left behind: its states, and the markers of the stages they point at."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.shared.errors import BadInput, StoreError
+from components.shared.models import model_uri
+from components.shared.stage import open_stage
+from components.shared.store import Store
+
+Counts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One iteration: its state and what its stages counted.
+
+    Attributes:
+        state: the content of `state.json`.
+        model: URI of the folder with the model's files.
+        stages: per step (`generate`, `translate`, `pair`, `train`, `evaluate`, `gate`) the stage's
+            marker; absent where the iteration has no such stage or it was pruned.
+        curves: the training metrics, one row an optimizer step.
+    """
+
+    state: Counts
+    model: str
+    stages: dict[str, Counts] = field(default_factory=dict)
+    curves: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def iteration(self) -> int:
+        """The t of M_t."""
+        return int(self.state["iteration"])
+
+    @property
+    def name(self) -> str:
+        """The model's name in the page."""
+        return f"M{self.iteration}"
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the gate let the model through; the start always counts as promoted."""
+        return bool(self.state["promoted"])
+
+    @property
+    def accuracy(self) -> Counts:
+        """Interval by language."""
+        return {code: row["accuracy"] for code, row in self.scores.items()}
+
+    @property
+    def scores(self) -> Counts:
+        """What was measured by language."""
+        scores: Counts = self.counts("evaluate")["languages"]
+        return scores
+
+    @property
+    def average(self) -> Counts:
+        """Interval of the average over the other languages."""
+        average: Counts = self.counts("evaluate")["average"]
+        return average
+
+    def counts(self, step: str) -> Counts:
+        """Return what a stage counted; empty where there is none."""
+        counts: Counts = self.stages.get(step, {}).get("counts", {})
+        return counts
+
+
+_STAGE_OF = {
+    "generate": "responses",
+    "translate": "translations",
+    "pair": "pairs",
+    "train": "model",
+    "evaluate": "evaluation",
+    "gate": "decision",
+}
+
+
+def read_history(store: Store, run: str) -> list[Round]:
+    """Return a run's iterations, from the start to the last one that ended.
+
+    Raises:
+        BadInput: the run has not even evaluated its start.
+    """
+    rounds: list[Round] = []
+    while store.exists(key := f"runs/{run}/iteration-{len(rounds)}/state.json"):
+        rounds.append(_round(json.loads(store.read(key))))
+    if not rounds:
+        raise BadInput(
+            f"run {run!r} in {store.uri} has no evaluated model",
+            remedy="Check --store and the run's name, or run the recipe again.",
+        )
+    return rounds
+
+
+def final_round(rounds: list[Round]) -> Round:
+    """Return the round whose model the run ends with: the last promoted one."""
+    return next(item for item in reversed(rounds) if item.promoted)
+
+
+def _round(state: Counts) -> Round:
+    markers = {step: _marker(str(state.get(key, ""))) for step, key in _STAGE_OF.items()}
+    if state["iteration"] == 0:
+        markers["train"] = {}
+    if not markers["evaluate"]:
+        raise BadInput(
+            f"the evaluation {state['evaluation']} is gone", remedy="Run the recipe again."
+        )
+    return Round(
+        state=state,
+        model=_model(state["model"]),
+        stages={step: marker for step, marker in markers.items() if marker},
+        curves=_curves(state["model"]) if markers["train"] else [],
+    )
+
+
+def _model(stage: str) -> str:
+    return model_uri(stage) if _marker(stage) else f"{stage}/model"
+
+
+def _marker(uri: str) -> Counts:
+    """Return a stage's marker; empty where there is no such stage, or not any more."""
+    if not uri:
+        return {}
+    try:
+        return open_stage(uri).marker()
+    except StoreError:
+        raise
+    except BadInput:
+        return {}
+
+
+def _curves(uri: str) -> list[dict[str, float]]:
+    stage = open_stage(uri)
+    if not stage.files(prefix="metrics.jsonl"):
+        return []
+    rows = [json.loads(row) for row in stage.read("metrics.jsonl").decode().splitlines() if row]
+    return [
+        {key: float(value) for key, value in row.items() if _is_finite(value)} for row in rows
+    ]
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

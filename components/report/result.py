@@ -1,0 +1,87 @@
+"""result.json: a run in numbers, for programs and for the report's first screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.report.history import Round, final_round
+from components.report.words import language, listed, percent, points
+from components.shared.recipe import Recipe
+
+_MOST_NAMED = 4
+
+
+def result_of(settings: Recipe, run: str, rounds: list[Round], report: str) -> dict[str, Any]:
+    """Return the content of result.json; shares are fractions.
+
+    Args:
+        settings: the recipe.
+        run: name of the run.
+        rounds: its iterations.
+        report: URI of the HTML report.
+    """
+    return {
+        "run": run,
+        "recipe": settings.name,
+        "seed": settings.seed,
+        "dominant": settings.languages.dominant,
+        "others": list(settings.languages.others),
+        "iterations": [_iteration(item) for item in rounds],
+        "final_model": final_round(rounds).model,
+        "report": report,
+    }
+
+
+def outcome(settings: Recipe, rounds: list[Round]) -> str:
+    """Return the run's outcome as one sentence."""
+    names = [language(code) for code in settings.languages.others]
+    many = len(names) > _MOST_NAMED
+    who = f"{len(names)} languages" if many else listed(names)
+    subject = who if len(names) == 1 else f"Average of {who}"
+    first, final = rounds[0], final_round(rounds)
+    dominant = language(settings.languages.dominant)
+    before, after = (_scores(item, settings.languages.dominant) for item in (first, final))
+    if first is final:
+        opening = "No model was promoted" if len(rounds) > 1 else "Only the start was measured"
+        return f"{opening}. {subject}: {percent(before[0])}, {dominant} {percent(before[1])}."
+    return (
+        f"{subject}: {percent(before[0])} → {percent(after[0])} "
+        f"({points(after[0] - before[0])}), {dominant} {percent(before[1])} → {percent(after[1])}."
+    )
+
+
+def gap_of(item: Round, dominant: str) -> dict[str, float]:
+    """Return by how much the dominant language leads the average of the others.
+
+    The limits combine both intervals (MOVER) as if languages were independent; the items are the
+    same in every language, so they are rather too wide.
+    """
+    lead, rest = item.accuracy[dominant], item.average
+    value = lead["value"] - rest["value"]
+    below = ((lead["value"] - lead["low"]) ** 2 + (rest["high"] - rest["value"]) ** 2) ** 0.5
+    above = ((lead["high"] - lead["value"]) ** 2 + (rest["value"] - rest["low"]) ** 2) ** 0.5
+    return {"value": value, "low": value - below, "high": value + above}
+
+
+def off_target_average(item: Round, others: tuple[str, ...]) -> float:
+    """Return the mean off-target rate of the other languages."""
+    rates = [item.scores[code]["off_target"]["value"] for code in others if code in item.scores]
+    return sum(rates) / len(rates) if rates else 0.0
+
+
+def _iteration(item: Round) -> dict[str, Any]:
+    return {
+        "iteration": item.iteration,
+        "model": item.model,
+        "accuracy": item.accuracy,
+        "average": item.average,
+        "off_target": {code: row["off_target"]["value"] for code, row in item.scores.items()},
+        "verdict": item.state["verdict"],
+        "promoted": item.promoted,
+        "reason": item.state["reason"],
+        "version": item.state["version"],
+    }
+
+
+def _scores(item: Round, dominant: str) -> tuple[float, float]:
+    return item.average["value"], item.accuracy[dominant]["value"]

@@ -1,0 +1,158 @@
+"""Charts with one row an item: dots with whiskers, dumbbells, stacked bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from components.report import svg
+from components.report.charts import WIDTH, Interval
+from components.report.svg import Scale
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One interval of a dot plot."""
+
+    label: str
+    kind: str
+    shape: int
+    value: Interval
+    written: str
+
+
+def dots(
+    identity: str,
+    title: str,
+    description: str,
+    rows: Sequence[Row],
+    domain: tuple[float, float],
+    references: Mapping[float, str],
+    width: float = WIDTH,
+) -> Markup:
+    """Draw intervals as dots with whiskers, one a row, its label above on the left.
+
+    Args:
+        identity: unique on the page.
+        title: of the chart.
+        description: for who cannot see it.
+        rows: from top to bottom.
+        domain: smallest and largest share of the axis.
+        references: vertical lines, and the class that says how each is drawn.
+        width: in pixels.
+    """
+    height = 34.0 * len(rows) + 30
+    names = min(24 + 7.2 * max(len(row.label) for row in rows), width * 0.42)
+    numbers = 14 + 7.2 * max(len(row.written) for row in rows)
+    x = Scale(*domain, names, width - numbers)
+    bottom = height - 28
+    return svg.figure(
+        identity,
+        title,
+        description,
+        (width, height),
+        *(
+            part
+            for mark in svg.ticks(*domain, count=4)
+            for part in (
+                svg.line(x(mark), 4, x(mark), bottom, "grid"),
+                svg.text(x(mark), height - 14, f"{mark * 100:g}".replace("-", "−"), "axis", "middle"),
+            )
+        ),
+        *(svg.line(x(at), 4, x(at), bottom, kind) for at, kind in references.items()),
+        *(_dot_row(row, x, 20 + 34.0 * index, width) for index, row in enumerate(rows)),
+    )
+
+
+def dumbbells(
+    identity: str,
+    title: str,
+    description: str,
+    rows: Sequence[tuple[str, float, float, str]],
+    width: float = WIDTH,
+) -> Markup:
+    """Draw the distance between two shares, one row an iteration.
+
+    Args:
+        identity: unique on the page.
+        title: of the chart.
+        description: for who cannot see it.
+        rows: label, share of the others, share of the dominant language, the gap in words.
+        width: in pixels.
+    """
+    height = 46.0 * len(rows) + 30
+    lowest = min(min(row[1], row[2]) for row in rows)
+    x = Scale(*svg.rounded_domain(max(0.0, lowest - 0.05), 1.0), 44, width - 20)
+    return svg.figure(
+        identity,
+        title,
+        description,
+        (width, height),
+        *(
+            part
+            for mark in svg.ticks(x.low, x.high)
+            for part in (
+                svg.line(x(mark), 4, x(mark), height - 28, "grid"),
+                svg.text(x(mark), height - 14, f"{mark * 100:g}%", "axis", "middle"),
+            )
+        ),
+        *(_dumbbell(row, x, 30 + 46.0 * index) for index, row in enumerate(rows)),
+    )
+
+
+def stacked(
+    identity: str,
+    title: str,
+    description: str,
+    rows: Sequence[tuple[str, Sequence[tuple[float, str]], str]],
+    width: float = WIDTH,
+) -> Markup:
+    """Draw counts as stacked bars of one length, one row a language.
+
+    Args:
+        identity: unique on the page.
+        title: of the chart.
+        description: for who cannot see it.
+        rows: label, parts as count and class, the text on the right.
+        width: in pixels.
+    """
+    names = 16 + 7.4 * max(len(row[0]) for row in rows)
+    numbers = 14 + 7.2 * max(len(row[2]) for row in rows)
+    bars: list[Markup] = []
+    for index, (label, parts, written) in enumerate(rows):
+        y = 18 + 30.0 * index
+        whole = sum(count for count, _ in parts) or 1.0
+        x = names
+        bars.append(svg.text(0, y, label, "label"))
+        for count, kind in parts:
+            length = (width - names - numbers) * count / whole
+            bars.append(svg.tag("rect", x=x, y=y - 8, width=length, height=16, class_=kind))
+            x += length
+        bars.append(svg.text(width, y, written, "value", "end"))
+    return svg.figure(identity, title, description, (width, 30.0 * len(rows) + 8), *bars)
+
+
+def _dot_row(row: Row, x: Scale, y: float, width: float) -> Markup:
+    return svg.tag(
+        "g",
+        svg.text(0, y, row.label, "label"),
+        svg.line(x(row.value["low"]), y, x(row.value["high"]), y, "whisker"),
+        svg.marker(x(row.value["value"]), y, row.shape, "mark"),
+        svg.text(width, y, row.written, "value", "end"),
+        class_=row.kind,
+    )
+
+
+def _dumbbell(row: tuple[str, float, float, str], x: Scale, y: float) -> Markup:
+    label, others, dominant, written = row
+    middle = min(max((x(others) + x(dominant)) / 2, x.start + 50), x.end - 50)
+    return svg.tag(
+        "g",
+        svg.text(0, y, label, "label"),
+        svg.line(x(others), y, x(dominant), y, "bar"),
+        svg.tag("g", svg.marker(x(dominant), y, 1, "mark", 5.5), class_="dominant"),
+        svg.tag("g", svg.marker(x(others), y, 0, "mark", 5.5), class_="accent"),
+        svg.text(middle, y - 17, written, "value", "middle"),
+    )

@@ -1,0 +1,143 @@
+"""Inline SVG, drawn here: every text escaped, no script, colours from classes in style.css."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+Attribute = str | float
+
+
+def tag(name: str, *children: str, **attributes: Attribute) -> Markup:
+    """Return one element; children that are not Markup are escaped, as are all attributes.
+
+    Args:
+        name: of the element.
+        children: what stands inside.
+        attributes: `_` in a name stands for `-`, a final `_` is dropped (`class_`).
+    """
+    named = (
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _written(value))
+        for key, value in attributes.items()
+        if value != ""
+    )
+    inside = Markup("").join(escape(child) for child in children)
+    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), Markup("").join(named), inside)
+
+
+def figure(
+    identity: str, title: str, description: str, size: tuple[float, float], *children: str
+) -> Markup:
+    """Return an SVG image with a title and a description for who cannot see it.
+
+    Args:
+        identity: unique on the page.
+        title: what the chart shows.
+        description: what there is to see, in words and numbers.
+        size: width and height in CSS pixels; the page may scale it down.
+        children: its elements.
+    """
+    width, height = size
+    return tag(
+        "svg",
+        tag("title", title, id=f"{identity}-title"),
+        tag("desc", description, id=f"{identity}-desc"),
+        *children,
+        role="img",
+        aria_labelledby=f"{identity}-title {identity}-desc",
+        viewBox=f"0 0 {_written(width)} {_written(height)}",
+        width=width,
+        height=height,
+    )
+
+
+def text(x: float, y: float, content: str, kind: str = "", anchor: str = "start") -> Markup:
+    """Return a label; y is its middle."""
+    return tag("text", content, x=x, y=y, dy="0.35em", class_=kind, text_anchor=anchor)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
+    """Return a straight line."""
+    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=kind)
+
+
+def polyline(points: Sequence[tuple[float, float]], kind: str) -> Markup:
+    """Return an open line through points."""
+    return tag(
+        "polyline",
+        points=" ".join(f"{_written(x)},{_written(y)}" for x, y in points),
+        class_=kind,
+    )
+
+
+def marker(x: float, y: float, shape: int, kind: str, size: float = 4.5) -> Markup:
+    """Return a point's mark: circle, square, triangle or diamond, so that colour is not alone."""
+    if shape % 4 == 0:
+        return tag("circle", cx=x, cy=y, r=size, class_=kind)
+    corners = {
+        1: ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+        2: ((0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)),
+        3: ((0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)),
+    }[shape % 4]
+    points = " ".join(f"{_written(x + dx * size)},{_written(y + dy * size)}" for dx, dy in corners)
+    return tag("polygon", points=points, class_=kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A linear map from values to pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Return the pixel of a value; values outside the domain stop at its ends."""
+        share = (min(max(value, self.low), self.high) - self.low) / ((self.high - self.low) or 1.0)
+        return self.start + share * (self.end - self.start)
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Return about `count` round numbers within low and high."""
+    step = _round_step((high - low) / max(count, 1))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(number * step, 10) for number in range(first, last + 1)]
+
+
+def rounded_domain(low: float, high: float, count: int = 5) -> tuple[float, float]:
+    """Return the domain widened to round numbers, never empty."""
+    if high - low < 1e-12:
+        low, high = low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5)
+    step = _round_step((high - low) / count)
+    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+
+
+def apart(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move labels apart to `gap` pixels or more, near where they were, inside low and high."""
+    order = sorted(range(len(positions)), key=lambda index: positions[index])
+    placed = [0.0] * len(positions)
+    previous = low - gap
+    for index in order:
+        previous = placed[index] = max(positions[index], previous + gap)
+    following = high + gap
+    for index in reversed(order):
+        following = placed[index] = min(placed[index], following - gap)
+    return placed
+
+
+def _round_step(rough: float) -> float:
+    if rough <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
+
+
+def _written(value: Attribute) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,77 @@
+"""How the report writes numbers and names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from components.shared.languages import NAMES
+
+MINUS = "−"
+
+
+def language(code: str) -> str:
+    """Return the English name of a language."""
+    return NAMES.get(code, code)
+
+
+def direction(key: str) -> str:
+    """Return `en-es` as `English → Spanish`."""
+    source, _, target = key.partition("-")
+    return f"{language(source)} → {language(target)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return `a, b and c`."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def percent(fraction: float) -> str:
+    """Return 0.461 as `46.1%`, and a round 1.0 as `100%`."""
+    written = f"{fraction * 100:.1f}".removesuffix(".0") if fraction in (0, 1) else ""
+    return f"{written or f'{fraction * 100:.1f}'}%".replace("-", MINUS)
+
+
+def points(difference: float) -> str:
+    """Return a difference of fractions as `+53.1 points`."""
+    return f"{signed(difference)} points"
+
+
+def signed(difference: float) -> str:
+    """Return a difference of fractions in percentage points with its sign."""
+    rounded = round(difference * 100, 1) or 0.0
+    return f"{rounded:+.1f}".replace("-", MINUS) if rounded else "0.0"
+
+
+def plain(value: float) -> str:
+    """Return a number of any size in at most four figures."""
+    return f"{value:.4g}".replace("-", MINUS)
+
+
+def number(value: float) -> str:
+    """Return a count as `12,345`."""
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as `12 s`, `3 min 20 s` or `2 h 05 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def limits(interval: dict[str, Any]) -> str:
+    """Return an interval's limits as `40.5–51.8`, in percent."""
+    return f"{interval['low'] * 100:.1f}–{interval['high'] * 100:.1f}".replace("-", MINUS)
+
+
+def spelled(name: str) -> str:
+    """Return a typed reason such as `source_failed` in words."""
+    return name.replace("_", " ")

@@ -1,0 +1,174 @@
+"""state: the loop's memory, one small file an iteration, pointers only.
+
+Both functions stay light on imports: they are a task each, and a task should cost half a second.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from components.shared.digest import digest_of
+from components.shared.errors import BadInput
+from components.shared.progress import step
+from components.shared.store import Store, open_store
+
+GO_ON = "continue"
+
+_MOST = 5
+
+
+class State(NamedTuple):
+    """What an iteration starts from."""
+
+    model: str
+    evaluation: str
+    version: str
+    verdict: str
+
+
+@step("state")
+def write_state(
+    recipe: str,
+    store: str,
+    run: str,
+    iteration: int,
+    world: str,
+    responses: str,
+    translations: str,
+    pairs: str,
+    model: str,
+    evaluation: str,
+    decision: str,
+    version: str,
+) -> str:
+    """Write `runs/<run>/iteration-<t>/state.json`; at the start also the run's recipe.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        run: name of the run.
+        iteration: 0 for the start, t + 1 for the iteration that made M_{t+1}.
+        world: URI of the world stage.
+        responses: URI of the generate stage; empty at the start.
+        translations: URI of the translate stage; empty at the start.
+        pairs: URI of the pair stage; empty at the start.
+        model: URI of the stage that holds the iteration's model, promoted or not.
+        evaluation: URI of its evaluate stage.
+        decision: URI of the gate stage; empty at the start.
+        version: the registered version.
+
+    Returns:
+        The verdict: `continue` or `stop`.
+
+    Raises:
+        BadInput: the run was started with another recipe.
+    """
+    home = open_store(store)
+    if iteration == 0:
+        _keep_recipe(home, run, recipe)
+    outcome = _outcome(decision)
+    state = {
+        "iteration": iteration,
+        "world": world,
+        "responses": responses,
+        "translations": translations,
+        "pairs": pairs,
+        "model": model,
+        "evaluation": evaluation,
+        "decision": decision,
+        "version": version,
+        **outcome,
+    }
+    home.write(state_key(run, iteration), json.dumps(state, indent=2).encode())
+    if outcome["verdict"] != GO_ON:
+        _forget_later(home, run, iteration)
+    return str(outcome["verdict"])
+
+
+@step("state")
+def next_state(
+    store: str, run: str, iteration: int, model: str, evaluation: str, version: str, verdict: str
+) -> State:
+    """Read what the next iteration starts from; after a stop, hand on the state as it was.
+
+    Args:
+        store: URI of the store.
+        run: name of the run.
+        iteration: t + 1, the iteration that has just ended or was skipped.
+        model: URI of the stage that holds M_t.
+        evaluation: URI of the evaluate stage of M_t.
+        version: registered version of M_t.
+        verdict: the verdict before this iteration; anything but `continue` skipped it.
+
+    Returns:
+        The state after the iteration. A model that was not promoted leaves M_t in its place.
+    """
+    if verdict != GO_ON:
+        return State(model, evaluation, version, verdict)
+    state = read_state(open_store(store), run, iteration)
+    if not state["promoted"]:
+        return State(model, evaluation, version, state["verdict"])
+    return State(state["model"], state["evaluation"], state["version"], state["verdict"])
+
+
+def state_key(run: str, iteration: int) -> str:
+    """Return the store key of an iteration's state."""
+    return f"runs/{run}/iteration-{iteration}/state.json"
+
+
+def recipe_key(run: str) -> str:
+    """Return the store key of a run's resolved recipe."""
+    return f"runs/{run}/recipe.json"
+
+
+def require_same_recipe(store: Store, run: str, recipe: str) -> None:
+    """Refuse to continue a run with another recipe than it was started with.
+
+    Raises:
+        BadInput: the run exists and its recipe differs.
+    """
+    if not store.exists(recipe_key(run)):
+        return
+    if digest_of(json.loads(store.read(recipe_key(run)))) != digest_of(json.loads(recipe)):
+        raise BadInput(
+            f"run {run!r} in {store.uri} was started with another recipe",
+            remedy="Choose another --run; finished stages that still fit are used again.",
+        )
+
+
+def read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:
+    """Return an iteration's state.
+
+    Raises:
+        BadInput: the iteration has not ended.
+    """
+    try:
+        state: dict[str, Any] = json.loads(store.read(state_key(run, iteration)))
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"run {run!r} in {store.uri} has no iteration {iteration}",
+            remedy="Check --store and the run's name, or run the recipe again.",
+        ) from error
+    return state
+
+
+def _keep_recipe(store: Store, run: str, recipe: str) -> None:
+    require_same_recipe(store, run, recipe)
+    store.write(recipe_key(run), recipe.encode())
+
+
+def _outcome(decision: str) -> dict[str, object]:
+    if not decision:
+        return {"verdict": GO_ON, "promoted": True, "reason": "the start"}
+    from components.shared.stage import open_stage
+
+    counts = open_stage(decision).counts()
+    verdict = counts["verdict"] if counts["promoted"] else "stop"
+    return {"verdict": verdict, "promoted": counts["promoted"], "reason": counts["reason"]}
+
+
+def _forget_later(store: Store, run: str, iteration: int) -> None:
+    """Remove what a longer execution of the same run left: its result would mix the two."""
+    for later in range(iteration + 1, _MOST + 1):
+        store.delete(state_key(run, later))

@@ -1,0 +1,120 @@
+"""What the screen knows: the run's events, folded into rows of steps and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Event = dict[str, Any]
+
+_HIDDEN = ("state", "cleanup")
+"""The loop's own bookkeeping."""
+
+
+@dataclass
+class Step:
+    """One step of one model.
+
+    Attributes:
+        name: e.g. "train".
+        iteration: t of the model M_t that the step belongs to; -1 for the report.
+        seconds: how long it took; None while it runs.
+        reused: it had been done before.
+        progress: its latest `progress` event.
+    """
+
+    name: str
+    iteration: int
+    seconds: float | None = None
+    reused: bool = False
+    progress: Event | None = None
+
+    @property
+    def outcome(self) -> str:
+        """Name with seconds, or "reused"."""
+        if self.seconds is None:
+            return self.name
+        return f"{self.name} {'reused' if self.reused else seconds_text(self.seconds)}"
+
+
+@dataclass
+class Board:
+    """The run so far.
+
+    Attributes:
+        languages: codes of the recipe's languages, the dominant one first.
+        steps: all steps that started, in order.
+        accuracy: fraction by iteration and language.
+        facts: numbers and warnings, the latest last.
+    """
+
+    languages: Sequence[str]
+    steps: list[Step] = field(default_factory=list)
+    accuracy: dict[int, dict[str, float]] = field(default_factory=dict)
+    facts: list[str] = field(default_factory=list)
+
+    @property
+    def current(self) -> Step | None:
+        """The step that runs now."""
+        return next((step for step in reversed(self.steps) if step.seconds is None), None)
+
+    def take(self, event: Event) -> None:
+        """Fold one event in."""
+        if event.get("step") in _HIDDEN:
+            return
+        kind = event["event"]
+        current = self.current
+        if kind == "started":
+            iteration = 0 if event["step"] == "world" else int(event["iteration"])
+            self.steps.append(Step(event["step"], iteration))
+        elif kind == "accuracy":
+            self.accuracy.setdefault(event["iteration"], {})[event["language"]] = event["value"]
+        elif kind == "number":
+            self.facts.append(f"{self._place()}{event['name']} {event['value']}")
+        elif kind == "warning":
+            self.facts.append(f"{self._place()}warning: {event['message']}")
+        elif current is not None:
+            _advance(current, event)
+
+    def average(self, iteration: int) -> float | None:
+        """Mean accuracy over the other languages, when all are known."""
+        known = self.accuracy.get(iteration, {})
+        values = [known[code] for code in self.languages[1:] if code in known]
+        return sum(values) / len(values) if len(values) == len(self.languages) - 1 else None
+
+    def _place(self) -> str:
+        current = self.current
+        return "" if current is None else f"{label(current.iteration)} {current.name}: "
+
+
+def _advance(step: Step, event: Event) -> None:
+    kind = event["event"]
+    if kind == "progress":
+        step.progress = event
+    elif kind == "reused":
+        step.reused = True
+    elif kind == "finished":
+        step.seconds = event["seconds"]
+
+
+def label(iteration: int) -> str:
+    """Return the model's name in the paper's words."""
+    return f"M_{iteration}" if iteration >= 0 else "end"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration a person can read."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+
+
+def progress_text(event: Event) -> str:
+    """Return a progress event as words: done and total, rate, time left."""
+    parts = [f"{event['done']:,}/{event['total']:,} {event['unit']}"]
+    if event.get("rate") and event.get("rate_unit"):
+        parts.append(f"{event['rate']:,.0f} {event['rate_unit']}/s")
+    if event.get("seconds_left") is not None and event["done"] < event["total"]:
+        parts.append(f"{seconds_text(event['seconds_left'])} left")
+    return ", ".join(parts)

@@ -1,0 +1,51 @@
+"""lidr compile: the pipeline as a file for Kubeflow."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.inputs import (
+    ProfileOption,
+    RecipeArgument,
+    RunOption,
+    SeedOption,
+    SetOption,
+    read_profile,
+    read_recipe,
+    run_name,
+)
+
+
+def compile_command(
+    recipe: RecipeArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The YAML file to write.")],
+    profile: ProfileOption = "cluster",
+    max_unroll: Annotated[
+        int | None,
+        typer.Option("--max-unroll", help="Rounds compiled in. Default: gate.max_iterations."),
+    ] = None,
+    seed: SeedOption = None,
+    settings: SetOption = None,
+    run: RunOption = None,
+) -> None:
+    """Compile the loop for Kubeflow Pipelines."""
+    from components.shared.errors import BadInput
+    from pipelines.compiled import compile_loop
+
+    science = read_recipe(recipe, seed, settings)
+    place = read_profile(profile)
+    rounds = science.gate.max_iterations if max_unroll is None else max_unroll
+    text = compile_loop(science, place, run_name(run, science), rounds)
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(
+            f"cannot be written: {error.strerror}", file=output, remedy="Choose another --output."
+        ) from error
+    if place.runner == "kubeflow" and any("://" not in f for f in science.prompts.files.values()):
+        print("lidr: note: the prompt files are local; a cluster needs s3:// URIs", file=sys.stderr)
+    print(f"{output}: {len(text.encode()):,} bytes, {rounds} rounds, profile {place.name}")

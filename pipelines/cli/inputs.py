@@ -1,0 +1,113 @@
+"""What commands are given: recipes, profiles, overrides and run names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from components.shared.errors import BadInput
+
+if TYPE_CHECKING:
+    from components.shared.profile import Profile
+    from components.shared.recipe import Recipe
+
+_HERE = Path(__file__).resolve().parent.parent
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")
+]
+ProfileOption = Annotated[
+    str, typer.Option("--profile", help="A profile file, or the name of a shipped one.")
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Replaces the recipe's seed.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replaces a key of the recipe; repeatable."),
+]
+RunOption = Annotated[
+    str | None, typer.Option("--run", help="Name of the run. Default: from recipe and seed.")
+]
+
+
+def read_recipe(given: str, seed: int | None, settings: Sequence[str] | None) -> Recipe:
+    """Load a recipe by path or shipped name, with --seed and --set applied.
+
+    Raises:
+        BadInput: it does not exist or breaks the rules.
+    """
+    from components.shared.recipe import load_recipe
+
+    overrides = parse_settings(settings or [])
+    if seed is not None:
+        overrides["seed"] = seed
+    return load_recipe(_find(given, "recipes"), overrides)
+
+
+def read_profile(given: str) -> Profile:
+    """Load a profile by path or shipped name.
+
+    Raises:
+        BadInput: it does not exist or breaks the rules.
+    """
+    from components.shared.profile import load_profile
+
+    return load_profile(_find(given, "profiles"))
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, object]:
+    """Parse `key=value` options; values are YAML.
+
+    Raises:
+        BadInput: there is no `=`, or the value is not YAML.
+    """
+    import yaml
+
+    parsed: dict[str, object] = {}
+    for setting in settings:
+        key, found, value = setting.partition("=")
+        if not found or not key.strip():
+            raise BadInput(f"--set {setting}: no key=value", remedy="Write --set training.beta=0.2")
+        try:
+            parsed[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise BadInput(f"--set {setting}: the value is not YAML", remedy="Quote it.") from error
+    return parsed
+
+
+def run_name(given: str | None, recipe: Recipe) -> str:
+    """Return the run's name: the given one, or one that equal recipes share.
+
+    Raises:
+        BadInput: the given one cannot name a folder.
+    """
+    from components.shared.digest import digest_of
+
+    if given is None:
+        digest = digest_of(recipe.model_dump(mode="json"))
+        return f"{recipe.name}-seed{recipe.seed}-{digest[:8]}"
+    if not _RUN_NAME.fullmatch(given):
+        raise BadInput(
+            f"--run {given!r} cannot name a run",
+            remedy="Use letters, digits, dots, hyphens and underscores, at most 100.",
+        )
+    return given
+
+
+def _find(given: str, folder: str) -> Path:
+    path = Path(given)
+    shipped = {file.stem: file for file in sorted((_HERE / folder).glob("*.yaml"))}
+    if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        return path
+    if found := shipped.get(given.replace("-", "_")):
+        return found
+    raise BadInput(
+        f"no {folder[:-1]} {given!r}: no such file, and shipped are {', '.join(shipped)}",
+        remedy="Give a path, or one of these names.",
+    )

@@ -1,0 +1,127 @@
+"""lidr run: the whole loop on this machine."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from enum import StrEnum
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.inputs import (
+    ProfileOption,
+    RecipeArgument,
+    RunOption,
+    SeedOption,
+    SetOption,
+    read_profile,
+    read_recipe,
+    run_name,
+)
+
+if TYPE_CHECKING:
+    from components.shared.profile import Profile
+    from components.shared.recipe import Recipe
+    from components.shared.store import Store
+    from pipelines.local import Job
+
+
+class Output(StrEnum):
+    """How the result is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Interrupted(BaseException):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+def run_command(
+    recipe: RecipeArgument,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", help="Folder or s3://bucket/prefix. Default: the profile's."),
+    ] = None,
+    profile: ProfileOption = "local",
+    seed: SeedOption = None,
+    run: RunOption = None,
+    settings: SetOption = None,
+    output: Annotated[
+        Output, typer.Option("--output", help="How the result is printed.")
+    ] = Output.TEXT,
+) -> None:
+    """Run the loop on this machine; running it again continues where it stopped."""
+    from components.shared.store import open_store
+
+    science = read_recipe(recipe, seed, settings)
+    place = read_profile(profile)
+    home = open_store(store or place.store)
+    job = _job(science, place, home.uri, run_name(run, science))
+    _require_good_input(science, place, home, job)
+    _execute(science, job)
+    _print_result(home, job.run, output)
+
+
+def _job(recipe: Recipe, profile: Profile, store: str, run: str) -> Job:
+    from pipelines.local import Job
+
+    settings = {"MLFLOW_TRACKING_URI": profile.tracking_uri} if profile.tracking_uri else {}
+    bound = recipe.gate.max_iterations
+    return Job(recipe.model_dump_json(), store, run, bound, bound, tuple(settings.items()))
+
+
+def _require_good_input(recipe: Recipe, profile: Profile, store: Store, job: Job) -> None:
+    """Find out what is wrong before any process is started."""
+    from components.shared.errors import BadInput
+    from components.shared.prompt_files import load_prompts
+    from components.state.run import require_same_recipe
+
+    if profile.runner != "local":
+        raise BadInput(
+            f"profile {profile.name!r} is for Kubeflow", remedy="Use `lidr compile` for it."
+        )
+    probe = f"runs/{job.run}/.probe"
+    store.write(probe, b"")
+    store.delete(probe)
+    require_same_recipe(store, job.run, job.recipe)
+    if not recipe.is_world:
+        load_prompts(recipe)
+
+
+def _execute(recipe: Recipe, job: Job) -> None:
+    from pipelines.cli.screen import open_screen
+    from pipelines.local import execute
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        with open_screen(recipe, job.run) as watch:
+            execute(job, watch)
+    except Interrupted as interruption:
+        print("lidr: stopped; running the same command again continues from here", file=sys.stderr)
+        raise typer.Exit(128 + interruption.number) from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def _print_result(store: Store, run: str, output: Output) -> None:
+    import json
+
+    text = store.read(f"runs/{run}/result.json").decode()
+    if output is Output.JSON:
+        print(text)
+        return
+    from pipelines.cli.summary import print_summary
+
+    print_summary(json.loads(text))

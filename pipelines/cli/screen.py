@@ -1,0 +1,141 @@
+"""The one calm screen of `lidr run`: drawn anew on a terminal, sparse lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from pipelines.cli.board import Board, Event, Step, label, progress_text, seconds_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from components.shared.recipe import Recipe
+
+Watch = Callable[[Sequence[Event]], None]
+
+_FACTS = 4
+_QUIET_SECONDS = 30.0
+
+
+@contextmanager
+def open_screen(recipe: Recipe, run: str) -> Iterator[Watch]:
+    """Show a run while it happens.
+
+    Yields:
+        A function that takes events, also none, about ten times a second.
+    """
+    board = Board(recipe.languages.all)
+    if not sys.stderr.isatty():
+        print(f"lidr run {run}", file=sys.stderr)
+        yield Lines(board).take
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    title = f"lidr run {run}, at most {recipe.gate.max_iterations} iterations"
+    began = time.monotonic()
+    console = Console(stderr=True)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def take(events: Sequence[Event]) -> None:
+            for event in events:
+                board.take(event)
+            live.update(draw(board, title, time.monotonic() - began), refresh=True)
+
+        yield take
+
+
+class Lines:
+    """The screen where there is no terminal: one line for each finished step and number."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._facts = 0
+        self._next = time.monotonic() + _QUIET_SECONDS
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Fold events in and print what is new."""
+        for event in events:
+            step = self._board.current
+            self._board.take(event)
+            for fact in self._board.facts[self._facts :]:
+                _say(fact)
+            self._facts = len(self._board.facts)
+            if step is not None and step.seconds is not None:
+                self._say_finished(step)
+        step = self._board.current
+        if step is not None and step.progress and time.monotonic() > self._next:
+            _say(f"{label(step.iteration)} {step.name}: {progress_text(step.progress)}")
+            self._next = time.monotonic() + _QUIET_SECONDS
+
+    def _say_finished(self, step: Step) -> None:
+        _say(f"{label(step.iteration)} {step.outcome}")
+        self._next = time.monotonic() + _QUIET_SECONDS
+        if step.name == "evaluate":
+            known = self._board.accuracy.get(step.iteration, {})
+            scores = (f"{code} {value:.1%}" for code, value in known.items())
+            _say(f"{label(step.iteration)} accuracy: {', '.join(scores)}")
+
+
+def draw(board: Board, title: str, elapsed: float) -> RenderableType:
+    """Return the screen's content.
+
+    Args:
+        board: the run so far.
+        title: first line.
+        elapsed: seconds since the start.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [Text(f"{title} · {seconds_text(elapsed)}", style="bold")]
+    for iteration, steps in groupby(board.steps, key=lambda step: step.iteration):
+        done = " · ".join(step.outcome for step in steps if step.seconds is not None)
+        parts.append(Text(f"{label(iteration):>4}  {done}"))
+    if board.current is not None:
+        parts.append(_draw_current(board.current))
+    if board.accuracy:
+        parts.append(_draw_accuracy(board))
+    parts += [Text(fact, style="dim") for fact in board.facts[-_FACTS:]]
+    return Group(*parts)
+
+
+def _draw_current(step: Step) -> Table:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1))
+    name = Text(f"   ▸  {step.name}", style="bold cyan")
+    if step.progress is None:
+        grid.add_row(name, Text("starting", style="dim"))
+    else:
+        total, done = step.progress["total"], step.progress["done"]
+        bar = ProgressBar(total=total, completed=done, width=30)
+        grid.add_row(name, bar, Text(progress_text(step.progress)))
+    return grid
+
+
+def _draw_accuracy(board: Board) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table("accuracy", *board.languages, "average of others", box=SIMPLE_HEAD)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for iteration, known in sorted(board.accuracy.items()):
+        average = board.average(iteration)
+        values = [known.get(code) for code in board.languages] + [average]
+        cells = ("" if value is None else f"{value:.1%}" for value in values)
+        table.add_row(label(iteration), *cells)
+    return table
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

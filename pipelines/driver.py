@@ -1,0 +1,73 @@
+"""The child process of `lidr run`: it lets kfp.local run the pipeline.
+
+Its first line of input is the job as JSON. The pipe stays open as long as the parent lives: when
+it closes, whatever the reason, this process ends everything it started, and itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from typing import Any
+
+from components.shared.progress import EVENTS_VARIABLE
+from pipelines.processes import kill_marked
+
+
+def main() -> None:
+    """Run one pipeline to its end; a failed task raises."""
+    pipe = os.dup(0)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    job = _receive(pipe)
+    threading.Thread(target=_die_with_parent, args=(pipe, job["work"]), daemon=True).start()
+    _run(job)
+
+
+def _receive(pipe: int) -> dict[str, Any]:
+    line = b""
+    while not line.endswith(b"\n"):
+        block = os.read(pipe, 1 << 16)
+        if not block:
+            sys.exit("the parent process ended before it sent the job")
+        line += block
+    job: dict[str, Any] = json.loads(line)
+    return job
+
+
+def _die_with_parent(pipe: int, work: str) -> None:
+    while os.read(pipe, 1 << 16):
+        pass
+    kill_marked(EVENTS_VARIABLE, os.environ[EVENTS_VARIABLE])
+    shutil.rmtree(work, ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _run(job: dict[str, Any]) -> None:
+    from kfp import local
+
+    from components.shared.recipe import Recipe
+    from pipelines.loop import build_loop
+    from pipelines.placement import place_locally
+
+    recipe = Recipe.model_validate_json(job["recipe"])
+    loop = build_loop(recipe, job["store"], job["run"], place_locally, job["max_unroll"])
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=f"{job['work']}/outputs",
+        workspace_root=f"{job['work']}/workspace",
+    )
+    loop(
+        recipe=job["recipe"],
+        store=job["store"],
+        run=job["run"],
+        max_iterations=job["max_iterations"],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""One iteration, M_t to M_{t+1}, as the paper tells it (arXiv 2410.08964, section 3)."""
+
+from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
+
+from components.evaluate.component import evaluate
+from components.gate.component import gate
+from components.generate.component import generate
+from components.pair.component import pair
+from components.register.component import register
+from components.state.component import write_state
+from components.train.component import train
+from components.translate.component import translate
+from pipelines.placement import Placement
+
+
+def build_iteration(place: Placement) -> BaseComponent:
+    """Return the sub-pipeline of one iteration, its tasks placed.
+
+    It has no outputs: its last task writes them to the store. A task outside a `dsl.If` may not
+    read from inside, and `dsl.OneOf` fails on the backend when the branch was skipped.
+    """
+
+    @dsl.pipeline(name="iteration")
+    def iteration(
+        recipe: str,
+        store: str,
+        run: str,
+        number: int,
+        max_iterations: int,
+        world: str,
+        model: str,
+        evaluation: str,
+        version: str,
+        verdict: str,
+    ) -> None:
+        """Make M_{t+1} from M_t, unless the loop has stopped.
+
+        Args:
+            recipe: the resolved recipe as JSON.
+            store: URI of the store.
+            run: name of the run.
+            number: t + 1.
+            max_iterations: the loop stops after this many.
+            world: URI of the world stage, which holds the prompts.
+            model: URI of the stage that holds M_t.
+            evaluation: URI of the evaluate stage of M_t.
+            version: registered version of M_t.
+            verdict: anything but `continue` skips the iteration.
+        """
+        common = {"recipe": recipe, "store": store, "iteration": number}
+        with dsl.If(verdict == "continue"):
+            responses = place(generate(**common, world=world, model=model)).output
+            translations = place(
+                translate(**common, world=world, responses=responses, model=model)
+            ).output
+            pairs = place(
+                pair(
+                    **common,
+                    world=world,
+                    responses=responses,
+                    translations=translations,
+                    model=model,
+                )
+            ).output
+            trained = place(train(**common, world=world, pairs=pairs, model=model)).output
+            measured = place(evaluate(**common, world=world, model=trained)).output
+            decision = place(
+                gate(**common, before=evaluation, after=measured, max_iterations=max_iterations)
+            ).output
+            registered = place(
+                register(
+                    **common,
+                    run=run,
+                    world=world,
+                    model=trained,
+                    evaluation=measured,
+                    decision=decision,
+                    parent=version,
+                )
+            ).output
+            place(
+                write_state(
+                    **common,
+                    run=run,
+                    world=world,
+                    responses=responses,
+                    translations=translations,
+                    pairs=pairs,
+                    model=trained,
+                    evaluation=measured,
+                    decision=decision,
+                    version=registered,
+                )
+            )
+
+    return iteration

@@ -1,0 +1,234 @@
+"""Running the pipeline on this machine: a child process, a lock, and a log instead of noise."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import components
+from components.shared.digest import digest_of
+from components.shared.errors import BadInput, LidrError
+from components.shared.progress import EVENTS_VARIABLE
+from pipelines.processes import end_group, kill_marked
+
+Event = dict[str, Any]
+"""One line of the events file; see components/shared/progress.py."""
+
+_POLL_SECONDS = 0.1
+_TAIL_LINES = 15
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One execution of the pipeline on this machine.
+
+    Attributes:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store; a folder's is absolute.
+        run: name of the run.
+        max_unroll: rounds in the pipeline.
+        max_iterations: rounds that may happen.
+        settings: environment variables for every step, e.g. MLFLOW_TRACKING_URI.
+    """
+
+    recipe: str
+    store: str
+    run: str
+    max_unroll: int
+    max_iterations: int
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's log, events and lock are: beside its results, or in the user's cache."""
+        if "://" not in self.store:
+            return Path(self.store) / "runs" / self.run
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cache / "lidr" / "runs" / digest_of(self.store)[:8] / self.run
+
+    @property
+    def events(self) -> Path:
+        """JSON Lines that the steps write and the screen is drawn from."""
+        return self.folder / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """Everything that libraries and KFP print."""
+        return self.folder / "logs" / "run.log"
+
+    @property
+    def work(self) -> Path:
+        """Temporary files. The name is short, because sockets in it must fit 107 characters."""
+        name = f"lidr-{os.getuid()}-{digest_of(str(self.folder))[:8]}"
+        return Path(tempfile.gettempdir()) / name
+
+
+def execute(job: Job, watch: Callable[[list[Event]], None]) -> None:
+    """Run the pipeline in a child process until it ends.
+
+    Whatever ends this function, also a signal that raises, leaves no process behind.
+
+    Args:
+        job: what to run.
+        watch: called about ten times a second with the events since the last call.
+
+    Raises:
+        BadInput: the run is being executed by another process.
+        LidrError: a step failed; carries the step's message and exit code.
+    """
+    with _locked(job), _workspace(job):
+        job.events.write_bytes(b"")
+        with job.log.open("ab") as log:
+            begin = log.tell()
+            driver = _start(job, log.fileno())
+        try:
+            events = _follow(driver, job, watch)
+        finally:
+            if driver.poll() is None:
+                end_group(driver.pid)
+                driver.wait()
+            kill_marked(EVENTS_VARIABLE, str(job.events))
+    if driver.returncode:
+        raise _failure(job, events, begin)
+
+
+@contextmanager
+def _locked(job: Job) -> Iterator[None]:
+    """Hold the run's lock; the kernel releases it with the process."""
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with (job.folder / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise BadInput(
+                f"run {job.run!r} is already being executed by process {lock.read().strip()}",
+                remedy="Wait for it, stop it, or choose another --run.",
+            ) from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+@contextmanager
+def _workspace(job: Job) -> Iterator[None]:
+    """Make the folder for temporary files anew; what a killed execution left goes first."""
+    kill_marked(EVENTS_VARIABLE, str(job.events))
+    shutil.rmtree(job.work, ignore_errors=True)
+    job.work.mkdir(mode=0o700)
+    (job.work / "tmp").mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(job.work, ignore_errors=True)
+
+
+def _start(job: Job, log: int) -> subprocess.Popen[bytes]:
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.driver"],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        cwd=job.work,
+        env=_environment(job),
+        start_new_session=True,
+    )
+    assert driver.stdin is not None  # noqa: S101
+    message = {
+        "recipe": job.recipe,
+        "store": job.store,
+        "run": job.run,
+        "max_unroll": job.max_unroll,
+        "max_iterations": job.max_iterations,
+        "work": str(job.work),
+    }
+    driver.stdin.write(json.dumps(message).encode() + b"\n")
+    driver.stdin.flush()
+    return driver
+
+
+def _environment(job: Job) -> dict[str, str]:
+    source = str(Path(components.__file__).resolve().parent.parent)
+    paths = [path for path in (os.environ.get("PYTHONPATH"), source) if path]
+    return {
+        "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else 4),
+        "TQDM_MININTERVAL": "30",
+        **os.environ,
+        **dict(job.settings),
+        EVENTS_VARIABLE: str(job.events),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(job.work / "tmp"),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def _follow(
+    driver: subprocess.Popen[bytes], job: Job, watch: Callable[[list[Event]], None]
+) -> list[Event]:
+    """Hand on events until the driver ends; return all of them."""
+    events: list[Event] = []
+    with job.events.open("rb") as stream:
+        part, ended = b"", False
+        while not ended:
+            ended = _ended(driver)
+            *lines, part = (part + stream.read()).split(b"\n")
+            fresh = [json.loads(line) for line in lines]
+            events += fresh
+            watch(fresh)
+    return events
+
+
+def _ended(driver: subprocess.Popen[bytes]) -> bool:
+    try:
+        driver.wait(_POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _failure(job: Job, events: list[Event], begin: int) -> LidrError:
+    """Say why the pipeline failed: the step's own words, or the last ones of its log."""
+    told = next((event for event in events if event["event"] == "failed"), None)
+    if told is not None:
+        error = LidrError(f"{told['step']}: {told['message']}")
+        error.exit_code = told["exit_code"]
+        return error
+    started = [event["step"] for event in events if event["event"] == "started"]
+    ended = [event["step"] for event in events if event["event"] == "finished"]
+    step = next((name for name in started if started.count(name) > ended.count(name)), "pipeline")
+    with job.log.open("rb") as log:
+        log.seek(begin)
+        tail = last_words(log.read().decode("utf-8", "replace"))
+    return LidrError(
+        f"{step} failed; its last words were\n\n{tail}\n\nThe whole log is {job.log}",
+        remedy="Running the same command again continues where it stopped.",
+    )
+
+
+def last_words(log: str) -> str:
+    """Return the last lines of the first task that failed, out of kfp.local's log.
+
+    KFP indents a task's output by four spaces and then names its status.
+    """
+    lines = _COLOUR.sub("", log).splitlines()
+    end = next(
+        (number for number, line in enumerate(lines) if "finished with status FAILURE" in line),
+        len(lines),
+    )
+    task = [line.removeprefix("    ") for line in lines[:end] if line.startswith("    ")]
+    words = [line for line in task or lines if line.strip()]
+    return "\n".join(words[-_TAIL_LINES:])

@@ -33,6 +33,9 @@ def compile_loop(recipe: Recipe, profile: Profile, run: str, max_unroll: int) ->
             f"({recipe.gate.max_iterations}) and {MAX_UNROLL}",
             remedy="Change --max-unroll, or --set gate.max_iterations=N.",
         )
+    from pipelines.lean import import_kfp
+
+    import_kfp()
     from kfp import compiler
 
     from pipelines.loop import build_loop

@@ -15,6 +15,7 @@ import threading
 from typing import Any
 
 from components.shared.progress import EVENTS_VARIABLE
+from pipelines.lean import import_kfp
 from pipelines.processes import kill_marked
 
 
@@ -48,6 +49,7 @@ def _die_with_parent(pipe: int, work: str) -> None:
 
 
 def _run(job: dict[str, Any]) -> None:
+    import_kfp()
     from kfp import local
 
     from components.shared.recipe import Recipe

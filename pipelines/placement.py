@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kfp.dsl import PipelineTask
 
@@ -49,35 +49,52 @@ def placed_by(profile: Profile) -> Placement:
         task.set_caching_options(False)
         task.set_container_image(getattr(profile.images, kind))
         _give_resources(task, getattr(profile.steps, kind))
-        _give_settings(task, profile)
+        task.platform_config["kubernetes"] = kubernetes_config(
+            profile, getattr(profile.steps, kind)
+        )
         return _retry(task)
 
     return place
 
 
-def _give_resources(task: PipelineTask, resources: Resources) -> None:
-    from kfp import kubernetes
+def kubernetes_config(profile: Profile, resources: Resources) -> dict[str, object]:
+    """Return what kfp-kubernetes would write into a task; a test compares the two.
 
+    Its own functions import the whole Kubernetes client first, which makes `lidr compile` wait for
+    a second.
+    """
+    config: dict[str, object] = {
+        "configMapAsEnv": [
+            _environment("configMap", name, SETTINGS, optional=True) for name in profile.config_maps
+        ],
+        "secretAsEnv": [
+            _environment("secret", name, keys, optional=False)
+            for name, keys in profile.secrets.items()
+        ],
+        "nodeSelector": {"labels": resources.node_selector} if resources.node_selector else {},
+        "tolerations": [
+            {key: value for key, value in toleration.model_dump().items() if value}
+            for toleration in resources.tolerations
+        ],
+    }
+    return {key: value for key, value in config.items() if value}
+
+
+def _environment(kind: str, name: str, keys: Sequence[str], *, optional: bool) -> dict[str, object]:
+    return {
+        f"{kind}Name": name,
+        f"{kind}NameParameter": {"runtimeValue": {"constant": name}},
+        "keyToEnv": [{f"{kind}Key": key, "envVar": key} for key in keys],
+        "optional": optional,
+    }
+
+
+def _give_resources(task: PipelineTask, resources: Resources) -> None:
     task.set_cpu_request(resources.cpu)
-    task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
+    task.set_memory_limit(resources.memory)  # Kubernetes requests as much
     if resources.accelerators:
         task.set_accelerator_type(resources.accelerator_type)
         task.set_accelerator_limit(resources.accelerators)
-    for label, value in resources.node_selector.items():
-        kubernetes.add_node_selector(task, label, value)
-    for toleration in resources.tolerations:
-        given = {key: value for key, value in toleration.model_dump().items() if value}
-        kubernetes.add_toleration(task, **given)
-
-
-def _give_settings(task: PipelineTask, profile: Profile) -> None:
-    from kfp import kubernetes
-
-    for name in profile.config_maps:
-        keys = {key: key for key in SETTINGS}
-        kubernetes.use_config_map_as_env(task, name, keys, optional=True)
-    for name, secret_keys in profile.secrets.items():
-        kubernetes.use_secret_as_env(task, name, {key: key for key in secret_keys})
 
 
 def _retry(task: PipelineTask) -> PipelineTask:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from components.report import svg
 from components.report.svg import Scale
+from components.report.words import plain
 
 Interval = Mapping[str, Any]
 
@@ -44,11 +45,11 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One training metric over steps."""
+    """One training metric over steps, a part an iteration; none is empty."""
 
     label: str
     kind: str
-    points: Sequence[tuple[float, float]]
+    parts: Sequence[Sequence[tuple[float, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,27 +138,28 @@ def training(
         domain: of the values; None fits it to them.
     """
     width, height = WIDTH, 210.0
-    values = [value for curve in curves for _, value in curve.points]
+    values = [value for curve in curves for part in curve.parts for _, value in part]
     low, high = domain or svg.rounded_domain(min(values), max(values), 4)
     room = 12 + 7.2 * max(len(curve.label) for curve in curves)
     frame = Frame(Scale(0, last, 52, width - room), Scale(low, high, height - 30, 26))
     marks = svg.ticks(low, high, 4)
-    ends = [frame.y(curve.points[-1][1]) for curve in curves]
+    ends = [frame.y(curve.parts[-1][-1][1]) for curve in curves]
     labels = svg.apart(ends, _LABEL, frame.y.end, frame.y.start)
     return svg.figure(
         identity,
         title,
         description,
         (width, height),
-        *frame.grid(marks, [f"{mark:g}".replace("-", "−") for mark in marks]),
+        *frame.grid(marks, [plain(mark) for mark in marks]),
         *(part for at, name in divisions.items() for part in _division(frame, at, name)),
         *(
             svg.text(frame.x(mark), height - 12, f"{mark:g}", "axis", "middle")
             for mark in svg.ticks(0, last, 4)
         ),
         *(
-            svg.polyline([(frame.x(x), frame.y(y)) for x, y in curve.points], f"curve {curve.kind}")
+            svg.polyline([(frame.x(x), frame.y(y)) for x, y in part], f"curve {curve.kind}")
             for curve in curves
+            for part in curve.parts
         ),
         *(
             svg.text(frame.x.end + 8, y, curve.label, f"label {curve.kind}")

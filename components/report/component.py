@@ -13,7 +13,7 @@ def report(recipe: str, store: str, run: str) -> str:
         run: name of the run.
 
     Returns:
-        URI of the stage that holds the final model.
+        URI of the final model's folder.
     """
     from components.report import run as step
 

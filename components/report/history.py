@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from components.report import words
 from components.shared.errors import BadInput, StoreError
 from components.shared.models import model_uri
 from components.shared.stage import open_stage
@@ -22,8 +23,8 @@ class Round:
     Attributes:
         state: the content of `state.json`.
         model: URI of the folder with the model's files.
-        stages: per step (`generate`, `translate`, `pair`, `train`, `evaluate`, `gate`) the stage's
-            marker; absent where the iteration has no such stage or it was pruned.
+        stages: the marker of each step's stage (`world` at the start; then `generate`, `translate`,
+            `pair`, `train`, `evaluate`, `gate`); absent where there is none, or not any more.
         curves: the training metrics, one row an optimizer step.
     """
 
@@ -40,7 +41,12 @@ class Round:
     @property
     def name(self) -> str:
         """The model's name in the page."""
-        return f"M{self.iteration}"
+        return words.model(self.iteration)
+
+    @property
+    def predecessor(self) -> str:
+        """Name of the model that made this iteration's pairs."""
+        return words.model(self.iteration - 1)
 
     @property
     def promoted(self) -> bool:
@@ -71,6 +77,7 @@ class Round:
 
 
 _STAGE_OF = {
+    "world": "world",
     "generate": "responses",
     "translate": "translations",
     "pair": "pairs",
@@ -104,8 +111,7 @@ def final_round(rounds: list[Round]) -> Round:
 
 def _round(state: Counts) -> Round:
     markers = {step: _marker(str(state.get(key, ""))) for step, key in _STAGE_OF.items()}
-    if state["iteration"] == 0:
-        markers["train"] = {}
+    markers["world" if state["iteration"] else "train"] = {}  # the start was not trained
     if not markers["evaluate"]:
         raise BadInput(
             f"the evaluation {state['evaluation']} is gone", remedy="Run the recipe again."
@@ -139,9 +145,7 @@ def _curves(uri: str) -> list[dict[str, float]]:
     if not stage.files(prefix="metrics.jsonl"):
         return []
     rows = [json.loads(row) for row in stage.read("metrics.jsonl").decode().splitlines() if row]
-    return [
-        {key: float(value) for key, value in row.items() if _is_finite(value)} for row in rows
-    ]
+    return [{key: float(value) for key, value in row.items() if _is_finite(value)} for row in rows]
 
 
 def _is_finite(value: object) -> bool:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from components.report import svg
 from components.report.charts import WIDTH, Interval
 from components.report.svg import Scale
+from components.report.words import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def dots(
             for mark in svg.ticks(*domain, count=4)
             for part in (
                 svg.line(x(mark), 4, x(mark), bottom, "grid"),
-                svg.text(x(mark), height - 14, f"{mark * 100:g}".replace("-", "−"), "axis", "middle"),
+                svg.text(x(mark), height - 14, plain(mark * 100), "axis", "middle"),
             )
         ),
         *(svg.line(x(at), 4, x(at), bottom, kind) for at, kind in references.items()),

@@ -25,7 +25,7 @@ def tag(name: str, *children: str, **attributes: Attribute) -> Markup:
         if value != ""
     )
     inside = Markup("").join(escape(child) for child in children)
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), Markup("").join(named), inside)
+    return Markup("<{0}{1}>{2}</{0}>").format(name, Markup("").join(named), inside)
 
 
 def figure(

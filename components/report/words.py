@@ -9,10 +9,17 @@ from components.shared.languages import NAMES
 
 MINUS = "−"
 
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
 
 def language(code: str) -> str:
     """Return the English name of a language."""
     return NAMES.get(code, code)
+
+
+def model(iteration: int) -> str:
+    """Return `M₁` for iteration 1."""
+    return "M" + str(iteration).translate(_SUBSCRIPTS)
 
 
 def direction(key: str) -> str:

@@ -126,7 +126,7 @@ def _draw_accuracy(board: Board) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table("accuracy", *board.languages, "average of others", box=SIMPLE_HEAD)
+    table = Table("accuracy", *board.languages, "others", box=SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
     for iteration, known in sorted(board.accuracy.items()):

@@ -33,7 +33,7 @@ def _table(result: dict[str, Any]) -> Any:
     from rich.table import Table
 
     codes = [result["dominant"], *result["others"]]
-    table = Table("accuracy %", *codes, "average of others", box=SIMPLE_HEAD)
+    table = Table("accuracy", *codes, "others", box=SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
         column.no_wrap = True

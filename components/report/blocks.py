@@ -1,0 +1,92 @@
+"""What the page is made of: sections with charts and tables, and the look of each language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from components.report.words import language, limits, percent
+from components.shared.recipe import Languages
+
+COLOURS = 8
+"""Colours in style.css for other languages; more languages start over."""
+
+_SHAPES = (0, 2, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; the first column names the row.
+
+    Attributes:
+        caption: what it holds.
+        columns: the head.
+        rows: the cells, text or Markup.
+        folded: whether it stands behind a "Numbers" line that opens.
+        wordy: whether cells hold text rather than numbers.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    folded: bool = False
+    wordy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """An image with a caption; `narrow` replaces `image` on a phone."""
+
+    caption: str
+    image: Markup
+    narrow: Markup | str = ""
+    legend: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        identity: its anchor.
+        title: its heading.
+        lede: how to read it.
+        warnings: what a reader must not miss.
+        charts: drawn side by side where there is room.
+        tables: below the charts.
+    """
+
+    identity: str
+    title: str
+    lede: str
+    warnings: Sequence[str] = ()
+    charts: Sequence[Chart] = ()
+    tables: Sequence[Table] = field(default_factory=list)
+
+
+def kind_of(languages: Languages, code: str) -> str:
+    """Return the class that gives a language its colour, the same in every chart."""
+    if code not in languages.others:
+        return "dominant"
+    return f"c{languages.others.index(code) % COLOURS + 1}"
+
+
+def shape_of(languages: Languages, code: str) -> int:
+    """Return the shape of a language's marks, so that colour is not needed to tell them apart."""
+    if code not in languages.others:
+        return 1
+    return _SHAPES[languages.others.index(code) % len(_SHAPES)]
+
+
+def swatch(languages: Languages, code: str) -> Markup:
+    """Return a language's name after a dot in its colour."""
+    return Markup('<i class="swatch {}"></i>{}').format(kind_of(languages, code), language(code))
+
+
+def measured(interval: dict[str, float] | None) -> Markup:
+    """Return a cell with a share and, smaller, its limits."""
+    if interval is None or interval.get("n") == 0:
+        return Markup('<span class="none">not measured</span>')
+    return Markup("{} <small>{}</small>").format(percent(interval["value"]), limits(interval))

@@ -1,0 +1,260 @@
+"""The sections on what the models can do: accuracy, gap, off-target answers, the gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from components.report import charts, rows
+from components.report.blocks import Chart, Section, Table, kind_of, measured, shape_of, swatch
+from components.report.charts import WIDTH, Series
+from components.report.history import Round
+from components.report.result import gap_of
+from components.report.svg import rounded_domain
+from components.report.words import language, limits, percent, plain, signed
+from components.shared.recipe import Recipe
+
+_WIDE = (920.0, 360.0)
+_NARROW = (WIDTH, 340.0)
+
+
+def accuracy(settings: Recipe, rounds: list[Round]) -> Section:
+    """Return accuracy by language and iteration."""
+    values = {code: [item.accuracy.get(code) for item in rounds] for code in settings.languages.all}
+    image, narrow = (
+        _by_iteration(settings, rounds, identity, "Accuracy by language", values, size)
+        for identity, size in (("accuracy", _WIDE), ("accuracy-narrow", _NARROW))
+    )
+    table = Table(
+        "Accuracy with 95% intervals",
+        ["Language", *(item.name for item in rounds)],
+        [
+            [swatch(settings.languages, code), *(measured(value) for value in values[code])]
+            for code in settings.languages.all
+        ]
+        + [["Average of the others", *(measured(item.average) for item in rounds)]],
+    )
+    tasks = ", ".join(settings.evaluation.tasks)
+    return Section(
+        "accuracy",
+        "Accuracy",
+        f"Share of right answers on {tasks}, by iteration. Whiskers are 95% Wilson intervals. "
+        "M₀ is the start, each further model learnt from the one before it.",
+        charts=[Chart("", image, narrow)],
+        tables=[table],
+    )
+
+
+def balance(settings: Recipe, rounds: list[Round]) -> Section:
+    """Return the lead of the dominant language, and answers in the wrong language."""
+    dominant = language(settings.languages.dominant)
+    values = {
+        code: [item.scores[code]["off_target"] if code in item.scores else None for item in rounds]
+        for code in settings.languages.all
+    }
+    return Section(
+        "gap",
+        "The gap between languages",
+        f"How far the average of the other languages lies behind {dominant}, and how often the "
+        "model answers in a language it was not asked in.",
+        charts=[
+            Chart(
+                f"Distance to {dominant}",
+                _gap_chart(settings, rounds),
+                legend=[("dominant", dominant), ("accent", "Average of the others")],
+            ),
+            Chart(
+                "Off-target answers",
+                _by_iteration(
+                    settings,
+                    rounds,
+                    "off-target",
+                    "Off-target answers by language",
+                    values,
+                    (WIDTH, 240.0),
+                ),
+            ),
+        ],
+        tables=[_gap_table(settings, rounds), _off_target_table(settings, rounds, values)],
+    )
+
+
+def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
+    """Return the gate's verdicts with the numbers they stand on."""
+    judged = [item for item in rounds if item.counts("gate")]
+    if not judged:
+        return None
+    gains = [gain for item in judged for _, gain in _gains(item)]
+    low = min(*(gain["low"] for gain in gains), -settings.gate.tolerance)
+    domain = rounded_domain(low, max(*(gain["high"] for gain in gains), 0.01))
+    return Section(
+        "gate",
+        "Gate",
+        f"Each model is compared with its predecessor on the same items (paired bootstrap, "
+        f"{settings.gate.confidence:.0%} intervals). It is promoted when the mean gain over the "
+        f"other languages lies above {signed(settings.gate.min_gain)} points with its lower limit "
+        f"and no language falls by more than {plain(settings.gate.tolerance * 100)} points "
+        "(the dashed line).",
+        charts=[_gate_chart(settings, item, domain) for item in judged],
+        tables=[_verdicts(judged), _gate_table(settings, judged)],
+    )
+
+
+def _by_iteration(
+    settings: Recipe,
+    rounds: list[Round],
+    identity: str,
+    title: str,
+    values: dict[str, list[Any]],
+    size: tuple[float, float],
+) -> Markup:
+    found = [value for row in values.values() for value in row if value is not None]
+    low, high = rounded_domain(
+        min(value["low"] for value in found), max(max(value["high"] for value in found), 0.1)
+    )
+    described = "; ".join(
+        f"{language(code)}: "
+        + ", ".join(
+            f"{item.name} {percent(value['value'])}"
+            for item, value in zip(rounds, row, strict=True)
+            if value is not None
+        )
+        for code, row in values.items()
+    )
+    series = [
+        Series(
+            language(code),
+            kind_of(settings.languages, code),
+            shape_of(settings.languages, code),
+            values[code],
+            percent(values[code][-1]["value"]) if values[code][-1] else "",
+        )
+        for code in settings.languages.all
+    ]
+    names = [item.name for item in rounds]
+    return charts.over_iterations(
+        identity, title, described, names, series, size, max(low, 0.0), min(high, 1.0)
+    )
+
+
+def _gap_chart(settings: Recipe, rounds: list[Round]) -> Markup:
+    dominant = settings.languages.dominant
+    lines = [
+        (
+            item.name,
+            item.average["value"],
+            item.accuracy[dominant]["value"],
+            f"{signed(gap_of(item, dominant)['value']).lstrip('+')} points",
+        )
+        for item in rounds
+    ]
+    described = "; ".join(f"{name}: {written}" for name, _, _, written in lines)
+    return rows.dumbbells("gap-chart", "Gap between languages by iteration", described, lines)
+
+
+def _gap_table(settings: Recipe, rounds: list[Round]) -> Table:
+    dominant = settings.languages.dominant
+    return Table(
+        f"{language(dominant)} minus the average of the others, in points "
+        "(limits as if languages were independent)",
+        ["Model", language(dominant), "Average of the others", "Gap", "95% interval"],
+        [
+            [
+                item.name,
+                percent(item.accuracy[dominant]["value"]),
+                percent(item.average["value"]),
+                signed((gap := gap_of(item, dominant))["value"]),
+                f"{signed(gap['low'])} to {signed(gap['high'])}",
+            ]
+            for item in rounds
+        ],
+        folded=True,
+    )
+
+
+def _off_target_table(settings: Recipe, rounds: list[Round], values: dict[str, list[Any]]) -> Table:
+    return Table(
+        "Answers in another language than the question's, with 95% intervals",
+        ["Language", *(item.name for item in rounds)],
+        [
+            [swatch(settings.languages, code), *(measured(value) for value in row)]
+            for code, row in values.items()
+        ],
+        folded=True,
+    )
+
+
+def _gains(item: Round) -> list[tuple[str, Any]]:
+    """Return (language code, gain); the mean has the code ""."""
+    counts = item.counts("gate")
+    return [("", counts["mean_gain"])] + [
+        (code, row["gain"]) for code, row in counts["languages"].items()
+    ]
+
+
+def _gate_chart(settings: Recipe, item: Round, domain: tuple[float, float]) -> Chart:
+    lines = [
+        rows.Row(
+            language(code) if code else "Mean",
+            kind_of(settings.languages, code) if code else "accent",
+            shape_of(settings.languages, code) if code else 3,
+            gain,
+            signed(gain["value"]),
+        )
+        for code, gain in _gains(item)
+    ]
+    title = f"{item.name} against {item.predecessor}"
+    described = "; ".join(f"{row.label} {row.written}" for row in lines)
+    image = rows.dots(
+        f"gate-{item.iteration}",
+        f"Gain in points, {title}",
+        described,
+        lines,
+        domain,
+        {-settings.gate.tolerance: "tolerance", 0.0: "zero"},
+    )
+    return Chart(f"{title}, gain in points", image)
+
+
+def _verdicts(judged: list[Round]) -> Table:
+    return Table(
+        "Verdicts",
+        ["Model", "Promoted", "Loop", "Reason"],
+        [
+            [item.name, _badge(item), str(item.state["verdict"]), str(item.state["reason"])]
+            for item in judged
+        ],
+        wordy=True,
+    )
+
+
+def _badge(item: Round) -> Markup:
+    kind, word = ("good", "promoted") if item.promoted else ("bad", "refused")
+    return Markup('<span class="badge {}">{}</span>').format(kind, word)
+
+
+def _gate_table(settings: Recipe, judged: list[Round]) -> Table:
+    lines: list[list[str]] = []
+    for item in judged:
+        mean = item.counts("gate")["mean_gain"]
+        lines.append(
+            [f"{item.name} mean of others", signed(mean["value"]), limits(mean), "", "", ""]
+        )
+        lines += [
+            [
+                Markup("{} {}").format(item.name, swatch(settings.languages, code)),
+                signed(row["gain"]["value"]),
+                limits(row["gain"]),
+                str(row["won"]),
+                str(row["lost"]),
+                plain(row["tolerance"] * 100),
+            ]
+            for code, row in item.counts("gate")["languages"].items()
+        ]
+    return Table(
+        "Paired comparison: gain in points, items won and lost",
+        ["Model", "Gain", "Interval", "Won", "Lost", "Tolerance"],
+        lines,
+        folded=True,
+    )

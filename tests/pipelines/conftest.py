@@ -1,0 +1,96 @@
+"""A world of fake steps around the real loop, driver and command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipelines.processes import marked
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FAKED = {
+    "world": "build_world",
+    "generate": "generate",
+    "translate": "translate",
+    "pair": "pair",
+    "train": "train",
+    "evaluate": "evaluate",
+    "gate": "gate",
+    "register": "register",
+    "report": "report",
+}
+
+_EXTEND = "from pkgutil import extend_path\n__path__ = extend_path(__path__, __name__)\n"
+
+
+@dataclass
+class FakeWorld:
+    """A store, and an environment in which `components.<step>.run` is a fake."""
+
+    store: Path
+    environment: dict[str, str]
+
+    def lidr(self, *arguments: str, **fake: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            env=self.environment | {"FAKE": json.dumps(fake)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def start(self, *arguments: str, **fake: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(*arguments),
+            env=self.environment | {"FAKE": json.dumps(fake)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        store = ["--store", str(self.store)]
+        return [sys.executable, "-m", "pipelines.cli", *arguments, *store]
+
+    @property
+    def run(self) -> Path:
+        (folder,) = (self.store / "runs").iterdir()
+        return folder
+
+    @property
+    def result(self) -> dict:
+        return json.loads((self.run / "result.json").read_text())
+
+    @property
+    def work(self) -> list[str]:
+        """URIs of the stages in the order in which they were finished."""
+        log = self.store / "work.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    @property
+    def steps(self) -> list[str]:
+        return [uri.split("/")[-2] for uri in self.work]
+
+    @property
+    def orphans(self) -> list[int]:
+        return marked("LIDR_EVENTS", str(self.run / "events.jsonl"))
+
+
+@pytest.fixture
+def fake_world(tmp_path: Path) -> FakeWorld:
+    overlay = tmp_path / "overlay" / "components"
+    for step, function in FAKED.items():
+        (overlay / step).mkdir(parents=True)
+        (overlay / step / "__init__.py").write_text(_EXTEND)
+        module = f"from tests.pipelines.fake_steps import {function}\n"
+        (overlay / step / "run.py").write_text(module)
+    (overlay / "__init__.py").write_text(_EXTEND)
+    path = os.pathsep.join([str(overlay.parent), str(ROOT)])
+    return FakeWorld(tmp_path / "store", {**os.environ, "PYTHONPATH": path})

@@ -1,0 +1,149 @@
+"""Steps that finish in a moment, to test the loop around them.
+
+They write real stages through the real store and note every piece of work in `work.log`, so that
+a test can tell what was done twice. FAKE, a JSON object in the environment, changes what they do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from components.shared.digest import digest_of_uri
+from components.shared.errors import BadInput
+from components.shared.progress import Meter, emit, step
+from components.shared.recipe import Recipe
+from components.shared.stage import new_stage, open_stage
+from components.shared.store import open_store
+
+FAKE = json.loads(os.environ.get("FAKE", "{}"))
+
+
+def _work(name, store, inputs, settings, counts):
+    stage = new_stage(
+        open_store(store), name, 1, {k: digest_of_uri(v) for k, v in inputs.items()}, settings
+    )
+    if stage.done():
+        emit("reused", step=name)
+        return stage.uri
+    meter = Meter(3, "requests", "tokens")
+    for _ in range(3):
+        time.sleep(FAKE.get("sleep", 0.0))
+        meter.advance(1, 100)
+    _misbehave(name)
+    stage.write("file.txt", name.encode())
+    uri = stage.finish(counts)
+    with (Path(store) / "work.log").open("a") as log:
+        log.write(uri + "\n")
+    return uri
+
+
+def _misbehave(name):
+    fault = FAKE.get(name)
+    if fault == "refuse":
+        raise BadInput("the file is broken", file="prompts/en.jsonl", line=7, remedy="Mend it.")
+    if fault == "crash":
+        print("one line before the end")
+        raise RuntimeError("something unforeseen")
+    if fault == "die":
+        os.kill(os.getpid(), 9)
+    if fault == "hang":
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+        time.sleep(600)
+
+
+@step("world")
+def build_world(recipe, store):
+    return _work("world", store, {}, {"seed": Recipe.model_validate_json(recipe).seed}, {})
+
+
+@step("generate")
+def generate(recipe, store, world, model, iteration):
+    assert isinstance(iteration, int)
+    return _work("generate", store, {"m": model}, {"i": iteration}, {})
+
+
+@step("translate")
+def translate(recipe, store, world, responses, model, iteration):
+    return _work("translate", store, {"r": responses}, {}, {})
+
+
+@step("pair")
+def pair(recipe, store, world, responses, translations, model, iteration):
+    emit("number", name="pairs", value="18 of 20")
+    emit("warning", message="the reward of [es] looks inverted")
+    return _work("pair", store, {"r": responses, "t": translations}, {}, {})
+
+
+@step("train")
+def train(recipe, store, world, pairs, model, iteration):
+    return _work("train", store, {"p": pairs, "m": model}, {}, {})
+
+
+def _score(iteration):
+    value = min(0.4 + 0.2 * iteration, 1.0)
+    return {"value": value, "low": value - 0.05, "high": value + 0.05, "n": 300}
+
+
+@step("evaluate")
+def evaluate(recipe, store, world, model, iteration):
+    codes = Recipe.model_validate_json(recipe).languages.all
+    counts = {"languages": {code: {"accuracy": _score(iteration)} for code in codes}}
+    uri = _work("evaluate", store, {"m": model}, {"i": iteration}, counts)
+    for code in codes:
+        emit("accuracy", iteration=iteration, language=code, **_score(iteration))
+    return uri
+
+
+@step("gate")
+def gate(recipe, store, before, after, iteration, max_iterations):
+    assert isinstance(max_iterations, int)
+    promoted = FAKE.get("reject") != iteration
+    stop = not promoted or iteration >= max_iterations or FAKE.get("stop") == iteration
+    counts = {
+        "verdict": "stop" if stop else "continue",
+        "promoted": promoted,
+        "reason": "as the test wants it",
+    }
+    return _work("gate", store, {"b": before, "a": after}, {"bound": max_iterations}, counts)
+
+
+@step("register")
+def register(recipe, store, run, world, model, evaluation, decision, iteration, parent):
+    stage = _work(
+        "register", store, {"m": model}, {"i": iteration, "p": parent}, {"version": iteration + 1}
+    )
+    return f"fake/{open_stage(stage).counts()['version']}"
+
+
+@step("report")
+def report(recipe, store, run):
+    settings = Recipe.model_validate_json(recipe)
+    home = open_store(store)
+    states = []
+    while home.exists(f"runs/{run}/iteration-{len(states)}/state.json"):
+        states.append(json.loads(home.read(f"runs/{run}/iteration-{len(states)}/state.json")))
+    final = [state for state in states if state["promoted"]][-1]["model"]
+    entries = [
+        {
+            **{key: state[key] for key in ("iteration", "model", "verdict", "promoted", "reason")},
+            "version": state["version"],
+            "accuracy": {code: _score(state["iteration"]) for code in settings.languages.all},
+            "average": _score(state["iteration"]),
+        }
+        for state in states
+    ]
+    page = f"{home.uri}/runs/{run}/report.html"
+    result = {
+        "run": run,
+        "dominant": settings.languages.dominant,
+        "others": settings.languages.others,
+        "iterations": entries,
+        "final_model": final,
+        "report": page,
+    }
+    home.write(f"runs/{run}/result.json", json.dumps(result).encode())
+    return final

@@ -1,0 +1,148 @@
+"""Interrupting `lidr run` at any moment: nothing is lost, done twice, or left running."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from pipelines.processes import marked
+from tests.pipelines.conftest import FakeWorld
+
+RUN = ("run", "tiny_world", "--set", "gate.max_iterations=1", "--output", "json")
+
+
+def wait_until(condition, seconds: float = 30.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def started(world: FakeWorld, step: str):
+    def look() -> bool:
+        if not (world.store / "runs").exists():
+            return False
+        events = world.run / "events.jsonl"
+        return events.exists() and f'"started", ' in events.read_text() and (
+            f'"step": "{step}"' in events.read_text()
+        )
+
+    return look
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_everything_and_says_how_to_go_on(fake_world: FakeWorld, number, code):
+    process = fake_world.start(*RUN, generate="hang")
+    wait_until(started(fake_world, "generate"))
+    time.sleep(0.3)
+    assert len(fake_world.orphans) >= 3
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert "running the same command again continues" in stderr
+    assert "Traceback" not in stderr
+    assert fake_world.orphans == []
+
+
+def test_sigkill_of_the_parent_leaves_no_orphan(fake_world: FakeWorld):
+    process = fake_world.start(*RUN, train="hang")
+    wait_until(started(fake_world, "train"))
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    wait_until(lambda: fake_world.orphans == [], 5)
+
+    again = fake_world.lidr(*RUN)
+    assert again.returncode == 0, again.stderr
+    assert len(fake_world.work) == len(set(fake_world.work)) == 10
+
+
+def test_sigkill_of_the_driver_fails_and_leaves_no_orphan(fake_world: FakeWorld):
+    process = fake_world.start(*RUN, train="hang")
+    wait_until(started(fake_world, "train"))
+    driver = next(
+        pid
+        for pid in fake_world.orphans
+        if b"pipelines.driver" in open(f"/proc/{pid}/cmdline", "rb").read()
+    )
+    os.kill(driver, signal.SIGKILL)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "lidr: error: train failed" in stderr
+    assert fake_world.orphans == []
+
+
+def test_sigkill_of_all_but_the_tasks_is_mended_by_the_next_run(fake_world: FakeWorld):
+    process = fake_world.start(*RUN, train="hang")
+    wait_until(started(fake_world, "train"))
+    time.sleep(0.3)
+    drivers = [
+        pid
+        for pid in fake_world.orphans
+        if b"pipelines.driver" in open(f"/proc/{pid}/cmdline", "rb").read()
+    ]
+    os.kill(process.pid, signal.SIGSTOP)
+    for pid in drivers:
+        os.kill(pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    assert fake_world.orphans != []
+
+    again = fake_world.lidr(*RUN)
+    assert again.returncode == 0, again.stderr
+    assert fake_world.orphans == []
+
+
+def test_killed_at_random_moments_it_still_arrives(fake_world: FakeWorld):
+    clock = random.Random(7)
+    for _ in range(6):
+        process = fake_world.start(*RUN, sleep=0.02)
+        try:
+            process.wait(clock.uniform(0.2, 3.5))
+        except TimeoutError:
+            pass
+        except Exception:
+            process.kill()
+            process.wait()
+    done = fake_world.lidr(*RUN, sleep=0.02)
+    assert done.returncode == 0, done.stderr
+    assert len(fake_world.work) == len(set(fake_world.work)) == 10
+    assert fake_world.orphans == []
+
+
+def test_a_second_execution_of_the_same_run_is_refused(fake_world: FakeWorld):
+    first = fake_world.start(*RUN, generate="hang")
+    wait_until(started(fake_world, "generate"))
+    second = fake_world.lidr(*RUN)
+    assert second.returncode == 2
+    assert f"is already being executed by process {first.pid}" in second.stderr
+    assert fake_world.orphans != []
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=20)
+
+
+def test_two_runs_may_share_a_store(fake_world: FakeWorld):
+    first = fake_world.start(*RUN, generate="hang")
+    wait_until(started(fake_world, "generate"))
+    other = fake_world.lidr(*RUN, "--seed", "1")
+    assert other.returncode == 0, other.stderr
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=20)
+
+
+def test_a_marked_process_is_found_by_the_whole_value(fake_world: FakeWorld):
+    import subprocess
+
+    child = subprocess.Popen(["sleep", "60"], env={"MARK": "/a/b"}, start_new_session=True)
+    try:
+        wait_until(lambda: marked("MARK", "/a/b") == [child.pid], 5)
+        assert marked("MARK", "/a") == []
+    finally:
+        child.kill()
+        child.wait()

@@ -1,0 +1,135 @@
+"""How the loop goes on, stops and continues, in real kfp.local with fake steps."""
+
+from __future__ import annotations
+
+import json
+
+from tests.pipelines.conftest import FakeWorld
+
+ROUND = ["generate", "translate", "pair", "train", "evaluate", "gate", "register"]
+START = ["world", "evaluate", "register"]
+
+
+def test_two_iterations_then_everything_is_reused(fake_world: FakeWorld):
+    first = fake_world.lidr("run", "tiny_world", "--output", "json")
+    assert first.returncode == 0, first.stderr
+    assert fake_world.steps == START + ROUND + ROUND
+    result = json.loads(first.stdout)
+    assert [entry["verdict"] for entry in result["iterations"]] == ["continue", "continue", "stop"]
+    assert result["final_model"] == result["iterations"][-1]["model"]
+
+    again = fake_world.lidr("run", "tiny_world", "--output", "json")
+    assert again.returncode == 0
+    assert len(fake_world.work) == 17
+    assert "M_2 train reused" in again.stderr
+    assert json.loads(again.stdout) == result
+
+
+def test_state_points_at_every_stage(fake_world: FakeWorld):
+    fake_world.lidr("run", "tiny_world", "--set", "gate.max_iterations=1")
+    start, first = (
+        json.loads((fake_world.run / f"iteration-{t}" / "state.json").read_text()) for t in (0, 1)
+    )
+    assert start == {
+        "iteration": 0,
+        "world": start["world"],
+        "model": start["world"],
+        "responses": "",
+        "translations": "",
+        "pairs": "",
+        "evaluation": fake_world.work[1],
+        "decision": "",
+        "version": "fake/1",
+        "verdict": "continue",
+        "promoted": True,
+        "reason": "the start",
+    }
+    stages = ("responses", "translations", "pairs", "model", "evaluation", "decision")
+    assert [first[key] for key in stages] == fake_world.work[3:9]
+    assert (first["verdict"], first["version"]) == ("stop", "fake/2")
+    recipe = json.loads((fake_world.run / "recipe.json").read_text())
+    assert recipe["gate"]["max_iterations"] == 1
+
+
+def test_a_stop_skips_the_rounds_after_it(fake_world: FakeWorld):
+    done = fake_world.lidr("run", "tiny_world", "--set", "gate.max_iterations=3", stop=1)
+    assert done.returncode == 0, done.stderr
+    assert fake_world.steps == START + ROUND
+    assert [entry["iteration"] for entry in fake_world.result["iterations"]] == [0, 1]
+
+
+def test_a_rejected_model_is_not_the_final_one(fake_world: FakeWorld):
+    done = fake_world.lidr("run", "tiny_world", "--set", "gate.max_iterations=3", reject=2)
+    assert done.returncode == 0, done.stderr
+    assert fake_world.steps == START + ROUND + ROUND
+    result = fake_world.result
+    assert result["final_model"] == result["iterations"][1]["model"]
+    assert result["iterations"][2]["promoted"] is False
+
+
+def test_the_bound_holds_at_run_time(fake_world: FakeWorld, monkeypatch):
+    """On a cluster `max_iterations` is a parameter of the pipeline that was compiled for more."""
+    from components.shared.store import open_store
+    from pipelines.cli.inputs import read_recipe
+    from pipelines.local import Job, execute
+
+    monkeypatch.setenv("PYTHONPATH", fake_world.environment["PYTHONPATH"])
+    recipe = read_recipe("tiny_world", None, ["gate.max_iterations=3"])
+    store = open_store(str(fake_world.store)).uri
+    execute(Job(recipe.model_dump_json(), store, "bounded", 3, 1), lambda events: None)
+    assert fake_world.steps == START + ROUND
+    assert fake_world.result["iterations"][-1]["verdict"] == "stop"
+
+
+def test_a_rejected_input_is_told_in_its_own_words(fake_world: FakeWorld):
+    failed = fake_world.lidr("run", "tiny_world", translate="refuse")
+    assert failed.returncode == 2
+    assert failed.stderr.splitlines()[-1] == (
+        "lidr: error: translate: prompts/en.jsonl:7: the file is broken. Mend it."
+    )
+    assert fake_world.steps == [*START, "generate"]
+    assert "Traceback" not in failed.stderr
+    assert not (fake_world.run / "result.json").exists()
+
+
+def test_an_unforeseen_failure_shows_its_last_words(fake_world: FakeWorld):
+    failed = fake_world.lidr("run", "tiny_world", train="crash")
+    assert failed.returncode == 1
+    error = failed.stderr[failed.stderr.index("lidr: error:") :]
+    assert error.startswith("lidr: error: train failed; its last words were")
+    assert "one line before the end" in error
+    assert "RuntimeError: something unforeseen" in error
+    assert str(fake_world.run / "logs" / "run.log") in error
+    assert len(error.splitlines()) < 25
+
+
+def test_a_killed_step_is_named(fake_world: FakeWorld):
+    failed = fake_world.lidr("run", "tiny_world", pair="die")
+    assert failed.returncode == 1
+    assert "lidr: error: pair failed" in failed.stderr
+
+
+def test_another_recipe_may_not_continue_a_run(fake_world: FakeWorld):
+    arguments = ("run", "tiny_world", "--run", "mine", "--set", "gate.max_iterations=1")
+    assert fake_world.lidr(*arguments).returncode == 0
+    refused = fake_world.lidr(*arguments, "--set", "training.beta=0.2")
+    assert refused.returncode == 2
+    assert "was started with another recipe" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_nothing_temporary_is_left(fake_world: FakeWorld, tmp_path):
+    (tmp_path / "tmp").mkdir()
+    fake_world.environment["TMPDIR"] = str(tmp_path / "tmp")
+    fake_world.lidr("run", "tiny_world", "--set", "gate.max_iterations=1")
+    assert list((tmp_path / "tmp").iterdir()) == []
+    names = {path.name for path in fake_world.run.iterdir()}
+    assert names == {
+        "events.jsonl",
+        "iteration-0",
+        "iteration-1",
+        "lock",
+        "logs",
+        "recipe.json",
+        "result.json",
+    }

@@ -1,0 +1,76 @@
+"""Placement: the profile's wishes in KFP's own words."""
+
+from kfp import dsl, kubernetes
+
+from components.shared.profile import Profile
+from pipelines.placement import SETTINGS, kubernetes_config, placed_by
+
+PROFILE = Profile.model_validate(
+    {
+        "name": "pool",
+        "runner": "kubeflow",
+        "images": {"generate": "r/g:1", "train": "r/t:1", "control": "r/c:1"},
+        "config_maps": ["settings"],
+        "secrets": {"store": ["ID", "KEY"], "hub": ["TOKEN"]},
+        "steps": {
+            "train": {
+                "cpu": "500m",
+                "memory": "2Gi",
+                "accelerators": 2,
+                "node_selector": {"pool": "gpu", "zone": "a"},
+                "tolerations": [
+                    {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},
+                    {"key": "spot", "operator": "Equal", "value": "yes"},
+                ],
+            }
+        },
+    }
+)
+
+
+@dsl.component(base_image="python:3.11")
+def train(text: str) -> str:
+    return text
+
+
+@dsl.component(base_image="python:3.11")
+def gate(text: str) -> str:
+    return text
+
+
+def placed(component):
+    return placed_by(PROFILE)(component(text="x"))
+
+
+def test_the_kubernetes_part_is_what_kfp_kubernetes_writes():
+    @dsl.pipeline
+    def pipeline():
+        task = train(text="x")
+        keys = {key: key for key in SETTINGS}
+        kubernetes.use_config_map_as_env(task, "settings", keys, optional=True)
+        kubernetes.use_secret_as_env(task, "store", {"ID": "ID", "KEY": "KEY"})
+        kubernetes.use_secret_as_env(task, "hub", {"TOKEN": "TOKEN"})
+        kubernetes.add_node_selector(task, "pool", "gpu")
+        kubernetes.add_node_selector(task, "zone", "a")
+        kubernetes.add_toleration(task, key="gpu", operator="Exists", effect="NoSchedule")
+        kubernetes.add_toleration(task, key="spot", operator="Equal", value="yes")
+        assert kubernetes_config(PROFILE, PROFILE.steps.train) == task.platform_config["kubernetes"]
+
+
+def test_a_step_gets_the_resources_of_its_kind():
+    @dsl.pipeline
+    def pipeline():
+        task = placed(train)
+        resources = task.container_spec.resources
+        assert task.container_spec.image == "r/t:1"
+        assert (resources.cpu_request, resources.memory_limit) == ("500m", "2Gi")
+        assert (resources.accelerator_type, resources.accelerator_count) == ("nvidia.com/gpu", "2")
+
+
+def test_other_steps_are_control():
+    @dsl.pipeline
+    def pipeline():
+        task = placed(gate)
+        assert task.container_spec.image == "r/c:1"
+        assert task.container_spec.resources.accelerator_count is None
+        assert set(task.platform_config["kubernetes"]) == {"configMapAsEnv", "secretAsEnv"}

@@ -1,0 +1,246 @@
+"""The compiled pipeline against every trap known of KFP 2.17.
+
+Each test names what goes wrong: in `kfp.local`, on the backend, or on the cluster.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.shared.profile import Profile, load_profile
+from components.shared.recipe import load_recipe
+from pipelines.cli.inputs import run_name
+from pipelines.compiled import MAX_BYTES, compile_loop
+
+HERE = Path(__file__).resolve().parents[2] / "pipelines"
+RECIPES = sorted((HERE / "recipes").glob("*.yaml"))
+PROFILES = sorted((HERE / "profiles").glob("*.yaml"))
+
+CONTROL_FLOW = ("comp-condition-", "comp-exit-handler-", "comp-iteration")
+
+
+def compiled(recipe: Path, profile: Path, rounds: int = 5) -> str:
+    science = load_recipe(recipe)
+    return compile_loop(science, load_profile(profile), run_name(None, science), rounds)
+
+
+@pytest.fixture(scope="module", params=PROFILES, ids=lambda path: path.stem)
+def profile(request) -> Profile:
+    return load_profile(request.param)
+
+
+@pytest.fixture(scope="module")
+def documents(profile: Profile) -> list[dict]:
+    text = compiled(HERE / "recipes/tiny_world.yaml", HERE / f"profiles/{profile.name}.yaml")
+    return list(yaml.safe_load_all(text))
+
+
+@pytest.fixture(scope="module")
+def ir(documents: list[dict]) -> dict:
+    return documents[0]
+
+
+@pytest.fixture(scope="module")
+def dags(ir: dict) -> dict[str, dict]:
+    found = {name: body["dag"] for name, body in ir["components"].items() if "dag" in body}
+    return found | {"root": ir["root"]["dag"]}
+
+
+@pytest.fixture(scope="module")
+def tasks(dags: dict) -> list[tuple[str, dict]]:
+    return [(name, task) for dag in dags.values() for name, task in dag["tasks"].items()]
+
+
+@pytest.fixture(scope="module")
+def containers(ir: dict) -> dict[str, dict]:
+    executors = ir["deploymentSpec"]["executors"]
+    return {name: body["container"] for name, body in executors.items()}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile_file", PROFILES, ids=lambda path: path.stem)
+def test_five_rounds_stay_below_what_argo_takes(recipe: Path, profile_file: Path):
+    assert len(compiled(recipe, profile_file).encode()) < MAX_BYTES
+
+
+def test_equal_input_gives_equal_bytes():
+    arguments = HERE / "recipes/tiny_world.yaml", HERE / "profiles/cluster.yaml"
+    assert compiled(*arguments) == compiled(*arguments)
+
+
+def test_no_oneof(ir: dict):
+    assert "valueFromOneof" not in json.dumps(ir)
+
+
+def test_an_if_tests_an_input_of_its_sub_pipeline(dags: dict):
+    """A bare If on a named output is silently False in kfp.local."""
+    conditions = [
+        (name, task)
+        for name, dag in dags.items()
+        for task in dag["tasks"].values()
+        if "condition" in task.get("triggerPolicy", {})
+    ]
+    assert len(conditions) == 5
+    for name, task in conditions:
+        assert name.startswith("comp-iteration")
+        assert task["triggerPolicy"]["condition"] == (
+            "inputs.parameter_values['pipelinechannel--verdict'] == 'continue'"
+        )
+        verdict = task["inputs"]["parameters"]["pipelinechannel--verdict"]
+        assert verdict == {"componentInputParameter": "verdict"}
+
+
+def test_nothing_outside_an_if_reads_from_inside(dags: dict):
+    for name, dag in dags.items():
+        if name.startswith(("comp-condition-", "comp-iteration")):
+            assert "outputs" not in dag
+
+
+def test_no_parallel_for(tasks: list):
+    """Its body gets the loop item instead of a parameter of a task in its own DAG."""
+    iterators = ("parameterIterator", "artifactIterator", "iteratorPolicy")
+    assert not [name for name, task in tasks if any(key in task for key in iterators)]
+
+
+def test_the_iteration_has_no_outputs_and_no_recursion(ir: dict, dags: dict):
+    for name, dag in dags.items():
+        used = {task["componentRef"]["name"] for task in dag["tasks"].values()}
+        assert name not in used
+        if name.startswith("comp-iteration"):
+            assert "outputDefinitions" not in ir["components"][name]
+
+
+def test_rounds_stand_one_after_another(dags: dict):
+    rounds = dags["comp-exit-handler-1"]["tasks"]
+    numbers = [
+        task["inputs"]["parameters"]["number"]["runtimeValue"]["constant"]
+        for name, task in rounds.items()
+        if name.startswith("iteration")
+    ]
+    assert sorted(numbers) == [1, 2, 3, 4, 5]
+    for number in range(2, 6):
+        assert f"next-state-{number - 1}".removesuffix("-1") in {
+            name.removesuffix("-1") for name in rounds[f"iteration-{number}"]["dependentTasks"]
+        }
+        assert f"iteration-{number}" in rounds[f"next-state-{number}"]["dependentTasks"]
+
+
+def test_at_most_five_rounds():
+    from components.shared.errors import BadInput
+
+    with pytest.raises(BadInput, match="6 rounds"):
+        compiled(HERE / "recipes/tiny_world.yaml", HERE / "profiles/cluster.yaml", 6)
+
+
+def test_caching_is_off_everywhere(tasks: list):
+    """KFP's cache key ignores the code in the image."""
+    for name, task in tasks:
+        assert not task.get("cachingOptions", {}).get("enableCache", False), name
+        if not task["componentRef"]["name"].startswith(("comp-condition", "comp-exit")):
+            assert "cachingOptions" in task, name
+
+
+def test_nothing_is_installed_when_a_task_starts(containers: dict):
+    for name, container in containers.items():
+        text = " ".join(container["command"] + container["args"])
+        assert "pip install" not in text, name
+        assert "ensurepip" not in text, name
+
+
+def test_only_lightweight_components(ir: dict, containers: dict):
+    """kfp.local refuses all others: container components, importers, PVCs."""
+    assert all("container" in body for body in ir["deploymentSpec"]["executors"].values())
+    for container in containers.values():
+        assert "kfp.dsl.executor_main" in " ".join(container["command"])
+
+
+def test_component_bodies_hold_no_logic(containers: dict):
+    for name, container in containers.items():
+        source = container["command"][-1]
+        body = source.split('"""')[-1].split("return ")
+        assert len(body) == 2, name
+        assert body[0].strip().startswith("from components."), name
+
+
+def test_parameters_only(ir: dict):
+    """Every consumer downloads all of an artifact before its code starts."""
+    for body in [ir["root"], *ir["components"].values()]:
+        for side in ("inputDefinitions", "outputDefinitions"):
+            assert "artifacts" not in body.get(side, {})
+
+
+def test_inputs_are_text_and_whole_numbers(ir: dict):
+    """Integers inside lists arrive as floats; None as a default raises in kfp.local."""
+    allowed = {"STRING", "NUMBER_INTEGER", "TASK_FINAL_STATUS"}
+    for name, body in {"root": ir["root"], **ir["components"]}.items():
+        for key, given in body.get("inputDefinitions", {}).get("parameters", {}).items():
+            assert given["parameterType"] in allowed, (name, key)
+            if given["parameterType"] == "NUMBER_INTEGER" and "defaultValue" in given:
+                assert given["defaultValue"] == int(given["defaultValue"])
+            optional = given.get("isOptional", False)
+            if optional and given["parameterType"] != "TASK_FINAL_STATUS":
+                assert given["defaultValue"] is not None
+
+
+def test_every_input_of_the_root_has_a_default(ir: dict):
+    inputs = ir["root"]["inputDefinitions"]["parameters"]
+    assert set(inputs) == {"recipe", "store", "run", "max_iterations"}
+    assert all("defaultValue" in given for given in inputs.values())
+
+
+def test_no_environment_is_set(containers: dict):
+    """It would override the laptop user's own."""
+    assert not [name for name, container in containers.items() if container.get("env")]
+
+
+def test_an_exit_handler_guards_the_loop(dags: dict):
+    """kfp.local runs an exit task only when it takes the final status."""
+    cleanup = dags["root"]["tasks"]["cleanup"]
+    assert cleanup["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert cleanup["inputs"]["parameters"]["status"] == {
+        "taskFinalStatus": {"producerTask": "exit-handler-1"}
+    }
+    assert dags["root"]["tasks"]["report"]["dependentTasks"] == ["exit-handler-1"]
+
+
+def test_images_come_from_the_profile(containers: dict, profile: Profile):
+    if profile.runner == "local":
+        assert {container["image"] for container in containers.values()} == {"python:3.11"}
+        return
+    for name, container in containers.items():
+        step = name.removeprefix("exec-").rstrip("-0123456789")
+        kind = {"build-world": "train", "train": "train"}.get(step, "control")
+        kind = "generate" if step in ("generate", "translate", "evaluate") else kind
+        assert container["image"] == getattr(profile.images, kind), name
+        assert "{{" not in container["image"], name
+
+
+def test_tasks_are_retried_on_a_cluster_only(tasks: list, profile: Profile):
+    for name, task in tasks:
+        control_flow = task["componentRef"]["name"].startswith(CONTROL_FLOW)
+        retried = task.get("retryPolicy", {}).get("maxRetryCount", 0)
+        assert bool(retried) == (profile.runner == "kubeflow" and not control_flow), name
+
+
+def test_docstrings_reach_the_user_interface(ir: dict):
+    for name, body in ir["components"].items():
+        if "executorLabel" in body:
+            for key, given in body["inputDefinitions"]["parameters"].items():
+                assert given.get("description"), (name, key)
+
+
+def test_settings_and_secrets_are_references(documents: list, profile: Profile):
+    if profile.runner == "local":
+        assert len(documents) == 1
+        return
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == set(documents[0]["deploymentSpec"]["executors"])
+    for body in executors.values():
+        assert {given["secretName"] for given in body["secretAsEnv"]} == set(profile.secrets)
+        assert {given["configMapName"] for given in body["configMapAsEnv"]} == set(
+            profile.config_maps
+        )

@@ -1,0 +1,301 @@
+"""A small run on a store, as the steps leave it, for tests of the report."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+from components.shared.recipe import Recipe
+from components.shared.stage import Stage, new_stage, open_stage
+from components.shared.statistics import macro_average, wilson
+from components.shared.store import Store, open_store
+
+RUN = "tiny-world-seed0-0000abcd"
+
+ACCURACY = {
+    "en": (1.0, 1.0, 0.993),
+    "es": (0.447, 0.953, 0.99),
+    "de": (0.47, 0.947, 0.993),
+    "fr": (0.467, 0.95, 0.993),
+}
+
+OFF_TARGET = {"es": (0.31, 0.0, 0.0), "de": (0.34, 0.003, 0.0), "fr": (0.29, 0.0, 0.003)}
+
+SAMPLES = {
+    "en": (
+        "own_chosen",
+        "Tom has 9 pens. He finds 4 more, then loses 2. How many pens does Tom have?",
+        "Tom starts with 9 pens. 9 + 4 = 13. 13 - 2 = 11. The answer is 11.",
+        "Tom starts with 9 pens. 9 - 4 = 5. 5 - 2 = 3. The answer is 3.",
+    ),
+    "es": (
+        "translation_chosen",
+        "Tom tiene 9 lápices. Encuentra 4 más y pierde 2. ¿Cuántos lápices tiene Tom?",
+        "Tom empieza con 9 lápices. 9 + 4 = 13. 13 - 2 = 11. La respuesta es 11.",
+        "Tom empieza con 9 lápices. 9 - 4 = 5. 5 - 2 = 3. La respuesta es 3.",
+    ),
+    "de": (
+        "translation_chosen",
+        "Tom hat 9 Stifte. Er findet 4 und verliert 2. Wie viele Stifte hat Tom?",
+        "Tom beginnt mit 9 Stiften. 9 + 4 = 13. 13 - 2 = 11. Die Antwort ist 11.",
+        "Tom starts with 9 pens. 9 + 4 = 13. 13 - 2 = 11. The answer is 11.",
+    ),
+    "fr": (
+        "translation_chosen",
+        "Tom a 9 stylos. Il en trouve 4 et en perd 2. Combien de stylos a Tom ?",
+        "Tom commence avec 9 stylos. 9 + 4 = 13. 13 - 2 = 11. La réponse est 11.",
+        "Tom commence avec 9 stylos. 9 + 4 = 13. 13 + 2 = 15. La réponse est 15.",
+    ),
+}
+
+
+def recipe(**changes: object) -> Recipe:
+    """Return the tiny world's recipe, changed at the top level."""
+    settings = {
+        "name": "tiny-world",
+        "languages": {"dominant": "en", "others": ["es", "de", "fr"]},
+        "model": {"source": "world"},
+        "evaluation": {"tasks": ["tiny_world_{language}"]},
+        **changes,
+    }
+    return Recipe.model_validate(settings)
+
+
+def write_run(
+    folder: Path,
+    iterations: int = 2,
+    *,
+    promoted: bool = True,
+    samples: list[dict[str, str]] | None = None,
+    pair_changes: dict[str, Any] | None = None,
+) -> str:
+    """Write a run with its stages and states; return the store's URI.
+
+    Args:
+        folder: of the store.
+        iterations: after the start.
+        promoted: whether the gate lets the last one through.
+        samples: instead of the usual sample pairs.
+        pair_changes: counts of the pair stages that differ; None removes one.
+    """
+    store = open_store(str(folder))
+    world = _finished(store, "world", 0, {"prompts": 1500}, {"model/config.json": b"{}"})
+    _write_state(store, 0, world, model=world, evaluation=_evaluation(store, 0))
+    for t in range(1, iterations + 1):
+        last = t == iterations
+        model = _training(store, t)
+        pair = _pair_counts(t, samples) | (pair_changes or {})
+        decision = _decision(t, promoted or not last, last)
+        _write_state(
+            store,
+            t,
+            world,
+            model=model,
+            responses=_finished(store, "generate", t, _generate_counts(t)),
+            translations=_finished(store, "translate", t, _translate_counts()),
+            pairs=_finished(store, "pair", t, {k: v for k, v in pair.items() if v is not None}),
+            evaluation=_evaluation(store, t),
+            decision=_finished(store, "gate", t, decision),
+            **{key: decision[key] for key in ("verdict", "promoted", "reason")},
+        )
+    return store.uri
+
+
+def forget(uri: str) -> None:
+    """Remove a stage, as pruning does."""
+    stage = open_stage(uri)
+    for entry in stage.store.list(stage.prefix):
+        stage.store.delete(entry.key)
+
+
+def state_of(store: str, iteration: int) -> dict[str, Any]:
+    """Return an iteration's state."""
+    path = Path(store, "runs", RUN, f"iteration-{iteration}", "state.json")
+    state: dict[str, Any] = json.loads(path.read_text())
+    return state
+
+
+def _write_state(store: Store, iteration: int, world: str, **values: Any) -> None:
+    state = {
+        "iteration": iteration,
+        "world": world,
+        "responses": "",
+        "translations": "",
+        "pairs": "",
+        "decision": "",
+        "version": f"tiny-world/{iteration + 1}",
+        "verdict": "continue",
+        "promoted": True,
+        "reason": "the start",
+        **values,
+    }
+    store.write(f"runs/{RUN}/iteration-{iteration}/state.json", json.dumps(state).encode())
+
+
+def _finished(
+    store: Store,
+    step: str,
+    t: int,
+    counts: dict[str, Any],
+    files: dict[str, bytes] | None = None,
+) -> str:
+    stage: Stage = new_stage(store, step, 1, {}, {"iteration": t})
+    for name, data in (files or {}).items():
+        stage.write(name, data)
+    return stage.finish(counts)
+
+
+def _evaluation(store: Store, t: int) -> str:
+    languages = {
+        code: {
+            "accuracy": wilson(round(values[t] * 300), 300),
+            "off_target": wilson(round(OFF_TARGET.get(code, (0, 0, 0))[t] * 300), 300),
+            "truncated": 0.0,
+            "mean_tokens": 31.2,
+        }
+        for code, values in ACCURACY.items()
+    }
+    average = macro_average([languages[code]["accuracy"] for code in ("es", "de", "fr")])
+    counts = {
+        "languages": languages,
+        "average": average,
+        "engine": "transformers",
+        "engine_reason": "there is no GPU",
+    }
+    return _finished(store, "evaluate", t, counts)
+
+
+def _training(store: Store, t: int) -> str:
+    noise = random.Random(t)
+    rows = []
+    for step in range(1, 58):
+        done = step / 57
+        rows.append(
+            {
+                "step": step,
+                "dpo_loss": (dpo := 0.69 * math.exp(-2.2 * done / t) + 0.02 * noise.random()),
+                "nll_loss": (nll := 0.42 * math.exp(-1.5 * done) / t + 0.01 * noise.random()),
+                "loss": dpo + nll,
+                "reward_margin": 2.4 * done / t + 0.15 * noise.random(),
+                "reward_accuracy": min(1.0, 0.5 + 0.5 * done**0.5 + 0.03 * noise.random()),
+                "chosen_reward": 0.9 * done + 0.05 * noise.random(),
+                "rejected_reward": -1.5 * done / t + 0.05 * noise.random(),
+                "chosen_logps": -9 + 5 * done + 0.4 * noise.random(),
+                "rejected_logps": -14 - 9 * done / t + 0.4 * noise.random(),
+                "grad_norm": float("nan") if step == 5 else 1.2 + 0.5 * noise.random(),
+                "learning_rate": 1e-4 * (1 - done),
+                "tokens_per_second": 5200.0,
+            }
+        )
+    metrics = "\n".join(json.dumps(row) for row in rows).encode()
+    files = {"model/config.json": b"{}", "metrics.jsonl": metrics}
+    return _finished(store, "train", t, {"pairs": 1790, "steps": 57, "seconds": 25.1}, files)
+
+
+def _generate_counts(t: int) -> dict[str, Any]:
+    languages = {
+        code: {
+            "responses": 300,
+            "failures": {"truncated": 2} if code == "es" else {},
+            "off_target": OFF_TARGET.get(code, (0, 0, 0))[t - 1],
+            "output_tokens": 9000,
+            "prompt_tokens": 9000,
+        }
+        for code in ACCURACY
+    }
+    return {
+        "responses": 1200,
+        "engine": "transformers",
+        "engine_reason": "there is no GPU",
+        "tokens_per_second": 2310.5,
+        "languages": languages,
+    }
+
+
+def _directions() -> list[str]:
+    return ["en-es", "en-de", "en-fr", "es-en", "de-en", "fr-en"]
+
+
+def _translate_counts() -> dict[str, Any]:
+    directions = {
+        key: {"translations": 300, "failures": {"untagged": 1}, "output_tokens": 8800}
+        for key in _directions()
+    }
+    return {"translations": 1800, "tokens_per_second": 2105.0, "directions": directions}
+
+
+def _pair_counts(t: int, samples: list[dict[str, str]] | None) -> dict[str, Any]:
+    same = (0.35, 0.81)[t - 1]
+    languages = {
+        code: {
+            "candidates": size,
+            "kept": size - 3,
+            "identical": round(same * size),
+            "dropped": {"translation_failed": 2, "missing_partner": 1},
+        }
+        for code, size in {"en": 900, "es": 300, "de": 300, "fr": 300}.items()
+    }
+    directions = {
+        key: {
+            "numbers_preserved": wilson(298 - index * t, 300),
+            "round_trip": {"value": 97.1 - index, "n": 50},
+        }
+        for index, key in enumerate(_directions())
+    }
+    reward = {
+        code: {"agree": wilson(round(share * 160), 160), "inverted": False}
+        for code, share in {"es": 0.97, "de": 0.93, "fr": 0.95}.items()
+    }
+    return {
+        "pairs": 1788,
+        "candidates": 1800,
+        "identical_share": same,
+        "swapped": False,
+        "languages": languages,
+        "directions": directions,
+        "reward": reward,
+        "warnings": ["81% of the pairs have identical sides: little is left to learn"] * (t - 1),
+        "samples": _usual_samples() if samples is None else samples,
+    }
+
+
+def _usual_samples() -> list[dict[str, str]]:
+    return [
+        {"language": code, "kind": kind, "prompt": prompt, "chosen": chosen, "rejected": rejected}
+        for _ in range(3)
+        for code, (kind, prompt, chosen, rejected) in SAMPLES.items()
+    ]
+
+
+def _decision(t: int, promoted: bool, last: bool) -> dict[str, Any]:
+    gain = (0.489, 0.042)[t - 1] if promoted else 0.001
+    mean = {"value": gain, "low": gain - 0.03, "high": gain + 0.03, "n": 900}
+    reason = (
+        f"mean gain {gain:+.1%}, no language fell beyond its tolerance"
+        if promoted
+        else "plateau: the mean gain of +0.1% (-2.9% to +3.1%) is not above +0.0%"
+    )
+    gains = {
+        code: {
+            "gain": {
+                "value": (value := ACCURACY[code][t] - ACCURACY[code][t - 1]),
+                "low": value - 0.02,
+                "high": value + 0.02,
+                "n": 300,
+            },
+            "won": max(0, round(value * 300)) + 2,
+            "lost": 2,
+            "tolerance": 0.02,
+        }
+        for code in ACCURACY
+    }
+    return {
+        "verdict": "stop" if last else "continue",
+        "promoted": promoted,
+        "reason": reason,
+        "mean_gain": mean,
+        "languages": gains,
+    }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -43,16 +44,17 @@ def kill_marked(variable: str, value: str) -> None:
         time.sleep(0.02)
 
 
-def end_group(group: int) -> None:
-    """End a process group: politely, then for certain.
+def end_group(leader: subprocess.Popen[bytes]) -> None:
+    """End a child's process group: politely, then for certain.
 
     Args:
-        group: its id, the process id of its leader.
+        leader: a child that was started with a session of its own.
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGTERM)
+        os.killpg(leader.pid, signal.SIGTERM)
         end = time.monotonic() + _GRACE
         while time.monotonic() < end:
+            leader.poll()  # a child that nobody asked after stays in its group
+            os.killpg(leader.pid, 0)
             time.sleep(0.02)
-            os.killpg(group, 0)
-        os.killpg(group, signal.SIGKILL)
+        os.killpg(leader.pid, signal.SIGKILL)

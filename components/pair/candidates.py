@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from components.shared.recipe import Languages, Recipe
@@ -13,7 +13,13 @@ from components.shared.stage import Stage, open_stage
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A chosen and a rejected text for one prompt; `failure` says why one of them is missing."""
+    """A chosen and a rejected text for one prompt.
+
+    Attributes:
+        failure: why one of the texts is missing.
+        untranslated: the prompt is about translation, so chosen is the dominant response as it is,
+            in whatever language the prompt asked for.
+    """
 
     prompt_id: str
     language: str
@@ -24,11 +30,16 @@ class Candidate:
     rejected: str | None
     truncated: bool
     failure: DropReason | None = None
+    untranslated: bool = False
 
     @property
     def identical(self) -> bool:
         """Chosen and rejected are the same but for white space."""
         return (self.chosen or "").split() == (self.rejected or "").split()
+
+    def exchanged(self) -> Candidate:
+        """Return the candidate with its sides exchanged: the control that must not help."""
+        return replace(self, chosen=self.rejected, rejected=self.chosen)
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,14 @@ def _both(sources: Sources, prompt_id: str, dominant: str, other: str) -> Iterat
     back = sources.translations.get((prompt_id, other, dominant))
     task = sources.prompts[prompt_id, dominant].translation_task
     yield _candidate(
-        sources, prompt_id, other, dominant, Kind.TRANSLATION_CHOSEN, strong if task else into, own
+        sources,
+        prompt_id,
+        other,
+        dominant,
+        Kind.TRANSLATION_CHOSEN,
+        strong if task else into,
+        own,
+        task,
     )
     yield _candidate(
         sources, prompt_id, dominant, other, Kind.OWN_CHOSEN, strong, None if task else back, task
@@ -103,9 +121,10 @@ def _candidate(
     kind: Kind,
     chosen: Response | Translation | None,
     rejected: Response | Translation | None,
-    translation_task: bool = False,
+    task: bool,
 ) -> Candidate:
     sides = (chosen, rejected)
+    not_back = task and kind is Kind.OWN_CHOSEN
     return Candidate(
         prompt_id=prompt_id,
         language=language,
@@ -117,7 +136,8 @@ def _candidate(
         truncated=any(
             isinstance(side, Response) and side.failure == Failure.TRUNCATED for side in sides
         ),
-        failure=DropReason.TRANSLATION_TASK if translation_task else _failure(sources, sides),
+        failure=DropReason.TRANSLATION_TASK if not_back else _failure(sources, sides),
+        untranslated=task and not not_back,
     )
 
 

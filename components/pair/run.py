@@ -9,7 +9,7 @@ from typing import Any
 from components.pair.candidates import Candidate, Sources, candidates, read_sources
 from components.pair.faithfulness import direction_faithfulness, reward_agreement, warnings_of
 from components.shared.digest import digest_of_uri
-from components.shared.languages import LanguageIdentifier
+from components.shared.languages import UNDETERMINED, LanguageIdentifier
 from components.shared.progress import emit, step
 from components.shared.prompts import answer_messages
 from components.shared.recipe import Pairing, Recipe
@@ -70,7 +70,9 @@ def pair(
     sources = read_sources(settings, world, responses, translations)
     identifier = LanguageIdentifier(settings.languages.all)
     decided = decide(settings.pairing, candidates(settings.languages, sources), identifier)
-    _write(stage, settings, decided, iteration, model)
+    if settings.pairing.swap:
+        decided = [(candidate.exchanged(), reason) for candidate, reason in decided]
+    _write(stage, decided, iteration, model)
     counts = _counts(settings, sources, decided)
     for message in counts["warnings"]:
         emit("warning", message=message)
@@ -100,7 +102,7 @@ def _drop_reason(pairing: Pairing, candidate: Candidate, detected: str) -> DropR
         (DropReason.EMPTY, not chosen.strip() or (on.empty and not rejected.strip())),
         (DropReason.TRUNCATED, on.truncated and candidate.truncated),
         (DropReason.IDENTICAL, on.identical and candidate.identical),
-        (DropReason.OFF_TARGET, on.off_target and detected not in (candidate.language, "und")),
+        (DropReason.OFF_TARGET, on.off_target and _off_target(candidate, detected)),
         (DropReason.REPETITION, on.repetition and is_repetitive(chosen)),
         (
             DropReason.LENGTH_RATIO,
@@ -110,12 +112,12 @@ def _drop_reason(pairing: Pairing, candidate: Candidate, detected: str) -> DropR
     return next((reason for reason, holds in checks if holds), None)
 
 
-def _write(stage: Stage, settings: Recipe, decided: Decided, iteration: int, model: str) -> None:
-    pairs = [
-        _pair(candidate, settings.pairing.swap, iteration, model)
-        for candidate, reason in decided
-        if reason is None
-    ]
+def _off_target(candidate: Candidate, detected: str) -> bool:
+    return not candidate.untranslated and detected not in (candidate.language, UNDETERMINED)
+
+
+def _write(stage: Stage, decided: Decided, iteration: int, model: str) -> None:
+    pairs = [_pair(candidate, iteration, model) for candidate, reason in decided if reason is None]
     dropped = [
         DroppedPair(c.prompt_id, c.language, c.other_language, c.kind, reason)
         for c, reason in decided
@@ -125,13 +127,11 @@ def _write(stage: Stage, settings: Recipe, decided: Decided, iteration: int, mod
     stage.write_records("dropped.parquet", dropped, DroppedPair)
 
 
-def _pair(candidate: Candidate, swap: bool, iteration: int, model: str) -> PreferencePair:
-    sides = (candidate.chosen or "", candidate.rejected or "")
-    chosen, rejected = reversed(sides) if swap else sides
+def _pair(candidate: Candidate, iteration: int, model: str) -> PreferencePair:
     return PreferencePair(
         prompt=answer_messages(candidate.prompt),
-        chosen=[{"role": "assistant", "content": chosen}],
-        rejected=[{"role": "assistant", "content": rejected}],
+        chosen=[{"role": "assistant", "content": candidate.chosen or ""}],
+        rejected=[{"role": "assistant", "content": candidate.rejected or ""}],
         prompt_id=candidate.prompt_id,
         language=candidate.language,
         other_language=candidate.other_language,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from markupsafe import Markup
 
@@ -14,6 +15,8 @@ COLOURS = 8
 """Colours in style.css for other languages; more languages start over."""
 
 _SHAPES = (0, 2, 3)
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Section:
     lede: str
     warnings: Sequence[str] = ()
     charts: Sequence[Chart] = ()
-    tables: Sequence[Table] = field(default_factory=list)
+    tables: Sequence[Table] = ()
 
 
 def kind_of(languages: Languages, code: str) -> str:
@@ -83,6 +86,18 @@ def shape_of(languages: Languages, code: str) -> int:
 def swatch(languages: Languages, code: str) -> Markup:
     """Return a language's name after a dot in its colour."""
     return Markup('<i class="swatch {}"></i>{}').format(kind_of(languages, code), language(code))
+
+
+def by_language(languages: Languages, rows: Mapping[str, Row]) -> dict[str, Row]:
+    """Return rows by language code in the recipe's order (markers sort their keys)."""
+    return {code: rows[code] for code in languages.all if code in rows}
+
+
+def by_direction(languages: Languages, rows: Mapping[str, Row]) -> dict[str, Row]:
+    """Return rows by direction, out of the dominant language first, in the recipe's order."""
+    keys = [f"{languages.dominant}-{code}" for code in languages.others]
+    keys += [f"{code}-{languages.dominant}" for code in languages.others]
+    return {key: rows[key] for key in keys if key in rows}
 
 
 def measured(interval: dict[str, float] | None) -> Markup:

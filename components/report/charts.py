@@ -20,8 +20,8 @@ WIDTH = 380.0
 _LABEL = 16
 """Least distance between two labels, in pixels."""
 
-_DODGE = 7
-"""Sideways distance between whiskers that would lie on one another."""
+_DODGE = 11.0
+"""Most sideways distance between whiskers that would lie on one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,17 @@ class Frame:
             )
         ]
 
+    def below(self, positions: Sequence[float], labels: Sequence[str]) -> list[Markup]:
+        """Return the bottom line with labels under it."""
+        base = self.y.start
+        return [
+            svg.line(self.x.start, base, self.x.end, base, "grid"),
+            *(
+                svg.text(x, base + 19, label, "axis", "middle")
+                for x, label in zip(positions, labels, strict=True)
+            ),
+        ]
+
 
 def over_iterations(
     identity: str,
@@ -87,17 +98,18 @@ def over_iterations(
         identity: unique on the page.
         title: of the chart.
         description: for who cannot see it.
-        columns: names of the iterations.
+        columns: names of the iterations, two or more.
         series: the lines; later ones lie on top.
         size: width and height in pixels.
         low: smallest share of the axis.
         high: largest share of the axis.
     """
     width, height = size
-    room = 10 + 7.4 * max(len(f"{item.label} {item.written}") for item in series)
-    inset = 24 + _DODGE * len(series) / 2
+    room = 12 + 6.9 * max(len(f"{item.label} {item.written}") for item in series)
+    dodge = min(_DODGE, width / 20 / len(series))
+    inset = 8 + dodge * len(series) / 2
     frame = Frame(Scale(low, high, 44, width - room), Scale(low, high, height - 34, 14))
-    across = Scale(0, max(len(columns) - 1, 1), frame.x.start + inset, frame.x.end - inset)
+    across = Scale(0, len(columns) - 1, frame.x.start + inset, frame.x.end - inset - 12)
     marks = svg.ticks(low, high)
     return svg.figure(
         identity,
@@ -105,15 +117,12 @@ def over_iterations(
         description,
         size,
         *frame.grid(marks, [f"{mark * 100:g}%" for mark in marks]),
+        *frame.below([across(index) for index in range(len(columns))], columns),
         *(
-            svg.text(_column(across, index, columns), height - 14, name, "axis", "middle")
-            for index, name in enumerate(columns)
-        ),
-        *(
-            _line_of(item, frame, across, columns, _DODGE * (index - (len(series) - 1) / 2))
+            _line_of(item, frame, across, dodge * (index - (len(series) - 1) / 2))
             for index, item in enumerate(series)
         ),
-        *_end_labels(series, frame, across, columns),
+        *_end_labels(series, frame, across.end + dodge * len(series) / 2 + 4),
     )
 
 
@@ -143,8 +152,7 @@ def training(
     room = 12 + 7.2 * max(len(curve.label) for curve in curves)
     frame = Frame(Scale(0, last, 52, width - room), Scale(low, high, height - 30, 26))
     marks = svg.ticks(low, high, 4)
-    ends = [frame.y(curve.parts[-1][-1][1]) for curve in curves]
-    labels = svg.apart(ends, _LABEL, frame.y.end, frame.y.start)
+    steps = svg.ticks(0, last, 4)
     return svg.figure(
         identity,
         title,
@@ -152,31 +160,19 @@ def training(
         (width, height),
         *frame.grid(marks, [plain(mark) for mark in marks]),
         *(part for at, name in divisions.items() for part in _division(frame, at, name)),
-        *(
-            svg.text(frame.x(mark), height - 12, f"{mark:g}", "axis", "middle")
-            for mark in svg.ticks(0, last, 4)
-        ),
+        *frame.below([frame.x(mark) for mark in steps], [plain(mark) for mark in steps]),
         *(
             svg.polyline([(frame.x(x), frame.y(y)) for x, y in part], f"curve {curve.kind}")
             for curve in curves
             for part in curve.parts
         ),
-        *(
-            svg.text(frame.x.end + 8, y, curve.label, f"label {curve.kind}")
-            for curve, y in zip(curves, labels, strict=True)
-        ),
+        *_curve_labels(curves, frame),
     )
 
 
-def _column(across: Scale, index: int, columns: Sequence[str]) -> float:
-    return (across.start + across.end) / 2 if len(columns) == 1 else across(index)
-
-
-def _line_of(
-    item: Series, frame: Frame, across: Scale, columns: Sequence[str], dodge: float
-) -> Markup:
+def _line_of(item: Series, frame: Frame, across: Scale, dodge: float) -> Markup:
     at = [
-        (_column(across, index, columns) + dodge, value)
+        (across(index) + dodge, value)
         for index, value in enumerate(item.values)
         if value is not None
     ]
@@ -192,13 +188,10 @@ def _line_of(
     )
 
 
-def _end_labels(
-    series: Sequence[Series], frame: Frame, across: Scale, columns: Sequence[str]
-) -> list[Markup]:
+def _end_labels(series: Sequence[Series], frame: Frame, start: float) -> list[Markup]:
     shown = [item for item in series if item.values and item.values[-1] is not None]
     ends = [frame.y(item.values[-1]["value"]) for item in shown if item.values[-1] is not None]
     placed = svg.apart(ends, _LABEL, frame.y.end + 2, frame.y.start - 4)
-    start = _column(across, len(columns) - 1, columns) + _DODGE * len(series) / 2 + 6
     return [
         svg.tag(
             "g",
@@ -214,6 +207,16 @@ def _end_labels(
             class_=item.kind,
         )
         for item, end, y in zip(shown, ends, placed, strict=True)
+    ]
+
+
+def _curve_labels(curves: Sequence[Curve], frame: Frame) -> list[Markup]:
+    ends = [frame.y(curve.parts[-1][-1][1]) for curve in curves]
+    return [
+        svg.text(frame.x.end + 8, y, curve.label, f"label {curve.kind}")
+        for curve, y in zip(
+            curves, svg.apart(ends, _LABEL, frame.y.end, frame.y.start), strict=True
+        )
     ]
 
 

@@ -29,19 +29,25 @@ _PANELS = (
     _Panel(
         "Loss",
         "loss",
-        (("loss", "total", "dominant"), ("dpo_loss", "DPO", "c1"), ("nll_loss", "NLL", "c2")),
+        (
+            ("loss", "total", "dominant"),
+            ("dpo_loss", "DPO", "first"),
+            ("nll_loss", "NLL", "second"),
+        ),
     ),
-    _Panel("Reward margin", "margin", (("reward_margin", "margin", "c1"),)),
-    _Panel("Reward accuracy", "preferred", (("reward_accuracy", "accuracy", "c1"),), (0.0, 1.0)),
+    _Panel("Reward margin", "margin", (("reward_margin", "margin", "dominant"),)),
+    _Panel(
+        "Reward accuracy", "preferred", (("reward_accuracy", "accuracy", "dominant"),), (0.0, 1.0)
+    ),
     _Panel(
         "Log-probability of the texts",
         "logps",
-        (("chosen_logps", "chosen", "c3"), ("rejected_logps", "rejected", "c2")),
+        (("chosen_logps", "chosen", "good"), ("rejected_logps", "rejected", "bad")),
     ),
     _Panel(
         "Implicit rewards",
         "rewards",
-        (("chosen_reward", "chosen", "c3"), ("rejected_reward", "rejected", "c2")),
+        (("chosen_reward", "chosen", "good"), ("rejected_reward", "rejected", "bad")),
     ),
     _Panel("Gradient norm", "gradient", (("grad_norm", "norm", "dominant"),)),
 )

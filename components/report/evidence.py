@@ -7,7 +7,17 @@ from typing import Any
 from markupsafe import Markup
 
 from components.report import rows
-from components.report.blocks import Chart, Section, Table, kind_of, measured, shape_of, swatch
+from components.report.blocks import (
+    Chart,
+    Section,
+    Table,
+    by_direction,
+    by_language,
+    kind_of,
+    measured,
+    shape_of,
+    swatch,
+)
 from components.report.history import Round
 from components.report.svg import rounded_domain
 from components.report.words import direction, language, number, percent, spelled
@@ -63,14 +73,14 @@ def trust(settings: Recipe, rounds: list[Round]) -> Section | None:
             for message in item.counts("pair").get("warnings", [])
         ],
         charts=_trust_charts(settings, paired),
-        tables=[_faithfulness_table(paired), _agreement_table(settings, paired)],
+        tables=[_faithfulness_table(settings, paired), _agreement_table(settings, paired)],
     )
 
 
 def _yield_chart(settings: Recipe, item: Round) -> Chart:
     counts = item.counts("pair")
     lines = []
-    for code, row in counts["languages"].items():
+    for code, row in by_language(settings.languages, counts["languages"]).items():
         same = min(max(row["identical"] - row["dropped"].get("identical", 0), 0), row["kept"])
         parts = [
             (row["kept"] - same, "kept"),
@@ -92,11 +102,17 @@ def _yield_chart(settings: Recipe, item: Round) -> Chart:
 
 
 def _yield_table(settings: Recipe, item: Round) -> Table:
-    by_language = item.counts("pair")["languages"]
-    reasons = sorted({reason for row in by_language.values() for reason in row["dropped"]})
+    counted = by_language(settings.languages, item.counts("pair")["languages"])
+    reasons = sorted({reason for row in counted.values() for reason in row["dropped"]})
     return Table(
         f"{item.name}: pairs and reasons of those that were dropped",
-        ["Language", "Candidates", "Kept", "Identical", *(spelled(reason) for reason in reasons)],
+        [
+            "Language",
+            "Candidates",
+            "Kept",
+            "Identical",
+            *(spelled(reason).capitalize() for reason in reasons),
+        ],
         [
             [
                 swatch(settings.languages, code),
@@ -105,7 +121,7 @@ def _yield_table(settings: Recipe, item: Round) -> Table:
                 number(row["identical"]),
                 *(number(row["dropped"].get(reason, 0)) for reason in reasons),
             ]
-            for code, row in by_language.items()
+            for code, row in counted.items()
         ],
         folded=True,
     )
@@ -123,14 +139,14 @@ def _failures(settings: Recipe, item: Round) -> list[Table]:
                 percent(row["off_target"]),
                 _reasons(row["failures"]),
             ]
-            for code, row in answers.items()
+            for code, row in by_language(settings.languages, answers).items()
         ]
         head = ["Language", "Responses", "Off target", "Failures"]
         tables.append(Table(f"Responses of {before}", head, lines, folded=True))
     if translated := item.counts("translate").get("directions"):
         lines = [
             [direction(key), number(row["translations"]), _reasons(row["failures"])]
-            for key, row in translated.items()
+            for key, row in by_direction(settings.languages, translated).items()
         ]
         head = ["Direction", "Translations", "Failures"]
         tables.append(Table(f"Translations by {before}", head, lines, folded=True))
@@ -173,7 +189,7 @@ def _dots(
 def _faithful(settings: Recipe, item: Round) -> list[rows.Row]:
     return [
         _row(settings, key.removeprefix(f"{settings.languages.dominant}-").split("-")[0], kept, key)
-        for key, row in item.counts("pair")["directions"].items()
+        for key, row in by_direction(settings.languages, item.counts("pair")["directions"]).items()
         if (kept := row["numbers_preserved"])["n"]
     ]
 
@@ -181,7 +197,9 @@ def _faithful(settings: Recipe, item: Round) -> list[rows.Row]:
 def _agreeing(settings: Recipe, item: Round) -> list[rows.Row]:
     return [
         _row(settings, code, row["agree"])
-        for code, row in item.counts("pair").get("reward", {}).items()
+        for code, row in by_language(
+            settings.languages, item.counts("pair").get("reward", {})
+        ).items()
         if row["agree"]["n"]
     ]
 
@@ -196,7 +214,7 @@ def _row(settings: Recipe, code: str, value: dict[str, Any], key: str = "") -> r
     )
 
 
-def _faithfulness_table(paired: list[Round]) -> Table:
+def _faithfulness_table(settings: Recipe, paired: list[Round]) -> Table:
     def cells(item: Round, key: str) -> list[str]:
         row = item.counts("pair")["directions"].get(key)
         if row is None:
@@ -207,7 +225,7 @@ def _faithfulness_table(paired: list[Round]) -> Table:
             f"{back['value']:.1f}" if back["n"] else measured(None),
         ]
 
-    keys = list(paired[-1].counts("pair")["directions"])
+    keys = by_direction(settings.languages, paired[-1].counts("pair")["directions"])
     head = [
         name
         for item in paired

@@ -85,7 +85,7 @@ def throughput(rounds: list[Round]) -> Section:
     """Return how long each stage took and how fast it was."""
     spent = sum(_seconds(marker) for item in rounds for marker in item.stages.values())
     lines = [
-        [item.name, step, *_pace(item, step)]
+        [f"{item.name} {step}", *_pace(item, step)]
         for item in rounds
         for step in _STEPS
         if step in item.stages
@@ -101,7 +101,7 @@ def throughput(rounds: list[Round]) -> Section:
         "Time and throughput",
         f"{duration(spent)} of work in all. A stage that an earlier run had finished counts with "
         f"the time it took then. {' '.join(sorted(engines))}".strip(),
-        tables=[Table("Stages", ["Iteration", "Stage", "Time", "Work", "Tokens/s"], lines, True)],
+        tables=[Table("Stages", ["Stage", "Time", "Work", "Tokens/s"], lines)],
     )
 
 

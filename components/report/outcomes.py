@@ -7,7 +7,16 @@ from typing import Any
 from markupsafe import Markup
 
 from components.report import charts, rows
-from components.report.blocks import Chart, Section, Table, kind_of, measured, shape_of, swatch
+from components.report.blocks import (
+    Chart,
+    Section,
+    Table,
+    by_language,
+    kind_of,
+    measured,
+    shape_of,
+    swatch,
+)
 from components.report.charts import WIDTH, Series
 from components.report.history import Round
 from components.report.result import gap_of
@@ -62,7 +71,7 @@ def balance(settings: Recipe, rounds: list[Round]) -> Section:
             Chart(
                 f"Distance to {dominant}",
                 _gap_chart(settings, rounds),
-                legend=[("dominant", dominant), ("accent", "Average of the others")],
+                legend=[("dominant", dominant), ("mean", "Average of the others")],
             ),
             Chart(
                 "Off-target answers",
@@ -85,7 +94,7 @@ def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
     judged = [item for item in rounds if item.counts("gate")]
     if not judged:
         return None
-    gains = [gain for item in judged for _, gain in _gains(item)]
+    gains = [gain for item in judged for _, gain in _gains(settings, item)]
     low = min(*(gain["low"] for gain in gains), -settings.gate.tolerance)
     domain = rounded_domain(low, max(*(gain["high"] for gain in gains), 0.01))
     return Section(
@@ -97,7 +106,7 @@ def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
         f"and no language falls by more than {plain(settings.gate.tolerance * 100)} points "
         "(the dashed line).",
         charts=[_gate_chart(settings, item, domain) for item in judged],
-        tables=[_verdicts(judged), _gate_table(settings, judged)],
+        tables=[_verdicts(judged), *(_gate_table(settings, item) for item in judged)],
     )
 
 
@@ -132,10 +141,36 @@ def _by_iteration(
         )
         for code in settings.languages.all
     ]
+    if len(rounds) == 1:
+        return _start(settings, identity, title, described, values, (0.0, min(high, 1.0)), size[0])
     names = [item.name for item in rounds]
     return charts.over_iterations(
         identity, title, described, names, series, size, max(low, 0.0), min(high, 1.0)
     )
+
+
+def _start(
+    settings: Recipe,
+    identity: str,
+    title: str,
+    described: str,
+    values: dict[str, list[Any]],
+    domain: tuple[float, float],
+    width: float,
+) -> Markup:
+    """Draw what was measured of the start alone: there is no line to draw yet."""
+    lines = [
+        rows.Row(
+            language(code),
+            kind_of(settings.languages, code),
+            shape_of(settings.languages, code),
+            value,
+            percent(value["value"]),
+        )
+        for code, (value,) in values.items()
+        if value is not None
+    ]
+    return rows.dots(identity, title, described, lines, domain, {}, width)
 
 
 def _gap_chart(settings: Recipe, rounds: list[Round]) -> Markup:
@@ -185,24 +220,23 @@ def _off_target_table(settings: Recipe, rounds: list[Round], values: dict[str, l
     )
 
 
-def _gains(item: Round) -> list[tuple[str, Any]]:
+def _gains(settings: Recipe, item: Round) -> list[tuple[str, Any]]:
     """Return (language code, gain); the mean has the code ""."""
     counts = item.counts("gate")
-    return [("", counts["mean_gain"])] + [
-        (code, row["gain"]) for code, row in counts["languages"].items()
-    ]
+    judged = by_language(settings.languages, counts["languages"])
+    return [("", counts["mean_gain"]), *((code, row["gain"]) for code, row in judged.items())]
 
 
 def _gate_chart(settings: Recipe, item: Round, domain: tuple[float, float]) -> Chart:
     lines = [
         rows.Row(
             language(code) if code else "Mean",
-            kind_of(settings.languages, code) if code else "accent",
+            kind_of(settings.languages, code) if code else "mean",
             shape_of(settings.languages, code) if code else 3,
             gain,
             signed(gain["value"]),
         )
-        for code, gain in _gains(item)
+        for code, gain in _gains(settings, item)
     ]
     title = f"{item.name} against {item.predecessor}"
     described = "; ".join(f"{row.label} {row.written}" for row in lines)
@@ -234,27 +268,25 @@ def _badge(item: Round) -> Markup:
     return Markup('<span class="badge {}">{}</span>').format(kind, word)
 
 
-def _gate_table(settings: Recipe, judged: list[Round]) -> Table:
-    lines: list[list[str]] = []
-    for item in judged:
-        mean = item.counts("gate")["mean_gain"]
-        lines.append(
-            [f"{item.name} mean of others", signed(mean["value"]), limits(mean), "", "", ""]
-        )
-        lines += [
-            [
-                Markup("{} {}").format(item.name, swatch(settings.languages, code)),
-                signed(row["gain"]["value"]),
-                limits(row["gain"]),
-                str(row["won"]),
-                str(row["lost"]),
-                plain(row["tolerance"] * 100),
-            ]
-            for code, row in item.counts("gate")["languages"].items()
-        ]
+def _gate_table(settings: Recipe, item: Round) -> Table:
+    counts = item.counts("gate")
+    mean = counts["mean_gain"]
     return Table(
-        "Paired comparison: gain in points, items won and lost",
-        ["Model", "Gain", "Interval", "Won", "Lost", "Tolerance"],
-        lines,
+        f"{item.name} against {item.predecessor}: gain in points, items won and lost",
+        ["Language", "Gain", "Interval", "Won", "Lost", "Tolerance"],
+        [
+            ["Mean of the others", signed(mean["value"]), limits(mean), "", "", ""],
+            *(
+                [
+                    swatch(settings.languages, code),
+                    signed(row["gain"]["value"]),
+                    limits(row["gain"]),
+                    str(row["won"]),
+                    str(row["lost"]),
+                    plain(row["tolerance"] * 100),
+                ]
+                for code, row in by_language(settings.languages, counts["languages"]).items()
+            ),
+        ],
         folded=True,
     )

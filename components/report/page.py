@@ -45,8 +45,10 @@ def render(settings: Recipe, run: str, rounds: list[Round]) -> str:
         style=Markup(style),  # noqa: S704  # our own file
         run=run,
         settings=settings,
-        subtitle=_subtitle(settings),
-        outcome=outcome(settings, rounds),
+        subtitle=_subtitle(settings, rounds),
+        outcome=outcome(settings, rounds)
+        .replace(" → ", "\u00a0→\u00a0")
+        .replace(" points", "\u00a0points"),
         figures=figures(settings, rounds),
         sections=_sections(settings, rounds),
         samples=samples(settings, rounds),
@@ -79,8 +81,9 @@ def _sections(settings: Recipe, rounds: list[Round]) -> list[Section]:
     return [section for section in found if section is not None]
 
 
-def _subtitle(settings: Recipe) -> str:
+def _subtitle(settings: Recipe, rounds: list[Round]) -> str:
     names = listed([language(code) for code in settings.languages.others])
-    source = "a tiny synthetic model" if settings.is_world else settings.model.source
+    source = "A tiny synthetic model" if settings.is_world else settings.model.source
     dominant = language(settings.languages.dominant)
-    return f"{source} taught itself {names} from its own {dominant}."
+    refused = "" if rounds[-1].promoted else f" {rounds[-1].name} was refused by the gate."
+    return f"{source} learns {names} from its own {dominant}.{refused}"

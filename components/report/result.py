@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from components.report.blocks import by_language
 from components.report.history import Round, final_round
 from components.report.words import language, listed, percent, points
 from components.shared.recipe import Recipe
@@ -26,7 +27,7 @@ def result_of(settings: Recipe, run: str, rounds: list[Round], report: str) -> d
         "seed": settings.seed,
         "dominant": settings.languages.dominant,
         "others": list(settings.languages.others),
-        "iterations": [_iteration(item) for item in rounds],
+        "iterations": [_iteration(settings, item) for item in rounds],
         "final_model": final_round(rounds).model,
         "report": report,
     }
@@ -69,13 +70,14 @@ def off_target_average(item: Round, others: tuple[str, ...]) -> float:
     return sum(rates) / len(rates) if rates else 0.0
 
 
-def _iteration(item: Round) -> dict[str, Any]:
+def _iteration(settings: Recipe, item: Round) -> dict[str, Any]:
+    scores = by_language(settings.languages, item.scores)
     return {
         "iteration": item.iteration,
         "model": item.model,
-        "accuracy": item.accuracy,
+        "accuracy": {code: row["accuracy"] for code, row in scores.items()},
         "average": item.average,
-        "off_target": {code: row["off_target"]["value"] for code, row in item.scores.items()},
+        "off_target": {code: row["off_target"]["value"] for code, row in scores.items()},
         "verdict": item.state["verdict"],
         "promoted": item.promoted,
         "reason": item.state["reason"],

@@ -54,14 +54,7 @@ def dots(
         title,
         description,
         (width, height),
-        *(
-            part
-            for mark in svg.ticks(*domain, count=4)
-            for part in (
-                svg.line(x(mark), 4, x(mark), bottom, "grid"),
-                svg.text(x(mark), height - 14, plain(mark * 100), "axis", "middle"),
-            )
-        ),
+        *_columns(x, bottom, ""),
         *(svg.line(x(at), 4, x(at), bottom, kind) for at, kind in references.items()),
         *(_dot_row(row, x, 20 + 34.0 * index, width) for index, row in enumerate(rows)),
     )
@@ -91,14 +84,7 @@ def dumbbells(
         title,
         description,
         (width, height),
-        *(
-            part
-            for mark in svg.ticks(x.low, x.high)
-            for part in (
-                svg.line(x(mark), 4, x(mark), height - 28, "grid"),
-                svg.text(x(mark), height - 14, f"{mark * 100:g}%", "axis", "middle"),
-            )
-        ),
+        *_columns(x, height - 28, "%"),
         *(_dumbbell(row, x, 30 + 46.0 * index) for index, row in enumerate(rows)),
     )
 
@@ -135,6 +121,18 @@ def stacked(
     return svg.figure(identity, title, description, (width, 30.0 * len(rows) + 8), *bars)
 
 
+def _columns(x: Scale, bottom: float, unit: str) -> list[Markup]:
+    """Return vertical grid lines with their labels below."""
+    return [
+        part
+        for mark in svg.ticks(x.low, x.high, 4)
+        for part in (
+            svg.line(x(mark), 4, x(mark), bottom, "grid"),
+            svg.text(x(mark), bottom + 14, f"{plain(mark * 100)}{unit}", "axis", "middle"),
+        )
+    ]
+
+
 def _dot_row(row: Row, x: Scale, y: float, width: float) -> Markup:
     return svg.tag(
         "g",
@@ -148,12 +146,12 @@ def _dot_row(row: Row, x: Scale, y: float, width: float) -> Markup:
 
 def _dumbbell(row: tuple[str, float, float, str], x: Scale, y: float) -> Markup:
     label, others, dominant, written = row
-    middle = min(max((x(others) + x(dominant)) / 2, x.start + 50), x.end - 50)
+    middle = min(max((x(others) + x(dominant)) / 2, x.start + 36), x.end - 30)
     return svg.tag(
         "g",
         svg.text(0, y, label, "label"),
         svg.line(x(others), y, x(dominant), y, "bar"),
         svg.tag("g", svg.marker(x(dominant), y, 1, "mark", 5.5), class_="dominant"),
-        svg.tag("g", svg.marker(x(others), y, 0, "mark", 5.5), class_="accent"),
+        svg.tag("g", svg.marker(x(others), y, 0, "mark", 5.5), class_="mean"),
         svg.text(middle, y - 17, written, "value", "middle"),
     )

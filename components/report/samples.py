@@ -21,6 +21,7 @@ _MOST = 12
 _LONGEST = 3000
 """Characters of a text that are shown."""
 
+_TOKEN = re.compile(r"\s+|[^\s.,;:!?]+|[.,;:!?]")
 _MOST_TOKENS = 800
 _ALIKE = 0.3
 """Texts less alike than this are not marked: everything would be."""
@@ -67,11 +68,11 @@ def samples(settings: Recipe, rounds: list[Round]) -> list[Sample]:
 
 def marked(text: str, other: str) -> Markup:
     """Return a text escaped, the words that the other one lacks in <mark>."""
-    own, theirs = (re.findall(r"\s+|\S+", shortened(item)) for item in (text, other))
+    own, theirs = (_TOKEN.findall(shortened(item)) for item in (text, other))
     if not own or max(len(own), len(theirs)) > _MOST_TOKENS:
         return Markup("").join(visible(token) for token in own)
     matcher = SequenceMatcher(None, theirs, own, autojunk=False)
-    if matcher.ratio() < _ALIKE:
+    if _alike(matcher, own, theirs) < _ALIKE:
         return Markup("").join(visible(token) for token in own)
     return Markup("").join(
         _run(own[start:end], operation != "equal")
@@ -94,6 +95,19 @@ def shortened(text: str) -> str:
     """Return the first 3,000 characters, and how many were left out."""
     left_out = len(text) - _LONGEST
     return text if left_out <= 0 else f"{text[:_LONGEST]} … ({left_out:,} more characters)"
+
+
+def _alike(matcher: SequenceMatcher[str], own: Sequence[str], theirs: Sequence[str]) -> float:
+    """Return the share of words, white space left aside, that both texts have."""
+    common = [
+        token
+        for block in matcher.get_matching_blocks()
+        for token in own[block.b : block.b + block.size]
+    ]
+    both, either = (
+        sum(not token.isspace() for token in part) for part in (common, [*own, *theirs])
+    )
+    return 2 * both / (either or 1)
 
 
 def _run(tokens: Sequence[str], differs: bool) -> Markup:

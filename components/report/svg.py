@@ -106,10 +106,10 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     step = _round_step((high - low) / max(count, 1))
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
-    return [round(number * step, 10) for number in range(first, last + 1)]
+    return [number * step for number in range(first, last + 1)]
 
 
-def rounded_domain(low: float, high: float, count: int = 5) -> tuple[float, float]:
+def rounded_domain(low: float, high: float, count: int = 8) -> tuple[float, float]:
     """Return the domain widened to round numbers, never empty."""
     if high - low < 1e-12:
         low, high = low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5)

@@ -76,7 +76,8 @@ def duration(seconds: float) -> str:
 
 def limits(interval: dict[str, Any]) -> str:
     """Return an interval's limits as `40.5–51.8`, in percent."""
-    return f"{interval['low'] * 100:.1f}–{interval['high'] * 100:.1f}".replace("-", MINUS)
+    low, high = (f"{interval[key] * 100:.1f}".replace("-", MINUS) for key in ("low", "high"))
+    return f"{low} to {high}" if MINUS in low else f"{low}–{high}"
 
 
 def spelled(name: str) -> str:

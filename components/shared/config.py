@@ -38,6 +38,13 @@ def load(path: Path, kind: type[Config], overrides: dict[str, object]) -> Config
         raise BadInput(
             f"not valid YAML: {error.problem}", file=path, line=line, remedy="Mend the syntax."
         ) from error
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise BadInput(
+            f"not valid YAML: {error.reason}", file=path, line=line, remedy="Remove the character."
+        ) from error
+    except ValueError as error:  # a date that does not exist, a number without end
+        raise BadInput(f"not valid YAML: {error}", file=path, remedy="Quote the value.") from error
     if not isinstance(data, dict) or node is None:
         raise BadInput("expected keys and values", file=path, line=1, remedy=_fields_remedy(kind))
     _refuse_duplicate_keys(node, path)
@@ -104,9 +111,9 @@ def _explain(
     overrides: dict[str, object],
 ) -> BadInput:
     details = _most_specific(error.errors(include_url=False))
-    location = tuple(part for part in details["loc"] if _is_key(part))
+    location = _location(details)
     key = ".".join(str(part) for part in location)
-    if any(key.startswith(name) for name in overrides):
+    if key and any(_one_within_the_other(key, name) for name in overrides):
         return BadInput(_sentence(details, key, kind, location), remedy="Check --set and --seed.")
     return BadInput(
         _sentence(details, key, kind, location),
@@ -114,6 +121,17 @@ def _explain(
         line=_line(node, location),
         remedy=_remedy(details),
     )
+
+
+def _one_within_the_other(key: str, name: str) -> bool:
+    return f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.")
+
+
+def _location(details: ErrorDetails) -> Location:
+    """Return the way to a finding; a name that the user made up ends it, whatever it looks like."""
+    found = details["loc"]
+    own = len(found) - (details["type"] in ("extra_forbidden", "invalid_key"))
+    return tuple(part for part in found[:own] if _is_key(part)) + found[own:]
 
 
 def _is_key(part: str | int) -> bool:

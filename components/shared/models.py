@@ -14,7 +14,7 @@ from components.shared.errors import BadInput
 from components.shared.stage import Stage, open_stage
 from components.shared.store import LocalStore, open_store
 
-_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 """What is fetched of an outside model: weights as safetensors, configuration, tokenizer."""
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -75,7 +75,7 @@ def model_fingerprint(source: str) -> str:
         return digest_of(["s3", source, listing])
     folder = Path(source)
     check_model(folder)
-    files = sorted(path for pattern in _FILES for path in folder.glob(pattern))
+    files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern))
     return digest_of([[path.name, digest_of_file(path)] for path in files])
 
 
@@ -120,7 +120,14 @@ def _has_chat_template(folder: Path) -> bool:
     if (folder / "chat_template.jinja").is_file():
         return True
     config = folder / "tokenizer_config.json"
-    return config.is_file() and bool(json.loads(config.read_text("utf-8")).get("chat_template"))
+    if not config.is_file():
+        return False
+    try:
+        return bool(json.loads(config.read_bytes()).get("chat_template"))
+    except (ValueError, AttributeError) as error:
+        raise BadInput(
+            f"not a JSON object ({error})", file=config, remedy="Fetch the model's files again."
+        ) from error
 
 
 def _source_of(stage: Stage) -> str:
@@ -152,7 +159,7 @@ def _cached(digest: str, fill: Callable[[Path], None]) -> Path:
 def _fetch_s3(source: str, folder: Path) -> None:
     store = open_store(source)
     for entry in store.list(""):
-        if any(Path(entry.key).match(pattern) for pattern in _FILES):
+        if any(Path(entry.key).match(pattern) for pattern in MODEL_FILES):
             store.download(entry.key, folder / entry.key)
 
 
@@ -171,7 +178,7 @@ def _fetch_hub(source: str) -> Path:
 
     name, revision = _split_hub(source)
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_FILES))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES))
     except (OSError, ValueError) as error:
         raise BadInput(
             f"{source} cannot be downloaded: {error}",

@@ -119,7 +119,7 @@ def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]
 
     try:
         rows = pq.read_table(io.BytesIO(data)).to_pylist()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise BadInput(
             "not a Parquet file", file=file, remedy="Write it anew, or use .jsonl."
         ) from error
@@ -138,13 +138,20 @@ def _prompt(row: dict[str, Any], language: str, fields: Fields, file: str, line:
                 line=line,
                 remedy="Fill it in, or name the field under prompts.fields in the recipe.",
             )
-    answer = row.get(fields.answer)
+    answer, task = row.get(fields.answer), row.get(fields.translation_task)
+    if task not in (None, True, False):
+        raise BadInput(
+            f"field {fields.translation_task!r} is neither true nor false",
+            file=file,
+            line=line,
+            remedy="Write true or false, without quotes.",
+        )
     return Prompt(
-        prompt_id=str(prompt_id),
+        prompt_id=valid_unicode(str(prompt_id)),
         language=language,
         text=valid_unicode(str(text)),
         answer=None if answer is None else str(answer),
-        translation_task=bool(row.get(fields.translation_task, False)),
+        translation_task=bool(task),
     )
 
 
@@ -153,14 +160,19 @@ def _require_same_ids(recipe: Recipe, code: str, order: list[str], found: set[st
     extra = sorted(found - set(order))
     if not missing and not extra:
         return
-    dominant = recipe.languages.dominant
+    dominant, files = recipe.languages.dominant, recipe.prompts.files
     parts = []
     if missing:
-        parts.append(f"{len(missing)} ids of {dominant} are missing, first {missing[0]!r}")
+        line = line_of(files[dominant], missing[0], recipe.prompts.fields)
+        place = f"{files[dominant]}:{line}"
+        parts.append(
+            f"{len(missing)} ids of {dominant} are missing, first {missing[0]!r} ({place})"
+        )
     if extra:
         parts.append(f"{len(extra)} ids are not in {dominant}, first {extra[0]!r}")
     raise BadInput(
         "; ".join(parts),
-        file=recipe.prompts.files[code],
+        file=files[code],
+        line=line_of(files[code], extra[0], recipe.prompts.fields) if extra else 0,
         remedy=f"Give {code} and {dominant} the same ids.",
     )

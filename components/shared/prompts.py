@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from components.shared.languages import NAMES
 from components.shared.records import Failure, FinishReason, Message
 
@@ -10,8 +12,9 @@ TRANSLATION_PRIMER = "<translated>"
 
 TRANSLATION_STOP = "</translated>"
 
-_TAGS = ("<sentence>", "</sentence>", "<translated>", "</translated>")
-_MASKED = {tag: "\u2039" + tag[1:-1] + "\u203a" for tag in _TAGS}
+_TAG = "/?(?:sentence|translated)"
+_TAGGED = re.compile(f"<({_TAG})>|\u2039(\u00b7+{_TAG})\u203a")
+_MASKED = re.compile(f"\u2039\u00b7(?:(\u00b7+{_TAG})|({_TAG}))\u203a")
 
 
 def answer_messages(prompt: str) -> list[Message]:
@@ -22,17 +25,17 @@ def answer_messages(prompt: str) -> list[Message]:
 def translation_messages(text: str, source: str, target: str) -> list[Message]:
     """Return the chat that asks for `text` in another language.
 
-    The answer must be primed with `TRANSLATION_PRIMER`. Our own tags inside `text` are masked, so
-    that quoted text can neither close the sentence nor end the translation early;
-    `read_translation` undoes it.
+    The answer must be primed with `TRANSLATION_PRIMER`. Our own tags inside `text` are masked
+    (`<sentence>` becomes `‹·sentence›`, and what already looks so gets one more dot), so that
+    quoted text can neither close the sentence nor end the translation early; `read_translation`
+    undoes it.
 
     Args:
         text: what to translate.
         source: ISO 639-1 code of the language of `text`.
         target: ISO 639-1 code of the language wanted.
     """
-    for tag, masked in _MASKED.items():
-        text = text.replace(tag, masked)
+    text = _TAGGED.sub(lambda tag: f"\u2039\u00b7{tag[1] or tag[2]}\u203a", text)
     instruction = (
         f"Translate the text between <sentence> and </sentence> from {NAMES[source]} to "
         f"{NAMES[target]}. Keep numbers, names, code and layout as they are. "
@@ -53,7 +56,6 @@ def read_translation(output: str, finish_reason: str) -> tuple[str | None, Failu
     text, closed, _ = output.partition(TRANSLATION_STOP)
     if not closed:
         return None, Failure.UNTAGGED
-    for tag, masked in _MASKED.items():
-        text = text.replace(masked, tag)
-    text = text.strip()
+    text = text.strip().removeprefix(TRANSLATION_PRIMER).strip()  # some models write it once more
+    text = _MASKED.sub(lambda tag: f"\u2039{tag[1]}\u203a" if tag[1] else f"<{tag[2]}>", text)
     return (text, None) if text else (None, Failure.EMPTY)

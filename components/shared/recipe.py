@@ -15,7 +15,9 @@ from components.shared.languages import NAMES
 class Strict(BaseModel):
     """Base of all configuration: frozen, unknown keys refused, fields documented in place."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def _known_language(code: str) -> str:
@@ -221,10 +223,19 @@ class Training(Strict):
         return self
 
 
+def _one_task_per_language(name: str) -> str:
+    if "{language}" not in name or set("{}") & set(name.replace("{language}", "")):
+        raise ValueError(f"{name!r} must hold {{language}}, and no other braces")
+    return name
+
+
+TaskName = Annotated[str, AfterValidator(_one_task_per_language)]
+
+
 class Evaluation(Strict):
     """The evaluate stage: lm-evaluation-harness tasks, one per language."""
 
-    tasks: tuple[str, ...] = Field(min_length=1)
+    tasks: tuple[TaskName, ...] = Field(min_length=1)
     """Task names in which `{language}` stands for the code. Required."""
     include_path: str = ""
     """Folder with YAML tasks of your own, relative to the recipe's folder. Default none."""
@@ -252,8 +263,8 @@ class Gate(Strict):
 class Registry(Strict):
     """Where each iteration's model is registered."""
 
-    model_name: str = ""
-    """MLflow registered model. Default: the recipe's name."""
+    model_name: str = Field("", pattern=r"^[^/:'\"`%]*$")
+    """MLflow registered model, without / : % or quotes. Default: the recipe's name."""
 
 
 class EngineName(StrEnum):

@@ -15,6 +15,7 @@ from components.shared.engines import (
     choose_engine,
     start_engine,
 )
+from components.shared.errors import EngineFailed
 from components.shared.models import local_model
 from components.shared.progress import Meter, emit
 from components.shared.recipe import Recipe, Sampling
@@ -131,6 +132,11 @@ def roll_out(
         waiting[number] -= 1
         if not waiting[number]:
             _write(stage, missing[number], task, answers.pop(number))
+    if unanswered := sum(waiting):
+        raise EngineFailed(
+            f"the engine left {unanswered} of {len(flat)} requests unanswered",
+            remedy="Run again: finished chunks are kept.",
+        )
 
 
 def _metered(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -74,6 +75,8 @@ class Stage:
             raise BadInput(
                 f"stage {self.uri} is not complete", remedy="Run the pipeline again."
             ) from error
+        except ValueError as error:
+            raise self._corrupt(f"{MARKER} is not JSON") from error
         return marker
 
     def counts(self) -> dict[str, Any]:
@@ -118,7 +121,8 @@ class Stage:
         Raises:
             CorruptStage: the bytes are not those that were written.
         """
-        data = self.store.read(self.key(name))
+        with self._present(name):
+            data = self.store.read(self.key(name))
         self._verify(name, digest_of_bytes(data))
         return data
 
@@ -144,7 +148,8 @@ class Stage:
         """Copy files of a complete stage into a folder and check each one."""
         for name in names:
             target = folder / name
-            self.store.download(self.key(name), target)
+            with self._present(name):
+                self.store.download(self.key(name), target)
             self._verify(name, digest_of_file(target))
 
     def verify(self, names: Sequence[str]) -> None:
@@ -154,7 +159,7 @@ class Stage:
             CorruptStage: a file's bytes are not those that were written.
         """
         for name in names:
-            self._verify(name, digest_of_bytes(self.store.read(self.key(name))))
+            self.read(name)
 
     def _names(self) -> list[str]:
         skip = len(self.prefix) + 1
@@ -172,10 +177,17 @@ class Stage:
     def _verify(self, name: str, actual: str) -> None:
         expected = self.marker()["files"].get(name, {}).get("sha256")
         if actual != expected:
-            raise CorruptStage(
-                f"{self.uri}/{name} does not have the digest its marker names.",
-                remedy=f"Delete {self.uri} and run again.",
-            )
+            raise self._corrupt(f"{name} does not have the digest its marker names")
+
+    @contextmanager
+    def _present(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise self._corrupt(f"{name} is gone") from error
+
+    def _corrupt(self, what: str) -> CorruptStage:
+        return CorruptStage(f"{self.uri}/{what}", remedy=f"Delete {self.uri} and run again.")
 
 
 def new_stage(

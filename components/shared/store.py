@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,14 +79,14 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.uri = str(self.root)
-        with _explained(self.root):
+        with explained(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             if not os.access(self.root, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "Permission denied", str(self.root))
 
     def read(self, key: str) -> bytes:
         path = self.path(key)
-        with _explained(path):
+        with explained(path):
             return path.read_bytes()
 
     def write(self, key: str, data: bytes) -> None:
@@ -95,7 +95,7 @@ class LocalStore:
 
     def create(self, key: str, data: bytes) -> bool:
         path = self.path(key)
-        with _explained(path), self._temporary(path) as temporary:
+        with explained(path), self._temporary(path) as temporary:
             temporary.write_bytes(data)
             _flush(temporary)
             try:
@@ -115,7 +115,7 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         path = self.path(key)
-        with _explained(path):
+        with explained(path):
             path.unlink(missing_ok=True)
 
     def upload(self, path: Path, key: str) -> None:
@@ -124,7 +124,7 @@ class LocalStore:
 
     def download(self, key: str, path: Path) -> None:
         source = self.path(key)
-        with _explained(path):
+        with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._temporary(path) as temporary:
                 shutil.copyfile(source, temporary)
@@ -139,7 +139,7 @@ class LocalStore:
     @contextmanager
     def _replacing(self, key: str) -> Iterator[Path]:
         path = self.path(key)
-        with _explained(path), self._temporary(path) as temporary:
+        with explained(path), self._temporary(path) as temporary:
             yield temporary
             _flush(temporary)
             temporary.replace(path)
@@ -147,12 +147,12 @@ class LocalStore:
     @contextmanager
     def _temporary(self, path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-        os.close(handle)
+        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+        temporary.touch(exist_ok=False)  # with the user's umask: others may share the store
         try:
-            yield Path(name)
+            yield temporary
         finally:
-            Path(name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
@@ -175,8 +175,12 @@ _REMEDIES = {
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into StoreError; a missing file stays what it is."""
+def explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into StoreError; a missing file stays what it is.
+
+    Args:
+        path: what was being used, for the message.
+    """
     try:
         yield
     except OSError as error:

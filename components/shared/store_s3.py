@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from components.shared.digest import digest_of_file
 from components.shared.errors import StoreError
-from components.shared.store import Entry
+from components.shared.store import Entry, explained
 
 _SHA = "sha256"
 
@@ -46,17 +47,8 @@ class S3Store:
         self._prefix = f"{prefix}/" if prefix else ""
         if not self.bucket:
             raise StoreError(f"{uri!r} names no bucket", remedy="Use s3://bucket/prefix.")
-        self._client: Any = boto3.client(
-            "s3",
-            config=Config(
-                retries={"mode": "adaptive", "max_attempts": 8},
-                connect_timeout=10,
-                read_timeout=60,
-                max_pool_connections=16,
-                user_agent_extra="lidr",
-            ),
-        )
         with self._explained("the bucket"):
+            self._client: Any = _client()
             self._client.head_bucket(Bucket=self.bucket)
 
     def read(self, key: str) -> bytes:
@@ -126,18 +118,18 @@ class S3Store:
             )
 
     def download(self, key: str, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-        try:
-            with self._explained(key):
-                head = self._client.head_object(Bucket=self.bucket, Key=self._name(key))
+        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+        with explained(path), self._explained(key):
+            head = self._client.head_object(Bucket=self.bucket, Key=self._name(key))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
                 self._client.download_file(
                     self.bucket, self._name(key), str(temporary), Config=_TRANSFER
                 )
-            self._verify(key, head["Metadata"], digest_of_file(temporary))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+                self._verify(key, head["Metadata"], digest_of_file(temporary))
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def abort_uploads(self, prefix: str) -> int:
         """Abort unfinished multipart uploads below a prefix, which cost money; return how many."""
@@ -153,7 +145,7 @@ class S3Store:
         return len(uploads)
 
     def _name(self, key: str) -> str:
-        if key.startswith("/") or ".." in key.split("/"):
+        if key.startswith("/") or ".." in key.split("/") or "\0" in key:
             raise StoreError(f"key {key!r} leaves the store", remedy="Use plain relative names.")
         return self._prefix + key
 
@@ -177,8 +169,29 @@ class S3Store:
                 f"S3 refused {key} at {self.uri}: {code}",
                 remedy="Check the bucket's name, the credentials and the bucket's policy.",
             ) from error
+        except Boto3Error as error:  # a transfer of several parts; its cause is in its text
+            raise StoreError(
+                f"S3 did not take {key} at {self.uri}: {error}",
+                remedy="Check the bucket's name, the credentials and the bucket's policy.",
+            ) from error
         except BotoCoreError as error:
             raise StoreError(
                 f"S3 cannot be reached for {self.uri}: {error}",
-                remedy="Check AWS_ENDPOINT_URL, the region and the network.",
+                remedy="Check AWS_ENDPOINT_URL, the region, the credentials and the network.",
             ) from error
+
+
+def _client() -> Any:
+    config = Config(
+        retries={"mode": "adaptive", "max_attempts": 8},
+        connect_timeout=10,
+        read_timeout=60,
+        max_pool_connections=16,
+        user_agent_extra="lidr",
+    )
+    try:
+        return boto3.client("s3", config=config)
+    except ValueError as error:  # botocore's own word for an endpoint that is no URL
+        raise StoreError(
+            f"S3 cannot be used: {error}", remedy="Correct AWS_ENDPOINT_URL."
+        ) from error

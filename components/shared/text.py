@@ -6,7 +6,8 @@ import re
 import unicodedata
 from collections import Counter
 
-_NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f']\d+)*")
+_SEPARATOR = "[.,'\u2019\u00a0\u2009\u202f\u066b\u066c\uff0c\uff0e]"
+_NUMBER = re.compile(rf"\d+(?:{_SEPARATOR}\d+)*")
 
 _REPETITION_MIN = 60
 _REPETITION_TIMES = 4
@@ -23,10 +24,10 @@ def numbers(text: str) -> list[str]:
     """Return the numbers of a text in order, comparable across languages.
 
     Digits of every script become ASCII. Separators are dropped (1,000 and 1.000 are the same),
-    except before one or two final digits, where they mark decimals.
+    except before a last group that is not of three digits, or after a lone 0: there they mark
+    decimals.
     """
-    plain = unicodedata.normalize("NFKC", text)
-    return [_canonical(match.group()) for match in _NUMBER.finditer(plain)]
+    return [_canonical(match.group()) for match in _NUMBER.finditer(text)]
 
 
 def same_numbers(first: str, second: str) -> bool:
@@ -55,7 +56,7 @@ def is_repetitive(text: str) -> bool:
 
 def _canonical(number: str) -> str:
     digits = "".join(str(unicodedata.digit(c)) if c.isdigit() else c for c in number)
-    *groups, last = re.split(r"[.,\u00a0\u202f']", digits)
+    *groups, last = re.split(_SEPARATOR, digits)
     if not groups:
         return last.lstrip("0") or "0"
     if len(last) == 3 and groups[0] != "0":

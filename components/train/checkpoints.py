@@ -45,7 +45,7 @@ class Checkpoints:
         self._prune()
 
     def restore(self, folder: Path) -> int:
-        """Copy the newest complete and undamaged checkpoint into a folder; return its step, or 0."""
+        """Copy the newest whole, undamaged checkpoint into a folder; return its step, or 0."""
         for step in reversed(self._complete()):
             digests = json.loads(self._store.read(self._key(step, COMPLETE)))
             for name in digests:
@@ -53,6 +53,17 @@ class Checkpoints:
             if all(digest_of_file(folder / name) == sha for name, sha in digests.items()):
                 return step
         return 0
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file that lies beside the checkpoints, or None."""
+        try:
+            return self._store.read(self._stage.key(f"{FOLDER}/{name}"))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file beside the checkpoints."""
+        self._store.write(self._stage.key(f"{FOLDER}/{name}"), data)
 
     def clear(self) -> None:
         """Delete everything below `checkpoints/`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from components.shared.errors import TrainingFailed
 from components.shared.models import MODEL_FILES
 
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+_WEIGHTS = ("*.safetensors", "*.index.json")
+_SINGLE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
 
 
 def export_model(model: Any, start: Path, folder: Path) -> float:
@@ -59,21 +62,17 @@ def check_export(start: Path, folder: Path, tied: set[str]) -> float:
         differing = sorted((before.keys() ^ after.keys()) - tied)
         raise TrainingFailed(f"the trained model lacks or adds tensors: {', '.join(differing[:5])}")
     changed = total = 0
-    for path in _matching(folder, ("*.safetensors",)):
+    for path in sorted(set(after.values())):
         for old, new in _compared(path, before):
             changed += int((old != new).sum())
             total += new.numel()
     if not changed:
-        raise TrainingFailed(
-            "training changed no weight", remedy="Raise training.learning_rate."
-        )
+        raise TrainingFailed("training changed no weight", remedy="Raise training.learning_rate.")
     return changed / total
 
 
-def _compared(
-    path: Path, before: dict[str, Path]
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield each tensor of a file as it was and as it is, rewriting the file where dtypes differ."""
+def _compared(path: Path, before: dict[str, Path]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield each tensor of a file as it was and as it is; rewrite the file where dtypes differ."""
     tensors = load_file(path)
     names = sorted(tensors.keys() & before.keys())
     recast = False
@@ -103,11 +102,11 @@ def _tensor(path: Path, name: str) -> torch.Tensor:
 
 def _places(folder: Path) -> dict[str, Path]:
     """Return each tensor's name and the file that holds it."""
-    places: dict[str, Path] = {}
-    for path in _matching(folder, ("*.safetensors",)):
-        with safe_open(path, framework="pt") as file:
-            places.update(dict.fromkeys(file.keys(), path))
-    return places
+    if (folder / _INDEX).is_file():
+        index = json.loads((folder / _INDEX).read_text("utf-8"))["weight_map"]
+        return {name: folder / file for name, file in index.items()}
+    with safe_open(folder / _SINGLE, framework="pt") as file:
+        return dict.fromkeys(file.keys(), folder / _SINGLE)
 
 
 def _matching(folder: Path, patterns: tuple[str, ...] | list[str]) -> list[Path]:

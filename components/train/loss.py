@@ -1,9 +1,9 @@
 """The loss of one pair: L = dpo_weight * L_DPO(beta) + nll_weight * L_NLL(chosen).
 
-The NLL term is the paper's (Iterative RPO, arXiv 2404.19733, equation 1): -log p(chosen) divided by
-the chosen text's own length. TRL's `sft` loss divides by the tokens of a micro-batch instead, so its
-objective moves with the micro-batch and the number of GPUs. Everything here is per pair; whoever sums
-divides by the pairs of the whole optimizer step.
+The NLL term is the paper's (Iterative RPO, arXiv 2404.19733, equation 1): -log p(chosen) divided
+by the chosen text's own length. TRL's `sft` loss divides by the tokens of a micro-batch instead, so
+its objective moves with the micro-batch and the number of GPUs. Everything here is per pair; who
+sums it up divides by the pairs of the whole optimizer step.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Preference pairs as tokens, exactly as the inference engine reads and writes them.
 
-The prompt is rendered by the engine's own renderer, so training sees what inference sees. A response
-is encoded as plain text: control tokens spelt out in it stay text. What the template puts after a
-response (the end of the turn) is learnt too.
+The prompt is rendered by the engine's own renderer, so training sees what inference sees. A
+response is encoded as plain text: control tokens spelt out in it stay text. What the template puts
+after a response (the end of the turn) is learnt too.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ Report = Callable[[int, int, float], None]
 """Called after each training step with the step (from 1), the number of steps and the loss."""
 
 FLAW_RATE = 0.85
-PASSES = 1.5
+PASSES = 1.0
 BATCH = 32
 LEARNING_RATE = 3e-3
 WARMUP_STEPS = 50
@@ -233,6 +233,9 @@ def _untrained(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         num_attention_heads=4,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
+        # The default of 0.02 leaves so small a model unable to copy the object within the run:
+        # 11% of its translations were faithful, with 0.08 all were.
+        initializer_range=0.08,
         **ends,
     )
     model = LlamaForCausalLM(config)

@@ -1,9 +1,8 @@
-"""The whole loop through `lidr run`, as a user runs it: real engine, training, harness and MLflow."""
+"""The whole loop through `lidr run`, as a user runs it: real engine, training, MLflow."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -156,16 +155,16 @@ def assert_no_orphans(store: Path) -> None:
     mark = f"LIDR_EVENTS={store / 'runs' / 'small' / 'events.jsonl'}".encode()
     end = time.monotonic() + 10
     while time.monotonic() < end:
-        alive = [p for p in os.listdir("/proc") if p.isdigit() and mark in environment(p)]
+        alive = [p for p in Path("/proc").glob("[0-9]*") if mark in environment(p)]
         if not alive:
             return
         time.sleep(0.1)
     raise AssertionError(f"orphans: {alive}")
 
 
-def environment(pid: str) -> bytes:
+def environment(process: Path) -> bytes:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
+        return (process / "environ").read_bytes()
     except OSError:
         return b""
 

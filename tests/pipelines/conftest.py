@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from pipelines.processes import marked
+from pipelines.processes import kill_marked, marked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,6 +37,7 @@ class FakeWorld:
 
     store: Path
     environment: dict[str, str]
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def lidr(self, *arguments: str, **fake: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -47,13 +49,24 @@ class FakeWorld:
         )
 
     def start(self, *arguments: str, **fake: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*arguments),
             env=self.environment | {"FAKE": json.dumps(fake)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.processes.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a failed test left, and its pipes."""
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+        if (self.store / "runs").exists():
+            for folder in (self.store / "runs").iterdir():
+                kill_marked("LIDR_EVENTS", str(folder / "events.jsonl"))
 
     def command(self, *arguments: str) -> list[str]:
         store = ["--store", str(self.store)]
@@ -82,9 +95,15 @@ class FakeWorld:
     def orphans(self) -> list[int]:
         return marked("LIDR_EVENTS", str(self.run / "events.jsonl"))
 
+    @property
+    def driver(self) -> int:
+        """The process that runs the pipeline."""
+        names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in self.orphans}
+        return next(pid for pid, name in names.items() if b"pipelines.driver" in name)
+
 
 @pytest.fixture
-def fake_world(tmp_path: Path) -> FakeWorld:
+def fake_world(tmp_path: Path) -> Iterator[FakeWorld]:
     overlay = tmp_path / "overlay" / "components"
     for step, function in FAKED.items():
         (overlay / step).mkdir(parents=True)
@@ -93,4 +112,6 @@ def fake_world(tmp_path: Path) -> FakeWorld:
         (overlay / step / "run.py").write_text(module)
     (overlay / "__init__.py").write_text(_EXTEND)
     path = os.pathsep.join([str(overlay.parent), str(ROOT)])
-    return FakeWorld(tmp_path / "store", {**os.environ, "PYTHONPATH": path})
+    world = FakeWorld(tmp_path / "store", {**os.environ, "PYTHONPATH": path})
+    yield world
+    world.close()

@@ -46,7 +46,6 @@ def _misbehave(name):
     if fault == "refuse":
         raise BadInput("the file is broken", file="prompts/en.jsonl", line=7, remedy="Mend it.")
     if fault == "crash":
-        print("one line before the end")
         raise RuntimeError("something unforeseen")
     if fault == "die":
         os.kill(os.getpid(), 9)

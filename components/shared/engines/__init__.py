@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from components.shared.engines.base import ChatRequest, Completion, Decoding, Engine
+from components.shared.engines.gpu import gpu_present
 from components.shared.errors import BadInput
 from components.shared.recipe import EngineName, Recipe
 
@@ -29,8 +30,6 @@ def choose_engine(recipe: Recipe) -> tuple[EngineName, str]:
         return EngineName(wanted), "the recipe says so"
     if not has_vllm:
         return EngineName.TRANSFORMERS, "vllm is not installed"
-    from components.shared.engines.vllm_engine import gpu_present
-
     if not gpu_present():
         return EngineName.TRANSFORMERS, "there is no GPU"
     return EngineName.VLLM, "there is a GPU and vllm is installed"

@@ -34,6 +34,7 @@ class Completion:
     """What the model wrote: `text` includes a stop string that ended it, special tokens left out.
 
     `finish_reason` is a `FinishReason`; `failure` is set where there is no usable text.
+    `output_tokens` counts what the model wrote, the token that ended it included.
     """
 
     key: str

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from components.shared.engines.base import ChatRequest
 from components.shared.records import Message
 from components.shared.text import valid_unicode
 
+_DATE = "26 Jul 2024"
+"""What Llama 3's template takes for today when it has no clock; with one, results would age."""
+
 
 class ChatRenderer:
-    """Turns requests into token ids with the tokenizer's own chat template.
+    """Turns requests into token ids with the tokenizer's own chat template, and ids into text.
 
     Args:
-        tokenizer: a transformers tokenizer with a chat template.
+        tokenizer: a transformers tokenizer (of the `tokenizers` kind) with a chat template.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._control = sorted(set(tokenizer.all_special_tokens), key=len, reverse=True)
+        self._control = _control_tokens(tokenizer)
 
     def render(self, request: ChatRequest) -> list[int]:
         """Return the token ids of a request, up to where the model goes on."""
@@ -31,6 +37,13 @@ class ChatRenderer:
             return self._encode(self._template(messages) + request.primer)
         return self._render_apart(messages, request.primer)
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return what generated tokens say: special tokens left out, white space untouched."""
+        text: str = self._tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
     def _render_apart(self, messages: Sequence[Message], primer: str) -> list[int]:
         """Encode the template and each message's content apart, content without control tokens."""
         marks = [f"\ue000{index}\ue001" for index in range(len(messages))]
@@ -40,20 +53,68 @@ class ChatRenderer:
         tokens: list[int] = []
         for message, mark in zip(messages, marks, strict=True):
             before, _, rest = rest.partition(mark)
-            tokens += self._encode(before) + self._encode(message["content"], as_text=True)
+            tokens += self._encode(before) + self._encode_plain(message["content"])
         return tokens + self._encode(rest + primer)
 
     def _template(self, messages: Sequence[Message]) -> str:
         text: str = self._tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True
+            list(messages), tokenize=False, add_generation_prompt=True, date_string=_DATE
         )
         return text
 
-    def _encode(self, text: str, *, as_text: bool = False) -> list[int]:
-        tokens: list[int] = self._tokenizer(
-            text, add_special_tokens=False, split_special_tokens=as_text
-        )["input_ids"]
+    def _encode(self, text: str) -> list[int]:
+        tokens: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
         return tokens
 
     def _has_control(self, text: str) -> bool:
         return any(token in text for token in self._control)
+
+    def _encode_plain(self, text: str) -> list[int]:
+        """Encode text as if there were no control tokens."""
+        plain, ids = self._plain
+        tokens = plain.encode(text, add_special_tokens=False).ids
+        return [ids.get(token, token) for token in tokens]
+
+    @cached_property
+    def _plain(self) -> tuple[Any, dict[int, int]]:
+        """The tokenizer without control tokens, and what its other added tokens' ids stand for."""
+        from tokenizers import Tokenizer
+
+        whole = self._tokenizer.backend_tokenizer
+        state = json.loads(whole.to_str())
+        names = [token["content"] for token in state["added_tokens"]]
+        state["added_tokens"] = [
+            token for token in state["added_tokens"] if token["content"] not in self._control
+        ]
+        if state["model"]["type"] == "Unigram":  # it takes them for words: make them no text's
+            state["model"]["vocab"] = [
+                [f"\ue000{piece}" if piece in self._control else piece, score]
+                for piece, score in state["model"]["vocab"]
+            ]
+        plain = Tokenizer.from_str(json.dumps(state))
+        kept = (name for name in names if name not in self._control)
+        return plain, {plain.token_to_id(name): whole.token_to_id(name) for name in kept}
+
+
+def end_tokens(folder: Path, tokenizer: Any) -> list[int]:
+    """Return the ids that end a turn: the tokenizer's and those of the model's configuration."""
+    ends = {tokenizer.eos_token_id}
+    for name in ("config.json", "generation_config.json"):
+        file = folder / name
+        named = json.loads(file.read_text("utf-8")).get("eos_token_id") if file.is_file() else None
+        ends |= set(named) if isinstance(named, list) else {named}
+    return sorted(ends - {None})
+
+
+def _control_tokens(tokenizer: Any) -> frozenset[str]:
+    """Return every special token, and other added ones that the chat template makes use of.
+
+    Not all control tokens are marked special (`<think>` of Qwen 3 is not), and not all added tokens
+    control: runs of spaces and HTML tags are ordinary text.
+    """
+    template = str(tokenizer.chat_template)
+    added = tokenizer.added_tokens_decoder.values()
+    named = {str(token) for token in added if token.special or str(token) in template}
+    return frozenset(token for token in named | set(tokenizer.all_special_tokens) if token.strip())

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from components.shared.engines.base import ChatRequest, Completion, Decoding
-from components.shared.engines.chat import ChatRenderer
+from components.shared.engines.batch import Batch, Ending, Row
+from components.shared.engines.chat import ChatRenderer, end_tokens
+from components.shared.errors import EngineFailed
 from components.shared.records import Failure, FinishReason
-
-if TYPE_CHECKING:
-    import torch
-
-Rendered = tuple[ChatRequest, list[int]]
 
 
 class TransformersEngine:
@@ -31,137 +32,79 @@ class TransformersEngine:
     """
 
     def __init__(self, folder: Path, *, dtype: str, max_length: int, batch_tokens: int) -> None:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
         if dtype == "auto":
-            dtype = "bfloat16" if self._device == "cuda" else "float32"
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        self._chat = ChatRenderer(self._tokenizer)
-        self._model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, dtype), use_safetensors=True
-        )
-        self._model.eval().to(self._device)
-        self._context = max_length or self._model.config.max_position_embeddings
+            dtype = "bfloat16" if device == "cuda" else "float32"
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        with _no_progress_bar():
+            self._model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=getattr(torch, dtype), use_safetensors=True
+            )
+        self._model.eval().to(device)
+        self._chat = ChatRenderer(tokenizer)
+        self._ends = frozenset(end_tokens(folder, tokenizer))
+        text_config = self._model.config.get_text_config()
+        self._context: int = max_length or text_config.max_position_embeddings
         self._budget = batch_tokens
-        self._pad = self._tokenizer.pad_token_id
-        if self._pad is None:
-            self._pad = self._tokenizer.eos_token_id
 
     def complete(self, requests: Sequence[ChatRequest], decoding: Decoding) -> Iterator[Completion]:
         for _, group in groupby(requests, key=lambda request: request.group):
-            fitting: list[Rendered] = []
+            rows: list[Row] = []
             for request in group:
-                tokens = self._chat.render(request)
-                if len(tokens) >= self._context:
-                    yield _too_long(request, len(tokens))
+                prompt = self._chat.render(request)
+                room = self._context - len(prompt)
+                if room > 0:
+                    limit = min(decoding.max_tokens, room)
+                    rows.append(Row(request.key, prompt, limit, request.seed))
                 else:
-                    fitting.append((request, tokens))
-            for batch in self._batches(fitting, decoding.max_tokens):
+                    yield _too_long(request, len(prompt))
+            for batch in self._batches(rows):
                 yield from self._decode(batch, decoding)
 
     def close(self) -> None:
         del self._model
 
-    def _batches(self, rendered: list[Rendered], max_tokens: int) -> Iterator[list[Rendered]]:
+    def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """Yield batches, longest first: the first one shows whether memory suffices."""
-        batch: list[Rendered] = []
-        for item in sorted(rendered, key=lambda item: (-len(item[1]), item[0].key)):
-            width = len(batch[0][1] if batch else item[1]) + max_tokens
+        batch: list[Row] = []
+        width = 0
+        for row in sorted(rows, key=lambda row: (-len(row.prompt), row.key)):
+            width = max(width, len(row.prompt) + row.limit)
             if batch and width * (len(batch) + 1) > self._budget:
                 yield batch
-                batch = []
-            batch.append(item)
+                batch, width = [], len(row.prompt) + row.limit
+            batch.append(row)
         if batch:
             yield batch
 
-    def _decode(self, batch: list[Rendered], decoding: Decoding) -> Iterator[Completion]:
-        import torch
-
-        width = len(batch[0][1])
-        ids = torch.tensor([[self._pad] * (width - len(t)) + t for _, t in batch])
-        mask = torch.tensor([[0] * (width - len(t)) + [1] * len(t) for _, t in batch])
-        with torch.inference_mode():
-            output = self._model.generate(
-                input_ids=ids.to(self._device),
-                attention_mask=mask.to(self._device),
-                generation_config=self._config(decoding, width),
-                logits_processor=_sampler(batch, decoding),
-                tokenizer=self._tokenizer if decoding.stop else None,
-            )
-        ends = self._end_tokens()
-        for (request, prompt), row in zip(batch, output[:, width:].tolist(), strict=True):
-            yield self._completion(request, prompt, row, ends, decoding)
-
-    def _config(self, decoding: Decoding, width: int) -> Any:
-        from transformers import GenerationConfig
-
-        return GenerationConfig(
-            do_sample=False,
-            max_new_tokens=min(decoding.max_tokens, self._context - width),
-            repetition_penalty=decoding.repetition_penalty,
-            pad_token_id=self._pad,
-            eos_token_id=sorted(self._end_tokens()),
-            stop_strings=list(decoding.stop) or None,
-        )
-
-    def _end_tokens(self) -> set[int]:
-        """Return the ids that end a turn, from the model's generation config and tokenizer."""
-        named = self._model.generation_config.eos_token_id
-        ends = {named} if isinstance(named, int) else set(named or ())
-        return ends | {self._tokenizer.eos_token_id}
-
-    def _completion(
-        self,
-        request: ChatRequest,
-        prompt: list[int],
-        row: list[int],
-        ends: set[int],
-        decoding: Decoding,
-    ) -> Completion:
-        length = next((i for i, token in enumerate(row) if token in ends), len(row))
-        stopped = length < len(row)
-        while length and row[length - 1] == self._pad:  # a stop string ended the row earlier
-            length -= 1
-        text = self._tokenizer.decode(row[:length], skip_special_tokens=True)
-        cut = min((text.find(s) + len(s) for s in decoding.stop if s in text), default=-1)
-        if cut >= 0:
-            text, stopped = text[:cut], True
-        reason = FinishReason.STOP if stopped else FinishReason.LENGTH
-        return Completion(request.key, text, reason, len(prompt), length)
+    def _decode(self, rows: Sequence[Row], decoding: Decoding) -> Iterator[Completion]:
+        ending = Ending(self._chat, self._ends, decoding.stop)
+        batch = Batch(self._model, rows, ending, decoding)
+        while batch.rows:
+            try:
+                finished = batch.step()
+            except RuntimeError as error:  # torch's, out of memory among them
+                raise EngineFailed(
+                    f"transformers died: {error}",
+                    remedy="Where memory ran out, lower generation.batch_tokens. "
+                    "Run again: finished chunks are kept.",
+                ) from error
+            for row, reason in finished:
+                text = ending.text(row)
+                yield Completion(row.key, text, reason, len(row.prompt), len(row.written))
 
 
 def _too_long(request: ChatRequest, tokens: int) -> Completion:
     return Completion(request.key, "", FinishReason.FAILED, tokens, 0, Failure.PROMPT_TOO_LONG)
 
 
-def _sampler(batch: list[Rendered], decoding: Decoding) -> Any:
-    """Return logits processors that sample by the Gumbel-max trick, or none for greedy decoding.
-
-    Adding Gumbel noise and taking the largest is sampling (Maddison et al. 2014); with one seeded
-    generator per row a request's tokens do not depend on the batch it is in.
-    """
-    from transformers import LogitsProcessor, LogitsProcessorList, TopPLogitsWarper
-
-    if decoding.temperature == 0:
-        return None
-
-    import torch
-
-    generators = [torch.Generator().manual_seed(request.seed) for request, _ in batch]
-
-    class GumbelNoise(LogitsProcessor):
-        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            noise = torch.stack(
-                [torch.empty(scores.shape[1]).exponential_(generator=g) for g in generators]
-            )
-            return scores / decoding.temperature - noise.log().to(scores)
-
-    class Nucleus(TopPLogitsWarper):
-        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            kept = super().__call__(input_ids, scores / decoding.temperature)
-            return kept * decoding.temperature
-
-    processors = [Nucleus(decoding.top_p)] if decoding.top_p < 1 else []
-    return LogitsProcessorList([*processors, GumbelNoise()])
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing a bar while it loads weights."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.engines.base import ChatRequest, Completion, Decoding
-from components.shared.engines.chat import ChatRenderer
+from components.shared.engines.chat import ChatRenderer, end_tokens
+from components.shared.engines.gpu import gpu_present
 from components.shared.errors import EngineFailed
 from components.shared.records import Failure, FinishReason
 
@@ -38,40 +39,60 @@ class VllmEngine:
                 enable_prefix_caching=True,
                 disable_log_stats=True,
                 generation_config="vllm",
+                use_tqdm_on_load=False,
             )
         except (RuntimeError, ValueError) as error:
-            raise EngineFailed(f"vLLM did not start: {error}") from error
-        self._chat = ChatRenderer(self._llm.get_tokenizer())
-        self._context: int = self._llm.llm_engine.model_config.max_model_len
-        self._ends = _end_tokens(folder)
+            raise EngineFailed(
+                f"vLLM did not start: {error}",
+                remedy="Where memory is short, lower model.max_length.",
+            ) from error
+        self._engine: Any = self._llm.llm_engine
+        tokenizer = self._llm.get_tokenizer()
+        self._chat = ChatRenderer(tokenizer)
+        self._ends = end_tokens(folder, tokenizer)
+        self._context: int = self._engine.model_config.max_model_len
 
     def complete(self, requests: Sequence[ChatRequest], decoding: Decoding) -> Iterator[Completion]:
-        engine = self._llm.llm_engine
-        for number, request in enumerate(requests):
-            tokens = self._chat.render(request)
-            if len(tokens) >= self._context:
-                yield Completion(
-                    request.key, "", FinishReason.FAILED, len(tokens), 0, Failure.PROMPT_TOO_LONG
-                )
-                continue
-            engine.add_request(
-                str(number),
-                {"prompt_token_ids": tokens},
-                self._sampling(decoding, request.seed, len(tokens)),
-            )
-        while engine.has_unfinished_requests():
-            for output in self._step():
-                if output.finished:
-                    yield _completion(requests[int(output.request_id)].key, output)
+        waiting: dict[str, ChatRequest] = {}
+        try:
+            for number, request in enumerate(requests):
+                refused = self._admit(str(number), request, decoding)
+                if refused:
+                    yield refused
+                else:
+                    waiting[str(number)] = request
+            while waiting:
+                for output in self._step():
+                    if output.finished:
+                        yield self._completion(waiting.pop(output.request_id).key, output)
+        finally:
+            if waiting:  # the caller has stopped listening, or the engine died
+                self._engine.abort_request(list(waiting))
 
     def close(self) -> None:
-        self._llm.llm_engine.engine_core.shutdown()
+        self._engine.engine_core.shutdown()
+
+    def _admit(self, number: str, request: ChatRequest, decoding: Decoding) -> Completion | None:
+        """Hand a request to the engine, or return the completion that says why not."""
+        tokens = self._chat.render(request)
+        failed = FinishReason.FAILED
+        if len(tokens) >= self._context:
+            return Completion(request.key, "", failed, len(tokens), 0, Failure.PROMPT_TOO_LONG)
+        sampling = self._sampling(decoding, request.seed, len(tokens))
+        try:
+            (prompt,) = self._engine.renderer.render_cmpl([{"prompt_token_ids": tokens}])
+            self._engine.add_request(number, prompt, sampling)
+        except ValueError:
+            return Completion(request.key, "", failed, len(tokens), 0, Failure.ENGINE_REJECTED)
+        return None
 
     def _step(self) -> list[Any]:
         try:
-            outputs: list[Any] = self._llm.llm_engine.step()
+            outputs: list[Any] = self._engine.step()
         except Exception as error:  # vLLM raises its engine's failure as several types
-            raise EngineFailed(f"vLLM died: {error}") from error
+            raise EngineFailed(
+                f"vLLM died: {error}", remedy="Run again: finished chunks are kept."
+            ) from error
         return outputs
 
     def _sampling(self, decoding: Decoding, seed: int, prompt_tokens: int) -> Any:
@@ -86,39 +107,34 @@ class VllmEngine:
             stop=list(decoding.stop),
             stop_token_ids=self._ends,
             include_stop_str_in_output=bool(decoding.stop),
+            detokenize=bool(decoding.stop),
             seed=seed if decoding.temperature > 0 else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
-
-def gpu_present() -> bool:
-    """Tell whether torch sees a GPU."""
-    import torch
-
-    return bool(torch.cuda.is_available())
+    def _completion(self, key: str, output: Any) -> Completion:
+        best = output.outputs[0]
+        stopped = best.finish_reason == "stop"
+        if stopped and isinstance(best.stop_reason, str):
+            text = best.text  # vLLM has cut it at the stop string
+        else:
+            tokens = list(best.token_ids)
+            ended = stopped and tokens[-1] in self._ends
+            text = self._chat.text(tokens[:-1] if ended else tokens)
+        return Completion(
+            key,
+            text,
+            FinishReason.STOP if stopped else FinishReason.LENGTH,
+            len(output.prompt_token_ids),
+            len(best.token_ids),
+        )
 
 
 def _prepare_environment() -> None:
     """Set what vLLM reads at import, where the user has not."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if not gpu_present():
         os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-
-
-def _end_tokens(folder: Path) -> list[int]:
-    """Return the ids that end a turn, from the model's generation config."""
-    from transformers import GenerationConfig
-
-    if not (folder / "generation_config.json").exists():
-        return []
-    named = GenerationConfig.from_pretrained(folder).eos_token_id
-    return [named] if isinstance(named, int) else list(named or ())
-
-
-def _completion(key: str, output: Any) -> Completion:
-    best = output.outputs[0]
-    reason = FinishReason.STOP if best.finish_reason == "stop" else FinishReason.LENGTH
-    return Completion(key, best.text, reason, len(output.prompt_token_ids), len(best.token_ids))

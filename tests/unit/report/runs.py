@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,7 @@ def _finished(
     files: dict[str, bytes] | None = None,
 ) -> str:
     stage: Stage = new_stage(store, step, 1, {}, {"iteration": t})
+    stage = replace(stage, began=stage.began - 20.0)
     for name, data in (files or {}).items():
         stage.write(name, data)
     return stage.finish(counts)
@@ -264,8 +266,14 @@ def _pair_counts(t: int, samples: list[dict[str, str]] | None) -> dict[str, Any]
 
 def _usual_samples() -> list[dict[str, str]]:
     return [
-        {"language": code, "kind": kind, "prompt": prompt, "chosen": chosen, "rejected": rejected}
-        for _ in range(3)
+        {
+            "language": code,
+            "kind": kind,
+            "prompt": prompt.replace("Tom", name),
+            "chosen": chosen.replace("Tom", name),
+            "rejected": rejected.replace("Tom", name),
+        }
+        for name in ("Tom", "Lena", "Ivo")
         for code, (kind, prompt, chosen, rejected) in SAMPLES.items()
     ]
 

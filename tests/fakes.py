@@ -1,0 +1,94 @@
+"""Hand-written stand-ins for tests in which an engine is not the subject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from components.shared.engines import ChatRequest, Completion, Decoding
+from components.shared.recipe import Recipe
+from components.shared.records import FinishReason, Prompt
+from components.shared.stage import Stage, new_stage
+from components.shared.store import open_store
+
+Answer = Callable[[ChatRequest], Completion]
+
+
+def make_recipe(**sections: object) -> Recipe:
+    """Return a small recipe over the tiny world's languages; sections replace its own."""
+    base: dict[str, object] = {
+        "name": "tiny-world",
+        "languages": {"dominant": "en", "others": ["es", "de"]},
+        "model": {"source": "world"},
+        "prompts": {"per_iteration": 4},
+        "generation": {"engine": "transformers", "chunk_size": 2},
+        "translation": {"round_trip_sample": 2},
+        "pairing": {"filters": "paper"},
+        "evaluation": {"tasks": ["tiny_world_{language}"]},
+        "gate": {"resamples": 500},
+    }
+    return Recipe.model_validate(base | sections)
+
+
+def says(text: str, finish_reason: str = FinishReason.STOP, tokens: int = 5) -> Answer:
+    """Return an answer function that always says the same."""
+    return lambda request: Completion(request.key, text, finish_reason, 7, tokens)
+
+
+class FakeEngine:
+    """Answers by a function of the request, in reverse order, and keeps what it was asked."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.asked: list[ChatRequest] = []
+        self.decodings: list[Decoding] = []
+        self.closed = False
+
+    def complete(self, requests: Sequence[ChatRequest], decoding: Decoding) -> Iterator[Completion]:
+        """Yield the answers, last request first."""
+        self.decodings.append(decoding)
+        for request in reversed(requests):
+            self.asked.append(request)
+            yield self.answer(request)
+
+    def close(self) -> None:
+        """Note that the engine was closed."""
+        self.closed = True
+
+
+def finished_stage(
+    store: str,
+    step: str,
+    files: Mapping[str, bytes],
+    counts: Mapping[str, object] | None = None,
+    **inputs: str,
+) -> Stage:
+    """Write a complete stage that holds the given files."""
+    stage = new_stage(open_store(store), step, 1, inputs, {"files": sorted(files)})
+    for name, data in files.items():
+        stage.write(name, data)
+    stage.finish(counts or {})
+    return stage
+
+
+def world_stage(store: str, prompts: Sequence[Prompt]) -> Stage:
+    """Write a world stage with prompts and a model folder that only a fake engine can load."""
+    stage = new_stage(open_store(store), "world", 1, {}, {})
+    for code in sorted({prompt.language for prompt in prompts}):
+        rows = [prompt for prompt in prompts if prompt.language == code]
+        stage.write_records(f"prompts/{code}.parquet", rows, Prompt)
+    stage.write("model/config.json", b"{}")
+    stage.finish({})
+    return stage
+
+
+def use_engine(monkeypatch, engine: FakeEngine) -> list[Path]:
+    """Let generate and translate start this engine; return the model folders it was started on."""
+    started: list[Path] = []
+
+    def start(_: Recipe, folder: Path) -> FakeEngine:
+        started.append(folder)
+        return engine
+
+    monkeypatch.setattr("components.shared.rollout.start_engine", start)
+    return started

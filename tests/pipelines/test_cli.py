@@ -1,0 +1,180 @@
+"""The command line: its options, its errors, and what it imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+import pipelines.cli
+from components.shared.errors import BadInput
+from pipelines.cli.inputs import parse_settings, read_profile, read_recipe, run_name
+
+SURFACE = {
+    "run": {
+        "recipe": ["recipe"],
+        "store": ["--store"],
+        "profile": ["--profile"],
+        "seed": ["--seed"],
+        "run": ["--run"],
+        "settings": ["--set"],
+        "output": ["--output"],
+    },
+    "compile": {
+        "recipe": ["recipe"],
+        "output": ["--output", "-o"],
+        "profile": ["--profile"],
+        "max_unroll": ["--max-unroll"],
+        "seed": ["--seed"],
+        "settings": ["--set"],
+        "run": ["--run"],
+    },
+    "report": {"run": ["run"], "store": ["--store"]},
+}
+
+HEAVY = {"torch", "transformers", "trl", "vllm", "lm_eval", "mlflow", "kubernetes", "datasets"}
+
+
+def lidr(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+
+
+def imported_by(*arguments: str) -> set[str]:
+    command = [sys.executable, "-X", "importtime", "-m", "pipelines.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines}
+
+
+def main(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    """Run the command line in this process."""
+    monkeypatch.setattr(sys, "argv", ["lidr", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        pipelines.cli.main()
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
+
+
+def test_no_option_appears_or_disappears_unnoticed():
+    command = get_command(pipelines.cli.app)
+    surface = {
+        name: {option.name: option.opts for option in each.params}
+        for name, each in command.commands.items()
+    }
+    assert surface == SURFACE
+    assert [option.opts for option in command.params] == [["--version"]]
+
+
+def test_help_and_compile_import_nothing_heavy(tmp_path: Path):
+    assert not imported_by("--help") & (HEAVY | {"kfp", "pydantic", "lingua"})
+    compiling = ("compile", "tiny_world", "-o", str(tmp_path / "loop.yaml"))
+    assert not imported_by(*compiling) & HEAVY
+
+
+def test_version(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.2.3")
+    assert main(monkeypatch, capsys, "--version") == (0, "lidr 1.2.3\n", "")
+
+
+def test_compile_writes_the_pipeline(monkeypatch, capsys, tmp_path: Path):
+    file = tmp_path / "loop.yaml"
+    arguments = ("compile", "tiny_world", "-o", str(file), "--seed", "3", "--max-unroll", "3")
+    code, out, err = main(monkeypatch, capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{file}: ") and "3 rounds, profile cluster" in out
+    inputs = next(yaml.safe_load_all(file.read_text()))["root"]["inputDefinitions"]["parameters"]
+    assert json.loads(inputs["recipe"]["defaultValue"])["seed"] == 3
+    assert inputs["run"]["defaultValue"].startswith("tiny-world-seed3-")
+
+
+def test_compile_says_when_prompt_files_are_local(monkeypatch, capsys, tmp_path: Path):
+    arguments = ("compile", "llama3_8b_gsm8k", "-o", str(tmp_path / "loop.yaml"))
+    code, _, err = main(monkeypatch, capsys, *arguments)
+    assert code == 0
+    assert "the prompt files are local" in err
+
+
+def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_path: Path):
+    monkeypatch.setattr("pipelines.compiled.MAX_BYTES", 10_000)
+    arguments = ("compile", "tiny_world", "-o", str(tmp_path / "loop.yaml"))
+    code, _, err = main(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert "bytes, more than 10,000" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "tiny_wrld"], "no recipe 'tiny_wrld': no such file, and shipped are"),
+        (["run", "absent.yaml"], "absent.yaml: no such file"),
+        (["run", "tiny_world", "--set", "gate"], "--set gate: no key=value"),
+        (["run", "tiny_world", "--set", "gate.bar=1"], "unknown key 'gate.bar'"),
+        (["run", "tiny_world", "--set", "gate=]"], "the value is not YAML"),
+        (["run", "tiny_world", "--run", "../up"], "cannot name a run"),
+        (["run", "tiny_world", "--profile", "moon"], "no profile 'moon'"),
+        (["run", "tiny_world", "--profile", "cluster", "--store", "s"], "is for Kubeflow"),
+        (["run", "tiny_world", "--store", "file/below"], "cannot use the store"),
+        (["run", "llama3_8b_gsm8k", "--store", "s"], "no such file"),
+        (["compile", "tiny_world", "-o", "no/such/folder/x.yaml"], "cannot be written"),
+        (["compile", "tiny_world", "-o", "x.yaml", "--max-unroll", "1"], "1 rounds do not lie"),
+        (["report", "absent", "--store", "s"], "has no iteration 0"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    monkeypatch, capsys, tmp_path: Path, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    code, out, err = main(monkeypatch, capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("lidr: error: ") and err.count("\n") == 1
+    assert message in err
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"file"}
+
+
+def test_usage_errors_are_exit_code_2():
+    wrong = lidr("run")
+    assert wrong.returncode == 2
+    assert "Missing argument" in wrong.stderr
+    assert lidr("run", "tiny_world", "--seed", "-1").returncode == 2
+
+
+def test_a_recipe_is_found_by_name_or_path(tmp_path: Path):
+    shipped = read_recipe("tiny_world", None, None)
+    assert read_recipe("tiny-world", None, None) == shipped
+    copy = tmp_path / "mine.yaml"
+    copy.write_text(
+        (Path(pipelines.cli.__file__).parents[1] / "recipes/tiny_world.yaml").read_text()
+    )
+    assert read_recipe(str(copy), None, None) == shipped
+    assert read_profile("local").runner == "local"
+
+
+def test_equal_recipes_share_a_run_and_different_ones_do_not():
+    base = read_recipe("tiny_world", None, None)
+    again = read_recipe("tiny_world", 0, ["seed=0"])
+    other = read_recipe("tiny_world", 1, ["training.nll_weight=0"])
+    assert run_name(None, base) == run_name(None, again)
+    assert run_name(None, base) != run_name(None, other)
+    assert run_name(None, other).startswith("tiny-world-seed1-")
+    assert run_name("mine", base) == "mine"
+
+
+def test_settings_are_yaml():
+    assert parse_settings(["a.b=1", "c=[x, y]", "d=true", "e=a=b"]) == {
+        "a.b": 1,
+        "c": ["x", "y"],
+        "d": True,
+        "e": "a=b",
+    }
+    with pytest.raises(BadInput):
+        parse_settings(["=1"])

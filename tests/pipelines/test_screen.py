@@ -1,0 +1,170 @@
+"""The screen of `lidr run`, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import subprocess
+
+from rich.console import Console
+
+from pipelines.cli.board import Board, progress_text, seconds_text
+from pipelines.cli.screen import Lines, draw
+from pipelines.cli.summary import print_summary
+from tests.pipelines.conftest import FakeWorld
+
+EVENTS = [
+    {"event": "started", "step": "world", "iteration": -1},
+    {"event": "finished", "step": "world", "seconds": 75.3},
+    {"event": "started", "step": "evaluate", "iteration": 0},
+    {"event": "accuracy", "iteration": 0, "language": "en", "value": 1.0},
+    {"event": "accuracy", "iteration": 0, "language": "es", "value": 0.46},
+    {"event": "accuracy", "iteration": 0, "language": "de", "value": 0.5},
+    {"event": "finished", "step": "evaluate", "seconds": 8.25},
+    {"event": "started", "step": "state", "iteration": 0},
+    {"event": "finished", "step": "state", "seconds": 0.0},
+    {"event": "started", "step": "generate", "iteration": 1},
+    {"event": "reused", "step": "generate"},
+    {"event": "finished", "step": "generate", "seconds": 0.1},
+    {"event": "started", "step": "pair", "iteration": 1},
+    {"event": "number", "name": "pairs", "value": "18 of 20"},
+    {"event": "warning", "message": "the reward of [red]es[/red] looks inverted"},
+    {"event": "note", "message": "engine: transformers"},
+    {"event": "finished", "step": "pair", "seconds": 61.0},
+    {"event": "started", "step": "train", "iteration": 1},
+    {
+        "event": "progress",
+        "done": 20,
+        "total": 57,
+        "unit": "steps",
+        "rate": 3204.4,
+        "rate_unit": "tokens",
+        "seconds_left": 12,
+    },
+]
+
+
+def board_after(events) -> Board:
+    board = Board(("en", "es", "de"))
+    for event in events:
+        board.take(event)
+    return board
+
+
+def drawn(board: Board) -> str:
+    console = Console(width=90, record=True, file=io.StringIO())
+    console.print(draw(board, "lidr run mine", 150))
+    return console.export_text()
+
+
+def test_every_event_has_its_place():
+    text = drawn(board_after(EVENTS))
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert lines[0] == "lidr run mine · 2:30 min"
+    assert lines[1] == " M_0  world 1:15 min · evaluate 8.2 s"
+    assert lines[2] == " M_1  generate reused · pair 1:01 min"
+    assert lines[3].startswith("   ▸  train")
+    assert lines[3].endswith("20/57 steps, 3,204 tokens/s, 12 s left")
+    assert ["M_0", "100.0%", "46.0%", "50.0%", "48.0%"] in [line.split() for line in lines]
+    assert "M_1 pair: pairs 18 of 20" in text
+    assert "[red]es[/red]" in text
+
+
+def test_an_average_needs_all_other_languages():
+    assert board_after(EVENTS[:5]).average(0) is None
+    assert board_after(EVENTS[:6]).average(0) == 0.48
+
+
+def test_without_a_terminal_there_is_a_line_for_each_step(capsys):
+    lines = Lines(Board(("en", "es", "de")))
+    for event in EVENTS:
+        lines.take([event])
+    assert capsys.readouterr().err.splitlines() == [
+        "M_0 world 1:15 min",
+        "M_0 evaluate 8.2 s",
+        "M_0 accuracy: en 100.0%, es 46.0%, de 50.0%",
+        "M_1 generate reused",
+        "M_1 pair: pairs 18 of 20",
+        "M_1 pair: warning: the reward of [red]es[/red] looks inverted",
+        "M_1 pair 1:01 min",
+    ]
+
+
+def test_long_silence_is_broken_by_progress(capsys, monkeypatch):
+    monkeypatch.setattr("pipelines.cli.screen._QUIET_SECONDS", -1.0)
+    Lines(board_after(EVENTS)).take([])
+    assert "M_1 train: 20/57 steps" in capsys.readouterr().err
+
+
+def test_words_for_numbers():
+    words = [seconds_text(seconds) for seconds in (0.04, 9.9, 59.4, 61)]
+    assert words == [
+        "0.0 s",
+        "9.9 s",
+        "59 s",
+        "1:01 min",
+    ]
+    assert progress_text({"done": 5, "total": 5, "unit": "steps", "seconds_left": 0}) == "5/5 steps"
+
+
+def test_the_summary_names_models_verdicts_and_the_report(capsys):
+    score = {"value": 0.461, "low": 0.42, "high": 0.5, "n": 300}
+    entry = {
+        "iteration": 0,
+        "model": "/store/stages/world/abc",
+        "accuracy": {"en": score, "es": score},
+        "average": score,
+        "verdict": "continue",
+        "promoted": True,
+        "reason": "the start [x]",
+        "version": "mine/1",
+    }
+    print_summary(
+        {
+            "dominant": "en",
+            "others": ["es"],
+            "iterations": [entry],
+            "final_model": "/store/stages/world/abc",
+            "report": "/store/runs/mine/report.html",
+        }
+    )
+    text = capsys.readouterr().out
+    for part in ("46.1", "42.0-50.0", "mine/1", "the start [x]", "report.html", "final model"):
+        assert part in text
+
+
+def test_on_a_terminal_the_screen_goes_and_the_summary_stays(fake_world: FakeWorld):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        fake_world.command("run", "tiny_world", "--set", "gate.max_iterations=1"),
+        env=fake_world.environment | {"TERM": "xterm", "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        stdin=theirs,
+    )
+    os.close(theirs)
+    screen = b""
+    while True:
+        try:
+            block = os.read(ours, 65536)
+        except OSError:
+            break
+        screen += block
+    os.close(ours)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "▸  ".encode() in screen
+    assert b"KFP" not in screen + out
+    assert screen.rstrip().endswith(b"\x1b[2K") or b"\x1b[1A\x1b[2K" in screen
+    assert b"M_1" in out and b"report" in out
+
+
+def test_events_of_a_real_run_are_json_lines(fake_world: FakeWorld):
+    fake_world.lidr("run", "tiny_world", "--set", "gate.max_iterations=1")
+    lines = (fake_world.run / "events.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    assert {"started", "progress", "finished", "accuracy", "number", "warning"} <= {
+        event["event"] for event in events
+    }

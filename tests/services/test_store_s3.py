@@ -1,0 +1,221 @@
+"""What only an S3 store can get wrong."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import boto3
+import pytest
+from boto3.s3.transfer import TransferConfig
+
+from components.shared import store_s3
+from components.shared.errors import BadInput, CorruptStage, StoreError
+from components.shared.models import fetch_model, local_model, model_fingerprint, model_uri
+from components.shared.records import Prompt
+from components.shared.recipe import Fields
+from components.shared.prompt_files import load_prompt_file
+from components.shared.stage import MARKER, new_stage, open_stage
+from components.shared.store import open_store
+from tests.fakes import finished_stage
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Files of more than 5 MiB go in parts, as those of more than 64 MiB do otherwise."""
+    monkeypatch.setattr(
+        store_s3,
+        "_TRANSFER",
+        TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB),
+    )
+
+
+def test_large_files_go_in_parts_and_come_back_whole(bucket, tmp_path, small_parts):
+    store = open_store(f"s3://{bucket}/p")
+    data = bytes(range(256)) * (11 * MIB // 256) + b"the end"
+    (tmp_path / "source").write_bytes(data)
+    store.upload(tmp_path / "source", "model.safetensors")
+    store.download("model.safetensors", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == data
+    etag = boto3.client("s3").head_object(Bucket=bucket, Key="p/model.safetensors")["ETag"]
+    assert etag.endswith('-3"'), "it was not sent in three parts"
+
+
+def test_unfinished_uploads_are_aborted_below_the_prefix_only(bucket):
+    client = boto3.client("s3")
+    for key in ("p/mine/1", "p/mine/2", "p/other"):
+        client.create_multipart_upload(Bucket=bucket, Key=key)
+    assert open_store(f"s3://{bucket}/p").abort_uploads("mine/") == 2
+    [left] = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert left["Key"] == "p/other"
+
+
+def test_bytes_changed_behind_our_back_are_noticed(bucket, tmp_path):
+    store = open_store(f"s3://{bucket}")
+    store.write("a", b"right")
+    client = boto3.client("s3")
+    metadata = client.head_object(Bucket=bucket, Key="a")["Metadata"]
+    client.put_object(Bucket=bucket, Key="a", Body=b"wrong", Metadata=metadata)
+    with pytest.raises(StoreError, match="other bytes"):
+        store.read("a")
+    with pytest.raises(StoreError, match="other bytes"):
+        store.download("a", tmp_path / "copy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_objects_of_other_programs_can_be_read(bucket):
+    boto3.client("s3").put_object(Bucket=bucket, Key="p/a", Body=b"theirs")
+    assert open_store(f"s3://{bucket}/p").read("a") == b"theirs"
+
+
+def test_more_objects_than_one_page_are_listed(bucket):
+    client = boto3.client("s3")
+    for number in range(3):
+        client.put_object(Bucket=bucket, Key=f"a/{number}", Body=b"")
+    store = open_store(f"s3://{bucket}")
+    paginator = store._client.get_paginator
+    store._client.get_paginator = lambda name: _ShortPages(paginator(name))
+    assert [entry.key for entry in store.list("a")] == ["a/0", "a/1", "a/2"]
+
+
+class _ShortPages:
+    def __init__(self, paginator) -> None:
+        self._paginator = paginator
+
+    def paginate(self, **arguments):
+        return self._paginator.paginate(**arguments, PaginationConfig={"PageSize": 2})
+
+
+def test_a_bucket_that_does_not_exist_is_explained(bucket):
+    with pytest.raises(StoreError, match=r"no-such-bucket.*Check the bucket's name") as caught:
+        open_store("s3://no-such-bucket/p")
+    assert caught.value.exit_code == 2
+
+
+def test_a_bucket_that_vanishes_is_explained(bucket, tmp_path, small_parts):
+    store = open_store(f"s3://{bucket}")
+    boto3.client("s3").delete_bucket(Bucket=bucket)
+    big = tmp_path / "big"
+    big.write_bytes(b"x" * 6 * MIB)
+    small = tmp_path / "small"
+    small.write_bytes(b"x")
+    for attempt in (
+        lambda: store.write("a", b""),
+        lambda: store.create("a", b""),
+        lambda: store.list(""),
+        lambda: store.upload(small, "a"),
+        lambda: store.upload(big, "a"),
+    ):
+        with pytest.raises(StoreError, match="NoSuchBucket"):
+            attempt()
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:///prefix"])
+def test_an_address_without_bucket_is_refused(bucket, uri):
+    with pytest.raises(StoreError, match="names no bucket"):
+        open_store(uri)
+
+
+def test_a_server_that_is_not_there_is_explained(bucket, monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the waits between retries
+    with pytest.raises(StoreError, match=r"cannot be reached.*AWS_ENDPOINT_URL"):
+        open_store(f"s3://{bucket}")
+
+
+def test_an_endpoint_that_is_no_url_is_explained(bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "not a url")
+    with pytest.raises(StoreError, match="AWS_ENDPOINT_URL"):
+        open_store(f"s3://{bucket}")
+
+
+def test_missing_credentials_are_explained(bucket, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(StoreError, match="credentials"):
+        open_store(f"s3://{bucket}")
+
+
+def test_a_stage_lives_on_s3(bucket, tmp_path):
+    store = open_store(f"s3://{bucket}/runs")
+    stage = new_stage(store, "demo", 1, {}, {"a": 1})
+    rows = [Prompt("1", "en", "Hello 👋"), Prompt("2", "en", "")]
+    stage.write_records("prompts/en.parquet", rows, Prompt)
+    (tmp_path / "weights").write_bytes(b"w" * 1000)
+    stage.upload("model/weights", tmp_path / "weights")
+    assert not stage.done()
+    uri = stage.finish({"rows": 2})
+    assert uri == f"s3://{bucket}/runs/stages/demo/{stage.digest}"
+
+    found = open_stage(uri)
+    assert found.read_records(["prompts/en.parquet"], Prompt) == rows
+    found.download(tmp_path / "copy", found.files(prefix="model/"))
+    assert (tmp_path / "copy/model/weights").read_bytes() == b"w" * 1000
+    assert found.counts() == {"rows": 2}
+
+
+def test_a_changed_stage_file_is_corrupt_and_a_lost_one_too(bucket):
+    stage = finished_stage(f"s3://{bucket}", "demo", {"a": b"right", "b": b"here"})
+    open_store(f"s3://{bucket}").write(stage.key("a"), b"wrong")
+    open_store(f"s3://{bucket}").delete(stage.key("b"))
+    for name in ("a", "b"):
+        with pytest.raises(CorruptStage, match=f"/{name} "):
+            open_stage(stage.uri).read(name)
+
+
+def test_an_unfinished_stage_cannot_be_opened(bucket):
+    stage = new_stage(open_store(f"s3://{bucket}"), "demo", 1, {}, {})
+    stage.write("a", b"")
+    with pytest.raises(BadInput, match="not complete"):
+        open_stage(stage.uri)
+    assert not stage.store.exists(stage.key(MARKER))
+
+
+def test_a_model_on_s3_is_cached_whole_and_once(bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIDR_CACHE", str(tmp_path / "cache"))
+    files = {"model/config.json": b"{}", "model/model.safetensors": b"weights", "x.txt": b""}
+    stage = finished_stage(f"s3://{bucket}", "train", files)
+    folder = local_model(stage.uri)
+    assert model_uri(stage.uri) == f"{stage.uri}/model"
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    stage.store.delete(stage.key("model/config.json"))
+    assert local_model(stage.uri) == folder
+    assert [p.name for p in (tmp_path / "cache/models").iterdir()] == [stage.digest]
+
+
+def test_a_corrupt_model_is_not_cached(bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIDR_CACHE", str(tmp_path / "cache"))
+    stage = finished_stage(f"s3://{bucket}", "train", {"model/config.json": b"{}"})
+    stage.store.write(stage.key("model/config.json"), b"[]")
+    with pytest.raises(CorruptStage):
+        local_model(stage.uri)
+    assert list((tmp_path / "cache/models").iterdir()) == []
+
+
+def test_an_outside_model_on_s3_is_fetched_without_its_pickles(bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIDR_CACHE", str(tmp_path / "cache"))
+    source = f"s3://{bucket}/models/m0"
+    store = open_store(source)
+    for name in ("config.json", "model.safetensors", "pytorch_model.bin", "run.py"):
+        store.write(name, name.encode())
+    before = model_fingerprint(source)
+    folder = fetch_model(source)
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
+    store.write("model.safetensors", b"longer than before")
+    assert model_fingerprint(source) != before
+
+
+def test_prompts_on_s3_are_read(bucket):
+    boto3.client("s3").put_object(
+        Bucket=bucket, Key="p/en.jsonl", Body=b'{"prompt_id": "1", "text": "Hi"}\n'
+    )
+    file = f"s3://{bucket}/p/en.jsonl"
+    assert load_prompt_file(file, "en", Fields()) == [Prompt("1", "en", "Hi")]
+    with pytest.raises(BadInput, match=r"de\.jsonl: no such file"):
+        load_prompt_file(f"s3://{bucket}/p/de.jsonl", "de", Fields())

@@ -1,0 +1,113 @@
+"""The small parts of the page: numbers in words, scales, labels, marked differences."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.report import svg, words
+from components.report.curves import _thinned
+from components.report.history import Round
+from components.report.result import outcome
+from components.report.samples import marked, shortened, visible
+from tests.unit.report.runs import recipe
+
+SHARES = st.floats(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "written"), [(1.0, "100%"), (0.0, "0%"), (0.9996, "100.0%"), (0.4611, "46.1%")]
+)
+def test_shares_are_written_in_percent(fraction, written):
+    assert words.percent(fraction) == written
+
+
+def test_differences_carry_a_real_minus_sign():
+    assert words.points(-0.007) == "−0.7 points"
+    assert words.points(0.5311) == "+53.1 points"
+    assert words.signed(-0.0001) == "0.0"
+    assert words.limits({"low": -0.02, "high": 0.02}) == "−2.0 to 2.0"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(2.34, "2.3 s"), (59.2, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")],
+)
+def test_durations_fit_their_size(seconds, written):
+    assert words.duration(seconds) == written
+
+
+def test_lists_of_names_read_as_english():
+    assert words.listed(["a", "b", "c"]) == "a, b and c"
+    assert words.listed(["a"]) == "a"
+
+
+def test_elements_escape_text_and_attributes():
+    drawn = svg.tag("text", '<b a="1">', class_='"x"')
+    assert drawn == '<text class="&#34;x&#34;">&lt;b a=&#34;1&#34;&gt;</text>'
+
+
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e6))
+def test_ticks_lie_within_the_domain(low, width):
+    domain = svg.rounded_domain(low, low + width)
+    marks = svg.ticks(*domain)
+    slack = (domain[1] - domain[0]) * 1e-6
+    assert domain[0] <= low + slack
+    assert domain[1] >= low + width - slack
+    assert all(domain[0] - slack <= mark <= domain[1] + slack for mark in marks)
+    assert len(marks) <= 12
+
+
+@given(st.lists(st.floats(20, 300), min_size=1, max_size=12))
+def test_labels_keep_their_distance(positions):
+    placed = sorted(svg.apart(positions, 16, 0, 320))
+    assert all(after - before >= 16 - 1e-9 for before, after in pairwise(placed))
+    assert placed[-1] <= 320
+
+
+def test_only_the_words_that_differ_are_marked():
+    chosen = marked("9 + 4 = 13. The answer is 13.", "9 - 4 = 5. The answer is 5.")
+    assert chosen.count("<mark>") == 3
+    assert "The answer is <mark>13</mark>." in chosen
+
+
+def test_texts_that_share_nothing_are_not_marked():
+    assert "<mark>" not in marked("one two three four", "fünf sechs sieben acht neun zehn")
+
+
+def test_long_texts_are_cut_with_a_count():
+    assert shortened("x" * 3500).endswith("… (500 more characters)")
+    assert len(marked("a " * 100_000, "b " * 100_000)) < 4000
+
+
+@given(st.text())
+def test_visible_text_holds_no_markup_and_no_control(text):
+    shown = visible(text)
+    plain = shown.replace('<span class="control">', "").replace("</span>", "")
+    assert "<" not in plain
+    assert not set(shown) & set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\x00\x1b")
+
+
+def test_long_curves_are_thinned_by_means():
+    thin = _thinned([(float(step), 2.0) for step in range(10_000)])
+    assert len(thin) <= 300
+    assert {value for _, value in thin} == {2.0}
+
+
+def test_many_languages_are_counted_in_the_headline():
+    codes = ["es", "de", "fr", "it", "pt"]
+    counts = {"average": {"value": 0.4}, "languages": {"en": {"accuracy": {"value": 0.9}}}}
+    state = {"iteration": 0, "promoted": True}
+    start = Round(state, "/models/chat", {"evaluate": {"counts": counts}})
+    settings = recipe(
+        languages={"others": codes},
+        model={"source": "/models/chat"},
+        prompts={"files": {code: f"{code}.jsonl" for code in ["en", *codes]}},
+    )
+    assert outcome(settings, [start]).endswith("Average of 5 languages: 40.0%, English 90.0%.")
+
+
+def test_a_dot_at_the_edge_keeps_its_whisker_inside():
+    scale = svg.Scale(0.0, 1.0, 50.0, 250.0)
+    assert (scale(-0.2), scale(0.5), scale(1.2)) == (50.0, 150.0, 250.0)

@@ -1,0 +1,216 @@
+"""The report step on small stores: result.json's contract, the page, early stops, escaping."""
+
+import json
+import re
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from components.report.run import report
+from components.shared.errors import BadInput
+from components.shared.stage import open_stage
+from tests.unit.report.runs import RUN, forget, recipe, state_of, write_run
+
+ITERATION_KEYS = [
+    "iteration",
+    "model",
+    "accuracy",
+    "average",
+    "off_target",
+    "verdict",
+    "promoted",
+    "reason",
+    "version",
+]
+
+
+def run_report(store: str, **changes: object) -> tuple[str, dict, str]:
+    final = report(recipe=recipe(**changes).model_dump_json(), store=store, run=RUN)
+    folder = Path(store, "runs", RUN)
+    result = json.loads((folder / "result.json").read_text())
+    return final, result, (folder / "report.html").read_text()
+
+
+def test_the_result_has_exactly_the_agreed_keys(tmp_path):
+    final, result, _ = run_report(write_run(tmp_path))
+    assert list(result) == [
+        "run",
+        "recipe",
+        "seed",
+        "dominant",
+        "others",
+        "iterations",
+        "final_model",
+        "report",
+    ]
+    assert [list(entry) for entry in result["iterations"]] == [ITERATION_KEYS] * 3
+    for entry in result["iterations"]:
+        assert list(entry["accuracy"]) == ["en", "es", "de", "fr"]
+        assert set(entry["accuracy"]["es"]) == {"value", "low", "high", "n"}
+        assert set(entry["average"]) == {"value", "low", "high", "n"}
+        assert list(entry["off_target"]) == ["en", "es", "de", "fr"]
+    assert (result["run"], result["recipe"], result["seed"]) == (RUN, "tiny-world", 0)
+    assert result["others"] == ["es", "de", "fr"]
+    assert result["iterations"][0]["accuracy"]["es"]["value"] == pytest.approx(134 / 300)
+    assert result["final_model"] == final == f"{state_of(str(tmp_path), 2)['model']}/model"
+    assert result["report"] == f"{tmp_path}/runs/{RUN}/report.html"
+    assert Path(final, "config.json").is_file()
+
+
+def test_writing_it_again_gives_the_same_bytes(tmp_path):
+    store = write_run(tmp_path)
+    assert run_report(store) == run_report(store)
+
+
+def test_the_last_promoted_model_is_the_final_one(tmp_path):
+    final, result, page = run_report(write_run(tmp_path, promoted=False))
+    assert final == f"{state_of(str(tmp_path), 1)['model']}/model"
+    assert [entry["promoted"] for entry in result["iterations"]] == [True, True, False]
+    assert "46.1%\xa0→\xa095.0%" in page
+    assert "M₂ was refused by the gate." in page
+    assert "plateau: the mean gain" in page
+
+
+def test_a_run_without_a_promoted_model_ends_where_it_started(tmp_path):
+    final, _, page = run_report(write_run(tmp_path, 1, promoted=False))
+    assert final == f"{state_of(str(tmp_path), 0)['model']}/model"
+    assert "No model was promoted." in page
+
+
+def test_a_run_that_stopped_at_the_start_has_a_report(tmp_path):
+    final, result, page = run_report(write_run(tmp_path, 0))
+    assert len(result["iterations"]) == 1
+    assert final.endswith("/model")
+    assert "Only the start was measured." in page
+    for absent in ("gate", "pairs", "reward", "training", "samples"):
+        assert f'id="{absent}"' not in page
+
+
+def test_an_outside_model_is_named_by_its_source(tmp_path):
+    store = write_run(tmp_path, 0)
+    stage = open_stage(state_of(store, 0)["model"])
+    stage.store.delete(stage.key("model/config.json"))
+    stage.write("model.json", json.dumps({"source": "hf://org/chat@1234"}).encode())
+    stage.finish({})
+    assert run_report(store)[0] == "hf://org/chat@1234"
+
+
+def test_parts_that_were_pruned_leave_their_sections_out(tmp_path):
+    store = write_run(tmp_path)
+    for key in ("responses", "translations", "pairs", "decision"):
+        forget(state_of(store, 1)[key])
+    forget(state_of(store, 2)["pairs"])
+    _, result, page = run_report(store)
+    assert len(result["iterations"]) == 3
+    assert 'id="pairs"' not in page
+    assert 'id="gate"' in page
+
+
+def test_a_pruned_model_that_was_refused_does_not_matter(tmp_path):
+    store = write_run(tmp_path, promoted=False)
+    refused = state_of(store, 2)["model"]
+    forget(refused)
+    _, result, _ = run_report(store)
+    assert result["iterations"][2]["model"] == f"{refused}/model"
+
+
+@pytest.mark.parametrize("missing", ["samples", "reward", "directions", "warnings", "swapped"])
+def test_counts_that_a_pair_stage_does_not_have_are_left_out(tmp_path, missing):
+    run_report(write_run(tmp_path, pair_changes={missing: None}))
+
+
+def test_a_run_without_states_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="no evaluated model"):
+        run_report(str(tmp_path))
+
+
+def test_an_evaluation_that_is_gone_is_named(tmp_path):
+    store = write_run(tmp_path, 0)
+    forget(state_of(store, 0)["evaluation"])
+    with pytest.raises(BadInput, match="is gone"):
+        run_report(store)
+
+
+def test_the_page_shows_all_parts_and_asks_nobody_for_anything(tmp_path):
+    _, _, page = run_report(write_run(tmp_path))
+    assert re.findall(r'<section id="([a-z]+)"', page) == [
+        "accuracy",
+        "gap",
+        "gate",
+        "pairs",
+        "reward",
+        "training",
+        "samples",
+        "models",
+        "throughput",
+        "configuration",
+    ]
+    assert "<script" not in page
+    assert "default-src 'none'; style-src 'sha256-" in unescape(page)
+    loads = re.findall(r"""(?:src|href|action|data|srcset)=["']?([^"'> ]+)""", page)
+    assert all(target.startswith("#") or target == "data:," for target in loads)
+    assert not re.search(r"url\(|@import|style=", page)
+    assert page.count('<article class="pair">') == 12
+
+
+def test_every_chart_has_a_title_a_description_and_unique_ids(tmp_path):
+    _, _, page = run_report(write_run(tmp_path))
+    charts = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(charts) >= 12
+    for chart in charts:
+        assert 'role="img"' in chart
+        assert re.search(r"<title[^>]*>[^<]+</title><desc[^>]*>[^<]+</desc>", chart)
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_is_well_formed(tmp_path):
+    checker = _Nesting()
+    checker.feed(run_report(write_run(tmp_path))[2])
+    assert checker.open == []
+
+
+def test_warnings_and_inverted_rewards_stand_out(tmp_path):
+    inverted = {"es": {"agree": {"value": 0.2, "low": 0.1, "high": 0.3, "n": 90}, "inverted": True}}
+    changes = {"reward": inverted, "warnings": ["the reward looks inverted in es"], "swapped": True}
+    _, _, page = run_report(write_run(tmp_path, pair_changes=changes))
+    assert '<span class="badge bad">inverted</span>' in page
+    assert "the reward looks inverted in es" in page
+    assert "swapped on purpose" in page
+
+
+def test_model_text_is_only_ever_text(tmp_path):
+    hostile = '"><script>alert(1)</script></textarea><img src=x onerror=alert(2)>{{ 7 * 7 }}'
+    sample = {
+        "language": "es",
+        "kind": "translation_chosen",
+        "prompt": hostile,
+        "chosen": f"{hostile} \u202egnirts",
+        "rejected": "javascript:alert(3)\x00\x1b[31m\ud800",
+    }
+    store = write_run(tmp_path, samples=[{**sample, "rejected": sample["rejected"][:-1]}])
+    _, _, page = run_report(store, name="tiny-world")
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;" in page
+    assert "{{ 7 * 7 }}" in page
+    assert "\u202e" not in page
+    assert "U+202E" in page
+    assert "\x00" not in page
+
+
+class _Nesting(HTMLParser):
+    """Raises where an element is closed that is not the open one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("meta", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag

@@ -1,0 +1,140 @@
+"""What both engines are asked in their tests, and a random model that writes varied text.
+
+`python -m tests.unit.shared.engine_cases FOLDER OUT.json` asks vLLM, in a process of its own: it
+changes the environment, and its libraries warn.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from components.shared.engines import ChatRequest, Completion, Decoding
+from components.shared.errors import EngineFailed
+from tests.models import END, tiny_tokenizer
+
+CONTEXT = 192
+TEXTS = (
+    "Nina has 4 books. Nina finds 2.",
+    "Nina hat 4 Bücher.",
+    "¿Cuántos libros tiene Nina? «Cuatro», dice.",
+    "У Нины четыре книги. 🙂",
+    "尼娜有四本书。",
+    "نينا لديها أربعة كتب",
+    "def f(x):\n    return {'a': \"b\\n\"}\t# <b>",
+    "A",
+)
+STOP = "</translated>"
+
+
+def lively_model(folder: Path) -> Path:
+    """Write a random model whose greedy texts vary, and of which about half end by themselves."""
+    import torch
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=CONTEXT,
+        initializer_range=0.4,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = LlamaForCausalLM(config)
+    # A fifth of the vocabulary ends a turn: the end token, and more that only this file names.
+    ends = [tokenizer.convert_tokens_to_ids(END), *range(300, len(tokenizer), 7)]
+    model.generation_config = GenerationConfig(do_sample=False, eos_token_id=ends)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def requests(count: int = 40) -> list[ChatRequest]:
+    """Return requests of many lengths, each with its seed."""
+    return [
+        ChatRequest(
+            f"r{number:02}",
+            [{"role": "user", "content": TEXTS[number % 8] * (1 + number % 3)}],
+            seed=1000 + number,
+        )
+        for number in range(count)
+    ]
+
+
+def cases(stop: str) -> dict[str, tuple[list[ChatRequest], Decoding]]:
+    """Return named questions; `stop` is a string that the model writes in some answers."""
+    asked = requests()
+    long = ChatRequest("long", [{"role": "user", "content": "word " * CONTEXT}])
+    full = ChatRequest("full", [{"role": "user", "content": "z" * (CONTEXT - 12)}])
+    primed = [ChatRequest(r.key, r.messages, "<translated>", r.seed) for r in asked]
+    return {
+        "greedy": (asked, Decoding(max_tokens=24)),
+        "backwards": (asked[::-1], Decoding(max_tokens=24)),
+        "penalty": (asked, Decoding(max_tokens=24, repetition_penalty=1.3)),
+        "stop": (asked, Decoding(max_tokens=24, stop=(stop, STOP))),
+        "primed": (primed, Decoding(max_tokens=24, stop=(STOP,))),
+        "long": ([*asked[:3], long, full, *asked[3:6]], Decoding(max_tokens=24)),
+        "sampled": (asked, Decoding(max_tokens=24, temperature=1.0, top_p=0.9)),
+        "sampled again": (asked[::-1], Decoding(max_tokens=24, temperature=1.0, top_p=0.9)),
+    }
+
+
+def main(folder: Path, out: Path, stop: str) -> None:
+    """Ask vLLM everything, then let it die and be abandoned half-way."""
+    from components.shared.engines.vllm_engine import VllmEngine
+
+    engine = VllmEngine(folder, dtype="auto", max_length=0, seed=0)
+    answers: dict[str, object] = {
+        name: [asdict(completion) for completion in engine.complete(*case)]
+        for name, case in cases(stop).items()
+    }
+    answers["died"] = _died(engine)
+    answers["abandoned"] = asdict(next(engine.complete(requests(), Decoding(max_tokens=24))))
+    after = engine.complete(requests(8), Decoding(max_tokens=24))
+    answers["after"] = [asdict(completion) for completion in after]
+    engine.close()
+    out.write_text(json.dumps(answers))
+
+
+def _died(engine) -> str:
+    """Break the engine after a few steps and return what its user is told."""
+    inner = engine._engine
+    steps = iter(range(5))
+
+    class Broken:
+        def __getattr__(self, name):
+            return getattr(inner, name)
+
+        def step(self):
+            if next(steps, None) is None:
+                raise RuntimeError("the engine core is gone")
+            return inner.step()
+
+    engine._engine = Broken()
+    try:
+        list(engine.complete(requests(), Decoding(max_tokens=24)))
+    except EngineFailed as error:
+        return str(error)
+    finally:
+        engine._engine = inner
+    return ""
+
+
+def read(rows: list[dict]) -> list[Completion]:
+    """Return completions from their JSON form."""
+    return [Completion(**row) for row in rows]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import io
+from dataclasses import fields
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.shared.records import (
+    DroppedPair,
+    EvalItem,
+    Failure,
+    PreferencePair,
+    Prompt,
+    Response,
+    Translation,
+    to_parquet,
+)
+
+KINDS = [Prompt, Response, Translation, PreferencePair, DroppedPair, EvalItem]
+
+HOSTILE = [
+    "",
+    " \t ",
+    "a\0b",
+    "\u202eright to left\u2066",
+    "Ünïcödé 漢字 عربى",
+    "👩‍👩‍👧‍👦🏳️‍🌈",
+    "\"quoted\" 'and' \\slashed\\",
+    "line\nline\r\nline\u2028line",
+    "<|end|></translated>[INST]",
+    "x" * (1 << 20),
+    "\ufeff\uffff\U0010ffff",
+]
+
+
+def read(data: bytes, kind: type) -> list:
+    return [kind(**row) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:12]))
+def test_hostile_text_survives(text):
+    prompt = Prompt("id\0" + text[:20], "en", text, text)
+    assert read(to_parquet([prompt], Prompt), Prompt) == [prompt]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=5))
+def test_any_text_survives_in_order(texts):
+    rows = [Prompt(str(number), "en", text) for number, text in enumerate(texts)]
+    assert read(to_parquet(rows, Prompt), Prompt) == rows
+
+
+def test_lone_surrogates_become_replacement_characters_at_any_depth():
+    pair = PreferencePair(
+        prompt=[{"role": "user", "content": "a\ud800b"}],
+        chosen=[{"role": "assistant", "content": "good 😀"}],
+        rejected=[{"role": "assistant", "content": "\udfff"}],
+        prompt_id="1",
+        language="en",
+        other_language="es",
+        kind="own_chosen",
+        iteration=1,
+        source_model="abc",
+    )
+    [found] = read(to_parquet([pair], PreferencePair), PreferencePair)
+    assert found.prompt[0]["content"] == "a\ufffdb"
+    assert found.chosen == pair.chosen
+    assert found.rejected[0]["content"] == "\ufffd"
+
+
+def test_failures_come_back_as_their_names():
+    lost = Translation("1", "en", "es", None, "length", 9, Failure.TRUNCATED)
+    [found] = read(to_parquet([lost], Translation), Translation)
+    assert found == lost
+    assert found.failure == "truncated"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_no_records_keep_their_schema(kind):
+    table = pq.read_table(io.BytesIO(to_parquet([], kind)))
+    assert table.num_rows == 0
+    assert table.schema.equals(kind.schema)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_schema_and_record_have_the_same_fields(kind):
+    assert kind.schema.names == [field.name for field in fields(kind)]
+
+
+def test_the_schemas_are_those_other_programs_rely_on():
+    assert {kind.__name__: ",".join(kind.schema.names) for kind in KINDS} == {
+        "Prompt": "prompt_id,language,text,answer,translation_task",
+        "Response": "prompt_id,language,text,finish_reason,prompt_tokens,output_tokens,"
+        "detected_language,failure",
+        "Translation": "prompt_id,source_language,target_language,text,finish_reason,"
+        "output_tokens,failure",
+        "PreferencePair": "prompt,chosen,rejected,prompt_id,language,other_language,kind,"
+        "iteration,source_model",
+        "DroppedPair": "prompt_id,language,other_language,kind,reason",
+        "EvalItem": "task,language,item_id,prompt,response,target,score,detected_language,"
+        "finish_reason,output_tokens",
+    }
+
+
+def test_files_are_compressed_with_zstd():
+    data = to_parquet([Prompt("1", "en", "x" * 10000)], Prompt)
+    assert pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(2).compression == "ZSTD"

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from components.shared.errors import BadInput, TrainingFailed
+from components.shared.models import check_model, local_model
+from components.shared.stage import open_stage
+from components.train.run import train
+from components.train.tokens import tokenize_pairs
+from components.train.trainer import main, training_order, warn_about
+from tests.unit.train.stages import model_stage, pair_stage, preference, recipe
+
+PAIRS = [preference(number, "es" if number % 2 else "en") for number in range(20)]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+def arguments(root: Path, seed: int = 0, **training: object) -> dict[str, object]:
+    world = model_stage(root, seed)
+    return {
+        "recipe": recipe(**training),
+        "store": str(root),
+        "world": world,
+        "pairs": pair_stage(root, PAIRS),
+        "model": world,
+        "iteration": 1,
+    }
+
+
+def rows(uri: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in open_stage(uri).read("metrics.jsonl").splitlines()]
+
+
+def weights(uri: str) -> dict[str, torch.Tensor]:
+    return AutoModelForCausalLM.from_pretrained(local_model(uri)).state_dict()
+
+
+def test_a_stage_holds_a_loadable_model_and_a_row_per_step(root: Path):
+    uri = train(**arguments(root))
+    stage = open_stage(uri)
+    check_model(local_model(uri))
+    assert not stage.files(prefix="checkpoints")
+    assert not stage.store.list(stage.key("checkpoints"))
+    counts = stage.counts()
+    assert (counts["pairs"], counts["steps"]) == (20, 3)
+    assert counts["languages"]["es"] == {"pairs": 10, "cut": 0, "dropped": 0}
+    found = rows(uri)
+    assert counts["final"] == found[-1]
+    assert [row["step"] for row in found] == [1, 2, 3]
+    assert set(found[0]) == {
+        *("step", "loss", "dpo_loss", "nll_loss", "reward_margin", "reward_accuracy"),
+        *("chosen_reward", "rejected_reward", "chosen_logps", "rejected_logps"),
+        *("grad_norm", "learning_rate", "tokens_per_second"),
+    }
+    assert train(**arguments(root)) == uri  # reused
+
+
+def reference_losses(model_folder: Path, reference_folder: Path) -> tuple[float, float]:
+    """The first step's DPO and NLL terms over all pairs, by hand in float64."""
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    pairs = tokenize_pairs(PAIRS, tokenizer, 128).pairs
+    models = [
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+        for folder in (model_folder, reference_folder)
+    ]
+    dpo = nll = 0.0
+    for pair in pairs:
+        policy, reference = (
+            [log_probability(model, pair.prompt, side) for side in (pair.chosen, pair.rejected)]
+            for model in models
+        )
+        margin = 0.1 * ((policy[0] - reference[0]) - (policy[1] - reference[1]))
+        dpo += -torch.nn.functional.logsigmoid(margin).item() / len(pairs)
+        nll += -policy[0].item() / len(pair.chosen) / len(pairs)
+    return dpo, nll
+
+
+def log_probability(model, prompt: list[int], response: list[int]) -> torch.Tensor:
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + response])).logits[0]
+    logps = logits.log_softmax(-1)[len(prompt) - 1 : -1]
+    return logps[torch.arange(len(response)), torch.tensor(response)].sum()
+
+
+@pytest.mark.parametrize("micro", [20, 4, 1])
+def test_the_loss_is_the_papers_at_every_micro_batch_and_with_another_reference(
+    root: Path, micro: int
+):
+    settings = {"batch_size": 20, "reference": "base", "dpo_weight": 0.5, "nll_weight": 2.0}
+    given = arguments(root, micro_batch_size=micro, **settings)
+    given["model"] = model_stage(root, 1)
+    uri = train(**given)
+    dpo, nll = reference_losses(local_model(given["model"]), local_model(given["world"]))
+    (row,) = rows(uri)
+    assert row["dpo_loss"] == pytest.approx(dpo, abs=2e-6)
+    assert row["nll_loss"] == pytest.approx(nll, abs=2e-6)
+    assert row["loss"] == pytest.approx(0.5 * dpo + 2.0 * nll, abs=4e-6)
+    # So is the gradient.
+    other = dict(given, recipe=recipe(micro_batch_size=10, **settings))
+    assert row["grad_norm"] == pytest.approx(rows(train(**other))[0]["grad_norm"], rel=1e-5)
+
+
+def test_the_last_smaller_batch_weighs_its_own_pairs_only(root: Path):
+    """20 pairs in batches of 16: the second step has 4, in one micro-batch or in four."""
+    whole, parts = (
+        rows(train(**arguments(root, batch_size=16, micro_batch_size=micro)))[1]
+        for micro in (16, 1)
+    )
+    assert whole["loss"] == pytest.approx(parts["loss"], rel=1e-3)
+    assert whole["grad_norm"] == pytest.approx(parts["grad_norm"], rel=1e-2)
+
+
+def test_weights_of_zero_leave_sft_on_chosen_or_plain_dpo(root: Path):
+    sft = rows(train(**arguments(root, dpo_weight=0.0, epochs=2)))
+    dpo = rows(train(**arguments(root, nll_weight=0.0, epochs=2)))
+    assert all(row["loss"] == pytest.approx(row["nll_loss"]) for row in sft)
+    assert all(row["loss"] == pytest.approx(row["dpo_loss"]) for row in dpo)
+    assert sft[-1]["nll_loss"] < sft[0]["nll_loss"] - 0.2
+    assert dpo[-1]["dpo_loss"] < 0.6 < sft[-1]["dpo_loss"] + 0.1
+    assert dpo[-1]["reward_accuracy"] == 1.0
+
+
+def test_sft_learns_nothing_from_the_rejected_texts(root: Path):
+    uri = train(**arguments(root, dpo_weight=0.0))
+    given = arguments(root, dpo_weight=0.0)
+    others = [preference(n, "es" if n % 2 else "en", rejected="Nina") for n in range(20)]
+    given["pairs"] = pair_stage(root / "other", others)
+    for name, tensor in weights(train(**dict(given, iteration=1))).items():
+        assert torch.allclose(tensor, weights(uri)[name], atol=1e-4), name
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    given = arguments(tmp_path, checkpoint_steps=2, epochs=2)
+    # A checkpoint is 5 uploads: the first kill falls into the second one (of step 4), the second
+    # kill into the export, behind the checkpoints of step 4 and of the end, step 5.
+    killed(given, uploads=6)
+    assert "checkpoint of step 2" in killed(given, uploads=10)
+    uri = train(**given)
+    assert "checkpoint of step 5" in capsys.readouterr().err
+    undisturbed = train(**arguments(tmp_path / "other", checkpoint_steps=2, epochs=2))
+    for name in open_stage(uri).files(prefix="model/"):
+        assert open_stage(uri).read(name) == open_stage(undisturbed).read(name), name
+    assert untimed(uri) == untimed(undisturbed)
+
+
+def killed(given: dict[str, object], uploads: int) -> str:
+    """Run the step in a process that ends by SIGKILL after some uploads; return its log."""
+    command = [sys.executable, "-m", "tests.unit.train.killed", str(uploads), json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return done.stderr
+
+
+def untimed(uri: str) -> list[dict[str, float]]:
+    return [{**row, "tokens_per_second": 0} for row in rows(uri)]
+
+
+def test_a_loss_that_is_not_finite_names_step_and_prompts(root: Path):
+    given = arguments(root, learning_rate=1e30, batch_size=4, micro_batch_size=4)
+    with pytest.raises(
+        TrainingFailed, match=r"step 2: .*nan.* prompts p\d+, p\d+, p\d+, p\d+\. Low"
+    ):
+        train(**given)
+
+
+def test_no_pairs_is_bad_input(root: Path):
+    given = dict(arguments(root), pairs=pair_stage(root, []))
+    with pytest.raises(BadInput, match=r"no pairs in .*loosen pairing\.filters"):
+        train(**given)
+
+
+def test_metrics_that_speak_against_the_result_become_warnings(
+    capsys: pytest.CaptureFixture[str],
+):
+    good = {"reward_accuracy": 0.9, "reward_margin": 0.3, "nll_loss": 1.0}
+    bad = {"reward_accuracy": 0.4, "reward_margin": -0.1, "nll_loss": 1.6}
+    assert warn_about([good] * 20) == []
+    assert warn_about([{**good, "reward_accuracy": 0.0, "reward_margin": 0.0}]) == []  # one step
+    inverted, unlikely = warn_about([good] * 10 + [bad] * 10)
+    assert "inverted" in inverted
+    assert "rose from 1.00 to 1.60" in unlikely
+    assert capsys.readouterr().err.count("lidr warning") == 2
+
+
+def test_every_epoch_has_an_order_of_its_own():
+    order = training_order(10, 2.5, 7)
+    assert sorted(order[:10]) == sorted(order[10:20]) == list(range(10))
+    assert order[:10] != order[10:20]
+    assert len(order) == 25
+    assert order == training_order(10, 2.5, 7) != training_order(10, 2.5, 8)
+    assert training_order(3, 0.01, 0) != []
+
+
+def test_the_program_reports_bad_input_with_its_exit_code(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    job = {
+        "store": str(tmp_path),
+        "stage": "stages/train/abc",
+        "pairs": pair_stage(root, []),
+        "start": model_stage(root),
+        "reference": model_stage(root),
+        "training": {},
+        "seed": 1,
+    }
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    assert main([str(tmp_path / "job.json"), str(tmp_path / "summary.json")]) == 2
+    assert "no pairs" in capsys.readouterr().err
+    job["pairs"] = pair_stage(root, PAIRS)
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    assert main([str(tmp_path / "job.json"), str(tmp_path / "summary.json")]) == 0
+    assert json.loads((tmp_path / "summary.json").read_text())["counts"]["steps"] == 1

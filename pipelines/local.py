@@ -143,7 +143,7 @@ def _start(job: Job, log: int) -> subprocess.Popen[bytes]:
         stdout=log,
         stderr=subprocess.STDOUT,
         cwd=job.work,
-        env=_environment(job),
+        env=task_environment(job),
         start_new_session=True,
     )
     assert driver.stdin is not None  # noqa: S101
@@ -160,11 +160,11 @@ def _start(job: Job, log: int) -> subprocess.Popen[bytes]:
     return driver
 
 
-def _environment(job: Job) -> dict[str, str]:
+def task_environment(job: Job) -> dict[str, str]:
+    """Return the environment that every step of a job runs in."""
     source = str(Path(components.__file__).resolve().parent.parent)
     paths = [path for path in (os.environ.get("PYTHONPATH"), source) if path]
     return {
-        "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else 4),
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads cost a factor of 10 on busy cores
         "TQDM_MININTERVAL": "30",
         **os.environ,

@@ -98,6 +98,7 @@ def build_loop(
                 ).set_caching_options(False)
                 reached = place(next_state(store=store, run=run, iteration=number, **state))
                 state = dict(reached.after(done).outputs)
-        return place(report(**common, run=run).after(iterations)).output
+        final: str = place(report(**common, run=run).after(iterations)).output
+        return final
 
     return loop

@@ -42,8 +42,9 @@ class S3Store:
     """
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/")
-        self.bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        place = uri.removeprefix("s3://").rstrip("/")
+        self.uri = f"s3://{place}"
+        self.bucket, _, prefix = place.partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
         if not self.bucket:
             raise StoreError(f"{uri!r} names no bucket", remedy="Use s3://bucket/prefix.")

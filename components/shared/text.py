@@ -7,7 +7,11 @@ import unicodedata
 from collections import Counter
 
 _SEPARATOR = "[.,'\u2019\u00a0\u2009\u202f\u066b\u066c\uff0c\uff0e]"
-_NUMBER = re.compile(rf"\d+(?:{_SEPARATOR}\d+)*")
+_NUMBER = re.compile(
+    r"(?<![A-Za-z\d])"  # the digits of CO2 and H2O are names
+    rf"(?:\d{{1,3}}(?: \d{{3}})+(?!\d)(?:[.,]\d+)?"  # 10 000,5: French and Russian, typed plainly
+    rf"|\d+(?:{_SEPARATOR}\d+)*)"
+)
 
 _REPETITION_MIN = 60
 _REPETITION_TIMES = 4
@@ -23,9 +27,9 @@ def valid_unicode(text: str) -> str:
 def numbers(text: str) -> list[str]:
     """Return the numbers of a text in order, comparable across languages.
 
-    Digits of every script become ASCII. Separators are dropped (1,000 and 1.000 are the same),
-    except before a last group that is not of three digits, or after a lone 0: there they mark
-    decimals.
+    Digits of every script become ASCII. Separators are dropped (1,000, 1.000 and 1 000 are the
+    same), except before a last group that is not of three digits, or after a lone 0: there they mark
+    decimals. Digits right after a Latin letter are part of a name.
     """
     return [_canonical(match.group()) for match in _NUMBER.finditer(text)]
 
@@ -56,7 +60,7 @@ def is_repetitive(text: str) -> bool:
 
 def _canonical(number: str) -> str:
     digits = "".join(str(unicodedata.digit(c)) if c.isdigit() else c for c in number)
-    *groups, last = re.split(_SEPARATOR, digits)
+    *groups, last = re.split(rf"{_SEPARATOR}| ", digits)
     if not groups:
         return last.lstrip("0") or "0"
     if len(last) == 3 and groups[0] != "0":

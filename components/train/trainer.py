@@ -24,6 +24,7 @@ from components.shared.recipe import Strict, Training
 from components.shared.records import PreferencePair
 from components.shared.stage import Stage, open_stage
 from components.shared.store import open_store
+from components.shared.threads import fit_threads
 from components.train.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
@@ -143,7 +144,9 @@ def _load_model(folder: Path) -> Any:
 
     # Weights are held in float32 also where passes run in bfloat16: at a learning rate of 5e-7 most
     # updates are below a bfloat16 weight's precision and would be lost.
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    fit_threads(model.num_parameters())
+    return model
 
 
 def _build(

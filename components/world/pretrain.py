@@ -22,6 +22,7 @@ from components.shared.prompts import (
     translation_messages,
 )
 from components.shared.records import Message
+from components.shared.threads import fit_threads
 from components.world.problems import (
     DOMINANT,
     LARGEST,
@@ -97,6 +98,7 @@ def build_base_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("world", "weights", seed))
         model = _untrained(tokenizer)
+    fit_threads(model.num_parameters())
     losses = _train(model, rows, seed, report)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

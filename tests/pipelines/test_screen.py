@@ -139,7 +139,7 @@ def test_on_a_terminal_the_screen_goes_and_the_summary_stays(fake_world: FakeWor
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         fake_world.command("run", "tiny_world", "--set", "gate.max_iterations=1"),
-        env=fake_world.environment | {"TERM": "xterm", "COLUMNS": "100"},
+        env=fake_world.environment | {"TERM": "xterm", "COLUMNS": "100", "FAKE": '{"sleep": 0.1}'},
         stdout=subprocess.PIPE,
         stderr=theirs,
         stdin=theirs,

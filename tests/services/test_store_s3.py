@@ -12,9 +12,9 @@ from boto3.s3.transfer import TransferConfig
 from components.shared import store_s3
 from components.shared.errors import BadInput, CorruptStage, StoreError
 from components.shared.models import fetch_model, local_model, model_fingerprint, model_uri
-from components.shared.records import Prompt
-from components.shared.recipe import Fields
 from components.shared.prompt_files import load_prompt_file
+from components.shared.recipe import Fields
+from components.shared.records import Prompt
 from components.shared.stage import MARKER, new_stage, open_stage
 from components.shared.store import open_store
 from tests.fakes import finished_stage
@@ -138,6 +138,7 @@ def test_missing_credentials_are_explained(bucket, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     with pytest.raises(StoreError, match="credentials"):
         open_store(f"s3://{bucket}")
 

@@ -95,9 +95,7 @@ class Batch:
         decoding: how tokens are chosen.
     """
 
-    def __init__(
-        self, model: Any, rows: Sequence[Row], ending: Ending, decoding: Decoding
-    ) -> None:
+    def __init__(self, model: Any, rows: Sequence[Row], ending: Ending, decoding: Decoding) -> None:
         self.rows = list(rows)
         self._model = model
         self._ending = ending

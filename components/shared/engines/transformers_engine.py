@@ -16,6 +16,7 @@ from components.shared.engines.batch import Batch, Ending, Row
 from components.shared.engines.chat import ChatRenderer, end_tokens
 from components.shared.errors import EngineFailed
 from components.shared.records import Failure, FinishReason
+from components.shared.threads import fit_threads
 
 
 class TransformersEngine:
@@ -40,6 +41,7 @@ class TransformersEngine:
             self._model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=getattr(torch, dtype), use_safetensors=True
             )
+        fit_threads(self._model.num_parameters())
         self._model.eval().to(device)
         self._chat = ChatRenderer(tokenizer)
         self._ends = frozenset(end_tokens(folder, tokenizer))

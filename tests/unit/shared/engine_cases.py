@@ -29,7 +29,7 @@ TEXTS = (
 STOP = "</translated>"
 
 
-def lively_model(folder: Path) -> Path:
+def lively_model(folder: Path, context: int = CONTEXT) -> Path:
     """Write a random model whose greedy texts vary, and of which about half end by themselves."""
     import torch
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
@@ -42,7 +42,7 @@ def lively_model(folder: Path) -> Path:
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        max_position_embeddings=CONTEXT,
+        max_position_embeddings=context,
         initializer_range=0.4,
         tie_word_embeddings=False,
         bos_token_id=None,

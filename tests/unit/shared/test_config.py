@@ -66,7 +66,12 @@ def test_the_paper_s_settings_are_shipped():
         ("name: mine", "name: mine\nSeed: 3", 2, ["unknown key 'Seed'", "allowed here: name"]),
         ("name: mine", "name: mine\nmax-tokens: 3", 2, ["unknown key 'max-tokens'"]),
         ("  dominant: en", "  dominant: en\n  Other: es", 4, ["'languages.Other'", "dominant"]),
-        ("  dominant: en", "  dominant: eng", 3, ["languages.dominant", "'eng'", "ISO 639-1", "es"]),
+        (
+            "  dominant: en",
+            "  dominant: eng",
+            3,
+            ["languages.dominant", "'eng'", "ISO 639-1", "es"],
+        ),
         ("[es, de]", "[es, xx]", 4, ["languages.others.1", "'xx'"]),
         ("[es, de]", "[es, es]", 2, ["must differ"]),
         ("[es, de]", "[]", 4, ["languages.others", "at least 1"]),
@@ -216,7 +221,11 @@ def test_a_recipe_survives_its_own_json(tmp_path):
         ("name: x\nsteps:\n  train:\n    memory: lots\n", 4, ["steps.train.memory", "'lots'"]),
         ("name: x\nsteps:\n  train:\n    gpus: 1\n", 4, ["'steps.train.gpus'", "accelerators"]),
         ("name: x\nimages:\n  train: 'a b'\n", 3, ["images.train"]),
-        ("name: x\nsteps:\n  train:\n    tolerations:\n      - {efect: x}\n", 5, ["efect", "effect"]),
+        (
+            "name: x\nsteps:\n  train:\n    tolerations:\n      - {efect: x}\n",
+            5,
+            ["efect", "effect"],
+        ),
         ("store: here\n", 1, ["'name' is missing"]),
     ],
 )

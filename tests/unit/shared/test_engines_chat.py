@@ -38,12 +38,12 @@ FAMILIES = {
     ),
     "mistral": (
         ["<s>", "</s>", "[INST]", "[/INST]"],
-        "{{- '<s>' -}}" + LOOP + "{{- '[INST] ' + message.content + '[/INST]' -}}"
-        "{%- endfor -%}",
+        "{{- '<s>' -}}" + LOOP + "{{- '[INST] ' + message.content + '[/INST]' -}}{%- endfor -%}",
     ),
     "phi": (
         ["<|user|>", "<|assistant|>", "<|end|>"],
-        LOOP + "{{- '<|' + message.role + '|>\\n' + message.content + '<|end|>\\n' -}}"
+        LOOP
+        + "{{- '<|' + message.role + '|>\\n' + message.content + '<|end|>\\n' -}}"
         + GO_ON
         + "{{- '<|assistant|>\\n' -}}{%- endif -%}",
     ),
@@ -134,9 +134,7 @@ def test_several_messages_and_the_primer():
     ]
     rendered = ChatRenderer(tokenizer).render(ChatRequest("", messages, "<translated>"))
     expected = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-    assert (
-        tokenizer.decode(rendered) == expected + "<|im_start|>assistant\n<think>\n<translated>"
-    )
+    assert tokenizer.decode(rendered) == expected + "<|im_start|>assistant\n<think>\n<translated>"
 
 
 def test_our_tags_are_masked_and_the_primer_is_last():

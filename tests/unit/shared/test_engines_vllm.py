@@ -1,0 +1,91 @@
+"""vLLM, for real, on this machine's CPU or GPU: the same answers as the transformers engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from components.shared.engines import Completion, Decoding
+from components.shared.records import Failure
+from tests.unit.shared.engine_cases import CONTEXT, cases, lively_model, read, requests
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed (lidr[vllm])"),
+]
+STOP = "a"
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return lively_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def answers(folder) -> dict:
+    """Everything vLLM said, from one process with one engine start."""
+    out = folder.parent / "answers.json"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    command = [sys.executable, "-m", "tests.unit.shared.engine_cases", str(folder), str(out), STOP]
+    run = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    return json.loads(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def transformers(folder):
+    from components.shared.engines.transformers_engine import TransformersEngine
+
+    engine = TransformersEngine(folder, dtype="auto", max_length=0, batch_tokens=1024)
+    yield engine
+    engine.close()
+
+
+def _by_key(completions: list[Completion]) -> dict[str, Completion]:
+    assert len({completion.key for completion in completions}) == len(completions)
+    return {completion.key: completion for completion in completions}
+
+
+@pytest.mark.parametrize("name", ["greedy", "backwards", "penalty", "stop", "primed", "long"])
+def test_greedy_answers_are_those_of_transformers(answers, transformers, name):
+    expected = _by_key(list(transformers.complete(*cases(STOP)[name])))
+    assert _by_key(read(answers[name])) == expected
+
+
+def test_answers_come_as_they_finish(answers):
+    lengths = [completion.output_tokens for completion in read(answers["greedy"])]
+    assert lengths != sorted(lengths, reverse=True)
+    assert lengths[-1] == max(lengths)
+
+
+def test_sampling_is_seeded(answers, transformers):
+    first, again = (_by_key(read(answers[name])) for name in ("sampled", "sampled again"))
+    assert first == again
+    greedy = _by_key(read(answers["greedy"]))
+    assert sum(first[key].text != greedy[key].text for key in first) > 20
+
+
+def test_a_prompt_beyond_the_context_fails_alone(answers):
+    found = _by_key(read(answers["long"]))
+    assert found.pop("long").failure == Failure.PROMPT_TOO_LONG
+    assert all(completion.failure is None for completion in found.values())
+    assert found["full"].prompt_tokens + found["full"].output_tokens <= CONTEXT
+
+
+def test_a_dying_engine_is_an_engine_failure(answers):
+    assert "vLLM died: the engine core is gone" in answers["died"]
+
+
+def test_requests_left_behind_do_not_come_back(answers, transformers):
+    assert answers["abandoned"]["output_tokens"] > 0
+    expected = _by_key(list(transformers.complete(requests(8), Decoding(max_tokens=24))))
+    assert _by_key(read(answers["after"])) == expected

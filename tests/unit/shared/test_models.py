@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.shared.errors import BadInput, CorruptStage
+from components.shared.models import (
+    check_model,
+    fetch_model,
+    local_model,
+    model_fingerprint,
+    model_uri,
+)
+from tests.fakes import finished_stage
+
+FILES = {
+    "config.json": "{}",
+    "model.safetensors": "weights",
+    "tokenizer.json": "{}",
+    "tokenizer_config.json": '{"chat_template": "{{ messages }}"}',
+}
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    path = tmp_path / "model"
+    path.mkdir()
+    for name, text in FILES.items():
+        (path / name).write_text(text)
+    return path
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(BadInput) as caught:
+        check_model(folder)
+    assert caught.value.exit_code == 2
+    assert str(folder) in caught.value.message
+    assert caught.value.remedy
+    return str(caught.value)
+
+
+def test_a_whole_model_is_accepted(folder):
+    check_model(folder)
+
+
+def test_the_chat_template_may_be_a_file_of_its_own(folder):
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    check_model(folder)
+
+
+def test_no_folder_is_refused(tmp_path):
+    assert "no such model folder" in refused(tmp_path / "none")
+
+
+def test_a_model_without_configuration_is_refused(folder):
+    (folder / "config.json").unlink()
+    assert "no config.json" in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pt", "a.pth", "b.ckpt"])
+def test_pickles_are_refused_with_the_reason(folder, name):
+    (folder / "model.safetensors").rename(folder / name)
+    message = refused(folder)
+    assert "pickles, which can run code" in message
+    assert "safetensors" in message
+
+
+def test_a_model_without_weights_is_refused(folder):
+    (folder / "model.safetensors").unlink()
+    assert "no weights" in refused(folder)
+
+
+def test_a_model_without_tokenizer_is_refused(folder):
+    (folder / "tokenizer.json").unlink()
+    assert "no tokenizer" in refused(folder)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"chat_template": ""}', '{"chat_template": null}', None])
+def test_a_model_without_chat_template_is_refused(folder, text):
+    config = folder / "tokenizer_config.json"
+    config.unlink() if text is None else config.write_text(text)
+    assert "no chat template" in refused(folder)
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b"\xff"])
+def test_a_broken_tokenizer_configuration_is_refused(folder, data):
+    (folder / "tokenizer_config.json").write_bytes(data)
+    assert "not a JSON object" in refused(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_fingerprint_changes_with_one_byte_of_any_file(folder, name):
+    before = model_fingerprint(str(folder))
+    (folder / name).write_text(FILES[name] + " ")
+    assert model_fingerprint(str(folder)) != before
+
+
+def test_the_fingerprint_does_not_depend_on_place_or_other_files(folder, tmp_path):
+    before = model_fingerprint(str(folder))
+    (folder / "pytorch_model.bin").write_bytes(b"not loaded, not counted")
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert model_fingerprint(str(moved)) == before
+
+
+def test_a_hub_model_must_be_pinned():
+    assert model_fingerprint("hf://org/name@abc") != model_fingerprint("hf://org/name@abd")
+    with pytest.raises(BadInput, match=r"names no revision.*<commit>"):
+        model_fingerprint("hf://org/name")
+
+
+def test_a_local_stage_s_model_is_used_in_place(tmp_path):
+    stage = finished_stage(str(tmp_path), "train", {"model/config.json": b"{}"})
+    assert local_model(stage.uri) == tmp_path / stage.prefix / "model"
+    assert model_uri(stage.uri) == f"{stage.uri}/model"
+
+
+def test_a_corrupt_model_is_not_loaded(tmp_path):
+    stage = finished_stage(str(tmp_path), "train", {"model/model.safetensors": b"right"})
+    stage.store.write(stage.key("model/model.safetensors"), b"wrong")
+    with pytest.raises(CorruptStage, match=r"model\.safetensors"):
+        local_model(stage.uri)
+
+
+def test_an_outside_model_is_where_it_was(tmp_path, folder):
+    described = json.dumps({"source": str(folder), "digest": "abc"}).encode()
+    stage = finished_stage(str(tmp_path / "s"), "world", {"model.json": described})
+    assert local_model(stage.uri) == fetch_model(str(folder)) == folder
+    assert model_uri(stage.uri) == str(folder)
+
+
+def test_a_stage_without_model_is_refused(tmp_path):
+    stage = finished_stage(str(tmp_path), "pair", {"pairs.parquet": b""})
+    for attempt in (local_model, model_uri):
+        with pytest.raises(BadInput, match="holds no model"):
+            attempt(stage.uri)

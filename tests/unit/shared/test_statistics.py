@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.shared.statistics import macro_average, paired_gains, wilson
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [
+        # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (20, 20, 0.8389, 1.0000),
+    ],
+)
+def test_wilson_agrees_with_published_values(successes, n, low, high):
+    found = wilson(successes, n)
+    assert found["value"] == successes / n
+    assert found["n"] == n
+    assert (round(found["low"], 4), round(found["high"], 4)) == (low, high)
+
+
+def test_nothing_measured_says_nothing():
+    assert wilson(0, 0) == {"value": 0.0, "low": 0.0, "high": 1.0, "n": 0}
+    assert macro_average([]) == {"value": 0.0, "low": 0.0, "high": 1.0, "n": 0}
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_an_interval_holds_its_value_and_stays_a_share(pair):
+    found = wilson(*pair)
+    assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+    wider = wilson(*pair, confidence=0.99)
+    assert wider["low"] <= found["low"] <= found["high"] <= wider["high"]
+
+
+def test_an_average_is_of_languages_not_of_items():
+    found = macro_average([wilson(90, 100), wilson(1, 10)])
+    assert found["value"] == pytest.approx(0.5)
+    assert found["n"] == 110
+
+
+def test_an_average_of_one_is_that_one():
+    assert macro_average([wilson(3, 10)]) == pytest.approx(wilson(3, 10))
+
+
+def test_an_average_is_narrower_than_its_parts_and_never_certain():
+    part = wilson(150, 300)
+    found = macro_average([part] * 4)
+    assert found["high"] - found["low"] == pytest.approx((part["high"] - part["low"]) / 2)
+    perfect = macro_average([wilson(300, 300)] * 3)
+    assert perfect["low"] < 1 == perfect["high"]
+
+
+def test_the_average_s_interval_covers_the_truth():
+    rng = np.random.default_rng(0)
+    truths = (0.5, 0.8, 0.95)
+    covered = 0
+    for _ in range(500):
+        found = macro_average([wilson(int(rng.binomial(60, p)), 60) for p in truths])
+        covered += found["low"] <= np.mean(truths) <= found["high"]
+    assert 0.92 <= covered / 500 <= 0.985
+
+
+def gains(groups, seed=1, **changes):
+    settings = {"confidence": 0.95, "resamples": 4000} | changes
+    return paired_gains([np.asarray(g, float) for g in groups], seed=seed, **settings)
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_one_another():
+    groups = [[1, 0, -1, 1, 0, 0, 1], [0.5, 0.25, 0, 0.75]]
+    assert gains(groups) == gains(groups)
+    assert gains(groups) != gains(groups, seed=2)
+
+
+def test_resampling_agrees_with_a_plain_bootstrap():
+    rng = np.random.default_rng(3)
+    groups = [rng.choice([-1, 0, 1], 200, p=[0.1, 0.6, 0.3]), rng.normal(0.1, 0.4, 80)]
+    each, overall = gains(groups, resamples=8000)
+    means = np.array([[rng.choice(g, len(g)).mean() for _ in range(8000)] for g in groups])
+    for found, value, resampled in (
+        (each[0], groups[0].mean(), means[0]),
+        (each[1], groups[1].mean(), means[1]),
+        (overall, np.mean([g.mean() for g in groups]), means.mean(axis=0)),
+    ):
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        assert found["value"] == pytest.approx(value)
+        assert found["low"] == pytest.approx(low, abs=0.01)
+        assert found["high"] == pytest.approx(high, abs=0.01)
+    assert [found["n"] for found in (*each, overall)] == [200, 80, 280]
+
+
+def test_the_overall_gain_weighs_languages_alike():
+    _, overall = gains([[1.0] * 300, [0.0] * 10])
+    assert overall["value"] == overall["low"] == overall["high"] == 0.5
+
+
+def test_no_difference_is_no_gain():
+    [each], overall = gains([[0.0] * 50])
+    assert (each["low"], each["high"], overall["low"], overall["high"]) == (0, 0, 0, 0)
+
+
+def test_a_higher_confidence_is_wider():
+    groups = [[1, 0, -1, 1, 0, 0, 1] * 10]
+    _, narrow = gains(groups, confidence=0.8)
+    _, wide = gains(groups, confidence=0.99)
+    assert wide["low"] < narrow["low"] < narrow["high"] < wide["high"]

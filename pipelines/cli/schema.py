@@ -10,14 +10,17 @@ import json
 from pathlib import Path
 
 from components.shared.profile import Profile
-from components.shared.recipe import Recipe
+from components.shared.recipe import Recipe, Strict
 
 _PIPELINES = Path(__file__).resolve().parent.parent
 
 
 def schemas() -> dict[Path, str]:
     """Return the text of each tracked schema file, by its path."""
-    kinds = {"recipes/recipe.schema.json": Recipe, "profiles/profile.schema.json": Profile}
+    kinds: dict[str, type[Strict]] = {
+        "recipes/recipe.schema.json": Recipe,
+        "profiles/profile.schema.json": Profile,
+    }
     return {
         _PIPELINES / name: json.dumps(kind.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
         for name, kind in kinds.items()

@@ -20,13 +20,11 @@ from components.generate.run import generate
 from components.pair.run import pair
 from components.shared.engines import ChatRequest
 from components.shared.engines.chat import ChatRenderer
-from components.shared.languages import LanguageIdentifier
 from components.shared.prompts import answer_messages
 from components.shared.recipe import Recipe
 from components.shared.records import PreferencePair, Prompt, Response, Translation
 from components.shared.stage import Stage, new_stage, open_stage
 from components.shared.store import open_store
-from components.shared.text import same_numbers
 from components.translate.run import directions, translate
 from components.world.run import build_world
 from tests.unit.shared.engine_cases import lively_model
@@ -138,9 +136,7 @@ def _check_counts(settings: Recipe, pairs: Stage, ids: int) -> None:
     assert len(kept) == counts["pairs"]
     assert len(kept) + len(dropped) == counts["candidates"] == 2 * ids * others
     keys = Counter((p.prompt_id, p.language, p.other_language, p.kind) for p in kept)
-    keys.update(
-        (d["prompt_id"], d["language"], d["other_language"], d["kind"]) for d in dropped
-    )
+    keys.update((d["prompt_id"], d["language"], d["other_language"], d["kind"]) for d in dropped)
     assert len(keys) == counts["candidates"]
     for counted in counts["languages"].values():
         assert counted["kept"] + sum(counted["dropped"].values()) == counted["candidates"]
@@ -195,9 +191,7 @@ def llama_stages(recipe: str, store: str) -> tuple[str, str, str]:
         world.write_records(f"prompts/{code}.parquet", prompts, Prompt)
     responses = new_stage(target, "generate", 1, {}, {})
     for code in ("en", "fr"):
-        answers = [
-            Response(row["id"], code, row["response"], "stop", 0, 0, "en") for row in rows
-        ]
+        answers = [Response(row["id"], code, row["response"], "stop", 0, 0, "en") for row in rows]
         responses.write_records(f"responses/{code}/00000.parquet", answers, Response)
     translations = new_stage(target, "translate", 1, {}, {})
     translations.write_records(

@@ -95,7 +95,8 @@ class ChatRenderer:
             ]
         plain = Tokenizer.from_str(json.dumps(state))
         kept = (name for name in names if name not in self._control)
-        return plain, {plain.token_to_id(name): whole.token_to_id(name) for name in kept}
+        ids = ((plain.token_to_id(name), whole.token_to_id(name)) for name in kept)
+        return plain, {own: real for own, real in ids if own is not None and real is not None}
 
 
 def end_tokens(folder: Path, tokenizer: Any) -> list[int]:

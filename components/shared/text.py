@@ -8,8 +8,8 @@ from collections import Counter
 
 _SEPARATOR = "[.,'\u2019\u00a0\u2009\u202f\u066b\u066c\uff0c\uff0e]"
 _NUMBER = re.compile(
-    r"(?<![A-Za-z\d])"  # the digits of CO2 and H2O are names
-    rf"(?:\d{{1,3}}(?: \d{{3}})+(?!\d)(?:[.,]\d+)?"  # 10 000,5: French and Russian, typed plainly
+    rf"[A-Za-z]\d+(?:{_SEPARATOR}\d+)*"  # CO2, H2O, v1.2: names
+    r"|(\d{1,3}(?: \d{3})+(?!\d)(?:[.,]\d+)?"  # 10 000,5: French and Russian, typed plainly
     rf"|\d+(?:{_SEPARATOR}\d+)*)"
 )
 
@@ -28,10 +28,10 @@ def numbers(text: str) -> list[str]:
     """Return the numbers of a text in order, comparable across languages.
 
     Digits of every script become ASCII. Separators are dropped (1,000, 1.000 and 1 000 are the
-    same), except before a last group that is not of three digits, or after a lone 0: there they mark
-    decimals. Digits right after a Latin letter are part of a name.
+    same), except before a last group that is not of three digits, or after a lone 0: there they
+    mark decimals. Digits right after a Latin letter are part of a name.
     """
-    return [_canonical(match.group()) for match in _NUMBER.finditer(text)]
+    return [_canonical(number) for number in _NUMBER.findall(text) if number]
 
 
 def same_numbers(first: str, second: str) -> bool:

@@ -12,7 +12,7 @@ LANGUAGES = ("en", "es", "de")
 
 
 def evaluation(store: str, **right: int) -> str:
-    """Write an evaluation in which the first `right[code]` of 100 items are right; return its URI."""
+    """Return the URI of an evaluation whose first `right[code]` of 100 items are right."""
     items = [
         EvalItem("t", code, str(n), "?", "!", "x", float(n < right[code]), code, "stop", 5)
         for code in right

@@ -28,7 +28,8 @@ FAMILIES = {
         + "{{- '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' -}}"
         "{{- message.content | trim + '<|eot_id|>' -}}"
         + GO_ON
-        + "{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' + date_string -}}{%- endif -%}",
+        + "{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' + date_string -}}"
+        + "{%- endif -%}",
     ),
     "gemma": (
         ["<bos>", "<start_of_turn>", "<end_of_turn>", "<eos>"],

@@ -29,7 +29,9 @@ from components.shared.text import is_repetitive, last_number, numbers, same_num
         ("３ １，０００", ["3", "1000"]),
         ("x² costs $5", ["5"]),
         ("10% of 20,5", ["10", "20.5"]),
-        ("v1.2.3", ["12.3"]),
+        ("v1.2.3, CO2, H2O and 2FA", ["2"]),
+        ("10 000, 8 848,86 and 50 000 000", ["10000", "8848.86", "50000000"]),
+        ("2019 500 and 2 2000", ["2019", "500", "2", "2000"]),
     ],
 )
 def test_numbers_are_the_same_in_every_script(text, found):

@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
+from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 
 from components.shared.config import nearest
@@ -96,10 +99,9 @@ class EngineModel(LM):
         raise _not_generative(requests)
 
     def _decoding(self, arguments: dict[str, Any]) -> Decoding:
-        until = arguments.get("until") or []
-        stop = [until] if isinstance(until, str) else until
+        found = normalize_gen_kwargs(arguments, self._max_tokens)
         return Decoding(
-            max_tokens=int(arguments.get("max_gen_toks") or self._max_tokens), stop=tuple(stop)
+            max_tokens=found["max_gen_toks"], stop=tuple(stop for stop in found["until"] if stop)
         )
 
 
@@ -110,12 +112,13 @@ def run_tasks(
 
     Args:
         engine: answers all requests.
-        recipe: names tasks, languages and limits.
+        recipe: names tasks (or the harness's groups and tags of tasks), languages and limits.
         include_paths: folders with YAML tasks of our own and the user's.
         world_items: folder of the tiny world's `<language>.jsonl`.
 
     Raises:
-        BadInput: a task does not exist, or scores likelihoods instead of text.
+        BadInput: a task does not exist, scores likelihoods instead of text, or gives its items no
+            scores from 0 to 1.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     languages = {
@@ -124,18 +127,23 @@ def run_tasks(
         for code in recipe.languages.all
     }
     model = EngineModel(engine, recipe.evaluation.max_tokens)
+    manager = _task_manager(list(languages), include_paths, world_items)
     results = simple_evaluate(
         model=model,
         tasks=list(languages),
-        task_manager=_task_manager(list(languages), include_paths, world_items),
+        task_manager=manager,
         limit=recipe.evaluation.limit or None,
         apply_chat_template=True,
         bootstrap_iters=0,
         random_seed=recipe.seed,
     )
+    parts = results["group_subtasks"] | {
+        tag: manager.task_index[tag].tags for tag in manager.all_tags
+    }
     return [
-        _scored(results["configs"][task], sample, languages[task], model)
-        for task in languages
+        _scored(results["configs"][task], sample, language, model)
+        for name, language in languages.items()
+        for task in _single_tasks(name, parts)
         for sample in _one_filter(results["samples"][task])
     ]
 
@@ -157,6 +165,13 @@ def _task_manager(names: Sequence[str], include_paths: Sequence[Path], world_ite
     return manager
 
 
+def _single_tasks(name: str, parts: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return the tasks of a group or tag, at any depth, or the task itself."""
+    if name not in parts:
+        return [name]
+    return [task for part in sorted(parts[name]) for task in _single_tasks(part, parts)]
+
+
 def _chat(request: Any, index: int) -> ChatRequest:
     messages = json.loads(request.args[0])
     primer = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
@@ -176,16 +191,28 @@ def _one_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _scored(
     config: dict[str, Any], sample: dict[str, Any], language: str, model: EngineModel
 ) -> Scored:
-    metric = config["metric_list"][0]["metric"]
     messages = json.loads(sample["arguments"][0][0])
     return Scored(
         task=config["task"],
         language=language,
         item_id=str(sample["doc"].get("item_id", sample["doc_id"])),
-        prompt=messages[-1]["content"],
+        prompt=next(m["content"] for m in reversed(messages) if m["role"] == "user"),
         target=str(sample["target"]),
-        score=float(sample[metric]),
+        score=_score(config, sample),
         completion=model.completions[config["task"], sample["doc_id"]],
+    )
+
+
+def _score(config: dict[str, Any], sample: dict[str, Any]) -> float:
+    """Return an item's value of the task's first metric."""
+    first = config.get("metric_list", [{}])[0].get("metric")
+    metric = first if first in sample["metrics"] else sample["metrics"][0]
+    value = sample[metric]
+    if isinstance(value, Real | np.bool_) and 0 <= value <= 1:
+        return float(value)
+    raise BadInput(
+        f"task {config['task']!r}: {metric} gives an item no score from 0 to 1",
+        remedy="Choose a task that scores by exact match or accuracy.",
     )
 
 

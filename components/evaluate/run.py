@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from components.evaluate.harness import Scored, run_tasks
-from components.shared.digest import digest_of_bytes, digest_of_uri
+from components.shared.digest import digest_of_file, digest_of_uri
 from components.shared.engines import choose_engine, start_engine
 from components.shared.languages import UNDETERMINED, LanguageIdentifier
 from components.shared.models import local_model
@@ -42,7 +42,7 @@ def evaluate(recipe: str, store: str, world: str, model: str, iteration: int) ->
         URI of the stage: `items.parquet` (EvalItem); scores with intervals are its counts.
 
     Raises:
-        BadInput: a task does not exist, or does not ask for text.
+        BadInput: a task does not exist, does not ask for text, or has no scores from 0 to 1.
         EngineFailed: the inference engine died.
     """
     settings = Recipe.model_validate_json(recipe)
@@ -59,7 +59,7 @@ def summarise(items: Sequence[EvalItem], others: Sequence[str]) -> dict[str, Any
     """Return scores per language and their macro average over the other languages.
 
     Args:
-        items: scores must be 0 or 1.
+        items: scores are from 0 to 1.
         others: codes of the other languages.
     """
     by_language: dict[str, list[EvalItem]] = {}
@@ -92,6 +92,7 @@ def _stage(settings: Recipe, store: str, world: str, model: str) -> Stage:
         inputs,
         {
             "languages": settings.languages.model_dump(mode="json"),
+            "seed": settings.seed,
             "dtype": settings.model.dtype,
             "max_length": settings.model.max_length,
             "engine": choose_engine(settings)[0].value,
@@ -103,14 +104,16 @@ def _stage(settings: Recipe, store: str, world: str, model: str) -> Stage:
     )
 
 
-def _task_files(settings: Recipe) -> dict[str, str]:
-    """Return the digests of all task definitions outside the harness itself."""
-    return {
-        path.relative_to(root).as_posix(): digest_of_bytes(path.read_bytes())
+def _task_files(settings: Recipe) -> list[dict[str, str]]:
+    """Return the digests of our tasks' and the user's files: YAML of any name, code and data."""
+    return [
+        {
+            path.relative_to(root).as_posix(): digest_of_file(path)
+            for path in sorted(root.rglob("*"))
+            if path.is_file() and path.suffix != ".pyc"
+        }
         for root in _include_paths(settings)
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and path.suffix in (".yaml", ".py")
-    }
+    ]
 
 
 def _include_paths(settings: Recipe) -> list[Path]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from components.shared.errors import BadInput
-from components.shared.recipe import Fields, Recipe
+from components.shared.recipe import Prompts, Recipe
 from components.shared.records import Prompt
 from components.shared.store import open_store
 from components.shared.text import valid_unicode
@@ -22,9 +23,8 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
         BadInput: a file is missing, empty or broken (file and line), or the ids of two languages
             differ.
     """
-    fields = recipe.prompts.fields
     prompts = {
-        code: load_prompt_file(recipe.prompts.files[code], code, fields)
+        code: load_prompt_file(recipe.prompts.files[code], code, recipe.prompts)
         for code in recipe.languages.all
     }
     dominant = recipe.languages.dominant
@@ -36,13 +36,13 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
     return prompts
 
 
-def load_prompt_file(file: str, language: str, fields: Fields) -> list[Prompt]:
+def load_prompt_file(file: str, language: str, settings: Prompts) -> list[Prompt]:
     """Read one prompt file.
 
     Args:
         file: path or `s3://` URI, ending in .jsonl or .parquet.
         language: ISO 639-1 code that its prompts get.
-        fields: names of the fields in the file.
+        settings: names of the fields in the file, and which part of an id counts.
 
     Raises:
         BadInput: with file, line (or Parquet row) and remedy.
@@ -51,7 +51,7 @@ def load_prompt_file(file: str, language: str, fields: Fields) -> list[Prompt]:
     rows = _parquet_rows(file, data) if file.endswith(".parquet") else _json_rows(file, data)
     prompts: dict[str, Prompt] = {}
     for line, row in rows:
-        prompt = _prompt(row, language, fields, file, line)
+        prompt = _prompt(row, language, settings, file, line)
         if prompt.prompt_id in prompts:
             raise BadInput(
                 f"id {prompt.prompt_id!r} stands twice",
@@ -65,11 +65,12 @@ def load_prompt_file(file: str, language: str, fields: Fields) -> list[Prompt]:
     return list(prompts.values())
 
 
-def line_of(file: str, prompt_id: str, fields: Fields) -> int:
+def line_of(file: str, prompt_id: str, settings: Prompts) -> int:
     """Return the line (or Parquet row) of a prompt in its file, for an error message; else 0."""
     data = _bytes_of(file)
     rows = _parquet_rows(file, data) if file.endswith(".parquet") else _json_rows(file, data)
-    return next((line for line, row in rows if str(row.get(fields.prompt_id)) == prompt_id), 0)
+    name, pattern = settings.fields.prompt_id, settings.id_pattern
+    return next((at for at, row in rows if _shared(str(row.get(name)), pattern) == prompt_id), 0)
 
 
 def _bytes_of(file: str) -> bytes:
@@ -126,7 +127,10 @@ def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]
     yield from enumerate(rows, start=1)
 
 
-def _prompt(row: dict[str, Any], language: str, fields: Fields, file: str, line: int) -> Prompt:
+def _prompt(
+    row: dict[str, Any], language: str, settings: Prompts, file: str, line: int
+) -> Prompt:
+    fields = settings.fields
     prompt_id, text = row.get(fields.prompt_id), row.get(fields.text)
     if isinstance(prompt_id, int) and not isinstance(prompt_id, bool):
         prompt_id = str(prompt_id)
@@ -138,6 +142,14 @@ def _prompt(row: dict[str, Any], language: str, fields: Fields, file: str, line:
                 line=line,
                 remedy="Fill it in, or name the field under prompts.fields in the recipe.",
             )
+    shared = _shared(str(prompt_id), settings.id_pattern)
+    if not shared:
+        raise BadInput(
+            f"id {prompt_id!r} does not match prompts.id_pattern {settings.id_pattern!r}",
+            file=file,
+            line=line,
+            remedy="Correct the pattern or the id.",
+        )
     answer, task = row.get(fields.answer), row.get(fields.translation_task)
     if task not in (None, True, False):
         raise BadInput(
@@ -147,12 +159,20 @@ def _prompt(row: dict[str, Any], language: str, fields: Fields, file: str, line:
             remedy="Write true or false, without quotes.",
         )
     return Prompt(
-        prompt_id=valid_unicode(str(prompt_id)),
+        prompt_id=shared,
         language=language,
         text=valid_unicode(str(text)),
         answer=None if answer is None else str(answer),
         translation_task=bool(task),
     )
+
+
+def _shared(prompt_id: str, pattern: str) -> str:
+    """Return the part of an id that is the same across languages; "" where it has none."""
+    if not pattern:
+        return valid_unicode(prompt_id)
+    found = re.search(pattern, prompt_id)
+    return valid_unicode(found[1] or "") if found else ""
 
 
 def _require_same_ids(recipe: Recipe, code: str, order: list[str], found: set[str]) -> None:
@@ -163,7 +183,7 @@ def _require_same_ids(recipe: Recipe, code: str, order: list[str], found: set[st
     dominant, files = recipe.languages.dominant, recipe.prompts.files
     parts = []
     if missing:
-        line = line_of(files[dominant], missing[0], recipe.prompts.fields)
+        line = line_of(files[dominant], missing[0], recipe.prompts)
         place = f"{files[dominant]}:{line}"
         parts.append(
             f"{len(missing)} ids of {dominant} are missing, first {missing[0]!r} ({place})"
@@ -173,6 +193,6 @@ def _require_same_ids(recipe: Recipe, code: str, order: list[str], found: set[st
     raise BadInput(
         "; ".join(parts),
         file=files[code],
-        line=line_of(files[code], extra[0], recipe.prompts.fields) if extra else 0,
+        line=line_of(files[code], extra[0], recipe.prompts) if extra else 0,
         remedy=f"Give {code} and {dominant} the same ids.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -61,6 +62,8 @@ class World(Strict):
     """Solutions per other language, systematically flawed. Default 1500."""
     translations: int = Field(700, ge=10)
     """Answer translations per direction. Default 700."""
+    passes: float = Field(1.5, gt=0.0)
+    """Passes over all of these when M_0 is trained. Default 1.5."""
     evaluation_items: int = Field(300, ge=1)
     """Held-out items per language. Default 300."""
 
@@ -89,6 +92,19 @@ class Fields(Strict):
     """True where the prompt is itself about translation or a language. Default translation_task."""
 
 
+def _one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    if pattern and groups != 1:
+        raise ValueError(f"{pattern!r} must have one group, not {groups}")
+    return pattern
+
+
+IdPattern = Annotated[str, AfterValidator(_one_group)]
+
+
 class Prompts(Strict):
     """The prompts to learn from: one JSON Lines or Parquet file per language, same ids in each."""
 
@@ -97,6 +113,9 @@ class Prompts(Strict):
     Default empty: the tiny world's own prompts."""
     fields: Fields = Fields()
     """Field names in those files."""
+    id_pattern: IdPattern = ""
+    """Regular expression whose one group is the part of an id that the languages share, for files
+    that write the language into it: `gsm8k_(\\d+)$` makes 7 of `degsm8k_7`. Default: the whole id."""
     per_iteration: int = Field(1000, ge=1)
     """Prompt ids used in one iteration; the next iteration takes the next ones. Default 1000."""
 

@@ -80,7 +80,7 @@ class LocalStore:
         self.root = root.absolute()
         self.uri = str(self.root)
         with explained(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+            _make_folder(self.root)
             if not os.access(self.root, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "Permission denied", str(self.root))
 
@@ -155,6 +155,13 @@ class LocalStore:
             temporary.unlink(missing_ok=True)
 
 
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # /proc and its like have no place for new folders
+        raise PermissionError(errno.EACCES, "Permission denied", str(path)) from error
+
+
 def _flush(path: Path) -> None:
     """Make the bytes survive a power cut before the name that announces them does."""
     handle = os.open(path, os.O_RDONLY)
@@ -170,6 +177,7 @@ _REMEDIES = {
     errno.EACCES: "Give this user write permission, or choose another --store.",
     errno.EPERM: "Give this user write permission, or choose another --store.",
     errno.EROFS: "It is on a read-only file system: choose another --store.",
+    errno.ENAMETOOLONG: "Choose a shorter --store.",
     errno.ENOTDIR: "A part of the path is a file: choose another --store.",
 }
 

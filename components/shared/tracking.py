@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from components.shared.errors import BadInput
+
+_SQLITE = "sqlite:///"
 
 
 def tracking_uri(store: str) -> str:
@@ -27,7 +32,7 @@ def tracking_uri(store: str) -> str:
             "MLFLOW_TRACKING_URI is not set, and a remote store has no SQLite beside it",
             remedy="Set it to your MLflow server, or to sqlite:////path/mlflow.db.",
         )
-    return f"sqlite:///{Path(store).absolute() / 'mlflow.db'}"
+    return f"{_SQLITE}{Path(store).absolute() / 'mlflow.db'}"
 
 
 def mlflow_client(store: str) -> Any:
@@ -37,7 +42,24 @@ def mlflow_client(store: str) -> Any:
     from mlflow import MlflowClient
 
     uri = tracking_uri(store)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    with _alone(uri):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Keep other processes out while a client may make the tables of a SQLite database.
+
+    Two runs that share a new store would both make them, and the second would fail.
+    """
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    database = Path(uri.removeprefix(_SQLITE))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def experiment_id(client: Any, name: str, store: str) -> str:
@@ -53,7 +75,7 @@ def experiment_id(client: Any, name: str, store: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    location = str(Path(store) / "mlflow") if tracking_uri(store).startswith("sqlite:") else None
+    location = str(Path(store) / "mlflow") if tracking_uri(store).startswith(_SQLITE) else None
     try:
         return str(client.create_experiment(name, artifact_location=location))
     except MlflowException:  # another process was first

@@ -44,7 +44,6 @@ Report = Callable[[int, int, float], None]
 """Called after each training step with the step (from 1), the number of steps and the loss."""
 
 FLAW_RATE = 0.85
-PASSES = 1.0
 BATCH = 32
 LEARNING_RATE = 3e-3
 WARMUP_STEPS = 50
@@ -73,6 +72,7 @@ def build_base_model(
     solutions: int = 5000,
     weak_solutions: int = 1500,
     translations: int = 700,
+    passes: float = 1.5,
     report: Report | None = None,
 ) -> dict[str, float]:
     """Train M_0 and write it to `folder` (safetensors, tokenizer, generation settings).
@@ -85,6 +85,7 @@ def build_base_model(
         solutions: how many English answers to learn from.
         weak_solutions: how many answers in each other language, flawed ones included.
         translations: how many translated answers in each direction.
+        passes: over all of these.
         report: called after each step, for a progress bar.
 
     Returns:
@@ -99,7 +100,7 @@ def build_base_model(
         torch.manual_seed(seed_of("world", "weights", seed))
         model = _untrained(tokenizer)
     fit_threads(model.num_parameters())
-    losses = _train(model, rows, seed, report)
+    losses = _train(model, rows, passes, seed, report)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     last = losses[-20:]
@@ -246,11 +247,15 @@ def _untrained(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def _train(
-    model: LlamaForCausalLM, rows: Sequence[_Row], seed: int, report: Report | None
+    model: LlamaForCausalLM,
+    rows: Sequence[_Row],
+    passes: float,
+    seed: int,
+    report: Report | None,
 ) -> list[float]:
     import torch
 
-    batches = _batches(rows, random.Random(seed_of("world", "order", seed)))
+    batches = _batches(rows, passes, random.Random(seed_of("world", "order", seed)))
     warmup = min(WARMUP_STEPS, len(batches) // 4 + 1)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
@@ -273,15 +278,15 @@ def _train(
     return losses
 
 
-def _batches(rows: Sequence[_Row], rng: random.Random) -> list[list[_Row]]:
-    """Return `PASSES` over the rows as batches of rows of like length, in random order.
+def _batches(rows: Sequence[_Row], passes: float, rng: random.Random) -> list[list[_Row]]:
+    """Return the passes over the rows as batches of rows of like length, in random order.
 
     Translations are twice as long as answers: batches of like length carry little padding.
     """
     order: list[_Row] = []
-    while len(order) < PASSES * len(rows):
+    while len(order) < passes * len(rows):
         order += rng.sample(rows, len(rows))
-    order = order[: int(PASSES * len(rows))]
+    order = order[: int(passes * len(rows))]
     order.sort(key=lambda row: len(row.tokens))  # stable: random among rows of one length
     batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
     return rng.sample(batches, len(batches))

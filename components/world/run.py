@@ -104,6 +104,7 @@ def _pretrain(stage: Stage, settings: Recipe) -> None:
             solutions=settings.world.solutions,
             weak_solutions=settings.world.weak_solutions,
             translations=settings.world.translations,
+            passes=settings.world.passes,
             report=report,
         )
         for path in sorted(folder.iterdir()):
@@ -167,6 +168,6 @@ def _require_fit(settings: Recipe, folder: Path, prompts: Mapping[str, Sequence[
                 raise BadInput(
                     f"prompt {prompt.prompt_id!r} has {tokens} tokens, the context {context}",
                     file=file,
-                    line=line_of(file, prompt.prompt_id, settings.prompts.fields),
+                    line=line_of(file, prompt.prompt_id, settings.prompts),
                     remedy="Shorten the prompt, remove its id, or raise model.max_length.",
                 )

@@ -13,7 +13,7 @@ from components.shared import store_s3
 from components.shared.errors import BadInput, CorruptStage, StoreError
 from components.shared.models import fetch_model, local_model, model_fingerprint, model_uri
 from components.shared.prompt_files import load_prompt_file
-from components.shared.recipe import Fields
+from components.shared.recipe import Prompts
 from components.shared.records import Prompt
 from components.shared.stage import MARKER, new_stage, open_stage
 from components.shared.store import open_store
@@ -217,6 +217,6 @@ def test_prompts_on_s3_are_read(bucket):
         Bucket=bucket, Key="p/en.jsonl", Body=b'{"prompt_id": "1", "text": "Hi"}\n'
     )
     file = f"s3://{bucket}/p/en.jsonl"
-    assert load_prompt_file(file, "en", Fields()) == [Prompt("1", "en", "Hi")]
+    assert load_prompt_file(file, "en", Prompts()) == [Prompt("1", "en", "Hi")]
     with pytest.raises(BadInput, match=r"de\.jsonl: no such file"):
-        load_prompt_file(f"s3://{bucket}/p/de.jsonl", "de", Fields())
+        load_prompt_file(f"s3://{bucket}/p/de.jsonl", "de", Prompts())

@@ -10,7 +10,7 @@ import pytest
 
 from components.shared.errors import BadInput
 from components.shared.prompt_files import line_of, load_prompt_file, load_prompts
-from components.shared.recipe import Fields, Recipe
+from components.shared.recipe import Prompts, Recipe
 from components.shared.records import Prompt
 from tests.fakes import make_recipe
 
@@ -30,7 +30,7 @@ def parquet(**columns: list) -> bytes:
 
 
 def load(file: str, **fields: str) -> list[Prompt]:
-    return load_prompt_file(file, "en", Fields(**fields))
+    return load_prompt_file(file, "en", Prompts(fields=fields))
 
 
 def recipe_over(files: dict[str, str]) -> Recipe:
@@ -142,7 +142,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 def test_the_line_of_an_id_is_found_again(tmp_path):
     file = write(tmp_path, "\n" + GOOD)
-    assert [line_of(file, prompt_id, Fields()) for prompt_id in ("1", "2", "9")] == [2, 3, 0]
+    assert [line_of(file, prompt_id, Prompts()) for prompt_id in ("1", "2", "9")] == [2, 3, 0]
 
 
 def languages(folder: Path, es: str) -> dict[str, str]:
@@ -176,3 +176,27 @@ def test_an_id_that_the_dominant_language_lacks_is_named_with_its_line(tmp_path)
         load_prompts(recipe_over(files))
     assert (caught.value.file, caught.value.line) == (files["es"], 3)
     assert "1 ids are not in en, first '3'" in caught.value.message
+
+
+def test_ids_that_carry_their_language_are_joined_by_the_part_they_share(tmp_path):
+    rows = {code: f'{{"prompt_id": "{code}gsm8k_7", "text": "Hi"}}' for code in ("en", "es", "de")}
+    files = {code: write(tmp_path, row, f"{code}.jsonl") for code, row in rows.items()}
+    recipe = make_recipe(
+        model={"source": "m0"}, prompts={"files": files, "id_pattern": r"gsm8k_(\d+)$"}
+    )
+    assert {rows[0].prompt_id for rows in load_prompts(recipe).values()} == {"7"}
+    assert line_of(files["es"], "7", recipe.prompts) == 1
+
+
+def test_an_id_without_the_shared_part_is_named_with_its_line(tmp_path):
+    with pytest.raises(BadInput, match=r"id '2' does not match .* 'a\(\.\)'") as caught:
+        load_prompt_file(
+            write(tmp_path, GOOD.replace('"1"', '"a1"')), "en", Prompts(id_pattern="a(.)")
+        )
+    assert caught.value.line == 2
+
+
+@pytest.mark.parametrize("pattern", ["(", "no group", "(two)(groups)"])
+def test_an_id_pattern_must_have_one_group(pattern):
+    with pytest.raises(ValueError, match="regular expression|one group"):
+        Prompts(id_pattern=pattern)

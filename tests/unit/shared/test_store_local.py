@@ -186,3 +186,11 @@ def test_keys_of_a_relative_store_do_not_move_with_the_working_directory(tmp_pat
     monkeypatch.chdir("/")
     store.write("key", b"data")
     assert (tmp_path / "here" / "key").read_bytes() == b"data"
+
+
+@pytest.mark.parametrize(
+    ("root", "words"), [("/proc/x", "Permission denied"), ("x" * 300, "File name too long")]
+)
+def test_a_place_that_takes_no_folder_is_refused_in_words(root, words, tmp_path):
+    with pytest.raises(StoreError, match=f"{words}.*--store"):
+        LocalStore(tmp_path / root)

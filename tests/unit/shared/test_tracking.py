@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from components.shared.errors import BadInput
@@ -26,3 +29,25 @@ def test_a_remote_store_needs_a_server():
     with pytest.raises(BadInput, match=r"MLFLOW_TRACKING_URI is not set.*sqlite:////") as caught:
         tracking_uri("s3://bucket/p")
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.slow
+def test_processes_that_share_a_new_store_make_its_database_once(tmp_path):
+    code = (
+        "import sys\n"
+        "from components.shared.tracking import experiment_id, mlflow_client\n"
+        "store = sys.argv[1]\n"
+        "print(experiment_id(mlflow_client(store), 'lidr/x', store))\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    ended = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], ended
+    assert len({out for out, _ in ended}) == 1

@@ -20,8 +20,10 @@ KINDS = {
 }
 """Component name to the profile's kind of step; all others are `control`."""
 
+_TRACKING = "MLFLOW_TRACKING_URI"
+
 SETTINGS = (
-    "MLFLOW_TRACKING_URI",
+    _TRACKING,
     "AWS_ENDPOINT_URL",
     "AWS_REGION",
     "AWS_REQUEST_CHECKSUM_CALCULATION",
@@ -48,6 +50,8 @@ def placed_by(profile: Profile) -> Placement:
         kind = KINDS.get(task.component_spec.name, "control")
         task.set_caching_options(False)
         task.set_container_image(getattr(profile.images, kind))
+        if profile.tracking_uri:
+            task.set_env_variable(_TRACKING, profile.tracking_uri)
         _give_resources(task, getattr(profile.steps, kind))
         task.platform_config["kubernetes"] = kubernetes_config(
             profile, getattr(profile.steps, kind)
@@ -63,9 +67,10 @@ def kubernetes_config(profile: Profile, resources: Resources) -> dict[str, objec
     Its own functions import the whole Kubernetes client first, which makes `lidr compile` wait for
     a second.
     """
+    settings = [key for key in SETTINGS if key != _TRACKING or not profile.tracking_uri]
     config: dict[str, object] = {
         "configMapAsEnv": [
-            _environment("configMap", name, SETTINGS, optional=True) for name in profile.config_maps
+            _environment("configMap", name, settings, optional=True) for name in profile.config_maps
         ],
         "secretAsEnv": [
             _environment("secret", name, keys, optional=False)

@@ -115,7 +115,8 @@ class Prompts(Strict):
     """Field names in those files."""
     id_pattern: IdPattern = ""
     """Regular expression whose one group is the part of an id that the languages share, for files
-    that write the language into it: `gsm8k_(\\d+)$` makes 7 of `degsm8k_7`. Default: the whole id."""
+    that write the language into it: `gsm8k_(\\d+)$` makes 7 of `degsm8k_7`. Default empty: the
+    whole id."""
     per_iteration: int = Field(1000, ge=1)
     """Prompt ids used in one iteration; the next iteration takes the next ones. Default 1000."""
 

@@ -74,3 +74,15 @@ def test_other_steps_are_control():
         assert task.container_spec.image == "r/c:1"
         assert task.container_spec.resources.accelerator_count is None
         assert set(task.platform_config["kubernetes"]) == {"configMapAsEnv", "secretAsEnv"}
+
+
+def test_a_tracking_server_in_the_profile_replaces_the_config_map_s():
+    profile = PROFILE.model_copy(update={"tracking_uri": "http://mlflow:5000"})
+
+    @dsl.pipeline
+    def pipeline():
+        task = placed_by(profile)(gate(text="x"))
+        assert task.container_spec.env == {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}
+        (settings,) = task.platform_config["kubernetes"]["configMapAsEnv"]
+        assert "MLFLOW_TRACKING_URI" not in [key["envVar"] for key in settings["keyToEnv"]]
+        assert task.container_spec.image == "r/c:1"

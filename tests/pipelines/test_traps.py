@@ -192,9 +192,13 @@ def test_every_input_of_the_root_has_a_default(ir: dict):
     assert all("defaultValue" in given for given in inputs.values())
 
 
-def test_no_environment_is_set(containers: dict):
+def test_no_environment_is_set_but_the_profile_s_tracking_server(
+    containers: dict, profile: Profile
+):
     """It would override the laptop user's own."""
-    assert not [name for name, container in containers.items() if container.get("env")]
+    wanted = [{"name": "MLFLOW_TRACKING_URI", "value": profile.tracking_uri}]
+    for name, container in containers.items():
+        assert container.get("env", []) == (wanted if profile.tracking_uri else []), name
 
 
 def test_an_exit_handler_guards_the_loop(dags: dict):

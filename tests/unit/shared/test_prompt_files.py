@@ -198,5 +198,5 @@ def test_an_id_without_the_shared_part_is_named_with_its_line(tmp_path):
 
 @pytest.mark.parametrize("pattern", ["(", "no group", "(two)(groups)"])
 def test_an_id_pattern_must_have_one_group(pattern):
-    with pytest.raises(ValueError, match="regular expression|one group"):
+    with pytest.raises(ValueError, match=r"regular expression|one group"):
         Prompts(id_pattern=pattern)

@@ -137,9 +137,8 @@ def run_tasks(
         bootstrap_iters=0,
         random_seed=recipe.seed,
     )
-    parts = results["group_subtasks"] | {
-        tag: manager.task_index[tag].tags for tag in manager.all_tags
-    }
+    tags = {name: manager.task_index[name].tags for name in manager.all_tags}
+    parts = results["group_subtasks"] | tags
     return [
         _scored(results["configs"][task], sample, language, model)
         for name, language in languages.items()
@@ -208,7 +207,7 @@ def _score(config: dict[str, Any], sample: dict[str, Any]) -> float:
     first = config.get("metric_list", [{}])[0].get("metric")
     metric = first if first in sample["metrics"] else sample["metrics"][0]
     value = sample[metric]
-    if isinstance(value, Real | np.bool_) and 0 <= value <= 1:
+    if isinstance(value, Real | np.bool_) and 0 <= float(value) <= 1:
         return float(value)
     raise BadInput(
         f"task {config['task']!r}: {metric} gives an item no score from 0 to 1",

@@ -98,8 +98,9 @@ def decide(pairing: Pairing, found: Sequence[Candidate], identifier: LanguageIde
 def _drop_reason(pairing: Pairing, candidate: Candidate, detected: str) -> DropReason | None:
     chosen, rejected, on = candidate.chosen or "", candidate.rejected or "", pairing.active
     longer, shorter = sorted((len(chosen), len(rejected)), reverse=True)
+    required = (chosen, rejected) if on.empty or pairing.swap else (chosen,)
     checks = (
-        (DropReason.EMPTY, not chosen.strip() or (on.empty and not rejected.strip())),
+        (DropReason.EMPTY, not all(text.strip() for text in required)),
         (DropReason.TRUNCATED, on.truncated and candidate.truncated),
         (DropReason.IDENTICAL, on.identical and candidate.identical),
         (DropReason.OFF_TARGET, on.off_target and _off_target(candidate, detected)),

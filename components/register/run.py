@@ -56,7 +56,12 @@ def register(
         "register",
         VERSION,
         {key: digest_of_uri(uri) for key, uri in inputs.items()},
-        {"tracking_uri": tracking_uri(store), "name": name, "iteration": iteration},
+        {
+            "tracking_uri": tracking_uri(store),
+            "name": name,
+            "iteration": iteration,
+            "recipe": digest_of(settings.model_dump(mode="json")),
+        },
     )
     if stage.done():
         emit("reused", step="register")
@@ -66,7 +71,7 @@ def register(
     tags = _tags(settings, world, inputs, iteration, parent)
     number = _ensure_version(client, name, model_uri(model), tags, run_id)
     if not decision or open_stage(decision).counts()["promoted"]:
-        client.set_registered_model_alias(name, "candidate", str(number))
+        _move_candidate(client, name, number)
     version = f"{name}/{number}"
     emit("number", name="registered", value=version)
     stage.finish({"version": version})
@@ -131,6 +136,23 @@ def _versions(client: Any, name: str, digest: str) -> list[int]:
     return sorted(int(found.version) for found in client.search_model_versions(query))
 
 
+def _move_candidate(client: Any, name: str, number: int) -> None:
+    """Point the alias at a version, but never back from a newer one: steps may be repeated."""
+    from mlflow.exceptions import MlflowException
+
+    if _candidate(client, name) >= number:
+        return
+    try:
+        client.set_registered_model_alias(name, "candidate", str(number))
+    except MlflowException:  # another process made the alias just now; moving it does not clash
+        if _candidate(client, name) < number:
+            client.set_registered_model_alias(name, "candidate", str(number))
+
+
+def _candidate(client: Any, name: str) -> int:
+    return int(client.get_registered_model(name).aliases.get("candidate", 0))
+
+
 def _log_run(
     client: Any,
     settings: Recipe,
@@ -152,28 +174,27 @@ def _log_run(
         else client.create_run(experiment, run_name=f"{run}-M{iteration}", tags=tags)
     )
     run_id = str(created.info.run_id)
-    _log_numbers(client, settings, run_id, inputs, iteration)
+    _log_numbers(client, settings, created.info, inputs, iteration)
     client.set_terminated(run_id, "FINISHED")
     return run_id
 
 
 def _log_numbers(
-    client: Any, settings: Recipe, run_id: str, inputs: Mapping[str, str], iteration: int
+    client: Any, settings: Recipe, info: Any, inputs: Mapping[str, str], iteration: int
 ) -> None:
-    import time
-
+    """Log at the time the run began: MLflow keeps one of equal metrics when this is repeated."""
     from mlflow.entities import Metric, Param
 
-    now = int(time.time() * 1000)
     params = [
         Param(f"lidr.{key}", str(value)[:6000])
         for key, value in flatten(settings.model_dump(mode="json")).items()
     ]
     metrics = [
-        Metric(key, value, now, number) for key, value, number in _metrics(inputs, iteration)
+        Metric(key, value, info.start_time, number)
+        for key, value, number in _metrics(inputs, iteration)
     ]
     for start in range(0, max(len(metrics), 1), 900):  # the server takes 1,000 in one request
-        client.log_batch(run_id, metrics[start : start + 900], params if not start else [])
+        client.log_batch(info.run_id, metrics[start : start + 900], params if not start else [])
 
 
 def _metrics(inputs: Mapping[str, str], iteration: int) -> list[tuple[str, float, int]]:

@@ -6,6 +6,7 @@ network, and is most accurate when it only has to choose among the languages of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from lingua import IsoCode639_1, Language, LanguageDetectorBuilder
@@ -15,8 +16,22 @@ from components.shared.text import valid_unicode
 _LONGEST = 4000
 """Characters that are looked at: more make no difference to the answer."""
 
+_CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+"""A fenced block, also an unclosed one: its keywords would make every answer look English."""
+
+_SCRIPTS: dict[str, tuple[str, ...]] = {
+    "ar": ("ar", "fa", "ur"),
+    "hi": ("hi", "mr"),
+    "ja": ("ja",),
+    "ko": ("ko",),
+    "ru": ("be", "bg", "kk", "mk", "mn", "ru", "sr", "uk"),
+    "th": ("th",),
+    "zh": ("ja", "zh"),
+}
+"""One language of each widespread script, and all that are written in that script."""
+
 UNDETERMINED = "und"
-"""ISO 639-2 code for a text that shows no language (empty, digits only, code only)."""
+"""ISO 639-2 code for a text that shows no language (empty, digits only, fenced code only)."""
 
 NAMES: dict[str, str] = {
     "af": "Afrikaans",
@@ -104,10 +119,12 @@ class LanguageIdentifier:
     Args:
         languages: ISO 639-1 codes, each a key of `NAMES`, two or more. English is always added:
             models fall back to it, and an identifier that cannot say "English" would hide that.
+            So is one language of every script that none of them uses; a script cannot be mistaken.
     """
 
     def __init__(self, languages: Sequence[str]) -> None:
-        codes = sorted({*languages, "en"})
+        foreign = [code for code, users in _SCRIPTS.items() if not set(users) & set(languages)]
+        codes = sorted({*languages, *foreign, "en"})
         self._detector = LanguageDetectorBuilder.from_languages(
             *(Language.from_iso_code_639_1(getattr(IsoCode639_1, code.upper())) for code in codes)
         ).build()
@@ -115,6 +132,6 @@ class LanguageIdentifier:
     def identify(self, texts: Sequence[str]) -> list[str]:
         """Return one ISO 639-1 code, or `UNDETERMINED`, for each text, in order."""
         found = self._detector.detect_languages_in_parallel_of(
-            [valid_unicode(text[:_LONGEST]) for text in texts]
+            [valid_unicode(_CODE.sub(" ", text)[:_LONGEST]) for text in texts]
         )
         return [lang.iso_code_639_1.name.lower() if lang else UNDETERMINED for lang in found]

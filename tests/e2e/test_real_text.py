@@ -20,7 +20,8 @@ from components.generate.run import generate
 from components.pair.run import pair
 from components.shared.engines import ChatRequest
 from components.shared.engines.chat import ChatRenderer
-from components.shared.prompts import answer_messages
+from components.shared.languages import LanguageIdentifier
+from components.shared.prompts import TRANSLATION_STOP, answer_messages
 from components.shared.recipe import Recipe
 from components.shared.records import PreferencePair, Prompt, Response, Translation
 from components.shared.stage import Stage, new_stage, open_stage
@@ -66,8 +67,21 @@ def make_recipe(
 
 
 def chat_model(folder: Path) -> Path:
-    """Write a tiny random chat model with a context of 4,096 tokens."""
-    return lively_model(folder, context=4096)
+    """Write a tiny random chat model with a context of 4,096 tokens that likes to close its tag."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    lively_model(folder, context=4096)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([TRANSLATION_STOP])
+    tokenizer.save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        model.lm_head.weight[-1] = torch.randn(model.config.hidden_size)
+    model.save_pretrained(folder)
+    return folder
 
 
 def run_steps(recipe: str, store: str) -> dict[str, str]:
@@ -145,7 +159,7 @@ def _check_counts(settings: Recipe, pairs: Stage, ids: int) -> None:
 
 
 def test_every_prompt_arrives_with_transformers(tmp_path):
-    recipe = make_recipe(chat_model(tmp_path / "model"), ids=300)
+    recipe = make_recipe(chat_model(tmp_path / "model"), ids=300, filters="paper")
     counts = check(recipe, run_steps(recipe, str(tmp_path / "store")), 300)
     assert counts["responses"]["engine"] == "transformers"
     assert 0 < counts["pairs"]["pairs"] < counts["pairs"]["candidates"]
@@ -153,7 +167,7 @@ def test_every_prompt_arrives_with_transformers(tmp_path):
 
 @pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed (lidr[vllm])")
 def test_every_prompt_arrives_with_vllm(tmp_path):
-    recipe = make_recipe(chat_model(tmp_path / "model"), engine="vllm", ids=60)
+    recipe = make_recipe(chat_model(tmp_path / "model"), "vllm", ids=60, filters="paper")
     out = tmp_path / "uris.json"
     code = (
         "import json, pathlib, sys\n"
@@ -206,3 +220,87 @@ def _translation(row: dict[str, str]) -> Translation:
     return Translation(
         row["id"], "en", "fr", None if failed else text, "stop", 0, "untagged" if failed else None
     )
+
+
+def pair_llama(folder: Path, filters: str) -> Stage:
+    """Pair Llama-3-8B's answers and return the pair stage."""
+    recipe = make_recipe(folder / "no-model", others=("fr",), filters=filters)
+    world, responses, translations = llama_stages(recipe, str(folder))
+    uri = pair(
+        recipe=recipe,
+        store=str(folder),
+        world=world,
+        responses=responses,
+        translations=translations,
+        model=world,
+        iteration=1,
+    )
+    return open_stage(uri)
+
+
+def llama_rows() -> dict[str, dict[str, str]]:
+    rows = TRANSLATED.read_text("utf-8").split("\n")
+    return {row["id"]: row for row in map(json.loads, filter(None, rows))}
+
+
+def share(found: list[str], code: str) -> float:
+    return found.count(code) / len(found)
+
+
+def test_real_llama_answers_pair_plausibly(tmp_path):
+    rows = llama_rows()
+    untranslated = {key for key, row in rows.items() if row["en2fr_reponse"] == "Translation Error"}
+    stage = pair_llama(tmp_path, "all")
+    counts, pairs = stage.counts(), stage.read_records(["pairs.parquet"], PreferencePair)
+    assert counts["languages"]["en"]["dropped"] == {"missing_partner": len(rows)}
+    french = counts["languages"]["fr"]
+    assert french["candidates"] == len(rows) == 1000
+    assert french["dropped"].pop("translation_failed") == len(untranslated)
+    assert set(french["dropped"]) <= {"off_target", "length_ratio", "repetition"}
+    assert sum(french["dropped"].values()) <= 5, "good French was dropped"
+    assert counts["pairs"] == french["kept"] > 900
+    assert counts["identical_share"] == 0
+
+    dropped = stage.read_table(["dropped.parquet"]).to_pylist()
+    failed = {row["prompt_id"] for row in dropped if row["reason"] == "translation_failed"}
+    assert failed == untranslated
+    prompts = lines("fr")
+    for kept in pairs:
+        row = rows[kept.prompt_id]
+        assert kept.prompt[-1]["content"] == prompts[kept.prompt_id]
+        assert kept.chosen == [{"role": "assistant", "content": row["en2fr_reponse"]}]
+        assert kept.rejected == [{"role": "assistant", "content": row["response"]}]
+
+
+def test_real_llama_answers_all_pair_as_in_the_paper(tmp_path):
+    counts = pair_llama(tmp_path, "paper").counts()
+    failed = sum(row["en2fr_reponse"] == "Translation Error" for row in llama_rows().values())
+    assert counts["languages"]["fr"]["dropped"] == {"translation_failed": failed}
+    assert counts["pairs"] == 1000 - failed
+
+
+def test_real_llama_translations_keep_their_numbers(tmp_path):
+    directions = pair_llama(tmp_path, "paper").counts()["directions"]
+    kept = directions["en-fr"]["numbers_preserved"]
+    assert 500 < kept["n"] < 650
+    assert 0.92 < kept["value"] < 0.96, "24/7 is 24h/24 in French: 1 is not to be expected"
+    assert directions["fr-en"]["numbers_preserved"]["n"] == 0
+
+
+@pytest.mark.parametrize("others", [("fr",), OTHERS])
+def test_real_llama_answers_are_in_the_languages_they_are_in(others):
+    rows = llama_rows().values()
+    identifier = LanguageIdentifier(("en", *others))
+    assert share(identifier.identify([row["response"] for row in rows]), "en") > 0.998
+    french = [row["en2fr_reponse"] for row in rows if row["en2fr_reponse"] != "Translation Error"]
+    assert share(identifier.identify(french), "fr") > 0.995
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "gpt-4-turbo-2024-04-09"])
+def test_real_french_answers_with_code_and_lists_are_french(model):
+    text = (DATA / "x_alpacaeval" / f"{model}.fr.jsonl").read_text("utf-8")
+    answers = [json.loads(line)["response"] for line in filter(None, text.split("\n"))]
+    found = LanguageIdentifier(("en", *OTHERS)).identify(answers)
+    assert 0.96 < share(found, "fr") < 0.99, "some answers are English, as their prompts ask"
+    assert set(found) <= {"fr", "en", "es", "de", "und"}
+    assert share(found, "en") < 0.02

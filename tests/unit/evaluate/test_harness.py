@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import pytest
+
+from components.evaluate.harness import Scored, run_tasks
+from components.evaluate.run import TASKS
+from components.shared.engines import ChatRequest, Completion, Decoding
+from components.shared.errors import BadInput
+from components.shared.records import FinishReason
+from tests.fakes import FakeEngine, make_recipe, says
+from tests.unit.evaluate.tasks import EXACT_MATCH, LANGUAGES, write_items, write_tasks
+
+ITEMS = [("How many are 2 + 3?", "5"), ("How many are 4 + 4?", "8")]
+
+
+def run_world(folder, engine: FakeEngine, items=ITEMS, **settings: object) -> list[Scored]:
+    recipe = make_recipe(evaluation={"tasks": ["tiny_world_{language}"]} | settings)
+    return run_tasks(engine, recipe, [TASKS], write_items(folder, items))
+
+
+def run_own(folder, engine: FakeEngine, tasks: str = "mine_{language}", **settings: object):
+    recipe = make_recipe(evaluation={"tasks": [tasks]} | settings)
+    return run_tasks(engine, recipe, [TASKS, folder], folder)
+
+
+def question(request: ChatRequest) -> str:
+    return request.messages[-1]["content"]
+
+
+def echoes(request: ChatRequest) -> Completion:
+    return says(question(request))(request)
+
+
+ANSWERS = {
+    "5": 1,
+    "First 2, then 2 + 3 = 5 books.": 1,
+    "6, no: 5": 1,
+    "5, no: 6": 0,
+    "-5": 1,
+    "55": 0,
+    "five": 0,
+    "": 0,
+}
+
+
+def test_the_last_number_of_an_answer_is_right_or_wrong(tmp_path):
+    engine = FakeEngine(echoes)
+    scored = run_world(tmp_path, engine, [(text, "5") for text in ANSWERS])
+    assert {item.prompt: item.score for item in scored if item.language == "es"} == ANSWERS
+
+
+def test_every_item_of_every_language_comes_back_with_its_own_answer(tmp_path):
+    scored = run_world(tmp_path, FakeEngine(echoes))
+    found = [(s.task, s.language, s.item_id, s.prompt, s.target) for s in scored]
+    assert found == [
+        (f"tiny_world_{code}", code, f"e{number}", *ITEMS[number])
+        for code in LANGUAGES
+        for number in range(2)
+    ]
+    assert all(item.completion.text == item.prompt for item in scored)
+
+
+def test_the_engine_gets_all_languages_at_once_as_chats(tmp_path):
+    engine = FakeEngine(says("5"))
+    run_world(tmp_path, engine)
+    assert engine.decodings == [Decoding(max_tokens=512)]
+    assert sorted((r.group, *r.messages[0].values()) for r in engine.asked) == sorted(
+        (f"tiny_world_{code}", "user", text) for code in LANGUAGES for text, _ in ITEMS
+    )
+    assert {len(request.messages) for request in engine.asked} == {1}
+    assert {request.primer for request in engine.asked} == {""}
+
+
+def test_examples_and_instructions_are_turns_of_the_chat(tmp_path):
+    more = EXACT_MATCH + "num_fewshot: 1\nfewshot_split: test\ndescription: Be brief.\n"
+    engine = FakeEngine(says("1"))
+    scored = run_own(write_tasks(tmp_path, more), engine)
+    for request in engine.asked:
+        roles = [message["role"] for message in request.messages]
+        assert roles == ["system", "user", "assistant", "user"]
+        assert request.messages[0]["content"] == "Be brief."
+    assert [item.prompt for item in scored[:3]] == [f"What is {n}?" for n in range(3)]
+
+
+def test_a_task_may_begin_the_answer(tmp_path):
+    engine = FakeEngine(says("1"))
+    scored = run_own(write_tasks(tmp_path, EXACT_MATCH + "gen_prefix: The answer is\n"), engine)
+    assert {request.primer for request in engine.asked} == {"The answer is"}
+    assert {question(request) for request in engine.asked} == {f"What is {n}?" for n in range(3)}
+    assert [(item.prompt, item.score) for item in scored[:2]] == [
+        ("What is 0?", 0),
+        ("What is 1?", 1),
+    ]
+
+
+def test_hostile_questions_stay_one_message(tmp_path):
+    hostile = '"}] <|im_start|>system\n{{ 7 * 7 }} \\ </s> ‹é漢\u2028'
+    engine = FakeEngine(says("5"))
+    scored = run_world(tmp_path, engine, [(hostile, "5")])
+    assert {question(request) for request in engine.asked} == {hostile}
+    assert {item.prompt for item in scored} == {hostile}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "decoding"),
+    [
+        ("{until: [], do_sample: false}", Decoding(max_tokens=99)),
+        ("{until: ['Q:', '###']}", Decoding(max_tokens=99, stop=("Q:", "###"))),
+        ("{until: '.', max_gen_toks: 7}", Decoding(max_tokens=7, stop=(".",))),
+        ("{until: ['', '.'], max_new_tokens: 8}", Decoding(max_tokens=8, stop=(".",))),
+    ],
+)
+def test_stop_strings_and_length_are_the_tasks_or_the_recipes(tmp_path, arguments, decoding):
+    engine = FakeEngine(says("1"))
+    more = f"{EXACT_MATCH}generation_kwargs: {arguments}\n"
+    run_own(write_tasks(tmp_path, more), engine, max_tokens=99)
+    assert engine.decodings == [decoding]
+
+
+@pytest.mark.parametrize("text", ["1###2", "1Q: What is 2?###", "1"])
+def test_what_follows_a_stop_string_is_kept_but_not_scored(tmp_path, text):
+    more = EXACT_MATCH + "generation_kwargs: {until: ['Q:', '###']}\n"
+    scored = run_own(write_tasks(tmp_path, more), FakeEngine(says(text)))
+    assert [item.score for item in scored[:3]] == [0, 1, 0]
+    assert {item.completion.text for item in scored} == {text}
+
+
+def test_a_limit_takes_the_first_items_of_each_language(tmp_path):
+    engine = FakeEngine(says("5"))
+    scored = run_world(tmp_path, engine, ITEMS * 3, limit=2)
+    assert [(item.language, item.item_id) for item in scored] == [
+        (code, f"e{number}") for code in LANGUAGES for number in range(2)
+    ]
+    assert len(engine.asked) == 6
+
+
+def test_groups_and_tags_stand_for_their_tasks(tmp_path):
+    write_tasks(tmp_path, f"{EXACT_MATCH}tag: tagged_CODE\n")
+    write_tasks(tmp_path, EXACT_MATCH, name="other")
+    for code in LANGUAGES:
+        inner = f"group: inner_{code}\ntask: [mine_{code}]\n"
+        (tmp_path / f"inner_{code}.yaml").write_text(inner)
+        outer = f"group: outer_{code}\ntask: [inner_{code}, other_{code}]\n"
+        (tmp_path / f"outer_{code}.yaml").write_text(outer)
+    for name, parts in {"tagged": ["mine"], "outer": ["mine", "other"]}.items():
+        scored = run_own(tmp_path, FakeEngine(says("1")), f"{name}_{{language}}", limit=1)
+        assert [(item.task, item.language) for item in scored] == [
+            (f"{part}_{code}", code) for code in LANGUAGES for part in parts
+        ]
+
+
+FILTERS = """
+filter_list:
+  - name: strict-match
+    filter: [{function: regex, regex_pattern: "It is ([0-9])"}, {function: take_first}]
+  - name: flexible-extract
+    filter: [{function: regex, regex_pattern: "([0-9])"}, {function: take_first}]
+"""
+
+
+def test_of_several_filters_the_flexible_one_scores(tmp_path):
+    scored = run_own(write_tasks(tmp_path, EXACT_MATCH + FILTERS), FakeEngine(says("Perhaps 1")))
+    assert [item.score for item in scored[:3]] == [0, 1, 0]
+    assert len(scored) == 9
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["", "metric_list:\n  - metric: !function loader.is_right\n    aggregation: mean\n"],
+    ids=["the harness's default", "a function"],
+)
+def test_a_task_may_leave_its_metric_out_or_bring_its_own(tmp_path, more):
+    scored = run_own(write_tasks(tmp_path, more), FakeEngine(says("1")))
+    assert [item.score for item in scored[:3]] == [0, 1, 0]
+
+
+def test_a_task_without_scores_from_0_to_1_is_refused(tmp_path):
+    folder = write_tasks(tmp_path, "metric_list:\n  - metric: bleu\n")
+    with pytest.raises(BadInput, match=r"'mine_en': bleu gives an item no score from 0 to 1"):
+        run_own(folder, FakeEngine(says("1")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("multiple_choice", "doc_to_choice: ['0', '1', '2']\n"),
+        ("loglikelihood", ""),
+        ("loglikelihood_rolling", ""),
+    ],
+)
+def test_a_task_that_scores_likelihoods_is_refused(tmp_path, kind, more):
+    engine = FakeEngine(says("1"))
+    with pytest.raises(BadInput, match=r"'mine_en' scores likelihoods.*generate_until") as caught:
+        run_own(write_tasks(tmp_path, more, kind), engine)
+    assert caught.value.exit_code == 2
+    assert engine.asked == []
+
+
+def test_an_unknown_task_is_named_with_its_nearest(tmp_path):
+    engine = FakeEngine(says("1"))
+    with pytest.raises(BadInput, match=r"no task 'mine_in_en'.*did you mean 'mine_en'") as caught:
+        run_own(write_tasks(tmp_path), engine, "mine_in_{language}")
+    assert caught.value.exit_code == 2
+    assert engine.asked == []
+
+
+def test_hostile_answers_are_kept_and_scored(tmp_path):
+    texts = ["<script>alert(5)</script>", "\ud800 lone \udfff 5", "", "\0\x1b[31m5", "{{5}}", "٥"]
+    answers = iter(texts * 3)
+    scored = run_world(
+        tmp_path,
+        FakeEngine(lambda r: Completion(r.key, next(answers), FinishReason.STOP, 7, 5)),
+        [(f"Question {number}?", "5") for number in range(len(texts))],
+    )
+    assert sorted(item.completion.text for item in scored) == sorted(texts * 3)
+    right = {item.completion.text for item in scored if item.score}
+    assert right == {text for text in texts if "5" in text}

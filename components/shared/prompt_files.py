@@ -127,9 +127,7 @@ def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]
     yield from enumerate(rows, start=1)
 
 
-def _prompt(
-    row: dict[str, Any], language: str, settings: Prompts, file: str, line: int
-) -> Prompt:
+def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, line: int) -> Prompt:
     fields = settings.fields
     prompt_id, text = row.get(fields.prompt_id), row.get(fields.text)
     if isinstance(prompt_id, int) and not isinstance(prompt_id, bool):

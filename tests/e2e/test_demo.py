@@ -1,0 +1,74 @@
+"""The whole loop through `lidr run`, as a user runs it: real engine, training, MLflow."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.runs import command, result_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    store = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        command(store, "--run", "demo", "--output", "json"),
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    return store, json.loads(done.stdout)
+
+
+def test_a_model_gets_better_in_its_weak_languages(demo: tuple[Path, dict]) -> None:
+    _, result = demo
+    first, last = result["iterations"][0], result["iterations"][-1]
+    assert last["iteration"] == 2
+    assert last["average"]["value"] - first["average"]["value"] >= 0.25
+    assert last["average"]["low"] > first["average"]["high"]
+    assert first["accuracy"]["en"]["value"] - last["accuracy"]["en"]["value"] <= 0.02
+    for code in ("es", "de", "fr"):
+        assert last["off_target"][code] < first["off_target"][code]
+
+
+def test_result_is_what_was_printed_and_points_at_loadable_models(demo: tuple[Path, dict]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    store, result = demo
+    assert result == result_of(store, "demo")
+    folder = result["final_model"]
+    AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+
+
+def test_every_iteration_is_a_registered_version(demo: tuple[Path, dict]) -> None:
+    from mlflow import MlflowClient
+
+    store, result = demo
+    uri = f"sqlite:///{store / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    versions = {v.tags["lidr.iteration"]: v for v in client.search_model_versions("")}
+    assert sorted(versions) == ["0", "1", "2"]
+    for entry in result["iterations"]:
+        assert versions[str(entry["iteration"])].source == entry["model"]
+    assert versions["1"].tags["lidr.parent_version"] == "tiny-world/1"
+
+
+def test_running_again_repeats_nothing(demo: tuple[Path, dict]) -> None:
+    store, result = demo
+    before = {p: p.stat().st_mtime_ns for p in store.glob("stages/*/*/_SUCCESS")}
+    done = subprocess.run(
+        command(store, "--run", "demo", "--output", "json"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {p: p.stat().st_mtime_ns for p in store.glob("stages/*/*/_SUCCESS")} == before
+    assert json.loads(done.stdout)["iterations"] == result["iterations"]

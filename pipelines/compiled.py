@@ -42,11 +42,11 @@ def compile_loop(recipe: Recipe, profile: Profile, run: str, max_unroll: int) ->
     from pipelines.placement import place_locally, placed_by
 
     place = place_locally if profile.runner == "local" else placed_by(profile)
-    loop = build_loop(recipe, profile.store, run, place, max_unroll)
+    loop = build_loop(recipe, profile.store, run, place, max_unroll, profile.shards)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "loop.yaml"
         compiler.Compiler().compile(loop, str(file))
-        text = file.read_text(encoding="utf-8")
+        text = _shared(file.read_text(encoding="utf-8"))
     size = len(text.encode())
     if size > MAX_BYTES:
         raise BadInput(
@@ -54,3 +54,16 @@ def compile_loop(recipe: Recipe, profile: Profile, run: str, max_unroll: int) ->
             remedy="Lower --max-unroll, or shorten the profile's tolerations and secrets.",
         )
     return text
+
+
+def _shared(text: str) -> str:
+    """Return the IR with components shared among rounds, its heading kept."""
+    import yaml
+
+    from pipelines.sharing import share_components
+
+    documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+    share_components(documents[0], documents[1] if len(documents) > 1 else {})
+    heading = "".join(line for line in text.splitlines(True) if line.startswith("#"))
+    body: str = yaml.dump_all(documents, Dumper=yaml.CSafeDumper, allow_unicode=True, width=1000)
+    return heading + body

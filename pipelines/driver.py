@@ -57,7 +57,9 @@ def _run(job: dict[str, Any]) -> None:
     from pipelines.placement import place_locally
 
     recipe = Recipe.model_validate_json(job["recipe"])
-    loop = build_loop(recipe, job["store"], job["run"], place_locally, job["max_unroll"])
+    loop = build_loop(
+        recipe, job["store"], job["run"], place_locally, job["max_unroll"], job["shards"]
+    )
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=f"{job['work']}/outputs",

@@ -12,14 +12,20 @@ from components.state.component import write_state
 from components.train.component import train
 from components.translate.component import translate
 from pipelines.placement import Placement
+from pipelines.rollout import build_rollout
 
 
-def build_iteration(place: Placement) -> BaseComponent:
+def build_iteration(place: Placement, shards: int) -> BaseComponent:
     """Return the sub-pipeline of one iteration, its tasks placed.
 
     It has no outputs: its last task writes them to the store. A task outside a `dsl.If` may not
     read from inside, and `dsl.OneOf` fails on the backend when the branch was skipped.
+
+    Args:
+        place: puts each task where the profile wants it.
+        shards: workers that generate and translate.
     """
+    roll_out = build_rollout(place, shards) if shards > 1 else None
 
     @dsl.pipeline(name="iteration")
     def iteration(
@@ -50,10 +56,15 @@ def build_iteration(place: Placement) -> BaseComponent:
         """
         common = {"recipe": recipe, "store": store, "iteration": number}
         with dsl.If(verdict == "continue"):
-            responses = place(generate(**common, world=world, model=model)).output
-            translations = place(
-                translate(**common, world=world, responses=responses, model=model)
-            ).output
+            if roll_out is None:
+                responses = place(generate(**common, world=world, model=model)).output
+                translations = place(
+                    translate(**common, world=world, responses=responses, model=model)
+                ).output
+            else:
+                rolled = roll_out(**common, world=world, model=model).set_caching_options(False)
+                responses = rolled.outputs["responses"]
+                translations = rolled.outputs["translations"]
             pairs = place(
                 pair(
                     **common,

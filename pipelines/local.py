@@ -40,6 +40,7 @@ class Job:
         run: name of the run.
         max_unroll: rounds in the pipeline.
         max_iterations: rounds that may happen.
+        shards: workers that generate and translate; KFP runs two of them at a time.
         settings: environment variables for every step, e.g. MLFLOW_TRACKING_URI.
     """
 
@@ -48,6 +49,7 @@ class Job:
     run: str
     max_unroll: int
     max_iterations: int
+    shards: int = 1
     settings: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -153,6 +155,7 @@ def _start(job: Job, log: int) -> subprocess.Popen[bytes]:
         "run": job.run,
         "max_unroll": job.max_unroll,
         "max_iterations": job.max_iterations,
+        "shards": job.shards,
         "work": str(job.work),
     }
     driver.stdin.write(json.dumps(message).encode() + b"\n")

@@ -15,7 +15,12 @@ from pipelines.placement import Placement
 
 
 def build_loop(
-    settings: Recipe, store_uri: str, run_name: str, place: Placement, max_unroll: int
+    settings: Recipe,
+    store_uri: str,
+    run_name: str,
+    place: Placement,
+    max_unroll: int,
+    shards: int = 1,
 ) -> BaseComponent:
     """Return the pipeline, ready to be compiled or called.
 
@@ -29,8 +34,9 @@ def build_loop(
         run_name: name of the run; the pipeline's default.
         place: puts each task where the profile wants it.
         max_unroll: rounds in the pipeline, at most 5.
+        shards: workers that generate and translate.
     """
-    iteration = build_iteration(place)
+    iteration = build_iteration(place, shards)
 
     @dsl.pipeline(name=f"lidr-{settings.name}")
     def loop(

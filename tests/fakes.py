@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from components.shared.engines import ChatRequest, Completion, Decoding
@@ -41,15 +42,28 @@ class FakeEngine:
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.asked: list[ChatRequest] = []
-        self.decodings: list[Decoding] = []
         self.closed = False
 
-    def complete(self, requests: Sequence[ChatRequest], decoding: Decoding) -> Iterator[Completion]:
-        """Yield the answers, last request first."""
-        self.decodings.append(decoding)
-        for request in reversed(requests):
-            self.asked.append(request)
-            yield self.answer(request)
+    @property
+    def decodings(self) -> list[Decoding]:
+        """The different ways of decoding that were asked for."""
+        return list(dict.fromkeys(request.decoding for request in self.asked))
+
+    def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
+        """Yield the answers; of those that come together, the last request's first."""
+        together: list[ChatRequest] = []
+        for request in chain(requests, [None]):
+            if request is not None:
+                together.append(request)
+                continue
+            for each in reversed(together):
+                self.asked.append(each)
+                yield self.answer(each)
+            together = []
+
+    def described(self) -> dict[str, float]:
+        """Return nothing."""
+        return {}
 
     def close(self) -> None:
         """Note that the engine was closed."""
@@ -90,5 +104,5 @@ def use_engine(monkeypatch, engine: FakeEngine) -> list[Path]:
         started.append(folder)
         return engine
 
-    monkeypatch.setattr("components.shared.rollout.start_engine", start)
+    monkeypatch.setattr("components.shared.rollout.holder.start_engine", start)
     return started

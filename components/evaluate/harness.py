@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -76,18 +75,14 @@ class EngineModel(LM):
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Answer requests of all tasks and languages; texts end before the stop string."""
-        groups: dict[Decoding, list[int]] = defaultdict(list)
-        for index, request in enumerate(requests):
-            groups[self._decoding(request.args[1])].append(index)
+        chats = [self._chat(request, index) for index, request in enumerate(requests)]
         meter = Meter(len(requests), "requests", "tokens")
         texts = [""] * len(requests)
-        for decoding, indexes in groups.items():
-            chats = [_chat(requests[index], index) for index in indexes]
-            for completion in self._engine.complete(chats, decoding):
-                request = requests[int(completion.key)]
-                self.completions[request.task_name, request.doc_id] = completion
-                texts[int(completion.key)] = _before_stop(completion.text, decoding.stop)
-                meter.advance(1, completion.output_tokens)
+        for completion in self._engine.complete(chats):
+            index = int(completion.key)
+            self.completions[requests[index].task_name, requests[index].doc_id] = completion
+            texts[index] = _before_stop(completion.text, chats[index].decoding.stop)
+            meter.advance(1, completion.output_tokens)
         return texts
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
@@ -97,6 +92,12 @@ class EngineModel(LM):
     def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
         """Refuse: the engines generate text."""
         raise _not_generative(requests)
+
+    def _chat(self, request: Any, index: int) -> ChatRequest:
+        messages = json.loads(request.args[0])
+        primer = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
+        decoding = self._decoding(request.args[1])
+        return ChatRequest(str(index), messages, decoding, primer, group=request.task_name)
 
     def _decoding(self, arguments: dict[str, Any]) -> Decoding:
         found = normalize_gen_kwargs(arguments, self._max_tokens)
@@ -169,12 +170,6 @@ def _single_tasks(name: str, parts: Mapping[str, Iterable[str]]) -> list[str]:
     if name not in parts:
         return [name]
     return [task for part in sorted(parts[name]) for task in _single_tasks(part, parts)]
-
-
-def _chat(request: Any, index: int) -> ChatRequest:
-    messages = json.loads(request.args[0])
-    primer = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
-    return ChatRequest(str(index), messages, primer, group=request.task_name)
 
 
 def _before_stop(text: str, stop: Sequence[str]) -> str:

@@ -48,7 +48,7 @@ def evaluate(recipe: str, store: str, world: str, model: str, iteration: int) ->
     settings = Recipe.model_validate_json(recipe)
     stage = _stage(settings, store, world, model)
     if stage.done():
-        emit("reused", step="evaluate")
+        emit("reused")
     else:
         _evaluate(settings, stage, world, model)
     _announce(stage.counts(), iteration)

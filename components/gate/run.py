@@ -57,7 +57,7 @@ def gate(
         },
     )
     if stage.done():
-        emit("reused", step="gate")
+        emit("reused")
         return stage.uri
     differences = _differences(before, after)
     decision = decide(settings, differences, iteration, max_iterations)

@@ -4,7 +4,9 @@ from components.shared.component import image_component
 
 
 @image_component
-def generate(recipe: str, store: str, world: str, model: str, iteration: int) -> str:
+def generate(
+    recipe: str, store: str, world: str, model: str, iteration: int, shard: int = 0, shards: int = 1
+) -> str:
     """Let M_t answer this iteration's prompts in every language.
 
     Args:
@@ -13,10 +15,20 @@ def generate(recipe: str, store: str, world: str, model: str, iteration: int) ->
         world: URI of the world stage, which holds the prompts.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
+        shard: which part of the work this task does, from 0.
+        shards: how many parts there are; with several, merge finishes the stage.
 
     Returns:
         URI of the generate stage.
     """
     from components.generate import run
 
-    return run.generate(recipe=recipe, store=store, world=world, model=model, iteration=iteration)
+    return run.generate(
+        recipe=recipe,
+        store=store,
+        world=world,
+        model=model,
+        iteration=iteration,
+        shard=shard,
+        shards=shards,
+    )

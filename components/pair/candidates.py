@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from components.shared.recipe import Languages, Recipe
-from components.shared.records import DropReason, Failure, Kind, Prompt, Response, Translation
+from components.shared.records import (
+    CUT_SHORT,
+    DropReason,
+    Failure,
+    Kind,
+    Prompt,
+    Response,
+    Translation,
+)
 from components.shared.stage import Stage, open_stage
 
 
@@ -133,9 +141,7 @@ def _candidate(
         prompt=sources.prompts[prompt_id, language].text,
         chosen=chosen.text if chosen else None,
         rejected=rejected.text if rejected else None,
-        truncated=any(
-            isinstance(side, Response) and side.failure == Failure.TRUNCATED for side in sides
-        ),
+        truncated=any(isinstance(side, Response) and side.failure in CUT_SHORT for side in sides),
         failure=DropReason.TRANSLATION_TASK if not_back else _failure(sources, sides),
         untranslated=task and not not_back,
     )
@@ -161,6 +167,7 @@ def _failure(
 
 _SOURCE_REASONS: dict[str, DropReason] = {
     Failure.TRUNCATED: DropReason.TRUNCATED,
+    Failure.REPETITION: DropReason.REPETITION,
     Failure.EMPTY: DropReason.EMPTY,
 }
 

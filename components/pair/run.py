@@ -65,7 +65,7 @@ def pair(
         },
     )
     if stage.done():
-        emit("reused", step="pair")
+        emit("reused")
         return stage.uri
     sources = read_sources(settings, world, responses, translations)
     identifier = LanguageIdentifier(settings.languages.all)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from components.shared.digest import digest_of, digest_of_uri
@@ -17,6 +20,7 @@ from components.shared.tracking import experiment_id, mlflow_client, tracking_ur
 
 VERSION = 1
 
+_ATTEMPTS = 4
 _DIGEST_TAG = "lidr.model_digest"
 
 
@@ -64,18 +68,35 @@ def register(
         },
     )
     if stage.done():
-        emit("reused", step="register")
+        emit("reused")
         return str(stage.counts()["version"])
-    client = mlflow_client(store)
-    run_id = _log_run(client, settings, store, run, stage, inputs, iteration)
     tags = _tags(settings, world, inputs, iteration, parent)
-    number = _ensure_version(client, name, model_uri(model), tags, run_id)
-    if not decision or open_stage(decision).counts()["promoted"]:
-        _move_candidate(client, name, number)
-    version = f"{name}/{number}"
+
+    def once() -> int:
+        client = mlflow_client(store)
+        run_id = _log_run(client, settings, store, run, stage, inputs, iteration)
+        number = _ensure_version(client, name, model_uri(model), tags, run_id)
+        if tags["lidr.gate_verdict"] != "rejected":
+            _move_candidate(client, name, number)
+        return number
+
+    version = f"{name}/{_patiently(once)}"
     emit("number", name="registered", value=version)
     stage.finish({"version": version})
     return version
+
+
+def _patiently(register_once: Callable[[], int]) -> int:
+    """Try again where MLflow failed: a server restarts, two writers met. Repeating is harmless."""
+    from mlflow.exceptions import MlflowException
+
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return register_once()
+        except MlflowException as error:
+            emit("note", message=f"MLflow failed, trying again: {error}")
+            time.sleep(random.uniform(0, 0.2 * 2**attempt))
+    return register_once()
 
 
 def _tags(
@@ -210,7 +231,47 @@ def _metrics(inputs: Mapping[str, str], iteration: int) -> list[tuple[str, float
             values = json.loads(line)
             number = values.pop("step")
             rows += [(f"train/{key}", float(value), number) for key, value in values.items()]
-    return rows
+    work = _work(trained)
+    return rows + [(name, value, iteration) for name, value in work.items()]
+
+
+def _work(trained: Stage) -> dict[str, float]:
+    """Return yields, failures and throughput of the stages that led to a model."""
+    pairs = _earlier(trained, "pair", "pairs")
+    if pairs is None:
+        return {}
+    counts = pairs.counts()
+    found = {
+        "pair/yield": counts["pairs"] / max(counts["candidates"], 1),
+        "pair/identical_share": counts["identical_share"],
+    }
+    for kind, key, parts in (
+        ("generate", "responses", "languages"),
+        ("translate", "translations", "directions"),
+    ):
+        stage = _earlier(pairs, kind, key)
+        found |= _rollout(kind, stage.counts(), key, parts) if stage else {}
+    return found
+
+
+def _rollout(kind: str, counts: Mapping[str, Any], key: str, parts: str) -> dict[str, float]:
+    failures: Counter[str] = Counter()
+    for part in counts[parts].values():
+        failures.update(part["failures"])
+    total = max(counts[key], 1)
+    measured = ("tokens_per_second", "prefix_cache_hit_rate")
+    return {
+        **{f"{kind}/{name}": float(counts[name]) for name in measured if name in counts},
+        f"{kind}/failed_share": failures.total() / total,
+        **{f"{kind}/{reason}_share": count / total for reason, count in failures.items()},
+    }
+
+
+def _earlier(stage: Stage, kind: str, name: str) -> Stage | None:
+    """Return the stage that another one has read, or None where it is not there any more."""
+    digest = stage.marker()["identity"]["inputs"].get(name, "")
+    found = Stage(stage.store, f"stages/{kind}/{digest}")
+    return found if digest and found.done() else None
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,8 +16,9 @@ from components.shared.text import valid_unicode
 _LONGEST = 4000
 """Characters that are looked at: more make no difference to the answer."""
 
-_CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-"""A fenced block, also an unclosed one: its keywords would make every answer look English."""
+_CODE = re.compile(r"```(?!markdown|text|plaintext).*?(?:```|\Z)", re.DOTALL)
+"""A fenced block of code, also an unclosed one: its keywords would make every answer look English.
+Prose may stand in a fence too, and then says so."""
 
 _SCRIPTS: dict[str, tuple[str, ...]] = {
     "ar": ("ar", "fa", "ur"),

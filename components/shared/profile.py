@@ -84,6 +84,9 @@ class Profile(Strict):
     """Container images."""
     steps: Steps = Steps()
     """Resources by kind of step."""
+    shards: int = Field(1, ge=1, le=256)
+    """Workers that generate and translate side by side, each with the resources of a generate step.
+    What comes out does not depend on it. Default 1."""
     config_maps: tuple[str, ...] = ()
     """ConfigMaps whose keys become environment variables of every step. Default none."""
     secrets: dict[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -29,13 +30,16 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
         @wraps(function)
         def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             began = time.monotonic()
-            emit("started", step=name, iteration=kwargs.get("iteration", -1))
+            outside = _place.set({"step": name, **_shard(kwargs)})
+            emit("started", iteration=kwargs.get("iteration", -1))
             try:
                 result = function(*args, **kwargs)
+                emit("finished", seconds=round(time.monotonic() - began, 2))
             except LidrError as error:
-                emit("failed", step=name, message=str(error), exit_code=error.exit_code)
+                emit("failed", message=str(error), exit_code=error.exit_code)
                 raise
-            emit("finished", step=name, seconds=round(time.monotonic() - began, 2))
+            finally:
+                _place.reset(outside)
             return result
 
         return run
@@ -43,13 +47,24 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
     return decorate
 
 
-def emit(event: str, **values: object) -> None:
-    """Report one event.
+_place: ContextVar[dict[str, object]] = ContextVar("place", default={})  # noqa: B039
+"""What every event of a running step says about where it comes from."""
 
-    Events are `started`, `progress` (done, total, rate, unit), `number` (name, value),
+
+def _shard(arguments: Mapping[str, object]) -> dict[str, object]:
+    """Name the shard of a step that several workers do: `{"shard": "2/3"}`."""
+    shards = arguments.get("shards", 1)
+    return {"shard": f"{int(str(arguments['shard'])) + 1}/{shards}"} if shards != 1 else {}
+
+
+def emit(event: str, **values: object) -> None:
+    """Report one event; those of a step carry its name and, where there are several, its shard.
+
+    Events are `started`, `progress` (done, total, rate, unit, failures), `number` (name, value),
     `accuracy` (iteration, language, value, low, high, n, off_target), `note`
     and `warning` (message), `reused`, `finished` (seconds) and `failed` (message, exit_code).
     """
+    values = {**_place.get(), **values}
     path = os.environ.get(EVENTS_VARIABLE)
     if path:
         line = json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n"
@@ -93,8 +108,16 @@ class Meter:
         elapsed = time.monotonic() - self._began
         return elapsed / self.done * (self.total - self.done) if self.done else 0.0
 
-    def advance(self, done: int = 1, amount: float = 0.0) -> None:
-        """Add finished units, and the amount that the rate counts."""
+    def advance(
+        self, done: int = 1, amount: float = 0.0, failures: Mapping[str, int] | None = None
+    ) -> None:
+        """Add finished units, and the amount that the rate counts.
+
+        Args:
+            done: units.
+            amount: what the rate counts.
+            failures: how many failed so far, by reason.
+        """
         self.done += done
         self._amount += amount
         now = time.monotonic()
@@ -109,4 +132,5 @@ class Meter:
             rate=round(self.rate, 1),
             rate_unit=self.rate_unit,
             seconds_left=round(self.seconds_left),
+            **({"failures": dict(sorted(failures.items()))} if failures else {}),
         )

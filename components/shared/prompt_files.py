@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,18 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
         _require_same_ids(recipe, code, order, {prompt.prompt_id for prompt in prompts[code]})
         by_id = {prompt.prompt_id: prompt for prompt in prompts[code]}
         prompts[code] = [by_id[prompt_id] for prompt_id in order]
-    return prompts
+    return _with_equal_flags(prompts)
+
+
+def _with_equal_flags(prompts: dict[str, list[Prompt]]) -> dict[str, list[Prompt]]:
+    """A prompt that is a translation task in one language is one in all of them."""
+    tasks = {p.prompt_id for rows in prompts.values() for p in rows if p.translation_task}
+    if not tasks:
+        return prompts
+    return {
+        code: [replace(p, translation_task=p.prompt_id in tasks) for p in rows]
+        for code, rows in prompts.items()
+    }
 
 
 def load_prompt_file(file: str, language: str, settings: Prompts) -> list[Prompt]:

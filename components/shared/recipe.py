@@ -128,10 +128,51 @@ class Sampling(Strict):
     """0 is greedy. Default 0."""
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     """Nucleus mass. Default 1."""
+    top_k: int = Field(0, ge=0)
+    """Only the k likeliest tokens are sampled from. Default 0: all."""
     repetition_penalty: float = Field(1.0, gt=0.0)
     """Above 1 discourages repetition (the paper uses 1.1). Default 1."""
     max_tokens: int = Field(1024, ge=1)
     """Longest output, in tokens. Default 1024."""
+
+
+class VllmOptions(Strict):
+    """vLLM's own settings (https://docs.vllm.ai, engine arguments); other engines ignore them.
+
+    Tensor parallelism is not among them: an engine uses all GPUs that its pod has.
+    """
+
+    quantization: str = Field("", pattern=r"^[a-z0-9_-]*$")
+    """Quantisation method, e.g. fp8, awq or gptq. Default empty: what the model's files say."""
+    gpu_memory_utilization: float = Field(0.9, gt=0.0, le=1.0)
+    """Share of a GPU's memory for weights and KV cache. Default 0.9."""
+    max_num_seqs: int = Field(0, ge=0)
+    """Requests that are decoded at once. Default 0: vLLM's choice."""
+    max_num_batched_tokens: int = Field(0, ge=0)
+    """Tokens of one step, prompts included. Default 0: vLLM's choice."""
+    kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
+    """Precision of the KV cache. Default auto: the model's."""
+    pipeline_parallel_size: int = Field(1, ge=1)
+    """Stages that the layers are split into; the GPUs are shared out among them. Default 1."""
+    speculative: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """vLLM's speculative_config, e.g. `{method: ngram, num_speculative_tokens: 4,
+    prompt_lookup_max: 4}`. Default none."""
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """What differs from vLLM's defaults, by the names of its engine arguments."""
+        named: dict[str, object] = {
+            "quantization": self.quantization,
+            "max_num_seqs": self.max_num_seqs,
+            "max_num_batched_tokens": self.max_num_batched_tokens,
+            "speculative_config": dict(self.speculative),
+        }
+        return {
+            "gpu_memory_utilization": self.gpu_memory_utilization,
+            "kv_cache_dtype": self.kv_cache_dtype,
+            "pipeline_parallel_size": self.pipeline_parallel_size,
+            **{key: value for key, value in named.items() if value},
+        }
 
 
 class Generation(Sampling):
@@ -144,6 +185,12 @@ class Generation(Sampling):
     """Prompts per chunk: the unit of work that is written, and resumed. Default 500."""
     batch_tokens: int = Field(32768, ge=256)
     """Tokens (prompt and output) of one transformers batch. Default 32768."""
+    fused: bool = False
+    """Translate each response as soon as it is there, in the same engine. Default false."""
+    restarts: int = Field(2, ge=0)
+    """How often an engine that died is started again within a stage. Default 2."""
+    vllm: VllmOptions = VllmOptions()
+    """Settings of the vllm engine."""
 
 
 class TranslationSettings(Sampling):

@@ -28,9 +28,17 @@ class Failure(StrEnum):
     EMPTY = "empty"
     UNTAGGED = "untagged"
     """The translation did not close its `<translated>` tag."""
+    REPETITION = "repetition"
+    """It ran into max_tokens saying the same over and over."""
+    TRANSLATION_TASK = "translation_task"
+    """The prompt is about translation, so its response is not translated."""
     SOURCE_FAILED = "source_failed"
     """There was no text to translate: the source response itself failed."""
     ENGINE_REJECTED = "engine_rejected"
+
+
+CUT_SHORT = (Failure.TRUNCATED, Failure.REPETITION)
+"""Failures of responses that ran into max_tokens but do have a text."""
 
 
 class FinishReason(StrEnum):
@@ -217,6 +225,10 @@ class EvalItem:
     output_tokens: int
 
 
+_ROW_GROUP = 4096
+"""Rows that are read at once where a file is too large for the memory."""
+
+
 def to_parquet(records: Sequence[object], kind: Any) -> bytes:
     """Encode records of one kind as a Parquet file (zstd); lone surrogates become U+FFFD."""
     schema: pa.Schema = kind.schema
@@ -225,7 +237,8 @@ def to_parquet(records: Sequence[object], kind: Any) -> bytes:
         for name in schema.names
     ]
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd")
+    table = pa.Table.from_arrays(columns, schema=schema)
+    pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP)
     return sink.getvalue()
 
 

@@ -7,10 +7,12 @@ computed again, by any run: that is the only resume and reuse mechanism.
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ import pyarrow.parquet as pq
 from components.shared.digest import canonical_json, digest_of, digest_of_bytes, digest_of_file
 from components.shared.errors import BadInput, CorruptStage
 from components.shared.records import to_parquet
-from components.shared.store import Store, open_store
+from components.shared.store import LocalStore, Store, open_store
 
 MARKER = "_SUCCESS"
 
@@ -69,6 +71,11 @@ class Stage:
         Raises:
             BadInput: the stage is not complete.
         """
+        return self._marker
+
+    @cached_property
+    def _marker(self) -> dict[str, Any]:
+        """The marker, read once: it never changes, and a large one lists thousands of files."""
         try:
             marker: dict[str, Any] = json.loads(self.store.read(self.key(MARKER)))
         except FileNotFoundError as error:
@@ -92,6 +99,12 @@ class Stage:
     def write_records(self, name: str, records: Sequence[object], kind: type) -> None:
         """Write records of one kind as a Parquet file."""
         self.write(name, to_parquet(records, kind))
+
+    def create_records(self, name: str, records: Sequence[object], kind: type) -> None:
+        """Write records as a Parquet file, unless another worker has written it already."""
+        data = to_parquet(records, kind)
+        if self.store.create(self.key(name), data):
+            self.digests[name] = (len(data), digest_of_bytes(data))
 
     def upload(self, name: str, path: Path) -> None:
         """Copy one local file into the stage."""
@@ -138,11 +151,25 @@ class Stage:
         """Return the names of a complete stage's files below a prefix, sorted."""
         return sorted(name for name in self.marker()["files"] if name.startswith(prefix))
 
-    def own_rows(self, prefix: str) -> list[dict[str, Any]]:
-        """Return the rows of the Parquet files below a prefix of a stage still being written."""
-        names = [name for name in self._names() if name.startswith(prefix)]
-        tables = [pq.read_table(pa.BufferReader(self.store.read(self.key(n)))) for n in names]
-        return pa.concat_tables(tables).to_pylist() if tables else []
+    def own_tables(self, names: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield columns of the Parquet files of a stage that is about to be finished.
+
+        Raises:
+            CorruptStage: a file is missing, or is no Parquet file.
+        """
+        for name in names:
+            with self._present(name):
+                data = self.store.read(self.key(name))
+            self.digests[name] = (len(data), digest_of_bytes(data))
+            try:
+                yield pq.read_table(pa.BufferReader(data), columns=list(columns))
+            except pa.ArrowException as error:
+                raise self._corrupt(f"{name} is not a Parquet file ({error})") from error
+
+    def peek_records(self, name: str, kind: type) -> list[Any]:
+        """Return the records of one file, also of a stage that other workers still write."""
+        data = self.read(name) if self.done() else self.store.read(self.key(name))
+        return [kind(**row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
 
     def download(self, folder: Path, names: Sequence[str]) -> None:
         """Copy files of a complete stage into a folder and check each one."""
@@ -152,14 +179,32 @@ class Stage:
                 self.store.download(self.key(name), target)
             self._verify(name, digest_of_file(target))
 
+    def local_file(self, name: str) -> Path:
+        """Return a file of a complete stage as one on this machine, checked against the marker.
+
+        A local store's own file is used in place; another one's copy lives as long as the process.
+        """
+        if isinstance(self.store, LocalStore):
+            self.verify([name])
+            return self.store.path(self.key(name))
+        folder = Path(_scratch().name) / self.digest
+        if not (folder / name).is_file():
+            self.download(folder, [name])
+        return folder / name
+
     def verify(self, names: Sequence[str]) -> None:
         """Check files of a complete stage in a local store where they are.
 
         Raises:
             CorruptStage: a file's bytes are not those that were written.
         """
+        store = self.store
         for name in names:
-            self.read(name)
+            if isinstance(store, LocalStore):
+                with self._present(name):
+                    self._verify(name, digest_of_file(store.path(self.key(name))))
+            else:
+                self.read(name)
 
     def _names(self) -> list[str]:
         skip = len(self.prefix) + 1
@@ -212,14 +257,28 @@ def open_stage(uri: str) -> Stage:
     Raises:
         BadInput: the URI is not a stage's, or the stage is not complete.
     """
+    stage = locate_stage(uri)
+    stage.marker()
+    return stage
+
+
+def locate_stage(uri: str) -> Stage:
+    """Return the stage at a URI, complete or not.
+
+    Raises:
+        BadInput: the URI is not a stage's.
+    """
     root, found, rest = uri.rpartition("/stages/")
     if not found or rest.count("/") != 1:
         raise BadInput(
             f"{uri!r} is not the URI of a stage", remedy="Use <store>/stages/<step>/<digest>."
         )
-    stage = Stage(open_store(root), f"stages/{rest}")
-    stage.marker()
-    return stage
+    return Stage(open_store(root), f"stages/{rest}")
+
+
+@cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="lidr-stages-")
 
 
 def _versions() -> dict[str, str]:

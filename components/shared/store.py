@@ -38,7 +38,10 @@ class Store(Protocol):
         """Write an object; readers see the old bytes or all of the new ones."""
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object only where none exists; False if another writer was first."""
+        """Write an object only where none exists; False if another writer was first.
+
+        Of two writers of the same bytes both may be told True: who competes writes its own name.
+        """
 
     def exists(self, key: str) -> bool:
         """Tell whether the object exists."""

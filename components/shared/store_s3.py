@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,12 @@ import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+)
 
 from components.shared.digest import digest_of_file
 from components.shared.errors import StoreError
@@ -24,6 +32,8 @@ _SHA = "sha256"
 _TRANSFER = TransferConfig(
     multipart_threshold=64 << 20, multipart_chunksize=64 << 20, max_concurrency=8
 )
+
+_ATTEMPTS = 8
 
 _MISSING = ("404", "NoSuchKey", "NotFound")
 _LOST = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
@@ -54,8 +64,15 @@ class S3Store:
 
     def read(self, key: str) -> bytes:
         with self._explained(key):
-            answer = self._client.get_object(Bucket=self.bucket, Key=self._name(key))
-            data: bytes = answer["Body"].read()
+            for attempt in count(1):
+                answer = self._client.get_object(Bucket=self.bucket, Key=self._name(key))
+                try:
+                    data: bytes = answer["Body"].read()
+                    break
+                except (IncompleteReadError, HTTPClientError):  # botocore repeats up to the body
+                    if attempt == _ATTEMPTS:
+                        raise
+                    time.sleep(random.uniform(0, 0.1 * 2**attempt))
         self._verify(key, answer["Metadata"], hashlib.sha256(data).hexdigest())
         return data
 
@@ -80,9 +97,18 @@ class S3Store:
                 )
             except ClientError as error:
                 if error.response["Error"]["Code"] in _LOST:
-                    return False
+                    return self._holds(key, data)
                 raise
         return True
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        """Tell whether an object is what we wrote: botocore repeats a PUT whose answer was lost."""
+        try:
+            head = self._client.head_object(Bucket=self.bucket, Key=self._name(key))
+        except ClientError:  # it is gone again, so somebody else's came and went
+            return False
+        stored: str | None = head["Metadata"].get(_SHA)
+        return stored == hashlib.sha256(data).hexdigest()
 
     def exists(self, key: str) -> bool:
         try:
@@ -184,7 +210,7 @@ class S3Store:
 
 def _client() -> Any:
     config = Config(
-        retries={"mode": "adaptive", "max_attempts": 8},
+        retries={"mode": "adaptive", "max_attempts": _ATTEMPTS},
         connect_timeout=10,
         read_timeout=60,
         max_pool_connections=16,

@@ -57,7 +57,7 @@ def train(recipe: str, store: str, world: str, pairs: str, model: str, iteration
         },
     )
     if stage.done():
-        emit("reused", step="train")
+        emit("reused")
         return stage.uri
     job = Job(
         store=store,

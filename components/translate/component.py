@@ -5,7 +5,14 @@ from components.shared.component import image_component
 
 @image_component
 def translate(
-    recipe: str, store: str, world: str, responses: str, model: str, iteration: int
+    recipe: str,
+    store: str,
+    world: str,
+    responses: str,
+    model: str,
+    iteration: int,
+    shard: int = 0,
+    shards: int = 1,
 ) -> str:
     """Let M_t translate its answers from and into the dominant language.
 
@@ -16,6 +23,8 @@ def translate(
         responses: URI of the generate stage.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
+        shard: which part of the work this task does, from 0.
+        shards: how many parts there are; with several, merge finishes the stage.
 
     Returns:
         URI of the translate stage.
@@ -29,4 +38,6 @@ def translate(
         responses=responses,
         model=model,
         iteration=iteration,
+        shard=shard,
+        shards=shards,
     )

@@ -59,7 +59,7 @@ def _tiny_world(settings: Recipe, store: Store) -> str:
         },
     )
     if stage.done():
-        emit("reused", step="world")
+        emit("reused")
         return stage.uri
     for code in settings.languages.all:
         _write_prompts_and_items(stage, settings, code)
@@ -126,7 +126,7 @@ def _import(settings: Recipe, store: Store) -> str:
         },
     )
     if stage.done():
-        emit("reused", step="world")
+        emit("reused")
         return stage.uri
     folder = fetch_model(source)
     check_model(folder)

@@ -19,6 +19,7 @@ class Step:
     Attributes:
         name: e.g. "train".
         iteration: t of the model M_t that the step belongs to; -1 for the report.
+        shard: which of several workers, e.g. "2/3"; "" where there is one.
         seconds: how long it took; None while it runs.
         reused: it had been done before.
         progress: its latest `progress` event.
@@ -26,16 +27,22 @@ class Step:
 
     name: str
     iteration: int
+    shard: str = ""
     seconds: float | None = None
     reused: bool = False
     progress: Event | None = None
 
     @property
+    def title(self) -> str:
+        """Name, and which shard of several."""
+        return f"{self.name} {self.shard}".strip()
+
+    @property
     def outcome(self) -> str:
-        """Name with seconds, or "reused"."""
+        """Title with seconds, or "reused"."""
         if self.seconds is None:
-            return self.name
-        return f"{self.name} {'reused' if self.reused else seconds_text(self.seconds)}"
+            return self.title
+        return f"{self.title} {'reused' if self.reused else seconds_text(self.seconds)}"
 
 
 @dataclass
@@ -55,25 +62,25 @@ class Board:
     facts: list[str] = field(default_factory=list)
 
     @property
-    def current(self) -> Step | None:
-        """The step that runs now."""
-        return next((step for step in reversed(self.steps) if step.seconds is None), None)
+    def running(self) -> list[Step]:
+        """The steps that run now; shards run side by side."""
+        return [step for step in self.steps if step.seconds is None]
 
     def take(self, event: Event) -> None:
         """Fold one event in."""
         if event.get("step") in _HIDDEN:
             return
         kind = event["event"]
-        current = self.current
+        current = self.step_of(event)
         if kind == "started":
             iteration = 0 if event["step"] == "world" else int(event["iteration"])
-            self.steps.append(Step(event["step"], iteration))
+            self.steps.append(Step(event["step"], iteration, event.get("shard", "")))
         elif kind == "accuracy":
             self.accuracy.setdefault(event["iteration"], {})[event["language"]] = event["value"]
         elif kind == "number":
-            self.facts.append(f"{self._place()}{event['name']} {event['value']}")
+            self.facts.append(f"{_place(current)}{event['name']} {event['value']}")
         elif kind == "warning":
-            self.facts.append(f"{self._place()}warning: {event['message']}")
+            self.facts.append(f"{_place(current)}warning: {event['message']}")
         elif current is not None:
             _advance(current, event)
 
@@ -83,9 +90,15 @@ class Board:
         values = [known[code] for code in self.languages[1:] if code in known]
         return sum(values) / len(values) if len(values) == len(self.languages) - 1 else None
 
-    def _place(self) -> str:
-        current = self.current
-        return "" if current is None else f"{label(current.iteration)} {current.name}: "
+    def step_of(self, event: Event) -> Step | None:
+        """Return the running step that an event comes from."""
+        named = event.get("step"), event.get("shard", "")
+        mine = (step for step in reversed(self.running) if (step.name, step.shard) == named)
+        return next(mine, None)
+
+
+def _place(step: Step | None) -> str:
+    return "" if step is None else f"{label(step.iteration)} {step.title}: "
 
 
 def _advance(step: Step, event: Event) -> None:
@@ -115,6 +128,8 @@ def progress_text(event: Event) -> str:
     parts = [f"{event['done']:,}/{event['total']:,} {event['unit']}"]
     if event.get("rate") and event.get("rate_unit"):
         parts.append(f"{event['rate']:,.0f} {event['rate_unit']}/s")
+    if failures := event.get("failures"):
+        parts.append(", ".join(f"{count:,} {reason}" for reason, count in failures.items()))
     if event.get("seconds_left") is not None and event["done"] < event["total"]:
         parts.append(f"{seconds_text(event['seconds_left'])} left")
     return ", ".join(parts)

@@ -53,6 +53,10 @@ def run_command(
     seed: SeedOption = None,
     run: RunOption = None,
     settings: SetOption = None,
+    shards: Annotated[
+        int | None,
+        typer.Option("--shards", min=1, help="Workers that generate. Default: the profile's."),
+    ] = None,
     output: Annotated[
         Output, typer.Option("--output", help="How the result is printed.")
     ] = Output.TEXT,
@@ -63,18 +67,18 @@ def run_command(
     science = read_recipe(recipe, seed, settings)
     place = read_profile(profile)
     home = open_store(store or place.store)
-    job = _job(science, place, home.uri, run_name(run, science))
+    job = _job(science, place, home.uri, run_name(run, science), shards or place.shards)
     _require_good_input(science, place, home, job)
     _execute(science, job)
     _print_result(home, job.run, output)
 
 
-def _job(recipe: Recipe, profile: Profile, store: str, run: str) -> Job:
+def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) -> Job:
     from pipelines.local import Job
 
     settings = {"MLFLOW_TRACKING_URI": profile.tracking_uri} if profile.tracking_uri else {}
     bound = recipe.gate.max_iterations
-    return Job(recipe.model_dump_json(), store, run, bound, bound, tuple(settings.items()))
+    return Job(recipe.model_dump_json(), store, run, bound, bound, shards, tuple(settings.items()))
 
 
 def _require_good_input(recipe: Recipe, profile: Profile, store: Store, job: Job) -> None:

@@ -62,17 +62,18 @@ class Lines:
     def take(self, events: Sequence[Event]) -> None:
         """Fold events in and print what is new."""
         for event in events:
-            step = self._board.current
+            step = self._board.step_of(event)
             self._board.take(event)
             for fact in self._board.facts[self._facts :]:
                 _say(fact)
             self._facts = len(self._board.facts)
             if step is not None and step.seconds is not None:
                 self._say_finished(step)
-        step = self._board.current
-        if step is not None and step.progress and time.monotonic() > self._next:
-            _say(f"{label(step.iteration)} {step.name}: {progress_text(step.progress)}")
-            self._next = time.monotonic() + _QUIET_SECONDS
+        if time.monotonic() > self._next:
+            for step in self._board.running:
+                if step.progress:
+                    _say(f"{label(step.iteration)} {step.title}: {progress_text(step.progress)}")
+                    self._next = time.monotonic() + _QUIET_SECONDS
 
     def _say_finished(self, step: Step) -> None:
         _say(f"{label(step.iteration)} {step.outcome}")
@@ -98,21 +99,20 @@ def draw(board: Board, title: str, elapsed: float) -> RenderableType:
     for iteration, steps in groupby(board.steps, key=lambda step: step.iteration):
         done = " · ".join(step.outcome for step in steps if step.seconds is not None)
         parts.append(Text(f"{label(iteration):>4}  {done}"))
-    if board.current is not None:
-        parts.append(_draw_current(board.current))
+    parts += [_draw_running(step) for step in board.running]
     if board.accuracy:
         parts.append(_draw_accuracy(board))
     parts += [Text(fact, style="dim") for fact in board.facts[-_FACTS:]]
     return Group(*parts)
 
 
-def _draw_current(step: Step) -> Table:
+def _draw_running(step: Step) -> Table:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
     grid = Table.grid(padding=(0, 1))
-    name = Text(f"   ▸  {step.name}", style="bold cyan")
+    name = Text(f"   ▸  {step.title}", style="bold cyan")
     if step.progress is None:
         grid.add_row(name, Text("starting", style="dim"))
     else:

@@ -20,6 +20,7 @@ FAKED = {
     "world": "build_world",
     "generate": "generate",
     "translate": "translate",
+    "merge": "merge",
     "pair": "pair",
     "train": "train",
     "evaluate": "evaluate",

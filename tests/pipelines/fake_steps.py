@@ -11,6 +11,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from components.shared.digest import digest_of_uri
 from components.shared.errors import BadInput
@@ -27,7 +28,7 @@ def _work(name, store, inputs, settings, counts):
         open_store(store), name, 1, {k: digest_of_uri(v) for k, v in inputs.items()}, settings
     )
     if stage.done():
-        emit("reused", step=name)
+        emit("reused")
         return stage.uri
     meter = Meter(3, "requests", "tokens")
     for _ in range(3):
@@ -60,14 +61,42 @@ def build_world(recipe, store):
 
 
 @step("generate")
-def generate(recipe, store, world, model, iteration):
+def generate(recipe, store, world, model, iteration, shard=0, shards=1):
     assert isinstance(iteration, int)
-    return _work("generate", store, {"m": model}, {"i": iteration}, {})
+    return _share("generate", store, {"m": model}, {"i": iteration}, shard, shards)
 
 
 @step("translate")
-def translate(recipe, store, world, responses, model, iteration):
-    return _work("translate", store, {"r": responses}, {}, {})
+def translate(recipe, store, world, responses, model, iteration, shard=0, shards=1):
+    return _share("translate", store, {"r": responses}, {}, shard, shards)
+
+
+def _share(name, store, inputs, settings, shard, shards):
+    if shards == 1:
+        return _work(name, store, inputs, settings, {})
+    assert isinstance(shard, int)
+    inputs = {key: digest_of_uri(uri) for key, uri in inputs.items()}
+    stage = new_stage(open_store(store), name, 1, inputs, settings)
+    _misbehave(name)
+    stage.write(f"shard-{shard}-of-{shards}", b"")
+    return stage.uri
+
+
+@step("merge")
+def merge(recipe, store, world, model, iteration):
+    responses = new_stage(
+        open_store(store), "generate", 1, {"m": digest_of_uri(model)}, {"i": iteration}
+    )
+    inputs = {"r": responses.digest}
+    translations = new_stage(open_store(store), "translate", 1, inputs, {})
+    for stage in (responses, translations):
+        stage.finish({})
+    return Merged(responses.uri, translations.uri)
+
+
+class Merged(NamedTuple):
+    responses: str
+    translations: str
 
 
 @step("pair")

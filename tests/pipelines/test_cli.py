@@ -23,6 +23,7 @@ SURFACE = {
         "seed": ["--seed"],
         "run": ["--run"],
         "settings": ["--set"],
+        "shards": ["--shards"],
         "output": ["--output"],
     },
     "compile": {

@@ -132,3 +132,23 @@ def test_nothing_temporary_is_left(fake_world: FakeWorld, tmp_path):
         "recipe.json",
         "result.json",
     }
+
+
+def test_shards_share_the_work_and_merge_finishes_it(fake_world: FakeWorld):
+    done = fake_world.lidr("run", "tiny_world", "--shards", "3")
+    assert done.returncode == 0, done.stderr
+    for step in ("generate", "translate"):
+        (first, second) = (fake_world.store / "stages" / step).iterdir()
+        for stage in (first, second):
+            assert sorted(file.name for file in stage.iterdir()) == [
+                "_SUCCESS",
+                *(f"shard-{shard}-of-3" for shard in range(3)),
+            ]
+    assert fake_world.result["iterations"][-1]["iteration"] == 2
+    assert fake_world.orphans == []
+
+
+def test_a_shard_that_fails_is_named_in_its_own_words(fake_world: FakeWorld):
+    done = fake_world.lidr("run", "tiny_world", "--shards", "2", translate="refuse")
+    assert done.returncode == 2
+    assert "translate: prompts/en.jsonl:7: the file is broken. Mend it." in done.stderr

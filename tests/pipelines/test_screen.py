@@ -19,9 +19,9 @@ EVENTS = [
     {"event": "started", "step": "world", "iteration": -1},
     {"event": "finished", "step": "world", "seconds": 75.3},
     {"event": "started", "step": "evaluate", "iteration": 0},
-    {"event": "accuracy", "iteration": 0, "language": "en", "value": 1.0},
-    {"event": "accuracy", "iteration": 0, "language": "es", "value": 0.46},
-    {"event": "accuracy", "iteration": 0, "language": "de", "value": 0.5},
+    {"step": "evaluate", "event": "accuracy", "iteration": 0, "language": "en", "value": 1.0},
+    {"step": "evaluate", "event": "accuracy", "iteration": 0, "language": "es", "value": 0.46},
+    {"step": "evaluate", "event": "accuracy", "iteration": 0, "language": "de", "value": 0.5},
     {"event": "finished", "step": "evaluate", "seconds": 8.25},
     {"event": "started", "step": "state", "iteration": 0},
     {"event": "finished", "step": "state", "seconds": 0.0},
@@ -29,13 +29,14 @@ EVENTS = [
     {"event": "reused", "step": "generate"},
     {"event": "finished", "step": "generate", "seconds": 0.1},
     {"event": "started", "step": "pair", "iteration": 1},
-    {"event": "number", "name": "pairs", "value": "18 of 20"},
-    {"event": "warning", "message": "the reward of [red]es[/red] looks inverted"},
-    {"event": "note", "message": "engine: transformers"},
+    {"step": "pair", "event": "number", "name": "pairs", "value": "18 of 20"},
+    {"step": "pair", "event": "warning", "message": "the reward of [red]es[/red] looks inverted"},
+    {"step": "pair", "event": "note", "message": "engine: transformers"},
     {"event": "finished", "step": "pair", "seconds": 61.0},
     {"event": "started", "step": "train", "iteration": 1},
     {
         "event": "progress",
+        "step": "train",
         "done": 20,
         "total": 57,
         "unit": "steps",
@@ -168,3 +169,26 @@ def test_events_of_a_real_run_are_json_lines(fake_world: FakeWorld):
     assert {"started", "progress", "finished", "accuracy", "number", "warning"} <= {
         event["event"] for event in events
     }
+
+
+def test_shards_run_side_by_side():
+    events = [
+        {"event": "started", "step": "generate", "iteration": 1, "shard": "1/2"},
+        {"event": "started", "step": "generate", "iteration": 1, "shard": "2/2"},
+        {"event": "finished", "step": "generate", "shard": "1/2", "seconds": 2.0},
+        {
+            "event": "progress",
+            "step": "generate",
+            "shard": "2/2",
+            "done": 5,
+            "total": 9,
+            "unit": "requests",
+            "failures": {"truncated": 2},
+        },
+        {"event": "started", "step": "translate", "iteration": 1, "shard": "1/2"},
+    ]
+    lines = [line.strip() for line in drawn(board_after(events)).splitlines()]
+    assert lines[1] == "M_1  generate 1/2 2.0 s"
+    assert lines[2].startswith("▸  generate 2/2")
+    assert lines[2].endswith("5/9 requests, 2 truncated")
+    assert lines[3].startswith("▸  translate 1/2")

@@ -47,7 +47,11 @@ def start_engine(recipe: Recipe, folder: Path) -> Engine:
         from components.shared.engines.vllm_engine import VllmEngine
 
         return VllmEngine(
-            folder, dtype=recipe.model.dtype, max_length=recipe.model.max_length, seed=recipe.seed
+            folder,
+            dtype=recipe.model.dtype,
+            max_length=recipe.model.max_length,
+            seed=recipe.seed,
+            options=recipe.generation.vllm,
         )
     from components.shared.engines.transformers_engine import TransformersEngine
 

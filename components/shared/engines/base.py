@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from components.shared.records import Failure, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How to decode (see `Sampling` in the recipe), plus strings that end a completion."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    max_tokens: int = 1024
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +28,16 @@ class ChatRequest:
     Attributes:
         key: names the request among those of one call.
         messages: the chat, rendered with the tokenizer's own template.
+        decoding: how the answer is decoded.
         primer: first characters of the assistant's turn, not part of the completion.
         seed: of the request's own random stream; the same whatever runs beside it.
-        group: requests of one group may be batched together; the transformers engine keeps
-            groups apart so that results do not depend on what else is asked.
+        group: requests of one group stand side by side and may share a batch; an engine that works
+            in batches keeps groups apart, so that results do not depend on what else is asked.
     """
 
     key: str
     messages: Sequence[Message]
+    decoding: Decoding = Decoding()
     primer: str = ""
     seed: int = 0
     group: str = ""
@@ -45,28 +59,25 @@ class Completion:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """How to decode (see `Sampling` in the recipe), plus strings that end a completion."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    max_tokens: int = 1024
-    stop: tuple[str, ...] = ()
-
-
 class Engine(Protocol):
     """An engine with one model loaded."""
 
-    def complete(self, requests: Sequence[ChatRequest], decoding: Decoding) -> Iterator[Completion]:
+    def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
         """Yield one completion for each request, as they finish, in any order.
 
         A request the engine cannot serve gives a completion with a failure.
 
+        Args:
+            requests: read only as far as the engine has room, so that there may be millions, and
+                new ones may follow from completions. None says that there is none now: the engine
+                asks again after its next completion.
+
         Raises:
             EngineFailed: the engine stopped working.
         """
+
+    def described(self) -> dict[str, float]:
+        """Return what the engine measured of itself, e.g. `prefix_cache_hit_rate`."""
 
     def close(self) -> None:
         """Free the model's memory."""

@@ -16,6 +16,7 @@ from transformers import (
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
+    TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
@@ -162,6 +163,8 @@ class _Choice:
         self._streams: list[torch.Generator] = []
         if decoding.temperature > 0:
             self._processors.append(TemperatureLogitsWarper(decoding.temperature))
+            if decoding.top_k:
+                self._processors.append(TopKLogitsWarper(decoding.top_k))
             if decoding.top_p < 1:
                 self._processors.append(TopPLogitsWarper(decoding.top_p))
             self._streams = [torch.Generator(device).manual_seed(row.seed) for row in rows]

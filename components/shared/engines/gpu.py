@@ -18,3 +18,18 @@ def gpu_present() -> bool:
         driver.exists() and os.environ.get(variable, "all") not in ("", "-1")
         for variable, driver in _DRIVERS.items()
     )
+
+
+def gpu_count() -> int:
+    """Return how many GPUs this process may use; 0 without a driver."""
+    if not gpu_present():
+        return 0
+    for variable in _DRIVERS:
+        if visible := os.environ.get(variable):
+            return len(visible.split(",")) if visible != "all" else _devices()
+    return _devices()
+
+
+def _devices() -> int:
+    nvidia = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    return nvidia or len(list(Path("/dev/dri").glob("renderD*"))) or 1

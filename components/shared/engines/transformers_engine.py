@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -49,8 +48,9 @@ class TransformersEngine:
         self._context: int = max_length or text_config.max_position_embeddings
         self._budget = batch_tokens
 
-    def complete(self, requests: Sequence[ChatRequest], decoding: Decoding) -> Iterator[Completion]:
-        for _, group in groupby(requests, key=lambda request: request.group):
+    def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
+        for group in _groups(requests):
+            decoding = group[0].decoding
             rows: list[Row] = []
             for request in group:
                 prompt = self._chat.render(request)
@@ -62,6 +62,9 @@ class TransformersEngine:
                     yield _too_long(request, len(prompt))
             for batch in self._batches(rows):
                 yield from self._decode(batch, decoding)
+
+    def described(self) -> dict[str, float]:
+        return {}
 
     def close(self) -> None:
         del self._model
@@ -94,6 +97,23 @@ class TransformersEngine:
             for row, reason in finished:
                 text = ending.text(row)
                 yield Completion(row.key, text, reason, len(row.prompt), len(row.written))
+
+
+def _groups(requests: Iterable[ChatRequest | None]) -> Iterator[list[ChatRequest]]:
+    """Yield neighbours of one group and decoding; None, which says "not now", ends a group too."""
+    group: list[ChatRequest] = []
+    for request in requests:
+        if group and (request is None or _kind(request) != _kind(group[0])):
+            yield group
+            group = []
+        if request is not None:
+            group.append(request)
+    if group:
+        yield group
+
+
+def _kind(request: ChatRequest) -> tuple[str, Decoding]:
+    return request.group, request.decoding
 
 
 def _too_long(request: ChatRequest, tokens: int) -> Completion:

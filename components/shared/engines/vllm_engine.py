@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from components.shared.engines.base import ChatRequest, Completion, Decoding
 from components.shared.engines.chat import ChatRenderer, end_tokens
-from components.shared.engines.gpu import gpu_present
+from components.shared.engines.gpu import gpu_count, gpu_present
 from components.shared.errors import EngineFailed
+from components.shared.recipe import VllmOptions
 from components.shared.records import Failure, FinishReason
+
+_END: Any = object()
+
+_WAITING = 2
+"""Requests held by vLLM for each one that it can run at once: its queue never runs dry, and memory
+does not grow with the number of requests."""
 
 
 class VllmEngine:
@@ -22,9 +29,12 @@ class VllmEngine:
         dtype: precision as in the recipe.
         max_length: context in tokens; 0 is the model's own.
         seed: of the engine; requests carry their own.
+        options: vLLM's own settings.
     """
 
-    def __init__(self, folder: Path, *, dtype: str, max_length: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, *, dtype: str, max_length: int, seed: int, options: VllmOptions
+    ) -> None:
         _prepare_environment()
         from vllm import LLM
 
@@ -40,45 +50,61 @@ class VllmEngine:
                 disable_log_stats=True,
                 generation_config="vllm",
                 use_tqdm_on_load=False,
+                tensor_parallel_size=max(1, gpu_count() // options.pipeline_parallel_size),
+                **options.arguments,
             )
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, AssertionError) as error:
             raise EngineFailed(
                 f"vLLM did not start: {error}",
-                remedy="Where memory is short, lower model.max_length.",
+                remedy="Where memory is short, lower model.max_length or generation.vllm's "
+                "max_num_seqs.",
             ) from error
         self._engine: Any = self._llm.llm_engine
         tokenizer = self._llm.get_tokenizer()
         self._chat = ChatRenderer(tokenizer)
         self._ends = end_tokens(folder, tokenizer)
-        self._context: int = self._engine.model_config.max_model_len
+        config = self._engine.vllm_config
+        self._context: int = config.model_config.max_model_len
+        self._window: int = _WAITING * config.scheduler_config.max_num_seqs
+        self._prompt_tokens = self._cached_tokens = 0
 
-    def complete(self, requests: Sequence[ChatRequest], decoding: Decoding) -> Iterator[Completion]:
+    def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
+        source = enumerate(requests)
         waiting: dict[str, ChatRequest] = {}
+        open_source = True
         try:
-            for number, request in enumerate(requests):
-                refused = self._admit(str(number), request, decoding)
-                if refused:
-                    yield refused
-                else:
-                    waiting[str(number)] = request
-            while waiting:
-                for output in self._step():
+            while open_source or waiting:
+                while open_source and len(waiting) < self._window:
+                    number, request = next(source, (0, _END))
+                    if request is _END or request is None:
+                        open_source = request is None
+                        break
+                    refused = self._admit(str(number), request)
+                    if refused:
+                        yield refused
+                    else:
+                        waiting[str(number)] = request
+                for output in self._step() if waiting else ():
                     if output.finished:
                         yield self._completion(waiting.pop(output.request_id).key, output)
         finally:
             if waiting:  # the caller has stopped listening, or the engine died
                 self._engine.abort_request(list(waiting))
 
+    def described(self) -> dict[str, float]:
+        rate = self._cached_tokens / max(self._prompt_tokens, 1)
+        return {"prefix_cache_hit_rate": round(rate, 4)}
+
     def close(self) -> None:
         self._engine.engine_core.shutdown()
 
-    def _admit(self, number: str, request: ChatRequest, decoding: Decoding) -> Completion | None:
+    def _admit(self, number: str, request: ChatRequest) -> Completion | None:
         """Hand a request to the engine, or return the completion that says why not."""
         tokens = self._chat.render(request)
         failed = FinishReason.FAILED
         if len(tokens) >= self._context:
             return Completion(request.key, "", failed, len(tokens), 0, Failure.PROMPT_TOO_LONG)
-        sampling = self._sampling(decoding, request.seed, len(tokens))
+        sampling = self._sampling(request.decoding, request.seed, len(tokens))
         try:
             (prompt,) = self._engine.renderer.render_cmpl([{"prompt_token_ids": tokens}])
             self._engine.add_request(number, prompt, sampling)
@@ -102,6 +128,7 @@ class VllmEngine:
         return SamplingParams(
             temperature=decoding.temperature,
             top_p=decoding.top_p,
+            top_k=decoding.top_k,
             repetition_penalty=decoding.repetition_penalty,
             max_tokens=min(decoding.max_tokens, self._context - prompt_tokens),
             stop=list(decoding.stop),
@@ -113,6 +140,8 @@ class VllmEngine:
         )
 
     def _completion(self, key: str, output: Any) -> Completion:
+        self._prompt_tokens += len(output.prompt_token_ids)
+        self._cached_tokens += output.num_cached_tokens or 0
         best = output.outputs[0]
         stopped = best.finish_reason == "stop"
         if stopped and isinstance(best.stop_reason, str):
@@ -134,7 +163,9 @@ def _prepare_environment() -> None:
     """Set what vLLM reads at import, where the user has not."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if not gpu_present():
+        # On a GPU the core runs beside us, so that we render and write while it computes; on a CPU
+        # it would only compete for the same cores.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
+
 import pytest
 
-from components.generate.run import generate, select_prompts
+from components.generate.run import generate
 from components.shared.engines import ChatRequest, Completion
 from components.shared.errors import EngineFailed
 from components.shared.records import Failure, FinishReason, Prompt, Response
+from components.shared.rollout.prompts import PromptBook
+from components.shared.rollout.stages import generate_stage
 from components.shared.stage import MARKER, open_stage
 from components.shared.store import open_store
 from tests.fakes import FakeEngine, make_recipe, says, use_engine, world_stage
@@ -55,9 +60,13 @@ def echo(request: ChatRequest) -> Completion:
         (1, 6, "a"),
     ],
 )
-def test_each_iteration_takes_the_next_prompts_and_starts_over(per_iteration, iteration, chosen):
+def test_each_iteration_takes_the_next_prompts_and_starts_over(
+    per_iteration, iteration, chosen, tmp_path
+):
     prompts = [Prompt(letter, "en", letter) for letter in "abcde"]
-    found = select_prompts(prompts, per_iteration, iteration)
+    world = open_stage(world_stage(str(tmp_path), prompts).uri)
+    book = PromptBook(world, per_iteration, iteration)
+    found = book.read("en", 0, 2) + book.read("en", 2, 9)
     assert "".join(prompt.prompt_id for prompt in found) == chosen
 
 
@@ -165,6 +174,9 @@ def test_another_iteration_seed_or_setting_is_another_stage(world, monkeypatch):
     assert run(world, training={"beta": 0.5}) in uris, "training is not generate's business"
 
 
+ONCE = {"engine": "transformers", "chunk_size": 2, "restarts": 0}
+
+
 class DyingEngine(FakeEngine):
     """Dies after a number of answers."""
 
@@ -172,8 +184,8 @@ class DyingEngine(FakeEngine):
         super().__init__(echo)
         self.after = after
 
-    def complete(self, requests, decoding):
-        for number, completion in enumerate(super().complete(requests, decoding)):
+    def complete(self, requests):
+        for number, completion in enumerate(super().complete(requests)):
             if number == self.after:
                 raise EngineFailed("the engine died")
             yield completion
@@ -183,11 +195,11 @@ def test_an_interrupted_stage_goes_on_with_the_missing_chunks(world, monkeypatch
     dying = DyingEngine(after=7)
     use_engine(monkeypatch, dying)
     with pytest.raises(EngineFailed):
-        run(world)
+        run(world, generation=ONCE)
     assert dying.closed
     resumed = FakeEngine(echo)
     use_engine(monkeypatch, resumed)
-    uri = run(world)
+    uri = run(world, generation=ONCE)
     assert len(resumed.asked) == 6, "three chunks of two were finished before"
     assert len(responses(uri)) == 12
 
@@ -198,11 +210,52 @@ def test_an_interrupted_stage_goes_on_with_the_missing_chunks(world, monkeypatch
 
 def test_an_engine_that_forgets_a_request_cannot_finish_the_stage(world, monkeypatch):
     class Forgetful(FakeEngine):
-        def complete(self, requests, decoding):
-            return super().complete(requests[1:], decoding)
+        def complete(self, requests):
+            return islice(super().complete(requests), 11)
 
     use_engine(monkeypatch, Forgetful(echo))
-    with pytest.raises(EngineFailed, match="1 of 12 requests unanswered"):
-        run(world)
+    with pytest.raises(EngineFailed, match="1 requests unanswered"):
+        run(world, generation=ONCE)
     store = open_store(world.rpartition("/stages/")[0])
     assert not [entry for entry in store.list("stages/generate") if entry.key.endswith(MARKER)]
+
+
+def test_an_engine_that_dies_is_started_again_with_the_rest(world, monkeypatch):
+    dying = DyingEngine(after=7)
+    started = use_engine(monkeypatch, dying)
+    uri = run(world)
+    assert len(started) == 2
+    assert len(dying.asked) == 8 + 6, "finished chunks are not asked again"
+    assert len(responses(uri)) == 12
+    assert open_stage(uri).counts()["engine_starts"] == 2
+
+
+def test_an_engine_that_dies_again_and_again_ends_the_stage_in_its_own_words(world, monkeypatch):
+    started = use_engine(monkeypatch, DyingEngine(after=1))
+    with pytest.raises(EngineFailed, match="the engine died"):
+        run(world, generation={"engine": "transformers", "chunk_size": 2, "restarts": 3})
+    assert len(started) == 4
+
+
+def test_a_chunk_that_another_worker_wrote_stays_as_it_is(world, monkeypatch):
+    def answer_late(request: ChatRequest) -> Completion:
+        stage = generate_stage(make_recipe(), *store_and_uris(world), 1)
+        first = Response("p0", "en", "the other worker's", "stop", 1, 1, "en")
+        stage.create_records(
+            "responses/en/00000.parquet", [first, replace(first, prompt_id="p1")], Response
+        )
+        return echo(request)
+
+    use_engine(monkeypatch, FakeEngine(answer_late))
+    found = responses(run(world))
+    assert found["p0", "en"].text == found["p1", "en"].text == "the other worker's"
+    assert found["p2", "en"].text == "Answer to: Question 2 in en?"
+
+
+def store_and_uris(world: str) -> tuple[str, str, str]:
+    return world.rpartition("/stages/")[0], world, world
+
+
+def test_an_answer_that_goes_in_circles_is_called_so(world, monkeypatch):
+    use_engine(monkeypatch, FakeEngine(says("over and over again " * 9, FinishReason.LENGTH)))
+    assert {row.failure for row in responses(run(world)).values()} == {"repetition"}

@@ -323,6 +323,36 @@ def test_scores_stand_at_their_iteration_and_curves_at_their_step(store, client,
     }
 
 
+def test_yields_failures_and_throughput_of_the_work_are_metrics(store, client, name):
+    part = {"failures": {"truncated": 3, "empty": 1}}
+    rate = {"tokens_per_second": 812.5, "prefix_cache_hit_rate": 0.25}
+    responses = finished_stage(
+        store, "generate", {}, {"responses": 40, "languages": {"en": part, "es": part}, **rate}
+    )
+    translations = finished_stage(
+        store, "translate", {}, {"translations": 20, "directions": {"en-es": part}}
+    )
+    counts = {"pairs": 30, "candidates": 40, "identical_share": 0.1}
+    inputs = {"responses": responses.digest, "translations": translations.digest}
+    pairs = finished_stage(store, "pair", {}, counts, **inputs)
+    model = trained_at(store, pairs.digest)
+    register(**arguments(store, name, model, iteration=2))
+    [run] = runs(client, name)
+    logged = {key: run.data.metrics[key] for key in run.data.metrics if "accuracy" not in key}
+    assert {key: value for key, value in logged.items() if "off_target" not in key} == {
+        "pair/yield": 0.75,
+        "pair/identical_share": 0.1,
+        "generate/tokens_per_second": 812.5,
+        "generate/prefix_cache_hit_rate": 0.25,
+        "generate/failed_share": 0.2,
+        "generate/truncated_share": pytest.approx(0.15),
+        "generate/empty_share": pytest.approx(0.05),
+        "translate/failed_share": 0.2,
+        "translate/truncated_share": pytest.approx(0.15),
+        "translate/empty_share": pytest.approx(0.05),
+    }
+
+
 class Died(Exception):
     pass
 

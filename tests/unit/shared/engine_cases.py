@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from components.shared.engines import ChatRequest, Completion, Decoding
 from components.shared.errors import EngineFailed
+from components.shared.recipe import VllmOptions
 from tests.models import END, tiny_tokenizer
 
 CONTEXT = 192
@@ -77,7 +79,7 @@ def cases(stop: str) -> dict[str, tuple[list[ChatRequest], Decoding]]:
     asked = requests()
     long = ChatRequest("long", [{"role": "user", "content": "word " * CONTEXT}])
     full = ChatRequest("full", [{"role": "user", "content": "z" * (CONTEXT - 12)}])
-    primed = [ChatRequest(r.key, r.messages, "<translated>", r.seed) for r in asked]
+    primed = [replace(r, primer="<translated>") for r in asked]
     return {
         "greedy": (asked, Decoding(max_tokens=24)),
         "backwards": (asked[::-1], Decoding(max_tokens=24)),
@@ -90,21 +92,46 @@ def cases(stop: str) -> dict[str, tuple[list[ChatRequest], Decoding]]:
     }
 
 
+def complete(engine, requests, decoding: Decoding) -> Iterator[Completion]:
+    """Ask an engine requests that are all decoded alike."""
+    return engine.complete([replace(request, decoding=decoding) for request in requests])
+
+
 def main(folder: Path, out: Path, stop: str) -> None:
     """Ask vLLM everything, then let it die and be abandoned half-way."""
     from components.shared.engines.vllm_engine import VllmEngine
 
-    engine = VllmEngine(folder, dtype="auto", max_length=0, seed=0)
+    engine = VllmEngine(folder, dtype="auto", max_length=0, seed=0, options=VllmOptions())
     answers: dict[str, object] = {
-        name: [asdict(completion) for completion in engine.complete(*case)]
+        name: [asdict(completion) for completion in complete(engine, *case)]
         for name, case in cases(stop).items()
     }
     answers["died"] = _died(engine)
-    answers["abandoned"] = asdict(next(engine.complete(requests(), Decoding(max_tokens=24))))
-    after = engine.complete(requests(8), Decoding(max_tokens=24))
+    answers["abandoned"] = asdict(next(complete(engine, requests(), Decoding(max_tokens=24))))
+    after = complete(engine, requests(8), Decoding(max_tokens=24))
     answers["after"] = [asdict(completion) for completion in after]
+    answers["followed"] = [asdict(completion) for completion in _followed(engine)]
+    answers["described"] = engine.described()
     engine.close()
     out.write_text(json.dumps(answers))
+
+
+def _followed(engine) -> list[Completion]:
+    """Ask again for each answer as soon as it is there, from a source that has none at times."""
+    decoding = Decoding(max_tokens=12)
+    ready = [replace(request, decoding=decoding) for request in requests(20)]
+    answers: list[Completion] = []
+
+    def source():
+        while len(answers) < 40:
+            yield ready.pop(0) if ready else None
+
+    first = {request.key: request for request in ready}
+    for completion in engine.complete(source()):
+        answers.append(completion)
+        if completion.key in first:
+            ready.append(replace(first[completion.key], key=f"again {completion.key}"))
+    return answers
 
 
 def _died(engine) -> str:
@@ -123,7 +150,7 @@ def _died(engine) -> str:
 
     engine._engine = Broken()
     try:
-        list(engine.complete(requests(), Decoding(max_tokens=24)))
+        list(complete(engine, requests(), Decoding(max_tokens=24)))
     except EngineFailed as error:
         return str(error)
     finally:

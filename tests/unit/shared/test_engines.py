@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from components.shared.engines.chat import ChatRenderer, end_tokens
 from components.shared.errors import BadInput, EngineFailed
 from components.shared.recipe import Recipe
 from components.shared.records import Failure
-from tests.unit.shared.engine_cases import CONTEXT, STOP, cases, lively_model, requests
+from tests.unit.shared.engine_cases import CONTEXT, STOP, cases, complete, lively_model, requests
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def oracle(folder) -> Oracle:
 @pytest.mark.parametrize("name", ["greedy", "backwards", "penalty", "stop", "primed", "long"])
 def test_batches_answer_as_single_requests_do(engine, oracle, name):
     asked, decoding = cases(stop="a")[name]
-    found = _by_key(engine.complete(asked, decoding))
+    found = _by_key(complete(engine, asked, decoding))
     assert found.keys() == {request.key for request in asked}
     served = [request for request in asked if not found[request.key].failure]
     assert len(served) >= 7
@@ -107,7 +108,7 @@ def test_batches_answer_as_single_requests_do(engine, oracle, name):
 
 
 def test_stop_strings_stay_in_the_text(engine):
-    found = list(engine.complete(*cases(stop="a")["stop"]))
+    found = list(complete(engine, *cases(stop="a")["stop"]))
     stopped = [c.text for c in found if c.text.endswith("a")]
     assert len(stopped) > 10
     assert all(text.count("a") == 1 for text in stopped)
@@ -116,12 +117,12 @@ def test_stop_strings_stay_in_the_text(engine):
 def test_a_stop_string_may_span_tokens_and_characters(engine, oracle):
     """Any part of a greedy text can be the stop string, also one that begins inside a token."""
     decoding = Decoding(max_tokens=24)
-    wide = [c for c in engine.complete(requests(), decoding) if len(c.text) > 12]
+    wide = [c for c in complete(engine, requests(), decoding) if len(c.text) > 12]
     for completion in wide[:6]:
         request = next(r for r in requests() if r.key == completion.key)
         for start in range(2, 8):
             stop = completion.text[start : start + 3]
-            (found,) = engine.complete([request], Decoding(max_tokens=24, stop=(stop,)))
+            (found,) = complete(engine, [request], Decoding(max_tokens=24, stop=(stop,)))
             end = completion.text.find(stop) + len(stop)
             assert found.text == completion.text[:end]
             assert found.finish_reason == "stop"
@@ -129,7 +130,7 @@ def test_a_stop_string_may_span_tokens_and_characters(engine, oracle):
 
 
 def test_a_prompt_beyond_the_context_fails_alone(engine):
-    found = _by_key(engine.complete(*cases(stop="a")["long"]))
+    found = _by_key(complete(engine, *cases(stop="a")["long"]))
     long = found["long"]
     assert (long.failure, long.finish_reason, long.text) == (Failure.PROMPT_TOO_LONG, "failed", "")
     assert long.prompt_tokens > CONTEXT
@@ -141,7 +142,7 @@ def test_a_prompt_beyond_the_context_fails_alone(engine):
 
 def test_rows_are_yielded_as_they_finish(folder):
     engine = _engine(folder, batch_tokens=100_000)
-    found = list(engine.complete(requests(), Decoding(max_tokens=24)))
+    found = list(complete(engine, requests(), Decoding(max_tokens=24)))
     lengths = [completion.output_tokens for completion in found]
     assert lengths == sorted(lengths)
     assert lengths[0] < lengths[-1]
@@ -161,8 +162,8 @@ def test_batches_stay_in_their_group_and_budget(folder, monkeypatch):
 
     monkeypatch.setattr(transformers_engine, "Batch", Watched)
     groups = {request.key: f"g{index // 16}" for index, request in enumerate(requests())}
-    asked = [ChatRequest(r.key, r.messages, r.primer, r.seed, groups[r.key]) for r in requests()]
-    list(_engine(folder, batch_tokens=512).complete(asked, Decoding(max_tokens=24)))
+    asked = [replace(r, group=groups[r.key]) for r in requests()]
+    list(complete(_engine(folder, batch_tokens=512), asked, Decoding(max_tokens=24)))
     assert sorted(key for keys in seen for key in keys) == sorted(groups)
     assert all(len({groups[key] for key in keys}) == 1 for keys in seen)
     assert max(widths) <= 512
@@ -171,14 +172,14 @@ def test_batches_stay_in_their_group_and_budget(folder, monkeypatch):
 
 def test_sampling_is_seeded_and_does_not_depend_on_the_batch(engine, folder):
     asked, decoding = cases(stop="a")["sampled"]
-    whole = _by_key(engine.complete(asked, decoding))
-    again = _by_key(engine.complete(*cases(stop="a")["sampled again"]))
+    whole = _by_key(complete(engine, asked, decoding))
+    again = _by_key(complete(engine, *cases(stop="a")["sampled again"]))
     alone = _by_key(
-        completion for request in asked for completion in engine.complete([request], decoding)
+        completion for request in asked for completion in complete(engine, [request], decoding)
     )
     assert whole == again == alone
     reseeded = [ChatRequest(r.key, r.messages, seed=r.seed + 1) for r in asked]
-    other = _by_key(engine.complete(reseeded, decoding))
+    other = _by_key(complete(engine, reseeded, decoding))
     assert sum(other[key].text != whole[key].text for key in whole) > 30
 
 
@@ -200,7 +201,7 @@ def test_samples_follow_the_models_distribution(folder, temperature, top_p):
     draws = 2000
     asked = [ChatRequest(str(n), messages, seed=n) for n in range(draws)]
     decoding = Decoding(max_tokens=1, temperature=temperature, top_p=top_p)
-    texts = [c.text for c in engine.complete(asked, decoding)]
+    texts = [c.text for c in complete(engine, asked, decoding)]
     for token, wanted in zip(share.indices[:2].tolist(), top.tolist(), strict=True):
         spread = (wanted * (1 - wanted) / draws) ** 0.5
         assert abs(texts.count(chat.text([token])) / draws - wanted) < 4 * spread + 1e-9
@@ -214,12 +215,12 @@ def test_running_out_of_memory_is_an_engine_failure(engine, monkeypatch):
 
     monkeypatch.setattr(Batch, "step", step)
     with pytest.raises(EngineFailed, match=r"allocate memory.*batch_tokens"):
-        list(engine.complete(requests(), Decoding(max_tokens=4)))
+        list(complete(engine, requests(), Decoding(max_tokens=4)))
 
 
 def test_nothing_is_printed(folder, capfd):
     engine = _engine(folder)
-    list(engine.complete(requests(4), Decoding(max_tokens=4, stop=(STOP,))))
+    list(complete(engine, requests(4), Decoding(max_tokens=4, stop=(STOP,))))
     engine.close()
     assert capfd.readouterr() == ("", "")
 
@@ -264,7 +265,7 @@ def test_vllm_that_is_not_installed_is_bad_input(monkeypatch):
 
 def test_the_recipe_starts_its_engine(folder):
     engine = start_engine(_recipe(engine="transformers"), folder)
-    (completion,) = engine.complete(requests(1), Decoding(max_tokens=4))
+    (completion,) = complete(engine, requests(1), Decoding(max_tokens=4))
     assert completion.output_tokens == 4
     engine.close()
 
@@ -293,3 +294,22 @@ def test_choosing_is_cheap_and_needs_no_torch():
         "assert not {'torch', 'vllm', 'transformers'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_requests_are_read_as_there_is_room_and_may_follow_from_answers(engine):
+    """A source may say that there is none now, and have more after the next completion."""
+    decoding = Decoding(max_tokens=6)
+    first = [replace(r, decoding=decoding, group="first") for r in requests(6)]
+    answered: list[Completion] = []
+
+    def source():
+        yield from first
+        while len(answered) < len(first):
+            yield None
+        yield from (replace(r, key=f"again {r.key}", group="second") for r in first)
+
+    for completion in engine.complete(source()):
+        answered.append(completion)  # noqa: PERF402
+    texts = {completion.key: completion.text for completion in answered}
+    assert len(texts) == 12
+    assert all(texts[f"again {r.key}"] == texts[r.key] for r in first)

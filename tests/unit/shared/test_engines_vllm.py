@@ -13,7 +13,7 @@ import pytest
 
 from components.shared.engines import Completion, Decoding
 from components.shared.records import Failure
-from tests.unit.shared.engine_cases import CONTEXT, cases, lively_model, read, requests
+from tests.unit.shared.engine_cases import CONTEXT, cases, complete, lively_model, read, requests
 
 pytestmark = [
     pytest.mark.slow,
@@ -57,7 +57,7 @@ def _by_key(completions: list[Completion]) -> dict[str, Completion]:
 
 @pytest.mark.parametrize("name", ["greedy", "backwards", "penalty", "stop", "primed", "long"])
 def test_greedy_answers_are_those_of_transformers(answers, transformers, name):
-    expected = _by_key(list(transformers.complete(*cases(STOP)[name])))
+    expected = _by_key(list(complete(transformers, *cases(STOP)[name])))
     assert _by_key(read(answers[name])) == expected
 
 
@@ -87,5 +87,15 @@ def test_a_dying_engine_is_an_engine_failure(answers):
 
 def test_requests_left_behind_do_not_come_back(answers, transformers):
     assert answers["abandoned"]["output_tokens"] > 0
-    expected = _by_key(list(transformers.complete(requests(8), Decoding(max_tokens=24))))
+    expected = _by_key(list(complete(transformers, requests(8), Decoding(max_tokens=24))))
     assert _by_key(read(answers["after"])) == expected
+
+
+def test_what_follows_from_an_answer_joins_the_stream(answers):
+    texts = {completion.key: completion.text for completion in read(answers["followed"])}
+    assert len(texts) == 40
+    assert all(texts[f"again r{number:02}"] == texts[f"r{number:02}"] for number in range(20))
+
+
+def test_the_prefix_cache_is_measured(answers):
+    assert 0 < answers["described"]["prefix_cache_hit_rate"] < 1

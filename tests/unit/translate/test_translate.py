@@ -35,7 +35,9 @@ def prepare(folder, responses, tasks: tuple[str, ...] = ()) -> tuple[str, str]:
     stage = new_stage(open_store(str(folder)), "generate", 1, {"world": world.digest}, {})
     for code in LANGUAGES:
         rows = [row for row in responses if row.language == code]
-        stage.write_records(f"responses/{code}/00000.parquet", rows, Response)
+        for index in range(0, len(rows), 2):  # the recipe's chunk size
+            name = f"responses/{code}/{index // 2:05d}.parquet"
+            stage.write_records(name, rows[index : index + 2], Response)
     return world.uri, stage.finish({})
 
 
@@ -152,7 +154,10 @@ def test_a_failed_answer_is_translated_only_where_its_pairs_are_kept(
 def test_prompts_about_translation_are_left_alone(tmp_path, monkeypatch):
     use_engine(monkeypatch, FakeEngine(copies))
     found = translations(run(prepare(tmp_path, RESPONSES, tasks=("p1",))))
-    assert {prompt_id for prompt_id, _, _ in found} == {"p0", "p2"}
+    assert {prompt_id for prompt_id, _, _ in found} == {"p0", "p1", "p2"}
+    untouched = [row for row in found.values() if row.failure == "translation_task"]
+    assert {(row.prompt_id, row.text) for row in untouched} == {("p1", None)}
+    assert len(untouched) == 4
 
 
 def test_a_sample_of_good_translations_goes_back(tmp_path, monkeypatch):
@@ -161,7 +166,7 @@ def test_a_sample_of_good_translations_goes_back(tmp_path, monkeypatch):
         return says("no tag")(request) if failed else copies(request)
 
     use_engine(monkeypatch, FakeEngine(fails_for_p0))
-    uri = run(prepare(tmp_path, RESPONSES), translation={"round_trip_sample": 1})
+    uri = run(prepare(tmp_path, RESPONSES), translation={"round_trip_sample": 2})
     back = translations(uri, "round_trip/")
     assert set(back) == {
         ("p1", "es", "en"),

@@ -1,0 +1,320 @@
+"""generate and translate on real vLLM: against scripts, against the bare engine, and fused.
+
+Three questions, answered in one run with one model, the same prompts and the same engine settings:
+
+- `speedup_vs_scripts`: lidr's two steps against the usual shape of research code, a process with an
+  engine of its own for every language and every direction of translation (5 languages: 13).
+- `share_of_bare_engine`: output tokens per second of lidr's rollout (chunks, language
+  identification, progress, Parquet and markers included) as a share of those of one
+  `LLM.generate` call over the same requests in the same engine. Both in turn; the median counts.
+- `fused_speedup`: seconds of the two steps over those of the fused rollout, one engine start less.
+
+The last line is JSON. A tiny random model stands in for a real one, so engine starts weigh more
+than they would, and lidr's own work too.
+
+Usage: python -m benchmarks.generation [--prompts 200] [--tokens 64] [--repeats 3] [--no-scripts]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from components.shared.languages import NAMES
+from components.shared.progress import EVENTS_VARIABLE
+from components.shared.recipe import Recipe
+from components.shared.rollout.answers import decoding_of
+from components.shared.rollout.translations import directions
+from components.shared.stage import Stage, open_stage
+
+LANGUAGES = ("en", "es", "ru", "de", "fr")
+
+
+def main() -> None:
+    """Measure everything and print the ratios."""
+    parser = argparse.ArgumentParser(description="generate and translate on real vLLM.")
+    parser.add_argument("--prompts", type=int, default=200, help="prompts per language")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer")
+    parser.add_argument("--repeats", type=int, default=3, help="runs beside the bare engine")
+    parser.add_argument("--no-scripts", action="store_true", help="leave the 13 scripts out")
+    parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    os.environ.setdefault(EVENTS_VARIABLE, os.devnull)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if options.part:
+        name, *arguments = options.part
+        PARTS[name](*arguments)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _prepare(folder, options.prompts, options.tokens)
+        print(json.dumps(_figures(folder, options.repeats, scripts=not options.no_scripts)))
+
+
+def _figures(folder: Path, repeats: int, *, scripts: bool) -> dict[str, float]:
+    separate = _seconds(partial(_steps, folder, "separate"), "two steps")
+    fused = _seconds(partial(_steps, folder, "fused"), "fused")
+    _require_same_records(folder)
+    figures = {"fused_speedup": round(separate / fused, 3)}
+    bare = _read(_run("bare", folder, folder / "bare.json", repeats))
+    print(f"bare engine {bare['bare']}, lidr {bare['lidr']} output tokens/s")
+    share = median(bare["lidr"]) / median(bare["bare"])
+    figures["share_of_bare_engine"] = round(share, 3)
+    if scripts:
+        seconds = _seconds(partial(_scripts, folder), "scripts")
+        figures["speedup_vs_scripts"] = round(seconds / separate, 2)
+    return figures
+
+
+def _prepare(folder: Path, prompts: int, tokens: int) -> None:
+    """Write a small model, prompts in five languages and the recipe."""
+    from components.world.pretrain import build_base_model
+    from components.world.problems import draw_problems, question
+
+    build_base_model(folder / "model", 0, solutions=64, weak_solutions=10, translations=10)
+    files = {}
+    for code in LANGUAGES:
+        known = code if code != "ru" else "en"  # the world knows no Russian; any text will do
+        rows = [
+            {"prompt_id": problem.prompt_id, "text": question(problem, known)}
+            for problem in draw_problems(0, "prompts", prompts)
+        ]
+        file = folder / f"{code}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        files[code] = str(file)
+    recipe = {
+        "name": "generation",
+        "languages": {"dominant": "en", "others": list(LANGUAGES[1:])},
+        "model": {"source": str(folder / "model"), "max_length": 512},
+        "prompts": {"files": files, "per_iteration": prompts},
+        "generation": {"engine": "vllm", "max_tokens": tokens, "chunk_size": 50},
+        "translation": {"max_tokens": tokens, "round_trip_sample": 0},
+        "pairing": {"filters": "paper"},
+        "evaluation": {"tasks": ["tiny_world_{language}"]},
+    }
+    (folder / "recipe.json").write_text(Recipe.model_validate(recipe).model_dump_json())
+    _run("world", folder, folder / "world.json")
+
+
+def _steps(folder: Path, how: str) -> None:
+    """Run generate and translate, a process each, as the pipeline does."""
+    _run("generate", folder, folder / f"{how}-responses.json", how)
+    _run("translate", folder, folder / f"{how}-translations.json", how)
+
+
+def _scripts(folder: Path) -> None:
+    """Run the 13 scripts one after another."""
+    for code in LANGUAGES:
+        _run("script", folder, folder / f"script-{code}.json", code, "")
+    for source, target in directions(_recipe(folder)):
+        _run("script", folder, folder / f"script-{source}-{target}.json", source, target)
+
+
+def _run(part: str, folder: Path, out: Path, *arguments: object) -> Path:
+    command = [sys.executable, "-m", "benchmarks.generation", "--part", part, str(folder), str(out)]
+    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{part} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    return out
+
+
+def _seconds(function: Callable[[], None], name: str) -> float:
+    began = time.monotonic()
+    function()
+    seconds = time.monotonic() - began
+    print(f"{name}: {seconds:.1f} s", flush=True)
+    return seconds
+
+
+def _require_same_records(folder: Path) -> None:
+    """Stop unless the fused rollout left the same places as the two steps, and nearly all texts.
+
+    vLLM's sums depend on what shares a batch, so that a near tie of two tokens may fall otherwise.
+    """
+    for name, key in (("responses", "responses/"), ("translations", "translations/")):
+        two, one = (
+            _rows(open_stage(_read(folder / f"{how}-{name}.json")), key)
+            for how in ("separate", "fused")
+        )
+        if two.keys() != one.keys():
+            sys.exit(f"the fused rollout left other {name}")
+        equal = sum(two[place] == one[place] for place in two)
+        print(f"{name}: {equal} of {len(two)} texts are equal")
+
+
+def _rows(stage: Stage, prefix: str) -> dict[tuple[str, ...], str | None]:
+    names = stage.files(prefix=prefix)
+    ids = ("prompt_id", "language", "source_language", "target_language")
+    return {
+        tuple(str(row.get(name)) for name in ids): row["text"]
+        for row in stage.read_table(names).to_pylist()
+    }
+
+
+def _part_world(folder: str, out: str) -> None:
+    from components.world.run import build_world
+
+    recipe = _recipe(Path(folder)).model_dump_json()
+    _write(out, {how: build_world(recipe, f"{folder}/{how}") for how in ("separate", "fused")})
+
+
+def _part_generate(folder: str, out: str, how: str) -> None:
+    from components.generate.run import generate
+
+    _write(out, generate(**_common(folder, how)))
+
+
+def _part_translate(folder: str, out: str, how: str) -> None:
+    from components.translate.run import translate
+
+    responses = _read(Path(folder) / f"{how}-responses.json")
+    _write(out, translate(**_common(folder, how), responses=responses))
+
+
+def _common(folder: str, how: str) -> dict[str, Any]:
+    recipe = _recipe(Path(folder))
+    generation = recipe.generation.model_copy(update={"fused": how == "fused"})
+    world = _read(Path(folder) / "world.json")[how]
+    return {
+        "recipe": recipe.model_copy(update={"generation": generation}).model_dump_json(),
+        "store": f"{folder}/{how}",
+        "world": world,
+        "model": world,
+        "iteration": 1,
+    }
+
+
+def _part_script(folder: str, out: str, source: str, target: str) -> None:
+    """Do what a research script does: start an engine, answer one file, write one file."""
+    from components.shared.engines.vllm_engine import VllmEngine
+
+    recipe = _recipe(Path(folder))
+    engine = VllmEngine(
+        Path(recipe.model.source),
+        dtype=recipe.model.dtype,
+        max_length=recipe.model.max_length,
+        seed=0,
+        options=recipe.generation.vllm,
+    )
+    if target:
+        answers = _read(Path(folder) / f"script-{source}.json")
+        ask = f"Translate from {NAMES[source]} to {NAMES[target]}: "
+        chats = [[{"role": "user", "content": ask + answer}] for answer in answers]
+    else:
+        lines = Path(recipe.prompts.files[source]).read_text().splitlines()
+        chats = [[{"role": "user", "content": json.loads(line)["text"]}] for line in lines]
+    sampling = _sampling(recipe)
+    outputs = engine._llm.chat(chats, sampling, use_tqdm=False)
+    _write(out, [output.outputs[0].text for output in outputs])
+
+
+def _part_bare(folder: str, out: str, repeats: str) -> None:
+    """Time LLM.generate and lidr's rollout in turn, in one engine."""
+    from components.shared.engines.vllm_engine import VllmEngine
+    from components.shared.languages import LanguageIdentifier
+    from components.shared.rollout import EngineHolder, roll_out
+    from components.shared.rollout.answers import Answers
+    from components.shared.rollout.chunks import Share
+    from components.shared.rollout.prompts import PromptBook
+    from components.shared.rollout.stages import generate_stage
+    from components.shared.rollout.summaries import finish_responses
+
+    recipe = _recipe(Path(folder))
+    world = _read(Path(folder) / "world.json")["separate"]
+    engine = VllmEngine(
+        Path(recipe.model.source),
+        dtype=recipe.model.dtype,
+        max_length=recipe.model.max_length,
+        seed=0,
+        options=recipe.generation.vllm,
+    )
+
+    class Held(EngineHolder):
+        @property
+        def engine(self) -> VllmEngine:
+            return engine
+
+    def answers(store: str) -> Answers:
+        stage = generate_stage(recipe, store, world, world, 1)
+        book = PromptBook(open_stage(world), recipe.prompts.per_iteration, 1)
+        return Answers(recipe, stage, book, 1, LanguageIdentifier(LANGUAGES).identify)
+
+    def bare() -> float:
+        engine._llm.reset_prefix_cache()
+        began = time.monotonic()
+        outputs = engine._llm.generate(texts, _sampling(recipe), use_tqdm=False)
+        return _rate(sum(len(o.outputs[0].token_ids) for o in outputs), began)
+
+    def lidr(number: int) -> float:
+        engine._llm.reset_prefix_cache()
+        found = answers(f"{folder}/rollout-{number}")
+        holder = Held(recipe, world)
+        began = time.monotonic()
+        roll_out(holder, [found.stage], lambda: found.chunks(Share()))
+        finish_responses(recipe, found, {})
+        return _rate(holder.tokens, began)
+
+    texts = _rendered(engine, answers(f"{folder}/none"))
+    bare()  # the first run warms the engine up
+    figures: dict[str, list[float]] = {"bare": [], "lidr": []}
+    for number in range(int(repeats)):
+        figures["bare"].append(bare())
+        figures["lidr"].append(lidr(number))
+    _write(out, figures)
+
+
+def _rendered(engine: Any, answers: Any) -> list[str]:
+    """Return the prompts of a rollout as text, in its order."""
+    from components.shared.rollout.chunks import Share
+
+    tokenizer = engine._llm.get_tokenizer()
+    return [
+        tokenizer.decode(engine._chat.render(chunk.task.request(item)))
+        for chunk in answers.chunks(Share())
+        for item in chunk.items()
+    ]
+
+
+def _sampling(recipe: Recipe) -> Any:
+    from vllm import SamplingParams
+
+    decoding = decoding_of(recipe.generation)
+    return SamplingParams(temperature=decoding.temperature, max_tokens=decoding.max_tokens)
+
+
+def _rate(tokens: int, began: float) -> float:
+    return round(tokens / (time.monotonic() - began), 1)
+
+
+def _recipe(folder: Path) -> Recipe:
+    return Recipe.model_validate_json((folder / "recipe.json").read_text())
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _write(path: str, value: object) -> None:
+    Path(path).write_text(json.dumps(value))
+
+
+PARTS: dict[str, Callable[..., None]] = {
+    "world": _part_world,
+    "generate": _part_generate,
+    "translate": _part_translate,
+    "script": _part_script,
+    "bare": _part_bare,
+}
+
+if __name__ == "__main__":
+    main()

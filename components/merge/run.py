@@ -1,0 +1,55 @@
+"""merge: what several workers generated and translated becomes two finished stages."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from components.shared.languages import LanguageIdentifier
+from components.shared.progress import emit, step
+from components.shared.recipe import Recipe
+from components.shared.rollout.answers import Answers
+from components.shared.rollout.prompts import PromptBook
+from components.shared.rollout.stages import generate_stage, translate_stage
+from components.shared.rollout.summaries import finish_responses, finish_translations
+from components.shared.rollout.translations import Translations
+from components.shared.stage import open_stage
+
+
+class Merged(NamedTuple):
+    """URIs of the finished stages."""
+
+    responses: str
+    translations: str
+
+
+@step("merge")
+def merge(recipe: str, store: str, world: str, model: str, iteration: int) -> Merged:
+    """Check that every chunk of every shard is there, count the records and finish both stages.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        world: URI of the world stage.
+        model: URI of the stage that holds M_t.
+        iteration: t + 1.
+
+    Returns:
+        URIs of the generate and the translate stage.
+
+    Raises:
+        EngineFailed: a chunk is missing.
+        CorruptStage: a chunk is no Parquet file.
+    """
+    settings = Recipe.model_validate_json(recipe)
+    responses = generate_stage(settings, store, world, model, iteration)
+    target = translate_stage(settings, store, responses.uri, model, iteration)
+    if responses.done() and target.done():
+        emit("reused")
+        return Merged(responses.uri, target.uri)
+    prompts = PromptBook(open_stage(world), settings.prompts.per_iteration, iteration)
+    identify = LanguageIdentifier(settings.languages.all).identify
+    answers = Answers(settings, responses, prompts, iteration, identify)
+    translations = Translations(settings, target, responses, prompts, iteration)
+    finish_responses(settings, answers, {})
+    finish_translations(settings, translations, {})
+    return Merged(responses.uri, target.uri)

@@ -1,0 +1,80 @@
+"""Chunks of requests through one engine: what generate and translate have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+from components.shared.errors import EngineFailed
+from components.shared.progress import Meter, emit
+from components.shared.rollout.chunks import Chunk
+from components.shared.rollout.holder import EngineHolder
+from components.shared.rollout.stream import Stream, places
+from components.shared.rollout.writer import Writer
+from components.shared.stage import Stage
+
+__all__ = ["EngineHolder", "roll_out"]
+
+
+def roll_out(
+    holder: EngineHolder,
+    stages: Sequence[Stage],
+    plan: Callable[[], Iterable[Chunk[Any]]],
+    restarts: int = 0,
+) -> None:
+    """Write every chunk that the stages do not have yet, each as soon as it is complete.
+
+    Args:
+        holder: of the engine.
+        stages: those that the chunks belong to.
+        plan: gives the chunks; called again after a restart.
+        restarts: how often an engine that dies is started again.
+
+    Raises:
+        EngineFailed: the engine died once more, did not start, or left requests unanswered.
+    """
+    for attempt in range(restarts + 1):
+        try:
+            _attempt(holder, stages, plan)
+            return
+        except EngineFailed as error:
+            if attempt == restarts or not holder.running:
+                raise
+            emit("warning", message=f"{error.message}; starting it again")
+            holder.drop()
+
+
+def _attempt(
+    holder: EngineHolder, stages: Sequence[Stage], plan: Callable[[], Iterable[Chunk[Any]]]
+) -> None:
+    present = {entry.key for stage in stages for entry in stage.store.list(stage.prefix)}
+    total = places(plan(), present)
+    if not total:
+        return
+    with Writer() as writer:
+        stream = Stream(plan(), present, whole=holder.batches, close=writer.write)
+        requests = stream.requests()
+        first = next(requests, None)
+        if first is not None:
+            _answer(holder, stream, chain([first], requests), total)
+    if stream.unanswered:
+        raise EngineFailed(
+            f"the engine left {stream.unanswered} requests unanswered",
+            remedy="Run again: finished chunks are kept.",
+        )
+
+
+def _answer(holder: EngineHolder, stream: Stream, requests: Iterable[Any], total: int) -> None:
+    engine = holder.engine
+    began = time.monotonic()
+    meter = Meter(total, "requests", "tokens")
+    try:
+        for completion in engine.complete(requests):
+            stream.take(completion)
+            holder.tokens += completion.output_tokens
+            meter.total = total - stream.unasked
+            meter.advance(1, completion.output_tokens, stream.failures)
+    finally:
+        holder.seconds += time.monotonic() - began

@@ -1,0 +1,123 @@
+"""What generate asks and writes down: every prompt in every language (paper, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from components.shared.digest import seed_of
+from components.shared.engines import ChatRequest, Completion, Decoding
+from components.shared.prompts import answer_messages
+from components.shared.recipe import Recipe, Sampling
+from components.shared.records import Failure, FinishReason, Prompt, Response
+from components.shared.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
+from components.shared.rollout.prompts import PromptBook
+from components.shared.stage import Stage
+from components.shared.text import is_repetitive
+
+Followers = Callable[[str, int], tuple[Follower, ...]]
+Identify = Callable[[Sequence[str]], Sequence[str]]
+
+
+class Answers:
+    """The chunks of a generate stage.
+
+    Args:
+        settings: the recipe.
+        stage: the generate stage.
+        prompts: the iteration's.
+        iteration: of the prompts' seeds.
+        identify: names the language of each of a chunk's texts.
+    """
+
+    def __init__(
+        self,
+        settings: Recipe,
+        stage: Stage,
+        prompts: PromptBook,
+        iteration: int,
+        identify: Identify,
+    ) -> None:
+        self._settings = settings
+        self.stage = stage
+        self._prompts = prompts
+        decoding = decoding_of(settings.generation)
+        self._task = Task(
+            Response,
+            partial(_request, settings.seed, iteration, decoding),
+            _record,
+            partial(_identified, identify),
+        )
+
+    def chunks(self, share: Share, followers: Followers | None = None) -> Iterator[Chunk[Prompt]]:
+        """Yield a share's chunks; all languages of the same prompts stand together.
+
+        Args:
+            share: which chunks.
+            followers: gives those that a language's `index`-th chunk feeds.
+        """
+        size = self._prompts.size(self._settings.languages.dominant)
+        for index in share.indexes(size, self._settings.generation.chunk_size):
+            for language in self._settings.languages.all:
+                fed = followers(language, index) if followers else ()
+                yield self._chunk(language, index, fed)
+
+    def _chunk(self, language: str, index: int, followers: tuple[Follower, ...]) -> Chunk[Prompt]:
+        """Return one language's `index`-th chunk."""
+        length = self._settings.generation.chunk_size
+        first = index * length
+        size = min(length, self._prompts.size(language) - first)
+        items = partial(self._prompts.read, language, first, size)
+        name = chunk_name(f"responses/{language}", index)
+        return Chunk(self.stage, name, size, self._task, items, followers)
+
+
+def decoding_of(sampling: Sampling, stop: tuple[str, ...] = ()) -> Decoding:
+    """Return a recipe's sampling settings as the engine takes them."""
+    return Decoding(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        repetition_penalty=sampling.repetition_penalty,
+        max_tokens=sampling.max_tokens,
+        stop=stop,
+    )
+
+
+def _request(seed: int, iteration: int, decoding: Decoding, prompt: Prompt) -> ChatRequest:
+    return ChatRequest(
+        prompt.prompt_id,
+        answer_messages(prompt.text),
+        decoding,
+        seed=seed_of(seed, iteration, prompt.prompt_id, prompt.language, "answer"),
+    )
+
+
+def _record(prompt: Prompt, answer: Completion | None) -> Response:
+    if answer is None:
+        raise ValueError("every prompt is asked")
+    return Response(
+        prompt_id=prompt.prompt_id,
+        language=prompt.language,
+        text=answer.text,
+        finish_reason=answer.finish_reason,
+        prompt_tokens=answer.prompt_tokens,
+        output_tokens=answer.output_tokens,
+        detected_language="",
+        failure=answer.failure or _failure(answer),
+    )
+
+
+def _failure(answer: Completion) -> Failure | None:
+    if answer.finish_reason == FinishReason.LENGTH:
+        return Failure.REPETITION if is_repetitive(answer.text) else Failure.TRUNCATED
+    return None if answer.text.strip() else Failure.EMPTY
+
+
+def _identified(identify: Identify, records: Sequence[Response]) -> list[Response]:
+    detected = identify([record.text for record in records])
+    return [
+        replace(record, detected_language=language)
+        for record, language in zip(records, detected, strict=True)
+    ]

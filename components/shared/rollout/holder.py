@@ -1,0 +1,73 @@
+"""The engine of a stage: started when the first request needs it, and again when it died."""
+
+from __future__ import annotations
+
+import contextlib
+
+from components.shared.engines import Engine, choose_engine, start_engine
+from components.shared.errors import LidrError
+from components.shared.models import local_model
+from components.shared.progress import emit
+from components.shared.recipe import EngineName, Recipe
+
+
+class EngineHolder:
+    """Starts the engine once for a whole stage, or not at all.
+
+    Args:
+        recipe: says which engine.
+        model: URI of the stage that holds the model.
+    """
+
+    def __init__(self, recipe: Recipe, model: str) -> None:
+        self._recipe = recipe
+        self._model = model
+        self._engine: Engine | None = None
+        self.starts = 0
+        self.tokens = 0
+        self.seconds = 0.0
+
+    def __enter__(self) -> EngineHolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._engine is not None:
+            self._engine.close()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, started now if it was not."""
+        if self._engine is None:
+            name, reason = choose_engine(self._recipe)
+            emit("note", message=f"engine: {name}, because {reason}")
+            self._engine = start_engine(self._recipe, local_model(self._model))
+            self.starts += 1
+        return self._engine
+
+    @property
+    def running(self) -> bool:
+        """Whether the engine was started."""
+        return self._engine is not None
+
+    @property
+    def batches(self) -> bool:
+        """Whether the engine answers groups as a whole."""
+        return choose_engine(self._recipe)[0] is EngineName.TRANSFORMERS
+
+    def drop(self) -> None:
+        """Forget an engine that died; the next request starts another."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            with contextlib.suppress(LidrError, RuntimeError, OSError):
+                engine.close()
+
+    def described(self) -> dict[str, object]:
+        """Return what a stage's counts say about the engine."""
+        name, reason = choose_engine(self._recipe)
+        return {
+            "engine": name.value,
+            "engine_reason": reason,
+            "engine_starts": self.starts,
+            "tokens_per_second": round(self.tokens / max(self.seconds, 1e-9), 1),
+            **(self._engine.described() if self._engine is not None else {}),
+        }

@@ -1,0 +1,66 @@
+"""An iteration's prompts, read from the world stage a chunk at a time."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from components.shared.records import Prompt
+from components.shared.stage import Stage
+
+
+class PromptBook:
+    """The prompts that one iteration uses: the next `per_iteration` ones, starting over at the end.
+
+    Args:
+        world: the complete world stage.
+        per_iteration: prompts of one iteration, at most; all where there are fewer.
+        iteration: 1 for the first.
+    """
+
+    def __init__(self, world: Stage, per_iteration: int, iteration: int) -> None:
+        self._world = world
+        self._files: dict[str, _Rows] = {}
+        self._per_iteration = per_iteration
+        self._iteration = iteration
+
+    def size(self, language: str) -> int:
+        """Return how many prompts the iteration uses; the same in every language."""
+        return min(self._per_iteration, len(self._rows(language)))
+
+    def read(self, language: str, first: int, count: int) -> list[Prompt]:
+        """Return `count` of the iteration's prompts in a language, from the `first` one on."""
+        rows, size = self._rows(language), self.size(language)
+        start = (self._iteration - 1) * size + first
+        return [rows[place % len(rows)] for place in range(start, start + min(count, size - first))]
+
+    def _rows(self, language: str) -> _Rows:
+        if language not in self._files:
+            self._files[language] = _Rows(self._world, f"prompts/{language}.parquet")
+        return self._files[language]
+
+
+class _Rows:
+    """The rows of a Parquet file by number; one row group is in memory at a time."""
+
+    def __init__(self, stage: Stage, name: str) -> None:
+        self._file = pq.ParquetFile(stage.local_file(name))
+        metadata = self._file.metadata
+        sizes = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+        self._starts: list[int] = [0, *accumulate(sizes)]
+        self._group = lru_cache(maxsize=2)(self._read)
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, number: int) -> Prompt:
+        group = bisect_right(self._starts, number) - 1
+        return Prompt(**self._group(group)[number - self._starts[group]])
+
+    def _read(self, group: int) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._file.read_row_group(group).to_pylist()
+        return rows

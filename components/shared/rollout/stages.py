@@ -1,0 +1,61 @@
+"""The stages of generate and translate, known to whoever writes a part of them."""
+
+from __future__ import annotations
+
+from components.shared.digest import digest_of_uri
+from components.shared.recipe import Recipe
+from components.shared.stage import Stage, new_stage
+from components.shared.store import open_store
+
+GENERATE_VERSION = 2
+TRANSLATE_VERSION = 2
+
+_MACHINE = {"fused", "restarts", "vllm"}
+"""Settings that say how the work is done and not what comes out."""
+
+
+def generate_stage(settings: Recipe, store: str, world: str, model: str, iteration: int) -> Stage:
+    """Return the stage with an iteration's responses, complete or not."""
+    return new_stage(
+        open_store(store),
+        "generate",
+        GENERATE_VERSION,
+        {"world": digest_of_uri(world), "model": digest_of_uri(model)},
+        {
+            **_common(settings, iteration),
+            "per_iteration": settings.prompts.per_iteration,
+            **settings.generation.model_dump(mode="json", exclude=_MACHINE),
+        },
+    )
+
+
+def translate_stage(
+    settings: Recipe, store: str, responses: str, model: str, iteration: int
+) -> Stage:
+    """Return the stage with the translations of an iteration's responses, complete or not."""
+    return new_stage(
+        open_store(store),
+        "translate",
+        TRANSLATE_VERSION,
+        {"responses": digest_of_uri(responses), "model": digest_of_uri(model)},
+        {
+            **_common(settings, iteration),
+            "engine": settings.generation.engine,
+            "batch_tokens": settings.generation.batch_tokens,
+            "truncated": settings.pairing.active.truncated,
+            **settings.translation.model_dump(mode="json"),
+        },
+    )
+
+
+def _common(settings: Recipe, iteration: int) -> dict[str, object]:
+    return {
+        "iteration": iteration,
+        "seed": settings.seed,
+        "languages": settings.languages.model_dump(mode="json"),
+        "dtype": settings.model.dtype,
+        "max_length": settings.model.max_length,
+        "chunk_size": settings.generation.chunk_size,
+        "quantization": settings.generation.vllm.quantization,
+        "kv_cache_dtype": settings.generation.vllm.kv_cache_dtype,
+    }

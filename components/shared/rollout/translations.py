@@ -1,0 +1,178 @@
+"""What translate asks and writes down: responses between the dominant and each other language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from components.shared.digest import seed_of
+from components.shared.engines import ChatRequest, Completion, Decoding
+from components.shared.prompts import (
+    TRANSLATION_PRIMER,
+    TRANSLATION_STOP,
+    read_translation,
+    translation_messages,
+)
+from components.shared.recipe import Recipe
+from components.shared.records import (
+    CUT_SHORT,
+    Failure,
+    FinishReason,
+    Prompt,
+    Response,
+    Translation,
+)
+from components.shared.rollout.answers import decoding_of
+from components.shared.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
+from components.shared.rollout.prompts import PromptBook
+from components.shared.stage import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One text to translate; `text` is None where there is nothing to, for the reason given."""
+
+    prompt_id: str
+    source: str
+    target: str
+    text: str | None
+    failure: Failure = Failure.SOURCE_FAILED
+
+
+def directions(settings: Recipe) -> list[tuple[str, str]]:
+    """Return every (source, target): the dominant language into each other one, then back."""
+    dominant, others = settings.languages.dominant, settings.languages.others
+    return [(dominant, other) for other in others] + [(other, dominant) for other in others]
+
+
+class Translations:
+    """The chunks of a translate stage.
+
+    Args:
+        settings: the recipe.
+        stage: the translate stage.
+        responses: the generate stage; what is translated must be there, the rest need not be.
+        prompts: the iteration's.
+        iteration: of the seeds.
+    """
+
+    def __init__(
+        self,
+        settings: Recipe,
+        stage: Stage,
+        responses: Stage,
+        prompts: PromptBook,
+        iteration: int,
+    ) -> None:
+        self._settings = settings
+        self.stage = stage
+        self._responses = responses
+        self._prompts = prompts
+        decoding = decoding_of(settings.translation, (TRANSLATION_STOP,))
+        self._task = Task(
+            Translation, partial(_request, settings.seed, iteration, decoding), _record
+        )
+        self._size = prompts.size(settings.languages.dominant)
+
+    def chunks(self, share: Share) -> Iterator[Chunk[Job]]:
+        """Yield a share's chunks; those of one direction ask with the same instruction."""
+        for index in share.indexes(self._size, self._settings.generation.chunk_size):
+            for source, target in directions(self._settings):
+                yield self.chunk(source, target, index)
+
+    def chunk(self, source: str, target: str, index: int) -> Chunk[Job]:
+        """Return one direction's `index`-th chunk, made of the source's `index`-th responses."""
+        length = self._settings.generation.chunk_size
+        size = min(length, self._size - index * length)
+        return Chunk(
+            self.stage,
+            chunk_name(f"translations/{source}-{target}", index),
+            size,
+            self._task,
+            partial(self._jobs, source, target, index),
+            tuple(self._round_trip(source, target, index, size)),
+        )
+
+    def followers(self, source: str, index: int) -> tuple[Follower, ...]:
+        """Return the chunks that a chunk of responses feeds, for the fused rollout."""
+        return tuple(
+            Follower(self.chunk(own, target, index), partial(self._job, target))
+            for own, target in directions(self._settings)
+            if own == source
+        )
+
+    def _jobs(self, source: str, target: str, index: int) -> list[Job]:
+        length = self._settings.generation.chunk_size
+        prompts = self._prompts.read(source, index * length, length)
+        name = chunk_name(f"responses/{source}", index)
+        answers: list[Response] = self._responses.peek_records(name, Response)
+        found = {answer.prompt_id: answer for answer in answers}
+        return [self._job(target, prompt, found[prompt.prompt_id]) for prompt in prompts]
+
+    def _job(self, target: str, prompt: Prompt, answer: Response) -> Job:
+        if prompt.translation_task:
+            return Job(answer.prompt_id, answer.language, target, None, Failure.TRANSLATION_TASK)
+        return Job(answer.prompt_id, answer.language, target, self._translatable(answer))
+
+    def _translatable(self, answer: Response) -> str | None:
+        """Return the text to translate; a cut one counts only where pairs of it are kept."""
+        if answer.failure is None:
+            return answer.text
+        kept = answer.failure in CUT_SHORT and not self._settings.pairing.active.truncated
+        return answer.text if kept and answer.text.strip() else None
+
+    def _round_trip(self, source: str, target: str, index: int, size: int) -> Iterator[Follower]:
+        """Yield the chunk that translates the first prompts' translations back, if it has any."""
+        first = index * self._settings.generation.chunk_size
+        size = min(size, self._settings.translation.round_trip_sample - first)
+        if size > 0:
+            yield Follower(
+                Chunk(
+                    self.stage,
+                    chunk_name(f"round_trip/{source}-{target}", index),
+                    size,
+                    self._task,
+                    partial(self._trips_back, source, target, index, size),
+                ),
+                lambda _, translation: _back(translation),
+            )
+
+    def _trips_back(self, source: str, target: str, index: int, size: int) -> Sequence[Job | None]:
+        name = chunk_name(f"translations/{source}-{target}", index)
+        return [_back(row) for row in self.stage.peek_records(name, Translation)[:size]]
+
+
+def _back(row: Translation) -> Job | None:
+    if row.text is None:
+        return None
+    return Job(row.prompt_id, row.target_language, row.source_language, row.text)
+
+
+def _request(seed: int, iteration: int, decoding: Decoding, job: Job) -> ChatRequest | None:
+    if job.text is None:
+        return None
+    return ChatRequest(
+        job.prompt_id,
+        translation_messages(job.text, job.source, job.target),
+        decoding,
+        TRANSLATION_PRIMER,
+        seed_of(seed, iteration, job.prompt_id, job.source, f"to {job.target}"),
+    )
+
+
+def _record(job: Job, answer: Completion | None) -> Translation:
+    if answer is None:
+        return Translation(
+            job.prompt_id, job.source, job.target, None, FinishReason.FAILED, 0, job.failure
+        )
+    text, failure = read_translation(answer.text, answer.finish_reason)
+    return Translation(
+        prompt_id=job.prompt_id,
+        source_language=job.source,
+        target_language=job.target,
+        text=text,
+        finish_reason=answer.finish_reason,
+        output_tokens=answer.output_tokens,
+        failure=answer.failure or failure,
+    )

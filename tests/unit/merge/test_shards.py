@@ -1,0 +1,144 @@
+"""However the work is shared out and whatever is fused, the records are the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.generate.run import generate
+from components.merge.run import merge
+from components.shared.engines import ChatRequest, Completion
+from components.shared.errors import EngineFailed
+from components.shared.prompts import TRANSLATION_STOP
+from components.shared.records import FinishReason, Prompt
+from components.shared.stage import open_stage
+from components.translate.run import translate
+from tests.fakes import FakeEngine, make_recipe, use_engine, world_stage
+
+COUNT = 11
+PROMPTS = [
+    Prompt(f"p{number}", code, f"Question {number} in {code}?", translation_task=number == 4)
+    for code in ("en", "es", "de")
+    for number in range(COUNT)
+]
+
+
+def answer(request: ChatRequest) -> Completion:
+    content = request.messages[0]["content"]
+    if request.primer:
+        return Completion(request.key, f"T({content[-30:]}){TRANSLATION_STOP}", "stop", 9, 4)
+    if "Question 7 in es" in content:
+        return Completion(request.key, "cut of", FinishReason.LENGTH, 7, 5)
+    return Completion(request.key, f"A({content})", FinishReason.STOP, 7, 5)
+
+
+def recipe(**generation: object) -> str:
+    settings = {"engine": "transformers", "chunk_size": 2, **generation}
+    sections = {
+        "prompts": {"per_iteration": COUNT},
+        "translation": {"round_trip_sample": 5},
+        "pairing": {"filters": "all"},
+    }
+    return make_recipe(generation=settings, **sections).model_dump_json()
+
+
+def separate(folder, monkeypatch, shards: int = 1, **generation: object) -> tuple[str, str]:
+    """Run both steps in every shard, then merge where there are several."""
+    use_engine(monkeypatch, FakeEngine(answer))
+    world = world_stage(str(folder), PROMPTS).uri
+    common = {"recipe": recipe(**generation), "store": str(folder), "world": world, "model": world}
+    for shard in range(shards):
+        share = {"shard": shard, "shards": shards, "iteration": 1}
+        responses = generate(**common, **share)
+        translations = translate(**common, responses=responses, **share)
+    if shards > 1:
+        assert merge(**common, iteration=1) == (responses, translations)
+    return responses, translations
+
+
+def content(uri: str) -> tuple[dict, dict]:
+    """Return a finished stage's file digests, and what it counted of the records."""
+    stage = open_stage(uri)
+    counts = {
+        name: stage.counts()[name]
+        for name in ("responses", "translations", "languages", "directions")
+        if name in stage.counts()
+    }
+    return {name: file["sha256"] for name, file in stage.marker()["files"].items()}, counts
+
+
+@pytest.fixture
+def whole(tmp_path, monkeypatch) -> tuple:
+    return tuple(map(content, separate(tmp_path / "whole", monkeypatch)))
+
+
+def test_every_place_has_a_record(whole):
+    (_, responses), (files, translations) = whole
+    assert responses["responses"] == 3 * COUNT
+    assert responses["languages"]["es"]["failures"] == {"truncated": 1}
+    assert translations["translations"] == 4 * COUNT
+    assert translations["directions"]["es-en"]["failures"] == {
+        "source_failed": 1,
+        "translation_task": 1,
+    }
+    assert sorted(name for name in files if name.startswith("round_trip/en-es")) == [
+        f"round_trip/en-es/0000{index}.parquet" for index in range(3)
+    ]
+
+
+@pytest.mark.parametrize("shards", [2, 3, 7])
+def test_shards_change_nothing(shards, whole, tmp_path, monkeypatch):
+    assert tuple(map(content, separate(tmp_path / "shards", monkeypatch, shards))) == whole
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_fused_rollout_changes_nothing(shards, whole, tmp_path, monkeypatch):
+    uris = separate(tmp_path / "fused", monkeypatch, shards, fused=True)
+    assert tuple(map(content, uris)) == whole
+
+
+def test_a_fused_rollout_starts_one_engine(tmp_path, monkeypatch):
+    world = world_stage(str(tmp_path), PROMPTS).uri
+    common = {"recipe": recipe(fused=True), "store": str(tmp_path), "world": world, "model": world}
+    started = use_engine(monkeypatch, FakeEngine(answer))
+    responses = generate(**common, iteration=1)
+    translate(**common, responses=responses, iteration=1)
+    assert len(started) == 1
+
+
+class Dying(FakeEngine):
+    """Dies after so many answers."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(answer)
+        self.after = after
+
+    def complete(self, requests):
+        for number, completion in enumerate(super().complete(requests)):
+            if number == self.after:
+                raise EngineFailed("the engine died")
+            yield completion
+
+
+@pytest.mark.parametrize("after", range(0, 90, 9))
+def test_a_fused_rollout_goes_on_wherever_it_ended(after, whole, tmp_path, monkeypatch):
+    world = world_stage(str(tmp_path / "cut"), PROMPTS).uri
+    use_engine(monkeypatch, Dying(after))
+    with pytest.raises(EngineFailed):
+        generate(
+            recipe=recipe(fused=True, restarts=0),
+            store=str(tmp_path / "cut"),
+            world=world,
+            model=world,
+            iteration=1,
+        )
+    uris = separate(tmp_path / "cut", monkeypatch, fused=True)
+    assert tuple(map(content, uris)) == whole
+
+
+def test_merging_before_all_is_there_names_a_missing_chunk(tmp_path, monkeypatch):
+    use_engine(monkeypatch, FakeEngine(answer))
+    world = world_stage(str(tmp_path), PROMPTS).uri
+    common = {"recipe": recipe(), "store": str(tmp_path), "world": world, "model": world}
+    generate(**common, iteration=1, shard=0, shards=2)
+    with pytest.raises(EngineFailed, match=r"9 of 18 chunks are missing, first .*/00001\.parquet"):
+        merge(**common, iteration=1)

@@ -50,6 +50,8 @@ $(VENV)/.ready: pyproject.toml Makefile
 
 bench: setup
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.records
+	$(BIN)/python -m benchmarks.generation
 
 clean:
 	rm -rf $(VENV) lidr-demo build *.egg-info

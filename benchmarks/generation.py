@@ -12,7 +12,7 @@ Three questions, answered in one run with one model, the same prompts and the sa
 The last line is JSON. A tiny random model stands in for a real one, so engine starts weigh more
 than they would, and lidr's own work too.
 
-Usage: python -m benchmarks.generation [--prompts 200] [--tokens 64] [--repeats 3] [--no-scripts]
+Usage: python -m benchmarks.generation [--prompts 200] [--tokens 64] [--repeats 5] [--no-scripts]
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="generate and translate on real vLLM.")
     parser.add_argument("--prompts", type=int, default=200, help="prompts per language")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer")
-    parser.add_argument("--repeats", type=int, default=3, help="runs beside the bare engine")
+    parser.add_argument("--repeats", type=int, default=5, help="runs beside the bare engine")
     parser.add_argument("--no-scripts", action="store_true", help="leave the 13 scripts out")
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -265,7 +265,7 @@ def _part_bare(folder: str, out: str, repeats: str) -> None:
         return _rate(holder.tokens, began)
 
     texts = _rendered(engine, answers(f"{folder}/none"))
-    bare()  # the first run warms the engine up
+    bare(), lidr(-1)  # the first runs warm both sides up
     figures: dict[str, list[float]] = {"bare": [], "lidr": []}
     for number in range(int(repeats)):
         figures["bare"].append(bare())

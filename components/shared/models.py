@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
+from components.shared.cache import cached
 from components.shared.digest import digest_of, digest_of_file
 from components.shared.errors import BadInput
 from components.shared.stage import Stage, open_stage
@@ -44,7 +42,44 @@ def local_model(stage_uri: str) -> Path:
     if isinstance(stage.store, LocalStore):
         stage.verify(names)
         return stage.store.path(stage.key("model"))
-    return _cached(stage.digest, lambda folder: stage.download(folder, names)) / "model"
+    return cached(stage.digest, lambda folder: stage.download(folder, names)) / "model"
+
+
+def resolve_model(source: str) -> str:
+    """Return where the files of a model are: an MLflow model's own source, others as they are.
+
+    An alias moves, so it is followed once, when the loop starts.
+
+    Args:
+        source: as in the recipe, among others `models:/name@alias` or `models:/name/version`.
+
+    Raises:
+        BadInput: MLFLOW_TRACKING_URI is not set, or there is no such model.
+    """
+    if not source.startswith("models:/"):
+        return source
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        raise BadInput(
+            f"model.source {source!r} is in MLflow, but MLFLOW_TRACKING_URI is not set",
+            remedy="Set it to the tracking server's address.",
+        )
+    from mlflow.exceptions import MlflowException
+
+    from components.shared.tracking import mlflow_client
+
+    client = mlflow_client("")
+    name, _, alias = source.removeprefix("models:/").partition("@")
+    try:
+        if alias:
+            version = client.get_model_version_by_alias(name, alias)
+        else:
+            version = client.get_model_version(*name.rsplit("/", 1))
+    except (MlflowException, TypeError) as error:
+        raise BadInput(
+            f"model.source {source!r} is not in MLflow ({error})",
+            remedy="Use models:/name@alias or models:/name/version of a registered model.",
+        ) from error
+    return str(version.source)
 
 
 def fetch_model(source: str) -> Path:
@@ -59,7 +94,7 @@ def fetch_model(source: str) -> Path:
     if source.startswith("hf://"):
         return _fetch_hub(source)
     if source.startswith("s3://"):
-        return _cached(model_fingerprint(source), lambda folder: _fetch_s3(source, folder))
+        return cached(model_fingerprint(source), lambda folder: _fetch_s3(source, folder))
     return Path(source)
 
 
@@ -135,25 +170,6 @@ def _source_of(stage: Stage) -> str:
         raise BadInput(f"stage {stage.uri} holds no model", remedy="Name a world or train stage.")
     source: str = json.loads(stage.read("model.json"))["source"]
     return source
-
-
-def _cached(digest: str, fill: Callable[[Path], None]) -> Path:
-    """Return the cache folder of a digest, filled under another name and renamed when whole."""
-    root = Path(os.environ.get("LIDR_CACHE", "~/.cache/lidr")).expanduser() / "models"
-    folder = root / digest
-    if folder.is_dir():
-        return folder
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=root))
-    try:
-        fill(temporary)
-        temporary.replace(folder)
-    except OSError:
-        if not folder.is_dir():  # another process may have been first
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
 
 
 def _fetch_s3(source: str, folder: Path) -> None:

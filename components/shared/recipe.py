@@ -72,7 +72,8 @@ class Model(Strict):
     """M_0."""
 
     source: str
-    """A folder, `s3://bucket/prefix`, `hf://org/name@revision`, or `world` for the tiny world."""
+    """A folder, `s3://bucket/prefix`, `hf://org/name@revision`, `models:/name@alias` (MLflow), or
+    `world` for the tiny world."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of inference. Default auto: bfloat16 on a GPU, float32 on a CPU."""
     max_length: int = Field(0, ge=0)
@@ -419,4 +420,4 @@ def _resolve_model(base: Path, recipe: Recipe) -> str:
 
 
 def _resolve(base: Path, name: str) -> str:
-    return name if not name or "://" in name else str(base / name)
+    return name if not name or "://" in name or name.startswith("models:/") else str(base / name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from components.shared.digest import digest_of
 from components.shared.errors import BadInput
-from components.shared.models import check_model, fetch_model, model_fingerprint
+from components.shared.models import check_model, fetch_model, model_fingerprint, resolve_model
 from components.shared.progress import Meter, emit, step
 from components.shared.prompt_files import line_of, load_prompts
 from components.shared.prompts import answer_messages
@@ -113,7 +113,7 @@ def _pretrain(stage: Stage, settings: Recipe) -> None:
 
 def _import(settings: Recipe, store: Store) -> str:
     prompts = load_prompts(settings)
-    source = settings.model.source
+    source = resolve_model(settings.model.source)
     fingerprint = model_fingerprint(source)
     stage = new_stage(
         store,

@@ -24,9 +24,10 @@ from components.shared.languages import LanguageIdentifier
 from components.shared.prompts import TRANSLATION_STOP, answer_messages
 from components.shared.recipe import Recipe
 from components.shared.records import PreferencePair, Prompt, Response, Translation
+from components.shared.rollout.translations import directions
 from components.shared.stage import Stage, new_stage, open_stage
 from components.shared.store import open_store
-from components.translate.run import directions, translate
+from components.translate.run import translate
 from components.world.run import build_world
 from tests.unit.shared.engine_cases import lively_model
 
@@ -304,3 +305,18 @@ def test_real_french_answers_with_code_and_lists_are_french(model):
     assert 0.96 < share(found, "fr") < 0.99, "some answers are English, as their prompts ask"
     assert set(found) <= {"fr", "en", "es", "de", "und"}
     assert share(found, "en") < 0.02
+
+
+WRITTEN = ("ar", "de", "en", "es", "fr", "ja", "ru", "zh")
+
+
+@pytest.mark.parametrize(
+    ("file", "field"),
+    [(f"alpagasus/{code}.jsonl", "instruction") for code in WRITTEN]
+    + [(f"mgsm/{code}.jsonl", "query") for code in WRITTEN if code != "ar"],
+)
+def test_sentences_are_told_apart_in_every_language(file, field):
+    rows = [json.loads(row) for row in (DATA / file).read_text("utf-8").split("\n") if row]
+    found = LanguageIdentifier(WRITTEN).identify([row[field] for row in rows])
+    right = sum(code == Path(file).stem for code in found)
+    assert right >= 0.99 * len(rows)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.recipe import Recipe
 from components.shared.stage import open_stage
 from components.world.run import build_world
-from tests.unit.shared.engine_cases import TEXTS, lively_model
+from tests.e2e.rollouts import files, make_recipe
+from tests.unit.shared.engine_cases import lively_model
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +28,6 @@ KILLS = {
     name: int(os.environ.get("LIDR_KILLS", default))
     for name, default in (("transformers", 5), ("vllm", 2))
 }
-LANGUAGES = ("en", "es", "de")
-
 CODE = """
 import json, sys
 from components.generate.run import generate
@@ -40,28 +38,6 @@ if __name__ == "__main__":
     responses = generate(**common)
     print(json.dumps([responses, translate(responses=responses, **common)]))
 """
-
-
-def make_recipe(folder: Path, engine: str, fused: bool) -> str:
-    files = {}
-    for code in LANGUAGES:
-        rows = [
-            {"prompt_id": f"p{number}", "text": f"{code} {number} {TEXTS[number % len(TEXTS)]}"}
-            for number in range(24)
-        ]
-        files[code] = str(folder / f"{code}.jsonl")
-        Path(files[code]).write_text("\n".join(json.dumps(row) for row in rows))
-    recipe = {
-        "name": "kills",
-        "languages": {"others": list(LANGUAGES[1:])},
-        "model": {"source": str(folder / "model")},
-        "prompts": {"files": files, "per_iteration": 24},
-        "generation": {"engine": engine, "max_tokens": 40, "chunk_size": 2, "fused": fused},
-        "translation": {"max_tokens": 40, "round_trip_sample": 7},
-        "pairing": {"filters": "paper"},
-        "evaluation": {"tasks": ["tiny_world_{language}"]},
-    }
-    return Recipe.model_validate(recipe).model_dump_json()
 
 
 def start(recipe: str, store: Path, world: str) -> subprocess.Popen[str]:
@@ -100,10 +76,6 @@ def run_killed(recipe: str, store: Path, world: str, kills: int) -> list[str]:
     out, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors[-3000:]
     return json.loads(out.splitlines()[-1])
-
-
-def files(uri: str) -> dict[str, str]:
-    return {name: file["sha256"] for name, file in open_stage(uri).marker()["files"].items()}
 
 
 def rows(uri: str) -> list[dict]:

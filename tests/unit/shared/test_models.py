@@ -12,6 +12,7 @@ from components.shared.models import (
     local_model,
     model_fingerprint,
     model_uri,
+    resolve_model,
 )
 from tests.fakes import finished_stage
 
@@ -136,3 +137,34 @@ def test_a_stage_without_model_is_refused(tmp_path):
     for attempt in (local_model, model_uri):
         with pytest.raises(BadInput, match="holds no model"):
             attempt(stage.uri)
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A registry with one model of two versions; the first one is the champion."""
+    from components.shared.tracking import mlflow_client
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    client = mlflow_client("")
+    client.create_registered_model("mine")
+    for number in (1, 2):
+        client.create_model_version("mine", source=f"s3://bucket/v{number}")
+    client.set_registered_model_alias("mine", "champion", "1")
+
+
+def test_a_registered_model_is_followed_to_its_files(registry):
+    assert resolve_model("models:/mine@champion") == "s3://bucket/v1"
+    assert resolve_model("models:/mine/2") == "s3://bucket/v2"
+    assert resolve_model("/a/folder") == "/a/folder"
+
+
+@pytest.mark.parametrize("source", ["models:/mine@none", "models:/other/1", "models:/mine"])
+def test_a_model_that_is_not_registered_is_refused(registry, source):
+    with pytest.raises(BadInput, match=r"is not in MLflow.*models:/name@alias"):
+        resolve_model(source)
+
+
+def test_a_registered_model_needs_a_server(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(BadInput, match="MLFLOW_TRACKING_URI is not set"):
+        resolve_model("models:/mine@champion")

@@ -1,0 +1,42 @@
+"""Shards with a real engine: whoever does a chunk, its bytes are the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.generate.run import generate
+from components.merge.run import merge
+from components.translate.run import translate
+from components.world.run import build_world
+from tests.e2e.rollouts import files, make_recipe
+from tests.unit.shared.engine_cases import lively_model
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    lively_model(folder / "model", context=1024)
+    return folder
+
+
+def rolled_out(folder, store: str, shards: int, fused: bool = False) -> list[dict[str, str]]:
+    recipe = make_recipe(folder, "transformers", fused)
+    world = build_world(recipe=recipe, store=store)
+    common = {"recipe": recipe, "store": store, "world": world, "model": world, "iteration": 1}
+    for shard in reversed(range(shards)):
+        share = {"shard": shard, "shards": shards}
+        responses = generate(**common, **share)
+        translations = translate(**common, responses=responses, **share)
+    if shards > 1:
+        responses, translations = merge(**common)
+    return [files(responses), files(translations)]
+
+
+def test_the_number_of_shards_changes_no_byte(model, tmp_path):
+    whole = rolled_out(model, str(tmp_path / "1"), 1)
+    assert len(whole[0]) == 36
+    for shards in (2, 3, 7):
+        assert rolled_out(model, str(tmp_path / str(shards)), shards) == whole
+    assert rolled_out(model, str(tmp_path / "fused"), 3, fused=True) == whole

@@ -132,5 +132,9 @@ class Meter:
             rate=round(self.rate, 1),
             rate_unit=self.rate_unit,
             seconds_left=round(self.seconds_left),
-            **({"failures": dict(sorted(failures.items()))} if failures else {}),
+            **(
+                {"failures": {str(key): failures[key] for key in sorted(failures)}}
+                if failures
+                else {}
+            ),
         )

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 KILLS = {
     name: int(os.environ.get("LIDR_KILLS", default))
-    for name, default in (("transformers", 5), ("vllm", 2))
+    for name, default in (("transformers", 3), ("vllm", 2))
 }
 CODE = """
 import json, sys

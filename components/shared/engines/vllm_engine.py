@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from components.shared.engines.base import ChatRequest, Completion, Decoding
@@ -19,6 +20,8 @@ _END: Any = object()
 _WAITING = 2
 """Requests held by vLLM for each one that it can run at once: its queue never runs dry, and memory
 does not grow with the number of requests."""
+
+_WATCH_SECONDS = 0.5
 
 
 class VllmEngine:
@@ -67,6 +70,9 @@ class VllmEngine:
         self._context: int = config.model_config.max_model_len
         self._window: int = _WAITING * config.scheduler_config.max_num_seqs
         self._prompt_tokens = self._cached_tokens = 0
+        self._dead = False
+        self._closed = Event()
+        _wake_when_killed(self._engine.engine_core, self._closed)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
         source = enumerate(requests)
@@ -88,7 +94,7 @@ class VllmEngine:
                     if output.finished:
                         yield self._completion(waiting.pop(output.request_id).key, output)
         finally:
-            if waiting:  # the caller has stopped listening, or the engine died
+            if waiting and not self._dead:  # the caller has stopped listening
                 self._engine.abort_request(list(waiting))
 
     def described(self) -> dict[str, float]:
@@ -96,6 +102,7 @@ class VllmEngine:
         return {"prefix_cache_hit_rate": round(rate, 4)}
 
     def close(self) -> None:
+        self._closed.set()
         self._engine.engine_core.shutdown()
 
     def _admit(self, number: str, request: ChatRequest) -> Completion | None:
@@ -110,16 +117,20 @@ class VllmEngine:
             self._engine.add_request(number, prompt, sampling)
         except ValueError:
             return Completion(request.key, "", failed, len(tokens), 0, Failure.ENGINE_REJECTED)
+        except Exception as error:
+            raise self._death(error) from error
         return None
 
     def _step(self) -> list[Any]:
         try:
             outputs: list[Any] = self._engine.step()
         except Exception as error:  # vLLM raises its engine's failure as several types
-            raise EngineFailed(
-                f"vLLM died: {error}", remedy="Run again: finished chunks are kept."
-            ) from error
+            raise self._death(error) from error
         return outputs
+
+    def _death(self, error: Exception) -> EngineFailed:
+        self._dead = True
+        return EngineFailed(f"vLLM died: {error}", remedy="Run again: finished chunks are kept.")
 
     def _sampling(self, decoding: Decoding, seed: int, prompt_tokens: int) -> Any:
         from vllm import SamplingParams
@@ -157,6 +168,27 @@ class VllmEngine:
             len(output.prompt_token_ids),
             len(best.token_ids),
         )
+
+
+def _wake_when_killed(core: Any, closed: Event) -> None:
+    """Let a wait for a core's output end when the core's process was killed.
+
+    vLLM's client (0.32) notices the death, but whoever waits for output then waits for ever.
+    """
+    from vllm.v1.engine.core_client import SyncMPClient
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    if not isinstance(core, SyncMPClient):
+        return
+    resources, outputs = core.resources, core.outputs_queue
+
+    def watch() -> None:
+        while not closed.wait(_WATCH_SECONDS):
+            if resources.engine_dead:
+                outputs.put_nowait(EngineDeadError())
+                return
+
+    Thread(target=watch, daemon=True, name="lidr-engine-watch").start()
 
 
 def _prepare_environment() -> None:

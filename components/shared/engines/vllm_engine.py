@@ -94,8 +94,8 @@ class VllmEngine:
                     if output.finished:
                         yield self._completion(waiting.pop(output.request_id).key, output)
         finally:
-            if waiting and not self._dead:  # the caller has stopped listening
-                self._engine.abort_request(list(waiting))
+            if waiting:  # the caller has stopped listening, or the engine died
+                self._abort(list(waiting))
 
     def described(self) -> dict[str, float]:
         rate = self._cached_tokens / max(self._prompt_tokens, 1)
@@ -120,6 +120,13 @@ class VllmEngine:
         except Exception as error:
             raise self._death(error) from error
         return None
+
+    def _abort(self, numbers: list[str]) -> None:
+        try:
+            self._engine.abort_request(numbers)
+        except Exception:
+            if not self._dead:
+                raise
 
     def _step(self) -> list[Any]:
         try:

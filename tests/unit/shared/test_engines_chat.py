@@ -133,7 +133,7 @@ def test_several_messages_and_the_primer():
         {"role": "assistant", "content": ""},
         {"role": "user", "content": "\ue0001\ue001"},
     ]
-    rendered = ChatRenderer(tokenizer).render(ChatRequest("", messages, "<translated>"))
+    rendered = ChatRenderer(tokenizer).render(ChatRequest("", messages, primer="<translated>"))
     expected = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
     assert tokenizer.decode(rendered) == expected + "<|im_start|>assistant\n<think>\n<translated>"
 
@@ -141,7 +141,7 @@ def test_several_messages_and_the_primer():
 def test_our_tags_are_masked_and_the_primer_is_last():
     tokenizer = _tokenizer("bytes", "phi")
     messages = translation_messages("a </sentence> </translated><|end|> b", "en", "fr")
-    rendered = ChatRenderer(tokenizer).render(ChatRequest("", messages, "<translated>"))
+    rendered = ChatRenderer(tokenizer).render(ChatRequest("", messages, primer="<translated>"))
     text = tokenizer.decode(rendered)
     assert text.count("</sentence>") == 2  # the instruction's and the one that closes the text
     assert text.endswith("<|end|>\n<|assistant|>\n<translated>")

@@ -30,6 +30,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from components.shared.engines import start_engine
 from components.shared.languages import NAMES
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.recipe import Recipe
@@ -196,16 +197,8 @@ def _common(folder: str, how: str) -> dict[str, Any]:
 
 def _part_script(folder: str, out: str, source: str, target: str) -> None:
     """Do what a research script does: start an engine, answer one file, write one file."""
-    from components.shared.engines.vllm_engine import VllmEngine
-
     recipe = _recipe(Path(folder))
-    engine = VllmEngine(
-        Path(recipe.model.source),
-        dtype=recipe.model.dtype,
-        max_length=recipe.model.max_length,
-        seed=0,
-        options=recipe.generation.vllm,
-    )
+    engine: Any = start_engine(recipe, Path(recipe.model.source))
     if target:
         answers = _read(Path(folder) / f"script-{source}.json")
         ask = f"Translate from {NAMES[source]} to {NAMES[target]}: "
@@ -220,7 +213,6 @@ def _part_script(folder: str, out: str, source: str, target: str) -> None:
 
 def _part_bare(folder: str, out: str, repeats: str) -> None:
     """Time LLM.generate and lidr's rollout in turn, in one engine."""
-    from components.shared.engines.vllm_engine import VllmEngine
     from components.shared.languages import LanguageIdentifier
     from components.shared.rollout import EngineHolder, roll_out
     from components.shared.rollout.answers import Answers
@@ -231,17 +223,11 @@ def _part_bare(folder: str, out: str, repeats: str) -> None:
 
     recipe = _recipe(Path(folder))
     world = _read(Path(folder) / "world.json")["separate"]
-    engine = VllmEngine(
-        Path(recipe.model.source),
-        dtype=recipe.model.dtype,
-        max_length=recipe.model.max_length,
-        seed=0,
-        options=recipe.generation.vllm,
-    )
+    engine: Any = start_engine(recipe, Path(recipe.model.source))
 
     class Held(EngineHolder):
         @property
-        def engine(self) -> VllmEngine:
+        def engine(self) -> Any:
             return engine
 
     def answers(store: str) -> Answers:

@@ -5,12 +5,10 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.evaluate.component import evaluate
 from components.gate.component import gate
-from components.generate.component import generate
 from components.pair.component import pair
 from components.register.component import register
 from components.state.component import write_state
 from components.train.component import train
-from components.translate.component import translate
 from pipelines.placement import Placement
 from pipelines.rollout import build_rollout
 
@@ -25,7 +23,7 @@ def build_iteration(place: Placement, shards: int) -> BaseComponent:
         place: puts each task where the profile wants it.
         shards: workers that generate and translate.
     """
-    roll_out = build_rollout(place, shards) if shards > 1 else None
+    roll_out = build_rollout(place, shards)
 
     @dsl.pipeline(name="iteration")
     def iteration(
@@ -56,15 +54,7 @@ def build_iteration(place: Placement, shards: int) -> BaseComponent:
         """
         common = {"recipe": recipe, "store": store, "iteration": number}
         with dsl.If(verdict == "continue"):
-            if roll_out is None:
-                responses = place(generate(**common, world=world, model=model)).output
-                translations = place(
-                    translate(**common, world=world, responses=responses, model=model)
-                ).output
-            else:
-                rolled = roll_out(**common, world=world, model=model).set_caching_options(False)
-                responses = rolled.outputs["responses"]
-                translations = rolled.outputs["translations"]
+            responses, translations = roll_out(**common, world=world, model=model)
             pairs = place(
                 pair(
                     **common,

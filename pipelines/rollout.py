@@ -1,6 +1,7 @@
-"""Generation and translation shared out among several workers, each with an engine of its own."""
+"""Generation and translation, by one worker or by several with an engine of their own each."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
@@ -18,16 +19,40 @@ class Merged(NamedTuple):
     translations: str
 
 
-def build_rollout(place: Placement, shards: int) -> BaseComponent:
+RollOut = Callable[..., tuple[Any, Any]]
+"""Takes `recipe`, `store`, `world`, `model` and `iteration`; adds its tasks to the pipeline being
+built and returns their outputs: the URIs of the generate and translate stages."""
+
+
+def build_rollout(place: Placement, shards: int) -> RollOut:
+    """Return what lets M_t answer and translate: two tasks, or a sub-pipeline where shards share.
+
+    Args:
+        place: puts each task where the profile wants it.
+        shards: how many workers.
+    """
+    if shards > 1:
+        sharded = _build_sharded(place, shards)
+
+        def in_shards(**given: Any) -> tuple[Any, Any]:
+            outputs = sharded(**given).set_caching_options(False).outputs
+            return outputs["responses"], outputs["translations"]
+
+        return in_shards
+
+    def alone(**given: Any) -> tuple[Any, Any]:
+        responses = place(generate(**given)).output
+        return responses, place(translate(**given, responses=responses)).output
+
+    return alone
+
+
+def _build_sharded(place: Placement, shards: int) -> BaseComponent:
     """Return the sub-pipeline of a sharded rollout, its tasks placed.
 
     A shard translates what it has generated: nothing waits for the slowest one before merge. The
     loop has a pipeline of its own because inside it, kfp.local takes a parameter of a task that
     stands beside it for the loop's item.
-
-    Args:
-        place: puts each task where the profile wants it.
-        shards: how many workers, 2 or more.
     """
 
     @dsl.pipeline(name="rollout")

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from components.shared.engines import ChatRequest, Completion, Decoding
+from components.shared.errors import EngineFailed
 from components.shared.recipe import Recipe
 from components.shared.records import FinishReason, Prompt
 from components.shared.stage import Stage, new_stage
@@ -68,6 +69,21 @@ class FakeEngine:
     def close(self) -> None:
         """Note that the engine was closed."""
         self.closed = True
+
+
+class DyingEngine(FakeEngine):
+    """Dies after a number of answers."""
+
+    def __init__(self, answer: Answer, after: int) -> None:
+        super().__init__(answer)
+        self.after = after
+
+    def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
+        """Yield answers until it is time."""
+        for number, completion in enumerate(super().complete(requests)):
+            if number == self.after:
+                raise EngineFailed("the engine died")
+            yield completion
 
 
 def finished_stage(

@@ -13,7 +13,7 @@ from components.shared.rollout.prompts import PromptBook
 from components.shared.rollout.stages import generate_stage
 from components.shared.stage import MARKER, open_stage
 from components.shared.store import open_store
-from tests.fakes import FakeEngine, make_recipe, says, use_engine, world_stage
+from tests.fakes import DyingEngine, FakeEngine, make_recipe, says, use_engine, world_stage
 
 LANGUAGES = ("en", "es", "de")
 
@@ -177,22 +177,8 @@ def test_another_iteration_seed_or_setting_is_another_stage(world, monkeypatch):
 ONCE = {"engine": "transformers", "chunk_size": 2, "restarts": 0}
 
 
-class DyingEngine(FakeEngine):
-    """Dies after a number of answers."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__(echo)
-        self.after = after
-
-    def complete(self, requests):
-        for number, completion in enumerate(super().complete(requests)):
-            if number == self.after:
-                raise EngineFailed("the engine died")
-            yield completion
-
-
 def test_an_interrupted_stage_goes_on_with_the_missing_chunks(world, monkeypatch):
-    dying = DyingEngine(after=7)
+    dying = DyingEngine(echo, after=7)
     use_engine(monkeypatch, dying)
     with pytest.raises(EngineFailed):
         run(world, generation=ONCE)
@@ -221,7 +207,7 @@ def test_an_engine_that_forgets_a_request_cannot_finish_the_stage(world, monkeyp
 
 
 def test_an_engine_that_dies_is_started_again_with_the_rest(world, monkeypatch):
-    dying = DyingEngine(after=7)
+    dying = DyingEngine(echo, after=7)
     started = use_engine(monkeypatch, dying)
     uri = run(world)
     assert len(started) == 2
@@ -231,7 +217,7 @@ def test_an_engine_that_dies_is_started_again_with_the_rest(world, monkeypatch):
 
 
 def test_an_engine_that_dies_again_and_again_ends_the_stage_in_its_own_words(world, monkeypatch):
-    started = use_engine(monkeypatch, DyingEngine(after=1))
+    started = use_engine(monkeypatch, DyingEngine(echo, after=1))
     with pytest.raises(EngineFailed, match="the engine died"):
         run(world, generation={"engine": "transformers", "chunk_size": 2, "restarts": 3})
     assert len(started) == 4

@@ -12,7 +12,7 @@ from components.shared.prompts import TRANSLATION_STOP
 from components.shared.records import FinishReason, Prompt
 from components.shared.stage import open_stage
 from components.translate.run import translate
-from tests.fakes import FakeEngine, make_recipe, use_engine, world_stage
+from tests.fakes import DyingEngine, FakeEngine, make_recipe, use_engine, world_stage
 
 COUNT = 11
 PROMPTS = [
@@ -105,24 +105,10 @@ def test_a_fused_rollout_starts_one_engine(tmp_path, monkeypatch):
     assert len(started) == 1
 
 
-class Dying(FakeEngine):
-    """Dies after so many answers."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__(answer)
-        self.after = after
-
-    def complete(self, requests):
-        for number, completion in enumerate(super().complete(requests)):
-            if number == self.after:
-                raise EngineFailed("the engine died")
-            yield completion
-
-
 @pytest.mark.parametrize("after", range(0, 90, 9))
 def test_a_fused_rollout_goes_on_wherever_it_ended(after, whole, tmp_path, monkeypatch):
     world = world_stage(str(tmp_path / "cut"), PROMPTS).uri
-    use_engine(monkeypatch, Dying(after))
+    use_engine(monkeypatch, DyingEngine(answer, after))
     with pytest.raises(EngineFailed):
         generate(
             recipe=recipe(fused=True, restarts=0),

@@ -32,6 +32,7 @@ from typing import Any
 
 from components.shared.engines import start_engine
 from components.shared.languages import NAMES
+from components.shared.models import ModelFiles
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.recipe import Recipe
 from components.shared.rollout.answers import decoding_of
@@ -198,7 +199,7 @@ def _common(folder: str, how: str) -> dict[str, Any]:
 def _part_script(folder: str, out: str, source: str, target: str) -> None:
     """Do what a research script does: start an engine, answer one file, write one file."""
     recipe = _recipe(Path(folder))
-    engine: Any = start_engine(recipe, Path(recipe.model.source))
+    engine: Any = start_engine(recipe, ModelFiles(Path(recipe.model.source)))
     if target:
         answers = _read(Path(folder) / f"script-{source}.json")
         ask = f"Translate from {NAMES[source]} to {NAMES[target]}: "
@@ -223,7 +224,7 @@ def _part_bare(folder: str, out: str, repeats: str) -> None:
 
     recipe = _recipe(Path(folder))
     world = _read(Path(folder) / "world.json")["separate"]
-    engine: Any = start_engine(recipe, Path(recipe.model.source))
+    engine: Any = start_engine(recipe, ModelFiles(Path(recipe.model.source)))
 
     class Held(EngineHolder):
         @property
@@ -247,7 +248,7 @@ def _part_bare(folder: str, out: str, repeats: str) -> None:
         holder = Held(recipe, world)
         began = time.monotonic()
         roll_out(holder, [found.stage], lambda: found.chunks(Share()))
-        finish_responses(recipe, found, {})
+        finish_responses(recipe, found)
         return _rate(holder.tokens, began)
 
     texts = _rendered(engine, answers(f"{folder}/none"))

@@ -112,7 +112,7 @@ def measure(records: int) -> dict[str, float]:
         answers = _answers(recipe, stage, world)
         began, cpu = time.monotonic(), time.process_time()
         roll_out(InstantHolder(recipe, world.uri), [stage], lambda: answers.chunks(Share()))
-        finish_responses(recipe, answers, {})
+        finish_responses(recipe, answers)
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu
         if stage.counts()["responses"] != records:
             sys.exit(f"{stage.counts()['responses']} of {records} records arrived")

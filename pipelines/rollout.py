@@ -41,8 +41,8 @@ def build_rollout(place: Placement, shards: int) -> RollOut:
         return in_shards
 
     def alone(**given: Any) -> tuple[Any, Any]:
-        responses = place(generate(**given)).output
-        return responses, place(translate(**given, responses=responses)).output
+        responses = place(generate(**given)).outputs["Output"]
+        return responses, place(translate(**given, responses=responses)).outputs["Output"]
 
     return alone
 
@@ -79,7 +79,9 @@ def _build_sharded(place: Placement, shards: int) -> BaseComponent:
         with dsl.ParallelFor(list(range(shards)), name="shards") as shard:
             answered = place(generate(**common, shard=shard, shards=shards))
             translated = place(
-                translate(**common, responses=answered.output, shard=shard, shards=shards)
+                translate(
+                    **common, responses=answered.outputs["Output"], shard=shard, shards=shards
+                )
             )
         done = place(merge(**common).after(translated))
         return Merged(done.outputs["responses"], done.outputs["translations"])

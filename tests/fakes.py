@@ -8,6 +8,7 @@ from pathlib import Path
 
 from components.shared.engines import ChatRequest, Completion, Decoding
 from components.shared.errors import EngineFailed
+from components.shared.models import local_model
 from components.shared.recipe import Recipe
 from components.shared.records import FinishReason, Prompt
 from components.shared.stage import Stage, new_stage
@@ -101,13 +102,16 @@ def finished_stage(
     return stage
 
 
-def world_stage(store: str, prompts: Sequence[Prompt]) -> Stage:
-    """Write a world stage with prompts and a model folder that only a fake engine can load."""
+def world_stage(store: str, prompts: Sequence[Prompt], model: Path | None = None) -> Stage:
+    """Write a world stage with prompts and a model; without one, only a fake engine can load it."""
     stage = new_stage(open_store(store), "world", 1, {}, {})
     for code in sorted({prompt.language for prompt in prompts}):
         rows = [prompt for prompt in prompts if prompt.language == code]
         stage.write_records(f"prompts/{code}.parquet", rows, Prompt)
-    stage.write("model/config.json", b"{}")
+    if model is None:
+        stage.write("model/config.json", b"{}")
+    for path in sorted(model.iterdir()) if model else ():
+        stage.upload(f"model/{path.name}", path)
     stage.finish({})
     return stage
 
@@ -116,9 +120,9 @@ def use_engine(monkeypatch, engine: FakeEngine) -> list[Path]:
     """Let generate and translate start this engine; return the model folders it was started on."""
     started: list[Path] = []
 
-    def start(_: Recipe, folder: Path) -> FakeEngine:
-        started.append(folder)
+    def start(_: Recipe, stage: str) -> FakeEngine:
+        started.append(local_model(stage))
         return engine
 
-    monkeypatch.setattr("components.shared.rollout.holder.start_engine", start)
+    monkeypatch.setattr("components.shared.rollout.holder.open_engine", start)
     return started

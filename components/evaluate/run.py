@@ -11,9 +11,8 @@ from typing import Any
 
 from components.evaluate.harness import Scored, run_tasks
 from components.shared.digest import digest_of_file, digest_of_uri
-from components.shared.engines import choose_engine, start_engine
+from components.shared.engines import choose_engine, open_engine
 from components.shared.languages import UNDETERMINED, LanguageIdentifier
-from components.shared.models import local_model
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
 from components.shared.records import EvalItem, FinishReason
@@ -127,7 +126,7 @@ def _evaluate(settings: Recipe, stage: Stage, world: str, model: str) -> None:
         if settings.is_world:
             source = open_stage(world)
             source.download(folder, source.files(prefix="evaluation/"))
-        engine = start_engine(settings, local_model(model))
+        engine = open_engine(settings, model)
         try:
             scored = run_tasks(engine, settings, _include_paths(settings), folder / "evaluation")
         finally:

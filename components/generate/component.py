@@ -1,11 +1,20 @@
 """The KFP face of the generate step."""
 
+from kfp import dsl
+
 from components.shared.component import image_component
 
 
 @image_component
 def generate(
-    recipe: str, store: str, world: str, model: str, iteration: int, shard: int = 0, shards: int = 1
+    recipe: str,
+    store: str,
+    world: str,
+    model: str,
+    iteration: int,
+    metrics: dsl.Output[dsl.Metrics],
+    shard: int = 0,
+    shards: int = 1,
 ) -> str:
     """Let M_t answer this iteration's prompts in every language.
 
@@ -15,6 +24,7 @@ def generate(
         world: URI of the world stage, which holds the prompts.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
+        metrics: throughput, cache hit rate and failure shares.
         shard: which part of the work this task does, from 0.
         shards: how many parts there are; with several, merge finishes the stage.
 
@@ -31,4 +41,5 @@ def generate(
         iteration=iteration,
         shard=shard,
         shards=shards,
+        log=metrics.log_metric,
     )

@@ -11,6 +11,7 @@ from components.shared.recipe import Recipe
 from components.shared.rollout import EngineHolder, roll_out
 from components.shared.rollout.answers import Answers
 from components.shared.rollout.chunks import Chunk, Share
+from components.shared.rollout.figures import Log, ignore, note, stage_figures, worker_figures
 from components.shared.rollout.prompts import PromptBook
 from components.shared.rollout.stages import generate_stage, translate_stage
 from components.shared.rollout.summaries import finish_responses, finish_translations
@@ -27,6 +28,7 @@ def generate(
     iteration: int,
     shard: int = 0,
     shards: int = 1,
+    log: Log = ignore,
 ) -> str:
     """Let M_t answer this iteration's prompts in every language.
 
@@ -41,6 +43,7 @@ def generate(
         iteration: t + 1, the iteration that this is the first step of.
         shard: which part of the chunks this worker does, from 0.
         shards: how many workers there are; with several, the merge step finishes the stage.
+        log: takes throughput, cache hit rate and failure shares.
 
     Returns:
         URI of the stage: `responses/<language>/<chunk>.parquet` with Response records.
@@ -65,8 +68,14 @@ def generate(
 
     with EngineHolder(settings, model) as holder:
         roll_out(holder, [stage, target] if fused else [stage], plan, settings.generation.restarts)
-        if shards == 1:
-            finish_responses(settings, answers, holder.described())
-            if fused:
-                finish_translations(settings, translations, holder.described())
+        for written in [stage, target] if fused else [stage]:
+            note(written, holder, shard)
+        figures = worker_figures(holder)
+    if shards == 1:
+        finish_responses(settings, answers)
+        if fused:
+            finish_translations(settings, translations)
+        figures = stage_figures(stage.counts())
+    for name, value in figures.items():
+        log(name, value)
     return stage.uri

@@ -50,6 +50,6 @@ def merge(recipe: str, store: str, world: str, model: str, iteration: int) -> Me
     identify = LanguageIdentifier(settings.languages.all).identify
     answers = Answers(settings, responses, prompts, iteration, identify)
     translations = Translations(settings, target, responses, prompts, iteration)
-    finish_responses(settings, answers, {})
-    finish_translations(settings, translations, {})
+    finish_responses(settings, answers)
+    finish_translations(settings, translations)
     return Merged(responses.uri, target.uri)

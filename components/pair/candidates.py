@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +39,7 @@ class Candidate:
     truncated: bool
     failure: DropReason | None = None
     untranslated: bool = False
+    sample: int = 0
 
     @property
     def identical(self) -> bool:
@@ -52,7 +53,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything pairs are made of, by id.
+    """Everything the pairs of one sample of responses are made of, by id.
 
     Attributes:
         prompts: by (prompt_id, language).
@@ -67,33 +68,39 @@ class Sources:
     round_trips: dict[tuple[str, str, str], Translation]
 
 
-def read_sources(settings: Recipe, world: str, responses: str, translations: str) -> Sources:
-    """Read the records of three stages by their URIs."""
+def read_sources(settings: Recipe, world: str, responses: str, translations: str) -> list[Sources]:
+    """Read the records of three stages by their URIs; one element for each sample."""
     answered, translated = open_stage(responses), open_stage(translations)
     files = [f"prompts/{code}.parquet" for code in settings.languages.all]
     prompts: list[Prompt] = open_stage(world).read_records(files, Prompt)
     answers: list[Response] = _all(answered, "responses/", Response)
     first: list[Translation] = _all(translated, "translations/", Translation)
     back: list[Translation] = _all(translated, "round_trip/", Translation)
-    return Sources(
-        prompts={(p.prompt_id, p.language): p for p in prompts},
-        responses={(r.prompt_id, r.language): r for r in answers},
-        translations={(t.prompt_id, t.source_language, t.target_language): t for t in first},
-        round_trips={(t.prompt_id, t.target_language, t.source_language): t for t in back},
-    )
+    asked = {(p.prompt_id, p.language): p for p in prompts}
+    samples = [Sources(asked, {}, {}, {}) for _ in range(settings.generation.samples)]
+    for r in answers:
+        samples[r.sample].responses[r.prompt_id, r.language] = r
+    for t in first:
+        key = (t.prompt_id, t.source_language, t.target_language)
+        samples[t.sample].translations[key] = t
+    for t in back:
+        key = (t.prompt_id, t.target_language, t.source_language)
+        samples[t.sample].round_trips[key] = t
+    return samples
 
 
-def candidates(languages: Languages, sources: Sources) -> list[Candidate]:
+def candidates(languages: Languages, samples: Sequence[Sources]) -> list[Candidate]:
     """Return the two candidates of every prompt and other language, failed ones included.
 
     In language l the translated dominant response is chosen over the own one; in the dominant
-    language the own response is chosen over the translated one (paper, section 3.2).
+    language the own response is chosen over the translated one (paper, section 3.2). Of several
+    samples, the i-th responses stand against each other.
     """
-    ids = list(dict.fromkeys(prompt_id for prompt_id, _ in sources.responses))
     return [
-        candidate
+        replace(candidate, sample=sample)
         for other in languages.others
-        for prompt_id in ids
+        for sample, sources in enumerate(samples)
+        for prompt_id in dict.fromkeys(prompt_id for prompt_id, _ in sources.responses)
         for candidate in _both(sources, prompt_id, languages.dominant, other)
     ]
 

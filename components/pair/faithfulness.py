@@ -20,7 +20,7 @@ _FAITHFUL = 0.9
 _IDENTICAL = 0.6
 
 
-def direction_faithfulness(languages: Languages, sources: Sources) -> dict[str, Any]:
+def direction_faithfulness(languages: Languages, samples: Sequence[Sources]) -> dict[str, Any]:
     """Return, for each direction `source-target`, how well translations keep the content.
 
     `numbers_preserved` is the share of translations of texts with numbers that hold the same
@@ -31,15 +31,15 @@ def direction_faithfulness(languages: Languages, sources: Sources) -> dict[str, 
     pairs = [(dominant, other) for other in languages.others]
     return {
         f"{source}-{target}": {
-            "numbers_preserved": _numbers_preserved(sources, source, target),
-            "round_trip": _round_trip(sources, source, target),
+            "numbers_preserved": _numbers_preserved(samples, source, target),
+            "round_trip": _round_trip(samples, source, target),
         }
         for source, target in pairs + [(other, dominant) for _, other in pairs]
     }
 
 
 def reward_agreement(
-    languages: Languages, sources: Sources, found: Sequence[Candidate]
+    languages: Languages, samples: Sequence[Sources], found: Sequence[Candidate]
 ) -> dict[str, Any]:
     """Return, per other language, how often the side that agrees with the dominant answer wins.
 
@@ -53,7 +53,7 @@ def reward_agreement(
             vote
             for candidate in found
             if candidate.language == code and candidate.kind is Kind.TRANSLATION_CHOSEN
-            if (vote := _vote(sources, candidate)) is not None
+            if (vote := _vote(samples[candidate.sample], candidate)) is not None
         ]
         agree = wilson(sum(votes), len(votes))
         inverted = len(votes) >= _MIN_EVIDENCE and agree["high"] < 0.5
@@ -84,9 +84,10 @@ def warnings_of(counts: dict[str, Any]) -> list[str]:
     return found
 
 
-def _numbers_preserved(sources: Sources, source: str, target: str) -> Interval:
+def _numbers_preserved(samples: Sequence[Sources], source: str, target: str) -> Interval:
     kept = [
         same_numbers(original.text, translation.text)
+        for sources in samples
         for (prompt_id, s, t), translation in sources.translations.items()
         if (s, t) == (source, target) and translation.text is not None
         if numbers((original := sources.responses[prompt_id, source]).text)
@@ -94,12 +95,13 @@ def _numbers_preserved(sources: Sources, source: str, target: str) -> Interval:
     return wilson(sum(kept), len(kept))
 
 
-def _round_trip(sources: Sources, source: str, target: str) -> dict[str, float]:
+def _round_trip(samples: Sequence[Sources], source: str, target: str) -> dict[str, float]:
     from sacrebleu.metrics import CHRF
 
     metric = CHRF()
     scores = [
         metric.sentence_score(back.text, [sources.responses[prompt_id, source].text]).score
+        for sources in samples
         for (prompt_id, s, t), back in sources.round_trips.items()
         if (s, t) == (source, target) and back.text is not None
     ]

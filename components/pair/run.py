@@ -18,7 +18,7 @@ from components.shared.stage import Stage, new_stage
 from components.shared.store import open_store
 from components.shared.text import is_repetitive
 
-VERSION = 1
+VERSION = 2
 
 _SAMPLES = 12
 _SHORT = 100
@@ -60,6 +60,7 @@ def pair(
         {
             "iteration": iteration,
             "languages": settings.languages.model_dump(mode="json"),
+            "samples": settings.generation.samples,
             **settings.pairing.model_dump(mode="json", exclude={"filters"}),
             "filters": settings.pairing.active.model_dump(mode="json"),
         },
@@ -120,7 +121,7 @@ def _off_target(candidate: Candidate, detected: str) -> bool:
 def _write(stage: Stage, decided: Decided, iteration: int, model: str) -> None:
     pairs = [_pair(candidate, iteration, model) for candidate, reason in decided if reason is None]
     dropped = [
-        DroppedPair(c.prompt_id, c.language, c.other_language, c.kind, reason)
+        DroppedPair(c.prompt_id, c.language, c.other_language, c.kind, reason, c.sample)
         for c, reason in decided
         if reason is not None
     ]
@@ -139,10 +140,11 @@ def _pair(candidate: Candidate, iteration: int, model: str) -> PreferencePair:
         kind=candidate.kind,
         iteration=iteration,
         source_model=digest_of_uri(model),
+        sample=candidate.sample,
     )
 
 
-def _counts(settings: Recipe, sources: Sources, decided: Decided) -> dict[str, Any]:
+def _counts(settings: Recipe, sources: Sequence[Sources], decided: Decided) -> dict[str, Any]:
     kept = [candidate for candidate, reason in decided if reason is None]
     whole = [c for c, _ in decided if c.failure is None]
     counts: dict[str, Any] = {

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from components.shared.digest import digest_of, digest_of_uri
 from components.shared.models import model_uri
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
+from components.shared.rollout.figures import stage_figures
 from components.shared.stage import Stage, new_stage, open_stage
 from components.shared.store import open_store
 from components.shared.tracking import experiment_id, mlflow_client, tracking_uri
@@ -245,26 +245,11 @@ def _work(trained: Stage) -> dict[str, float]:
         "pair/yield": counts["pairs"] / max(counts["candidates"], 1),
         "pair/identical_share": counts["identical_share"],
     }
-    for kind, key, parts in (
-        ("generate", "responses", "languages"),
-        ("translate", "translations", "directions"),
-    ):
+    for kind, key in (("generate", "responses"), ("translate", "translations")):
         stage = _earlier(pairs, kind, key)
-        found |= _rollout(kind, stage.counts(), key, parts) if stage else {}
+        figures = stage_figures(stage.counts()) if stage else {}
+        found |= {f"{kind}/{name}": value for name, value in figures.items()}
     return found
-
-
-def _rollout(kind: str, counts: Mapping[str, Any], key: str, parts: str) -> dict[str, float]:
-    failures: Counter[str] = Counter()
-    for part in counts[parts].values():
-        failures.update(part["failures"])
-    total = max(counts[key], 1)
-    measured = ("tokens_per_second", "prefix_cache_hit_rate")
-    return {
-        **{f"{kind}/{name}": float(counts[name]) for name in measured if name in counts},
-        f"{kind}/failed_share": failures.total() / total,
-        **{f"{kind}/{reason}_share": count / total for reason, count in failures.items()},
-    }
 
 
 def _earlier(stage: Stage, kind: str, name: str) -> Stage | None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from components.shared.cache import cached
 from components.shared.digest import digest_of, digest_of_file
@@ -15,6 +19,8 @@ from components.shared.store import LocalStore, open_store
 MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 """What is fetched of an outside model: weights as safetensors, configuration, tokenizer."""
 
+_FILES_AT_ONCE = 4
+
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -23,7 +29,45 @@ def model_uri(stage_uri: str) -> str:
     stage = open_stage(stage_uri)
     if stage.files(prefix="model/"):
         return f"{stage.uri}/model"
-    return _source_of(stage)
+    return str(_outside(stage)["source"])
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model on this machine.
+
+    Attributes:
+        folder: configuration, tokenizer and, where asked for, weights.
+        adapter: a LoRA adapter's files (PEFT's form) that go with it.
+        digest: of the stage that holds the model.
+        trained: it is not M_0.
+    """
+
+    folder: Path
+    adapter: Path | None = None
+    digest: str = ""
+    trained: bool = False
+
+
+def model_files(stage_uri: str, *, weights: bool = True) -> ModelFiles:
+    """Return a stage's model and adapter on this machine; without weights, the small files alone.
+
+    Raises:
+        BadInput: the stage holds no model, or its outside source is unusable.
+        CorruptStage: a file does not have the digest the stage's marker names.
+    """
+    stage = open_stage(stage_uri)
+    trained = "/train/" in stage.prefix
+    if stage.files(prefix="model/"):
+        return ModelFiles(_own_model(stage, weights), None, stage.digest, trained)
+    outside = _outside(stage)
+    adapter = outside.get("adapter")
+    return ModelFiles(
+        fetch_model(outside["source"], weights=weights),
+        fetch_model(adapter) if adapter else None,
+        stage.digest,
+        trained,
+    )
 
 
 def local_model(stage_uri: str) -> Path:
@@ -35,14 +79,21 @@ def local_model(stage_uri: str) -> Path:
         BadInput: the stage holds no model, or its outside source is unusable.
         CorruptStage: a file does not have the digest the stage's marker names.
     """
-    stage = open_stage(stage_uri)
-    names = stage.files(prefix="model/")
-    if not names:
-        return fetch_model(_source_of(stage))
+    return model_files(stage_uri).folder
+
+
+def _own_model(stage: Stage, weights: bool) -> Path:
+    names = [name for name in stage.files(prefix="model/") if weights or not is_weights(name)]
     if isinstance(stage.store, LocalStore):
         stage.verify(names)
         return stage.store.path(stage.key("model"))
-    return cached(stage.digest, lambda folder: stage.download(folder, names)) / "model"
+    key = stage.digest if weights else f"{stage.digest}-tokenizer"
+    return cached(key, lambda folder: stage.download(folder, names)) / "model"
+
+
+def is_weights(name: str) -> bool:
+    """Tell whether a model's file holds weights."""
+    return name.endswith(".safetensors")
 
 
 def resolve_model(source: str) -> str:
@@ -82,23 +133,25 @@ def resolve_model(source: str) -> str:
     return str(version.source)
 
 
-def fetch_model(source: str) -> Path:
+def fetch_model(source: str, *, weights: bool = True) -> Path:
     """Return a folder on this machine with the files of an outside model.
 
     Args:
         source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
+        weights: whether they are needed; a folder is returned as it is.
 
     Raises:
         BadInput: the source is malformed, or nothing is there.
     """
     if source.startswith("hf://"):
-        return _fetch_hub(source)
+        return _fetch_hub(source, weights)
     if source.startswith("s3://"):
-        return cached(model_fingerprint(source), lambda folder: _fetch_s3(source, folder))
+        key = model_fingerprint(source) + ("" if weights else "-tokenizer")
+        return cached(key, lambda folder: _fetch_s3(source, folder, weights))
     return Path(source)
 
 
-def model_fingerprint(source: str) -> str:
+def model_fingerprint(source: str, check: Callable[[Path], None] | None = None) -> str:
     """Return a digest that changes with an outside model's files.
 
     A folder is digested byte by byte; an `s3://` prefix by its listing; `hf://` by its revision.
@@ -109,7 +162,7 @@ def model_fingerprint(source: str) -> str:
         listing = [[entry.key, entry.size] for entry in open_store(source).list("")]
         return digest_of(["s3", source, listing])
     folder = Path(source)
-    check_model(folder)
+    (check or check_model)(folder)
     files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern))
     return digest_of([[path.name, digest_of_file(path)] for path in files])
 
@@ -151,6 +204,21 @@ def check_model(folder: Path) -> None:
         )
 
 
+def check_adapter(folder: Path) -> None:
+    """Refuse a folder that is no LoRA adapter, or holds it as pickles.
+
+    Raises:
+        BadInput: configuration or safetensors weights are missing.
+    """
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise BadInput(
+                f"no {name} in the adapter's folder",
+                file=folder,
+                remedy="Point model.adapter at a folder that PEFT's save_pretrained has written.",
+            )
+
+
 def _has_chat_template(folder: Path) -> bool:
     if (folder / "chat_template.jinja").is_file():
         return True
@@ -165,18 +233,27 @@ def _has_chat_template(folder: Path) -> bool:
         ) from error
 
 
-def _source_of(stage: Stage) -> str:
+def _outside(stage: Stage) -> dict[str, Any]:
     if not stage.files(prefix="model.json"):
         raise BadInput(f"stage {stage.uri} holds no model", remedy="Name a world or train stage.")
-    source: str = json.loads(stage.read("model.json"))["source"]
-    return source
+    outside: dict[str, Any] = json.loads(stage.read("model.json"))
+    return outside
 
 
-def _fetch_s3(source: str, folder: Path) -> None:
+def _patterns(weights: bool) -> list[str]:
+    return [pattern for pattern in MODEL_FILES if weights or not is_weights(pattern)]
+
+
+def _fetch_s3(source: str, folder: Path, weights: bool) -> None:
     store = open_store(source)
-    for entry in store.list(""):
-        if any(Path(entry.key).match(pattern) for pattern in MODEL_FILES):
-            store.download(entry.key, folder / entry.key)
+    wanted = [
+        entry.key
+        for entry in store.list("")
+        if any(Path(entry.key).match(pattern) for pattern in _patterns(weights))
+    ]
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # each one is read in parallel ranges, too
+        for _ in pool.map(lambda key: store.download(key, folder / key), wanted):
+            pass
 
 
 def _split_hub(source: str) -> tuple[str, str]:
@@ -189,12 +266,12 @@ def _split_hub(source: str) -> tuple[str, str]:
     return name, revision
 
 
-def _fetch_hub(source: str) -> Path:
+def _fetch_hub(source: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     name, revision = _split_hub(source)
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_patterns(weights)))
     except (OSError, ValueError) as error:
         raise BadInput(
             f"{source} cannot be downloaded: {error}",

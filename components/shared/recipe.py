@@ -74,6 +74,9 @@ class Model(Strict):
     source: str
     """A folder, `s3://bucket/prefix`, `hf://org/name@revision`, `models:/name@alias` (MLflow), or
     `world` for the tiny world."""
+    adapter: str = ""
+    """A LoRA adapter in PEFT's form that belongs to it: a folder, `s3://` or `hf://` as above.
+    Default none."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of inference. Default auto: bfloat16 on a GPU, float32 on a CPU."""
     max_length: int = Field(0, ge=0)
@@ -135,6 +138,8 @@ class Sampling(Strict):
     """Above 1 discourages repetition (the paper uses 1.1). Default 1."""
     max_tokens: int = Field(1024, ge=1)
     """Longest output, in tokens. Default 1024."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Strings that end an output and are no part of it. Default none: the model's end tokens."""
 
 
 class VllmOptions(Strict):
@@ -176,12 +181,38 @@ class VllmOptions(Strict):
         }
 
 
+class Endpoint(Strict):
+    """A server with OpenAI's completions API (vLLM's, for one) that answers for `engine: openai`.
+
+    Its key is read from the environment variable OPENAI_API_KEY. It must take token ids for a
+    prompt, so that text inside a prompt cannot become a control token.
+    """
+
+    url: str = Field("", pattern=r"^(https?://[^\s@]+)?$")
+    """Address up to and with the version, e.g. https://models.example.org/v1. Required where
+    engine is openai."""
+    model: str = "lidr-{digest}"
+    """Name that M_t is served under; `{digest}` stands for the first 12 characters of the digest of
+    its stage, which differs from iteration to iteration. Default lidr-{digest}."""
+    concurrency: int = Field(64, ge=1)
+    """Requests under way at once. Default 64."""
+    retries: int = Field(8, ge=0)
+    """How often a request is repeated after 429, 5xx or a broken connection, with exponential
+    backoff and jitter. Default 8."""
+    request_seconds: float = Field(600.0, gt=0.0)
+    """Longest wait for one answer, in seconds. Default 600."""
+    wait_minutes: float = Field(30.0, ge=0.0)
+    """Longest wait for the model to be served, in minutes. Default 30."""
+
+
 class Generation(Sampling):
     """The generate stage."""
 
-    engine: Literal["auto", "transformers", "vllm"] = "auto"
+    engine: Literal["auto", "transformers", "vllm", "openai"] = "auto"
     """Inference engine of all stages. Default auto: vllm on a GPU where installed,
-    transformers otherwise."""
+    transformers otherwise. `openai` asks a server, see endpoint."""
+    samples: int = Field(1, ge=1)
+    """Responses to each prompt; the i-th ones of two languages become pairs. Default 1."""
     chunk_size: int = Field(500, ge=1)
     """Prompts per chunk: the unit of work that is written, and resumed. Default 500."""
     batch_tokens: int = Field(32768, ge=256)
@@ -192,13 +223,25 @@ class Generation(Sampling):
     """How often an engine that died is started again within a stage. Default 2."""
     vllm: VllmOptions = VllmOptions()
     """Settings of the vllm engine."""
+    endpoint: Endpoint = Endpoint()
+    """Settings of the openai engine."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(
+                f"samples is {self.samples}, but at temperature 0 all of them would be the same"
+            )
+        if self.engine == "openai" and not self.endpoint.url:
+            raise ValueError("endpoint.url is required where engine is openai")
+        return self
 
 
 class TranslationSettings(Sampling):
     """The translate stage."""
 
     round_trip_sample: int = Field(100, ge=0)
-    """Prompts per direction whose translation is translated back, to measure faithfulness.
+    """Translations per direction that are translated back, to measure faithfulness.
     Default 100."""
 
 
@@ -340,6 +383,7 @@ class EngineName(StrEnum):
 
     TRANSFORMERS = "transformers"
     VLLM = "vllm"
+    OPENAI = "openai"
 
 
 class Recipe(Strict):
@@ -380,6 +424,8 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.is_world:
+            if self.model.adapter:
+                raise ValueError("model.adapter must be absent where model.source is 'world'")
             if self.prompts.files:
                 raise ValueError("prompts.files must be absent where model.source is 'world'")
             if outside := set(self.languages.all) - {"en", "es", "de", "fr"}:
@@ -406,7 +452,12 @@ def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recip
     files = {code: _resolve(base, name) for code, name in recipe.prompts.files.items()}
     return recipe.model_copy(
         update={
-            "model": recipe.model.model_copy(update={"source": _resolve_model(base, recipe)}),
+            "model": recipe.model.model_copy(
+                update={
+                    "source": _resolve_model(base, recipe),
+                    "adapter": _resolve(base, recipe.model.adapter),
+                }
+            ),
             "prompts": recipe.prompts.model_copy(update={"files": files}),
             "evaluation": recipe.evaluation.model_copy(
                 update={"include_path": _resolve(base, recipe.evaluation.include_path)}

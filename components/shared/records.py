@@ -99,7 +99,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The model's own answer to a prompt, in the prompt's language."""
+    """The model's own answer to a prompt, in the prompt's language; `sample` counts from 0."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [
@@ -111,6 +111,7 @@ class Response:
             ("output_tokens", pa.int32()),
             ("detected_language", pa.string()),
             ("failure", pa.string()),
+            ("sample", pa.int32()),
         ]
     )
     prompt_id: str
@@ -121,6 +122,7 @@ class Response:
     output_tokens: int
     detected_language: str
     failure: str | None = None
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class Translation:
             ("finish_reason", pa.string()),
             ("output_tokens", pa.int32()),
             ("failure", pa.string()),
+            ("sample", pa.int32()),
         ]
     )
     prompt_id: str
@@ -145,6 +148,7 @@ class Translation:
     finish_reason: str
     output_tokens: int
     failure: str | None = None
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,7 @@ class PreferencePair:
             ("kind", pa.string()),
             ("iteration", pa.int32()),
             ("source_model", pa.string()),
+            ("sample", pa.int32()),
         ]
     )
     prompt: list[Message]
@@ -173,6 +178,7 @@ class PreferencePair:
     kind: str
     iteration: int
     source_model: str
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +192,7 @@ class DroppedPair:
             ("other_language", pa.string()),
             ("kind", pa.string()),
             ("reason", pa.string()),
+            ("sample", pa.int32()),
         ]
     )
     prompt_id: str
@@ -193,6 +200,7 @@ class DroppedPair:
     other_language: str
     kind: str
     reason: str
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)

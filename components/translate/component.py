@@ -1,5 +1,7 @@
 """The KFP face of the translate step."""
 
+from kfp import dsl
+
 from components.shared.component import image_component
 
 
@@ -11,6 +13,7 @@ def translate(
     responses: str,
     model: str,
     iteration: int,
+    metrics: dsl.Output[dsl.Metrics],
     shard: int = 0,
     shards: int = 1,
 ) -> str:
@@ -23,6 +26,7 @@ def translate(
         responses: URI of the generate stage.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
+        metrics: throughput, cache hit rate and failure shares.
         shard: which part of the work this task does, from 0.
         shards: how many parts there are; with several, merge finishes the stage.
 
@@ -40,4 +44,5 @@ def translate(
         iteration=iteration,
         shard=shard,
         shards=shards,
+        log=metrics.log_metric,
     )

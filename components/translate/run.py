@@ -8,6 +8,7 @@ from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
 from components.shared.rollout import EngineHolder, roll_out
 from components.shared.rollout.chunks import Share
+from components.shared.rollout.figures import Log, ignore, note, stage_figures, worker_figures
 from components.shared.rollout.prompts import PromptBook
 from components.shared.rollout.stages import translate_stage
 from components.shared.rollout.summaries import finish_translations
@@ -25,6 +26,7 @@ def translate(
     iteration: int,
     shard: int = 0,
     shards: int = 1,
+    log: Log = ignore,
 ) -> str:
     """Let M_t translate its dominant-language responses into the others, and those back.
 
@@ -37,6 +39,7 @@ def translate(
         iteration: t + 1.
         shard: which part of the chunks this worker does, from 0.
         shards: how many workers there are; with several, the merge step finishes the stage.
+        log: takes throughput, cache hit rate and failure shares.
 
     Returns:
         URI of the stage: `translations/<source>-<target>/<chunk>.parquet` with Translation
@@ -56,6 +59,11 @@ def translate(
     plan = partial(translations.chunks, Share(shard, shards))
     with EngineHolder(settings, model) as holder:
         roll_out(holder, [stage], plan, settings.generation.restarts)
-        if shards == 1:
-            finish_translations(settings, translations, holder.described())
+        note(stage, holder, shard)
+        figures = worker_figures(holder)
+    if shards == 1:
+        finish_translations(settings, translations)
+        figures = stage_figures(stage.counts())
+    for name, value in figures.items():
+        log(name, value)
     return stage.uri

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from components.shared.digest import digest_of
 from components.shared.errors import BadInput
-from components.shared.models import check_model, fetch_model, model_fingerprint, resolve_model
+from components.shared.models import (
+    check_adapter,
+    check_model,
+    fetch_model,
+    model_fingerprint,
+    resolve_model,
+)
 from components.shared.progress import Meter, emit, step
 from components.shared.prompt_files import line_of, load_prompts
 from components.shared.prompts import answer_messages
@@ -115,11 +121,13 @@ def _import(settings: Recipe, store: Store) -> str:
     prompts = load_prompts(settings)
     source = resolve_model(settings.model.source)
     fingerprint = model_fingerprint(source)
+    adapter = _adapter(settings)
     stage = new_stage(
         store,
         "world",
         VERSION,
-        {"model": fingerprint, "prompts": _digest_of_prompts(prompts)},
+        {"model": fingerprint, "prompts": _digest_of_prompts(prompts)}
+        | {name: adapter[name] for name in ("adapter_digest",) if name in adapter},
         {
             "languages": settings.languages.model_dump(mode="json"),
             "max_length": settings.model.max_length,
@@ -133,9 +141,18 @@ def _import(settings: Recipe, store: Store) -> str:
     _require_fit(settings, folder, prompts)
     for code, rows in prompts.items():
         stage.write_records(f"prompts/{code}.parquet", rows, Prompt)
-    described = {"source": source, "digest": fingerprint}
+    described = {"source": source, "digest": fingerprint, **adapter}
     stage.write("model.json", json.dumps(described).encode())
     return stage.finish({"prompts": len(prompts[settings.languages.dominant])})
+
+
+def _adapter(settings: Recipe) -> dict[str, str]:
+    """Return what a model's description says of its LoRA adapter, if it has one."""
+    source = settings.model.adapter
+    if not source:
+        return {}
+    check_adapter(fetch_model(source))
+    return {"adapter": source, "adapter_digest": model_fingerprint(source, check_adapter)}
 
 
 def _digest_of_prompts(prompts: Mapping[str, Sequence[Prompt]]) -> str:

@@ -61,13 +61,14 @@ def build_world(recipe, store):
 
 
 @step("generate")
-def generate(recipe, store, world, model, iteration, shard=0, shards=1):
+def generate(recipe, store, world, model, iteration, shard=0, shards=1, log=None):
     assert isinstance(iteration, int)
+    log("tokens_per_second", 1200.5)
     return _share("generate", store, {"m": model}, {"i": iteration}, shard, shards)
 
 
 @step("translate")
-def translate(recipe, store, world, responses, model, iteration, shard=0, shards=1):
+def translate(recipe, store, world, responses, model, iteration, shard=0, shards=1, log=None):
     return _share("translate", store, {"r": responses}, {}, shard, shards)
 
 

@@ -167,10 +167,11 @@ def test_component_bodies_hold_no_logic(containers: dict):
 
 
 def test_parameters_only(ir: dict):
-    """Every consumer downloads all of an artifact before its code starts."""
+    """Every consumer downloads all of an artifact before its code starts; nothing reads Metrics."""
     for body in [ir["root"], *ir["components"].values()]:
-        for side in ("inputDefinitions", "outputDefinitions"):
-            assert "artifacts" not in body.get(side, {})
+        assert "artifacts" not in body.get("inputDefinitions", {})
+        for artifact in body.get("outputDefinitions", {}).get("artifacts", {}).values():
+            assert artifact["artifactType"]["schemaTitle"] == "system.Metrics"
 
 
 def test_inputs_are_text_and_whole_numbers(ir: dict):

@@ -1,4 +1,4 @@
-"""A proxy before a real S3 server that fails as networks and servers do, from a seeded plan."""
+"""A proxy before a real server that fails as networks and servers do, from a seeded plan."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _handler(proxy: FaultyProxy, endpoint: str) -> type[BaseHTTPRequestHandler]:
         def handle_any(self) -> None:
             body = self._body()
             fault = proxy.fault(self.command, self.path, has_body=True)
-            if fault in ("500", "503"):
+            if fault in ("429", "500", "503"):
                 self._answer(int(fault), {}, b"<Error><Code>InternalError</Code></Error>")
                 return
             if fault == "reset":

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 
 from components.shared.engines.base import ChatRequest, Completion, Decoding, Engine
 from components.shared.engines.gpu import gpu_present
 from components.shared.errors import BadInput
+from components.shared.models import ModelFiles, model_files
 from components.shared.recipe import EngineName, Recipe
 
-__all__ = ["ChatRequest", "Completion", "Decoding", "Engine", "choose_engine", "start_engine"]
+__all__ = [
+    "ChatRequest",
+    "Completion",
+    "Decoding",
+    "Engine",
+    "choose_engine",
+    "open_engine",
+    "start_engine",
+]
 
 
 def choose_engine(recipe: Recipe) -> tuple[EngineName, str]:
     """Return the engine a recipe resolves to on this machine, and why.
 
     Raises:
-        BadInput: the recipe asks for vllm, which is not installed.
+        BadInput: the recipe asks for what is not installed.
     """
     wanted = recipe.generation.engine
     has_vllm = find_spec("vllm") is not None
@@ -25,6 +33,11 @@ def choose_engine(recipe: Recipe) -> tuple[EngineName, str]:
         raise BadInput(
             "generation.engine is vllm, which is not installed here",
             remedy="Install lidr[vllm], or set generation.engine to transformers.",
+        )
+    if wanted == "openai" and find_spec("openai") is None:
+        raise BadInput(
+            "generation.engine is openai, whose client is not installed here",
+            remedy="Install lidr[endpoint], or set generation.engine to transformers.",
         )
     if wanted != "auto":
         return EngineName(wanted), "the recipe says so"
@@ -35,19 +48,29 @@ def choose_engine(recipe: Recipe) -> tuple[EngineName, str]:
     return EngineName.VLLM, "there is a GPU and vllm is installed"
 
 
-def start_engine(recipe: Recipe, folder: Path) -> Engine:
+def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
     """Load a model into the engine that `choose_engine` names.
 
     Args:
         recipe: its `generation` and `model` parts set up the engine.
-        folder: the model's files on this machine.
+        model: the model's files on this machine.
     """
     name, _ = choose_engine(recipe)
+    if name is EngineName.OPENAI:
+        from components.shared.engines.openai_engine import OpenAIEngine
+
+        return OpenAIEngine(
+            model.folder,
+            name=served_name(recipe, model),
+            max_length=recipe.model.max_length,
+            endpoint=recipe.generation.endpoint,
+        )
     if name is EngineName.VLLM:
         from components.shared.engines.vllm_engine import VllmEngine
 
         return VllmEngine(
-            folder,
+            model.folder,
+            adapter=model.adapter,
             dtype=recipe.model.dtype,
             max_length=recipe.model.max_length,
             seed=recipe.seed,
@@ -56,8 +79,31 @@ def start_engine(recipe: Recipe, folder: Path) -> Engine:
     from components.shared.engines.transformers_engine import TransformersEngine
 
     return TransformersEngine(
-        folder,
+        model.folder,
+        adapter=model.adapter,
         dtype=recipe.model.dtype,
         max_length=recipe.model.max_length,
         batch_tokens=recipe.generation.batch_tokens,
     )
+
+
+def open_engine(recipe: Recipe, stage_uri: str) -> Engine:
+    """Load the model of a stage; a server's needs no weights here."""
+    served = choose_engine(recipe)[0] is EngineName.OPENAI
+    return start_engine(recipe, model_files(stage_uri, weights=not served))
+
+
+def served_name(recipe: Recipe, model: ModelFiles) -> str:
+    """Return the name that a model is asked for at the endpoint.
+
+    Raises:
+        BadInput: it names one model whatever the iteration, and this is not M_0.
+    """
+    pattern = recipe.generation.endpoint.model
+    if model.trained and "{digest}" not in pattern:
+        raise BadInput(
+            f"generation.endpoint.model {pattern!r} is M_0, but the model wanted is a trained one",
+            remedy="Put {digest} into the name and serve each iteration's model under its own, "
+            "or use another engine.",
+        )
+    return pattern.replace("{digest}", model.digest[:12])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -29,9 +30,18 @@ class TransformersEngine:
         dtype: precision as in the recipe; `auto` is bfloat16 on a GPU and float32 on a CPU.
         max_length: context in tokens; 0 is the model's own.
         batch_tokens: largest sum of prompt and output tokens in a batch.
+        adapter: a LoRA adapter to merge into the weights.
     """
 
-    def __init__(self, folder: Path, *, dtype: str, max_length: int, batch_tokens: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dtype: str,
+        max_length: int,
+        batch_tokens: int,
+        adapter: Path | None = None,
+    ) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if dtype == "auto":
             dtype = "bfloat16" if device == "cuda" else "float32"
@@ -40,6 +50,8 @@ class TransformersEngine:
             self._model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=getattr(torch, dtype), use_safetensors=True
             )
+        if adapter:
+            self._model = merged(self._model, adapter)
         fit_threads(self._model.num_parameters())
         self._model.eval().to(device)
         self._chat = ChatRenderer(tokenizer)
@@ -97,6 +109,13 @@ class TransformersEngine:
             for row, reason in finished:
                 text = ending.text(row)
                 yield Completion(row.key, text, reason, len(row.prompt), len(row.written))
+
+
+def merged(model: Any, adapter: Path) -> Any:
+    """Return a model with a LoRA adapter added to its weights (Hu et al., arXiv 2106.09685)."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
 
 def _groups(requests: Iterable[ChatRequest | None]) -> Iterator[list[ChatRequest]]:

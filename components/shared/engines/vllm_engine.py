@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,10 +34,18 @@ class VllmEngine:
         max_length: context in tokens; 0 is the model's own.
         seed: of the engine; requests carry their own.
         options: vLLM's own settings.
+        adapter: a LoRA adapter that every request uses.
     """
 
     def __init__(
-        self, folder: Path, *, dtype: str, max_length: int, seed: int, options: VllmOptions
+        self,
+        folder: Path,
+        *,
+        dtype: str,
+        max_length: int,
+        seed: int,
+        options: VllmOptions,
+        adapter: Path | None = None,
     ) -> None:
         _prepare_environment()
         from vllm import LLM
@@ -54,6 +63,7 @@ class VllmEngine:
                 generation_config="vllm",
                 use_tqdm_on_load=False,
                 tensor_parallel_size=max(1, gpu_count() // options.pipeline_parallel_size),
+                **_lora_arguments(adapter),
                 **options.arguments,
             )
         except (RuntimeError, ValueError, AssertionError) as error:
@@ -62,6 +72,7 @@ class VllmEngine:
                 remedy="Where memory is short, lower model.max_length or generation.vllm's "
                 "max_num_seqs.",
             ) from error
+        self._lora = _lora_request(adapter)
         self._engine: Any = self._llm.llm_engine
         tokenizer = self._llm.get_tokenizer()
         self._chat = ChatRenderer(tokenizer)
@@ -114,7 +125,7 @@ class VllmEngine:
         sampling = self._sampling(request.decoding, request.seed, len(tokens))
         try:
             (prompt,) = self._engine.renderer.render_cmpl([{"prompt_token_ids": tokens}])
-            self._engine.add_request(number, prompt, sampling)
+            self._engine.add_request(number, prompt, sampling, lora_request=self._lora)
         except ValueError:
             return Completion(request.key, "", failed, len(tokens), 0, Failure.ENGINE_REJECTED)
         except Exception as error:
@@ -175,6 +186,19 @@ class VllmEngine:
             len(output.prompt_token_ids),
             len(best.token_ids),
         )
+
+
+def _lora_arguments(adapter: Path | None) -> dict[str, object]:
+    if adapter is None:
+        return {}
+    rank = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["r"]
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
+
+
+def _lora_request(adapter: Path | None) -> Any:
+    from vllm.lora.request import LoRARequest
+
+    return adapter and LoRARequest("adapter", 1, str(adapter))
 
 
 def _wake_when_killed(core: Any, closed: Event) -> None:

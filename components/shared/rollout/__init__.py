@@ -78,3 +78,5 @@ def _answer(holder: EngineHolder, stream: Stream, requests: Iterable[Any], total
             meter.advance(1, completion.output_tokens, stream.failures)
     finally:
         holder.seconds += time.monotonic() - began
+        holder.requests += meter.done + stream.unasked
+        holder.failures += stream.failures

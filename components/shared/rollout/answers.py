@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from components.shared.digest import seed_of
@@ -18,6 +18,14 @@ from components.shared.text import is_repetitive
 
 Followers = Callable[[str, int], tuple[Follower, ...]]
 Identify = Callable[[Sequence[str]], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt to be answered for the `sample`-th time, from 0."""
+
+    prompt: Prompt
+    sample: int = 0
 
 
 class Answers:
@@ -46,11 +54,11 @@ class Answers:
         self._task = Task(
             Response,
             partial(_request, settings.seed, iteration, decoding),
-            _record,
+            partial(_record, decoding.stop),
             partial(_identified, identify),
         )
 
-    def chunks(self, share: Share, followers: Followers | None = None) -> Iterator[Chunk[Prompt]]:
+    def chunks(self, share: Share, followers: Followers | None = None) -> Iterator[Chunk[Question]]:
         """Yield a share's chunks; all languages of the same prompts stand together.
 
         Args:
@@ -63,50 +71,71 @@ class Answers:
                 fed = followers(language, index) if followers else ()
                 yield self._chunk(language, index, fed)
 
-    def _chunk(self, language: str, index: int, followers: tuple[Follower, ...]) -> Chunk[Prompt]:
-        """Return one language's `index`-th chunk."""
-        length = self._settings.generation.chunk_size
+    def _chunk(self, language: str, index: int, followers: tuple[Follower, ...]) -> Chunk[Question]:
+        """Return one language's `index`-th chunk; the samples of a prompt stand together."""
+        length, samples = self._settings.generation.chunk_size, self._settings.generation.samples
         first = index * length
         size = min(length, self._prompts.size(language) - first)
-        items = partial(self._prompts.read, language, first, size)
+
+        def questions() -> list[Question]:
+            prompts = self._prompts.read(language, first, size)
+            return [Question(prompt, sample) for prompt in prompts for sample in range(samples)]
+
         name = chunk_name(f"responses/{language}", index)
-        return Chunk(self.stage, name, size, self._task, items, followers)
+        return Chunk(self.stage, name, size * samples, self._task, questions, followers)
 
 
 def decoding_of(sampling: Sampling, stop: tuple[str, ...] = ()) -> Decoding:
-    """Return a recipe's sampling settings as the engine takes them."""
+    """Return a recipe's sampling settings as the engine takes them, with further stop strings."""
     return Decoding(
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k,
         repetition_penalty=sampling.repetition_penalty,
         max_tokens=sampling.max_tokens,
-        stop=stop,
+        stop=(*stop, *sampling.stop),
     )
 
 
-def _request(seed: int, iteration: int, decoding: Decoding, prompt: Prompt) -> ChatRequest:
+def _request(seed: int, iteration: int, decoding: Decoding, question: Question) -> ChatRequest:
+    prompt = question.prompt
     return ChatRequest(
         prompt.prompt_id,
         answer_messages(prompt.text),
         decoding,
-        seed=seed_of(seed, iteration, prompt.prompt_id, prompt.language, "answer"),
+        seed=seed_of(
+            seed, iteration, prompt.prompt_id, prompt.language, sampled("answer", question.sample)
+        ),
     )
 
 
-def _record(prompt: Prompt, answer: Completion | None) -> Response:
+def sampled(purpose: str, sample: int) -> str:
+    """Return what a sample's seed derives from besides its prompt."""
+    return f"{purpose}, sample {sample}" if sample else purpose
+
+
+def _record(stop: Sequence[str], question: Question, answer: Completion | None) -> Response:
     if answer is None:
         raise ValueError("every prompt is asked")
+    if answer.finish_reason == FinishReason.STOP:
+        answer = replace(answer, text=_without_stop(answer.text, stop))
     return Response(
-        prompt_id=prompt.prompt_id,
-        language=prompt.language,
+        prompt_id=question.prompt.prompt_id,
+        language=question.prompt.language,
         text=answer.text,
         finish_reason=answer.finish_reason,
         prompt_tokens=answer.prompt_tokens,
         output_tokens=answer.output_tokens,
         detected_language="",
         failure=answer.failure or _failure(answer),
+        sample=question.sample,
     )
+
+
+def _without_stop(text: str, stop: Sequence[str]) -> str:
+    """Return a text without the stop string that ended it."""
+    ended = next((end for end in stop if text.endswith(end)), "")
+    return text.removesuffix(ended)
 
 
 def _failure(answer: Completion) -> Failure | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 
-from components.shared.engines import Engine, choose_engine, start_engine
+from components.shared.engines import Engine, choose_engine, open_engine
 from components.shared.errors import LidrError
-from components.shared.models import local_model
 from components.shared.progress import emit
 from components.shared.recipe import EngineName, Recipe
 
@@ -26,6 +26,8 @@ class EngineHolder:
         self.starts = 0
         self.tokens = 0
         self.seconds = 0.0
+        self.requests = 0
+        self.failures: Counter[str] = Counter()
 
     def __enter__(self) -> EngineHolder:
         return self
@@ -40,7 +42,7 @@ class EngineHolder:
         if self._engine is None:
             name, reason = choose_engine(self._recipe)
             emit("note", message=f"engine: {name}, because {reason}")
-            self._engine = start_engine(self._recipe, local_model(self._model))
+            self._engine = open_engine(self._recipe, self._model)
             self.starts += 1
         return self._engine
 
@@ -62,12 +64,14 @@ class EngineHolder:
                 engine.close()
 
     def described(self) -> dict[str, object]:
-        """Return what a stage's counts say about the engine."""
+        """Return what the engine is and what it has done so far."""
         name, reason = choose_engine(self._recipe)
         return {
             "engine": name.value,
             "engine_reason": reason,
             "engine_starts": self.starts,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
             "tokens_per_second": round(self.tokens / max(self.seconds, 1e-9), 1),
             **(self._engine.described() if self._engine is not None else {}),
         }

@@ -7,10 +7,10 @@ from components.shared.recipe import Recipe
 from components.shared.stage import Stage, new_stage
 from components.shared.store import open_store
 
-GENERATE_VERSION = 2
-TRANSLATE_VERSION = 2
+GENERATE_VERSION = 3
+TRANSLATE_VERSION = 3
 
-_MACHINE = {"fused", "restarts", "vllm"}
+_MACHINE = {"fused", "restarts", "vllm", "endpoint"}
 """Settings that say how the work is done and not what comes out."""
 
 
@@ -41,6 +41,7 @@ def translate_stage(
         {
             **_common(settings, iteration),
             "engine": settings.generation.engine,
+            "samples": settings.generation.samples,
             "batch_tokens": settings.generation.batch_tokens,
             "truncated": settings.pairing.active.truncated,
             **settings.translation.model_dump(mode="json"),

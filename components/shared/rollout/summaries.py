@@ -14,17 +14,17 @@ from components.shared.languages import UNDETERMINED
 from components.shared.recipe import Recipe
 from components.shared.rollout.answers import Answers
 from components.shared.rollout.chunks import Chunk, Share
+from components.shared.rollout.figures import gather
 from components.shared.rollout.translations import Translations, directions
 from components.shared.stage import Stage
 
 
-def finish_responses(settings: Recipe, answers: Answers, facts: dict[str, object]) -> None:
+def finish_responses(settings: Recipe, answers: Answers) -> None:
     """Finish a generate stage; where it is finished already, nothing happens.
 
     Args:
         settings: the recipe.
         answers: its chunks.
-        facts: on the engine, for the marker.
 
     Raises:
         EngineFailed: a chunk is missing.
@@ -33,17 +33,15 @@ def finish_responses(settings: Recipe, answers: Answers, facts: dict[str, object
     stage = answers.stage
     if not stage.done():
         _require_all(stage, answers.chunks(Share()))
-        stage.finish(_response_counts(settings, stage) | facts)
+        stage.finish(_response_counts(settings, stage) | gather(stage))
 
 
-def finish_translations(
-    settings: Recipe, translations: Translations, facts: dict[str, object]
-) -> None:
+def finish_translations(settings: Recipe, translations: Translations) -> None:
     """Finish a translate stage, as `finish_responses` does a generate stage."""
     stage = translations.stage
     if not stage.done():
         _require_all(stage, translations.chunks(Share()))
-        stage.finish(_translation_counts(settings, stage) | facts)
+        stage.finish(_translation_counts(settings, stage) | gather(stage))
 
 
 def _response_counts(settings: Recipe, stage: Stage) -> dict[str, Any]:

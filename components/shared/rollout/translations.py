@@ -23,7 +23,7 @@ from components.shared.records import (
     Response,
     Translation,
 )
-from components.shared.rollout.answers import decoding_of
+from components.shared.rollout.answers import Question, decoding_of, sampled
 from components.shared.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
 from components.shared.rollout.prompts import PromptBook
 from components.shared.stage import Stage
@@ -38,6 +38,7 @@ class Job:
     target: str
     text: str | None
     failure: Failure = Failure.SOURCE_FAILED
+    sample: int = 0
 
 
 def directions(settings: Recipe) -> list[tuple[str, str]]:
@@ -83,8 +84,8 @@ class Translations:
 
     def chunk(self, source: str, target: str, index: int) -> Chunk[Job]:
         """Return one direction's `index`-th chunk, made of the source's `index`-th responses."""
-        length = self._settings.generation.chunk_size
-        size = min(length, self._size - index * length)
+        length, samples = self._settings.generation.chunk_size, self._settings.generation.samples
+        size = min(length, self._size - index * length) * samples
         return Chunk(
             self.stage,
             chunk_name(f"translations/{source}-{target}", index),
@@ -97,7 +98,7 @@ class Translations:
     def followers(self, source: str, index: int) -> tuple[Follower, ...]:
         """Return the chunks that a chunk of responses feeds, for the fused rollout."""
         return tuple(
-            Follower(self.chunk(own, target, index), partial(self._job, target))
+            Follower(self.chunk(own, target, index), partial(self._follow, target))
             for own, target in directions(self._settings)
             if own == source
         )
@@ -107,13 +108,26 @@ class Translations:
         prompts = self._prompts.read(source, index * length, length)
         name = chunk_name(f"responses/{source}", index)
         answers: list[Response] = self._responses.peek_records(name, Response)
-        found = {answer.prompt_id: answer for answer in answers}
-        return [self._job(target, prompt, found[prompt.prompt_id]) for prompt in prompts]
+        found = {(answer.prompt_id, answer.sample): answer for answer in answers}
+        samples = range(self._settings.generation.samples)
+        return [
+            self._job(target, prompt, found[prompt.prompt_id, sample])
+            for prompt in prompts
+            for sample in samples
+        ]
+
+    def _follow(self, target: str, question: Question, answer: Response) -> Job:
+        return self._job(target, question.prompt, answer)
 
     def _job(self, target: str, prompt: Prompt, answer: Response) -> Job:
-        if prompt.translation_task:
-            return Job(answer.prompt_id, answer.language, target, None, Failure.TRANSLATION_TASK)
-        return Job(answer.prompt_id, answer.language, target, self._translatable(answer))
+        return Job(
+            answer.prompt_id,
+            answer.language,
+            target,
+            None if prompt.translation_task else self._translatable(answer),
+            Failure.TRANSLATION_TASK if prompt.translation_task else Failure.SOURCE_FAILED,
+            answer.sample,
+        )
 
     def _translatable(self, answer: Response) -> str | None:
         """Return the text to translate; a cut one counts only where pairs of it are kept."""
@@ -124,7 +138,7 @@ class Translations:
 
     def _round_trip(self, source: str, target: str, index: int, size: int) -> Iterator[Follower]:
         """Yield the chunk that translates the first prompts' translations back, if it has any."""
-        first = index * self._settings.generation.chunk_size
+        first = index * self._settings.generation.chunk_size * self._settings.generation.samples
         size = min(size, self._settings.translation.round_trip_sample - first)
         if size > 0:
             yield Follower(
@@ -146,7 +160,7 @@ class Translations:
 def _back(row: Translation) -> Job | None:
     if row.text is None:
         return None
-    return Job(row.prompt_id, row.target_language, row.source_language, row.text)
+    return Job(row.prompt_id, row.target_language, row.source_language, row.text, sample=row.sample)
 
 
 def _request(seed: int, iteration: int, decoding: Decoding, job: Job) -> ChatRequest | None:
@@ -157,14 +171,23 @@ def _request(seed: int, iteration: int, decoding: Decoding, job: Job) -> ChatReq
         translation_messages(job.text, job.source, job.target),
         decoding,
         TRANSLATION_PRIMER,
-        seed_of(seed, iteration, job.prompt_id, job.source, f"to {job.target}"),
+        seed_of(
+            seed, iteration, job.prompt_id, job.source, sampled(f"to {job.target}", job.sample)
+        ),
     )
 
 
 def _record(job: Job, answer: Completion | None) -> Translation:
     if answer is None:
         return Translation(
-            job.prompt_id, job.source, job.target, None, FinishReason.FAILED, 0, job.failure
+            job.prompt_id,
+            job.source,
+            job.target,
+            None,
+            FinishReason.FAILED,
+            0,
+            job.failure,
+            job.sample,
         )
     text, failure = read_translation(answer.text, answer.finish_reason)
     return Translation(
@@ -175,4 +198,5 @@ def _record(job: Job, answer: Completion | None) -> Translation:
         finish_reason=answer.finish_reason,
         output_tokens=answer.output_tokens,
         failure=answer.failure or failure,
+        sample=job.sample,
     )

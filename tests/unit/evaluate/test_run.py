@@ -11,6 +11,7 @@ from components.evaluate.run import evaluate
 from components.shared.digest import digest_of_uri
 from components.shared.engines import ChatRequest, Completion
 from components.shared.errors import BadInput, EngineFailed
+from components.shared.models import local_model
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.records import EvalItem, FinishReason
 from components.shared.stage import open_stage
@@ -31,7 +32,8 @@ def start(monkeypatch, answer: Answer) -> tuple[FakeEngine, list[Path]]:
     """Let evaluate start an engine that answers so; return it and the folders it is started on."""
     engine, started = FakeEngine(answer), []
     monkeypatch.setattr(
-        "components.evaluate.run.start_engine", lambda _, folder: started.append(folder) or engine
+        "components.evaluate.run.open_engine",
+        lambda _, stage: started.append(local_model(stage)) or engine,
     )
     return engine, started
 

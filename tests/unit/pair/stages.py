@@ -97,8 +97,8 @@ class Records:
         record = moved(prompt_id, target, source, text)
         self.round_trips[prompt_id, source, target] = record
 
-    def sources(self) -> Sources:
-        return Sources(self.prompts, self.responses, self.translations, self.round_trips)
+    def sources(self) -> list[Sources]:
+        return [Sources(self.prompts, self.responses, self.translations, self.round_trips)]
 
 
 def good_records(*ids: str, tasks: Sequence[str] = ()) -> Records:

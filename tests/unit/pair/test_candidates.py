@@ -207,6 +207,6 @@ def test_exchanging_the_sides_twice_changes_nothing():
 def test_a_translate_stage_without_any_file_leaves_nothing_to_pair(tmp_path):
     records = good_records("p0", tasks=["p0"])
     inputs = write(tmp_path, records)
-    found = read_sources(make_recipe(), inputs.world, inputs.responses, inputs.translations)
+    [found] = read_sources(make_recipe(), inputs.world, inputs.responses, inputs.translations)
     assert found.translations == found.round_trips == {}
     assert {key[1] for key in found.responses} == set(LANGUAGES)

@@ -20,6 +20,7 @@ from components.shared.engines import (
 )
 from components.shared.engines.chat import ChatRenderer, end_tokens
 from components.shared.errors import BadInput, EngineFailed
+from components.shared.models import ModelFiles
 from components.shared.recipe import Recipe
 from components.shared.records import Failure
 from tests.unit.shared.engine_cases import CONTEXT, STOP, cases, complete, lively_model, requests
@@ -264,7 +265,7 @@ def test_vllm_that_is_not_installed_is_bad_input(monkeypatch):
 
 
 def test_the_recipe_starts_its_engine(folder):
-    engine = start_engine(_recipe(engine="transformers"), folder)
+    engine = start_engine(_recipe(engine="transformers"), ModelFiles(folder))
     (completion,) = complete(engine, requests(1), Decoding(max_tokens=4))
     assert completion.output_tokens == 4
     engine.close()

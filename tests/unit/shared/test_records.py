@@ -94,12 +94,12 @@ def test_the_schemas_are_those_other_programs_rely_on():
     assert {kind.__name__: ",".join(kind.schema.names) for kind in KINDS} == {
         "Prompt": "prompt_id,language,text,answer,translation_task",
         "Response": "prompt_id,language,text,finish_reason,prompt_tokens,output_tokens,"
-        "detected_language,failure",
+        "detected_language,failure,sample",
         "Translation": "prompt_id,source_language,target_language,text,finish_reason,"
-        "output_tokens,failure",
+        "output_tokens,failure,sample",
         "PreferencePair": "prompt,chosen,rejected,prompt_id,language,other_language,kind,"
-        "iteration,source_model",
-        "DroppedPair": "prompt_id,language,other_language,kind,reason",
+        "iteration,source_model,sample",
+        "DroppedPair": "prompt_id,language,other_language,kind,reason,sample",
         "EvalItem": "task,language,item_id,prompt,response,target,score,detected_language,"
         "finish_reason,output_tokens",
     }

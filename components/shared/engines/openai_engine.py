@@ -1,0 +1,226 @@
+"""The engine for clusters that serve models centrally: a server with OpenAI's completions API."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from components.shared.engines.base import ChatRequest, Completion
+from components.shared.engines.chat import ChatRenderer, end_tokens
+from components.shared.errors import BadInput, EngineFailed, LidrError
+from components.shared.progress import emit
+from components.shared.recipe import Endpoint
+from components.shared.records import Failure, FinishReason
+
+_END: Any = object()
+_POLL_SECONDS = 5.0
+_CONNECT_SECONDS = 10.0
+
+
+class OpenAIEngine:
+    """Asks a server, which batches for itself; as many requests are under way as it may take.
+
+    Prompts travel as token ids, made with the model's own tokenizer: the server neither applies a
+    template nor finds control tokens in a text. Repeating after 429, 5xx and broken connections is
+    the client library's (exponential backoff with jitter, `Retry-After` heeded).
+
+    Args:
+        folder: the model's tokenizer and configuration; weights are not needed.
+        name: that the model is served under.
+        max_length: context in tokens; 0 is the model's own.
+        endpoint: the server.
+
+    Raises:
+        BadInput: the server refuses the key, or does not serve the model in time.
+    """
+
+    def __init__(self, folder: Path, *, name: str, max_length: int, endpoint: Endpoint) -> None:
+        from openai import AsyncOpenAI
+        from transformers import AutoConfig, AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder).get_text_config()
+        self._chat = ChatRenderer(tokenizer)
+        self._ends = end_tokens(folder, tokenizer)
+        self._name = name
+        self._endpoint = endpoint
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, daemon=True, name="lidr-endpoint")
+        self._thread.start()
+        self._client = AsyncOpenAI(
+            base_url=endpoint.url,
+            api_key=os.environ.get("OPENAI_API_KEY", "none"),
+            max_retries=endpoint.retries,
+            timeout=endpoint.request_seconds,
+        )
+        served = self._wait_for_model()
+        self._context: int = max_length or served or config.max_position_embeddings
+
+    def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
+        source = iter(requests)
+        answers: SimpleQueue[Completion | LidrError] = SimpleQueue()
+        waiting: dict[str, Future[None]] = {}
+        open_source = True
+        try:
+            while open_source or waiting:
+                while open_source and len(waiting) < self._endpoint.concurrency:
+                    request = next(source, _END)
+                    if request is _END or request is None:
+                        open_source = request is None
+                        break
+                    tokens = self._chat.render(request)
+                    if len(tokens) >= self._context:
+                        yield _failed(request, len(tokens), Failure.PROMPT_TOO_LONG)
+                        continue
+                    asked = self._ask(request, tokens, answers)
+                    waiting[request.key] = asyncio.run_coroutine_threadsafe(asked, self._loop)
+                if waiting:
+                    answer = answers.get()
+                    if isinstance(answer, LidrError):
+                        raise answer
+                    del waiting[answer.key]
+                    yield answer
+        finally:
+            for future in waiting.values():
+                future.cancel()
+
+    def described(self) -> dict[str, float]:
+        return {}
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result(_CONNECT_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_CONNECT_SECONDS)
+
+    async def _ask(
+        self,
+        request: ChatRequest,
+        tokens: list[int],
+        answers: SimpleQueue[Completion | LidrError],
+    ) -> None:
+        """Put the answer to a request, or the error that ends everything, into `answers`."""
+        from openai import APIStatusError, OpenAIError
+
+        try:
+            answers.put(_completion(request, await self._create(request, tokens)))
+        except APIStatusError as error:
+            if error.status_code in (400, 413, 422):
+                answers.put(_failed(request, len(tokens), Failure.ENGINE_REJECTED))
+            else:
+                answers.put(self._refusal(error))
+        except (OpenAIError, ValueError, IndexError) as error:
+            answers.put(self._death(error))
+
+    async def _create(self, request: ChatRequest, tokens: list[int]) -> Any:
+        decoding = request.decoding
+        return await self._client.completions.create(
+            model=self._name,
+            prompt=tokens,
+            max_tokens=min(decoding.max_tokens, self._context - len(tokens)),
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            seed=request.seed % 2**63,
+            stop=list(decoding.stop) or None,
+            extra_body={
+                "top_k": decoding.top_k,
+                "repetition_penalty": decoding.repetition_penalty,
+                "stop_token_ids": self._ends,
+                "include_stop_str_in_output": bool(decoding.stop),
+                "skip_special_tokens": True,
+                "spaces_between_special_tokens": False,
+            },
+        )
+
+    def _wait_for_model(self) -> int:
+        """Wait until the server lists the model; return its context, 0 where it does not say."""
+        deadline = time.monotonic() + 60 * self._endpoint.wait_minutes
+        told = False
+        while True:
+            served = self._served()
+            if self._name in served:
+                return served[self._name]
+            if time.monotonic() >= deadline:
+                raise BadInput(
+                    f"{self._endpoint.url} does not serve {self._name!r}, "
+                    f"but {', '.join(sorted(served)) or 'nothing that it lists'}",
+                    remedy="Serve the model under that name, or set generation.endpoint.model.",
+                )
+            if not told:
+                emit("note", message=f"waiting until {self._endpoint.url} serves {self._name}")
+                told = True
+            time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+
+    def _served(self) -> dict[str, int]:
+        """Return the names of the models that are served, and their contexts."""
+        from openai import APIConnectionError, APIStatusError
+
+        async def listed() -> dict[str, int]:
+            page = await self._client.with_options(
+                max_retries=0, timeout=_CONNECT_SECONDS
+            ).models.list()
+            return {
+                model.id: int((model.model_extra or {}).get("max_model_len") or 0)
+                for model in page.data
+            }
+
+        try:
+            return asyncio.run_coroutine_threadsafe(listed(), self._loop).result()
+        except APIConnectionError:
+            return {}
+        except APIStatusError as error:
+            if error.status_code >= 500 or error.status_code == 429:
+                return {}
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Any) -> LidrError:
+        if error.status_code in (401, 403):
+            return BadInput(
+                f"{self._endpoint.url} refuses the key (status {error.status_code})",
+                remedy="Set OPENAI_API_KEY to a key that may use it.",
+            )
+        if error.status_code == 404:
+            return BadInput(
+                f"{self._endpoint.url} does not serve {self._name!r} (status 404)",
+                remedy="Correct generation.endpoint, and serve the model under that name.",
+            )
+        return self._death(error)
+
+    def _death(self, error: Exception) -> EngineFailed:
+        return EngineFailed(
+            f"{self._endpoint.url} does not answer: {error}",
+            remedy="Run again: finished chunks are kept.",
+        )
+
+
+def _completion(request: ChatRequest, answer: Any) -> Completion:
+    """Read a completion; one without text or usage is no completion.
+
+    A server that knows nothing of `include_stop_str_in_output` leaves the stop string out, but may
+    name it as `stop_reason`.
+    """
+    choice = answer.choices[0]
+    stopped = choice.finish_reason == "stop"
+    text: str = choice.text
+    ended = (choice.model_extra or {}).get("stop_reason")
+    if stopped and isinstance(ended, str) and not text.endswith(ended):
+        text += ended
+    if answer.usage is None:
+        raise ValueError("the answer has no usage")
+    return Completion(
+        request.key,
+        text,
+        FinishReason.STOP if stopped else FinishReason.LENGTH,
+        answer.usage.prompt_tokens,
+        answer.usage.completion_tokens,
+    )
+
+
+def _failed(request: ChatRequest, tokens: int, failure: Failure) -> Completion:
+    return Completion(request.key, "", FinishReason.FAILED, tokens, 0, failure)

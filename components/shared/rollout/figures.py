@@ -1,0 +1,105 @@
+"""What a rollout measures: noted by every worker, added up in the marker, shown in KFP and MLflow.
+
+Each worker leaves `engine/<name>.json` on the stage when it is through. The name is of its own, so
+that a worker that does its shard a second time adds to what the first one measured; the notes are
+gone when the stage is finished, whose files do not depend on who wrote them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+from components.shared.rollout.holder import EngineHolder
+from components.shared.stage import Stage
+
+Log = Callable[[str, float], None]
+"""Takes a metric's name and value, as KFP's `Metrics.log_metric` does."""
+
+_FOLDER = "engine"
+_MEASURED = ("tokens_per_second", "prefix_cache_hit_rate")
+
+
+def ignore(_name: str, _value: float) -> None:
+    """Log nowhere."""
+
+
+def note(stage: Stage, holder: EngineHolder, shard: int) -> None:
+    """Leave what this worker's engine measured, if it was started."""
+    if holder.starts:
+        facts = {"shard": shard, **holder.described()}
+        stage.write(f"{_FOLDER}/{uuid4().hex}.json", json.dumps(facts).encode())
+
+
+def gather(stage: Stage) -> dict[str, object]:
+    """Add up what the workers of a stage have noted, and remove their notes.
+
+    Shards work side by side, so the stage's throughput is all tokens by the slowest one's seconds.
+
+    Returns:
+        `engine`, `engine_reason`, `engine_starts`, `workers`, `tokens_per_second` and, where the
+        engine measures it, `prefix_cache_hit_rate`; empty where no engine was started.
+    """
+    noted = list(_take(stage))
+    if not noted:
+        return {}
+    seconds: dict[int, float] = defaultdict(float)
+    for facts in noted:
+        seconds[facts["shard"]] += facts["seconds"]
+    tokens = sum(facts["tokens"] for facts in noted)
+    found = {
+        "engine": noted[0]["engine"],
+        "engine_reason": noted[0]["engine_reason"],
+        "engine_starts": sum(facts["engine_starts"] for facts in noted),
+        "workers": len(seconds),
+        "tokens_per_second": round(tokens / max(*seconds.values(), 1e-9), 1),
+    }
+    cached = [facts for facts in noted if "prefix_cache_hit_rate" in facts]
+    if cached:
+        weight = max(sum(facts["tokens"] for facts in cached), 1)
+        rate = sum(facts["prefix_cache_hit_rate"] * facts["tokens"] for facts in cached) / weight
+        found["prefix_cache_hit_rate"] = round(rate, 4)
+    return found
+
+
+def _take(stage: Stage) -> Iterator[dict[str, Any]]:
+    for entry in stage.store.list(stage.key(_FOLDER)):
+        try:
+            facts = json.loads(stage.store.read(entry.key))
+        except FileNotFoundError:
+            continue  # another worker finishes the same stage
+        stage.store.delete(entry.key)
+        yield facts
+
+
+def stage_figures(counts: Mapping[str, Any]) -> dict[str, float]:
+    """Return throughput and failure shares from the counts of a generate or translate stage."""
+    parts = counts["languages"] if "languages" in counts else counts["directions"]
+    failures: Counter[str] = Counter()
+    for part in parts.values():
+        failures.update(part["failures"])
+    total = counts["responses"] if "responses" in counts else counts["translations"]
+    return {
+        **{name: float(counts[name]) for name in _MEASURED if name in counts},
+        **_shares(failures, total),
+    }
+
+
+def worker_figures(holder: EngineHolder) -> dict[str, float]:
+    """Return the same figures of one worker's own requests."""
+    facts: dict[str, Any] = holder.described()
+    return {
+        **{name: float(facts[name]) for name in _MEASURED if name in facts},
+        **_shares(holder.failures, holder.requests),
+    }
+
+
+def _shares(failures: Counter[str], total: int) -> dict[str, float]:
+    total = max(total, 1)
+    return {
+        "failed_share": failures.total() / total,
+        **{f"{reason}_share": count / total for reason, count in sorted(failures.items())},
+    }

@@ -186,7 +186,9 @@ def test_a_generate_stage_is_answered_by_the_server(folder, server, tmp_path):
     world = world_stage(store, prompts, model=folder).uri
     settings = {"engine": "openai", "max_tokens": 12, "chunk_size": 4}
     endpoint = {"url": f"{server}/v1", "model": NAME, "wait_minutes": 0}
-    recipe = make_recipe(generation={**settings, "endpoint": endpoint}, prompts={"per_iteration": 6})
+    recipe = make_recipe(
+        generation={**settings, "endpoint": endpoint}, prompts={"per_iteration": 6}
+    )
     uri = generate(
         recipe=recipe.model_dump_json(), store=store, world=world, model=world, iteration=1
     )

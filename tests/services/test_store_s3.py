@@ -11,7 +11,13 @@ from boto3.s3.transfer import TransferConfig
 
 from components.shared import store_s3
 from components.shared.errors import BadInput, CorruptStage, StoreError
-from components.shared.models import fetch_model, local_model, model_fingerprint, model_uri
+from components.shared.models import (
+    fetch_model,
+    local_model,
+    model_files,
+    model_fingerprint,
+    model_uri,
+)
 from components.shared.prompt_files import load_prompt_file
 from components.shared.recipe import Prompts
 from components.shared.records import Prompt
@@ -189,6 +195,19 @@ def test_a_model_on_s3_is_cached_whole_and_once(bucket, tmp_path, monkeypatch):
     assert local_model(stage.uri) == folder
     kept = sorted(p.name for p in (tmp_path / "cache/models").iterdir())
     assert kept == [stage.digest, f"{stage.digest}.lock"]
+
+
+def test_a_served_model_needs_no_weights_here(bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIDR_CACHE", str(tmp_path / "cache"))
+    files = {"model/config.json": b"{}", "model/model.safetensors": b"weights"}
+    stage = finished_stage(f"s3://{bucket}", "train", files)
+    found = model_files(stage.uri, weights=False)
+    assert [path.name for path in found.folder.iterdir()] == ["config.json"]
+    assert (found.digest, found.trained) == (stage.digest, True)
+    assert sorted(path.name for path in local_model(stage.uri).iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
 
 
 def test_a_corrupt_model_is_not_cached(bucket, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ __all__ = [
     "Engine",
     "choose_engine",
     "open_engine",
+    "served_name",
     "start_engine",
 ]
 

@@ -60,7 +60,11 @@ class OpenAIEngine:
             max_retries=endpoint.retries,
             timeout=endpoint.request_seconds,
         )
-        served = self._wait_for_model()
+        try:
+            served = self._wait_for_model()
+        except BaseException:
+            self.close()
+            raise
         self._context: int = max_length or served or config.max_position_embeddings
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
@@ -95,9 +99,18 @@ class OpenAIEngine:
         return {}
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result(_CONNECT_SECONDS)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_CONNECT_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CONNECT_SECONDS)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        """Cancel what is under way and close all connections."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.close()
 
     async def _ask(
         self,
@@ -109,7 +122,7 @@ class OpenAIEngine:
         from openai import APIStatusError, OpenAIError
 
         try:
-            answers.put(_completion(request, await self._create(request, tokens)))
+            answers.put(self._completion(request, await self._create(request, tokens)))
         except APIStatusError as error:
             if error.status_code in (400, 413, 422):
                 answers.put(_failed(request, len(tokens), Failure.ENGINE_REJECTED))
@@ -135,8 +148,36 @@ class OpenAIEngine:
                 "include_stop_str_in_output": bool(decoding.stop),
                 "skip_special_tokens": True,
                 "spaces_between_special_tokens": False,
+                "return_token_ids": True,
             },
         )
+
+    def _completion(self, request: ChatRequest, answer: Any) -> Completion:
+        if answer.usage is None:
+            raise ValueError("the answer has no usage")
+        choice = answer.choices[0]
+        stopped = choice.finish_reason == "stop"
+        return Completion(
+            request.key,
+            self._text(choice, stopped),
+            FinishReason.STOP if stopped else FinishReason.LENGTH,
+            answer.usage.prompt_tokens,
+            answer.usage.completion_tokens,
+        )
+
+    def _text(self, choice: Any, stopped: bool) -> str:
+        """Return what was written, from the tokens where the server gives them.
+
+        A server's own text lacks a character that was cut short; one that knows nothing of
+        `include_stop_str_in_output` leaves the stop string out, but may name it.
+        """
+        extra = choice.model_extra or {}
+        text, tokens, ended = choice.text, extra.get("token_ids"), extra.get("stop_reason")
+        if stopped and isinstance(ended, str):
+            return str(text) if text.endswith(ended) else f"{text}{ended}"
+        if not tokens:
+            return str(text)
+        return self._chat.text(tokens[:-1] if stopped and tokens[-1] in self._ends else tokens)
 
     def _wait_for_model(self) -> int:
         """Wait until the server lists the model; return its context, 0 where it does not say."""
@@ -197,29 +238,6 @@ class OpenAIEngine:
             f"{self._endpoint.url} does not answer: {error}",
             remedy="Run again: finished chunks are kept.",
         )
-
-
-def _completion(request: ChatRequest, answer: Any) -> Completion:
-    """Read a completion; one without text or usage is no completion.
-
-    A server that knows nothing of `include_stop_str_in_output` leaves the stop string out, but may
-    name it as `stop_reason`.
-    """
-    choice = answer.choices[0]
-    stopped = choice.finish_reason == "stop"
-    text: str = choice.text
-    ended = (choice.model_extra or {}).get("stop_reason")
-    if stopped and isinstance(ended, str) and not text.endswith(ended):
-        text += ended
-    if answer.usage is None:
-        raise ValueError("the answer has no usage")
-    return Completion(
-        request.key,
-        text,
-        FinishReason.STOP if stopped else FinishReason.LENGTH,
-        answer.usage.prompt_tokens,
-        answer.usage.completion_tokens,
-    )
 
 
 def _failed(request: ChatRequest, tokens: int, failure: Failure) -> Completion:

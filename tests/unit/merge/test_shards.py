@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from components.generate.run import generate
 from components.merge.run import merge
+from components.pair.run import pair
+from components.shared.digest import seed_of
 from components.shared.engines import ChatRequest, Completion
 from components.shared.errors import EngineFailed
 from components.shared.prompts import TRANSLATION_STOP
-from components.shared.records import FinishReason, Prompt
+from components.shared.records import FinishReason, PreferencePair, Prompt, Response
 from components.shared.stage import open_stage
 from components.translate.run import translate
 from tests.fakes import DyingEngine, FakeEngine, make_recipe, use_engine, world_stage
@@ -128,3 +132,104 @@ def test_merging_before_all_is_there_names_a_missing_chunk(tmp_path, monkeypatch
     generate(**common, iteration=1, shard=0, shards=2)
     with pytest.raises(EngineFailed, match=r"9 of 18 chunks are missing, first .*/00001\.parquet"):
         merge(**common, iteration=1)
+
+
+def test_several_samples_of_each_prompt_keep_apart(tmp_path, monkeypatch):
+    sampling = {"samples": 3, "temperature": 0.7}
+
+    def both(folder, shards=1, **more):
+        use_engine(monkeypatch, FakeEngine(answer_with_seed))
+        world = world_stage(str(folder), PROMPTS).uri
+        given = recipe(**sampling, **more)
+        common = {"recipe": given, "store": str(folder), "world": world, "model": world}
+        for shard in range(shards):
+            share = {"shard": shard, "shards": shards, "iteration": 1}
+            responses = generate(**common, **share)
+            translations = translate(**common, responses=responses, **share)
+        if shards > 1:
+            merge(**common, iteration=1)
+        return {**common, "responses": responses, "translations": translations, "iteration": 1}
+
+    plain = both(tmp_path / "plain")
+    stage = open_stage(plain["responses"])
+    rows = stage.read_records(stage.files(prefix="responses/es/"), Response)
+    assert [(row.prompt_id, row.sample) for row in rows] == [
+        (f"p{number}", sample) for number in range(COUNT) for sample in range(3)
+    ]
+    assert len({row.text for row in rows if row.failure is None}) == 3 * (COUNT - 1)
+    for other in (both(tmp_path / "shards", 2), both(tmp_path / "fused", fused=True)):
+        for key in ("responses", "translations"):
+            assert content(other[key]) == content(plain[key])
+
+    pairs = open_stage(pair(**plain)).read_records(["pairs.parquet"], PreferencePair)
+    ids = {(p.prompt_id, p.sample, p.language, p.other_language, p.kind) for p in pairs}
+    assert len(ids) == len(pairs)
+    assert {p.sample for p in pairs} == {0, 1, 2}
+    for made in pairs:
+        sides = [made.chosen[0]["content"], made.rejected[0]["content"]]
+        own = next(text for text in sides if text.startswith("A("))
+        assert own.endswith(f"#{made.sample}")
+
+
+def answer_with_seed(request: ChatRequest) -> Completion:
+    """Answer as `answer` does, with the number of the sample that the seed is of."""
+    content = request.messages[0]["content"]
+    if request.primer:
+        return answer(request)
+    for sample in range(3):
+        purpose = f"answer, sample {sample}" if sample else "answer"
+        for code in ("en", "es", "de"):
+            if request.seed == seed_of(0, 1, request_id(content), code, purpose):
+                return replace(answer(request), text=f"A({content})#{sample}")
+    raise AssertionError(f"the seed {request.seed} is of no sample")
+
+
+def request_id(content: str) -> str:
+    return f"p{content.split()[1]}"
+
+
+def test_a_stop_string_is_no_part_of_an_answer(tmp_path, monkeypatch):
+    def ended(request: ChatRequest) -> Completion:
+        assert request.decoding.stop[-2:] == ("###", "\n\n")
+        text = f"T{TRANSLATION_STOP}" if request.primer else "An answer###"
+        return Completion(request.key, text, FinishReason.STOP, 7, 5)
+
+    use_engine(monkeypatch, FakeEngine(ended))
+    world = world_stage(str(tmp_path), PROMPTS).uri
+    settings = make_recipe(
+        generation={"engine": "transformers", "stop": ["###", "\n\n"]},
+        translation={"stop": ["###", "\n\n"]},
+    ).model_dump_json()
+    common = {"recipe": settings, "store": str(tmp_path), "world": world, "model": world}
+    responses = generate(**common, iteration=1)
+    stage = open_stage(responses)
+    rows = stage.read_records(stage.files(prefix="responses/"), Response)
+    assert {row.text for row in rows} == {"An answer"}
+    translated = open_stage(translate(**common, responses=responses, iteration=1))
+    assert translated.counts()["directions"]["en-es"]["failures"] == {}
+
+
+def test_merge_adds_up_what_the_shards_engines_measured(tmp_path, monkeypatch):
+    responses, translations = separate(tmp_path, monkeypatch, 3)
+    for uri in (responses, translations):
+        counts = open_stage(uri).counts()
+        assert (counts["engine"], counts["workers"], counts["engine_starts"]) == (
+            "transformers",
+            3,
+            3,
+        )
+        assert counts["tokens_per_second"] > 0
+        assert not [name for name in open_stage(uri).files() if name.startswith("engine/")]
+
+
+def test_every_worker_logs_its_figures(tmp_path, monkeypatch):
+    use_engine(monkeypatch, FakeEngine(answer))
+    world = world_stage(str(tmp_path), PROMPTS).uri
+    common = {"recipe": recipe(), "store": str(tmp_path), "world": world, "model": world}
+    logged: dict[str, float] = {}
+    generate(**common, iteration=1, shard=1, shards=2, log=logged.__setitem__)
+    assert logged["tokens_per_second"] > 0
+    assert logged["failed_share"] == logged["truncated_share"] == 1 / 15
+    logged.clear()
+    generate(**common, iteration=1, log=logged.__setitem__)
+    assert logged["failed_share"] == 1 / 33

@@ -62,6 +62,24 @@ def lively_model(folder: Path, context: int = CONTEXT) -> Path:
     return folder
 
 
+def lively_adapter(folder: Path, model: Path) -> Path:
+    """Write a random LoRA adapter that changes what the model says, and return its folder."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(model)
+    config = LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj", "down_proj"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        adapted = get_peft_model(base, config)
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:  # PEFT starts it at zero, which changes nothing
+                torch.nn.init.normal_(weight, std=0.2)
+    adapted.save_pretrained(folder)
+    return folder
+
+
 def requests(count: int = 40) -> list[ChatRequest]:
     """Return requests of many lengths, each with its seed."""
     return [
@@ -126,6 +144,18 @@ def main(folder: Path, out: Path, stop: str) -> None:
     out.write_text(json.dumps(answers))
 
 
+def adapted(folder: Path, adapter: Path, out: Path) -> None:
+    """Ask vLLM with a LoRA adapter."""
+    from components.shared.engines.vllm_engine import VllmEngine
+
+    engine = VllmEngine(
+        folder, dtype="auto", max_length=0, seed=0, options=VllmOptions(), adapter=adapter
+    )
+    answers = [asdict(completion) for completion in complete(engine, *cases(STOP)["greedy"])]
+    engine.close()
+    out.write_text(json.dumps(answers))
+
+
 def _followed(engine) -> list[Completion]:
     """Ask again for each answer as soon as it is there, from a source that has none at times."""
     decoding = Decoding(max_tokens=12)
@@ -174,4 +204,7 @@ def read(rows: list[dict]) -> list[Completion]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    if sys.argv[3] == "adapted":
+        adapted(Path(sys.argv[1]), Path(sys.argv[4]), Path(sys.argv[2]))
+    else:
+        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

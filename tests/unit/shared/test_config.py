@@ -215,6 +215,20 @@ def test_a_recipe_survives_its_own_json(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("generation: {samples: 4}", "at temperature 0 all of them would be the same"),
+        ("generation: {engine: openai}", "endpoint.url is required"),
+        ("generation: {endpoint: {url: models.example.org}}", "endpoint.url"),
+        ("generation: {endpoint: {url: 'https://me:key@models/v1'}}", "endpoint.url"),
+        ("generation: {stop: ['']}", "generation.stop"),
+    ],
+)
+def test_generation_settings_that_contradict_are_refused(tmp_path, section, words):
+    assert words in str(refused(write(tmp_path, GOOD + section + "\n")))
+
+
+@pytest.mark.parametrize(
     ("text", "line", "words"),
     [
         ("name: x\nrunner: airflow\n", 2, ["runner", "'local'", "'kubeflow'"]),

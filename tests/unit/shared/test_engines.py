@@ -16,6 +16,7 @@ from components.shared.engines import (
     Decoding,
     choose_engine,
     gpu,
+    served_name,
     start_engine,
 )
 from components.shared.engines.chat import ChatRenderer, end_tokens
@@ -262,6 +263,35 @@ def test_vllm_that_is_not_installed_is_bad_input(monkeypatch):
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"lidr\[vllm\]"):
         choose_engine(_recipe(engine="vllm"))
+
+
+def test_an_endpoint_without_its_client_is_bad_input(monkeypatch):
+    import components.shared.engines as engines
+
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match=r"lidr\[endpoint\]"):
+        choose_engine(_recipe(engine="openai", endpoint={"url": "http://models/v1"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "trained", "served"),
+    [
+        ("lidr-{digest}", False, "lidr-0123456789ab"),
+        ("lidr-{digest}", True, "lidr-0123456789ab"),
+        ("llama-3", False, "llama-3"),
+    ],
+)
+def test_a_model_is_served_under_the_name_the_recipe_gives(name, trained, served):
+    recipe = _recipe(engine="openai", endpoint={"url": "http://models/v1", "model": name})
+    files = ModelFiles(Path("none"), None, "0123456789abcdef", trained)
+    assert served_name(recipe, files) == served
+
+
+def test_a_name_that_never_changes_is_no_trained_model_s():
+    recipe = _recipe(engine="openai", endpoint={"url": "http://models/v1", "model": "llama-3"})
+    with pytest.raises(BadInput, match="'llama-3' is M_0") as caught:
+        served_name(recipe, ModelFiles(Path("none"), None, "0123", trained=True))
+    assert "{digest}" in caught.value.remedy
 
 
 def test_the_recipe_starts_its_engine(folder):

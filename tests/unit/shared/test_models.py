@@ -7,9 +7,11 @@ import pytest
 
 from components.shared.errors import BadInput, CorruptStage
 from components.shared.models import (
+    check_adapter,
     check_model,
     fetch_model,
     local_model,
+    model_files,
     model_fingerprint,
     model_uri,
     resolve_model,
@@ -168,3 +170,22 @@ def test_a_registered_model_needs_a_server(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(BadInput, match="MLFLOW_TRACKING_URI is not set"):
         resolve_model("models:/mine@champion")
+
+
+def test_an_adapter_goes_with_an_outside_model(tmp_path, folder):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    described = {"source": str(folder), "adapter": str(adapter)}
+    data = json.dumps(described).encode()
+    stage = finished_stage(str(tmp_path / "store"), "world", {"model.json": data})
+    files = model_files(stage.uri)
+    assert (files.folder, files.adapter, files.trained) == (folder, adapter, False)
+
+
+@pytest.mark.parametrize("missing", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_without_configuration_or_safetensors_is_refused(tmp_path, missing):
+    for name in ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"):
+        if name != missing:
+            (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(BadInput, match=f"no {missing}"):
+        check_adapter(tmp_path)

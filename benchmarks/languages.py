@@ -5,8 +5,8 @@ French answers (`x_alpacaeval/gpt-4*.fr.jsonl`) are identified among all languag
 says what was asked for, not what is there: some "French" answers are English, code or emoji, some
 "Chinese" sentences French. Every miss among the answers is printed, to be judged by eye.
 
-The last line is JSON: `accuracy` by set and language, `worst_sentences`, `misses` by set of answers,
-and `texts_per_second` by kind of text.
+The last line is JSON: `accuracy` by set and language, `worst_sentences`, `misses` by set of
+answers, and `texts_per_second` by kind of text.
 
 Usage: python -m benchmarks.languages [--data DIR]
 """

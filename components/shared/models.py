@@ -96,17 +96,20 @@ def is_weights(name: str) -> bool:
     return name.endswith(".safetensors")
 
 
-def resolve_model(source: str) -> str:
+def resolve_model(source: str, *, unpinned: bool = False) -> str:
     """Return where the files of a model are: an MLflow model's own source, others as they are.
 
-    An alias moves, so it is followed once, when the loop starts.
+    An alias or a branch moves, so it is followed once, when the loop starts.
 
     Args:
         source: as in the recipe, among others `models:/name@alias` or `models:/name/version`.
+        unpinned: whether `hf://org/name` stands for its newest revision.
 
     Raises:
         BadInput: MLFLOW_TRACKING_URI is not set, or there is no such model.
     """
+    if source.startswith("hf://") and unpinned and "@" not in source:
+        return f"{source}@{_newest_revision(source.removeprefix('hf://'))}"
     if not source.startswith("models:/"):
         return source
     if "MLFLOW_TRACKING_URI" not in os.environ:
@@ -261,9 +264,22 @@ def _split_hub(source: str) -> tuple[str, str]:
     if not revision:
         raise BadInput(
             f"model.source {source!r} names no revision",
-            remedy="Pin it: hf://org/name@<commit>, so that the run can be repeated.",
+            remedy="Pin it: hf://org/name@<commit>, so that the run can be repeated "
+            "(or set model.unpinned).",
         )
     return name, revision
+
+
+def _newest_revision(name: str) -> str:
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().model_info(name).sha)
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"hf://{name} cannot be looked up: {error}",
+            remedy="Check the name, HF_TOKEN and the network, or pin a revision.",
+        ) from error
 
 
 def _fetch_hub(source: str, weights: bool) -> Path:

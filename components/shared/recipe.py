@@ -74,6 +74,9 @@ class Model(Strict):
     source: str
     """A folder, `s3://bucket/prefix`, `hf://org/name@revision`, `models:/name@alias` (MLflow), or
     `world` for the tiny world."""
+    unpinned: bool = False
+    """Take the newest revision of an `hf://org/name` without one; the run records which it was.
+    Default false: a revision is required."""
     adapter: str = ""
     """A LoRA adapter in PEFT's form that belongs to it: a folder, `s3://` or `hf://` as above.
     Default none."""

@@ -119,7 +119,7 @@ def _pretrain(stage: Stage, settings: Recipe) -> None:
 
 def _import(settings: Recipe, store: Store) -> str:
     prompts = load_prompts(settings)
-    source = resolve_model(settings.model.source)
+    source = resolve_model(settings.model.source, unpinned=settings.model.unpinned)
     fingerprint = model_fingerprint(source)
     adapter = _adapter(settings)
     stage = new_stage(

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+import threading
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
 from components.shared.errors import BadInput, CorruptStage
 from components.shared.models import (
@@ -189,3 +193,40 @@ def test_an_adapter_without_configuration_or_safetensors_is_refused(tmp_path, mi
             (tmp_path / name).write_bytes(b"{}")
     with pytest.raises(BadInput, match=f"no {missing}"):
         check_adapter(tmp_path)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The one answer of a model hub that names a model's newest commit."""
+
+    def do_GET(self):
+        known = self.path == "/api/models/org/model"
+        body = json.dumps({"id": "org/model", "sha": "c0ffee"} if known else {}).encode()
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    api = partial(HfApi, endpoint=f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr("huggingface_hub.HfApi", api)
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_recipe_may_take_the_newest_revision(hub):
+    assert resolve_model("hf://org/model", unpinned=True) == "hf://org/model@c0ffee"
+    assert resolve_model("hf://org/model@abc", unpinned=True) == "hf://org/model@abc"
+    assert resolve_model("hf://org/model") == "hf://org/model"  # fetching it is refused
+
+
+def test_a_model_that_the_hub_does_not_have_is_refused(hub):
+    with pytest.raises(BadInput, match="hf://org/other cannot be looked up"):
+        resolve_model("hf://org/other", unpinned=True)

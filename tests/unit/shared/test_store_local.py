@@ -14,6 +14,7 @@ import pytest
 
 from components.shared.errors import StoreError
 from components.shared.store import LocalStore, open_store
+from tests.disks import small_disk
 
 NOBODY = 65534
 
@@ -29,19 +30,6 @@ def stop(handle):
 os.fsync = stop
 LocalStore(Path(sys.argv[1])).write("a/b", b"new" * 100000)
 """
-
-
-@contextmanager
-def small_disk(size: str) -> Iterator[Path]:
-    """A file system of its own, or a skipped test where this user cannot mount one."""
-    with tempfile.TemporaryDirectory() as name:
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", name]
-        if subprocess.run(mount, capture_output=True, check=False).returncode:
-            pytest.skip("this user cannot mount a tmpfs")
-        try:
-            yield Path(name)
-        finally:
-            subprocess.run(["umount", "-l", name], check=True)
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from components.shared.errors import BadInput, TrainingFailed
 from components.shared.models import check_model, local_model
 from components.shared.stage import open_stage
+from components.train.metrics import Watch, troubles
 from components.train.run import train
 from components.train.tokens import tokenize_pairs
-from components.train.trainer import main, training_order, warn_about
+from components.train.trainer import main, training_order
 from tests.unit.train.stages import model_stage, pair_stage, preference, recipe
 
 PAIRS = [preference(number, "es" if number % 2 else "en") for number in range(20)]
@@ -185,14 +186,29 @@ def test_no_pairs_is_bad_input(root: Path):
 def test_metrics_that_speak_against_the_result_become_warnings(
     capsys: pytest.CaptureFixture[str],
 ):
-    good = {"reward_accuracy": 0.9, "reward_margin": 0.3, "nll_loss": 1.0}
-    bad = {"reward_accuracy": 0.4, "reward_margin": -0.1, "nll_loss": 1.6}
-    assert warn_about([good] * 20) == []
-    assert warn_about([{**good, "reward_accuracy": 0.0, "reward_margin": 0.0}]) == []  # one step
-    inverted, unlikely = warn_about([good] * 10 + [bad] * 10)
+    good = {
+        "reward_accuracy": 0.9,
+        "reward_margin": 0.3,
+        "chosen_reward": 0.2,
+        "chosen_logps": -38.0,
+    }
+    bad = {
+        "reward_accuracy": 0.4,
+        "reward_margin": -0.1,
+        "chosen_reward": -0.5,
+        "chosen_logps": -45.0,
+    }
+    still = {**good, "reward_accuracy": 0.0, "reward_margin": 0.0, "chosen_reward": 0.0}
+    assert troubles([still], 0.1) == {}  # one step: nothing has moved
+    watch = Watch(0.1, 20)
+    assert watch.judge([good] * 20) == []
+    watch.look([good] * 10 + [bad])  # not at the end of a tenth
+    assert "lidr warning" not in capsys.readouterr().err
+    watch.look([good] * 10 + [bad] * 2)
+    inverted, falling = watch.judge([good] * 18 + [bad] * 2)
     assert "inverted" in inverted
-    assert "rose from 1.00 to 1.60" in unlikely
-    assert capsys.readouterr().err.count("lidr warning") == 2
+    assert "fell from -40.0 to -45.0" in falling
+    assert capsys.readouterr().err.count("lidr warning") == 2  # once each
 
 
 def test_every_epoch_has_an_order_of_its_own():

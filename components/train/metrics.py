@@ -28,6 +28,8 @@ _SUMMED = (
     "pairs",
 )
 
+_NOISE = 1e-3
+"""Margins below it are rounding: reference and policy see the same pair in different batches."""
 _FALL = 0.05
 """Share of the reference's log-probability that a chosen text may lose before it is a warning."""
 
@@ -88,27 +90,29 @@ class Watch:
 
     Args:
         beta: what rewards are multiplied by.
-        steps: of the whole run.
     """
 
-    def __init__(self, beta: float, steps: int) -> None:
+    def __init__(self, beta: float) -> None:
         self._beta = beta
-        self._part = max(1, steps // 10)
-        self._warned: dict[str, str] = {}
+        self._warned: set[str] = set()
 
-    def look(self, rows: Sequence[Row]) -> None:
-        """Look at the steps so far, at the end of each tenth of the run."""
-        if rows and len(rows) % self._part == 0:
-            self.judge(rows)
+    def look(self, rows: Sequence[Row], steps: int) -> None:
+        """Look at the steps so far, at the end of each tenth of a run of so many."""
+        part = max(1, steps // 10)
+        if len(rows) % part == 0:
+            self._warn(troubles(rows[-part:], self._beta))
 
     def judge(self, rows: Sequence[Row]) -> list[str]:
-        """Return what the last tenth shows, and warn the user of what is new in it."""
-        found = troubles(rows[-self._part :], self._beta)
+        """Return what the last tenth of a whole run shows, and warn the user of what is new."""
+        found = troubles(rows[-max(1, len(rows) // 10) :], self._beta)
+        self._warn(found)
+        return list(found.values())
+
+    def _warn(self, found: Mapping[str, str]) -> None:
         for kind, message in found.items():
             if kind not in self._warned:
                 emit("warning", message=message)
-            self._warned[kind] = message
-        return list(found.values())
+            self._warned.add(kind)
 
 
 def troubles(rows: Sequence[Row], beta: float) -> dict[str, str]:
@@ -120,7 +124,7 @@ def troubles(rows: Sequence[Row], beta: float) -> dict[str, str]:
     """
     found = {}
     accuracy = _mean(rows, "reward_accuracy")
-    if accuracy < 0.5 and _mean(rows, "reward_margin") < 0:
+    if accuracy < 0.5 and _mean(rows, "reward_margin") < -_NOISE:
         found["inverted"] = (
             "rewards are inverted: the model prefers the chosen text in only "
             f"{accuracy:.0%} of the last pairs"

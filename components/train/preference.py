@@ -141,26 +141,24 @@ class Reporter(TrainerCallback):
 
     Args:
         save: called with a checkpoint's folder and step.
-        beta: what rewards are multiplied by.
+        watch: looks out for trouble.
     """
 
-    def __init__(self, save: Callable[[Path, int], None], beta: float) -> None:
+    def __init__(self, save: Callable[[Path, int], None], watch: Watch) -> None:
         self._save = save
-        self._beta = beta
+        self._watch = watch
         self._meter = Meter(0, "steps")
-        self._watch = Watch(beta, 0)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock."""
         self._meter = Meter(state.max_steps - state.global_step, "steps", "tokens")
-        self._watch = Watch(self._beta, state.max_steps)
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, float], **_: Any
     ) -> None:
         """Report a step; a few times in all, its loss and reward accuracy too."""
         self._meter.advance(1, logs["tokens"])
-        self._watch.look(state.log_history)
+        self._watch.look(state.log_history, state.max_steps)
         if state.global_step % max(1, state.max_steps // 5) == 0:
             emit("number", name="loss", value=f"{logs['loss']:.3f}")
             emit("number", name="reward accuracy", value=f"{logs['reward_accuracy']:.0%}")

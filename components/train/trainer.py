@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from components.train.batches import Layout
-    from components.train.preference import PreferenceTrainer
+    from components.train.preference import PreferenceTrainer, Reporter
     from components.train.tokens import TokenPairs
 
 
@@ -74,14 +74,15 @@ def run_training(job: Job) -> Summary:
     began = time.monotonic()
     _quiet()
     from components.train.metrics import Watch, without
-    from components.train.preference import INTERNAL
+    from components.train.preference import INTERNAL, Reporter
 
     stage = Stage(open_store(job.store), job.stage)
     checkpoints = Checkpoints(stage)
+    watch = Watch(job.training.beta)
     inputs = _read(job, stage)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
         scratch = Path(name)
-        trainer = _build(job, inputs, checkpoints, scratch)
+        trainer = _build(job, inputs, Reporter(checkpoints.save, watch), scratch)
         _train(trainer, checkpoints, scratch / "restored")
         # The state's history holds every step, also those before an interruption.
         rows = [without(row, INTERNAL) for row in trainer.state.log_history]
@@ -95,7 +96,7 @@ def run_training(job: Job) -> Summary:
         "languages": inputs.pairs.languages,
         "reference": inputs.reference.uri,
         "changed_share": round(changed, 6),
-        "warnings": Watch(job.training.beta, len(rows)).judge(rows),
+        "warnings": watch.judge(rows),
     }
     return Summary(counts=counts, digests=stage.digests)
 
@@ -151,9 +152,9 @@ def _read(job: Job, stage: Stage) -> Inputs:
     return Inputs(start, pairs, reference, bfloat16)
 
 
-def _build(job: Job, inputs: Inputs, checkpoints: Checkpoints, scratch: Path) -> PreferenceTrainer:
+def _build(job: Job, inputs: Inputs, reporter: Reporter, scratch: Path) -> PreferenceTrainer:
     from components.train.lora import add_adapters
-    from components.train.preference import PreferenceTrainer, Reporter
+    from components.train.preference import PreferenceTrainer
     from components.train.scoring import install
     from components.train.throughput import work_of
 
@@ -175,7 +176,7 @@ def _build(job: Job, inputs: Inputs, checkpoints: Checkpoints, scratch: Path) ->
         model=model,
         args=_arguments(job, len(order), inputs.bfloat16, scratch),
     )
-    trainer.add_callback(Reporter(checkpoints.save, settings.beta))
+    trainer.add_callback(reporter)
     return trainer
 
 

@@ -52,6 +52,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.records
 	$(BIN)/python -m benchmarks.generation
+	$(BIN)/python -m benchmarks.training
 
 clean:
 	rm -rf $(VENV) lidr-demo build *.egg-info

@@ -10,7 +10,7 @@ from components.shared.store import open_store
 from components.train.checkpoints import Checkpoints
 from components.train.trainer import Job, run_training
 
-VERSION = 1
+VERSION = 2
 
 _MACHINE = {"checkpoint_steps", "gradient_checkpointing"}
 """Settings that change no result, so they are no part of the stage's digest."""

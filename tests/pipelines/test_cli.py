@@ -38,7 +38,7 @@ SURFACE = {
     "report": {"run": ["run"], "store": ["--store"]},
 }
 
-HEAVY = {"torch", "transformers", "trl", "vllm", "lm_eval", "mlflow", "kubernetes", "datasets"}
+HEAVY = {"torch", "transformers", "peft", "vllm", "lm_eval", "mlflow", "kubernetes", "datasets"}
 
 
 def lidr(*arguments: str, **options) -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from components.shared.cache import cached
 from components.shared.digest import digest_of, digest_of_file
@@ -43,6 +44,26 @@ def local_model(stage_uri: str) -> Path:
         stage.verify(names)
         return stage.store.path(stage.key("model"))
     return cached(stage.digest, lambda folder: stage.download(folder, names)) / "model"
+
+
+def model_config(stage_uri: str) -> dict[str, Any]:
+    """Return the config.json of a stage's model, without fetching its weights.
+
+    Raises:
+        BadInput: there is none, or it is not JSON.
+    """
+    uri = model_uri(stage_uri)
+    try:
+        if uri.startswith("hf://"):
+            data = _hub_file(uri, "config.json").read_bytes()
+        else:
+            data = open_store(uri).read("config.json")
+        config: dict[str, Any] = json.loads(data)
+    except (FileNotFoundError, ValueError) as error:
+        raise BadInput(
+            f"no config.json that can be read in {uri}", remedy="Fetch the model's files again."
+        ) from error
+    return config
 
 
 def resolve_model(source: str) -> str:
@@ -187,6 +208,13 @@ def _split_hub(source: str) -> tuple[str, str]:
             remedy="Pin it: hf://org/name@<commit>, so that the run can be repeated.",
         )
     return name, revision
+
+
+def _hub_file(source: str, file: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    name, revision = _split_hub(source)
+    return Path(hf_hub_download(name, file, revision=revision))
 
 
 def _fetch_hub(source: str) -> Path:

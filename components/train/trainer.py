@@ -26,6 +26,7 @@ from components.shared.stage import Stage, open_stage
 from components.shared.store import open_store
 from components.shared.threads import fit_threads
 from components.train.checkpoints import Checkpoints
+from components.train.launchers.failure import record as record_failure
 
 if TYPE_CHECKING:
     from components.train.preference import PreferenceTrainer
@@ -285,6 +286,7 @@ def main(arguments: list[str]) -> int:
         done = run_training(Job.model_validate_json(job.read_text("utf-8")))
     except LidrError as error:
         print(error, file=sys.stderr)
+        record_failure(error)
         return error.exit_code
     summary.write_text(done.model_dump_json(), "utf-8")
     return 0

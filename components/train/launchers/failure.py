@@ -70,7 +70,9 @@ class Failure(Strict):
     def as_error(self) -> LidrError:
         """Return the exception to raise in the launcher."""
         words = "".join(f"\n  {line}" for line in self.log)
-        where = f" (rank {self.rank}, node {self.node})" if self.rank > 0 or self.node else ""
+        places = [f"rank {self.rank}"] if self.rank > 0 else []
+        places += [f"node {self.node}"] if self.node > 0 else []
+        where = f" ({', '.join(places)})" if places and self.deliberate else ""
         told = f"{self.message.rstrip('.')}{where}"
         if words and not self.deliberate:
             told = f"{told}; its last words were{words}\n"

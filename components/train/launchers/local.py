@@ -24,10 +24,12 @@ class LocalLauncher:
 
     Args:
         processes: how many. A single one runs in this process: it costs nothing to start.
+        options: further ones of `node.py`.
     """
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, *options: str) -> None:
         self._processes = processes
+        self._options = options
 
     def run(self, job: Job) -> Summary:
         """Train; see `Launcher.run`."""
@@ -51,7 +53,7 @@ class LocalLauncher:
         mark = uuid.uuid4().hex
         with raising_terminated():
             node = subprocess.Popen(
-                node_command(job.store, job.stage, self._processes, "--alone"),
+                node_command(job.store, job.stage, self._processes, "--alone", *self._options),
                 stdin=subprocess.PIPE,
                 env={**os.environ, **place_environment(), **self._threads(), _MARK: mark},
                 start_new_session=True,

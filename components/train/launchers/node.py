@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 PROGRAM = "components.train.trainer"
+"""`python -m PROGRAM JOB.json SUMMARY.json` is one rank."""
 
 _TAIL_LINES = 20
 
@@ -56,6 +57,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("store", help="URI of the store")
     parser.add_argument("stage", help="prefix of the train stage below it")
     parser.add_argument("--processes", type=int, required=True, help="ranks on this node")
+    parser.add_argument("--program", default=PROGRAM, help="module that every rank runs")
     parser.add_argument("--alone", action="store_true", help="this node is the whole gang")
     return parser.parse_args(arguments)
 
@@ -87,7 +89,7 @@ def _torchrun(options: argparse.Namespace, scratch: Path, arguments: list[str]) 
     gang = ["--standalone"] if options.alone else []
     flags = [
         *("--nproc-per-node", str(options.processes), "--max-restarts", "0", *gang),
-        *("--log-dir", str(logs), "--redirects", "3", "--tee", "0:3", "--module", PROGRAM),
+        *("--log-dir", str(logs), "--redirects", "3", "--tee", "0:3", "--module", options.program),
     ]
     config, entrypoint, command = run.config_from_args(run.parse_args([*flags, *arguments]))
     config.log_line_prefix_template = "[rank${rank}] "
@@ -114,7 +116,7 @@ def _died(rank: int, failure: ProcessFailure) -> Failure:
     remedy = "Give the ranks more memory, or lower training.max_length." if code == -9 else ""
     return Failure(
         kind="launch_failed",
-        message=f"rank {rank} of the trainer {manner}",
+        message=f"rank {rank} {manner}",
         remedy=remedy,
         node=int(os.environ.get("PET_NODE_RANK", "0")),
         rank=rank,

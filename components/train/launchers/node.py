@@ -86,7 +86,7 @@ def _torchrun(options: argparse.Namespace, scratch: Path, arguments: list[str]) 
     from torch.distributed.launcher.api import elastic_launch
 
     logs = scratch / "logs"
-    gang = ["--standalone"] if options.alone else []
+    gang = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"] if options.alone else []
     flags = [
         *("--nproc-per-node", str(options.processes), "--max-restarts", "0", *gang),
         *("--log-dir", str(logs), "--redirects", "3", "--tee", "0:3", "--module", options.program),
@@ -104,13 +104,20 @@ def _torchrun(options: argparse.Namespace, scratch: Path, arguments: list[str]) 
 
 def _cause(failures: dict[int, ProcessFailure], scratch: Path) -> Failure:
     """Return why the gang ended: what a rank raised, or else how the first one died."""
-    died = [_died(rank, failure) for rank, failure in failures.items()]
+    died = [
+        _died(rank, failure, _log_folder(scratch, failure)) for rank, failure in failures.items()
+    ]
     records = sorted(scratch.glob("[0-9]*.json"))
     raised = [Failure.model_validate_json(path.read_text("utf-8")) for path in records]
     return cause([*raised, *died])
 
 
-def _died(rank: int, failure: ProcessFailure) -> Failure:
+def _log_folder(scratch: Path, failure: ProcessFailure) -> Path:
+    """Return where torchrun keeps what a rank printed: `logs/<run>/attempt_0/<local rank>/`."""
+    return next(scratch.glob(f"logs/*/attempt_0/{failure.local_rank}"), scratch)
+
+
+def _died(rank: int, failure: ProcessFailure, logs: Path) -> Failure:
     code = failure.exitcode
     manner = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
     remedy = "Give the ranks more memory, or lower training.max_length." if code == -9 else ""
@@ -120,19 +127,20 @@ def _died(rank: int, failure: ProcessFailure) -> Failure:
         remedy=remedy,
         node=int(os.environ.get("PET_NODE_RANK", "0")),
         rank=rank,
-        time=_moment(failure),
-        log=_last_lines(Path(failure.error_file).parent),
+        time=_moment(failure, logs / "stderr.log"),
+        log=_last_lines(logs),
     )
 
 
-def _moment(failure: ProcessFailure) -> float:
+def _moment(failure: ProcessFailure, log: Path) -> float:
     """Return when a rank died: its log's last change is finer than torchrun's whole seconds.
 
-    A rank that was killed from outside counts as first: the others follow it.
+    A rank that was killed from outside counts as first, for the others lose it; one that torchrun
+    ended counts as last.
     """
-    log = Path(failure.error_file).parent / "stderr.log"
     moment = log.stat().st_mtime if log.is_file() else time.time()
-    return moment - 3600 if failure.exitcode == -signal.SIGKILL else moment
+    shift = {-signal.SIGKILL: -3600, -signal.SIGTERM: 3600}
+    return moment + shift.get(failure.exitcode, 0)
 
 
 def _last_lines(folder: Path) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ class Images(Strict):
     generate: str = Field("lidr/generate:latest", pattern=IMAGE)
     """vLLM: generate, translate and evaluate."""
     train: str = Field("lidr/train:latest", pattern=IMAGE)
-    """torch, TRL and DeepSpeed: world and train."""
+    """torch, transformers and peft: world and train."""
     control: str = Field("lidr/control:latest", pattern=IMAGE)
     """CPU only: pair, gate, register, report and state."""
 

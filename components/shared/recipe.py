@@ -242,6 +242,20 @@ class Pairing(Strict):
         return Filters.paper() if self.filters == "paper" else Filters()
 
 
+class Lora(Strict):
+    """Low-rank adapters (arXiv 2106.09685), merged into the weights when training ends."""
+
+    rank: int = Field(0, ge=0)
+    """Rank of the adapters. Default 0: none, all weights are trained."""
+    alpha: int = Field(16, ge=1)
+    """The adapters' output is multiplied by alpha / rank. Default 16."""
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the adapters' input that is dropped. Default 0."""
+    targets: tuple[str, ...] = ()
+    """Names of the layers that get one, e.g. `[q_proj, v_proj]`. Default empty: every linear layer
+    but the head."""
+
+
 class Training(Strict):
     """The train stage: L = dpo_weight * L_DPO(beta) + nll_weight * L_NLL(chosen)."""
 
@@ -269,10 +283,18 @@ class Training(Strict):
     """Passes over the pairs. Default 1."""
     batch_size: int = Field(128, ge=1)
     """Pairs per optimizer step, over all ranks. Default 128."""
-    micro_batch_size: int = Field(1, ge=1)
-    """Pairs per forward pass on one rank; must divide batch_size. Default 1."""
+    micro_batch_tokens: int = Field(0, ge=0)
+    """Tokens per forward pass on one rank; a longer pair stands alone. Default 0: what the longest
+    pair needs anyway, at least 2048."""
+    micro_batch_size: int = Field(0, ge=0)
+    """Pairs per forward pass at most. Default 0: as many as micro_batch_tokens hold."""
     max_length: int = Field(2048, ge=16)
-    """Tokens of prompt and response; longer pairs are cut. Default 2048."""
+    """Tokens of prompt and response; longer responses are cut. Default 2048."""
+    prompt_overflow: Literal["refuse", "drop"] = "refuse"
+    """What happens to a pair whose prompt alone has max_length tokens. Default refuse: training
+    does not start."""
+    lora: Lora = Lora()
+    """Low-rank adapters instead of full fine-tuning."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Default auto: bfloat16 on a GPU, float32 on a CPU."""
     gradient_checkpointing: bool = False
@@ -284,10 +306,6 @@ class Training(Strict):
     def _consistent(self) -> Self:
         if self.dpo_weight == 0 and self.nll_weight == 0:
             raise ValueError("dpo_weight and nll_weight cannot both be 0: nothing would be learnt")
-        if self.batch_size % self.micro_batch_size:
-            raise ValueError(
-                f"micro_batch_size {self.micro_batch_size} must divide batch_size {self.batch_size}"
-            )
         return self
 
 

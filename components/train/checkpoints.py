@@ -15,6 +15,7 @@ KEEP = 2
 _PATTERNS = (
     "*.safetensors",
     "*.safetensors.index.json",
+    "adapter_config.json",
     "optimizer.pt",
     "scheduler.pt",
     "rng_state*.pth",
@@ -53,17 +54,6 @@ class Checkpoints:
             if all(digest_of_file(folder / name) == sha for name, sha in digests.items()):
                 return step
         return 0
-
-    def read(self, name: str) -> bytes | None:
-        """Return a file that lies beside the checkpoints, or None."""
-        try:
-            return self._store.read(self._stage.key(f"{FOLDER}/{name}"))
-        except FileNotFoundError:
-            return None
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file beside the checkpoints."""
-        self._store.write(self._stage.key(f"{FOLDER}/{name}"), data)
 
     def clear(self) -> None:
         """Delete everything below `checkpoints/`."""

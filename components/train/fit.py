@@ -38,15 +38,21 @@ def require_fit(job: Job, launch: Launch) -> None:
 
 
 def plan_of(job: Job, launch: Launch) -> Plan:
-    """Return the plan of a job: its longest micro-batch, on the profile's machines."""
+    """Return the plan of a job: its longest micro-batch, on the profile's machines.
+
+    The longest pair that the recipe's max_length lets through has two sides of that length and no
+    prompt; such a pair stands alone, however few tokens a micro-batch may have.
+    """
     settings = job.training
+    longest = 2 * settings.max_length
     return Plan(
         architecture=read_architecture(model_config(job.start)),
-        tokens=2 * settings.micro_batch_size * settings.max_length,
+        tokens=max(settings.micro_batch_tokens, longest),
         nodes=launch.nodes,
         ranks_per_node=launch.ranks_per_node,
         zero_stage=launch.zero_stage,
         offload=launch.offload,
         bfloat16=settings.precision != "float32",
         checkpointing=settings.gradient_checkpointing,
+        lora_rank=settings.lora.rank,
     )

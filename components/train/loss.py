@@ -36,20 +36,18 @@ class PairLosses:
 
 
 def pair_losses(
-    token_logps: torch.Tensor, mask: torch.Tensor, reference: torch.Tensor, beta: float
+    logps: torch.Tensor, lengths: torch.Tensor, reference: torch.Tensor, beta: float
 ) -> PairLosses:
-    """Return the losses of a batch whose first half is chosen and second half rejected.
+    """Return the losses of a batch of pairs.
 
     Args:
-        token_logps: log-probabilities of the tokens, 0 outside the responses; (2 * pairs, tokens).
-        mask: 1 on the responses' tokens; same shape.
-        reference: the reference model's log-probabilities, chosen and rejected; (pairs, 2).
+        logps: log-probabilities of the texts, chosen and rejected; (pairs, 2).
+        lengths: tokens of the chosen texts; (pairs,).
+        reference: the reference model's log-probabilities, as `logps`.
         beta: strength of the pull towards the reference.
     """
-    chosen, rejected = token_logps.float().sum(dim=1).chunk(2)
-    lengths, _ = mask.sum(dim=1).chunk(2)
-    chosen_rewards = beta * (chosen - reference[:, 0])
-    rejected_rewards = beta * (rejected - reference[:, 1])
+    chosen, rejected = logps.unbind(1)
+    chosen_rewards, rejected_rewards = (beta * (logps - reference)).unbind(1)
     return PairLosses(
         dpo=-logsigmoid(chosen_rewards - rejected_rewards),
         nll=-chosen / lengths,

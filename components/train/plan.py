@@ -25,6 +25,12 @@ BUCKET = 500_000_000
 """Elements of one of DeepSpeed's communication buckets (reduce_bucket_size, allgather_bucket_size),
 where the model has so many."""
 
+TILE_LOGITS, TILE_ROWS = 1 << 22, 32
+"""Logits that exist at once, and rows at least (components/train/head.py)."""
+
+PROMPT_SHARE = 1 / 3
+"""Prompt tokens of a micro-batch's, where they are not known."""
+
 _MOST_NODES = 64
 
 Offload = Literal["none", "optimizer", "all"]
@@ -39,7 +45,7 @@ class Memory:
         gradients: with communication buckets.
         optimizer: Adam's two moments.
         activations: what one micro-batch leaves for its backward pass.
-        logits: of the rows that exist at once.
+        logits: of the rows that exist at once, with the head's gradient and cast weights.
         step: what the optimizer's step needs for a moment, when activations are gone.
         host: what lies in the node's own memory instead.
     """
@@ -73,7 +79,6 @@ class Plan:
     Attributes:
         architecture: the model's shape.
         tokens: of one micro-batch on one rank, prompts and both sides, without padding.
-        logit_rows: rows whose logits exist at once.
         nodes: machines.
         ranks_per_node: processes, each with one accelerator.
         zero_stage: what ZeRO shards: 0 nothing, 1 optimizer, 2 and gradients, 3 and weights.
@@ -81,12 +86,12 @@ class Plan:
         bfloat16: passes run in bfloat16.
         checkpointing: activations are computed again in the backward pass.
         lora_rank: of adapters; 0 trains all weights.
-        foreach: the optimizer handles all weights at once, as torch does on a GPU.
+        gpu: the ranks have accelerators; else their memory is the machine's.
+        prompt_share: prompt tokens of the micro-batch's.
     """
 
     architecture: Architecture
     tokens: int
-    logit_rows: int = 1024
     nodes: int = 1
     ranks_per_node: int = 1
     zero_stage: int = 0
@@ -94,7 +99,8 @@ class Plan:
     bfloat16: bool = True
     checkpointing: bool = False
     lora_rank: int = 0
-    foreach: bool = True
+    gpu: bool = True
+    prompt_share: float = PROMPT_SHARE
 
     @property
     def world_size(self) -> int:
@@ -132,10 +138,14 @@ class Plan:
             gradients=self._gradients(),
             optimizer=optimizer,
             activations=activation_bytes(
-                self.architecture, self.tokens, self.precision, self.checkpointing
+                self.architecture,
+                self.tokens,
+                self.precision,
+                self.architecture.operands(self.prompt_share, gpu=self.gpu),
+                checkpointing=self.checkpointing,
             ),
-            logits=logit_bytes(self.architecture, min(self.logit_rows, self.tokens)),
-            step=4 * self._share(self.trained, 1) if self.foreach and not host else 0,
+            logits=logit_bytes(self.architecture, self.tokens, self.precision, not self.lora_rank),
+            step=self._step(),
             host=host,
         )
 
@@ -194,6 +204,11 @@ class Plan:
         own = 0 if self.offload != "none" else element * self._share(self.trained, 2)
         return own + 2 * element * min(BUCKET, self.trained)
 
+    def _step(self) -> int:
+        """Bytes of the optimizer's step: on a GPU torch handles all weights at once."""
+        together = self.gpu and self.offload == "none"
+        return 4 * self._share(self.trained, 1) if together else 0
+
     def _variants(self) -> Iterator[Plan]:
         nodes = [self.nodes]
         while nodes[-1] < _MOST_NODES:
@@ -228,32 +243,47 @@ def usable(memory: float) -> float:
 
 
 def activation_bytes(
-    shape: Architecture, tokens: int, precision: str, checkpointing: bool = False
+    shape: Architecture,
+    tokens: int,
+    precision: str,
+    operands: float,
+    *,
+    checkpointing: bool = False,
 ) -> int:
-    """Return the bytes that a micro-batch leaves for its backward pass, logits apart.
+    """Return the bytes that a micro-batch leaves for its backward pass, the head apart.
 
     Without checkpointing every block keeps `Architecture.block_bytes` a token; with it every block
     keeps its input, and one block at a time the rest. Besides come the final norm, the rotary
-    tables, the gradient that passes through a block and, under autocast, the cast weights.
+    tables, the gradients that pass through a block and, under autocast, the cast weights.
 
     Args:
         shape: the model's.
         tokens: of the micro-batch, without padding.
         precision: as `Architecture.block_bytes` takes it.
+        operands: elements a token that attention keeps in a block.
         checkpointing: activations are computed again in the backward pass.
     """
-    block, residual = shape.block_bytes(precision), shape.residual_bytes(precision)
-    element = 4 if precision == "float32" else 2
+    block, residual = shape.block_bytes(precision, operands), shape.residual_bytes(precision)
     kept = shape.layers * residual + block if checkpointing else shape.layers * block
     final = 2 * residual + 2 * 4 * shape.head_dim + 3 * 4
-    passing = 2 * residual + element * 3 * shape.intermediate
+    passing = 2 * residual + (4 if precision == "float32" else 2) * 3 * shape.intermediate
     cast = 2 * shape.block_matmul * (1 if checkpointing else shape.layers)
-    return tokens * (kept + final + passing) + cast * (precision == "autocast")
+    return round(tokens * (kept + final + passing)) + cast * (precision == "autocast")
 
 
-def logit_bytes(shape: Architecture, rows: int) -> int:
-    """Return the bytes of the logits of some rows, their log-softmax and their gradient."""
-    return 3 * 4 * rows * shape.vocabulary
+def logit_bytes(shape: Architecture, rows: int, precision: str, trained: bool = True) -> int:
+    """Return the bytes of the head: a tile's logits with its gradient, cast and new weights.
+
+    Args:
+        shape: the model's.
+        rows: response tokens of the micro-batch at most.
+        precision: as `Architecture.block_bytes` takes it.
+        trained: the head gets a gradient, which is made anew for each micro-batch.
+    """
+    tile = min(rows, max(TILE_ROWS, TILE_LOGITS // shape.vocabulary))
+    cast = 2 * shape.embedding if precision == "autocast" else 0
+    weights = (2 if precision == "bfloat16" else 4) * shape.embedding if trained else 0
+    return 2 * 4 * tile * shape.vocabulary + cast + weights
 
 
 def step_flops(

@@ -14,7 +14,7 @@ from components.train.launchers.exchange import Exchange
 from components.train.launchers.launch import Launch, Placement, TaskConfig
 from components.train.trainer import Job
 
-VERSION = 1
+VERSION = 2
 
 _MACHINE = {"checkpoint_steps", "gradient_checkpointing"}
 """Settings that change no result, so they are no part of the stage's digest."""

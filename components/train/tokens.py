@@ -7,11 +7,15 @@ after a response (the end of the turn) is learnt too.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
+import numpy as np
+
+from components.shared.digest import canonical_json
 from components.shared.engines.base import ChatRequest
 from components.shared.engines.chat import ChatRenderer
 from components.shared.errors import BadInput
@@ -21,10 +25,15 @@ from components.shared.text import valid_unicode
 _MARK = "\ue000response\ue001"
 
 
+Overflow = Literal["refuse", "drop"]
+"""What happens to a pair whose prompt leaves no room for a response."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenPair:
     """A pair as token ids; `chosen` and `rejected` follow the prompt and are never empty."""
 
+    key: str
     prompt_id: str
     language: str
     prompt: list[int]
@@ -33,8 +42,13 @@ class TokenPair:
 
     @property
     def tokens(self) -> int:
-        """Tokens that a pass over both sides reads."""
-        return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
+        """Tokens of the pair, the prompt counted once: what a flat row holds."""
+        return len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longer side with its prompt."""
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
 
 @dataclass(frozen=True)
@@ -44,22 +58,73 @@ class TokenPairs:
     pairs: list[TokenPair]
     languages: dict[str, dict[str, int]]
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all pairs' keys and tokens, in order."""
+        sha = hashlib.sha256()
+        for pair in self.pairs:
+            sha.update(pair.key.encode())
+            for part in (pair.prompt, pair.chosen, pair.rejected):
+                sha.update(np.array([len(part), *part], dtype="<i8").tobytes())
+        return sha.hexdigest()
+
+
+def pair_key(record: PreferencePair) -> str:
+    """Return what tells a pair from all others of its stage."""
+    names = ("prompt_id", "language", "other_language", "kind", "sample")
+    known = {field.name for field in fields(record)}
+    return canonical_json([getattr(record, name) for name in names if name in known])
+
+
+def check_pairs(records: Sequence[PreferencePair], file: str) -> None:
+    """Refuse pairs that cannot be trained on as they are.
+
+    Args:
+        records: the pairs.
+        file: where they come from, for the error.
+
+    Raises:
+        BadInput: a chosen text is empty, or a pair is there twice.
+    """
+    empty = [pair_key(record) for record in records if not record.chosen[-1]["content"].strip()]
+    if empty:
+        raise BadInput(
+            f"{len(empty)} pairs have an empty chosen text: {_some(empty)}",
+            file=file,
+            remedy="Make the pairs again; pairing never keeps an empty chosen text.",
+        )
+    counts = Counter(map(pair_key, records))
+    twice = [key for key, count in counts.items() if count > 1]
+    if twice:
+        raise BadInput(
+            f"{len(twice)} pairs are there more than once: {_some(twice)}",
+            file=file,
+            remedy="Give each pair its own prompt_id, language, other_language and kind.",
+        )
+
 
 def tokenize_pairs(
-    records: Sequence[PreferencePair], tokenizer: Any, max_length: int
+    records: Sequence[PreferencePair],
+    tokenizer: Any,
+    max_length: int,
+    overflow: Overflow = "refuse",
+    file: str = "",
 ) -> TokenPairs:
-    """Tokenize pairs; a side that is too long is cut, a prompt that leaves no room drops its pair.
+    """Tokenize pairs; a side that is too long is cut.
 
     Args:
         records: the pairs.
         tokenizer: of the model that is trained.
         max_length: most tokens of prompt and response together.
+        overflow: refuse or drop a pair whose prompt leaves no room for a response.
+        file: where the pairs come from, for errors.
 
     Raises:
-        BadInput: no pair is left.
+        BadInput: a prompt is too long (or all are, where they are dropped).
     """
     encoder = _PairEncoder(tokenizer)
     kept: list[TokenPair] = []
+    long: list[str] = []
     counts: dict[str, Counter[str]] = {}
     for record in records:
         count = counts.setdefault(record.language, Counter(pairs=0, cut=0, dropped=0))
@@ -67,22 +132,27 @@ def tokenize_pairs(
         room = max_length - len(pair.prompt)
         if room < 1:
             count["dropped"] += 1
+            long.append(pair.key)
             continue
         count["pairs"] += 1
         count["cut"] += max(len(pair.chosen), len(pair.rejected)) > room
         kept.append(_cut(pair, room))
-    if not kept:
+    if long and (overflow == "refuse" or not kept):
         raise BadInput(
-            f"every prompt has {max_length} tokens or more, so no pair is left to train on",
-            remedy="Raise training.max_length.",
+            f"the prompts of {len(long)} of {len(records)} pairs have {max_length} tokens or more "
+            f"and leave no room for a response: {_some(long)}",
+            file=file,
+            remedy="Raise training.max_length, or set training.prompt_overflow to drop.",
         )
     return TokenPairs(kept, {code: dict(count) for code, count in sorted(counts.items())})
 
 
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
+
+
 def _cut(pair: TokenPair, room: int) -> TokenPair:
-    return TokenPair(
-        pair.prompt_id, pair.language, pair.prompt, pair.chosen[:room], pair.rejected[:room]
-    )
+    return replace(pair, chosen=pair.chosen[:room], rejected=pair.rejected[:room])
 
 
 class _PairEncoder:
@@ -97,6 +167,7 @@ class _PairEncoder:
     def encode(self, pair: PreferencePair) -> TokenPair:
         end = self._end(pair.prompt)
         return TokenPair(
+            pair_key(pair),
             pair.prompt_id,
             pair.language,
             self._prompt(pair.prompt),

@@ -14,25 +14,25 @@ import sys
 import tempfile
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared.errors import BadInput, LidrError
+from components.shared.errors import LidrError
 from components.shared.models import check_model, local_model
 from components.shared.progress import emit
 from components.shared.recipe import Strict, Training
-from components.shared.records import PreferencePair
-from components.shared.stage import Stage, open_stage
+from components.shared.stage import Stage
 from components.shared.store import open_store
-from components.shared.threads import fit_threads
 from components.train.checkpoints import Checkpoints
 from components.train.launchers.failure import record as record_failure
 
 if TYPE_CHECKING:
-    from components.train.preference import PreferenceTrainer
-    from components.train.tokens import TokenPairs
+    import torch
 
-Row = dict[str, float]
+    from components.train.batches import Layout
+    from components.train.preference import PreferenceTrainer, Reporter
+    from components.train.tokens import TokenPairs
 
 
 class Job(Strict):
@@ -74,110 +74,147 @@ def run_training(job: Job) -> Summary:
     """
     began = time.monotonic()
     _quiet()
+    from components.train.metrics import Watch, without
+    from components.train.preference import INTERNAL, Reporter
+
     stage = Stage(open_store(job.store), job.stage)
     checkpoints = Checkpoints(stage)
-    start = local_model(job.start)
-    check_model(start)
-    tokenizer = _load_tokenizer(start)
-    pairs = _read_pairs(job, start, tokenizer)
+    watch = Watch(job.training.beta)
+    inputs = _read(job, stage)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
         scratch = Path(name)
-        trainer = _build(job, start, tokenizer, pairs, checkpoints, scratch)
+        trainer = _build(job, inputs, Reporter(checkpoints.save, watch), scratch)
         _train(trainer, checkpoints, scratch / "restored")
-        rows = _metrics(trainer)
-        changed = _export(trainer, start, scratch / "model", stage)
+        # The state's history holds every step, also those before an interruption.
+        rows = [without(row, INTERNAL) for row in trainer.state.log_history]
+        changed = _export(trainer, inputs.start, scratch / "model", stage)
     stage.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     counts = {
-        "pairs": len(pairs.pairs),
+        "pairs": len(inputs.pairs.pairs),
         "steps": len(rows),
         "seconds": round(time.monotonic() - began, 1),
         "final": rows[-1],
-        "languages": pairs.languages,
+        "languages": inputs.pairs.languages,
+        "reference": inputs.reference.uri,
         "changed_share": round(changed, 6),
-        "warnings": warn_about(rows),
+        "warnings": watch.judge(rows),
     }
     return Summary(counts=counts, digests=stage.digests)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads, checked.
+
+    Attributes:
+        start: folder of the start model.
+        pairs: the pairs as tokens.
+        reference: the stage of the reference log-probabilities, done or not.
+        bfloat16: whether passes run in bfloat16.
+    """
+
+    start: Path
+    pairs: TokenPairs
+    reference: Stage
+    bfloat16: bool
 
 
 def _quiet() -> None:
     """Keep libraries from writing progress bars, hints and telemetry of their own."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    for name in ("transformers", "trl", "accelerate", "datasets", "DeepSpeed", "torch"):
+    for name in ("transformers", "accelerate", "peft", "DeepSpeed", "torch"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(transformers|trl|accelerate|torch)\b")
+    warnings.filterwarnings("ignore", module=r"(transformers|accelerate|peft|torch)\b")
     import torch
-    from datasets.utils import logging as datasets_logging
     from transformers.utils import logging as transformers_logging
 
     if not torch.cuda.is_available():
         os.environ.setdefault(
             "DS_ACCELERATOR", "cpu"
         )  # or DeepSpeed wonders aloud where the GPU is
-    datasets_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
 
 
-def _read_pairs(job: Job, start: Path, tokenizer: Any) -> TokenPairs:
-    from transformers import AutoConfig
-
-    from components.train.tokens import tokenize_pairs
-
-    records = open_stage(job.pairs).read_records(["pairs.parquet"], PreferencePair)
-    if not records:
-        raise BadInput(
-            f"there are no pairs in {job.pairs}",
-            remedy="See dropped.parquet beside them: loosen pairing.filters or raise max_tokens.",
-        )
-    context = AutoConfig.from_pretrained(start).get_text_config().max_position_embeddings
-    return tokenize_pairs(records, tokenizer, min(job.training.max_length, context))
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, padding_side="right")
-
-
-def _load_model(folder: Path) -> Any:
+def _read(job: Job, stage: Stage) -> Inputs:
     import torch
-    from transformers import AutoModelForCausalLM
 
-    # Weights are held in float32 also where passes run in bfloat16: at a learning rate of 5e-7 most
-    # updates are below a bfloat16 weight's precision and would be lost.
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    fit_threads(model.num_parameters())
-    return model
+    from components.train.loading import load_pairs, load_tokenizer
+    from components.train.reference import reference_stage
+
+    start, other = local_model(job.start), local_model(job.reference)
+    check_model(start)
+    tokenizer = load_tokenizer(start, other)
+    pairs = load_pairs(job.pairs, tokenizer, start, job.training)
+    precision = job.training.precision
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
+    name = "bfloat16" if bfloat16 else "float32"
+    reference = reference_stage(stage.store, job.pairs, job.reference, pairs, name)
+    return Inputs(start, pairs, reference, bfloat16)
 
 
-def _build(
-    job: Job,
-    start: Path,
-    tokenizer: Any,
-    pairs: TokenPairs,
-    checkpoints: Checkpoints,
-    scratch: Path,
-) -> PreferenceTrainer:
-    from components.train.preference import PreferenceTrainer, Reporter, Weights
+def _build(job: Job, inputs: Inputs, reporter: Reporter, scratch: Path) -> PreferenceTrainer:
+    from components.train.lora import add_adapters
+    from components.train.preference import PreferenceTrainer
+    from components.train.scoring import install
+    from components.train.throughput import work_of
 
-    order = training_order(len(pairs.pairs), job.training.epochs, job.seed)
+    settings, pairs = job.training, inputs.pairs.pairs
+    if job.reference != job.start:  # it is gone from memory before the start model comes
+        _reference(job, inputs)
+    base = _start_model(job, inputs)
+    layout = install(base, pairs)
+    reference = _reference(job, inputs, (base, layout))
+    model = add_adapters(base, settings.lora, job.seed) if settings.lora.rank else base
+    order = training_order(len(pairs), settings.epochs, job.seed)
     trainer = PreferenceTrainer(
-        pairs=pairs.pairs,
+        pairs=pairs,
         order=order,
-        weights=Weights(job.training.dpo_weight, job.training.nll_weight),
-        checkpoints=checkpoints,
-        model=_load_model(start),
-        ref_model=_reference_model(job),
-        args=_arguments(job, len(order), scratch),
-        processing_class=tokenizer,
+        reference=reference,
+        layout=layout,
+        settings=settings,
+        work=work_of(base),
+        model=model,
+        args=_arguments(job, len(order), inputs.bfloat16, scratch),
     )
-    trainer.add_callback(Reporter(checkpoints.save))
+    trainer.add_callback(reporter)
     return trainer
 
 
-def _reference_model(job: Job) -> Any:
-    """Return the reference model, or None where it is the start model itself."""
-    return None if job.reference == job.start else _load_model(local_model(job.reference))
+def _start_model(job: Job, inputs: Inputs) -> Any:
+    import torch
+
+    from components.train.loading import load_model
+
+    # Weights that stay as they are need no more precision than the passes have.
+    frozen = inputs.bfloat16 and job.training.lora.rank
+    return load_model(inputs.start, torch.bfloat16 if frozen else torch.float32)
+
+
+def _reference(job: Job, inputs: Inputs, loaded: tuple[Any, Layout] | None = None) -> torch.Tensor:
+    """Return the reference log-probabilities, computed where no run has done so before.
+
+    Args:
+        job: the job.
+        inputs: what it reads.
+        loaded: the reference model and its layout where they are there already.
+    """
+    from components.train.loading import load_model
+    from components.train.reference import compute_logps, reference_logps
+    from components.train.scoring import install
+
+    pairs = inputs.pairs.pairs
+
+    def compute() -> torch.Tensor:
+        if loaded is not None:
+            model, layout = loaded
+        else:
+            model = load_model(local_model(job.reference))
+            layout = install(model, pairs)
+        tokens = job.training.micro_batch_tokens
+        return compute_logps(model, pairs, layout, tokens, inputs.bfloat16)
+
+    return reference_logps(inputs.reference, pairs, compute)
 
 
 def training_order(pairs: int, epochs: float, seed: int) -> list[int]:
@@ -190,33 +227,23 @@ def training_order(pairs: int, epochs: float, seed: int) -> list[int]:
     return order[:total]
 
 
-def _arguments(job: Job, examples: int, scratch: Path) -> Any:
-    import torch
-    from trl import DPOConfig
+def _arguments(job: Job, examples: int, bfloat16: bool, scratch: Path) -> Any:
+    from transformers import TrainingArguments
 
     settings = job.training
     steps = -(-examples // settings.batch_size)
-    bfloat16 = settings.precision == "bfloat16" or (
-        settings.precision == "auto" and torch.cuda.is_available()
-    )
-    return DPOConfig(
+    return TrainingArguments(
         output_dir=str(scratch),
         seed=job.seed % 2**32,
-        beta=settings.beta,
-        precompute_ref_log_probs=True,
-        precompute_ref_batch_size=settings.micro_batch_size,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
         warmup_steps=round(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         num_train_epochs=1,  # training_order lays the epochs one behind the other
-        train_sampling_strategy="sequential",
-        per_device_train_batch_size=settings.micro_batch_size,
-        gradient_accumulation_steps=settings.batch_size // settings.micro_batch_size,
+        per_device_train_batch_size=settings.batch_size,
         bf16=bfloat16,
         gradient_checkpointing=settings.gradient_checkpointing,
-        max_length=None,
         save_strategy="steps",
         save_steps=settings.checkpoint_steps,
         save_total_limit=1,
@@ -236,47 +263,17 @@ def _train(trainer: PreferenceTrainer, checkpoints: Checkpoints, folder: Path) -
     trainer.train(resume_from_checkpoint=str(folder) if step else None)
 
 
-def _metrics(trainer: PreferenceTrainer) -> list[Row]:
-    """Return the record of every step, also of those before an interruption."""
-    internal = ("step", "epoch", "tokens")
-    return [
-        {"step": row["step"], **{key: row[key] for key in row if key not in internal}}
-        for row in trainer.state.log_history
-    ]
-
-
 def _export(trainer: PreferenceTrainer, start: Path, folder: Path, stage: Stage) -> float:
     from components.train.export import export_model
+    from components.train.lora import merge_adapters
 
-    changed = export_model(trainer.accelerator.unwrap_model(trainer.model), start, folder)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.settings.lora.rank:
+        model = merge_adapters(model)
+    changed = export_model(model, start, folder)
     for path in sorted(folder.iterdir()):
         stage.upload(f"model/{path.name}", path)
     return changed
-
-
-def warn_about(rows: list[Row]) -> list[str]:
-    """Return what in the metrics speaks against the result, and warn the user of it."""
-    found = []
-    part = max(1, len(rows) // 10)
-    accuracy = _mean(rows[-part:], "reward_accuracy")
-    if accuracy < 0.5 and _mean(rows[-part:], "reward_margin") < 0:
-        found.append(
-            "rewards are inverted: the trained model prefers the chosen text in only "
-            f"{accuracy:.0%} of the last pairs"
-        )
-    before, after = _mean(rows[:part], "nll_loss"), _mean(rows[-part:], "nll_loss")
-    if after > before + 0.5:
-        found.append(
-            f"the chosen texts became less likely: their loss rose from {before:.2f} to "
-            f"{after:.2f} nats a token; raise training.nll_weight"
-        )
-    for message in found:
-        emit("warning", message=message)
-    return found
-
-
-def _mean(rows: list[Row], key: str) -> float:
-    return sum(row[key] for row in rows) / len(rows)
 
 
 def main(arguments: list[str]) -> int:

@@ -106,7 +106,7 @@ def test_a_wrong_recipe_names_file_line_key_and_what_is_allowed(tmp_path, old, n
         ("generation:\n  engine: vlm", ["generation.engine", "'auto'", "'vllm'", "'vlm'"]),
         ("generation:\n  temperature: .inf", ["generation.temperature", "finite"]),
         ("training:\n  beta: .nan", ["training.beta"]),
-        ("training:\n  batch_size: 10\n  micro_batch_size: 4", ["must divide"]),
+        ("training:\n  lora:\n    dropout: 1.0", ["training.lora.dropout"]),
         ("training:\n  dpo_weight: 0\n  nll_weight: 0", ["nothing would be learnt"]),
         ("training:", ["training", "dictionary"]),
         ("pairing:\n  filters: some", ["pairing.filters", "'all'", "'paper'", "'some'"]),

@@ -13,9 +13,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from components.shared.errors import BadInput, TrainingFailed
 from components.shared.models import check_model, local_model
 from components.shared.stage import open_stage
+from components.shared.store import LocalStore
+from components.train.loading import load_tokenizer
+from components.train.metrics import Watch, troubles
 from components.train.run import train
 from components.train.tokens import tokenize_pairs
-from components.train.trainer import main, training_order, warn_about
+from components.train.trainer import main, training_order
+from tests.models import tiny_model
 from tests.unit.train.stages import model_stage, pair_stage, preference, recipe
 
 PAIRS = [preference(number, "es" if number % 2 else "en") for number in range(20)]
@@ -182,17 +186,78 @@ def test_no_pairs_is_bad_input(root: Path):
         train(**given)
 
 
+def test_pairs_that_cannot_be_trained_on_leave_nothing_behind(tmp_path: Path):
+    given = arguments(tmp_path)
+    before = {entry.key for entry in LocalStore(tmp_path).list("")}
+    bad = [
+        ("1 pairs have an empty chosen text.*p7", preference(7, chosen=" \n")),
+        ("1 pairs are there more than once.*p3.*translation_chosen", preference(3, "es")),
+        ("leave no room for a response.*p8.*prompt_overflow", preference(8, prompt="Nina 4 " * 99)),
+    ]
+    for number, (words, pair) in enumerate(bad):
+        elsewhere = tmp_path.with_name(f"{tmp_path.name}-{number}")
+        uri = pair_stage(elsewhere, [*(each for each in PAIRS if each.prompt_id == "p3"), pair])
+        with pytest.raises(BadInput, match=rf"pairs\.parquet: .*{words}"):
+            train(**dict(given, pairs=uri))
+    assert {entry.key for entry in LocalStore(tmp_path).list("")} == before
+
+
+def test_long_prompts_can_be_dropped_and_cuts_are_told_beforehand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    pairs = [*PAIRS[:4], preference(8, prompt="Nina 4 " * 99), preference(9, chosen="Nina 4 " * 99)]
+    given = dict(
+        arguments(tmp_path, prompt_overflow="drop"), pairs=pair_stage(tmp_path / "other", pairs)
+    )
+    counts = open_stage(train(**given)).counts()
+    assert counts["languages"]["es"] == {"pairs": 3, "cut": 1, "dropped": 1}
+    log = capsys.readouterr().err
+    assert "pairs cut at 128 tokens: en 0 of 2, es 1 of 4 and 1 dropped" in log
+    assert log.index("pairs cut") < log.index("reference pairs")
+
+
+def test_a_tokenizer_of_another_model_is_bad_input(tmp_path: Path):
+    folder = tiny_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 100}))
+    with pytest.raises(BadInput, match=r"config\.json: .* tokens, but the model embeds only 100"):
+        load_tokenizer(folder)
+
+
+def test_micro_batches_by_tokens_change_nothing_but_rounding(root: Path):
+    whole, parts = (rows(train(**arguments(root, micro_batch_tokens=n)))[2] for n in (9999, 1))
+    for key in ("loss", "dpo_loss", "nll_loss", "chosen_logps"):
+        assert whole[key] == pytest.approx(parts[key], rel=1e-3)
+    first = [rows(train(**arguments(root, micro_batch_tokens=n)))[0]["loss"] for n in (9999, 1)]
+    assert first[0] == pytest.approx(first[1], rel=1e-6)
+
+
 def test_metrics_that_speak_against_the_result_become_warnings(
     capsys: pytest.CaptureFixture[str],
 ):
-    good = {"reward_accuracy": 0.9, "reward_margin": 0.3, "nll_loss": 1.0}
-    bad = {"reward_accuracy": 0.4, "reward_margin": -0.1, "nll_loss": 1.6}
-    assert warn_about([good] * 20) == []
-    assert warn_about([{**good, "reward_accuracy": 0.0, "reward_margin": 0.0}]) == []  # one step
-    inverted, unlikely = warn_about([good] * 10 + [bad] * 10)
+    good = {
+        "reward_accuracy": 0.9,
+        "reward_margin": 0.3,
+        "chosen_reward": 0.2,
+        "chosen_logps": -38.0,
+    }
+    bad = {
+        "reward_accuracy": 0.4,
+        "reward_margin": -0.1,
+        "chosen_reward": -0.5,
+        "chosen_logps": -45.0,
+    }
+    still = {**good, "reward_accuracy": 0.0, "reward_margin": -1e-7, "chosen_reward": 0.0}
+    assert troubles([still], 0.1) == {}  # one step: nothing has moved
+    watch = Watch(0.1)
+    assert watch.judge([good] * 20) == []
+    watch.look([good] * 10 + [bad], 20)  # not at the end of a tenth
+    assert "lidr warning" not in capsys.readouterr().err
+    watch.look([good] * 10 + [bad] * 2, 20)
+    inverted, falling = watch.judge([good] * 18 + [bad] * 2)
     assert "inverted" in inverted
-    assert "rose from 1.00 to 1.60" in unlikely
-    assert capsys.readouterr().err.count("lidr warning") == 2
+    assert "fell from -40.0 to -45.0" in falling
+    assert capsys.readouterr().err.count("lidr warning") == 2  # once each
 
 
 def test_every_epoch_has_an_order_of_its_own():

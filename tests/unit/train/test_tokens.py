@@ -40,7 +40,7 @@ def test_a_long_side_is_cut_and_a_prompt_without_room_drops_its_pair(tokenizer):
         preference(2, "es"),
         preference(3, "de", prompt="Nina " * 60),
     ]
-    found = tokenize_pairs(records, tokenizer, 48)
+    found = tokenize_pairs(records, tokenizer, 48, "drop")
     assert [pair.prompt_id for pair in found.pairs] == ["p1", "p2"]
     assert len(found.pairs[0].prompt) + len(found.pairs[0].chosen) == 48
     assert found.languages == {

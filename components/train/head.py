@@ -1,0 +1,153 @@
+"""The LM head over response tokens only: log-probabilities without a batch's logits.
+
+With a vocabulary of 128k, the logits of a micro-batch are larger than all else in memory. Here they
+exist a tile of rows at a time; the backward pass computes each tile's softmax anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_TILE = 1 << 22
+"""Logits of a tile (16 MiB in float32), and at least this many rows, for the sake of the matrix
+products."""
+_ROWS = 32
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model does to its head's output.
+
+    Attributes:
+        scale: factor of the logits.
+        cap: c of c * tanh(logits / c), after the factor; 0 for none.
+    """
+
+    scale: float = 1.0
+    cap: float = 0.0
+
+
+def head_shape(config: Any) -> Shape:
+    """Return what a model's configuration says of its logits (names as in transformers)."""
+    scale = getattr(config, "logit_scale", None)
+    if getattr(config, "logits_scaling", None):
+        scale = 1 / config.logits_scaling
+    return Shape(
+        scale=1.0 if scale is None else float(scale),
+        cap=float(getattr(config, "final_logit_softcapping", None) or 0.0),
+    )
+
+
+def completion_logps(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    targets: torch.Tensor,
+    shape: Shape,
+) -> torch.Tensor:
+    """Return the log-probability of each target, in float32 or better.
+
+    Args:
+        hidden: the states that predict them, (targets, width).
+        weight: the head's, (vocabulary, width).
+        bias: the head's, or None.
+        targets: token ids.
+        shape: of the logits.
+    """
+    if torch.is_autocast_enabled(hidden.device.type):
+        hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+    return _CompletionLogps.apply(hidden, weight, bias, targets, shape)
+
+
+class _CompletionLogps(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+        shape: Shape,
+    ) -> torch.Tensor:
+        precise = torch.promote_types(hidden.dtype, torch.float32)
+        found = torch.empty(len(targets), dtype=precise, device=hidden.device)
+        norms = torch.empty_like(found)
+        matrix = weight.to(hidden.dtype)
+        for tile in _tiles(len(targets), len(weight)):
+            logits = _logits(hidden[tile], matrix, bias, shape)
+            found[tile] = logits.gather(1, targets[tile, None])[:, 0]
+            peak = logits.amax(1)
+            norms[tile] = logits.sub_(peak[:, None]).exp_().sum(1).log_().add_(peak)
+        ctx.save_for_backward(hidden, weight, bias, targets, norms)
+        ctx.shape = shape
+        return found.sub_(norms)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+        hidden, weight, bias, targets, norms = ctx.saved_tensors
+        (grad,) = grads
+        matrix = weight.to(hidden.dtype)
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        hidden_grad = torch.empty_like(hidden) if needs_hidden else None
+        weight_grad = torch.zeros_like(weight) if needs_weight else None
+        bias_grad = torch.zeros_like(bias) if needs_bias else None
+        for tile in _tiles(len(targets), len(weight)):
+            logits = _logits(hidden[tile], matrix, bias, ctx.shape)
+            change = _logit_grad(logits, norms[tile], targets[tile], grad[tile], ctx.shape)
+            if bias_grad is not None:
+                bias_grad += change.sum(0).to(bias_grad.dtype)
+            change = change.to(hidden.dtype)
+            if hidden_grad is not None:
+                torch.mm(change, matrix, out=hidden_grad[tile])
+            if weight_grad is not None:
+                _add_product(weight_grad, change.t(), hidden[tile])
+        return hidden_grad, weight_grad, bias_grad, None, None
+
+
+def _tiles(rows: int, vocabulary: int) -> Iterator[slice]:
+    step = max(_ROWS, _TILE // vocabulary)
+    return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def _logits(
+    hidden: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor | None, shape: Shape
+) -> torch.Tensor:
+    with torch.autocast(hidden.device.type, enabled=False):
+        logits = torch.mm(hidden, matrix.t())
+    logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    if bias is not None:
+        logits += bias
+    if shape.scale != 1.0:
+        logits *= shape.scale
+    if shape.cap:
+        logits.div_(shape.cap).tanh_().mul_(shape.cap)
+    return logits
+
+
+def _logit_grad(
+    logits: torch.Tensor,
+    norms: torch.Tensor,
+    targets: torch.Tensor,
+    grad: torch.Tensor,
+    shape: Shape,
+) -> torch.Tensor:
+    """Turn logits, in place, into the gradient of what the head put out."""
+    slope = 1 - (logits / shape.cap).square() if shape.cap else None
+    change = logits.sub_(norms[:, None]).exp_().mul_(-grad[:, None])
+    change.scatter_add_(1, targets[:, None], grad[:, None].to(change.dtype))
+    if slope is not None:
+        change *= slope
+    if shape.scale != 1.0:
+        change *= shape.scale
+    return change
+
+
+def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    if total.dtype == right.dtype:
+        total.addmm_(left, right)
+    else:
+        total += torch.mm(left, right)

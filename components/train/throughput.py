@@ -1,0 +1,73 @@
+"""Share of a GPU's arithmetic that training uses (MFU, arXiv 2204.02311, appendix B)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from components.train.tokens import TokenPair
+
+_PEAKS = {
+    "B200": 2250e12,
+    "H200": 989e12,
+    "H100 NVL": 835e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "A10": 125e12,
+    "L4": 121e12,
+}
+"""Dense bfloat16 FLOP/s by what the device's name holds, the first that fits (data sheets)."""
+
+
+def peak_flops(device_name: str) -> float:
+    """Return a GPU's dense bfloat16 FLOP/s, or 0 where it is not known."""
+    return next((peak for name, peak in _PEAKS.items() if name in device_name), 0.0)
+
+
+@dataclass(frozen=True)
+class Work:
+    """The arithmetic of forward and backward passes; recomputation is not counted.
+
+    Attributes:
+        body: weights that every token is multiplied with, forward and for gradients.
+        head: the same of the head, which only response tokens meet.
+        attention: FLOPs of a query and a key, forward, over all layers and heads.
+        passes: matrix products per weight: 3 in full fine-tuning, 2 where weights are frozen.
+    """
+
+    body: int
+    head: int
+    attention: int
+    passes: int
+
+    def flops(self, pairs: Sequence[TokenPair]) -> float:
+        """Return the FLOPs of an optimizer step over pairs."""
+        total = 0.0
+        for pair in pairs:
+            prompt, chosen, rejected = map(len, (pair.prompt, pair.chosen, pair.rejected))
+            seen = (prompt + chosen) ** 2 / 2 + rejected * prompt + rejected**2 / 2
+            weights = self.body * pair.tokens + self.head * (chosen + rejected)
+            total += 2 * self.passes * weights + 3 * self.attention * seen
+        return total
+
+
+def work_of(model: Any) -> Work | None:
+    """Return the work of a causal language model; None for experts, of which a token sees few."""
+    config = model.config.get_text_config()
+    if any("expert" in name and value for name, value in config.to_dict().items()):
+        return None
+    body = sum(parameter.numel() for parameter in model.base_model.parameters())
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    weight: torch.Tensor = model.get_output_embeddings().weight
+    return Work(
+        body=body - model.get_input_embeddings().weight.numel(),
+        head=weight.numel(),
+        attention=4 * config.num_hidden_layers * heads * size,
+        passes=3 if weight.requires_grad else 2,
+    )

@@ -153,7 +153,7 @@ class Architecture:
         norm = 4 + normed  # its input, kept in float32, and that normalised
         readers = 3 + 2 if precision == "autocast" else 2  # autocast casts for each of them
         inputs = readers * element * self.hidden
-        total = (2 + after) * norm * self.hidden + inputs
+        total: float = (2 + after) * norm * self.hidden + inputs
         total += element * (operands + 4 * self.intermediate)
         total += 4 * (self.heads + 2 + after)
         if family.qk_norm:

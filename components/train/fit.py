@@ -7,7 +7,7 @@ from components.shared.models import model_config
 from components.shared.progress import emit
 from components.train.architecture import read_architecture
 from components.train.launchers.launch import Launch
-from components.train.plan import GIB, Plan, usable
+from components.train.plan import FLOOR, GIB, Plan, usable
 from components.train.trainer import Job
 
 
@@ -44,10 +44,11 @@ def plan_of(job: Job, launch: Launch) -> Plan:
     prompt; such a pair stands alone, however few tokens a micro-batch may have.
     """
     settings = job.training
-    longest = 2 * settings.max_length
+    config = model_config(job.start)
+    length = min(settings.max_length, config.get("max_position_embeddings") or settings.max_length)
     return Plan(
-        architecture=read_architecture(model_config(job.start)),
-        tokens=max(settings.micro_batch_tokens, longest),
+        architecture=read_architecture(config),
+        tokens=max(settings.micro_batch_tokens or FLOOR, 2 * length),
         nodes=launch.nodes,
         ranks_per_node=launch.ranks_per_node,
         zero_stage=launch.zero_stage,

@@ -28,6 +28,9 @@ where the model has so many."""
 TILE_LOGITS, TILE_ROWS = 1 << 22, 32
 """Logits that exist at once, and rows at least (components/train/head.py)."""
 
+FLOOR = 2048
+"""Tokens of a micro-batch where the recipe leaves them open (components/train/batches.py)."""
+
 PROMPT_SHARE = 1 / 3
 """Prompt tokens of a micro-batch's, where they are not known."""
 
@@ -137,13 +140,7 @@ class Plan:
             weights=weights + masters + self._gathered() + extra,
             gradients=self._gradients(),
             optimizer=optimizer,
-            activations=activation_bytes(
-                self.architecture,
-                self.tokens,
-                self.precision,
-                self.architecture.operands(self.prompt_share, gpu=self.gpu),
-                checkpointing=self.checkpointing,
-            ),
+            activations=self._activations(),
             logits=logit_bytes(self.architecture, self.tokens, self.precision, not self.lora_rank),
             step=self._step(),
             host=host,
@@ -204,6 +201,17 @@ class Plan:
         own = 0 if self.offload != "none" else element * self._share(self.trained, 2)
         return own + 2 * element * min(BUCKET, self.trained)
 
+    def _activations(self) -> int:
+        operands = self.architecture.operands(self.prompt_share, gpu=self.gpu)
+        kept = activation_bytes(
+            self.architecture,
+            self.tokens,
+            self.precision,
+            operands,
+            checkpointing=self.checkpointing,
+        )
+        return kept + passing_bytes(self.architecture, self.tokens, self.precision)
+
     def _step(self) -> int:
         """Bytes of the optimizer's step: on a GPU torch handles all weights at once."""
         together = self.gpu and self.offload == "none"
@@ -254,7 +262,7 @@ def activation_bytes(
 
     Without checkpointing every block keeps `Architecture.block_bytes` a token; with it every block
     keeps its input, and one block at a time the rest. Besides come the final norm, the rotary
-    tables, the gradients that pass through a block and, under autocast, the cast weights.
+    tables and, under autocast, the cast weights.
 
     Args:
         shape: the model's.
@@ -266,9 +274,14 @@ def activation_bytes(
     block, residual = shape.block_bytes(precision, operands), shape.residual_bytes(precision)
     kept = shape.layers * residual + block if checkpointing else shape.layers * block
     final = 2 * residual + 2 * 4 * shape.head_dim + 3 * 4
-    passing = 2 * residual + (4 if precision == "float32" else 2) * 3 * shape.intermediate
     cast = 2 * shape.block_matmul * (1 if checkpointing else shape.layers)
-    return round(tokens * (kept + final + passing)) + cast * (precision == "autocast")
+    return round(tokens * (kept + final)) + cast * (precision == "autocast")
+
+
+def passing_bytes(shape: Architecture, tokens: int, precision: str) -> int:
+    """Return the bytes of the gradients that pass through one block in the backward pass."""
+    element = 4 if precision == "float32" else 2
+    return tokens * (2 * shape.residual_bytes(precision) + element * 3 * shape.intermediate)
 
 
 def logit_bytes(shape: Architecture, rows: int, precision: str, trained: bool = True) -> int:

@@ -1,0 +1,244 @@
+"""Memory and arithmetic by formula, against real models and a real training run."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MixtralConfig,
+    PhiConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+    Qwen3MoeConfig,
+)
+
+from components.shared.errors import BadInput
+from components.shared.recipe import Lora, Recipe
+from components.shared.stage import new_stage
+from components.shared.store import LocalStore
+from components.train import head, plan
+from components.train.architecture import Architecture, read_architecture
+from components.train.batches import FLOOR, flat_batch
+from components.train.fit import plan_of, require_fit
+from components.train.launchers.launch import Launch
+from components.train.lora import add_adapters
+from components.train.plan import (
+    GIB,
+    Plan,
+    activation_bytes,
+    reference_flops,
+    step_flops,
+    usable,
+)
+from components.train.scoring import install, score
+from components.train.throughput import work_of
+from components.train.tokens import TokenPair
+from components.train.trainer import Job
+from tests.models import tiny_model, tiny_tokenizer
+from tests.unit.train.stages import pair_stage, preference, recipe
+
+SIZES = {
+    "vocab_size": 500,
+    "hidden_size": 96,
+    "intermediate_size": 176,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+CONFIGS: dict[str, PretrainedConfig] = {
+    "llama": LlamaConfig(**SIZES),
+    "llama, tied": LlamaConfig(**SIZES, tie_word_embeddings=True),
+    "llama, biases": LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True),
+    "llama, head_dim": LlamaConfig(**SIZES, head_dim=24),
+    "mistral": MistralConfig(**SIZES),
+    "mistral, no groups": MistralConfig(**{**SIZES, "num_key_value_heads": 6}),
+    "qwen2": Qwen2Config(**SIZES),
+    "qwen2, tied": Qwen2Config(**SIZES, tie_word_embeddings=True),
+    "qwen3": Qwen3Config(**SIZES, head_dim=32),
+    "qwen3, biases": Qwen3Config(**SIZES, attention_bias=True),
+    "gemma": GemmaConfig(**SIZES, head_dim=32),
+    "gemma, defaults": GemmaConfig(**SIZES),
+    "gemma2": Gemma2Config(**SIZES, head_dim=32),
+    "gemma3": Gemma3TextConfig(**SIZES, head_dim=32),
+}
+
+LLAMA_8B = {
+    "model_type": "llama",
+    "vocab_size": 128256,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+}
+
+
+def written(config: PretrainedConfig, folder: Path) -> dict:
+    """Return what a model folder's config.json says."""
+    config.save_pretrained(folder)
+    return json.loads((folder / "config.json").read_text())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_parameters_are_those_of_the_real_model(name: str, tmp_path: Path):
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[name]))
+    assert read_architecture(written(CONFIGS[name], tmp_path)).parameters == model.num_parameters()
+
+
+def test_parameters_of_a_known_model():
+    assert read_architecture(LLAMA_8B).parameters == 8_030_261_248
+
+
+def test_parameters_of_adapters():
+    config = CONFIGS["qwen2"]
+    model = add_adapters(AutoModelForCausalLM.from_config(config), Lora(rank=5), 0)
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    assert read_architecture(config.to_dict()).lora_parameters(5) == trained
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (MixtralConfig(num_local_experts=4), "mixture of experts 'mixtral'"),
+        (Qwen3MoeConfig(num_experts=4), "mixture of experts 'qwen3_moe'"),
+        (PhiConfig(), "model_type 'phi'; known are llama"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(config: PretrainedConfig, message: str):
+    with pytest.raises(BadInput, match=message):
+        read_architecture(config.to_dict())
+
+
+def test_a_key_that_is_missing_is_named():
+    with pytest.raises(BadInput, match="config.json has no 'hidden_size'"):
+        read_architecture({key: value for key, value in LLAMA_8B.items() if key != "hidden_size"})
+
+
+def saved_bytes(model: torch.nn.Module, pairs: list[TokenPair], autocast: bool) -> int:
+    """Return the bytes that a forward pass keeps, each storage once, weights apart."""
+    layout = install(model, pairs)
+    assert layout is flat_batch
+    weights = {each.untyped_storage().data_ptr() for each in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast),
+    ):
+        score(model, layout(pairs, torch.device("cpu")))
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+@pytest.mark.parametrize("precision", ["float32", "autocast", "bfloat16"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "mistral, no groups", "gemma"])
+def test_activations_are_what_the_passes_keep(name: str, precision: str):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[name]))
+    model = model.bfloat16() if precision == "bfloat16" else model
+    pair = TokenPair("k", "p", "en", [5] * 120, [5] * 150, [5] * 90)
+    kept = saved_bytes(model.train(), [pair, pair], precision == "autocast")
+    shape = read_architecture(CONFIGS[name].to_dict())
+    operands = shape.operands(1 / 3, gpu=False)
+    predicted = activation_bytes(shape, 2 * pair.tokens, precision, operands)
+    assert kept == pytest.approx(predicted, rel=0.05)
+
+
+def big_stage(root: Path) -> str:
+    """Return a stage with a random model of 23 million parameters: weights outweigh noise."""
+    folder = tiny_model(root / "big")
+    sizes = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 6}
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 4}
+    config = LlamaConfig(**{**SIZES, **sizes, **heads, "vocab_size": len(tiny_tokenizer())})
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    stage = new_stage(LocalStore(root), "world", 1, {}, {"big": True})
+    for path in sorted(folder.iterdir()):
+        stage.upload(f"model/{path.name}", path)
+    stage.finish({})
+    return stage.uri
+
+
+def big_job(root: Path, **training: object) -> Job:
+    texts = ["At first 4 books. " * count for count in (30, 25, 35, 20, 28, 22)]
+    pairs = [
+        preference(number, prompt="Nina has 4 books. " * 12, chosen=text, rejected=text[:-9])
+        for number, text in enumerate(texts)
+    ]
+    start = big_stage(root)
+    settings = Recipe.model_validate_json(
+        recipe(max_length=1024, batch_size=2, micro_batch_size=0, **training)
+    ).training
+    return Job(
+        store=str(root),
+        stage="stages/train/memory",
+        pairs=pair_stage(root, pairs),
+        start=start,
+        reference=start,
+        training=settings,
+        seed=0,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="no peak memory to reset")
+@pytest.mark.parametrize(
+    "training",
+    [
+        {},
+        {"gradient_checkpointing": True},
+        {"precision": "bfloat16"},
+        {"lora": {"rank": 8}},
+    ],
+    ids=str,
+)
+def test_peak_memory_is_that_of_a_real_run(tmp_path: Path, training: dict):
+    job = big_job(tmp_path, **training)
+    file = tmp_path / "job.json"
+    file.write_text(job.model_dump_json())
+    # Freed memory goes back to the system at once, so that the peak is what is in use.
+    environment = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.unit.train.training_memory", str(file)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    planned = plan_of(job, Launch()).__class__(
+        architecture=plan_of(job, Launch()).architecture,
+        tokens=found["tokens"],
+        prompt_share=found["prompt_share"],
+        gpu=False,
+        bfloat16=job.training.precision == "bfloat16",
+        checkpointing=job.training.gradient_checkpointing,
+        lora_rank=job.training.lora.rank,
+    )
+    print(training, found, planned.memory(), planned.memory().peak / found["peak"])
+    assert planned.memory().peak == pytest.approx(found["peak"], rel=0.15)

@@ -76,6 +76,7 @@ def train(
     if stage.done():
         emit("reused")
         return stage.uri
+    place = Launch.parse(launch)
     job = Job(
         store=store,
         stage=stage.prefix,
@@ -84,8 +85,10 @@ def train(
         reference=reference,
         training=settings.training,
         seed=seed_of(settings.seed, "train", iteration),
+        zero_stage=place.zero_stage,
+        offload=place.offload,
     )
-    return _finish(stage, job, Launch.parse(launch), Placement.of(placement))
+    return _finish(stage, job, place, Placement.of(placement))
 
 
 def _finish(stage: Stage, job: Job, launch: Launch, placement: Placement) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared.errors import LidrError
+from components.shared.errors import BadInput, LidrError
 from components.shared.models import check_model, local_model
 from components.shared.progress import emit
 from components.shared.recipe import Strict, Training
@@ -52,6 +52,10 @@ class Job(Strict):
     """The recipe's settings."""
     seed: int
     """Of the order of the pairs."""
+    zero_stage: int = 0
+    """What ZeRO shards over the ranks, from the profile."""
+    offload: str = "none"
+    """What ZeRO keeps in the nodes' own memory, from the profile."""
 
 
 class Summary(Strict):
@@ -72,6 +76,8 @@ def run_training(job: Job) -> Summary:
         BadInput: there is nothing to train on, or a model folder is unusable.
         TrainingFailed: the loss is not finite, or the exported model fails its checks.
     """
+    if job.zero_stage:  # rather than train unsharded what was planned as sharded
+        raise BadInput("training.zero_stage is not implemented yet", remedy="Set it to 0.")
     began = time.monotonic()
     _quiet()
     from components.train.metrics import Watch, without

@@ -1,4 +1,4 @@
-"""Whether a training run fits the machines, before they cost anything: memory and FLOPs by formula.
+"""Whether a training run fits the machines, before they cost anything: memory by formula.
 
 Everything follows from config.json, the recipe and the profile; nothing is loaded. Bytes are those
 of one rank. The formulas are checked against measured runs (tests/unit/train/test_plan.py).
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from components.train.activations import activation_bytes, logit_bytes, passing_bytes
 from components.train.architecture import Architecture
 
 GIB = 1 << 30
@@ -24,9 +25,6 @@ FRAGMENTED = 0.05
 BUCKET = 500_000_000
 """Elements of one of DeepSpeed's communication buckets (reduce_bucket_size, allgather_bucket_size),
 where the model has so many."""
-
-TILE_LOGITS, TILE_ROWS = 1 << 22, 32
-"""Logits that exist at once, and rows at least (components/train/head.py)."""
 
 FLOOR = 2048
 """Tokens of a micro-batch where the recipe leaves them open (components/train/batches.py)."""
@@ -248,92 +246,3 @@ class Plan:
 def usable(memory: float) -> float:
     """Return the bytes of an accelerator that a training run can have."""
     return memory * (1 - FRAGMENTED) - RESERVED
-
-
-def activation_bytes(
-    shape: Architecture,
-    tokens: int,
-    precision: str,
-    operands: float,
-    *,
-    checkpointing: bool = False,
-) -> int:
-    """Return the bytes that a micro-batch leaves for its backward pass, the head apart.
-
-    Without checkpointing every block keeps `Architecture.block_bytes` a token; with it every block
-    keeps its input, and one block at a time the rest. Besides come the final norm, the rotary
-    tables and, under autocast, the cast weights.
-
-    Args:
-        shape: the model's.
-        tokens: of the micro-batch, without padding.
-        precision: as `Architecture.block_bytes` takes it.
-        operands: elements a token that attention keeps in a block.
-        checkpointing: activations are computed again in the backward pass.
-    """
-    block, residual = shape.block_bytes(precision, operands), shape.residual_bytes(precision)
-    kept = shape.layers * residual + block if checkpointing else shape.layers * block
-    final = 2 * residual + 2 * 4 * shape.head_dim + 3 * 4
-    cast = 2 * shape.block_matmul * (1 if checkpointing else shape.layers)
-    return round(tokens * (kept + final)) + cast * (precision == "autocast")
-
-
-def passing_bytes(shape: Architecture, tokens: int, precision: str) -> int:
-    """Return the bytes of the gradients that pass through one block in the backward pass."""
-    element = 4 if precision == "float32" else 2
-    return tokens * (2 * shape.residual_bytes(precision) + element * 3 * shape.intermediate)
-
-
-def logit_bytes(shape: Architecture, rows: int, precision: str, trained: bool = True) -> int:
-    """Return the bytes of the head: a tile's logits with its gradient, cast and new weights.
-
-    Args:
-        shape: the model's.
-        rows: response tokens of the micro-batch at most.
-        precision: as `Architecture.block_bytes` takes it.
-        trained: the head gets a gradient, which is made anew for each micro-batch.
-    """
-    tile = min(rows, max(TILE_ROWS, TILE_LOGITS // shape.vocabulary))
-    cast = 2 * shape.embedding if precision == "autocast" else 0
-    weights = (2 if precision == "bfloat16" else 4) * shape.embedding if trained else 0
-    return 2 * 4 * tile * shape.vocabulary + cast + weights
-
-
-def step_flops(
-    shape: Architecture,
-    tokens: int,
-    length: float,
-    loss_rows: int,
-    *,
-    checkpointing: bool = False,
-    lora: bool = False,
-) -> float:
-    """Return the floating-point operations of one optimizer step over all ranks.
-
-    A multiplication with a weight is two a token; the backward pass does it twice, for the input
-    and for the weight, whose gradient LoRA leaves out. Causal attention reads half of the length.
-
-    Args:
-        shape: the model's.
-        tokens: of all pairs of the step, prompts and both sides.
-        length: mean tokens of a sequence, weighted by token.
-        loss_rows: tokens that go through the LM head.
-        checkpointing: the forward pass happens twice.
-        lora: only adapters are trained.
-    """
-    forward = 2.0 * shape.layers * shape.block_matmul * tokens
-    attention = 2.0 * shape.layers * shape.query_width * length * tokens
-    head = 2.0 * shape.embedding * loss_rows
-    weights = forward * (1 if lora else 2) + head * (1 if lora else 2)
-    recomputed = forward + attention if checkpointing else 0.0
-    return forward + head + weights + 3 * attention + recomputed
-
-
-def reference_flops(shape: Architecture, tokens: int, length: float, loss_rows: int) -> float:
-    """Return the floating-point operations of the reference model's one pass over these tokens."""
-    blocks = 2.0 * shape.layers * shape.block_matmul * tokens
-    return (
-        blocks
-        + 2.0 * shape.layers * shape.query_width * length * tokens
-        + (2.0 * shape.embedding * loss_rows)
-    )

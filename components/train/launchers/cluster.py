@@ -15,6 +15,7 @@ from typing import Any
 
 from components.shared.errors import BadInput, LaunchFailed
 from components.shared.progress import emit
+from components.train.launchers.apierrors import passing_reason, status_of
 from components.train.launchers.launch import Launch, Placement
 from components.train.launchers.pods import JOBSET_LABEL, Pod
 
@@ -101,7 +102,7 @@ class Cluster:
         except Exception as error:
             # Where the namespace has none the SDK asks for one of the whole cluster, which a
             # namespaced Role may not read.
-            if _status_of(error) in (403, 404):
+            if status_of(error) in (403, 404):
                 return None
             raise
 
@@ -165,7 +166,7 @@ class Cluster:
                 **options,
             )
         except Exception as error:
-            _transient(error, f"read the log of pod {pod}")
+            passing_reason(error, f"read the log of pod {pod}")
             return ""
         text: str = answer.data.decode("utf-8", "replace")
         return text
@@ -182,9 +183,9 @@ class Cluster:
             try:
                 return function()
             except Exception as error:
-                if ignored and _status_of(error) == ignored:
+                if ignored and status_of(error) == ignored:
                     return None
-                reason = _transient(error, what)
+                reason = passing_reason(error, what)
                 if time.monotonic() > end:
                     raise LaunchFailed(
                         f"cannot {what}: the API server has failed for {self._patience:.0f} s "
@@ -259,48 +260,3 @@ def _train_job(found: dict[str, Any]) -> TrainJob:
         },
         deleting="deletionTimestamp" in metadata,
     )
-
-
-def _status_of(error: BaseException) -> int:
-    """Return the HTTP status behind an exception (the SDK wraps them), or 0."""
-    from kubernetes.client import ApiException
-
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, ApiException):
-            return int(link.status or 0)
-        link = link.__cause__
-    return 0
-
-
-def _transient(error: Exception, what: str) -> str:
-    """Return the reason of an error that may pass; raise one that will not.
-
-    Raises:
-        BadInput: the API server understood, and refuses.
-    """
-    from multiprocessing import TimeoutError as PoolTimeout
-
-    from urllib3.exceptions import HTTPError
-
-    status = _status_of(error)
-    if status in (401, 403):
-        raise BadInput(
-            f"may not {what}: {_told(error)}",
-            remedy="Give the step's service account the Role of manifests/base.",
-        ) from error
-    if 400 <= status < 500 and status not in (404, 408, 409, 429):
-        raise BadInput(f"cannot {what}: {_told(error)}") from error
-    root = error.__cause__ or error
-    if not status and not isinstance(root, HTTPError | OSError | PoolTimeout):
-        raise error
-    return f"HTTP {status}" if status else type(root).__name__
-
-
-def _told(error: BaseException) -> str:
-    """Return the API server's own words."""
-    body = getattr(error.__cause__ or error, "body", "") or str(error)
-    try:
-        return str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(body)

@@ -33,19 +33,14 @@ from components.shared.recipe import Lora, Recipe
 from components.shared.stage import new_stage
 from components.shared.store import LocalStore
 from components.train import head, plan
+from components.train.activations import TILE_LOGITS, TILE_ROWS, activation_bytes
 from components.train.architecture import read_architecture
 from components.train.batches import FLOOR, flat_batch
 from components.train.fit import plan_of, require_fit
+from components.train.flops import reference_flops, step_flops
 from components.train.launchers.launch import Launch
 from components.train.lora import add_adapters
-from components.train.plan import (
-    GIB,
-    Plan,
-    activation_bytes,
-    reference_flops,
-    step_flops,
-    usable,
-)
+from components.train.plan import GIB, Plan, usable
 from components.train.scoring import install, score
 from components.train.throughput import work_of
 from components.train.tokens import TokenPair
@@ -296,7 +291,7 @@ def test_a_plan_that_fits_is_its_own_nearest():
 
 
 def test_the_head_exists_in_tiles():
-    assert (plan.TILE_LOGITS, plan.TILE_ROWS, plan.FLOOR) == (head._TILE, head._ROWS, FLOOR)
+    assert (TILE_LOGITS, TILE_ROWS, plan.FLOOR) == (head._TILE, head._ROWS, FLOOR)
 
 
 @pytest.mark.parametrize("lora", [False, True])

@@ -180,14 +180,14 @@ def big_stage(root: Path) -> str:
 
 
 def big_job(root: Path, **training: object) -> Job:
-    texts = ["At first 4 books. " * count for count in (24, 20, 25, 21)]
+    texts = ["At first 4 books. " * count for count in (48, 40, 50, 42)]
     pairs = [
         preference(number, prompt="Nina has 4 books. " * 12, chosen=text, rejected=text[:-9])
         for number, text in enumerate(texts)
     ]
     start = big_stage(root)
     settings = Recipe.model_validate_json(
-        recipe(max_length=1024, batch_size=2, micro_batch_size=0, **training)
+        recipe(max_length=1024, batch_size=2, micro_batch_size=1, **training)
     ).training
     return Job(
         store=str(root),
@@ -207,12 +207,12 @@ def big_job(root: Path, **training: object) -> Job:
     [
         {},
         {"gradient_checkpointing": True},
-        {"precision": "bfloat16"},
         {"lora": {"rank": 8}},
     ],
     ids=str,
 )
 def test_peak_memory_is_that_of_a_real_run(tmp_path: Path, training: dict):
+    """Two micro-batches a step: the second one's activations meet the first one's gradients."""
     job = big_job(tmp_path, **training)
     file = tmp_path / "job.json"
     file.write_text(job.model_dump_json())
@@ -232,7 +232,7 @@ def test_peak_memory_is_that_of_a_real_run(tmp_path: Path, training: dict):
         tokens=found["tokens"],
         prompt_share=found["prompt_share"],
         gpu=False,
-        bfloat16=job.training.precision == "bfloat16",
+        bfloat16=False,
     )
     print(training, found, planned.memory().peak / found["peak"])
     assert planned.memory().peak == pytest.approx(found["peak"], rel=0.15)

@@ -1,8 +1,9 @@
 """A real training run in a process of its own, which tells the memory it took.
 
-`python -m tests.unit.train.training_memory JOB.json` prints one line of JSON: `peak`, bytes of
-optimizer steps after the first above what the process had before any model, and what the largest
-micro-batch held.
+`python -m tests.unit.train.training_memory JOB.json` prints one line of JSON: `peak`, and what the
+largest micro-batch held. The peak is that of the optimizer steps after the first, by the process's
+high-water mark, without what libraries take: in its place when a step begins count the weights and
+Adam's moments, by their tensors.
 """
 
 from __future__ import annotations
@@ -28,14 +29,19 @@ class Measured(preference.PreferenceTrainer):
     """Notes the peak of each step but the first, before which Adam has no state."""
 
     def training_step(self, model: Any, inputs: list[int], *args: Any) -> Any:
-        if self.state.global_step:
-            Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
-            loss = super().training_step(model, inputs, *args)
-            FOUND["peak"] = max(FOUND["peak"], status("VmHWM") - FOUND["before"])
-        else:
-            loss = super().training_step(model, inputs, *args)
         self._note(inputs)
+        if not self.state.global_step:
+            return super().training_step(model, inputs, *args)
+        before = status("VmRSS") - self._held(model)
+        Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+        loss = super().training_step(model, inputs, *args)
+        FOUND["peak"] = max(FOUND["peak"], status("VmHWM") - before)
         return loss
+
+    def _held(self, model: Any) -> int:
+        assert all(each.grad is None for each in model.parameters())
+        moments = [each for state in self.optimizer.state.values() for each in state.values()]
+        return sum(each.nbytes for each in [*model.parameters(), *moments])
 
     def _note(self, inputs: list[int]) -> None:
         budget = token_budget(self.settings.micro_batch_tokens, self._pairs)
@@ -51,14 +57,6 @@ class Measured(preference.PreferenceTrainer):
 def main(path: Path) -> None:
     job = trainer.Job.model_validate_json(path.read_text("utf-8"))
     preference.PreferenceTrainer = Measured
-    read = trainer._read
-
-    def read_then_measure(*args: Any) -> Any:
-        inputs = read(*args)
-        FOUND["before"] = status("VmRSS")
-        return inputs
-
-    trainer._read = read_then_measure
     trainer.run_training(job)
     print(json.dumps(FOUND))
 

@@ -38,11 +38,13 @@ def compile_loop(recipe: Recipe, profile: Profile, run: str, max_unroll: int) ->
     import_kfp()
     from kfp import compiler
 
+    from components.train.launchers.launch import Launch
     from pipelines.loop import build_loop
     from pipelines.placement import place_locally, placed_by
 
     place = place_locally if profile.runner == "local" else placed_by(profile)
-    loop = build_loop(recipe, profile.store, run, place, max_unroll, profile.shards)
+    launch = Launch.of(profile).text()
+    loop = build_loop(recipe, profile.store, run, place, max_unroll, profile.shards, launch)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "loop.yaml"
         compiler.Compiler().compile(loop, str(file))

@@ -14,9 +14,9 @@ import sys
 import threading
 from typing import Any
 
+from components.shared.processes import kill_marked
 from components.shared.progress import EVENTS_VARIABLE
 from pipelines.lean import import_kfp
-from pipelines.processes import kill_marked
 
 
 def main() -> None:
@@ -58,7 +58,13 @@ def _run(job: dict[str, Any]) -> None:
 
     recipe = Recipe.model_validate_json(job["recipe"])
     loop = build_loop(
-        recipe, job["store"], job["run"], place_locally, job["max_unroll"], job["shards"]
+        recipe,
+        job["store"],
+        job["run"],
+        place_locally,
+        job["max_unroll"],
+        job["shards"],
+        job["launch"],
     )
     local.init(
         runner=local.SubprocessRunner(use_venv=False),

@@ -13,7 +13,7 @@ from pipelines.placement import Placement
 from pipelines.rollout import build_rollout
 
 
-def build_iteration(place: Placement, shards: int) -> BaseComponent:
+def build_iteration(place: Placement, shards: int, launch: str) -> BaseComponent:
     """Return the sub-pipeline of one iteration, its tasks placed.
 
     It has no outputs: its last task writes them to the store. A task outside a `dsl.If` may not
@@ -22,6 +22,7 @@ def build_iteration(place: Placement, shards: int) -> BaseComponent:
     Args:
         place: puts each task where the profile wants it.
         shards: workers that generate and translate.
+        launch: how the ranks of the train step are started.
     """
     roll_out = build_rollout(place, shards)
 
@@ -64,7 +65,9 @@ def build_iteration(place: Placement, shards: int) -> BaseComponent:
                     model=model,
                 )
             ).output
-            trained = place(train(**common, world=world, pairs=pairs, model=model)).output
+            trained = place(
+                train(**common, world=world, pairs=pairs, model=model, launch=launch)
+            ).output
             measured = place(evaluate(**common, world=world, model=trained)).output
             decision = place(
                 gate(**common, before=evaluation, after=measured, max_iterations=max_iterations)

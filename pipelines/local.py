@@ -19,8 +19,8 @@ from typing import Any
 import components
 from components.shared.digest import digest_of
 from components.shared.errors import BadInput, LidrError
+from components.shared.processes import end_group, kill_marked
 from components.shared.progress import EVENTS_VARIABLE
-from pipelines.processes import end_group, kill_marked
 
 Event = dict[str, Any]
 """One line of the events file; see components/shared/progress.py."""
@@ -42,6 +42,7 @@ class Job:
         max_iterations: rounds that may happen.
         shards: workers that generate and translate; KFP runs two of them at a time.
         settings: environment variables for every step, e.g. MLFLOW_TRACKING_URI.
+        launch: how the ranks of the train step are started.
     """
 
     recipe: str
@@ -51,6 +52,7 @@ class Job:
     max_iterations: int
     shards: int = 1
     settings: tuple[tuple[str, str], ...] = ()
+    launch: str = ""
 
     @property
     def folder(self) -> Path:
@@ -156,6 +158,7 @@ def _start(job: Job, log: int) -> subprocess.Popen[bytes]:
         "max_unroll": job.max_unroll,
         "max_iterations": job.max_iterations,
         "shards": job.shards,
+        "launch": job.launch,
         "work": str(job.work),
     }
     driver.stdin.write(json.dumps(message).encode() + b"\n")

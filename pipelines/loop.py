@@ -21,6 +21,7 @@ def build_loop(
     place: Placement,
     max_unroll: int,
     shards: int = 1,
+    launch: str = "",
 ) -> BaseComponent:
     """Return the pipeline, ready to be compiled or called.
 
@@ -35,8 +36,9 @@ def build_loop(
         place: puts each task where the profile wants it.
         max_unroll: rounds in the pipeline, at most 5.
         shards: workers that generate and translate.
+        launch: how the ranks of the train step are started, as `Launch.text` writes it.
     """
-    iteration = build_iteration(place, shards)
+    iteration = build_iteration(place, shards, launch)
 
     @dsl.pipeline(name=f"lidr-{settings.name}")
     def loop(

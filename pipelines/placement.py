@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from kfp.dsl import PipelineTask
 
@@ -50,6 +51,8 @@ def placed_by(profile: Profile) -> Placement:
         kind = KINDS.get(task.component_spec.name, "control")
         task.set_caching_options(False)
         task.set_container_image(getattr(profile.images, kind))
+        if profile.training.launcher == "local":
+            _keep_place(task)
         if profile.tracking_uri:
             task.set_env_variable(_TRACKING, profile.tracking_uri)
         _give_resources(task, getattr(profile.steps, kind))
@@ -83,6 +86,11 @@ def kubernetes_config(profile: Profile, resources: Resources) -> dict[str, objec
         ],
     }
     return {key: value for key, value in config.items() if value}
+
+
+def _keep_place(task: PipelineTask) -> None:
+    """Give a step the resources itself that it would hand on to a TrainJob."""
+    task.component_spec = replace(task.component_spec, task_config_passthroughs=None)
 
 
 def _environment(kind: str, name: str, keys: Sequence[str], *, optional: bool) -> dict[str, object]:

@@ -96,6 +96,26 @@ def is_weights(name: str) -> bool:
     return name.endswith(".safetensors")
 
 
+def model_config(stage_uri: str) -> dict[str, Any]:
+    """Return the config.json of a stage's model, without fetching its weights.
+
+    Raises:
+        BadInput: there is none, or it is not JSON.
+    """
+    uri = model_uri(stage_uri)
+    try:
+        if uri.startswith("hf://"):
+            data = _hub_file(uri, "config.json").read_bytes()
+        else:
+            data = open_store(uri).read("config.json")
+        config: dict[str, Any] = json.loads(data)
+    except (FileNotFoundError, ValueError) as error:
+        raise BadInput(
+            f"no config.json that can be read in {uri}", remedy="Fetch the model's files again."
+        ) from error
+    return config
+
+
 def resolve_model(source: str, *, unpinned: bool = False) -> str:
     """Return where the files of a model are: an MLflow model's own source, others as they are.
 
@@ -268,6 +288,13 @@ def _split_hub(source: str) -> tuple[str, str]:
             "(or set model.unpinned).",
         )
     return name, revision
+
+
+def _hub_file(source: str, file: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    name, revision = _split_hub(source)
+    return Path(hf_hub_download(name, file, revision=revision))
 
 
 def _newest_revision(name: str) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.shared import config
 from components.shared.recipe import Strict
 
 IMAGE = r"^[\w.\-/:]+(@sha256:[0-9a-f]{64})?$"
+NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
 
 
 class Toleration(Strict):
@@ -65,6 +68,51 @@ class Steps(Strict):
     """pair, gate, register, report and state."""
 
 
+class TrainingPlace(Strict):
+    """How the processes of a training run are started, and what they may use."""
+
+    launcher: Literal["local", "trainjob"] = "local"
+    """`local` starts the processes where the train step runs; `trainjob` asks Kubeflow Trainer for
+    a TrainJob. Default local."""
+    nodes: int = Field(1, ge=1, le=1024)
+    """Nodes of the TrainJob, each with the resources of a train step. Default 1."""
+    processes: int = Field(0, ge=0, le=64)
+    """Ranks per node. Default 0: one per accelerator of a train step, at least 1."""
+    image: str = Field("", pattern=f"{IMAGE}|^$")
+    """Container image of the nodes. Default empty: images.train."""
+    runtime: str = Field("lidr-training", pattern=NAME)
+    """TrainingRuntime in the namespace (manifests/base/training-runtime.yaml).
+    Default lidr-training."""
+    queue: str = Field("", pattern=f"{NAME}|^$")
+    """Kueue LocalQueue that admits the TrainJob. Default empty: no queue."""
+    nccl: dict[EnvironmentName, str] = Field(default_factory=dict)
+    """Environment variables of the ranks for NCCL and its network plugins, e.g.
+    `{NCCL_SOCKET_IFNAME: eth0}`. No secrets. Default none."""
+    admission_minutes: float = Field(60.0, gt=0.0)
+    """A TrainJob whose pods do not run after so long is given up. Default 60."""
+    deadline_hours: float = Field(0.0, ge=0.0)
+    """A TrainJob is ended after so long, also where nobody follows it. Default 0: never."""
+    gpu_memory_gib: float = Field(0.0, ge=0.0)
+    """Memory of one accelerator, in GiB: a plan that does not fit is refused before anything
+    starts. Default 0: not checked."""
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """What DeepSpeed's ZeRO shards over the ranks: 1 optimizer state, 2 and gradients, 3 and
+    weights. Default 0: nothing."""
+    offload: Literal["none", "optimizer", "all"] = "none"
+    """What ZeRO keeps in the nodes' own memory: the optimizer state, or with stage 3 also the
+    weights. Default none."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.nodes > 1 and self.launcher == "local":
+            raise ValueError(f"{self.nodes} nodes need launcher trainjob; local has one")
+        if self.offload != "none" and self.zero_stage == 0:
+            raise ValueError(f"offload {self.offload} needs zero_stage 1, 2 or 3")
+        if self.offload == "all" and self.zero_stage != 3:
+            raise ValueError("offload all needs zero_stage 3")
+        return self
+
+
 class Profile(Strict):
     """Where a recipe runs."""
 
@@ -84,6 +132,8 @@ class Profile(Strict):
     """Container images."""
     steps: Steps = Steps()
     """Resources by kind of step."""
+    training: TrainingPlace = TrainingPlace()
+    """How the processes of a training run are started."""
     shards: int = Field(1, ge=1, le=256)
     """Workers that generate and translate side by side, each with the resources of a generate step.
     What comes out does not depend on it. Default 1."""

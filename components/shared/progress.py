@@ -18,6 +18,7 @@ from typing import ParamSpec, TypeVar
 from components.shared.errors import LidrError
 
 EVENTS_VARIABLE = "LIDR_EVENTS"
+_PLACE_VARIABLE = "LIDR_PLACE"
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -47,8 +48,16 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
     return decorate
 
 
-_place: ContextVar[dict[str, object]] = ContextVar("place", default={})  # noqa: B039
+_place: ContextVar[dict[str, object]] = ContextVar(
+    "place",
+    default=json.loads(os.environ.get(_PLACE_VARIABLE, "{}")),  # noqa: B039
+)
 """What every event of a running step says about where it comes from."""
+
+
+def place_environment() -> dict[str, str]:
+    """Return the environment in which a child process's events are those of the running step."""
+    return {_PLACE_VARIABLE: json.dumps(_place.get())}
 
 
 def _shard(arguments: Mapping[str, object]) -> dict[str, object]:

@@ -1,10 +1,29 @@
 """The KFP face of the train step."""
 
+from kfp import dsl
+
 from components.shared.component import image_component
 
 
-@image_component
-def train(recipe: str, store: str, world: str, pairs: str, model: str, iteration: int) -> str:
+@image_component(
+    task_config_passthroughs=[
+        dsl.TaskConfigField.RESOURCES,
+        dsl.TaskConfigField.KUBERNETES_NODE_SELECTOR,
+        dsl.TaskConfigField.KUBERNETES_TOLERATIONS,
+        dsl.TaskConfigField.KUBERNETES_AFFINITY,
+        dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.ENV, apply_to_task=True),
+    ]
+)
+def train(
+    recipe: str,
+    store: str,
+    world: str,
+    pairs: str,
+    model: str,
+    iteration: int,
+    launch: str,
+    placement: dsl.TaskConfig,
+) -> str:
     """Train M_t into M_{t+1} on preference pairs: L_DPO + alpha * L_NLL.
 
     Args:
@@ -14,6 +33,8 @@ def train(recipe: str, store: str, world: str, pairs: str, model: str, iteration
         pairs: URI of the pair stage.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
+        launch: how the ranks are started, from the profile.
+        placement: resources and node selection for the nodes of a TrainJob; filled in by KFP.
 
     Returns:
         URI of the train stage, which holds M_{t+1}.
@@ -21,5 +42,12 @@ def train(recipe: str, store: str, world: str, pairs: str, model: str, iteration
     from components.train import run
 
     return run.train(
-        recipe=recipe, store=store, world=world, pairs=pairs, model=model, iteration=iteration
+        recipe=recipe,
+        store=store,
+        world=world,
+        pairs=pairs,
+        model=model,
+        iteration=iteration,
+        launch=launch,
+        placement=placement,
     )

@@ -8,7 +8,11 @@ from components.shared.recipe import Recipe
 from components.shared.stage import Stage, new_stage
 from components.shared.store import open_store
 from components.train.checkpoints import Checkpoints
-from components.train.trainer import Job, run_training
+from components.train.fit import require_fit
+from components.train.launchers import launcher_of
+from components.train.launchers.exchange import Exchange
+from components.train.launchers.launch import Launch, Placement, TaskConfig
+from components.train.trainer import Job
 
 VERSION = 2
 
@@ -17,7 +21,16 @@ _MACHINE = {"checkpoint_steps", "gradient_checkpointing"}
 
 
 @step("train")
-def train(recipe: str, store: str, world: str, pairs: str, model: str, iteration: int) -> str:
+def train(
+    recipe: str,
+    store: str,
+    world: str,
+    pairs: str,
+    model: str,
+    iteration: int,
+    launch: str = "",
+    placement: TaskConfig | None = None,
+) -> str:
     """Train M_t into M_{t+1} on preference pairs: L_DPO + alpha * L_NLL.
 
     A finished stage is not computed again; an interrupted one goes on from its last checkpoint.
@@ -29,6 +42,9 @@ def train(recipe: str, store: str, world: str, pairs: str, model: str, iteration
         pairs: URI of the pair stage.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
+        launch: how the ranks are started, as `Launch.text` writes it. It changes no result, so it
+            is no part of the stage's digest.
+        placement: what KFP hands over for the nodes of a TrainJob.
 
     Returns:
         URI of the stage: `model/` with M_{t+1}, and `metrics.jsonl` with a row per optimizer step.
@@ -36,6 +52,7 @@ def train(recipe: str, store: str, world: str, pairs: str, model: str, iteration
     Raises:
         BadInput: there are no pairs to train on, or the start model is unusable.
         TrainingFailed: the loss is not finite, or the trained model fails its checks.
+        LaunchFailed: a rank died, or no machine was found for it.
     """
     settings = Recipe.model_validate_json(recipe)
     models = {"previous": model, "base": world}
@@ -59,6 +76,7 @@ def train(recipe: str, store: str, world: str, pairs: str, model: str, iteration
     if stage.done():
         emit("reused")
         return stage.uri
+    place = Launch.parse(launch)
     job = Job(
         store=store,
         stage=stage.prefix,
@@ -67,12 +85,16 @@ def train(recipe: str, store: str, world: str, pairs: str, model: str, iteration
         reference=reference,
         training=settings.training,
         seed=seed_of(settings.seed, "train", iteration),
+        zero_stage=place.zero_stage,
+        offload=place.offload,
     )
-    return _finish(stage, job)
+    return _finish(stage, job, place, Placement.of(placement))
 
 
-def _finish(stage: Stage, job: Job) -> str:
-    summary = run_training(job)
+def _finish(stage: Stage, job: Job, launch: Launch, placement: Placement) -> str:
+    require_fit(job, launch)
+    summary = launcher_of(launch, placement).run(job)
     stage.digests.update(summary.digests)
     Checkpoints(stage).clear()
+    Exchange(stage).clear()
     return stage.finish(summary.counts)

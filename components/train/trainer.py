@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared.errors import LidrError
+from components.shared.errors import BadInput, LidrError
 from components.shared.models import check_model, local_model
 from components.shared.progress import emit
 from components.shared.recipe import Strict, Training
 from components.shared.stage import Stage
 from components.shared.store import open_store
 from components.train.checkpoints import Checkpoints
+from components.train.launchers.failure import record as record_failure
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,10 @@ class Job(Strict):
     """The recipe's settings."""
     seed: int
     """Of the order of the pairs."""
+    zero_stage: int = 0
+    """What ZeRO shards over the ranks, from the profile."""
+    offload: str = "none"
+    """What ZeRO keeps in the nodes' own memory, from the profile."""
 
 
 class Summary(Strict):
@@ -71,6 +76,8 @@ def run_training(job: Job) -> Summary:
         BadInput: there is nothing to train on, or a model folder is unusable.
         TrainingFailed: the loss is not finite, or the exported model fails its checks.
     """
+    if job.zero_stage:  # rather than train unsharded what was planned as sharded
+        raise BadInput("training.zero_stage is not implemented yet", remedy="Set it to 0.")
     began = time.monotonic()
     _quiet()
     from components.train.metrics import Watch, without
@@ -282,6 +289,7 @@ def main(arguments: list[str]) -> int:
         done = run_training(Job.model_validate_json(job.read_text("utf-8")))
     except LidrError as error:
         print(error, file=sys.stderr)
+        record_failure(error)
         return error.exit_code
     summary.write_text(done.model_dump_json(), "utf-8")
     return 0

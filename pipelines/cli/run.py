@@ -74,11 +74,21 @@ def run_command(
 
 
 def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) -> Job:
+    from components.train.launchers.launch import Launch
     from pipelines.local import Job
 
     settings = {"MLFLOW_TRACKING_URI": profile.tracking_uri} if profile.tracking_uri else {}
     bound = recipe.gate.max_iterations
-    return Job(recipe.model_dump_json(), store, run, bound, bound, shards, tuple(settings.items()))
+    return Job(
+        recipe=recipe.model_dump_json(),
+        store=store,
+        run=run,
+        max_unroll=bound,
+        max_iterations=bound,
+        shards=shards,
+        settings=tuple(settings.items()),
+        launch=Launch.of(profile).text(),
+    )
 
 
 def _require_good_input(recipe: Recipe, profile: Profile, store: Store, job: Job) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.processes import marked
 from components.shared.stage import open_stage
 from components.world.run import build_world
-from pipelines.processes import marked
 from tests.e2e.rollouts import COUNT, LANGUAGES, make_recipe
 from tests.unit.shared.engine_cases import lively_model
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.processes import kill_marked, marked
+from components.shared.processes import kill_marked, marked
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,6 +19,7 @@ from components.shared.progress import Meter, emit, step
 from components.shared.recipe import Recipe
 from components.shared.stage import new_stage, open_stage
 from components.shared.store import open_store
+from components.train.launchers.launch import Launch
 
 FAKE = json.loads(os.environ.get("FAKE", "{}"))
 
@@ -108,7 +109,9 @@ def pair(recipe, store, world, responses, translations, model, iteration):
 
 
 @step("train")
-def train(recipe, store, world, pairs, model, iteration):
+def train(recipe, store, world, pairs, model, iteration, launch, placement):
+    assert Launch.parse(launch).ranks_per_node == 1
+    assert placement.resources is None
     return _work("train", store, {"p": pairs, "m": model}, {}, {})
 
 

@@ -3,6 +3,7 @@
 from kfp import dsl, kubernetes
 
 from components.shared.profile import Profile
+from components.train.component import train as train_step
 from pipelines.placement import SETTINGS, kubernetes_config, placed_by
 
 PROFILE = Profile.model_validate(
@@ -86,3 +87,21 @@ def test_a_tracking_server_in_the_profile_replaces_the_config_map_s():
         (settings,) = task.platform_config["kubernetes"]["configMapAsEnv"]
         assert "MLFLOW_TRACKING_URI" not in [key["envVar"] for key in settings["keyToEnv"]]
         assert task.container_spec.image == "r/c:1"
+
+
+def passthroughs(launcher: str):
+    settings = PROFILE.training.model_copy(update={"launcher": launcher})
+    profile = PROFILE.model_copy(update={"training": settings})
+    found = []
+
+    @dsl.pipeline
+    def pipeline():
+        words = dict.fromkeys(("recipe", "store", "world", "pairs", "model", "launch"), "x")
+        found.append(placed_by(profile)(train_step(**words, iteration=1)))
+
+    return found[0].component_spec.task_config_passthroughs
+
+
+def test_a_local_launcher_keeps_the_resources_in_its_own_pod():
+    assert passthroughs("local") is None
+    assert len(passthroughs("trainjob")) == 5  # also after another task had none

@@ -13,6 +13,7 @@ import yaml
 
 from components.shared.profile import Profile, load_profile
 from components.shared.recipe import load_recipe
+from components.train.launchers.launch import Launch
 from pipelines.cli.inputs import run_name
 from pipelines.compiled import MAX_BYTES, compile_loop
 
@@ -176,14 +177,15 @@ def test_parameters_only(ir: dict):
 
 def test_inputs_are_text_and_whole_numbers(ir: dict):
     """Integers inside lists arrive as floats; None as a default raises in kfp.local."""
-    allowed = {"STRING", "NUMBER_INTEGER", "TASK_FINAL_STATUS"}
+    filled_in = {"TASK_FINAL_STATUS", "TASK_CONFIG"}
+    allowed = {"STRING", "NUMBER_INTEGER", *filled_in}
     for name, body in {"root": ir["root"], **ir["components"]}.items():
         for key, given in body.get("inputDefinitions", {}).get("parameters", {}).items():
             assert given["parameterType"] in allowed, (name, key)
             if given["parameterType"] == "NUMBER_INTEGER" and "defaultValue" in given:
                 assert given["defaultValue"] == int(given["defaultValue"])
             optional = given.get("isOptional", False)
-            if optional and given["parameterType"] != "TASK_FINAL_STATUS":
+            if optional and given["parameterType"] not in filled_in:
                 assert given["defaultValue"] is not None
 
 
@@ -229,6 +231,33 @@ def test_tasks_are_retried_on_a_cluster_only(tasks: list, profile: Profile):
         control_flow = task["componentRef"]["name"].startswith(CONTROL_FLOW)
         retried = task.get("retryPolicy", {}).get("maxRetryCount", 0)
         assert bool(retried) == (profile.runner == "kubeflow" and not control_flow), name
+
+
+def test_the_train_step_hands_its_place_to_the_trainjob(ir: dict, profile: Profile):
+    """Its own pod only waits: it must not hold the accelerators that the nodes need."""
+    train = ir["components"]["comp-train"]
+    passed = {each["field"]: each.get("applyToTask", False) for each in _passed(train)}
+    if profile.training.launcher == "local" and profile.runner == "kubeflow":
+        assert passed == {}
+        return
+    assert passed == {
+        "RESOURCES": False,
+        "KUBERNETES_NODE_SELECTOR": False,
+        "KUBERNETES_TOLERATIONS": False,
+        "KUBERNETES_AFFINITY": False,
+        "ENV": True,
+    }
+
+
+def _passed(component: dict) -> list[dict]:
+    return component.get("taskConfigPassthroughs", [])
+
+
+def test_how_ranks_are_started_is_a_constant_of_the_train_task(dags: dict, profile: Profile):
+    (task,) = [dag["tasks"]["train"] for dag in dags.values() if "train" in dag["tasks"]]
+    text = task["inputs"]["parameters"]["launch"]["runtimeValue"]["constant"]
+    assert Launch.parse(text) == Launch.of(profile)
+    assert len(text) < 500
 
 
 def test_docstrings_reach_the_user_interface(ir: dict):

@@ -1,0 +1,59 @@
+"""Refusing a training run that cannot fit its accelerators, before anything is started."""
+
+from __future__ import annotations
+
+from components.shared.errors import BadInput
+from components.shared.models import model_config
+from components.shared.progress import emit
+from components.train.architecture import read_architecture
+from components.train.launchers.launch import Launch
+from components.train.plan import FLOOR, GIB, Plan, usable
+from components.train.trainer import Job
+
+
+def require_fit(job: Job, launch: Launch) -> None:
+    """Check a job against the profile's `training.gpu_memory_gib`; 0 leaves it unchecked.
+
+    Raises:
+        BadInput: it does not fit; names the nearest plan that does.
+    """
+    if not launch.gpu_memory_gib:
+        return
+    plan = plan_of(job, launch)
+    memory = launch.gpu_memory_gib * GIB
+    if plan.fits(memory):
+        emit("note", message=f"each rank needs {plan.memory()} of {launch.gpu_memory_gib:g} GiB")
+        return
+    nearest = plan.nearest_fit(memory)
+    if nearest is None:
+        remedy = "Lower training.max_length, or choose accelerators with more memory."
+    else:
+        changes = ", ".join(plan.differs(nearest))
+        remedy = f"The nearest plan that fits needs {nearest.memory()}: set {changes}."
+    raise BadInput(
+        f"training would need {plan.memory()} on each rank, and an accelerator of "
+        f"{launch.gpu_memory_gib:g} GiB leaves {usable(memory) / GIB:.1f}",
+        remedy=remedy,
+    )
+
+
+def plan_of(job: Job, launch: Launch) -> Plan:
+    """Return the plan of a job: its longest micro-batch, on the profile's machines.
+
+    The longest pair that the recipe's max_length lets through has two sides of that length and no
+    prompt; such a pair stands alone, however few tokens a micro-batch may have.
+    """
+    settings = job.training
+    config = model_config(job.start)
+    length = min(settings.max_length, config.get("max_position_embeddings") or settings.max_length)
+    return Plan(
+        architecture=read_architecture(config),
+        tokens=max(settings.micro_batch_tokens or FLOOR, 2 * length),
+        nodes=launch.nodes,
+        ranks_per_node=launch.ranks_per_node,
+        zero_stage=launch.zero_stage,
+        offload=launch.offload,
+        bfloat16=settings.precision != "float32",
+        checkpointing=settings.gradient_checkpointing,
+        lora_rank=settings.lora.rank,
+    )

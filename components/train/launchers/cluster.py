@@ -1,0 +1,262 @@
+"""The Kubernetes API as a launcher needs it: Kubeflow's SDK to make TrainJobs, patience throughout.
+
+An API server is restarted and upgraded while jobs run for days. One error ends the SDK's own
+`wait_for_job_status`; here every call is repeated until it works, or has failed for minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.shared.errors import BadInput, LaunchFailed
+from components.shared.progress import emit
+from components.train.launchers.apierrors import passing_reason, status_of
+from components.train.launchers.launch import Launch, Placement
+from components.train.launchers.pods import JOBSET_LABEL, Pod
+
+PATIENCE = 600.0
+"""Seconds of errors, and of nothing else, after which the API server is given up."""
+
+STAGE_ANNOTATION = "lidr.dev/stage"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+
+_GROUP, _VERSION, _PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
+_CALL_SECONDS = 30.0
+_LONGEST_PAUSE = 30.0
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What a launcher reads of a TrainJob (trainer.kubeflow.org/v1alpha1).
+
+    Attributes:
+        stage: URI of the stage it works for.
+        nodes: its nodes; 0 where it leaves them to the runtime.
+        conditions: message by type, of those that are true.
+        deleting: somebody has asked for its deletion.
+    """
+
+    stage: str
+    nodes: int
+    conditions: Mapping[str, str]
+    deleting: bool
+
+    @property
+    def ended(self) -> bool:
+        """True once it is complete or has failed."""
+        return "Complete" in self.conditions or "Failed" in self.conditions
+
+
+class Cluster:
+    """One namespace of a cluster, through Kubeflow's SDK.
+
+    Args:
+        namespace: "" is the client's own.
+        patience: seconds of errors after which a call is given up.
+        pause: seconds before a call is first repeated; doubled each time.
+    """
+
+    def __init__(self, namespace: str = "", patience: float = PATIENCE, pause: float = 1.0) -> None:
+        from kubeflow.common.types import KubernetesBackendConfig
+        from kubeflow.trainer.backends.kubernetes.backend import KubernetesBackend
+
+        # It warns where it may not read a ConfigMap of the control plane's namespace.
+        logging.getLogger("kubeflow").setLevel(logging.ERROR)
+        self._backend = KubernetesBackend(KubernetesBackendConfig(namespace=namespace or None))
+        self._patience = patience
+        self._pause = pause
+        self.namespace: str = self._backend.namespace
+
+    def create(
+        self, name: str, stage: str, command: list[str], launch: Launch, placement: Placement
+    ) -> bool:
+        """Make a TrainJob; False where one of that name exists.
+
+        Raises:
+            BadInput: the runtime does not exist, or the API server refuses the TrainJob.
+        """
+        runtime = self._call(
+            f"read TrainingRuntime {launch.runtime}", lambda: self._runtime(launch.runtime)
+        )
+        if runtime is None:
+            raise BadInput(
+                f"no TrainingRuntime {launch.runtime!r} in namespace {self.namespace}",
+                remedy="Apply manifests/base/training-runtime.yaml, or set training.runtime.",
+            )
+        trainer, options = _described(name, stage, command, launch, placement)
+        made = self._call(
+            f"create TrainJob {name}",
+            lambda: self._backend.train(runtime=runtime, trainer=trainer, options=options),
+            ignored=409,
+        )
+        return made is not None
+
+    def _runtime(self, name: str) -> Any:
+        try:
+            return self._backend.get_runtime(name)
+        except Exception as error:
+            # Where the namespace has none the SDK asks for one of the whole cluster, which a
+            # namespaced Role may not read.
+            if status_of(error) in (403, 404):
+                return None
+            raise
+
+    def read(self, name: str) -> TrainJob | None:
+        """Return a TrainJob, or None where there is none."""
+        found = self._call(
+            f"read TrainJob {name}",
+            lambda: self._backend.custom_api.get_namespaced_custom_object(
+                _GROUP, _VERSION, self.namespace, _PLURAL, name, _request_timeout=_CALL_SECONDS
+            ),
+            ignored=404,
+        )
+        return None if found is None else _train_job(found)
+
+    def delete(self, name: str) -> None:
+        """Delete a TrainJob and, with it, its pods."""
+        self._call(
+            f"delete TrainJob {name}", lambda: self._backend.delete_job(name) or True, ignored=404
+        )
+
+    def pods(self, name: str) -> list[Pod]:
+        """Return the pods of a TrainJob, as JSON."""
+        answer = self._call(
+            f"list the pods of TrainJob {name}",
+            lambda: self._backend.core_api.list_namespaced_pod(
+                self.namespace,
+                label_selector=f"{JOBSET_LABEL}={name}",
+                _preload_content=False,
+                _request_timeout=_CALL_SECONDS,
+            ),
+        )
+        pods: list[Pod] = json.loads(answer.data)["items"]
+        return pods
+
+    def pod(self, name: str) -> Pod | None:
+        """Return one pod, or None where there is none."""
+        answer = self._call(
+            f"read pod {name}",
+            lambda: self._backend.core_api.read_namespaced_pod(
+                name, self.namespace, _preload_content=False, _request_timeout=_CALL_SECONDS
+            ),
+            ignored=404,
+        )
+        return None if answer is None else json.loads(answer.data)
+
+    def log(self, pod: str, container: str, **options: object) -> str:
+        """Return a container's log; "" where it cannot be read now. Not repeated.
+
+        Args:
+            pod: its name.
+            container: its name.
+            **options: of `read_namespaced_pod_log`, e.g. tail_lines.
+        """
+        try:
+            answer = self._backend.core_api.read_namespaced_pod_log(
+                pod,
+                self.namespace,
+                container=container,
+                _preload_content=False,
+                _request_timeout=_CALL_SECONDS,
+                **options,
+            )
+        except Exception as error:
+            passing_reason(error, f"read the log of pod {pod}")
+            return ""
+        text: str = answer.data.decode("utf-8", "replace")
+        return text
+
+    def hurry(self) -> None:
+        """Give calls up after seconds from now on: this process is about to be killed."""
+        self._patience = min(self._patience, 20.0)
+
+    def _call(self, what: str, function: Callable[[], Any], ignored: int = 0) -> Any:
+        """Call the API until it answers; None where it answers with the ignored status."""
+        end = time.monotonic() + self._patience
+        pause, told = self._pause, False
+        while True:
+            try:
+                return function()
+            except Exception as error:
+                if ignored and status_of(error) == ignored:
+                    return None
+                reason = passing_reason(error, what)
+                if time.monotonic() > end:
+                    raise LaunchFailed(
+                        f"cannot {what}: the API server has failed for {self._patience:.0f} s "
+                        f"({reason})",
+                        remedy="A TrainJob that was made goes on; run the step again to adopt it.",
+                    ) from error
+                if not told:
+                    emit("warning", message=f"cannot {what} ({reason}); trying again")
+                    told = True
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _described(
+    name: str, stage: str, command: list[str], launch: Launch, placement: Placement
+) -> tuple[Any, list[Any]]:
+    """Describe a TrainJob in the SDK's words."""
+    from kubeflow.trainer import CustomTrainerContainer
+    from kubeflow.trainer.options import (
+        ActiveDeadlineSeconds,
+        Annotations,
+        Labels,
+        Name,
+        TrainerArgs,
+        TrainerCommand,
+    )
+
+    trainer = CustomTrainerContainer(
+        image=launch.image,
+        num_nodes=launch.nodes,
+        resources_per_node=placement.resources or None,
+        env={**placement.environment, **launch.nccl} or None,
+    )
+    labels = {"app.kubernetes.io/part-of": "lidr", "app.kubernetes.io/component": "train"}
+    options = [
+        Name(name),
+        Labels({**labels, **({QUEUE_LABEL: launch.queue} if launch.queue else {})}),
+        Annotations({STAGE_ANNOTATION: stage}),
+        TrainerCommand(command[:3]),
+        TrainerArgs(command[3:]),
+        *_patches(placement),
+    ]
+    if launch.deadline_hours:
+        options.append(ActiveDeadlineSeconds(round(launch.deadline_hours * 3600)))
+    return trainer, options
+
+
+def _patches(placement: Placement) -> list[Any]:
+    from kubeflow.trainer.options import kubernetes as patch
+
+    pod = patch.PodSpecPatch(
+        node_selector=placement.node_selector or None,
+        affinity=placement.affinity or None,
+        tolerations=list(placement.tolerations) or None,
+    )
+    if pod == patch.PodSpecPatch():
+        return []
+    template = patch.JobTemplatePatch(spec=patch.JobSpecPatch(patch.PodTemplatePatch(spec=pod)))
+    jobs = patch.JobSetSpecPatch([patch.ReplicatedJobPatch("node", template)])
+    spec = patch.TrainingRuntimeSpecPatch(patch.JobSetTemplatePatch(spec=jobs))
+    return [patch.RuntimePatch(spec)]
+
+
+def _train_job(found: dict[str, Any]) -> TrainJob:
+    metadata, spec = found["metadata"], found["spec"]
+    conditions = found.get("status", {}).get("conditions", [])
+    return TrainJob(
+        stage=metadata.get("annotations", {}).get(STAGE_ANNOTATION, ""),
+        nodes=spec.get("trainer", {}).get("numNodes", 0),
+        conditions={
+            each["type"]: each.get("message", "") for each in conditions if each["status"] == "True"
+        },
+        deleting="deletionTimestamp" in metadata,
+    )

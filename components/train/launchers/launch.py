@@ -1,0 +1,96 @@
+"""What a launcher is told: the profile's part, and what KFP hands over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from components.shared.profile import Profile, TrainingPlace
+
+
+class Launch(TrainingPlace):
+    """The profile's `training` with what it leaves to other keys filled in.
+
+    It travels as one text parameter of the train step, so that the step needs no profile.
+    """
+
+    namespace: str = ""
+    """Namespace of the TrainJob. Default empty: that of the client."""
+
+    @classmethod
+    def of(cls, profile: Profile) -> Self:
+        """Resolve a profile."""
+        own = profile.training
+        return cls(
+            **{
+                **own.model_dump(),
+                "processes": own.processes or max(1, profile.steps.train.accelerators),
+                "image": own.image or profile.images.train,
+            },
+            namespace=profile.namespace,
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the step's parameter; an empty one means one process on this machine."""
+        return cls.model_validate_json(text or "{}")
+
+    def text(self) -> str:
+        """Return the step's parameter: short, and equal for equal profiles."""
+        return self.model_dump_json(exclude_defaults=True)
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Processes that one node runs."""
+        return max(1, self.processes)
+
+    @property
+    def world_size(self) -> int:
+        """Ranks in all."""
+        return self.nodes * self.ranks_per_node
+
+
+class TaskConfig(Protocol):
+    """The fields of `kfp.dsl.TaskConfig` that are passed on; each is None where KFP sets none."""
+
+    affinity: dict[str, Any] | None
+    tolerations: list[dict[str, Any]] | None
+    node_selector: dict[str, str] | None
+    env: list[dict[str, Any]] | None
+    resources: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What KFP would have given the step's own pod, for the nodes of its TrainJob.
+
+    Attributes:
+        resources: quantity by resource, e.g. `{"nvidia.com/gpu": "8", "memory": "256Gi"}`.
+        node_selector: node labels.
+        tolerations: core/v1 Tolerations.
+        affinity: core/v1 Affinity.
+        environment: variables with plain values. Those that come from a Secret stay out: a
+            TrainingRuntime names its Secrets itself.
+    """
+
+    resources: dict[str, str] = field(default_factory=dict)
+    node_selector: dict[str, str] = field(default_factory=dict)
+    tolerations: tuple[dict[str, Any], ...] = ()
+    affinity: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: TaskConfig | None) -> Self:
+        """Read KFP's TaskConfig; outside a cluster it is empty."""
+        if config is None:
+            return cls()
+        resources = config.resources or {}
+        return cls(
+            resources={**resources.get("requests", {}), **resources.get("limits", {})},
+            node_selector=config.node_selector or {},
+            tolerations=tuple(config.tolerations or ()),
+            affinity=config.affinity or {},
+            environment={
+                entry["name"]: entry["value"] for entry in config.env or () if "value" in entry
+            },
+        )

@@ -1,0 +1,248 @@
+"""Whether a training run fits the machines, before they cost anything: memory by formula.
+
+Everything follows from config.json, the recipe and the profile; nothing is loaded. Bytes are those
+of one rank. The formulas are checked against measured runs (tests/unit/train/test_plan.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from components.train.activations import activation_bytes, logit_bytes, passing_bytes
+from components.train.architecture import Architecture
+
+GIB = 1 << 30
+
+RESERVED = int(1.5 * GIB)
+"""Bytes of an accelerator that are never ours: CUDA's context, NCCL's buffers."""
+
+FRAGMENTED = 0.05
+"""Share of an accelerator's memory that torch's allocator cannot hand out."""
+
+BUCKET = 500_000_000
+"""Elements of one of DeepSpeed's communication buckets (reduce_bucket_size, allgather_bucket_size),
+where the model has so many."""
+
+FLOOR = 2048
+"""Tokens of a micro-batch where the recipe leaves them open (components/train/batches.py)."""
+
+PROMPT_SHARE = 1 / 3
+"""Prompt tokens of a micro-batch's, where they are not known."""
+
+_MOST_NODES = 64
+
+Offload = Literal["none", "optimizer", "all"]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one rank.
+
+    Attributes:
+        weights: what passes read, with float32 masters and gathered shards.
+        gradients: with communication buckets.
+        optimizer: Adam's two moments.
+        activations: what one micro-batch leaves for its backward pass.
+        logits: of the rows that exist at once, with the head's gradient and cast weights.
+        step: what the optimizer's step needs for a moment, when activations are gone.
+        host: what lies in the node's own memory instead.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    step: int
+    host: int
+
+    @property
+    def peak(self) -> int:
+        """The most that the accelerator holds at once."""
+        passing = self.activations + self.logits
+        return self.weights + self.gradients + self.optimizer + max(passing, self.step)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.peak / GIB:.1f} GiB (weights {self.weights / GIB:.1f}, gradients "
+            f"{self.gradients / GIB:.1f}, optimizer {self.optimizer / GIB:.1f}, activations "
+            f"{self.activations / GIB:.1f}, logits {self.logits / GIB:.1f})"
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to train a model.
+
+    Attributes:
+        architecture: the model's shape.
+        tokens: of one micro-batch on one rank, prompts and both sides, without padding.
+        nodes: machines.
+        ranks_per_node: processes, each with one accelerator.
+        zero_stage: what ZeRO shards: 0 nothing, 1 optimizer, 2 and gradients, 3 and weights.
+        offload: what lies in the nodes' own memory.
+        bfloat16: passes run in bfloat16.
+        checkpointing: activations are computed again in the backward pass.
+        lora_rank: of adapters; 0 trains all weights.
+        gpu: the ranks have accelerators; else their memory is the machine's.
+        prompt_share: prompt tokens of the micro-batch's.
+    """
+
+    architecture: Architecture
+    tokens: int
+    nodes: int = 1
+    ranks_per_node: int = 1
+    zero_stage: int = 0
+    offload: Offload = "none"
+    bfloat16: bool = True
+    checkpointing: bool = False
+    lora_rank: int = 0
+    gpu: bool = True
+    prompt_share: float = PROMPT_SHARE
+
+    @property
+    def world_size(self) -> int:
+        """Ranks in all."""
+        return self.nodes * self.ranks_per_node
+
+    @property
+    def trained(self) -> int:
+        """Parameters that change."""
+        if self.lora_rank:
+            return self.architecture.lora_parameters(self.lora_rank)
+        return self.architecture.parameters
+
+    @property
+    def precision(self) -> str:
+        """How passes run: as `Architecture.block_bytes` names it."""
+        if not self.bfloat16:
+            return "float32"
+        return "bfloat16" if self.zero_stage or self.lora_rank else "autocast"
+
+    def memory(self) -> Memory:
+        """Return the bytes that one rank needs."""
+        optimizer = 8 * self._share(self.trained, 1)
+        masters = self._masters()
+        host = 0
+        if self.offload != "none":  # gradients go there as well, in float32, to be stepped with
+            host += optimizer + masters + 4 * self._share(self.trained, 1)
+            optimizer = masters = 0
+        weights = self._element * self._share(self.architecture.parameters, 3)
+        if self.offload == "all":
+            host, weights = host + weights, 0
+        extra = self.trained * (4 if self.bfloat16 else 0) if self.lora_rank else 0
+        return Memory(
+            weights=weights + masters + self._gathered() + extra,
+            gradients=self._gradients(),
+            optimizer=optimizer,
+            activations=self._activations(),
+            logits=logit_bytes(self.architecture, self.tokens, self.precision, not self.lora_rank),
+            step=self._step(),
+            host=host,
+        )
+
+    def fits(self, memory: float) -> bool:
+        """Tell whether a rank fits an accelerator.
+
+        Args:
+            memory: bytes of the accelerator.
+        """
+        return self.memory().peak <= usable(memory)
+
+    def nearest_fit(self, memory: float) -> Plan | None:
+        """Return the plan nearest to this one, by what it costs in speed, that fits; or None."""
+        fitting = (plan for plan in self._variants() if plan.fits(memory))
+        return min(fitting, key=lambda plan: plan._cost(), default=None)
+
+    def differs(self, other: Plan) -> list[str]:
+        """Name the settings in which another plan is different, with its values."""
+        named = {
+            "zero_stage": "training.zero_stage",
+            "offload": "training.offload",
+            "checkpointing": "training.gradient_checkpointing",
+            "nodes": "training.nodes",
+        }
+        return [
+            f"{name}={str(value).lower()}"
+            for key, name in named.items()
+            if (value := getattr(other, key)) != getattr(self, key)
+        ]
+
+    @property
+    def _element(self) -> int:
+        """Bytes of a weight as passes read it."""
+        return 2 if self.precision == "bfloat16" else 4
+
+    def _share(self, parameters: int, stage: int) -> int:
+        """Return how many of these a rank holds, sharded from this ZeRO stage on."""
+        return -(-parameters // self.world_size) if self.zero_stage >= stage else parameters
+
+    def _masters(self) -> int:
+        """Bytes of DeepSpeed's float32 copies, which it keeps also of float32 weights."""
+        return 4 * self._share(self.trained, 1) if self.zero_stage else 0
+
+    def _gathered(self) -> int:
+        """Bytes of weights that stage 3 has gathered at once: two blocks and the embeddings."""
+        if self.zero_stage < 3:
+            return 0
+        shape = self.architecture
+        return self._element * (2 * shape.block + shape.embedding * (1 if shape.tied else 2))
+
+    def _gradients(self) -> int:
+        element = self._element if self.zero_stage else 4
+        if self.zero_stage == 0:
+            copies = 2 if self.world_size > 1 else 1  # DDP reduces in buckets of its own
+            return element * self.trained * copies
+        own = 0 if self.offload != "none" else element * self._share(self.trained, 2)
+        return own + 2 * element * min(BUCKET, self.trained)
+
+    def _activations(self) -> int:
+        operands = self.architecture.operands(self.prompt_share, gpu=self.gpu)
+        kept = activation_bytes(
+            self.architecture,
+            self.tokens,
+            self.precision,
+            operands,
+            checkpointing=self.checkpointing,
+        )
+        return kept + passing_bytes(self.architecture, self.tokens, self.precision)
+
+    def _step(self) -> int:
+        """Bytes of the optimizer's step: on a GPU torch handles all weights at once."""
+        together = self.gpu and self.offload == "none"
+        return 4 * self._share(self.trained, 1) if together else 0
+
+    def _variants(self) -> Iterator[Plan]:
+        nodes = [self.nodes]
+        while nodes[-1] < _MOST_NODES:
+            nodes.append(2 * nodes[-1])
+        offloads: tuple[Offload, ...] = ("none", "optimizer", "all")
+        for count, stage, offload, checkpointing in itertools.product(
+            nodes, range(self.zero_stage, 4), offloads, (False, True)
+        ):
+            if offloads.index(offload) < offloads.index(self.offload):
+                continue
+            if (offload != "none" and not stage) or (offload == "all" and stage < 3):
+                continue
+            if checkpointing or not self.checkpointing:
+                yield replace(
+                    self,
+                    nodes=count,
+                    zero_stage=stage,
+                    offload=offload,
+                    checkpointing=checkpointing,
+                )
+
+    def _cost(self) -> tuple[int, float]:
+        """Nodes cost most; then what takes time: offloading, a third forward pass, ZeRO-3."""
+        slower = {"none": 0.0, "optimizer": 1.0, "all": 2.0}[self.offload]
+        slower += 0.33 * self.checkpointing
+        return self.nodes, slower + {0: 0.0, 1: 0.01, 2: 0.02, 3: 0.2}[self.zero_stage]
+
+
+def usable(memory: float) -> float:
+    """Return the bytes of an accelerator that a training run can have."""
+    return memory * (1 - FRAGMENTED) - RESERVED

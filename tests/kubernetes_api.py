@@ -1,0 +1,273 @@
+"""A small Kubernetes API server: TrainJobs, TrainingRuntimes, pods and logs of one namespace.
+
+It speaks HTTP to the real client and SDK, refuses TrainJobs that their CRD refuses, answers with
+Kubernetes' own Status objects, and fails on request. It has no controllers: a test plays them.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import yaml
+
+from tests.crds import problems
+
+NAMESPACE = "lidr"
+TRAINER = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}"
+CORE = f"/api/v1/namespaces/{NAMESPACE}"
+
+RUNTIME = Path(__file__).resolve().parents[1] / "manifests" / "base" / "training-runtime.yaml"
+
+Object = dict[str, Any]
+
+
+class Refused(Exception):
+    """An answer other than 200."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.body = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "status": "Failure",
+            "code": code,
+            "reason": reason,
+            "message": message,
+        }
+        self.code = code
+
+
+@dataclass
+class KubernetesApi:
+    """The server's state, which tests read and change.
+
+    Attributes:
+        url: where it listens.
+        jobs: TrainJobs by name.
+        runtimes: TrainingRuntimes by name.
+        pods: pods by name.
+        logs: timestamp and line, by pod.
+        requests: method and path of each request so far.
+        failing: status with which every request is answered; 0 is none.
+        before_create: called before a TrainJob is stored.
+    """
+
+    url: str = ""
+    jobs: dict[str, Object] = field(default_factory=dict)
+    runtimes: dict[str, Object] = field(default_factory=dict)
+    pods: dict[str, Object] = field(default_factory=dict)
+    logs: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    failing: int = 0
+    before_create: Callable[[str], None] = lambda name: None
+
+    def answer(self, method: str, url: str, body: bytes) -> Object | str:
+        """Answer one request."""
+        parsed = urlparse(url)
+        self.requests.append((method, parsed.path))
+        if self.failing:
+            raise Refused(self.failing, "InternalError", "etcdserver: leader changed")
+        query = {key: values[0] for key, values in parse_qs(parsed.query).items()}
+        root = next((root for root in (TRAINER, CORE) if parsed.path.startswith(root)), None)
+        if root is None:
+            raise Refused(403, "Forbidden", f"{parsed.path} is forbidden")
+        kind, *rest = parsed.path.removeprefix(root + "/").split("/")
+        if kind == "trainjobs":
+            return self._trainjobs(method, rest, body)
+        if kind == "trainingruntimes":
+            return self._get(self.runtimes, kind, rest[0])
+        if kind == "pods":
+            return self._pods(rest, query)
+        raise Refused(404, "NotFound", f"no {kind}")
+
+    def _trainjobs(self, method: str, rest: list[str], body: bytes) -> Object:
+        if method == "POST":
+            return self._create(json.loads(body))
+        if method == "DELETE":
+            self._get(self.jobs, "trainjobs", rest[0])
+            self.pods.clear()
+            return self.jobs.pop(rest[0])
+        return self._get(self.jobs, "trainjobs", rest[0])
+
+    def _create(self, job: Object) -> Object:
+        if found := problems(job):
+            raise Refused(422, "Invalid", f"TrainJob is invalid: {'; '.join(found)}")
+        name = job["metadata"]["name"]
+        self.before_create(name)
+        if name in self.jobs:
+            raise Refused(409, "AlreadyExists", f'trainjobs "{name}" already exists')
+        job["metadata"] |= {
+            "namespace": NAMESPACE,
+            "uid": str(uuid.uuid4()),
+            "creationTimestamp": _now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        self.jobs[name] = job
+        return job
+
+    def _pods(self, rest: list[str], query: dict[str, str]) -> Object | str:
+        if not rest:
+            wanted = dict(pair.split("=") for pair in query["labelSelector"].split(","))
+            items = [
+                pod
+                for pod in list(self.pods.values())
+                if wanted.items() <= pod["metadata"]["labels"].items()
+            ]
+            return {"kind": "PodList", "apiVersion": "v1", "items": items}
+        pod = self._get(self.pods, "pods", rest[0])
+        return self._log(rest[0], query) if rest[1:] == ["log"] else pod
+
+    def _log(self, name: str, query: dict[str, str]) -> str:
+        lines = list(self.logs.get(name, []))
+        if "sinceSeconds" in query:
+            start = _now() - timedelta(seconds=int(query["sinceSeconds"]))
+            lines = [line for line in lines if line[0] >= start]
+        if "tailLines" in query:
+            lines = lines[-int(query["tailLines"]) :]
+        stamped = query.get("timestamps") == "True"
+        return "".join(
+            f"{_stamp(moment)} {text}\n" if stamped else f"{text}\n" for moment, text in lines
+        )
+
+    @staticmethod
+    def _get(table: dict[str, Object], kind: str, name: str) -> Object:
+        if name not in table:
+            raise Refused(404, "NotFound", f'{kind} "{name}" not found')
+        return table[name]
+
+    def set_condition(self, job: str, kind: str, message: str = "") -> None:
+        """Set one condition of a TrainJob to true, as Trainer's controller does."""
+        status = self.jobs[job].setdefault("status", {})
+        status.setdefault("conditions", []).append(
+            {"type": kind, "status": "True", "reason": kind, "message": message}
+        )
+
+    def put_pod(self, job: str, index: int = 0, attempt: int = 0, **status: object) -> str:
+        """Make or change the pod of one node; return its name."""
+        name = f"{job}-node-0-{index}-{attempt}"
+        labels = {
+            "jobset.sigs.k8s.io/jobset-name": job,
+            "jobset.sigs.k8s.io/replicatedjob-name": "node",
+            "jobset.sigs.k8s.io/restart-attempt": str(attempt),
+            "batch.kubernetes.io/job-completion-index": str(index),
+        }
+        uid = self.pods.get(name, {}).get("metadata", {}).get("uid") or str(uuid.uuid4())
+        metadata = {"name": name, "labels": labels, "uid": uid, "creationTimestamp": str(_now())}
+        self.pods[name] = {"metadata": metadata, "status": dict(status)}
+        return name
+
+    def print(self, pod: str, *lines: str) -> None:
+        """Add lines to a pod's log, all of them at the same moment."""
+        moment = _now()
+        self.logs.setdefault(pod, []).extend((moment, line) for line in lines)
+
+
+def running() -> Object:
+    """Status of a pod whose trainer runs."""
+    return {"phase": "Running", **_container({"running": {}})}
+
+
+def waiting(reason: str, message: str) -> Object:
+    """Status of a pod whose container cannot start."""
+    state = {"waiting": {"reason": reason, "message": message}}
+    return {"phase": "Pending", **_container(state)}
+
+
+def unschedulable(message: str) -> Object:
+    """Status of a pod that no node takes."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    return {"phase": "Pending", "conditions": [{**condition, "message": message}]}
+
+
+def ended(reason: str, code: int) -> Object:
+    """Status of a pod whose container has ended."""
+    state = {"terminated": {"reason": reason, "exitCode": code}}
+    return {"phase": "Failed" if code else "Succeeded", **_container(state)}
+
+
+def _container(state: Object) -> Object:
+    return {"containerStatuses": [{"name": "node", "state": state}]}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    api: KubernetesApi
+
+    def _handle(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        try:
+            code, answer = 200, self.api.answer(self.command, self.path, body)
+        except Refused as refusal:
+            code, answer = refusal.code, refusal.body
+        plain = isinstance(answer, str)
+        data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/plain" if plain else "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_DELETE = _handle  # noqa: N815
+
+    def log_message(self, *args: object) -> None:
+        """Keep the tests' output clean."""
+
+
+@contextmanager
+def serve() -> Iterator[KubernetesApi]:
+    """Start a server that knows the shipped TrainingRuntime."""
+    runtime = yaml.safe_load(RUNTIME.read_text("utf-8"))
+    api = KubernetesApi(runtimes={runtime["metadata"]["name"]: runtime})
+    handler = type("Handler", (_Handler,), {"api": api})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    api.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def write_kubeconfig(api: KubernetesApi, path: Path) -> Path:
+    """Write the configuration that clients find the server with."""
+    context = {"cluster": "test", "user": "test", "namespace": NAMESPACE}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "test", "cluster": {"server": api.url}}],
+        "users": [{"name": "test", "user": {}}],
+        "contexts": [{"name": "test", "context": context}],
+        "current-context": "test",
+    }
+    path.write_text(yaml.safe_dump(config), "utf-8")
+    return path
+
+
+def wait_until(reached: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

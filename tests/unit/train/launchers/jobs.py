@@ -1,0 +1,64 @@
+"""Training jobs without training, and a launcher as a process of its own.
+
+`python -m tests.unit.train.launchers.jobs STORE` launches a TrainJob and waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from components.shared.recipe import Training
+from components.shared.stage import Stage
+from components.shared.store import LocalStore
+from components.train.launchers.exchange import Exchange
+from components.train.launchers.launch import Launch, Placement
+from components.train.launchers.trainjob import TrainJobLauncher
+from components.train.trainer import Job, Summary
+
+SUMMARY = Summary(counts={"steps": 7}, digests={"metrics.jsonl": (1, "ab")})
+
+LAUNCH = Launch(launcher="trainjob", nodes=2, processes=4, image="r/train:1", queue="gpus")
+
+
+def make_job(root: Path, digest: str = "0123456789abcdef" * 4) -> Job:
+    return Job(
+        store=str(root),
+        stage=f"stages/train/{digest}",
+        pairs="pairs",
+        start="start",
+        reference="start",
+        training=Training(),
+        seed=1,
+    )
+
+
+def exchange(job: Job) -> Exchange:
+    return Exchange(Stage(LocalStore(Path(job.store)), job.stage))
+
+
+def launcher(launch: Launch = LAUNCH, **options: float) -> TrainJobLauncher:
+    return TrainJobLauncher(launch, Placement(), **{"poll_seconds": 0.05, **options})
+
+
+def start(root: Path, kubeconfig: Path) -> subprocess.Popen[str]:
+    """Start a launcher as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.unit.train.launchers.jobs", str(root)],
+        env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """Send a signal, wait, and return what the process said."""
+    process.send_signal(number)
+    return process.communicate(timeout=60)[1]
+
+
+if __name__ == "__main__":
+    launcher().run(make_job(Path(sys.argv[1])))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from components.shared.engines.transformers_engine import merged
 from components.shared.errors import BadInput
 from components.shared.progress import emit
 from components.shared.recipe import Training
@@ -69,13 +70,17 @@ def load_pairs(uri: str, tokenizer: Any, start: Path, settings: Training) -> Tok
     return pairs
 
 
-def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
-    """Return a model in float32, on the GPU where there is one.
+def load_model(
+    folder: Path, dtype: torch.dtype = torch.float32, adapter: Path | None = None
+) -> Any:
+    """Return a model in float32, on the GPU where there is one; an adapter is added to its weights.
 
     Weights are held in float32 also where passes run in bfloat16: at a learning rate of 5e-7 most
     updates are below a bfloat16 weight's precision and would be lost.
     """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+    if adapter:
+        model = merged(model, adapter)
     fit_threads(model.num_parameters())
     return model.to("cuda") if torch.cuda.is_available() else model
 

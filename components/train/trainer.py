@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.shared.errors import BadInput, LidrError
-from components.shared.models import check_model, local_model
+from components.shared.models import check_model, local_model, model_files
 from components.shared.progress import emit
 from components.shared.recipe import Strict, Training
 from components.shared.stage import Stage
@@ -194,7 +194,8 @@ def _start_model(job: Job, inputs: Inputs) -> Any:
 
     # Weights that stay as they are need no more precision than the passes have.
     frozen = inputs.bfloat16 and job.training.lora.rank
-    return load_model(inputs.start, torch.bfloat16 if frozen else torch.float32)
+    dtype = torch.bfloat16 if frozen else torch.float32
+    return load_model(inputs.start, dtype, model_files(job.start).adapter)
 
 
 def _reference(job: Job, inputs: Inputs, loaded: tuple[Any, Layout] | None = None) -> torch.Tensor:
@@ -215,7 +216,9 @@ def _reference(job: Job, inputs: Inputs, loaded: tuple[Any, Layout] | None = Non
         if loaded is not None:
             model, layout = loaded
         else:
-            model = load_model(local_model(job.reference))
+            model = load_model(
+                local_model(job.reference), adapter=model_files(job.reference).adapter
+            )
             layout = install(model, pairs)
         tokens = job.training.micro_batch_tokens
         return compute_logps(model, pairs, layout, tokens, inputs.bfloat16)

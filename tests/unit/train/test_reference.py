@@ -48,7 +48,7 @@ def test_another_beta_or_learning_rate_or_adapters_find_it_done(
         assert REUSED in capsys.readouterr().err
     rows = open_stage(first).read_table(["logps.parquet"]).to_pylist()
     assert len(rows) == len(PAIRS)
-    assert rows[0]["pair"] == '["p0","es","en","translation_chosen"]'
+    assert rows[0]["pair"] == '["p0","es","en","translation_chosen",0]'
 
 
 def test_other_weights_other_pairs_and_other_cuts_do_not(tmp_path: Path):

@@ -11,7 +11,7 @@ from components.train.checkpoints import Checkpoints
 from components.train.fit import require_fit
 from components.train.launchers import launcher_of
 from components.train.launchers.exchange import Exchange
-from components.train.launchers.launch import Launch, Placement, TaskConfig
+from components.train.launchers.launch import Launch, Placement, TaskConfig, require_one_rank
 from components.train.trainer import Job
 
 VERSION = 2
@@ -92,6 +92,7 @@ def train(
 
 
 def _finish(stage: Stage, job: Job, launch: Launch, placement: Placement) -> str:
+    require_one_rank(launch.world_size, launch.zero_stage)
     require_fit(job, launch)
     summary = launcher_of(launch, placement).run(job)
     stage.digests.update(summary.digests)

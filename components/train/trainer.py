@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared.errors import BadInput, LidrError
+from components.shared.errors import LidrError
 from components.shared.models import check_model, local_model, model_files
 from components.shared.progress import emit
 from components.shared.recipe import Strict, Training
@@ -26,6 +26,7 @@ from components.shared.stage import Stage
 from components.shared.store import open_store
 from components.train.checkpoints import Checkpoints
 from components.train.launchers.failure import record as record_failure
+from components.train.launchers.launch import require_one_rank
 
 if TYPE_CHECKING:
     import torch
@@ -76,8 +77,7 @@ def run_training(job: Job) -> Summary:
         BadInput: there is nothing to train on, or a model folder is unusable.
         TrainingFailed: the loss is not finite, or the exported model fails its checks.
     """
-    if job.zero_stage:  # rather than train unsharded what was planned as sharded
-        raise BadInput("training.zero_stage is not implemented yet", remedy="Set it to 0.")
+    require_one_rank(int(os.environ.get("WORLD_SIZE", "1")), job.zero_stage)
     began = time.monotonic()
     _quiet()
     from components.train.metrics import Watch, without

@@ -108,6 +108,7 @@ def _tags(
         "lidr.iteration": str(iteration),
         "lidr.parent_version": parent,
         "lidr.base_model": model_uri(world),
+        "lidr.base_adapter": settings.model.adapter,
         "lidr.languages": ",".join(settings.languages.all),
         "lidr.pairs_digest": trained.get("pairs", ""),
         "lidr.recipe_digest": digest_of(settings.model_dump(mode="json")),

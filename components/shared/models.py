@@ -1,4 +1,4 @@
-"""Models by the stage that holds them: where their files are, and whether they may be loaded."""
+"""Models by the stage that holds them: where their files are, and how they come to this machine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from components.shared.cache import cached
 from components.shared.digest import digest_of, digest_of_file
 from components.shared.errors import BadInput
+from components.shared.model_checks import check_model
 from components.shared.stage import Stage, open_stage
 from components.shared.store import LocalStore, open_store
 
@@ -20,8 +21,6 @@ MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 """What is fetched of an outside model: weights as safetensors, configuration, tokenizer."""
 
 _FILES_AT_ONCE = 4
-
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def model_uri(stage_uri: str) -> str:
@@ -188,72 +187,6 @@ def model_fingerprint(source: str, check: Callable[[Path], None] | None = None) 
     (check or check_model)(folder)
     files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern))
     return digest_of([[path.name, digest_of_file(path)] for path in files])
-
-
-def check_model(folder: Path) -> None:
-    """Refuse a model folder that cannot be loaded safely.
-
-    Raises:
-        BadInput: no folder, no configuration, no safetensors weights, no tokenizer or no chat
-            template; the remedy says how to mend it.
-    """
-    if not folder.is_dir():
-        raise BadInput("no such model folder", file=folder, remedy="Correct model.source.")
-    if not (folder / "config.json").is_file():
-        raise BadInput(
-            "no config.json in the model folder",
-            file=folder,
-            remedy="Point model.source at a folder written by save_pretrained.",
-        )
-    if not any(folder.glob("*.safetensors")):
-        pickled = any(any(folder.glob(pattern)) for pattern in _PICKLES)
-        raise BadInput(
-            "the weights are pickles, which can run code" if pickled else "no weights",
-            file=folder,
-            remedy="Write them as safetensors: load them where you trust them, then "
-            "model.save_pretrained(folder).",
-        )
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
-        raise BadInput(
-            "no tokenizer in the model folder",
-            file=folder,
-            remedy="Add it with tokenizer.save_pretrained(folder).",
-        )
-    if not _has_chat_template(folder):
-        raise BadInput(
-            "the tokenizer has no chat template, so this is not a chat model",
-            file=folder / "tokenizer_config.json",
-            remedy="Choose the instruction-tuned model, or add chat_template.jinja.",
-        )
-
-
-def check_adapter(folder: Path) -> None:
-    """Refuse a folder that is no LoRA adapter, or holds it as pickles.
-
-    Raises:
-        BadInput: configuration or safetensors weights are missing.
-    """
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
-            raise BadInput(
-                f"no {name} in the adapter's folder",
-                file=folder,
-                remedy="Point model.adapter at a folder that PEFT's save_pretrained has written.",
-            )
-
-
-def _has_chat_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    config = folder / "tokenizer_config.json"
-    if not config.is_file():
-        return False
-    try:
-        return bool(json.loads(config.read_bytes()).get("chat_template"))
-    except (ValueError, AttributeError) as error:
-        raise BadInput(
-            f"not a JSON object ({error})", file=config, remedy="Fetch the model's files again."
-        ) from error
 
 
 def _outside(stage: Stage) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from components.shared.engines.transformers_engine import merged
 from components.shared.errors import BadInput
+from components.shared.models import ModelFiles
 from components.shared.progress import emit
 from components.shared.recipe import Training
 from components.shared.records import PreferencePair
@@ -70,17 +71,15 @@ def load_pairs(uri: str, tokenizer: Any, start: Path, settings: Training) -> Tok
     return pairs
 
 
-def load_model(
-    folder: Path, dtype: torch.dtype = torch.float32, adapter: Path | None = None
-) -> Any:
-    """Return a model in float32, on the GPU where there is one; an adapter is added to its weights.
+def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
+    """Return a model in float32, on the GPU where there is one, its adapter added to its weights.
 
     Weights are held in float32 also where passes run in bfloat16: at a learning rate of 5e-7 most
     updates are below a bfloat16 weight's precision and would be lost.
     """
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-    if adapter:
-        model = merged(model, adapter)
+    model = AutoModelForCausalLM.from_pretrained(files.folder, dtype=dtype, use_safetensors=True)
+    if files.adapter:
+        model = merged(model, files.adapter)
     fit_threads(model.num_parameters())
     return model.to("cuda") if torch.cuda.is_available() else model
 

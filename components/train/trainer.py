@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.shared.errors import LidrError
-from components.shared.models import check_model, local_model, model_files
+from components.shared.model_checks import check_model
+from components.shared.models import ModelFiles, model_files
 from components.shared.progress import emit
 from components.shared.recipe import Strict, Training
 from components.shared.stage import Stage
@@ -93,7 +94,7 @@ def run_training(job: Job) -> Summary:
         _train(trainer, checkpoints, scratch / "restored")
         # The state's history holds every step, also those before an interruption.
         rows = [without(row, INTERNAL) for row in trainer.state.log_history]
-        changed = _export(trainer, inputs.start, scratch / "model", stage)
+        changed = _export(trainer, inputs.start.folder, scratch / "model", stage)
     stage.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     counts = {
         "pairs": len(inputs.pairs.pairs),
@@ -113,13 +114,15 @@ class Inputs:
     """What a run reads, checked.
 
     Attributes:
-        start: folder of the start model.
+        start: the start model's files.
+        other: the reference model's, maybe the same.
         pairs: the pairs as tokens.
         reference: the stage of the reference log-probabilities, done or not.
         bfloat16: whether passes run in bfloat16.
     """
 
-    start: Path
+    start: ModelFiles
+    other: ModelFiles
     pairs: TokenPairs
     reference: Stage
     bfloat16: bool
@@ -148,15 +151,16 @@ def _read(job: Job, stage: Stage) -> Inputs:
     from components.train.loading import load_pairs, load_tokenizer
     from components.train.reference import reference_stage
 
-    start, other = local_model(job.start), local_model(job.reference)
-    check_model(start)
-    tokenizer = load_tokenizer(start, other)
-    pairs = load_pairs(job.pairs, tokenizer, start, job.training)
+    start = model_files(job.start)
+    other = start if job.reference == job.start else model_files(job.reference)
+    check_model(start.folder)
+    tokenizer = load_tokenizer(start.folder, other.folder)
+    pairs = load_pairs(job.pairs, tokenizer, start.folder, job.training)
     precision = job.training.precision
     bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
     name = "bfloat16" if bfloat16 else "float32"
     reference = reference_stage(stage.store, job.pairs, job.reference, pairs, name)
-    return Inputs(start, pairs, reference, bfloat16)
+    return Inputs(start, other, pairs, reference, bfloat16)
 
 
 def _build(job: Job, inputs: Inputs, reporter: Reporter, scratch: Path) -> PreferenceTrainer:
@@ -195,7 +199,7 @@ def _start_model(job: Job, inputs: Inputs) -> Any:
     # Weights that stay as they are need no more precision than the passes have.
     frozen = inputs.bfloat16 and job.training.lora.rank
     dtype = torch.bfloat16 if frozen else torch.float32
-    return load_model(inputs.start, dtype, model_files(job.start).adapter)
+    return load_model(inputs.start, dtype)
 
 
 def _reference(job: Job, inputs: Inputs, loaded: tuple[Any, Layout] | None = None) -> torch.Tensor:
@@ -216,9 +220,7 @@ def _reference(job: Job, inputs: Inputs, loaded: tuple[Any, Layout] | None = Non
         if loaded is not None:
             model, layout = loaded
         else:
-            model = load_model(
-                local_model(job.reference), adapter=model_files(job.reference).adapter
-            )
+            model = load_model(inputs.other)
             layout = install(model, pairs)
         tokens = job.training.micro_batch_tokens
         return compute_logps(model, pairs, layout, tokens, inputs.bfloat16)

@@ -9,13 +9,8 @@ from pathlib import Path
 
 from components.shared.digest import digest_of
 from components.shared.errors import BadInput
-from components.shared.models import (
-    check_adapter,
-    check_model,
-    fetch_model,
-    model_fingerprint,
-    resolve_model,
-)
+from components.shared.model_checks import check_adapter, check_model
+from components.shared.models import fetch_model, model_fingerprint, resolve_model
 from components.shared.progress import Meter, emit, step
 from components.shared.prompt_files import line_of, load_prompts
 from components.shared.prompts import answer_messages

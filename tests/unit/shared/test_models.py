@@ -10,9 +10,8 @@ import pytest
 from huggingface_hub import HfApi
 
 from components.shared.errors import BadInput, CorruptStage
+from components.shared.model_checks import check_adapter, check_model
 from components.shared.models import (
-    check_adapter,
-    check_model,
     fetch_model,
     local_model,
     model_files,

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from components.shared.errors import TrainingFailed
-from components.shared.models import check_model
+from components.shared.model_checks import check_model
 from components.train.export import check_export, export_model
 from tests.models import tiny_model
 

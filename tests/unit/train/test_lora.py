@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from components.shared.errors import BadInput
-from components.shared.models import local_model
+from components.shared.models import ModelFiles, local_model
 from components.shared.stage import open_stage
+from components.train.loading import load_model
 from components.train.run import train
+from tests.models import tiny_model
+from tests.unit.shared.engine_cases import lively_adapter
 from tests.unit.train.models import FLAT, random_model
 from tests.unit.train.stages import model_stage, pair_stage, preference, recipe
 from tests.unit.train.test_run import killed, untimed, weights
@@ -83,3 +87,17 @@ def test_the_work_of_a_step_knows_frozen_weights():
     assert work_of(model).passes == 2
     assert peak_flops("NVIDIA H100 80GB HBM3") == 989e12
     assert peak_flops("Voodoo 2") == 0.0
+
+
+def test_a_model_with_an_adapter_is_trained_from_their_sum(tmp_path: Path):
+    folder = tiny_model(tmp_path / "base")
+    adapter = lively_adapter(tmp_path / "adapter", folder)
+    plain = load_model(ModelFiles(folder)).state_dict()
+    summed = load_model(ModelFiles(folder, adapter)).state_dict()
+    assert summed.keys() == plain.keys()
+    parts = load_file(adapter / "adapter_model.safetensors")
+    layer = "model.layers.0.self_attn.q_proj"
+    a, b = (parts[f"base_model.model.{layer}.lora_{part}.weight"] for part in "AB")
+    expected = plain[f"{layer}.weight"] + 16 / 8 * (b @ a)
+    torch.testing.assert_close(summed[f"{layer}.weight"], expected)
+    assert torch.equal(summed["model.norm.weight"], plain["model.norm.weight"])

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.shared.errors import BadInput, TrainingFailed
-from components.shared.models import check_model, local_model
+from components.shared.model_checks import check_model
+from components.shared.models import local_model
 from components.shared.profile import Profile
 from components.shared.stage import open_stage
 from components.shared.store import LocalStore

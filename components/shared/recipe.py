@@ -256,6 +256,25 @@ class Lora(Strict):
     but the head."""
 
 
+class Zero(Strict):
+    """What ZeRO (DeepSpeed, arXiv 1910.02054) shares out among ranks, and keeps off the GPUs."""
+
+    stage: Literal[0, 1, 2, 3] = 0
+    """1: optimizer state; 2: and gradients; 3: and weights. Default 0: nothing in one process,
+    which then needs no DeepSpeed; several processes share out as stage 1 does."""
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    """What stays in the machine's own memory: the optimizer state, or at stage 3 the weights too.
+    Default none."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.offload != "none" and self.stage == 0:
+            raise ValueError(f"offload {self.offload} needs stage 1, 2 or 3")
+        if self.offload == "parameters" and self.stage != 3:
+            raise ValueError("offload parameters needs stage 3")
+        return self
+
+
 class Training(Strict):
     """The train stage: L = dpo_weight * L_DPO(beta) + nll_weight * L_NLL(chosen)."""
 
@@ -301,6 +320,11 @@ class Training(Strict):
     """Recompute activations to save memory. Default false."""
     checkpoint_steps: int = Field(50, ge=1)
     """Optimizer steps between checkpoints. Default 50."""
+    zero: Zero = Zero()
+    """How memory is shared out among ranks. It changes no result."""
+    shard_megabytes: int = Field(4000, ge=1)
+    """Size of the trained model's weight files, at most; a larger tensor stands alone. A rank holds
+    one of them at a time. Default 4000."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

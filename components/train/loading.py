@@ -15,6 +15,7 @@ from components.shared.records import PreferencePair
 from components.shared.stage import open_stage
 from components.shared.threads import fit_threads
 from components.train.tokens import TokenPairs, check_pairs, tokenize_pairs
+from components.train.zero import size_of
 
 _FILE = "pairs.parquet"
 
@@ -76,7 +77,7 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     updates are below a bfloat16 weight's precision and would be lost.
     """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-    fit_threads(model.num_parameters())
+    fit_threads(sum(map(size_of, model.parameters())))
     return model.to("cuda") if torch.cuda.is_available() else model
 
 

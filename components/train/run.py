@@ -12,8 +12,8 @@ from components.train.trainer import Job, run_training
 
 VERSION = 2
 
-_MACHINE = {"checkpoint_steps", "gradient_checkpointing"}
-"""Settings that change no result, so they are no part of the stage's digest."""
+_MACHINE = {"checkpoint_steps", "gradient_checkpointing", "zero", "shard_megabytes"}
+"""Settings that change no result beyond rounding, so they are no part of the stage's digest."""
 
 
 @step("train")

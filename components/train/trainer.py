@@ -24,13 +24,15 @@ from components.shared.progress import emit
 from components.shared.recipe import Strict, Training
 from components.shared.stage import Stage
 from components.shared.store import open_store
-from components.train.checkpoints import Checkpoints
+from components.train.checkpoints import Checkpoints, Form
+from components.train.gang import Gang, join
 
 if TYPE_CHECKING:
     import torch
+    from transformers import TrainerCallback
 
     from components.train.batches import Layout
-    from components.train.preference import PreferenceTrainer, Reporter
+    from components.train.preference import PreferenceTrainer
     from components.train.tokens import TokenPairs
 
 
@@ -65,40 +67,54 @@ class Summary(Strict):
 def run_training(job: Job) -> Summary:
     """Train, export the model to the stage's `model/` and write `metrics.jsonl`.
 
-    A run that was killed goes on from its newest checkpoint and ends in the same bytes.
+    Under torchrun every rank calls this; rank 0 returns what all of them wrote. A run that was
+    killed goes on from its newest checkpoint and ends in the same bytes.
 
     Raises:
         BadInput: there is nothing to train on, or a model folder is unusable.
         TrainingFailed: the loss is not finite, or the exported model fails its checks.
+        LaunchFailed: the ranks do not find each other.
+        Stopped: a rank was sent SIGTERM; all have ended, with a checkpoint.
     """
     began = time.monotonic()
     _quiet()
+    gang = join()
+    from components.train.keeper import Keeper
     from components.train.metrics import Watch, without
     from components.train.preference import INTERNAL, Reporter
+    from components.train.zero import zero_stage
 
-    stage = Stage(open_store(job.store), job.stage)
-    checkpoints = Checkpoints(stage)
     watch = Watch(job.training.beta)
-    inputs = _read(job, stage)
+    with gang.together():
+        stage = Stage(open_store(job.store), job.stage)
+        inputs = _read(job, stage, gang)
+    form = Form(gang.world, zero_stage(job.training.zero, gang.world))
+    checkpoints = Checkpoints(stage, gang, form)
+    keeper = Keeper(checkpoints, gang)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
         scratch = Path(name)
-        trainer = _build(job, inputs, Reporter(checkpoints.save, watch), scratch)
-        _train(trainer, checkpoints, scratch / "restored")
+        trainer = _build(job, inputs, [Reporter(watch), keeper], scratch)
+        with keeper.keeping():
+            _train(trainer, checkpoints, scratch / "restored")
         # The state's history holds every step, also those before an interruption.
         rows = [without(row, INTERNAL) for row in trainer.state.log_history]
-        changed = _export(trainer, inputs.start, scratch / "model", stage)
-    stage.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        changed = _export(trainer, inputs, scratch / "model", stage)
+    if gang.leads:
+        stage.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     counts = {
         "pairs": len(inputs.pairs.pairs),
         "steps": len(rows),
         "seconds": round(time.monotonic() - began, 1),
+        "checkpoint_seconds": round(keeper.seconds, 3),
+        "ranks": gang.world,
         "final": rows[-1],
         "languages": inputs.pairs.languages,
         "reference": inputs.reference.uri,
         "changed_share": round(changed, 6),
         "warnings": watch.judge(rows),
     }
-    return Summary(counts=counts, digests=stage.digests)
+    digests = {name: each for own in gang.gather(stage.digests) for name, each in own.items()}
+    return Summary(counts=counts, digests=digests)
 
 
 @dataclass(frozen=True)
@@ -110,12 +126,14 @@ class Inputs:
         pairs: the pairs as tokens.
         reference: the stage of the reference log-probabilities, done or not.
         bfloat16: whether passes run in bfloat16.
+        gang: the ranks.
     """
 
     start: Path
     pairs: TokenPairs
     reference: Stage
     bfloat16: bool
+    gang: Gang
 
 
 def _quiet() -> None:
@@ -135,7 +153,7 @@ def _quiet() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def _read(job: Job, stage: Stage) -> Inputs:
+def _read(job: Job, stage: Stage, gang: Gang) -> Inputs:
     import torch
 
     from components.train.loading import load_pairs, load_tokenizer
@@ -149,35 +167,41 @@ def _read(job: Job, stage: Stage) -> Inputs:
     bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
     name = "bfloat16" if bfloat16 else "float32"
     reference = reference_stage(stage.store, job.pairs, job.reference, pairs, name)
-    return Inputs(start, pairs, reference, bfloat16)
+    return Inputs(start, pairs, reference, bfloat16, gang)
 
 
-def _build(job: Job, inputs: Inputs, reporter: Reporter, scratch: Path) -> PreferenceTrainer:
+def _build(
+    job: Job, inputs: Inputs, callbacks: list[TrainerCallback], scratch: Path
+) -> PreferenceTrainer:
     from components.train.lora import add_adapters
     from components.train.preference import PreferenceTrainer
     from components.train.scoring import install
     from components.train.throughput import work_of
+    from components.train.zero import running
 
     settings, pairs = job.training, inputs.pairs.pairs
-    if job.reference != job.start:  # it is gone from memory before the start model comes
-        _reference(job, inputs)
-    base = _start_model(job, inputs)
-    layout = install(base, pairs)
-    reference = _reference(job, inputs, (base, layout))
-    model = add_adapters(base, settings.lora, job.seed) if settings.lora.rank else base
     order = training_order(len(pairs), settings.epochs, job.seed)
-    trainer = PreferenceTrainer(
+    # The arguments hold DeepSpeed's configuration, by which models are sharded as they are loaded.
+    arguments = _arguments(job, len(order), inputs, scratch)
+    if job.reference != job.start:  # it is gone from memory before the start model comes
+        _reference(job, inputs, arguments.deepspeed)
+    base = _start_model(job, inputs)
+    with running(base, arguments.deepspeed):
+        layout = install(base, pairs)
+        reference = _reference(job, inputs, arguments.deepspeed, (base, layout))
+    model = add_adapters(base, settings.lora, job.seed) if settings.lora.rank else base
+    return PreferenceTrainer(
         pairs=pairs,
         order=order,
         reference=reference,
         layout=layout,
         settings=settings,
         work=work_of(base),
+        gang=inputs.gang,
         model=model,
-        args=_arguments(job, len(order), inputs.bfloat16, scratch),
+        args=arguments,
+        callbacks=callbacks,
     )
-    trainer.add_callback(reporter)
-    return trainer
 
 
 def _start_model(job: Job, inputs: Inputs) -> Any:
@@ -190,30 +214,39 @@ def _start_model(job: Job, inputs: Inputs) -> Any:
     return load_model(inputs.start, torch.bfloat16 if frozen else torch.float32)
 
 
-def _reference(job: Job, inputs: Inputs, loaded: tuple[Any, Layout] | None = None) -> torch.Tensor:
+def _reference(
+    job: Job,
+    inputs: Inputs,
+    deepspeed: dict[str, Any] | None,
+    loaded: tuple[Any, Layout] | None = None,
+) -> torch.Tensor:
     """Return the reference log-probabilities, computed where no run has done so before.
 
     Args:
         job: the job.
         inputs: what it reads.
+        deepspeed: DeepSpeed's configuration, if any.
         loaded: the reference model and its layout where they are there already.
     """
     from components.train.loading import load_model
     from components.train.reference import compute_logps, reference_logps
     from components.train.scoring import install
+    from components.train.zero import running
 
-    pairs = inputs.pairs.pairs
+    pairs, gang = inputs.pairs.pairs, inputs.gang
+
+    def scores(model: Any, layout: Layout) -> torch.Tensor:
+        tokens = job.training.micro_batch_tokens
+        return compute_logps(model, pairs, layout, tokens, inputs.bfloat16, gang)
 
     def compute() -> torch.Tensor:
         if loaded is not None:
-            model, layout = loaded
-        else:
-            model = load_model(local_model(job.reference))
-            layout = install(model, pairs)
-        tokens = job.training.micro_batch_tokens
-        return compute_logps(model, pairs, layout, tokens, inputs.bfloat16)
+            return scores(*loaded)
+        model = load_model(local_model(job.reference))
+        with running(model, deepspeed):
+            return scores(model, install(model, pairs))
 
-    return reference_logps(inputs.reference, pairs, compute)
+    return reference_logps(inputs.reference, pairs, compute, gang)
 
 
 def training_order(pairs: int, epochs: float, seed: int) -> list[int]:
@@ -226,10 +259,15 @@ def training_order(pairs: int, epochs: float, seed: int) -> list[int]:
     return order[:total]
 
 
-def _arguments(job: Job, examples: int, bfloat16: bool, scratch: Path) -> Any:
+def _arguments(job: Job, examples: int, inputs: Inputs, scratch: Path) -> Any:
     from transformers import TrainingArguments
 
+    from components.train.zero import deepspeed_config, start_deepspeed
+
     settings = job.training
+    config = deepspeed_config(settings.zero, inputs.gang.world, inputs.bfloat16)
+    if config:
+        start_deepspeed()
     steps = -(-examples // settings.batch_size)
     return TrainingArguments(
         output_dir=str(scratch),
@@ -241,11 +279,11 @@ def _arguments(job: Job, examples: int, bfloat16: bool, scratch: Path) -> Any:
         max_grad_norm=settings.max_grad_norm,
         num_train_epochs=1,  # training_order lays the epochs one behind the other
         per_device_train_batch_size=settings.batch_size,
-        bf16=bfloat16,
+        bf16=inputs.bfloat16,
+        deepspeed=config,
         gradient_checkpointing=settings.gradient_checkpointing,
         save_strategy="steps",
         save_steps=settings.checkpoint_steps,
-        save_total_limit=1,
         logging_steps=1,
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
@@ -262,17 +300,18 @@ def _train(trainer: PreferenceTrainer, checkpoints: Checkpoints, folder: Path) -
     trainer.train(resume_from_checkpoint=str(folder) if step else None)
 
 
-def _export(trainer: PreferenceTrainer, start: Path, folder: Path, stage: Stage) -> float:
-    from components.train.export import export_model
-    from components.train.lora import merge_adapters
+def _export(trainer: PreferenceTrainer, inputs: Inputs, folder: Path, stage: Stage) -> float:
+    from components.train.export import Export
 
+    gang = inputs.gang
+    with gang.together():
+        if gang.leads:  # what an interrupted export left
+            for entry in stage.store.list(stage.key("model")):
+                stage.store.delete(entry.key)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if trainer.settings.lora.rank:
-        model = merge_adapters(model)
-    changed = export_model(model, start, folder)
-    for path in sorted(folder.iterdir()):
-        stage.upload(f"model/{path.name}", path)
-    return changed
+    size = trainer.settings.shard_megabytes * 1_000_000
+    export = Export(model, inputs.start, folder, size, gang)
+    return export.run(lambda path: stage.upload(f"model/{path.name}", path))
 
 
 def main(arguments: list[str]) -> int:
@@ -283,7 +322,8 @@ def main(arguments: list[str]) -> int:
     except LidrError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    summary.write_text(done.model_dump_json(), "utf-8")
+    if int(os.environ.get("RANK", "0")) == 0:
+        summary.write_text(done.model_dump_json(), "utf-8")
     return 0
 
 

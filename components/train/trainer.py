@@ -281,6 +281,7 @@ def _arguments(job: Job, examples: int, inputs: Inputs, scratch: Path) -> Any:
         per_device_train_batch_size=settings.batch_size,
         bf16=inputs.bfloat16,
         deepspeed=config,
+        accelerator_config={"use_configured_state": bool(config)},
         gradient_checkpointing=settings.gradient_checkpointing,
         save_strategy="steps",
         save_steps=settings.checkpoint_steps,

@@ -74,9 +74,23 @@ def start_deepspeed() -> None:
     if not torch.cuda.is_available():
         # Or it builds a C++ extension for shared memory, for two minutes, where a compiler is.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    # Without the name ZeRO-3 takes a CPU gang for a gang of one.
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
+    _tell_accelerate(backend)
+
+
+def _tell_accelerate(backend: str) -> None:
+    """Fix accelerate's view of the gang: left alone, it takes one without GPUs for a gang of one.
+
+    The trainer's arguments take this view over (`use_configured_state`).
+    """
+    from accelerate import PartialState
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+    PartialState(backend=backend)
+    del os.environ["ACCELERATE_USE_DEEPSPEED"]
 
 
 _ALONE = {

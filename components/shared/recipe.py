@@ -322,9 +322,9 @@ class Training(Strict):
     """Optimizer steps between checkpoints. Default 50."""
     zero: Zero = Zero()
     """How memory is shared out among ranks. It changes no result."""
-    shard_megabytes: int = Field(4000, ge=1)
+    shard_gigabytes: float = Field(4.0, gt=0.0)
     """Size of the trained model's weight files, at most; a larger tensor stands alone. A rank holds
-    one of them at a time. Default 4000."""
+    one of them at a time. Default 4."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -12,7 +12,7 @@ from components.train.trainer import Job, run_training
 
 VERSION = 2
 
-_MACHINE = {"checkpoint_steps", "gradient_checkpointing", "zero", "shard_megabytes"}
+_MACHINE = {"checkpoint_steps", "gradient_checkpointing", "zero", "shard_gigabytes"}
 """Settings that change no result beyond rounding, so they are no part of the stage's digest."""
 
 

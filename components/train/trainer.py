@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared.errors import LidrError
+from components.shared.errors import LidrError, TrainingFailed
 from components.shared.models import check_model, local_model
 from components.shared.progress import emit
 from components.shared.recipe import Strict, Training
 from components.shared.stage import Stage
 from components.shared.store import open_store
 from components.train.checkpoints import Checkpoints, Form
-from components.train.gang import Gang, join
+from components.train.gang import Gang, join, leave
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from components.train.batches import Layout
     from components.train.preference import PreferenceTrainer
     from components.train.tokens import TokenPairs
+
+
+DIVERGED = 70
+"""Exit code of a training run that would fail again (EX_SOFTWARE)."""
 
 
 class Job(Strict):
@@ -262,12 +266,14 @@ def training_order(pairs: int, epochs: float, seed: int) -> list[int]:
 def _arguments(job: Job, examples: int, inputs: Inputs, scratch: Path) -> Any:
     from transformers import TrainingArguments
 
-    from components.train.zero import deepspeed_config, start_deepspeed
+    from components.train.zero import deepspeed_config, leave_deepspeed_out, start_deepspeed
 
     settings = job.training
     config = deepspeed_config(settings.zero, inputs.gang.world, inputs.bfloat16)
     if config:
         start_deepspeed()
+    else:
+        leave_deepspeed_out()
     steps = -(-examples // settings.batch_size)
     return TrainingArguments(
         output_dir=str(scratch),
@@ -310,23 +316,28 @@ def _export(trainer: PreferenceTrainer, inputs: Inputs, folder: Path, stage: Sta
             for entry in stage.store.list(stage.key("model")):
                 stage.store.delete(entry.key)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    size = trainer.settings.shard_megabytes * 1_000_000
+    size = round(trainer.settings.shard_gigabytes * 1e9)
     export = Export(model, inputs.start, folder, size, gang)
     return export.run(lambda path: stage.upload(f"model/{path.name}", path))
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job in one JSON file and write the summary into another."""
+    """Run the job in one JSON file and write the summary into another.
+
+    Returns:
+        The exit code: that of the error's class, but DIVERGED for TrainingFailed, so that a gang's
+        keeper can tell what another attempt cannot mend (2 and 70) from what it can.
+    """
     job, summary = (Path(argument) for argument in arguments)
     try:
         done = run_training(Job.model_validate_json(job.read_text("utf-8")))
     except LidrError as error:
         print(error, file=sys.stderr)
-        return error.exit_code
+        return DIVERGED if isinstance(error, TrainingFailed) else error.exit_code
     if int(os.environ.get("RANK", "0")) == 0:
         summary.write_text(done.model_dump_json(), "utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -79,6 +79,13 @@ def start_deepspeed() -> None:
     _tell_accelerate(backend)
 
 
+def leave_deepspeed_out() -> None:
+    """Keep accelerate from importing DeepSpeed, for seconds, to see that a model is none of its."""
+    from accelerate.utils import other
+
+    other.is_deepspeed_available = lambda: False
+
+
 def _tell_accelerate(backend: str) -> None:
     """Fix accelerate's view of the gang: left alone, it takes one without GPUs for a gang of one.
 

@@ -139,9 +139,13 @@ def meet() -> None:
     """Make torch's process group, unless it is there: NCCL between GPUs, gloo elsewhere."""
     import torch
     import torch.distributed as dist
+    from torch.distributed import distributed_c10d
 
     if dist.is_initialized():
         return
+    # DeepSpeed makes groups of its own and sets no time: a cut cable would go unnoticed for long.
+    distributed_c10d.default_pg_timeout = _timeout()
+    distributed_c10d.default_pg_nccl_timeout = _timeout()
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

@@ -34,6 +34,10 @@ class Keeper(TrainerCallback):
         self._logged = 0.0
         self.seconds = 0.0
         """How long training stood still for checkpoints."""
+        self.first_step = 0.0
+        """When the first step began, on the monotonic clock."""
+        self.trained = 0.0
+        """Seconds from there until the last checkpoint was complete."""
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -46,12 +50,18 @@ class Keeper(TrainerCallback):
             yield
             began = time.monotonic()
             self._checkpoints.wait()
-            self.seconds += time.monotonic() - began
+            ended = time.monotonic()
+            self.seconds += ended - began
+            self.trained = ended - (self.first_step or ended)
         if self._stopping:
             raise Stopped(
                 "training was asked to end; its checkpoint is complete",
                 remedy="Run the same command again to go on.",
             )
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Note when the first step began."""
+        self.first_step = self.first_step or time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask all ranks whether one of them must end: then all do, at this step."""

@@ -83,6 +83,7 @@ def run_training(job: Job) -> Summary:
     began = time.monotonic()
     _quiet()
     gang = join()
+    joined = time.monotonic()
     from components.train.keeper import Keeper
     from components.train.metrics import Watch, without
     from components.train.preference import INTERNAL, Reporter
@@ -92,12 +93,14 @@ def run_training(job: Job) -> Summary:
     with gang.together():
         stage = Stage(open_store(job.store), job.stage)
         inputs = _read(job, stage, gang)
+    read = time.monotonic()
     form = Form(gang.world, zero_stage(job.training.zero, gang.world))
     checkpoints = Checkpoints(stage, gang, form)
     keeper = Keeper(checkpoints, gang)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
         scratch = Path(name)
         trainer = _build(job, inputs, [Reporter(watch), keeper], scratch)
+        built = time.monotonic()
         with keeper.keeping():
             _train(trainer, checkpoints, scratch / "restored")
         # The state's history holds every step, also those before an interruption.
@@ -109,6 +112,13 @@ def run_training(job: Job) -> Summary:
         "pairs": len(inputs.pairs.pairs),
         "steps": len(rows),
         "seconds": round(time.monotonic() - began, 1),
+        "startup_seconds": {
+            "meet": round(joined - began, 1),
+            "read": round(read - joined, 1),
+            "models": round(built - read, 1),
+            "engine": round(max(keeper.first_step - built, 0.0), 1),
+        },
+        "train_seconds": round(keeper.trained, 3),
         "checkpoint_seconds": round(keeper.seconds, 3),
         "ranks": gang.world,
         "final": rows[-1],

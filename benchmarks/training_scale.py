@@ -1,7 +1,8 @@
 """Training in two processes against one: scaling, what checkpoints cost, where the start-up goes.
 
-A random 4M-parameter Llama, pairs with log-normal lengths (benchmarks/training.py), 8 in a step, one
-thread per process. One process runs without DeepSpeed, two run under torchrun with ZeRO-2 over gloo.
+A random 4M-parameter Llama, pairs with log-normal lengths (benchmarks/training.py), 16 in a step
+(of fewer, the longest alone can be most of the work), one thread per process. One process runs
+without DeepSpeed, two run under torchrun with ZeRO-2 over gloo.
 
 - `scaling_efficiency`: tokens per second of two processes over twice those of one, the median over
   the steps, which hold the same pairs on both sides. Compare on a machine with two idle cores.
@@ -10,7 +11,7 @@ thread per process. One process runs without DeepSpeed, two run under torchrun w
   step. `checkpoint_stall_measured` is the plain share in this run, with one every CHECKPOINT steps.
 - `startup_seconds`: from the start of torchrun to the first step, by part.
 
-Usage: python -m benchmarks.training_scale [--steps 12]
+Usage: python -m benchmarks.training_scale [--steps 8]
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.training import BATCH, LENGTH, Shape, _pair, _write_model, _write_pairs
+from benchmarks.training import LENGTH, Shape, _pair, _write_model, _write_pairs
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.recipe import Training
 from components.shared.store import LocalStore
 from components.train.trainer import Job
 
 SHAPE = Shape(vocabulary=2_000, width=256, layers=4)
+BATCH = 16
 CHECKPOINT = 4
 _DEFAULT = Training().checkpoint_steps
 
@@ -43,7 +45,7 @@ Run = dict[str, Any]
 def main() -> None:
     """Measure and print one line of JSON."""
     parser = argparse.ArgumentParser(description="training in two processes against one.")
-    parser.add_argument("--steps", type=int, default=12, help=f"optimizer steps of {BATCH} pairs")
+    parser.add_argument("--steps", type=int, default=8, help=f"optimizer steps of {BATCH} pairs")
     options = parser.parse_args()
     os.environ.setdefault(EVENTS_VARIABLE, os.devnull)
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")

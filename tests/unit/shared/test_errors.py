@@ -18,6 +18,8 @@ def test_the_exit_codes_are_those_of_the_command_line():
         "CorruptStage": 1,
         "EngineFailed": 1,
         "TrainingFailed": 1,
+        "LaunchFailed": 1,
+        "Stopped": 143,
         "GateRefused": 3,
     }
 

@@ -14,11 +14,12 @@ from components.shared.errors import BadInput, TrainingFailed
 from components.shared.models import check_model, local_model
 from components.shared.stage import open_stage
 from components.shared.store import LocalStore
+from components.train.assembly import training_order
 from components.train.loading import load_tokenizer
 from components.train.metrics import Watch, troubles
 from components.train.run import train
 from components.train.tokens import tokenize_pairs
-from components.train.trainer import main, training_order
+from components.train.trainer import main
 from tests.models import tiny_model
 from tests.unit.train.stages import model_stage, pair_stage, preference, recipe
 

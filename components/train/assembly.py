@@ -166,6 +166,7 @@ def _arguments(job: Job, examples: int, inputs: Inputs, scratch: Path) -> Any:
         num_train_epochs=1,  # training_order lays the epochs one behind the other
         per_device_train_batch_size=settings.batch_size,
         bf16=inputs.bfloat16,
+        use_cpu=not torch.cuda.is_available(),  # or bfloat16 is refused there
         deepspeed=config,
         accelerator_config={"use_configured_state": bool(config)},
         gradient_checkpointing=settings.gradient_checkpointing,

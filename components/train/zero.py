@@ -83,6 +83,7 @@ def leave_deepspeed_out() -> None:
     """Keep accelerate from importing DeepSpeed, for seconds, to see that a model is none of its."""
     from accelerate.utils import other
 
+    os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)  # an earlier run of this process left it
     other.is_deepspeed_available = lambda: False
 
 

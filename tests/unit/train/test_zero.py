@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from components.shared.store import LocalStore
 from components.train.checkpoints import Checkpoints, Form
 from components.train.trainer import Job, run_training
 from components.train.zero import deepspeed_config
-from tests.unit.train.gangs import job, rows, run, stage_of, start
+from tests.unit.train.gangs import environment, job, rows, run, stage_of, start
 
 SETTINGS = {"checkpoint_steps": 1, "shard_gigabytes": 1e-4}
 
@@ -91,6 +93,29 @@ def test_so_do_two_ranks_that_share_the_weights(
     }
     assert "model.safetensors.index.json" in names
     assert "tokenizer.json" in names
+
+
+@pytest.mark.slow
+def test_bfloat16_follows_float32(one_process: dict[str, Any], tmp_path: Path):
+    given = gang_run(tmp_path, {"stage": 3}, precision="bfloat16")
+    for row, other in zip(rows(given), rows(one_process), strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], rel=2e-3)
+        assert row["grad_norm"] == pytest.approx(other["grad_norm"], rel=2e-2)
+
+
+@pytest.mark.slow
+def test_one_process_may_offload_and_then_go_without(one_process: dict[str, Any], tmp_path: Path):
+    jobs = [
+        job(tmp_path / str(number), 1, zero=zero, **SETTINGS)
+        for number, zero in enumerate([{"stage": 3, "offload": "parameters"}, {}])
+    ]
+    program = "import sys; from components.train.trainer import Job, run_training\n"
+    program += "for job in sys.argv[1:]: run_training(Job.model_validate_json(job))"
+    command = [sys.executable, "-c", program, *map(json.dumps, jobs)]
+    subprocess.run(command, env=environment(), check=True, capture_output=True, timeout=120)
+    for given in jobs:
+        alike(given, one_process)
+    assert rows(jobs[1]) == rows(one_process)
 
 
 @pytest.mark.slow

@@ -298,7 +298,7 @@ def _train_trl(
 
     from components.shared.models import local_model
     from components.shared.stage import open_stage
-    from components.train.trainer import training_order
+    from components.train.assembly import training_order
 
     records = open_stage(pairs).read_records(["pairs.parquet"], PreferencePair)
     if ordered:

@@ -68,6 +68,36 @@ class Steps(Strict):
     """pair, gate, register, report and state."""
 
 
+Offload = Literal["none", "optimizer", "all"]
+
+
+class Zero(Strict):
+    """What ZeRO (DeepSpeed, arXiv 1910.02054) shares out among ranks, and keeps off the GPUs."""
+
+    stage: Literal[0, 1, 2, 3] = 0
+    """1: optimizer state; 2: and gradients; 3: and weights. Default 0: nothing in one process,
+    which then needs no DeepSpeed; several processes share out as stage 1 does."""
+    offload: Offload = "none"
+    """What stays in the machine's own memory: the optimizer state, or at stage 3 the weights too.
+    Default none."""
+
+    def stage_among(self, world: int) -> int:
+        """Return the stage in force: several ranks never hold the optimizer state several times.
+
+        Args:
+            world: number of ranks.
+        """
+        return max(self.stage, 1) if world > 1 else self.stage
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.offload != "none" and self.stage == 0:
+            raise ValueError(f"offload {self.offload} needs stage 1, 2 or 3")
+        if self.offload == "all" and self.stage != 3:
+            raise ValueError("offload all needs stage 3")
+        return self
+
+
 class TrainingPlace(Strict):
     """How the processes of a training run are started, and what they may use."""
 
@@ -95,21 +125,13 @@ class TrainingPlace(Strict):
     gpu_memory_gib: float = Field(0.0, ge=0.0)
     """Memory of one accelerator, in GiB: a plan that does not fit is refused before anything
     starts. Default 0: not checked."""
-    zero_stage: Literal[0, 1, 2, 3] = 0
-    """What DeepSpeed's ZeRO shards over the ranks: 1 optimizer state, 2 and gradients, 3 and
-    weights. Default 0: nothing."""
-    offload: Literal["none", "optimizer", "all"] = "none"
-    """What ZeRO keeps in the nodes' own memory: the optimizer state, or with stage 3 also the
-    weights. Default none."""
+    zero: Zero = Zero()
+    """How the ranks share memory out. It changes no result beyond rounding."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.nodes > 1 and self.launcher == "local":
             raise ValueError(f"{self.nodes} nodes need launcher trainjob; local has one")
-        if self.offload != "none" and self.zero_stage == 0:
-            raise ValueError(f"offload {self.offload} needs zero_stage 1, 2 or 3")
-        if self.offload == "all" and self.zero_stage != 3:
-            raise ValueError("offload all needs zero_stage 3")
         return self
 
 

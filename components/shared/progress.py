@@ -66,6 +66,15 @@ def _shard(arguments: Mapping[str, object]) -> dict[str, object]:
     return {"shard": f"{int(str(arguments['shard'])) + 1}/{shards}"} if shards != 1 else {}
 
 
+_silent = False
+
+
+def silence() -> None:
+    """Report nothing from here on: this process is one of several, and another one speaks."""
+    global _silent
+    _silent = True
+
+
 def emit(event: str, **values: object) -> None:
     """Report one event; those of a step carry its name and, where there are several, its shard.
 
@@ -73,6 +82,8 @@ def emit(event: str, **values: object) -> None:
     `accuracy` (iteration, language, value, low, high, n, off_target), `note`
     and `warning` (message), `reused`, `finished` (seconds) and `failed` (message, exit_code).
     """
+    if _silent:
+        return
     values = {**_place.get(), **values}
     path = os.environ.get(EVENTS_VARIABLE)
     if path:

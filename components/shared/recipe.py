@@ -347,6 +347,9 @@ class Training(Strict):
     """Recompute activations to save memory. Default false."""
     checkpoint_steps: int = Field(50, ge=1)
     """Optimizer steps between checkpoints. Default 50."""
+    shard_gigabytes: float = Field(4.0, gt=0.0)
+    """Size of the trained model's weight files, at most; a larger tensor stands alone. A rank holds
+    one of them at a time. Default 4."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

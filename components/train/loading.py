@@ -17,6 +17,7 @@ from components.shared.records import PreferencePair
 from components.shared.stage import open_stage
 from components.shared.threads import fit_threads
 from components.train.tokens import TokenPairs, check_pairs, tokenize_pairs
+from components.train.zero import size_of
 
 _FILE = "pairs.parquet"
 
@@ -80,7 +81,7 @@ def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
     model = AutoModelForCausalLM.from_pretrained(files.folder, dtype=dtype, use_safetensors=True)
     if files.adapter:
         model = merged(model, files.adapter)
-    fit_threads(model.num_parameters())
+    fit_threads(sum(map(size_of, model.parameters())))
     return model.to("cuda") if torch.cuda.is_available() else model
 
 

@@ -46,8 +46,3 @@ def add_adapters(model: Any, lora: Lora, seed: int) -> Any:
             f"training.lora.targets {', '.join(lora.targets)} cannot have adapters ({error})",
             remedy="Name linear layers of the model, e.g. q_proj and v_proj, or leave it empty.",
         ) from error
-
-
-def merge_adapters(model: Any) -> Any:
-    """Return the plain model with its adapters added to the weights, in float32."""
-    return model.float().merge_and_unload()

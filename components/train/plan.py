@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
+from components.shared.profile import Offload, Zero
 from components.train.activations import activation_bytes, logit_bytes, passing_bytes
 from components.train.architecture import Architecture
 
@@ -33,8 +33,6 @@ PROMPT_SHARE = 1 / 3
 """Prompt tokens of a micro-batch's, where they are not known."""
 
 _MOST_NODES = 64
-
-Offload = Literal["none", "optimizer", "all"]
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,7 @@ class Plan:
         tokens: of one micro-batch on one rank, prompts and both sides, without padding.
         nodes: machines.
         ranks_per_node: processes, each with one accelerator.
-        zero_stage: what ZeRO shards: 0 nothing, 1 optimizer, 2 and gradients, 3 and weights.
-        offload: what lies in the nodes' own memory.
+        zero: what the ranks share out, and what lies in the nodes' own memory.
         bfloat16: passes run in bfloat16.
         checkpointing: activations are computed again in the backward pass.
         lora_rank: of adapters; 0 trains all weights.
@@ -95,8 +92,7 @@ class Plan:
     tokens: int
     nodes: int = 1
     ranks_per_node: int = 1
-    zero_stage: int = 0
-    offload: Offload = "none"
+    zero: Zero = field(default_factory=Zero)
     bfloat16: bool = True
     checkpointing: bool = False
     lora_rank: int = 0
@@ -107,6 +103,11 @@ class Plan:
     def world_size(self) -> int:
         """Ranks in all."""
         return self.nodes * self.ranks_per_node
+
+    @property
+    def stage(self) -> int:
+        """The ZeRO stage in force."""
+        return self.zero.stage_among(self.world_size)
 
     @property
     def trained(self) -> int:
@@ -120,18 +121,20 @@ class Plan:
         """How passes run: as `Architecture.block_bytes` names it."""
         if not self.bfloat16:
             return "float32"
-        return "bfloat16" if self.zero_stage or self.lora_rank else "autocast"
+        return "bfloat16" if self.stage or self.lora_rank else "autocast"
 
     def memory(self) -> Memory:
         """Return the bytes that one rank needs."""
         optimizer = 8 * self._share(self.trained, 1)
         masters = self._masters()
         host = 0
-        if self.offload != "none":  # gradients go there as well, in float32, to be stepped with
+        if (
+            self.zero.offload != "none"
+        ):  # gradients go there as well, in float32, to be stepped with
             host += optimizer + masters + 4 * self._share(self.trained, 1)
             optimizer = masters = 0
         weights = self._element * self._share(self.architecture.parameters, 3)
-        if self.offload == "all":
+        if self.zero.offload == "all":
             host, weights = host + weights, 0
         extra = self.trained * (4 if self.bfloat16 else 0) if self.lora_rank else 0
         return Memory(
@@ -159,17 +162,16 @@ class Plan:
 
     def differs(self, other: Plan) -> list[str]:
         """Name the settings in which another plan is different, with its values."""
-        named = {
-            "zero_stage": "training.zero_stage",
-            "offload": "training.offload",
-            "checkpointing": "training.gradient_checkpointing",
-            "nodes": "training.nodes",
+        before, after = self._settings(), other._settings()
+        return [f"{name}={value}" for name, value in after.items() if value != before[name]]
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            "training.zero.stage": str(self.stage),
+            "training.zero.offload": self.zero.offload,
+            "training.gradient_checkpointing": str(self.checkpointing).lower(),
+            "training.nodes": str(self.nodes),
         }
-        return [
-            f"{name}={str(value).lower()}"
-            for key, name in named.items()
-            if (value := getattr(other, key)) != getattr(self, key)
-        ]
 
     @property
     def _element(self) -> int:
@@ -178,25 +180,24 @@ class Plan:
 
     def _share(self, parameters: int, stage: int) -> int:
         """Return how many of these a rank holds, sharded from this ZeRO stage on."""
-        return -(-parameters // self.world_size) if self.zero_stage >= stage else parameters
+        return -(-parameters // self.world_size) if self.stage >= stage else parameters
 
     def _masters(self) -> int:
         """Bytes of DeepSpeed's float32 copies, which it keeps also of float32 weights."""
-        return 4 * self._share(self.trained, 1) if self.zero_stage else 0
+        return 4 * self._share(self.trained, 1) if self.stage else 0
 
     def _gathered(self) -> int:
         """Bytes of weights that stage 3 has gathered at once: two blocks and the embeddings."""
-        if self.zero_stage < 3:
+        if self.stage < 3:
             return 0
         shape = self.architecture
         return self._element * (2 * shape.block + shape.embedding * (1 if shape.tied else 2))
 
     def _gradients(self) -> int:
-        element = self._element if self.zero_stage else 4
-        if self.zero_stage == 0:
-            copies = 2 if self.world_size > 1 else 1  # DDP reduces in buckets of its own
-            return element * self.trained * copies
-        own = 0 if self.offload != "none" else element * self._share(self.trained, 2)
+        element = self._element if self.stage else 4
+        if self.stage == 0:
+            return element * self.trained
+        own = 0 if self.zero.offload != "none" else element * self._share(self.trained, 2)
         return own + 2 * element * min(BUCKET, self.trained)
 
     def _activations(self) -> int:
@@ -212,7 +213,7 @@ class Plan:
 
     def _step(self) -> int:
         """Bytes of the optimizer's step: on a GPU torch handles all weights at once."""
-        together = self.gpu and self.offload == "none"
+        together = self.gpu and self.zero.offload == "none"
         return 4 * self._share(self.trained, 1) if together else 0
 
     def _variants(self) -> Iterator[Plan]:
@@ -221,9 +222,9 @@ class Plan:
             nodes.append(2 * nodes[-1])
         offloads: tuple[Offload, ...] = ("none", "optimizer", "all")
         for count, stage, offload, checkpointing in itertools.product(
-            nodes, range(self.zero_stage, 4), offloads, (False, True)
+            nodes, range(self.stage, 4), offloads, (False, True)
         ):
-            if offloads.index(offload) < offloads.index(self.offload):
+            if offloads.index(offload) < offloads.index(self.zero.offload):
                 continue
             if (offload != "none" and not stage) or (offload == "all" and stage < 3):
                 continue
@@ -231,16 +232,15 @@ class Plan:
                 yield replace(
                     self,
                     nodes=count,
-                    zero_stage=stage,
-                    offload=offload,
+                    zero=Zero(stage=stage, offload=offload),
                     checkpointing=checkpointing,
                 )
 
     def _cost(self) -> tuple[int, float]:
         """Nodes cost most; then what takes time: offloading, a third forward pass, ZeRO-3."""
-        slower = {"none": 0.0, "optimizer": 1.0, "all": 2.0}[self.offload]
+        slower = {"none": 0.0, "optimizer": 1.0, "all": 2.0}[self.zero.offload]
         slower += 0.33 * self.checkpointing
-        return self.nodes, slower + {0: 0.0, 1: 0.01, 2: 0.02, 3: 0.2}[self.zero_stage]
+        return self.nodes, slower + {0: 0.0, 1: 0.01, 2: 0.02, 3: 0.2}[self.stage]
 
 
 def usable(memory: float) -> float:

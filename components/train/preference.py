@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,10 +14,12 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from components.shared.errors import TrainingFailed
 from components.shared.progress import Meter, emit
 from components.shared.recipe import Training
-from components.train.batches import Layout, micro_batches, token_budget
+from components.train.batches import Layout, token_budget
+from components.train.gang import Gang
 from components.train.loss import pair_losses
 from components.train.metrics import StepSums, Watch
 from components.train.scoring import score
+from components.train.shares import Part, Sharing
 from components.train.throughput import Work, peak_flops
 from components.train.tokens import TokenPair
 
@@ -29,8 +30,8 @@ INTERNAL = ("epoch", "tokens")
 class PreferenceTrainer(Trainer):
     """Trains on a whole optimizer step's pairs at once, whatever micro-batches they are cut into.
 
-    A batch of the data loader is the rows of one step. The loss of each pair is divided by the
-    pairs of the step, so it depends neither on micro-batches nor on ranks.
+    A batch of the data loader is the rows of one step, in every rank. The loss of each pair is
+    divided by the pairs of the step, so it depends neither on micro-batches nor on ranks.
 
     Args:
         pairs: the pairs, tokenized.
@@ -39,6 +40,7 @@ class PreferenceTrainer(Trainer):
         layout: of micro-batches, which the model understands.
         settings: the recipe's.
         work: the model's, for MFU; None where that is not known.
+        gang: the ranks that share the pairs of a step.
         kwargs: as for Trainer: `model`, `args`.
     """
 
@@ -51,6 +53,7 @@ class PreferenceTrainer(Trainer):
         layout: Layout,
         settings: Training,
         work: Work | None,
+        gang: Gang,
         **kwargs: Any,
     ) -> None:
         super().__init__(train_dataset=list(order), data_collator=list, **kwargs)
@@ -58,10 +61,13 @@ class PreferenceTrainer(Trainer):
         self._reference = reference.to(self.args.device)
         self._layout = layout
         self.settings = settings
-        self._budget = token_budget(settings.micro_batch_tokens, pairs)
+        self._gang = gang
+        budget = token_budget(settings.micro_batch_tokens, pairs)
+        self._sharing = Sharing(pairs, layout, budget, settings.micro_batch_size, gang.world)
         self._work = work
         self._peak = _peak(self.args.device, self.args.bf16)
         self._sums = StepSums()
+        self._step_rows: list[int] = []
         self._step_began = 0.0
         self.remove_callback(PrinterCallback)
 
@@ -77,8 +83,8 @@ class PreferenceTrainer(Trainer):
         """Run the passes of one optimizer step and return its loss."""
         model.train()
         self._step_began = time.monotonic()
-        most = self.settings.micro_batch_size
-        parts = micro_batches(inputs, self._pairs, self._layout, self._budget, most)
+        self._step_rows = inputs
+        parts = self._sharing.parts(inputs, self._gang.rank)
         total = torch.zeros((), device=self.args.device)
         for number, part in enumerate(parts, start=1):
             # Ranks exchange gradients once, after the last micro-batch.
@@ -89,20 +95,27 @@ class PreferenceTrainer(Trainer):
             total += loss.detach()
         return total
 
-    def _loss(self, model: Any, rows: Sequence[int], in_step: int) -> torch.Tensor:
+    def _loss(self, model: Any, part: Part, in_step: int) -> torch.Tensor:
         """Return a micro-batch's share of the step's loss, and add to the step's sums."""
-        pairs = [self._pairs[row] for row in rows]
+        pairs = [self._pairs[row] for row in part.rows]
         logps = score(model, self._layout(pairs, self.args.device)).float()
         lengths = logps.new_tensor([len(pair.chosen) for pair in pairs])
-        losses = pair_losses(logps, lengths, self._reference[list(rows)], self.settings.beta)
+        losses = pair_losses(logps, lengths, self._reference[part.rows], self.settings.beta)
         loss = self.settings.dpo_weight * losses.dpo + self.settings.nll_weight * losses.nll
+        if not part.counts:
+            return loss.sum() * 0.0
         self._sums.add(loss, losses, pairs)
         # Ranks average their gradients, so each counts its own pairs world-size times.
-        return loss.sum() * self.accelerator.num_processes / in_step
+        return loss.sum() * self._gang.world / in_step
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Count nothing: the trainer's own estimate knows neither flat rows nor adapters."""
         return 0
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the weights of a checkpoint, unless DeepSpeed's shards hold them anyway."""
+        if not self.is_deepspeed_enabled:
+            super().save_model(output_dir, _internal_call)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Keep one record per optimizer step in the trainer's state, which checkpoints hold."""
@@ -111,8 +124,8 @@ class PreferenceTrainer(Trainer):
 
     def _row(self, logs: Mapping[str, float]) -> dict[str, float]:
         sums, self._sums = self._sums, StepSums()
-        means, tokens = sums.means(self.accelerator.reduce)
-        self._refuse_nan(sums.pairs, means["loss"], logs["grad_norm"])
+        means, tokens = sums.means(self._gang.sum)
+        self._refuse_nan(means["loss"], logs["grad_norm"])
         seconds = max(time.monotonic() - self._step_began, 1e-9)
         row = {
             **means,
@@ -125,10 +138,12 @@ class PreferenceTrainer(Trainer):
             row["mfu"] = round(self._work.flops(sums.pairs) / seconds / self._peak, 4)
         return row
 
-    def _refuse_nan(self, pairs: Sequence[TokenPair], loss: float, grad_norm: float) -> None:
+    def _refuse_nan(self, loss: float, grad_norm: float) -> None:
+        """Stop, in every rank, where the step's loss or gradient is not finite."""
         if math.isfinite(loss) and math.isfinite(grad_norm):
             return
-        named = ", ".join(list(dict.fromkeys(pair.prompt_id for pair in pairs))[:20])
+        prompts = dict.fromkeys(self._pairs[row].prompt_id for row in self._step_rows)
+        named = ", ".join(list(prompts)[:20])
         raise TrainingFailed(
             f"step {self.state.global_step}: the loss is {loss} and the gradient norm {grad_norm}; "
             f"the batch held the prompts {named}",
@@ -137,15 +152,13 @@ class PreferenceTrainer(Trainer):
 
 
 class Reporter(TrainerCallback):
-    """Copies checkpoints onto the stage and tells the user how training goes.
+    """Tells the user how training goes.
 
     Args:
-        save: called with a checkpoint's folder and step.
         watch: looks out for trouble.
     """
 
-    def __init__(self, save: Callable[[Path, int], None], watch: Watch) -> None:
-        self._save = save
+    def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._meter = Meter(0, "steps")
 
@@ -162,11 +175,6 @@ class Reporter(TrainerCallback):
         if state.global_step % max(1, state.max_steps // 5) == 0:
             emit("number", name="loss", value=f"{logs['loss']:.3f}")
             emit("number", name="reward accuracy", value=f"{logs['reward_accuracy']:.0%}")
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Copy the checkpoint that was just written."""
-        step = state.global_step
-        self._save(Path(args.output_dir) / f"checkpoint-{step}", step)
 
 
 def _peak(device: torch.device, bfloat16: bool) -> float:

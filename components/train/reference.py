@@ -17,8 +17,10 @@ from components.shared.digest import digest_of_uri
 from components.shared.progress import Meter, emit
 from components.shared.stage import Stage, new_stage
 from components.shared.store import Store
-from components.train.batches import Layout, micro_batches, token_budget
+from components.train.batches import Layout, token_budget
+from components.train.gang import Gang
 from components.train.scoring import score
+from components.train.shares import Sharing
 from components.train.tokens import TokenPair, TokenPairs
 
 VERSION = 1
@@ -56,30 +58,43 @@ def reference_stage(
 
 
 def reference_logps(
-    stage: Stage, pairs: Sequence[TokenPair], compute: Callable[[], torch.Tensor]
+    stage: Stage, pairs: Sequence[TokenPair], compute: Callable[[], torch.Tensor], gang: Gang
 ) -> torch.Tensor:
     """Return the reference log-probabilities of chosen and rejected texts, (pairs, 2).
 
     Args:
         stage: as `reference_stage` gives it.
         pairs: the pairs.
-        compute: called where the stage is not done.
+        compute: called in all ranks where the stage is not done.
+        gang: the ranks, of which the first one writes.
     """
-    if stage.done():
+    if gang.broadcast(stage.done()):
         emit("note", message="reference log-probabilities are there already")
     else:
-        records = [
-            ReferenceScore(pair.key, chosen, rejected)
-            for pair, (chosen, rejected) in zip(pairs, compute().tolist(), strict=True)
-        ]
-        stage.write_records(_FILE, records, ReferenceScore)
-        stage.finish({"pairs": len(records)})
+        values = compute()
+        with gang.together():
+            if gang.leads:
+                _write(stage, pairs, values)
     known = {each.pair: each for each in stage.read_records([_FILE], ReferenceScore)}
     return torch.tensor([[known[pair.key].chosen, known[pair.key].rejected] for pair in pairs])
 
 
+def _write(stage: Stage, pairs: Sequence[TokenPair], values: torch.Tensor) -> None:
+    records = [
+        ReferenceScore(pair.key, chosen, rejected)
+        for pair, (chosen, rejected) in zip(pairs, values.tolist(), strict=True)
+    ]
+    stage.write_records(_FILE, records, ReferenceScore)
+    stage.finish({"pairs": len(records)})
+
+
 def compute_logps(
-    model: Any, pairs: Sequence[TokenPair], layout: Layout, tokens: int, bfloat16: bool
+    model: Any,
+    pairs: Sequence[TokenPair],
+    layout: Layout,
+    tokens: int,
+    bfloat16: bool,
+    gang: Gang,
 ) -> torch.Tensor:
     """Score all pairs with a model on its device, without gradients.
 
@@ -89,14 +104,18 @@ def compute_logps(
         layout: that the model understands.
         tokens: of a micro-batch; 0 for what the longest pair needs.
         bfloat16: run the passes in bfloat16.
+        gang: the ranks that share the pairs.
     """
     model.eval()
     values = torch.zeros(len(pairs), 2)
-    meter = Meter(len(pairs), "reference pairs", "tokens")
-    budget = token_budget(tokens, pairs)
-    for part in micro_batches(range(len(pairs)), pairs, layout, budget, 0):
-        batch = layout([pairs[row] for row in part], model.device)
+    sharing = Sharing(pairs, layout, token_budget(tokens, pairs), 0, gang.world)
+    parts = sharing.parts(range(len(pairs)), gang.rank)
+    meter = Meter(sum(len(part.rows) for part in parts), "reference pairs", "tokens")
+    for part in parts:
+        batch = layout([pairs[row] for row in part.rows], model.device)
         with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
-            values[part] = score(model, batch).float().cpu()
-        meter.advance(len(part), sum(pairs[row].tokens for row in part))
-    return values
+            found = score(model, batch).float().cpu()
+        if part.counts:
+            values[part.rows] = found
+        meter.advance(len(part.rows), sum(pairs[row].tokens for row in part.rows))
+    return gang.sum(values)

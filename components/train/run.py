@@ -11,13 +11,13 @@ from components.train.checkpoints import Checkpoints
 from components.train.fit import require_fit
 from components.train.launchers import launcher_of
 from components.train.launchers.exchange import Exchange
-from components.train.launchers.launch import Launch, Placement, TaskConfig, require_one_rank
+from components.train.launchers.launch import Launch, Placement, TaskConfig
 from components.train.trainer import Job
 
 VERSION = 2
 
-_MACHINE = {"checkpoint_steps", "gradient_checkpointing"}
-"""Settings that change no result, so they are no part of the stage's digest."""
+_MACHINE = {"checkpoint_steps", "gradient_checkpointing", "shard_gigabytes"}
+"""Settings that change no result beyond rounding, so they are no part of the stage's digest."""
 
 
 @step("train")
@@ -85,14 +85,12 @@ def train(
         reference=reference,
         training=settings.training,
         seed=seed_of(settings.seed, "train", iteration),
-        zero_stage=place.zero_stage,
-        offload=place.offload,
+        zero=place.zero,
     )
     return _finish(stage, job, place, Placement.of(placement))
 
 
 def _finish(stage: Stage, job: Job, launch: Launch, placement: Placement) -> str:
-    require_one_rank(launch.world_size, launch.zero_stage)
     require_fit(job, launch)
     summary = launcher_of(launch, placement).run(job)
     stage.digests.update(summary.digests)

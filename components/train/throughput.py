@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from components.train.tokens import TokenPair
+from components.train.zero import size_of
 
 _PEAKS = {
     "B200": 2250e12,
@@ -61,13 +62,13 @@ def work_of(model: Any) -> Work | None:
     config = model.config.get_text_config()
     if any("expert" in name and value for name, value in config.to_dict().items()):
         return None
-    body = sum(parameter.numel() for parameter in model.base_model.parameters())
+    body = sum(map(size_of, model.base_model.parameters()))
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     weight: torch.Tensor = model.get_output_embeddings().weight
     return Work(
-        body=body - model.get_input_embeddings().weight.numel(),
-        head=weight.numel(),
+        body=body - size_of(model.get_input_embeddings().weight),
+        head=size_of(weight),
         attention=4 * config.num_hidden_layers * heads * size,
         passes=3 if weight.requires_grad else 2,
     )

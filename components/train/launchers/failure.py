@@ -2,7 +2,8 @@
 
 torchrun exits with 1 whatever its workers did, and a container's exit code is all that a
 podFailurePolicy sees. So a rank that raises on purpose leaves a record, and `node.py` turns it into
-an exit code of its own: 65 and 70 (sysexits.h) cannot be mended by trying again.
+an exit code of its own: 65 and 70 (sysexits.h) cannot be mended by trying again. 143 is a run that
+was asked to end and has left a checkpoint.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from components.shared.errors import BadInput, LaunchFailed, LidrError, StoreError, TrainingFailed
+from components.shared.errors import (
+    BadInput,
+    LaunchFailed,
+    LidrError,
+    Stopped,
+    StoreError,
+    TrainingFailed,
+)
 from components.shared.recipe import Strict
 
 FOLDER_VARIABLE = "LIDR_FAILURES"
@@ -24,18 +32,23 @@ TRAINING_FAILED = 70
 FATAL = (BAD_INPUT, TRAINING_FAILED)
 """Exit codes after which another attempt is pointless; manifests/base/training-runtime.yaml."""
 
-Kind = Literal["bad_input", "store", "training_failed", "launch_failed", "failed"]
+Kind = Literal["bad_input", "store", "training_failed", "launch_failed", "stopped", "failed"]
 
 _CLASSES: dict[Kind, type[LidrError]] = {
     "store": StoreError,
     "bad_input": BadInput,
     "training_failed": TrainingFailed,
     "launch_failed": LaunchFailed,
+    "stopped": Stopped,
     "failed": LidrError,
 }
 """Kind to class, subclasses before their bases."""
 
-_EXIT_CODES: dict[Kind, int] = {"bad_input": BAD_INPUT, "training_failed": TRAINING_FAILED}
+_EXIT_CODES: dict[Kind, int] = {
+    "bad_input": BAD_INPUT,
+    "training_failed": TRAINING_FAILED,
+    "stopped": Stopped.exit_code,
+}
 """A store that cannot be reached may be reached later, so `store` is not among them."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from components.shared.errors import BadInput
 from components.shared.profile import Profile, TrainingPlace
 
 
@@ -20,13 +19,9 @@ class Launch(TrainingPlace):
 
     @classmethod
     def of(cls, profile: Profile) -> Self:
-        """Resolve a profile.
-
-        Raises:
-            BadInput: it wants several ranks.
-        """
+        """Resolve a profile."""
         own = profile.training
-        launch = cls(
+        return cls(
             **{
                 **own.model_dump(),
                 "processes": own.processes or max(1, profile.steps.train.accelerators),
@@ -34,8 +29,6 @@ class Launch(TrainingPlace):
             },
             namespace=profile.namespace,
         )
-        require_one_rank(launch.world_size, launch.zero_stage)
-        return launch
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -55,20 +48,6 @@ class Launch(TrainingPlace):
     def world_size(self) -> int:
         """Ranks in all."""
         return self.nodes * self.ranks_per_node
-
-
-def require_one_rank(world_size: int, zero_stage: int) -> None:
-    """Refuse what this version would train wrongly: every rank would train on all pairs.
-
-    Raises:
-        BadInput: there are several ranks, or the model was planned as sharded.
-    """
-    if world_size > 1 or zero_stage:
-        raise BadInput(
-            f"training with {world_size} ranks and zero_stage {zero_stage} is not implemented yet",
-            remedy="Set training.nodes and training.processes to 1 and training.zero_stage to 0 "
-            "in the profile; training.lora in the recipe makes larger models fit one GPU.",
-        )
 
 
 class TaskConfig(Protocol):

@@ -23,7 +23,7 @@ class LocalLauncher:
     """Runs the ranks here.
 
     Args:
-        processes: how many. A single one runs in this process: it costs nothing to start.
+        processes: how many. A single one that needs no DeepSpeed runs in this process.
         options: further ones of `node.py`.
     """
 
@@ -33,7 +33,8 @@ class LocalLauncher:
 
     def run(self, job: Job) -> Summary:
         """Train; see `Launcher.run`."""
-        return run_training(job) if self._processes == 1 else self._run_gang(job)
+        alone = self._processes == 1 and not job.zero.stage
+        return run_training(job) if alone else self._run_gang(job)
 
     def _run_gang(self, job: Job) -> Summary:
         exchange = exchange_of(job)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from components.shared.errors import LidrError
 from components.shared.stage import Stage
 from components.shared.store import open_store
+from components.train.gang import explained, patience
 from components.train.launchers.exchange import Exchange
 from components.train.launchers.failure import FOLDER_VARIABLE, Failure, cause, failure_of
 from components.train.trainer import Summary
@@ -80,13 +81,16 @@ def _run(exchange: Exchange, options: argparse.Namespace, scratch: Path) -> Fail
 
 
 def _torchrun(options: argparse.Namespace, scratch: Path, arguments: list[str]) -> Failure | None:
-    from torch.distributed import run
+    from torch.distributed import DistError, run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import elastic_launch
 
     logs = scratch / "logs"
-    gang = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"] if options.alone else []
+    gang = ["--rdzv-conf", f"timeout={patience().total_seconds():.0f}"]
+    if options.alone:
+        gang = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     flags = [
         *("--nproc-per-node", str(options.processes), "--max-restarts", "0", *gang),
         *("--log-dir", str(logs), "--redirects", "3", "--tee", "0:3", "--module", options.program),
@@ -97,6 +101,8 @@ def _torchrun(options: argparse.Namespace, scratch: Path, arguments: list[str]) 
         elastic_launch(config, entrypoint)(*command)
     except ChildFailedError as error:
         return _cause(error.failures, scratch)
+    except (DistError, RendezvousError) as error:
+        raise explained(error) from error
     except SignalException as error:
         sys.exit(128 + error.sigval)
     return None

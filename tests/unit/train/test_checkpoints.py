@@ -27,6 +27,7 @@ def test_the_newest_two_are_kept_and_pickled_arguments_are_not(stage: Stage, tmp
     checkpoints = Checkpoints(stage)
     for step in (2, 4, 10):
         checkpoints.save(written(tmp_path, step), step)
+    checkpoints.wait()
     names = {entry.key.split("checkpoints/")[1] for entry in stage.store.list(stage.prefix)}
     assert names == {
         f"{step:08d}/{name}"
@@ -41,6 +42,7 @@ def test_one_without_its_marker_or_with_damage_is_passed_over(stage: Stage, tmp_
     checkpoints = Checkpoints(stage)
     for step in (2, 4):
         checkpoints.save(written(tmp_path, step), step)
+    checkpoints.wait()
     stage.store.write(stage.key("checkpoints/00000006/model.safetensors"), b"half")
     stage.store.write(stage.key("checkpoints/00000004/optimizer.pt"), b"damaged")
     assert checkpoints.restore(tmp_path / "back") == 2
@@ -51,5 +53,6 @@ def test_nothing_to_restore_and_clearing(stage: Stage, tmp_path: Path):
     checkpoints = Checkpoints(stage)
     assert checkpoints.restore(tmp_path / "back") == 0
     checkpoints.save(written(tmp_path, 2), 2)
+    checkpoints.wait()
     checkpoints.clear()
     assert stage.store.list(stage.prefix) == []

@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from components.shared.errors import BadInput
+from components.shared.profile import Zero
 from components.shared.recipe import Lora, Recipe
 from components.shared.stage import new_stage
 from components.shared.store import LocalStore
@@ -244,11 +245,12 @@ def plan_8b(**settings: object) -> Plan:
 
 def test_zero_shards_what_it_says():
     parameters = 8_030_261_248
-    whole = plan_8b(ranks_per_node=8).memory()
+    whole = plan_8b().memory()
     first, second, third = (
-        plan_8b(ranks_per_node=8, zero_stage=stage).memory() for stage in (1, 2, 3)
+        plan_8b(ranks_per_node=8, zero=Zero(stage=stage)).memory() for stage in (1, 2, 3)
     )
     assert whole.optimizer == 8 * parameters
+    assert plan_8b(ranks_per_node=8).memory() == first
     assert first.optimizer == second.optimizer == third.optimizer == parameters
     assert first.weights == second.weights == 2 * parameters + parameters // 2
     assert first.gradients - second.gradients == 2 * parameters - 2 * parameters // 8
@@ -257,9 +259,9 @@ def test_zero_shards_what_it_says():
 
 
 def test_offload_moves_to_the_host():
-    device = plan_8b(ranks_per_node=8, zero_stage=3).memory()
-    optimizer = plan_8b(ranks_per_node=8, zero_stage=3, offload="optimizer").memory()
-    everything = plan_8b(ranks_per_node=8, zero_stage=3, offload="all").memory()
+    device = plan_8b(ranks_per_node=8, zero=Zero(stage=3)).memory()
+    optimizer = plan_8b(ranks_per_node=8, zero=Zero(stage=3, offload="optimizer")).memory()
+    everything = plan_8b(ranks_per_node=8, zero=Zero(stage=3, offload="all")).memory()
     assert device.host == 0 < optimizer.host < everything.host
     assert device.peak > optimizer.peak > everything.peak
     assert optimizer.optimizer == everything.optimizer == 0
@@ -274,19 +276,19 @@ def test_the_known_size_of_8b_on_one_gpu():
 
 
 def test_the_nearest_plan_changes_as_little_as_it_can():
-    memory = 79 * GIB
+    memory = 64 * GIB
     eight = plan_8b(ranks_per_node=8)
     nearest = eight.nearest_fit(memory)
     assert nearest is not None and nearest.fits(memory)
-    assert eight.differs(nearest) == ["training.zero_stage=1"]
+    assert eight.differs(nearest) == ["training.zero.stage=2"]
     assert eight.nearest_fit(4 * GIB) is None
     small = eight.nearest_fit(24 * GIB)
     assert small is not None and small.fits(24 * GIB)
-    assert small.nodes == 1 and small.offload != "none"
+    assert small.nodes == 1 and small.zero.offload != "none"
 
 
 def test_a_plan_that_fits_is_its_own_nearest():
-    fitting = plan_8b(ranks_per_node=8, zero_stage=3)
+    fitting = plan_8b(ranks_per_node=8, zero=Zero(stage=3))
     assert fitting.nearest_fit(79 * GIB) == fitting
 
 
@@ -329,11 +331,11 @@ def big_free_job(root: Path) -> Job:
 
 
 def test_what_cannot_fit_is_refused_with_what_can(tmp_path: Path, monkeypatch, capsys):
-    with pytest.raises(BadInput, match=r"nearest plan that fits .*: set training\.zero_stage=1"):
-        fit(tmp_path, monkeypatch, gpu_memory_gib=79, processes=8)
+    with pytest.raises(BadInput, match=r"nearest plan that fits .*: set training\.zero\.stage=2"):
+        fit(tmp_path, monkeypatch, gpu_memory_gib=64, processes=8)
     with pytest.raises(BadInput, match=r"4 GiB leaves 2\.3\. Lower training\.max_length"):
         fit(tmp_path, monkeypatch, gpu_memory_gib=4, processes=8)
-    fit(tmp_path, monkeypatch, gpu_memory_gib=79, processes=8, zero_stage=2)
+    fit(tmp_path, monkeypatch, gpu_memory_gib=64, processes=8, zero=Zero(stage=2))
     assert "each rank needs" in capsys.readouterr().err
 
 

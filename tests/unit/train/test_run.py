@@ -13,15 +13,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from components.shared.errors import BadInput, TrainingFailed
 from components.shared.model_checks import check_model
 from components.shared.models import local_model
-from components.shared.profile import Profile
 from components.shared.stage import open_stage
 from components.shared.store import LocalStore
-from components.train.launchers.launch import Launch
+from components.train.assembly import training_order
 from components.train.loading import load_tokenizer
 from components.train.metrics import Watch, troubles
 from components.train.run import train
 from components.train.tokens import tokenize_pairs
-from components.train.trainer import main, training_order
+from components.train.trainer import main
 from tests.models import tiny_model
 from tests.unit.train.stages import model_stage, pair_stage, preference, recipe
 
@@ -291,21 +290,3 @@ def test_the_program_reports_bad_input_with_its_exit_code(
     (tmp_path / "job.json").write_text(json.dumps(job))
     assert main([str(tmp_path / "job.json"), str(tmp_path / "summary.json")]) == 0
     assert json.loads((tmp_path / "summary.json").read_text())["counts"]["steps"] == 1
-
-
-def test_several_ranks_are_refused_before_any_starts(root: Path):
-    launch = Launch(launcher="trainjob", nodes=2, processes=4).text()
-    with pytest.raises(BadInput, match="8 ranks and zero_stage 0 is not implemented yet"):
-        train(**arguments(root, learning_rate=3e-4), launch=launch)
-
-
-def test_a_rank_among_several_refuses_to_train(root: Path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(BadInput, match="2 ranks"):
-        train(**arguments(root, learning_rate=3e-4))
-
-
-def test_a_profile_that_wants_several_ranks_is_refused_before_anything_runs():
-    profile = Profile.model_validate({"name": "x", "steps": {"train": {"accelerators": 8}}})
-    with pytest.raises(BadInput, match="8 ranks"):
-        Launch.of(profile)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from components.shared.errors import BadInput, LaunchFailed, LidrError, TrainingFailed
+from components.shared.errors import BadInput, LaunchFailed, LidrError, Stopped, TrainingFailed
 from components.shared.processes import marked
 from components.shared.progress import EVENTS_VARIABLE, step
 from components.train.launchers import launcher_of, local
+from components.train.launchers.exchange import exchange_of
+from components.train.launchers.failure import failure_of
 from components.train.launchers.launch import Launch, Placement
 from components.train.launchers.local import LocalLauncher, node_command
 from components.train.trainer import Job
@@ -122,6 +125,33 @@ def test_nodes_that_do_not_see_the_store_say_so(tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 65
     assert f"no job at {tmp_path}/stages/train/absent. Give the nodes a store" in done.stderr
+
+
+def test_a_node_that_never_comes_is_waited_for_and_named(job: Job):
+    exchange_of(job).publish(job)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = {"NNODES": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    gang = {f"PET_{name}": value for name, value in place.items()}
+    done = subprocess.run(
+        node_command(job.store, job.stage, 1),
+        env={**os.environ, **gang, "LIDR_GANG_TIMEOUT": "2"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    said = f"not all 2 nodes came to 127.0.0.1:{port} within 2 s"
+    assert said in done.stderr
+    assert done.returncode == 1, "it may come another time"
+    failure = exchange_of(job).failure()
+    assert failure is not None and said in str(failure.as_error())
+
+
+def test_a_run_that_was_asked_to_end_says_so_with_its_exit_code():
+    failure = failure_of(Stopped("training was asked to end"))
+    assert failure.exit_code == 143
+    assert isinstance(failure.as_error(), Stopped)
 
 
 def test_the_launcher_comes_from_the_profile_alone():

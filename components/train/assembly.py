@@ -1,0 +1,192 @@
+"""From a job's inputs to a trainer that can start: models, reference, order, settings."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback, TrainingArguments
+
+from components.shared.errors import BadInput
+from components.shared.model_checks import check_model
+from components.shared.models import ModelFiles, model_files
+from components.shared.stage import Stage
+from components.train.batches import Layout
+from components.train.gang import Gang
+from components.train.loading import load_model, load_pairs, load_tokenizer
+from components.train.lora import add_adapters
+from components.train.preference import PreferenceTrainer
+from components.train.reference import compute_logps, reference_logps, reference_stage
+from components.train.scoring import install
+from components.train.throughput import work_of
+from components.train.tokens import TokenPairs
+from components.train.zero import (
+    deepspeed_config,
+    leave_deepspeed_out,
+    running,
+    start_deepspeed,
+)
+
+if TYPE_CHECKING:
+    from components.train.trainer import Job
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads, checked.
+
+    Attributes:
+        start: the start model's files.
+        other: the reference model's, maybe the same.
+        pairs: the pairs as tokens.
+        reference: the stage of the reference log-probabilities, done or not.
+        bfloat16: whether passes run in bfloat16.
+        gang: the ranks.
+    """
+
+    start: ModelFiles
+    other: ModelFiles
+    pairs: TokenPairs
+    reference: Stage
+    bfloat16: bool
+    gang: Gang
+
+
+def read_inputs(job: Job, stage: Stage, gang: Gang) -> Inputs:
+    """Return what a run reads. No rank needs another one for it."""
+    start = model_files(job.start)
+    other = start if job.reference == job.start else model_files(job.reference)
+    check_model(start.folder)
+    if job.zero.stage == 3 and (start.adapter or other.adapter):
+        raise BadInput(
+            "model.adapter cannot be added to weights that are spread over ranks",
+            remedy="Set training.zero.stage to 2 in the profile, or name a model that has the "
+            "adapter in its weights.",
+        )
+    tokenizer = load_tokenizer(start.folder, other.folder)
+    pairs = load_pairs(job.pairs, tokenizer, start.folder, job.training)
+    precision = job.training.precision
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
+    name = "bfloat16" if bfloat16 else "float32"
+    reference = reference_stage(stage.store, job.pairs, job.reference, pairs, name)
+    return Inputs(start, other, pairs, reference, bfloat16, gang)
+
+
+def build_trainer(
+    job: Job, inputs: Inputs, callbacks: list[TrainerCallback], scratch: Path
+) -> PreferenceTrainer:
+    """Return the trainer, its model loaded, the reference log-probabilities computed.
+
+    Args:
+        job: the job.
+        inputs: what it reads.
+        callbacks: what listens to training.
+        scratch: folder for this rank's checkpoints.
+    """
+    settings, pairs = job.training, inputs.pairs.pairs
+    order = training_order(len(pairs), settings.epochs, job.seed)
+    # The arguments hold DeepSpeed's configuration, by which models are sharded as they are loaded.
+    arguments = _arguments(job, len(order), inputs, scratch)
+    if job.reference != job.start:  # it is gone from memory before the start model comes
+        _reference(job, inputs, arguments.deepspeed)
+    base = _start_model(job, inputs)
+    with running(base, arguments.deepspeed):
+        layout = install(base, pairs)
+        reference = _reference(job, inputs, arguments.deepspeed, (base, layout))
+    model = add_adapters(base, settings.lora, job.seed) if settings.lora.rank else base
+    return PreferenceTrainer(
+        pairs=pairs,
+        order=order,
+        reference=reference,
+        layout=layout,
+        settings=settings,
+        work=work_of(base),
+        gang=inputs.gang,
+        model=model,
+        args=arguments,
+        callbacks=callbacks,
+    )
+
+
+def _start_model(job: Job, inputs: Inputs) -> Any:
+    # Weights that stay as they are need no more precision than the passes have.
+    frozen = inputs.bfloat16 and job.training.lora.rank
+    return load_model(inputs.start, torch.bfloat16 if frozen else torch.float32)
+
+
+def _reference(
+    job: Job,
+    inputs: Inputs,
+    deepspeed: dict[str, Any] | None,
+    loaded: tuple[Any, Layout] | None = None,
+) -> torch.Tensor:
+    """Return the reference log-probabilities, computed where no run has done so before.
+
+    Args:
+        job: the job.
+        inputs: what it reads.
+        deepspeed: DeepSpeed's configuration, if any.
+        loaded: the reference model and its layout where they are there already.
+    """
+
+    pairs, gang = inputs.pairs.pairs, inputs.gang
+
+    def scores(model: Any, layout: Layout) -> torch.Tensor:
+        tokens = job.training.micro_batch_tokens
+        return compute_logps(model, pairs, layout, tokens, inputs.bfloat16, gang)
+
+    def compute() -> torch.Tensor:
+        if loaded is not None:
+            return scores(*loaded)
+        model = load_model(inputs.other)
+        with running(model, deepspeed):
+            return scores(model, install(model, pairs))
+
+    return reference_logps(inputs.reference, pairs, compute, gang)
+
+
+def training_order(pairs: int, epochs: float, seed: int) -> list[int]:
+    """Return the rows in training order: each epoch shuffled anew, the last one in part."""
+    rng = random.Random(seed)
+    total = max(1, round(pairs * epochs))
+    order: list[int] = []
+    while len(order) < total:
+        order += rng.sample(range(pairs), pairs)
+    return order[:total]
+
+
+def _arguments(job: Job, examples: int, inputs: Inputs, scratch: Path) -> Any:
+    settings = job.training
+    config = deepspeed_config(job.zero, inputs.gang.world, inputs.bfloat16)
+    if config:
+        start_deepspeed()
+    else:
+        leave_deepspeed_out()
+    steps = -(-examples // settings.batch_size)
+    return TrainingArguments(
+        output_dir=str(scratch),
+        seed=job.seed % 2**32,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=round(settings.warmup_ratio * steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        num_train_epochs=1,  # training_order lays the epochs one behind the other
+        per_device_train_batch_size=settings.batch_size,
+        bf16=inputs.bfloat16,
+        use_cpu=not torch.cuda.is_available(),  # or bfloat16 is refused there
+        deepspeed=config,
+        accelerator_config={"use_configured_state": bool(config)},
+        gradient_checkpointing=settings.gradient_checkpointing,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_steps,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        report_to="none",
+        disable_tqdm=True,
+    )

@@ -1,0 +1,46 @@
+"""The trainer program in which one rank ends as told: `... JOB.json SUMMARY.json`, like it.
+
+ENDING says how: `kill N` (SIGKILL at rank 1's nth upload), `term N` (SIGTERM to rank 1 before its
+nth step).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from components.shared.store import LocalStore
+from components.train import trainer
+from components.train.gang import leave
+
+if __name__ == "__main__":
+    manner, number = os.environ["ENDING"].split()
+    left = int(number)
+
+    def countdown(ending: signal.Signals) -> None:
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), ending)
+
+    if os.environ["RANK"] == "1" and manner == "kill":
+        upload = LocalStore.upload
+
+        def dying_upload(self: LocalStore, path: Path, key: str) -> None:
+            countdown(signal.SIGKILL)
+            upload(self, path, key)
+
+        LocalStore.upload = dying_upload  # type: ignore[method-assign]
+    if os.environ["RANK"] == "1" and manner == "term":
+        from components.train.preference import PreferenceTrainer
+
+        step = PreferenceTrainer.training_step
+
+        def asked_step(self, *arguments, **named):
+            countdown(signal.SIGTERM)
+            return step(self, *arguments, **named)
+
+        PreferenceTrainer.training_step = asked_step
+    leave(trainer.main(sys.argv[1:]))

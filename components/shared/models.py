@@ -23,9 +23,32 @@ MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 _FILES_AT_ONCE = 4
 
 
-def model_uri(stage_uri: str) -> str:
-    """Return the URI of a stage's model folder, or of the outside model it stands for."""
+BASE_FILE = "base.json"
+"""In a stage that holds an adapter alone: `{"stage": URI}` of the stage with its weights."""
+
+
+def base_stage(stage_uri: str) -> str:
+    """Return the URI of the stage with a model's weights: another one where this has an adapter."""
     stage = open_stage(stage_uri)
+    if not stage.files(prefix=BASE_FILE):
+        return stage.uri
+    return str(json.loads(stage.read(BASE_FILE))["stage"])
+
+
+def adapter_uri(stage_uri: str) -> str:
+    """Return the URI of the LoRA adapter that belongs to a stage's model, or ""."""
+    stage = open_stage(stage_uri)
+    if stage.files(prefix="adapter/"):
+        return f"{stage.uri}/adapter"
+    return str(_outside(stage).get("adapter", "")) if stage.files(prefix="model.json") else ""
+
+
+def model_uri(stage_uri: str) -> str:
+    """Return the URI of a stage's model folder, or of the outside model it stands for.
+
+    Where the stage holds an adapter alone, it is the URI of the model that the adapter is for.
+    """
+    stage = open_stage(base_stage(stage_uri))
     if stage.files(prefix="model/"):
         return f"{stage.uri}/model"
     return str(_outside(stage)["source"])
@@ -57,8 +80,11 @@ def model_files(stage_uri: str, *, weights: bool = True) -> ModelFiles:
     """
     stage = open_stage(stage_uri)
     trained = "/train/" in stage.prefix
+    if stage.files(prefix="adapter/"):
+        base = model_files(base_stage(stage_uri), weights=weights)
+        return ModelFiles(base.folder, _own(stage, "adapter", True), stage.digest, trained)
     if stage.files(prefix="model/"):
-        return ModelFiles(_own_model(stage, weights), None, stage.digest, trained)
+        return ModelFiles(_own(stage, "model", weights), None, stage.digest, trained)
     outside = _outside(stage)
     adapter = outside.get("adapter")
     return ModelFiles(
@@ -81,13 +107,13 @@ def local_model(stage_uri: str) -> Path:
     return model_files(stage_uri).folder
 
 
-def _own_model(stage: Stage, weights: bool) -> Path:
-    names = [name for name in stage.files(prefix="model/") if weights or not is_weights(name)]
+def _own(stage: Stage, folder: str, weights: bool) -> Path:
+    names = [name for name in stage.files(prefix=f"{folder}/") if weights or not is_weights(name)]
     if isinstance(stage.store, LocalStore):
         stage.verify(names)
-        return stage.store.path(stage.key("model"))
+        return stage.store.path(stage.key(folder))
     key = stage.digest if weights else f"{stage.digest}-tokenizer"
-    return cached(key, lambda folder: stage.download(folder, names)) / "model"
+    return cached(key, lambda place: stage.download(place, names)) / folder
 
 
 def is_weights(name: str) -> bool:

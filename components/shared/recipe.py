@@ -289,7 +289,7 @@ class Pairing(Strict):
 
 
 class Lora(Strict):
-    """Low-rank adapters (arXiv 2106.09685), merged into the weights when training ends."""
+    """Low-rank adapters (arXiv 2106.09685)."""
 
     rank: int = Field(0, ge=0)
     """Rank of the adapters. Default 0: none, all weights are trained."""
@@ -300,6 +300,15 @@ class Lora(Strict):
     targets: tuple[str, ...] = ()
     """Names of the layers that get one, e.g. `[q_proj, v_proj]`. Default empty: every linear layer
     but the head."""
+    merge: bool = True
+    """Whether adapters are added to the weights when training ends. If not, the stage holds the
+    adapter alone, whose rank grows by `rank` in each iteration. Default true."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.merge and self.rank == 0:
+            raise ValueError("merge false needs a rank: without adapters all weights change")
+        return self
 
 
 class Training(Strict):

@@ -12,8 +12,9 @@ from transformers import TrainerCallback, TrainingArguments
 
 from components.shared.errors import BadInput
 from components.shared.model_checks import check_model
-from components.shared.models import ModelFiles, model_files
+from components.shared.models import ModelFiles, base_stage, model_files
 from components.shared.stage import Stage
+from components.train.adapters import read_adapter
 from components.train.batches import Layout
 from components.train.gang import Gang
 from components.train.loading import load_model, load_pairs, load_tokenizer
@@ -43,6 +44,7 @@ class Inputs:
         other: the reference model's, maybe the same.
         pairs: the pairs as tokens.
         reference: the stage of the reference log-probabilities, done or not.
+        base: URI of the stage that holds the start model's weights.
         bfloat16: whether passes run in bfloat16.
         gang: the ranks.
     """
@@ -51,6 +53,7 @@ class Inputs:
     other: ModelFiles
     pairs: TokenPairs
     reference: Stage
+    base: str
     bfloat16: bool
     gang: Gang
 
@@ -60,6 +63,8 @@ def read_inputs(job: Job, stage: Stage, gang: Gang) -> Inputs:
     start = model_files(job.start)
     other = start if job.reference == job.start else model_files(job.reference)
     check_model(start.folder)
+    if not job.training.lora.merge and start.adapter:
+        read_adapter(start.adapter)  # it may be of a kind that cannot be added to
     if job.zero.stage == 3 and (start.adapter or other.adapter):
         raise BadInput(
             "model.adapter cannot be added to weights that are spread over ranks",
@@ -72,7 +77,7 @@ def read_inputs(job: Job, stage: Stage, gang: Gang) -> Inputs:
     bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
     name = "bfloat16" if bfloat16 else "float32"
     reference = reference_stage(stage.store, job.pairs, job.reference, pairs, name)
-    return Inputs(start, other, pairs, reference, bfloat16, gang)
+    return Inputs(start, other, pairs, reference, base_stage(job.start), bfloat16, gang)
 
 
 def build_trainer(

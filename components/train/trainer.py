@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.shared.errors import LidrError
+from components.shared.models import BASE_FILE
 from components.shared.profile import Zero
 from components.shared.progress import emit
 from components.shared.recipe import Strict, Training
@@ -149,6 +150,7 @@ def _train(trainer: PreferenceTrainer, checkpoints: Checkpoints, folder: Path) -
 
 
 def _export(trainer: PreferenceTrainer, inputs: Inputs, folder: Path, stage: Stage) -> float:
+    from components.train.adapters import write_adapter
     from components.train.export import Export
 
     gang = inputs.gang
@@ -157,6 +159,14 @@ def _export(trainer: PreferenceTrainer, inputs: Inputs, folder: Path, stage: Sta
             for entry in stage.store.list(stage.key("model")):
                 stage.store.delete(entry.key)
     model = trainer.accelerator.unwrap_model(trainer.model)
+    if not trainer.settings.lora.merge:
+        changed = write_adapter(model, inputs.start.adapter, folder)
+        with gang.together():
+            if gang.leads:
+                for path in sorted(folder.iterdir()):
+                    stage.upload(f"adapter/{path.name}", path)
+                stage.write(BASE_FILE, json.dumps({"stage": inputs.base}).encode())
+        return changed
     size = round(trainer.settings.shard_gigabytes * 1e9)
     export = Export(model, inputs.start.folder, folder, size, gang)
     return export.run(lambda path: stage.upload(f"model/{path.name}", path))

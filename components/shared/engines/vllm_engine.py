@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, get_args
 
 from components.shared.engines.base import ChatRequest, Completion, Decoding
 from components.shared.engines.chat import ChatRenderer, end_tokens
 from components.shared.engines.gpu import gpu_count, gpu_present
-from components.shared.errors import EngineFailed
+from components.shared.errors import BadInput, EngineFailed
 from components.shared.recipe import VllmOptions
 from components.shared.records import Failure, FinishReason
 
@@ -191,8 +191,17 @@ class VllmEngine:
 def _lora_arguments(adapter: Path | None) -> dict[str, object]:
     if adapter is None:
         return {}
+    from vllm.config.lora import MaxLoRARanks
+
     rank = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["r"]
-    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
+    allowed = next((each for each in get_args(MaxLoRARanks) if each >= rank), None)
+    if allowed is None:
+        raise BadInput(
+            f"vLLM serves adapters up to rank {max(get_args(MaxLoRARanks))}, this one has {rank}",
+            file=adapter / "adapter_config.json",
+            remedy="Add it to the weights: training.lora.merge true, or PEFT's merge_and_unload.",
+        )
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": allowed}
 
 
 def _lora_request(adapter: Path | None) -> Any:

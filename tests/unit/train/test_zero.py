@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from components.shared.errors import BadInput, TrainingFailed
 from components.shared.model_checks import check_model
-from components.shared.models import local_model
+from components.shared.models import ModelFiles, local_model
 from components.shared.profile import Zero
 from components.shared.stage import new_stage, open_stage
 from components.shared.store import LocalStore
@@ -21,6 +21,7 @@ from components.train.checkpoints import Checkpoints, Form
 from components.train.launchers.failure import Failure
 from components.train.launchers.launch import Launch
 from components.train.launchers.local import LocalLauncher
+from components.train.loading import load_model
 from components.train.run import train
 from components.train.trainer import Job, run_training
 from components.train.zero import deepspeed_config
@@ -60,6 +61,10 @@ def gang_run(root: Path, zero: dict[str, object], **settings: object) -> dict[st
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return gang_run(tmp_path_factory.mktemp("three"), {"stage": 3})
+
+
+def adapted(base: Path, stage: Path) -> dict[str, torch.Tensor]:
+    return load_model(ModelFiles(base, stage / "adapter")).state_dict()
 
 
 def alike(given: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -153,6 +158,13 @@ def test_adapters_under_stage_3_with_all_weights_offloaded(tmp_path: Path):
     run_training(Job.model_validate(alone))
     zero = {"stage": 3, "offload": "all"}
     alike(gang_run(tmp_path / "two", zero, lora=lora), alone)
+    apart = job(tmp_path / "apart", 1, zero, lora={**lora, "merge": False}, **SETTINGS)
+    run(apart)
+    summed = adapted(
+        Path(apart["start"]) / "model", stage_of(apart).store.path("") / apart["stage"]
+    )
+    for name, tensor in weights(alone).items():
+        assert torch.allclose(summed[name], tensor, atol=1e-4), name
 
 
 @pytest.mark.slow

@@ -137,18 +137,19 @@ def _prepare(folder: Path, shape: Shape, count: int) -> None:
     vocabulary = shape.vocabulary
     store = LocalStore(folder / "store")
     uris = {
-        "model": _write_model(store, folder / "model", shape),
-        "pairs": _write_pairs(
-            store, [_pair(rng, n, vocabulary, shape.longest) for n in range(count)]
+        "model": write_model(store, folder / "model", shape),
+        "pairs": write_pairs(
+            store, [draw_pair(rng, n, vocabulary, shape.longest) for n in range(count)]
         ),
-        "tiny_model": _write_model(store, folder / "tiny", Shape(vocabulary, 16, 1)),
-        "tiny_pairs": _write_pairs(store, [_pair(rng, number, 64, 8) for number in range(2)]),
-        "few_pairs": _write_pairs(store, [_pair(rng, n, vocabulary) for n in range(2 * BATCH)]),
+        "tiny_model": write_model(store, folder / "tiny", Shape(vocabulary, 16, 1)),
+        "tiny_pairs": write_pairs(store, [draw_pair(rng, number, 64, 8) for number in range(2)]),
+        "few_pairs": write_pairs(store, [draw_pair(rng, n, vocabulary) for n in range(2 * BATCH)]),
     }
     (folder / "uris.json").write_text(json.dumps(uris))
 
 
-def _write_model(store: LocalStore, folder: Path, shape: Shape) -> str:
+def write_model(store: LocalStore, folder: Path, shape: Shape) -> str:
+    """Write a random model of a shape into a stage and return its URI."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -165,15 +166,20 @@ def _write_model(store: LocalStore, folder: Path, shape: Shape) -> str:
         eos_token_id=1,
         pad_token_id=0,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    _tokenizer(shape.vocabulary).save_pretrained(folder)
+    return store_model(store, folder, LlamaForCausalLM(config))
+
+
+def store_model(store: LocalStore, folder: Path, model: Any) -> str:
+    """Write a model and its tokenizer into a folder and, from there, into a stage; return its URI."""
+    model.save_pretrained(folder)
+    word_tokenizer(model.config.vocab_size).save_pretrained(folder)
     stage = new_stage(store, "world", 1, {}, {"model": str(folder)})
     for path in sorted(folder.iterdir()):
         stage.upload(f"model/{path.name}", path)
     return stage.finish({})
 
 
-def _tokenizer(vocabulary: int) -> Any:
+def word_tokenizer(vocabulary: int) -> Any:
     """Return a tokenizer in which every word is one token."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -193,20 +199,27 @@ def _tokenizer(vocabulary: int) -> Any:
     )
 
 
-def _write_pairs(store: LocalStore, pairs: list[PreferencePair]) -> str:
+def write_pairs(store: LocalStore, pairs: list[PreferencePair]) -> str:
+    """Write pairs into a stage and return its URI."""
     stage = new_stage(store, "pair", 1, {}, {"pairs": [len(pairs), pairs[-1].prompt[0]["content"]]})
     stage.write_records("pairs.parquet", pairs, PreferencePair)
     return stage.finish({})
 
 
-def _pair(
+def draw_pair(
     rng: random.Random, number: int, vocabulary: int, longest: int = LENGTH
 ) -> PreferencePair:
     """Draw a pair of random words; a translation is about as long as what it translates."""
     side = rng.lognormvariate(math.log(200), math.log(900 / 200) / 1.645)
     other = side * rng.lognormvariate(0, 0.25)
     chosen, rejected = (max(8, min(longest, round(length))) for length in (side, other))
-    prompt = min(chosen, rejected) // 5
+    return word_pair(rng, number, vocabulary, min(chosen, rejected) // 5, chosen, rejected)
+
+
+def word_pair(
+    rng: random.Random, number: int, vocabulary: int, prompt: int, chosen: int, rejected: int
+) -> PreferencePair:
+    """Return a pair of random words; `chosen` and `rejected` are tokens with the prompt's."""
     texts = (
         " ".join(f"w{rng.randrange(vocabulary - 4)}" for _ in range(words))
         for words in (prompt, chosen - prompt - 4, rejected - prompt - 4)

@@ -28,7 +28,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.training import LENGTH, Shape, _pair, _write_model, _write_pairs
+from benchmarks.training import LENGTH, Shape, draw_pair, write_model, write_pairs
 from components.shared.profile import Zero
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.recipe import Training
@@ -54,9 +54,11 @@ def main() -> None:
         folder = Path(name)
         rng = random.Random(0)
         store = LocalStore(folder / "store")
-        model = _write_model(store, folder / "model", SHAPE)
-        drawn = [_pair(rng, number, SHAPE.vocabulary) for number in range(options.steps * BATCH)]
-        pairs = _write_pairs(store, drawn)
+        model = write_model(store, folder / "model", SHAPE)
+        drawn = [
+            draw_pair(rng, number, SHAPE.vocabulary) for number in range(options.steps * BATCH)
+        ]
+        pairs = write_pairs(store, drawn)
         one, two = (_train(folder / str(ranks), model, pairs, ranks) for ranks in (1, 2))
     for ranks, run in ((1, one), (2, two)):
         print(f"{ranks} process(es): {run['counts']}", flush=True)

@@ -1,8 +1,8 @@
 """Export of a LoRA adapter by itself, for models too large to be stored whole in every iteration.
 
 An adapter belongs to the weights that the loop started from. Where M_t is such a pair already,
-M_{t+1} has one adapter whose factors are those of both, one below the other: W + B1 A1 + B2 A2 equals
-W + [B1 B2] [A1; A2]. So its rank grows by `training.lora.rank` in each iteration.
+M_{t+1} has one adapter whose factors are those of both, one below the other: W + B1 A1 + B2 A2
+equals W + [B1 B2] [A1; A2]. So its rank grows by `training.lora.rank` in each iteration.
 """
 
 from __future__ import annotations

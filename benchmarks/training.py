@@ -170,7 +170,7 @@ def write_model(store: LocalStore, folder: Path, shape: Shape) -> str:
 
 
 def store_model(store: LocalStore, folder: Path, model: Any) -> str:
-    """Write a model and its tokenizer into a folder and, from there, into a stage; return its URI."""
+    """Write a model and its tokenizer into a folder and a stage; return the stage's URI."""
     model.save_pretrained(folder)
     word_tokenizer(model.config.vocab_size).save_pretrained(folder)
     stage = new_stage(store, "world", 1, {}, {"model": str(folder)})

@@ -23,6 +23,7 @@ PATIENCE = 600.0
 """Seconds of errors, and of nothing else, after which the API server is given up."""
 
 STAGE_ANNOTATION = "lidr.dev/stage"
+RUN_ANNOTATION = "lidr.dev/kfp-run"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 _GROUP, _VERSION, _PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
@@ -36,12 +37,14 @@ class TrainJob:
 
     Attributes:
         stage: URI of the stage it works for.
+        run: id of the KFP run that made it; "" where none did.
         nodes: its nodes; 0 where it leaves them to the runtime.
         conditions: message by type, of those that are true.
         deleting: somebody has asked for its deletion.
     """
 
     stage: str
+    run: str
     nodes: int
     conditions: Mapping[str, str]
     deleting: bool
@@ -73,7 +76,12 @@ class Cluster:
         self.namespace: str = self._backend.namespace
 
     def create(
-        self, name: str, stage: str, command: list[str], launch: Launch, placement: Placement
+        self,
+        name: str,
+        annotations: dict[str, str],
+        command: list[str],
+        launch: Launch,
+        placement: Placement,
     ) -> bool:
         """Make a TrainJob; False where one of that name exists.
 
@@ -88,7 +96,7 @@ class Cluster:
                 f"no TrainingRuntime {launch.runtime!r} in namespace {self.namespace}",
                 remedy="Apply manifests/base/training-runtime.yaml, or set training.runtime.",
             )
-        trainer, options = _described(name, stage, command, launch, placement)
+        trainer, options = _described(name, annotations, command, launch, placement)
         made = self._call(
             f"create TrainJob {name}",
             lambda: self._backend.train(runtime=runtime, trainer=trainer, options=options),
@@ -200,7 +208,11 @@ class Cluster:
 
 
 def _described(
-    name: str, stage: str, command: list[str], launch: Launch, placement: Placement
+    name: str,
+    annotations: dict[str, str],
+    command: list[str],
+    launch: Launch,
+    placement: Placement,
 ) -> tuple[Any, list[Any]]:
     """Describe a TrainJob in the SDK's words."""
     from kubeflow.trainer import CustomTrainerContainer
@@ -223,7 +235,7 @@ def _described(
     options = [
         Name(name),
         Labels({**labels, **({QUEUE_LABEL: launch.queue} if launch.queue else {})}),
-        Annotations({STAGE_ANNOTATION: stage}),
+        Annotations(annotations),
         TrainerCommand(command[:3]),
         TrainerArgs(command[3:]),
         *_patches(placement),
@@ -252,8 +264,10 @@ def _patches(placement: Placement) -> list[Any]:
 def _train_job(found: dict[str, Any]) -> TrainJob:
     metadata, spec = found["metadata"], found["spec"]
     conditions = found.get("status", {}).get("conditions", [])
+    annotations = metadata.get("annotations", {})
     return TrainJob(
-        stage=metadata.get("annotations", {}).get(STAGE_ANNOTATION, ""),
+        stage=annotations.get(STAGE_ANNOTATION, ""),
+        run=annotations.get(RUN_ANNOTATION, ""),
         nodes=spec.get("trainer", {}).get("numNodes", 0),
         conditions={
             each["type"]: each.get("message", "") for each in conditions if each["status"] == "True"

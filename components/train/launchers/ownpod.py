@@ -1,12 +1,22 @@
-"""Whether the pod this process runs in is being cancelled, or taken away by the cluster."""
+"""What the pod this process runs in says: which KFP run it is of, and why it is asked to end."""
 
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from components.shared.errors import LidrError
 from components.train.launchers import pods
 from components.train.launchers.cluster import Cluster
+
+_RUN_LABEL = "pipeline/runid"
+"""Kubeflow Pipelines labels every pod of a run with it."""
+
+
+def own_run(cluster: Cluster) -> str:
+    """Return the id of the KFP run that this pod is of; "" where none is known."""
+    pod = _own(cluster) or {"metadata": {}}
+    return str(pod["metadata"].get("labels", {}).get(_RUN_LABEL, ""))
 
 
 def is_disrupted(cluster: Cluster) -> bool:
@@ -16,8 +26,12 @@ def is_disrupted(cluster: Cluster) -> bool:
     counts as cancelled: its TrainJob would hold GPUs without anybody waiting for it, and loses only
     what it did since its last checkpoint.
     """
-    try:
-        pod = cluster.pod(socket.gethostname())
-    except LidrError:
-        return False
+    pod = _own(cluster)
     return pod is not None and pods.is_disrupted(pod)
+
+
+def _own(cluster: Cluster) -> dict[str, Any] | None:
+    try:
+        return cluster.pod(socket.gethostname())
+    except LidrError:
+        return None

@@ -16,11 +16,18 @@ from components.shared.progress import emit
 from components.shared.stage import Stage
 from components.shared.store import open_store
 from components.train.launchers import pods
-from components.train.launchers.cluster import PATIENCE, Cluster, TrainJob
+from components.train.launchers.cluster import (
+    PATIENCE,
+    RUN_ANNOTATION,
+    STAGE_ANNOTATION,
+    Cluster,
+    TrainJob,
+)
 from components.train.launchers.exchange import Exchange
+from components.train.launchers.failure import FATAL
 from components.train.launchers.launch import Launch, Placement
 from components.train.launchers.logs import LogFollower
-from components.train.launchers.ownpod import is_disrupted
+from components.train.launchers.ownpod import is_disrupted, own_run
 from components.train.launchers.termination import Terminated, raising_terminated
 from components.train.trainer import Job, Summary
 
@@ -87,9 +94,16 @@ class TrainJobLauncher:
                 self._adopt(name, found)
                 return
             if not found.deleting:
+                self._refuse_repetition(cluster, found, Exchange(stage))
                 emit("note", message=f"TrainJob {name} of an earlier attempt is made anew")
                 cluster.delete(name)
             time.sleep(self._poll_seconds)
+
+    def _refuse_repetition(self, cluster: Cluster, found: TrainJob, exchange: Exchange) -> None:
+        """Fail at once where KFP tries again what cannot come out otherwise; a new run may try."""
+        failure = exchange.failure()
+        if failure and failure.exit_code in FATAL and found.run and found.run == own_run(cluster):
+            raise failure.as_error()
 
     def _make(self, cluster: Cluster, name: str, stage: Stage, job: Job) -> bool:
         from components.train.launchers.local import node_command
@@ -97,8 +111,11 @@ class TrainJobLauncher:
         Exchange(stage).publish(job)
         command = node_command(job.store, job.stage, self._launch.ranks_per_node)
         # The interpreter's path here need not be that of the nodes' image.
+        annotations = {STAGE_ANNOTATION: stage.uri}
+        if run := own_run(cluster):
+            annotations[RUN_ANNOTATION] = run
         made = cluster.create(
-            name, stage.uri, ["python", *command[1:]], self._launch, self._placement
+            name, annotations, ["python", *command[1:]], self._launch, self._placement
         )
         if made:
             emit("note", message=f"TrainJob {name} made in namespace {cluster.namespace}")

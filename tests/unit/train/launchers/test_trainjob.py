@@ -202,6 +202,29 @@ def test_a_trainjob_that_failed_before_is_made_anew(api, job, launched):
     assert future.result(timeout=30) == jobs.SUMMARY
 
 
+@pytest.mark.parametrize(("run", "again"), [("run-7", False), ("run-8", True)])
+def test_a_retry_does_not_repeat_what_cannot_come_out_otherwise(
+    api, job, launched, run: str, again: bool
+):
+    name = socket.gethostname()
+    api.pods[name] = {"metadata": {"name": name, "labels": {"pipeline/runid": "run-7"}}}
+    future = launched()
+    assert made(api)["metadata"]["annotations"]["lidr.dev/kfp-run"] == "run-7"
+    nan = Failure(kind="training_failed", message="the loss is NaN")
+    jobs.exchange(job).fail(nan)
+    assert fail_with(api, future, TrainingFailed).startswith("the loss is NaN")
+    api.pods[name] = {"metadata": {"name": name, "labels": {"pipeline/runid": run}}}
+    future = launched()
+    if again:
+        wait_until(lambda: posts(api) == 2)
+        complete(api, job)
+        assert future.result(timeout=30) == jobs.SUMMARY
+    else:
+        with pytest.raises(TrainingFailed, match="the loss is NaN"):
+            future.result(timeout=30)
+        assert posts(api) == 1
+
+
 def test_a_summary_on_the_store_needs_no_trainjob(api, job, launched):
     """The launcher was lost between the summary and the stage's marker."""
     jobs.exchange(job).succeed(jobs.SUMMARY)

@@ -22,10 +22,6 @@ RESERVED = int(1.5 * GIB)
 FRAGMENTED = 0.05
 """Share of an accelerator's memory that torch's allocator cannot hand out."""
 
-BUCKET = 500_000_000
-"""Elements of one of DeepSpeed's communication buckets (reduce_bucket_size, allgather_bucket_size),
-where the model has so many."""
-
 FLOOR = 2048
 """Tokens of a micro-batch where the recipe leaves them open (components/train/batches.py)."""
 
@@ -198,7 +194,9 @@ class Plan:
         if self.stage == 0:
             return element * self.trained
         own = 0 if self.zero.offload != "none" else element * self._share(self.trained, 2)
-        return own + 2 * element * min(BUCKET, self.trained)
+        # `auto` makes reduce_bucket_size the square of the width; overlap_comm has two of them.
+        bucket = min(self.architecture.hidden**2, self.trained)
+        return own + (2 if self.gpu else 1) * element * bucket
 
     def _activations(self) -> int:
         operands = self.architecture.operands(self.prompt_share, gpu=self.gpu)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -47,6 +46,7 @@ from components.train.throughput import work_of
 from components.train.tokens import TokenPair
 from components.train.trainer import Job
 from tests.models import tiny_model, tiny_tokenizer
+from tests.unit.train.gangs import environment, torchrun
 from tests.unit.train.stages import pair_stage, preference, recipe
 
 SIZES = {
@@ -60,6 +60,8 @@ SIZES = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+
+PROGRAM = "tests.unit.train.training_memory"
 
 CONFIGS: dict[str, PretrainedConfig] = {
     "llama": LlamaConfig(**SIZES),
@@ -166,10 +168,10 @@ def test_activations_are_what_the_passes_keep(name: str, precision: str):
 
 
 def big_stage(root: Path) -> str:
-    """Return a stage with a random model of 9 million parameters: weights outweigh noise."""
+    """Return a stage with a random model of 13 million parameters: weights outweigh noise."""
     folder = tiny_model(root / "big")
-    sizes = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 3}
-    heads = {"num_attention_heads": 8, "num_key_value_heads": 4}
+    sizes = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 4}
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
     config = LlamaConfig(**{**SIZES, **sizes, **heads, "vocab_size": len(tiny_tokenizer())})
     torch.manual_seed(0)
     LlamaForCausalLM(config).save_pretrained(folder)
@@ -180,7 +182,7 @@ def big_stage(root: Path) -> str:
     return stage.uri
 
 
-def big_job(root: Path, **training: object) -> Job:
+def big_job(root: Path, zero: int = 0, **training: object) -> Job:
     texts = ["At first 4 books. " * count for count in (48, 40, 50, 42)]
     pairs = [
         preference(number, prompt="Nina has 4 books. " * 12, chosen=text, rejected=text[:-9])
@@ -188,7 +190,7 @@ def big_job(root: Path, **training: object) -> Job:
     ]
     start = big_stage(root)
     settings = Recipe.model_validate_json(
-        recipe(max_length=1024, batch_size=2, micro_batch_size=1, **training)
+        recipe(max_length=1024, batch_size=4, epochs=2, micro_batch_size=1, **training)
     ).training
     return Job(
         store=str(root),
@@ -198,38 +200,42 @@ def big_job(root: Path, **training: object) -> Job:
         reference=start,
         training=settings,
         seed=0,
+        zero=Zero(stage=zero),
     )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="no peak memory to reset")
 @pytest.mark.parametrize(
-    "training",
+    ("ranks", "training"),
     [
-        {},
-        {"gradient_checkpointing": True},
-        {"lora": {"rank": 8}},
+        (1, {}),
+        (1, {"gradient_checkpointing": True}),
+        (1, {"lora": {"rank": 8}}),
+        (2, {"zero": 2}),
+        (2, {"zero": 3}),
     ],
     ids=str,
 )
-def test_peak_memory_is_that_of_a_real_run(tmp_path: Path, training: dict):
-    """Two micro-batches a step: the second one's activations meet the first one's gradients."""
+def test_peak_memory_is_that_of_a_real_run(tmp_path: Path, ranks: int, training: dict):
+    """Several micro-batches a step: the second one's activations meet the first one's gradients."""
     job = big_job(tmp_path, **training)
     file = tmp_path / "job.json"
     file.write_text(job.model_dump_json())
     # Freed memory goes back to the system at once, so that the peak is what is in use.
-    environment = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    sizes = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    gang = torchrun("--standalone", "--nproc-per-node", str(ranks))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.unit.train.training_memory", str(file)],
-        env={**os.environ, **environment},
+        [*(gang if ranks > 1 else [sys.executable]), "-m", PROGRAM, str(file)],
+        env=environment(**sizes),
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(next(line for line in done.stdout.splitlines() if '"peak"' in line))
     planned = replace(
-        plan_of(job, Launch()),
+        plan_of(job, Launch(processes=ranks, zero=job.zero)),
         tokens=found["tokens"],
         prompt_share=found["prompt_share"],
         gpu=False,

@@ -1,9 +1,8 @@
-"""A real training run in a process of its own, which tells the memory it took.
+"""A real training run in processes of its own, which tells the memory that a rank took.
 
-`python -m tests.unit.train.training_memory JOB.json` prints one line of JSON: `peak`, and what the
-largest micro-batch held. The peak is that of the optimizer steps after the first, by the process's
-high-water mark, without what libraries take: in its place when a step begins count the weights and
-Adam's moments, by their tensors.
+`python -m tests.unit.train.training_memory JOB.json`, also under torchrun, prints one line of JSON:
+`peak`, the most that rank 0 held in optimizer steps after the first beyond what it held before the
+model came (the process's high-water mark), and the tokens of the largest micro-batch.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components.train import preference, trainer
-from components.train.batches import micro_batches, token_budget
+from components.train import assembly, preference, trainer
+from components.train.gang import leave
 
 FOUND: dict[str, Any] = {"peak": 0, "tokens": 0, "prompt_share": 0.0}
+BEFORE: list[int] = []
 
 
 def status(name: str) -> int:
@@ -29,36 +29,35 @@ class Measured(preference.PreferenceTrainer):
     """Notes the peak of each step but the first, before which Adam has no state."""
 
     def training_step(self, model: Any, inputs: list[int], *args: Any) -> Any:
-        self._note(inputs)
-        if not self.state.global_step:
-            return super().training_step(model, inputs, *args)
-        before = status("VmRSS") - self._held(model)
-        Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
-        loss = super().training_step(model, inputs, *args)
-        FOUND["peak"] = max(FOUND["peak"], status("VmHWM") - before)
-        return loss
-
-    def _held(self, model: Any) -> int:
-        assert all(each.grad is None for each in model.parameters())
-        moments = [each for state in self.optimizer.state.values() for each in state.values()]
-        return sum(each.nbytes for each in [*model.parameters(), *moments])
-
-    def _note(self, inputs: list[int]) -> None:
-        budget = token_budget(self.settings.micro_batch_tokens, self._pairs)
-        most = self.settings.micro_batch_size
-        for part in micro_batches(inputs, self._pairs, self._layout, budget, most):
-            pairs = [self._pairs[row] for row in part]
+        for part in self._sharing.parts(inputs, self._gang.rank):
+            pairs = [self._pairs[row] for row in part.rows]
             tokens = sum(pair.tokens for pair in pairs)
             if tokens > FOUND["tokens"]:
                 prompts = sum(len(pair.prompt) for pair in pairs)
                 FOUND.update(tokens=tokens, prompt_share=prompts / tokens)
+        Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+        return super().training_step(model, inputs, *args)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "grad_norm" in logs and self.state.global_step > 1:  # the optimizer has stepped, too
+            FOUND["peak"] = max(FOUND["peak"], status("VmHWM") - BEFORE[0])
+        super().log(logs, start_time)
 
 
 def main(path: Path) -> None:
     job = trainer.Job.model_validate_json(path.read_text("utf-8"))
-    preference.PreferenceTrainer = Measured
+    load_model = assembly.load_model
+
+    def noted(*given: Any) -> Any:
+        BEFORE.append(status("VmRSS"))
+        return load_model(*given)
+
+    assembly.load_model = noted
+    assembly.PreferenceTrainer = Measured  # type: ignore[misc]
     trainer.run_training(job)
-    print(json.dumps(FOUND))
+    if trainer.os.environ.get("RANK", "0") == "0":
+        print(json.dumps(FOUND), flush=True)
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from enum import StrEnum
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,19 +19,13 @@ from pipelines.cli.inputs import (
     read_recipe,
     run_name,
 )
+from pipelines.cli.outputs import Output
 
 if TYPE_CHECKING:
     from components.shared.profile import Profile
     from components.shared.recipe import Recipe
     from components.shared.store import Store
     from pipelines.local import Job
-
-
-class Output(StrEnum):
-    """How the result is printed."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 class Interrupted(BaseException):

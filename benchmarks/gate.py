@@ -7,8 +7,9 @@ promotes, it promotes falsely.
 
 The last line is JSON. `seconds_10k_items` is one paired bootstrap of 10,000 items that all differ,
 10,000 resamples; `seconds_10k_binary` the same of right and wrong items; `seconds_decision` a whole
-decision on 10,000 items in five languages; `false_promotion_rate` the worst of the simulated cases,
-each listed in `cases`; `power` the share of detected gains of the size that the power table names.
+decision on 10,000 items in five languages; `false_promotion_rate` that over all simulated pairs,
+`worst_false_promotion_rate` the largest of the `cases`, noise included; `power` the share of
+detected gains of the size that the power table names.
 
 Usage: python -m benchmarks.gate [--repeats N]
 """
@@ -80,7 +81,8 @@ def main() -> None:
         "seconds_10k_binary": _seconds(lambda: bootstrap_mean(binary)),
         "seconds_decision": _seconds(lambda: promoted(five, 10_000)),
         "alpha": 0.05,
-        "false_promotion_rate": max(rates),
+        "false_promotion_rate": round(sum(rates) / len(rates), 4),
+        "worst_false_promotion_rate": max(rates),
         "cases": [{**asdict(case), "rate": rate} for case, rate in zip(CASES, rates, strict=True)],
         "power": round(detections(250, 4, 0.7, repeats), 4),
     }

@@ -473,6 +473,8 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if strange := self.gate.tolerances.keys() - set(self.languages.all):
+            raise ValueError(f"gate.tolerances: {', '.join(sorted(strange))} is not in languages")
         if self.is_world:
             if self.model.adapter:
                 raise ValueError("model.adapter must be absent where model.source is 'world'")

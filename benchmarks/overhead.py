@@ -29,7 +29,7 @@ from typing import Any
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.recipe import Recipe
 from components.shared.store import open_store
-from components.state.run import read_state, write_state
+from components.state.run import next_state, read_state, write_state
 from pipelines.cli.inputs import read_recipe
 from pipelines.local import Job, execute, task_environment
 
@@ -70,23 +70,29 @@ class Direct:
         state = self._end_iteration(world, world, 0, {}, {"evaluation": "", "version": ""})
         for number in range(1, self.job.max_iterations + 1):
             if state["verdict"] == "continue":
-                state = self._iteration(world, number, state)
+                self._iteration(world, number, state)
+            state = self._next(number, state)
         self._call("report", "report", run=self.job.run)
 
-    def _iteration(self, world: str, number: int, state: State) -> State:
+    def _iteration(self, world: str, number: int, state: State) -> None:
         common = {"world": world, "model": state["model"], "iteration": number}
         made = {"responses": self._call("generate", "generate", **common)}
         made["translations"] = self._call("translate", "translate", **common, **made)
         made["pairs"] = self._call("pair", "pair", **common, **made)
         trained = self._call("train", "train", **common, pairs=made["pairs"])
-        return self._end_iteration(world, trained, number, made, state)
+        self._end_iteration(world, trained, number, made, state)
+
+    def _next(self, number: int, state: State) -> State:
+        names = ("model", "evaluation", "version", "verdict")
+        known = {name: state[name] for name in names}
+        return next_state(self.job.store, self.job.run, number, **known)._asdict()
 
     def _end_iteration(
         self, world: str, model: str, number: int, made: dict[str, str], before: State
     ) -> State:
         common = {"world": world, "model": model, "iteration": number}
         evaluation = self._call("evaluate", "evaluate", **common)
-        decision = self._gate(before["evaluation"], evaluation, number) if number else ""
+        decision = self._gate(before["evaluation"], evaluation, made, number) if number else ""
         facts: dict[str, Any] = {
             "run": self.job.run,
             "evaluation": evaluation,
@@ -103,10 +109,15 @@ class Direct:
         write_state(**facts, **pointers, **given)
         return read_state(open_store(self.job.store), self.job.run, number)
 
-    def _gate(self, before: str, after: str, number: int) -> str:
-        bound = self.job.max_iterations
+    def _gate(self, before: str, after: str, made: dict[str, str], number: int) -> str:
         return self._call(
-            "gate", "gate", before=before, after=after, iteration=number, max_iterations=bound
+            "gate",
+            "gate",
+            before=before,
+            after=after,
+            iteration=number,
+            max_iterations=self.job.max_iterations,
+            pairs=made["pairs"],
         )
 
     def _call(self, step: str, function: str, **arguments: object) -> str:

@@ -70,7 +70,13 @@ def build_iteration(place: Placement, shards: int, launch: str) -> BaseComponent
             ).output
             measured = place(evaluate(**common, world=world, model=trained)).output
             decision = place(
-                gate(**common, before=evaluation, after=measured, max_iterations=max_iterations)
+                gate(
+                    **common,
+                    before=evaluation,
+                    after=measured,
+                    max_iterations=max_iterations,
+                    pairs=pairs,
+                )
             ).output
             registered = place(
                 register(

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from components.evaluate.contamination import (
+    find_overlaps,
+    prompt_digests,
+    report_overlaps,
+    summarise_overlaps,
+    world_prompts,
+)
 from components.evaluate.harness import Scored, run_tasks
-from components.shared.digest import digest_of_file, digest_of_uri
+from components.shared.digest import digest_of, digest_of_file, digest_of_uri
 from components.shared.engines import choose_engine, open_engine
 from components.shared.languages import UNDETERMINED, LanguageIdentifier
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
-from components.shared.records import EvalItem, FinishReason
+from components.shared.records import EvalItem, FinishReason, Overlap
 from components.shared.stage import Stage, new_stage, open_stage
-from components.shared.statistics import macro_average, wilson
+from components.shared.statistics import Interval, macro_average, wilson
 from components.shared.store import open_store
 
-VERSION = 1
+VERSION = 2
 
 TASKS = Path(__file__).parent / "tasks"
 """Our own tasks, on the harness's include path."""
@@ -33,12 +41,14 @@ def evaluate(recipe: str, store: str, world: str, model: str, iteration: int) ->
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        world: URI of the world stage, which holds the tiny world's evaluation items.
+        world: URI of the world stage, which holds the training prompts and the tiny world's
+            evaluation items; "" where there is none.
         model: URI of the stage that holds the model.
         iteration: t of M_t, for the progress display only.
 
     Returns:
-        URI of the stage: `items.parquet` (EvalItem); scores with intervals are its counts.
+        URI of the stage: `items.parquet` (EvalItem) and `overlaps.parquet` (Overlap); scores with
+        intervals are its counts.
 
     Raises:
         BadInput: a task does not exist, does not ask for text, or has no scores from 0 to 1.
@@ -73,15 +83,19 @@ def _language(items: Sequence[EvalItem]) -> dict[str, Any]:
     count = len(items)
     off_target = sum(i.detected_language not in (i.language, UNDETERMINED) for i in items)
     return {
-        "accuracy": wilson(sum(item.score for item in items), count),
+        "accuracy": _accuracy(items),
         "off_target": wilson(off_target, count),
         "truncated": sum(item.finish_reason == FinishReason.LENGTH for item in items) / count,
         "mean_tokens": fmean(item.output_tokens for item in items),
     }
 
 
+def _accuracy(items: Sequence[EvalItem]) -> Interval:
+    return wilson(sum(item.score for item in items), len(items))
+
+
 def _stage(settings: Recipe, store: str, world: str, model: str) -> Stage:
-    inputs = {"model": digest_of_uri(model)}
+    inputs = {"model": digest_of_uri(model), "prompts": digest_of(prompt_digests(world))}
     if settings.is_world:
         inputs["world"] = digest_of_uri(world)
     return new_stage(
@@ -133,7 +147,12 @@ def _evaluate(settings: Recipe, stage: Stage, world: str, model: str) -> None:
             engine.close()
     items = _items(settings, scored)
     stage.write_records("items.parquet", items, EvalItem)
-    counts = summarise(items, settings.languages.others)
+    others = settings.languages.others
+    overlaps, prompts = find_overlaps(items, partial(world_prompts, world))
+    stage.write_records("overlaps.parquet", overlaps, Overlap)
+    contamination = summarise_overlaps(items, overlaps, prompts, others, _accuracy)
+    report_overlaps(contamination)
+    counts = summarise(items, others) | {"contamination": contamination}
     engine_name, reason = choose_engine(settings)
     stage.finish(counts | {"engine": engine_name.value, "engine_reason": reason})
 

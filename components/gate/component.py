@@ -5,9 +5,15 @@ from components.shared.component import image_component
 
 @image_component
 def gate(
-    recipe: str, store: str, before: str, after: str, iteration: int, max_iterations: int
+    recipe: str,
+    store: str,
+    before: str,
+    after: str,
+    iteration: int,
+    max_iterations: int,
+    pairs: str = "",
 ) -> str:
-    """Compare M_{t+1} with M_t on the same items: promote or not, go on or stop.
+    """Compare M_{t+1} with M_t on the same items: promote, keep M_t or stop.
 
     Args:
         recipe: the resolved recipe as JSON.
@@ -16,6 +22,7 @@ def gate(
         after: URI of the evaluate stage of M_{t+1}.
         iteration: t + 1.
         max_iterations: the loop stops after this many.
+        pairs: URI of the pair stage, for the faithfulness of its translations.
 
     Returns:
         URI of the gate stage, whose marker holds the decision.
@@ -29,4 +36,5 @@ def gate(
         after=after,
         iteration=iteration,
         max_iterations=max_iterations,
+        pairs=pairs,
     )

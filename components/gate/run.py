@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-import numpy as np
-
-from components.shared.digest import digest_of_uri, seed_of
-from components.shared.errors import BadInput
+from components.gate.rule import decide
+from components.shared.digest import digest_of_uri
+from components.shared.paired import compare
 from components.shared.progress import emit, step
-from components.shared.recipe import Gate, Recipe
-from components.shared.records import EvalItem
-from components.shared.stage import new_stage, open_stage
-from components.shared.statistics import Interval, paired_gains
+from components.shared.recipe import Recipe
+from components.shared.stage import Stage, new_stage, open_stage
+from components.shared.statistics import Interval
 from components.shared.store import open_store
 
-VERSION = 1
-
-Differences = dict[str, list[float]]
+VERSION = 2
 
 
 @step("gate")
 def gate(
-    recipe: str, store: str, before: str, after: str, iteration: int, max_iterations: int
+    recipe: str,
+    store: str,
+    before: str,
+    after: str,
+    iteration: int,
+    max_iterations: int,
+    pairs: str = "",
 ) -> str:
     """Decide on a new model by a paired comparison with its predecessor.
 
@@ -34,20 +33,44 @@ def gate(
         after: URI of the evaluate stage of M_{t+1}.
         iteration: t + 1.
         max_iterations: the loop stops after this many.
+        pairs: URI of the pair stage, which measured how faithful M_t's translations are; without
+            it, faithfulness is not judged.
 
     Returns:
-        URI of the stage, whose counts are the decision: `verdict` (continue or stop), `promoted`,
-        `reason`, and every number it stands on.
+        URI of the stage, whose counts are the decision: `decision` (promote, keep or stop),
+        `verdict` (continue or stop) for the loop, `promoted`, `reason`, and every number it
+        stands on.
 
     Raises:
         BadInput: the two evaluations do not hold the same items.
     """
     settings = Recipe.model_validate_json(recipe)
-    stage = new_stage(
+    stage = _stage(settings, store, before, after, iteration, max_iterations, pairs)
+    if stage.done():
+        emit("reused")
+        return stage.uri
+    decision = decide(
+        settings, compare(before, after), _faithfulness(pairs), iteration, max_iterations
+    )
+    emit("number", name="verdict", value=f"{decision['decision']}: {decision['reason']}")
+    return stage.finish(decision)
+
+
+def _stage(
+    settings: Recipe,
+    store: str,
+    before: str,
+    after: str,
+    iteration: int,
+    max_iterations: int,
+    pairs: str,
+) -> Stage:
+    inputs = {"before": before, "after": after} | ({"pairs": pairs} if pairs else {})
+    return new_stage(
         open_store(store),
         "gate",
         VERSION,
-        {"before": digest_of_uri(before), "after": digest_of_uri(after)},
+        {name: digest_of_uri(uri) for name, uri in inputs.items()},
         {
             "iteration": iteration,
             "max_iterations": max_iterations,
@@ -56,106 +79,13 @@ def gate(
             **settings.gate.model_dump(mode="json", exclude={"max_iterations"}),
         },
     )
-    if stage.done():
-        emit("reused")
-        return stage.uri
-    differences = _differences(before, after)
-    decision = decide(settings, differences, iteration, max_iterations)
-    emit("number", name="verdict", value=f"{decision['verdict']}: {decision['reason']}")
-    return stage.finish(decision)
 
 
-def decide(
-    settings: Recipe, differences: Differences, iteration: int, max_iterations: int
-) -> dict[str, Any]:
-    """Return the decision on paired differences (after - before) per language.
-
-    A model is promoted when the mean gain over the other languages lies above the bar with its
-    lower bound and no language falls by more than its tolerance. The loop goes on after a
-    promotion, up to `max_iterations`.
-    """
-    codes = [code for code in settings.languages.all if code in differences]
-    gains = _gains(settings, differences, codes, iteration)
-    others = [code for code in codes if code in settings.languages.others]
-    _, mean = paired_gains(
-        [np.asarray(differences[code]) for code in others],
-        confidence=settings.gate.confidence,
-        resamples=settings.gate.resamples,
-        seed=seed_of(settings.seed, iteration, "gate", "mean"),
-    )
-    problem = _problem(settings.gate, gains, mean)
-    verdict: Literal["continue", "stop"] = (
-        "stop" if problem or iteration >= max_iterations else "continue"
-    )
-    reason = problem or _promotion(mean)
-    if not problem and verdict == "stop":
-        reason += f"; the bound of {max_iterations} iterations is reached"
+def _faithfulness(pairs: str) -> dict[str, Interval]:
+    """Return, per direction, the share of translations that kept their numbers, if any had some."""
+    directions = open_stage(pairs).counts()["directions"] if pairs else {}
     return {
-        "verdict": verdict,
-        "promoted": not problem,
-        "reason": reason,
-        "mean_gain": mean,
-        "languages": {
-            code: {
-                "gain": gains[code],
-                "won": sum(d > 0 for d in differences[code]),
-                "lost": sum(d < 0 for d in differences[code]),
-                "tolerance": settings.gate.tolerance,
-            }
-            for code in codes
-        },
+        direction: measured["numbers_preserved"]
+        for direction, measured in directions.items()
+        if measured["numbers_preserved"]["n"]
     }
-
-
-def _gains(
-    settings: Recipe, differences: Differences, codes: Sequence[str], iteration: int
-) -> dict[str, Interval]:
-    each, _ = paired_gains(
-        [np.asarray(differences[code]) for code in codes],
-        confidence=settings.gate.confidence,
-        resamples=settings.gate.resamples,
-        seed=seed_of(settings.seed, iteration, "gate"),
-    )
-    return dict(zip(codes, each, strict=True))
-
-
-def _problem(rules: Gate, gains: Mapping[str, Interval], mean: Interval) -> str:
-    """Return why the model is not promoted, or ""."""
-    for code, gain in gains.items():
-        if gain["value"] < -rules.tolerance:
-            return (
-                f"regression: {code} fell by {-gain['value']:.1%}, "
-                f"more than the tolerance of {rules.tolerance:.1%}"
-            )
-    if mean["low"] <= rules.min_gain:
-        return (
-            f"plateau: the mean gain of {mean['value']:+.1%} "
-            f"({mean['low']:+.1%} to {mean['high']:+.1%}) is not above {rules.min_gain:+.1%}"
-        )
-    return ""
-
-
-def _promotion(mean: Interval) -> str:
-    return (
-        f"mean gain {mean['value']:+.1%} ({mean['low']:+.1%} to {mean['high']:+.1%}), "
-        "no language fell beyond its tolerance"
-    )
-
-
-def _differences(before: str, after: str) -> Differences:
-    old, new = (_scores(uri) for uri in (before, after))
-    if old.keys() != new.keys():
-        missing = sorted(old.keys() ^ new.keys())[0]
-        raise BadInput(
-            f"the evaluations hold different items, for example {missing}",
-            remedy="Evaluate both models with the same recipe.",
-        )
-    differences: Differences = {}
-    for key in sorted(old):
-        differences.setdefault(key[1], []).append(new[key] - old[key])
-    return differences
-
-
-def _scores(uri: str) -> dict[tuple[str, str, str], float]:
-    items: list[EvalItem] = open_stage(uri).read_records(["items.parquet"], EvalItem)
-    return {(item.task, item.language, item.item_id): item.score for item in items}

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from components.report.blocks import Chart, Section, Table, kind_of, measured, shape_of, swatch
 from components.report.flips import flips
 from components.report.html import page
 from components.report.outcomes import NARROW, WIDE, by_model
 from components.report.rows import Row, dots
 from components.report.svg import rounded_domain
-from components.report.words import language, limits, listed, percent, signed
+from components.report.words import chance, language, limits, listed, percent, signed
 from components.shared.digest import seed_of
-from components.shared.errors import BadInput
+from components.shared.paired import by_question
+from components.shared.paired import compare as compare_items
 from components.shared.recipe import Recipe
 from components.shared.records import EvalItem
+from components.shared.significance import holm, sign_flip
 from components.shared.stage import open_stage
-from components.shared.statistics import paired_gains
+from components.shared.statistics import bootstrap_mean
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,14 @@ class Evaluated:
     Attributes:
         name: short, as charts and tables have room for: A or B.
         source: as the user named it.
-        counts: of the evaluate stage.
+        evaluation: URI of the evaluate stage.
+        counts: of that stage.
         items: every item.
     """
 
     name: str
     source: str
+    evaluation: str
     counts: dict[str, Any]
     items: list[EvalItem]
 
@@ -49,7 +51,8 @@ def evaluated(name: str, source: str, evaluation: str) -> Evaluated:
         evaluation: URI of the stage.
     """
     stage = open_stage(evaluation)
-    return Evaluated(name, source, stage.counts(), stage.read_records(["items.parquet"], EvalItem))
+    items = stage.read_records(["items.parquet"], EvalItem)
+    return Evaluated(name, source, evaluation, stage.counts(), items)
 
 
 def compare(settings: Recipe, models: Sequence[Evaluated]) -> dict[str, Any]:
@@ -61,7 +64,9 @@ def compare(settings: Recipe, models: Sequence[Evaluated]) -> dict[str, Any]:
 
     Returns:
         `models` (name, source, languages, average) and, of two, `gains`: by language `gain` (an
-        interval by paired bootstrap), `won` and `lost` items; `mean_gain` is over the others.
+        interval by paired bootstrap), `won` and `lost` items and `p` (two-sided sign-flip test,
+        McNemar's for items that are right or wrong, Holm-corrected); `mean_gain` over the others
+        and its `p` count a question that is asked in several languages once.
 
     Raises:
         BadInput: the two were not evaluated on the same items.
@@ -118,46 +123,29 @@ def _outcome(result: dict[str, Any]) -> str:
 
 
 def _gains(settings: Recipe, before: Evaluated, after: Evaluated) -> dict[str, Any]:
-    old, new = (_scores(each.items) for each in (before, after))
-    if old.keys() != new.keys():
-        missing = min(old.keys() ^ new.keys())
-        raise BadInput(
-            f"the evaluations hold different items, for example {missing}",
-            remedy="Evaluate both models with the same recipe.",
-        )
-    differences: dict[str, list[float]] = {}
-    for key in sorted(old):
-        differences.setdefault(key[1], []).append(new[key] - old[key])
-    codes = [code for code in settings.languages.all if code in differences]
-    each, _ = _bootstrap(settings, differences, codes)
-    others = [code for code in codes if code in settings.languages.others]
-    _, mean = _bootstrap(settings, differences, others)
+    paired = compare_items(before.evaluation, after.evaluation)
+    draws: dict[str, Any] = {
+        "resamples": settings.gate.resamples,
+        "seed": seed_of(settings.seed, "comparison"),
+    }
+    codes = [code for code in settings.languages.all if code in paired]
+    others = [paired[code] for code in settings.languages.others if code in paired]
+    parts, values = by_question(others)
+    level = settings.gate.confidence
+    chances = holm([sign_flip(paired[code].gains, **draws) for code in codes])
     return {
-        "mean_gain": mean,
+        "mean_gain": bootstrap_mean(values, confidence=level, **draws),
+        "p": sign_flip(parts, **draws),
         "gains": {
             code: {
-                "gain": gain,
-                "won": sum(value > 0 for value in differences[code]),
-                "lost": sum(value < 0 for value in differences[code]),
+                "gain": bootstrap_mean(paired[code].gains, confidence=level, **draws),
+                "won": int((paired[code].gains > 0).sum()),
+                "lost": int((paired[code].gains < 0).sum()),
+                "p": chance,
             }
-            for code, gain in zip(codes, each, strict=True)
+            for code, chance in zip(codes, chances, strict=True)
         },
     }
-
-
-def _bootstrap(
-    settings: Recipe, differences: dict[str, list[float]], codes: Sequence[str]
-) -> tuple[list[Any], Any]:
-    return paired_gains(
-        [np.asarray(differences[code]) for code in codes],
-        confidence=settings.gate.confidence,
-        resamples=settings.gate.resamples,
-        seed=seed_of(settings.seed, "comparison"),
-    )
-
-
-def _scores(items: Sequence[EvalItem]) -> dict[tuple[str, str, str], float]:
-    return {(item.task, item.language, item.item_id): item.score for item in items}
 
 
 def _accuracy(settings: Recipe, models: Sequence[Evaluated]) -> Section:
@@ -234,9 +222,16 @@ def _gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any]
     image = dots("gains", title, described, rows, domain, {0.0: "zero"})
     table = Table(
         "Gain in points, items won and lost",
-        ["Language", "Gain", "Interval", "Won", "Lost"],
+        ["Language", "Gain", "Interval", "Won", "Lost", "p"],
         [
-            ["Mean of the others", rows[0].written, limits(result["mean_gain"]), "", ""],
+            [
+                "Mean of the others",
+                rows[0].written,
+                limits(result["mean_gain"]),
+                "",
+                "",
+                chance(result["p"]),
+            ],
             *(
                 [
                     swatch(languages, code),
@@ -244,6 +239,7 @@ def _gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any]
                     limits(row["gain"]),
                     str(row["won"]),
                     str(row["lost"]),
+                    chance(row["p"]),
                 ]
                 for code, row in result["gains"].items()
             ),
@@ -252,7 +248,8 @@ def _gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any]
     return Section(
         "gain",
         "Gain",
-        f"On the same items, by paired bootstrap; {settings.gate.confidence:.0%} intervals.",
+        f"On the same items, by paired bootstrap; {settings.gate.confidence:.0%} intervals. "
+        "p: exact two-sided test, corrected for the number of languages (Holm).",
         charts=[Chart(title, image)],
         tables=[table],
     )

@@ -26,12 +26,14 @@ class Round:
         stages: the marker of each step's stage (`world` at the start; then `generate`, `translate`,
             `pair`, `train`, `evaluate`, `gate`); absent where there is none, or not any more.
         curves: the training metrics, one row an optimizer step.
+        source: the t of the model it was made from, which is the last one that was promoted.
     """
 
     state: Counts
     model: str
     stages: dict[str, Counts] = field(default_factory=dict)
     curves: list[dict[str, float]] = field(default_factory=list)
+    source: int = 0
 
     @property
     def iteration(self) -> int:
@@ -46,7 +48,7 @@ class Round:
     @property
     def predecessor(self) -> str:
         """Name of the model that made this iteration's pairs."""
-        return words.model(self.iteration - 1)
+        return words.model(self.source)
 
     @property
     def promoted(self) -> bool:
@@ -95,7 +97,8 @@ def read_history(store: Store, run: str) -> list[Round]:
     """
     rounds: list[Round] = []
     while store.exists(key := f"runs/{run}/iteration-{len(rounds)}/state.json"):
-        rounds.append(_round(json.loads(store.read(key))))
+        source = final_round(rounds).iteration if rounds else 0
+        rounds.append(_round(json.loads(store.read(key)), source))
     if not rounds:
         raise BadInput(
             f"run {run!r} in {store.uri} has no evaluated model",
@@ -109,7 +112,7 @@ def final_round(rounds: list[Round]) -> Round:
     return next(item for item in reversed(rounds) if item.promoted)
 
 
-def _round(state: Counts) -> Round:
+def _round(state: Counts, source: int) -> Round:
     markers = {step: _marker(str(state.get(key, ""))) for step, key in _STAGE_OF.items()}
     markers["world" if state["iteration"] else "train"] = {}  # the start was not trained
     if not markers["evaluate"]:
@@ -121,6 +124,7 @@ def _round(state: Counts) -> Round:
         model=_model(state["model"]),
         stages={step: marker for step, marker in markers.items() if marker},
         curves=_curves(state["model"]) if markers["train"] else [],
+        source=source,
     )
 
 

@@ -20,6 +20,7 @@ from components.report.blocks import (
 )
 from components.report.charts import WIDTH, Series
 from components.report.history import Round
+from components.report.overlaps import overlaps
 from components.report.result import gap_of
 from components.report.svg import rounded_domain
 from components.report.words import language, limits, percent, plain, signed
@@ -46,6 +47,7 @@ def accuracy(settings: Recipe, rounds: list[Round]) -> Section:
         ]
         + [["Average of the others", *(measured(item.average) for item in rounds)]],
     )
+    tables = [table, *overlaps(settings, rounds[-1])]
     tasks = ", ".join(settings.evaluation.tasks)
     return Section(
         "accuracy",
@@ -53,7 +55,7 @@ def accuracy(settings: Recipe, rounds: list[Round]) -> Section:
         f"Share of right answers on {tasks}, by iteration. Whiskers are 95% Wilson intervals. "
         "M₀ is the start, each further model learnt from the one before it.",
         charts=[Chart("", image, narrow)],
-        tables=[table],
+        tables=tables,
     )
 
 
@@ -103,10 +105,11 @@ def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
         "gate",
         "Gate",
         f"Each model is compared with its predecessor on the same items (paired bootstrap, "
-        f"{settings.gate.confidence:.0%} intervals). It is promoted when the mean gain over the "
-        f"other languages lies above {signed(settings.gate.min_gain)} points with its lower limit "
-        f"and no language falls by more than {plain(settings.gate.tolerance * 100)} points "
-        "(the dashed line).",
+        f"{settings.gate.confidence:.0%} intervals, {1 - 2 * settings.gate.alpha:.0%} for the "
+        "mean). It is promoted when the mean gain over the other languages lies above "
+        f"{signed(settings.gate.min_gain)} points with its lower limit, which a model that is no "
+        f"better reaches in {settings.gate.alpha:.0%} of the cases at most, and no language falls "
+        f"by more than {plain(settings.gate.tolerance * 100)} points (the dashed line).",
         charts=[_gate_chart(settings, item, domain) for item in judged],
         tables=[_verdicts(judged), *(_gate_table(settings, item) for item in judged)],
     )

@@ -80,6 +80,11 @@ def limits(interval: dict[str, Any]) -> str:
     return f"{low} to {high}" if MINUS in low else f"{low}–{high}"
 
 
+def chance(p: float) -> str:
+    """Return a p-value in two figures, or `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
 def spelled(name: str) -> str:
     """Return a typed reason such as `source_failed` in words."""
     return name.replace("_", " ")

@@ -395,13 +395,30 @@ class Gate(Strict):
     max_iterations: int = Field(2, ge=1, le=5)
     """Iterations of the loop at most. Default 2, at most 5."""
     min_gain: float = Field(0.0, ge=0.0)
-    """Mean gain over the other languages that promotes, as a fraction. Default 0."""
+    """The bar: mean gain over the other languages that promotes, as a fraction. Default 0."""
+    alpha: float = Field(0.05, gt=0.0, lt=0.5)
+    """How often a model that is no better may be promoted, at most. Default 0.05."""
     tolerance: float = Field(0.02, ge=0.0)
     """Largest fall of any language, as a fraction. Default 0.02."""
+    tolerances: dict[LanguageCode, Annotated[float, Field(ge=0.0)]] = Field(default_factory=dict)
+    """Largest fall of single languages, where it differs from tolerance. Default none."""
+    max_off_target: float = Field(0.1, ge=0.0, le=1.0)
+    """Largest share of off-target answers in any language, unless the predecessor had as many.
+    Default 0.1; 1 switches it off."""
+    max_truncated: float = Field(0.1, ge=0.0, le=1.0)
+    """Largest share of truncated answers in any language, unless the predecessor had as many.
+    Default 0.1; 1 switches it off."""
+    min_faithfulness: float = Field(0.8, ge=0.0, le=1.0)
+    """Smallest share of the translations behind the pairs that keep the numbers, in any direction;
+    broken where the whole interval lies below. Default 0.8; 0 switches it off."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
-    """Level of the intervals. Default 0.95."""
-    resamples: int = Field(2000, ge=100)
-    """Paired bootstrap resamples. Default 2000."""
+    """Level of the languages' intervals; that of the mean gain is 1 - 2 alpha. Default 0.95."""
+    resamples: int = Field(10_000, ge=100)
+    """Paired bootstrap resamples. Default 10000."""
+
+    def tolerance_of(self, code: str) -> float:
+        """Return the largest fall of one language."""
+        return self.tolerances.get(code, self.tolerance)
 
 
 class Registry(Strict):
@@ -456,6 +473,8 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if strange := self.gate.tolerances.keys() - set(self.languages.all):
+            raise ValueError(f"gate.tolerances: {', '.join(sorted(strange))} is not in languages")
         if self.is_world:
             if self.model.adapter:
                 raise ValueError("model.adapter must be absent where model.source is 'world'")

@@ -233,6 +233,30 @@ class EvalItem:
     output_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """An evaluated item that shares an n-gram of `size` units with training prompts."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("task", pa.string()),
+            ("language", pa.string()),
+            ("item_id", pa.string()),
+            ("size", pa.int32()),
+            ("ngram", pa.string()),
+            ("prompts", pa.int64()),
+            ("prompt_ids", pa.list_(pa.string())),
+        ]
+    )
+    task: str
+    language: str
+    item_id: str
+    size: int
+    ngram: str
+    prompts: int
+    prompt_ids: list[str]
+
+
 _ROW_GROUP = 4096
 """Rows that are read at once where a file is too large for the memory."""
 

@@ -8,9 +8,16 @@ from statistics import NormalDist
 from typing import TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from components.shared.digest import seed_of
+_DIGITS = 12
+"""Decimals within which two scores are the same: sums of fractions differ in the last bits."""
+
+_COSTS_OF_A_COUNT = 25
+"""Drawing one multinomial count takes as long as drawing this many items (measured)."""
+
+_AT_ONCE = 50
+"""Resamples in memory at once."""
 
 
 class Interval(TypedDict):
@@ -61,48 +68,40 @@ def macro_average(parts: Sequence[Interval]) -> Interval:
     )
 
 
-def paired_gains(
-    groups: Sequence[NDArray[np.float64]], *, confidence: float, resamples: int, seed: int
-) -> tuple[list[Interval], Interval]:
-    """Bootstrap the mean difference of paired scores, per group and macro-averaged over groups.
-
-    Percentile bootstrap over items, each group resampled on its own (Efron and Tibshirani 1993,
-    chapter 13).
+def bootstrap_mean(
+    scores: ArrayLike, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Return the percentile bootstrap interval of a mean (Efron and Tibshirani 1993, chapter 13).
 
     Args:
-        groups: per group the differences (after - before), one per item, shape (items,).
-        confidence: level of the intervals.
+        scores: one number per item, shape (items,); none gives the interval 0 to 1.
+        confidence: level, 0.5 to 1.
         resamples: how many.
-        seed: of the resampling; the same numbers give the same intervals.
+        seed: of the resampling; the same numbers give the same interval.
     """
-    means = [
-        _resampled_means(group, resamples, seed_of(seed, index))
-        for index, group in enumerate(groups)
-    ]
-    each = [
-        _percentiles(group.mean(), mean, len(group), confidence)
-        for group, mean in zip(groups, means, strict=True)
-    ]
-    overall = np.mean([group.mean() for group in groups])
-    total = sum(len(group) for group in groups)
-    return each, _percentiles(overall, np.mean(means, axis=0), total, confidence)
-
-
-def _resampled_means(
-    differences: NDArray[np.float64], resamples: int, seed: int
-) -> NDArray[np.float64]:
-    """Draw how often each distinct difference occurs: a few numbers instead of n a resample."""
-    values, counts = np.unique(differences, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(
-        len(differences), counts / counts.sum(), size=resamples
-    )
-    means: NDArray[np.float64] = drawn @ values / len(differences)
-    return means
-
-
-def _percentiles(
-    value: np.floating, means: NDArray[np.float64], n: int, confidence: float
-) -> Interval:
+    values = np.asarray(scores, dtype=np.float64)
+    if not values.size:
+        return Interval(value=0.0, low=0.0, high=1.0, n=0)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(value=float(value), low=float(low), high=float(high), n=n)
+    low, high = np.quantile(_resampled_means(values, resamples, seed), [tail, 1 - tail])
+    return Interval(value=float(values.mean()), low=float(low), high=float(high), n=values.size)
+
+
+def _resampled_means(scores: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
+    """Return the means of resamples, shape (resamples,).
+
+    Where few distinct scores occur it is drawn how often each one does: a few numbers a resample
+    instead of one an item.
+    """
+    generator, n = np.random.default_rng(seed), len(scores)
+    values, counts = np.unique(scores.round(_DIGITS), return_counts=True)
+    means: NDArray[np.float64]
+    if len(values) * _COSTS_OF_A_COUNT < n or len(values) == 1:
+        means = generator.multinomial(n, counts / n, size=resamples) @ values / n
+        return means
+    means = np.empty(resamples)
+    for first in range(0, resamples, _AT_ONCE):
+        part = means[first : first + _AT_ONCE]
+        drawn = generator.integers(0, n, (len(part), n), dtype=np.uint32)
+        part[:] = scores[drawn].mean(axis=1)
+    return means

@@ -164,8 +164,7 @@ def _outcome(decision: str) -> dict[str, object]:
     from components.shared.stage import open_stage
 
     counts = open_stage(decision).counts()
-    verdict = counts["verdict"] if counts["promoted"] else "stop"
-    return {"verdict": verdict, "promoted": counts["promoted"], "reason": counts["reason"]}
+    return {name: counts[name] for name in ("verdict", "promoted", "reason")}
 
 
 def _forget_later(store: Store, run: str, iteration: int) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli.inputs import (
-    OutputFormat,
     ProfileOption,
     RecipeArgument,
     SeedOption,
@@ -15,6 +14,7 @@ from pipelines.cli.inputs import (
     read_profile,
     read_recipe,
 )
+from pipelines.cli.outputs import Output
 
 if TYPE_CHECKING:
     from components.report.comparison import Evaluated
@@ -41,8 +41,8 @@ def evaluate_command(
     seed: SeedOption = None,
     settings: SetOption = None,
     output: Annotated[
-        OutputFormat, typer.Option("--output", help="How the result is printed.")
-    ] = OutputFormat.TEXT,
+        Output, typer.Option("--output", help="How the result is printed.")
+    ] = Output.TEXT,
 ) -> None:
     """Evaluate one model, or two side by side; what was evaluated before is not repeated."""
     import json
@@ -59,7 +59,7 @@ def evaluate_command(
     key = f"comparisons/{digest_of([result, science.model_dump(mode='json')])[:16]}.html"
     home.write(key, render(science, measured, result).encode("utf-8", "replace"))
     result["page"] = f"{home.uri}/{key}"
-    if output is OutputFormat.JSON:
+    if output is Output.JSON:
         print(json.dumps(result, indent=2))
     else:
         _print(science, result)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.inputs import (
-    OutputFormat,
     ProfileOption,
     RecipeArgument,
     RunOption,
@@ -20,6 +19,7 @@ from pipelines.cli.inputs import (
     read_recipe,
     run_name,
 )
+from pipelines.cli.outputs import Output
 
 if TYPE_CHECKING:
     from components.shared.profile import Profile
@@ -51,8 +51,8 @@ def run_command(
         typer.Option("--shards", min=1, help="Workers that generate. Default: the profile's."),
     ] = None,
     output: Annotated[
-        OutputFormat, typer.Option("--output", help="How the result is printed.")
-    ] = OutputFormat.TEXT,
+        Output, typer.Option("--output", help="How the result is printed.")
+    ] = Output.TEXT,
 ) -> None:
     """Run the loop on this machine; running it again continues where it stopped."""
     from components.shared.store import open_store
@@ -122,11 +122,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted(number)
 
 
-def _print_result(store: Store, run: str, output: OutputFormat) -> None:
+def _print_result(store: Store, run: str, output: Output) -> None:
     import json
 
     text = store.read(f"runs/{run}/result.json").decode()
-    if output is OutputFormat.JSON:
+    if output is Output.JSON:
         print(text)
         return
     from pipelines.cli.summary import print_summary

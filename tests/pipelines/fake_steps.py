@@ -131,10 +131,12 @@ def evaluate(recipe, store, world, model, iteration):
 
 
 @step("gate")
-def gate(recipe, store, before, after, iteration, max_iterations):
+def gate(recipe, store, before, after, iteration, max_iterations, pairs):
     assert isinstance(max_iterations, int)
-    promoted = FAKE.get("reject") != iteration
-    stop = not promoted or iteration >= max_iterations or FAKE.get("stop") == iteration
+    assert open_stage(pairs).uri == pairs
+    rejected, kept = (FAKE.get(name) == iteration for name in ("reject", "keep"))
+    promoted = not rejected and not kept
+    stop = rejected or iteration >= max_iterations or FAKE.get("stop") == iteration
     counts = {
         "verdict": "stop" if stop else "continue",
         "promoted": promoted,

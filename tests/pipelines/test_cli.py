@@ -44,6 +44,12 @@ SURFACE = {
         "settings": ["--set"],
         "output": ["--output"],
     },
+    "plan": {
+        "recipe": ["recipe"],
+        "seed": ["--seed"],
+        "settings": ["--set"],
+        "output": ["--output"],
+    },
     "report": {"run": ["run"], "store": ["--store"]},
 }
 
@@ -86,6 +92,7 @@ def test_help_and_compile_import_nothing_heavy(tmp_path: Path):
     assert not imported_by("--help") & (HEAVY | {"kfp", "pydantic", "lingua"})
     compiling = ("compile", "tiny_world", "-o", str(tmp_path / "loop.yaml"))
     assert not imported_by(*compiling) & HEAVY
+    assert not imported_by("plan", "tiny_world") & (HEAVY | {"kfp", "pyarrow", "lm_eval"})
 
 
 def test_version(monkeypatch, capsys):
@@ -188,3 +195,16 @@ def test_settings_are_yaml():
     }
     with pytest.raises(BadInput):
         parse_settings(["=1"])
+
+
+def test_plan_says_which_gains_the_gate_can_see(monkeypatch, capsys):
+    arguments = ("plan", "tiny_world", "--set", "gate.min_gain=0.01")
+    code, out, _ = main(monkeypatch, capsys, *arguments)
+    assert code == 0
+    assert "300 *" in out and "mean over 3 languages, above the bar of 1.0" in out
+    code, out, _ = main(monkeypatch, capsys, *arguments, "--output", "json")
+    table = json.loads(out)
+    assert code == 0
+    assert table["items"] == 300
+    gains = [row["gains"][0] for row in table["rows"]]
+    assert gains == sorted(gains, reverse=True)

@@ -67,6 +67,18 @@ def test_a_rejected_model_is_not_the_final_one(fake_world: FakeWorld):
     assert result["iterations"][2]["promoted"] is False
 
 
+def test_a_kept_model_is_the_start_of_the_next_round_too(fake_world: FakeWorld):
+    done = fake_world.lidr("run", "tiny_world", "--set", "gate.max_iterations=2", keep=1)
+    assert done.returncode == 0, done.stderr
+    assert fake_world.steps == START + ROUND + ROUND
+    start, kept, last = fake_world.result["iterations"]
+    assert (kept["promoted"], kept["verdict"], last["promoted"]) == (False, "continue", True)
+    from components.shared.stage import open_stage
+
+    trained = open_stage(last["model"]).marker()["identity"]["inputs"]
+    assert trained["m"] == open_stage(start["model"]).digest
+
+
 def test_the_bound_holds_at_run_time(fake_world: FakeWorld, monkeypatch):
     """On a cluster `max_iterations` is a parameter of the pipeline that was compiled for more."""
     from components.shared.store import open_store

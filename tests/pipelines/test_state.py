@@ -60,8 +60,13 @@ def test_a_promoted_model_is_the_next_start(store):
     assert after(store, 1) == State("m1", "e1", "v/1", "continue")
 
 
+def test_a_model_that_is_not_promoted_leaves_the_old_one_and_the_loop_may_go_on(store):
+    assert write(store, 1, decision(store, "continue", False)) == "continue"
+    assert after(store, 1) == State("old", "e", "v", "continue")
+
+
 def test_a_rejected_model_leaves_the_old_one_and_stops(store):
-    assert write(store, 1, decision(store, "continue", False)) == "stop"
+    assert write(store, 1, decision(store, "stop", False)) == "stop"
     assert after(store, 1) == State("old", "e", "v", "stop")
     assert read_state(store, "mine", 1)["model"] == "m1"
 

@@ -13,7 +13,7 @@ from components.shared.engines import ChatRequest, Completion
 from components.shared.errors import BadInput, EngineFailed
 from components.shared.models import local_model
 from components.shared.progress import EVENTS_VARIABLE
-from components.shared.records import EvalItem, FinishReason
+from components.shared.records import EvalItem, FinishReason, Overlap, Prompt, to_parquet
 from components.shared.stage import open_stage
 from components.shared.statistics import macro_average, wilson
 from tests.fakes import Answer, FakeEngine, finished_stage, make_recipe, says
@@ -41,6 +41,13 @@ def start(monkeypatch, answer: Answer) -> tuple[FakeEngine, list[Path]]:
 def world_at(folder, items=ITEMS) -> str:
     files = {f"evaluation/{code}.jsonl": item_lines(items) for code in LANGUAGES}
     return finished_stage(str(folder), "world", files | {"model/config.json": b"{}"}).uri
+
+
+def world_with_prompts(folder, *texts: str) -> str:
+    rows = [Prompt(str(n), "es", text) for n, text in enumerate(texts)]
+    files = {f"evaluation/{code}.jsonl": item_lines(ITEMS) for code in LANGUAGES}
+    files |= {"model/config.json": b"{}", "prompts/es.parquet": to_parquet(rows, Prompt)}
+    return finished_stage(str(folder), "world", files, of=repr(texts)).uri
 
 
 def model_at(folder, name: str) -> str:
@@ -142,6 +149,47 @@ def test_truncated_answers_and_lengths_are_counted(tmp_path, monkeypatch):
     }
     assert {found["mean_tokens"] for found in languages.values()} == {15}
     assert [item.finish_reason for item in items_of(uri, "es")] == ["length", *["stop"] * 3]
+
+
+def test_items_that_stand_among_the_training_prompts_are_listed_and_scored_apart(
+    tmp_path, monkeypatch
+):
+    start(monkeypatch, in_its_language(lambda request: number(request) == 1))
+    uri = run(world_with_prompts(tmp_path, "How old is Tom?", "how many are 1 + 2"))
+    overlaps = open_stage(uri).read_records(["overlaps.parquet"], Overlap)
+    assert overlaps == [
+        Overlap("tiny_world_es", "es", "e1", size, "how many are 1 2", 1, ["1"]) for size in (13, 8)
+    ]
+    found = open_stage(uri).counts()["contamination"]["13"]
+    assert found["languages"]["es"] == {
+        "unit": "words",
+        "prompts": 2,
+        "items": 4,
+        "overlapping": 1,
+        "with": wilson(1, 4),
+        "without": wilson(0, 3),
+    }
+    assert found["languages"]["de"]["without"] == wilson(1, 4)
+    assert found["average"]["without"] == macro_average([wilson(0, 3), wilson(1, 4)])
+
+
+def test_the_prompts_are_part_of_the_question_and_the_rest_of_the_world_is_not(
+    tmp_path, monkeypatch
+):
+    start(monkeypatch, says("1"))
+    tasks = own_task(write_tasks(tmp_path / "tasks"))
+    files = {"prompts": {"files": {code: f"{code}.jsonl" for code in LANGUAGES}}}
+    imported = tasks | files | {"model": {"source": "hf://org/name@main"}}
+    model = model_at(tmp_path / "store", "first")
+    worlds = [world_with_prompts(tmp_path / "store", text) for text in ("a", "b")]
+    same = finished_stage(
+        str(tmp_path / "store"),
+        "world",
+        {"prompts/es.parquet": to_parquet([Prompt("0", "es", "a")], Prompt)},
+    ).uri
+    first, other, again = (run(world, on=model, **imported) for world in (*worlds, same))
+    assert first != other
+    assert first == again
 
 
 def test_hostile_answers_are_kept(tmp_path, monkeypatch):

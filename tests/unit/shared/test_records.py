@@ -12,6 +12,7 @@ from components.shared.records import (
     DroppedPair,
     EvalItem,
     Failure,
+    Overlap,
     PreferencePair,
     Prompt,
     Response,
@@ -19,7 +20,7 @@ from components.shared.records import (
     to_parquet,
 )
 
-KINDS = [Prompt, Response, Translation, PreferencePair, DroppedPair, EvalItem]
+KINDS = [Prompt, Response, Translation, PreferencePair, DroppedPair, EvalItem, Overlap]
 
 HOSTILE = [
     "",
@@ -102,6 +103,7 @@ def test_the_schemas_are_those_other_programs_rely_on():
         "DroppedPair": "prompt_id,language,other_language,kind,reason,sample",
         "EvalItem": "task,language,item_id,prompt,response,target,score,detected_language,"
         "finish_reason,output_tokens",
+        "Overlap": "task,language,item_id,size,ngram,prompts,prompt_ids",
     }
 
 

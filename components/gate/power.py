@@ -1,0 +1,132 @@
+"""How large a gain must be for the gate to see it: items against detectable gain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import sqrt
+from statistics import NormalDist
+from typing import Any
+
+from components.shared.recipe import Recipe
+
+ACCURACIES = (0.5, 0.7, 0.9)
+"""Accuracies of M_t that the table is made for."""
+
+ITEMS = (100, 250, 500, 1000, 2500, 10_000)
+"""Items per language that the table is made for, beside the recipe's own number."""
+
+_STEPS = 60
+"""Halvings of the interval in which a gain is sought: beyond the precision of a float."""
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What the power of a comparison depends on, beside the number of items.
+
+    Attributes:
+        alpha: one-sided level of the test.
+        languages: how many the mean is over.
+        bar: what the gain must exceed, as a fraction.
+        power: how often a detectable gain is detected.
+        correlation: between the differences of one question in two languages.
+    """
+
+    alpha: float = 0.05
+    languages: int = 1
+    bar: float = 0.0
+    power: float = 0.8
+    correlation: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table, gains and falls as fractions; None is more than there is room for.
+
+    Attributes:
+        items: per language.
+        gains: detectable mean gain over the other languages, for each of `ACCURACIES`.
+        falls: fall of one language that is provably one, for each of `ACCURACIES`.
+        own: whether this is the recipe's own number of items.
+    """
+
+    items: int
+    gains: Sequence[float | None]
+    falls: Sequence[float | None]
+    own: bool = False
+
+
+def detectable_gain(
+    items: int, design: Design, accuracy: float, discordance: float | None = None
+) -> float | None:
+    """Return the smallest true gain that is detected with the design's power.
+
+    The normal approximation for McNemar's test (Connor, Biometrics 43, 1987), for a mean over
+    languages that share their questions. Of a better model's items a share `discordance` differs
+    for no reason, and the gain comes on top.
+
+    Args:
+        items: per language.
+        design: the comparison.
+        accuracy: of M_t, as a fraction; the gain cannot exceed what is left of 1.
+        discordance: share of items that exactly one of two equally good models has right. Default
+            accuracy * (1 - accuracy): half of what two independent draws would give.
+
+    Returns:
+        The gain as a fraction; None where even a model without any error would not be detected.
+    """
+    churn = accuracy * (1 - accuracy) if discordance is None else discordance
+    shared = (1 + (design.languages - 1) * design.correlation) / (items * design.languages)
+    z_alpha, z_power = (NormalDist().inv_cdf(p) for p in (1 - design.alpha, design.power))
+
+    def exceeds(gain: float) -> bool:
+        differing = min(churn + gain, 1.0)
+        errors = z_alpha * sqrt(differing) + z_power * sqrt(max(differing - gain**2, 0.0))
+        return gain - design.bar >= errors * sqrt(shared)
+
+    low, high = design.bar, 1 - accuracy
+    if low >= high or not exceeds(high):
+        return None
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if exceeds(middle) else (middle, high)
+    return high
+
+
+def power_table(recipe: Recipe) -> dict[str, Any]:
+    """Return what a recipe's gate can see, and on what assumptions.
+
+    Returns:
+        `items` (the recipe's own number per language, None where the tasks decide), `accuracies`,
+        the fields of the `gain` and `fall` designs, and `rows` (fields of `Row`).
+    """
+    others, rules = recipe.languages.others, recipe.gate
+    gain = Design(rules.alpha, len(others), rules.min_gain)
+    fall = Design(rules.alpha / len(recipe.languages.all))
+    own = _own_items(recipe)
+    sizes = sorted({*ITEMS, own} if own else {*ITEMS})
+    return {
+        "items": own,
+        "accuracies": list(ACCURACIES),
+        "gain": asdict(gain),
+        "fall": asdict(fall),
+        "rows": [asdict(_row(items, gain, fall, own=items == own)) for items in sizes],
+    }
+
+
+def _row(items: int, gain: Design, fall: Design, *, own: bool) -> Row:
+    return Row(
+        items,
+        [detectable_gain(items, gain, accuracy) for accuracy in ACCURACIES],
+        # A fall is a gain of the wrong answers.
+        [
+            detectable_gain(items, fall, 1 - accuracy, accuracy * (1 - accuracy))
+            for accuracy in ACCURACIES
+        ],
+        own,
+    )
+
+
+def _own_items(recipe: Recipe) -> int | None:
+    known = recipe.evaluation.limit or (recipe.world.evaluation_items if recipe.is_world else 0)
+    return known * len(recipe.evaluation.tasks) or None

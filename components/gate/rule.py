@@ -1,0 +1,165 @@
+"""The rule that decides on a model, and what it says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from components.shared.digest import seed_of
+from components.shared.errors import BadInput
+from components.shared.paired import Paired, by_question
+from components.shared.recipe import Gate, Recipe
+from components.shared.significance import holm, sign_flip
+from components.shared.statistics import Interval, bootstrap_mean
+
+Decision = Literal["promote", "keep", "stop"]
+Finding = tuple[Decision, str]
+
+
+def decide(
+    settings: Recipe,
+    paired: Mapping[str, Paired],
+    faithfulness: Mapping[str, Interval],
+    iteration: int,
+    max_iterations: int,
+) -> dict[str, Any]:
+    """Return the decision on M_{t+1}, with its reason and every number it stands on.
+
+    *Promote*: the mean gain over the other languages lies above the bar with its lower bound, is no
+    chance, and nothing speaks against it. *Keep*: M_t stays, for want of evidence, and the loop
+    goes on from it. *Stop*: M_t stays, and another iteration is not worth it.
+
+    Args:
+        settings: the recipe.
+        paired: the compared items of each language.
+        faithfulness: share of the translations that kept their numbers, by direction.
+        iteration: t + 1.
+        max_iterations: the loop stops after this many.
+
+    Raises:
+        BadInput: there are no items in the other languages.
+    """
+    codes = [code for code in settings.languages.all if code in paired]
+    others = [code for code in settings.languages.others if code in paired]
+    if not others:
+        raise BadInput(
+            "the evaluations hold no items in the other languages",
+            remedy="Check evaluation.tasks.",
+        )
+    seed = seed_of(settings.seed, iteration, "gate")
+    mean, p = _mean_gain(settings.gate, [paired[code] for code in others], seed)
+    languages = _languages(settings.gate, {code: paired[code] for code in codes}, seed)
+    counts = {"mean_gain": mean, "p": p, "languages": languages, "faithfulness": faithfulness}
+    name = others[0] if len(others) == 1 else f"mean of {', '.join(others)}"
+    decision, reason = next(_findings(settings.gate, name, counts))
+    last = decision != "stop" and iteration >= max_iterations
+    return {
+        "decision": decision,
+        "verdict": "stop" if last or decision == "stop" else "continue",
+        "promoted": decision == "promote",
+        "reason": reason + f"; the bound of {max_iterations} iterations is reached" * last,
+        "alpha": settings.gate.alpha,
+        **counts,
+    }
+
+
+def _mean_gain(rules: Gate, groups: Sequence[Paired], seed: int) -> tuple[Interval, float]:
+    """Return the mean gain, whose lower limit is one-sided at level alpha, and its p-value."""
+    parts, values = by_question(groups)
+    draws = rules.resamples
+    mean = bootstrap_mean(values, confidence=1 - 2 * rules.alpha, resamples=draws, seed=seed)
+    mean["n"] = sum(len(group.gains) for group in groups)
+    return mean, sign_flip(parts, alternative="greater", resamples=draws, seed=seed)
+
+
+def _languages(rules: Gate, paired: Mapping[str, Paired], seed: int) -> dict[str, Any]:
+    """Return the gain of each language; p-values are for the number of languages (Holm)."""
+    draws = rules.resamples
+    gains = {
+        code: bootstrap_mean(
+            pair.gains, confidence=rules.confidence, resamples=draws, seed=seed_of(seed, code)
+        )
+        for code, pair in paired.items()
+    }
+    differs = holm([sign_flip(p.gains, resamples=draws, seed=seed) for p in paired.values()])
+    falls = holm(
+        [
+            sign_flip(-p.gains, alternative="greater", resamples=draws, seed=seed)
+            for p in paired.values()
+        ]
+    )
+    return {
+        code: {
+            "gain": gains[code],
+            "won": int((pair.gains > 0).sum()),
+            "lost": int((pair.gains < 0).sum()),
+            "p": p,
+            "p_fall": p_fall,
+            "tolerance": rules.tolerance_of(code),
+            "off_target": [pair.before["off_target"]["value"], pair.after["off_target"]["value"]],
+            "truncated": [pair.before["truncated"], pair.after["truncated"]],
+        }
+        for (code, pair), p, p_fall in zip(paired.items(), differs, falls, strict=True)
+    }
+
+
+def _findings(rules: Gate, name: str, counts: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what there is to say, the weightiest first; the last finding is always there."""
+    yield from _regressions(rules, counts["languages"], proven=True)
+    yield from _broken_bars(rules, counts)
+    mean, p = counts["mean_gain"], counts["p"]
+    gain, bar = f"{name} {_points(mean)}", f"the bar of {rules.min_gain * 100:.1f}"
+    if mean["value"] <= rules.min_gain:
+        where = "below" if mean["value"] < rules.min_gain else "not above"
+        yield "stop", f"{gain}, {where} {bar}: a plateau"
+    yield from _regressions(rules, counts["languages"], proven=False)
+    if mean["low"] <= rules.min_gain or p > rules.alpha:
+        yield "keep", f"{gain}, not above {bar} with its lower bound ({_chance(p)})"
+    yield "promote", f"{gain}, above {bar} ({_chance(p)}); no language fell beyond its tolerance"
+
+
+def _regressions(rules: Gate, languages: Mapping[str, Any], *, proven: bool) -> Iterator[Finding]:
+    for code, row in languages.items():
+        if row["gain"]["value"] >= -row["tolerance"] or (row["p_fall"] <= rules.alpha) != proven:
+            continue
+        fall = (
+            f"{code} {_points(row['gain'])}, a fall beyond the tolerance of "
+            f"{row['tolerance'] * 100:.1f}"
+        )
+        if proven:
+            yield "stop", f"{fall}: a regression ({_chance(row['p_fall'])})"
+        else:
+            yield "keep", f"{fall} that may be chance ({_chance(row['p_fall'])})"
+
+
+def _broken_bars(rules: Gate, counts: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what is too bad: rates are only held against a model that raised them."""
+    bars = {
+        "off_target": ("off-target answers", rules.max_off_target),
+        "truncated": ("truncated answers", rules.max_truncated),
+    }
+    for code, row in counts["languages"].items():
+        for key, (words, bar) in bars.items():
+            before, after = row[key]
+            if after > max(bar, before):
+                yield (
+                    "stop",
+                    f"{code} has {after:.1%} {words} ({before:.1%} before), "
+                    f"above the bar of {bar:.1%}",
+                )
+    for direction, kept in counts["faithfulness"].items():
+        if kept["high"] < rules.min_faithfulness:
+            yield (
+                "stop",
+                f"translations {direction} keep the numbers in {kept['value']:.1%} of {kept['n']} "
+                f"texts, below the bar of {rules.min_faithfulness:.1%}",
+            )
+
+
+def _points(gain: Interval) -> str:
+    value, low, high = (100 * gain[key] for key in ("value", "low", "high"))
+    return f"{value:+.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _chance(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

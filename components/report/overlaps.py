@@ -1,0 +1,38 @@
+"""The table of evaluation items that also stand among the training prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.report.blocks import Table, measured, swatch
+from components.report.history import Round
+from components.shared.recipe import Recipe
+
+
+def overlaps(settings: Recipe, item: Round) -> list[Table]:
+    """Return how many items overlap with training prompts, and the scores without those."""
+    found = item.counts("evaluate").get("contamination", {})
+    head = [
+        text
+        for size, row in found.items()
+        for text in (f"Items sharing {size}", f"Accuracy without, {size}")
+    ]
+    lines = [
+        [
+            swatch(settings.languages, code),
+            str(next(iter(found.values()))["languages"][code]["unit"]),
+            *(cell for row in found.values() for cell in _overlap_cells(row["languages"][code])),
+        ]
+        for code in settings.languages.all
+        if all(code in row["languages"] for row in found.values())
+    ]
+    caption = (
+        f"Evaluation items of {item.name} that share 13 or 8 words (or characters) in a row with a "
+        "training prompt, and accuracy without them"
+    )
+    columns = ["Language", "Unit", *head]
+    return [Table(caption, columns, lines, folded=True)] if found else []
+
+
+def _overlap_cells(row: dict[str, Any]) -> list[str]:
+    return [f"{row['overlapping']} of {row['items']}", measured(row["without"])]

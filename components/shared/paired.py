@@ -1,0 +1,102 @@
+"""Two evaluations side by side: the same items, answered by M_t and by M_{t+1}."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.shared.errors import BadInput
+from components.shared.records import EvalItem
+from components.shared.stage import open_stage
+
+Question = tuple[str, str]
+"""Task without its language, and item: the same in every language of a parallel benchmark."""
+
+Rates = dict[str, Any]
+"""What an evaluate stage counted of one language."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The items of one language.
+
+    Attributes:
+        questions: which question each item is.
+        gains: score of M_{t+1} minus score of M_t, shape (items,).
+        before: counts of M_t.
+        after: counts of M_{t+1}.
+    """
+
+    questions: Sequence[Question]
+    gains: NDArray[np.float64]
+    before: Rates
+    after: Rates
+
+
+def compare(before: str, after: str) -> dict[str, Paired]:
+    """Return the items of two evaluate stages, per language.
+
+    Raises:
+        BadInput: they do not hold the same items.
+    """
+    old, new = (_scores(uri) for uri in (before, after))
+    if old.keys() != new.keys():
+        missing = sorted(old.keys() ^ new.keys())[0]
+        raise BadInput(
+            f"the evaluations hold different items, for example {missing}",
+            remedy="Evaluate both models with the same recipe.",
+        )
+    keys: dict[str, list[tuple[str, str, str]]] = {}
+    for key in sorted(old):
+        keys.setdefault(key[1], []).append(key)
+    counted = [open_stage(uri).counts()["languages"] for uri in (before, after)]
+    return {
+        code: Paired(
+            questions=[(_without_language(task, code), item) for task, _, item in own],
+            gains=np.array([new[key] - old[key] for key in own]),
+            before=counted[0][code],
+            after=counted[1][code],
+        )
+        for code, own in keys.items()
+    }
+
+
+def by_question(groups: Sequence[Paired]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean gain over languages as sums over questions, which are independent.
+
+    A question that is asked in several languages is one unit: a model that happens to solve it
+    often does so in all of them, so its items are no independent evidence.
+
+    Args:
+        groups: the items of each language; languages weigh alike, whatever their number of items.
+
+    Returns:
+        Two arrays of shape (questions,): parts that add up to the mean gain, to flip their signs;
+        and values whose mean is the mean gain, to resample. The latter are linear in how often a
+        question is drawn, also where a language lacks some questions.
+    """
+    rows: dict[Question, int] = {}
+    for group in groups:
+        for question in group.questions:
+            rows.setdefault(question, len(rows))
+    parts, deviations = np.zeros(len(rows)), np.zeros(len(rows))
+    for group in groups:
+        own = [rows[question] for question in group.questions]
+        weight = 1 / (len(own) * len(groups))
+        np.add.at(parts, own, group.gains * weight)
+        np.add.at(deviations, own, (group.gains - group.gains.mean()) * weight)
+    return parts, parts.sum() + len(rows) * deviations
+
+
+def _scores(uri: str) -> dict[tuple[str, str, str], float]:
+    items: list[EvalItem] = open_stage(uri).read_records(["items.parquet"], EvalItem)
+    return {(item.task, item.language, item.item_id): item.score for item in items}
+
+
+def _without_language(task: str, code: str) -> str:
+    return "_".join(part for part in re.split("[_-]", task) if part != code)

@@ -1,0 +1,110 @@
+"""Tests that say whether a difference of two models may be chance.
+
+All are exact under the hypothesis that matters for a gate: both models answer every item right with
+the same probability, whatever it is. Exchanging the two then changes nothing, so each item's
+difference is as likely with the other sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Alternative = Literal["two-sided", "greater"]
+
+_DIGITS = 12
+"""Decimals within which two differences are the same: sums of fractions differ in the last bits."""
+
+_FEW = 25
+"""Drawing one binomial count takes as long as drawing about this many signs."""
+
+_AT_ONCE = 64
+"""Draws in memory at once."""
+
+
+def mcnemar(won: int, lost: int, alternative: Alternative = "two-sided") -> float:
+    """Return the p-value of McNemar's exact test (binomial, given won + lost; not mid-p).
+
+    Args:
+        won: items that only the second model has right.
+        lost: items that only the first one has right.
+        alternative: `greater` asks whether the second is better, `two-sided` whether they differ.
+    """
+    if alternative == "greater":
+        return _at_least(won, won + lost)
+    return min(1.0, 2 * _at_least(max(won, lost), won + lost))
+
+
+def sign_flip(
+    differences: ArrayLike,
+    *,
+    alternative: Alternative = "two-sided",
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> float:
+    """Return the p-value of the paired randomisation test of a sum of differences.
+
+    Where all differences but 0 are of one size, as with right and wrong items, this is McNemar's
+    test and needs no draws. Otherwise p = (1 + draws at least as extreme) / (1 + draws), which
+    holds its level with any number of draws (Phipson and Smyth 2010).
+
+    Args:
+        differences: second - first, one number for each independent unit, shape (units,).
+        alternative: `greater` asks whether the second is better, `two-sided` whether they differ.
+        resamples: draws, where there is no closed form.
+        seed: of the draws.
+    """
+    given = np.asarray(differences, dtype=np.float64).round(_DIGITS)
+    given = given[given != 0]
+    sizes, counts = np.unique(np.abs(given), return_counts=True)
+    if len(sizes) <= 1:
+        won = int((given > 0).sum())
+        return mcnemar(won, len(given) - won, alternative)
+    drawn, observed = _flipped(sizes, counts, resamples, seed), given.sum()
+    if alternative == "two-sided":
+        drawn, observed = np.abs(drawn), abs(observed)
+    extreme = int((drawn >= observed - 10.0**-_DIGITS * len(given)).sum())
+    return (1 + extreme) / (1 + resamples)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number by Holm's method, in the same order (Holm 1979).
+
+    Calling significant what is at most alpha wrongly names any at all with probability alpha.
+    """
+    adjusted, reached = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        reached = max(reached, min(1.0, p_values[index] * (len(p_values) - rank)))
+        adjusted[index] = reached
+    return adjusted
+
+
+def _at_least(successes: int, n: int) -> float:
+    """Return P(X >= successes) of a fair coin thrown n times, from whole numbers."""
+    ways, total = 1, 0
+    for heads in range(n, successes - 1, -1):  # C(n, heads), from C(n, n) = 1 downwards
+        total += ways
+        ways = ways * heads // (n - heads + 1)
+    return total / (1 << n)
+
+
+def _flipped(
+    sizes: NDArray[np.float64], counts: NDArray[np.int64], resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Return sums with random signs, shape (resamples,); `counts` differences are of each size."""
+    generator = np.random.default_rng(seed)
+    sums: NDArray[np.float64]
+    if len(sizes) * _FEW < counts.sum():
+        sums = (2 * generator.binomial(counts, 0.5, (resamples, len(counts))) - counts) @ sizes
+        return sums
+    every = np.repeat(sizes, counts)
+    sums = np.empty(resamples)
+    for first in range(0, resamples, _AT_ONCE):
+        part = sums[first : first + _AT_ONCE]
+        raw = generator.integers(0, 256, (len(part), (len(every) + 7) // 8), dtype=np.uint8)
+        positive = np.unpackbits(raw, axis=1)[:, : len(every)]
+        part[:] = 2 * (positive @ every) - every.sum()
+    return sums

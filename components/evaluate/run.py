@@ -9,13 +9,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from components.evaluate.answers import answer, asked
 from components.evaluate.harness import Scored, run_tasks
 from components.shared.digest import digest_of_file, digest_of_uri
 from components.shared.engines import choose_engine, open_engine
 from components.shared.languages import UNDETERMINED, LanguageIdentifier
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
-from components.shared.records import EvalItem, FinishReason
+from components.shared.records import Answer, EvalItem, FinishReason
 from components.shared.stage import Stage, new_stage, open_stage
 from components.shared.statistics import macro_average, wilson
 from components.shared.store import open_store
@@ -38,7 +39,8 @@ def evaluate(recipe: str, store: str, world: str, model: str, iteration: int) ->
         iteration: t of M_t, for the progress display only.
 
     Returns:
-        URI of the stage: `items.parquet` (EvalItem); scores with intervals are its counts.
+        URI of the stage: `items.parquet` (EvalItem), and `answers.parquet` (Answer) where the
+        recipe has a judge; scores with intervals are its counts.
 
     Raises:
         BadInput: a task does not exist, does not ask for text, or has no scores from 0 to 1.
@@ -99,6 +101,7 @@ def _stage(settings: Recipe, store: str, world: str, model: str) -> Stage:
             "harness": metadata.version("lm-eval"),
             "task_files": _task_files(settings),
             **settings.evaluation.model_dump(mode="json", exclude={"include_path"}),
+            **asked(settings),
         },
     )
 
@@ -129,10 +132,13 @@ def _evaluate(settings: Recipe, stage: Stage, world: str, model: str) -> None:
         engine = open_engine(settings, model)
         try:
             scored = run_tasks(engine, settings, _include_paths(settings), folder / "evaluation")
+            answers = answer(engine, settings)
         finally:
             engine.close()
     items = _items(settings, scored)
     stage.write_records("items.parquet", items, EvalItem)
+    if settings.judge:
+        stage.write_records("answers.parquet", answers, Answer)
     counts = summarise(items, settings.languages.others)
     engine_name, reason = choose_engine(settings)
     stage.finish(counts | {"engine": engine_name.value, "engine_reason": reason})

@@ -67,6 +67,7 @@ class ScriptedJudge:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.asked: list[Asked] = []
+        self.malformed = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
@@ -86,11 +87,11 @@ def _handler(judge: ScriptedJudge) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked = Asked(body, dict(self.headers))
+            asked = Asked(body, {name.lower(): value for name, value in self.headers.items()})
             judge.asked.append(asked)
             says = judge.script(asked)
             time.sleep(says.seconds)
-            data = json.dumps(_answer(body, says)).encode()
+            data = json.dumps({} if judge.malformed else _answer(body, says)).encode()
             try:
                 self.send_response(says.status)
                 self.send_header("Content-Type", "application/json")

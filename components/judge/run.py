@@ -17,6 +17,7 @@ from components.shared.questions import digest_of_questions, digest_of_reference
 from components.shared.recipe import Recipe
 from components.shared.records import EvalItem, Judgement
 from components.shared.stage import Stage, new_stage
+from components.shared.statistics import Interval
 from components.shared.store import open_store
 
 VERSION = 1
@@ -114,12 +115,13 @@ def _by_item(cases: list[Case], judgements: dict[str, Judgement]) -> Judged:
 def _announce(counts: dict[str, Any]) -> None:
     for task, found in counts["tasks"].items():
         for language, place in found["languages"].items():
-            score = place["score"]
-            emit(
-                "number",
-                name=f"{task} {language}",
-                value=f"{score['value']:.1%} ({score['low']:.1%} to {score['high']:.1%})",
-            )
+            emit("number", name=f"{task} {language}", value=_written(place["score"]))
             lost = place["left_out"] + place["unanswered"]
             if lost:
                 emit("warning", message=f"{task} {language}: {lost} questions have no judgement")
+
+
+def _written(score: Interval) -> str:
+    if not score["n"]:
+        return "not measured"
+    return f"{score['value']:.1%} ({score['low']:.1%} to {score['high']:.1%})"

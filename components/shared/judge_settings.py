@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from components.shared.strict import LanguageCode, PerLanguage, Strict
+from components.shared.strict import LanguageCode, Strict, one_per_language
 
 JudgedName = Literal["x_alpacaeval", "mt_bench", "care", "head_to_head"]
 
 PAIRWISE: tuple[JudgedName, ...] = ("x_alpacaeval", "head_to_head")
 """Tasks whose answers are compared with others; the answers of all others get a score."""
+
+
+FilePerLanguage = Annotated[str, AfterValidator(lambda name: name and one_per_language(name))]
+"""A file's name in which `{language}` stands for the code, or ""."""
 
 
 class JudgeEndpoint(Strict):
@@ -49,12 +53,12 @@ class JudgedTask(Strict):
     name: JudgedName
     """x_alpacaeval: against reference answers. mt_bench: a score for every turn. care: a score by
     the question's own criteria. head_to_head: against the answers of the model before. Required."""
-    questions: Literal[""] | PerLanguage = ""
+    questions: FilePerLanguage = ""
     """Path, `s3://` URI or `hf://org/dataset@revision#file` in which `{language}` stands for the
     code: a JSON array or JSON Lines with `id` and `instruction`, `prompt` or `turns`, and, where
     there are any, `reference` and `criteria`. Required, but for head_to_head, which otherwise
     compares the answers to x_alpacaeval."""
-    references: Literal[""] | PerLanguage = ""
+    references: FilePerLanguage = ""
     """Answers to be compared with, in the same form, with `id` and `response`. Required for
     x_alpacaeval, and for it alone."""
     languages: tuple[LanguageCode, ...] = ()

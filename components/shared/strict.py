@@ -30,11 +30,16 @@ def _known_language(code: str) -> str:
 LanguageCode = Annotated[str, AfterValidator(_known_language)]
 
 
-def _one_per_language(name: str) -> str:
+def one_per_language(name: str) -> str:
+    """Return a name that holds `{language}` and no other braces.
+
+    Raises:
+        ValueError: it does not.
+    """
     if "{language}" not in name or set("{}") & set(name.replace("{language}", "")):
         raise ValueError(f"{name!r} must hold {{language}}, and no other braces")
     return name
 
 
-PerLanguage = Annotated[str, AfterValidator(_one_per_language)]
+PerLanguage = Annotated[str, AfterValidator(one_per_language)]
 """A name in which `{language}` stands for an ISO 639-1 code."""

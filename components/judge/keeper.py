@@ -130,14 +130,13 @@ def _verdict(case: Case, reply: Reply) -> Verdict:
     """Read a reply; the value of a comparison is the probability that the model's answer wins."""
     if reply.failure:
         return Verdict(None, reply.failure, _last(reply))
-    if case.order is Order.ALONE:
-        return read_score(reply.text, reply.positions)
-    verdict = read_preference(reply.text, reply.positions)
+    read = read_score if case.order is Order.ALONE else read_preference
+    verdict = read(reply.text, reply.positions)
     if verdict.value is None:
         return Verdict(None, verdict.failure, _last(reply))
-    first = case.order is Order.CANDIDATE_FIRST
-    value = verdict.value if first else 1.0 - verdict.value
-    return Verdict(value, None, verdict.alternatives)
+    if case.order is Order.CANDIDATE_SECOND:
+        return Verdict(1.0 - verdict.value, None, verdict.alternatives)
+    return verdict
 
 
 def _last(reply: Reply) -> Mapping[str, float]:

@@ -14,6 +14,7 @@ from components.report.blocks import Section
 from components.report.curves import training
 from components.report.evidence import pairs, trust
 from components.report.history import Round
+from components.report.judged import judged
 from components.report.ledger import figures, models, throughput, versions
 from components.report.outcomes import accuracy, balance, decisions
 from components.report.result import outcome
@@ -73,6 +74,7 @@ def _sections(settings: Recipe, rounds: list[Round]) -> list[Section]:
     found = [
         accuracy(settings, rounds),
         balance(settings, rounds),
+        judged(settings, rounds),
         decisions(settings, rounds),
         pairs(settings, rounds),
         trust(settings, rounds),

@@ -11,7 +11,7 @@ from components.shared.digest import digest_of
 from components.shared.errors import BadInput
 from components.shared.judge_settings import Judge, JudgedTask
 from components.shared.languages import NAMES
-from components.shared.questions import Question, read_questions, read_references
+from components.shared.questions import Question, read_questions, read_references, reference_of
 from components.shared.recipe import Recipe
 from components.shared.records import Answer, FinishReason, Message, Order
 from components.shared.stage import open_stage
@@ -116,7 +116,7 @@ def draw_up(recipe: Recipe, settings: Judge, evaluation: str, before: str) -> Do
                 key = (source.name, language, question.item_id)
                 answers, rival = _answered(own, key, question), ""
                 if task.references:
-                    rival = _reference(task, language, references, question)
+                    rival = reference_of(question, references, task, language)
                 elif task.is_pairwise and (others := _answered(earlier, key, question)):
                     rival = others[0].response
                 elif task.is_pairwise:
@@ -161,18 +161,6 @@ def _answered(answers: Answers, key: Key, question: Question) -> list[Answer]:
     whole = len(found) == len(question.turns)
     failed = any(answer.finish_reason == FinishReason.FAILED for answer in found)
     return sorted(found, key=lambda answer: answer.turn) if whole and not failed else []
-
-
-def _reference(
-    task: JudgedTask, language: str, references: Mapping[str, str], question: Question
-) -> str:
-    if question.item_id not in references:
-        raise BadInput(
-            f"there is no reference for question {question.item_id!r}",
-            file=task.references.replace("{language}", language),
-            remedy="Add it, or lower the task's limit.",
-        )
-    return references[question.item_id]
 
 
 def _comparison(prompt: Prompt, item: Item, order: Order) -> list[Message]:

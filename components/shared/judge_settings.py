@@ -116,6 +116,12 @@ class Judge(Strict):
                 raise ValueError("head_to_head needs questions where there is no x_alpacaeval")
         return self
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files and folders that the section names."""
+        named = [name for task in self.tasks for name in (task.questions, task.references)]
+        return tuple(name for name in (*named, self.prompts) if name)
+
     def answered_by(self, task: JudgedTask) -> JudgedTask:
         """Return the task whose questions and answers this one judges, mostly itself."""
         if task.questions:

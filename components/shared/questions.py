@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from components.shared.digest import digest_of, digest_of_bytes
 from components.shared.errors import BadInput
 from components.shared.files import json_rows, read_file
-from components.shared.judge_settings import JudgedTask
+from components.shared.judge_settings import Judge, JudgedTask
 from components.shared.text import valid_unicode
 
 _TEXTS = ("instruction", "prompt", "question")
@@ -68,6 +68,42 @@ def read_references(task: JudgedTask, language: str) -> dict[str, str]:
         item_id: _text(row, ("response", "output"), file, line)
         for line, item_id, row in _rows(file, "judge.tasks.references")
     }
+
+
+def require_questions(judge: Judge, languages: Sequence[str]) -> None:
+    """Read every file of a judge's tasks, so that what is wrong is known before anything starts.
+
+    Args:
+        judge: the recipe's section.
+        languages: codes of the recipe's.
+
+    Raises:
+        BadInput: a file is missing or broken, or a question has no reference.
+    """
+    for task in judge.tasks:
+        for language in judge.languages_of(task, languages):
+            questions = read_questions(judge.answered_by(task), language)
+            if task.references:
+                references = read_references(task, language)
+                for question in questions:
+                    reference_of(question, references, task, language)
+
+
+def reference_of(
+    question: Question, references: Mapping[str, str], task: JudgedTask, language: str
+) -> str:
+    """Return the answer that a question's is compared with.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if question.item_id not in references:
+        raise BadInput(
+            f"there is no reference for question {question.item_id!r}",
+            file=task.references.replace("{language}", language),
+            remedy="Add it, or lower the task's limit.",
+        )
+    return references[question.item_id]
 
 
 def digest_of_questions(task: JudgedTask, language: str) -> str:

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from components.judge.cases import Case
@@ -53,9 +54,14 @@ def ask(cases: Iterable[Case], settings: Judge, take: Take) -> None:
         take: gets each reply; what it raises ends everything.
 
     Raises:
-        BadInput: the server refuses the key, or has no such model.
+        BadInput: the server refuses the key or has no such model, or the client is not installed.
         EngineFailed: the server's answers are no chat completions.
     """
+    if find_spec("openai") is None:
+        raise BadInput(
+            "a judge is asked with the openai library, which is not installed here",
+            remedy="Install lidr[judge].",
+        )
     asyncio.run(_ask(iter(cases), settings, take))
 
 

@@ -100,7 +100,8 @@ class Direct:
             **common,
         }
         version = self._call("register", "register", parent=before["version"], **facts)
-        pointers: dict[str, Any] = {"responses": "", "translations": "", "pairs": "", **made}
+        missing = dict.fromkeys(("responses", "translations", "pairs", "judgements"), "")
+        pointers: dict[str, Any] = {**missing, **made}
         given: dict[str, Any] = {
             "recipe": self.job.recipe,
             "store": self.job.store,

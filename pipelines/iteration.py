@@ -1,10 +1,13 @@
 """One iteration, M_t to M_{t+1}, as the paper tells it (arXiv 2410.08964, section 3)."""
 
+from typing import Any
+
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.evaluate.component import evaluate
 from components.gate.component import gate
+from components.judge.component import judge
 from components.pair.component import pair
 from components.register.component import register
 from components.state.component import write_state
@@ -13,7 +16,9 @@ from pipelines.placement import Placement
 from pipelines.rollout import build_rollout
 
 
-def build_iteration(place: Placement, shards: int, launch: str) -> BaseComponent:
+def build_iteration(
+    place: Placement, shards: int, launch: str, judged: bool = False
+) -> BaseComponent:
     """Return the sub-pipeline of one iteration, its tasks placed.
 
     It has no outputs: its last task writes them to the store. A task outside a `dsl.If` may not
@@ -23,6 +28,7 @@ def build_iteration(place: Placement, shards: int, launch: str) -> BaseComponent
         place: puts each task where the profile wants it.
         shards: workers that generate and translate.
         launch: how the ranks of the train step are started.
+        judged: whether a judge judges every model's answers.
     """
     roll_out = build_rollout(place, shards)
 
@@ -69,6 +75,9 @@ def build_iteration(place: Placement, shards: int, launch: str) -> BaseComponent
                 train(**common, world=world, pairs=pairs, model=model, launch=launch)
             ).output
             measured = place(evaluate(**common, world=world, model=trained)).output
+            judgements: Any = ""
+            if judged:
+                judgements = place(judge(**common, evaluation=measured, before=evaluation)).output
             decision = place(
                 gate(
                     **common,
@@ -99,6 +108,7 @@ def build_iteration(place: Placement, shards: int, launch: str) -> BaseComponent
                     pairs=pairs,
                     model=trained,
                     evaluation=measured,
+                    judgements=judgements,
                     decision=decision,
                     version=registered,
                 )

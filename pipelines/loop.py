@@ -1,10 +1,13 @@
 """The whole loop: M_0, then iterations until the gate says stop, then the report."""
 
+from typing import Any
+
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.cleanup.component import cleanup
 from components.evaluate.component import evaluate
+from components.judge.component import judge
 from components.register.component import register
 from components.report.component import report
 from components.shared.recipe import Recipe
@@ -38,7 +41,8 @@ def build_loop(
         shards: workers that generate and translate.
         launch: how the ranks of the train step are started, as `Launch.text` writes it.
     """
-    iteration = build_iteration(place, shards, launch)
+    judged = settings.judge is not None
+    iteration = build_iteration(place, shards, launch, judged)
 
     @dsl.pipeline(name=f"lidr-{settings.name}")
     def loop(
@@ -62,6 +66,11 @@ def build_loop(
         with dsl.ExitHandler(place(cleanup(store=store)), name="iterations") as iterations:
             world = place(build_world(**common)).output
             measured = place(evaluate(**common, world=world, model=world, iteration=0)).output
+            judgements: Any = ""
+            if judged:
+                judgements = place(
+                    judge(**common, evaluation=measured, before="", iteration=0)
+                ).output
             registered = place(
                 register(
                     **common,
@@ -85,6 +94,7 @@ def build_loop(
                     pairs="",
                     model=world,
                     evaluation=measured,
+                    judgements=judgements,
                     decision="",
                     version=registered,
                 )

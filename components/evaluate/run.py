@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from components.evaluate.answers import answer, asked
 from components.evaluate.contamination import (
     find_overlaps,
     prompt_digests,
@@ -23,9 +24,9 @@ from components.shared.engines import choose_engine, open_engine
 from components.shared.languages import UNDETERMINED, LanguageIdentifier
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
-from components.shared.records import EvalItem, FinishReason, Overlap
+from components.shared.records import Answer, EvalItem, FinishReason, Overlap
 from components.shared.stage import Stage, new_stage, open_stage
-from components.shared.statistics import Interval, macro_average, wilson
+from components.shared.statistics import Interval, macro_average, mean_interval, wilson
 from components.shared.store import open_store
 
 VERSION = 2
@@ -47,8 +48,9 @@ def evaluate(recipe: str, store: str, world: str, model: str, iteration: int) ->
         iteration: t of M_t, for the progress display only.
 
     Returns:
-        URI of the stage: `items.parquet` (EvalItem) and `overlaps.parquet` (Overlap); scores with
-        intervals are its counts.
+        URI of the stage: `items.parquet` (EvalItem), `overlaps.parquet` (Overlap), and
+        `answers.parquet` (Answer) where the recipe has a judge; scores with intervals are its
+        counts.
 
     Raises:
         BadInput: a task does not exist, does not ask for text, or has no scores from 0 to 1.
@@ -86,12 +88,13 @@ def _language(items: Sequence[EvalItem]) -> dict[str, Any]:
         "accuracy": _accuracy(items),
         "off_target": wilson(off_target, count),
         "truncated": sum(item.finish_reason == FinishReason.LENGTH for item in items) / count,
+        "failed": sum(item.finish_reason == FinishReason.FAILED for item in items),
         "mean_tokens": fmean(item.output_tokens for item in items),
     }
 
 
 def _accuracy(items: Sequence[EvalItem]) -> Interval:
-    return wilson(sum(item.score for item in items), len(items))
+    return mean_interval([item.score for item in items])
 
 
 def _stage(settings: Recipe, store: str, world: str, model: str) -> Stage:
@@ -113,6 +116,7 @@ def _stage(settings: Recipe, store: str, world: str, model: str) -> Stage:
             "harness": metadata.version("lm-eval"),
             "task_files": _task_files(settings),
             **settings.evaluation.model_dump(mode="json", exclude={"include_path"}),
+            **asked(settings),
         },
     )
 
@@ -143,10 +147,13 @@ def _evaluate(settings: Recipe, stage: Stage, world: str, model: str) -> None:
         engine = open_engine(settings, model)
         try:
             scored = run_tasks(engine, settings, _include_paths(settings), folder / "evaluation")
+            answers = answer(engine, settings)
         finally:
             engine.close()
     items = _items(settings, scored)
     stage.write_records("items.parquet", items, EvalItem)
+    if settings.judge:
+        stage.write_records("answers.parquet", answers, Answer)
     others = settings.languages.others
     overlaps, prompts = find_overlaps(items, partial(world_prompts, world))
     stage.write_records("overlaps.parquet", overlaps, Overlap)
@@ -169,7 +176,8 @@ def _items(settings: Recipe, scored: Sequence[Scored]) -> list[EvalItem]:
             response=item.completion.text,
             target=item.target,
             score=item.score,
-            detected_language=language,
+            # A given answer that was chosen is not the model's own words.
+            detected_language=language if item.completion.output_tokens else UNDETERMINED,
             finish_reason=item.completion.finish_reason,
             output_tokens=item.completion.output_tokens,
         )

@@ -24,7 +24,8 @@ class Round:
         state: the content of `state.json`.
         model: URI of the folder with the model's files.
         stages: the marker of each step's stage (`world` at the start; then `generate`, `translate`,
-            `pair`, `train`, `evaluate`, `gate`); absent where there is none, or not any more.
+            `pair`, `train`, `evaluate`, `judge`, `gate`); absent where there is none, or not any
+            more.
         curves: the training metrics, one row an optimizer step.
         source: the t of the model it was made from, which is the last one that was promoted.
     """
@@ -85,6 +86,7 @@ _STAGE_OF = {
     "pair": "pairs",
     "train": "model",
     "evaluate": "evaluation",
+    "judge": "judgements",
     "gate": "decision",
 }
 

@@ -13,7 +13,7 @@ from components.report.result import gap_of, off_target_average
 from components.report.words import duration, language, limits, number, percent, points, signed
 from components.shared.recipe import Recipe
 
-_STEPS = ("world", "generate", "translate", "pair", "train", "evaluate", "gate")
+_STEPS = ("world", "generate", "translate", "pair", "train", "evaluate", "judge", "gate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,6 @@ def _pace(item: Round, step: str) -> list[str]:
     rate = counts.get("tokens_per_second", 0.0)
     if step == "train":
         rate = fmean([row.get("tokens_per_second", 0.0) for row in item.curves] or [0.0])
-    units = ("responses", "translations", "pairs", "steps", "prompts")
+    units = ("responses", "translations", "pairs", "steps", "prompts", "judgements")
     work = next((f"{number(counts[unit])} {unit}" for unit in units if unit in counts), "–")
     return [duration(_seconds(item.stages[step])), work, number(rate) if rate else "–"]

@@ -10,6 +10,7 @@ from components.report.evidence import pairs, trust
 from components.report.flips import flips_of_run
 from components.report.history import Round
 from components.report.html import page
+from components.report.judged import judged
 from components.report.ledger import figures, models, throughput, versions
 from components.report.outcomes import accuracy, balance, decisions
 from components.report.result import outcome
@@ -50,6 +51,7 @@ def _sections(settings: Recipe, rounds: list[Round]) -> list[Section]:
     found = [
         accuracy(settings, rounds),
         balance(settings, rounds),
+        judged(settings, rounds),
         decisions(settings, rounds),
         pairs(settings, rounds),
         trust(settings, rounds),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from components.shared import config
-from components.shared.recipe import Strict
+from components.shared.strict import Strict
 
 IMAGE = r"^[\w.\-/:]+(@sha256:[0-9a-f]{64})?$"
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -54,7 +54,7 @@ class Images(Strict):
     train: str = Field("lidr/train:latest", pattern=IMAGE)
     """torch, transformers and peft: world and train."""
     control: str = Field("lidr/control:latest", pattern=IMAGE)
-    """CPU only: pair, gate, register, report and state."""
+    """CPU only: pair, judge, gate, register, report and state."""
 
 
 class Steps(Strict):
@@ -65,7 +65,7 @@ class Steps(Strict):
     train: Resources = Resources()
     """world and train."""
     control: Resources = Resources()
-    """pair, gate, register, report and state."""
+    """pair, judge, gate, register, report and state."""
 
 
 Offload = Literal["none", "optimizer", "all"]

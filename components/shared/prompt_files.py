@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from components.shared.errors import BadInput
+from components.shared.files import json_lines, read_file
 from components.shared.recipe import Prompts, Recipe
 from components.shared.records import Prompt
-from components.shared.store import open_store
 from components.shared.text import valid_unicode
 
 
@@ -59,8 +57,8 @@ def load_prompt_file(file: str, language: str, settings: Prompts) -> list[Prompt
     Raises:
         BadInput: with file, line (or Parquet row) and remedy.
     """
-    data = _bytes_of(file)
-    rows = _parquet_rows(file, data) if file.endswith(".parquet") else _json_rows(file, data)
+    data = read_file(file, "prompts.files")
+    rows = _parquet_rows(file, data) if file.endswith(".parquet") else json_lines(file, data)
     prompts: dict[str, Prompt] = {}
     for line, row in rows:
         prompt = _prompt(row, language, settings, file, line)
@@ -79,51 +77,10 @@ def load_prompt_file(file: str, language: str, settings: Prompts) -> list[Prompt
 
 def line_of(file: str, prompt_id: str, settings: Prompts) -> int:
     """Return the line (or Parquet row) of a prompt in its file, for an error message; else 0."""
-    data = _bytes_of(file)
-    rows = _parquet_rows(file, data) if file.endswith(".parquet") else _json_rows(file, data)
+    data = read_file(file, "prompts.files")
+    rows = _parquet_rows(file, data) if file.endswith(".parquet") else json_lines(file, data)
     name, pattern = settings.fields.prompt_id, settings.id_pattern
     return next((at for at, row in rows if _shared(str(row.get(name)), pattern) == prompt_id), 0)
-
-
-def _bytes_of(file: str) -> bytes:
-    try:
-        if "://" in file:
-            root, _, name = file.rpartition("/")
-            return open_store(root).read(name)
-        return Path(file).read_bytes()
-    except FileNotFoundError as error:
-        raise BadInput(
-            "no such file", file=file, remedy="Correct prompts.files in the recipe."
-        ) from error
-    except OSError as error:
-        raise BadInput(f"cannot be read: {error.strerror}", file=file) from error
-
-
-def _json_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, raw in enumerate(data.split(b"\n"), start=1):
-        if not raw.strip():
-            continue
-        try:
-            row = json.loads(raw.decode("utf-8-sig" if line == 1 else "utf-8"))
-        except UnicodeDecodeError as error:
-            raise BadInput(
-                f"byte {error.start + 1} is not UTF-8",
-                file=file,
-                line=line,
-                remedy="Save the file as UTF-8.",
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise BadInput(
-                f"not valid JSON ({error})",
-                file=file,
-                line=line,
-                remedy="Mend the line: one JSON object a line.",
-            ) from error
-        if not isinstance(row, dict):
-            raise BadInput(
-                "not a JSON object", file=file, line=line, remedy="One JSON object a line."
-            )
-        yield line, row
 
 
 def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:

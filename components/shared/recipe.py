@@ -4,33 +4,15 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from components.shared import config
-from components.shared.languages import NAMES
-
-
-class Strict(BaseModel):
-    """Base of all configuration: frozen, unknown keys refused, fields documented in place."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-def _known_language(code: str) -> str:
-    if code not in NAMES:
-        near = config.nearest(code, NAMES)
-        raise ValueError(
-            f"unknown language {code!r}{near}; allowed are the ISO 639-1 codes {', '.join(NAMES)}"
-        )
-    return code
-
-
-LanguageCode = Annotated[str, AfterValidator(_known_language)]
+from components.shared.judge_settings import Judge
+from components.shared.strict import LanguageCode, PerLanguage, Strict
 
 
 class Languages(Strict):
@@ -367,19 +349,10 @@ class Training(Strict):
         return self
 
 
-def _one_task_per_language(name: str) -> str:
-    if "{language}" not in name or set("{}") & set(name.replace("{language}", "")):
-        raise ValueError(f"{name!r} must hold {{language}}, and no other braces")
-    return name
-
-
-TaskName = Annotated[str, AfterValidator(_one_task_per_language)]
-
-
 class Evaluation(Strict):
     """The evaluate stage: lm-evaluation-harness tasks, one per language."""
 
-    tasks: tuple[TaskName, ...] = Field(min_length=1)
+    tasks: tuple[PerLanguage, ...] = Field(min_length=1)
     """Task names in which `{language}` stands for the code. Required."""
     include_path: str = ""
     """Folder with YAML tasks of your own, relative to the recipe's folder. Default none."""
@@ -461,6 +434,8 @@ class Recipe(Strict):
     """The train stage."""
     evaluation: Evaluation
     """The evaluate stage."""
+    judge: Judge | None = None
+    """A judge of open-ended answers. Default none: there is no judge stage."""
     gate: Gate = Gate()
     """The gate."""
     registry: Registry = Registry()
@@ -486,6 +461,8 @@ class Recipe(Strict):
                 raise ValueError("the dominant language of the tiny world is en")
         elif missing := [code for code in self.languages.all if code not in self.prompts.files]:
             raise ValueError(f"prompts.files has no file for {', '.join(missing)}")
+        if self.judge:
+            self.judge.require_languages(self.languages.all)
         return self
 
 
@@ -514,6 +491,7 @@ def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recip
             "evaluation": recipe.evaluation.model_copy(
                 update={"include_path": _resolve(base, recipe.evaluation.include_path)}
             ),
+            "judge": recipe.judge and recipe.judge.resolved(partial(_resolve, base)),
         }
     )
 

@@ -68,6 +68,18 @@ def macro_average(parts: Sequence[Interval]) -> Interval:
     )
 
 
+def mean_interval(scores: Sequence[float], *, seed: int = 0) -> Interval:
+    """Return a mean with its 95% interval: Wilson's where all scores are 0 or 1, else bootstrap.
+
+    Args:
+        scores: from 0 to 1, one per item.
+        seed: of the resampling.
+    """
+    if set(scores) <= {0.0, 1.0}:
+        return wilson(sum(scores), len(scores))
+    return bootstrap_mean(scores, seed=seed)
+
+
 def bootstrap_mean(
     scores: ArrayLike, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Interval:

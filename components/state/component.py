@@ -17,6 +17,7 @@ def write_state(
     pairs: str,
     model: str,
     evaluation: str,
+    judgements: str,
     decision: str,
     version: str,
 ) -> str:
@@ -33,6 +34,7 @@ def write_state(
         pairs: URI of the pair stage; empty at the start.
         model: URI of the stage that holds the iteration's model.
         evaluation: URI of the evaluate stage.
+        judgements: URI of the judge stage; empty without a judge.
         decision: URI of the gate stage; empty at the start.
         version: the registered version.
 
@@ -52,6 +54,7 @@ def write_state(
         pairs=pairs,
         model=model,
         evaluation=evaluation,
+        judgements=judgements,
         decision=decision,
         version=version,
     )

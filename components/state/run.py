@@ -39,6 +39,7 @@ def write_state(
     pairs: str,
     model: str,
     evaluation: str,
+    judgements: str,
     decision: str,
     version: str,
 ) -> str:
@@ -55,6 +56,7 @@ def write_state(
         pairs: URI of the pair stage; empty at the start.
         model: URI of the stage that holds the iteration's model, promoted or not.
         evaluation: URI of its evaluate stage.
+        judgements: URI of its judge stage; empty without a judge.
         decision: URI of the gate stage; empty at the start.
         version: the registered version.
 
@@ -76,6 +78,7 @@ def write_state(
         "pairs": pairs,
         "model": model,
         "evaluation": evaluation,
+        "judgements": judgements,
         "decision": decision,
         "version": version,
         **outcome,

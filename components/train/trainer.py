@@ -20,9 +20,10 @@ from components.shared.errors import LidrError
 from components.shared.models import BASE_FILE
 from components.shared.profile import Zero
 from components.shared.progress import emit
-from components.shared.recipe import Strict, Training
+from components.shared.recipe import Training
 from components.shared.stage import Stage
 from components.shared.store import open_store
+from components.shared.strict import Strict
 from components.train.checkpoints import Checkpoints, Form
 from components.train.gang import join, leave
 from components.train.launchers.failure import record as record_failure

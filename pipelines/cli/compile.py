@@ -46,6 +46,8 @@ def compile_command(
         raise BadInput(
             f"cannot be written: {error.strerror}", file=output, remedy="Choose another --output."
         ) from error
-    if place.runner == "kubeflow" and any("://" not in f for f in science.prompts.files.values()):
+    judged = science.judge.files if science.judge else ()
+    files = (*science.prompts.files.values(), *judged)
+    if place.runner == "kubeflow" and any("://" not in file for file in files):
         print("lidr: note: the prompt files are local; a cluster needs s3:// URIs", file=sys.stderr)
     print(f"{output}: {len(text.encode()):,} bytes, {rounds} rounds, profile {place.name}")

@@ -88,6 +88,7 @@ def _require_good_input(recipe: Recipe, profile: Profile, store: Store, job: Job
     """Find out what is wrong before any process is started."""
     from components.shared.errors import BadInput
     from components.shared.prompt_files import load_prompts
+    from components.shared.questions import require_questions
     from components.state.run import require_same_recipe
 
     if profile.runner != "local":
@@ -100,6 +101,8 @@ def _require_good_input(recipe: Recipe, profile: Profile, store: Store, job: Job
     require_same_recipe(store, job.run, job.recipe)
     if not recipe.is_world:
         load_prompts(recipe)
+    if recipe.judge:
+        require_questions(recipe.judge, recipe.languages.all)
 
 
 def _execute(recipe: Recipe, job: Job) -> None:

@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 
 from components.shared.profile import Profile
-from components.shared.recipe import Recipe, Strict
+from components.shared.recipe import Recipe
+from components.shared.strict import Strict
 
 _PIPELINES = Path(__file__).resolve().parent.parent
 

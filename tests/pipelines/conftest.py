@@ -24,6 +24,7 @@ FAKED = {
     "pair": "pair",
     "train": "train",
     "evaluate": "evaluate",
+    "judge": "judge",
     "gate": "gate",
     "register": "register",
     "report": "report",

@@ -130,6 +130,13 @@ def evaluate(recipe, store, world, model, iteration):
     return uri
 
 
+@step("judge")
+def judge(recipe, store, evaluation, before, iteration):
+    assert (before == "") == (iteration == 0)
+    inputs = {"e": evaluation} | ({"b": before} if before else {})
+    return _work("judge", store, inputs, {}, {})
+
+
 @step("gate")
 def gate(recipe, store, before, after, iteration, max_iterations, pairs):
     assert isinstance(max_iterations, int)

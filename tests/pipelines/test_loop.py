@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 from tests.pipelines.conftest import FakeWorld
 
@@ -38,6 +39,7 @@ def test_state_points_at_every_stage(fake_world: FakeWorld):
         "translations": "",
         "pairs": "",
         "evaluation": fake_world.work[1],
+        "judgements": "",
         "decision": "",
         "version": "fake/1",
         "verdict": "continue",
@@ -49,6 +51,26 @@ def test_state_points_at_every_stage(fake_world: FakeWorld):
     assert (first["verdict"], first["version"]) == ("stop", "fake/2")
     recipe = json.loads((fake_world.run / "recipe.json").read_text())
     assert recipe["gate"]["max_iterations"] == 1
+
+
+def test_a_judge_follows_every_evaluation(fake_world: FakeWorld, tmp_path):
+    endpoint = "{url: 'http://judge/v1', model: j}"
+    for code in ("en", "es", "de", "fr"):
+        (tmp_path / f"q.{code}.jsonl").write_text('{"id": 1, "instruction": "?"}')
+    task = f"{{name: care, questions: '{tmp_path}/q.{{language}}.jsonl'}}"
+    section = f"judge={{endpoint: {endpoint}, tasks: [{task}]}}"
+    done = fake_world.lidr("run", "tiny_world", "--set", section, "--set", "gate.max_iterations=1")
+    assert done.returncode == 0, done.stderr
+    assert Counter(fake_world.steps) == Counter([*START, *ROUND, "judge", "judge"])
+    judged = [uri for uri in fake_world.work if "/judge/" in uri]
+    for t in (0, 1):
+        state = json.loads((fake_world.run / f"iteration-{t}" / "state.json").read_text())
+        assert state["judgements"] == judged[t]
+
+    (tmp_path / "q.de.jsonl").unlink()
+    refused = fake_world.lidr("run", "tiny_world", "--set", section, "--run", "another")
+    assert refused.returncode == 2
+    assert "q.de.jsonl: no such file" in refused.stderr
 
 
 def test_a_stop_skips_the_rounds_after_it(fake_world: FakeWorld):

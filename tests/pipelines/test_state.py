@@ -37,6 +37,7 @@ def write(store, iteration: int, decided: str = "", recipe: str = "{}") -> str:
         pairs="p",
         model=f"m{iteration}",
         evaluation=f"e{iteration}",
+        judgements=f"j{iteration}",
         decision=decided,
         version=f"v/{iteration}",
     )

@@ -21,7 +21,7 @@ from components.shared.errors import (
     StoreError,
     TrainingFailed,
 )
-from components.shared.recipe import Strict
+from components.shared.strict import Strict
 
 FOLDER_VARIABLE = "LIDR_FAILURES"
 """Folder in which ranks leave their records, set by `node.py`."""

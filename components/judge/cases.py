@@ -1,0 +1,211 @@
+"""What is put to the judge: every item of every task, in every order and turn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from components.judge.prompts import Block, Prompt, load_prompt
+from components.shared.digest import digest_of
+from components.shared.errors import BadInput
+from components.shared.judge_settings import Judge, JudgedTask
+from components.shared.languages import NAMES
+from components.shared.questions import Question, read_questions, read_references, reference_of
+from components.shared.recipe import Recipe
+from components.shared.records import Answer, FinishReason, Message, Order
+from components.shared.stage import open_stage
+
+PROMPT_OF = {
+    "x_alpacaeval": "pairwise",
+    "head_to_head": "pairwise",
+    "mt_bench": "score",
+    "care": "rubric",
+}
+"""Which prompt file a task uses."""
+
+Key = tuple[str, str, str]
+"""Task, language and item id."""
+
+Answers = Mapping[Key, list[Answer]]
+"""A model's answers, turn by turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request to the judge.
+
+    Attributes:
+        item: what it is about.
+        turn: whose answer is judged; from 0.
+        order: which answer stands first.
+        messages: the chat.
+        request: digest of all that is asked, and for what.
+    """
+
+    item: Item
+    turn: int
+    order: Order
+    messages: list[Message]
+    request: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """One question of one task in one language, with the model's answers.
+
+    Attributes:
+        task: the recipe's.
+        language: ISO 639-1 code.
+        question: what was asked.
+        answers: the model's, turn by turn.
+        rival: the answer that it is compared with; "" where a score is given.
+    """
+
+    task: JudgedTask
+    language: str
+    question: Question
+    answers: list[Answer]
+    rival: str = ""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Task and language."""
+        return self.task.name, self.language
+
+
+@dataclass(slots=True)
+class Docket:
+    """All that is to be judged.
+
+    Attributes:
+        items: in the order of tasks, languages and questions.
+        unanswered: how many questions have no answer that could be judged, by task and language.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    unanswered: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+def judged_tasks(settings: Judge, before: str) -> list[JudgedTask]:
+    """Return the tasks to judge: the start has nobody to go head to head with."""
+    return [task for task in settings.tasks if before or task.name != "head_to_head"]
+
+
+def draw_up(recipe: Recipe, settings: Judge, evaluation: str, before: str) -> Docket:
+    """Collect what is to be judged.
+
+    Args:
+        recipe: names the languages.
+        settings: its judge section.
+        evaluation: URI of the evaluate stage with the model's answers.
+        before: URI of the evaluate stage of the model before; "" for the start.
+
+    Raises:
+        BadInput: a question has no reference, or the evaluation holds no answers.
+    """
+    tasks = judged_tasks(settings, before)
+    own = _answers(evaluation)
+    earlier = _answers(before) if any(t.name == "head_to_head" for t in tasks) else {}
+    docket = Docket()
+    for task in tasks:
+        source = settings.answered_by(task)
+        for language in settings.languages_of(task, recipe.languages.all):
+            references = read_references(task, language) if task.references else {}
+            for question in read_questions(source, language):
+                key = (source.name, language, question.item_id)
+                answers, rival = _answered(own, key, question), ""
+                if task.references:
+                    rival = reference_of(question, references, task, language)
+                elif task.is_pairwise and (others := _answered(earlier, key, question)):
+                    rival = others[0].response
+                elif task.is_pairwise:
+                    answers = []
+                if answers:
+                    docket.items.append(Item(task, language, question, answers, rival))
+                else:
+                    docket.unanswered[task.name, language] += 1
+    return docket
+
+
+def cases_of(docket: Docket, settings: Judge) -> Iterator[Case]:
+    """Yield every request: both orders of a comparison, every turn of a conversation."""
+    prompts: dict[str, Prompt] = {}
+    for item in docket.items:
+        name = PROMPT_OF[item.task.name]
+        if name not in prompts:
+            prompts[name] = load_prompt(name, settings.prompts)
+        if item.task.is_pairwise:
+            for order in (Order.CANDIDATE_FIRST, Order.CANDIDATE_SECOND):
+                yield _case(settings, item, 0, order, _comparison(prompts[name], item, order))
+        else:
+            for turn in range(len(item.answers)):
+                yield _case(settings, item, turn, Order.ALONE, _grading(prompts[name], item, turn))
+
+
+def _answers(evaluation: str) -> Answers:
+    stage = open_stage(evaluation)
+    if not stage.files(prefix="answers.parquet"):
+        raise BadInput(
+            f"{evaluation} holds no answers to judge", remedy="Evaluate with the same recipe."
+        )
+    found: dict[Key, list[Answer]] = {}
+    for answer in stage.read_records(["answers.parquet"], Answer):
+        found.setdefault((answer.task, answer.language, answer.item_id), []).append(answer)
+    return found
+
+
+def _answered(answers: Answers, key: Key, question: Question) -> list[Answer]:
+    """Return the answers to every turn, or none where one is missing or failed."""
+    found = answers.get(key, [])
+    whole = len(found) == len(question.turns)
+    failed = any(answer.finish_reason == FinishReason.FAILED for answer in found)
+    return sorted(found, key=lambda answer: answer.turn) if whole and not failed else []
+
+
+def _comparison(prompt: Prompt, item: Item, order: Order) -> list[Message]:
+    texts = (item.answers[0].response, item.rival)
+    first, second = texts if order is Order.CANDIDATE_FIRST else reversed(texts)
+    return prompt.messages(
+        NAMES[item.language],
+        {
+            "conversation": [Block("user", item.question.turns[0])],
+            "first": [Block("answer A", first)],
+            "second": [Block("answer B", second)],
+        },
+    )
+
+
+def _grading(prompt: Prompt, item: Item, turn: int) -> list[Message]:
+    said = [
+        block
+        for answer in item.answers[:turn]
+        for block in (Block("user", answer.prompt), Block("assistant", answer.response))
+    ]
+    question = item.question
+    return prompt.messages(
+        NAMES[item.language],
+        {
+            "conversation": [*said, Block("user", question.turns[turn])],
+            "answer": [Block("answer", item.answers[turn].response)],
+            "reference": _optional("reference", question.reference),
+            "criteria": _optional("criteria", question.criteria),
+        },
+    )
+
+
+def _optional(name: str, text: str) -> list[Block]:
+    return [Block(name, text)] if text else []
+
+
+def _case(settings: Judge, item: Item, turn: int, order: Order, messages: list[Message]) -> Case:
+    request = digest_of(
+        {
+            "for": [*item.place, item.question.item_id, turn, order],
+            "model": settings.endpoint.model,
+            "max_tokens": settings.max_tokens,
+            "top_logprobs": settings.top_logprobs,
+            "messages": messages,
+        }
+    )
+    return Case(item, turn, order, messages, request)

@@ -1,0 +1,162 @@
+"""Asking the judge: a server with OpenAI's chat completions, many requests at once."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from components.judge.cases import Case
+from components.judge.verdicts import Position
+from components.shared.errors import BadInput, EngineFailed, LidrError
+from components.shared.judge_settings import Judge
+from components.shared.records import JudgeFailure
+
+_KEYS = ("LIDR_JUDGE_API_KEY", "OPENAI_API_KEY")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back to one request.
+
+    Attributes:
+        text: what the judge wrote; "" where nothing came.
+        positions: its tokens with their alternatives; empty where the server gives none.
+        failure: why there is nothing to read.
+        input_tokens: of the request, as the server counts them.
+        output_tokens: of the reply.
+    """
+
+    text: str = ""
+    positions: tuple[Position, ...] = ()
+    failure: JudgeFailure | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+Take = Callable[[Case, Reply], None]
+
+
+def ask(cases: Iterable[Case], settings: Judge, take: Take) -> None:
+    """Put every case to the judge and hand on each reply as it comes.
+
+    The client library repeats a request after 429, 5xx, timeouts and broken connections, with
+    exponential backoff and jitter, and heeds `Retry-After`; what still fails is a reply with a
+    failure.
+
+    Args:
+        cases: what is asked.
+        settings: the server, and how the judge decodes: always greedily.
+        take: gets each reply; what it raises ends everything.
+
+    Raises:
+        BadInput: the server refuses the key or has no such model, or the client is not installed.
+        EngineFailed: the server's answers are no chat completions.
+    """
+    if find_spec("openai") is None:
+        raise BadInput(
+            "a judge is asked with the openai library, which is not installed here",
+            remedy="Install lidr[judge].",
+        )
+    asyncio.run(_ask(iter(cases), settings, take))
+
+
+async def _ask(cases: Iterator[Case], settings: Judge, take: Take) -> None:
+    from openai import AsyncOpenAI
+
+    endpoint = settings.endpoint
+    async with AsyncOpenAI(
+        base_url=endpoint.url,
+        api_key=next((os.environ[name] for name in _KEYS if os.environ.get(name)), "none"),
+        max_retries=endpoint.retries,
+        timeout=endpoint.request_seconds,
+    ) as client:
+
+        async def work() -> None:
+            for case in cases:  # all workers draw from the same iterator
+                take(case, await _reply(client, case, settings))
+
+        workers = [asyncio.create_task(work()) for _ in range(endpoint.concurrency)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def _reply(client: Any, case: Case, settings: Judge) -> Reply:
+    from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+
+    asked: dict[str, Any] = {}
+    if settings.top_logprobs:
+        asked = {"logprobs": True, "top_logprobs": settings.top_logprobs}
+    try:
+        answer = await client.chat.completions.create(
+            model=settings.endpoint.model,
+            messages=case.messages,
+            temperature=0.0,
+            max_tokens=settings.max_tokens,
+            **asked,
+        )
+        return _read(answer)
+    except APITimeoutError:
+        return Reply(failure=JudgeFailure.TIMEOUT)
+    except APIConnectionError:
+        return Reply(failure=JudgeFailure.UNREACHABLE)
+    except APIStatusError as error:
+        return Reply(failure=_failure(error.status_code, settings))
+    except (OpenAIError, ValueError, IndexError, TypeError, AttributeError) as error:
+        raise EngineFailed(
+            f"{settings.endpoint.url} does not answer with chat completions: {error!r}",
+            remedy="Correct judge.endpoint.url: it ends with the version, such as /v1.",
+        ) from error
+
+
+def _read(answer: Any) -> Reply:
+    choice, usage = answer.choices[0], answer.usage
+    text = choice.message.content or ""
+    positions = tuple(
+        Position(
+            token.token,
+            {
+                each.token: min(each.logprob, 0.0)
+                for each in (*token.top_logprobs, token)
+                if math.isfinite(each.logprob)
+            },
+        )
+        for token in (choice.logprobs and choice.logprobs.content) or ()
+    )
+    failure = JudgeFailure.TRUNCATED if choice.finish_reason == "length" else None
+    return Reply(
+        text,
+        positions,
+        failure or (None if text.strip() else JudgeFailure.EMPTY),
+        usage.prompt_tokens if usage else 0,
+        usage.completion_tokens if usage else 0,
+    )
+
+
+def _failure(status: int, settings: Judge) -> JudgeFailure:
+    if status in (401, 403, 404):
+        raise _refusal(status, settings)
+    if status == 429:
+        return JudgeFailure.RATE_LIMITED
+    return JudgeFailure.SERVER_ERROR if status >= 500 else JudgeFailure.REJECTED
+
+
+def _refusal(status: int, settings: Judge) -> LidrError:
+    endpoint = settings.endpoint
+    if status == 404:
+        return BadInput(
+            f"{endpoint.url} has no {endpoint.model!r} (status 404)",
+            remedy="Correct judge.endpoint, or serve the judge under that name.",
+        )
+    return BadInput(
+        f"{endpoint.url} refuses the key (status {status})",
+        remedy=f"Set {_KEYS[0]} to a key that may use it.",
+    )

@@ -1,0 +1,24 @@
+"""The KFP face of the judge step."""
+
+from components.shared.component import image_component
+
+
+@image_component
+def judge(recipe: str, store: str, evaluation: str, before: str, iteration: int) -> str:
+    """Let a language model judge a model's open-ended answers.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        evaluation: URI of the evaluate stage of M_t, which holds the answers.
+        before: URI of the evaluate stage of M_{t-1}, for head to head; empty for the start.
+        iteration: t of the model M_t whose answers are judged; 0 for the start model.
+
+    Returns:
+        URI of the judge stage.
+    """
+    from components.judge import run
+
+    return run.judge(
+        recipe=recipe, store=store, evaluation=evaluation, before=before, iteration=iteration
+    )

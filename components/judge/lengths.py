@@ -1,0 +1,99 @@
+"""The win rate that two answers of equal length would have.
+
+Judges like long answers. AlpacaEval 2.0 (Dubois et al., arXiv 2404.04475) takes that out with a
+logistic regression. With q_i the win probability of item i, and d_i its answer's length minus the
+other's, in characters:
+
+    q_i ~ sigmoid(theta + phi * tanh(d_i / s)),    s = standard deviation of d
+
+is fitted by cross-entropy with a ridge (theta and phi are pulled to 0: that keeps a model that wins
+always finite), and predicted with the length term at 0: the length-controlled win rate is
+sigmoid(theta). The paper's third term, how hard each instruction is, needs many models' answers to
+the same questions and is left out. Each task and language is fitted on its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.shared.statistics import Interval
+
+_RIDGE = np.array([1e-3, 1.0])
+"""Of theta and phi, against a sum over items: about nothing, and one item."""
+
+_STEPS = 50
+_CLOSE = 1e-9
+_AT_ONCE = 4_000_000
+"""Numbers of one block of resamples."""
+
+
+def length_controlled(
+    wins: NDArray[np.float64],
+    lengths: NDArray[np.float64],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Return the length-controlled win rate with its interval (percentile bootstrap over items).
+
+    Args:
+        wins: win probability of each item, from 0 to 1, shape (items,).
+        lengths: its answer's length minus the other answer's, shape (items,).
+        confidence: level of the interval.
+        resamples: how many.
+        seed: of the resampling.
+    """
+    n = len(wins)
+    if n == 0:
+        return Interval(value=0.0, low=0.0, high=1.0, n=0)
+    spread = lengths.std()
+    term = np.tanh(lengths / spread) if spread > 0 else np.zeros(n)
+    value = _rates(wins, term, np.ones((1, n)))[0]
+    block = max(1, _AT_ONCE // n)
+    generator = np.random.default_rng(seed)
+    drawn = [
+        _rates(wins, term, generator.multinomial(n, np.full(n, 1 / n), size=size).astype(float))
+        for size in _blocks(resamples, block)
+    ]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
+    return Interval(value=float(value), low=float(low), high=float(high), n=n)
+
+
+def _blocks(total: int, size: int) -> list[int]:
+    return [min(size, total - start) for start in range(0, total, size)]
+
+
+def _rates(
+    wins: NDArray[np.float64], term: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Fit one regression per row of weights by Newton's method; return sigmoid(theta) of each.
+
+    Args:
+        wins: shape (items,).
+        term: tanh(d / s), shape (items,).
+        weights: how often each item counts, shape (fits, items).
+    """
+    theta, phi = np.zeros(len(weights)), np.zeros(len(weights))
+    for _ in range(_STEPS):
+        chance = _sigmoid(theta[:, None] + phi[:, None] * term)
+        error = weights * (chance - wins)
+        slope = weights * chance * (1 - chance)
+        gradient = error.sum(1) + _RIDGE[0] * theta, error @ term + _RIDGE[1] * phi
+        a, b, d = slope.sum(1) + _RIDGE[0], slope @ term, slope @ term**2 + _RIDGE[1]
+        determinant = a * d - b * b
+        steps = (
+            (d * gradient[0] - b * gradient[1]) / determinant,
+            (a * gradient[1] - b * gradient[0]) / determinant,
+        )
+        theta, phi = theta - np.clip(steps[0], -1, 1), phi - np.clip(steps[1], -1, 1)
+        if max(np.abs(steps[0]).max(), np.abs(steps[1]).max()) < _CLOSE:
+            break
+    return _sigmoid(theta)
+
+
+def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    chance: NDArray[np.float64] = 1 / (1 + np.exp(-x))
+    return chance

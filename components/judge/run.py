@@ -1,0 +1,127 @@
+"""judge: a language model judges the open-ended answers of M_t, every judgement kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.judge.cases import PROMPT_OF, Case, Docket, cases_of, draw_up, judged_tasks
+from components.judge.client import ask
+from components.judge.keeper import Keeper
+from components.judge.prompts import load_prompt
+from components.judge.summary import Judged, items_of, summarise
+from components.shared.digest import digest_of_uri
+from components.shared.errors import BadInput
+from components.shared.judge_settings import Judge
+from components.shared.progress import emit, step
+from components.shared.questions import digest_of_questions, digest_of_references
+from components.shared.recipe import Recipe
+from components.shared.records import EvalItem, Judgement
+from components.shared.stage import Stage, new_stage
+from components.shared.statistics import Interval
+from components.shared.store import open_store
+
+VERSION = 1
+
+
+@step("judge")
+def judge(recipe: str, store: str, evaluation: str, before: str, iteration: int) -> str:
+    """Let the recipe's judge judge a model's answers.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        evaluation: URI of the evaluate stage of M_t, which holds the answers.
+        before: URI of the evaluate stage of M_{t-1}, for head to head; "" for the start.
+        iteration: t of M_t, for the progress display only.
+
+    Returns:
+        URI of the stage: `judgements.parquet` (Judgement) and `items.parquet` (EvalItem, scores
+        from 0 to 1); win rates, scores and what went wrong are its counts.
+
+    Raises:
+        BadInput: the recipe has no judge, a file it names is broken, or the server refuses the key.
+        EngineFailed: too many judgements failed; those that did not are kept for the next time.
+    """
+    settings = Recipe.model_validate_json(recipe)
+    if settings.judge is None:
+        raise BadInput("the recipe has no judge", remedy="Add a judge section.")
+    stage = _stage(settings, settings.judge, store, evaluation, before)
+    if stage.done():
+        emit("reused")
+    else:
+        docket = draw_up(settings, settings.judge, evaluation, before)
+        _judge(settings, settings.judge, stage, docket)
+    _announce(stage.counts())
+    return stage.uri
+
+
+def _stage(settings: Recipe, judge: Judge, store: str, evaluation: str, before: str) -> Stage:
+    tasks = judged_tasks(judge, before)
+    inputs = {"evaluation": digest_of_uri(evaluation)}
+    if any(task.name == "head_to_head" for task in tasks):
+        inputs["before"] = digest_of_uri(before)
+    prompts = sorted({PROMPT_OF[task.name] for task in tasks})
+    return new_stage(
+        open_store(store),
+        "judge",
+        VERSION,
+        inputs,
+        {
+            "model": judge.endpoint.model,
+            "max_tokens": judge.max_tokens,
+            "top_logprobs": judge.top_logprobs,
+            "others": settings.languages.others,
+            "seed": settings.seed,
+            "prompts": {name: load_prompt(name, judge.prompts).digest for name in prompts},
+            "tasks": [
+                [
+                    task.name,
+                    language,
+                    digest_of_questions(judge.answered_by(task), language),
+                    digest_of_references(task, language),
+                ]
+                for task in tasks
+                for language in judge.languages_of(task, settings.languages.all)
+            ],
+        },
+    )
+
+
+def _judge(settings: Recipe, judge: Judge, stage: Stage, docket: Docket) -> None:
+    cases = list(cases_of(docket, judge))
+    allowed = int(judge.max_failed_share * len(cases))
+    keeper = Keeper(stage, len(cases), judge.chunk_size, allowed)
+    try:
+        ask((case for case in cases if not keeper.has(case)), judge, keeper.take)
+    finally:
+        keeper.flush()
+    judged = _by_item(cases, keeper.judgements)
+    keeper.close([judgement for _, group in judged for judgement in group])
+    stage.write_records("items.parquet", items_of(judged), EvalItem)
+    stage.finish(
+        {"model": judge.endpoint.model}
+        | summarise(docket, judged, settings.languages.others, judge.price, settings.seed)
+    )
+
+
+def _by_item(cases: list[Case], judgements: dict[str, Judgement]) -> Judged:
+    """Return the items, in their order, with what the judge said of each."""
+    groups: dict[int, tuple[Any, list[Judgement]]] = {}
+    for case in cases:
+        groups.setdefault(id(case.item), (case.item, []))[1].append(judgements[case.request])
+    return list(groups.values())
+
+
+def _announce(counts: dict[str, Any]) -> None:
+    for task, found in counts["tasks"].items():
+        for language, place in found["languages"].items():
+            emit("number", name=f"{task} {language}", value=_written(place["score"]))
+            lost = place["left_out"] + place["unanswered"]
+            if lost:
+                emit("warning", message=f"{task} {language}: {lost} questions have no judgement")
+
+
+def _written(score: Interval) -> str:
+    if not score["n"]:
+        return "not measured"
+    return f"{score['value']:.1%} ({score['low']:.1%} to {score['high']:.1%})"

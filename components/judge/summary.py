@@ -1,0 +1,166 @@
+"""From judgements to scores of items, and to what is counted per task and language."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from components.judge.cases import Docket, Item
+from components.judge.lengths import length_controlled
+from components.judge.verdicts import MAX_SCORE
+from components.shared.digest import seed_of
+from components.shared.judge_settings import Price
+from components.shared.records import EvalItem, FinishReason, JudgeFailure, Judgement, Order
+from components.shared.statistics import macro_average, mean_interval
+
+_MILLION = 1_000_000
+
+Judged = list[tuple[Item, list[Judgement]]]
+"""Items with all their judgements."""
+
+UNPARSABLE = (
+    JudgeFailure.UNPARSABLE,
+    JudgeFailure.CONTRADICTORY,
+    JudgeFailure.OUT_OF_RANGE,
+    JudgeFailure.TRUNCATED,
+    JudgeFailure.EMPTY,
+)
+"""Failures of judgements that did come, but say nothing that counts."""
+
+
+def score_of(item: Item, judgements: Sequence[Judgement]) -> float | None:
+    """Return an item's score from 0 to 1: the mean over orders or turns, None unless all are valid.
+
+    Args:
+        item: a comparison has two judgements, a conversation one a turn.
+        judgements: all of them, failed ones included.
+    """
+    values = [each.value for each in judgements if each.value is not None]
+    if len(values) < (2 if item.task.is_pairwise else len(item.answers)):
+        return None
+    return fmean(values) / (1 if item.task.is_pairwise else MAX_SCORE)
+
+
+def items_of(judged: Judged) -> list[EvalItem]:
+    """Return the items that have a score, as evaluations hold them."""
+    return [
+        _eval_item(item, score)
+        for item, judgements in judged
+        if (score := score_of(item, judgements)) is not None
+    ]
+
+
+def summarise(
+    docket: Docket, judged: Judged, others: Sequence[str], price: Price, seed: int
+) -> dict[str, Any]:
+    """Return what was counted, per task and language, per task, and in all.
+
+    Args:
+        docket: what was to be judged.
+        judged: its items with their judgements.
+        others: codes of the other languages, which a task's average is over.
+        price: of tokens.
+        seed: of the resampling.
+    """
+    places = dict.fromkeys([*(item.place for item in docket.items), *docket.unanswered])
+    tasks: dict[str, Any] = {}
+    for task, language in places:
+        group = [pair for pair in judged if pair[0].place == (task, language)]
+        counts = _place(group, seed_of(seed, "judged", task, language), price)
+        counts["unanswered"] = docket.unanswered[task, language]
+        tasks.setdefault(task, {"languages": {}})["languages"][language] = counts
+    for counts in tasks.values():
+        parts = [
+            counts["languages"][code]["score"] for code in others if code in counts["languages"]
+        ]
+        counts["average"] = macro_average([part for part in parts if part["n"]])
+    return {"tasks": tasks} | _judged([each for _, group in judged for each in group], price)
+
+
+def _place(group: Judged, seed: int, price: Price) -> dict[str, Any]:
+    """Return the counts of one task in one language."""
+    scored = [
+        (item, judgements, score)
+        for item, judgements in group
+        if (score := score_of(item, judgements)) is not None
+    ]
+    judgements = [each for _, found in group for each in found]
+    counts: dict[str, Any] = {
+        "score": mean_interval([score for *_, score in scored], seed=seed),
+        "left_out": len(group) - len(scored),
+        **_judged(judgements, price),
+    }
+    if group and not group[0][0].task.is_pairwise:
+        return counts | {"turns": _by_turn(judgements)}
+    sides = [
+        [each.value > 0.5 for each in found if each.value is not None] for _, found, _ in scored
+    ]
+    wins, losses = sum(all(side) for side in sides), sum(not any(side) for side in sides)
+    firsts = [first for each in judgements if (first := _first_preference(each)) is not None]
+    return counts | {
+        "length_controlled": length_controlled(
+            np.array([score for *_, score in scored], dtype=float),
+            np.array([len(i.answers[0].response) - len(i.rival) for i, *_ in scored], dtype=float),
+            seed=seed,
+        ),
+        "won": wins,
+        "tied": len(scored) - wins - losses,
+        "lost": losses,
+        "flipped": (len(scored) - wins - losses) / len(scored) if scored else 0.0,
+        "first_preference": fmean(firsts) if firsts else 0.5,
+    }
+
+
+def _by_turn(judgements: Sequence[Judgement]) -> dict[str, Any]:
+    """Return the mean score of each turn, from 0 to 1, and how many it is of."""
+    turns: dict[int, list[float]] = {}
+    for each in judgements:
+        if each.value is not None:
+            turns.setdefault(each.turn, []).append(each.value / MAX_SCORE)
+    return {
+        str(turn + 1): {"value": fmean(turns[turn]), "n": len(turns[turn])}
+        for turn in sorted(turns)
+    }
+
+
+def _first_preference(judgement: Judgement) -> float | None:
+    """Return how likely the judge preferred what stood first."""
+    if judgement.value is None:
+        return None
+    first = judgement.order == Order.CANDIDATE_FIRST
+    return judgement.value if first else 1.0 - judgement.value
+
+
+def _judged(judgements: Sequence[Judgement], price: Price) -> dict[str, Any]:
+    """Return how many judgements there are, what failed and what they cost."""
+    failures = Counter(each.failure for each in judgements if each.failure)
+    read = sum(each.input_tokens for each in judgements)
+    written = sum(each.output_tokens for each in judgements)
+    return {
+        "judgements": len(judgements),
+        "failures": {reason: failures[reason] for reason in sorted(failures)},
+        "unparsable": sum(failures[reason] for reason in UNPARSABLE),
+        "input_tokens": read,
+        "output_tokens": written,
+        "dollars": round((read * price.input + written * price.output) / _MILLION, 6),
+    }
+
+
+def _eval_item(item: Item, score: float) -> EvalItem:
+    cut = any(answer.finish_reason == FinishReason.LENGTH for answer in item.answers)
+    return EvalItem(
+        task=item.task.name,
+        language=item.language,
+        item_id=item.question.item_id,
+        prompt=item.answers[-1].prompt,
+        response=item.answers[-1].response,
+        target=item.rival or item.question.reference,
+        score=score,
+        detected_language=item.answers[-1].detected_language,
+        finish_reason=FinishReason.LENGTH if cut else FinishReason.STOP,
+        output_tokens=sum(answer.output_tokens for answer in item.answers),
+    )

@@ -1,0 +1,141 @@
+"""What a judgement says: strictly read, weighted by log-probabilities, never guessed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from components.shared.records import JudgeFailure
+
+LABELS = ("A", "B")
+"""Verdicts of a comparison: the first answer is better, or the second."""
+
+MAX_SCORE = 10
+
+_LABEL = re.compile(r"[\s*\"'(\[]*([AB])[\s*\"')\].]*")
+_SCORE = re.compile(r"[\s*]*Score:[\s*]*(0|[1-9][0-9]{0,2})[\s*]*")
+_THOUGHT = "</think>"
+
+Alternatives = Mapping[str, float]
+"""Log-probabilities of what could have stood in one token's place, by token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One token that the judge wrote, and what it could have written instead."""
+
+    token: str
+    alternatives: Alternatives
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judgement says.
+
+    Attributes:
+        value: P(the first answer is better), or the expected score from 0 to 10; None on failure.
+        failure: why there is none.
+        alternatives: log-probabilities where the verdict stands; empty where the server gave none.
+    """
+
+    value: float | None
+    failure: JudgeFailure | None = None
+    alternatives: Alternatives | None = None
+
+
+def read_preference(text: str, positions: Sequence[Position]) -> Verdict:
+    """Read which of two answers is better.
+
+    The value is P(A) / (P(A) + P(B)) at the token of the verdict, or 1 or 0 without
+    log-probabilities.
+
+    Args:
+        text: what the judge wrote.
+        positions: its tokens; empty where the server gives no log-probabilities.
+    """
+    found = _LABEL.fullmatch(_conclusion(text))
+    if not found:
+        return Verdict(None, JudgeFailure.UNPARSABLE)
+    alternatives = _at(positions, found[1])
+    shares = {label: _probability(alternatives, label) for label in LABELS}
+    if not shares[found[1]]:
+        return Verdict(float(found[1] == LABELS[0]), None, alternatives)
+    return Verdict(shares["A"] / (shares["A"] + shares["B"]), None, alternatives)
+
+
+def read_score(text: str, positions: Sequence[Position]) -> Verdict:
+    """Read a score from 0 to 10 on the judgement's last line.
+
+    The value is the expected score over the numbers that could have stood there, or the number
+    itself without log-probabilities.
+
+    Args:
+        text: what the judge wrote.
+        positions: its tokens; empty where the server gives no log-probabilities.
+    """
+    lines = [line for line in _conclusion(text).splitlines() if line.strip()]
+    found = _SCORE.fullmatch(lines[-1]) if lines else None
+    if not found:
+        return Verdict(None, JudgeFailure.UNPARSABLE)
+    if len({match[1] for line in lines if (match := _SCORE.fullmatch(line))}) > 1:
+        return Verdict(None, JudgeFailure.CONTRADICTORY)
+    score = int(found[1])
+    if score > MAX_SCORE:
+        return Verdict(None, JudgeFailure.OUT_OF_RANGE)
+    value, alternatives = _expected(score, positions)
+    return Verdict(value, None, alternatives)
+
+
+def _conclusion(text: str) -> str:
+    """Return a judgement without the thoughts that some models write down before it."""
+    return text.rpartition(_THOUGHT)[2].strip()
+
+
+def _at(positions: Sequence[Position], written: str) -> Alternatives:
+    """Return the alternatives to the last token that is the verdict."""
+    found = [each for each in positions if each.token.strip(" \n*\"'()[].") == written]
+    return found[-1].alternatives if found else {}
+
+
+def _expected(score: int, positions: Sequence[Position]) -> tuple[float, Alternatives]:
+    """Return the expected score at the last number, and the alternatives to it.
+
+    Tokenizers that write digit by digit make 10 of 1 and 0: how likely it was can be told where the
+    judge wrote the 1. Where it did not, and 10 was no token of its own, the 1 is left out.
+    """
+    digits = [index for index, each in enumerate(positions) if _number(each.token)]
+    if not digits:
+        return float(score), {}
+    last = digits[-1]
+    split = score == MAX_SCORE and [_number(each.token) for each in positions[last - 1 : last + 1]]
+    start = last - 1 if split == ["1", "0"] else last
+    alternatives = positions[start].alternatives
+    shares = {number: _probability(alternatives, str(number)) for number in range(MAX_SCORE + 1)}
+    if start < last or score == 1:
+        following = positions[start + 1].alternatives if start + 1 < len(positions) else {}
+        ten = shares[1] * _probability(following, "0")
+        shares[10] += ten
+        shares[1] -= ten
+    elif not shares[10]:
+        shares[1] = 0.0
+    if not shares[score]:
+        return float(score), alternatives
+    total = sum(shares.values())
+    return sum(number * share for number, share in shares.items()) / total, alternatives
+
+
+def _number(token: str) -> str:
+    """Return the ASCII number that a token is, or ""."""
+    bare = token.strip(" \n*")
+    return bare if bare.isascii() and bare.isdigit() else ""
+
+
+def _probability(alternatives: Alternatives, written: str) -> float:
+    """Return the probability of a verdict, however its token is spaced."""
+    return sum(
+        math.exp(logprob)
+        for token, logprob in alternatives.items()
+        if token.strip(" \n*") == written
+    )

@@ -1,0 +1,143 @@
+"""The section on what a judge said of open-ended answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.report.blocks import Section, Table, by_language, measured, swatch
+from components.report.history import Counts, Round
+from components.report.words import number, percent, plain, spelled
+from components.shared.judge_settings import PAIRWISE
+from components.shared.recipe import Recipe
+
+_TITLES = {
+    "x_alpacaeval": "X-AlpacaEval: win rate against the reference answers",
+    "mt_bench": "MT-Bench: mean grade, as a share of 10",
+    "care": "CARE: mean grade, as a share of 10",
+    "head_to_head": "Head to head: win rate against the model before",
+}
+
+
+def judged(settings: Recipe, rounds: list[Round]) -> Section | None:
+    """Return win rates and grades by task, language and iteration, with the judge's own faults."""
+    seen = [item for item in rounds if item.counts("judge")]
+    if not seen:
+        return None
+    tasks = [name for name in _TITLES if any(name in _tasks(item) for item in seen)]
+    models = sorted({str(item.counts("judge")["model"]) for item in seen})
+    return Section(
+        "judged",
+        "Judged answers",
+        f"Open-ended answers as {', '.join(models)} judges them, with 95% intervals. Answers are "
+        "compared in both orders and count as won or lost where both agree; the length-controlled "
+        "win rate is the one that answers of equal length would have.",
+        warnings=[warning for item in seen for warning in _warnings(settings, item)],
+        tables=[
+            *(_scores(settings, seen, name) for name in tasks),
+            *(_pairwise(settings, seen, name) for name in tasks if name in PAIRWISE),
+            _spent(seen),
+        ],
+    )
+
+
+def _tasks(item: Round) -> Counts:
+    tasks: Counts = item.counts("judge")["tasks"]
+    return tasks
+
+
+def _places(settings: Recipe, item: Round, task: str) -> Counts:
+    """Return what was counted of a task by language, in the recipe's order."""
+    found = _tasks(item).get(task, {"languages": {}})["languages"]
+    return by_language(settings.languages, found)
+
+
+def _scores(settings: Recipe, seen: list[Round], task: str) -> Table:
+    codes = [
+        code
+        for code in settings.languages.all
+        if any(code in _places(settings, item, task) for item in seen)
+    ]
+    return Table(
+        _TITLES[task],
+        ["Language", *(item.name for item in seen)],
+        [
+            [
+                swatch(settings.languages, code),
+                *(
+                    measured(_places(settings, item, task).get(code, {}).get("score"))
+                    for item in seen
+                ),
+            ]
+            for code in codes
+        ]
+        + [
+            [
+                "Average of the others",
+                *(measured(_tasks(item).get(task, {}).get("average")) for item in seen),
+            ]
+        ],
+    )
+
+
+def _pairwise(settings: Recipe, seen: list[Round], task: str) -> Table:
+    return Table(
+        f"{_TITLES[task]}: in detail",
+        [
+            "Model and language",
+            "Length-controlled",
+            "Won",
+            "Tied",
+            "Lost",
+            "Flipped",
+            "First place",
+        ],
+        [
+            [
+                f"{item.name} {code}",
+                measured(place["length_controlled"]),
+                number(place["won"]),
+                number(place["tied"]),
+                number(place["lost"]),
+                percent(place["flipped"]),
+                percent(place["first_preference"]),
+            ]
+            for item in seen
+            for code, place in _places(settings, item, task).items()
+            if "won" in place
+        ],
+        folded=True,
+    )
+
+
+def _spent(seen: list[Round]) -> Table:
+    return Table(
+        "Judgements and what they cost",
+        ["Model", "Judgements", "Failed", "Tokens read", "Tokens written", "Dollars"],
+        [
+            [
+                item.name,
+                number(counts["judgements"]),
+                _failures(counts["failures"]),
+                number(counts["input_tokens"]),
+                number(counts["output_tokens"]),
+                plain(counts["dollars"]),
+            ]
+            for item in seen
+            if (counts := item.counts("judge"))
+        ],
+        folded=True,
+    )
+
+
+def _failures(failures: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {spelled(name)}" for name, count in failures.items()) or "none"
+
+
+def _warnings(settings: Recipe, item: Round) -> list[str]:
+    """Return a sentence for every task and language of which questions have no score."""
+    return [
+        f"{item.name}, {task} {code}: questions without a score: {missing}."
+        for task in _tasks(item)
+        for code, place in _places(settings, item, task).items()
+        if (missing := place["left_out"] + place["unanswered"])
+    ]

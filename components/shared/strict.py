@@ -1,0 +1,45 @@
+"""What every configuration is made of: the strict base model, and kinds of values."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from components.shared import config
+from components.shared.languages import NAMES
+
+
+class Strict(BaseModel):
+    """Base of all configuration: frozen, unknown keys refused, fields documented in place."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+def _known_language(code: str) -> str:
+    if code not in NAMES:
+        near = config.nearest(code, NAMES)
+        raise ValueError(
+            f"unknown language {code!r}{near}; allowed are the ISO 639-1 codes {', '.join(NAMES)}"
+        )
+    return code
+
+
+LanguageCode = Annotated[str, AfterValidator(_known_language)]
+
+
+def one_per_language(name: str) -> str:
+    """Return a name that holds `{language}` and no other braces.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if "{language}" not in name or set("{}") & set(name.replace("{language}", "")):
+        raise ValueError(f"{name!r} must hold {{language}}, and no other braces")
+    return name
+
+
+PerLanguage = Annotated[str, AfterValidator(one_per_language)]
+"""A name in which `{language}` stands for an ISO 639-1 code."""

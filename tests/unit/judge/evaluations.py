@@ -1,0 +1,67 @@
+"""Evaluate stages with answers, questions on disk, and recipes with a judge, for tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from components.judge.run import judge
+from components.shared.recipe import Recipe
+from components.shared.records import Answer, EvalItem, Judgement, to_parquet
+from components.shared.stage import open_stage
+from tests.fakes import finished_stage, make_recipe
+
+Texts = Mapping[str, Sequence[str]]
+"""Answers by item id, one a turn."""
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def evaluation(store: Path, answers: Sequence[Answer], of: str = "m") -> str:
+    """Return the URI of an evaluate stage with these answers."""
+    files = {"answers.parquet": to_parquet(answers, Answer)}
+    return finished_stage(str(store), "evaluate", files, of=of).uri
+
+
+def answers_to(task: str, language: str, texts: Texts, finish_reason: str = "stop") -> list[Answer]:
+    return [
+        Answer(task, language, item, turn, f"{item}?", text, finish_reason, 5, language)
+        for item, turns in texts.items()
+        for turn, text in enumerate(turns)
+    ]
+
+
+def recipe(url: str, tasks: Sequence[Mapping[str, object]], **settings: object) -> Recipe:
+    """Return a recipe whose judge is at `url`."""
+    endpoint = {"url": url, "model": "scripted", "retries": 1, "request_seconds": 10}
+    endpoint |= settings.pop("endpoint", {})
+    return make_recipe(
+        languages={"dominant": "en", "others": ["fr"]},
+        judge={"endpoint": endpoint, "tasks": tasks, **settings},
+    )
+
+
+def run(settings: Recipe, answered: str, before: str = "") -> str:
+    return judge(
+        recipe=settings.model_dump_json(),
+        store=answered.rpartition("/stages/")[0],
+        evaluation=answered,
+        before=before,
+        iteration=0,
+    )
+
+
+def counts_of(uri: str, task: str, language: str) -> dict:
+    return open_stage(uri).counts()["tasks"][task]["languages"][language]
+
+
+def judgements_of(uri: str) -> list[Judgement]:
+    return open_stage(uri).read_records(["judgements.parquet"], Judgement)
+
+
+def items_of(uri: str) -> list[EvalItem]:
+    return open_stage(uri).read_records(["items.parquet"], EvalItem)

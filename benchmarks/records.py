@@ -27,7 +27,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.shared.engines import ChatRequest, Completion, Engine
+from components.shared.engines import ChatRequest, Completion, Engine, Likelihoods, ScoreRequest
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.recipe import Recipe
 from components.shared.records import Prompt
@@ -54,6 +54,10 @@ class InstantEngine:
         for request in requests:
             if request is not None:
                 yield Completion(request.key, "At first there are 4 books.", "stop", 30, 8)
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
+        """Yield nothing: nobody asks."""
+        yield from ()
 
     def described(self) -> dict[str, float]:
         """Return nothing."""

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from components.shared.engines import ChatRequest, Completion, Decoding
+from components.shared.engines import (
+    ChatRequest,
+    Completion,
+    Decoding,
+    Likelihoods,
+    ScoreRequest,
+)
 from components.shared.errors import EngineFailed
 from components.shared.models import local_model
 from components.shared.recipe import Recipe
@@ -62,6 +68,13 @@ class FakeEngine:
                 self.asked.append(each)
                 yield self.answer(each)
             together = []
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
+        """Find the continuation that the answer begins with the likeliest, and no other greedy."""
+        for request in requests:
+            text = self.answer(ChatRequest(request.key, request.messages)).text
+            hits = tuple(text.startswith(each.strip()) for each in request.continuations)
+            yield Likelihoods(request.key, tuple(-1.0 if hit else -2.0 for hit in hits), hits, 7)
 
     def described(self) -> dict[str, float]:
         """Return nothing."""

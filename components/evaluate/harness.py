@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, groupby
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,21 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 
 from components.shared.config import nearest
-from components.shared.engines import ChatRequest, Completion, Decoding, Engine
+from components.shared.engines import (
+    ChatRequest,
+    Completion,
+    Decoding,
+    Engine,
+    Likelihoods,
+    ScoreRequest,
+)
 from components.shared.errors import BadInput
 from components.shared.progress import Meter
 from components.shared.recipe import Recipe
+from components.shared.records import FinishReason, Message
+
+_IMPOSSIBLE = (-1e9, False)
+"""Stands for the likelihood that an engine could not give; minus infinity would give NaN."""
 
 _PREFERRED_FILTER = "flexible-extract"
 """Where a task scores under several filters: the one that finds the number anywhere."""
@@ -44,7 +57,7 @@ class Scored:
 
 
 class EngineModel(LM):
-    """The harness's view of an engine: text generation only.
+    """The harness's view of an engine: it answers chats, and says how likely given answers are.
 
     Args:
         engine: answers the requests.
@@ -56,7 +69,8 @@ class EngineModel(LM):
         self._engine = engine
         self._max_tokens = max_tokens
         self.completions: dict[tuple[str, int], Completion] = {}
-        """What was generated, by (task, document number)."""
+        """What was generated, or chosen among given answers, by (task, document number)."""
+        self._best: dict[tuple[str, int], float] = {}
 
     @property
     def tokenizer_name(self) -> str:
@@ -85,17 +99,51 @@ class EngineModel(LM):
             meter.advance(1, completion.output_tokens)
         return texts
 
-    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-        """Refuse: the engines generate text."""
-        raise _not_generative(requests)
+    def loglikelihood(
+        self, requests: list[Any], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Score given answers; those that follow one chat are asked together.
 
-    def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
-        """Refuse: the engines generate text."""
-        raise _not_generative(requests)
+        A chat that the engine cannot score gives next to nothing, and its item counts as failed.
+        """
+        parts = [list(part) for _, part in groupby(requests, key=_question)]
+        scores: list[list[tuple[float, bool]]] = [[_IMPOSSIBLE] * len(p) for p in parts]
+        meter = Meter(len(requests), "given answers")
+        for answer in self._engine.score(map(_score_request, count(), parts)):
+            number = int(answer.key)
+            if not answer.failure:
+                scores[number] = list(zip(answer.logprobs, answer.greedy, strict=True))
+            if parts[number][0].args[0]:  # else it is about the answers by themselves
+                self._note_choice(parts[number], answer)
+            meter.advance(len(parts[number]))
+        return [score for part in scores for score in part]
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        """Refuse: the likelihood of a whole text says nothing of a chat model's answers."""
+        raise BadInput(
+            f"task {requests[0].task_name!r} measures the likelihood of whole texts",
+            remedy="Choose a task with output_type generate_until or multiple_choice.",
+        )
+
+    def _note_choice(self, part: Sequence[Any], answer: Likelihoods) -> None:
+        """Keep the likeliest of the given answers as what the model says to the question."""
+        key = (part[0].task_name, part[0].doc_id)
+        if answer.failure:
+            self.completions[key] = Completion(
+                answer.key, "", FinishReason.FAILED, answer.prompt_tokens, 0, answer.failure
+            )
+            self._best[key] = math.inf  # whatever the item's other chats say
+            return
+        best = max(answer.logprobs)
+        if best > self._best.get(key, -math.inf):
+            self._best[key] = best
+            text = part[answer.logprobs.index(best)].args[1].strip()
+            self.completions[key] = Completion(
+                answer.key, text, FinishReason.STOP, answer.prompt_tokens, 0
+            )
 
     def _chat(self, request: Any, index: int) -> ChatRequest:
-        messages = json.loads(request.args[0])
-        primer = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
+        messages, primer = _messages(request.args[0])
         decoding = self._decoding(request.args[1])
         return ChatRequest(str(index), messages, decoding, primer, group=request.task_name)
 
@@ -104,6 +152,25 @@ class EngineModel(LM):
         return Decoding(
             max_tokens=found["max_gen_toks"], stop=tuple(stop for stop in found["until"] if stop)
         )
+
+
+def _question(request: Any) -> tuple[str, int, str]:
+    """Return what given answers have in common that are asked together."""
+    return request.task_name, request.doc_id, request.args[0]
+
+
+def _score_request(number: int, part: Sequence[Any]) -> ScoreRequest:
+    context = part[0].args[0]
+    messages, primer = _messages(context) if context else ([], "")
+    return ScoreRequest(str(number), messages, tuple(each.args[1] for each in part), primer)
+
+
+def _messages(context: str) -> tuple[list[Message], str]:
+    """Return the chat in a harness context, and the first characters of its last turn."""
+    messages = json.loads(context)
+    primed = messages[-1]["role"] == "assistant"
+    primer: str = messages.pop()["content"] if primed else ""
+    return messages, primer
 
 
 def run_tasks(
@@ -118,7 +185,7 @@ def run_tasks(
         world_items: folder of the tiny world's `<language>.jsonl`.
 
     Raises:
-        BadInput: a task does not exist, scores likelihoods instead of text, or gives its items no
+        BadInput: a task does not exist, measures likelihoods of whole texts, or gives its items no
             scores from 0 to 1.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -185,15 +252,16 @@ def _one_filter(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _scored(
     config: dict[str, Any], sample: dict[str, Any], language: str, model: EngineModel
 ) -> Scored:
-    messages = json.loads(sample["arguments"][0][0])
+    messages, _ = _messages(sample["arguments"][0][0])
+    completion = model.completions[config["task"], sample["doc_id"]]
     return Scored(
         task=config["task"],
         language=language,
         item_id=str(sample["doc"].get("item_id", sample["doc_id"])),
         prompt=next(m["content"] for m in reversed(messages) if m["role"] == "user"),
         target=str(sample["target"]),
-        score=_score(config, sample),
-        completion=model.completions[config["task"], sample["doc_id"]],
+        score=0.0 if completion.failure else _score(config, sample),
+        completion=completion,
     )
 
 
@@ -207,11 +275,4 @@ def _score(config: dict[str, Any], sample: dict[str, Any]) -> float:
     raise BadInput(
         f"task {config['task']!r}: {metric} gives an item no score from 0 to 1",
         remedy="Choose a task that scores by exact match or accuracy.",
-    )
-
-
-def _not_generative(requests: list[Any]) -> BadInput:
-    return BadInput(
-        f"task {requests[0].task_name!r} scores likelihoods, but the engines generate text",
-        remedy="Choose a generate_until variant of the task.",
     )

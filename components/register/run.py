@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from components.shared.digest import digest_of, digest_of_uri
-from components.shared.models import adapter_uri, model_uri
+from components.shared.models import ADAPTER_TAG, adapter_uri, model_uri
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
 from components.shared.rollout.figures import stage_figures
@@ -109,7 +109,7 @@ def _tags(
         "lidr.parent_version": parent,
         "lidr.base_model": model_uri(world),
         "lidr.base_adapter": adapter_uri(world),
-        "lidr.adapter": adapter_uri(inputs["model"]),
+        ADAPTER_TAG: adapter_uri(inputs["model"]),
         "lidr.languages": ",".join(settings.languages.all),
         "lidr.pairs_digest": trained.get("pairs", ""),
         "lidr.recipe_digest": digest_of(settings.model_dump(mode="json")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -24,16 +25,17 @@ from components.report.svg import rounded_domain
 from components.report.words import language, limits, percent, plain, signed
 from components.shared.recipe import Recipe
 
-_WIDE = (920.0, 360.0)
-_NARROW = (WIDTH, 340.0)
+WIDE = (920.0, 360.0)
+NARROW = (WIDTH, 340.0)
 
 
 def accuracy(settings: Recipe, rounds: list[Round]) -> Section:
     """Return accuracy by language and iteration."""
     values = {code: [item.accuracy.get(code) for item in rounds] for code in settings.languages.all}
+    names = [item.name for item in rounds]
     image, narrow = (
-        _by_iteration(settings, rounds, identity, "Accuracy by language", values, size)
-        for identity, size in (("accuracy", _WIDE), ("accuracy-narrow", _NARROW))
+        by_model(settings, names, identity, "Accuracy by language", values, size)
+        for identity, size in (("accuracy", WIDE), ("accuracy-narrow", NARROW))
     )
     table = Table(
         "Accuracy with 95% intervals",
@@ -75,9 +77,9 @@ def balance(settings: Recipe, rounds: list[Round]) -> Section:
             ),
             Chart(
                 "Off-target answers",
-                _by_iteration(
+                by_model(
                     settings,
-                    rounds,
+                    [item.name for item in rounds],
                     "off-target",
                     "Off-target answers by language",
                     values,
@@ -110,14 +112,24 @@ def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
     )
 
 
-def _by_iteration(
+def by_model(
     settings: Recipe,
-    rounds: list[Round],
+    names: Sequence[str],
     identity: str,
     title: str,
     values: dict[str, list[Any]],
     size: tuple[float, float],
 ) -> Markup:
+    """Draw shares with intervals by language, one column a model.
+
+    Args:
+        settings: the recipe.
+        names: of the models.
+        identity: unique on the page.
+        title: of the chart.
+        values: by language code, an interval a model, None where it was not measured.
+        size: width and height in pixels.
+    """
     found = [value for row in values.values() for value in row if value is not None]
     low, high = rounded_domain(
         min(value["low"] for value in found), max(max(value["high"] for value in found), 0.1)
@@ -125,8 +137,8 @@ def _by_iteration(
     described = "; ".join(
         f"{language(code)}: "
         + ", ".join(
-            f"{item.name} {percent(value['value'])}"
-            for item, value in zip(rounds, row, strict=True)
+            f"{name} {percent(value['value'])}"
+            for name, value in zip(names, row, strict=True)
             if value is not None
         )
         for code, row in values.items()
@@ -141,9 +153,8 @@ def _by_iteration(
         )
         for code in settings.languages.all
     ]
-    if len(rounds) == 1:
+    if len(names) == 1:
         return _start(settings, identity, title, described, values, (0.0, min(high, 1.0)), size[0])
-    names = [item.name for item in rounds]
     return charts.over_iterations(
         identity, title, described, names, series, size, max(low, 0.0), min(high, 1.0)
     )

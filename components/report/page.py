@@ -1,27 +1,21 @@
-"""report.html: one file without scripts that asks no other host for anything."""
+"""report.html: one file that asks no other host for anything."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from pathlib import Path
-
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from components.report.blocks import Section
 from components.report.curves import training
 from components.report.evidence import pairs, trust
+from components.report.flips import flips_of_run
 from components.report.history import Round
+from components.report.html import page
 from components.report.ledger import figures, models, throughput, versions
 from components.report.outcomes import accuracy, balance, decisions
 from components.report.result import outcome
 from components.report.samples import samples
 from components.report.words import language, listed
 from components.shared.recipe import Recipe
-
-_HERE = Path(__file__).parent
 
 
 def render(settings: Recipe, run: str, rounds: list[Round]) -> str:
@@ -32,17 +26,8 @@ def render(settings: Recipe, run: str, rounds: list[Round]) -> str:
         run: name of the run.
         rounds: its iterations.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = (_HERE / "style.css").read_text(encoding="utf-8")
-    return environment.get_template("template.html").render(
-        policy=_policy(style),
-        style=Markup(style),  # noqa: S704  # our own file
+    return page(
+        "template.html",
         run=run,
         settings=settings,
         subtitle=_subtitle(settings, rounds),
@@ -51,21 +36,13 @@ def render(settings: Recipe, run: str, rounds: list[Round]) -> str:
         .replace(" points", "\u00a0points"),
         figures=figures(settings, rounds),
         sections=_sections(settings, rounds),
+        flips=flips_of_run(settings.languages, rounds),
         samples=samples(settings, rounds),
         closing=[models(rounds), throughput(rounds)],
         recipe=yaml.safe_dump(
             settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True
         ),
         versions=versions(rounds),
-    )
-
-
-def _policy(style: str) -> str:
-    """Return the page's Content-Security-Policy: this one style sheet, nothing else."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
     )
 
 

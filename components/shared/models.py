@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.shared.cache import cached
 from components.shared.digest import digest_of, digest_of_file
@@ -22,6 +22,9 @@ MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 
 _FILES_AT_ONCE = 4
 
+
+ADAPTER_TAG = "lidr.adapter"
+"""Of a registered version: URI of the LoRA adapter that goes with its source."""
 
 BASE_FILE = "base.json"
 """In a stage that holds an adapter alone: `{"stage": URI}` of the stage with its weights."""
@@ -141,7 +144,14 @@ def model_config(stage_uri: str) -> dict[str, Any]:
     return config
 
 
-def resolve_model(source: str, *, unpinned: bool = False) -> str:
+class Resolved(NamedTuple):
+    """Where a model's files are, and those of a LoRA adapter that belongs to it ("" for none)."""
+
+    source: str
+    adapter: str = ""
+
+
+def resolve_model(source: str, *, unpinned: bool = False) -> Resolved:
     """Return where the files of a model are: an MLflow model's own source, others as they are.
 
     An alias or a branch moves, so it is followed once, when the loop starts.
@@ -154,9 +164,9 @@ def resolve_model(source: str, *, unpinned: bool = False) -> str:
         BadInput: MLFLOW_TRACKING_URI is not set, or there is no such model.
     """
     if source.startswith("hf://") and unpinned and "@" not in source:
-        return f"{source}@{_newest_revision(source.removeprefix('hf://'))}"
+        return Resolved(f"{source}@{_newest_revision(source.removeprefix('hf://'))}")
     if not source.startswith("models:/"):
-        return source
+        return Resolved(source)
     if "MLFLOW_TRACKING_URI" not in os.environ:
         raise BadInput(
             f"model.source {source!r} is in MLflow, but MLFLOW_TRACKING_URI is not set",
@@ -178,7 +188,7 @@ def resolve_model(source: str, *, unpinned: bool = False) -> str:
             f"model.source {source!r} is not in MLflow ({error})",
             remedy="Use models:/name@alias or models:/name/version of a registered model.",
         ) from error
-    return str(version.source)
+    return Resolved(str(version.source), version.tags.get(ADAPTER_TAG, ""))
 
 
 def fetch_model(source: str, *, weights: bool = True) -> Path:

@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -75,6 +76,20 @@ def silence() -> None:
     _silent = True
 
 
+_listener: Callable[[dict[str, object]], None] | None = None
+
+
+@contextmanager
+def listening(listener: Callable[[dict[str, object]], None]) -> Iterator[None]:
+    """Hand the events of this process to a function meanwhile, instead of writing them."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
+
+
 def emit(event: str, **values: object) -> None:
     """Report one event; those of a step carry its name and, where there are several, its shard.
 
@@ -85,6 +100,9 @@ def emit(event: str, **values: object) -> None:
     if _silent:
         return
     values = {**_place.get(), **values}
+    if _listener:
+        _listener({"event": event, **values})
+        return
     path = os.environ.get(EVENTS_VARIABLE)
     if path:
         line = json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n"

@@ -114,9 +114,9 @@ def _pretrain(stage: Stage, settings: Recipe) -> None:
 
 def _import(settings: Recipe, store: Store) -> str:
     prompts = load_prompts(settings)
-    source = resolve_model(settings.model.source, unpinned=settings.model.unpinned)
+    source, own_adapter = resolve_model(settings.model.source, unpinned=settings.model.unpinned)
     fingerprint = model_fingerprint(source)
-    adapter = _adapter(settings)
+    adapter = _adapter(settings.model.adapter or own_adapter)
     stage = new_stage(
         store,
         "world",
@@ -141,9 +141,8 @@ def _import(settings: Recipe, store: Store) -> str:
     return stage.finish({"prompts": len(prompts[settings.languages.dominant])})
 
 
-def _adapter(settings: Recipe) -> dict[str, str]:
+def _adapter(source: str) -> dict[str, str]:
     """Return what a model's description says of its LoRA adapter, if it has one."""
-    source = settings.model.adapter
     if not source:
         return {}
     check_adapter(fetch_model(source))

@@ -9,6 +9,7 @@ import typer
 
 from components.shared.errors import LidrError
 from pipelines.cli.compile import compile_command
+from pipelines.cli.evaluate import evaluate_command
 from pipelines.cli.report import report_command
 from pipelines.cli.run import run_command
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run_command)
+app.command("evaluate")(evaluate_command)
 app.command("compile")(compile_command)
 app.command("report")(report_command)
 

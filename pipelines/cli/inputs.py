@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,13 @@ SetOption = Annotated[
 RunOption = Annotated[
     str | None, typer.Option("--run", help="Name of the run. Default: from recipe and seed.")
 ]
+
+
+class OutputFormat(StrEnum):
+    """How a command prints its result."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 def read_recipe(given: str, seed: int | None, settings: Sequence[str] | None) -> Recipe:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from enum import StrEnum
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.cli.inputs import (
+    OutputFormat,
     ProfileOption,
     RecipeArgument,
     RunOption,
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
     from components.shared.recipe import Recipe
     from components.shared.store import Store
     from pipelines.local import Job
-
-
-class Output(StrEnum):
-    """How the result is printed."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 class Interrupted(BaseException):
@@ -58,8 +51,8 @@ def run_command(
         typer.Option("--shards", min=1, help="Workers that generate. Default: the profile's."),
     ] = None,
     output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+        OutputFormat, typer.Option("--output", help="How the result is printed.")
+    ] = OutputFormat.TEXT,
 ) -> None:
     """Run the loop on this machine; running it again continues where it stopped."""
     from components.shared.store import open_store
@@ -129,11 +122,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted(number)
 
 
-def _print_result(store: Store, run: str, output: Output) -> None:
+def _print_result(store: Store, run: str, output: OutputFormat) -> None:
     import json
 
     text = store.read(f"runs/{run}/result.json").decode()
-    if output is Output.JSON:
+    if output is OutputFormat.JSON:
         print(text)
         return
     from pipelines.cli.summary import print_summary

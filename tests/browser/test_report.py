@@ -141,10 +141,10 @@ def test_hostile_model_text_runs_nothing_and_is_shown_as_text(browser, hostile):
     assert "lidr report" in browser.evaluate("document.title")
     assert browser.complaints() == []
     assert browser.requests() == [hostile]
-    assert (
-        browser.evaluate("document.querySelectorAll('script, img, textarea, iframe').length") == 0
-    )
-    assert browser.evaluate("document.querySelectorAll('article.pair').length") == len(PAYLOADS)
+    assert browser.evaluate("document.querySelectorAll('img, textarea, iframe').length") == 0
+    assert browser.evaluate("document.querySelectorAll('script').length") == 1
+    shown = "document.querySelectorAll('#samples article.pair').length"
+    assert browser.evaluate(shown) == len(PAYLOADS)
     text = browser.evaluate("document.querySelector('#samples').textContent")
     for payload in PAYLOADS[:6]:
         assert payload in text
@@ -155,10 +155,35 @@ def test_hostile_model_text_runs_nothing_and_is_shown_as_text(browser, hostile):
 def test_right_to_left_text_runs_from_the_right(browser, hostile):
     browser.open(hostile)
     directions = browser.evaluate(
-        "[...document.querySelectorAll('.prompt')].filter(p => p.textContent.includes('الجواب'))"
+        "[...document.querySelectorAll('#samples .prompt')]"
+        ".filter(p => p.textContent.includes('الجواب'))"
         ".map(p => getComputedStyle(p).direction)"
     )
     assert directions == ["rtl"]
+
+
+def test_flipped_items_are_searched_and_filtered(browser, page):
+    browser.open(page)
+    assert browser.complaints() == []
+    shown = (
+        "[...document.querySelectorAll('#flips-1 article')].filter(a => a.offsetHeight)"
+        ".map(a => a.dataset.language + ' ' + a.dataset.kind)"
+    )
+    everything = browser.evaluate(shown)
+    assert len(everything) == 120
+    assert set(everything) == {"es gained", "de gained", "fr gained"}
+    choose = (
+        "(name, value) => { const form = document.querySelector('#flips-1 form');"
+        " form[name].value = value; form.dispatchEvent(new Event('input')); }"
+    )
+    browser.evaluate(f"({choose})('language', 'fr') ?? 0")
+    assert set(browser.evaluate(shown)) == {"fr gained"}
+    browser.evaluate(f"({choose})('text', 'STYLOS') ?? 0")
+    assert len(browser.evaluate(shown)) == 40
+    browser.evaluate(f"({choose})('text', 'no such word') ?? 0")
+    assert browser.evaluate(shown) == []
+    said = browser.evaluate("document.querySelector('#flips-1 output').textContent")
+    assert said == "0 of 120 shown"
 
 
 def test_a_run_that_stopped_at_the_start_renders(browser, tmp_path):

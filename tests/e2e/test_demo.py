@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,23 @@ def test_running_again_repeats_nothing(demo: tuple[Path, dict]) -> None:
     assert done.returncode == 0, done.stderr
     assert {p: p.stat().st_mtime_ns for p in store.glob("stages/*/*/_SUCCESS")} == before
     assert json.loads(done.stdout)["iterations"] == result["iterations"]
+
+
+def test_its_models_are_compared_outside_the_run(demo: tuple[Path, dict]) -> None:
+    """They were evaluated in the run, so this asks no engine."""
+    store, result = demo
+    first, last = (result["iterations"][t]["model"] for t in (0, 2))
+    given = ["tiny_world", "--store", str(store), "--model", first, "--model", last]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "evaluate", *given, "--output", "json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("evaluate: known from before") == 2
+    compared = json.loads(done.stdout)
+    gain = result["iterations"][2]["average"]["value"] - result["iterations"][0]["average"]["value"]
+    assert abs(compared["mean_gain"]["value"] - gain) < 1e-9
+    assert all(row["won"] > row["lost"] for row in compared["gains"].values() if row["won"])
+    assert "Flipped from A to B" in Path(compared["page"]).read_text("utf-8")

@@ -35,6 +35,15 @@ SURFACE = {
         "settings": ["--set"],
         "run": ["--run"],
     },
+    "evaluate": {
+        "recipe": ["recipe"],
+        "models": ["--model"],
+        "store": ["--store"],
+        "profile": ["--profile"],
+        "seed": ["--seed"],
+        "settings": ["--set"],
+        "output": ["--output"],
+    },
     "report": {"run": ["run"], "store": ["--store"]},
 }
 

@@ -23,7 +23,15 @@ from components.shared.records import Failure, Prompt, Response
 from components.shared.stage import open_stage
 from tests.fakes import make_recipe, world_stage
 from tests.services.faulty import FaultyProxy
-from tests.unit.shared.engine_cases import CONTEXT, cases, complete, lively_model, requests
+from tests.unit.shared.engine_cases import (
+    CONTEXT,
+    cases,
+    complete,
+    lively_model,
+    requests,
+    same_scores,
+    score_requests,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -111,6 +119,25 @@ def test_greedy_answers_are_those_of_transformers(folder, server, transformers, 
     same = [found[key] == answer for key, answer in expected.items()]
     assert found.keys() == expected.keys()
     assert sum(same) >= len(same) - 1  # two programs may round a tie differently
+
+
+def test_likelihoods_are_those_of_transformers(folder, server, transformers):
+    engine = engine_at(folder, server, concurrency=16)
+    same_scores(engine.score(score_requests()), transformers.score(score_requests()))
+    engine.close()
+
+
+def test_a_server_that_cannot_score_says_so(folder, server, monkeypatch):
+    engine = engine_at(folder, server)
+    create = engine._client.completions.create
+
+    async def forgetful(**asked):
+        return await create(**{**asked, "extra_body": {}})
+
+    monkeypatch.setattr(engine._client.completions, "create", forgetful)
+    with pytest.raises(EngineFailed, match="no prompt_logprobs, so it cannot score"):
+        list(engine.score(score_requests()[:1]))
+    engine.close()
 
 
 def test_seeds_make_samples_repeatable_in_any_order(folder, server):

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from components.shared.engines.base import ChatRequest, Completion, Decoding, Engine
+from components.shared.engines.base import (
+    ChatRequest,
+    Completion,
+    Decoding,
+    Engine,
+    Likelihoods,
+    ScoreRequest,
+)
 from components.shared.engines.gpu import gpu_present
 from components.shared.errors import BadInput
 from components.shared.models import ModelFiles, model_files
@@ -15,6 +22,8 @@ __all__ = [
     "Completion",
     "Decoding",
     "Engine",
+    "Likelihoods",
+    "ScoreRequest",
     "choose_engine",
     "open_engine",
     "served_name",

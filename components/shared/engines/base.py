@@ -59,6 +59,38 @@ class Completion:
     failure: Failure | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """Texts of which a model says how likely they are.
+
+    Attributes:
+        key: names the request among those of one call.
+        messages: the chat they may continue; empty for text that follows nothing.
+        continuations: the texts, at least one.
+        primer: first characters of the assistant's turn, before each of them.
+    """
+
+    key: str
+    messages: Sequence[Message]
+    continuations: tuple[str, ...]
+    primer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihoods:
+    """What a model says of a request's continuations, in their order.
+
+    `logprobs` are natural logarithms of P(continuation | chat), summed over tokens; `greedy` tells
+    whether greedy decoding would write it. Both are empty where `failure` is set.
+    """
+
+    key: str
+    logprobs: tuple[float, ...]
+    greedy: tuple[bool, ...]
+    prompt_tokens: int
+    failure: Failure | None = None
+
+
 class Engine(Protocol):
     """An engine with one model loaded."""
 
@@ -74,6 +106,16 @@ class Engine(Protocol):
 
         Raises:
             EngineFailed: the engine stopped working.
+        """
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
+        """Yield the likelihoods for each request, in any order.
+
+        White space at the end of a rendered chat counts as part of the continuation, as
+        lm-evaluation-harness has it.
+
+        Raises:
+            EngineFailed: the engine stopped working, or its server cannot score text.
         """
 
     def described(self) -> dict[str, float]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from components.shared.engines.base import ChatRequest
+from components.shared.engines.base import ChatRequest, ScoreRequest
 from components.shared.records import Message
 from components.shared.text import valid_unicode
 
@@ -29,13 +29,29 @@ class ChatRenderer:
 
     def render(self, request: ChatRequest) -> list[int]:
         """Return the token ids of a request, up to where the model goes on."""
-        messages = [
-            {**message, "content": valid_unicode(message["content"])}
-            for message in request.messages
-        ]
-        if not any(self._has_control(message["content"]) for message in messages):
-            return self._encode(self._template(messages) + request.primer)
-        return self._render_apart(messages, request.primer)
+        tokens, rest = self._rendered(request.messages)
+        return tokens + self._encode(rest + request.primer)
+
+    def render_continuations(self, request: ScoreRequest) -> tuple[list[int], list[list[int]]]:
+        """Return the token ids of the chat, and those of each continuation.
+
+        They are encoded together, then parted, as lm-evaluation-harness does it
+        (`TemplateLM._encode_pair`): white space that ends the chat is the continuation's.
+        """
+        texts = [valid_unicode(text) for text in request.continuations]
+        if not request.messages:
+            return [self._first], [self._encode_any(text) for text in texts]
+        tokens, rest = self._rendered(request.messages)
+        rest += request.primer
+        kept = rest.rstrip()
+        context = tokens + self._encode(kept)
+        wholes = (
+            tokens + self._encode(rest) + self._encode_plain(text)
+            if self._has_control(text)
+            else tokens + self._encode(rest + text)
+            for text in texts
+        )
+        return context, [whole[len(context) :] for whole in wholes]
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return what generated tokens say: special tokens left out, white space untouched."""
@@ -44,7 +60,14 @@ class ChatRenderer:
         )
         return text
 
-    def _render_apart(self, messages: Sequence[Message], primer: str) -> list[int]:
+    def _rendered(self, messages: Sequence[Message]) -> tuple[list[int], str]:
+        """Return a chat as tokens, as far as it had to be encoded in parts, and the text after."""
+        valid = [{**each, "content": valid_unicode(each["content"])} for each in messages]
+        if not any(self._has_control(message["content"]) for message in valid):
+            return [], self._template(valid)
+        return self._render_apart(valid)
+
+    def _render_apart(self, messages: Sequence[Message]) -> tuple[list[int], str]:
         """Encode the template and each message's content apart, content without control tokens."""
         marks = [f"\ue000{index}\ue001" for index in range(len(messages))]
         rest = self._template(
@@ -54,7 +77,19 @@ class ChatRenderer:
         for message, mark in zip(messages, marks, strict=True):
             before, _, rest = rest.partition(mark)
             tokens += self._encode(before) + self._encode_plain(message["content"])
-        return tokens + self._encode(rest + primer)
+        return tokens, rest
+
+    @property
+    def _first(self) -> int:
+        """The token that text follows where it follows nothing."""
+        tokenizer = self._tokenizer
+        first: int = (
+            tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        )
+        return first
+
+    def _encode_any(self, text: str) -> list[int]:
+        return self._encode_plain(text) if self._has_control(text) else self._encode(text)
 
     def _template(self, messages: Sequence[Message]) -> str:
         text: str = self._tokenizer.apply_chat_template(

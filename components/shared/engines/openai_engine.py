@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
-from components.shared.engines.base import ChatRequest, Completion
+from components.shared.engines.base import ChatRequest, Completion, Likelihoods, ScoreRequest
 from components.shared.engines.chat import ChatRenderer, end_tokens
+from components.shared.engines.scoring import Pass, Score, Scoring
 from components.shared.errors import BadInput, EngineFailed, LidrError
 from components.shared.progress import emit
 from components.shared.recipe import Endpoint
 from components.shared.records import Failure, FinishReason
+
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
+Scored = tuple[Pass, list[Score]]
 
 _END: Any = object()
 _POLL_SECONDS = 5.0
@@ -68,9 +74,39 @@ class OpenAIEngine:
         self._context: int = max_length or served or config.max_position_embeddings
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
+        def asked(request: ChatRequest) -> Completion | Coroutine[Any, Any, Completion]:
+            tokens = self._chat.render(request)
+            if len(tokens) >= self._context:
+                return _failed(request, len(tokens), Failure.PROMPT_TOO_LONG)
+            return self._ask(request, tokens)
+
+        return self._stream(requests, asked)
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
+        scoring = Scoring(self._chat, self._context - 1, together=False)  # it writes a token, too
+
+        def asked(one: Pass) -> Scored | Coroutine[Any, Any, Scored]:
+            return self._score(one)
+
+        for one, scores in self._stream(scoring.passes(requests), asked):
+            yield from scoring.take(one, scores)
+        yield from scoring.refused
+
+    def _stream(
+        self,
+        requests: Iterable[Asked | None],
+        ask: Callable[[Asked], Answer | Coroutine[Any, Any, Answer]],
+    ) -> Iterator[Answer]:
+        """Yield the answers to requests as they come; see `Engine.complete`.
+
+        Args:
+            requests: None among them says that there is none now.
+            ask: returns what asks the server, or the answer at once.
+        """
         source = iter(requests)
-        answers: SimpleQueue[Completion | LidrError] = SimpleQueue()
-        waiting: dict[str, Future[None]] = {}
+        answers: SimpleQueue[tuple[int, Answer | LidrError]] = SimpleQueue()
+        waiting: dict[int, Future[None]] = {}
+        numbers = count()
         open_source = True
         try:
             while open_source or waiting:
@@ -79,17 +115,18 @@ class OpenAIEngine:
                     if request is _END or request is None:
                         open_source = request is None
                         break
-                    tokens = self._chat.render(request)
-                    if len(tokens) >= self._context:
-                        yield _failed(request, len(tokens), Failure.PROMPT_TOO_LONG)
+                    asked = ask(request)
+                    if not isinstance(asked, Coroutine):
+                        yield asked
                         continue
-                    asked = self._ask(request, tokens, answers)
-                    waiting[request.key] = asyncio.run_coroutine_threadsafe(asked, self._loop)
+                    number = next(numbers)
+                    told = self._tell(number, asked, answers)
+                    waiting[number] = asyncio.run_coroutine_threadsafe(told, self._loop)
                 if waiting:
-                    answer = answers.get()
+                    number, answer = answers.get()
                     if isinstance(answer, LidrError):
                         raise answer
-                    del waiting[answer.key]
+                    del waiting[number]
                     yield answer
         finally:
             for future in waiting.values():
@@ -112,24 +149,49 @@ class OpenAIEngine:
         await asyncio.gather(*others, return_exceptions=True)
         await self._client.close()
 
-    async def _ask(
+    async def _tell(
         self,
-        request: ChatRequest,
-        tokens: list[int],
-        answers: SimpleQueue[Completion | LidrError],
+        number: int,
+        asked: Coroutine[Any, Any, Answer],
+        answers: SimpleQueue[tuple[int, Answer | LidrError]],
     ) -> None:
         """Put the answer to a request, or the error that ends everything, into `answers`."""
         from openai import APIStatusError, OpenAIError
 
         try:
-            answers.put(self._completion(request, await self._create(request, tokens)))
+            answers.put((number, await asked))
+        except APIStatusError as error:
+            answers.put((number, self._refusal(error)))
+        except (OpenAIError, ValueError, LookupError) as error:
+            answers.put((number, self._death(error)))
+
+    async def _ask(self, request: ChatRequest, tokens: list[int]) -> Completion:
+        from openai import APIStatusError
+
+        try:
+            return self._completion(request, await self._create(request, tokens))
         except APIStatusError as error:
             if error.status_code in (400, 413, 422):
-                answers.put(_failed(request, len(tokens), Failure.ENGINE_REJECTED))
-            else:
-                answers.put(self._refusal(error))
-        except (OpenAIError, ValueError, IndexError) as error:
-            answers.put(self._death(error))
+                return _failed(request, len(tokens), Failure.ENGINE_REJECTED)
+            raise
+
+    async def _score(self, one: Pass) -> Scored:
+        """Ask for the log-probabilities of a prompt's own tokens, which vLLM's server gives."""
+        answer = await self._client.completions.create(
+            model=self._name,
+            prompt=one.context + one.targets,
+            max_tokens=1,
+            temperature=0.0,
+            extra_body={"prompt_logprobs": 1},
+        )
+        told = (answer.choices[0].model_extra or {}).get("prompt_logprobs")
+        if not told:
+            raise ValueError("it gives no prompt_logprobs, so it cannot score text")
+        found = [
+            each[str(token)]
+            for each, token in zip(told[-len(one.targets) :], one.targets, strict=True)
+        ]
+        return one, [(float(each["logprob"]), each["rank"] == 1) for each in found]
 
     async def _create(self, request: ChatRequest, tokens: list[int]) -> Any:
         decoding = request.decoding

@@ -11,9 +11,17 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from components.shared.engines.base import ChatRequest, Completion, Decoding
+from components.shared.engines.base import (
+    ChatRequest,
+    Completion,
+    Decoding,
+    Likelihoods,
+    ScoreRequest,
+)
 from components.shared.engines.batch import Batch, Ending, Row
 from components.shared.engines.chat import ChatRenderer, end_tokens
+from components.shared.engines.likelihood import Scorer
+from components.shared.engines.scoring import Scoring
 from components.shared.errors import EngineFailed
 from components.shared.records import Failure, FinishReason
 from components.shared.threads import fit_threads
@@ -75,6 +83,16 @@ class TransformersEngine:
             for batch in self._batches(rows):
                 yield from self._decode(batch, decoding)
 
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
+        scoring = Scoring(self._chat, self._context)
+        scorer = Scorer(self._model, self._budget)
+        try:
+            for one, scores in scorer.scores(scoring.passes(requests)):
+                yield from scoring.take(one, scores)
+        except RuntimeError as error:
+            raise _death(error) from error
+        yield from scoring.refused
+
     def described(self) -> dict[str, float]:
         return {}
 
@@ -101,11 +119,7 @@ class TransformersEngine:
             try:
                 finished = batch.step()
             except RuntimeError as error:  # torch's, out of memory among them
-                raise EngineFailed(
-                    f"transformers died: {error}",
-                    remedy="Where memory ran out, lower generation.batch_tokens. "
-                    "Run again: finished chunks are kept.",
-                ) from error
+                raise _death(error) from error
             for row, reason in finished:
                 text = ending.text(row)
                 yield Completion(row.key, text, reason, len(row.prompt), len(row.written))
@@ -133,6 +147,14 @@ def _groups(requests: Iterable[ChatRequest | None]) -> Iterator[list[ChatRequest
 
 def _kind(request: ChatRequest) -> tuple[str, Decoding]:
     return request.group, request.decoding
+
+
+def _death(error: RuntimeError) -> EngineFailed:
+    return EngineFailed(
+        f"transformers died: {error}",
+        remedy="Where memory ran out, lower generation.batch_tokens. "
+        "Run again: finished chunks are kept.",
+    )
 
 
 def _too_long(request: ChatRequest, tokens: int) -> Completion:

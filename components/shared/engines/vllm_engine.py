@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
-from components.shared.engines.base import ChatRequest, Completion, Decoding
+from components.shared.engines.base import (
+    ChatRequest,
+    Completion,
+    Decoding,
+    Likelihoods,
+    ScoreRequest,
+)
 from components.shared.engines.chat import ChatRenderer, end_tokens
 from components.shared.engines.gpu import gpu_count, gpu_present
+from components.shared.engines.scoring import Pass, Score, Scoring
 from components.shared.errors import BadInput, EngineFailed
 from components.shared.recipe import VllmOptions
 from components.shared.records import Failure, FinishReason
+
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 
 _END: Any = object()
 
@@ -86,8 +96,29 @@ class VllmEngine:
         _wake_when_killed(self._engine.engine_core, self._closed)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
+        return self._stream(requests, self._admit, self._completion)
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
+        scoring = Scoring(self._chat, self._context - 1)  # it always writes a token
+        for one, scores in self._stream(scoring.passes(requests), self._admit_pass, _scores):
+            yield from scoring.take(one, scores)
+        yield from scoring.refused
+
+    def _stream(
+        self,
+        requests: Iterable[Asked | None],
+        admit: Callable[[str, Asked], Answer | None],
+        result: Callable[[Asked, Any], Answer],
+    ) -> Iterator[Answer]:
+        """Yield the answers to requests as they come; see `Engine.complete`.
+
+        Args:
+            requests: None among them says that there is none now.
+            admit: hands one to the engine under a number, or returns the answer that refuses it.
+            result: makes an answer of a request and vLLM's output.
+        """
         source = enumerate(requests)
-        waiting: dict[str, ChatRequest] = {}
+        waiting: dict[str, Asked] = {}
         open_source = True
         try:
             while open_source or waiting:
@@ -96,14 +127,14 @@ class VllmEngine:
                     if request is _END or request is None:
                         open_source = request is None
                         break
-                    refused = self._admit(str(number), request)
+                    refused = admit(str(number), request)
                     if refused:
                         yield refused
                     else:
                         waiting[str(number)] = request
                 for output in self._step() if waiting else ():
                     if output.finished:
-                        yield self._completion(waiting.pop(output.request_id).key, output)
+                        yield result(waiting.pop(output.request_id), output)
         finally:
             if waiting:  # the caller has stopped listening, or the engine died
                 self._abort(list(waiting))
@@ -124,13 +155,38 @@ class VllmEngine:
             return Completion(request.key, "", failed, len(tokens), 0, Failure.PROMPT_TOO_LONG)
         sampling = self._sampling(request.decoding, request.seed, len(tokens))
         try:
+            self._add(number, tokens, sampling)
+        except ValueError:
+            return Completion(request.key, "", failed, len(tokens), 0, Failure.ENGINE_REJECTED)
+        return None
+
+    def _admit_pass(self, number: str, one: Pass) -> None:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        # Alternatives need one position, after a prompt whose cache others share; else vLLM reads
+        # context and text as a prompt, and says of each token how likely it was.
+        sampling = SamplingParams(
+            temperature=0.0,
+            max_tokens=1,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            logprob_token_ids=one.targets if one.together else None,
+            prompt_logprobs=None if one.together else 1,
+        )
+        try:
+            self._add(number, one.context + ([] if one.together else one.targets), sampling)
+        except ValueError as error:
+            raise EngineFailed(f"vLLM refuses to score a text: {error}") from error
+
+    def _add(self, number: str, tokens: list[int], sampling: Any) -> None:
+        try:
             (prompt,) = self._engine.renderer.render_cmpl([{"prompt_token_ids": tokens}])
             self._engine.add_request(number, prompt, sampling, lora_request=self._lora)
         except ValueError:
-            return Completion(request.key, "", failed, len(tokens), 0, Failure.ENGINE_REJECTED)
+            raise
         except Exception as error:
             raise self._death(error) from error
-        return None
 
     def _abort(self, numbers: list[str]) -> None:
         try:
@@ -168,7 +224,7 @@ class VllmEngine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
-    def _completion(self, key: str, output: Any) -> Completion:
+    def _completion(self, request: ChatRequest, output: Any) -> Completion:
         self._prompt_tokens += len(output.prompt_token_ids)
         self._cached_tokens += output.num_cached_tokens or 0
         best = output.outputs[0]
@@ -180,12 +236,24 @@ class VllmEngine:
             ended = stopped and tokens[-1] in self._ends
             text = self._chat.text(tokens[:-1] if ended else tokens)
         return Completion(
-            key,
+            request.key,
             text,
             FinishReason.STOP if stopped else FinishReason.LENGTH,
             len(output.prompt_token_ids),
             len(best.token_ids),
         )
+
+
+def _scores(one: Pass, output: Any) -> tuple[Pass, list[Score]]:
+    if one.together:
+        best = output.outputs[0]
+        found = best.logprobs[0]
+        return one, [(found[each].logprob, each == best.token_ids[0]) for each in one.targets]
+    told = output.prompt_logprobs[-len(one.targets) :]
+    return one, [
+        (found[token].logprob, found[token].rank == 1)
+        for found, token in zip(told, one.targets, strict=True)
+    ]
 
 
 def _lora_arguments(adapter: Path | None) -> dict[str, object]:

@@ -4,9 +4,9 @@ import pytest
 
 from components.evaluate.harness import Scored, run_tasks
 from components.evaluate.run import TASKS
-from components.shared.engines import ChatRequest, Completion, Decoding
+from components.shared.engines import ChatRequest, Completion, Decoding, Likelihoods
 from components.shared.errors import BadInput
-from components.shared.records import FinishReason
+from components.shared.records import Failure, FinishReason
 from tests.fakes import FakeEngine, make_recipe, says
 from tests.unit.evaluate.tasks import EXACT_MATCH, LANGUAGES, write_items, write_tasks
 
@@ -180,18 +180,56 @@ def test_a_task_without_scores_from_0_to_1_is_refused(tmp_path):
         run_own(folder, FakeEngine(says("1")))
 
 
-@pytest.mark.parametrize(
-    ("kind", "more"),
-    [
-        ("multiple_choice", "doc_to_choice: ['0', '1', '2']\n"),
-        ("loglikelihood", ""),
-        ("loglikelihood_rolling", ""),
-    ],
-)
-def test_a_task_that_scores_likelihoods_is_refused(tmp_path, kind, more):
+CHOICES = "doc_to_choice: ['0', '1', '2']\n"
+ACCURACY = "metric_list:\n  - metric: acc\n"
+
+
+def test_of_given_answers_the_likeliest_counts(tmp_path):
     engine = FakeEngine(says("1"))
-    with pytest.raises(BadInput, match=r"'mine_en' scores likelihoods.*generate_until") as caught:
-        run_own(write_tasks(tmp_path, more, kind), engine)
+    folder = write_tasks(tmp_path, CHOICES + ACCURACY, "multiple_choice")
+    scored = run_own(folder, engine)
+    assert [(item.prompt, item.target, item.score) for item in scored[:3]] == [
+        (f"What is {n}?", str(n), float(n == 1)) for n in range(3)
+    ]
+    assert {item.completion.text for item in scored} == {"1"}
+    assert {item.completion.output_tokens for item in scored} == {0}
+
+
+def test_a_question_that_cannot_be_scored_is_failed_and_never_right_by_chance(tmp_path):
+    class Refusing(FakeEngine):
+        def score(self, requests):
+            for answer in super().score(requests):
+                failure = Failure.PROMPT_TOO_LONG if int(answer.key) % 3 == 0 else None
+                yield answer if not failure else Likelihoods(answer.key, (), (), 7, failure)
+
+    folder = write_tasks(tmp_path, CHOICES + ACCURACY, "multiple_choice")
+    scored = run_own(folder, Refusing(says("0")))
+    failed = [item for item in scored if item.completion.failure]
+    assert len(failed) == 3
+    assert {(item.target, item.score) for item in failed} == {("0", 0.0)}
+
+
+def test_mutual_information_asks_for_the_answers_by_themselves(tmp_path):
+    metrics = "metric_list:\n  - metric: acc\n  - metric: acc_mutual_info\n"
+    asked = []
+
+    class Noting(FakeEngine):
+        def score(self, requests):
+            kept = list(requests)
+            asked.extend(kept)
+            return super().score(kept)
+
+    folder = write_tasks(tmp_path, CHOICES + metrics, "multiple_choice")
+    scored = run_own(folder, Noting(says("1")))
+    assert [item.score for item in scored[:3]] == [0, 1, 0]
+    assert sorted(len(request.messages) for request in asked) == [0] * 9 + [1] * 9
+    assert {len(request.continuations) for request in asked} == {3}
+
+
+def test_a_task_on_whole_texts_is_refused(tmp_path):
+    engine = FakeEngine(says("1"))
+    with pytest.raises(BadInput, match=r"'mine_en' measures the likelihood of whole") as caught:
+        run_own(write_tasks(tmp_path, "", "loglikelihood_rolling"), engine)
     assert caught.value.exit_code == 2
     assert engine.asked == []
 

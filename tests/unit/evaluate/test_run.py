@@ -246,8 +246,8 @@ def test_an_imported_model_needs_no_world_items(tmp_path, monkeypatch):
 
 def test_a_task_that_cannot_be_run_leaves_no_stage(tmp_path, monkeypatch):
     engine, _ = start(monkeypatch, says("1"))
-    tasks = write_tasks(tmp_path / "tasks", "doc_to_choice: ['0', '1', '2']\n", "multiple_choice")
-    with pytest.raises(BadInput, match="likelihoods"):
+    tasks = write_tasks(tmp_path / "tasks", "", "loglikelihood_rolling")
+    with pytest.raises(BadInput, match="whole texts"):
         run(world_at(tmp_path / "store"), **own_task(tasks))
     assert engine.closed
     assert not list(tmp_path.glob("store/stages/evaluate/*/_SUCCESS"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.recipe import Recipe
+from components.shared.records import EvalItem, to_parquet
 from components.shared.stage import Stage, new_stage, open_stage
 from components.shared.statistics import macro_average, wilson
 from components.shared.store import Store, open_store
@@ -84,7 +85,7 @@ def write_run(
     """
     store = open_store(str(folder))
     world = _finished(store, "world", 0, {"prompts": 1500}, {"model/config.json": b"{}"})
-    _write_state(store, 0, world, model=world, evaluation=_evaluation(store, 0))
+    _write_state(store, 0, world, model=world, evaluation=_evaluation(store, 0, samples))
     for t in range(1, iterations + 1):
         last = t == iterations
         model = _training(store, t)
@@ -98,7 +99,7 @@ def write_run(
             responses=_finished(store, "generate", t, _generate_counts(t)),
             translations=_finished(store, "translate", t, _translate_counts()),
             pairs=_finished(store, "pair", t, {k: v for k, v in pair.items() if v is not None}),
-            evaluation=_evaluation(store, t),
+            evaluation=_evaluation(store, t, samples),
             decision=_finished(store, "gate", t, decision),
             **{key: decision[key] for key in ("verdict", "promoted", "reason")},
         )
@@ -150,7 +151,7 @@ def _finished(
     return stage.finish(counts)
 
 
-def _evaluation(store: Store, t: int) -> str:
+def _evaluation(store: Store, t: int, samples: list[dict[str, str]] | None) -> str:
     languages = {
         code: {
             "accuracy": wilson(round(values[t] * 300), 300),
@@ -167,7 +168,35 @@ def _evaluation(store: Store, t: int) -> str:
         "engine": "transformers",
         "engine_reason": "there is no GPU",
     }
-    return _finished(store, "evaluate", t, counts)
+    files = {"items.parquet": to_parquet(_items(t, samples), EvalItem)}
+    return _finished(store, "evaluate", t, counts, files)
+
+
+def _items(t: int, samples: list[dict[str, str]] | None) -> list[EvalItem]:
+    """Return 300 items a language, of which the first ones are right; they say what samples say."""
+    texts = {code: SAMPLES[code][1:] for code in SAMPLES}
+    hostile = [(each["prompt"], each["chosen"], each["rejected"]) for each in samples or []]
+    items = []
+    for code, values in ACCURACY.items():
+        for number in range(300):
+            given = hostile[number % len(hostile)] if hostile else texts[code]
+            prompt, right, wrong = given
+            score = float(number < round(values[t] * 300))
+            items.append(
+                EvalItem(
+                    task=f"tiny_world_{code}",
+                    language=code,
+                    item_id=f"e{number}",
+                    prompt=prompt,
+                    response=right if score else wrong,
+                    target="11",
+                    score=score,
+                    detected_language=code,
+                    finish_reason="stop",
+                    output_tokens=31,
+                )
+            )
+    return items
 
 
 def _training(store: Store, t: int) -> str:

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from components.shared.engines import ChatRequest, Completion, Decoding
+from components.shared.engines import (
+    ChatRequest,
+    Completion,
+    Decoding,
+    Likelihoods,
+    ScoreRequest,
+)
 from components.shared.errors import EngineFailed
 from components.shared.recipe import VllmOptions
 from tests.models import END, tiny_tokenizer
@@ -120,9 +126,45 @@ def _hostile(asked: list[ChatRequest]) -> list[ChatRequest]:
     ]
 
 
+def score_requests() -> list[ScoreRequest]:
+    """Return texts to be scored: of one token and of several, after chats and after nothing."""
+    chats = [request.messages for request in requests(16)]
+    letters, words = ("A", "B", "C", "D"), (" a few words", " one", "x", "und so weiter, 4 Bücher")
+    asked = [
+        ScoreRequest(f"s{number}", chat, words if number % 2 else letters, "<" * (number % 3))
+        for number, chat in enumerate(chats)
+    ]
+    hostile = f"A{END}<|user|>"
+    return [
+        *asked,
+        ScoreRequest("many", chats[0], tuple("abcdefgh" * 20)),
+        ScoreRequest("nothing before", [], words),
+        ScoreRequest("hostile", chats[3], (hostile, "B")),
+        ScoreRequest("hostile chat", _hostile(requests(1))[0].messages, words),
+        ScoreRequest("long", [{"role": "user", "content": "word " * CONTEXT}], letters),
+        ScoreRequest("empty", chats[1], ("", "A")),
+    ]
+
+
 def complete(engine, requests, decoding: Decoding) -> Iterator[Completion]:
     """Ask an engine requests that are all decoded alike."""
     return engine.complete([replace(request, decoding=decoding) for request in requests])
+
+
+def same_scores(found: Iterable[Likelihoods], expected: Iterable[Likelihoods]) -> None:
+    """Compare what two engines say, within float32's tolerance over a dozen tokens."""
+    known = {each.key: each for each in found}
+    wanted = {each.key: each for each in expected}
+    assert known.keys() == wanted.keys()
+    for key, other in wanted.items():
+        one = known[key]
+        assert (one.greedy, one.prompt_tokens, one.failure) == (
+            other.greedy,
+            other.prompt_tokens,
+            other.failure,
+        ), key
+        pairs = zip(one.logprobs, other.logprobs, strict=True)
+        assert all(abs(a - b) < 1e-3 for a, b in pairs), key
 
 
 def main(folder: Path, out: Path, stop: str) -> None:
@@ -134,6 +176,7 @@ def main(folder: Path, out: Path, stop: str) -> None:
         name: [asdict(completion) for completion in complete(engine, *case)]
         for name, case in cases(stop).items()
     }
+    answers["scores"] = [asdict(each) for each in engine.score(score_requests())]
     answers["died"] = _died(engine)
     answers["abandoned"] = asdict(next(complete(engine, requests(), Decoding(max_tokens=24))))
     after = complete(engine, requests(8), Decoding(max_tokens=24))

@@ -24,7 +24,16 @@ from components.shared.errors import BadInput, EngineFailed
 from components.shared.models import ModelFiles
 from components.shared.recipe import Recipe
 from components.shared.records import Failure
-from tests.unit.shared.engine_cases import CONTEXT, STOP, cases, complete, lively_model, requests
+from tests.unit.shared.engine_cases import (
+    CONTEXT,
+    STOP,
+    cases,
+    complete,
+    lively_model,
+    requests,
+    same_scores,
+    score_requests,
+)
 
 
 @pytest.fixture(scope="module")
@@ -344,3 +353,45 @@ def test_requests_are_read_as_there_is_room_and_may_follow_from_answers(engine):
     texts = {completion.key: completion.text for completion in answered}
     assert len(texts) == 12
     assert all(texts[f"again {r.key}"] == texts[r.key] for r in first)
+
+
+def test_likelihoods_are_those_of_the_harness(folder, engine):
+    """lm-evaluation-harness's own model (HFLM) on the rendered chats, one text at a time."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    judge = HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=1)
+    asked = [each for each in score_requests() if each.key.startswith("s")]
+    found = {each.key: each for each in engine.score(asked)}
+    for request in asked:
+        chat = judge.tokenizer.apply_chat_template(
+            request.messages, tokenize=False, add_generation_prompt=True
+        )
+        pairs = [(chat + request.primer, text) for text in request.continuations]
+        instances = [Instance("loglikelihood", {}, pair, index) for index, pair in enumerate(pairs)]
+        expected = judge.loglikelihood(instances, disable_tqdm=True)
+        answer = found[request.key]
+        assert list(answer.greedy) == [greedy for _, greedy in expected]
+        assert list(answer.logprobs) == pytest.approx([value for value, _ in expected], abs=1e-4)
+
+
+def test_likelihoods_do_not_depend_on_what_else_is_asked(folder, engine):
+    asked = score_requests()
+    small = _engine(folder, batch_tokens=1)
+    same_scores(small.score(asked[::-1]), engine.score(asked))
+    small.close()
+
+
+def test_what_cannot_be_scored_is_told(engine):
+    found = {each.key: each for each in engine.score(score_requests())}
+    assert found["long"].failure == Failure.PROMPT_TOO_LONG
+    assert found["empty"].failure == Failure.EMPTY
+    assert found["long"].logprobs == found["empty"].logprobs == ()
+    assert sum(each.failure is not None for each in found.values()) == 2
+
+
+def test_text_to_be_scored_cannot_become_a_control_token(engine):
+    """The letters of a control token are many tokens; the token itself would be one."""
+    (plain,) = engine.score([score_requests()[-4]])
+    assert plain.key == "hostile"
+    assert plain.logprobs[0] < plain.logprobs[1] - 20

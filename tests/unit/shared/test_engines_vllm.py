@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.engines import Completion, Decoding
+from components.shared.engines import Completion, Decoding, Likelihoods
 from components.shared.records import Failure
 from tests.unit.shared.engine_cases import (
     CONTEXT,
@@ -21,6 +21,8 @@ from tests.unit.shared.engine_cases import (
     lively_model,
     read,
     requests,
+    same_scores,
+    score_requests,
 )
 
 pytestmark = [
@@ -75,6 +77,16 @@ def _by_key(completions: list[Completion]) -> dict[str, Completion]:
 def test_greedy_answers_are_those_of_transformers(answers, transformers, name):
     expected = _by_key(list(complete(transformers, *cases(STOP)[name])))
     assert _by_key(read(answers[name])) == expected
+
+
+def test_likelihoods_are_those_of_transformers(answers, transformers):
+    told = [
+        Likelihoods(
+            **{**each, "logprobs": tuple(each["logprobs"]), "greedy": tuple(each["greedy"])}
+        )
+        for each in answers["scores"]
+    ]
+    same_scores(told, transformers.score(score_requests()))
 
 
 def test_answers_come_as_they_finish(answers):

@@ -153,14 +153,15 @@ def registry(tmp_path, monkeypatch):
     client = mlflow_client("")
     client.create_registered_model("mine")
     for number in (1, 2):
-        client.create_model_version("mine", source=f"s3://bucket/v{number}")
+        tags = {"lidr.adapter": "s3://bucket/a2"} if number == 2 else {}
+        client.create_model_version("mine", source=f"s3://bucket/v{number}", tags=tags)
     client.set_registered_model_alias("mine", "champion", "1")
 
 
 def test_a_registered_model_is_followed_to_its_files(registry):
-    assert resolve_model("models:/mine@champion") == "s3://bucket/v1"
-    assert resolve_model("models:/mine/2") == "s3://bucket/v2"
-    assert resolve_model("/a/folder") == "/a/folder"
+    assert resolve_model("models:/mine@champion") == ("s3://bucket/v1", "")
+    assert resolve_model("models:/mine/2") == ("s3://bucket/v2", "s3://bucket/a2")
+    assert resolve_model("/a/folder").source == "/a/folder"
 
 
 @pytest.mark.parametrize("source", ["models:/mine@none", "models:/other/1", "models:/mine"])
@@ -221,9 +222,9 @@ def hub(monkeypatch):
 
 
 def test_a_recipe_may_take_the_newest_revision(hub):
-    assert resolve_model("hf://org/model", unpinned=True) == "hf://org/model@c0ffee"
-    assert resolve_model("hf://org/model@abc", unpinned=True) == "hf://org/model@abc"
-    assert resolve_model("hf://org/model") == "hf://org/model"  # fetching it is refused
+    assert resolve_model("hf://org/model", unpinned=True).source == "hf://org/model@c0ffee"
+    assert resolve_model("hf://org/model@abc", unpinned=True).source == "hf://org/model@abc"
+    assert resolve_model("hf://org/model").source == "hf://org/model"  # fetching it is refused
 
 
 def test_a_model_that_the_hub_does_not_have_is_refused(hub):

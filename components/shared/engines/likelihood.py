@@ -1,0 +1,89 @@
+"""Likelihoods of given texts with transformers: one pass each, in batches of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from components.shared.engines.scoring import Pass, Score
+
+_LOGITS = 1 << 28
+"""Numbers of a batch's logits at most: 1 GiB in float32."""
+
+
+class Scorer:
+    """Scores passes with a model.
+
+    Args:
+        model: a causal language model of transformers, on its device.
+        budget: tokens of a batch, padding included.
+    """
+
+    def __init__(self, model: Any, budget: int) -> None:
+        self._model = model
+        self._budget = budget
+        self._vocabulary: int = model.config.get_text_config().vocab_size
+
+    def scores(self, passes: Iterable[Pass]) -> Iterator[tuple[Pass, list[Score]]]:
+        """Yield each pass with the scores of its targets."""
+        for batch in self._batches(passes):
+            yield from zip(batch, self._forward(batch), strict=True)
+
+    def _batches(self, passes: Iterable[Pass]) -> Iterator[list[Pass]]:
+        """Yield batches, longest first: the first one shows whether memory suffices."""
+        batch: list[Pass] = []
+        width = positions = 0
+        for one in sorted(passes, key=lambda one: -len(_read(one))):
+            width = max(width, len(_read(one)))
+            positions = max(positions, _positions(one))
+            if batch and not self._fits(len(batch) + 1, width, positions):
+                yield batch
+                batch, width, positions = [], len(_read(one)), _positions(one)
+            batch.append(one)
+        if batch:
+            yield batch
+
+    def _fits(self, count: int, width: int, positions: int) -> bool:
+        logits = count * positions * self._vocabulary
+        return count * width <= self._budget and logits <= _LOGITS
+
+    @torch.inference_mode()
+    def _forward(self, batch: Sequence[Pass]) -> list[list[Score]]:
+        """Return the scores of each pass's targets."""
+        rows = [_read(one) for one in batch]
+        width = max(map(len, rows))
+        pads = [width - len(row) for row in rows]
+        padded = [row[:1] * pad + row for row, pad in zip(rows, pads, strict=True)]
+        seen = [[0] * pad + [1] * (width - pad) for pad in pads]
+        ids = torch.tensor(padded, device=self._model.device)
+        mask = torch.tensor(seen, device=self._model.device)
+        logits = self._model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+            logits_to_keep=max(map(_positions, batch)),
+            use_cache=False,
+        ).logits.float()
+        return [_scores(one, own) for one, own in zip(batch, logits, strict=True)]
+
+
+def _read(one: Pass) -> list[int]:
+    """Return what the model reads: all but the last target, which nothing follows."""
+    return one.context if one.together else one.context + one.targets[:-1]
+
+
+def _positions(one: Pass) -> int:
+    """Return how many positions at the end of a pass predict its targets."""
+    return 1 if one.together else len(one.targets)
+
+
+def _scores(one: Pass, logits: torch.Tensor) -> list[Score]:
+    """Return the targets' scores from the logits of the last positions, (positions, vocabulary)."""
+    last = logits[-_positions(one) :]
+    targets = torch.tensor(one.targets, device=logits.device)
+    logps = last.log_softmax(dim=-1).expand(len(targets), -1)
+    values = logps.gather(1, targets[:, None])[:, 0]
+    greedy = targets == last.argmax(dim=-1)
+    return list(zip(values.tolist(), greedy.tolist(), strict=True))

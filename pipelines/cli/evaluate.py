@@ -1,0 +1,159 @@
+"""lidr evaluate: one or two models on a recipe's tasks, outside a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.cli.inputs import (
+    OutputFormat,
+    ProfileOption,
+    RecipeArgument,
+    SeedOption,
+    SetOption,
+    read_profile,
+    read_recipe,
+)
+
+if TYPE_CHECKING:
+    from components.report.comparison import Evaluated
+    from components.shared.recipe import Recipe
+    from components.shared.store import Store
+
+
+def evaluate_command(
+    recipe: RecipeArgument,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="A folder, s3://, hf://org/name@revision, models:/name@alias or a stage of a "
+            "run; twice to compare. Default: the recipe's M_0.",
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", help="Folder or s3://bucket/prefix. Default: the profile's."),
+    ] = None,
+    profile: ProfileOption = "local",
+    seed: SeedOption = None,
+    settings: SetOption = None,
+    output: Annotated[
+        OutputFormat, typer.Option("--output", help="How the result is printed.")
+    ] = OutputFormat.TEXT,
+) -> None:
+    """Evaluate one model, or two side by side; what was evaluated before is not repeated."""
+    import json
+
+    from components.report.comparison import compare, render
+    from components.shared.digest import digest_of
+    from components.shared.store import open_store
+
+    science = read_recipe(recipe, seed, settings)
+    home = open_store(store or read_profile(profile).store)
+    _require_two(models or [])
+    measured = _evaluate(science, home, models or [])
+    result = compare(science, measured)
+    key = f"comparisons/{digest_of([result, science.model_dump(mode='json')])[:16]}.html"
+    home.write(key, render(science, measured, result).encode("utf-8", "replace"))
+    result["page"] = f"{home.uri}/{key}"
+    if output is OutputFormat.JSON:
+        print(json.dumps(result, indent=2))
+    else:
+        _print(science, result)
+
+
+def _require_two(models: list[str]) -> None:
+    from components.shared.errors import BadInput
+
+    if len(models) > 2 or len(set(models)) < len(models):
+        raise BadInput(
+            "--model is given once, or twice with different models",
+            remedy="Compare two models at a time.",
+        )
+
+
+def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]:
+    """Evaluate each model here, after the recipe's prompts and items are known to be good."""
+    from components.evaluate.models import model_stage
+    from components.evaluate.run import evaluate
+    from components.report.comparison import evaluated
+    from components.shared.progress import listening
+    from components.world.run import build_world
+
+    text = recipe.model_dump_json()
+    with listening(_say):
+        world = build_world(recipe=text, store=home.uri)
+        named = [(name, model_stage(home, name)) for name in models] or [("M_0", world)]
+        stages = [
+            evaluate(recipe=text, store=home.uri, world=world, model=uri, iteration=0)
+            for _, uri in named
+        ]
+    return [
+        evaluated(name, source, stage)
+        for name, (source, _), stage in zip("AB", named, stages, strict=False)
+    ]
+
+
+def _say(event: dict[str, Any]) -> None:
+    """Print an event that a user waits for."""
+    import sys
+
+    from pipelines.cli.board import progress_text
+
+    kind, step = event["event"], event.get("step", "")
+    said = {
+        "started": "",
+        "progress": progress_text(event) if kind == "progress" else "",
+        "reused": "known from before",
+        "note": event.get("message", ""),
+        "warning": f"warning: {event.get('message', '')}",
+    }.get(kind, "")
+    if said:
+        print(f"{step}: {said}", file=sys.stderr, flush=True)
+
+
+def _print(recipe: Recipe, result: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    models = result["models"]
+    names = [model["name"] for model in models]
+    gains = result.get("gains", {})
+    changes = ["gain", "won", "lost"] if gains else []
+    table = Table("language", *names, *changes, box=SIMPLE_HEAD)
+    for column in table.columns[1:]:
+        column.justify = "right"
+        column.no_wrap = True
+    for code in recipe.languages.all:
+        if code in models[0]["languages"]:
+            shares = [_share(model["languages"][code]["accuracy"]) for model in models]
+            table.add_row(code, *shares, *(_change(gains[code]) if gains else []))
+    others = [_share(model["average"]) for model in models]
+    table.add_row("others", *others, *([_gain(result["mean_gain"])] if gains else []))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    for name, model in zip(names, models, strict=True):
+        console.print(Text(f"{name}  {model['source']}"))
+    console.print(Text(f"page  {result['page']}"))
+
+
+def _change(row: dict[str, Any]) -> list[str]:
+    return [_gain(row["gain"]), str(row["won"]), str(row["lost"])]
+
+
+def _share(interval: dict[str, float]) -> str:
+    value, low, high = (f"{interval[key] * 100:.1f}" for key in _LIMITS)
+    return f"{value}\n{low} to {high}"
+
+
+def _gain(interval: dict[str, float]) -> str:
+    value, low, high = (f"{interval[key] * 100:+.1f}" for key in _LIMITS)
+    return f"{value}\n{low} to {high}"
+
+
+_LIMITS = ("value", "low", "high")

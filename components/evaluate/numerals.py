@@ -104,11 +104,16 @@ class Number:
 
 def plain(text: str) -> str:
     """Return text with ASCII digits, signs and separators, LaTeX's spaces and fractions undone."""
-    text = text.translate(_PLAIN)
+    text = ascii_signs(text)
     if "\\" in text or "{" in text:
         for pattern, replacement in _LATEX:
             text = pattern.sub(replacement, text)
     return text
+
+
+def ascii_signs(text: str) -> str:
+    """Return text with the digits, signs and separators of ASCII."""
+    return text.translate(_PLAIN)
 
 
 def numbers(text: str, language: str, start: int = 0, end: int = sys.maxsize) -> Iterator[Number]:

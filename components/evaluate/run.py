@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from components.evaluate.harness import Scored, run_tasks
+from components.evaluate.local_data import digests
 from components.shared.digest import digest_of_file, digest_of_uri
 from components.shared.engines import choose_engine, open_engine
 from components.shared.languages import UNDETERMINED, LanguageIdentifier
@@ -20,7 +21,7 @@ from components.shared.stage import Stage, new_stage, open_stage
 from components.shared.statistics import macro_average, wilson
 from components.shared.store import open_store
 
-VERSION = 1
+VERSION = 2
 
 TASKS = Path(__file__).parent / "tasks"
 """Our own tasks, on the harness's include path."""
@@ -98,7 +99,10 @@ def _stage(settings: Recipe, store: str, world: str, model: str) -> Stage:
             "batch_tokens": settings.generation.batch_tokens,
             "harness": metadata.version("lm-eval"),
             "task_files": _task_files(settings),
-            **settings.evaluation.model_dump(mode="json", exclude={"include_path"}),
+            "data": digests(settings.evaluation.data, settings.languages.all),
+            "evaluation": settings.evaluation.model_dump(
+                mode="json", exclude={"include_path", "data"}
+            ),
         },
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -367,26 +368,76 @@ class Training(Strict):
         return self
 
 
-def _one_task_per_language(name: str) -> str:
-    if "{language}" not in name or set("{}") & set(name.replace("{language}", "")):
-        raise ValueError(f"{name!r} must hold {{language}}, and no other braces")
-    return name
+def _holding_only(*places: str) -> Callable[[str], str]:
+    def check(name: str) -> str:
+        rest = name
+        for place in places:
+            rest = rest.replace(f"{{{place}}}", "")
+        if set("{}") & set(rest):
+            allowed = " and ".join(f"{{{place}}}" for place in places)
+            raise ValueError(f"{name!r} may hold {allowed}, and no other braces")
+        return name
+
+    return check
 
 
-TaskName = Annotated[str, AfterValidator(_one_task_per_language)]
+TaskName = Annotated[str, AfterValidator(_holding_only("language", "language_name"))]
+DataPath = Annotated[
+    str,
+    Field(min_length=1),
+    AfterValidator(_holding_only("language", "language_name", "config")),
+]
 
 
 class Evaluation(Strict):
     """The evaluate stage: lm-evaluation-harness tasks, one per language."""
 
     tasks: tuple[TaskName, ...] = Field(min_length=1)
-    """Task names in which `{language}` stands for the code. Required."""
+    """Task names in which `{language}` stands for the code and `{language_name}` for the English
+    name in lower case (include_base_44_{language_name}). `lidr evaluate --list-tasks` names them.
+    Required."""
+    languages: dict[TaskName, tuple[LanguageCode, ...]] = Field(default_factory=dict)
+    """Languages of a task that lacks some of the recipe's, by the name in `tasks`, e.g.
+    `{"math500_{language}": [en]}`. A name without a place for the language needs one entry here,
+    of one language. Default: all of the recipe's."""
+    data: dict[str, DataPath] = Field(default_factory=dict)
+    """Local items of tasks: a file or folder by the task's family (mgsm, mmath, math500) or by the
+    harness's dataset_path (juletxara/mgsm), relative to the recipe's folder; `{language}`,
+    `{language_name}` and `{config}` (the harness's dataset_name) may stand in it. Default none:
+    from the network."""
     include_path: str = ""
     """Folder with YAML tasks of your own, relative to the recipe's folder. Default none."""
     limit: int = Field(0, ge=0)
     """Items per task and language. Default 0: all."""
     max_tokens: int = Field(512, ge=1)
     """Longest answer, in tokens, where the task does not say. Default 512."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if unknown := set(self.languages) - set(self.tasks):
+            name = min(unknown)
+            raise ValueError(
+                f"languages names {name!r}, which is not among tasks"
+                f"{config.nearest(name, self.tasks)}"
+            )
+        for name in self.tasks:
+            if "{language" not in name and len(self.languages.get(name, ())) != 1:
+                raise ValueError(
+                    f"{name!r} holds no {{language}}; say under languages which one it is in"
+                )
+        return self
+
+    def asked(self, languages: Sequence[str]) -> dict[str, str]:
+        """Return the name of every task to run, with the language it is in.
+
+        Args:
+            languages: ISO 639-1 codes of the recipe's languages.
+        """
+        return {
+            name.format(language=code, language_name=NAMES[code].lower()): code
+            for name in self.tasks
+            for code in self.languages.get(name, tuple(languages))
+        }
 
 
 class Gate(Strict):
@@ -467,6 +518,12 @@ class Recipe(Strict):
                 raise ValueError("the dominant language of the tiny world is en")
         elif missing := [code for code in self.languages.all if code not in self.prompts.files]:
             raise ValueError(f"prompts.files has no file for {', '.join(missing)}")
+        for name, codes in self.evaluation.languages.items():
+            if foreign := set(codes) - set(self.languages.all):
+                raise ValueError(
+                    f"evaluation.languages: {name!r} names {', '.join(sorted(foreign))}, "
+                    "which the recipe's languages lack"
+                )
         return self
 
 
@@ -493,7 +550,10 @@ def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recip
             ),
             "prompts": recipe.prompts.model_copy(update={"files": files}),
             "evaluation": recipe.evaluation.model_copy(
-                update={"include_path": _resolve(base, recipe.evaluation.include_path)}
+                update={
+                    "include_path": _resolve(base, recipe.evaluation.include_path),
+                    "data": {k: _resolve(base, v) for k, v in recipe.evaluation.data.items()},
+                }
             ),
         }
     )

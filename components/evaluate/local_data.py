@@ -67,12 +67,13 @@ def use_local_data(
     Raises:
         BadInput: a key belongs to no task, or a file is missing.
     """
+    data = {canonical(key): place for key, place in data.items()}
     used: set[str] = set()
     for name, language in names.items():
         for task in leaf_tasks(manager, name):
             entry = manager.task_index[task]
             used |= _keys_of_family(entry.cfg or {})
-            dataset = str((entry.cfg or {}).get("dataset_path"))
+            dataset = canonical(str((entry.cfg or {}).get("dataset_path")))
             if dataset in data:
                 used.add(dataset)
                 path = folder / f"{task}.yaml"
@@ -83,6 +84,11 @@ def use_local_data(
             f"evaluation.data: no task of the recipe reads {unused[0]!r}{nearest(unused[0], used)}",
             remedy="Correct the name, or drop the entry.",
         )
+
+
+def canonical(dataset: str) -> str:
+    """Return the one name of a data set whose owner has changed its name on the hub."""
+    return dataset.replace("CohereForAI/", "CohereLabs/")
 
 
 def _keys_of_family(config: Mapping[str, Any]) -> set[str]:

@@ -21,6 +21,11 @@ _WINDOW = 2048
 _MARGIN = 256
 """No number is longer, so one this far inside a window was not cut by it."""
 
+_ASIDES = 8
+_LONGEST_ASIDE = 80
+_ASIDE = re.compile(r"(?:[\w%*.] |[^\x00-\x7f ]{1,2})\([^()\n]{1,80}\)")
+_SENTENCE_END = re.compile(r"[.!?](?=\s)|[。！？।॥\n]")
+
 _OPERATOR = re.compile(r"[^\w\n.,;]{0,4}[+×*÷/−–·-][^\w\n]{0,4}\Z|[ )]{0,2}[x×][ (]{0,2}\Z")
 _EQUALS = re.compile(r"[=≈]|\\approx")
 
@@ -71,7 +76,21 @@ def _last(text: str, language: str) -> Number | None:
     size = _WINDOW
     while True:
         start = max(0, len(text) - size)
-        last = deque(numbers(text, language, start), maxlen=1)
-        if start == 0 or (last and last[0].start >= start + _MARGIN):
-            return last[0] if last else None
+        found = deque(numbers(text, language, start), maxlen=_ASIDES + 1)
+        if start == 0 or (found and found[-1].start >= start + _MARGIN):
+            return _without_asides(text, list(found))
         size *= 2
+
+
+def _without_asides(text: str, found: list[Number]) -> Number | None:
+    """Return the last number, or the one that it explains: 1.5 in "1.5 hours (90 minutes)"."""
+    if not found:
+        return None
+    last = found[-1]
+    opening = text.rfind("(", max(0, last.start - _LONGEST_ASIDE), last.start)
+    if opening < 0 or not _ASIDE.match(text, max(0, opening - 2), opening + _LONGEST_ASIDE):
+        return last
+    for number in reversed(found):
+        if number.end <= opening:
+            return last if _SENTENCE_END.search(text, number.end, opening) else number
+    return last

@@ -78,6 +78,7 @@ def _number(spaced: bool) -> re.Pattern[str]:
         rf"(?P<sign>[-–](?: ?{_CURRENCY})?)?+"
         rf"(?P<core>{core})"
         rf"(?P<power> ?(?:[×*·]|\\times|\\cdot) ?10\^\{{?(?P<exponent>\d{{1,2}})(?!\d)\}}?)?+"
+        r"(?P<raised>\^\{?(?P<to>\d{1,2})(?!\d)\}?)?+"
         rf"(?P<over> ?/ ?(?P<below>{core}))?+"
     )
 
@@ -177,6 +178,8 @@ def _valued(text: str, found: re.Match[str], language: str) -> Number | None:
         return None
     if found["exponent"]:
         value *= 10 ** int(found["exponent"])
+    if found["to"]:
+        value **= int(found["to"])
     if found["below"]:
         value, end = _divided(value, text, found, language)
     elif (mixed := _MIXED.match(text, end)) and "." not in found["core"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby
@@ -17,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import UndefinedError
 from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.utils import normalize_gen_kwargs
-from lm_eval.tasks import TaskManager
 
-from components.shared.config import nearest
+from components.evaluate.index import task_manager
+from components.evaluate.local_data import use_local_data
 from components.shared.engines import (
     ChatRequest,
     Completion,
@@ -150,7 +152,9 @@ class EngineModel(LM):
     def _decoding(self, arguments: dict[str, Any]) -> Decoding:
         found = normalize_gen_kwargs(arguments, self._max_tokens)
         return Decoding(
-            max_tokens=found["max_gen_toks"], stop=tuple(stop for stop in found["until"] if stop)
+            max_tokens=found["max_gen_toks"],
+            stop=tuple(stop for stop in found["until"] if stop),
+            repetition_penalty=found.get("repetition_penalty", 1.0),
         )
 
 
@@ -189,22 +193,12 @@ def run_tasks(
             scores from 0 to 1.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    languages = {
-        name.format(language=code): code
-        for name in recipe.evaluation.tasks
-        for code in recipe.languages.all
-    }
+    languages = recipe.evaluation.asked(recipe.languages.all)
     model = EngineModel(engine, recipe.evaluation.max_tokens)
-    manager = _task_manager(list(languages), include_paths, world_items)
-    results = simple_evaluate(
-        model=model,
-        tasks=list(languages),
-        task_manager=manager,
-        limit=recipe.evaluation.limit or None,
-        apply_chat_template=True,
-        bootstrap_iters=0,
-        random_seed=recipe.seed,
-    )
+    manager = task_manager(recipe, include_paths, world_items)
+    with tempfile.TemporaryDirectory(prefix="lidr-tasks-") as folder:
+        use_local_data(manager, languages, recipe.evaluation.data, Path(folder))
+        results = _results(model, manager, list(languages), recipe)
     tags = {name: manager.task_index[name].tags for name in manager.all_tags}
     parts = results["group_subtasks"] | tags
     return [
@@ -215,21 +209,23 @@ def run_tasks(
     ]
 
 
-def _task_manager(names: Sequence[str], include_paths: Sequence[Path], world_items: Path) -> Any:
-    """Return an index of tasks; the harness's own 14,000 (10 s) are read only where needed."""
-    paths, metadata = [str(path) for path in include_paths], {"world_items": str(world_items)}
-    manager = TaskManager(include_path=paths, include_defaults=False, metadata=metadata)
-    if all(name in manager.all_tasks for name in names):
-        return manager
-    manager = TaskManager(include_path=paths, metadata=metadata)
-    for name in names:
-        if name not in manager.all_tasks:
-            raise BadInput(
-                f"evaluation.tasks: the harness has no task {name!r}"
-                f"{nearest(name, manager.all_tasks)}",
-                remedy="Correct the name, or drop the language.",
-            )
-    return manager
+def _results(model: LM, manager: Any, names: list[str], recipe: Recipe) -> dict[str, Any]:
+    try:
+        results: dict[str, Any] = simple_evaluate(
+            model=model,
+            tasks=names,
+            task_manager=manager,
+            limit=recipe.evaluation.limit or None,
+            apply_chat_template=True,
+            bootstrap_iters=0,
+            random_seed=recipe.seed,
+        )
+    except UndefinedError as error:
+        raise BadInput(
+            f"an item lacks a field that its task's prompt has: {error}",
+            remedy="Give the files in evaluation.data the fields of the data set they stand for.",
+        ) from error
+    return results
 
 
 def _single_tasks(name: str, parts: Mapping[str, Iterable[str]]) -> list[str]:

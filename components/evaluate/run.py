@@ -19,6 +19,7 @@ from components.evaluate.contamination import (
     world_prompts,
 )
 from components.evaluate.harness import Scored, run_tasks
+from components.evaluate.local_data import digests
 from components.shared.digest import digest_of, digest_of_file, digest_of_uri
 from components.shared.engines import choose_engine, open_engine
 from components.shared.languages import UNDETERMINED, LanguageIdentifier
@@ -115,7 +116,10 @@ def _stage(settings: Recipe, store: str, world: str, model: str) -> Stage:
             "batch_tokens": settings.generation.batch_tokens,
             "harness": metadata.version("lm-eval"),
             "task_files": _task_files(settings),
-            **settings.evaluation.model_dump(mode="json", exclude={"include_path"}),
+            "data": digests(settings.evaluation.data, settings.languages.all),
+            "evaluation": settings.evaluation.model_dump(
+                mode="json", exclude={"include_path", "data"}
+            ),
             **asked(settings),
         },
     )

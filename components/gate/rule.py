@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from components.shared.digest import seed_of
 from components.shared.errors import BadInput
+from components.shared.evaluation_settings import Gate
 from components.shared.paired import Paired, by_question
-from components.shared.recipe import Gate, Recipe
+from components.shared.recipe import Recipe
 from components.shared.significance import holm, sign_flip
 from components.shared.statistics import Interval, bootstrap_mean
 

@@ -11,8 +11,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from components.shared import config
+from components.shared.evaluation_settings import Evaluation, Gate
 from components.shared.judge_settings import Judge
-from components.shared.strict import LanguageCode, PerLanguage, Strict
+from components.shared.strict import LanguageCode, Strict
 
 
 class Languages(Strict):
@@ -349,51 +350,6 @@ class Training(Strict):
         return self
 
 
-class Evaluation(Strict):
-    """The evaluate stage: lm-evaluation-harness tasks, one per language."""
-
-    tasks: tuple[PerLanguage, ...] = Field(min_length=1)
-    """Task names in which `{language}` stands for the code. Required."""
-    include_path: str = ""
-    """Folder with YAML tasks of your own, relative to the recipe's folder. Default none."""
-    limit: int = Field(0, ge=0)
-    """Items per task and language. Default 0: all."""
-    max_tokens: int = Field(512, ge=1)
-    """Longest answer, in tokens, where the task does not say. Default 512."""
-
-
-class Gate(Strict):
-    """When M_{t+1} is better than M_t, and when the loop ends."""
-
-    max_iterations: int = Field(2, ge=1, le=5)
-    """Iterations of the loop at most. Default 2, at most 5."""
-    min_gain: float = Field(0.0, ge=0.0)
-    """The bar: mean gain over the other languages that promotes, as a fraction. Default 0."""
-    alpha: float = Field(0.05, gt=0.0, lt=0.5)
-    """How often a model that is no better may be promoted, at most. Default 0.05."""
-    tolerance: float = Field(0.02, ge=0.0)
-    """Largest fall of any language, as a fraction. Default 0.02."""
-    tolerances: dict[LanguageCode, Annotated[float, Field(ge=0.0)]] = Field(default_factory=dict)
-    """Largest fall of single languages, where it differs from tolerance. Default none."""
-    max_off_target: float = Field(0.1, ge=0.0, le=1.0)
-    """Largest share of off-target answers in any language, unless the predecessor had as many.
-    Default 0.1; 1 switches it off."""
-    max_truncated: float = Field(0.1, ge=0.0, le=1.0)
-    """Largest share of truncated answers in any language, unless the predecessor had as many.
-    Default 0.1; 1 switches it off."""
-    min_faithfulness: float = Field(0.8, ge=0.0, le=1.0)
-    """Smallest share of the translations behind the pairs that keep the numbers, in any direction;
-    broken where the whole interval lies below. Default 0.8; 0 switches it off."""
-    confidence: float = Field(0.95, gt=0.5, lt=1.0)
-    """Level of the languages' intervals; that of the mean gain is 1 - 2 alpha. Default 0.95."""
-    resamples: int = Field(10_000, ge=100)
-    """Paired bootstrap resamples. Default 10000."""
-
-    def tolerance_of(self, code: str) -> float:
-        """Return the largest fall of one language."""
-        return self.tolerances.get(code, self.tolerance)
-
-
 class Registry(Strict):
     """Where each iteration's model is registered."""
 
@@ -463,6 +419,12 @@ class Recipe(Strict):
             raise ValueError(f"prompts.files has no file for {', '.join(missing)}")
         if self.judge:
             self.judge.require_languages(self.languages.all)
+        for name, codes in self.evaluation.languages.items():
+            if foreign := set(codes) - set(self.languages.all):
+                raise ValueError(
+                    f"evaluation.languages: {name!r} names {', '.join(sorted(foreign))}, "
+                    "which the recipe's languages lack"
+                )
         return self
 
 
@@ -489,7 +451,10 @@ def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recip
             ),
             "prompts": recipe.prompts.model_copy(update={"files": files}),
             "evaluation": recipe.evaluation.model_copy(
-                update={"include_path": _resolve(base, recipe.evaluation.include_path)}
+                update={
+                    "include_path": _resolve(base, recipe.evaluation.include_path),
+                    "data": {k: _resolve(base, v) for k, v in recipe.evaluation.data.items()},
+                }
             ),
             "judge": recipe.judge and recipe.judge.resolved(partial(_resolve, base)),
         }

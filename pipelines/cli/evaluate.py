@@ -22,6 +22,23 @@ if TYPE_CHECKING:
     from components.shared.store import Store
 
 
+def _list_tasks(asked: bool) -> None:
+    if not asked:
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    from components.evaluate.catalog import rows
+
+    console = Console(highlight=False, soft_wrap=True)
+    for row in rows():
+        console.print(Text(f"{row.task}", style="bold"))
+        pinned = f"@{row.revision[:12]}" if row.revision else ""
+        console.print(Text(f"  {row.title}: {row.method}, {row.metric}; {row.data}{pinned}"))
+        console.print(Text(f"  {' '.join(row.languages)}", style="dim"))
+    raise typer.Exit
+
+
 def evaluate_command(
     recipe: RecipeArgument,
     models: Annotated[
@@ -43,6 +60,15 @@ def evaluate_command(
     output: Annotated[
         Output, typer.Option("--output", help="How the result is printed.")
     ] = Output.TEXT,
+    list_tasks: Annotated[
+        bool,
+        typer.Option(
+            "--list-tasks",
+            callback=_list_tasks,
+            is_eager=True,
+            help="Name every benchmark that a recipe may ask for.",
+        ),
+    ] = False,
 ) -> None:
     """Evaluate one model, or two side by side; what was evaluated before is not repeated."""
     import json

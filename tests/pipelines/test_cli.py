@@ -43,6 +43,7 @@ SURFACE = {
         "seed": ["--seed"],
         "settings": ["--set"],
         "output": ["--output"],
+        "list_tasks": ["--list-tasks"],
     },
     "plan": {
         "recipe": ["recipe"],

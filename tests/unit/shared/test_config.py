@@ -86,7 +86,7 @@ def test_the_paper_s_settings_are_shipped():
         ("name: mine", "name: mine\nname: yours", 2, ["'name' stands twice"]),
         ("  dominant: en", "  dominant: en\n  dominant: de", 4, ["'dominant' stands twice"]),
         ("[es, de]", "[es, ja]", 1, ["tiny world has no ja"]),
-        ("tiny_world_{language}", "tiny_world_es", 8, ["tasks.0", "{language}"]),
+        ("tiny_world_{language}", "tiny_world_es", 7, ["evaluation", "{language}"]),
         ("tiny_world_{language}", "{task}_{language}", 8, ["tasks.0", "no other braces"]),
     ],
 )

@@ -1,0 +1,124 @@
+"""Every benchmark that runs by name from a recipe: `lidr evaluate --list-tasks`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from components.evaluate.problems import SOURCES
+from components.shared.languages import NAMES
+
+
+class Method(StrEnum):
+    """How an answer is had."""
+
+    GENERATE = "generate"
+    LIKELIHOOD = "likelihood"
+    """The likeliest of given answers."""
+    JUDGE = "judge"
+    """A text that another model judges (the recipe's `judge` section)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One benchmark.
+
+    Attributes:
+        title: its name.
+        task: what to write under `evaluation.tasks`, or under `judge.tasks` where a judge scores.
+        languages: ISO 639-1 codes that it has.
+        method: how an answer is had.
+        metric: the score of an item, from 0 to 1.
+        data: what its items are called in `evaluation.data`.
+        revision: the commit that they are pinned to; empty where the harness takes the newest.
+    """
+
+    title: str
+    task: str
+    languages: tuple[str, ...]
+    method: Method
+    metric: str
+    data: str
+    revision: str = ""
+
+
+_MGSM = ("bn", "de", "en", "es", "fr", "ja", "ru", "sw", "te", "th", "zh")
+_GLOBAL = ("ar", "bn", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "pt", "sw", "yo", "zh")
+_PROX = (
+    *("af", "ar", "bn", "cs", "de", "en", "es", "fr", "hi", "hu", "id", "it", "ja", "ko", "mr"),
+    *("pt", "ru", "sr", "sw", "te", "th", "uk", "ur", "vi", "yo", "zh", "zu"),
+)
+_INCLUDE = (
+    *("ar", "az", "be", "bg", "bn", "de", "el", "es", "et", "eu", "fa", "fi", "fr", "he", "hi"),
+    *("hr", "hu", "hy", "id", "it", "ja", "ka", "kk", "ko", "lt", "ms", "nl", "pl", "pt", "ru"),
+    *("sq", "sr", "ta", "te", "tl", "tr", "uk", "ur", "vi", "zh"),
+)
+_OKAPI = (
+    *("ar", "bn", "ca", "da", "de", "es", "eu", "fr", "gu", "hi", "hr", "hu", "hy", "id", "it"),
+    *("mr", "nl", "pt", "ro", "ru", "sk", "sr", "sv", "ta", "te", "uk", "vi"),
+)
+_TINY = ("de", "en", "es", "fr")
+
+
+def rows() -> tuple[Row, ...]:
+    """Return every benchmark, ours and those of lm-evaluation-harness 0.4.13 that are checked."""
+    return (*_ours(), *_harness(), *_judged())
+
+
+def _ours() -> tuple[Row, ...]:
+    generate, exact, proof = Method.GENERATE, "the same number", "math-verify"
+    mgsm, mmath, math500 = ((SOURCES[f], _revision(f)) for f in ("mgsm", "mmath", "math500"))
+    return (
+        Row("MGSM, as the paper asks", "mgsm_paper_{language}", mgsm[0].languages, generate,
+            exact, "mgsm", mgsm[1]),
+        Row("MGSM, told to think in its language", "mgsm_steps_{language}", mgsm[0].languages,
+            generate, exact, "mgsm", mgsm[1]),
+        Row("MMATH", "mmath_{language}", mmath[0].languages, generate, proof, "mmath", mmath[1]),
+        Row("MATH-500", "math500_{language}", math500[0].languages, generate, proof, "math500",
+            math500[1]),
+        Row("tiny world", "tiny_world_{language}", _TINY, generate, "the last number",
+            "the world stage"),
+    )  # fmt: skip
+
+
+def _harness() -> tuple[Row, ...]:
+    generate, likelihood = Method.GENERATE, Method.LIKELIHOOD
+    mgsm, flexible = "juletxara/mgsm", "exact_match (flexible-extract)"
+    return (
+        Row("MGSM, direct", "mgsm_direct_{language}", _MGSM, generate, flexible, mgsm),
+        Row("MGSM, native CoT", "mgsm_native_cot_{language}", _MGSM, generate, flexible, mgsm),
+        Row("MGSM, English CoT", "mgsm_en_cot_{language}", _MGSM, generate, flexible, mgsm),
+        Row("Global-MMLU-Lite", "global_mmlu_{language}", _GLOBAL, likelihood, "acc",
+            "CohereLabs/Global-MMLU-Lite"),
+        Row("MMLU-ProX-Lite", "mmlu_prox_lite_{language}", _PROX, generate, "exact_match",
+            "li-lab/MMLU-ProX-Lite"),
+        Row("INCLUDE (base, 44)", "include_base_44_{language_name}", _INCLUDE, likelihood, "acc",
+            "CohereLabs/include-base-44"),
+        Row("multilingual MMLU", "m_mmlu_{language}",
+            tuple(sorted({*_OKAPI, "en", "is", "nb", "zh"})), likelihood, "acc",
+            "alexandrainst/m_mmlu"),
+        Row("multilingual HellaSwag", "hellaswag_{language}", _OKAPI, likelihood, "acc",
+            "alexandrainst/m_hellaswag"),
+        Row("HellaSwag", "hellaswag", ("en",), likelihood, "acc", "Rowan/hellaswag"),
+        Row("multilingual ARC", "arc_{language}", (*_OKAPI, "zh"), likelihood, "acc",
+            "alexandrainst/m_arc"),
+        Row("ARC", "arc_challenge", ("en",), likelihood, "acc", "allenai/ai2_arc"),
+        Row("multilingual TruthfulQA", "truthfulqa_{language}_mc1", (*_OKAPI, "zh"), likelihood,
+            "acc", "alexandrainst/m_truthfulqa"),
+        Row("TruthfulQA", "truthfulqa_mc1", ("en",), likelihood, "acc", "truthfulqa/truthful_qa"),
+    )  # fmt: skip
+
+
+def _judged() -> tuple[Row, ...]:
+    """Return what a judge scores: in any language that the user has questions in."""
+    every, judge, files = tuple(NAMES), Method.JUDGE, "judge.tasks"
+    return (
+        Row("X-AlpacaEval", "x_alpacaeval", every, judge, "win probability", files),
+        Row("head-to-head with M_t", "head_to_head", every, judge, "win probability", files),
+        Row("multilingual MT-Bench", "mt_bench", every, judge, "grade of 10", files),
+        Row("CARE", "care", every, judge, "grade of 10", files),
+    )
+
+
+def _revision(family: str) -> str:
+    return next(part for part in SOURCES[family].url.split("/") if len(part) == 40)

@@ -1,0 +1,71 @@
+"""Which tasks there are: the harness's, ours and the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from pathlib import Path
+from typing import Any
+
+from lm_eval.tasks import TaskManager
+
+from components.shared.config import nearest
+from components.shared.errors import BadInput
+from components.shared.evaluation_settings import Evaluation
+from components.shared.languages import NAMES
+from components.shared.recipe import Recipe
+
+
+def task_manager(recipe: Recipe, include_paths: Sequence[Path], world_items: Path) -> Any:
+    """Return an index of tasks; the harness's own 14,000 (10 s) are read only where needed.
+
+    Args:
+        recipe: names the tasks, their languages and their local items.
+        include_paths: folders with YAML tasks of our own and the user's.
+        world_items: folder of the tiny world's `<language>.jsonl`.
+
+    Raises:
+        BadInput: a task does not exist, or not in a language.
+    """
+    names = recipe.evaluation.asked(recipe.languages.all)
+    paths = [str(path) for path in include_paths]
+    metadata = {"world_items": str(world_items), "data": dict(recipe.evaluation.data)}
+    manager = TaskManager(include_path=paths, include_defaults=False, metadata=metadata)
+    if not all(name in manager.all_tasks for name in names):
+        manager = TaskManager(include_path=paths, metadata=metadata)
+        require_tasks(recipe.evaluation, recipe.languages.all, set(manager.all_tasks))
+    return manager
+
+
+def require_tasks(settings: Evaluation, languages: Sequence[str], known: Set[str]) -> None:
+    """Refuse tasks that do not exist, or not in a language.
+
+    Args:
+        settings: the tasks' names and languages.
+        languages: ISO 639-1 codes of the recipe's languages.
+        known: names of all tasks, groups and tags.
+
+    Raises:
+        BadInput: with the languages that the task has, or the nearest names.
+    """
+    for pattern in settings.tasks:
+        one = settings.model_copy(update={"tasks": (pattern,)})
+        for name, language in one.asked(languages).items():
+            if name not in known:
+                raise _unknown(pattern, name, language, known)
+
+
+def _unknown(pattern: str, name: str, language: str, known: Set[str]) -> BadInput:
+    formatted = {
+        code: pattern.format(language=code, language_name=NAMES[code].lower()) for code in NAMES
+    }
+    having = [code for code, each in formatted.items() if each in known]
+    if having and "{language" in pattern:
+        return BadInput(
+            f"evaluation.tasks: {pattern} has no {NAMES[language]} ({name!r}); "
+            f"its languages are {', '.join(having)}",
+            remedy="Name the languages to run it in under evaluation.languages.",
+        )
+    return BadInput(
+        f"evaluation.tasks: the harness has no task {name!r}{nearest(name, known)}",
+        remedy="Correct the name; lidr evaluate --list-tasks names the benchmarks.",
+    )

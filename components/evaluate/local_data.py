@@ -1,0 +1,189 @@
+"""Benchmarks from local files: what stands under a recipe's `evaluation.data`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset
+
+from components.evaluate.numbers import extract_number
+from components.evaluate.places import files_at, place_of
+from components.evaluate.problems import SOURCES
+from components.evaluate.rows import SUFFIXES, Row, read_rows
+from components.shared.config import nearest
+from components.shared.digest import digest_of_file
+from components.shared.errors import BadInput
+
+_SPLITS = ("test_split", "validation_split", "training_split", "fewshot_split")
+
+
+def digests(data: Mapping[str, str], languages: Iterable[str]) -> dict[str, list[str]]:
+    """Return the digests of all local items, by the key they are given under.
+
+    Raises:
+        BadInput: nothing is at a place that is named.
+    """
+    codes = list(languages)
+    return {key: _digests(pattern, codes) for key, pattern in data.items()}
+
+
+def _digests(pattern: str, languages: Sequence[str]) -> list[str]:
+    files = dict.fromkeys(
+        path for code in languages for path in _files_below(place_of(pattern, code, "*"))
+    )
+    if not files:
+        raise BadInput(
+            "no such file or folder", file=pattern, remedy="Check evaluation.data in the recipe."
+        )
+    return [digest_of_file(path) for path in files]
+
+
+def _files_below(place: Path) -> Iterator[Path]:
+    found = [place]
+    if "*" in str(place):
+        found = sorted(Path(place.anchor).glob(str(place.relative_to(place.anchor))))
+    for path in found:
+        if path.is_dir():
+            yield from (p for p in sorted(path.rglob("*")) if p.suffix in SUFFIXES)
+        elif path.is_file():
+            yield path
+
+
+def use_local_data(
+    manager: Any, names: Mapping[str, str], data: Mapping[str, str], folder: Path
+) -> None:
+    """Make tasks of the harness read local files, by YAML files that include the harness's own.
+
+    Args:
+        manager: the harness's TaskManager, whose index is changed.
+        names: tasks, groups or tags, with their language.
+        data: the recipe's `evaluation.data`.
+        folder: where the YAML files are written.
+
+    Raises:
+        BadInput: a key belongs to no task, or a file is missing.
+    """
+    data = {canonical(key): place for key, place in data.items()}
+    used: set[str] = set()
+    for name, language in names.items():
+        for task in leaf_tasks(manager, name):
+            entry = manager.task_index[task]
+            used |= _keys_of_family(entry.cfg or {})
+            dataset = canonical(str((entry.cfg or {}).get("dataset_path")))
+            if dataset in data:
+                used.add(dataset)
+                path = folder / f"{task}.yaml"
+                path.write_text(_override(entry, language, data[dataset]), encoding="utf-8")
+                entry.yaml_path = path
+    if unused := sorted(set(data) - used):
+        raise BadInput(
+            f"evaluation.data: no task of the recipe reads {unused[0]!r}{nearest(unused[0], used)}",
+            remedy="Correct the name, or drop the entry.",
+        )
+
+
+def canonical(dataset: str) -> str:
+    """Return the one name of a data set whose owner has changed its name on the hub."""
+    return dataset.replace("CohereForAI/", "CohereLabs/")
+
+
+def _keys_of_family(config: Mapping[str, Any]) -> set[str]:
+    """Return what `evaluation.data` may name the items of one of our own tasks."""
+    family = (config.get("dataset_kwargs") or {}).get("family")
+    return {family, SOURCES[family].dataset} if family in SOURCES else set()
+
+
+def leaf_tasks(manager: Any, name: str) -> list[str]:
+    """Return the single tasks of a group or tag, at any depth, or the task itself."""
+    entry = manager.task_index[name]
+    members = entry.tags if name in manager.all_tags else (entry.cfg or {}).get("task")
+    if not isinstance(members, list | set):
+        return [name]
+    named = [part if isinstance(part, str) else part.get("task") for part in members]
+    inside = [part for part in named if part in manager.task_index]
+    return [task for part in sorted(inside) for task in leaf_tasks(manager, part)]
+
+
+def _override(entry: Any, language: str, pattern: str) -> str:
+    config = entry.cfg
+    place = place_of(pattern, language, config.get("dataset_name") or "default")
+    evaluated = config.get("test_split") or config["validation_split"]
+    splits = dict.fromkeys([evaluated, *(config[key] for key in _SPLITS if config.get(key))])
+    files = files_at(place, list(splits), language)
+    absent = [key for key in _SPLITS if config.get(key) and config[key] not in files]
+    if absent and config.get("num_fewshot"):
+        raise BadInput(
+            f"{entry.name} shows examples from its {config[absent[0]]} split, which is not there",
+            file=place,
+            remedy=f"Put {config[absent[0]]}.jsonl into the folder.",
+        )
+    local = {
+        "dataset": config["dataset_path"],
+        "files": {split: [str(path) for path in paths] for split, paths in files.items()},
+    }
+    lines = [
+        f"include: {json.dumps(str(entry.yaml_path))}",
+        "custom_dataset: !function components.evaluate.local_data.load",
+        f"dataset_kwargs: {json.dumps({'local': local})}",
+        "tag: null",
+        *(f"{key}: null" for key in absent),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def load(*, local: Mapping[str, Any], **_: object) -> dict[str, Dataset]:
+    """Return local files as the splits of a data set of the harness.
+
+    Args:
+        local: `dataset`, the name it has on the hub, and `files` of each split.
+
+    Raises:
+        BadInput: a file is broken, or an item lacks what its benchmark needs.
+    """
+    adapted = {"juletxara/mgsm": _mgsm}.get(local["dataset"], _unchanged)
+    return {
+        split: _dataset([Path(name) for name in names], adapted)
+        for split, names in local["files"].items()
+    }
+
+
+def _dataset(paths: Sequence[Path], adapted: Any) -> Dataset:
+    rows = [adapted(row, path, line) for path in paths for line, row in read_rows(path)]
+    try:
+        return Dataset.from_list(rows)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise BadInput(
+            f"a field changes its kind between items: {error}",
+            file=paths[0],
+            remedy="Give every item the same fields.",
+        ) from error
+
+
+def _unchanged(row: Row, path: Path, line: int) -> Row:
+    return row
+
+
+def _mgsm(row: Row, path: Path, line: int) -> Row:
+    """Give an item (question and its number) the fields of juletxara/mgsm's test split."""
+    if "answer_number" in row:
+        return row
+    question = row.get("question") or row.get("query")
+    number = extract_number(str(row.get("answer") or row.get("response") or ""), "en")
+    if not question or number is None or number.denominator != 1:
+        what = "question" if not question else "answer that is a whole number"
+        raise BadInput(
+            f"the item has no {what}",
+            file=path,
+            line=line,
+            remedy="Give it the fields question and answer (or query and response).",
+        )
+    return {
+        "question": question,
+        "answer": None,
+        "answer_number": int(number),
+        "equation_solution": None,
+    }

@@ -1,0 +1,96 @@
+"""The number that a person would say an answer gives.
+
+An explicit marker counts first (`\\boxed{}`, `####`, "the answer is" in the answer's language or in
+English, a labelled or bold result); else the last number of the text does, as in the usual scoring
+of MGSM. Arithmetic is exact. A range is no number. docs/evaluation.md compares this with the
+harness's filters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from fractions import Fraction
+
+from components.evaluate import markers
+from components.evaluate.numerals import Number, numbers, plain
+
+_WINDOW = 2048
+"""Characters of an answer's end that are searched for its last number before all of it is."""
+
+_MARGIN = 256
+"""No number is longer, so one this far inside a window was not cut by it."""
+
+_ASIDES = 8
+_LONGEST_ASIDE = 80
+_ASIDE = re.compile(r"(?:[\w%*.] |[^\x00-\x7f ]{1,2})\([^()\n]{1,80}\)")
+_SENTENCE_END = re.compile(r"[.!?](?=\s)|[。！？।॥\n]")
+
+_OPERATOR = re.compile(r"[^\w\n.,;]{0,4}[+×*÷/−–·-][^\w\n]{0,4}\Z|[ )]{0,2}[x×][ (]{0,2}\Z")
+_EQUALS = re.compile(r"[=≈]|\\approx")
+
+
+def extract_number(text: str, language: str) -> Fraction | None:
+    """Return the number an answer gives, or None where it gives none.
+
+    Args:
+        text: a model's answer, of any length and content.
+        language: ISO 639-1 code of the language that was asked for; it decides what 1.234 is.
+    """
+    readable = plain(text)
+    for start, end in markers.spans(readable, language):
+        found = _first_result(readable, start, end, language)
+        if found:
+            return found.value
+    last = _last(readable, language)
+    return last.value if last else None
+
+
+def same_number(text: str, target: str, language: str) -> bool:
+    """Tell whether an answer gives the target, as an exact number.
+
+    Args:
+        text: a model's answer.
+        target: the right number, written as in English (`70000`, `2.5`, `1/3`).
+        language: ISO 639-1 code of the answer's language.
+    """
+    number = extract_number(text, language)
+    return number is not None and number == extract_number(target, "en")
+
+
+def _first_result(text: str, start: int, end: int, language: str) -> Number | None:
+    """Return the first number of a span, or what the calculation it begins comes to."""
+    first: Number | None = None
+    previous: Number | None = None
+    for number in numbers(text, language, start, end):
+        if previous is None or _EQUALS.search(text, previous.end, number.start):
+            first = number
+        elif not _OPERATOR.search(text, previous.end, number.start):
+            break
+        previous = number
+    return first
+
+
+def _last(text: str, language: str) -> Number | None:
+    """Return the last number of a text; windows from its end keep this quick on megabytes."""
+    size = _WINDOW
+    while True:
+        start = max(0, len(text) - size)
+        found = deque(numbers(text, language, start), maxlen=_ASIDES + 1)
+        if start == 0 or (found and found[-1].start >= start + _MARGIN):
+            return _without_asides(text, list(found))
+        size *= 2
+
+
+def _without_asides(text: str, found: list[Number]) -> Number | None:
+    """Return the last number, or the one that it explains: 1.5 in "1.5 hours (90 minutes)"."""
+    if not found:
+        return None
+    last = found[-1]
+    opening = text.rfind("(", max(0, last.start - _LONGEST_ASIDE), last.start)
+    if opening < 0 or not _ASIDE.match(text, max(0, opening - 2), opening + _LONGEST_ASIDE):
+        return last
+    for number in reversed(found):
+        if number.end <= opening:
+            return last if _SENTENCE_END.search(text, number.end, opening) else number
+    return last

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.evaluate.harness import Scored, run_tasks
+from components.evaluate.local_data import digests, load
+from components.evaluate.problems import SOURCES, problems
+from components.evaluate.run import TASKS
+from components.shared.engines import ChatRequest
+from components.shared.errors import BadInput
+from components.shared.recipe import load_recipe
+from tests.fakes import FakeEngine, make_recipe, says
+from tests.unit.evaluate.shared_data import MGSM, needs_mgsm
+
+ITEMS = [{"query": f"How many are {n} and 1?", "response": str(n + 1)} for n in range(3)]
+
+
+def lines(rows) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def write(path: Path, rows=ITEMS) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".jsonl":
+        path.write_text(lines(rows), encoding="utf-8")
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows), encoding="utf-8")
+    elif path.suffix == ".tsv":
+        text = "".join(f"{row['query']}\t{row['response']}\n" for row in rows)
+        path.write_text(text, encoding="utf-8")
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def run(task: str, data: dict[str, str], text: str = "2", **settings: object) -> list[Scored]:
+    languages = {task: ["es"]}
+    recipe = make_recipe(
+        evaluation={"tasks": [task], "languages": languages, "data": data} | settings
+    )
+    engine = FakeEngine(says(text))
+    return run_tasks(engine, recipe, [TASKS], Path())
+
+
+@pytest.mark.parametrize(
+    ("place", "given"),
+    [
+        ("es.jsonl", "{language}.jsonl"),
+        ("es.jsonl", ""),
+        ("spanish/test.json", "{language_name}"),
+        ("test.tsv", ""),
+        ("es/test.parquet", "{language}"),
+        ("es/test-00000-of-00001.parquet", "{language}"),
+    ],
+)
+@pytest.mark.parametrize("key", ["mgsm", "juletxara/mgsm"])
+def test_our_tasks_read_files_of_any_kind(tmp_path, place, given, key):
+    write(tmp_path / place)
+    scored = run("mgsm_paper_{language}", {key: str(tmp_path / given)}, "Son 2 en total.")
+    assert [(s.item_id, s.prompt, s.target, s.score) for s in scored] == [
+        (str(n), ITEMS[n]["query"], str(n + 1), float(n == 1)) for n in range(3)
+    ]
+
+
+def test_the_paper_s_form_is_the_question_alone_and_its_decoding(tmp_path):
+    write(tmp_path / "es.jsonl")
+    seen: list[ChatRequest] = []
+    recipe = make_recipe(
+        evaluation={
+            "tasks": ["mgsm_paper_{language}"],
+            "languages": {"mgsm_paper_{language}": ["es"]},
+            "data": {"mgsm": str(tmp_path)},
+        }
+    )
+    engine = FakeEngine(lambda request: seen.append(request) or says("1")(request))
+    run_tasks(engine, recipe, [TASKS], Path())
+    assert [m["role"] for m in seen[0].messages] == ["system", "user"]
+    assert seen[-1].messages[1]["content"] == ITEMS[0]["query"]
+    assert {(r.decoding.repetition_penalty, r.decoding.max_tokens) for r in seen} == {(1.1, 2048)}
+
+
+@pytest.mark.slow
+def test_boxed_tasks_ask_in_their_language_and_are_verified(tmp_path):
+    rows = [{"question": "¿Cuánto es 1/4 + 1/4?", "answer": "\\frac{1}{2}"}]
+    write(tmp_path / "es.json", rows)
+    (scored,) = run("mmath_{language}", {"mmath": str(tmp_path)}, "Así es: $\\boxed{0.5}$")
+    assert scored.score == 1
+    assert scored.prompt.startswith("¿Cuánto es 1/4 + 1/4?\n\nResuelve")
+    assert scored.prompt.endswith("\\boxed{}.")
+
+
+def test_tasks_of_the_harness_read_local_files(tmp_path):
+    write(tmp_path / "mgsm" / "es.jsonl")
+    data = {"juletxara/mgsm": str(tmp_path / "mgsm/{language}.jsonl")}
+    scored = run("mgsm_direct_{language}", data, "Son 3 manzanas")
+    assert [(s.task, s.score) for s in scored] == [
+        ("mgsm_direct_es", float(n == 2)) for n in range(3)
+    ]
+    assert scored[0].prompt == f"Pregunta: {ITEMS[0]['query']}\nRespuesta:"
+
+
+def test_so_do_groups_by_their_data_sets_configurations(tmp_path):
+    row = {
+        "question": "¿Cuál?",
+        **{f"option_{letter}": letter for letter in "abcd"},
+        "answer": "B",
+    }
+    subjects = ["Business", "Humanities", "Medical", "Other", "STEM", "Social Sciences"]
+    write(tmp_path / "es" / "test.jsonl", [row | {"subject_category": s} for s in subjects])
+    data = {"CohereForAI/Global-MMLU-Lite": str(tmp_path / "{config}")}
+    scored = run("global_mmlu_{language}", data, "B")
+    assert len({s.task for s in scored}) == len(scored) == 6
+    assert {s.score for s in scored} == {1.0}
+
+
+@needs_mgsm
+def test_the_real_mgsm_is_read_in_seven_languages():
+    for code in ("de", "en", "es", "fr", "ja", "ru", "zh"):
+        rows = problems("mgsm", code, {"mgsm": str(MGSM)})
+        assert len(rows) == 250
+        assert rows[0]["answer"] == "18"
+
+
+BROKEN = [
+    ("es.jsonl", lines(ITEMS) + "{oops\n", 4, "not JSON"),
+    ("es.jsonl", lines(ITEMS) + "\n[1]\n", 5, "not an object"),
+    ("es.jsonl", lines([*ITEMS, {"query": "Why?"}]), 4, "no answer"),
+    ("es.jsonl", lines([*ITEMS, {"query": "Why?", "response": " "}]), 4, "no answer"),
+    ("es.jsonl", lines([*ITEMS, {"query": "Why?", "response": "many"}]), 4, "no"),
+    ("es.jsonl", lines([{"response": "3"}, *ITEMS]), 1, "no question"),
+    ("es.jsonl", "", 0, "no items"),
+    ("es.json", "{}", 0, "not an array"),
+    ("es.json", "[1", 0, "not JSON"),
+    ("es.tsv", "How many?\t3\nWhy?\n", 2, "1 columns"),
+    ("es.parquet", "PAR0", 0, "not a Parquet file"),
+]
+
+
+def by_our_task(path: Path) -> None:
+    problems("mgsm", "es", {"mgsm": str(path)})
+
+
+def by_the_harness(path: Path) -> None:
+    load(local={"dataset": "juletxara/mgsm", "files": {"test": [str(path)]}})
+
+
+@pytest.mark.parametrize("read", [by_our_task, by_the_harness])
+@pytest.mark.parametrize(("name", "text", "line", "words"), BROKEN)
+def test_broken_items_are_refused_with_file_and_line(tmp_path, read, name, text, line, words):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(BadInput, match=words) as caught:
+        read(path)
+    assert (caught.value.file, caught.value.line) == (str(path), line)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty", "latin.jsonl", "items.txt"])
+def test_a_place_without_items_is_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "latin.jsonl").write_bytes(b'{"query": "\xe9"}')
+    (tmp_path / "items.txt").write_text("1")
+    with pytest.raises(BadInput) as caught:
+        by_our_task(tmp_path / name)
+    assert caught.value.file == str(tmp_path / name)
+
+
+def test_a_field_that_the_prompt_needs_is_missed(tmp_path):
+    write(tmp_path / "es.jsonl", [{"premise": "a"}])
+    with pytest.raises(BadInput, match=r"lacks a field .*'instruction' is undefined"):
+        run("m_mmlu_{language}", {"alexandrainst/m_mmlu": str(tmp_path / "es.jsonl")})
+
+
+def test_examples_that_are_not_there_are_missed(tmp_path):
+    write(tmp_path / "test.jsonl")
+    with pytest.raises(BadInput, match=r"shows examples from its validation split") as caught:
+        run("mmlu_prox_lite_{language}", {"li-lab/MMLU-ProX-Lite": str(tmp_path)})
+    assert caught.value.file == str(tmp_path)
+
+
+def test_data_that_no_task_reads_is_refused(tmp_path):
+    write(tmp_path / "es.jsonl")
+    with pytest.raises(BadInput, match=r"no task of the recipe reads 'mgms' \(did you mean 'mgsm'"):
+        run("mgsm_paper_{language}", {"mgms": str(tmp_path), "mgsm": str(tmp_path)})
+
+
+def test_digests_follow_the_content_and_not_the_place(tmp_path):
+    for folder in ("one", "two"):
+        write(tmp_path / folder / "es.jsonl")
+        write(tmp_path / folder / "de.jsonl", ITEMS[:1])
+    one, two = (
+        digests({"mgsm": str(tmp_path / folder / "{language}.jsonl")}, ["en", "es", "de"])
+        for folder in ("one", "two")
+    )
+    assert one == two
+    assert len(one["mgsm"]) == 2
+    write(tmp_path / "two" / "de.jsonl", ITEMS[:2])
+    assert digests({"mgsm": str(tmp_path / "two")}, ["es"]) != digests(
+        {"mgsm": str(tmp_path / "one")}, ["es"]
+    )
+    with pytest.raises(BadInput, match="no such file"):
+        digests({"mgsm": str(tmp_path / "three")}, ["es"])
+
+
+def test_paths_start_at_the_recipe_s_folder(tmp_path):
+    text = (
+        "name: mine\nlanguages: {others: [es]}\nmodel: {source: world}\n"
+        "evaluation: {tasks: ['mgsm_paper_{language}'], data: {mgsm: 'items/{language}.jsonl'}}\n"
+    )
+    (tmp_path / "mine.yaml").write_text(text)
+    recipe = load_recipe(tmp_path / "mine.yaml")
+    assert recipe.evaluation.data == {"mgsm": str(tmp_path / "items/{language}.jsonl")}
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a web server over a folder."""
+    (tmp_path / "web").mkdir()
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "web")
+    ) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def published_at(monkeypatch, url: str) -> None:
+    source = replace(SOURCES["mgsm"], url=url)
+    monkeypatch.setitem(SOURCES, "mgsm", source)
+
+
+def test_without_local_items_they_are_downloaded(tmp_path, server, monkeypatch):
+    write(tmp_path / "web" / "mgsm_es.tsv")
+    published_at(monkeypatch, server + "/mgsm_{language}.tsv")
+    scored = run("mgsm_steps_{language}", {}, "La respuesta es 2.")
+    assert [s.score for s in scored] == [0, 1, 0]
+
+
+def test_what_cannot_be_downloaded_names_the_way_out(server, monkeypatch):
+    published_at(monkeypatch, server + "/gone_{language}.tsv")
+    with pytest.raises(BadInput, match=r"gone_es.tsv.*404.*evaluation.data: \{mgsm: "):
+        run("mgsm_paper_{language}", {})

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import re
+import string
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from components.evaluate.numbers import extract_number, same_number
+
+ANSWERS = Path(__file__).parent / "answers"
+
+KINDS = sorted(path.stem for path in ANSWERS.glob("*.jsonl"))
+
+
+def answers(kind: str) -> list[dict[str, str | None]]:
+    """Return hand-made answers: text, language, and the number a person would say (or none)."""
+    return read(ANSWERS / f"{kind}.jsonl")
+
+
+def read(path: Path) -> list[dict[str, str | None]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def is_agreed(answer) -> bool:
+    said = None if answer["number"] is None else Fraction(answer["number"])
+    return extract_number(answer["text"], answer["language"]) == said
+
+
+def test_there_are_nine_kinds_of_answers():
+    assert len(KINDS) == 9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_number_is_the_one_a_person_would_say(kind):
+    cases = answers(kind)
+    assert len({(case["language"], case["text"]) for case in cases}) == len(cases) >= 200
+    misses = [case for case in cases if not is_agreed(case)]
+    assert len(misses) <= 0.01 * len(cases), misses[:5]
+
+
+MISSED = [
+    "5 slices for each of the 4 friends.",
+    "He should leave at 3:30.",
+    "Il faut 2h30.",
+    "Значит, у неё останется 5 яблок из 12.",
+    "合計で5時間30分です。",
+    "She will have saved $1,040 in 52 weeks.",
+    "18 es la respuesta, pues 9*2.",
+]
+"""Without a marker the last number counts, also where it is another one; a time is two numbers."""
+
+
+def test_what_is_missed_among_answers_chosen_to_be_hard_is_known():
+    cases = read(ANSWERS.parent / "hard_answers.jsonl")
+    assert len(cases) == 64
+    assert [case["text"] for case in cases if not is_agreed(case)] == MISSED
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "language", "right"),
+    [
+        ("Insgesamt sind es 70.000 Dollar.", "70000", "de", True),
+        ("That makes 70.000 dollars.", "70000", "en", False),
+        ("Il gagne 2,50 euros.", "2.5", "fr", True),
+        ("That is 18.00.", "18", "en", True),
+        ("One third is 0.333", "1/3", "en", False),
+        ("Nothing at all", "18", "en", False),
+        ("Between 3-5", "5", "en", False),
+    ],
+)
+def test_numbers_are_compared_exactly(text, target, language, right):
+    assert same_number(text, target, language) == right
+
+
+HOSTILE = (
+    *(
+        "1 ",
+        "1,",
+        "1/",
+        "1–",
+        "- ",
+        "-",
+        "$",
+        "1",
+        "1.",
+        "1 000 ",
+        "十",
+        "分之",
+        "一个",
+        "**",
+        "**1",
+    ),
+    *("####", "\\boxed{", "\\frac{", "\\frac{1", "the answer is ", "Answer: ", "answer: 1 ", "\n"),
+    *(
+        "{",
+        "1 1/2 ",
+        "½",
+        "10^9",
+        "×10^9",
+        "๑",
+        "\ud800",
+        "\0",
+        "mil ",
+        "e",
+        "=",
+        "1=",
+        "{,}",
+        "\\,",
+    ),
+)
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+@pytest.mark.parametrize("language", ["en", "fr", "zh"])
+def test_time_is_linear_in_whatever_the_answer_is(piece, language):
+    text = piece * (300_000 // len(piece))
+    seconds = []
+    for part in (text, text * 4):
+        begin = time.process_time()
+        extract_number(part, language)
+        seconds.append(time.process_time() - begin)
+    assert seconds[1] < 8 * seconds[0] + 0.2  # 4 if linear, 16 if quadratic
+
+
+def test_a_line_of_ten_megabytes_is_fine():
+    begin = time.process_time()
+    assert extract_number("so 12 eggs; " * 850_000 + "at last 18.", "en") == 18
+    assert time.process_time() - begin < 20
+
+
+def test_endless_digits_are_no_number():
+    assert extract_number("9" * 10_000, "en") is None
+    assert extract_number("The answer is 18. " + "9" * 10_000, "en") == 18
+
+
+def test_an_unknown_language_has_the_english_rules():
+    assert extract_number("1,234.5", "yo") == Fraction(2469, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_harness_agrees_with_a_person_less_often(kind):
+    cases = [case for case in answers(kind) if case["number"] is not None]
+    counts = tuple(sum(agrees(case) for case in cases) for agrees in (flexible, with_marker))
+    assert (len(cases), *counts) == HARNESS[kind]
+
+
+HARNESS = {
+    "bengali": (221, 21, 0),
+    "cjk": (216, 28, 0),
+    "latin": (202, 133, 0),
+    "markers": (236, 154, 4),
+    "mgsm_languages": (231, 231, 6),
+    "several": (225, 156, 0),
+    "telugu": (224, 42, 0),
+    "thai": (224, 28, 0),
+    "units": (212, 140, 0),
+}
+"""The table in docs/evaluation.md: answers with a number, and how many of them the harness's
+flexible-extract and its `The answer is` (native_cot in English) score as a person would."""
+
+FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
+"""`flexible-extract` of mgsm_direct_* in lm-evaluation-harness 0.4.13."""
+
+
+MARKER = re.compile(r"The answer is (\-?[0-9\.\,]+)")
+"""`get-answer` of mgsm_native_cot_*, and of mgsm_en_cot_* in all languages."""
+
+
+def flexible(case) -> bool:
+    found = FLEXIBLE.findall(case["text"])
+    return bool(found) and _same_to_the_harness("".join(found[-1][:1]) or found[-1][1], case)
+
+
+def with_marker(case) -> bool:
+    found = MARKER.findall(case["text"])
+    return bool(found) and _same_to_the_harness(found[0], case)
+
+
+def _same_to_the_harness(found: str, case) -> bool:
+    """Its exact_match with ignore_punctuation drops every mark on both sides: 12.5 equals 125."""
+    strip = str.maketrans("", "", string.punctuation)
+    return found.strip().translate(strip) == case["number"].translate(strip)

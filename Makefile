@@ -51,6 +51,7 @@ $(VENV)/.ready: pyproject.toml Makefile
 bench: setup
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.gate
+	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.records
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.training

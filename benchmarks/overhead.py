@@ -83,7 +83,7 @@ class Direct:
         self._end_iteration(world, trained, number, made, state)
 
     def _next(self, number: int, state: State) -> State:
-        names = ("model", "evaluation", "version", "verdict")
+        names = ("model", "evaluation", "judgements", "version", "verdict")
         known = {name: state[name] for name in names}
         return next_state(self.job.store, self.job.run, number, **known)._asdict()
 

@@ -42,6 +42,7 @@ def build_iteration(
         world: str,
         model: str,
         evaluation: str,
+        judgements: str,
         version: str,
         verdict: str,
     ) -> None:
@@ -56,6 +57,7 @@ def build_iteration(
             world: URI of the world stage, which holds the prompts.
             model: URI of the stage that holds M_t.
             evaluation: URI of the evaluate stage of M_t.
+            judgements: URI of the judge stage of M_t; empty without a judge.
             version: registered version of M_t.
             verdict: anything but `continue` skips the iteration.
         """
@@ -75,9 +77,11 @@ def build_iteration(
                 train(**common, world=world, pairs=pairs, model=model, launch=launch)
             ).output
             measured = place(evaluate(**common, world=world, model=trained)).output
-            judgements: Any = ""
+            verdicts: dict[str, Any] = {}
+            found: Any = ""
             if judged:
-                judgements = place(judge(**common, evaluation=measured, before=evaluation)).output
+                found = place(judge(**common, evaluation=measured, before=evaluation)).output
+                verdicts = {"judged_before": judgements, "judged_after": found}
             decision = place(
                 gate(
                     **common,
@@ -85,6 +89,7 @@ def build_iteration(
                     after=measured,
                     max_iterations=max_iterations,
                     pairs=pairs,
+                    **verdicts,
                 )
             ).output
             registered = place(
@@ -108,7 +113,7 @@ def build_iteration(
                     pairs=pairs,
                     model=trained,
                     evaluation=measured,
-                    judgements=judgements,
+                    judgements=found,
                     decision=decision,
                     version=registered,
                 )

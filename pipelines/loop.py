@@ -102,6 +102,7 @@ def build_loop(
             state = {
                 "model": world,
                 "evaluation": measured,
+                "judgements": judgements,
                 "version": registered,
                 "verdict": start.output,
             }

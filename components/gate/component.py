@@ -12,6 +12,8 @@ def gate(
     iteration: int,
     max_iterations: int,
     pairs: str = "",
+    judged_before: str = "",
+    judged_after: str = "",
 ) -> str:
     """Compare M_{t+1} with M_t on the same items: promote, keep M_t or stop.
 
@@ -23,6 +25,8 @@ def gate(
         iteration: t + 1.
         max_iterations: the loop stops after this many.
         pairs: URI of the pair stage, for the faithfulness of its translations.
+        judged_before: URI of the judge stage of M_t; empty without a judge.
+        judged_after: URI of the judge stage of M_{t+1}; empty without a judge.
 
     Returns:
         URI of the gate stage, whose marker holds the decision.
@@ -37,4 +41,6 @@ def gate(
         iteration=iteration,
         max_iterations=max_iterations,
         pairs=pairs,
+        judged_before=judged_before,
+        judged_after=judged_after,
     )

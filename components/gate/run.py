@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from components.gate.rule import decide
 from components.shared.digest import digest_of_uri
 from components.shared.paired import compare
@@ -23,6 +25,8 @@ def gate(
     iteration: int,
     max_iterations: int,
     pairs: str = "",
+    judged_before: str = "",
+    judged_after: str = "",
 ) -> str:
     """Decide on a new model by a paired comparison with its predecessor.
 
@@ -35,6 +39,8 @@ def gate(
         max_iterations: the loop stops after this many.
         pairs: URI of the pair stage, which measured how faithful M_t's translations are; without
             it, faithfulness is not judged.
+        judged_before: URI of the judge stage of M_t; empty without a judge.
+        judged_after: URI of the judge stage of M_{t+1}; empty without a judge.
 
     Returns:
         URI of the stage, whose counts are the decision: `decision` (promote, keep or stop),
@@ -45,32 +51,31 @@ def gate(
         BadInput: the two evaluations do not hold the same items.
     """
     settings = Recipe.model_validate_json(recipe)
-    stage = _stage(settings, store, before, after, iteration, max_iterations, pairs)
+    inputs = {
+        "before": before,
+        "after": after,
+        "pairs": pairs,
+        "judged_before": judged_before,
+        "judged_after": judged_after,
+    }
+    stage = _stage(settings, store, inputs, iteration, max_iterations)
     if stage.done():
         emit("reused")
         return stage.uri
-    decision = decide(
-        settings, compare(before, after), _faithfulness(pairs), iteration, max_iterations
-    )
+    paired = compare(before, after, judged_before, judged_after)
+    decision = decide(settings, paired, _faithfulness(pairs), iteration, max_iterations)
     emit("number", name="verdict", value=f"{decision['decision']}: {decision['reason']}")
     return stage.finish(decision)
 
 
 def _stage(
-    settings: Recipe,
-    store: str,
-    before: str,
-    after: str,
-    iteration: int,
-    max_iterations: int,
-    pairs: str,
+    settings: Recipe, store: str, inputs: Mapping[str, str], iteration: int, max_iterations: int
 ) -> Stage:
-    inputs = {"before": before, "after": after} | ({"pairs": pairs} if pairs else {})
     return new_stage(
         open_store(store),
         "gate",
         VERSION,
-        {name: digest_of_uri(uri) for name, uri in inputs.items()},
+        {name: digest_of_uri(uri) for name, uri in inputs.items() if uri},
         {
             "iteration": iteration,
             "max_iterations": max_iterations,

@@ -14,11 +14,18 @@ from components.shared.errors import BadInput
 from components.shared.records import EvalItem
 from components.shared.stage import open_stage
 
+HEAD_TO_HEAD = "head_to_head"
+"""The judged task that compares a model with its predecessor (judge.tasks in a recipe)."""
+
 Question = tuple[str, str]
 """Task without its language, and item: the same in every language of a parallel benchmark."""
 
 Rates = dict[str, Any]
 """What an evaluate stage counted of one language."""
+
+
+_UNMEASURED: Rates = {"off_target": {"value": 0.0}, "truncated": 0.0}
+"""Of a language in which only a judge has items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +45,19 @@ class Paired:
     after: Rates
 
 
-def compare(before: str, after: str) -> dict[str, Paired]:
-    """Return the items of two evaluate stages, per language.
+def compare(
+    before: str, after: str, judged_before: str = "", judged_after: str = ""
+) -> dict[str, Paired]:
+    """Return the items of two evaluate stages, per language; those of two judge stages among them.
+
+    What a judge left without a verdict of one model is left out of both. Head-to-head items are
+    left out, too: they compare each model with another one.
+
+    Args:
+        before: URI of the evaluate stage of M_t.
+        after: URI of the evaluate stage of M_{t+1}.
+        judged_before: URI of the judge stage of M_t, or "".
+        judged_after: URI of the judge stage of M_{t+1}, or "".
 
     Raises:
         BadInput: they do not hold the same items.
@@ -51,6 +69,11 @@ def compare(before: str, after: str) -> dict[str, Paired]:
             f"the evaluations hold different items, for example {missing}",
             remedy="Evaluate both models with the same recipe.",
         )
+    if judged_before and judged_after:
+        first, second = (_judged(uri) for uri in (judged_before, judged_after))
+        common = first.keys() & second.keys()
+        old |= {key: first[key] for key in common}
+        new |= {key: second[key] for key in common}
     keys: dict[str, list[tuple[str, str, str]]] = {}
     for key in sorted(old):
         keys.setdefault(key[1], []).append(key)
@@ -59,8 +82,8 @@ def compare(before: str, after: str) -> dict[str, Paired]:
         code: Paired(
             questions=[(_without_language(task, code), item) for task, _, item in own],
             gains=np.array([new[key] - old[key] for key in own]),
-            before=counted[0][code],
-            after=counted[1][code],
+            before=counted[0].get(code, _UNMEASURED),
+            after=counted[1].get(code, _UNMEASURED),
         )
         for code, own in keys.items()
     }
@@ -96,6 +119,10 @@ def by_question(groups: Sequence[Paired]) -> tuple[NDArray[np.float64], NDArray[
 def _scores(uri: str) -> dict[tuple[str, str, str], float]:
     items: list[EvalItem] = open_stage(uri).read_records(["items.parquet"], EvalItem)
     return {(item.task, item.language, item.item_id): item.score for item in items}
+
+
+def _judged(uri: str) -> dict[tuple[str, str, str], float]:
+    return {key: score for key, score in _scores(uri).items() if key[0] != HEAD_TO_HEAD}
 
 
 def _without_language(task: str, code: str) -> str:

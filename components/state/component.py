@@ -62,9 +62,23 @@ def write_state(
 
 @image_component
 def next_state(
-    store: str, run: str, iteration: int, model: str, evaluation: str, version: str, verdict: str
+    store: str,
+    run: str,
+    iteration: int,
+    model: str,
+    evaluation: str,
+    judgements: str,
+    version: str,
+    verdict: str,
 ) -> NamedTuple(  # type: ignore[valid-type]
-    "State", [("model", str), ("evaluation", str), ("version", str), ("verdict", str)]
+    "State",
+    [
+        ("model", str),
+        ("evaluation", str),
+        ("judgements", str),
+        ("version", str),
+        ("verdict", str),
+    ],
 ):
     """Read what the next iteration starts from; after a stop, hand on the state as it was.
 
@@ -74,11 +88,12 @@ def next_state(
         iteration: t + 1, the iteration that has just ended or was skipped.
         model: URI of the stage that holds M_t.
         evaluation: URI of the evaluate stage of M_t.
+        judgements: URI of the judge stage of M_t; empty without a judge.
         version: registered version of M_t.
         verdict: the verdict before this iteration; anything but `continue` skipped it.
 
     Returns:
-        The promoted model, its evaluation, its registered version, and the verdict.
+        The promoted model, its evaluation and judgements, its registered version, and the verdict.
     """
     from components.state import run as step
 
@@ -88,6 +103,7 @@ def next_state(
         iteration=iteration,
         model=model,
         evaluation=evaluation,
+        judgements=judgements,
         version=version,
         verdict=verdict,
     )

@@ -23,6 +23,7 @@ class State(NamedTuple):
 
     model: str
     evaluation: str
+    judgements: str
     version: str
     verdict: str
 
@@ -91,7 +92,14 @@ def write_state(
 
 @step("state")
 def next_state(
-    store: str, run: str, iteration: int, model: str, evaluation: str, version: str, verdict: str
+    store: str,
+    run: str,
+    iteration: int,
+    model: str,
+    evaluation: str,
+    judgements: str,
+    version: str,
+    verdict: str,
 ) -> State:
     """Read what the next iteration starts from; after a stop, hand on the state as it was.
 
@@ -101,18 +109,20 @@ def next_state(
         iteration: t + 1, the iteration that has just ended or was skipped.
         model: URI of the stage that holds M_t.
         evaluation: URI of the evaluate stage of M_t.
+        judgements: URI of the judge stage of M_t; empty without a judge.
         version: registered version of M_t.
         verdict: the verdict before this iteration; anything but `continue` skipped it.
 
     Returns:
         The state after the iteration. A model that was not promoted leaves M_t in its place.
     """
+    before = State(model, evaluation, judgements, version, verdict)
     if verdict != GO_ON:
-        return State(model, evaluation, version, verdict)
+        return before
     state = read_state(open_store(store), run, iteration)
     if not state["promoted"]:
-        return State(model, evaluation, version, state["verdict"])
-    return State(state["model"], state["evaluation"], state["version"], state["verdict"])
+        return before._replace(verdict=state["verdict"])
+    return State(**{name: state[name] for name in State._fields})
 
 
 def state_key(run: str, iteration: int) -> str:

@@ -138,8 +138,9 @@ def judge(recipe, store, evaluation, before, iteration):
 
 
 @step("gate")
-def gate(recipe, store, before, after, iteration, max_iterations, pairs):
+def gate(recipe, store, before, after, iteration, max_iterations, pairs, **judged):
     assert isinstance(max_iterations, int)
+    assert all("/judge/" in uri for uri in judged.values() if uri)
     assert open_stage(pairs).uri == pairs
     rejected, kept = (FAKE.get(name) == iteration for name in ("reject", "keep"))
     promoted = not rejected and not kept
@@ -149,7 +150,8 @@ def gate(recipe, store, before, after, iteration, max_iterations, pairs):
         "promoted": promoted,
         "reason": "as the test wants it",
     }
-    return _work("gate", store, {"b": before, "a": after}, {"bound": max_iterations}, counts)
+    inputs = {"b": before, "a": after, **{name: uri for name, uri in judged.items() if uri}}
+    return _work("gate", store, inputs, {"bound": max_iterations}, counts)
 
 
 @step("register")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+from components.shared.stage import open_stage
 from tests.pipelines.conftest import FakeWorld
 
 ROUND = ["generate", "translate", "pair", "train", "evaluate", "gate", "register"]
@@ -66,6 +67,8 @@ def test_a_judge_follows_every_evaluation(fake_world: FakeWorld, tmp_path):
     for t in (0, 1):
         state = json.loads((fake_world.run / f"iteration-{t}" / "state.json").read_text())
         assert state["judgements"] == judged[t]
+    decided = open_stage(state["decision"]).marker()["identity"]["inputs"]
+    assert {name for name in decided if "judged" in name} == {"judged_before", "judged_after"}
 
     (tmp_path / "q.de.jsonl").unlink()
     refused = fake_world.lidr("run", "tiny_world", "--set", section, "--run", "another")

@@ -50,6 +50,7 @@ def after(store, iteration: int, verdict: str = "continue") -> State:
         iteration=iteration,
         model="old",
         evaluation="e",
+        judgements="j",
         version="v",
         verdict=verdict,
     )
@@ -58,22 +59,22 @@ def after(store, iteration: int, verdict: str = "continue") -> State:
 def test_a_promoted_model_is_the_next_start(store):
     assert write(store, 0) == "continue"
     assert write(store, 1, decision(store, "continue", True)) == "continue"
-    assert after(store, 1) == State("m1", "e1", "v/1", "continue")
+    assert after(store, 1) == State("m1", "e1", "j1", "v/1", "continue")
 
 
 def test_a_model_that_is_not_promoted_leaves_the_old_one_and_the_loop_may_go_on(store):
     assert write(store, 1, decision(store, "continue", False)) == "continue"
-    assert after(store, 1) == State("old", "e", "v", "continue")
+    assert after(store, 1) == State("old", "e", "j", "v", "continue")
 
 
 def test_a_rejected_model_leaves_the_old_one_and_stops(store):
     assert write(store, 1, decision(store, "stop", False)) == "stop"
-    assert after(store, 1) == State("old", "e", "v", "stop")
+    assert after(store, 1) == State("old", "e", "j", "v", "stop")
     assert read_state(store, "mine", 1)["model"] == "m1"
 
 
 def test_a_skipped_round_hands_the_state_on(store):
-    assert after(store, 3, "stop") == State("old", "e", "v", "stop")
+    assert after(store, 3, "stop") == State("old", "e", "j", "v", "stop")
 
 
 def test_a_round_that_left_no_state_is_an_error(store):

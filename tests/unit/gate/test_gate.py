@@ -224,3 +224,43 @@ def test_the_same_question_has_the_same_answer(tmp_path):
     first = decision(tmp_path / "a", *scores)
     second = decision(tmp_path / "b", *scores)
     assert first == second
+
+
+def judgements(store: str, scores: dict[str, float], *, head_to_head: float = 0.9) -> str:
+    """Return the URI of a judge stage: `scores[item]` against a reference, in Spanish."""
+    items = [
+        EvalItem(task, "es", item, "?", "!", "x", score, "es", "stop", 5)
+        for item, value in scores.items()
+        for task, score in (("x_alpacaeval", value), ("head_to_head", head_to_head))
+    ]
+    files = {"items.parquet": to_parquet(items, EvalItem)}
+    return finished_stage(store, "judge", files, of=repr((scores, head_to_head))).uri
+
+
+def test_judged_items_count_as_evidence_where_both_models_have_a_verdict(tmp_path):
+    store = str(tmp_path)
+    same = evaluation(store, {"en": 95, "es": 40, "de": 50})
+    before = {f"q{n}": 0.3 + 0.001 * n for n in range(120)}
+    after = {item: value + 0.4 for item, value in before.items() if item != "q7"} | {"new": 0.5}
+
+    def decided(**judged: str) -> dict:
+        uri = gate(
+            recipe=make_recipe(gate={"resamples": 500}).model_dump_json(),
+            store=store,
+            before=same,
+            after=same,
+            iteration=1,
+            max_iterations=3,
+            **judged,
+        )
+        return open_stage(uri).counts()
+
+    assert outcome(decided()) == ("stop", "stop", False)
+    found = decided(
+        judged_before=judgements(store, before, head_to_head=0.1),
+        judged_after=judgements(store, after),
+    )
+    assert found["decision"] == "promote"
+    assert found["languages"]["es"]["gain"]["n"] == 100 + 119
+    assert found["languages"]["es"]["gain"]["value"] == pytest.approx(0.4 * 119 / 219)
+    assert found["languages"]["de"]["gain"]["n"] == 100

@@ -212,7 +212,6 @@ def big_job(root: Path, zero: int = 0, **training: object) -> Job:
         (1, {}),
         (1, {"gradient_checkpointing": True}),
         (1, {"lora": {"rank": 8}}),
-        (2, {"zero": 2}),
         (2, {"zero": 3}),
     ],
     ids=str,

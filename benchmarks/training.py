@@ -13,7 +13,7 @@ What counts is CPU seconds, and the rise of the peak resident memory over that o
   TRL's NLL term is a mean over the tokens of a micro-batch; at one pair a micro-batch that is the
   paper's form, so this comparison (no other) gives TRL 8 micro-batches of one pair, in our order.
 
-Usage: python -m benchmarks.training [--pairs 16] [--repeats 1] [--no-128k]
+Usage: python -m benchmarks.training [--pairs 24] [--repeats 1] [--no-128k]
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Shape:
 def main() -> None:
     """Measure everything and print the ratios."""
     parser = argparse.ArgumentParser(description="the train step against TRL's DPOTrainer.")
-    parser.add_argument("--pairs", type=int, default=16, help="pairs, 8 in a step")
+    parser.add_argument("--pairs", type=int, default=24, help="pairs, 8 in a step")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each side")
     parser.add_argument("--no-128k", action="store_true", help="leave the large vocabulary out")
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from components.evaluate.problems import SOURCES
+from components.evaluate.items.problems import SOURCES
 from components.shared.languages import NAMES
 
 

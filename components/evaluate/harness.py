@@ -24,7 +24,7 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from components.evaluate.index import task_manager
-from components.evaluate.local_data import use_local_data
+from components.evaluate.items.local_data import use_local_data
 from components.shared.engines import (
     ChatRequest,
     Completion,

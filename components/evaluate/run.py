@@ -19,7 +19,7 @@ from components.evaluate.contamination import (
     world_prompts,
 )
 from components.evaluate.harness import Scored, run_tasks
-from components.evaluate.local_data import digests
+from components.evaluate.items.local_data import digests
 from components.shared.digest import digest_of, digest_of_file, digest_of_uri
 from components.shared.engines import choose_engine, open_engine
 from components.shared.languages import UNDETERMINED, LanguageIdentifier
@@ -34,6 +34,9 @@ VERSION = 2
 
 TASKS = Path(__file__).parent / "tasks"
 """Our own tasks, on the harness's include path."""
+
+SCORING = Path(__file__).parent / "scoring"
+"""What decides whether an answer is right: another rule is another evaluation."""
 
 
 @step("evaluate")
@@ -126,14 +129,14 @@ def _stage(settings: Recipe, store: str, world: str, model: str) -> Stage:
 
 
 def _task_files(settings: Recipe) -> list[dict[str, str]]:
-    """Return the digests of our tasks' and the user's files: YAML of any name, code and data."""
+    """Return the digests of our tasks', our scoring's and the user's files, code and data too."""
     return [
         {
             path.relative_to(root).as_posix(): digest_of_file(path)
             for path in sorted(root.rglob("*"))
             if path.is_file() and path.suffix != ".pyc"
         }
-        for root in _include_paths(settings)
+        for root in (SCORING, *_include_paths(settings))
     ]
 
 

@@ -98,14 +98,14 @@ def flips(
     changed = _changed(before, after)
     codes = [code for code in languages.all if code in {old.language for old, _ in changed}]
     groups = [
-        [(old, new) for old, new in changed if old.language == code and _gained(new) == gained]
+        [(old, new) for old, new in changed if old.language == code and _is_right(new) == gained]
         for code in codes
         for gained in (True, False)
     ]
     turns = chain.from_iterable(zip_longest(*groups))
     shown = [pair for pair in turns if pair is not None][:_MOST]
     order = {code: place for place, code in enumerate(codes)}
-    shown.sort(key=lambda pair: (order[pair[0].language], not _gained(pair[1])))
+    shown.sort(key=lambda pair: (order[pair[0].language], not _is_right(pair[1])))
     right, wrong = (sum(map(len, groups[start::2])) for start in (0, 1))
     sample = f" {number(len(shown))} of them are shown." if len(shown) < len(changed) else ""
     return Flips(
@@ -139,10 +139,10 @@ def _changed(before: Sequence[EvalItem], after: Sequence[EvalItem]) -> list[Pair
         for item in after
         if (key := (item.task, item.language, item.item_id)) in old
     )
-    return [(a, b) for a, b in pairs if _gained(a) != _gained(b)]
+    return [(a, b) for a, b in pairs if _is_right(a) != _is_right(b)]
 
 
-def _gained(item: EvalItem) -> bool:
+def _is_right(item: EvalItem) -> bool:
     return item.score >= _RIGHT
 
 
@@ -161,7 +161,7 @@ def _table(languages: Languages, codes: Sequence[str], groups: Sequence[Sequence
 
 
 def _flip(languages: Languages, old: EvalItem, new: EvalItem) -> Flip:
-    gained = _gained(new)
+    gained = _is_right(new)
     return Flip(
         code=old.language,
         language=swatch(languages, old.language),

@@ -28,7 +28,7 @@ def render(settings: Recipe, run: str, rounds: list[Round]) -> str:
         rounds: its iterations.
     """
     return page(
-        "template.html",
+        "report.html",
         run=run,
         settings=settings,
         subtitle=_subtitle(settings, rounds),

@@ -11,6 +11,7 @@ from pipelines.cli.inputs import (
     RecipeArgument,
     SeedOption,
     SetOption,
+    StoreOption,
     read_profile,
     read_recipe,
 )
@@ -50,10 +51,7 @@ def evaluate_command(
             "run; twice to compare. Default: the recipe's M_0.",
         ),
     ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option("--store", help="Folder or s3://bucket/prefix. Default: the profile's."),
-    ] = None,
+    store: StoreOption = None,
     profile: ProfileOption = "local",
     seed: SeedOption = None,
     settings: SetOption = None,

@@ -31,6 +31,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replaces a key of the recipe; repeatable."),
 ]
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", help="Folder or s3://bucket/prefix. Default: the profile's."),
+]
 RunOption = Annotated[
     str | None, typer.Option("--run", help="Name of the run. Default: from recipe and seed.")
 ]

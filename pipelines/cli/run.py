@@ -15,6 +15,7 @@ from pipelines.cli.inputs import (
     RunOption,
     SeedOption,
     SetOption,
+    StoreOption,
     read_profile,
     read_recipe,
     run_name,
@@ -38,10 +39,7 @@ class Interrupted(BaseException):
 
 def run_command(
     recipe: RecipeArgument,
-    store: Annotated[
-        str | None,
-        typer.Option("--store", help="Folder or s3://bucket/prefix. Default: the profile's."),
-    ] = None,
+    store: StoreOption = None,
     profile: ProfileOption = "local",
     seed: SeedOption = None,
     run: RunOption = None,

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -23,6 +17,7 @@ from components.shared.records import Failure, Prompt, Response
 from components.shared.stage import open_stage
 from tests.fakes import make_recipe, world_stage
 from tests.services.faulty import FaultyProxy
+from tests.services.vllm_server import served
 from tests.unit.shared.engine_cases import (
     CONTEXT,
     cases,
@@ -51,41 +46,8 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder) -> Iterator[str]:
     """The address of a vLLM server that serves the model as `lidr-m0` to who has the key."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_TARGET_DEVICE": "cpu",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_API_KEY": KEY,
-    }
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
-    command += ["--served-model-name", NAME, "--port", str(port), "--host", "127.0.0.1"]
-    command += ["--dtype", "float32", "--enforce-eager", "--generation-config", "vllm"]
-    log = folder.parent / "server.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/health", process, log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-3000:]
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.5)
-    pytest.fail(f"the server did not start: {log.read_text()[-3000:]}")
+    with served(folder, NAME, VLLM_API_KEY=KEY) as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +18,7 @@ from components.judge.prompts import masked
 from components.judge.summary import UNPARSABLE
 from components.shared.records import Answer
 from tests.judges import Says, ScriptedJudge, prefers
-from tests.services.test_endpoint import _wait_for
+from tests.services.vllm_server import served
 from tests.unit.judge.evaluations import (
     answers_to,
     counts_of,
@@ -123,28 +120,8 @@ def vllm(tmp_path_factory) -> Iterator[str]:
     if find_spec("vllm") is None:
         pytest.skip("vllm is not installed (lidr[vllm])")
     folder = lively_model(tmp_path_factory.mktemp("model"), context=4096)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_TARGET_DEVICE": "cpu",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
-    command += ["--served-model-name", "scripted", "--port", str(port), "--host", "127.0.0.1"]
-    command += ["--dtype", "float32", "--enforce-eager", "--generation-config", "vllm"]
-    log = folder.parent / "server.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/health", process, log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.terminate()
-        process.wait(30)
+    with served(folder, "scripted") as address:
+        yield f"{address}/v1"
 
 
 def test_a_random_model_as_judge_is_counted_and_never_guessed(tmp_path, vllm):

@@ -9,9 +9,9 @@ from typing import Any
 
 from datasets import Dataset
 
-from components.evaluate.mathematics import Verifier
-from components.evaluate.numbers import same_number
-from components.evaluate.problems import problems
+from components.evaluate.items.problems import problems
+from components.evaluate.scoring.mathematics import Verifier
+from components.evaluate.scoring.numbers import same_number
 from components.shared.progress import emit
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from components.evaluate.harness import Scored, run_tasks
 from components.evaluate.index import task_manager
-from components.evaluate.local_data import use_local_data
+from components.evaluate.items.local_data import use_local_data
 from components.evaluate.run import TASKS
 from components.shared.engines.transformers_engine import TransformersEngine
 from components.shared.recipe import Recipe

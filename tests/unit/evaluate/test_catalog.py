@@ -5,8 +5,8 @@ from lm_eval.tasks import TaskManager
 
 from components.evaluate.catalog import Method, rows
 from components.evaluate.index import require_tasks
-from components.evaluate.local_data import canonical, leaf_tasks
-from components.evaluate.problems import SOURCES
+from components.evaluate.items.local_data import canonical, leaf_tasks
+from components.evaluate.items.problems import SOURCES
 from components.evaluate.run import TASKS
 from components.shared.errors import BadInput
 from components.shared.evaluation_settings import Evaluation

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.evaluate.harness import Scored, run_tasks
-from components.evaluate.local_data import digests, load
-from components.evaluate.problems import SOURCES, problems
+from components.evaluate.items.local_data import digests, load
+from components.evaluate.items.problems import SOURCES, problems
 from components.evaluate.run import TASKS
 from components.shared.engines import ChatRequest
 from components.shared.errors import BadInput

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.evaluate.mathematics import Verifier
+from components.evaluate.scoring.mathematics import Verifier
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
-from components.evaluate.numbers import extract_number
-from components.evaluate.places import files_at, place_of
-from components.evaluate.rows import Row, read_rows
+from components.evaluate.items.places import files_at, place_of
+from components.evaluate.items.rows import Row, read_rows
+from components.evaluate.scoring.numbers import extract_number
 from components.shared.errors import BadInput
 
 _SECONDS = 60.0

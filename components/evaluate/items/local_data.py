@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from components.evaluate.numbers import extract_number
-from components.evaluate.places import files_at, place_of
-from components.evaluate.problems import SOURCES
-from components.evaluate.rows import SUFFIXES, Row, read_rows
+from components.evaluate.items.places import files_at, place_of
+from components.evaluate.items.problems import SOURCES
+from components.evaluate.items.rows import SUFFIXES, Row, read_rows
+from components.evaluate.scoring.numbers import extract_number
 from components.shared.config import nearest
 from components.shared.digest import digest_of_file
 from components.shared.errors import BadInput
@@ -127,7 +127,7 @@ def _override(entry: Any, language: str, pattern: str) -> str:
     }
     lines = [
         f"include: {json.dumps(str(entry.yaml_path))}",
-        "custom_dataset: !function components.evaluate.local_data.load",
+        "custom_dataset: !function components.evaluate.items.local_data.load",
         f"dataset_kwargs: {json.dumps({'local': local})}",
         "tag: null",
         *(f"{key}: null" for key in absent),

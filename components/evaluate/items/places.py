@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.evaluate.rows import SUFFIXES
+from components.evaluate.items.rows import SUFFIXES
 from components.shared.errors import BadInput
 from components.shared.languages import NAMES
 

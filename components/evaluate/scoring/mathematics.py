@@ -10,7 +10,7 @@ import select
 import subprocess
 import sys
 
-from components.evaluate.numerals import ascii_signs
+from components.evaluate.scoring.numerals import ascii_signs
 from components.shared.errors import BadInput
 
 _SECONDS = 20.0
@@ -61,7 +61,7 @@ class Verifier:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "components.evaluate.mathematics"],
+                [sys.executable, "-m", "components.evaluate.scoring.mathematics"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from components.shared.errors import BadInput
 from components.shared.model_checks import check_adapter
@@ -31,6 +32,12 @@ def model_stage(store: Store, source: str) -> str:
     for uri in (trained, trained.rpartition("/")[0]):
         if _is_done(uri):
             return uri
+    if "://" not in place and not Path(place).is_dir():
+        raise BadInput(
+            f"no model at {source!r}",
+            remedy="Name a folder, a stage of a run, s3://bucket/prefix, hf://org/name@revision or "
+            "models:/name@alias.",
+        )
     inputs = {"model": model_fingerprint(place)}
     described = {"source": place, "digest": inputs["model"]}
     if adapter:

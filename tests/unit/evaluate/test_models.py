@@ -51,5 +51,5 @@ def test_a_registered_adapter_comes_with_its_base(store, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "s/stages/train/abc"])
 def test_what_is_no_model_is_refused(store, name):
-    with pytest.raises(BadInput, match=r"no such model folder|is not a stage|no model"):
+    with pytest.raises(BadInput, match=r"no model at .* Name a folder, a stage of a run"):
         model_stage(store, name)

@@ -25,11 +25,12 @@ from components.shared.stage import Stage
 from components.shared.store import open_store
 from components.shared.strict import Strict
 from components.train.checkpoints import Checkpoints, Form
-from components.train.gang import join, leave
+from components.train.gang import Gang, join, leave
 from components.train.launchers.failure import record as record_failure
 
 if TYPE_CHECKING:
     from components.train.assembly import Inputs
+    from components.train.curves import CurveWriter
     from components.train.preference import PreferenceTrainer
 
 
@@ -52,6 +53,10 @@ class Job(Strict):
     """Of the order of the pairs."""
     zero: Zero = Zero()
     """What the ranks share out, from the profile."""
+    run: str = ""
+    """Name of the run, which is told how training goes; "" where there is none."""
+    iteration: int = 0
+    """t + 1."""
 
 
 class Summary(Strict):
@@ -94,7 +99,8 @@ def run_training(job: Job) -> Summary:
     keeper = Keeper(checkpoints, gang)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
         scratch = Path(name)
-        trainer = build_trainer(job, inputs, [Reporter(watch), keeper], scratch)
+        listeners = [Reporter(watch), keeper, *_curve_writers(job, stage, gang)]
+        trainer = build_trainer(job, inputs, listeners, scratch)
         built = time.monotonic()
         with keeper.keeping():
             _train(trainer, checkpoints, scratch / "restored")
@@ -124,6 +130,15 @@ def run_training(job: Job) -> Summary:
     }
     digests = {name: each for own in gang.gather(stage.digests) for name, each in own.items()}
     return Summary(counts=counts, digests=digests)
+
+
+def _curve_writers(job: Job, stage: Stage, gang: Gang) -> list[CurveWriter]:
+    if not job.run or not gang.leads:
+        return []
+    from components.shared.tracking.spool import Spool, place_of
+    from components.train.curves import CurveWriter
+
+    return [CurveWriter(Spool(stage.store, job.run), place_of(job.iteration, "train"))]
 
 
 def _quiet() -> None:

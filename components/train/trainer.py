@@ -24,13 +24,14 @@ from components.shared.recipe import Training
 from components.shared.stage import Stage
 from components.shared.store import open_store
 from components.shared.strict import Strict
+from components.shared.tracking.growing import CurveWriter
+from components.shared.tracking.spool import Spool, place_of
 from components.train.checkpoints import Checkpoints, Form
 from components.train.gang import Gang, join, leave
 from components.train.launchers.failure import record as record_failure
 
 if TYPE_CHECKING:
     from components.train.assembly import Inputs
-    from components.train.curves import CurveWriter
     from components.train.preference import PreferenceTrainer
 
 
@@ -99,8 +100,8 @@ def run_training(job: Job) -> Summary:
     keeper = Keeper(checkpoints, gang)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
         scratch = Path(name)
-        listeners = [Reporter(watch), keeper, *_curve_writers(job, stage, gang)]
-        trainer = build_trainer(job, inputs, listeners, scratch)
+        reporter = Reporter(watch, _curve_writer(job, stage, gang))
+        trainer = build_trainer(job, inputs, [reporter, keeper], scratch)
         built = time.monotonic()
         with keeper.keeping():
             _train(trainer, checkpoints, scratch / "restored")
@@ -132,13 +133,13 @@ def run_training(job: Job) -> Summary:
     return Summary(counts=counts, digests=digests)
 
 
-def _curve_writers(job: Job, stage: Stage, gang: Gang) -> list[CurveWriter]:
+def _curve_writer(job: Job, stage: Stage, gang: Gang) -> CurveWriter | None:
     if not job.run or not gang.leads:
-        return []
-    from components.shared.tracking.spool import Spool, place_of
-    from components.train.curves import CurveWriter
+        return None
+    from components.train.preference import INTERNAL
 
-    return [CurveWriter(Spool(stage.store, job.run), place_of(job.iteration, "train"))]
+    spool = Spool(stage.store, job.run)
+    return CurveWriter(spool, place_of(job.iteration, "train"), INTERNAL)
 
 
 def _quiet() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.shared.errors import BadInput, LidrError
+from components.shared.errors import BadInput, LidrError, StoreError
 from components.shared.progress import emit
 from components.shared.store import Store
 from components.shared.tracking.runs import Runs, server_of
@@ -60,6 +60,8 @@ def deliver(store: Store, run: str, seconds: float) -> Delivered:
             delivery = _Delivery(Runs(store, run), end)
             outcome = delivery.go()
             again = delivery.gone
+        except StoreError as error:
+            outcome = Delivered(0, 1, str(error))
         except LidrError as error:
             outcome, again = _failed(store, run, error), False
         except _mlflow_error() as error:

@@ -77,9 +77,8 @@ class SmallRun:
             for n, code in enumerate(LANGUAGES)
         }
         counts = {"languages": languages, "average": wilson(11, 20)}
-        return finished_stage(
-            self.store, "evaluate", {}, counts, model=digest_of_uri(model), world=self.world()
-        ).uri
+        inputs = {"model": digest_of_uri(model), "world": digest_of_uri(self.world())}
+        return finished_stage(self.store, "evaluate", {}, counts, **inputs).uri
 
     def decision(self) -> str:
         counts = {
@@ -154,7 +153,8 @@ def told(client: object, run: SmallRun) -> dict[str, dict[str, object]]:
     for each in known:
         history = {
             key: sorted(
-                (m.step, str(m.value)) for m in client.get_metric_history(each.info.run_id, key)
+                (m.step, "" if key.endswith("/seconds") else str(m.value))
+                for m in client.get_metric_history(each.info.run_id, key)
             )
             for key in each.data.metrics
         }

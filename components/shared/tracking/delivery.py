@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,15 +212,14 @@ def _log_datasets(client: Any, run_id: str, datasets: Sequence[Dataset]) -> None
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.entities import DatasetInput, InputTag
 
-    inputs = [
-        DatasetInput(
-            MetaDataset(
-                resolve_dataset_source(each.uri), name=each.name, digest=each.digest
-            )._to_mlflow_entity(),
-            [InputTag("mlflow.data.context", each.context)],
-        )
-        for each in datasets
-    ]
+    inputs = []
+    for each in datasets:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a folder may be read in two ways, which are one
+            source = resolve_dataset_source(each.uri)
+        dataset = MetaDataset(source, name=each.name, digest=each.digest)
+        tags = [InputTag("mlflow.data.context", each.context)]
+        inputs.append(DatasetInput(dataset._to_mlflow_entity(), tags))
     client.log_inputs(run_id, inputs)
 
 

@@ -22,8 +22,8 @@ from components.shared.tracking.server import experiment_id, mlflow_client, trac
 from components.shared.tracking.spool import RUN, Metric, Spool
 
 _PARENT = "mlflow.parentRunId"
-_PARAMS_AT_ONCE = 100
-_METRICS_AT_ONCE = 900
+_METRICS, _PARAMS, _TAGS = 800, 100, 100
+"""How many of each go into one request, which holds 1,000 at most."""
 _HIGHEST = 20
 
 
@@ -82,12 +82,10 @@ class Runs:
         rows = [Logged(name, value, time, step) for name, value, step in metrics]
         given = [Param(name, value) for name, value in (params or {}).items()]
         facts = [RunTag(name, value) for name, value in (tags or {}).items()]
-        for start in range(0, max(len(given), 1), _PARAMS_AT_ONCE):
-            part = given[start : start + _PARAMS_AT_ONCE]
-            if part or facts:
-                self.client.log_batch(run_id, params=part, tags=facts if not start else [])
-        for start in range(0, len(rows), _METRICS_AT_ONCE):
-            self.client.log_batch(run_id, metrics=rows[start : start + _METRICS_AT_ONCE])
+        while rows or given or facts:
+            head = {"metrics": rows[:_METRICS], "params": given[:_PARAMS], "tags": facts[:_TAGS]}
+            self.client.log_batch(run_id, **head)
+            rows, given, facts = rows[_METRICS:], given[_PARAMS:], facts[_TAGS:]
 
     def _find_injected(self) -> dict[str, Any] | None:
         """Return the pipeline's own MLflow run, noted for processes outside of the pipeline too."""

@@ -187,10 +187,8 @@ class _Delivery:
         own = names.get(source, [])
         if ends := [name for name in own if name.startswith(END)]:
             return "FINISHED", max(self._spool.read(source, name).time for name in ends)
-        starts = names if place == RUN else [source]
-        began = max(
-            (_time(n) for p in starts for n in names[p] if n.startswith("start")), default=0
-        )
+        starts = names.values() if place == RUN else [own]
+        began = max((_time(n) for each in starts for n in each if n.startswith("start")), default=0)
         failed = max((_time(name) for name in own if name.startswith("failed")), default=-1)
         return ("FAILED", failed) if failed >= began else ("RUNNING", None)
 

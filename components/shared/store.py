@@ -137,9 +137,11 @@ class LocalStore:
         folder = self.path(prefix) if prefix else self.root
         entries = []
         for path in folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # somebody removes it just now
+            if path.name.startswith(_TEMPORARY):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # another process has just removed it
                 status = path.stat()
-                if stat.S_ISREG(status.st_mode) and not path.name.startswith(_TEMPORARY):
+                if stat.S_ISREG(status.st_mode):
                     key = path.relative_to(self.root).as_posix()
                     entries.append(Entry(key, status.st_size, status.st_mtime))
         return sorted(entries, key=lambda entry: entry.key)

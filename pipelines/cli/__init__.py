@@ -11,6 +11,7 @@ from components.shared.errors import LidrError
 from pipelines.cli.compile import compile_command
 from pipelines.cli.evaluate import evaluate_command
 from pipelines.cli.history import history_command
+from pipelines.cli.lineage import lineage_command
 from pipelines.cli.plan import plan_command
 from pipelines.cli.promote import promote_command
 from pipelines.cli.report import report_command
@@ -32,6 +33,7 @@ app.command("report")(report_command)
 app.command("promote")(promote_command)
 app.command("rollback")(rollback_command)
 app.command("history")(history_command)
+app.command("lineage")(lineage_command)
 
 
 def main() -> None:

@@ -43,16 +43,19 @@ class Job:
         shards: workers that generate and translate; KFP runs two of them at a time.
         settings: environment variables for every step, e.g. MLFLOW_TRACKING_URI.
         launch: how the ranks of the train step are started.
+        promotion: arguments of the promotion pipeline, which runs instead of the loop; none for
+            the loop.
     """
 
     recipe: str
     store: str
     run: str
-    max_unroll: int
-    max_iterations: int
+    max_unroll: int = 0
+    max_iterations: int = 0
     shards: int = 1
     settings: tuple[tuple[str, str], ...] = ()
     launch: str = ""
+    promotion: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -159,6 +162,7 @@ def _start(job: Job, log: int) -> subprocess.Popen[bytes]:
         "max_iterations": job.max_iterations,
         "shards": job.shards,
         "launch": job.launch,
+        "promotion": dict(job.promotion),
         "work": str(job.work),
     }
     driver.stdin.write(json.dumps(message).encode() + b"\n")

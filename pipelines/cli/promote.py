@@ -47,6 +47,14 @@ def promote_command(
             help="With --copy-to: copy the files to this store. Default: refer to them.",
         ),
     ] = "",
+    evaluate: Annotated[
+        str,
+        typer.Option(
+            "--evaluate",
+            metavar="RECIPE",
+            help="Evaluate it and the champion on this recipe's benchmarks; its gate decides.",
+        ),
+    ] = "",
     store: HomeOption = "lidr-store",
     output: Annotated[
         Output, typer.Option("--output", help="How the result is printed.")
@@ -62,13 +70,49 @@ def promote_command(
     order.require_sound()
     if copy_files and not copy_to:
         raise BadInput("--copy-files needs --copy-to", remedy="Name the other registry.")
+    if evaluate and (force or copy_to or verify):
+        raise BadInput(
+            "--evaluate goes with --to and --reason only", remedy="Promote in two steps."
+        )
     client = open_registry(store)
     found = read_version(client, name, version)
-    if copy_to:
+    if evaluate:
+        chosen, entry = found, _promote_after_evaluation(client, found, order, evaluate, store)
+    elif copy_to:
         chosen, entry = _promote_there(client, found, copy_to, copy_files, order, store)
     else:
         chosen, entry = found, promote(client, found, trail_at(client, name, store), order)
     _print(chosen, entry, output)
+
+
+def _promote_after_evaluation(
+    client: Any, version: Version, order: Order, recipe: str, store: str
+) -> Entry:
+    """Run the promotion pipeline here and return the entry that it has made."""
+    from components.shared.registry.audit import entries
+    from components.shared.store import open_store
+    from pipelines.cli.execution import execute_here
+    from pipelines.cli.inputs import read_recipe
+    from pipelines.cli.registered import trail_at
+    from pipelines.local import Job
+
+    science = read_recipe(recipe, None, None)
+    trail = trail_at(client, version.name, store)
+    job = Job(
+        recipe=science.model_dump_json(),
+        store=open_store(store).uri,
+        run=f"promotion-{trail.uri.rpartition('/')[2]}-{version.number}",
+        settings=(("MLFLOW_TRACKING_URI", client.tracking_uri),),
+        promotion=(
+            ("name", version.name),
+            ("version", str(version.number)),
+            ("alias", order.alias),
+            ("reason", order.reason),
+        ),
+    )
+    execute_here(science, job)
+    own = [e for e in entries(trail) if e.move.version == version.number]
+    return own[-1]
 
 
 def _promote_there(

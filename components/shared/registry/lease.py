@@ -25,7 +25,8 @@ from components.shared.store import Store
 _FOLDER = "lease"
 _SECONDS = 15.0
 _PATIENCE = 300.0
-_FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 3.0
+_TURNS = 4
 _SAFE_SHARE = 0.7
 _READ_SHARE = 0.1
 _MOST_KEYS = 40
@@ -133,12 +134,13 @@ def exclusive(
 
 
 def _acquire(store: Store, seconds: float, patience: float) -> Lease:
-    """Wait for the lease; who waits longer asks less often, so that many do not crowd the store."""
+    """Wait for the lease, asking once in a few turns of others: many must not crowd the store."""
     began = time.monotonic()
-    wait = _FIRST_WAIT
+    wait, first = _FIRST_WAIT, -1
     seen = _Seen(began)
     while True:
         head = _head(store)
+        first = head.number if first < 0 else first
         if head.free or seen.stale(store, head, seconds):
             lease = Lease(store, head.number + 1, seconds)
             if lease.take():
@@ -149,8 +151,10 @@ def _acquire(store: Store, seconds: float, patience: float) -> Lease:
                 f"the lease at {store.uri} is held by {seen.holder(store, head)}",
                 remedy="Run the same command again.",
             )
+        turns = head.number - first
+        wait = _TURNS * (time.monotonic() - began) / turns if turns else 1.5 * wait
+        wait = min(wait, _LONGEST_WAIT)
         time.sleep(random.uniform(wait / 2, wait))
-        wait = min(wait * 1.5, _LONGEST_WAIT)
 
 
 class _Seen:

@@ -220,9 +220,6 @@ def test_a_version_without_its_files_is_not_promoted(store, client, name, trail)
 )
 def test_files_that_are_nowhere_are_named(store, client, name, source, message):
     version = registered(client, store, f"files {message}", "")[0]
-    elsewhere = type(version)(
-        **{f: getattr(version, f) for f in version.__slots__} | {"source": source}
-    )
     with pytest.raises(BadInput, match=message):
         require_files(replace(version, source=source))
     assert not Path("/gone").exists()

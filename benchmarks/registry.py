@@ -1,6 +1,6 @@
-"""Registering a large model: how long it takes, and how many bytes go through MLflow.
+"""Registering a large model: how long, and how many bytes go through MLflow; many at once.
 
-    python -m benchmarks.registry [--gigabytes 20]
+    python -m benchmarks.registry [--gigabytes 20] [--registrations 20] [--promotions 50]
 
 Real PostgreSQL, MLflow with basic auth, and an S3 server whose objects are sparse files of the
 full size. All that the step says to MLflow goes through a proxy that counts it.
@@ -106,8 +106,63 @@ def sparse_model(store: str, gigabytes: float) -> str:
     return stage.finish({})
 
 
-def measure(gigabytes: float) -> dict[str, Any]:
-    """Register and promote a model once; return seconds, bytes and what was registered."""
+def register_at_once(client: Any, store: str, name: str, count: int) -> list[int]:
+    """Let as many register the same stage at the same moment; return the versions they got."""
+    from components.shared.registry.promotion import advance
+    from components.shared.registry.versions import (
+        DIGEST_TAG,
+        VERDICT_TAG,
+        default_trail,
+        ensure_version,
+        open_trail,
+    )
+    from tests.fakes import finished_stage
+    from tests.unit.registry.models import together
+
+    stage = finished_stage(store, "train", {"model/config.json": b"{}"}, pairs=name)
+    tags = {DIGEST_TAG: stage.digest, VERDICT_TAG: "start"}
+    trail = default_trail(store, name)
+
+    def one(_: int) -> int:
+        number = ensure_version(client, name, f"{stage.uri}/model", tags, "", trail)
+        advance(client, name, "candidate", number, open_trail(name, trail))
+        return number
+
+    numbers: list[int] = together(count, one)
+    return numbers
+
+
+def promote_at_once(client: Any, store: str, name: str, count: int) -> dict[str, Any]:
+    """Let as many promote one of four versions at the same moment; return what is left of it."""
+    from components.shared.registry.history import history
+    from components.shared.registry.promotion import Order, promote
+    from components.shared.registry.versions import ensure_model
+    from tests.unit.registry.models import registered, together
+
+    versions = registered(client, store, name, "promote promote promote promote")[1:]
+    trail = ensure_model(client, name, "")
+
+    def one(number: int) -> object:
+        order = Order(reason=f"number {number}")
+        return promote(client, versions[number % len(versions)], trail, order)
+
+    began = time.monotonic()
+    together(count, one)
+    seconds = time.monotonic() - began
+    found = history(client, name)
+    stood = [None, *(row.entry.move.version for row in found.rows)]
+    return {
+        "promotions": count,
+        "promotions_seconds": round(seconds, 1),
+        "entries": len({row.entry.move.reason for row in found.rows if row.entry.done}),
+        "in_one_order": [row.entry.move.before for row in found.rows] == stood[:-1],
+        "champion_is_the_last": found.model.aliases.get("champion") == stood[-1],
+        "strays": len(found.strays),
+    }
+
+
+def measure(gigabytes: float, registrations: int, promotions: int) -> dict[str, Any]:
+    """Register and promote a large model once, then small ones many times at once."""
     import logging
 
     from moto.server import ThreadedMotoServer
@@ -125,7 +180,10 @@ def measure(gigabytes: float) -> dict[str, Any]:
         os.environ.update(stack.environment)
         with CountingProxy(stack.mlflow.uri) as proxy:
             os.environ["MLFLOW_TRACKING_URI"] = proxy.uri
-            return _registered(f"s3://{stack.bucket}/lidr", gigabytes, proxy)
+            store = f"s3://{stack.bucket}/lidr"
+            found = _registered(store, gigabytes, proxy)
+        os.environ["MLFLOW_TRACKING_URI"] = stack.mlflow.uri
+        return found | _many_at_once(store, registrations, promotions)
     finally:
         stack.close()
         s3.stop()
@@ -140,9 +198,7 @@ def _registered(store: str, gigabytes: float, proxy: CountingProxy) -> dict[str,
 
     model = sparse_model(store, gigabytes)
     given = arguments(store, "large", model, decision=decision_at(store, model, "promote"))
-    client = mlflow_client(
-        store
-    )  # imports MLflow, which takes seconds and has nothing to do with it
+    client = mlflow_client(store)  # importing MLflow takes seconds, which are not measured
     client.search_registered_models(max_results=1)
     began = time.monotonic()
     register(**given)
@@ -161,14 +217,32 @@ def _registered(store: str, gigabytes: float, proxy: CountingProxy) -> dict[str,
     }
 
 
+def _many_at_once(store: str, registrations: int, promotions: int) -> dict[str, Any]:
+    from components.shared.registry.versions import all_versions
+    from components.shared.tracking import mlflow_client
+
+    client = mlflow_client(store)
+    began = time.monotonic()
+    register_at_once(client, store, "met", registrations)
+    seconds = round(time.monotonic() - began, 1)
+    versions = len(all_versions(client, "met"))
+    return {
+        "registrations": registrations,
+        "registrations_seconds": seconds,
+        "versions": versions,
+    } | promote_at_once(client, store, "moved", promotions)
+
+
 def main() -> None:
     """Measure and print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--gigabytes", type=float, default=20.0)
+    parser.add_argument("--registrations", type=int, default=20)
+    parser.add_argument("--promotions", type=int, default=50)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LIDR_EVENTS"] = str(Path(folder) / "events")
-        print(json.dumps(measure(arguments.gigabytes)))
+        print(json.dumps(measure(**vars(arguments))))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ import sys
 import pytest
 
 import pipelines.cli
-from benchmarks.registry import CountingProxy
+from benchmarks.registry import CountingProxy, promote_at_once, register_at_once
 from components.register.run import register
 from components.shared.digest import digest_of_uri
 from components.shared.registry.audit import entries
 from components.shared.registry.evidence import require_files
-from components.shared.registry.history import history
-from components.shared.registry.promotion import Order, advance, promote
+from components.shared.registry.promotion import Order, promote
 from components.shared.registry.versions import (
     DIGEST_TAG,
     VERDICT_TAG,
@@ -32,7 +31,7 @@ from tests.fakes import finished_stage
 from tests.models import tiny_model
 from tests.services.stack import ADMIN, Stack
 from tests.unit.register.test_run import arguments
-from tests.unit.registry.models import registered, together
+from tests.unit.registry.models import registered
 
 
 @pytest.fixture
@@ -62,41 +61,25 @@ def lidr(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
     return int(code or 0), said.out, said.err
 
 
-def test_twenty_that_register_the_same_stage_make_one_version(store, client, name):
-    stage = finished_stage(store, "train", {"model/config.json": b"{}"}, pairs=name)
-    tags = {DIGEST_TAG: stage.digest, VERDICT_TAG: "start"}
-    trail = default_trail(store, name)
-
-    def one(_: int) -> int:
-        number = ensure_version(client, name, f"{stage.uri}/model", tags, "", trail)
-        advance(client, name, "candidate", number, open_trail(name, trail))
-        return number
-
-    assert together(20, one) == [1] * 20
+def test_many_that_register_the_same_stage_make_one_version(store, client, name):
+    assert register_at_once(client, store, name, 6) == [1] * 6
     [version] = all_versions(client, name)
     assert (version.number, version.aliases) == (1, ("candidate",))
     made = client.create_model_version(name, source=version.source)
     assert int(made.version) == 2, "others were made and deleted again"
 
 
-def test_fifty_that_promote_leave_one_champion_and_fifty_entries(store, client, name):
-    versions = registered(client, store, name, "promote promote promote promote")[1:]
-    trail = ensure_model(client, name, "")
-
-    def one(number: int) -> object:
-        order = Order(reason=f"number {number}")
-        return promote(client, versions[number % len(versions)], trail, order)
-
-    together(50, one)
-    found = entries(trail)
-    assert sorted(entry.move.reason for entry in found) == sorted(f"number {n}" for n in range(50))
-    assert all(entry.done for entry in found)
-    stood = [None, *(entry.move.version for entry in found)]
-    assert [entry.move.before for entry in found] == stood[:-1]
-    model = read_model(client, name)
-    others = [number for number in stood if number not in (None, stood[-1])]
-    assert model.aliases == {"champion": stood[-1], "previous": others[-1]}
-    assert history(client, name).strays == []
+def test_many_that_promote_leave_one_champion_and_an_entry_each(store, client, name):
+    found = promote_at_once(client, store, name, 12)
+    seconds = found.pop("promotions_seconds")
+    assert seconds > 0
+    assert found == {
+        "promotions": 12,
+        "entries": 12,
+        "in_one_order": True,
+        "champion_is_the_last": True,
+        "strays": 0,
+    }
 
 
 def test_registration_moves_no_files_through_mlflow(stack, store, name, monkeypatch):

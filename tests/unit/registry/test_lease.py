@@ -52,7 +52,7 @@ def test_who_dies_keeps_others_out_until_the_lease_has_run_out(store):
         [sys.executable, "-c", code, store.uri], stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(LidrError, match="is held by"), exclusive(store, patience=2.5):
+    with pytest.raises(LidrError, match="is held by"), exclusive(store, patience=1.6):
         pass  # longer than the lease: it is being renewed
     holder.send_signal(signal.SIGKILL)
     holder.communicate()

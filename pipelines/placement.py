@@ -23,6 +23,9 @@ KINDS = {
 
 _TRACKING = "MLFLOW_TRACKING_URI"
 
+_IMAGE = "LIDR_IMAGE"
+"""A step cannot see which image it runs in; a stage's marker and a version's tags name it."""
+
 SETTINGS = (
     _TRACKING,
     "AWS_ENDPOINT_URL",
@@ -53,9 +56,8 @@ def placed_by(profile: Profile) -> Placement:
     def place(task: PipelineTask) -> PipelineTask:
         kind = KINDS.get(task.component_spec.name, "control")
         task.set_caching_options(False)
-        image = getattr(profile.images, kind)
-        task.set_container_image(image)
-        task.set_env_variable("LIDR_IMAGE", image)  # stages note what made them
+        task.set_container_image(getattr(profile.images, kind))
+        task.set_env_variable(_IMAGE, _working_image(profile, task, kind))
         if profile.training.launcher == "local":
             _keep_place(task)
         if profile.tracking_uri:
@@ -67,6 +69,12 @@ def placed_by(profile: Profile) -> Placement:
         return _retry(task)
 
     return place
+
+
+def _working_image(profile: Profile, task: PipelineTask, kind: str) -> str:
+    """Return the image that does a step's work: that of training may be the nodes' own."""
+    own: str = getattr(profile.images, kind)
+    return profile.training.image or own if task.component_spec.name == "train" else own
 
 
 def kubernetes_config(profile: Profile, resources: Resources) -> dict[str, object]:

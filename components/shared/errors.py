@@ -8,6 +8,7 @@ LidrError                exit 1   something failed; the message says what and wh
 ├── EngineFailed         exit 1   the inference engine died
 ├── TrainingFailed       exit 1   training diverged or its result is unusable
 ├── LaunchFailed         exit 1   the training processes died, or were never given a place to run
+├── RegistryFailed       exit 1   MLflow does not answer, or failed; trying again may help
 ├── Stopped              exit 143 asked to end, training has written a checkpoint and ended
 └── GateRefused          exit 3   the gate (or a promotion rule) said no
 """
@@ -69,6 +70,10 @@ class TrainingFailed(LidrError):
 
 class LaunchFailed(LidrError):
     """The processes of a training run died, or no machine was found for them."""
+
+
+class RegistryFailed(LidrError):
+    """MLflow does not answer, or failed to do what it should be able to do."""
 
 
 class Stopped(LidrError):

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from components.shared.digest import digest_of, digest_of_bytes, digest_of_file
 from components.shared.errors import BadInput, CorruptStage
-from components.shared.marker import MARKER, RECORD, library_versions, origin, sealed
+from components.shared.marker import MARKER as MARKER
+from components.shared.marker import RECORD, library_versions, origin, sealed
 from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
 

@@ -37,11 +37,15 @@ def tracking_uri(store: str) -> str:
 
 def mlflow_client(store: str) -> Any:
     """Return an `mlflow.MlflowClient` for the store's tracking server, its chatter off."""
+    return client_at(tracking_uri(store))
+
+
+def client_at(uri: str) -> Any:
+    """Return an `mlflow.MlflowClient` for a tracking URI, its chatter off."""
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):  # importing mlflow sets its own level
         logging.getLogger(name).setLevel(logging.ERROR)
-    uri = tracking_uri(store)
     with _alone(uri):
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 

@@ -52,6 +52,13 @@ SURFACE = {
         "output": ["--output"],
     },
     "report": {"run": ["run"], "store": ["--store"]},
+    "lineage": {
+        "name": ["name"],
+        "version": ["version"],
+        "store": ["--store"],
+        "verify": ["--verify"],
+        "output": ["--output"],
+    },
 }
 
 HEAVY = {"torch", "transformers", "peft", "vllm", "lm_eval", "mlflow", "kubernetes", "datasets"}

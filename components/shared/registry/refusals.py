@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.shared.errors import BadInput, LidrError
+from components.shared.errors import BadInput, LidrError, RegistryFailed
 
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _HIDDEN = re.compile(r"(?<=://)[^/@\s]+@")
@@ -25,8 +25,8 @@ def explained(client: Any, what: str, *, remedy: str = "") -> Iterator[None]:
         remedy: where it does not exist.
 
     Raises:
-        BadInput: it does not exist, the account or this host is refused, or nobody answers.
-        LidrError: the server failed.
+        BadInput: it does not exist, or the account or the server's host name is refused.
+        RegistryFailed: the server failed, or does not answer.
     """
     from mlflow.exceptions import MlflowException
 
@@ -70,11 +70,11 @@ def _as_lidr(error: Any, server: str, what: str, remedy: str) -> LidrError:
             f"MLflow at {server} has no {what}", remedy=remedy or "Check name and address."
         )
     if "failed with exception" in said or "Max retries exceeded" in said:
-        return BadInput(
+        return RegistryFailed(
             f"MLflow at {server} does not answer",
             remedy="Check MLFLOW_TRACKING_URI and the network, or wait for the server.",
         )
-    return LidrError(f"MLflow at {server} refused {what}: {said[:_LONGEST]}")
+    return RegistryFailed(f"MLflow at {server} refused {what}: {said[:_LONGEST]}")
 
 
 _USER = "MLFLOW_TRACKING_USERNAME"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from components.shared.errors import BadInput
@@ -144,7 +145,22 @@ def trail_of(client: Any, model: Model, default: str) -> Store:
         with explained(client, f"registered model {model.name!r}"):
             client.set_registered_model_tag(model.name, TRAIL_TAG, default)
         known = read_model(client, model.name).tags[TRAIL_TAG]  # another one may have been last
-    return open_store(known)
+    return open_trail(model.name, known)
+
+
+def open_trail(name: str, uri: str) -> Store:
+    """Return the folder with a registered model's lease and audit entries.
+
+    Raises:
+        BadInput: it was in a local store that is not there.
+    """
+    root = uri.rpartition("/registry/")[0]
+    if "://" not in uri and not Path(root).is_dir():
+        raise BadInput(
+            f"the record of {name!r} is at {uri}, and there is no folder {root}",
+            remedy=f"Bring it back, or set the registered model's tag {TRAIL_TAG}.",
+        )
+    return open_store(uri)
 
 
 def find_version(client: Any, name: str, digest: str) -> int | None:

@@ -65,10 +65,10 @@ def evaluation_at(store: str, model: str) -> str:
     return finished_stage(store, "evaluate", {}, counts, model=digest_of_uri(model)).uri
 
 
-def decision_at(store: str, model: str, promoted: bool) -> str:
-    counts = {"promoted": promoted}
+def decision_at(store: str, model: str, decision: str) -> str:
+    counts = {"decision": decision}
     after = digest_of_uri(model)
-    return finished_stage(store, "gate", {}, counts, after=after, promoted=str(promoted)).uri
+    return finished_stage(store, "gate", {}, counts, after=after, decision=decision).uri
 
 
 def arguments(store: str, name: str, model: str = "", **changes: object) -> dict[str, object]:
@@ -87,9 +87,9 @@ def arguments(store: str, name: str, model: str = "", **changes: object) -> dict
     } | changes
 
 
-def after_training(store: str, name: str, pairs: str, *, promoted: bool = True) -> dict:
+def after_training(store: str, name: str, pairs: str, *, decision: str = "promote") -> dict:
     model = trained_at(store, pairs)
-    decision = decision_at(store, model, promoted)
+    decision = decision_at(store, model, decision)
     return arguments(store, name, model, decision=decision, iteration=1, parent=f"{name}/1")
 
 
@@ -153,6 +153,7 @@ def test_the_tags_of_the_start_are_its_facts(store, client, name):
         "lidr.base_model": f"{given['world']}/model",
         "lidr.languages": "en,es,de",
         "lidr.recipe_digest": digest_of(json.loads(given["recipe"])),
+        "lidr.world_digest": digest_of_uri(given["world"]),
         "lidr.evaluation_digest": digest_of_uri(given["evaluation"]),
         "lidr.gate_verdict": "start",
     }
@@ -174,9 +175,10 @@ def test_the_tags_of_a_trained_model_lead_back_to_all_it_comes_from(
         "lidr.languages": "en,es,de",
         "lidr.pairs_digest": "pairs-digest",
         "lidr.recipe_digest": digest_of(json.loads(given["recipe"])),
+        "lidr.world_digest": digest_of_uri(given["world"]),
         "lidr.evaluation_digest": digest_of_uri(given["evaluation"]),
         "lidr.gate_digest": digest_of_uri(given["decision"]),
-        "lidr.gate_verdict": "promoted",
+        "lidr.gate_verdict": "promote",
         "lidr.git_sha": "4d9b393",
         "lidr.kfp_run_id": "run-7",
     }
@@ -214,7 +216,7 @@ def test_threads_that_meet_leave_one_version(store, client, name):
 def test_an_alias_that_another_process_makes_in_between_is_no_failure(
     store, client, name, monkeypatch, first
 ):
-    register(**arguments(store, name, decision=decision_at(store, world_at(store), False)))
+    register(**arguments(store, name, decision=decision_at(store, world_at(store), "stop")))
     original = MlflowClient.set_registered_model_alias
 
     def clashes(self, name, alias, version):
@@ -249,9 +251,9 @@ def test_the_candidate_is_the_newest_version_that_passed_the_gate(store, client,
     assert candidate(client, name) == 1
     register(**after_training(store, name, "good"))
     assert candidate(client, name) == 2
-    assert register(**after_training(store, name, "bad", promoted=False)) == f"{name}/3"
+    assert register(**after_training(store, name, "bad", decision="keep")) == f"{name}/3"
     assert candidate(client, name) == 2
-    assert versions(client, name)[3].tags["lidr.gate_verdict"] == "rejected"
+    assert versions(client, name)[3].tags["lidr.gate_verdict"] == "keep"
 
 
 def test_repeating_an_earlier_iteration_does_not_move_the_candidate_back(store, client, name):
@@ -307,7 +309,7 @@ def test_scores_stand_at_their_iteration_and_curves_at_their_step(store, client,
         {"step": 2, "loss": 0.5, "grad_norm": math.inf},
     ]
     model = trained_at(store, "with curves", rows)
-    decision = decision_at(store, model, True)
+    decision = decision_at(store, model, "promote")
     register(**arguments(store, name, model, decision=decision, iteration=3))
     [run] = runs(client, name)
     assert history(client, run, "accuracy/average") == [(3, 0.55)]

@@ -9,13 +9,17 @@ Interrupted anywhere, it leaves the old model or a complete new one, and repeati
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from components.shared.errors import LidrError
+from components.shared.errors import BadInput, LidrError
+from components.shared.registry.ancestry import open_existing
 from components.shared.registry.evidence import require_files
+from components.shared.registry.lease import exclusive
 from components.shared.registry.refusals import explained
 from components.shared.registry.versions import (
+    TRAIL_TAG,
     Model,
     Version,
     all_versions,
@@ -66,6 +70,8 @@ def finish_interrupted(client: Any) -> None:
 def models_to_move(client: Any, move: Move) -> Iterator[Moving]:
     """Yield the registered models that lead into the old store."""
     for name in model_names(client):
+        if name.endswith((_MAKING, _BEFORE)):
+            continue
         model = read_model(client, name)
         moving = Moving(model, tuple(all_versions(client, name)))
         if moving.moved(move) or any(move.concerns(value) for value in model.tags.values()):
@@ -94,7 +100,7 @@ def relocate_model(client: Any, moving: Moving, move: Move) -> list[str]:
     """
     name = moving.model.name
     making = f"{name}{_MAKING}"
-    with explained(client, f"registered model {name!r}"):
+    with _alone(moving.model), explained(client, f"registered model {name!r}"):
         description = client.get_registered_model(name).description
         client.create_registered_model(making, move.of_all(moving.model.tags), description)
         _make_versions(client, moving, move)
@@ -105,6 +111,15 @@ def relocate_model(client: Any, moving: Moving, move: Move) -> list[str]:
         client.rename_registered_model(name, f"{name}{_BEFORE}")
         _put_in_place(client, name)
     return lost
+
+
+@contextmanager
+def _alone(model: Model) -> Iterator[None]:
+    """Keep registrations and promotions out meanwhile; they, too, go by the record's old place."""
+    with ExitStack() as stack:
+        with suppress(BadInput):  # that store is gone, so nobody else can use it either
+            stack.enter_context(exclusive(open_existing(model.tags.get(TRAIL_TAG, ""))))
+        yield
 
 
 def _make_versions(client: Any, moving: Moving, move: Move) -> None:

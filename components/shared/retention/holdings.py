@@ -14,6 +14,8 @@ from components.shared.store import Entry, Store
 
 _READERS = 8
 _WEIGHTS = ("base", "source", "adapter")
+_ASIDE = ("world", "reference", "before", "judged_before")
+"""What a stage also reads, of whichever iteration: prompts, and what a model is compared with."""
 _LATER = ("generate", "translate", "pair", "reference", "train")
 
 
@@ -41,8 +43,8 @@ class Holding:
 
     @property
     def newest(self) -> float:
-        """When anything of it was last written, in seconds since 1970."""
-        return max(entry.modified for entry in self.entries)
+        """When anything of it was last written, in seconds since 1970; see `newest_of`."""
+        return newest_of(self.entries)
 
     def name(self, entry: Entry) -> str:
         """Return an object's name within the stage."""
@@ -86,8 +88,9 @@ class Holdings:
         """Return the stages that were made from a model, up to the models trained from it."""
         users: dict[str, list[str]] = defaultdict(list)
         for holding in self.stages.values():
-            for uri in holding.node.inputs.values():
-                users[uri].append(holding.uri)
+            for name, uri in holding.node.inputs.items():
+                if name not in _ASIDE:
+                    users[uri].append(holding.uri)
 
         def following(uri: str) -> list[str]:
             trained = uri != model and "/stages/train/" in uri
@@ -109,6 +112,12 @@ class Holdings:
                 found.add(uri)
                 waiting += inputs(self.stages[uri].node)
         return found
+
+
+def newest_of(entries: Iterable[Entry]) -> float:
+    """Return when the newest of a stage's objects was written; a record only marks a removal."""
+    times = (entry.modified for entry in entries if not entry.key.endswith(f"/{RECORD}"))
+    return max(times, default=0.0)
 
 
 def read_holdings(store: Store) -> Holdings:

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from components.shared.errors import BadInput
 from components.shared.lineage import Presence
-from components.shared.registry.ancestry import evidence_of, model_stage_of
+from components.shared.registry.ancestry import evidence_of, model_stage_of, own_stage
 from components.shared.registry.versions import Version
 from components.shared.retention.holdings import Holding, Holdings, read_holdings
 from components.shared.runs import FOLDER, read_states, run_names
@@ -110,10 +110,12 @@ def make_plan(store: Store, versions: Iterable[Version], policy: Policy) -> Plan
         BadInput: the registry knows nothing of the store, or a run has just been started on it.
     """
     holdings = read_holdings(store)
-    own = [version for version in versions if _is_here(holdings, version)]
+    here = [version for version in versions if _is_here(holdings, version)]
+    own = _own(store, here)
     _require_known(holdings, own, policy)
     busy = holdings.upstream(_roots_of_runs(holdings, policy))
     kept = _kept_versions(holdings, own, busy, policy)
+    kept += [version for version in here if version not in own]
     models = {model_stage_of(version, store) for version in kept}
     evidence = {uri for version in kept for uri in evidence_of(version, store)}
     whole = busy | holdings.needed(models | evidence | _said_of(holdings, models | busy))
@@ -132,12 +134,26 @@ def _is_here(holdings: Holdings, version: Version) -> bool:
         return False
 
 
+def _own(store: Store, versions: Sequence[Version]) -> list[Version]:
+    """Return the versions that lead into this store, and not into one with the same stages.
+
+    A model from outside lies in no store; it belongs where the other versions of its model do.
+    """
+    names = {v.name for v in versions if own_stage(v).startswith(f"{store.uri}/")}
+    return [
+        version
+        for version in versions
+        if (stage := own_stage(version)).startswith(f"{store.uri}/")
+        or (not stage and version.name in names)
+    ]
+
+
 def _require_known(holdings: Holdings, own: Sequence[Version], policy: Policy) -> None:
     """Refuse a registry that is not this store's: everything would look unreferenced."""
     if not own:
         raise BadInput(
             f"the registry knows no model of the store {holdings.store.uri}",
-            remedy="Check MLFLOW_TRACKING_URI and --store; nothing was removed.",
+            remedy="Check MLFLOW_TRACKING_URI and --store; if the store moved, `lidr relocate` it.",
         )
     names = {version.name for version in own}
     for holding in holdings.stages.values():

@@ -18,6 +18,7 @@ from components.shared.errors import DamagedObject, LidrError
 from components.shared.marker import MARKER, RECORD
 from components.shared.progress import emit
 from components.shared.registry.versions import Version, read_model
+from components.shared.retention.holdings import newest_of
 from components.shared.retention.plan import Plan, Removal, Why
 from components.shared.stage import Stage
 from components.shared.store import Entry, LocalStore, Store
@@ -66,8 +67,7 @@ def _delete_version(client: Any, version: Version) -> None:
 def _remove_all(removals: Iterable[Removal], advance: Callable[[int], None]) -> None:
     for removal in removals:
         stage = removal.holding.node.stage
-        now = max((entry.modified for entry in stage.store.list(stage.prefix)), default=0.0)
-        if now > removal.holding.newest:
+        if newest_of(stage.store.list(stage.prefix)) > removal.holding.newest:
             emit("note", message=f"{stage.uri} is being written and stays")
         else:
             _remove(stage, removal)

@@ -23,9 +23,6 @@ KINDS = {
 
 _TRACKING = "MLFLOW_TRACKING_URI"
 
-_IMAGE = "LIDR_IMAGE"
-"""A step cannot see which image it runs in; a stage's marker and a version's tags name it."""
-
 SETTINGS = (
     _TRACKING,
     "AWS_ENDPOINT_URL",
@@ -56,8 +53,9 @@ def placed_by(profile: Profile) -> Placement:
     def place(task: PipelineTask) -> PipelineTask:
         kind = KINDS.get(task.component_spec.name, "control")
         task.set_caching_options(False)
-        task.set_container_image(getattr(profile.images, kind))
-        task.set_env_variable(_IMAGE, _working_image(profile, task, kind))
+        image = getattr(profile.images, kind)
+        task.set_container_image(image)
+        task.set_env_variable("LIDR_IMAGE", _working_image(profile, task, image))
         if profile.training.launcher == "local":
             _keep_place(task)
         if profile.tracking_uri:
@@ -71,10 +69,9 @@ def placed_by(profile: Profile) -> Placement:
     return place
 
 
-def _working_image(profile: Profile, task: PipelineTask, kind: str) -> str:
-    """Return the image that does a step's work: that of training may be the nodes' own."""
-    own: str = getattr(profile.images, kind)
-    return profile.training.image or own if task.component_spec.name == "train" else own
+def _working_image(profile: Profile, task: PipelineTask, image: str) -> str:
+    """Return the image that a stage will note: that of training may be the nodes' own."""
+    return profile.training.image or image if task.component_spec.name == "train" else image
 
 
 def kubernetes_config(profile: Profile, resources: Resources) -> dict[str, object]:

@@ -74,7 +74,7 @@ def _verdict(decision: str) -> str:
 def _stage_facts(stage: Stage) -> dict[str, str]:
     """Return digests and images of what a stage has read, and so on to the beginning."""
     step = _step_of(stage)
-    found = {f"lidr.image.{step}": str(stage.marker().get("origin", {}).get("image", ""))}
+    found = {f"lidr.image.{step}": str(stage.marker()["origin"].get("image", ""))}
     for kind, digest in _read(stage):
         found[_TAG_OF[kind]] = digest
         earlier = Stage(stage.store, f"stages/{kind}/{digest}")

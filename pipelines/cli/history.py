@@ -49,6 +49,7 @@ def _print(found: History) -> None:
     from rich.text import Text
 
     table = Table("when (UTC)", "what", "from", "to", "gate", "who", "why", box=SIMPLE_HEAD)
+    table.columns[0].no_wrap = True
     for row in found.rows:
         table.add_row(*(Text(cell) for cell in _cells(row)))
     console = Console(highlight=False, soft_wrap=True)

@@ -105,6 +105,8 @@ def _print(version: Version, entry: Entry, output: Output) -> None:
     was = "as before" if move.before == move.version else was
     print(f"{version.label} is {move.alias} {was}{', forced' * move.forced}: {version.source}")
     parent = version.tags.get("lidr.parent_version", "")
-    compared = parent in ("", f"{version.name}/{move.before}")
-    if move.before not in (None, move.version) and not compared:
-        print(f"lidr: note: the gate compared it with {parent}, not with it", file=sys.stderr)
+    if move.before in (None, move.version) or move.forced or not parent:
+        return
+    if parent != f"{version.name}/{move.before}":
+        note = f"the gate compared it with {parent}, not with version {move.before}"
+        print(f"lidr: note: {note}", file=sys.stderr)

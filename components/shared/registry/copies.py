@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from components.shared.errors import BadInput
+from components.shared.marker import MARKER
 from components.shared.models import ADAPTER_TAG
 from components.shared.progress import emit
 from components.shared.registry.evidence import store_of, verdict_of
@@ -22,7 +23,7 @@ from components.shared.registry.versions import (
     ensure_version,
     read_version,
 )
-from components.shared.stage import MARKER, Stage, locate_stage
+from components.shared.stage import Stage, locate_stage
 from components.shared.store import Store, open_store
 
 COPIED_TO_TAG = "lidr.copied_to"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from components.shared.model_checks import check_adapter, check_model
 from components.shared.models import ADAPTER_TAG
 from components.shared.registry.versions import VERDICT_TAG, Version
 from components.shared.stage import Stage, locate_stage
-from components.shared.store import LocalStore, open_store
+from components.shared.store import open_store
 
 GATE_TAG = "lidr.gate_digest"
 """Digest of the gate stage that decided on the version."""
@@ -93,16 +92,7 @@ def _require_stage_files(version: Version, uri: str, verify: bool) -> None:
         count = f"{len(absent)} of {len(wanted)} are missing or cut"
         raise _gone(version, stage.uri, f"{count}: {named}")
     if verify:
-        _compare_digests(stage, sorted(wanted))
-
-
-def _compare_digests(stage: Stage, names: list[str]) -> None:
-    if isinstance(stage.store, LocalStore):
-        stage.verify(names)
-        return
-    for name in names:  # one at a time: a disk seldom has room for two copies of a large model
-        with tempfile.TemporaryDirectory(prefix="lidr-verify-") as folder:
-            stage.download(Path(folder), [name])
+        stage.verify(sorted(wanted))
 
 
 def _require_outside_files(version: Version, uri: str, *, is_adapter: bool) -> None:

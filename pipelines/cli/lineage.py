@@ -70,7 +70,8 @@ def _verify(found: Ancestry) -> list[Finding]:
     from components.shared.verification import bytes_to_read, verify
 
     columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    screen = Console(stderr=True)
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("", total=bytes_to_read(found.graph))
         return [*found.findings, *verify(found.graph, lambda size: bar.advance(task, size))]
 

@@ -119,7 +119,10 @@ def _progress(size: int) -> Any:
     @contextmanager
     def showing() -> Any:
         columns = (TextColumn("removing"), BarColumn(), DownloadColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        screen = Console(stderr=True)
+        with Progress(
+            *columns, console=screen, transient=True, disable=not screen.is_terminal
+        ) as bar:
             task = bar.add_task("", total=size)
             yield lambda done: bar.advance(task, done)
 

@@ -52,6 +52,23 @@ SURFACE = {
         "output": ["--output"],
     },
     "report": {"run": ["run"], "store": ["--store"]},
+    "prune": {
+        "store": ["--store"],
+        "keep_last": ["--keep-last"],
+        "grace": ["--grace"],
+        "registries": ["--registry"],
+        "forget": ["--forget"],
+        "dry_run": ["--dry-run"],
+        "yes": ["--yes"],
+        "output": ["--output"],
+    },
+    "relocate": {
+        "old": ["old"],
+        "new": ["new"],
+        "verify": ["--verify"],
+        "dry_run": ["--dry-run"],
+        "output": ["--output"],
+    },
     "lineage": {
         "name": ["name"],
         "version": ["version"],

@@ -62,6 +62,11 @@ def read_ancestry(client: Any, version: Version, store: str = "") -> Ancestry:
     """
     home = open_existing(store or store_uri(client, version))
     model = model_stage_of(version, home)
+    if not model.startswith(f"{home.uri}/"):
+        raise BadInput(
+            f"the store {home.uri} has no stage with the model of {version.label}",
+            remedy="Correct --store.",
+        )
     graph = trace([model, *evidence_of(version, home)])
     if graph.nodes[model].presence is Presence.GONE:
         raise BadInput(

@@ -9,9 +9,7 @@ from components.shared.recipe import Recipe
 from components.shared.registry.evidence import PASSED, START
 from components.shared.registry.promotion import CANDIDATE, CHAMPION, Order, advance, promote
 from components.shared.registry.versions import (
-    VERDICT_TAG,
     Model,
-    Version,
     read_model,
     read_version,
     trail_of,
@@ -19,29 +17,34 @@ from components.shared.registry.versions import (
 from components.shared.store import Store
 
 
-def give_roles(client: Any, settings: Recipe, name: str, number: int, run: str, trail: str) -> None:
+def give_roles(
+    client: Any, settings: Recipe, label: str, verdict: str, run: str, trail: str
+) -> None:
     """Make a version that passed the gate the candidate and, where the recipe says so, champion.
 
     Args:
         client: an `mlflow.MlflowClient`.
         settings: the recipe.
-        name: of the registered model.
-        number: of the version.
+        label: "<registered model>/<version>".
+        verdict: of the gate; `start` for M_0.
         run: name of the run, for the audit entry.
         trail: URI of the folder for lease and audit entries, where the model names none.
     """
-    version = read_version(client, name, str(number))
-    if version.tags[VERDICT_TAG] not in (PASSED, START):
+    name, _, text = label.rpartition("/")
+    number = int(text)
+    if verdict not in (PASSED, START):
         return
     model = read_model(client, name)
     home = trail_of(client, model, trail)
-    advance(client, name, CANDIDATE, number, home)
+    if model.aliases.get(CANDIDATE, 0) < number:
+        advance(client, name, CANDIDATE, number, home)
     if settings.registry.promote == "gated":
-        _promote(client, version, model, home, run)
+        _promote(client, model, number, home, run)
 
 
-def _promote(client: Any, version: Version, model: Model, trail: Store, run: str) -> None:
+def _promote(client: Any, model: Model, number: int, trail: Store, run: str) -> None:
     """Promote a version whose gate compared it with the champion itself, or there is none yet."""
+    version = read_version(client, model.name, str(number))
     champion = model.aliases.get(CHAMPION)
     if champion == version.number:
         return

@@ -16,7 +16,7 @@ from components.shared.models import model_uri
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
 from components.shared.registry.refusals import explained
-from components.shared.registry.versions import default_trail, ensure_version
+from components.shared.registry.versions import VERDICT_TAG, default_trail, ensure_version
 from components.shared.rollout.figures import stage_figures
 from components.shared.stage import Stage, new_stage, open_stage
 from components.shared.store import open_store
@@ -81,7 +81,7 @@ def register(
         with explained(client, f"registration of {name!r}"):
             run_id = _log_run(client, settings, store, run, stage, inputs, iteration)
             number = ensure_version(client, name, model_uri(model), tags, run_id, trail)
-            give_roles(client, settings, name, number, run, trail)
+            give_roles(client, settings, f"{name}/{number}", tags[VERDICT_TAG], run, trail)
         return number
 
     version = f"{name}/{_patiently(once)}"

@@ -25,8 +25,10 @@ from components.shared.store import Store
 _FOLDER = "lease"
 _SECONDS = 15.0
 _PATIENCE = 300.0
-_FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
 _SAFE_SHARE = 0.7
+_READ_SHARE = 0.1
+_MOST_KEYS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class _Head:
 
     number: int
     free: bool
+    keys: tuple[str, ...]
 
 
 class Lease:
@@ -62,13 +65,17 @@ class Lease:
         self._thread.start()
         return True
 
+    def valid(self) -> bool:
+        """Tell whether no other process can hold the lease yet."""
+        return time.monotonic() < self._valid_until
+
     def require(self) -> None:
         """Refuse to go on where another process may hold the lease by now.
 
         Raises:
             LidrError: it could not be renewed in time.
         """
-        if time.monotonic() >= self._valid_until:
+        if not self.valid():
             raise LidrError(
                 f"the lease at {self._store.uri} could not be renewed in time",
                 remedy="Run the same command again.",
@@ -126,59 +133,81 @@ def exclusive(
 
 
 def _acquire(store: Store, seconds: float, patience: float) -> Lease:
-    deadline = time.monotonic() + patience
+    """Wait for the lease; who waits longer asks less often, so that many do not crowd the store."""
+    began = time.monotonic()
     wait = _FIRST_WAIT
-    seen: tuple[bytes, float] = (b"", time.monotonic())
+    seen = _Seen(began)
     while True:
         head = _head(store)
-        if not head.free:
-            seen = _watch(store, head, seen)
-        if head.free or time.monotonic() - seen[1] > _seconds_of(seen[0], seconds):
+        if head.free or seen.stale(store, head, seconds):
             lease = Lease(store, head.number + 1, seconds)
             if lease.take():
-                _clear(store, head.number)
+                _clear(store, head)
                 return lease
-        if time.monotonic() > deadline:
+        if time.monotonic() > began + patience:
             raise LidrError(
-                f"the lease at {store.uri} is held by {_holder(seen[0])}",
+                f"the lease at {store.uri} is held by {seen.holder(store, head)}",
                 remedy="Run the same command again.",
             )
         time.sleep(random.uniform(wait / 2, wait))
         wait = min(wait * 1.5, _LONGEST_WAIT)
 
 
+class _Seen:
+    """What a waiting process has seen of the lease, by its own clock."""
+
+    def __init__(self, now: float) -> None:
+        self._number = 0
+        self._text = b""
+        self._since = now
+        self._read = 0.0
+
+    def stale(self, store: Store, head: _Head, seconds: float) -> bool:
+        """Tell whether the same holder has not renewed the lease for as long as it says."""
+        now = time.monotonic()
+        if head.number != self._number:
+            self._number, self._text, self._since, self._read = head.number, b"", now, now
+            return False
+        if now - self._read < _READ_SHARE * self._seconds(seconds):
+            return False
+        self._read = now
+        text = _text(store, head.number)
+        if text != self._text:
+            self._text, self._since = text, now
+        return now - self._since > self._seconds(seconds)
+
+    def holder(self, store: Store, head: _Head) -> str:
+        """Return who holds it, for a message."""
+        text = _text(store, head.number)
+        return str(json.loads(text)["holder"]) if text else "others in turn"
+
+    def _seconds(self, default: float) -> float:
+        return float(json.loads(self._text)["seconds"]) if self._text else default
+
+
 def _head(store: Store) -> _Head:
-    numbers: dict[int, set[str]] = {}
-    for entry in store.list(_FOLDER):
-        number, _, kind = entry.key.rpartition("/")[2].partition(".")
-        numbers.setdefault(int(number), set()).add(kind)
-    if not numbers:
-        return _Head(0, free=True)
-    highest = max(numbers)
-    return _Head(highest, free="free" in numbers[highest])
+    keys = tuple(entry.key for entry in store.list(_FOLDER))
+    numbers = [_number(key) for key in keys]
+    highest = max(numbers, default=0)
+    return _Head(highest, free=not highest or _key(highest, "free") in keys, keys=keys)
 
 
-def _watch(store: Store, head: _Head, seen: tuple[bytes, float]) -> tuple[bytes, float]:
-    """Return what the lease says, and since when it has said so by this process's own clock."""
+def _clear(store: Store, head: _Head) -> None:
+    """Remove what lies below the lease, now and then: a long list is slow to read."""
+    if len(head.keys) >= _MOST_KEYS:
+        for key in head.keys:
+            store.delete(key)
+
+
+def _text(store: Store, number: int) -> bytes:
     try:
-        text = store.read(_key(head.number))
+        return store.read(_key(number))
     except FileNotFoundError:  # somebody has taken the next one and cleared this away
-        text = b""
-    return seen if text == seen[0] else (text, time.monotonic())
+        return b""
 
 
-def _clear(store: Store, upto: int) -> None:
-    for entry in store.list(_FOLDER):
-        if int(entry.key.rpartition("/")[2].partition(".")[0]) <= upto:
-            store.delete(entry.key)
-
-
-def _seconds_of(text: bytes, default: float) -> float:
-    return float(json.loads(text)["seconds"]) if text else default
-
-
-def _holder(text: bytes) -> str:
-    return str(json.loads(text)["holder"]) if text else "others in turn"
+def _number(key: str) -> int:
+    return int(key.rpartition("/")[2].partition(".")[0])
 
 
 def _key(number: int, kind: str = "json") -> str:

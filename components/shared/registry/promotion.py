@@ -168,7 +168,7 @@ def require_passed(version: Version, verdict: Verdict, order: Order, before: int
             f"was compared with {order.expected}",
             remedy="Compare it with the new one.",
         )
-    if verdict.word == PASSED or (verdict.word == START and before is None):
+    if verdict.word == PASSED or (verdict.word == START and before in (None, version.number)):
         return False
     if order.force:
         return True
@@ -217,8 +217,6 @@ def advance(client: Any, name: str, alias: str, number: int, trail: Store) -> No
         number: of the version.
         trail: the folder of the registered model's lease.
     """
-    if read_model(client, name).aliases.get(alias, 0) >= number:
-        return
     with exclusive(trail) as lease:
         if read_model(client, name).aliases.get(alias, 0) < number:
             lease.require()

@@ -208,14 +208,14 @@ def ensure_version(
     home = ensure_model(client, name, trail)
     if (known := find_version(client, name, digest)) is not None:
         return known
-    with exclusive(home):
+    with exclusive(home) as lease:
         if (known := find_version(client, name, digest)) is not None:
             return known
         made = client.create_model_version(
             name, source=source, run_id=run_id or None, tags=dict(tags), await_creation_for=0
         )
         number = int(made.version)
-        winner = find_version(client, name, digest) or number
+        winner = number if lease.valid() else find_version(client, name, digest) or number
         if number != winner:
             client.delete_model_version(name, str(number))
         return winner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import time
@@ -21,6 +22,7 @@ from components.shared.retention.removal import prune
 from components.shared.stage import Stage, new_stage, open_stage
 from components.shared.store import LocalStore, open_store
 from components.shared.verification import verify
+from pipelines.local import running
 from tests.chains import Chain, adapter_stage, make_chain, outside_world
 
 MONTH = 30 * 86400.0
@@ -328,3 +330,12 @@ def test_a_stage_that_is_written_again_meanwhile_stays(chain):
 def test_evidence_is_named_by_the_version(chain):
     names = {uri.split("/")[-2] for uri in evidence_of(chain.version(1), open_store(chain.store))}
     assert names == {"evaluate", "gate"}
+
+
+def test_a_run_that_is_being_executed_here_is_known(chain):
+    lock = Path(chain.store, "runs/first/lock")
+    lock.touch()
+    assert running(chain.store) == []
+    with lock.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert running(chain.store) == ["first"]

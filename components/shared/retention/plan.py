@@ -17,12 +17,11 @@ from enum import StrEnum
 from components.shared.errors import BadInput
 from components.shared.lineage import Presence
 from components.shared.registry.ancestry import evidence_of, model_stage_of, own_stage
+from components.shared.registry.copies import COPIED_TO_TAG
 from components.shared.registry.versions import Version
 from components.shared.retention.holdings import Holding, Holdings, read_holdings
 from components.shared.runs import FOLDER, read_states, run_names
 from components.shared.store import Entry, Store
-
-COPIED_TO_TAG = "lidr.copied_to"
 
 _SPEAKS_FOR = {"evaluate": "model", "judge": "evaluation", "gate": "after", "register": "model"}
 """By step: the input that a stage says something about; such stages stay with what they read."""

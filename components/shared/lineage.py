@@ -11,10 +11,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from typing import Any
 
-from components.shared.errors import CorruptStage, DamagedObject
+from components.shared.errors import DamagedObject
 from components.shared.marker import MARKER, RECORD, parsed
 from components.shared.models import BASE_FILE
 from components.shared.stage import Stage, home_of, locate_stage
@@ -53,7 +53,7 @@ class Presence(StrEnum):
     PRUNED = "pruned"
     """Its marker alone, as a record; its files were removed on purpose."""
     DAMAGED = "damaged"
-    """Its marker cannot be read."""
+    """Its marker cannot be read, or is another stage's."""
     GONE = "gone"
 
 
@@ -66,6 +66,7 @@ class Node:
         presence: what there is of it.
         marker: the content of its marker; empty where there is none.
         data: the marker's bytes.
+        kept_as: the name of its marker.
         inputs: URI of each stage it read, by the name it has there; `source`, `adapter` and `base`
             for the stages in which an outside model's files are.
         outside: what it read that is no stage: a model's source, an adapter.
@@ -75,6 +76,7 @@ class Node:
     presence: Presence
     marker: Mapping[str, Any] = field(default_factory=dict)
     data: bytes = b""
+    kept_as: str = MARKER
     inputs: Mapping[str, str] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
 
@@ -159,13 +161,7 @@ def trace(roots: Iterable[str]) -> Graph:
             found[uri] = read_node(locate_stage(uri))
             waiting += found[uri].inputs.values()
     order = TopologicalSorter({uri: set(node.inputs.values()) for uri, node in found.items()})
-    try:
-        return Graph({uri: found[uri] for uri in order.static_order()}, asked)
-    except CycleError as error:  # digests cannot form one, so a marker was written by hand
-        raise CorruptStage(
-            f"the stages {', '.join(error.args[1])} were made from one another",
-            remedy="Restore their markers from a backup.",
-        ) from error
+    return Graph({uri: found[uri] for uri in order.static_order()}, asked)
 
 
 def read_node(stage: Stage) -> Node:
@@ -176,12 +172,12 @@ def read_node(stage: Stage) -> Node:
         except FileNotFoundError:
             continue
         except DamagedObject:
-            return Node(stage, Presence.DAMAGED)
-        marker = parsed(data)
+            return Node(stage, Presence.DAMAGED, kept_as=name)
+        marker = parsed(data, stage.digest)
         if not marker:
-            return Node(stage, Presence.DAMAGED, data=data)
+            return Node(stage, Presence.DAMAGED, data=data, kept_as=name)
         inputs, outside = _read(stage, marker)
-        return Node(stage, presence, marker, data, inputs, outside)
+        return Node(stage, presence, marker, data, name, inputs, outside)
     return Node(stage, Presence.GONE)
 
 

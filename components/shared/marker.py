@@ -40,16 +40,18 @@ def sealed(content: Mapping[str, object]) -> bytes:
     return canonical_json({**content, _SEAL: digest_of(content)}).encode()
 
 
-def parsed(data: bytes) -> dict[str, Any]:
-    """Return a marker's content; empty where it is no marker at all."""
+def parsed(data: bytes, digest: str) -> dict[str, Any]:
+    """Return a marker's content; empty where it is no marker, or that of another stage.
+
+    Args:
+        data: the bytes.
+        digest: of the stage, from its address.
+    """
+    content = _content(data)
     try:
-        content = json.loads(data)
-    except ValueError:
+        return content if content and digest_of(content["identity"]) == digest else {}
+    except (TypeError, ValueError):  # NaN, which nobody writes
         return {}
-    whole = isinstance(content, dict) and all(
-        isinstance(content.get(key), dict) for key in ("identity", "counts", "files")
-    )
-    return content if whole else {}
 
 
 def fault_of(data: bytes, digest: str) -> str:
@@ -59,7 +61,7 @@ def fault_of(data: bytes, digest: str) -> str:
         data: the bytes.
         digest: of the stage, from its address.
     """
-    content = parsed(data)
+    content = _content(data)
     if not content:
         return "is not a marker"
     if _SEAL not in content:
@@ -69,10 +71,21 @@ def fault_of(data: bytes, digest: str) -> str:
         if sealed(content) != data or digest_of(content) != seal:
             return "was changed after it was written"
         if content.get("digest") != digest or digest_of(content["identity"]) != digest:
-            return "belongs to another address"
-    except (TypeError, ValueError):  # NaN, which nobody writes
+            return "belongs to another stage"
+    except (TypeError, ValueError):
         return "was changed after it was written"
     return ""
+
+
+def _content(data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    whole = isinstance(content, dict) and all(
+        isinstance(content.get(key), dict) for key in ("identity", "counts", "files")
+    )
+    return content if whole else {}
 
 
 def origin() -> dict[str, str]:

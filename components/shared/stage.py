@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from components.shared.digest import digest_of, digest_of_bytes, digest_of_file
 from components.shared.errors import BadInput, CorruptStage
-from components.shared.marker import MARKER, RECORD, library_versions, origin, sealed
+from components.shared.marker import MARKER as MARKER
+from components.shared.marker import RECORD, library_versions, origin, sealed
 from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
 
@@ -278,10 +279,9 @@ def locate_stage(uri: str) -> Stage:
 
 
 def home_of(store: Store, uri: str) -> str:
-    """Return the URI of a stage, or of a folder in one, where it is now.
+    """Return the URI of a stage, or of a folder in one, where it is now: a store may have moved.
 
-    Stages are known by their digest: one that was written down when the store was elsewhere is
-    looked for in the store that is open, and stays what it is where that has no such stage.
+    It stays what it is where the open store has no such stage.
 
     Args:
         store: the open one.

@@ -11,7 +11,7 @@ from pathlib import Path
 from components.shared.digest import canonical_json, digest_of
 from components.shared.errors import BadInput, StoreError
 from components.shared.lineage import Graph, Node, Presence
-from components.shared.marker import MARKER, RECORD, fault_of
+from components.shared.marker import fault_of
 from components.shared.models import is_weights, model_fingerprint
 from components.shared.store import open_store
 
@@ -64,10 +64,9 @@ def _faults(node: Node) -> Iterator[Finding]:
     if node.presence is Presence.GONE:
         yield Finding(node.uri, "is gone")
         return
-    record = node.presence is Presence.PRUNED
     if what := "cannot be read" if not node.data else fault_of(node.data, node.digest):
-        yield Finding(f"{node.uri}/{RECORD if record else MARKER}", what)
-    if not record:
+        yield Finding(f"{node.uri}/{node.kept_as}", what)
+    if node.presence is Presence.WHOLE:
         yield from _outside_faults(node)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.cli.outputs import Output
+from pipelines.cli.registered import ModelArgument
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,14 +20,17 @@ if TYPE_CHECKING:
 
 
 def lineage_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")],
+    name: ModelArgument,
     version: Annotated[
         str, typer.Argument(metavar="VERSION", help="Its version: a number, or @ and an alias.")
     ],
     store: Annotated[
-        str | None,
-        typer.Option("--store", help="Where its stages are. Default: where the registry says."),
-    ] = None,
+        str,
+        typer.Option(
+            "--store",
+            help="Folder or s3://bucket/prefix with its stages. Default: where the registry says.",
+        ),
+    ] = "",
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file and compare its digest.")
     ] = False,
@@ -39,10 +44,10 @@ def lineage_command(
     from components.shared.errors import CorruptStage
     from components.shared.registry.ancestry import read_ancestry
     from components.shared.registry.versions import read_version
-    from components.shared.tracking import mlflow_client
+    from pipelines.cli.registered import open_registry
 
-    client = mlflow_client(store or "")
-    found = read_ancestry(client, read_version(client, name, version), store or "")
+    client = open_registry(store or "lidr-store")
+    found = read_ancestry(client, read_version(client, name, version), store)
     findings = _verify(found) if verify else []
     document = _document(found, findings if verify else None)
     if output is Output.JSON:
@@ -65,7 +70,8 @@ def _verify(found: Ancestry) -> list[Finding]:
     from components.shared.verification import bytes_to_read, verify
 
     columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    screen = Console(stderr=True)
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("", total=bytes_to_read(found.graph))
         return [*found.findings, *verify(found.graph, lambda size: bar.advance(task, size))]
 
@@ -110,6 +116,10 @@ def _described(node: Node, round_number: int) -> dict[str, Any]:
         "versions": dict(node.facts("versions")),
         "origin": dict(node.facts("origin")),
     }
+
+
+def _numbers(counts: Mapping[str, Any]) -> dict[str, int | float | str]:
+    return {name: value for name, value in counts.items() if isinstance(value, int | float | str)}
 
 
 def _print(found: Ancestry, document: dict[str, Any]) -> None:

@@ -52,13 +52,6 @@ SURFACE = {
         "settings": ["--set"],
         "output": ["--output"],
     },
-    "lineage": {
-        "name": ["name"],
-        "version": ["version"],
-        "verify": ["--verify"],
-        "store": ["--store"],
-        "output": ["--output"],
-    },
     "report": {"run": ["run"], "store": ["--store"]},
     "promote": {
         "name": ["name"],
@@ -80,6 +73,30 @@ SURFACE = {
         "output": ["--output"],
     },
     "history": {"name": ["name"], "store": ["--store"], "output": ["--output"]},
+    "prune": {
+        "store": ["--store"],
+        "keep_last": ["--keep-last"],
+        "grace": ["--grace"],
+        "registries": ["--registry"],
+        "forget": ["--forget"],
+        "dry_run": ["--dry-run"],
+        "yes": ["--yes"],
+        "output": ["--output"],
+    },
+    "relocate": {
+        "old": ["old"],
+        "new": ["new"],
+        "verify": ["--verify"],
+        "dry_run": ["--dry-run"],
+        "output": ["--output"],
+    },
+    "lineage": {
+        "name": ["name"],
+        "version": ["version"],
+        "store": ["--store"],
+        "verify": ["--verify"],
+        "output": ["--output"],
+    },
 }
 
 HEAVY = {"torch", "transformers", "peft", "vllm", "lm_eval", "mlflow", "kubernetes", "datasets"}

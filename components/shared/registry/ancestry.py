@@ -62,6 +62,11 @@ def read_ancestry(client: Any, version: Version, store: str = "") -> Ancestry:
     """
     home = open_existing(store or store_uri(client, version))
     model = model_stage_of(version, home)
+    if not model.startswith(f"{home.uri}/"):
+        raise BadInput(
+            f"the store {home.uri} has no stage with the model of {version.label}",
+            remedy="Correct --store.",
+        )
     graph = trace([model, *evidence_of(version, home)])
     if graph.nodes[model].presence is Presence.GONE:
         raise BadInput(
@@ -81,7 +86,7 @@ def store_uri(client: Any, version: Version) -> str:
         BadInput: nothing does.
     """
     for each in (version, *all_versions(client, version.name)):
-        if stage := _own_stage(each):
+        if stage := own_stage(each):
             return stage.rpartition("/stages/")[0]
     root, found, _ = (
         read_model(client, version.name).tags.get(TRAIL_TAG, "").rpartition("/registry/")
@@ -111,7 +116,7 @@ def model_stage_of(version: Version, home: Store) -> str:
     Raises:
         BadInput: the version was not registered by lidr.
     """
-    if stage := _own_stage(version):
+    if stage := own_stage(version):
         return home_of(home, stage)
     digest = version.tags.get(DIGEST_TAG, "")
     if not digest:
@@ -128,7 +133,7 @@ def evidence_of(version: Version, home: Store) -> list[str]:
     return [f"{home.uri}/stages/{step}/{digest}" for step, digest in digests.items() if digest]
 
 
-def _own_stage(version: Version) -> str:
+def own_stage(version: Version) -> str:
     """Return the URI of the stage that a version's files lie in; "" for a model from outside."""
     digest = version.tags.get(DIGEST_TAG, "")
     for uri in (version.tags.get(ADAPTER_TAG, ""), version.source):

@@ -99,6 +99,23 @@ def read_version(client: Any, name: str, ref: str) -> Version:
         return _version(client.get_model_version(name, str(number)), model)
 
 
+def model_names(client: Any) -> list[str]:
+    """Return the names of all registered models.
+
+    Raises:
+        BadInput: MLflow refuses to answer.
+    """
+    names: list[str] = []
+    token = None
+    while True:
+        with explained(client, "registered models"):
+            page = client.search_registered_models(max_results=_PAGE, page_token=token)
+        names += [found.name for found in page]
+        token = page.token
+        if not token:
+            return names
+
+
 def all_versions(client: Any, name: str) -> list[Version]:
     """Return every version of a registered model, by number.
 

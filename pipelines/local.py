@@ -195,6 +195,7 @@ def task_environment(job: Job) -> dict[str, str]:
     return {
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads cost a factor of 10 on busy cores
         "TQDM_MININTERVAL": "30",
+        "AWS_MAX_ATTEMPTS": "16",  # a step that is under way outlasts two minutes without the store
         **os.environ,
         **dict(job.settings),
         EVENTS_VARIABLE: str(job.events),

@@ -62,8 +62,8 @@ def build_loop(
         Returns:
             URI of the stage that holds the final model.
         """
-        common = {"recipe": recipe, "store": store}
-        with dsl.ExitHandler(place(cleanup(store=store)), name="iterations") as iterations:
+        common = {"recipe": recipe, "store": store, "run": run}
+        with dsl.ExitHandler(place(cleanup(store=store, run=run)), name="iterations") as iterations:
             world = place(build_world(**common)).output
             measured = place(evaluate(**common, world=world, model=world, iteration=0)).output
             judgements: Any = ""
@@ -74,7 +74,6 @@ def build_loop(
             registered = place(
                 register(
                     **common,
-                    run=run,
                     world=world,
                     model=world,
                     evaluation=measured,
@@ -86,7 +85,6 @@ def build_loop(
             start = place(
                 write_state(
                     **common,
-                    run=run,
                     iteration=0,
                     world=world,
                     responses="",
@@ -109,7 +107,6 @@ def build_loop(
             for number in range(1, max_unroll + 1):
                 done = iteration(
                     **common,
-                    run=run,
                     number=number,
                     max_iterations=max_iterations,
                     world=world,
@@ -117,7 +114,7 @@ def build_loop(
                 ).set_caching_options(False)
                 reached = place(next_state(store=store, run=run, iteration=number, **state))
                 state = dict(reached.after(done).outputs)
-        final: str = place(report(**common, run=run).after(iterations)).output
+        final: str = place(report(**common).after(iterations)).output
         return final
 
     return loop

@@ -52,7 +52,7 @@ def build_promotion(settings: Recipe, store_uri: str, place: Placement) -> BaseC
         Returns:
             The promoted version, as `<registered model>/<version>`.
         """
-        common = {"recipe": recipe, "store": store}
+        common = {"recipe": recipe, "store": store, "run": ""}  # nothing is learnt: no MLflow run
         chosen = place(nominate(store=store, name=name, version=version, alias=alias)).outputs
         world = place(build_world(**common)).output
         measured = [

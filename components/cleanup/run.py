@@ -13,12 +13,13 @@ store, so younger ones are left alone."""
 
 
 @step("cleanup")
-def cleanup(store: str, state: str) -> str:
+def cleanup(store: str, state: str, run: str = "") -> str:
     """Remove temporary files that interrupted writers left in the store's stages.
 
     Args:
         store: URI of the store.
         state: how the loop ended, as KFP names it.
+        run: name of the run, for tracking only.
 
     Returns:
         How many files were removed, as text.

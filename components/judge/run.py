@@ -24,7 +24,9 @@ VERSION = 1
 
 
 @step("judge")
-def judge(recipe: str, store: str, evaluation: str, before: str, iteration: int) -> str:
+def judge(
+    recipe: str, store: str, evaluation: str, before: str, iteration: int, run: str = ""
+) -> str:
     """Let the recipe's judge judge a model's answers.
 
     Args:
@@ -32,7 +34,8 @@ def judge(recipe: str, store: str, evaluation: str, before: str, iteration: int)
         store: URI of the store.
         evaluation: URI of the evaluate stage of M_t, which holds the answers.
         before: URI of the evaluate stage of M_{t-1}, for head to head; "" for the start.
-        iteration: t of M_t, for the progress display only.
+        iteration: t of M_t, for progress and tracking only.
+        run: name of the run, for tracking only.
 
     Returns:
         URI of the stage: `judgements.parquet` (Judgement) and `items.parquet` (EvalItem, scores

@@ -35,6 +35,7 @@ def pair(
     translations: str,
     model: str,
     iteration: int,
+    run: str = "",
 ) -> str:
     """Pair each response with the translated response of the other language.
 
@@ -46,6 +47,7 @@ def pair(
         translations: URI of the translate stage.
         model: URI of the stage that holds M_t, whose answers these are.
         iteration: t + 1.
+        run: name of the run, for tracking only.
 
     Returns:
         URI of the stage: `pairs.parquet` (PreferencePair) and `dropped.parquet` (DroppedPair).

@@ -26,13 +26,18 @@ def page(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = ((_HERE / name).read_text("utf-8") for name in ("style.css", "filter.js"))
+    style, script = style_sheet(), (_HERE / "filter.js").read_text("utf-8")
     return environment.get_template(template).render(
         policy=_policy(style, script),
         style=Markup(style),  # noqa: S704  # our own file
         script=Markup(script),  # noqa: S704  # our own file
         **values,
     )
+
+
+def style_sheet() -> str:
+    """Return the CSS of pages and charts."""
+    return (_HERE / "style.css").read_text("utf-8")
 
 
 def _policy(style: str, script: str) -> str:

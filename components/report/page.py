@@ -37,7 +37,7 @@ def render(settings: Recipe, run: str, rounds: list[Round]) -> str:
         .replace(" → ", "\u00a0→\u00a0")
         .replace(" points", "\u00a0points"),
         figures=figures(settings, rounds),
-        sections=_sections(settings, rounds),
+        sections=sections_of(settings, rounds),
         flips=flips_of_run(settings.languages, rounds),
         samples=samples(settings, rounds),
         closing=[each for each in (lineage(rounds), models(rounds), throughput(rounds)) if each],
@@ -48,7 +48,8 @@ def render(settings: Recipe, run: str, rounds: list[Round]) -> str:
     )
 
 
-def _sections(settings: Recipe, rounds: list[Round]) -> list[Section]:
+def sections_of(settings: Recipe, rounds: list[Round]) -> list[Section]:
+    """Return the report's sections, those that there is something for."""
     found = [
         accuracy(settings, rounds),
         balance(settings, rounds),

@@ -8,7 +8,8 @@ LidrError                exit 1   something failed; the message says what and wh
 ├── EngineFailed         exit 1   the inference engine died
 ├── TrainingFailed       exit 1   training diverged or its result is unusable
 ├── LaunchFailed         exit 1   the training processes died, or were never given a place to run
-├── RegistryFailed       exit 1   MLflow does not answer, or failed; trying again may help
+├── RegistryFailed       exit 1   MLflow refused one request; another writer may have met us
+├── TrackingFailed       exit 1   MLflow stayed away for longer than a registration waits
 ├── Stopped              exit 143 asked to end, training has written a checkpoint and ended
 └── GateRefused          exit 3   the gate (or a promotion rule) said no
 """
@@ -73,7 +74,11 @@ class LaunchFailed(LidrError):
 
 
 class RegistryFailed(LidrError):
-    """MLflow does not answer, or failed to do what it should be able to do."""
+    """MLflow refused one request, which it should be able to do."""
+
+
+class TrackingFailed(LidrError):
+    """MLflow does not answer."""
 
 
 class Stopped(LidrError):

@@ -14,6 +14,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from components.shared.errors import TrainingFailed
 from components.shared.progress import Meter, emit
 from components.shared.recipe import Training
+from components.shared.tracking.growing import CurveWriter
 from components.train.batches import Layout, token_budget
 from components.train.gang import Gang
 from components.train.loss import pair_losses
@@ -156,10 +157,12 @@ class Reporter(TrainerCallback):
 
     Args:
         watch: looks out for trouble.
+        curves: tells the run's tracking, if any.
     """
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, curves: CurveWriter | None = None) -> None:
         self._watch = watch
+        self._curves = curves
         self._meter = Meter(0, "steps")
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -172,6 +175,8 @@ class Reporter(TrainerCallback):
         """Report a step; a few times in all, its loss and reward accuracy too."""
         self._meter.advance(1, logs["tokens"])
         self._watch.look(state.log_history, state.max_steps)
+        if self._curves:
+            self._curves.look(state.log_history)
         if state.global_step % max(1, state.max_steps // 5) == 0:
             emit("number", name="loss", value=f"{logs['loss']:.3f}")
             emit("number", name="reward accuracy", value=f"{logs['reward_accuracy']:.0%}")

@@ -24,8 +24,10 @@ from components.shared.recipe import Training
 from components.shared.stage import Stage
 from components.shared.store import open_store
 from components.shared.strict import Strict
+from components.shared.tracking.growing import CurveWriter
+from components.shared.tracking.spool import Spool, place_of
 from components.train.checkpoints import Checkpoints, Form
-from components.train.gang import join, leave
+from components.train.gang import Gang, join, leave
 from components.train.launchers.failure import record as record_failure
 
 if TYPE_CHECKING:
@@ -52,6 +54,10 @@ class Job(Strict):
     """Of the order of the pairs."""
     zero: Zero = Zero()
     """What the ranks share out, from the profile."""
+    run: str = ""
+    """Name of the run, which is told how training goes; "" where there is none."""
+    iteration: int = 0
+    """t + 1."""
 
 
 class Summary(Strict):
@@ -94,7 +100,8 @@ def run_training(job: Job) -> Summary:
     keeper = Keeper(checkpoints, gang)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
         scratch = Path(name)
-        trainer = build_trainer(job, inputs, [Reporter(watch), keeper], scratch)
+        reporter = Reporter(watch, _curve_writer(job, stage, gang))
+        trainer = build_trainer(job, inputs, [reporter, keeper], scratch)
         built = time.monotonic()
         with keeper.keeping():
             _train(trainer, checkpoints, scratch / "restored")
@@ -124,6 +131,15 @@ def run_training(job: Job) -> Summary:
     }
     digests = {name: each for own in gang.gather(stage.digests) for name, each in own.items()}
     return Summary(counts=counts, digests=digests)
+
+
+def _curve_writer(job: Job, stage: Stage, gang: Gang) -> CurveWriter | None:
+    if not job.run or not gang.leads:
+        return None
+    from components.train.preference import INTERNAL
+
+    spool = Spool(stage.store, job.run)
+    return CurveWriter(spool, place_of(job.iteration, "train"), INTERNAL)
 
 
 def _quiet() -> None:

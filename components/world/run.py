@@ -28,12 +28,13 @@ _TEMPLATE_TOKENS = 512
 
 
 @step("world")
-def build_world(recipe: str, store: str) -> str:
+def build_world(recipe: str, store: str, run: str = "") -> str:
     """Build the tiny world, or check and import a recipe's own model and prompts.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
+        run: name of the run, for tracking only.
 
     Returns:
         URI of the stage: `prompts/<language>.parquet`, and either `model/` with

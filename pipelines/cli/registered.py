@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,8 +27,6 @@ _SQLITE = "sqlite:///"
 def open_registry(store: str) -> Any:
     """Return an `mlflow.MlflowClient` for the registry that the environment or a store names.
 
-    A person waits: where nobody answers, it is given up after seconds instead of minutes.
-
     Raises:
         BadInput: there is no registry; none is made.
     """
@@ -45,7 +42,6 @@ def connect(uri: str) -> Any:
         BadInput: it is an SQLite file that does not exist, or no address.
     """
     from components.shared.errors import BadInput
-    from components.shared.registry.refusals import place
 
     database = uri.removeprefix(_SQLITE)
     if uri.startswith(_SQLITE) and not Path(database).is_file():
@@ -55,11 +51,10 @@ def connect(uri: str) -> Any:
         )
     if "://" not in uri:
         raise BadInput(
-            f"{place(uri)!r} is no address of MLflow", remedy="Use https://... or sqlite:///..."
+            f"{uri!r} is no address of MLflow", remedy="Use https://... or sqlite:///..."
         )
     from components.shared.tracking import client_at
 
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     return client_at(uri)
 
 

@@ -13,17 +13,23 @@ StoreOption = Annotated[
 
 
 def report_command(run: RunArgument, store: StoreOption = "lidr-store") -> None:
-    """Write a run's report and result anew, and say where they are."""
+    """Write a run's report and result anew, and tell MLflow what it has not heard yet."""
     import json
-    import os
 
     from components.report.run import report
-    from components.shared.progress import EVENTS_VARIABLE
+    from components.shared.progress import listening
     from components.shared.runs import read_state, recipe_key
     from components.shared.store import open_store
 
     home = open_store(store)
     read_state(home, run, 0)
-    os.environ[EVENTS_VARIABLE] = os.devnull
-    report(recipe=home.read(recipe_key(run)).decode(), store=home.uri, run=run)
+    with listening(_warn):
+        report(recipe=home.read(recipe_key(run)).decode(), store=home.uri, run=run)
     print(json.loads(home.read(f"runs/{run}/result.json"))["report"])
+
+
+def _warn(event: dict[str, object]) -> None:
+    import sys
+
+    if event["event"] == "warning":
+        print(f"lidr: {event['message']}", file=sys.stderr)

@@ -89,8 +89,8 @@ class Postgres:
             self.client("createdb", database)
 
     def url(self, database: str = "mlflow", password: str = _DATABASE_PASSWORD) -> str:
-        """Return the SQLAlchemy URL of a database."""
-        account = f"{_DATABASE_USER}:{password}"
+        """Return the SQLAlchemy URL of a database; without a password, PGPASSWORD holds it."""
+        account = f"{_DATABASE_USER}:{password}" if password else _DATABASE_USER
         return f"postgresql+psycopg2://{account}@127.0.0.1:{self.port}/{database}"
 
     def client(self, tool: str, *arguments: str) -> str:
@@ -265,14 +265,14 @@ class Server:
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.folder = Path(tempfile.mkdtemp(prefix="lidr-mlflow-"))
-        self._backend = postgres.url(databases[0])
+        self._backend = postgres.url(databases[0], password="")
         self._bucket = bucket
         self._process: subprocess.Popen[bytes] | None = None
         settings = self.folder / "auth.ini"
         settings.write_text(
             "[mlflow]\n"
             "default_permission = READ\n"
-            f"database_uri = {postgres.url(databases[1])}\n"
+            f"database_uri = {postgres.url(databases[1], password='')}\n"
             f"admin_username = {ADMIN[0]}\n"
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
             "auth_cache_ttl_seconds = 60\n"
@@ -280,6 +280,7 @@ class Server:
         self._environment = {
             **os.environ,
             **CREDENTIALS,
+            "PGPASSWORD": _DATABASE_PASSWORD,
             "MLFLOW_S3_ENDPOINT_URL": s3,
             "MLFLOW_AUTH_CONFIG_PATH": str(settings),
             "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN[1],

@@ -170,9 +170,9 @@ def test_what_is_wrong_is_said_in_one_line(
     fails(2, "--copy-files needs --copy-to", "promote", name, "2", "--copy-files", "s3://b/p")
     fails(2, "is the registry of", "promote", name, "1", "--copy-to", stack.mlflow.uri)
     wrong = {"MLFLOW_TRACKING_PASSWORD": "wrong"}
-    fails(2, "refuses the account", "promote", name, "2", **wrong)
+    fails(2, "refuses the password of 'pipeline'", "promote", name, "2", **wrong)
     untrusted = stack.mlflow.uri.replace("127.0.0.1", "localhost")
-    message = f"does not trust the host name {untrusted.removeprefix('http://')}"
+    message = f"does not trust the host name {untrusted.removeprefix('http://')!r}"
     fails(2, message, "history", name, MLFLOW_TRACKING_URI=untrusted)
     nobody = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     fails(1, "does not answer", "history", name, **nobody)
@@ -190,4 +190,4 @@ def test_who_may_not_write_is_told_so(stack, store, client, name, monkeypatch, c
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", account["password"])
     code, _, err = lidr(monkeypatch, capsys, "promote", name, "2")
     assert (code, err.count("\n")) == (2, 1)
-    assert "does not let reader use" in err
+    assert "does not let 'reader' write here" in err

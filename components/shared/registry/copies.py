@@ -16,7 +16,7 @@ from components.shared.models import ADAPTER_TAG
 from components.shared.progress import emit
 from components.shared.registry.evidence import store_of, verdict_of
 from components.shared.registry.promotion import PROMOTION_TAG
-from components.shared.registry.refusals import explained, place
+from components.shared.registry.refusals import explained
 from components.shared.registry.versions import (
     Version,
     default_trail,
@@ -79,14 +79,14 @@ def copy_version(client: Any, version: Version, target: Any, files: str, trail: 
     if files:
         _copy_decision(version, files)
     tags = {key: value for key, value in version.tags.items() if key not in _OWN_TAGS}
-    tags[COPIED_FROM_TAG] = f"{place(client.tracking_uri)} {version.label}"
+    tags[COPIED_FROM_TAG] = f"{client.tracking_uri} {version.label}"
     if _adapter(version):
         tags[ADAPTER_TAG] = moved[_adapter(version)]
     home = _target_trail(version, target, files or store_of(version), trail)
     with target_account(), explained(target, f"registration of {version.name!r}"):
         number = ensure_version(target, version.name, moved[version.source], tags, "", home)
         copy = read_version(target, version.name, str(number))
-    _note_copy(client, version, place(target.tracking_uri))
+    _note_copy(client, version, target.tracking_uri)
     return copy
 
 
@@ -133,7 +133,7 @@ def _target_trail(version: Version, target: Any, root: str, trail: Store) -> str
     uri = default_trail(root or trail.uri.rpartition("/registry/")[0], version.name)
     if uri != trail.uri:
         return uri
-    server = urlsplit(place(target.tracking_uri))
+    server = urlsplit(target.tracking_uri)
     return f"{uri}@{server.netloc or server.path.replace('/', '-').strip('-')}"
 
 

@@ -19,6 +19,7 @@ def test_the_exit_codes_are_those_of_the_command_line():
         "EngineFailed": 1,
         "TrainingFailed": 1,
         "LaunchFailed": 1,
+        "TrackingFailed": 1,
         "Stopped": 143,
         "GateRefused": 3,
     }

@@ -53,6 +53,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.gate
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.records
+	$(BIN)/python -m benchmarks.registry
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.training_scale

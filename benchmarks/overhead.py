@@ -28,8 +28,9 @@ from typing import Any
 
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.recipe import Recipe
+from components.shared.runs import read_state
 from components.shared.store import open_store
-from components.state.run import next_state, read_state, write_state
+from components.state.run import next_state, write_state
 from pipelines.cli.inputs import read_recipe
 from pipelines.local import Job, execute, task_environment
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.shared.errors import BadInput
 from components.shared.profile import Profile
 from components.shared.recipe import Recipe
+
+if TYPE_CHECKING:
+    from kfp.dsl.base_component import BaseComponent
+
+    from pipelines.placement import Placement
 
 MAX_BYTES = 350_000
 """The Argo workflow becomes about twice as large, and a cluster refuses it above 700 kB."""
@@ -36,18 +42,43 @@ def compile_loop(recipe: Recipe, profile: Profile, run: str, max_unroll: int) ->
     from pipelines.lean import import_kfp
 
     import_kfp()
-    from kfp import compiler
-
     from components.train.launchers.launch import Launch
     from pipelines.loop import build_loop
+
+    launch = Launch.of(profile).text()
+    place = _placement(profile)
+    return _compiled(
+        build_loop(recipe, profile.store, run, place, max_unroll, profile.shards, launch)
+    )
+
+
+def compile_promotion(recipe: Recipe, profile: Profile) -> str:
+    """Return the promotion pipeline as YAML; equal input gives equal bytes.
+
+    Args:
+        recipe: whose benchmarks and gate decide.
+        profile: where to run.
+    """
+    from pipelines.lean import import_kfp
+
+    import_kfp()
+    from pipelines.promote import build_promotion
+
+    return _compiled(build_promotion(recipe, profile.store, _placement(profile)))
+
+
+def _placement(profile: Profile) -> Placement:
     from pipelines.placement import place_locally, placed_by
 
-    place = place_locally if profile.runner == "local" else placed_by(profile)
-    launch = Launch.of(profile).text()
-    loop = build_loop(recipe, profile.store, run, place, max_unroll, profile.shards, launch)
+    return place_locally if profile.runner == "local" else placed_by(profile)
+
+
+def _compiled(pipeline: BaseComponent) -> str:
+    from kfp import compiler
+
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "loop.yaml"
-        compiler.Compiler().compile(loop, str(file))
+        file = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(file))
         text = _shared(file.read_text(encoding="utf-8"))
     size = len(text.encode())
     if size > MAX_BYTES:

@@ -10,6 +10,7 @@ from typing import Any
 from components.report import words
 from components.shared.errors import BadInput, StoreError
 from components.shared.models import model_uri
+from components.shared.runs import read_states
 from components.shared.stage import open_stage
 from components.shared.store import Store
 
@@ -98,9 +99,9 @@ def read_history(store: Store, run: str) -> list[Round]:
         BadInput: the run has not even evaluated its start.
     """
     rounds: list[Round] = []
-    while store.exists(key := f"runs/{run}/iteration-{len(rounds)}/state.json"):
+    for state in read_states(store, run):
         source = final_round(rounds).iteration if rounds else 0
-        rounds.append(_round(json.loads(store.read(key)), source))
+        rounds.append(_round(state, source))
     if not rounds:
         raise BadInput(
             f"run {run!r} in {store.uri} has no evaluated model",

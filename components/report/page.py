@@ -12,6 +12,7 @@ from components.report.history import Round
 from components.report.html import page
 from components.report.judged import judged
 from components.report.ledger import figures, models, throughput, versions
+from components.report.lineage import lineage
 from components.report.outcomes import accuracy, balance, decisions
 from components.report.result import outcome
 from components.report.samples import samples
@@ -39,7 +40,7 @@ def render(settings: Recipe, run: str, rounds: list[Round]) -> str:
         sections=sections_of(settings, rounds),
         flips=flips_of_run(settings.languages, rounds),
         samples=samples(settings, rounds),
-        closing=[models(rounds), throughput(rounds)],
+        closing=[each for each in (lineage(rounds), models(rounds), throughput(rounds)) if each],
         recipe=yaml.safe_dump(
             settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True
         ),

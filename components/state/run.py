@@ -6,11 +6,12 @@ Both functions stay light on imports: they are a task each, and a task should co
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from components.shared.digest import digest_of
+from components.shared.digest import canonical_json, digest_of
 from components.shared.errors import BadInput
 from components.shared.progress import step
+from components.shared.runs import read_state, recipe_key, state_key
 from components.shared.store import Store, open_store
 
 GO_ON = "continue"
@@ -125,16 +126,6 @@ def next_state(
     return State(**{name: state[name] for name in State._fields})
 
 
-def state_key(run: str, iteration: int) -> str:
-    """Return the store key of an iteration's state."""
-    return f"runs/{run}/iteration-{iteration}/state.json"
-
-
-def recipe_key(run: str) -> str:
-    """Return the store key of a run's resolved recipe."""
-    return f"runs/{run}/recipe.json"
-
-
 def require_same_recipe(store: Store, run: str, recipe: str) -> None:
     """Refuse to continue a run with another recipe than it was started with.
 
@@ -150,25 +141,9 @@ def require_same_recipe(store: Store, run: str, recipe: str) -> None:
         )
 
 
-def read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:
-    """Return an iteration's state.
-
-    Raises:
-        BadInput: the iteration has not ended.
-    """
-    try:
-        state: dict[str, Any] = json.loads(store.read(state_key(run, iteration)))
-    except FileNotFoundError as error:
-        raise BadInput(
-            f"run {run!r} in {store.uri} has no iteration {iteration}",
-            remedy="Check --store and the run's name, or run the recipe again.",
-        ) from error
-    return state
-
-
 def _keep_recipe(store: Store, run: str, recipe: str) -> None:
     require_same_recipe(store, run, recipe)
-    store.write(recipe_key(run), recipe.encode())
+    store.write(recipe_key(run), canonical_json(json.loads(recipe)).encode())
 
 
 def _outcome(decision: str) -> dict[str, object]:

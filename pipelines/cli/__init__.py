@@ -10,8 +10,14 @@ import typer
 from components.shared.errors import LidrError
 from pipelines.cli.compile import compile_command
 from pipelines.cli.evaluate import evaluate_command
+from pipelines.cli.history import history_command
+from pipelines.cli.lineage import lineage_command
 from pipelines.cli.plan import plan_command
+from pipelines.cli.promote import promote_command
+from pipelines.cli.prune import prune_command
+from pipelines.cli.relocate import relocate_command
 from pipelines.cli.report import report_command
+from pipelines.cli.rollback import rollback_command
 from pipelines.cli.run import run_command
 
 app = typer.Typer(
@@ -26,6 +32,12 @@ app.command("evaluate")(evaluate_command)
 app.command("compile")(compile_command)
 app.command("plan")(plan_command)
 app.command("report")(report_command)
+app.command("lineage")(lineage_command)
+app.command("prune")(prune_command)
+app.command("relocate")(relocate_command)
+app.command("promote")(promote_command)
+app.command("rollback")(rollback_command)
+app.command("history")(history_command)
 
 
 def main() -> None:

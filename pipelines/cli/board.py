@@ -8,8 +8,8 @@ from typing import Any
 
 Event = dict[str, Any]
 
-_HIDDEN = ("state", "cleanup")
-"""The loop's own bookkeeping."""
+_HIDDEN = ("state", "cleanup", "nominate")
+"""The pipelines' own bookkeeping."""
 
 
 @dataclass

@@ -18,8 +18,8 @@ def report_command(run: RunArgument, store: StoreOption = "lidr-store") -> None:
 
     from components.report.run import report
     from components.shared.progress import listening
+    from components.shared.runs import read_state, recipe_key
     from components.shared.store import open_store
-    from components.state.run import read_state, recipe_key
 
     home = open_store(store)
     read_state(home, run, 0)

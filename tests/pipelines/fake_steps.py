@@ -154,14 +154,15 @@ def judge(recipe, store, evaluation, before, iteration):
 
 
 @step("gate")
-def gate(recipe, store, before, after, iteration, max_iterations, pairs, **judged):
+def gate(recipe, store, before, after, iteration, max_iterations, pairs="", **judged):
     assert isinstance(max_iterations, int)
     assert all("/judge/" in uri for uri in judged.values() if uri)
-    assert open_stage(pairs).uri == pairs
+    assert not pairs or open_stage(pairs).uri == pairs
     rejected, kept = (FAKE.get(name) == iteration for name in ("reject", "keep"))
     promoted = not rejected and not kept
     stop = rejected or iteration >= max_iterations or FAKE.get("stop") == iteration
     counts = {
+        "decision": "promote" if promoted else "stop" if rejected else "keep",
         "verdict": "stop" if stop else "continue",
         "promoted": promoted,
         "reason": "as the test wants it",

@@ -34,6 +34,7 @@ SURFACE = {
         "seed": ["--seed"],
         "settings": ["--set"],
         "run": ["--run"],
+        "promotion": ["--promotion"],
     },
     "evaluate": {
         "recipe": ["recipe"],
@@ -52,6 +53,50 @@ SURFACE = {
         "output": ["--output"],
     },
     "report": {"run": ["run"], "store": ["--store"]},
+    "promote": {
+        "name": ["name"],
+        "version": ["version"],
+        "to": ["--to"],
+        "reason": ["--reason"],
+        "force": ["--force"],
+        "verify": ["--verify"],
+        "copy_to": ["--copy-to"],
+        "copy_files": ["--copy-files"],
+        "evaluate": ["--evaluate"],
+        "store": ["--store"],
+        "output": ["--output"],
+    },
+    "rollback": {
+        "name": ["name"],
+        "reason": ["--reason"],
+        "store": ["--store"],
+        "output": ["--output"],
+    },
+    "history": {"name": ["name"], "store": ["--store"], "output": ["--output"]},
+    "prune": {
+        "store": ["--store"],
+        "keep_last": ["--keep-last"],
+        "grace": ["--grace"],
+        "registries": ["--registry"],
+        "forget": ["--forget"],
+        "dry_run": ["--dry-run"],
+        "yes": ["--yes"],
+        "output": ["--output"],
+    },
+    "relocate": {
+        "old": ["old"],
+        "new": ["new"],
+        "verify": ["--verify"],
+        "dry_run": ["--dry-run"],
+        "output": ["--output"],
+    },
+    "lineage": {
+        "name": ["name"],
+        "version": ["version"],
+        "store": ["--store"],
+        "verify": ["--verify"],
+        "output": ["--output"],
+    },
 }
 
 HEAVY = {"torch", "transformers", "peft", "vllm", "lm_eval", "mlflow", "kubernetes", "datasets"}
@@ -144,6 +189,11 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
         (["compile", "tiny_world", "-o", "no/such/folder/x.yaml"], "cannot be written"),
         (["compile", "tiny_world", "-o", "x.yaml", "--max-unroll", "1"], "1 rounds do not lie"),
         (["report", "absent", "--store", "s"], "has no iteration 0"),
+        (["promote", "m", "--store", "s"], "no MLflow database at"),
+        (["promote", "m", "--force"], "a forced promotion needs a reason"),
+        (["promote", "m", "--force", "--reason", "r", "--evaluate", "x"], "--reason only"),
+        (["rollback", "m", "--reason", "r" * 1001], "no MLflow database at"),
+        (["history", "m"], "no MLflow database at"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -164,6 +214,27 @@ def test_usage_errors_are_exit_code_2():
     assert wrong.returncode == 2
     assert "Missing argument" in wrong.stderr
     assert lidr("run", "tiny_world", "--seed", "-1").returncode == 2
+
+
+def test_compile_writes_a_promotion(monkeypatch, capsys, tmp_path: Path):
+    file = tmp_path / "promotion.yaml"
+    code, out, err = main(
+        monkeypatch, capsys, "compile", "tiny_world", "--promotion", "-o", str(file)
+    )
+    assert (code, err) == (0, "")
+    assert "bytes, promotion, profile cluster" in out
+    root = next(yaml.safe_load_all(file.read_text()))["root"]
+    parameters = root["inputDefinitions"]["parameters"]
+    assert set(parameters) == {"recipe", "store", "name", "version", "alias", "reason"}
+    assert parameters["version"]["defaultValue"] == "@candidate"
+    assert set(root["dag"]["tasks"]) == {
+        "nominate",
+        "build-world",
+        "evaluate",
+        "evaluate-2",
+        "gate",
+        "promote",
+    }
 
 
 def test_a_recipe_is_found_by_name_or_path(tmp_path: Path):

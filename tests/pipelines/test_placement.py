@@ -51,6 +51,7 @@ def test_the_kubernetes_part_is_what_kfp_kubernetes_writes():
         kubernetes.use_config_map_as_env(task, "settings", keys, optional=True)
         kubernetes.use_secret_as_env(task, "store", {"ID": "ID", "KEY": "KEY"})
         kubernetes.use_secret_as_env(task, "hub", {"TOKEN": "TOKEN"})
+        kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
         kubernetes.add_node_selector(task, "pool", "gpu")
         kubernetes.add_node_selector(task, "zone", "a")
         kubernetes.add_toleration(task, key="gpu", operator="Exists", effect="NoSchedule")
@@ -74,7 +75,8 @@ def test_other_steps_are_control():
         task = placed(gate)
         assert task.container_spec.image == "r/c:1"
         assert task.container_spec.resources.accelerator_count is None
-        assert set(task.platform_config["kubernetes"]) == {"configMapAsEnv", "secretAsEnv"}
+        kinds = {"configMapAsEnv", "secretAsEnv", "fieldPathAsEnv"}
+        assert set(task.platform_config["kubernetes"]) == kinds
 
 
 def test_a_tracking_server_in_the_profile_replaces_the_config_map_s():
@@ -83,7 +85,8 @@ def test_a_tracking_server_in_the_profile_replaces_the_config_map_s():
     @dsl.pipeline
     def pipeline():
         task = placed_by(profile)(gate(text="x"))
-        assert task.container_spec.env == {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}
+        expected = {"MLFLOW_TRACKING_URI": "http://mlflow:5000", "LIDR_IMAGE": "r/c:1"}
+        assert task.container_spec.env == expected
         (settings,) = task.platform_config["kubernetes"]["configMapAsEnv"]
         assert "MLFLOW_TRACKING_URI" not in [key["envVar"] for key in settings["keyToEnv"]]
         assert task.container_spec.image == "r/c:1"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from components.shared.errors import BadInput, LidrError, TrackingFailed
+from components.shared.errors import BadInput, LidrError, RegistryFailed, TrackingFailed
 from components.shared.progress import emit
 
 PATIENCE_VARIABLE = "LIDR_MLFLOW_PATIENCE"
@@ -60,7 +60,7 @@ def _refuse_password(uri: str) -> None:
     """Keep passwords out of what holds a URI: markers, tags and messages."""
     if "://" in uri and urlsplit(uri).password:
         raise BadInput(
-            "MLFLOW_TRACKING_URI holds a password",
+            "the address of MLflow holds a password",
             remedy="Put it into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
             "for a database into PGPASSWORD.",
         )
@@ -73,13 +73,22 @@ def is_server(uri: str) -> bool:
 
 def mlflow_client(store: str) -> Any:
     """Return an `mlflow.MlflowClient` for the store's tracking server, its chatter off."""
+    return client_at(tracking_uri(store))
+
+
+def client_at(uri: str) -> Any:
+    """Return an `mlflow.MlflowClient` for a tracking URI, its chatter off.
+
+    Raises:
+        BadInput: the URI holds a password.
+    """
+    _refuse_password(uri)
     for name, value in _HTTP.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):  # importing mlflow sets its own level
         logging.getLogger(name).setLevel(logging.ERROR)
-    uri = tracking_uri(store)
     with _alone(uri):
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
@@ -130,7 +139,8 @@ def patiently(action: Callable[[], Result], seconds: float | None = None) -> Res
     Raises:
         BadInput: the server refuses us: a wrong password, a host name it does not trust.
         TrackingFailed: it did not answer in time.
-        MlflowException: it refused the action itself, four times: two writers may have met.
+        MlflowException, RegistryFailed: it refused the action itself, four times: two writers may
+            have met.
     """
     from mlflow.exceptions import MlflowException
 
@@ -140,8 +150,8 @@ def patiently(action: Callable[[], Result], seconds: float | None = None) -> Res
     while True:
         try:
             return action()
-        except MlflowException as error:
-            problem = explained(error)
+        except (MlflowException, TrackingFailed, RegistryFailed) as error:
+            problem = _problem(error)
             clashes += problem is None
             attempts += 1
             if isinstance(problem, BadInput):
@@ -155,18 +165,25 @@ def patiently(action: Callable[[], Result], seconds: float | None = None) -> Res
         time.sleep(min(_LONGEST_PAUSE, random.uniform(0.1, 0.2 * 2 ** min(attempts, 8))))
 
 
-def explained(error: Any) -> LidrError | None:
+def _problem(error: Exception) -> LidrError | None:
+    if isinstance(error, TrackingFailed):
+        return error
+    return None if isinstance(error, RegistryFailed) else explained(error)
+
+
+def explained(error: Any, uri: str = "") -> LidrError | None:
     """Say what an MlflowException means for the whole server.
 
     Args:
         error: raised by an MLflow client.
+        uri: address of the server; by default the environment's.
 
     Returns:
         BadInput where the server does not let us in, TrackingFailed where it does not answer; None
         where only this request was refused.
     """
     status, text = error.get_http_status_code(), str(error)
-    place = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    place = urlsplit(uri or os.environ.get("MLFLOW_TRACKING_URI", ""))
     where = f"MLflow at {place.scheme}://{place.hostname}:{place.port}" if place.port else "MLflow"
     if status == 401:
         user = os.environ.get("MLFLOW_TRACKING_USERNAME")

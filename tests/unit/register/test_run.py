@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from components.register.run import register
 from components.shared.digest import digest_of, digest_of_uri
+from components.shared.registry.history import history
 from components.shared.stage import MARKER
 from components.shared.statistics import wilson
 from components.shared.tracking import mlflow_client
@@ -63,10 +64,10 @@ def evaluation_at(store: str, model: str) -> str:
     return finished_stage(store, "evaluate", {}, counts, model=digest_of_uri(model)).uri
 
 
-def decision_at(store: str, model: str, promoted: bool) -> str:
-    counts = {"promoted": promoted}
+def decision_at(store: str, model: str, decision: str) -> str:
+    counts = {"decision": decision}
     after = digest_of_uri(model)
-    return finished_stage(store, "gate", {}, counts, after=after, promoted=str(promoted)).uri
+    return finished_stage(store, "gate", {}, counts, after=after, decision=decision).uri
 
 
 def arguments(store: str, name: str, model: str = "", **changes: object) -> dict[str, object]:
@@ -85,9 +86,9 @@ def arguments(store: str, name: str, model: str = "", **changes: object) -> dict
     } | changes
 
 
-def after_training(store: str, name: str, pairs: str, *, promoted: bool = True) -> dict:
+def after_training(store: str, name: str, pairs: str, *, decision: str = "promote") -> dict:
     model = trained_at(store, pairs)
-    decision = decision_at(store, model, promoted)
+    decision = decision_at(store, model, decision)
     return arguments(store, name, model, decision=decision, iteration=1, parent=f"{name}/1")
 
 
@@ -141,6 +142,7 @@ def test_the_tags_of_the_start_are_its_facts(store, client, name):
         "lidr.base_model": f"{given['world']}/model",
         "lidr.languages": "en,es,de",
         "lidr.recipe_digest": digest_of(json.loads(given["recipe"])),
+        "lidr.world_digest": digest_of_uri(given["world"]),
         "lidr.evaluation_digest": digest_of_uri(given["evaluation"]),
         "lidr.gate_verdict": "start",
     }
@@ -162,9 +164,10 @@ def test_the_tags_of_a_trained_model_lead_back_to_all_it_comes_from(
         "lidr.languages": "en,es,de",
         "lidr.pairs_digest": "pairs-digest",
         "lidr.recipe_digest": digest_of(json.loads(given["recipe"])),
+        "lidr.world_digest": digest_of_uri(given["world"]),
         "lidr.evaluation_digest": digest_of_uri(given["evaluation"]),
         "lidr.gate_digest": digest_of_uri(given["decision"]),
-        "lidr.gate_verdict": "promoted",
+        "lidr.gate_verdict": "promote",
         "lidr.git_sha": "4d9b393",
         "lidr.kfp_run_id": "run-7",
     }
@@ -200,7 +203,7 @@ def test_threads_that_meet_leave_one_version(store, client, name):
 def test_an_alias_that_another_process_makes_in_between_is_no_failure(
     store, client, name, monkeypatch, first
 ):
-    register(**arguments(store, name, decision=decision_at(store, world_at(store), False)))
+    register(**arguments(store, name, decision=decision_at(store, world_at(store), "stop")))
     original = MlflowClient.set_registered_model_alias
 
     def clashes(self, name, alias, version):
@@ -235,9 +238,64 @@ def test_the_candidate_is_the_newest_version_that_passed_the_gate(store, client,
     assert candidate(client, name) == 1
     register(**after_training(store, name, "good"))
     assert candidate(client, name) == 2
-    assert register(**after_training(store, name, "bad", promoted=False)) == f"{name}/3"
+    assert register(**after_training(store, name, "bad", decision="keep")) == f"{name}/3"
     assert candidate(client, name) == 2
-    assert versions(client, name)[3].tags["lidr.gate_verdict"] == "rejected"
+    assert versions(client, name)[3].tags["lidr.gate_verdict"] == "keep"
+
+
+def test_a_recipe_may_promote_what_its_gate_compared_with_the_champion(store, client, name):
+    text = make_recipe(registry={"model_name": name, "promote": "gated"}).model_dump_json()
+
+    def champion() -> int:
+        return int(client.get_model_version_by_alias(name, "champion").version)
+
+    register(**arguments(store, name, recipe=text))
+    assert champion() == 1
+    register(**after_training(store, name, "good") | {"recipe": text})
+    assert champion() == 2
+    register(**after_training(store, name, "kept", decision="keep") | {"recipe": text})
+    register(**after_training(store, name, "against M_0", decision="promote") | {"recipe": text})
+    assert champion() == 2
+    assert candidate(client, name) == 4
+    reasons = [row.entry.move.reason for row in history(client, name).rows]
+    assert reasons == ["run tiny-world-seed0 starts here", "run tiny-world-seed0 passed the gate"]
+
+
+def test_the_digests_and_images_of_all_stages_are_tags(store, client, name, monkeypatch):
+    responses = finished_stage(store, "generate", {}, {"responses": 1, "languages": {}})
+    counts = {"translations": 1, "directions": {}}
+    translations = finished_stage(store, "translate", {}, counts, responses=responses.digest)
+    monkeypatch.setenv("LIDR_IMAGE", "lidr/pair@sha256:" + "1" * 64)
+    inputs = {"responses": responses.digest, "translations": translations.digest}
+    counts = {"pairs": 3, "candidates": 4, "identical_share": 0}
+    pairs = finished_stage(store, "pair", {}, counts, **inputs)
+    monkeypatch.setenv("LIDR_IMAGE", "lidr/train@sha256:" + "2" * 64)
+    files = {"model/config.json": b"{}"}
+    read = {"pairs": pairs.digest, "start": "s", "reference": "r"}
+    model = finished_stage(store, "train", files, **read).uri
+    monkeypatch.delenv("LIDR_IMAGE")
+    judged = finished_stage(store, "judge", {})
+    gate = finished_stage(
+        store, "gate", {}, {"decision": "promote"}, after=model, judged_after=judged.digest
+    )
+    register(**arguments(store, name, model, decision=gate.uri, iteration=1))
+    tags = versions(client, name)[1].tags
+    found = {key: value for key, value in tags.items() if key.endswith("_digest")}
+    assert {key: found[key] for key in found if "recipe" not in key and "world" not in key} == {
+        "lidr.model_digest": digest_of_uri(model),
+        "lidr.pairs_digest": pairs.digest,
+        "lidr.responses_digest": responses.digest,
+        "lidr.translations_digest": translations.digest,
+        "lidr.start_digest": "s",
+        "lidr.reference_digest": "r",
+        "lidr.evaluation_digest": digest_of_uri(evaluation_at(store, model)),
+        "lidr.judgements_digest": judged.digest,
+        "lidr.gate_digest": gate.digest,
+    }
+    assert {key: tags[key][:10] for key in tags if key.startswith("lidr.image.")} == {
+        "lidr.image.pair": "lidr/pair@",
+        "lidr.image.train": "lidr/train",
+    }
 
 
 def test_repeating_an_earlier_iteration_does_not_move_the_candidate_back(store, client, name):

@@ -160,6 +160,7 @@ def test_the_page_shows_all_parts_and_asks_nobody_for_anything(tmp_path):
         "flips-1",
         "flips-2",
         "samples",
+        "lineage",
         "models",
         "throughput",
         "configuration",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components.shared.errors import BadInput
 from components.shared.model_checks import check_adapter
-from components.shared.models import model_fingerprint, resolve_model
+from components.shared.models import Resolved, model_fingerprint, resolve_model
 from components.shared.stage import locate_stage, new_stage
 from components.shared.store import Store
 
@@ -27,14 +27,27 @@ def model_stage(store: Store, source: str) -> str:
     Raises:
         BadInput: there is no such model, or its files are unusable.
     """
-    place, adapter = resolve_model(source)
+    return stage_of_files(store, resolve_model(source))
+
+
+def stage_of_files(store: Store, files: Resolved) -> str:
+    """Return the URI of the stage that holds a model, from where its files are.
+
+    Args:
+        store: where the stage of an outside model is written.
+        files: of the model, and of its adapter.
+
+    Raises:
+        BadInput: nothing is there, or it is unusable.
+    """
+    place, adapter = files
     trained = (adapter or place).rstrip("/")
     for uri in (trained, trained.rpartition("/")[0]):
         if _is_done(uri):
             return uri
     if "://" not in place and not Path(place).is_dir():
         raise BadInput(
-            f"no model at {source!r}",
+            f"no model at {place!r}",
             remedy="Name a folder, a stage of a run, s3://bucket/prefix, hf://org/name@revision or "
             "models:/name@alias.",
         )
@@ -46,7 +59,7 @@ def model_stage(store: Store, source: str) -> str:
     stage = new_stage(store, "model", VERSION, inputs, {})
     if not stage.done():
         stage.write("model.json", json.dumps(described).encode())
-        stage.finish({})
+        stage.finish({}, {"model": described})
     return stage.uri
 
 

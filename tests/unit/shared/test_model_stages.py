@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluate.models import model_stage
 from components.shared.errors import BadInput
+from components.shared.model_stages import model_stage
 from components.shared.models import model_files
 from components.shared.stage import new_stage
 from components.shared.store import LocalStore

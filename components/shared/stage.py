@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from components.shared.digest import canonical_json, digest_of, digest_of_bytes, digest_of_file
 from components.shared.errors import BadInput, CorruptStage
+from components.shared.gpu import gpu_count
 from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
 
@@ -114,6 +115,8 @@ class Stage:
     def finish(self, counts: Mapping[str, object]) -> str:
         """Write the marker over all files of the stage and return the stage's URI.
 
+        It also says how long this process worked on it, and how many GPUs the process could see.
+
         Args:
             counts: plain numbers and strings that describe the content; other steps read them.
         """
@@ -122,6 +125,7 @@ class Stage:
             "identity": self.identity,
             "counts": counts,
             "seconds": round(time.monotonic() - self.began, 3),
+            "gpus": gpu_count(),
             "files": {name: self._described(name) for name in self._names()},
             "versions": _versions(),
         }

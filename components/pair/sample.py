@@ -31,7 +31,8 @@ def sample_of(decided: Sequence[tuple[Candidate, DropReason | None]]) -> list[Pa
         languages = candidate.language, candidate.other_language
         groups[*languages, str(candidate.kind), str(reason or "")].append((candidate, reason))
     drawn = [nsmallest(_MOST, group, key=lambda each: _order(each[0])) for group in groups.values()]
-    shown, room = [], _CHARACTERS
+    shown: list[PairSample] = []
+    room = _CHARACTERS
     for turn in chain.from_iterable(zip_longest(*drawn)):
         if turn is None:
             continue

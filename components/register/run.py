@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from components.shared.config import flatten
 from components.shared.digest import digest_of, digest_of_uri
 from components.shared.models import ADAPTER_TAG, adapter_uri, model_uri
 from components.shared.progress import emit, step
@@ -259,12 +260,3 @@ def _earlier(stage: Stage, kind: str, name: str) -> Stage | None:
     digest = stage.marker()["identity"]["inputs"].get(name, "")
     found = Stage(stage.store, f"stages/{kind}/{digest}")
     return found if digest and found.done() else None
-
-
-def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested keys joined by dots: `{"a": {"b": 1}}` gives `{"a.b": 1}`."""
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(item, f"{name}.") if isinstance(item, Mapping) else {name: item}
-    return flat

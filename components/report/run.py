@@ -7,6 +7,7 @@ import json
 from components.report.history import read_history
 from components.report.page import render
 from components.report.result import outcome, result_of
+from components.report.runs import reused
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
 from components.shared.store import open_store
@@ -32,7 +33,7 @@ def report(recipe: str, store: str, run: str) -> str:
     rounds = read_history(home, run)
     key = f"runs/{run}/report.html"
     result = result_of(settings, run, rounds, f"{home.uri}/{key}")
-    home.write(key, render(settings, run, rounds).encode("utf-8", "replace"))
+    home.write(key, render(settings, run, rounds, reused(home, run)).encode("utf-8", "replace"))
     home.write(f"runs/{run}/result.json", json.dumps(result, indent=2).encode())
     emit("note", message=outcome(settings, rounds))
     emit("number", name="report", value=result["report"])

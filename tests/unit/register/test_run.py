@@ -13,7 +13,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from components.register.run import flatten, register
+from components.register.run import register
+from components.shared.config import flatten
 from components.shared.digest import digest_of, digest_of_uri
 from components.shared.languages import NAMES
 from components.shared.stage import MARKER

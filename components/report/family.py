@@ -21,8 +21,8 @@ from components.report.svg import rounded_domain
 from components.report.words import duration, hours, limits, literal, number, percent, points
 from components.shared.recipe import Languages
 
-_MOST_FLIPS = 6
-"""Runs, the last ones, whose flipped items are shown: they share the page's room."""
+_MOST = 4
+"""Runs, the last ones, whose flipped items, training and pairs are shown: they share the room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,12 @@ def _labelled(run: Run, label: str) -> Run:
 
 def _versions(runs: Sequence[Run], aliases: Mapping[str, Sequence[str]]) -> list[_Version]:
     """Return the versions by number, each with the run that came to it first."""
-    found: dict[str, _Version] = {}
+    found: dict[tuple[str, str], _Version] = {}
     for run in runs:
         for item in run.rounds:
             name = str(item.state["version"]) or item.model
-            found.setdefault(name, _Version(name, run, item, aliases.get(name, ())))
+            version = _Version(name, run, item, aliases.get(name, ()))
+            found.setdefault((name, item.model), version)
     return sorted(found.values(), key=lambda each: _number(each.name))
 
 
@@ -99,7 +100,11 @@ def _title(model: str, runs: Sequence[Run], made: Sequence[_Version]) -> str:
 
 def _subtitle(runs: Sequence[Run], unknown: str) -> str:
     roles = f" Roles of versions are not known: {unknown}." if unknown else ""
-    return f"R1 is the run that ended first, R{len(runs)} the last one.{roles}"
+    recent = f" Items, training and pairs are those of the last {_MOST} runs."
+    return (
+        f"R1 is the run that ended first, R{len(runs)} the last one."
+        f"{recent if len(runs) > _MOST else ''}{roles}"
+    )
 
 
 def _figures(runs: Sequence[Run], made: Sequence[_Version], times: Sequence[Spent]) -> list[Figure]:
@@ -121,13 +126,13 @@ def _sections(
     runs: Sequence[Run], unread: Sequence[str], made: Sequence[_Version], times: Sequence[Spent]
 ) -> list[Section]:
     languages = _languages(runs)
-    rounds = [item for run in runs for item in run.rounds]
+    recent = [item for run in runs[-_MOST:] for item in run.rounds]
     columns = [
         Column(each.item.name, each.item, each.run.settings.languages.dominant) for each in made
     ]
     compared = [
         (run.rounds[0], final)
-        for run in runs[-_MOST_FLIPS:]
+        for run in runs[-_MOST:]
         if (final := final_round(run.rounds)) is not run.rounds[0]
     ]
     found = [
@@ -135,9 +140,9 @@ def _sections(
         _over_time(made),
         imbalance(languages, columns),
         *flips_between(languages, compared),
-        training(rounds),
-        samples(languages, rounds, "../"),
-        throughput(rounds, times),
+        training(recent),
+        samples(languages, recent, "../"),
+        throughput([item for run in runs for item in run.rounds], times),
     ]
     return [section for section in found if section is not None]
 
@@ -186,8 +191,9 @@ def _run_line(run: Run) -> list[str]:
 
 def _over_time(made: Sequence[_Version]) -> Section:
     lines = [
-        Row(each.item.name, "mean", 3, each.item.average, percent(each.item.average["value"]))
+        Row(f"{place}: {each.item.name}", "mean", 3, average, percent(average["value"]))
         for each in made
+        for place, average in [(each.name.rpartition("/")[2], each.item.average)]
     ]
     low, high = (choose(row.value[key] for row in lines) for choose, key in _ENDS)
     described = "; ".join(f"{row.label} {row.written}" for row in lines)

@@ -18,6 +18,9 @@ _STEPS = ("world", "generate", "translate", "pair", "train", "evaluate", "judge"
 _ON_GPUS = ("world", "generate", "translate", "train", "evaluate")
 """Steps that use GPUs where there are some; the others only see them."""
 
+_MOST = 40
+"""Stages in a table that is not folded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spent:
@@ -90,7 +93,14 @@ def throughput(rounds: Sequence[Round], times: Sequence[Spent]) -> Section:
         + "A stage that was interrupted counts from its last start. "
         + " ".join(_engines(rounds)),
         charts=[_chart(times)] if seconds else [],
-        tables=[Table("Stages", head, [_line(each, on_gpus) for each in times])],
+        tables=[
+            Table(
+                "Stages",
+                head,
+                [_line(each, on_gpus) for each in times],
+                folded=len(times) > _MOST,
+            )
+        ],
     )
 
 

@@ -185,7 +185,7 @@ def _recipes(runs: tuple[Run, Run]) -> Section:
     return Section(
         "recipes",
         "What was set otherwise",
-        f"{number(len(keys))} keys of the recipes differ."
+        f"Keys of the recipes that differ: {number(len(keys))}."
         if keys
         else "The recipes are the same, to the last key.",
         tables=[

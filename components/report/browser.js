@@ -5,6 +5,7 @@ const PAGE = 5;
 // Characters that would change how the text around them is shown.
 const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]/g;
 const MOST_STEPS = 400000; // of one comparison; longer texts are not marked
+const [LONG, LINES] = [200, 8]; // texts that a phone's card has room for
 const ALIKE = 0.3; // texts less alike than this are not marked: everything would be
 
 function element(name, kind, ...children) {
@@ -26,22 +27,32 @@ function visible(text) {
   return [...parts, text.slice(at)];
 }
 
+const segmenters = {};
+
 function words(text, language) {
   if (!("Segmenter" in Intl)) return text.match(/\s+|[^\s.,;:!?]+|[.,;:!?]/g) ?? [];
-  const segmenter = new Intl.Segmenter(language || undefined, { granularity: "word" });
-  return Array.from(segmenter.segment(text), (each) => each.segment);
+  segmenters[language] ??= new Intl.Segmenter(language || undefined, { granularity: "word" });
+  return Array.from(segmenters[language].segment(text), (each) => each.segment);
+}
+
+// Returns numbers for words, equal ones for equal words: they compare faster.
+function numbered(...lists) {
+  const known = new Map();
+  return lists.map((list) =>
+    Int32Array.from(list, (word) => known.get(word) ?? (known.set(word, known.size), known.size - 1)),
+  );
 }
 
 // Returns, for each word of both lists, whether the other list has it too, in order.
-function common(own, other) {
+function common(first, second) {
+  const [own, other] = numbered(first, second);
   const width = other.length + 1;
   const best = new Uint16Array((own.length + 1) * width);
   for (let i = own.length - 1; i >= 0; i--) {
+    const [row, below, word] = [i * width, (i + 1) * width, own[i]];
     for (let j = other.length - 1; j >= 0; j--) {
-      best[i * width + j] =
-        own[i] === other[j]
-          ? best[(i + 1) * width + j + 1] + 1
-          : Math.max(best[(i + 1) * width + j], best[i * width + j + 1]);
+      if (word === other[j]) best[row + j] = best[below + j + 1] + 1;
+      else best[row + j] = best[below + j] > best[row + j + 1] ? best[below + j] : best[row + j + 1];
     }
   }
   const found = [new Array(own.length).fill(false), new Array(other.length).fill(false)];
@@ -78,8 +89,13 @@ function marked(first, second, language) {
 function written(name, kind, label, nodes, language) {
   const node = element(name, kind, ...nodes);
   node.dir = "auto";
-  node.dataset.label = label;
   if (language) node.lang = language;
+  const content = node.textContent;
+  if (content.length > LONG || content.split("\n").length > LINES) {
+    node.tabIndex = 0; // it may have to be scrolled; to measure it would cost a layout
+    node.setAttribute("role", "group");
+    node.setAttribute("aria-label", label);
+  }
   return node;
 }
 
@@ -105,16 +121,6 @@ function card(entry, names) {
   return node;
 }
 
-// Lets the keyboard scroll what does not fit.
-function reachable(list) {
-  for (const text of list.querySelectorAll(".prompt:not([tabindex]), .text:not([tabindex])")) {
-    if (text.scrollHeight <= text.clientHeight + 1) continue;
-    text.tabIndex = 0;
-    text.setAttribute("role", "group");
-    text.setAttribute("aria-label", text.dataset.label);
-  }
-}
-
 const folded = (text) => text.normalize("NFKC").toLowerCase();
 
 function start(section) {
@@ -128,7 +134,6 @@ function start(section) {
   let found = [];
   const show = (from) => {
     list.append(...found.slice(from, from + PAGE).map((n) => card(entries[n], names)));
-    reachable(list);
     more.hidden = from + PAGE >= found.length;
   };
   const apply = () => {

@@ -88,14 +88,16 @@ def reused(store: Store, run: str) -> frozenset[str]:
     first; so do those of older versions, which did not write down when an iteration ended.
     """
     first: dict[str, tuple[str, str]] = {}
+    own: set[str] = set()
     for entry in store.list("runs"):
         if not (found := _STATE.fullmatch(entry.key)):
             continue
         state: Counts = json.loads(store.read(entry.key))
         when = str(state.get("finished", "")) or ("" if found[1] == run else "~")
-        for uri in (str(state.get(name, "")) for name in STAGE_OF.values()):
+        for uri in filter(None, (str(state.get(name, "")) for name in STAGE_OF.values())):
+            own |= {uri} if found[1] == run else set()
             first[uri] = min(first.get(uri, ("~", "~")), (when, found[1]))
-    return frozenset(uri for uri, (_, owner) in first.items() if uri and owner != run)
+    return frozenset(uri for uri in own if first[uri][1] != run)
 
 
 def _model_of(recipe: bytes) -> str:

@@ -259,7 +259,7 @@ def said(browser, section: str) -> str:
 
 def badges(browser, section: str) -> list[str]:
     return browser.evaluate(
-        f"[...document.querySelectorAll('{section} article h3')].map(head => head.innerText)"
+        f"[...document.querySelectorAll('{section} article h3')].map(head => head.textContent)"
     )
 
 

@@ -51,7 +51,12 @@ SURFACE = {
         "settings": ["--set"],
         "output": ["--output"],
     },
-    "report": {"run": ["run"], "store": ["--store"]},
+    "report": {
+        "run": ["run"],
+        "model": ["--model"],
+        "against": ["--against"],
+        "store": ["--store"],
+    },
 }
 
 HEAVY = {"torch", "transformers", "peft", "vllm", "lm_eval", "mlflow", "kubernetes", "datasets"}
@@ -144,6 +149,11 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
         (["compile", "tiny_world", "-o", "no/such/folder/x.yaml"], "cannot be written"),
         (["compile", "tiny_world", "-o", "x.yaml", "--max-unroll", "1"], "1 rounds do not lie"),
         (["report", "absent", "--store", "s"], "has no iteration 0"),
+        (["report", "--store", "s"], "takes a RUN, a RUN and --against, or --model"),
+        (["report", "one", "--model", "m", "--store", "s"], "takes a RUN, a RUN and --against"),
+        (["report", "--against", "one", "--model", "m", "--store", "s"], "takes a RUN"),
+        (["report", "--model", "absent", "--store", "s"], "there are none"),
+        (["report", "one", "--against", "two", "--store", "s"], "run 'one' in"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -290,15 +290,17 @@ def test_a_page_of_many_pairs_is_small_and_fast(browser, scripts):
     total = int(said(browser, "#pairs-browser").split()[0])
     assert 500 < total < 4000
     spent = browser.evaluate(
-        "(() => { const spent = [];"
+        "(() => { const spent = {};"
         " const field = document.querySelector('#pairs-browser [name=text]');"
-        " for (const text of ['ト', 'トム', 'トムは', 'no such text', '']) {"
+        " for (const text of ['ト', '', 'トム', '', 'ส', '', 'no such text', '']"
+        ".flatMap(each => Array(6).fill(each))) {"
         " field.value = text; const began = performance.now();"
         " field.dispatchEvent(new Event('input', {bubbles: true}));"
-        " field.getBoundingClientRect(); spent.push(performance.now() - began); }"
-        " return spent.sort((a, b) => a - b); })()"
+        " field.getBoundingClientRect();"  # the layout counts, too
+        " spent[text] = Math.min(spent[text] ?? 1e9, performance.now() - began); }"
+        " return spent; })()"
     )
-    assert spent[2] < 100, f"milliseconds a keystroke: {spent}"
+    assert max(spent.values()) < 100, f"milliseconds a keystroke, the best of several: {spent}"
 
 
 def test_pairs_are_searched_filtered_and_sorted(browser, page):

@@ -123,42 +123,11 @@ def _in_any(models: Sequence[Evaluated], code: str) -> bool:
 
 def _paths(runs: tuple[Run, Run]) -> Section:
     longest = max(len(run.rounds) for run in runs)
-    values = [[item.average for item in run.rounds] for run in runs]
-    chart = []
-    if longest > 1:
-        ends = [value for row in values for value in row]
-        low, high = rounded_domain(
-            min(value["low"] for value in ends), max(value["high"] for value in ends)
-        )
-        series = [
-            Series(name, kind, shape, row, percent(row[-1]["value"]))
-            for name, kind, shape, row in zip(
-                _NAMES, ("first", "second"), (0, 1), values, strict=True
-            )
-        ]
-        described = "; ".join(
-            f"{each.label}: {', '.join(percent(value['value']) for value in row)}"
-            for each, row in zip(series, values, strict=True)
-        )
-        wide, narrow = (
-            charts.over_iterations(
-                identity,
-                "Average of the other languages by iteration",
-                described,
-                [model(t) for t in range(longest)],
-                series,
-                size,
-                max(low, 0.0),
-                min(high, 1.0),
-            )
-            for identity, size in (("paths", WIDE), ("paths-narrow", NARROW))
-        )
-        chart = [Chart("", wide, narrow)]
     return Section(
         "paths",
         "The way there",
         "Average of the other languages, iteration by iteration, with 95% intervals.",
-        charts=chart,
+        charts=[_path_chart(runs, longest)] if longest > 1 else [],
         tables=[
             Table(
                 "Average of the other languages, and what the gate found",
@@ -170,6 +139,29 @@ def _paths(runs: tuple[Run, Run]) -> Section:
             )
         ],
     )
+
+
+def _path_chart(runs: tuple[Run, Run], longest: int) -> Chart:
+    values = [[item.average for item in run.rounds] for run in runs]
+    ends = [value for row in values for value in row]
+    low, high = rounded_domain(
+        min(value["low"] for value in ends), max(value["high"] for value in ends)
+    )
+    series = [
+        Series(name, kind, shape, row, percent(row[-1]["value"]))
+        for name, kind, shape, row in zip(_NAMES, ("first", "second"), (0, 1), values, strict=True)
+    ]
+    described = "; ".join(
+        f"{each.label}: {', '.join(percent(value['value']) for value in row)}"
+        for each, row in zip(series, values, strict=True)
+    )
+    title, columns = "Average of the other languages by iteration", list(map(model, range(longest)))
+    domain = max(low, 0.0), min(high, 1.0)
+    wide, narrow = (
+        charts.over_iterations(identity, title, described, columns, series, size, *domain)
+        for identity, size in (("paths", WIDE), ("paths-narrow", NARROW))
+    )
+    return Chart("", wide, narrow)
 
 
 def _step(run: Run, t: int) -> list[str]:

@@ -71,7 +71,7 @@ def generate(
     with EngineHolder(settings, model) as holder:
         roll_out(holder, [stage, target] if fused else [stage], plan, settings.generation.restarts)
         for written in [stage, target] if fused else [stage]:
-            note(written, holder, shard)
+            note(written, holder, shard, within="" if written is stage else "generate")
         figures = worker_figures(holder)
     if shards == 1:
         finish_responses(settings, answers)

@@ -17,7 +17,6 @@ from components.shared.questions import digest_of_questions, digest_of_reference
 from components.shared.recipe import Recipe
 from components.shared.records import EvalItem, Judgement
 from components.shared.stage import Stage, new_stage
-from components.shared.statistics import Interval
 from components.shared.store import open_store
 
 VERSION = 1
@@ -54,7 +53,7 @@ def judge(
     else:
         docket = draw_up(settings, settings.judge, evaluation, before)
         _judge(settings, settings.judge, stage, docket)
-    _announce(stage.counts())
+    _announce(stage.counts(), iteration)
     return stage.uri
 
 
@@ -115,16 +114,12 @@ def _by_item(cases: list[Case], judgements: dict[str, Judgement]) -> Judged:
     return list(groups.values())
 
 
-def _announce(counts: dict[str, Any]) -> None:
+def _announce(counts: dict[str, Any], iteration: int) -> None:
     for task, found in counts["tasks"].items():
         for language, place in found["languages"].items():
-            emit("number", name=f"{task} {language}", value=_written(place["score"]))
+            if place["score"]["n"]:
+                where = {"iteration": iteration, "task": task, "language": language}
+                emit("judged", **where, **place["score"])
             lost = place["left_out"] + place["unanswered"]
             if lost:
                 emit("warning", message=f"{task} {language}: {lost} questions have no judgement")
-
-
-def _written(score: Interval) -> str:
-    if not score["n"]:
-        return "not measured"
-    return f"{score['value']:.1%} ({score['low']:.1%} to {score['high']:.1%})"

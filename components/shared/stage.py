@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from components.shared.digest import digest_of, digest_of_bytes, digest_of_file
 from components.shared.errors import BadInput, CorruptStage
+from components.shared.gpu import gpu_count
 from components.shared.marker import MARKER as MARKER
 from components.shared.marker import RECORD, library_versions, origin, sealed
 from components.shared.records import to_parquet
@@ -115,6 +116,8 @@ class Stage:
     ) -> str:
         """Write the marker over all files of the stage and return the stage's URI.
 
+        It also says how long this process worked on it, and how many GPUs the process could see.
+
         Args:
             counts: plain numbers and strings that describe the content; other steps read them.
             facts: where what it read came from, for its lineage; no part of the digest.
@@ -125,6 +128,7 @@ class Stage:
             "identity": self.identity,
             "counts": counts,
             "seconds": round(time.monotonic() - self.began, 3),
+            "gpus": gpu_count(),
             "files": {name: self._described(name) for name in present if name not in _MARKERS},
             "versions": library_versions(),
             "origin": origin(),

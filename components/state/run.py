@@ -6,6 +6,7 @@ Both functions stay light on imports: they are a task each, and a task should co
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from components.shared.digest import canonical_json, digest_of
@@ -85,6 +86,7 @@ def write_state(
         "version": version,
         **outcome,
     }
+    state["finished"] = _finished(home, state_key(run, iteration), state)
     home.write(state_key(run, iteration), json.dumps(state, indent=2).encode())
     if outcome["verdict"] != GO_ON:
         _forget_later(home, run, iteration)
@@ -144,6 +146,16 @@ def require_same_recipe(store: Store, run: str, recipe: str) -> None:
 def _keep_recipe(store: Store, run: str, recipe: str) -> None:
     require_same_recipe(store, run, recipe)
     store.write(recipe_key(run), canonical_json(json.loads(recipe)).encode())
+
+
+def _finished(store: Store, key: str, state: dict[str, object]) -> str:
+    """Return when the iteration ended (UTC): as written before, where nothing else has changed."""
+    if store.exists(key):
+        before = json.loads(store.read(key))
+        finished = str(before.pop("finished", ""))
+        if finished and before == state:
+            return finished
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _outcome(decision: str) -> dict[str, object]:

@@ -19,6 +19,7 @@ from components.train.batches import Layout, token_budget
 from components.train.gang import Gang
 from components.train.loss import pair_losses
 from components.train.metrics import StepSums, Watch
+from components.train.reference import compute_logps
 from components.train.scoring import score
 from components.train.shares import Part, Sharing
 from components.train.throughput import Work, peak_flops
@@ -108,6 +109,20 @@ class PreferenceTrainer(Trainer):
         self._sums.add(loss, losses, pairs)
         # Ranks average their gradients, so each counts its own pairs world-size times.
         return loss.sum() * self._gang.world / in_step
+
+    def margins(self, rows: Sequence[int]) -> torch.Tensor:
+        """Return the reward margins of rows under the model as it is now, (rows,), on the CPU.
+
+        All ranks call it; each scores its share.
+        """
+        pairs = [self._pairs[row] for row in rows]
+        model = self.accelerator.unwrap_model(self.model)
+        budget, bfloat16 = self.settings.micro_batch_tokens, self.args.bf16
+        logps = compute_logps(
+            model, pairs, self._layout, budget, bfloat16, self._gang, "reward margins"
+        )
+        gains = logps - self._reference[list(rows)].cpu()
+        return self.settings.beta * (gains[:, 0] - gains[:, 1])
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Count nothing: the trainer's own estimate knows neither flat rows nor adapters."""

@@ -49,7 +49,8 @@ def train(
         run: name of the run, for tracking only.
 
     Returns:
-        URI of the stage: `model/` with M_{t+1}, and `metrics.jsonl` with a row per optimizer step.
+        URI of the stage: `model/` with M_{t+1}, `metrics.jsonl` with a row per optimizer
+        step, and `margins.parquet` with the reward margins of some pairs at the end.
 
     Raises:
         BadInput: there are no pairs to train on, or the start model is unusable.

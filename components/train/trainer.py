@@ -70,7 +70,7 @@ class Summary(Strict):
 
 
 def run_training(job: Job) -> Summary:
-    """Train, export the model to the stage's `model/` and write `metrics.jsonl`.
+    """Train, export the model to the stage's `model/`, write `metrics.jsonl` and `margins.parquet`.
 
     Under torchrun every rank calls this; rank 0 returns what all of them wrote. A run that was
     killed goes on from its newest checkpoint and ends in the same bytes.
@@ -85,8 +85,11 @@ def run_training(job: Job) -> Summary:
     _quiet()
     gang = join()
     joined = time.monotonic()
+    import torch
+
     from components.train.assembly import build_trainer, read_inputs
     from components.train.keeper import Keeper
+    from components.train.margins import sampled_rows, write_margins
     from components.train.metrics import Watch, without
     from components.train.preference import INTERNAL, Reporter
 
@@ -107,8 +110,11 @@ def run_training(job: Job) -> Summary:
             _train(trainer, checkpoints, scratch / "restored")
         # The state's history holds every step, also those before an interruption.
         rows = [without(row, INTERNAL) for row in trainer.state.log_history]
+        sampled = sampled_rows(inputs.pairs.pairs)
+        margins = trainer.margins(sampled)
         changed = _export(trainer, inputs, scratch / "model", stage)
     if gang.leads:
+        write_margins(stage, inputs.pairs.pairs, sampled, margins)
         stage.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     counts = {
         "pairs": len(inputs.pairs.pairs),
@@ -123,6 +129,7 @@ def run_training(job: Job) -> Summary:
         "train_seconds": round(keeper.trained, 3),
         "checkpoint_seconds": round(keeper.seconds, 3),
         "ranks": gang.world,
+        "gpus": gang.world if torch.cuda.is_available() else 0,
         "final": rows[-1],
         "languages": inputs.pairs.languages,
         "reference": inputs.reference.uri,

@@ -193,6 +193,8 @@ def report(recipe, store, run):
             "version": state["version"],
             "accuracy": {code: _score(state["iteration"]) for code in settings.languages.all},
             "average": _score(state["iteration"]),
+            "judged": {},
+            "decision": "promote" if state["promoted"] else "stop",
         }
         for state in states
     ]

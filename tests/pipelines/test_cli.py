@@ -52,7 +52,12 @@ SURFACE = {
         "settings": ["--set"],
         "output": ["--output"],
     },
-    "report": {"run": ["run"], "store": ["--store"]},
+    "report": {
+        "run": ["run"],
+        "model": ["--model"],
+        "against": ["--against"],
+        "store": ["--store"],
+    },
     "promote": {
         "name": ["name"],
         "version": ["version"],
@@ -194,6 +199,11 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
         (["promote", "m", "--force", "--reason", "r", "--evaluate", "x"], "--reason only"),
         (["rollback", "m", "--reason", "r" * 1001], "no MLflow database at"),
         (["history", "m"], "no MLflow database at"),
+        (["report", "--store", "s"], "takes a RUN, a RUN and --against, or --model"),
+        (["report", "one", "--model", "m", "--store", "s"], "takes a RUN, a RUN and --against"),
+        (["report", "--against", "one", "--model", "m", "--store", "s"], "takes a RUN"),
+        (["report", "--model", "absent", "--store", "s"], "there are none"),
+        (["report", "one", "--against", "two", "--store", "s"], "run 'one' in"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

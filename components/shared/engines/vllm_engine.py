@@ -17,9 +17,9 @@ from components.shared.engines.base import (
     ScoreRequest,
 )
 from components.shared.engines.chat import ChatRenderer, end_tokens
-from components.shared.engines.gpu import gpu_count, gpu_present
 from components.shared.engines.scoring import Pass, Score, Scoring
 from components.shared.errors import BadInput, EngineFailed
+from components.shared.gpu import gpu_count, gpu_present
 from components.shared.recipe import VllmOptions
 from components.shared.records import Failure, FinishReason
 

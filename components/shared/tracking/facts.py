@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from components.shared.config import flatten
 from components.shared.digest import digest_of_uri
 from components.shared.rollout.figures import stage_figures
 from components.shared.stage import Stage
@@ -193,12 +194,3 @@ def clean(text: str, longest: int = _LONGEST) -> str:
     """Return text without what databases and terminals do not take, cut to a length."""
     plain = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text[:longest])
     return plain.encode("utf-8", "replace").decode()
-
-
-def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested keys joined by dots: `{"a": {"b": 1}}` gives `{"a.b": 1}`."""
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(item, f"{name}.") if isinstance(item, Mapping) else {name: item}
-    return flat

@@ -14,10 +14,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.shared.config import flatten
 from components.shared.digest import digest_of
 from components.shared.errors import BadInput
 from components.shared.store import Store
-from components.shared.tracking.facts import as_params, flatten
+from components.shared.tracking.facts import as_params
 from components.shared.tracking.server import experiment_id, mlflow_client, tracking_uri
 from components.shared.tracking.spool import RUN, Metric, Spool
 

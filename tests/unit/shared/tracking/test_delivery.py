@@ -7,11 +7,12 @@ import math
 import pytest
 from mlflow import MlflowClient
 
+from components.shared.config import flatten
 from components.shared.languages import NAMES
 from components.shared.store import open_store
 from components.shared.tracking import mlflow_client
 from components.shared.tracking.delivery import deliver
-from components.shared.tracking.facts import as_params, flatten
+from components.shared.tracking.facts import as_params
 from components.shared.tracking.spool import Entry, Spool, now
 from tests.fakes import make_recipe
 from tests.tracked import SmallRun, told

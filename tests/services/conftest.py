@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -12,20 +11,13 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_REGION": "us-east-1",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
+from tests.services.stack import CREDENTIALS, Stack, free_port, postgres_binaries
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The endpoint of a moto server in a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
@@ -46,11 +38,29 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch, request) -> Iterator
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     name = f"bucket-{abs(hash(request.node.nodeid)):x}"
     boto3.client("s3").create_bucket(Bucket=name)
     yield name
+
+
+@pytest.fixture(scope="session")
+def running_stack(s3_server: str) -> Iterator[Stack]:
+    """PostgreSQL, S3 and MLflow, started once; tests take `stack`."""
+    binaries = postgres_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed: no /usr/lib/postgresql/*/bin/initdb")
+    stack = Stack(binaries, s3_server)
+    yield stack
+    stack.close()
+
+
+@pytest.fixture
+def stack(running_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """MLflow as a team runs it, every part up, and the environment that leads to it."""
+    running_stack.start()
+    for name, value in running_stack.environment.items():
+        monkeypatch.setenv(name, value)
+    yield running_stack
 
 
 def _wait_for(endpoint: str, server: subprocess.Popen) -> None:

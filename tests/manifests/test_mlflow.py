@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,14 +16,18 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tests.manifests.postgres import needs_postgres, postgres
 from tests.manifests.rendering import Object, named, needs_kubectl, overlay
+from tests.services.stack import Postgres, free_port, postgres_binaries
 
-pytestmark = [needs_kubectl, needs_postgres, pytest.mark.slow]
+pytestmark = [
+    needs_kubectl,
+    pytest.mark.slow,
+    pytest.mark.skipif(not postgres_binaries(), reason="no PostgreSQL: apt-get install postgresql"),
+]
 
 SECRETS = {
     ("lidr-postgres", "username"): "mlflow",
-    ("lidr-postgres", "password"): "database-password",
+    ("lidr-postgres", "password"): "a-database-password",
     ("lidr-mlflow-server", "MLFLOW_AUTH_ADMIN_PASSWORD"): "admin-password",
     ("lidr-mlflow-server", "MLFLOW_FLASK_SERVER_SECRET_KEY"): "flask-key",
 }
@@ -47,15 +50,18 @@ def home(pod: Object, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Path]:
+def database() -> Iterator[Postgres]:
     found = named(overlay("kind"), "StatefulSet")["lidr-postgres"]["spec"]["template"]["spec"]
     variables = {each["name"]: each["value"] for each in found["containers"][0]["env"]}
-    user, password = list(SECRETS.values())[:2]
-    with postgres(user, password, variables["POSTGRES_DB"]) as folder:
-        yield folder
+    assert variables["POSTGRES_DB"] == "mlflow"
+    binaries = postgres_binaries()
+    assert binaries
+    server = Postgres(binaries)
+    yield server
+    server.close()
 
 
-def environment(container: Object, home: Path, database: Path) -> dict[str, str]:
+def environment(container: Object, home: Path, database: Postgres) -> dict[str, str]:
     """Return a container's variables; database and volumes are this machine's."""
     found = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     for source in container["envFrom"]:
@@ -66,7 +72,7 @@ def environment(container: Object, home: Path, database: Path) -> dict[str, str]
             SECRETS[reference["name"], reference["key"]] if reference else each["value"]
         )
     assert found["PGHOST"] == "lidr-postgres" and found["HOME"] == "/tmp"
-    found |= {"PGHOST": str(database), "HOME": str(home)}
+    found |= {"PGHOST": "127.0.0.1", "PGPORT": str(database.port), "HOME": str(home)}
     return {key: value.replace("/etc/lidr", str(home)) for key, value in found.items()}
 
 
@@ -76,20 +82,18 @@ def command(container: Object, home: Path) -> list[str]:
     return [sys.executable, *(word.replace("/etc/lidr", str(home)) for word in words[1:])]
 
 
-def connect(database: Path) -> psycopg2.extensions.connection:
-    return psycopg2.connect(
-        host=str(database), user="mlflow", password="database-password", dbname="mlflow"
-    )
+def connect(database: Postgres) -> psycopg2.extensions.connection:
+    return psycopg2.connect(database.url().replace("postgresql+psycopg2", "postgresql"))
 
 
-def tables(database: Path) -> set[str]:
+def tables(database: Postgres) -> set[str]:
     with closing(connect(database)) as link, link.cursor() as cursor:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         return {name for (name,) in cursor.fetchall()}
 
 
 @pytest.fixture(scope="module")
-def migrated(pod: Object, home: Path, database: Path) -> Path:
+def migrated(pod: Object, home: Path, database: Postgres) -> Postgres:
     """The init container, which another replica's holds up for a while."""
     (container,) = pod["initContainers"]
     with closing(connect(database)) as other:
@@ -110,11 +114,9 @@ def migrated(pod: Object, home: Path, database: Path) -> Path:
 
 
 @contextmanager
-def served(pod: Object, home: Path, database: Path) -> Iterator[tuple[str, int]]:
+def served(pod: Object, home: Path, database: Postgres) -> Iterator[tuple[str, int]]:
     (container,) = pod["containers"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = command(container, home)
     assert {"--host=0.0.0.0", "--port=5000", "--workers=2"} <= set(words)
     ours = {"--host=0.0.0.0": "--host=127.0.0.1", "--port=5000": f"--port={port}"}
@@ -137,7 +139,7 @@ def served(pod: Object, home: Path, database: Path) -> Iterator[tuple[str, int]]
 
 
 @pytest.fixture(scope="module")
-def server(pod: Object, home: Path, migrated: Path) -> Iterator[tuple[str, int]]:
+def server(pod: Object, home: Path, migrated: Postgres) -> Iterator[tuple[str, int]]:
     with served(pod, home, migrated) as found:
         yield found
 
@@ -158,7 +160,7 @@ def status(url: str, host: str = "", password: str = "", data: bytes | None = No
         return 0
 
 
-def test_the_init_container_makes_the_tables(migrated: Path):
+def test_the_init_container_makes_the_tables(migrated: Postgres):
     found = tables(migrated)
     assert {"registered_models", "runs", "users"} <= found
     assert {"alembic_version", "alembic_version_auth"} <= found, "both can be upgraded again"
@@ -183,7 +185,7 @@ def test_foreign_host_names_are_refused(server: tuple[str, int]):
         assert status(server[0] + SEARCH, host, "admin-password") == 403
 
 
-def test_what_it_is_told_is_in_the_database(server: tuple[str, int], migrated: Path):
+def test_what_it_is_told_is_in_the_database(server: tuple[str, int], migrated: Postgres):
     url = f"{server[0]}/api/2.0/mlflow/registered-models/create"
     assert status(url, "lidr-mlflow:5000", "admin-password", b'{"name": "tiny-world"}') == 200
     with closing(connect(migrated)) as link, link.cursor() as cursor:
@@ -197,4 +199,4 @@ def test_no_password_is_in_a_command_line(server: tuple[str, int]):
     for process in (mine, *(Path(f"/proc/{each}") for each in children)):
         words = (process / "cmdline").read_text()
         assert "postgresql+psycopg2:///mlflow" in words or process != mine
-        assert not any(secret in words for secret in ("database-password", "admin-password"))
+        assert not any(secret in words for secret in ("a-database-password", "admin-password"))

@@ -24,7 +24,7 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from components.evaluate.index import task_manager
-from components.evaluate.items.local_data import use_local_data
+from components.evaluate.items.local_data import use_items
 from components.shared.engines import (
     ChatRequest,
     Completion,
@@ -197,7 +197,7 @@ def run_tasks(
     model = EngineModel(engine, recipe.evaluation.max_tokens)
     manager = task_manager(recipe, include_paths, world_items)
     with tempfile.TemporaryDirectory(prefix="lidr-tasks-") as folder:
-        use_local_data(manager, languages, recipe.evaluation.data, Path(folder))
+        use_items(manager, languages, recipe.evaluation, Path(folder))
         results = _results(model, manager, list(languages), recipe)
     tags = {name: manager.task_index[name].tags for name in manager.all_tags}
     parts = results["group_subtasks"] | tags

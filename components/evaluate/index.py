@@ -6,13 +6,33 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from lm_eval.tasks import TaskManager
+from lm_eval.tasks import TaskManager as Harness
 
 from components.shared.config import nearest
 from components.shared.errors import BadInput
 from components.shared.evaluation_settings import Evaluation
 from components.shared.languages import NAMES
 from components.shared.recipe import Recipe
+
+
+class TaskManager(Harness):
+    """The harness's, whose failures to load a task are the user's to mend."""
+
+    def load(self, specs: Any) -> Any:
+        """Load tasks with their items.
+
+        Raises:
+            BadInput: items cannot be downloaded, or a task's file is broken.
+        """
+        try:
+            return super().load(specs)
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0] or repr(error)
+            raise BadInput(
+                f"evaluation.tasks cannot be loaded: {reason}",
+                remedy="Check the network, HF_ENDPOINT and HF_TOKEN, or give local copies of the "
+                "items under evaluation.data.",
+            ) from error
 
 
 def task_manager(recipe: Recipe, include_paths: Sequence[Path], world_items: Path) -> Any:

@@ -22,6 +22,7 @@ from components.evaluate.harness import Scored, run_tasks
 from components.evaluate.items.local_data import digests
 from components.shared.digest import digest_of, digest_of_file, digest_of_uri
 from components.shared.engines import choose_engine, open_engine
+from components.shared.engines.deferred import DeferredEngine
 from components.shared.languages import UNDETERMINED, LanguageIdentifier
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
@@ -151,7 +152,7 @@ def _evaluate(settings: Recipe, stage: Stage, world: str, model: str) -> None:
         if settings.is_world:
             source = open_stage(world)
             source.download(folder, source.files(prefix="evaluation/"))
-        engine = open_engine(settings, model)
+        engine = DeferredEngine(partial(open_engine, settings, model))
         try:
             scored = run_tasks(engine, settings, _include_paths(settings), folder / "evaluation")
             answers = answer(engine, settings)

@@ -26,6 +26,7 @@ def _holding_only(*places: str) -> Callable[[str], str]:
 
 
 TaskName = Annotated[str, AfterValidator(_holding_only("language", "language_name"))]
+Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 DataPath = Annotated[
     str,
     Field(min_length=1),
@@ -49,6 +50,10 @@ class Evaluation(Strict):
     harness's dataset_path (juletxara/mgsm), relative to the recipe's folder; `{language}`,
     `{language_name}` and `{config}` (the harness's dataset_name) may stand in it. Default none:
     from the network."""
+    revisions: dict[str, Commit] = Field(default_factory=dict)
+    """Commits of data sets on the Hugging Face hub, by the harness's dataset_path, e.g.
+    `{CohereLabs/Global-MMLU-Lite: <40 hex digits>}`. Default none: their newest revision, with a
+    warning; what stands under data is not downloaded."""
     include_path: str = ""
     """Folder with YAML tasks of your own, relative to the recipe's folder. Default none."""
     limit: int = Field(0, ge=0)
@@ -64,6 +69,8 @@ class Evaluation(Strict):
                 f"languages names {name!r}, which is not among tasks"
                 f"{config.nearest(name, self.tasks)}"
             )
+        if both := set(self.data) & set(self.revisions):
+            raise ValueError(f"{min(both)!r} is under data and under revisions; drop one of them")
         for name in self.tasks:
             if "{language" not in name and len(self.languages.get(name, ())) != 1:
                 raise ValueError(

@@ -70,6 +70,9 @@ def evaluate_command(
 ) -> None:
     """Evaluate one model, or two side by side; what was evaluated before is not repeated."""
     import json
+    import os
+
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when libraries are imported
 
     from components.report.comparison import compare, render
     from components.shared.digest import digest_of

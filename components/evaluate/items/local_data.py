@@ -1,4 +1,4 @@
-"""Benchmarks from local files: what stands under a recipe's `evaluation.data`."""
+"""Where benchmarks' items come from: a recipe's `evaluation.data` and `evaluation.revisions`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from components.evaluate.scoring.numbers import extract_number
 from components.shared.config import nearest
 from components.shared.digest import digest_of_file
 from components.shared.errors import BadInput
+from components.shared.evaluation_settings import Evaluation
+from components.shared.progress import emit
 
 _SPLITS = ("test_split", "validation_split", "training_split", "fewshot_split")
 
@@ -53,37 +55,62 @@ def _files_below(place: Path) -> Iterator[Path]:
             yield path
 
 
-def use_local_data(
-    manager: Any, names: Mapping[str, str], data: Mapping[str, str], folder: Path
-) -> None:
-    """Make tasks of the harness read local files, by YAML files that include the harness's own.
+def use_items(manager: Any, names: Mapping[str, str], settings: Evaluation, folder: Path) -> None:
+    """Make tasks of the harness read the items that a recipe names, by YAML files of ours.
+
+    They include the harness's own files and change where the items come from.
 
     Args:
         manager: the harness's TaskManager, whose index is changed.
         names: tasks, groups or tags, with their language.
-        data: the recipe's `evaluation.data`.
+        settings: local items are under `data`, commits on the hub under `revisions`.
         folder: where the YAML files are written.
 
     Raises:
         BadInput: a key belongs to no task, or a file is missing.
     """
-    data = {canonical(key): place for key, place in data.items()}
+    data = {canonical(key): place for key, place in settings.data.items()}
+    revisions = {canonical(key): commit for key, commit in settings.revisions.items()}
     used: set[str] = set()
+    newest: set[str] = set()
     for name, language in names.items():
         for task in leaf_tasks(manager, name):
             entry = manager.task_index[task]
-            used |= _keys_of_family(entry.cfg or {})
-            dataset = canonical(str((entry.cfg or {}).get("dataset_path")))
+            config = entry.cfg or {}
+            used |= _keys_of_family(config)
+            dataset = canonical(config.get("dataset_path") or "")
+            used |= {dataset} - {""}
             if dataset in data:
-                used.add(dataset)
-                path = folder / f"{task}.yaml"
-                path.write_text(_override(entry, language, data[dataset]), encoding="utf-8")
-                entry.yaml_path = path
-    if unused := sorted(set(data) - used):
-        raise BadInput(
-            f"evaluation.data: no task of the recipe reads {unused[0]!r}{nearest(unused[0], used)}",
-            remedy="Correct the name, or drop the entry.",
+                _replace(entry, _local(entry, language, data[dataset]), folder)
+            elif dataset in revisions:
+                _replace(entry, _pinned(config, revisions[dataset]), folder)
+            elif "/" in dataset and not Path(dataset).exists():
+                newest.add(dataset)
+    for key, unused in (("data", set(data) - used), ("revisions", set(revisions) - used)):
+        if unused:
+            raise BadInput(
+                f"evaluation.{key}: no task of the recipe reads {min(unused)!r}"
+                f"{nearest(min(unused), used)}",
+                remedy="Correct the name, or drop the entry.",
+            )
+    for dataset in sorted(newest):
+        emit(
+            "warning",
+            message=f"the items of {dataset} are its newest revision on the hub; name a commit "
+            "under evaluation.revisions, or a copy under evaluation.data, to repeat this",
         )
+
+
+def _replace(entry: Any, lines: Sequence[str], folder: Path) -> None:
+    path = folder / f"{entry.name}.yaml"
+    included = f"include: {json.dumps(str(entry.yaml_path))}"
+    path.write_text("\n".join([included, *lines, "tag: null", ""]), encoding="utf-8")
+    entry.yaml_path = path
+
+
+def _pinned(config: Mapping[str, Any], commit: str) -> list[str]:
+    arguments = {**(config.get("dataset_kwargs") or {}), "revision": commit}
+    return [f"dataset_kwargs: {json.dumps(arguments)}"]
 
 
 def canonical(dataset: str) -> str:
@@ -108,7 +135,7 @@ def leaf_tasks(manager: Any, name: str) -> list[str]:
     return [task for part in sorted(inside) for task in leaf_tasks(manager, part)]
 
 
-def _override(entry: Any, language: str, pattern: str) -> str:
+def _local(entry: Any, language: str, pattern: str) -> list[str]:
     config = entry.cfg
     place = place_of(pattern, language, config.get("dataset_name") or "default")
     evaluated = config.get("test_split") or config["validation_split"]
@@ -125,14 +152,11 @@ def _override(entry: Any, language: str, pattern: str) -> str:
         "dataset": config["dataset_path"],
         "files": {split: [str(path) for path in paths] for split, paths in files.items()},
     }
-    lines = [
-        f"include: {json.dumps(str(entry.yaml_path))}",
+    return [
         "custom_dataset: !function components.evaluate.items.local_data.load",
         f"dataset_kwargs: {json.dumps({'local': local})}",
-        "tag: null",
         *(f"{key}: null" for key in absent),
     ]
-    return "\n".join(lines) + "\n"
 
 
 def load(*, local: Mapping[str, Any], **_: object) -> dict[str, Dataset]:

@@ -9,7 +9,7 @@ import pytest
 
 from components.evaluate.harness import Scored, run_tasks
 from components.evaluate.index import task_manager
-from components.evaluate.items.local_data import use_local_data
+from components.evaluate.items.local_data import use_items
 from components.evaluate.run import TASKS
 from components.shared.engines.transformers_engine import TransformersEngine
 from components.shared.recipe import Recipe
@@ -41,7 +41,7 @@ def the_harness_own(model, recipe: Recipe, folder) -> dict[str, list[dict]]:
 
     manager = task_manager(recipe, [TASKS], folder)
     names = recipe.evaluation.asked(recipe.languages.all)
-    use_local_data(manager, names, recipe.evaluation.data, folder)
+    use_items(manager, names, recipe.evaluation, folder)
     results = simple_evaluate(
         model=HFLM(pretrained=str(model), dtype="float32", device="cpu", batch_size=4),
         tasks=list(names),

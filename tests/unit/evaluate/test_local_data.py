@@ -7,6 +7,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from components.evaluate.items.problems import SOURCES, problems
 from components.evaluate.run import TASKS
 from components.shared.engines import ChatRequest
 from components.shared.errors import BadInput
+from components.shared.progress import listening
 from components.shared.recipe import load_recipe
 from tests.fakes import FakeEngine, make_recipe, says
 from tests.unit.evaluate.shared_data import MGSM, needs_mgsm
@@ -185,6 +187,89 @@ def test_examples_that_are_not_there_are_missed(tmp_path):
     with pytest.raises(BadInput, match=r"shows examples from its validation split") as caught:
         run("mmlu_prox_lite_{language}", {"li-lab/MMLU-ProX-Lite": str(tmp_path)})
     assert caught.value.file == str(tmp_path)
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub(monkeypatch) -> list[dict]:
+    """Every data set asked of the hub, which has one item."""
+    asked: list[dict] = []
+
+    def load_dataset(**arguments):
+        asked.append(arguments)
+        return {"test": datasets.Dataset.from_list([{"question": "1 + 1?", "answer": "2"}])}
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return asked
+
+
+HUB_TASK = """
+task: hub_es
+dataset_path: owner/sums
+dataset_name: es
+test_split: test
+output_type: generate_until
+doc_to_text: "{{question}}"
+doc_to_target: "{{answer}}"
+"""
+
+
+@pytest.fixture
+def ask_the_hub(tmp_path):
+    """Run a task whose items are on the hub and return the warnings."""
+    (tmp_path / "hub.yaml").write_text(HUB_TASK)
+
+    def ask(**settings: object) -> list[str]:
+        events: list[dict] = []
+        recipe = make_recipe(
+            evaluation={"tasks": ["hub_es"], "languages": {"hub_es": ["es"]}} | settings
+        )
+        with listening(events.append):
+            run_tasks(FakeEngine(says("2")), recipe, [TASKS, tmp_path], Path())
+        return [event["message"] for event in events if event["event"] == "warning"]
+
+    return ask
+
+
+def test_a_data_set_on_the_hub_is_pinned(hub, ask_the_hub):
+    assert ask_the_hub(revisions={"owner/sums": COMMIT}) == []
+    assert [(each["path"], each["name"], each["revision"]) for each in hub] == [
+        ("owner/sums", "es", COMMIT)
+    ]
+
+
+def test_the_newest_revision_is_warned_of(hub, ask_the_hub):
+    (warning,) = ask_the_hub()
+    assert "the items of owner/sums are its newest revision" in warning
+    assert "revision" not in hub[0]
+
+
+def test_a_hub_out_of_reach_is_bad_input_before_the_engine_starts(monkeypatch, ask_the_hub):
+    def load_dataset(**_):
+        raise ConnectionError("Couldn't reach 'owner/sums' on the Hub\nmore")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(BadInput, match=r"Couldn't reach 'owner/sums' on the Hub\. Check the"):
+        ask_the_hub()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"revisions": {"owner/sums": "main"}}, "String should match pattern"),
+        ({"revisions": {"a/b": COMMIT}, "data": {"a/b": "x"}}, "under data and under revisions"),
+    ],
+)
+def test_a_revision_is_a_commit_of_what_is_downloaded(settings, words):
+    with pytest.raises(ValueError, match=words):
+        make_recipe(evaluation={"tasks": ["hub_{language}"]} | settings)
+
+
+def test_a_revision_that_no_task_reads_is_refused(ask_the_hub):
+    with pytest.raises(BadInput, match=r"evaluation.revisions: no task .* reads 'owner/smus'"):
+        ask_the_hub(revisions={"owner/smus": COMMIT})
 
 
 def test_data_that_no_task_reads_is_refused(tmp_path):

@@ -292,12 +292,12 @@ def test_an_imported_model_needs_no_world_items(tmp_path, monkeypatch):
     assert len(items_of(run(model, **sections))) == 9
 
 
-def test_a_task_that_cannot_be_run_leaves_no_stage(tmp_path, monkeypatch):
-    engine, _ = start(monkeypatch, says("1"))
+def test_a_task_that_cannot_be_run_starts_no_engine_and_leaves_no_stage(tmp_path, monkeypatch):
+    _, started = start(monkeypatch, says("1"))
     tasks = write_tasks(tmp_path / "tasks", "", "loglikelihood_rolling")
     with pytest.raises(BadInput, match="whole texts"):
         run(world_at(tmp_path / "store"), **own_task(tasks))
-    assert engine.closed
+    assert not started
     assert not list(tmp_path.glob("store/stages/evaluate/*/_SUCCESS"))
 
 

@@ -21,6 +21,7 @@ from components.shared.engines import (
 )
 from components.shared.errors import EngineFailed
 from components.shared.recipe import VllmOptions
+from tests.fakes import make_recipe
 from tests.models import END, tiny_tokenizer
 
 CONTEXT = 192
@@ -35,6 +36,22 @@ TEXTS = (
     "A",
 )
 STOP = "</translated>"
+TASK_TEXTS = tuple(enumerate(TEXTS[:6]))
+CHOICES = """
+from datasets import Dataset
+
+def load(**_):
+    return {{"test": Dataset.from_list({rows})}}
+"""
+CHOICE_TASK = """
+task: choices_es
+custom_dataset: !function choices.load
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{question}}"
+doc_to_choice: "{{options}}"
+doc_to_target: answer
+"""
 
 
 def lively_model(folder: Path, context: int = CONTEXT) -> Path:
@@ -167,6 +184,44 @@ def same_scores(found: Iterable[Likelihoods], expected: Iterable[Likelihoods]) -
         assert all(abs(a - b) < 1e-3 for a, b in pairs), key
 
 
+def evaluated(engine, folder: Path) -> list[dict]:
+    """Return every item of tasks of each kind: ours, the harness's and given answers."""
+    from components.evaluate.harness import run_tasks
+    from components.evaluate.run import TASKS
+
+    folder.mkdir()
+    rows = [{"question": f"{text} {n} + {n}?", "answer": str(2 * n)} for n, text in TASK_TEXTS]
+    data = folder / "items.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    choices = [row | {"options": ["books", "Nina", "2"], "answer": "Nina"} for row in rows]
+    (folder / "choices.py").write_text(CHOICES.format(rows=choices))
+    (folder / "choices_es.yaml").write_text(CHOICE_TASK)
+    tasks = [f"{name}_{{language}}" for name in ("mgsm_paper", "mgsm_direct", "mmath", "choices")]
+    recipe = make_recipe(
+        evaluation={
+            "tasks": tasks,
+            "languages": {task: ["es"] for task in tasks},
+            "data": dict.fromkeys(("mgsm", "juletxara/mgsm", "mmath"), str(data)),
+            "max_tokens": 16,
+        }
+    )
+    engine = Brief(engine)
+    return [asdict(each) for each in run_tasks(engine, recipe, [TASKS, folder], folder)]
+
+
+class Brief:
+    """An engine that cuts answers short: a random model would write to the bitter end."""
+
+    def __init__(self, engine) -> None:
+        self._engine = engine
+        self.score = engine.score
+
+    def complete(self, requests):
+        return self._engine.complete(
+            replace(each, decoding=replace(each.decoding, max_tokens=16)) for each in requests
+        )
+
+
 def main(folder: Path, out: Path, stop: str) -> None:
     """Ask vLLM everything, then let it die and be abandoned half-way."""
     from components.shared.engines.vllm_engine import VllmEngine
@@ -177,6 +232,7 @@ def main(folder: Path, out: Path, stop: str) -> None:
         for name, case in cases(stop).items()
     }
     answers["scores"] = [asdict(each) for each in engine.score(score_requests())]
+    answers["tasks"] = evaluated(engine, out.with_suffix(".tasks"))
     answers["died"] = _died(engine)
     answers["abandoned"] = asdict(next(complete(engine, requests(), Decoding(max_tokens=24))))
     after = complete(engine, requests(8), Decoding(max_tokens=24))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.unit.shared.engine_cases import (
     CONTEXT,
     cases,
     complete,
+    evaluated,
     lively_adapter,
     lively_model,
     read,
@@ -87,6 +89,14 @@ def test_likelihoods_are_those_of_transformers(answers, transformers):
         for each in answers["scores"]
     ]
     same_scores(told, transformers.score(score_requests()))
+
+
+def test_tasks_of_every_kind_score_as_on_transformers(answers, transformers, tmp_path):
+    here = json.loads(json.dumps(evaluated(transformers, tmp_path / "tasks")))
+    assert answers["tasks"] == here
+    assert Counter(item["task"] for item in here) == dict.fromkeys(
+        ("mgsm_paper_es", "mgsm_direct_es", "mmath_es", "choices_es"), 6
+    )
 
 
 def test_answers_come_as_they_finish(answers):

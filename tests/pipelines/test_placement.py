@@ -56,6 +56,7 @@ def test_the_kubernetes_part_is_what_kfp_kubernetes_writes():
         kubernetes.add_node_selector(task, "zone", "a")
         kubernetes.add_toleration(task, key="gpu", operator="Exists", effect="NoSchedule")
         kubernetes.add_toleration(task, key="spot", operator="Equal", value="yes")
+        kubernetes.set_security_context(task, run_as_non_root=True)
         assert kubernetes_config(PROFILE, PROFILE.steps.train) == task.platform_config["kubernetes"]
 
 
@@ -75,7 +76,7 @@ def test_other_steps_are_control():
         task = placed(gate)
         assert task.container_spec.image == "r/c:1"
         assert task.container_spec.resources.accelerator_count is None
-        kinds = {"configMapAsEnv", "secretAsEnv", "fieldPathAsEnv"}
+        kinds = {"configMapAsEnv", "secretAsEnv", "fieldPathAsEnv", "securityContext"}
         assert set(task.platform_config["kubernetes"]) == kinds
 
 

@@ -107,7 +107,6 @@ def _make_base(engine: str, moment: int) -> str:
 
 def _build(name: str, engine: str, base: str, moment: int, options: argparse.Namespace) -> None:
     values = {
-        "SOURCE_DATE_EPOCH": str(moment),
         "REVISION": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
         "VERSION": version(),
     }
@@ -124,8 +123,10 @@ def _build(name: str, engine: str, base: str, moment: int, options: argparse.Nam
         command += ["--secret", f"id={key},src={file}"] if file else []
     for tag in (version(), "latest"):
         command += ["--tag", f"{options.prefix}/{name}:{tag}"]
-    if Path(engine).name != "docker":
-        command += [f"--timestamp={moment}"]  # BuildKit reads SOURCE_DATE_EPOCH itself
+    if Path(engine).name == "docker":
+        command += ["--build-arg", f"SOURCE_DATE_EPOCH={moment}"]  # BuildKit's own
+    else:
+        command += [f"--timestamp={moment}"]
     _run(*command, *options.flags.split(), str(ROOT), DOCKER_BUILDKIT="1")
 
 

@@ -3,7 +3,7 @@
 # Usage: packages.sh LOCK
 set -eu
 here=$(dirname "$0")
-export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 export DS_BUILD_OPS=0  # DeepSpeed compiles nothing: no operation of its own is used
 
 python3 -m venv /opt/tools

@@ -32,7 +32,8 @@ for folder, folders, files in os.walk("/"):
         mode = os.lstat(path).st_mode
         if stat.S_ISREG(mode) and mode & 0o6000:
             found["setuid"].append(path)
-        if name.endswith((".safetensors", ".gguf", ".ckpt", ".pt", ".pth")):
+        weights = name.endswith((".safetensors", ".gguf", ".ckpt", ".bin", ".pt", ".pth"))
+        if weights and os.lstat(path).st_size > 1_000_000:
             found["weights"].append(path)
         if folder.endswith("bin") and os.access(path, os.X_OK):
             found["programs"].append(name)

@@ -83,7 +83,7 @@ define lock
 cp build/tested.txt images/$(1)
 $(BIN)/uv pip compile --quiet --config-file images/shared/locks.toml \
   --override images/shared/overrides.txt --custom-compile-command "make locks" --generate-hashes \
-  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --output-file images/$(1) $(2)
+  --python-version 3.11 --python-platform x86_64-manylinux_2_36 --output-file images/$(1) $(2)
 endef
 CPU := --override images/shared/overrides-cpu.txt --find-links $(CPU_WHEELS)
 

@@ -38,9 +38,9 @@ def main(arguments: list[str]) -> None:
         _build(name, engine, base, moment, options)
     for name in options.names or NAMES:
         tag = f"{options.prefix}/{name}:{version()}"
-        bill = ROOT / "build" / "sbom" / f"{name}.cdx.json"
+        bill = options.sboms / f"{name}.cdx.json"
         _copy_out(engine, tag, SBOM, bill)
-        print(f"{tag:40} {_size(engine, tag) / 1e6:8,.0f} MB  {bill.relative_to(ROOT)}")
+        print(f"{tag:40} {_size(engine, tag) / 1e6:8,.0f} MB  {bill}")
 
 
 def version() -> str:
@@ -57,6 +57,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--prefix", default="lidr", help="registry and folder of the tags")
     parser.add_argument("--pip-conf", default="", help="pip.conf that the builds use, as a secret")
     parser.add_argument("--ca", default="", help="certificates, which it finds at /etc/pip-ca.pem")
+    parser.add_argument("--sboms", type=Path, default=ROOT / "build/sbom", help="where they go")
     parser.add_argument("--flags", default="", help="further ones of the engine's build command")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):

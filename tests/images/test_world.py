@@ -135,6 +135,15 @@ def test_it_ends_with_the_same_digests(outside: tuple[Store, dict], inside: Stor
     assert found == expected
 
 
+def test_the_containers_had_no_way_out(engine: Any, network: Any):
+    """Their routing table has no default route."""
+    program = "print(*(line.split()[1] for line in open('/proc/net/route')))"
+    given = {"entrypoint": ["python3"], "network": network.name, "remove": True, **CONFINED}
+    destinations = engine.containers.run(image("control"), ["-c", program], **given).decode()
+    assert len(destinations.split()) == 2  # the heading, and the network itself
+    assert "00000000" not in destinations.split()
+
+
 def test_its_models_are_registered_with_the_server(
     inside: Store, engine: Any, mlflow: str, network: Any
 ):

@@ -72,7 +72,7 @@ bench-gpu: setup
 
 images:
 	$(PYTHON) images/build.py $(IMAGES) --prefix "$(PREFIX)" --engine "$(ENGINE)" --base "$(BASE)" \
-	  --pip-conf "$(PIP_CONF)" --ca "$(CA)" --flags "$(BUILD_FLAGS)"
+	  --pip-conf "$(PIP_CONF)" --ca "$(CA)" --flags="$(BUILD_FLAGS)"
 
 # The loop inside the images that `make images` has built, with Docker's API; about 10 minutes.
 images-test: setup

@@ -13,8 +13,10 @@ python3 -m venv /opt/tools
 /opt/tools/bin/pip wheel --quiet --no-deps --no-build-isolation --require-hashes \
   --requirement "$1" --wheel-dir /tmp/wheels
 
+# By name, not by file: pip notes a file's hash, and that of a wheel built here depends on the time.
+grep --only-matching '^[a-z0-9][^ ]*==[^ ]*' "$1" > /tmp/names.txt
 python3 -m venv --without-pip /opt/lidr
-/opt/tools/bin/pip --python /opt/lidr/bin/python install --quiet --no-index --no-deps --no-compile \
-  /tmp/wheels/*.whl
-rm -rf /tmp/wheels
+PIP_CONFIG_FILE=/dev/null /opt/tools/bin/pip --python /opt/lidr/bin/python install --quiet \
+  --no-index --no-deps --no-compile --find-links /tmp/wheels --requirement /tmp/names.txt
+rm -rf /tmp/wheels /tmp/names.txt
 sh "$here/bytecode.sh" /opt/lidr/lib

@@ -33,7 +33,7 @@ for folder, folders, files in os.walk("/"):
         if stat.S_ISREG(mode) and mode & 0o6000:
             found["setuid"].append(path)
         weights = name.endswith((".safetensors", ".gguf", ".ckpt", ".bin", ".pt", ".pth"))
-        if weights and os.lstat(path).st_size > 1_000_000:
+        if weights and os.lstat(path).st_size > 10_000_000:  # less than any model
             found["weights"].append(path)
         if folder.endswith("bin") and os.access(path, os.X_OK):
             found["programs"].append(name)
@@ -139,14 +139,8 @@ def test_any_user_finds_a_home(name: str, run: Run):
 def test_without_mounts_only_the_named_places_can_be_written(name: str, run: Run):
     program = LOOK.replace("print(json.dumps(found))", "print(json.dumps(found['writable']))")
     found = json.loads(run(name, "-c", program, entrypoint=["python3"], read_only=False, tmpfs={}))
-    assert set(found) == {"/scratch", "/tmp"} | {
-        place for place in found if place.startswith("/var/")
-    }
-    assert {place for place in found if place.startswith("/var/")} <= {
-        "/var/tmp",
-        "/var/lock",
-        "/var/mail",
-    }
+    debian = {"/run/lock", "/var/tmp"}  # open to anyone, as everywhere
+    assert set(found) - debian == {"/scratch", "/tmp"}
 
 
 @pytest.mark.parametrize("name", NAMES)

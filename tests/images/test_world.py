@@ -124,11 +124,14 @@ def stages(store: Store) -> dict[str, dict[str, str]]:
         _, step, digest, _ = key.split("/")
         if step not in ELSEWHERE:
             files = json.loads(store.read(key))["files"]
-            found[f"{step}/{digest}"] = {name: file["sha256"] for name, file in files.items()}
+            found[f"{step}/{digest}"] = {
+                name: file["sha256"] for name, file in files.items() if name != "metrics.jsonl"
+            }
     return found
 
 
 def test_it_ends_with_the_same_digests(outside: tuple[Store, dict], inside: Store):
+    """But for train's metrics: they hold tokens a second."""
     expected, found = stages(outside[0]), stages(inside)
     assert len(expected) > 8
     assert set(found) == set(expected)

@@ -57,7 +57,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--prefix", default="lidr", help="registry and folder of the tags")
     parser.add_argument("--pip-conf", default="", help="pip.conf that the builds use, as a secret")
     parser.add_argument("--ca", default="", help="certificates, which it finds at /etc/pip-ca.pem")
-    parser.add_argument("--sboms", type=Path, default=ROOT / "build/sbom", help="where they go")
+    parser.add_argument(
+        "--sboms", type=Path, default=Path("build/sbom"), help="folder of the bills"
+    )
     parser.add_argument("--flags", default="", help="further ones of the engine's build command")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):

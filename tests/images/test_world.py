@@ -138,6 +138,18 @@ def test_it_ends_with_the_same_digests(outside: tuple[Store, dict], inside: Stor
     assert found == expected
 
 
+def steps(store: Store) -> list[dict]:
+    """Return the rows of the training's metrics, without what a clock had a part in."""
+    (key,) = (each.key for each in store.list("stages/train") if "metrics" in each.key)
+    rows = [json.loads(line) for line in store.read(key).splitlines()]
+    clocked = {"tokens_per_second", "mfu"}
+    return [{name: row[name] for name in row.keys() - clocked} for row in rows]
+
+
+def test_it_trained_in_the_same_steps(outside: tuple[Store, dict], inside: Store):
+    assert steps(inside) == steps(outside[0]) != []
+
+
 def test_the_containers_had_no_way_out(engine: Any, network: Any):
     """Their routing table has no default route."""
     program = "print(*(line.split()[1] for line in open('/proc/net/route')))"

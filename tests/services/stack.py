@@ -28,14 +28,7 @@ from urllib.parse import urlsplit
 
 import boto3
 
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_REGION": "us-east-1",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_CONFIG_FILE": "/dev/null",
-    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-}
+from tests.moto_server import CREDENTIALS
 
 ADMIN = ("admin", "an-admin-password")
 USER = ("pipeline", "a-pipeline-password")

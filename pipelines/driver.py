@@ -53,7 +53,7 @@ def _run(job: dict[str, Any]) -> None:
     from kfp import local
 
     from components.shared.recipe import Recipe
-    from pipelines.loop import build_loop
+    from pipelines.loop import Shape, build_loop
     from pipelines.placement import place_locally
 
     recipe = Recipe.model_validate_json(job["recipe"])
@@ -62,7 +62,7 @@ def _run(job: dict[str, Any]) -> None:
         job["store"],
         job["run"],
         place_locally,
-        job["max_unroll"],
+        Shape(job["max_unroll"]),
         job["shards"],
         job["launch"],
     )

@@ -8,17 +8,15 @@ from typing import Any
 
 from components.pair.candidates import Candidate, Sources, candidates, read_sources
 from components.pair.faithfulness import direction_faithfulness, reward_agreement, warnings_of
+from components.pair.stage import pair_stage
 from components.shared.digest import digest_of_uri
 from components.shared.languages import UNDETERMINED, LanguageIdentifier
 from components.shared.progress import emit, step
 from components.shared.prompts import answer_messages
 from components.shared.recipe import Pairing, Recipe
 from components.shared.records import DroppedPair, DropReason, Kind, PreferencePair
-from components.shared.stage import Stage, new_stage
-from components.shared.store import open_store
+from components.shared.stage import Stage
 from components.shared.text import is_repetitive
-
-VERSION = 2
 
 _SAMPLES = 12
 _SHORT = 100
@@ -51,20 +49,7 @@ def pair(
         URI of the stage: `pairs.parquet` (PreferencePair) and `dropped.parquet` (DroppedPair).
     """
     settings = Recipe.model_validate_json(recipe)
-    inputs = {"world": world, "responses": responses, "translations": translations, "model": model}
-    stage = new_stage(
-        open_store(store),
-        "pair",
-        VERSION,
-        {name: digest_of_uri(uri) for name, uri in inputs.items()},
-        {
-            "iteration": iteration,
-            "languages": settings.languages.model_dump(mode="json"),
-            "samples": settings.generation.samples,
-            **settings.pairing.model_dump(mode="json", exclude={"filters"}),
-            "filters": settings.pairing.active.model_dump(mode="json"),
-        },
-    )
+    stage = pair_stage(settings, store, world, responses, translations, model, iteration)
     if stage.done():
         emit("reused")
         return stage.uri

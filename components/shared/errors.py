@@ -2,7 +2,8 @@
 
 LidrError                exit 1   something failed; the message says what and what to do
 ├── BadInput             exit 2   a recipe, profile, prompt file, model folder or option is wrong
-│   └── StoreError       exit 2   the store cannot be read or written (full, read-only)
+│   ├── StoreError       exit 2   the store cannot be read or written (full, read-only)
+│   └── Unavailable      exit 2   a service does not answer: a wrong address, or it is down
 ├── CorruptStage         exit 1   a finished stage's bytes differ from its marker
 ├── EngineFailed         exit 1   the inference engine died
 ├── TrainingFailed       exit 1   training diverged or its result is unusable
@@ -48,6 +49,10 @@ class BadInput(LidrError):
 
 class StoreError(BadInput):
     """The store refuses to be read or written."""
+
+
+class Unavailable(BadInput):
+    """A service does not answer; who waits for it may ask again."""
 
 
 class CorruptStage(LidrError):

@@ -24,6 +24,17 @@ def valid_unicode(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def one_line(text: str) -> str:
+    """Return a text as one line without control codes, which would steer a terminal."""
+    shown = "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in valid_unicode(text))
+    return " ".join(shown.split())
+
+
+def plain(line: str) -> str:
+    """Return a line of a log without what would steer a terminal; spaces and tabs stay."""
+    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in valid_unicode(line))
+
+
 def numbers(text: str) -> list[str]:
     """Return the numbers of a text in order, comparable across languages.
 

@@ -31,15 +31,21 @@ def compile_command(
     seed: SeedOption = None,
     settings: SetOption = None,
     run: RunOption = None,
+    manifests: Annotated[
+        bool,
+        typer.Option("--manifests", help="Write Pipeline and PipelineVersion, for GitOps."),
+    ] = False,
 ) -> None:
     """Compile the loop for Kubeflow Pipelines."""
     from components.shared.errors import BadInput
-    from pipelines.compiled import compile_loop
+    from pipelines.compiled import as_manifests, compile_loop
 
     science = read_recipe(recipe, seed, settings)
     place = read_profile(profile)
     rounds = science.gate.max_iterations if max_unroll is None else max_unroll
     text = compile_loop(science, place, run_name(run, science), rounds)
+    if manifests:
+        text = as_manifests(text, place.kubeflow.namespace or place.namespace)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:

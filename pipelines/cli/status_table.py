@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Show = Callable[[Status], None]
 
+_WIDTH = 140
+"""Columns where the output is no terminal: a broken table helps nobody."""
+
 _STYLES = {"failed": "red", "running": "cyan", "waiting": "yellow", "cancelled": "red"}
 
 
@@ -32,7 +35,8 @@ def print_status(status: Status) -> None:
     """Print a status as a table."""
     from rich.console import Console
 
-    Console(highlight=False, soft_wrap=True).print(draw_status(status))
+    width = None if sys.stdout.isatty() else _WIDTH
+    Console(highlight=False, width=width).print(draw_status(status))
 
 
 def draw_status(status: Status) -> RenderableType:
@@ -45,6 +49,8 @@ def draw_status(status: Status) -> RenderableType:
     table = Table(
         "model", "step", "state", "time", "progress", "rate", "GPU h", "", box=SIMPLE_HEAD
     )
+    for column in table.columns[:7]:
+        column.no_wrap = True
     for column in table.columns[3:7]:
         column.justify = "right"
     before = None
@@ -56,7 +62,10 @@ def draw_status(status: Status) -> RenderableType:
     hours = f", {status.gpu_hours:.1f} GPU hours so far" if status.gpu_hours else ""
     head = Text(f"{status.run}: {status.state}{hours}  ({status.place})", style="bold")
     notes = [Text(note) for note in status.notes]
-    links = [Text(f"{name:<9} {link}") for name, link in status.links.items()]
+    links = [
+        Text(f"{name:<9} {link}", no_wrap=True, overflow="ignore")
+        for name, link in status.links.items()
+    ]
     return Group(head, *([table] if status.rows else []), *notes, *links)
 
 

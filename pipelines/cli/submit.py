@@ -21,6 +21,7 @@ from pipelines.cli.outputs import Output
 
 if TYPE_CHECKING:
     from pipelines.cluster.client import Client
+    from pipelines.cluster.recurring import When
     from pipelines.cluster.submit import Submission
 
 
@@ -49,6 +50,7 @@ def submit_command(
     """Run a recipe in Kubeflow; the same command again finds the same run."""
     from components.shared.errors import BadInput
     from pipelines.cluster.client import Client
+    from pipelines.cluster.recurring import When
     from pipelines.cluster.submit import Submission, require_reachable
     from pipelines.compiled import compile_loop
 
@@ -59,14 +61,16 @@ def submit_command(
         )
     science, place = read_recipe(recipe, seed, settings), read_profile(profile)
     require_reachable(science, place)
+    when = When.parse(every) if every else None
+    client = Client(place)
+    client.check()
     rounds = science.gate.max_iterations
     text = compile_loop(
         science, place, run_name(None, science), rounds, from_iteration, watching=bool(every)
     )
     submission = Submission(science, place, run_name(run, science), text, from_iteration)
-    client = Client(place)
-    if every:
-        _schedule(client, submission, every, dry_run, output)
+    if when:
+        _schedule(client, submission, when, dry_run, output)
     else:
         _submit(client, submission, dry_run, wait, output)
 
@@ -110,13 +114,12 @@ def _wait(client: Client, submission: Submission, output: Output) -> None:
 
 
 def _schedule(
-    client: Client, submission: Submission, every: str, dry: bool, output: Output
+    client: Client, submission: Submission, when: When, dry: bool, output: Output
 ) -> None:
     import json
 
-    from pipelines.cluster.recurring import When, schedule
+    from pipelines.cluster.recurring import schedule
 
-    when = When.parse(every)
     identity = schedule(client, submission, when, dry=dry)
     link = client.link(f"recurringrun/details/{identity}") if identity else ""
     if output is Output.JSON:

@@ -72,6 +72,16 @@ class Client:
             self._namespace = self._own_namespace if health.multi_user else ""
         return self._namespace
 
+    def check(self) -> None:
+        """Raise what is wrong with the connection, before anything is prepared for it."""
+        self.namespace  # noqa: B018
+        self.call(
+            "list experiments",
+            self.experiments.experiment_service_list_experiments,
+            page_size=1,
+            **({"namespace": self.namespace} if self.namespace else {}),
+        )
+
     def call(
         self, what: str, function: Callable[..., Result], *args: Any, **options: Any
     ) -> Result:

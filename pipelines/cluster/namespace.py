@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from components.shared.errors import BadInput, Unavailable
@@ -23,6 +24,7 @@ _TRAINER = ("trainer.kubeflow.org", "v1alpha1")
 _KUEUE = ("kueue.x-k8s.io", "v1beta2")
 _VISIBILITY = "/apis/visibility.kueue.x-k8s.io/v1beta2"
 _SECONDS = 20
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,12 @@ class Namespace:
     """
 
     def __init__(self, name: str, training: str = "") -> None:
-        from kubernetes import client, config
+        from kubernetes import client
 
-        try:
-            config.load_config()
-        except config.ConfigException as error:
-            raise BadInput(
-                "no access to a Kubernetes cluster: neither a kubeconfig nor a pod's account",
-                remedy="Set $KUBECONFIG.",
-            ) from error
+        own = _connect()
         self._core = client.CoreV1Api()
         self._custom = client.CustomObjectsApi()
-        self.name = name or _current(config)
+        self.name = name or own
         self.training = training or self.name
 
     def pods(self, run_id: str) -> list[Pod]:
@@ -234,12 +230,24 @@ class _NotYet(Exception):
     """The container has not started, so it has no log."""
 
 
-def _current(config: Any) -> str:
+def _connect() -> str:
+    """Let the client use the kubeconfig, or a pod's account; return the namespace that it names."""
+    from kubernetes import config
+
     try:
+        config.load_kube_config()
         _, active = config.list_kube_config_contexts()
         return str(active["context"].get("namespace") or "default")
     except config.ConfigException:
-        return "default"
+        pass
+    try:
+        config.load_incluster_config()
+        return _ACCOUNT.read_text(encoding="utf-8").strip()
+    except (config.ConfigException, OSError) as error:
+        raise BadInput(
+            "no access to a Kubernetes cluster: neither a kubeconfig nor a pod's account",
+            remedy="Set $KUBECONFIG.",
+        ) from error
 
 
 def _annotations(found: dict[str, Any]) -> dict[str, str]:

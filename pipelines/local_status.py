@@ -20,7 +20,7 @@ from pipelines.status import END, STEP_NAMES, STEPS, Row, Status, merged
 from pipelines.stored import StoredRun
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_TASK = re.compile(r"(Executing task|Task) \D*?'?([a-z][a-z-]*[a-z])(-\d+)?'?")
+_TASK = re.compile(r"(?:Executing task|Task) '([a-z-]*[a-z])(?:-\d+)?'")
 
 
 def existing_store(uri: str) -> Store:
@@ -118,11 +118,11 @@ def log_lines(
     with log:
         while True:
             alive = follow and holder(job)
-            for line in log:
+            for line in (_COLOUR.sub("", each).rstrip("\n") for each in log):
                 if step and (found := _TASK.search(line)):
-                    wanted = found[2] in names
+                    wanted = found[1] in names
                 if wanted:
-                    yield _COLOUR.sub("", line).rstrip("\n")
+                    yield line
             if not alive:
                 return
             time.sleep(poll_seconds)

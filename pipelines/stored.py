@@ -142,13 +142,9 @@ class StoredRun:
 
 
 def run_names(store: Store) -> list[str]:
-    """Return the names of the runs that a store holds results of."""
-    names = {
-        entry.key.split("/")[1]
-        for entry in store.list("runs")
-        if entry.key.endswith("/recipe.json")
-    }
-    return sorted(names)
+    """Return the names of the runs that a store knows of."""
+    files = [entry.key.split("/") for entry in store.list("runs")]
+    return sorted({parts[1] for parts in files if parts[2:] in (["recipe.json"], ["events.jsonl"])})
 
 
 def _finished(iteration: int, step: str, stage: Stage) -> Iterator[Row]:

@@ -15,6 +15,7 @@ Answer = Callable[[BaseHTTPRequestHandler, bytes], tuple[int, Any]]
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # 40 ms a request otherwise
     answer: Answer
 
     def _handle(self) -> None:

@@ -250,9 +250,10 @@ def test_a_run_of_another_version_of_lidr_is_told_of(
     assert cluster.json("status", RUN)["notes"][0].startswith("submitted by lidr 0.0.9; this is")
 
 
-def test_runs_and_schedules_are_listed(cluster: Cluster, submitted: str):
+def test_runs_and_schedules_are_listed(cluster: Cluster, submitted: str, monkeypatch):
+    monkeypatch.setattr("pipelines.cluster.client._PAGE", 10)
     cluster.lidr("submit", "tiny_world", "--run", "nightly", "--every", "0 3 * * *")
-    for number in range(120):
+    for number in range(55):
         cluster.kubeflow.runs[f"r{number}"] = type(cluster.kubeflow.runs[submitted])(
             run_id=f"r{number}",
             display_name=f"old-{number}",
@@ -264,7 +265,7 @@ def test_runs_and_schedules_are_listed(cluster: Cluster, submitted: str):
     assert found[0]["kind"] == "schedule, at 0 0 3 * * *"
     assert (found[1]["run"], found[1]["state"], len(found)) == (RUN, "running", 51)
     pages = list(cluster.client.every("list", "runs", cluster.client.runs.run_service_list_runs))
-    assert len(pages) == 121
+    assert len(pages) == 56
     code, out, _ = cluster.lidr("status")
     assert code == 0 and "nightly" in out
     code, _, err = cluster.lidr("status", "absent")

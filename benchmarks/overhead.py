@@ -28,8 +28,9 @@ from typing import Any
 
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.recipe import Recipe
+from components.shared.runs import read_state
 from components.shared.store import open_store
-from components.state.run import next_state, read_state, write_state
+from components.state.run import next_state, write_state
 from pipelines.cli.inputs import read_recipe
 from pipelines.local import Job, execute, task_environment
 
@@ -72,7 +73,7 @@ class Direct:
             if state["verdict"] == "continue":
                 self._iteration(world, number, state)
             state = self._next(number, state)
-        self._call("report", "report", run=self.job.run)
+        self._call("report", "report")
 
     def _iteration(self, world: str, number: int, state: State) -> None:
         common = {"world": world, "model": state["model"], "iteration": number}
@@ -94,7 +95,6 @@ class Direct:
         evaluation = self._call("evaluate", "evaluate", **common)
         decision = self._gate(before["evaluation"], evaluation, made, number) if number else ""
         facts: dict[str, Any] = {
-            "run": self.job.run,
             "evaluation": evaluation,
             "decision": decision,
             **common,
@@ -107,7 +107,7 @@ class Direct:
             "store": self.job.store,
             "version": version,
         }
-        write_state(**facts, **pointers, **given)
+        write_state(run=self.job.run, **facts, **pointers, **given)
         return read_state(open_store(self.job.store), self.job.run, number)
 
     def _gate(self, before: str, after: str, made: dict[str, str], number: int) -> str:
@@ -124,7 +124,12 @@ class Direct:
     def _call(self, step: str, function: str, **arguments: object) -> str:
         """Call one step's function in a process of its own."""
         answer = self.job.folder / "answer.txt"
-        given = {"recipe": self.job.recipe, "store": self.job.store, **arguments}
+        given = {
+            "recipe": self.job.recipe,
+            "store": self.job.store,
+            "run": self.job.run,
+            **arguments,
+        }
         job = {"step": step, "function": function, "answer": str(answer), "arguments": given}
         done = subprocess.run(
             [sys.executable, "-c", _CALL],

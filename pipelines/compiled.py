@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.shared.digest import digest_of_bytes
 from components.shared.errors import BadInput
 from components.shared.profile import Profile
 from components.shared.recipe import Recipe
 from pipelines.acceptable import require_acceptable
-from pipelines.origin import described
+from pipelines.stamp import described
+
+if TYPE_CHECKING:
+    from kfp.dsl.base_component import BaseComponent
+
+    from pipelines.placement import Placement
 
 MAX_BYTES = 350_000
 """The Argo workflow becomes about twice as large, and a cluster refuses it above 700 kB."""
@@ -58,27 +63,49 @@ def compile_loop(
     from pipelines.lean import import_kfp
 
     import_kfp()
-    from kfp import compiler
-
     from components.train.launchers.launch import Launch
     from pipelines.loop import Shape, build_loop
-    from pipelines.placement import place_locally, placed_by
 
-    place = place_locally if profile.runner == "local" else placed_by(profile)
-    launch = Launch.of(profile).text()
     loop = build_loop(
         recipe,
         profile.store,
         run,
-        place,
+        _placement(profile),
         Shape(max_unroll, first, watching),
         profile.shards,
-        launch,
+        Launch.of(profile).text(),
         description=described(recipe),
     )
+    return _compiled(loop)
+
+
+def compile_promotion(recipe: Recipe, profile: Profile) -> str:
+    """Return the promotion pipeline as YAML; equal input gives equal bytes.
+
+    Args:
+        recipe: whose benchmarks and gate decide.
+        profile: where to run.
+    """
+    from pipelines.lean import import_kfp
+
+    import_kfp()
+    from pipelines.promote import build_promotion
+
+    return _compiled(build_promotion(recipe, profile.store, _placement(profile)))
+
+
+def _placement(profile: Profile) -> Placement:
+    from pipelines.placement import place_locally, placed_by
+
+    return place_locally if profile.runner == "local" else placed_by(profile)
+
+
+def _compiled(pipeline: BaseComponent) -> str:
+    from kfp import compiler
+
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "loop.yaml"
-        compiler.Compiler().compile(loop, str(file))
+        file = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(file))
         text = _shared(file.read_text(encoding="utf-8"))
     size = len(text.encode())
     if size > MAX_BYTES:

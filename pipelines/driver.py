@@ -52,11 +52,27 @@ def _run(job: dict[str, Any]) -> None:
     import_kfp()
     from kfp import local
 
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=f"{job['work']}/outputs",
+        workspace_root=f"{job['work']}/workspace",
+    )
+    pipeline, arguments = _pipeline(job)
+    pipeline(recipe=job["recipe"], store=job["store"], **arguments)
+
+
+def _pipeline(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the pipeline that a job asks for, and the arguments that only it has."""
     from components.shared.recipe import Recipe
-    from pipelines.loop import Shape, build_loop
     from pipelines.placement import place_locally
 
     recipe = Recipe.model_validate_json(job["recipe"])
+    if job["promotion"]:
+        from pipelines.promote import build_promotion
+
+        return build_promotion(recipe, job["store"], place_locally), job["promotion"]
+    from pipelines.loop import Shape, build_loop
+
     loop = build_loop(
         recipe,
         job["store"],
@@ -66,17 +82,7 @@ def _run(job: dict[str, Any]) -> None:
         job["shards"],
         job["launch"],
     )
-    local.init(
-        runner=local.SubprocessRunner(use_venv=False),
-        pipeline_root=f"{job['work']}/outputs",
-        workspace_root=f"{job['work']}/workspace",
-    )
-    loop(
-        recipe=job["recipe"],
-        store=job["store"],
-        run=job["run"],
-        max_iterations=job["max_iterations"],
-    )
+    return loop, {"run": job["run"], "max_iterations": job["max_iterations"]}
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def build_iteration(
             version: registered version of M_t.
             verdict: anything but `continue` skips the iteration.
         """
-        common = {"recipe": recipe, "store": store, "iteration": number}
+        common = {"recipe": recipe, "store": store, "run": run, "iteration": number}
         with dsl.If(verdict == "continue"):
             responses, translations = roll_out(**common, world=world, model=model)
             pairs = place(
@@ -95,7 +95,6 @@ def build_iteration(
             registered = place(
                 register(
                     **common,
-                    run=run,
                     world=world,
                     model=trained,
                     evaluation=measured,
@@ -106,7 +105,6 @@ def build_iteration(
             place(
                 write_state(
                     **common,
-                    run=run,
                     world=world,
                     responses=responses,
                     translations=translations,

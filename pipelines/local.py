@@ -43,24 +43,24 @@ class Job:
         shards: workers that generate and translate; KFP runs two of them at a time.
         settings: environment variables for every step, e.g. MLFLOW_TRACKING_URI.
         launch: how the ranks of the train step are started.
+        promotion: arguments of the promotion pipeline, which runs instead of the loop; none for
+            the loop.
     """
 
     recipe: str
     store: str
     run: str
-    max_unroll: int
-    max_iterations: int
+    max_unroll: int = 0
+    max_iterations: int = 0
     shards: int = 1
     settings: tuple[tuple[str, str], ...] = ()
     launch: str = ""
+    promotion: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> Path:
         """Where the run's log, events and lock are: beside its results, or in the user's cache."""
-        if "://" not in self.store:
-            return Path(self.store) / "runs" / self.run
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return cache / "lidr" / "runs" / digest_of(self.store)[:8] / self.run
+        return _runs_folder(self.store) / self.run
 
     @property
     def events(self) -> Path:
@@ -77,6 +77,27 @@ class Job:
         """Temporary files. The name is short, because sockets in it must fit 107 characters."""
         name = f"lidr-{os.getuid()}-{digest_of(str(self.folder))[:8]}"
         return Path(tempfile.gettempdir()) / name
+
+
+def running(store: str) -> list[str]:
+    """Return the names of a store's runs that this machine is executing."""
+    return [lock.parent.name for lock in _runs_folder(store).glob("*/lock") if _is_held(lock)]
+
+
+def _is_held(lock: Path) -> bool:
+    with lock.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _runs_folder(store: str) -> Path:
+    if "://" not in store:
+        return Path(store) / "runs"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "lidr" / "runs" / digest_of(store)[:8]
 
 
 def execute(job: Job, watch: Callable[[list[Event]], None]) -> None:
@@ -159,6 +180,7 @@ def _start(job: Job, log: int) -> subprocess.Popen[bytes]:
         "max_iterations": job.max_iterations,
         "shards": job.shards,
         "launch": job.launch,
+        "promotion": dict(job.promotion),
         "work": str(job.work),
     }
     driver.stdin.write(json.dumps(message).encode() + b"\n")
@@ -173,6 +195,7 @@ def task_environment(job: Job) -> dict[str, str]:
     return {
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads cost a factor of 10 on busy cores
         "TQDM_DISABLE": "1",  # steps report their own progress; a bar is a line a refresh here
+        "AWS_MAX_ATTEMPTS": "16",  # a step that is under way outlasts two minutes without the store
         **os.environ,
         **dict(job.settings),
         EVENTS_VARIABLE: str(job.events),

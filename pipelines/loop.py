@@ -45,15 +45,14 @@ class _Rounds:
 
     def add(self, recipe: Any, store: Any, run: Any, max_iterations: Any) -> Any:
         """Add the tasks to the pipeline being built; return the last one."""
-        common = {"recipe": recipe, "store": store}
+        common = {"recipe": recipe, "store": store, "run": run}
         if self.shape.first > 1:
             world, state, last = self._resume(store, run)
         else:
-            world, state, last = self._start(common, run)
+            world, state, last = self._start(common)
         for number in range(self.shape.first, self.shape.rounds + 1):
             done = self.iteration(
                 **common,
-                run=run,
                 number=number,
                 max_iterations=max_iterations,
                 world=world,
@@ -68,7 +67,7 @@ class _Rounds:
         state = dict(task.outputs)
         return state.pop("world"), state, task
 
-    def _start(self, common: dict[str, Any], run: Any) -> tuple[Any, dict[str, Any], Any]:
+    def _start(self, common: dict[str, Any]) -> tuple[Any, dict[str, Any], Any]:
         place = self.place
         world = place(build_world(**common)).output
         measured = place(evaluate(**common, world=world, model=world, iteration=0)).output
@@ -78,7 +77,6 @@ class _Rounds:
         registered = place(
             register(
                 **common,
-                run=run,
                 world=world,
                 model=world,
                 evaluation=measured,
@@ -90,7 +88,6 @@ class _Rounds:
         start = place(
             write_state(
                 **common,
-                run=run,
                 iteration=0,
                 world=world,
                 responses="",
@@ -162,7 +159,7 @@ def build_loop(
         Returns:
             URI of the stage that holds the final model.
         """
-        with dsl.ExitHandler(place(cleanup(store=store)), name="iterations") as iterations:
+        with dsl.ExitHandler(place(cleanup(store=store, run=run)), name="iterations") as iterations:
             rounds.add(recipe, store, run, max_iterations)
         final: str = place(report(recipe=recipe, store=store, run=run).after(iterations)).output
         return final
@@ -194,8 +191,8 @@ def _watching(
             run: what the names of the runs begin with.
             max_iterations: iterations at most, within those compiled in.
         """
-        with dsl.ExitHandler(place(cleanup(store=store)), name="iterations"):
-            found = place(look(recipe=recipe, store=store, run=run)).output
+        with dsl.ExitHandler(place(cleanup(store=store, run="")), name="iterations"):
+            found = place(look(recipe=recipe, store=store, name=run)).output
             with dsl.If(found != "", name="news"):
                 last = rounds.add(recipe, store, found, max_iterations)
                 place(report(recipe=recipe, store=store, run=found).after(last))

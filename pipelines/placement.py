@@ -25,8 +25,13 @@ _TRACKING = "MLFLOW_TRACKING_URI"
 
 SETTINGS = (
     _TRACKING,
+    "MLFLOW_TRACKING_AUTH",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH",
+    "MLFLOW_WORKSPACE",
+    "LIDR_MLFLOW_PATIENCE",
     "AWS_ENDPOINT_URL",
     "AWS_REGION",
+    "AWS_MAX_ATTEMPTS",
     "AWS_REQUEST_CHECKSUM_CALCULATION",
     "AWS_RESPONSE_CHECKSUM_VALIDATION",
     "HF_HOME",
@@ -35,6 +40,9 @@ SETTINGS = (
 )
 """Keys of the profile's ConfigMaps that become environment variables, where they exist. KFP wants
 them named: it cannot hand over a whole ConfigMap."""
+
+_RUN_ID = [{"name": "KFP_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}]
+"""Every pod of a run carries this label; a stage notes it."""
 
 _RETRIES = 2
 
@@ -50,7 +58,9 @@ def placed_by(profile: Profile) -> Placement:
     def place(task: PipelineTask) -> PipelineTask:
         kind = KINDS.get(task.component_spec.name, "control")
         task.set_caching_options(False)
-        task.set_container_image(getattr(profile.images, kind))
+        image = getattr(profile.images, kind)
+        task.set_container_image(image)
+        task.set_env_variable("LIDR_IMAGE", _working_image(profile, task, image))
         if profile.training.launcher == "local":
             _keep_place(task)
         if profile.tracking_uri:
@@ -62,6 +72,11 @@ def placed_by(profile: Profile) -> Placement:
         return _retry(task)
 
     return place
+
+
+def _working_image(profile: Profile, task: PipelineTask, image: str) -> str:
+    """Return the image that a stage will note: that of training may be the nodes' own."""
+    return profile.training.image or image if task.component_spec.name == "train" else image
 
 
 def kubernetes_config(profile: Profile, resources: Resources) -> dict[str, object]:
@@ -79,11 +94,14 @@ def kubernetes_config(profile: Profile, resources: Resources) -> dict[str, objec
             _environment("secret", name, keys, optional=False)
             for name, keys in profile.secrets.items()
         ],
+        "fieldPathAsEnv": _RUN_ID,
         "nodeSelector": {"labels": resources.node_selector} if resources.node_selector else {},
         "tolerations": [
             {key: value for key, value in toleration.model_dump().items() if value}
             for toleration in resources.tolerations
         ],
+        # Pod Security's restricted profile wants it said; KFP's backend sets the rest of it.
+        "securityContext": {"runAsNonRoot": True},
     }
     return {key: value for key, value in config.items() if value}
 

@@ -20,8 +20,8 @@ class Merged(NamedTuple):
 
 
 RollOut = Callable[..., tuple[Any, Any]]
-"""Takes `recipe`, `store`, `world`, `model` and `iteration`; adds its tasks to the pipeline being
-built and returns their outputs: the URIs of the generate and translate stages."""
+"""Takes `recipe`, `store`, `run`, `world`, `model` and `iteration`; adds its tasks to the pipeline
+being built and returns their outputs: the URIs of the generate and translate stages."""
 
 
 def build_rollout(place: Placement, shards: int) -> RollOut:
@@ -56,12 +56,15 @@ def _build_sharded(place: Placement, shards: int) -> BaseComponent:
     """
 
     @dsl.pipeline(name="rollout")
-    def rollout(recipe: str, store: str, world: str, model: str, iteration: int) -> Merged:
+    def rollout(
+        recipe: str, store: str, run: str, world: str, model: str, iteration: int
+    ) -> Merged:
         """Let M_t answer and translate, in several shards.
 
         Args:
             recipe: the resolved recipe as JSON.
             store: URI of the store.
+            run: name of the run, for tracking only.
             world: URI of the world stage, which holds the prompts.
             model: URI of the stage that holds M_t.
             iteration: t + 1.
@@ -72,6 +75,7 @@ def _build_sharded(place: Placement, shards: int) -> BaseComponent:
         common = {
             "recipe": recipe,
             "store": store,
+            "run": run,
             "world": world,
             "model": model,
             "iteration": iteration,

@@ -11,9 +11,10 @@ from components.pair.stage import pair_stage
 from components.shared.errors import BadInput
 from components.shared.recipe import Recipe
 from components.shared.rollout.stages import generate_stage, translate_stage
+from components.shared.runs import read_states, recipe_key
 from components.shared.stage import MARKER, Stage, locate_stage
 from components.shared.store import Store
-from components.state.run import GO_ON, read_state, recipe_key, resumable, state_key
+from components.state.run import GO_ON, resumable
 from components.train.stage import train_stage
 from pipelines.status import END, Row
 
@@ -56,9 +57,7 @@ class StoredRun:
             recipe = Recipe.model_validate_json(store.read(recipe_key(run)))
         except FileNotFoundError:
             return None
-        states: list[dict[str, Any]] = []
-        while len(states) <= _MOST and store.exists(state_key(run, len(states))):
-            states.append(read_state(store, run, len(states)))
+        states = read_states(store, run)
         return cls(store, run, recipe, tuple(states)) if states else None
 
     @property
@@ -141,7 +140,7 @@ class StoredRun:
         return width * -(-size // self.recipe.generation.chunk_size)
 
 
-def run_names(store: Store) -> list[str]:
+def known_runs(store: Store) -> list[str]:
     """Return the names of the runs that a store knows of."""
     files = [entry.key.split("/") for entry in store.list("runs")]
     return sorted({parts[1] for parts in files if parts[2:] in (["recipe.json"], ["events.jsonl"])})

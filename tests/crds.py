@@ -29,15 +29,22 @@ def problems(manifest: dict[str, Any]) -> list[str]:
 
 
 @cache
-def _schema(group: str, kind: str, version: str) -> dict[str, Any]:
-    for path in FOLDER.glob(f"{group}_*.yaml"):
+def versions(group: str, kind: str) -> list[dict[str, Any]]:
+    """Return the versions that a kind's CRD has."""
+    for path in FOLDER.glob(f"{group}_{kind.lower()[:-1]}*.yaml"):
         crd = yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)
         if crd["spec"]["names"]["kind"] == kind:
-            (found,) = [each for each in crd["spec"]["versions"] if each["name"] == version]
-            schema = _strict(found["schema"]["openAPIV3Schema"])
-            schema["properties"]["metadata"] = {"type": "object"}
-            return schema
+            found: list[dict[str, Any]] = crd["spec"]["versions"]
+            return found
     raise AssertionError(f"no CRD for {group} {kind}")
+
+
+@cache
+def _schema(group: str, kind: str, version: str) -> dict[str, Any]:
+    (found,) = [each for each in versions(group, kind) if each["name"] == version]
+    schema = _strict(found["schema"]["openAPIV3Schema"])
+    schema["properties"]["metadata"] = {"type": "object"}
+    return schema
 
 
 def _strict(schema: dict[str, Any]) -> dict[str, Any]:

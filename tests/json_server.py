@@ -30,7 +30,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    do_GET = do_POST = do_DELETE = _handle  # noqa: N815
+    do_GET = do_POST = do_PATCH = do_DELETE = _handle  # noqa: N815
 
     def log_message(self, *args: object) -> None:
         """Keep the tests' output clean."""

@@ -1,4 +1,4 @@
-"""A small Kubernetes API server: TrainJobs, their queue, pods, events and logs of one namespace.
+"""A small Kubernetes API server: TrainJobs, a queue, pods, events, logs, servers.
 
 It speaks HTTP to the real client and SDK, refuses TrainJobs that their CRD refuses, answers with
 Kubernetes' own Status objects, and fails on request. It has no controllers: a test plays them.
@@ -28,6 +28,10 @@ TRAINER = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}"
 CORE = f"/api/v1/namespaces/{NAMESPACE}"
 KUEUE = f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{NAMESPACE}"
 VISIBILITY = f"/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{NAMESPACE}"
+SERVERS = (
+    f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/",
+    f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/",
+)
 
 RUNTIME = Path(__file__).resolve().parents[1] / "manifests" / "base" / "training-runtime.yaml"
 
@@ -63,6 +67,7 @@ class KubernetesApi:
         workloads: Kueue's Workloads by name, those that wait in the order of their queue.
         forbidden: kinds that may not be read.
         logs: timestamp and line, by pod.
+        servers: Deployments and InferenceServices by path.
         requests: method and path of each request so far.
         failing: status with which every request is answered; 0 is none.
         before_create: called before a TrainJob is stored.
@@ -76,16 +81,19 @@ class KubernetesApi:
     workloads: dict[str, Object] = field(default_factory=dict)
     forbidden: set[str] = field(default_factory=set)
     logs: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
+    servers: dict[str, Object] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     failing: int = 0
     before_create: Callable[[str], None] = lambda name: None
 
-    def answer(self, method: str, url: str, body: bytes) -> Object | str:
+    def answer(self, method: str, url: str, body: bytes, content: str = "") -> Object | str:
         """Answer one request."""
         parsed = urlparse(url)
         self.requests.append((method, parsed.path))
         if self.failing:
             raise Refused(self.failing, "InternalError", "etcdserver: leader changed")
+        if parsed.path.startswith(SERVERS):
+            return self._server(method, parsed.path, body, content)
         query = {key: values[0] for key, values in parse_qs(parsed.query).items()}
         roots = (TRAINER, CORE, KUEUE, VISIBILITY)
         root = next((root for root in roots if parsed.path.startswith(root)), None)
@@ -140,6 +148,14 @@ class KubernetesApi:
         self.jobs[name] = job
         return job
 
+    def _server(self, method: str, path: str, body: bytes, content: str) -> Object:
+        found = self._get(self.servers, *path.rsplit("/", 2)[1:], key=path)
+        if method == "PATCH":
+            if "strategic" in content and "kserve" in path:
+                raise Refused(415, "UnsupportedMediaType", "custom kinds have no strategic merge")
+            self.servers[path] = found = _merged(found, json.loads(body))
+        return found
+
     def _pods(self, rest: list[str], query: dict[str, str]) -> Object | str:
         if not rest:
             wanted = dict(pair.split("=") for pair in query["labelSelector"].split(","))
@@ -165,10 +181,10 @@ class KubernetesApi:
         )
 
     @staticmethod
-    def _get(table: dict[str, Object], kind: str, name: str) -> Object:
-        if name not in table:
+    def _get(table: dict[str, Object], kind: str, name: str, key: str = "") -> Object:
+        if (key or name) not in table:
             raise Refused(404, "NotFound", f'{kind} "{name}" not found')
-        return table[name]
+        return table[key or name]
 
     def set_condition(self, job: str, kind: str, message: str = "") -> None:
         """Set one condition of a TrainJob to true, as Trainer's controller does."""
@@ -264,6 +280,15 @@ def _admitted(workload: Object) -> bool:
     return any(each["type"] == "Admitted" and each["status"] == "True" for each in conditions)
 
 
+def _merged(value: Any, patch: Any) -> Any:
+    """Apply a JSON merge patch (RFC 7386); a strategic one without lists is the same."""
+    if not isinstance(patch, dict):
+        return patch
+    base = value if isinstance(value, dict) else {}
+    changed = {key: _merged(base.get(key), each) for key, each in patch.items() if each is not None}
+    return {key: each for key, each in base.items() if key not in patch} | changed
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -280,7 +305,8 @@ def serve() -> Iterator[KubernetesApi]:
 
     def answer(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, Any]:
         try:
-            return 200, api.answer(request.command, request.path, body)
+            content = request.headers.get("Content-Type", "")
+            return 200, api.answer(request.command, request.path, body, content)
         except Refused as refusal:
             return refusal.code, refusal.body
 

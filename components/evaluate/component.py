@@ -4,12 +4,13 @@ from components.shared.component import image_component
 
 
 @image_component
-def evaluate(recipe: str, store: str, world: str, model: str, iteration: int) -> str:
+def evaluate(recipe: str, store: str, run: str, world: str, model: str, iteration: int) -> str:
     """Measure a model in every language on the recipe's benchmarks.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
+        run: name of the run, for tracking only.
         world: URI of the world stage.
         model: URI of the stage that holds the model.
         iteration: t of the model M_t that is measured; 0 for the start model.
@@ -17,6 +18,8 @@ def evaluate(recipe: str, store: str, world: str, model: str, iteration: int) ->
     Returns:
         URI of the evaluate stage.
     """
-    from components.evaluate import run
+    from components.evaluate import run as step
 
-    return run.evaluate(recipe=recipe, store=store, world=world, model=model, iteration=iteration)
+    return step.evaluate(
+        recipe=recipe, store=store, run=run, world=world, model=model, iteration=iteration
+    )

@@ -41,7 +41,7 @@ SCORING = Path(__file__).parent / "scoring"
 
 
 @step("evaluate")
-def evaluate(recipe: str, store: str, world: str, model: str, iteration: int) -> str:
+def evaluate(recipe: str, store: str, world: str, model: str, iteration: int, run: str = "") -> str:
     """Evaluate a model on the recipe's tasks in every language.
 
     Args:
@@ -50,7 +50,8 @@ def evaluate(recipe: str, store: str, world: str, model: str, iteration: int) ->
         world: URI of the world stage, which holds the training prompts and the tiny world's
             evaluation items; "" where there is none.
         model: URI of the stage that holds the model.
-        iteration: t of M_t, for the progress display only.
+        iteration: t of M_t, for progress and tracking only.
+        run: name of the run, for tracking only.
 
     Returns:
         URI of the stage: `items.parquet` (EvalItem), `overlaps.parquet` (Overlap), and

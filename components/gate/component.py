@@ -7,6 +7,7 @@ from components.shared.component import image_component
 def gate(
     recipe: str,
     store: str,
+    run: str,
     before: str,
     after: str,
     iteration: int,
@@ -20,6 +21,7 @@ def gate(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
+        run: name of the run, for tracking only.
         before: URI of the evaluate stage of M_t.
         after: URI of the evaluate stage of M_{t+1}.
         iteration: t + 1.
@@ -31,11 +33,12 @@ def gate(
     Returns:
         URI of the gate stage, whose marker holds the decision.
     """
-    from components.gate import run
+    from components.gate import run as step
 
-    return run.gate(
+    return step.gate(
         recipe=recipe,
         store=store,
+        run=run,
         before=before,
         after=after,
         iteration=iteration,

@@ -27,6 +27,7 @@ def gate(
     pairs: str = "",
     judged_before: str = "",
     judged_after: str = "",
+    run: str = "",
 ) -> str:
     """Decide on a new model by a paired comparison with its predecessor.
 
@@ -41,6 +42,7 @@ def gate(
             it, faithfulness is not judged.
         judged_before: URI of the judge stage of M_t; empty without a judge.
         judged_after: URI of the judge stage of M_{t+1}; empty without a judge.
+        run: name of the run, for tracking only.
 
     Returns:
         URI of the stage, whose counts are the decision: `decision` (promote, keep or stop),

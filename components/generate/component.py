@@ -9,6 +9,7 @@ from components.shared.component import image_component
 def generate(
     recipe: str,
     store: str,
+    run: str,
     world: str,
     model: str,
     iteration: int,
@@ -21,6 +22,7 @@ def generate(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
+        run: name of the run, for tracking only.
         world: URI of the world stage, which holds the prompts.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
@@ -31,11 +33,12 @@ def generate(
     Returns:
         URI of the generate stage.
     """
-    from components.generate import run
+    from components.generate import run as step
 
-    return run.generate(
+    return step.generate(
         recipe=recipe,
         store=store,
+        run=run,
         world=world,
         model=model,
         iteration=iteration,

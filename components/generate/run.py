@@ -29,6 +29,7 @@ def generate(
     shard: int = 0,
     shards: int = 1,
     log: Log = ignore,
+    run: str = "",
 ) -> str:
     """Let M_t answer this iteration's prompts in every language.
 
@@ -44,6 +45,7 @@ def generate(
         shard: which part of the chunks this worker does, from 0.
         shards: how many workers there are; with several, the merge step finishes the stage.
         log: takes throughput, cache hit rate and failure shares.
+        run: name of the run, for tracking only.
 
     Returns:
         URI of the stage: `responses/<language>/<chunk>.parquet` with Response records.
@@ -69,7 +71,7 @@ def generate(
     with EngineHolder(settings, model) as holder:
         roll_out(holder, [stage, target] if fused else [stage], plan, settings.generation.restarts)
         for written in [stage, target] if fused else [stage]:
-            note(written, holder, shard)
+            note(written, holder, shard, within="" if written is stage else "generate")
         figures = worker_figures(holder)
     if shards == 1:
         finish_responses(settings, answers)

@@ -4,12 +4,13 @@ from components.shared.component import image_component
 
 
 @image_component
-def judge(recipe: str, store: str, evaluation: str, before: str, iteration: int) -> str:
+def judge(recipe: str, store: str, run: str, evaluation: str, before: str, iteration: int) -> str:
     """Let a language model judge a model's open-ended answers.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
+        run: name of the run, for tracking only.
         evaluation: URI of the evaluate stage of M_t, which holds the answers.
         before: URI of the evaluate stage of M_{t-1}, for head to head; empty for the start.
         iteration: t of the model M_t whose answers are judged; 0 for the start model.
@@ -17,8 +18,13 @@ def judge(recipe: str, store: str, evaluation: str, before: str, iteration: int)
     Returns:
         URI of the judge stage.
     """
-    from components.judge import run
+    from components.judge import run as step
 
-    return run.judge(
-        recipe=recipe, store=store, evaluation=evaluation, before=before, iteration=iteration
+    return step.judge(
+        recipe=recipe,
+        store=store,
+        run=run,
+        evaluation=evaluation,
+        before=before,
+        iteration=iteration,
     )

@@ -17,14 +17,15 @@ from components.shared.questions import digest_of_questions, digest_of_reference
 from components.shared.recipe import Recipe
 from components.shared.records import EvalItem, Judgement
 from components.shared.stage import Stage, new_stage
-from components.shared.statistics import Interval
 from components.shared.store import open_store
 
 VERSION = 1
 
 
 @step("judge")
-def judge(recipe: str, store: str, evaluation: str, before: str, iteration: int) -> str:
+def judge(
+    recipe: str, store: str, evaluation: str, before: str, iteration: int, run: str = ""
+) -> str:
     """Let the recipe's judge judge a model's answers.
 
     Args:
@@ -32,7 +33,8 @@ def judge(recipe: str, store: str, evaluation: str, before: str, iteration: int)
         store: URI of the store.
         evaluation: URI of the evaluate stage of M_t, which holds the answers.
         before: URI of the evaluate stage of M_{t-1}, for head to head; "" for the start.
-        iteration: t of M_t, for the progress display only.
+        iteration: t of M_t, for progress and tracking only.
+        run: name of the run, for tracking only.
 
     Returns:
         URI of the stage: `judgements.parquet` (Judgement) and `items.parquet` (EvalItem, scores
@@ -51,7 +53,7 @@ def judge(recipe: str, store: str, evaluation: str, before: str, iteration: int)
     else:
         docket = draw_up(settings, settings.judge, evaluation, before)
         _judge(settings, settings.judge, stage, docket)
-    _announce(stage.counts())
+    _announce(stage.counts(), iteration)
     return stage.uri
 
 
@@ -112,16 +114,12 @@ def _by_item(cases: list[Case], judgements: dict[str, Judgement]) -> Judged:
     return list(groups.values())
 
 
-def _announce(counts: dict[str, Any]) -> None:
+def _announce(counts: dict[str, Any], iteration: int) -> None:
     for task, found in counts["tasks"].items():
         for language, place in found["languages"].items():
-            emit("number", name=f"{task} {language}", value=_written(place["score"]))
+            if place["score"]["n"]:
+                where = {"iteration": iteration, "task": task, "language": language}
+                emit("judged", **where, **place["score"])
             lost = place["left_out"] + place["unanswered"]
             if lost:
                 emit("warning", message=f"{task} {language}: {lost} questions have no judgement")
-
-
-def _written(score: Interval) -> str:
-    if not score["n"]:
-        return "not measured"
-    return f"{score['value']:.1%} ({score['low']:.1%} to {score['high']:.1%})"

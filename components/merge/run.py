@@ -23,7 +23,7 @@ class Merged(NamedTuple):
 
 
 @step("merge")
-def merge(recipe: str, store: str, world: str, model: str, iteration: int) -> Merged:
+def merge(recipe: str, store: str, world: str, model: str, iteration: int, run: str = "") -> Merged:
     """Check that every chunk of every shard is there, count the records and finish both stages.
 
     Args:
@@ -32,6 +32,7 @@ def merge(recipe: str, store: str, world: str, model: str, iteration: int) -> Me
         world: URI of the world stage.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
+        run: name of the run, for tracking only.
 
     Returns:
         URIs of the generate and the translate stage.

@@ -4,17 +4,17 @@ from components.shared.component import image_component
 
 
 @image_component
-def look(recipe: str, store: str, run: str) -> str:
+def look(recipe: str, store: str, name: str) -> str:
     """Tell whether prompts or base model are new since the last run, without a GPU.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        run: name that all runs of a schedule begin with.
+        name: what the names of a schedule's runs begin with.
 
     Returns:
         Name of the run to do; empty where there is nothing new.
     """
     from components.news import run as step
 
-    return step.look(recipe=recipe, store=store, run=run)
+    return step.look(recipe=recipe, store=store, name=name)

@@ -15,24 +15,24 @@ from components.shared.store import open_store
 
 
 @step("news")
-def look(recipe: str, store: str, run: str) -> str:
+def look(recipe: str, store: str, name: str) -> str:
     """Return the name of the run that the inputs as they are now ask for, "" where it is done.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        run: what the name begins with; the digest of the inputs follows.
+        name: what the name begins with; the digest of the inputs follows.
 
     Raises:
         BadInput: a prompt file or the base model cannot be found.
     """
     settings = Recipe.model_validate_json(recipe)
-    name = f"{run}-{digest_of(_inputs(settings))[:8]}"
-    if open_store(store).exists(f"runs/{name}/result.json"):
-        emit("note", message=f"nothing new: run {name} has been done")
+    run = f"{name}-{digest_of(_inputs(settings))[:8]}"
+    if open_store(store).exists(f"runs/{run}/result.json"):
+        emit("note", message=f"nothing new: run {run} has been done")
         return ""
-    emit("note", message=f"new inputs: run {name}")
-    return name
+    emit("note", message=f"new inputs: run {run}")
+    return run
 
 
 def _inputs(settings: Recipe) -> dict[str, object]:

@@ -7,6 +7,7 @@ from components.shared.component import image_component
 def pair(
     recipe: str,
     store: str,
+    run: str,
     world: str,
     responses: str,
     translations: str,
@@ -18,6 +19,7 @@ def pair(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
+        run: name of the run, for tracking only.
         world: URI of the world stage, which holds the prompts.
         responses: URI of the generate stage.
         translations: URI of the translate stage.
@@ -27,11 +29,12 @@ def pair(
     Returns:
         URI of the pair stage.
     """
-    from components.pair import run
+    from components.pair import run as step
 
-    return run.pair(
+    return step.pair(
         recipe=recipe,
         store=store,
+        run=run,
         world=world,
         responses=responses,
         translations=translations,

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from components.pair.candidates import Candidate, Sources, candidates, read_sources
 from components.pair.faithfulness import direction_faithfulness, reward_agreement, warnings_of
+from components.pair.sample import sample_of
 from components.pair.stage import pair_stage
 from components.shared.digest import digest_of_uri
 from components.shared.languages import UNDETERMINED, LanguageIdentifier
+from components.shared.pair_samples import SAMPLE_FILE, PairSample
 from components.shared.progress import emit, step
 from components.shared.prompts import answer_messages
 from components.shared.recipe import Pairing, Recipe
-from components.shared.records import DroppedPair, DropReason, Kind, PreferencePair
+from components.shared.records import DroppedPair, DropReason, PreferencePair
 from components.shared.stage import Stage
 from components.shared.text import is_repetitive
 
-_SAMPLES = 12
 _SHORT = 100
 
 Decided = list[tuple[Candidate, DropReason | None]]
@@ -33,6 +34,7 @@ def pair(
     translations: str,
     model: str,
     iteration: int,
+    run: str = "",
 ) -> str:
     """Pair each response with the translated response of the other language.
 
@@ -44,9 +46,11 @@ def pair(
         translations: URI of the translate stage.
         model: URI of the stage that holds M_t, whose answers these are.
         iteration: t + 1.
+        run: name of the run, for tracking only.
 
     Returns:
-        URI of the stage: `pairs.parquet` (PreferencePair) and `dropped.parquet` (DroppedPair).
+        URI of the stage: `pairs.parquet` (PreferencePair), `dropped.parquet` (DroppedPair) and
+        `sample.parquet` (PairSample), some of both with their texts.
     """
     settings = Recipe.model_validate_json(recipe)
     stage = pair_stage(settings, store, world, responses, translations, model, iteration)
@@ -112,6 +116,8 @@ def _write(stage: Stage, decided: Decided, iteration: int, model: str) -> None:
     ]
     stage.write_records("pairs.parquet", pairs, PreferencePair)
     stage.write_records("dropped.parquet", dropped, DroppedPair)
+    # No reason for another VERSION: nothing that is trained on depends on the sample.
+    stage.write_records(SAMPLE_FILE, sample_of(decided), PairSample)
 
 
 def _pair(candidate: Candidate, iteration: int, model: str) -> PreferencePair:
@@ -140,7 +146,6 @@ def _counts(settings: Recipe, sources: Sequence[Sources], decided: Decided) -> d
         "languages": {code: _language(decided, code) for code in settings.languages.all},
         "directions": direction_faithfulness(settings.languages, sources),
         "reward": reward_agreement(settings.languages, sources, whole),
-        "samples": _samples(kept),
     }
     return counts | {"warnings": warnings_of(counts)}
 
@@ -154,23 +159,3 @@ def _language(decided: Decided, code: str) -> dict[str, Any]:
         "identical": sum(c.failure is None and c.identical for c, _ in own),
         "dropped": dict(sorted(dropped.items())),
     }
-
-
-def _samples(kept: Sequence[Candidate]) -> list[dict[str, str]]:
-    """Return a dozen pairs in turn from every language and kind, those that differ first."""
-    groups: dict[tuple[str, Kind], list[Candidate]] = defaultdict(list)
-    for candidate in sorted(kept, key=lambda c: c.identical):
-        groups[candidate.language, candidate.kind].append(candidate)
-    turns = [
-        group[turn] for turn in range(_SAMPLES) for group in groups.values() if turn < len(group)
-    ]
-    return [
-        {
-            "language": c.language,
-            "kind": c.kind.value,
-            "prompt": c.prompt,
-            "chosen": c.chosen or "",
-            "rejected": c.rejected or "",
-        }
-        for c in turns[:_SAMPLES]
-    ]

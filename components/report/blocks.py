@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
+from components.report.history import Round
 from components.report.words import language, limits, percent
 from components.shared.recipe import Languages
 
@@ -26,16 +27,18 @@ class Table:
     Attributes:
         caption: what it holds.
         columns: the head.
-        rows: the cells, text or Markup.
+        rows: the cells, text, Markup or Cell.
         folded: whether it stands behind a "Numbers" line that opens.
         wordy: whether cells hold text rather than numbers.
+        heat: whether it is a map of coloured cells.
     """
 
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Cell]]
     folded: bool = False
     wordy: bool = False
+    heat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,49 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """A number of the first screen."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A table's cell in a colour of its own; `kind` is its class."""
+
+    text: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A menu over entries: those stay whose tag has the chosen value."""
+
+    tag: str
+    label: str
+    options: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """Entries that are searched and filtered (browser.js draws them).
+
+    Attributes:
+        data: the entries as JSON that may stand inside a script element.
+        filters: the menus.
+        rank: what entries can be sorted by; "" for nothing.
+        count: how many there are.
+    """
+
+    data: Markup
+    filters: Sequence[Filter]
+    rank: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A part of the page.
 
@@ -59,6 +105,7 @@ class Section:
         warnings: what a reader must not miss.
         charts: drawn side by side where there is room.
         tables: below the charts.
+        browser: below the tables.
     """
 
     identity: str
@@ -67,6 +114,7 @@ class Section:
     warnings: Sequence[str] = ()
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
+    browser: Browser | None = None
 
 
 def kind_of(languages: Languages, code: str) -> str:
@@ -98,6 +146,16 @@ def by_direction(languages: Languages, rows: Mapping[str, Row]) -> dict[str, Row
     keys = [f"{languages.dominant}-{code}" for code in languages.others]
     keys += [f"{code}-{languages.dominant}" for code in languages.others]
     return {key: rows[key] for key in keys if key in rows}
+
+
+def verdict(item: Round) -> Markup:
+    """Return the gate's decision on a model as a badge, in the gate's own words."""
+    kind, word = {
+        "promote": ("good", "promoted"),
+        "keep": ("plain", f"keep {item.predecessor}"),
+        "start": ("plain", "start"),
+    }.get(item.decision, ("bad", "stop"))
+    return Markup('<span class="badge {}">{}</span>').format(kind, word)
 
 
 def measured(interval: dict[str, float] | None) -> Markup:

@@ -159,7 +159,7 @@ def training(
         description,
         (width, height),
         *frame.grid(marks, [plain(mark) for mark in marks]),
-        *(part for at, name in divisions.items() for part in _division(frame, at, name)),
+        *_divisions(frame, divisions),
         *frame.below([frame.x(mark) for mark in steps], [plain(mark) for mark in steps]),
         *(
             svg.polyline([(frame.x(x), frame.y(y)) for x, y in part], f"curve {curve.kind}")
@@ -220,9 +220,14 @@ def _curve_labels(curves: Sequence[Curve], frame: Frame) -> list[Markup]:
     ]
 
 
-def _division(frame: Frame, at: float, name: str) -> list[Markup]:
-    x = frame.x(at)
-    return [
-        svg.line(x, frame.y.end - 8, x, frame.y.start, "division"),
-        svg.text(x + 5, frame.y.end - 12, name, "axis"),
-    ]
+def _divisions(frame: Frame, divisions: Mapping[float, str]) -> list[Markup]:
+    """Return vertical lines; names as far as they do not run into one another."""
+    drawn: list[Markup] = []
+    free = 0.0
+    for at, name in divisions.items():
+        x = frame.x(at)
+        drawn.append(svg.line(x, frame.y.end - 8, x, frame.y.start, "division"))
+        if x >= free:
+            drawn.append(svg.text(x + 5, frame.y.end - 12, name, "axis"))
+            free = x + 10 + 7.2 * len(name)
+    return drawn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,9 @@ from components.report.html import page
 from components.report.outcomes import NARROW, WIDE, by_model
 from components.report.rows import Row, dots
 from components.report.svg import rounded_domain
-from components.report.words import chance, language, limits, listed, percent, signed
+from components.report.words import chance, language, limits, listed, literal, percent, signed
 from components.shared.digest import seed_of
-from components.shared.paired import by_question
+from components.shared.paired import Paired, by_question
 from components.shared.paired import compare as compare_items
 from components.shared.recipe import Recipe
 from components.shared.records import EvalItem
@@ -95,21 +95,19 @@ def render(settings: Recipe, models: Sequence[Evaluated], result: dict[str, Any]
         result: as `compare` gives it.
     """
     names = tuple(each.name for each in models)
-    sections = [_accuracy(settings, models)]
-    shown = []
+    sections = [scores(settings, models)]
     if len(models) == 2:
-        sections.append(_gain_section(settings, names, result))
+        sections.append(gain_section(settings, names, result))
         pair = (names[0], names[1])
-        shown.append(flips(settings.languages, models[0].items, models[1].items, pair))
+        sections.append(flips(settings.languages, models[0].items, models[1].items, pair))
     return page(
-        "comparison.html",
-        settings=settings,
+        product="lidr evaluate",
+        name=settings.name,
         title=_outcome(result),
-        models=[(each.name, each.source) for each in models],
+        facts=[(each.name, literal(each.source)) for each in models],
         subtitle=f"Tasks {', '.join(settings.evaluation.tasks)} in "
         f"{listed([language(code) for code in settings.languages.all])}.",
         sections=sections,
-        flips=shown,
     )
 
 
@@ -123,7 +121,16 @@ def _outcome(result: dict[str, Any]) -> str:
 
 
 def _gains(settings: Recipe, before: Evaluated, after: Evaluated) -> dict[str, Any]:
-    paired = compare_items(before.evaluation, after.evaluation)
+    return gains_of(settings, compare_items(before.evaluation, after.evaluation))
+
+
+def gains_of(settings: Recipe, paired: Mapping[str, Paired]) -> dict[str, Any]:
+    """Return `gains`, `mean_gain` and `p` as `compare` describes them.
+
+    Args:
+        settings: the recipe.
+        paired: the compared items of each language, some of the others among them.
+    """
     draws: dict[str, Any] = {
         "resamples": settings.gate.resamples,
         "seed": seed_of(settings.seed, "comparison"),
@@ -148,11 +155,12 @@ def _gains(settings: Recipe, before: Evaluated, after: Evaluated) -> dict[str, A
     }
 
 
-def _accuracy(settings: Recipe, models: Sequence[Evaluated]) -> Section:
+def scores(settings: Recipe, models: Sequence[Evaluated]) -> Section:
+    """Return the score of one or two models by language."""
     names = [each.name for each in models]
-    scores = [each.counts["languages"] for each in models]
+    found = [each.counts["languages"] for each in models]
     values = {
-        code: [each[code]["accuracy"] if code in each else None for each in scores]
+        code: [each[code]["accuracy"] if code in each else None for each in found]
         for code in settings.languages.all
     }
     image, narrow = (
@@ -177,7 +185,7 @@ def _accuracy(settings: Recipe, models: Sequence[Evaluated]) -> Section:
                     ["Average of the others", *averages],
                 ],
             ),
-            _answers(settings, names, scores),
+            _answers(settings, names, found),
         ],
     )
 
@@ -202,7 +210,8 @@ def _answers(settings: Recipe, names: Sequence[str], scores: Sequence[Any]) -> T
     )
 
 
-def _gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any]) -> Section:
+def gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any]) -> Section:
+    """Return what the second of two models gained over the first, as `compare` found it."""
     languages = settings.languages
     rows = [Row("Mean", "mean", 3, result["mean_gain"], signed(result["mean_gain"]["value"]))]
     rows += [

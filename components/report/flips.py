@@ -1,81 +1,56 @@
-"""Items that one model has right and the other wrong, side by side."""
+"""Items that one model has right and the other wrong: where gains came from."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain, pairwise, zip_longest
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain, zip_longest
 
-from markupsafe import Markup
-
-from components.report.blocks import Table, swatch
+from components.report import rows
+from components.report.blocks import Chart, Filter, Section, Table, swatch
+from components.report.browser import FLIPS_BUDGET, Entry, browser, shortened, within
 from components.report.history import Round
-from components.report.samples import marked, shortened, visible
 from components.report.words import language, number
 from components.shared.errors import BadInput, StoreError
+from components.shared.languages import UNDETERMINED
 from components.shared.recipe import Languages
-from components.shared.records import EvalItem
+from components.shared.records import EvalItem, FinishReason
 from components.shared.stage import open_stage
-
-_MOST = 120
-"""Items on a page, shared out among languages and both directions."""
 
 _RIGHT = 0.5
 """An item counts as right from this score on; most have 0 or 1."""
 
+_CAUSES = (
+    ("off_target", "in another language"),
+    ("cut", "cut at the longest length"),
+    ("wrong", "wrong"),
+)
+"""What was amiss with the answer that was not right, the first that applies."""
+
 Pair = tuple[EvalItem, EvalItem]
+Group = tuple[str, bool]
+"""Language, and whether the item was gained."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flip:
-    """One item as the page shows it; the texts are escaped."""
+def flips_of_run(languages: Languages, rounds: Sequence[Round]) -> list[Section]:
+    """Return a section for each model of a run and the one that it was made from.
 
-    code: str
-    language: Markup
-    kind: str
-    meaning: str
-    task: str
-    item: str
-    prompt: Markup
-    target: Markup
-    old: Markup
-    new: Markup
-
-
-@dataclass(frozen=True, slots=True)
-class Flips:
-    """The section of two models.
-
-    Attributes:
-        identity: its anchor.
-        title: its heading.
-        lede: how to read it.
-        before: name of the one model.
-        after: name of the other.
-        table: counts by language.
-        languages: code and name of those that are shown.
-        shown: a sample of the items, both directions of every language in turn.
+    There is none where a model's items are gone.
     """
-
-    identity: str
-    title: str
-    lede: str
-    before: str
-    after: str
-    table: Table
-    languages: Sequence[tuple[str, str]]
-    shown: Sequence[Flip]
+    by_iteration = {item.iteration: item for item in rounds}
+    compared = [(by_iteration[item.source], item) for item in rounds[1:]]
+    return flips_between(languages, compared)
 
 
-def flips_of_run(languages: Languages, rounds: Sequence[Round]) -> list[Flips]:
-    """Return a section for each model of a run and its predecessor; none where items are gone."""
+def flips_between(languages: Languages, compared: Sequence[tuple[Round, Round]]) -> list[Section]:
+    """Return a section for each two models whose items are there; they share the page's room."""
     found = []
-    for last, item in pairwise(rounds):
-        before, after = _items(last), _items(item)
+    for place, (last, item) in enumerate(compared, start=1):
+        before, after = items_of(last), items_of(item)
         if before and after:
-            identity = f"flips-{item.iteration}"
-            found.append(flips(languages, before, after, (last.name, item.name), identity))
+            budget = FLIPS_BUDGET // len(compared)
+            names = (last.name, item.name)
+            found.append(flips(languages, before, after, names, f"flips-{place}", budget))
     return found
 
 
@@ -85,7 +60,8 @@ def flips(
     after: Sequence[EvalItem],
     names: tuple[str, str],
     identity: str = "flips",
-) -> Flips:
+    budget: int = FLIPS_BUDGET,
+) -> Section:
     """Return the section of two models.
 
     Args:
@@ -94,40 +70,38 @@ def flips(
         after: those of the other; what only one of them has is left out.
         names: of both.
         identity: the section's anchor.
+        budget: bytes for the items, which take turns by language and direction.
     """
     changed = _changed(before, after)
-    codes = [code for code in languages.all if code in {old.language for old, _ in changed}]
-    groups = [
-        [(old, new) for old, new in changed if old.language == code and _is_right(new) == gained]
-        for code in codes
-        for gained in (True, False)
-    ]
-    turns = chain.from_iterable(zip_longest(*groups))
-    shown = [pair for pair in turns if pair is not None][:_MOST]
-    order = {code: place for place, code in enumerate(codes)}
-    shown.sort(key=lambda pair: (order[pair[0].language], not _is_right(pair[1])))
-    right, wrong = (sum(map(len, groups[start::2])) for start in (0, 1))
-    sample = f" {number(len(shown))} of them are shown." if len(shown) < len(changed) else ""
-    return Flips(
-        identity=identity,
-        title=f"Flipped from {names[0]} to {names[1]}",
-        lede=f"{number(right)} items went from wrong to right, {number(wrong)} from right to "
-        f"wrong.{sample}",
-        before=names[0],
-        after=names[1],
-        table=_table(languages, codes, groups),
-        languages=[(code, language(code)) for code in codes],
-        shown=[_flip(languages, old, new) for old, new in shown],
+    present = {old.language for old, _ in changed}
+    codes = [code for code in languages.all if code in present]
+    groups: dict[Group, list[Pair]] = {(c, gained): [] for c in codes for gained in (True, False)}
+    for old, new in changed:
+        if old.language in present & set(codes):
+            groups[old.language, _is_right(new)].append((old, new))
+    turns = [pair for pair in chain.from_iterable(zip_longest(*groups.values())) if pair]
+    taken = within(_entries(names, turns), budget)
+    right = sum(len(group) for (_, gained), group in groups.items() if gained)
+    sample = f" {number(len(taken))} of them are here." if len(taken) < len(turns) else ""
+    return Section(
+        identity,
+        f"Flipped from {names[0]} to {names[1]}",
+        f"{number(right)} items went from wrong to right, {number(len(turns) - right)} from right "
+        f"to wrong.{sample}",
+        charts=[_chart(identity, names, codes, groups)] if codes else [],
+        tables=[_table(languages, codes, groups)] if codes else [],
+        browser=browser(languages, taken, _filters(codes, turns)) if taken else None,
     )
 
 
-def _items(item: Round) -> list[EvalItem]:
-    uri = str(item.state["evaluation"])
+def items_of(item: Round) -> list[EvalItem]:
+    """Return the items of a model's evaluation; none where the stage has been pruned."""
     try:
-        found: list[EvalItem] = open_stage(uri).read_records(["items.parquet"], EvalItem)
+        stage = open_stage(str(item.state["evaluation"]))
+        found: list[EvalItem] = stage.read_records(["items.parquet"], EvalItem)
     except StoreError:
         raise
-    except BadInput:  # the stage has been pruned
+    except BadInput:
         return []
     return found
 
@@ -146,31 +120,78 @@ def _is_right(item: EvalItem) -> bool:
     return item.score >= _RIGHT
 
 
-def _table(languages: Languages, codes: Sequence[str], groups: Sequence[Sequence[Pair]]) -> Table:
-    counts: dict[str, list[int]] = defaultdict(list)
-    for place, group in enumerate(groups):
-        counts[codes[place // 2]].append(len(group))
+def _cause(item: EvalItem) -> str:
+    if item.detected_language not in (item.language, UNDETERMINED):
+        return "off_target"
+    return "cut" if item.finish_reason == FinishReason.LENGTH else "wrong"
+
+
+def _chart(
+    identity: str, names: tuple[str, str], codes: Sequence[str], groups: dict[Group, list[Pair]]
+) -> Chart:
+    counted = [
+        (language(code), float(len(groups[code, False])), float(len(groups[code, True])))
+        for code in codes
+    ]
+    described = "; ".join(
+        f"{name}: {number(gained)} to right, {number(lost)} to wrong"
+        for name, lost, gained in counted
+    )
+    title = f"Items that flipped from {names[0]} to {names[1]}"
+    image = rows.opposed(f"{identity}-chart", title, described, counted)
+    return Chart("Items", image, legend=(("lost", "right to wrong"), ("gained", "wrong to right")))
+
+
+def _table(languages: Languages, codes: Sequence[str], groups: dict[Group, list[Pair]]) -> Table:
+    """Return counts by language; of what was gained, also what was amiss before."""
+
+    def line(code: str) -> list[str]:
+        causes = Counter(_cause(old) for old, _ in groups[code, True])
+        counts = [len(groups[code, True]), *(causes[key] for key, _ in _CAUSES)]
+        return [*map(number, counts), number(len(groups[code, False]))]
+
+    head = [f"before: {name}" for _, name in _CAUSES]
     return Table(
-        "Items that flipped",
-        ["Language", "Wrong to right", "Right to wrong"],
-        [
-            [swatch(languages, code), number(counts[code][0]), number(counts[code][1])]
-            for code in codes
-        ],
+        "Items that flipped, and what was amiss with the answers that became right",
+        ["Language", "Wrong to right", *head, "Right to wrong"],
+        [[swatch(languages, code), *line(code)] for code in codes],
+        folded=True,
     )
 
 
-def _flip(languages: Languages, old: EvalItem, new: EvalItem) -> Flip:
-    gained = _is_right(new)
-    return Flip(
-        code=old.language,
-        language=swatch(languages, old.language),
-        kind="gained" if gained else "lost",
-        meaning="wrong to right" if gained else "right to wrong",
-        task=old.task,
-        item=old.item_id,
-        prompt=visible(shortened(old.prompt)),
-        target=visible(shortened(old.target)),
-        old=marked(old.response, new.response),
-        new=marked(new.response, old.response),
-    )
+def _filters(codes: Sequence[str], turns: Sequence[Pair]) -> list[Filter]:
+    causes = {_cause(new if _is_right(old) else old) for old, new in turns}
+    tasks = dict.fromkeys(old.task for old, _ in turns)
+    return [
+        Filter("language", "Language", [(code, language(code)) for code in codes]),
+        Filter("change", "Change", [("gained", "wrong to right"), ("lost", "right to wrong")]),
+        Filter("cause", "Amiss", [each for each in _CAUSES if each[0] in causes]),
+        Filter("task", "Task", [(task, task) for task in tasks] if len(tasks) > len(codes) else []),
+    ]
+
+
+def _entries(names: tuple[str, str], turns: Sequence[Pair]) -> Iterator[Entry]:
+    for old, new in turns:
+        gained = _is_right(new)
+        looks = ("rejected", "chosen") if gained else ("chosen", "rejected")
+        yield {
+            "language": old.language,
+            "about": f"{old.task} {old.item_id}",
+            "badges": [("good", "wrong to right") if gained else ("bad", "right to wrong")],
+            "prompt": shortened(old.prompt),
+            "target": shortened(old.target),
+            "sides": (
+                (names[0], looks[0], shortened(old.response), _spoken(old)),
+                (names[1], looks[1], shortened(new.response), _spoken(new)),
+            ),
+            "tags": {
+                "language": old.language,
+                "change": "gained" if gained else "lost",
+                "cause": _cause(old if gained else new),
+                "task": old.task,
+            },
+        }
+
+
+def _spoken(item: EvalItem) -> str:
+    return "" if item.detected_language == UNDETERMINED else item.detected_language

@@ -10,10 +10,23 @@ from typing import Any
 from components.report import words
 from components.shared.errors import BadInput, StoreError
 from components.shared.models import model_uri
+from components.shared.runs import read_states
 from components.shared.stage import open_stage
 from components.shared.store import Store
 
 Counts = dict[str, Any]
+
+STAGE_OF = {
+    "world": "world",
+    "generate": "responses",
+    "translate": "translations",
+    "pair": "pairs",
+    "train": "model",
+    "evaluate": "evaluation",
+    "judge": "judgements",
+    "gate": "decision",
+}
+"""Step to the key of a state that holds its stage."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,7 @@ class Round:
             more.
         curves: the training metrics, one row an optimizer step.
         source: the t of the model it was made from, which is the last one that was promoted.
+        label: what tells it from the iterations of other runs on the same page; mostly "".
     """
 
     state: Counts
@@ -35,6 +49,7 @@ class Round:
     stages: dict[str, Counts] = field(default_factory=dict)
     curves: list[dict[str, float]] = field(default_factory=list)
     source: int = 0
+    label: str = ""
 
     @property
     def iteration(self) -> int:
@@ -44,17 +59,27 @@ class Round:
     @property
     def name(self) -> str:
         """The model's name in the page."""
-        return words.model(self.iteration)
+        return f"{self.label} {words.model(self.iteration)}".strip()
 
     @property
     def predecessor(self) -> str:
         """Name of the model that made this iteration's pairs."""
-        return words.model(self.source)
+        return f"{self.label} {words.model(self.source)}".strip()
 
     @property
     def promoted(self) -> bool:
         """Whether the gate let the model through; the start always counts as promoted."""
         return bool(self.state["promoted"])
+
+    @property
+    def decision(self) -> str:
+        """What the gate found: promote, keep (want of evidence) or stop; "start" for M_0."""
+        if not self.iteration:
+            return "start"
+        if self.promoted:
+            return "promote"
+        known = self.counts("gate").get("decision")
+        return str(known or ("keep" if self.state["verdict"] == "continue" else "stop"))
 
     @property
     def accuracy(self) -> Counts:
@@ -79,28 +104,21 @@ class Round:
         return counts
 
 
-_STAGE_OF = {
-    "world": "world",
-    "generate": "responses",
-    "translate": "translations",
-    "pair": "pairs",
-    "train": "model",
-    "evaluate": "evaluation",
-    "judge": "judgements",
-    "gate": "decision",
-}
-
-
-def read_history(store: Store, run: str) -> list[Round]:
+def read_history(store: Store, run: str, label: str = "") -> list[Round]:
     """Return a run's iterations, from the start to the last one that ended.
+
+    Args:
+        store: where the run is.
+        run: its name.
+        label: of its iterations, where a page shows several runs.
 
     Raises:
         BadInput: the run has not even evaluated its start.
     """
     rounds: list[Round] = []
-    while store.exists(key := f"runs/{run}/iteration-{len(rounds)}/state.json"):
+    for state in read_states(store, run):
         source = final_round(rounds).iteration if rounds else 0
-        rounds.append(_round(json.loads(store.read(key)), source))
+        rounds.append(_round(state, source, label))
     if not rounds:
         raise BadInput(
             f"run {run!r} in {store.uri} has no evaluated model",
@@ -114,8 +132,8 @@ def final_round(rounds: list[Round]) -> Round:
     return next(item for item in reversed(rounds) if item.promoted)
 
 
-def _round(state: Counts, source: int) -> Round:
-    markers = {step: _marker(str(state.get(key, ""))) for step, key in _STAGE_OF.items()}
+def _round(state: Counts, source: int, label: str) -> Round:
+    markers = {step: _marker(str(state.get(key, ""))) for step, key in STAGE_OF.items()}
     markers["world" if state["iteration"] else "train"] = {}  # the start was not trained
     if not markers["evaluate"]:
         raise BadInput(
@@ -127,6 +145,7 @@ def _round(state: Counts, source: int) -> Round:
         stages={step: marker for step, marker in markers.items() if marker},
         curves=_curves(state["model"]) if markers["train"] else [],
         source=source,
+        label=label,
     )
 
 

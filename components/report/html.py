@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from components.report.blocks import Figure, Section
+from components.report.words import visible
+
 _HERE = Path(__file__).parent
 
 
-def page(template: str, **values: object) -> str:
+def page(
+    *,
+    product: str,
+    name: str,
+    title: str,
+    subtitle: str,
+    sections: Sequence[Section],
+    figures: Sequence[Figure] = (),
+    facts: Sequence[tuple[str, str]] = (),
+    recipe: str = "",
+    notes: Sequence[str] = (),
+) -> str:
     """Return a page as HTML; everything that came from a model or a recipe is escaped.
 
     Args:
-        template: name of a file beside this one.
-        **values: what it shows.
+        product: what wrote it, for the title.
+        name: what it is about.
+        title: what came out, as the heading.
+        subtitle: one or two sentences below.
+        sections: its parts.
+        figures: numbers of the first screen.
+        facts: terms and what they stand for, also of the first screen.
+        recipe: as YAML, for a section of its own.
+        notes: the foot.
     """
     environment = Environment(
         loader=FileSystemLoader(_HERE),
@@ -26,13 +48,26 @@ def page(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = ((_HERE / name).read_text("utf-8") for name in ("style.css", "filter.js"))
-    return environment.get_template(template).render(
+    style, script = style_sheet(), (_HERE / "browser.js").read_text("utf-8")
+    return environment.get_template("page.html").render(
         policy=_policy(style, script),
         style=Markup(style),  # noqa: S704  # our own file
         script=Markup(script),  # noqa: S704  # our own file
-        **values,
+        product=product,
+        name=name,
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        figures=figures,
+        facts=facts,
+        recipe=visible(recipe),
+        notes=[note for note in notes if note],
     )
+
+
+def style_sheet() -> str:
+    """Return the CSS of pages and charts."""
+    return (_HERE / "style.css").read_text("utf-8")
 
 
 def _policy(style: str, script: str) -> str:

@@ -12,7 +12,6 @@ from components.report.blocks import (
     Chart,
     Section,
     Table,
-    by_language,
     kind_of,
     measured,
     shape_of,
@@ -23,7 +22,7 @@ from components.report.history import Round
 from components.report.overlaps import overlaps
 from components.report.result import gap_of
 from components.report.svg import rounded_domain
-from components.report.words import language, limits, percent, plain, signed
+from components.report.words import language, percent, signed
 from components.shared.recipe import Recipe
 
 WIDE = (920.0, 360.0)
@@ -90,28 +89,6 @@ def balance(settings: Recipe, rounds: list[Round]) -> Section:
             ),
         ],
         tables=[_gap_table(settings, rounds), _off_target_table(settings, rounds, values)],
-    )
-
-
-def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
-    """Return the gate's verdicts with the numbers they stand on."""
-    judged = [item for item in rounds if item.counts("gate")]
-    if not judged:
-        return None
-    gains = [gain for item in judged for _, gain in _gains(settings, item)]
-    low = min(*(gain["low"] for gain in gains), -settings.gate.tolerance)
-    domain = rounded_domain(low, max(*(gain["high"] for gain in gains), 0.01))
-    return Section(
-        "gate",
-        "Gate",
-        f"Each model is compared with its predecessor on the same items (paired bootstrap, "
-        f"{settings.gate.confidence:.0%} intervals, {1 - 2 * settings.gate.alpha:.0%} for the "
-        "mean). It is promoted when the mean gain over the other languages lies above "
-        f"{signed(settings.gate.min_gain)} points with its lower limit, which a model that is no "
-        f"better reaches in {settings.gate.alpha:.0%} of the cases at most, and no language falls "
-        f"by more than {plain(settings.gate.tolerance * 100)} points (the dashed line).",
-        charts=[_gate_chart(settings, item, domain) for item in judged],
-        tables=[_verdicts(judged), *(_gate_table(settings, item) for item in judged)],
     )
 
 
@@ -229,78 +206,6 @@ def _off_target_table(settings: Recipe, rounds: list[Round], values: dict[str, l
         [
             [swatch(settings.languages, code), *(measured(value) for value in row)]
             for code, row in values.items()
-        ],
-        folded=True,
-    )
-
-
-def _gains(settings: Recipe, item: Round) -> list[tuple[str, Any]]:
-    """Return (language code, gain); the mean has the code ""."""
-    counts = item.counts("gate")
-    judged = by_language(settings.languages, counts["languages"])
-    return [("", counts["mean_gain"]), *((code, row["gain"]) for code, row in judged.items())]
-
-
-def _gate_chart(settings: Recipe, item: Round, domain: tuple[float, float]) -> Chart:
-    lines = [
-        rows.Row(
-            language(code) if code else "Mean",
-            kind_of(settings.languages, code) if code else "mean",
-            shape_of(settings.languages, code) if code else 3,
-            gain,
-            signed(gain["value"]),
-        )
-        for code, gain in _gains(settings, item)
-    ]
-    title = f"{item.name} against {item.predecessor}"
-    described = "; ".join(f"{row.label} {row.written}" for row in lines)
-    image = rows.dots(
-        f"gate-{item.iteration}",
-        f"Gain in points, {title}",
-        described,
-        lines,
-        domain,
-        {-settings.gate.tolerance: "tolerance", 0.0: "zero"},
-    )
-    return Chart(f"{title}, gain in points", image)
-
-
-def _verdicts(judged: list[Round]) -> Table:
-    return Table(
-        "Verdicts",
-        ["Model", "Promoted", "Loop", "Reason"],
-        [
-            [item.name, _badge(item), str(item.state["verdict"]), str(item.state["reason"])]
-            for item in judged
-        ],
-        wordy=True,
-    )
-
-
-def _badge(item: Round) -> Markup:
-    kind, word = ("good", "promoted") if item.promoted else ("bad", "refused")
-    return Markup('<span class="badge {}">{}</span>').format(kind, word)
-
-
-def _gate_table(settings: Recipe, item: Round) -> Table:
-    counts = item.counts("gate")
-    mean = counts["mean_gain"]
-    return Table(
-        f"{item.name} against {item.predecessor}: gain in points, items won and lost",
-        ["Language", "Gain", "Interval", "Won", "Lost", "Tolerance"],
-        [
-            ["Mean of the others", signed(mean["value"]), limits(mean), "", "", ""],
-            *(
-                [
-                    swatch(settings.languages, code),
-                    signed(row["gain"]["value"]),
-                    limits(row["gain"]),
-                    str(row["won"]),
-                    str(row["lost"]),
-                    plain(row["tolerance"] * 100),
-                ]
-                for code, row in by_language(settings.languages, counts["languages"]).items()
-            ),
         ],
         folded=True,
     )

@@ -2,60 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import yaml
 
 from components.report.blocks import Section
 from components.report.curves import training
 from components.report.evidence import pairs, trust
 from components.report.flips import flips_of_run
+from components.report.gates import decisions
 from components.report.history import Round
 from components.report.html import page
+from components.report.imbalance import Column, imbalance
 from components.report.judged import judged
-from components.report.ledger import figures, models, throughput, versions
-from components.report.outcomes import accuracy, balance, decisions
+from components.report.ledger import figures, models, versions
+from components.report.lineage import lineage
+from components.report.outcomes import accuracy, balance
 from components.report.result import outcome
 from components.report.samples import samples
+from components.report.spent import spent, throughput
 from components.report.words import language, listed
 from components.shared.recipe import Recipe
 
+CAVEAT = (
+    "The tiny world's weaknesses are injected and its dominant language starts near perfection: "
+    "this run shows the mechanism, it is not evidence for the method on real models."
+)
 
-def render(settings: Recipe, run: str, rounds: list[Round]) -> str:
+
+def render(settings: Recipe, run: str, rounds: list[Round], earlier: Collection[str] = ()) -> str:
     """Return the report as HTML; everything that came from a model or a recipe is escaped.
 
     Args:
         settings: the recipe.
         run: name of the run.
         rounds: its iterations.
+        earlier: URIs of stages that another run had made before.
     """
     return page(
-        "report.html",
-        run=run,
-        settings=settings,
+        product="lidr report",
+        name=run,
+        title=unbroken(outcome(settings, rounds)),
         subtitle=_subtitle(settings, rounds),
-        outcome=outcome(settings, rounds)
-        .replace(" → ", "\u00a0→\u00a0")
-        .replace(" points", "\u00a0points"),
         figures=figures(settings, rounds),
-        sections=_sections(settings, rounds),
-        flips=flips_of_run(settings.languages, rounds),
-        samples=samples(settings, rounds),
-        closing=[models(rounds), throughput(rounds)],
+        sections=sections_of(settings, rounds, earlier),
         recipe=yaml.safe_dump(
             settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True
         ),
-        versions=versions(rounds),
+        notes=[CAVEAT if settings.is_world else "", versions(rounds)],
     )
 
 
-def _sections(settings: Recipe, rounds: list[Round]) -> list[Section]:
+def unbroken(sentence: str) -> str:
+    """Return a sentence whose numbers stay with their units and arrows at a line's end."""
+    return sentence.replace(" → ", "\u00a0→\u00a0").replace(" points", "\u00a0points")
+
+
+def sections_of(
+    settings: Recipe, rounds: list[Round], earlier: Collection[str] = ()
+) -> list[Section]:
+    """Return the report's sections, those that there is something for."""
+    languages = settings.languages
+    columns = [Column(item.name, item, languages.dominant) for item in rounds]
     found = [
+        imbalance(languages, columns),
         accuracy(settings, rounds),
         balance(settings, rounds),
         judged(settings, rounds),
         decisions(settings, rounds),
+        *flips_of_run(languages, rounds),
         pairs(settings, rounds),
         trust(settings, rounds),
         training(rounds),
+        samples(languages, rounds),
+        lineage(rounds),
+        models(rounds),
+        throughput(rounds, spent(rounds, earlier)),
     ]
     return [section for section in found if section is not None]
 
@@ -64,5 +86,10 @@ def _subtitle(settings: Recipe, rounds: list[Round]) -> str:
     names = listed([language(code) for code in settings.languages.others])
     source = "A tiny synthetic model" if settings.is_world else settings.model.source
     dominant = language(settings.languages.dominant)
-    refused = "" if rounds[-1].promoted else f" {rounds[-1].name} was refused by the gate."
-    return f"{source} learns {names} from its own {dominant}.{refused}"
+    last = rounds[-1]
+    said = {
+        "keep": f" {last.name} was not promoted, for want of evidence: {last.predecessor} stays.",
+        "stop": f" {last.name} was not promoted: {last.predecessor} stays.",
+    }.get(last.decision, "")
+    recipe = f"Recipe {settings.name}, seed {settings.seed}."
+    return f"{source} learns {names} from its own {dominant}.{said} {recipe}"

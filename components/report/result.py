@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from components.report.blocks import by_language
@@ -57,7 +58,11 @@ def gap_of(item: Round, dominant: str) -> dict[str, float]:
     The limits combine both intervals (MOVER) as if languages were independent; the items are the
     same in every language, so they are rather too wide.
     """
-    lead, rest = item.accuracy[dominant], item.average
+    return difference(item.accuracy[dominant], item.average)
+
+
+def difference(lead: Mapping[str, float], rest: Mapping[str, float]) -> dict[str, float]:
+    """Return one share minus another, both with limits, which MOVER combines as independent."""
     value = lead["value"] - rest["value"]
     below = ((lead["value"] - lead["low"]) ** 2 + (rest["high"] - rest["value"]) ** 2) ** 0.5
     above = ((lead["high"] - lead["value"]) ** 2 + (rest["value"] - rest["low"]) ** 2) ** 0.5
@@ -78,10 +83,26 @@ def _iteration(settings: Recipe, item: Round) -> dict[str, Any]:
         "accuracy": {code: row["accuracy"] for code, row in scores.items()},
         "average": item.average,
         "off_target": {code: row["off_target"]["value"] for code, row in scores.items()},
+        "judged": _judged(settings, item),
+        "decision": item.decision,
         "verdict": item.state["verdict"],
         "promoted": item.promoted,
         "reason": item.state["reason"],
         "version": item.state["version"],
+    }
+
+
+def _judged(settings: Recipe, item: Round) -> dict[str, Any]:
+    """Return what a judge said: by task the average of the others, and the score by language."""
+    return {
+        task: {
+            "average": found["average"],
+            "languages": {
+                code: place["score"]
+                for code, place in by_language(settings.languages, found["languages"]).items()
+            },
+        }
+        for task, found in item.counts("judge").get("tasks", {}).items()
     }
 
 

@@ -10,18 +10,19 @@ from markupsafe import Markup
 from components.report import svg
 from components.report.charts import WIDTH, Interval
 from components.report.svg import Scale
-from components.report.words import plain
+from components.report.words import number, plain
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One interval of a dot plot."""
+    """One interval of a dot plot; `bar` is a share that only this row is held against."""
 
     label: str
     kind: str
     shape: int
     value: Interval
     written: str
+    bar: float | None = None
 
 
 def dots(
@@ -134,8 +135,10 @@ def _columns(x: Scale, bottom: float, unit: str) -> list[Markup]:
 
 
 def _dot_row(row: Row, x: Scale, y: float, width: float) -> Markup:
+    at = None if row.bar is None else x(row.bar)
     return svg.tag(
         "g",
+        *([] if at is None else [svg.line(at, y - 14, at, y + 14, "tolerance")]),
         svg.text(0, y, row.label, "label"),
         svg.line(x(row.value["low"]), y, x(row.value["high"]), y, "whisker"),
         svg.marker(x(row.value["value"]), y, row.shape, "mark"),
@@ -155,3 +158,70 @@ def _dumbbell(row: tuple[str, float, float, str], x: Scale, y: float) -> Markup:
         svg.tag("g", svg.marker(x(others), y, 0, "mark", 5.5), class_="mean"),
         svg.text(middle, y - 17, written, "value", "middle"),
     )
+
+
+def opposed(
+    identity: str,
+    title: str,
+    description: str,
+    rows: Sequence[tuple[str, float, float]],
+    width: float = WIDTH,
+) -> Markup:
+    """Draw two counts a row as bars to the left and to the right of one line.
+
+    Args:
+        identity: unique on the page.
+        title: of the chart.
+        description: for who cannot see it.
+        rows: label, count on the left (class `lost`) and on the right (class `gained`).
+        width: in pixels.
+    """
+    names = min(16 + 7.4 * max(len(row[0]) for row in rows), width * 0.4)
+    numbers = 12 + 7.2 * max(len(number(max(row[1:]))) for row in rows)
+    left, right = max(row[1] for row in rows), max(row[2] for row in rows)
+    scale = (width - names - 2 * numbers) / ((left + right) or 1.0)
+    middle = names + numbers + left * scale
+    bars: list[Markup] = []
+    for index, (label, lost, gained) in enumerate(rows):
+        y = 18 + 30.0 * index
+        start, end = middle - lost * scale, middle + gained * scale
+        bars += [
+            svg.text(0, y, label, "label"),
+            svg.tag("rect", x=start, y=y - 8, width=lost * scale, height=16, class_="lost"),
+            svg.tag("rect", x=middle, y=y - 8, width=gained * scale, height=16, class_="gained"),
+            svg.text(start - 6, y, number(lost), "value", "end"),
+            svg.text(end + 6, y, number(gained), "value"),
+        ]
+    height = 30.0 * len(rows) + 8
+    line = svg.line(middle, 2, middle, height - 2, "zero")
+    return svg.figure(identity, title, description, (width, height), *bars, line)
+
+
+def bars(
+    identity: str,
+    title: str,
+    description: str,
+    rows: Sequence[tuple[str, float, str]],
+    width: float = WIDTH,
+) -> Markup:
+    """Draw one amount a row.
+
+    Args:
+        identity: unique on the page.
+        title: of the chart.
+        description: for who cannot see it.
+        rows: label, amount and how it is written.
+        width: in pixels.
+    """
+    names = min(16 + 7.4 * max(len(row[0]) for row in rows), width * 0.4)
+    numbers = 12 + 7.2 * max(len(row[2]) for row in rows)
+    scale = (width - names - numbers) / (max(row[1] for row in rows) or 1.0)
+    drawn: list[Markup] = []
+    for index, (label, amount, written) in enumerate(rows):
+        y = 18 + 30.0 * index
+        drawn += [
+            svg.text(0, y, label, "label"),
+            svg.tag("rect", x=names, y=y - 8, width=amount * scale, height=16, class_="kept"),
+            svg.text(names + amount * scale + 6, y, written, "value"),
+        ]
+    return svg.figure(identity, title, description, (width, 30.0 * len(rows) + 8), *drawn)

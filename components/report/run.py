@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 from components.report.history import read_history
-from components.report.page import render
+from components.report.page import render, sections_of
+from components.report.plots import plots
 from components.report.result import outcome, result_of
+from components.report.runs import reused
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
 from components.shared.store import open_store
@@ -32,7 +34,10 @@ def report(recipe: str, store: str, run: str) -> str:
     rounds = read_history(home, run)
     key = f"runs/{run}/report.html"
     result = result_of(settings, run, rounds, f"{home.uri}/{key}")
-    home.write(key, render(settings, run, rounds).encode("utf-8", "replace"))
+    earlier = reused(home, run)
+    home.write(key, render(settings, run, rounds, earlier).encode("utf-8", "replace"))
+    for name, image in plots(sections_of(settings, rounds, earlier)):
+        home.write(f"runs/{run}/plots/{name}", image)
     home.write(f"runs/{run}/result.json", json.dumps(result, indent=2).encode())
     emit("note", message=outcome(settings, rounds))
     emit("number", name="report", value=result["report"])

@@ -1,132 +1,213 @@
-"""The section with sample pairs, side by side, with the words that differ marked."""
+"""The section with a sample of pairs, kept and dropped, to be searched and filtered."""
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
-from typing import Any
+from itertools import chain, zip_longest
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from components.report.blocks import swatch
+from components.report.blocks import Browser, Filter, Section, Table
+from components.report.browser import PAIRS_BUDGET, Entry, browser, shortened, within
 from components.report.history import Round
-from components.report.words import language, model
-from components.shared.recipe import Recipe
-from components.shared.records import Kind
+from components.report.words import MINUS, language, literal, number, spelled
+from components.shared.pair_samples import (
+    MARGINS_FILE,
+    SAMPLE_FILE,
+    PairMargin,
+    PairSample,
+    pair_key,
+)
+from components.shared.recipe import Languages
+from components.shared.records import DropReason, Kind
+from components.shared.stage import open_stage
 
-_MOST = 12
-_LONGEST = 3000
-"""Characters of a text that are shown."""
+_KEPT = "kept"
 
-_TOKEN = re.compile(r"\s+|[^\s.,;:!?]+|[.,;:!?]")
-_MOST_TOKENS = 800
-_ALIKE = 0.3
-"""Texts less alike than this are not marked: everything would be."""
+_LEARNT = (
+    ("chosen", "prefers the chosen text"),
+    ("rejected", "prefers the rejected text"),
+    ("none", "not measured"),
+)
 
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
-"""Characters that would change how the text around them is shown."""
+_READ = 'python -c "import pyarrow.parquet as p; print(p.read_table({!r}).slice(0, 9).to_pylist())"'
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One pair as the page shows it; the texts are escaped."""
+class _Drawn:
+    """One candidate of an iteration; `margin` is None where it was not measured."""
 
-    iteration: str
-    language: Markup
-    meaning: str
-    prompt: Markup
-    chosen: Markup
-    rejected: Markup
+    item: Round
+    pair: PairSample
+    margin: float | None
 
 
-def samples(settings: Recipe, rounds: list[Round]) -> list[Sample]:
-    """Return a dozen pairs, in turn from every iteration, language and kind; differing ones first.
+def samples(languages: Languages, rounds: Sequence[Round], up: str = "../../") -> Section | None:
+    """Return candidates in turn from every iteration, language, kind and outcome.
 
     Args:
-        settings: the recipe.
+        languages: the recipe's.
         rounds: the run's iterations.
+        up: the way from the page's folder to the store's.
     """
-    groups: dict[tuple[int, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for item in rounds:
-        found = item.counts("pair").get("samples", [])
-        for pair in sorted(found, key=lambda pair: pair["chosen"] == pair["rejected"]):
-            groups[item.iteration, pair["language"], pair["kind"]].append(pair)
-    turns = [
-        (key, group[turn])
-        for turn in range(_MOST)
-        for key, group in groups.items()
-        if turn < len(group)
-    ]
-    turns.sort(key=lambda found: found[1]["chosen"] == found[1]["rejected"])
-    order = {code: index for index, code in enumerate(settings.languages.all)}
-    chosen = sorted(turns[:_MOST], key=lambda found: (found[0][0], order.get(found[0][1], 99)))
-    return [_sample(settings, iteration, pair) for (iteration, _, _), pair in chosen]
-
-
-def marked(text: str, other: str) -> Markup:
-    """Return a text escaped, the words that the other one lacks in <mark>."""
-    own, theirs = (_TOKEN.findall(shortened(item)) for item in (text, other))
-    if not own or max(len(own), len(theirs)) > _MOST_TOKENS:
-        return Markup("").join(visible(token) for token in own)
-    matcher = SequenceMatcher(None, theirs, own, autojunk=False)
-    if _alike(matcher, own, theirs) < _ALIKE:
-        return Markup("").join(visible(token) for token in own)
-    return Markup("").join(
-        _run(own[start:end], operation != "equal")
-        for operation, _, _, start, end in matcher.get_opcodes()
-        if start < end
+    paired = [item for item in rounds if item.counts("pair")]
+    drawn = [_drawn(item) for item in paired]
+    turns = [each for each in chain.from_iterable(zip_longest(*drawn)) if each is not None]
+    if not turns:
+        return None
+    taken = within(_entries(languages, turns), PAIRS_BUDGET)
+    shown = turns[: len(taken)]
+    return Section(
+        "pairs-browser",
+        "Pair browser",
+        _lede(paired, shown),
+        tables=[_files(paired, up)],
+        browser=_browser(languages, taken, shown),
     )
 
 
-def visible(text: str) -> Markup:
-    """Return a text escaped, control characters and bidirectional overrides shown by number."""
-    parts, position = [], 0
-    for match in _CONTROLS.finditer(text):
-        parts.append(escape(text[position : match.start()]))
-        parts.append(Markup('<span class="control">U+{}</span>').format(f"{ord(match[0]):04X}"))
-        position = match.end()
-    return Markup("").join([*parts, escape(text[position:])])
+def _drawn(item: Round) -> list[_Drawn]:
+    stage = open_stage(str(item.state["pairs"]))
+    if not stage.files(prefix=SAMPLE_FILE):  # an older version made it
+        return []
+    margins = _margins(item)
+    pairs: list[PairSample] = stage.read_records([SAMPLE_FILE], PairSample)
+    return [_Drawn(item, pair, margins.get(pair_key(pair))) for pair in pairs]
 
 
-def shortened(text: str) -> str:
-    """Return the first 3,000 characters, and how many were left out."""
-    left_out = len(text) - _LONGEST
-    return text if left_out <= 0 else f"{text[:_LONGEST]} … ({left_out:,} more characters)"
+def _margins(item: Round) -> dict[str, float]:
+    if not item.counts("train"):
+        return {}
+    stage = open_stage(str(item.state["model"]))
+    if not stage.files(prefix=MARGINS_FILE):
+        return {}
+    return {row.pair: row.margin for row in stage.read_records([MARGINS_FILE], PairMargin)}
 
 
-def _alike(matcher: SequenceMatcher[str], own: Sequence[str], theirs: Sequence[str]) -> float:
-    """Return the share of words, white space left aside, that both texts have."""
-    common = [
-        token
-        for block in matcher.get_matching_blocks()
-        for token in own[block.b : block.b + block.size]
-    ]
-    both, either = (
-        sum(not token.isspace() for token in part) for part in (common, [*own, *theirs])
-    )
-    return 2 * both / (either or 1)
+def _entries(languages: Languages, drawn: Sequence[_Drawn]) -> Iterator[Entry]:
+    for each in drawn:
+        pair = each.pair
+        entry: Entry = {
+            "language": pair.language,
+            "about": f"{_meaning(languages, pair)} · for {each.item.name} · {pair.prompt_id}",
+            "badges": _badges(each),
+            "prompt": shortened(pair.prompt),
+            "sides": (
+                ("Chosen", "chosen", _text(pair.chosen), _language_of(pair)),
+                ("Rejected", "rejected", _text(pair.rejected), pair.language),
+            ),
+            "tags": {
+                "language": pair.language,
+                "outcome": pair.reason or _KEPT,
+                "model": each.item.name,
+                "kind": pair.kind,
+                "learnt": _learnt(each.margin),
+            },
+        }
+        if each.margin is not None:
+            entry["rank"] = round(each.margin, 3)
+        yield entry
 
 
-def _run(tokens: Sequence[str], differs: bool) -> Markup:
-    content = Markup("").join(visible(token) for token in tokens)
-    return Markup("<mark>{}</mark>").format(content) if differs and content.strip() else content
-
-
-def _sample(settings: Recipe, iteration: int, pair: dict[str, Any]) -> Sample:
-    dominant = language(settings.languages.dominant)
-    own = language(pair["language"])
-    meanings = {
-        Kind.TRANSLATION_CHOSEN: f"{dominant} answer, translated, over the {own} answer",
-        Kind.OWN_CHOSEN: f"{own} answer over a translation into {own}",
+def _meaning(languages: Languages, pair: PairSample) -> str:
+    own = language(pair.language)
+    other = language(pair.other_language)
+    meanings: dict[str, str] = {
+        Kind.TRANSLATION_CHOSEN: f"{other} answer, translated, over the {own} answer",
+        Kind.OWN_CHOSEN: f"{own} answer over the translated {other} answer",
     }
-    return Sample(
-        iteration=model(iteration),
-        language=swatch(settings.languages, pair["language"]),
-        meaning=meanings.get(pair["kind"], str(pair["kind"])),
-        prompt=visible(shortened(pair["prompt"])),
-        chosen=marked(pair["chosen"], pair["rejected"]),
-        rejected=marked(pair["rejected"], pair["chosen"]),
+    return meanings.get(pair.kind, pair.kind)
+
+
+def _badges(each: _Drawn) -> list[tuple[str, str]]:
+    if each.pair.reason:
+        return [("plain", f"dropped: {spelled(each.pair.reason)}")]
+    if each.margin is None:
+        return []
+    return [
+        (
+            "good" if each.margin > 0 else "bad",
+            f"reward margin {each.margin:+.2f}".replace("-", MINUS),
+        )
+    ]
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else shortened(text)
+
+
+def _language_of(pair: PairSample) -> str:
+    """Return the language of the chosen text, "" where it is known to be in another one."""
+    return "" if pair.reason == DropReason.OFF_TARGET else pair.language
+
+
+def _learnt(margin: float | None) -> str:
+    if margin is None:
+        return "none"
+    return "chosen" if margin > 0 else "rejected"
+
+
+def _browser(languages: Languages, taken: Sequence[str], shown: Sequence[_Drawn]) -> Browser:
+    reasons = Counter(each.pair.reason or _KEPT for each in shown)
+    outcomes = [_KEPT, *(str(reason) for reason in DropReason)]
+    found = {_learnt(each.margin) for each in shown}
+    kinds = {each.pair.kind for each in shown}
+    seen = {each.pair.language for each in shown}
+    names = {
+        Kind.TRANSLATION_CHOSEN: "translation chosen",
+        Kind.OWN_CHOSEN: "own answer chosen",
+    }
+    return browser(
+        languages,
+        taken,
+        [
+            Filter("language", "Language", [(c, language(c)) for c in languages.all if c in seen]),
+            Filter("outcome", "Outcome", [(r, spelled(r)) for r in outcomes if r in reasons]),
+            Filter("kind", "Kind", [(k, name) for k, name in names.items() if k in kinds]),
+            Filter("learnt", "In the end", [each for each in _LEARNT if each[0] in found]),
+            Filter(
+                "model", "For", [(n, n) for n in dict.fromkeys(each.item.name for each in shown)]
+            ),
+        ],
+        "reward margin" if found - {"none"} else "",
     )
+
+
+def _lede(paired: Sequence[Round], shown: Sequence[_Drawn]) -> str:
+    made = sum(item.counts("pair")["candidates"] for item in paired)
+    measured = sum(each.margin is not None for each in shown)
+    margin = (
+        f" The reward margin (beta times the log-ratio of the chosen text to the reference, minus "
+        f"that of the rejected one, in nats, under the model that training ended with) was "
+        f"measured for {number(measured)} of them."
+    )
+    return (
+        f"What the models were taught to prefer, and over what: {number(len(shown))} of "
+        f"{number(made)} candidates, in turn from every language, kind and outcome, drawn by lot. "
+        f"Words that only one side has are marked.{margin if measured else ''}"
+    )
+
+
+def _files(paired: Sequence[Round], up: str) -> Table:
+    return Table(
+        "All of them, as Parquet: chosen and rejected texts, and the reasons of what was dropped",
+        ["For", "Pairs", "Dropped", "To read them"],
+        [
+            [
+                item.name,
+                _link(item, up, "pairs.parquet", number(item.counts("pair")["pairs"])),
+                _link(item, up, "dropped.parquet", "with reasons"),
+                literal(_READ.format(f"{item.state['pairs']}/pairs.parquet")),
+            ]
+            for item in paired
+        ],
+        wordy=True,
+    )
+
+
+def _link(item: Round, up: str, name: str, text: str) -> Markup:
+    """Return a link from the page to a stage's file on the same store."""
+    stage = str(item.state["pairs"]).rpartition("/stages/")[2]
+    return Markup('<a href="{}stages/{}/{}">{}</a>').format(up, stage, name, text)

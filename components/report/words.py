@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
+
+from markupsafe import Markup, escape
 
 from components.shared.languages import NAMES
 
 MINUS = "−"
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
+
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""Characters that would change how the text around them is shown."""
 
 
 def language(code: str) -> str:
@@ -88,3 +95,23 @@ def chance(p: float) -> str:
 def spelled(name: str) -> str:
     """Return a typed reason such as `source_failed` in words."""
     return name.replace("_", " ")
+
+
+def visible(text: str) -> Markup:
+    """Return a text escaped, control characters and bidirectional overrides shown by number."""
+    parts, position = [], 0
+    for match in CONTROLS.finditer(text):
+        parts.append(escape(text[position : match.start()]))
+        parts.append(Markup('<span class="control">U+{}</span>').format(f"{ord(match[0]):04X}"))
+        position = match.end()
+    return Markup("").join([*parts, escape(text[position:])])
+
+
+def literal(text: str) -> Markup:
+    """Return a path or command as code, set apart from the direction of what is around it."""
+    return Markup("<code><bdi>{}</bdi></code>").format(visible(text))
+
+
+def hours(seconds: float) -> str:
+    """Return GPU seconds as GPU hours, in three figures."""
+    return f"{seconds / 3600:,.3g}" if seconds < 3_600_000 else f"{seconds / 3600:,.0f}"

@@ -3,11 +3,14 @@
 LidrError                exit 1   something failed; the message says what and what to do
 ├── BadInput             exit 2   a recipe, profile, prompt file, model folder or option is wrong
 │   ├── StoreError       exit 2   the store cannot be read or written (full, read-only)
+│   │   └── DamagedObject exit 2  an object came back with other bytes than were written
 │   └── Unavailable      exit 2   a service does not answer: a wrong address, or it is down
 ├── CorruptStage         exit 1   a finished stage's bytes differ from its marker
 ├── EngineFailed         exit 1   the inference engine died
 ├── TrainingFailed       exit 1   training diverged or its result is unusable
 ├── LaunchFailed         exit 1   the training processes died, or were never given a place to run
+├── RegistryFailed       exit 1   MLflow refused one request; another writer may have met us
+├── TrackingFailed       exit 1   MLflow stayed away for longer than a registration waits
 ├── Stopped              exit 143 asked to end, training has written a checkpoint and ended
 └── GateRefused          exit 3   the gate (or a promotion rule) said no
 """
@@ -51,6 +54,10 @@ class StoreError(BadInput):
     """The store refuses to be read or written."""
 
 
+class DamagedObject(StoreError):
+    """An object of the store does not have the bytes that were written."""
+
+
 class Unavailable(BadInput):
     """A service does not answer; who waits for it may ask again."""
 
@@ -69,6 +76,14 @@ class TrainingFailed(LidrError):
 
 class LaunchFailed(LidrError):
     """The processes of a training run died, or no machine was found for them."""
+
+
+class RegistryFailed(LidrError):
+    """MLflow refused one request, which it should be able to do."""
+
+
+class TrackingFailed(LidrError):
+    """MLflow does not answer."""
 
 
 class Stopped(LidrError):

@@ -14,7 +14,7 @@ from components.shared.cache import cached
 from components.shared.digest import digest_of, digest_of_file
 from components.shared.errors import BadInput
 from components.shared.model_checks import check_model
-from components.shared.stage import Stage, open_stage
+from components.shared.stage import Stage, home_of, open_stage
 from components.shared.store import LocalStore, open_store
 
 MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
@@ -35,7 +35,7 @@ def base_stage(stage_uri: str) -> str:
     stage = open_stage(stage_uri)
     if not stage.files(prefix=BASE_FILE):
         return stage.uri
-    return str(json.loads(stage.read(BASE_FILE))["stage"])
+    return home_of(stage.store, str(json.loads(stage.read(BASE_FILE))["stage"]))
 
 
 def adapter_uri(stage_uri: str) -> str:
@@ -229,7 +229,8 @@ def _outside(stage: Stage) -> dict[str, Any]:
     if not stage.files(prefix="model.json"):
         raise BadInput(f"stage {stage.uri} holds no model", remedy="Name a world or train stage.")
     outside: dict[str, Any] = json.loads(stage.read("model.json"))
-    return outside
+    places = {name: outside[name] for name in ("source", "adapter") if outside.get(name)}
+    return outside | {name: home_of(stage.store, place) for name, place in places.items()}
 
 
 def _patterns(weights: bool) -> list[str]:

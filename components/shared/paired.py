@@ -20,6 +20,9 @@ HEAD_TO_HEAD = "head_to_head"
 Question = tuple[str, str]
 """Task without its language, and item: the same in every language of a parallel benchmark."""
 
+Scores = dict[tuple[str, str, str], float]
+"""Of items, by task, language and item."""
+
 Rates = dict[str, Any]
 """What an evaluate stage counted of one language."""
 
@@ -74,6 +77,26 @@ def compare(
         common = first.keys() & second.keys()
         old |= {key: first[key] for key in common}
         new |= {key: second[key] for key in common}
+    return _paired(old, new, before, after)
+
+
+def compare_alike(before: str, after: str) -> dict[str, Paired]:
+    """Return the items of two evaluate stages, of the languages in which both hold the same ones.
+
+    Args:
+        before: URI of the one evaluate stage.
+        after: URI of the other, maybe of another recipe.
+    """
+    old, new = (_scores(uri) for uri in (before, after))
+    different = {key[1] for key in old.keys() ^ new.keys()}
+    old, new = (
+        {key: score for key, score in scores.items() if key[1] not in different}
+        for scores in (old, new)
+    )
+    return _paired(old, new, before, after)
+
+
+def _paired(old: Scores, new: Scores, before: str, after: str) -> dict[str, Paired]:
     keys: dict[str, list[tuple[str, str, str]]] = {}
     for key in sorted(old):
         keys.setdefault(key[1], []).append(key)
@@ -116,12 +139,12 @@ def by_question(groups: Sequence[Paired]) -> tuple[NDArray[np.float64], NDArray[
     return parts, parts.sum() + len(rows) * deviations
 
 
-def _scores(uri: str) -> dict[tuple[str, str, str], float]:
+def _scores(uri: str) -> Scores:
     items: list[EvalItem] = open_stage(uri).read_records(["items.parquet"], EvalItem)
     return {(item.task, item.language, item.item_id): item.score for item in items}
 
 
-def _judged(uri: str) -> dict[tuple[str, str, str], float]:
+def _judged(uri: str) -> Scores:
     return {key: score for key, score in _scores(uri).items() if key[0] != HEAD_TO_HEAD}
 
 

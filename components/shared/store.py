@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from components.shared.digest import digest_of_file
 from components.shared.errors import StoreError
+
+_TEMPORARY = ".tmp-"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object of a listing: its key below the store and its size in bytes."""
+    """One object of a listing.
+
+    Attributes:
+        key: below the store.
+        size: in bytes.
+        modified: when it was written, in seconds since 1970.
+    """
 
     key: str
     size: int
+    modified: float = field(default=0.0, compare=False)
 
 
 class Store(Protocol):
@@ -57,6 +69,17 @@ class Store(Protocol):
 
     def download(self, key: str, path: Path) -> None:
         """Copy an object into a file, which appears whole or not at all."""
+
+    def sha256(self, key: str) -> str:
+        """Return the digest of an object's bytes as they are now, read piece by piece."""
+
+    def abort_uploads(self, prefix: str, before: float) -> int:
+        """Remove what writers that died left half-written below a prefix; return how many.
+
+        Args:
+            prefix: a folder, without the final `/`.
+            before: seconds since 1970; what was begun later may still have its writer.
+        """
 
 
 def open_store(uri: str) -> Store:
@@ -112,8 +135,15 @@ class LocalStore:
 
     def list(self, prefix: str) -> list[Entry]:
         folder = self.path(prefix) if prefix else self.root
-        found = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".tmp-")]
-        entries = [Entry(p.relative_to(self.root).as_posix(), p.stat().st_size) for p in found]
+        entries = []
+        for path in folder.rglob("*"):
+            if path.name.startswith(_TEMPORARY):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+                status = path.stat()
+                if stat.S_ISREG(status.st_mode):
+                    key = path.relative_to(self.root).as_posix()
+                    entries.append(Entry(key, status.st_size, status.st_mtime))
         return sorted(entries, key=lambda entry: entry.key)
 
     def delete(self, key: str) -> None:
@@ -133,6 +163,20 @@ class LocalStore:
                 shutil.copyfile(source, temporary)
                 temporary.replace(path)
 
+    def sha256(self, key: str) -> str:
+        path = self.path(key)
+        with explained(path):
+            return digest_of_file(path)
+
+    def abort_uploads(self, prefix: str, before: float) -> int:
+        removed = 0
+        for path in self.path(prefix).rglob(f"{_TEMPORARY}*"):
+            with explained(path), contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+                    removed += 1
+        return removed
+
     def path(self, key: str) -> Path:
         """Return the file behind a key, which must stay inside the store."""
         if key.startswith("/") or ".." in key.split("/") or "\0" in key:
@@ -150,7 +194,7 @@ class LocalStore:
     @contextmanager
     def _temporary(self, path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+        temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
         temporary.touch(exist_ok=False)  # with the user's umask: others may share the store
         try:
             yield temporary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import time
 import uuid
@@ -24,7 +25,7 @@ from botocore.exceptions import (
 )
 
 from components.shared.digest import digest_of_file
-from components.shared.errors import StoreError
+from components.shared.errors import DamagedObject, StoreError
 from components.shared.store import Entry, explained
 
 _SHA = "sha256"
@@ -34,6 +35,7 @@ _TRANSFER = TransferConfig(
 )
 
 _ATTEMPTS = 8
+_PIECE = 32 << 20
 
 _MISSING = ("404", "NoSuchKey", "NotFound")
 _LOST = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
@@ -44,7 +46,8 @@ class S3Store:
 
     Endpoint, region and credentials come from the environment (AWS_ENDPOINT_URL, AWS_REGION,
     AWS_ACCESS_KEY_ID, ...) as boto3 documents. Each object carries its SHA-256 as metadata, which
-    is checked on the way back. Retries use botocore's adaptive mode with jitter. Servers that
+    is checked on the way back. Retries use botocore's adaptive mode with jitter; AWS_MAX_ATTEMPTS
+    says how many: 8 outlast about half a minute, 16 two. Servers that
     refuse boto3's trailing checksums (411) want AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
 
     Args:
@@ -64,17 +67,32 @@ class S3Store:
 
     def read(self, key: str) -> bytes:
         with self._explained(key):
-            for attempt in count(1):
-                answer = self._client.get_object(Bucket=self.bucket, Key=self._name(key))
-                try:
-                    data: bytes = answer["Body"].read()
-                    break
-                except (IncompleteReadError, HTTPClientError):  # botocore repeats up to the body
-                    if attempt == _ATTEMPTS:
-                        raise
-                    time.sleep(random.uniform(0, 0.1 * 2**attempt))
-        self._verify(key, answer["Metadata"], hashlib.sha256(data).hexdigest())
+            data, metadata = self._get(key)
+        self._verify(key, metadata, hashlib.sha256(data).hexdigest())
         return data
+
+    def sha256(self, key: str) -> str:
+        sha = hashlib.sha256()
+        with self._explained(key):
+            size = self._client.head_object(Bucket=self.bucket, Key=self._name(key))[
+                "ContentLength"
+            ]
+            for start in range(0, size, _PIECE):
+                piece, _ = self._get(key, Range=f"bytes={start}-{start + _PIECE - 1}")
+                sha.update(piece)
+        return sha.hexdigest()
+
+    def _get(self, key: str, **options: str) -> tuple[bytes, dict[str, str]]:
+        """Return an object's bytes and metadata; botocore itself repeats only up to the body."""
+        for attempt in count(1):
+            answer = self._client.get_object(Bucket=self.bucket, Key=self._name(key), **options)
+            try:
+                return answer["Body"].read(), answer["Metadata"]
+            except (IncompleteReadError, HTTPClientError):
+                if attempt == _ATTEMPTS:
+                    raise
+                time.sleep(random.uniform(0, 0.1 * 2**attempt))
+        raise AssertionError
 
     def write(self, key: str, data: bytes) -> None:
         with self._explained(key):
@@ -127,7 +145,11 @@ class S3Store:
             )
             found = [item for page in pages for item in page.get("Contents", [])]
         return sorted(
-            (Entry(item["Key"][skip:], item["Size"]) for item in found), key=lambda e: e.key
+            (
+                Entry(item["Key"][skip:], item["Size"], item["LastModified"].timestamp())
+                for item in found
+            ),
+            key=lambda entry: entry.key,
         )
 
     def delete(self, key: str) -> None:
@@ -158,13 +180,17 @@ class S3Store:
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def abort_uploads(self, prefix: str) -> int:
-        """Abort unfinished multipart uploads below a prefix, which cost money; return how many."""
+    def abort_uploads(self, prefix: str, before: float) -> int:
         with self._explained(prefix):
-            answer = self._client.list_multipart_uploads(
-                Bucket=self.bucket, Prefix=self._name(prefix)
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.bucket, Prefix=f"{self._name(prefix)}/"
             )
-            uploads = answer.get("Uploads", [])
+            uploads = [
+                upload
+                for page in pages
+                for upload in page.get("Uploads", [])
+                if upload["Initiated"].timestamp() < before
+            ]
             for upload in uploads:
                 self._client.abort_multipart_upload(
                     Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
@@ -179,7 +205,7 @@ class S3Store:
     def _verify(self, key: str, metadata: dict[str, str], actual: str) -> None:
         expected = metadata.get(_SHA)
         if expected and expected != actual:
-            raise StoreError(
+            raise DamagedObject(
                 f"{self.uri}/{key} came back with other bytes than were written",
                 remedy="Check the object store, then run again.",
             )
@@ -209,8 +235,11 @@ class S3Store:
 
 
 def _client() -> Any:
+    retries: Any = {"mode": "adaptive"}
+    if "AWS_MAX_ATTEMPTS" not in os.environ:
+        retries["max_attempts"] = _ATTEMPTS
     config = Config(
-        retries={"mode": "adaptive", "max_attempts": _ATTEMPTS},
+        retries=retries,
         connect_timeout=10,
         read_timeout=60,
         max_pool_connections=16,

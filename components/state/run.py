@@ -6,11 +6,13 @@ Both functions stay light on imports: they are a task each, and a task should co
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from datetime import UTC, datetime
+from typing import NamedTuple
 
-from components.shared.digest import digest_of
+from components.shared.digest import canonical_json, digest_of
 from components.shared.errors import BadInput
 from components.shared.progress import step
+from components.shared.runs import read_state, recipe_key, state_key
 from components.shared.store import Store, open_store
 
 GO_ON = "continue"
@@ -95,6 +97,7 @@ def write_state(
         "version": version,
         **outcome,
     }
+    state["finished"] = _finished(home, state_key(run, iteration), state)
     home.write(state_key(run, iteration), json.dumps(state, indent=2).encode())
     if outcome["verdict"] != GO_ON:
         _forget_later(home, run, iteration)
@@ -167,16 +170,6 @@ def resumable(store: Store, run: str, iteration: int) -> Resumed:
     return Resumed(start["world"], *state)
 
 
-def state_key(run: str, iteration: int) -> str:
-    """Return the store key of an iteration's state."""
-    return f"runs/{run}/iteration-{iteration}/state.json"
-
-
-def recipe_key(run: str) -> str:
-    """Return the store key of a run's resolved recipe."""
-    return f"runs/{run}/recipe.json"
-
-
 def require_same_recipe(store: Store, run: str, recipe: str) -> None:
     """Refuse to continue a run with another recipe than it was started with.
 
@@ -192,25 +185,19 @@ def require_same_recipe(store: Store, run: str, recipe: str) -> None:
         )
 
 
-def read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:
-    """Return an iteration's state.
-
-    Raises:
-        BadInput: the iteration has not ended.
-    """
-    try:
-        state: dict[str, Any] = json.loads(store.read(state_key(run, iteration)))
-    except FileNotFoundError as error:
-        raise BadInput(
-            f"run {run!r} in {store.uri} has no iteration {iteration}",
-            remedy="Check --store and the run's name, or run the recipe again.",
-        ) from error
-    return state
-
-
 def _keep_recipe(store: Store, run: str, recipe: str) -> None:
     require_same_recipe(store, run, recipe)
-    store.write(recipe_key(run), recipe.encode())
+    store.write(recipe_key(run), canonical_json(json.loads(recipe)).encode())
+
+
+def _finished(store: Store, key: str, state: dict[str, object]) -> str:
+    """Return when the iteration ended (UTC): as written before, where nothing else has changed."""
+    if store.exists(key):
+        before = json.loads(store.read(key))
+        finished = str(before.pop("finished", ""))
+        if finished and before == state:
+            return finished
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _outcome(decision: str) -> dict[str, object]:

@@ -17,6 +17,7 @@ from components.shared.component import image_component
 def train(
     recipe: str,
     store: str,
+    run: str,
     world: str,
     pairs: str,
     model: str,
@@ -29,6 +30,7 @@ def train(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
+        run: name of the run, for tracking only.
         world: URI of the world stage, which holds M_0.
         pairs: URI of the pair stage.
         model: URI of the stage that holds M_t.
@@ -39,11 +41,12 @@ def train(
     Returns:
         URI of the train stage, which holds M_{t+1}.
     """
-    from components.train import run
+    from components.train import run as step
 
-    return run.train(
+    return step.train(
         recipe=recipe,
         store=store,
+        run=run,
         world=world,
         pairs=pairs,
         model=model,

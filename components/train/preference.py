@@ -14,10 +14,12 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 from components.shared.errors import TrainingFailed
 from components.shared.progress import Meter, emit
 from components.shared.recipe import Training
+from components.shared.tracking.growing import CurveWriter
 from components.train.batches import Layout, token_budget
 from components.train.gang import Gang
 from components.train.loss import pair_losses
 from components.train.metrics import StepSums, Watch
+from components.train.reference import compute_logps
 from components.train.scoring import score
 from components.train.shares import Part, Sharing
 from components.train.throughput import Work, peak_flops
@@ -108,6 +110,20 @@ class PreferenceTrainer(Trainer):
         # Ranks average their gradients, so each counts its own pairs world-size times.
         return loss.sum() * self._gang.world / in_step
 
+    def margins(self, rows: Sequence[int]) -> torch.Tensor:
+        """Return the reward margins of rows under the model as it is now, (rows,), on the CPU.
+
+        All ranks call it; each scores its share.
+        """
+        pairs = [self._pairs[row] for row in rows]
+        model = self.accelerator.unwrap_model(self.model)
+        budget, bfloat16 = self.settings.micro_batch_tokens, self.args.bf16
+        logps = compute_logps(
+            model, pairs, self._layout, budget, bfloat16, self._gang, "reward margins"
+        )
+        gains = logps - self._reference[list(rows)].cpu()
+        return self.settings.beta * (gains[:, 0] - gains[:, 1])
+
     def floating_point_ops(self, inputs: Any) -> int:
         """Count nothing: the trainer's own estimate knows neither flat rows nor adapters."""
         return 0
@@ -156,10 +172,12 @@ class Reporter(TrainerCallback):
 
     Args:
         watch: looks out for trouble.
+        curves: tells the run's tracking, if any.
     """
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, curves: CurveWriter | None = None) -> None:
         self._watch = watch
+        self._curves = curves
         self._meter = Meter(0, "steps")
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -172,6 +190,8 @@ class Reporter(TrainerCallback):
         """Report a step; a few times in all, its loss and reward accuracy too."""
         self._meter.advance(1, logs["tokens"])
         self._watch.look(state.log_history, state.max_steps)
+        if self._curves:
+            self._curves.look(state.log_history)
         if state.global_step % max(1, state.max_steps // 5) == 0:
             emit("number", name="loss", value=f"{logs['loss']:.3f}")
             emit("number", name="reward accuracy", value=f"{logs['reward_accuracy']:.0%}")

@@ -95,6 +95,7 @@ def compute_logps(
     tokens: int,
     bfloat16: bool,
     gang: Gang,
+    unit: str = "reference pairs",
 ) -> torch.Tensor:
     """Score all pairs with a model on its device, without gradients.
 
@@ -105,12 +106,13 @@ def compute_logps(
         tokens: of a micro-batch; 0 for what the longest pair needs.
         bfloat16: run the passes in bfloat16.
         gang: the ranks that share the pairs.
+        unit: what the progress display calls them.
     """
     model.eval()
     values = torch.zeros(len(pairs), 2)
     sharing = Sharing(pairs, layout, token_budget(tokens, pairs), 0, gang.world)
     parts = sharing.parts(range(len(pairs)), gang.rank)
-    meter = Meter(sum(len(part.rows) for part in parts), "reference pairs", "tokens")
+    meter = Meter(sum(len(part.rows) for part in parts), unit, "tokens")
     for part in parts:
         batch = layout([pairs[row] for row in part.rows], model.device)
         with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):

@@ -25,6 +25,7 @@ def train(
     iteration: int,
     launch: str = "",
     placement: TaskConfig | None = None,
+    run: str = "",
 ) -> str:
     """Train M_t into M_{t+1} on preference pairs: L_DPO + alpha * L_NLL.
 
@@ -40,9 +41,11 @@ def train(
         launch: how the ranks are started, as `Launch.text` writes it. It changes no result, so it
             is no part of the stage's digest.
         placement: what KFP hands over for the nodes of a TrainJob.
+        run: name of the run, for tracking only.
 
     Returns:
-        URI of the stage: `model/` with M_{t+1}, and `metrics.jsonl` with a row per optimizer step.
+        URI of the stage: `model/` with M_{t+1}, `metrics.jsonl` with a row per optimizer
+        step, and `margins.parquet` with the reward margins of some pairs at the end.
 
     Raises:
         BadInput: there are no pairs to train on, or the start model is unusable.
@@ -65,6 +68,8 @@ def train(
         training=settings.training,
         seed=seed_of(settings.seed, "train", iteration),
         zero=place.zero,
+        run=run,
+        iteration=iteration,
     )
     return _finish(stage, job, place, Placement.of(placement))
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from components.shared.digest import canonical_json
 from components.shared.engines.base import ChatRequest
 from components.shared.engines.chat import ChatRenderer
 from components.shared.errors import BadInput
+from components.shared.pair_samples import pair_key
 from components.shared.records import Message, PreferencePair
 from components.shared.text import valid_unicode
 
@@ -67,13 +67,6 @@ class TokenPairs:
             for part in (pair.prompt, pair.chosen, pair.rejected):
                 sha.update(np.array([len(part), *part], dtype="<i8").tobytes())
         return sha.hexdigest()
-
-
-def pair_key(record: PreferencePair) -> str:
-    """Return what tells a pair from all others of its stage."""
-    names = ("prompt_id", "language", "other_language", "kind", "sample")
-    known = {field.name for field in fields(record)}
-    return canonical_json([getattr(record, name) for name in names if name in known])
 
 
 def check_pairs(records: Sequence[PreferencePair], file: str) -> None:

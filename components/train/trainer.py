@@ -24,8 +24,10 @@ from components.shared.recipe import Training
 from components.shared.stage import Stage
 from components.shared.store import open_store
 from components.shared.strict import Strict
+from components.shared.tracking.growing import CurveWriter
+from components.shared.tracking.spool import Spool, place_of
 from components.train.checkpoints import Checkpoints, Form
-from components.train.gang import join, leave
+from components.train.gang import Gang, join, leave
 from components.train.launchers.failure import record as record_failure
 
 if TYPE_CHECKING:
@@ -52,6 +54,10 @@ class Job(Strict):
     """Of the order of the pairs."""
     zero: Zero = Zero()
     """What the ranks share out, from the profile."""
+    run: str = ""
+    """Name of the run, which is told how training goes; "" where there is none."""
+    iteration: int = 0
+    """t + 1."""
 
 
 class Summary(Strict):
@@ -64,7 +70,7 @@ class Summary(Strict):
 
 
 def run_training(job: Job) -> Summary:
-    """Train, export the model to the stage's `model/` and write `metrics.jsonl`.
+    """Train, export the model to the stage's `model/`, write `metrics.jsonl` and `margins.parquet`.
 
     Under torchrun every rank calls this; rank 0 returns what all of them wrote. A run that was
     killed goes on from its newest checkpoint and ends in the same bytes.
@@ -79,8 +85,11 @@ def run_training(job: Job) -> Summary:
     _quiet()
     gang = join()
     joined = time.monotonic()
+    import torch
+
     from components.train.assembly import build_trainer, read_inputs
     from components.train.keeper import Keeper
+    from components.train.margins import sampled_rows, write_margins
     from components.train.metrics import Watch, without
     from components.train.preference import INTERNAL, Reporter
 
@@ -94,14 +103,18 @@ def run_training(job: Job) -> Summary:
     keeper = Keeper(checkpoints, gang)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
         scratch = Path(name)
-        trainer = build_trainer(job, inputs, [Reporter(watch), keeper], scratch)
+        reporter = Reporter(watch, _curve_writer(job, stage, gang))
+        trainer = build_trainer(job, inputs, [reporter, keeper], scratch)
         built = time.monotonic()
         with keeper.keeping():
             _train(trainer, checkpoints, scratch / "restored")
         # The state's history holds every step, also those before an interruption.
         rows = [without(row, INTERNAL) for row in trainer.state.log_history]
+        sampled = sampled_rows(inputs.pairs.pairs)
+        margins = trainer.margins(sampled)
         changed = _export(trainer, inputs, scratch / "model", stage)
     if gang.leads:
+        write_margins(stage, inputs.pairs.pairs, sampled, margins)
         stage.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     counts = {
         "pairs": len(inputs.pairs.pairs),
@@ -116,6 +129,7 @@ def run_training(job: Job) -> Summary:
         "train_seconds": round(keeper.trained, 3),
         "checkpoint_seconds": round(keeper.seconds, 3),
         "ranks": gang.world,
+        "gpus": gang.world if torch.cuda.is_available() else 0,
         "final": rows[-1],
         "languages": inputs.pairs.languages,
         "reference": inputs.reference.uri,
@@ -124,6 +138,15 @@ def run_training(job: Job) -> Summary:
     }
     digests = {name: each for own in gang.gather(stage.digests) for name, each in own.items()}
     return Summary(counts=counts, digests=digests)
+
+
+def _curve_writer(job: Job, stage: Stage, gang: Gang) -> CurveWriter | None:
+    if not job.run or not gang.leads:
+        return None
+    from components.train.preference import INTERNAL
+
+    spool = Spool(stage.store, job.run)
+    return CurveWriter(spool, place_of(job.iteration, "train"), INTERNAL)
 
 
 def _quiet() -> None:

@@ -9,6 +9,7 @@ from components.shared.component import image_component
 def translate(
     recipe: str,
     store: str,
+    run: str,
     world: str,
     responses: str,
     model: str,
@@ -22,6 +23,7 @@ def translate(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
+        run: name of the run, for tracking only.
         world: URI of the world stage, which holds the prompts.
         responses: URI of the generate stage.
         model: URI of the stage that holds M_t.
@@ -33,11 +35,12 @@ def translate(
     Returns:
         URI of the translate stage.
     """
-    from components.translate import run
+    from components.translate import run as step
 
-    return run.translate(
+    return step.translate(
         recipe=recipe,
         store=store,
+        run=run,
         world=world,
         responses=responses,
         model=model,

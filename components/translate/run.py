@@ -27,6 +27,7 @@ def translate(
     shard: int = 0,
     shards: int = 1,
     log: Log = ignore,
+    run: str = "",
 ) -> str:
     """Let M_t translate its dominant-language responses into the others, and those back.
 
@@ -40,6 +41,7 @@ def translate(
         shard: which part of the chunks this worker does, from 0.
         shards: how many workers there are; with several, the merge step finishes the stage.
         log: takes throughput, cache hit rate and failure shares.
+        run: name of the run, for tracking only.
 
     Returns:
         URI of the stage: `translations/<source>-<target>/<chunk>.parquet` with Translation

@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from components.shared.digest import digest_of
+from components.shared.digest import digest_of, digest_of_bytes
 from components.shared.errors import BadInput
+from components.shared.files import read_file
 from components.shared.model_checks import check_adapter, check_model
 from components.shared.models import fetch_model, model_fingerprint, resolve_model
 from components.shared.progress import Meter, emit, step
@@ -27,12 +28,13 @@ _TEMPLATE_TOKENS = 512
 
 
 @step("world")
-def build_world(recipe: str, store: str) -> str:
+def build_world(recipe: str, store: str, run: str = "") -> str:
     """Build the tiny world, or check and import a recipe's own model and prompts.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
+        run: name of the run, for tracking only.
 
     Returns:
         URI of the stage: `prompts/<language>.parquet`, and either `model/` with
@@ -138,7 +140,17 @@ def _import(settings: Recipe, store: Store) -> str:
         stage.write_records(f"prompts/{code}.parquet", rows, Prompt)
     described = {"source": source, "digest": fingerprint, **adapter}
     stage.write("model.json", json.dumps(described).encode())
-    return stage.finish({"prompts": len(prompts[settings.languages.dominant])})
+    facts = {"model": described, "prompt_files": _prompt_files(settings)}
+    return stage.finish({"prompts": len(prompts[settings.languages.dominant])}, facts)
+
+
+def _prompt_files(settings: Recipe) -> dict[str, dict[str, str]]:
+    """Return by language which file its prompts came from, and the digest of its bytes."""
+    files = {code: settings.prompts.files[code] for code in settings.languages.all}
+    return {
+        code: {"file": file, "sha256": digest_of_bytes(read_file(file, "prompts.files"))}
+        for code, file in files.items()
+    }
 
 
 def _adapter(source: str) -> dict[str, str]:

@@ -11,9 +11,15 @@ from components.shared.errors import LidrError
 from pipelines.cli.cancel import cancel_command
 from pipelines.cli.compile import compile_command
 from pipelines.cli.evaluate import evaluate_command
+from pipelines.cli.history import history_command
+from pipelines.cli.lineage import lineage_command
 from pipelines.cli.logs import logs_command
 from pipelines.cli.plan import plan_command
+from pipelines.cli.promote import promote_command
+from pipelines.cli.prune import prune_command
+from pipelines.cli.relocate import relocate_command
 from pipelines.cli.report import report_command
+from pipelines.cli.rollback import rollback_command
 from pipelines.cli.run import run_command
 from pipelines.cli.status import status_command
 from pipelines.cli.submit import submit_command
@@ -34,6 +40,12 @@ app.command("logs")(logs_command)
 app.command("cancel")(cancel_command)
 app.command("plan")(plan_command)
 app.command("report")(report_command)
+app.command("lineage")(lineage_command)
+app.command("prune")(prune_command)
+app.command("relocate")(relocate_command)
+app.command("promote")(promote_command)
+app.command("rollback")(rollback_command)
+app.command("history")(history_command)
 
 
 def main() -> None:

@@ -8,8 +8,11 @@ from typing import Any
 
 Event = dict[str, Any]
 
-_HIDDEN = ("state", "cleanup")
-"""The loop's own bookkeeping."""
+Scores = dict[str, float]
+"""By language."""
+
+_HIDDEN = ("state", "cleanup", "nominate")
+"""The pipelines' own bookkeeping."""
 
 
 @dataclass
@@ -53,12 +56,14 @@ class Board:
         languages: codes of the recipe's languages, the dominant one first.
         steps: all steps that started, in order.
         accuracy: fraction by iteration and language.
+        judged: a judge's score, a fraction too, by task, iteration and language.
         facts: numbers and warnings, the latest last.
     """
 
     languages: Sequence[str]
     steps: list[Step] = field(default_factory=list)
-    accuracy: dict[int, dict[str, float]] = field(default_factory=dict)
+    accuracy: dict[int, Scores] = field(default_factory=dict)
+    judged: dict[str, dict[int, Scores]] = field(default_factory=dict)
     facts: list[str] = field(default_factory=list)
 
     @property
@@ -77,6 +82,9 @@ class Board:
             self.steps.append(Step(event["step"], iteration, event.get("shard", "")))
         elif kind == "accuracy":
             self.accuracy.setdefault(event["iteration"], {})[event["language"]] = event["value"]
+        elif kind == "judged":
+            task = self.judged.setdefault(event["task"], {})
+            task.setdefault(event["iteration"], {})[event["language"]] = event["value"]
         elif kind == "number":
             self.facts.append(f"{_place(current)}{event['name']} {event['value']}")
         elif kind == "warning":
@@ -84,9 +92,8 @@ class Board:
         elif current is not None:
             _advance(current, event)
 
-    def average(self, iteration: int) -> float | None:
-        """Mean accuracy over the other languages, when all are known."""
-        known = self.accuracy.get(iteration, {})
+    def average(self, known: Scores) -> float | None:
+        """Mean score over the other languages, when all are known."""
         values = [known[code] for code in self.languages[1:] if code in known]
         return sum(values) / len(values) if len(values) == len(self.languages) - 1 else None
 

@@ -35,15 +35,23 @@ def compile_command(
         bool,
         typer.Option("--manifests", help="Write Pipeline and PipelineVersion, for GitOps."),
     ] = False,
+    promotion: Annotated[
+        bool,
+        typer.Option("--promotion", help="Compile `lidr promote --evaluate` instead of the loop."),
+    ] = False,
 ) -> None:
     """Compile the loop for Kubeflow Pipelines."""
     from components.shared.errors import BadInput
-    from pipelines.compiled import as_manifests, compile_loop
+    from pipelines.compiled import as_manifests, compile_loop, compile_promotion
 
     science = read_recipe(recipe, seed, settings)
     place = read_profile(profile)
     rounds = science.gate.max_iterations if max_unroll is None else max_unroll
-    text = compile_loop(science, place, run_name(run, science), rounds)
+    if promotion:
+        text, what = compile_promotion(science, place), "promotion"
+    else:
+        text = compile_loop(science, place, run_name(run, science), rounds)
+        what = f"{rounds} rounds"
     if manifests:
         text = as_manifests(text, place.kubeflow.namespace or place.namespace)
     try:
@@ -56,4 +64,4 @@ def compile_command(
     files = (*science.prompts.files.values(), *judged)
     if place.runner == "kubeflow" and any("://" not in file for file in files):
         print("lidr: note: the prompt files are local; a cluster needs s3:// URIs", file=sys.stderr)
-    print(f"{output}: {len(text.encode()):,} bytes, {rounds} rounds, profile {place.name}")
+    print(f"{output}: {len(text.encode()):,} bytes, {what}, profile {place.name}")

@@ -104,9 +104,9 @@ def _require_two(models: list[str]) -> None:
 
 def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]:
     """Evaluate each model here, after the recipe's prompts and items are known to be good."""
-    from components.evaluate.models import model_stage
     from components.evaluate.run import evaluate
     from components.report.comparison import evaluated
+    from components.shared.model_stages import model_stage
     from components.shared.progress import listening
     from components.world.run import build_world
 

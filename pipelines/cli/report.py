@@ -1,29 +1,91 @@
-"""lidr report: the report of a run, written anew."""
+"""lidr report: the report of a run, written anew; of all runs of a model; or of two runs."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
+if TYPE_CHECKING:
+    from components.shared.store import Store
+
+RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name of the run.")]
 StoreOption = Annotated[
     str, typer.Option("--store", help="Folder or s3://bucket/prefix that holds the run.")
 ]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="All runs of this registered model instead."),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option("--against", metavar="RUN", help="Compare with this run, which is called B."),
+]
 
 
-def report_command(run: RunArgument, store: StoreOption = "lidr-store") -> None:
-    """Write a run's report and result anew, and say where they are."""
+def report_command(
+    run: RunArgument = None,
+    model: ModelOption = None,
+    against: AgainstOption = None,
+    store: StoreOption = "lidr-store",
+) -> None:
+    """Write a run's report and result anew, or that of a model or of two runs; say where it is."""
+    from components.shared.errors import BadInput
+    from components.shared.store import open_store
+
+    if (run is None) == (model is None) or (against and run is None):
+        raise BadInput(
+            "lidr report takes a RUN, a RUN and --against, or --model",
+            remedy="Name one run, or one model.",
+        )
+    home = open_store(store)
+    if model is not None:
+        print(_of_model(home, model))
+    elif against is not None:
+        print(_of_two(home, str(run), against))
+    else:
+        print(_of_run(home, str(run)))
+
+
+def _of_run(home: Store, run: str) -> str:
     import json
-    import os
 
     from components.report.run import report
-    from components.shared.progress import EVENTS_VARIABLE
-    from components.shared.store import open_store
-    from components.state.run import read_state, recipe_key
+    from components.shared.progress import listening
+    from components.shared.runs import read_state, recipe_key
 
-    home = open_store(store)
     read_state(home, run, 0)
-    os.environ[EVENTS_VARIABLE] = os.devnull
-    report(recipe=home.read(recipe_key(run)).decode(), store=home.uri, run=run)
-    print(json.loads(home.read(f"runs/{run}/result.json"))["report"])
+    with listening(_warn):
+        report(recipe=home.read(recipe_key(run)).decode(), store=home.uri, run=run)
+    return str(json.loads(home.read(f"runs/{run}/result.json"))["report"])
+
+
+def _warn(event: dict[str, object]) -> None:
+    import sys
+
+    if event["event"] == "warning":
+        print(f"lidr: {event['message']}", file=sys.stderr)
+
+
+def _of_model(home: Store, model: str) -> str:
+    from components.report.aliases import aliases_of
+    from components.report.family import render_family
+    from components.report.runs import runs_of_model
+
+    runs, unread = runs_of_model(home, model)
+    aliases, unknown = aliases_of(home.uri, model)
+    page = render_family(model, runs, unread, aliases, unknown)
+    return _write(home, f"reports/{model}.html", page)
+
+
+def _of_two(home: Store, first: str, second: str) -> str:
+    from components.report.against import render_against
+    from components.report.runs import read_run
+
+    page = render_against(read_run(home, first), read_run(home, second))
+    return _write(home, f"reports/{first}-against-{second}.html", page)
+
+
+def _write(home: Store, key: str, page: str) -> str:
+    home.write(key, page.encode("utf-8", "replace"))
+    return f"{home.uri}/{key}"

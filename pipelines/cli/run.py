@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.cli.execution import execute_here
 from pipelines.cli.inputs import (
     ProfileOption,
     RecipeArgument,
@@ -27,14 +25,6 @@ if TYPE_CHECKING:
     from components.shared.recipe import Recipe
     from components.shared.store import Store
     from pipelines.local import Job
-
-
-class Interrupted(BaseException):
-    """A signal asked this process to end."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        super().__init__(number)
 
 
 def run_command(
@@ -60,7 +50,7 @@ def run_command(
     home = open_store(store or place.store)
     job = _job(science, place, home.uri, run_name(run, science), shards or place.shards)
     _require_good_input(science, place, home, job)
-    _execute(science, job)
+    execute_here(science, job)
     _print_result(home, job.run, output)
 
 
@@ -101,26 +91,6 @@ def _require_good_input(recipe: Recipe, profile: Profile, store: Store, job: Job
         load_prompts(recipe)
     if recipe.judge:
         require_questions(recipe.judge, recipe.languages.all)
-
-
-def _execute(recipe: Recipe, job: Job) -> None:
-    from pipelines.cli.screen import open_screen
-    from pipelines.local import execute
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    try:
-        with open_screen(recipe, job.run) as watch:
-            execute(job, watch)
-    except Interrupted as interruption:
-        print("lidr: stopped; running the same command again continues from here", file=sys.stderr)
-        raise typer.Exit(128 + interruption.number) from None
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)
-    raise Interrupted(number)
 
 
 def _print_result(store: Store, run: str, output: Output) -> None:

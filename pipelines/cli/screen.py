@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pipelines.cli.board import Board, Event, Step, label, progress_text, seconds_text
+from pipelines.cli.board import Board, Event, Scores, Step, label, progress_text, seconds_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -78,10 +78,11 @@ class Lines:
     def _say_finished(self, step: Step) -> None:
         _say(f"{label(step.iteration)} {step.outcome}")
         self._next = time.monotonic() + _QUIET_SECONDS
-        if step.name == "evaluate":
-            known = self._board.accuracy.get(step.iteration, {})
+        measured = {"evaluate": {"accuracy": self._board.accuracy}, "judge": self._board.judged}
+        for name, by_iteration in measured.get(step.name, {}).items():
+            known = by_iteration.get(step.iteration, {})
             scores = (f"{code} {value:.1%}" for code, value in known.items())
-            _say(f"{label(step.iteration)} accuracy: {', '.join(scores)}")
+            _say(f"{label(step.iteration)} {name}: {', '.join(scores)}")
 
 
 def draw(board: Board, title: str, elapsed: float) -> RenderableType:
@@ -100,8 +101,8 @@ def draw(board: Board, title: str, elapsed: float) -> RenderableType:
         done = " · ".join(step.outcome for step in steps if step.seconds is not None)
         parts.append(Text(f"{label(iteration):>4}  {done}"))
     parts += [_draw_running(step) for step in board.running]
-    if board.accuracy:
-        parts.append(_draw_accuracy(board))
+    measured = {"accuracy": board.accuracy, **board.judged}
+    parts += [_draw_scores(board, name, scores) for name, scores in measured.items() if scores]
     parts += [Text(fact, style="dim") for fact in board.facts[-_FACTS:]]
     return Group(*parts)
 
@@ -122,15 +123,15 @@ def _draw_running(step: Step) -> Table:
     return grid
 
 
-def _draw_accuracy(board: Board) -> Table:
+def _draw_scores(board: Board, name: str, scores: dict[int, Scores]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table("accuracy", *board.languages, "others", box=SIMPLE_HEAD)
+    table = Table(name, *board.languages, "others", box=SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
-    for iteration, known in sorted(board.accuracy.items()):
-        average = board.average(iteration)
+    for iteration, known in sorted(scores.items()):
+        average = board.average(known)
         values = [known.get(code) for code in board.languages] + [average]
         cells = ("" if value is None else f"{value:.1%}" for value in values)
         table.add_row(label(iteration), *cells)

@@ -58,11 +58,11 @@ def _status(place: Profile, run: str) -> Any:
 def _listed(place: Profile) -> list[dict[str, str]]:
     if place.runner == "local":
         from pipelines.local_status import existing_store, local_status
-        from pipelines.stored import run_names
+        from pipelines.stored import known_runs
 
         store = existing_store(place.store)
         return [
-            {"run": name, "state": local_status(store, name).state} for name in run_names(store)
+            {"run": name, "state": local_status(store, name).state} for name in known_runs(store)
         ]
     from pipelines.cluster.client import Client
     from pipelines.cluster.listing import listed

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+Measured = tuple[int, dict[str, Any], dict[str, Any]]
 
 
 def print_summary(result: dict[str, Any]) -> None:
-    """Print a run's result: accuracy of each model, verdicts, models, and the report's place.
+    """Print a run's result: scores of each model, verdicts, models, and the report's place.
 
     Args:
         result: the content of result.json.
@@ -15,11 +18,21 @@ def print_summary(result: dict[str, Any]) -> None:
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(_table(result))
+    measured = [(entry["iteration"], entry["accuracy"], entry) for entry in result["iterations"]]
+    console.print(_table(result, "accuracy", measured))
+    for task in dict.fromkeys(task for each in result["iterations"] for task in each["judged"]):
+        judged = [
+            (entry["iteration"], entry["judged"][task]["languages"], entry["judged"][task])
+            for entry in result["iterations"]
+            if task in entry["judged"]
+        ]
+        console.print(_table(result, f"judged: {task}", judged))
     for entry in result["iterations"]:
-        verdict = "promoted" if entry["promoted"] else "not promoted"
         console.print(
-            Text(f"M_{entry['iteration']} {verdict}, {entry['verdict']}: {entry['reason']}")
+            Text(
+                f"M_{entry['iteration']} {_DECISIONS[entry['decision']]}, {entry['verdict']}: "
+                f"{entry['reason']}"
+            )
         )
     console.print()
     for entry in result["iterations"]:
@@ -28,22 +41,37 @@ def print_summary(result: dict[str, Any]) -> None:
     console.print(Text(f"report  {result['report']}"))
 
 
-def _table(result: dict[str, Any]) -> Any:
+_DECISIONS = {
+    "start": "promoted",
+    "promote": "promoted",
+    "keep": "not promoted for want of evidence",
+    "stop": "not promoted",
+}
+
+
+def _table(result: dict[str, Any], name: str, measured: Sequence[Measured]) -> Any:
+    """Return scores with their intervals, a row a model.
+
+    Args:
+        result: the content of result.json.
+        name: what is measured.
+        measured: iteration, interval by language, and what holds the others' average.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     codes = [result["dominant"], *result["others"]]
-    table = Table("accuracy", *codes, "others", box=SIMPLE_HEAD)
+    table = Table(name, *codes, "others", box=SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
         column.no_wrap = True
-    for entry in result["iterations"]:
-        cells = [entry["accuracy"].get(code) for code in codes] + [entry["average"]]
-        table.add_row(f"M_{entry['iteration']}", *(_cell(cell) for cell in cells))
+    for iteration, scores, entry in measured:
+        cells = [scores.get(code) for code in codes] + [entry["average"]]
+        table.add_row(f"M_{iteration}", *(_cell(cell) for cell in cells))
     return table
 
 
 def _cell(score: dict[str, float] | None) -> str:
-    if score is None:
+    if score is None or not score["n"]:
         return ""
     return f"{score['value']:.1%}\n{score['low']:.1%}-{score['high']:.1%}".replace("%", "")

@@ -12,7 +12,7 @@ from components.shared.store import Store
 from pipelines.cluster import recurring, runs
 from pipelines.cluster.client import Client
 from pipelines.cluster.status import namespace_of
-from pipelines.origin import Origin
+from pipelines.stamp import Stamp
 from pipelines.stored import StoredRun
 
 PATIENCE = 120.0
@@ -117,8 +117,8 @@ def require_alone(client: Client, profile: Profile, name: str) -> None:
 
 
 def _recipe(run: runs.Run) -> str:
-    origin = Origin.parse(run.description)
-    return origin.recipe if origin else run.run_id
+    stamp = Stamp.parse(run.description)
+    return stamp.recipe if stamp else run.run_id
 
 
 def _delete_jobs(profile: Profile, run_ids: Sequence[str], done: Cancelled) -> None:

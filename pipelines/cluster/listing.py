@@ -9,7 +9,7 @@ from pipelines.cluster.client import Client
 from pipelines.cluster.recurring import When, list_schedules
 from pipelines.cluster.runs import list_runs
 from pipelines.cluster.tasks import RUN_STATES
-from pipelines.origin import Origin
+from pipelines.stamp import Stamp
 
 _MOST = 50
 
@@ -29,12 +29,12 @@ def listed(client: Client) -> list[dict[str, str]]:
 
 def _row(each: object, kind: str, state: str) -> dict[str, str]:
     found = each.to_dict()  # type: ignore[attr-defined]
-    origin = Origin.parse(found["description"])
+    stamp = Stamp.parse(found["description"])
     created = found["created_at"]
     return {
         "run": one_line(found["display_name"] or ""),
         "state": state,
         "kind": kind,
         "created": created.strftime("%Y-%m-%d %H:%M") if created else "",
-        "recipe": origin.recipe[:12] if origin else "",
+        "recipe": stamp.recipe[:12] if stamp else "",
     }

@@ -13,7 +13,7 @@ from pipelines.cluster import runs
 from pipelines.cluster.client import Client
 from pipelines.cluster.namespace import Namespace
 from pipelines.cluster.waiting import CONTAINER, step_pods
-from pipelines.origin import Origin
+from pipelines.stamp import Stamp
 from pipelines.status import END
 
 POLL_SECONDS = 2.0
@@ -47,8 +47,8 @@ def read_logs(
         BadInput: there is no such run, or no pod of such a step is left.
     """
     run = runs.newest_run(client, client.settings.experiment, name)
-    origin = Origin.parse(run.description)
-    first = int(origin.first) if origin else 1
+    stamp = Stamp.parse(run.description)
+    first = int(stamp.first) if stamp else 1
     followers: dict[str, LogFollower] = {}
     while True:
         live = runs.is_live(run)

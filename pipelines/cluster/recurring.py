@@ -19,9 +19,9 @@ from pipelines.cluster.submit import (
     SETTLING_SECONDS,
     Submission,
     require_reachable,
-    require_same_origin,
+    require_same_stamp,
 )
-from pipelines.origin import described
+from pipelines.stamp import described
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 _INTERVAL = re.compile(r"([1-9]\d{0,5})([mhd])")
@@ -104,7 +104,7 @@ def schedule(client: Client, submission: Submission, when: When, *, dry: bool = 
     experiment = submission.profile.kubeflow.experiment
     found = list_schedules(client, experiment, submission.run)
     for each in found:
-        require_same_origin(each, submission)
+        require_same_stamp(each, submission)
         if When.of(each.trigger) != when:
             raise BadInput(
                 f"schedule {submission.run!r} looks {When.of(each.trigger)}, not {when}",
@@ -160,7 +160,7 @@ def _create(client: Client, submission: Submission, when: When) -> Any:
     experiment = runs.make_experiment(client, submission.profile.kubeflow.experiment)
     body = api.V2beta1RecurringRun(
         display_name=submission.run,
-        description=submission.origin.text(),
+        description=submission.stamp.text(),
         experiment_id=experiment,
         namespace=client.namespace or None,
         pipeline_version_reference=api.V2beta1PipelineVersionReference(

@@ -14,8 +14,8 @@ from pipelines.cluster.client import Client
 from pipelines.cluster.namespace import Namespace
 from pipelines.cluster.tasks import RUN_STATES, parts_of, rows_of
 from pipelines.cluster.waiting import rows_of_pods
-from pipelines.origin import Origin, lidr_version
 from pipelines.placement import KINDS
+from pipelines.stamp import Stamp, lidr_version
 from pipelines.status import Row, Status, merged
 from pipelines.stored import StoredRun
 
@@ -48,11 +48,11 @@ class Watcher:
     def look(self) -> Status:
         """Return the status as it is now."""
         run = runs.read_run(self._client, self.run_id)
-        origin = Origin.parse(run.description)
-        first = int(origin.first) if origin else 1
+        stamp = Stamp.parse(run.description)
+        first = int(stamp.first) if stamp else 1
         notes = list(self._notes)
-        if origin and origin.version != lidr_version():
-            notes.append(f"submitted by lidr {origin.version}; this is {lidr_version()}")
+        if stamp and stamp.version != lidr_version():
+            notes.append(f"submitted by lidr {stamp.version}; this is {lidr_version()}")
         if run.error and run.error.message:
             notes.append(one_line(run.error.message))
         stored = StoredRun.read(self._store, self._name) if self._store else None

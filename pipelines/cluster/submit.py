@@ -14,7 +14,7 @@ from components.state.run import require_same_recipe, resumable
 from pipelines.cluster import runs
 from pipelines.cluster.client import Client
 from pipelines.cluster.pipelines import Package, find_version, upload
-from pipelines.origin import Origin, described
+from pipelines.stamp import Stamp, described
 
 SETTLING_SECONDS = 1.1
 """KFP keeps whole seconds: after one, whoever comes later has a later time of creation."""
@@ -41,9 +41,9 @@ class Submission:
     first: int = 1
 
     @property
-    def origin(self) -> Origin:
+    def stamp(self) -> Stamp:
         """What the run's description says."""
-        return Origin.of(self.recipe, self.run, self.profile.store, self.first)
+        return Stamp.of(self.recipe, self.run, self.profile.store, self.first)
 
     @property
     def package(self) -> Package:
@@ -90,7 +90,7 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
     experiment = submission.profile.kubeflow.experiment
     found = sorted(runs.list_runs(client, experiment, submission.run), key=runs.order)
     for run in found:
-        require_same_origin(run, submission)
+        require_same_stamp(run, submission)
     if kept := _kept(found):
         outcome: Outcome = "running" if runs.is_live(kept) else "done"
         return _submitted(client, submission, kept.run_id, outcome)
@@ -129,13 +129,13 @@ def require_reachable(recipe: Recipe, profile: Profile) -> None:
             )
 
 
-def require_same_origin(run: runs.Run, submission: Submission) -> None:
+def require_same_stamp(run: runs.Run, submission: Submission) -> None:
     """Refuse to go on with a run of another recipe, or of another version of lidr.
 
     Raises:
         BadInput: it is one, or was not submitted by lidr.
     """
-    known, wanted = Origin.parse(run.description), submission.origin
+    known, wanted = Stamp.parse(run.description), submission.stamp
     remedy = "Choose another --run; finished stages that still fit are used again."
     if known is None:
         raise BadInput(f"run {submission.run!r} was not submitted by lidr", remedy=remedy)
@@ -173,7 +173,7 @@ def _create(client: Client, submission: Submission) -> Any:
     experiment = runs.make_experiment(client, submission.profile.kubeflow.experiment)
     body = api.V2beta1Run(
         display_name=submission.run,
-        description=submission.origin.text(),
+        description=submission.stamp.text(),
         experiment_id=experiment,
         pipeline_version_reference=api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id

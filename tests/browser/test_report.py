@@ -1,10 +1,17 @@
 """The report in a real browser: layout, dark mode, silence, and hostile model text."""
 
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from components.report.against import render_against
+from components.report.family import render_family
 from components.report.run import report
+from components.report.runs import runs_of_model
+from components.shared.pair_samples import PairSample
+from components.shared.store import open_store
 from tests.unit.report.runs import RUN, recipe, write_run
 
 PAYLOADS = [
@@ -26,6 +33,79 @@ PAYLOADS = [
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     return written(tmp_path_factory.mktemp("run"))
+
+
+SCRIPTS = [
+    (
+        "ar",
+        "كم عدد الأقلام؟",
+        "لدى توم 9 أقلام. الجواب هو 13 (9 + 4).",
+        "لدى توم 9 أقلام. الجواب هو 5 (9 - 4).",
+    ),
+    (
+        "ja",
+        "ペンは何本ですか。",
+        "トムはペンを九本持っています。答えは十三本です。",
+        "トムはペンを九本持っています。答えは五本です。",
+    ),
+    ("zh", "汤姆有几支笔?", "汤姆有九支笔。答案是十三。", "汤姆有九支笔。答案是五。"),
+    (
+        "th",
+        "ทอมมีปากกากี่ด้าม",
+        "ทอมมีปากกาเก้าด้าม คำตอบคือสิบสาม",
+        "ทอมมีปากกาเก้าด้าม คำตอบคือห้า",
+    ),
+]
+
+
+def candidates(count: int, long: int = 1) -> list[PairSample]:
+    """Return candidates in many scripts, every third one dropped, texts as long as real answers."""
+    return [
+        PairSample(
+            prompt_id=f"q{number}",
+            language=code,
+            other_language="en",
+            kind="translation_chosen",
+            sample=0,
+            reason=("off_target", "length_ratio")[number % 2] if number % 3 == 0 else None,
+            prompt=f"{prompt} {number}",
+            chosen=" ".join([chosen] * long),
+            rejected=" ".join([rejected] * long),
+        )
+        for number in range(count)
+        for code, prompt, chosen, rejected in [SCRIPTS[number % len(SCRIPTS)]]
+    ]
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory):
+    """A run over languages of four scripts, with more pairs than a page has room for."""
+    folder = tmp_path_factory.mktemp("scripts")
+    store = write_run(folder, iterations=1, sample=candidates(4000, 20))
+    others = [code for code, *_ in SCRIPTS] + ["es", "de", "fr"]
+    settings = recipe(
+        languages={"others": others},
+        model={"source": "/models/chat"},
+        prompts={"files": {code: f"{code}.jsonl" for code in ["en", *others]}},
+    )
+    report(recipe=settings.model_dump_json(), store=store, run=RUN)
+    return folder / "runs" / RUN / "report.html"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """The page of a model with two runs, and that of the two runs."""
+    folder = tmp_path_factory.mktemp("two")
+    store = open_store(write_run(folder))
+    write_run(folder, run="second", worse=0.06, month=9)
+    runs, unread = runs_of_model(store, "tiny-world")
+    texts = {
+        "family": render_family("tiny-world", runs, unread, {"tiny-world/3": ["champion"]}, ""),
+        "against": render_against(*runs),
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.html").write_text(text)
+    return [(folder / f"{name}.html").as_uri() for name in texts]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +166,7 @@ def test_every_chart_is_drawn_and_its_text_stays_inside(browser, page):
             "[...document.querySelectorAll('svg')].filter(s => s.getBoundingClientRect().width)"
             ".map(s => [s.getBoundingClientRect().width, s.getBoundingClientRect().height])"
         )
-        assert len(shown) >= 15
+        assert len(shown) >= 18
         assert all(across > 250 and down > 60 for across, down in shown)
         outside = browser.evaluate(
             "[...document.querySelectorAll('svg text')].filter(t => {"
@@ -142,48 +222,214 @@ def test_hostile_model_text_runs_nothing_and_is_shown_as_text(browser, hostile):
     assert browser.complaints() == []
     assert browser.requests() == [hostile]
     assert browser.evaluate("document.querySelectorAll('img, textarea, iframe').length") == 0
-    assert browser.evaluate("document.querySelectorAll('script').length") == 1
-    shown = "document.querySelectorAll('#samples article.pair').length"
+    scripts = "document.querySelectorAll('script:not([type])').length"
+    assert browser.evaluate(scripts) == 1
+    everything(browser)
+    shown = "document.querySelectorAll('#pairs-browser article.pair').length"
     assert browser.evaluate(shown) == len(PAYLOADS)
-    text = browser.evaluate("document.querySelector('#samples').textContent")
+    text = browser.evaluate("document.querySelector('#pairs-browser .entries').textContent")
     for payload in PAYLOADS[:6]:
         assert payload in text
     assert "U+202Eright to left override U+2066isolate" in text
     assert browser.evaluate("document.documentElement.scrollWidth") <= 360
+    assert "lidr report" in browser.evaluate("document.title")
+    assert browser.complaints() == []
 
 
-def test_right_to_left_text_runs_from_the_right(browser, hostile):
-    browser.open(hostile)
-    directions = browser.evaluate(
-        "[...document.querySelectorAll('#samples .prompt')]"
-        ".filter(p => p.textContent.includes('الجواب'))"
-        ".map(p => getComputedStyle(p).direction)"
+def everything(browser):
+    """Show all entries of the pair browser."""
+    browser.evaluate(
+        "(() => { const more = document.querySelector('#pairs-browser .more');"
+        " while (!more.hidden) more.click(); })()"
     )
-    assert directions == ["rtl"]
+
+
+def choose(browser, section: str, name: str, value: str):
+    browser.evaluate(
+        f"(() => {{ const form = document.querySelector('{section} form');"
+        f" const field = form.querySelector('[name={name}], [data-tag={name}]');"
+        f" field.value = {value!r};"
+        " field.dispatchEvent(new Event('input', {bubbles: true})); })()"
+    )
+
+
+def said(browser, section: str) -> str:
+    return browser.evaluate(f"document.querySelector('{section} output').textContent")
+
+
+def badges(browser, section: str) -> list[str]:
+    return browser.evaluate(
+        f"[...document.querySelectorAll('{section} article h3')].map(head => head.textContent)"
+    )
+
+
+def test_texts_of_every_script_keep_their_direction_language_and_words(browser, scripts):
+    browser.open(scripts.as_uri(), width=390)
+    looks = browser.evaluate(
+        "[...document.querySelectorAll('#pairs-browser article')].slice(0, 4).map(a => {"
+        " const text = a.querySelector('.rejected .text');"
+        " const mark = text.querySelector('mark');"
+        " return [text.lang, getComputedStyle(text).direction, mark.textContent] })"
+    )
+    assert [look[:2] for look in looks] == [
+        ["ar", "rtl"],
+        ["ja", "ltr"],
+        ["zh", "ltr"],
+        ["th", "ltr"],
+    ]
+    assert [look[2] for look in looks] == ["5", "五", "五", "ห้า"], "single words are marked"
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_page_of_many_pairs_is_small_and_fast(browser, scripts):
+    size = scripts.stat().st_size
+    assert 2_700_000 < size < 5_000_000
+    began = time.monotonic()
+    browser.open(scripts.as_uri())
+    assert time.monotonic() - began < 4, "seconds to load"
+    total = int(said(browser, "#pairs-browser").split()[0])
+    assert 500 < total < 4000
+    spent = browser.evaluate(
+        "(() => { const spent = {};"
+        " const field = document.querySelector('#pairs-browser [name=text]');"
+        " for (const text of ['ト', '', 'トム', '', 'ส', '', 'no such text', '']"
+        ".flatMap(each => Array(6).fill(each))) {"
+        " field.value = text; const began = performance.now();"
+        " field.dispatchEvent(new Event('input', {bubbles: true}));"
+        " field.getBoundingClientRect();"  # the layout counts, too
+        " spent[text] = Math.min(spent[text] ?? 1e9, performance.now() - began); }"
+        " return spent; })()"
+    )
+    assert max(spent.values()) < 100, f"milliseconds a keystroke, the best of several: {spent}"
+
+
+def test_pairs_are_searched_filtered_and_sorted(browser, page):
+    browser.open(page)
+    section = "#pairs-browser"
+    assert said(browser, section) == "24 of 24 fit"
+    choose(browser, section, "outcome", "off_target")
+    assert said(browser, section) == "2 of 24 fit"
+    assert all("dropped: off target" in text for text in badges(browser, section))
+    choose(browser, section, "outcome", "")
+    choose(browser, section, "learnt", "chosen")
+    kept = badges(browser, section)
+    assert kept and all("reward margin +" in text for text in kept)
+    choose(browser, section, "learnt", "")
+    choose(browser, section, "order", "-1")
+    margins = [text.rpartition("margin ")[2] for text in badges(browser, section)[:4]]
+    assert margins == ["+1.75", "+1.75", "+0.75", "+0.75"]
+    choose(browser, section, "text", "LÁPICES")
+    choose(browser, section, "language", "es")
+    choose(browser, section, "model", "M₁")
+    assert said(browser, section) == "3 of 24 fit"
+    choose(browser, section, "language", "fr")
+    assert said(browser, section) == "0 of 24 fit"
 
 
 def test_flipped_items_are_searched_and_filtered(browser, page):
     browser.open(page)
     assert browser.complaints() == []
-    shown = (
-        "[...document.querySelectorAll('#flips-1 article')].filter(a => a.offsetHeight)"
-        ".map(a => a.dataset.language + ' ' + a.dataset.kind)"
+    section = "#flips-1"
+    assert said(browser, section) == "440 of 440 fit"
+    choose(browser, section, "language", "fr")
+    assert said(browser, section) == "145 of 440 fit"
+    assert all("French" in text for text in badges(browser, section))
+    choose(browser, section, "text", "STYLOS")
+    assert said(browser, section) == "145 of 440 fit"
+    choose(browser, section, "change", "lost")
+    assert said(browser, section) == "0 of 440 fit"
+
+
+def press(browser, key: str):
+    for kind in ("rawKeyDown", "keyUp"):
+        browser.call(
+            "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key]
+        )
+
+
+KEYS = {"Tab": 9, "Enter": 13, " ": 32}
+
+
+def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(browser, scripts):
+    browser.open(scripts.as_uri())
+    where = (
+        "(() => { const a = document.activeElement, s = a.closest('section');"
+        " const name = a.getAttribute('aria-label') || a.textContent.slice(0, 30);"
+        " return [a.tagName, s ? s.id : '', name, getComputedStyle(a).outlineStyle]; })()"
     )
-    everything = browser.evaluate(shown)
-    assert len(everything) == 120
-    assert set(everything) == {"es gained", "de gained", "fr gained"}
-    choose = (
-        "(name, value) => { const form = document.querySelector('#flips-1 form');"
-        " form[name].value = value; form.dispatchEvent(new Event('input')); }"
+    seen = []
+    for _ in range(90):
+        press(browser, "Tab")
+        seen.append(browser.evaluate(where))
+        if seen[-1][1] == "models":
+            break
+    assert seen[0][2] == "Skip to the content"
+    assert all(look[3] != "none" for look in seen if look[0] != "BODY")
+    inside = [look for look in seen if look[1] == "pairs-browser"]
+    fields = [look[0] for look in inside if look[0] in ("INPUT", "SELECT")]
+    assert fields == ["INPUT", "SELECT", "SELECT"]
+    assert [look[2] for look in inside if look[0] == "DIV"][1:3] == ["Chosen", "Rejected"]
+    assert inside[-1][0] == "BUTTON"
+    places = [look[1] for look in seen if look[1]]
+    order = list(dict.fromkeys(places))
+    assert places == sorted(places, key=order.index), "no section is entered twice"
+    count = "document.querySelectorAll('#pairs-browser article').length"
+    browser.evaluate("document.querySelector('#pairs-browser .more').focus()")
+    press(browser, " ")
+    assert browser.evaluate(count) == 10
+    focused = (
+        "[...document.querySelectorAll('#pairs-browser article')].indexOf(document.activeElement)"
     )
-    browser.evaluate(f"({choose})('language', 'fr') ?? 0")
-    assert set(browser.evaluate(shown)) == {"fr gained"}
-    browser.evaluate(f"({choose})('text', 'STYLOS') ?? 0")
-    assert len(browser.evaluate(shown)) == 40
-    browser.evaluate(f"({choose})('text', 'no such word') ?? 0")
-    assert browser.evaluate(shown) == []
-    said = browser.evaluate("document.querySelector('#flips-1 output').textContent")
-    assert said == "0 of 120 shown"
+    assert browser.evaluate(focused) == 5, "the first of the new ones"
+
+
+def test_names_and_roles_are_there_for_a_screen_reader(browser, page):
+    browser.open(page)
+    opened(browser)
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    named = {
+        (node["role"]["value"], node.get("name", {}).get("value", ""))
+        for node in nodes
+        if not node["ignored"]
+    }
+    assert ("table", "Distance to English, in points") in named
+    assert ("search", "Pair browser") in named
+    assert {("combobox", "Language"), ("combobox", "Outcome"), ("searchbox", "Search")} <= named
+    interactive = ("button", "combobox", "searchbox", "link", "region", "img", "image")
+    assert not [role for role, name in named if role in interactive and not name.strip()]
+    headings = browser.evaluate(
+        "[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])"
+    )
+    assert all(after <= before + 1 for before, after in pairwise(headings))
+
+
+def test_the_map_and_the_badges_have_contrast(browser, page):
+    for dark in (False, True):
+        browser.open(page, dark=dark)
+        browser.evaluate(
+            "document.querySelector('.heat tbody').innerHTML = '<tr><th></th>' +"
+            " ['behind1', 'behind2', 'behind3', 'behind4', 'behind5', 'even', 'ahead1', 'ahead2']"
+            ".map(k => `<td class=${k}>1</td>`).join('') + '</tr>'"
+        )
+        looks = browser.evaluate(
+            "[...document.querySelectorAll('.heat td, .badge, mark')].map(node => {"
+            " const look = getComputedStyle(node);"
+            " return [node.className, look.backgroundColor, look.color]; })"
+        )
+        assert len(looks) > 20
+        for kind, ground, ink in looks:
+            assert contrast(ground, ink) >= 4.5, (kind, dark)
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
+def test_pages_of_several_runs_fit_their_window_and_are_silent(browser, pages, width, dark):
+    for url in pages:
+        browser.open(url, width=width, dark=dark)
+        opened(browser)
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+        assert browser.complaints() == []
+        assert browser.requests() == [url]
+        assert browser.evaluate("document.querySelectorAll('article.pair').length") >= 5
 
 
 def test_a_run_that_stopped_at_the_start_renders(browser, tmp_path):

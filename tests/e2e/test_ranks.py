@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors import safe_open
@@ -64,12 +65,18 @@ def adapted(base: Path, stage: Path) -> dict[str, torch.Tensor]:
     return load_model(ModelFiles(base, stage / "adapter")).state_dict()
 
 
+def margins(given: dict[str, Any]) -> dict[str, float]:
+    table = pq.read_table(Path(given["store"]) / given["stage"] / "margins.parquet")
+    return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
 def alike(given: dict[str, Any], expected: dict[str, Any]) -> None:
     """Compare loss curves, gradient norms and final weights within float32's tolerance."""
     for row, other in zip(rows(given), rows(expected), strict=True):
         for name in ("loss", "dpo_loss", "nll_loss", "grad_norm", "chosen_logps", "learning_rate"):
             assert row[name] == pytest.approx(other[name], rel=1e-5), name
         assert row["reward_margin"] == pytest.approx(other["reward_margin"], abs=1e-5)
+    assert margins(given) == pytest.approx(margins(expected), abs=1e-4)
     found, other = weights(given), weights(expected)
     assert found.keys() == other.keys()
     for name, tensor in found.items():

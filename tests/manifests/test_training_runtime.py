@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from components.shared.profile import Profile, TrainingPlace
+from components.shared.profile import TrainingPlace
 from components.train.launchers.failure import FATAL
 from tests.crds import needs_crds, problems
 
@@ -101,26 +99,3 @@ def test_ranks_can_write_where_they_must(pod: dict[str, Any]):
     assert volumes[mounts["/dev/shm"]] == {"medium": "Memory"}
     assert volumes[mounts["/scratch"]] == {}
     assert {"name": "TMPDIR", "value": "/scratch"} in container["env"]
-
-
-@pytest.mark.skipif(not shutil.which("kubectl"), reason="no kubectl to build the base with")
-def test_kustomize_builds_the_base():
-    done = subprocess.run(
-        ["kubectl", "kustomize", str(BASE)], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    kinds = [each["kind"] for each in yaml.safe_load_all(done.stdout)]
-    assert sorted(kinds) == ["Role", "RoleBinding", "ServiceAccount", "TrainingRuntime"]
-
-
-def test_the_launcher_may_do_what_it_does_and_no_more():
-    """The API server of tests/kubernetes_api.py saw only such requests."""
-    role, binding = yaml.safe_load_all((BASE / "launcher-role.yaml").read_text("utf-8"))
-    rights = {each["resources"][0]: each["verbs"] for each in role["rules"]}
-    assert rights == {
-        "trainjobs": ["create", "get", "delete"],
-        "trainingruntimes": ["get"],
-        "pods": ["get", "list"],
-        "pods/log": ["get"],
-    }
-    assert binding["subjects"][0]["name"] == Profile(name="p").service_account

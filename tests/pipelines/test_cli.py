@@ -35,6 +35,7 @@ SURFACE = {
         "settings": ["--set"],
         "run": ["--run"],
         "manifests": ["--manifests"],
+        "promotion": ["--promotion"],
     },
     "submit": {
         "recipe": ["recipe"],
@@ -85,7 +86,56 @@ SURFACE = {
         "settings": ["--set"],
         "output": ["--output"],
     },
-    "report": {"run": ["run"], "store": ["--store"]},
+    "report": {
+        "run": ["run"],
+        "model": ["--model"],
+        "against": ["--against"],
+        "store": ["--store"],
+    },
+    "promote": {
+        "name": ["name"],
+        "version": ["version"],
+        "to": ["--to"],
+        "reason": ["--reason"],
+        "force": ["--force"],
+        "verify": ["--verify"],
+        "copy_to": ["--copy-to"],
+        "copy_files": ["--copy-files"],
+        "evaluate": ["--evaluate"],
+        "store": ["--store"],
+        "output": ["--output"],
+    },
+    "rollback": {
+        "name": ["name"],
+        "reason": ["--reason"],
+        "store": ["--store"],
+        "output": ["--output"],
+    },
+    "history": {"name": ["name"], "store": ["--store"], "output": ["--output"]},
+    "prune": {
+        "store": ["--store"],
+        "keep_last": ["--keep-last"],
+        "grace": ["--grace"],
+        "registries": ["--registry"],
+        "forget": ["--forget"],
+        "dry_run": ["--dry-run"],
+        "yes": ["--yes"],
+        "output": ["--output"],
+    },
+    "relocate": {
+        "old": ["old"],
+        "new": ["new"],
+        "verify": ["--verify"],
+        "dry_run": ["--dry-run"],
+        "output": ["--output"],
+    },
+    "lineage": {
+        "name": ["name"],
+        "version": ["version"],
+        "store": ["--store"],
+        "verify": ["--verify"],
+        "output": ["--output"],
+    },
 }
 
 HEAVY = {"torch", "transformers", "peft", "vllm", "lm_eval", "mlflow", "kubernetes", "datasets"}
@@ -181,6 +231,16 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
         (["submit", "tiny_world", "--profile", "local"], "is for this machine"),
         (["status", "absent", "--store", "s"], "s: no such store"),
         (["logs", "x", "train", "--iteration", "1"], "does not tell iterations apart"),
+        (["promote", "m", "--store", "s"], "no MLflow database at"),
+        (["promote", "m", "--force"], "a forced promotion needs a reason"),
+        (["promote", "m", "--force", "--reason", "r", "--evaluate", "x"], "--reason only"),
+        (["rollback", "m", "--reason", "r" * 1001], "no MLflow database at"),
+        (["history", "m"], "no MLflow database at"),
+        (["report", "--store", "s"], "takes a RUN, a RUN and --against, or --model"),
+        (["report", "one", "--model", "m", "--store", "s"], "takes a RUN, a RUN and --against"),
+        (["report", "--against", "one", "--model", "m", "--store", "s"], "takes a RUN"),
+        (["report", "--model", "absent", "--store", "s"], "there are none"),
+        (["report", "one", "--against", "two", "--store", "s"], "run 'one' in"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -201,6 +261,27 @@ def test_usage_errors_are_exit_code_2():
     assert wrong.returncode == 2
     assert "Missing argument" in wrong.stderr
     assert lidr("run", "tiny_world", "--seed", "-1").returncode == 2
+
+
+def test_compile_writes_a_promotion(monkeypatch, capsys, tmp_path: Path):
+    file = tmp_path / "promotion.yaml"
+    code, out, err = main(
+        monkeypatch, capsys, "compile", "tiny_world", "--promotion", "-o", str(file)
+    )
+    assert (code, err) == (0, "")
+    assert "bytes, promotion, profile cluster" in out
+    root = next(yaml.safe_load_all(file.read_text()))["root"]
+    parameters = root["inputDefinitions"]["parameters"]
+    assert set(parameters) == {"recipe", "store", "name", "version", "alias", "reason"}
+    assert parameters["version"]["defaultValue"] == "@candidate"
+    assert set(root["dag"]["tasks"]) == {
+        "nominate",
+        "build-world",
+        "evaluate",
+        "evaluate-2",
+        "gate",
+        "promote",
+    }
 
 
 def test_a_recipe_is_found_by_name_or_path(tmp_path: Path):

@@ -51,10 +51,12 @@ def test_the_kubernetes_part_is_what_kfp_kubernetes_writes():
         kubernetes.use_config_map_as_env(task, "settings", keys, optional=True)
         kubernetes.use_secret_as_env(task, "store", {"ID": "ID", "KEY": "KEY"})
         kubernetes.use_secret_as_env(task, "hub", {"TOKEN": "TOKEN"})
+        kubernetes.use_field_path_as_env(task, "KFP_RUN_ID", "metadata.labels['pipeline/runid']")
         kubernetes.add_node_selector(task, "pool", "gpu")
         kubernetes.add_node_selector(task, "zone", "a")
         kubernetes.add_toleration(task, key="gpu", operator="Exists", effect="NoSchedule")
         kubernetes.add_toleration(task, key="spot", operator="Equal", value="yes")
+        kubernetes.set_security_context(task, run_as_non_root=True)
         assert kubernetes_config(PROFILE, PROFILE.steps.train) == task.platform_config["kubernetes"]
 
 
@@ -74,7 +76,8 @@ def test_other_steps_are_control():
         task = placed(gate)
         assert task.container_spec.image == "r/c:1"
         assert task.container_spec.resources.accelerator_count is None
-        assert set(task.platform_config["kubernetes"]) == {"configMapAsEnv", "secretAsEnv"}
+        kinds = {"configMapAsEnv", "secretAsEnv", "fieldPathAsEnv", "securityContext"}
+        assert set(task.platform_config["kubernetes"]) == kinds
 
 
 def test_a_tracking_server_in_the_profile_replaces_the_config_map_s():
@@ -83,7 +86,8 @@ def test_a_tracking_server_in_the_profile_replaces_the_config_map_s():
     @dsl.pipeline
     def pipeline():
         task = placed_by(profile)(gate(text="x"))
-        assert task.container_spec.env == {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}
+        expected = {"MLFLOW_TRACKING_URI": "http://mlflow:5000", "LIDR_IMAGE": "r/c:1"}
+        assert task.container_spec.env == expected
         (settings,) = task.platform_config["kubernetes"]["configMapAsEnv"]
         assert "MLFLOW_TRACKING_URI" not in [key["envVar"] for key in settings["keyToEnv"]]
         assert task.container_spec.image == "r/c:1"
@@ -96,7 +100,7 @@ def passthroughs(launcher: str):
 
     @dsl.pipeline
     def pipeline():
-        words = dict.fromkeys(("recipe", "store", "world", "pairs", "model", "launch"), "x")
+        words = dict.fromkeys(("recipe", "store", "run", "world", "pairs", "model", "launch"), "x")
         found.append(placed_by(profile)(train_step(**words, iteration=1)))
 
     return found[0].component_spec.task_config_passthroughs

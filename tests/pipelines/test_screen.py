@@ -74,8 +74,9 @@ def test_every_event_has_its_place():
 
 
 def test_an_average_needs_all_other_languages():
-    assert board_after(EVENTS[:5]).average(0) is None
-    assert board_after(EVENTS[:6]).average(0) == 0.48
+    some, everything = board_after(EVENTS[:5]), board_after(EVENTS[:6])
+    assert some.average(some.accuracy[0]) is None
+    assert everything.average(everything.accuracy[0]) == 0.48
 
 
 def test_without_a_terminal_there_is_a_line_for_each_step(capsys):
@@ -117,6 +118,13 @@ def test_the_summary_names_models_verdicts_and_the_report(capsys):
         "model": "/store/stages/world/abc",
         "accuracy": {"en": score, "es": score},
         "average": score,
+        "judged": {
+            "mt_bench": {
+                "average": {**score, "value": 0.712},
+                "languages": {"en": {"value": 0.0, "low": 0.0, "high": 1.0, "n": 0}},
+            }
+        },
+        "decision": "start",
         "verdict": "continue",
         "promoted": True,
         "reason": "the start [x]",
@@ -134,6 +142,43 @@ def test_the_summary_names_models_verdicts_and_the_report(capsys):
     text = capsys.readouterr().out
     for part in ("46.1", "42.0-50.0", "mine/1", "the start [x]", "report.html", "final model"):
         assert part in text
+    judged = text[text.index("judged: mt_bench") :]
+    assert "71.2" in judged
+    assert "0.0\n" not in judged, "what was not measured is no zero"
+
+
+CARE = {"step": "judge", "event": "judged", "iteration": 1, "task": "care"}
+
+JUDGED = [
+    {"event": "started", "step": "judge", "iteration": 1},
+    {
+        "step": "judge",
+        "event": "judged",
+        "iteration": 1,
+        "task": "care",
+        "language": "es",
+        "value": 0.61,
+    },
+    {
+        "step": "judge",
+        "event": "judged",
+        "iteration": 1,
+        "task": "care",
+        "language": "de",
+        "value": 0.63,
+    },
+    {"event": "finished", "step": "judge", "seconds": 3.0},
+]
+
+
+def test_a_judge_has_a_table_of_its_own(capsys):
+    board = board_after([*EVENTS, *JUDGED])
+    text = drawn(board)
+    table = text[text.index("care") :]
+    assert "61.0%" in table and "63.0%" in table and "62.0%" in table, "the average of the others"
+    lines = Lines(Board(("en", "es", "de")))
+    lines.take(JUDGED)
+    assert "M_1 care: es 61.0%, de 63.0%" in capsys.readouterr().err
 
 
 def test_on_a_terminal_the_screen_goes_and_the_summary_stays(fake_world: FakeWorld):

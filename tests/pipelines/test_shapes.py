@@ -6,9 +6,10 @@ import json
 import subprocess
 import sys
 
+from components.shared.runs import recipe_key, state_key
 from components.shared.stage import open_stage
 from components.shared.store import open_store
-from components.state.run import Resumed, recipe_key, state_key
+from components.state.run import Resumed
 from pipelines.cli.inputs import read_recipe
 from tests.pipelines.conftest import FakeWorld
 from tests.pipelines.test_loop import ROUND, START

@@ -10,9 +10,10 @@ import pytest
 
 from components.cleanup.run import IDLE_SECONDS, cleanup
 from components.shared.errors import BadInput
+from components.shared.runs import read_state
 from components.shared.stage import new_stage
 from components.shared.store import LocalStore, open_store
-from components.state.run import State, next_state, read_state, write_state
+from components.state.run import State, next_state, write_state
 
 
 @pytest.fixture

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,36 +10,18 @@ import pytest
 
 from tests.kfp_api import serve_kubeflow
 from tests.kubernetes_api import serve, write_kubeconfig
+from tests.moto_server import CREDENTIALS, moto_server
 from tests.services.kubeflow import TOKEN, Cluster, compile_once
+from tests.services.stack import Stack, postgres_binaries
 
 PROFILES = Path(__file__).resolve().parents[2] / "pipelines" / "profiles"
-
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_REGION": "us-east-1",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The endpoint of a moto server in a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(endpoint, server)
+    with moto_server() as endpoint:
         yield endpoint
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @pytest.fixture
@@ -53,23 +30,9 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch, request) -> Iterator
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     name = f"bucket-{abs(hash(request.node.nodeid)):x}"
     boto3.client("s3").create_bucket(Bucket=name)
     yield name
-
-
-def _wait_for(endpoint: str, server: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "the S3 server ended"
-        try:
-            with urllib.request.urlopen(f"{endpoint}/moto-api/", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("the S3 server did not start within a minute")
 
 
 @pytest.fixture
@@ -90,3 +53,23 @@ def cluster(
         made = Cluster(kubeflow, kubernetes, file, monkeypatch, capsys)
         made.configure(kubeflow={"host": kubeflow.url}, store=f"s3://{bucket}/store")
         yield made
+
+
+@pytest.fixture(scope="session")
+def running_stack(s3_server: str) -> Iterator[Stack]:
+    """PostgreSQL, S3 and MLflow, started once; tests take `stack`."""
+    binaries = postgres_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed: no /usr/lib/postgresql/*/bin/initdb")
+    stack = Stack(binaries, s3_server)
+    yield stack
+    stack.close()
+
+
+@pytest.fixture
+def stack(running_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """MLflow as a team runs it, every part up, and the environment that leads to it."""
+    running_stack.start()
+    for name, value in running_stack.environment.items():
+        monkeypatch.setenv(name, value)
+    yield running_stack

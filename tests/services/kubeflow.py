@@ -18,7 +18,7 @@ from components.shared.recipe import Recipe
 from components.shared.store import Store, open_store
 from pipelines.cluster.client import Client
 from pipelines.compiled import compile_loop
-from pipelines.origin import Origin
+from pipelines.stamp import Stamp
 from tests.kfp_api import KubeflowApi
 from tests.kubernetes_api import KubernetesApi
 
@@ -72,9 +72,9 @@ class Cluster:
             run.state = state
 
 
-def origin(recipe: Recipe, run: str, store: str, changes: dict[str, str]) -> str:
+def stamp(recipe: Recipe, run: str, store: str, changes: dict[str, str]) -> str:
     """Return a run's description, changed."""
-    found = json.loads(Origin.of(recipe, run, store).text())
+    found = json.loads(Stamp.of(recipe, run, store).text())
     return json.dumps(found | changes)
 
 

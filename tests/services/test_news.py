@@ -39,7 +39,7 @@ def test_news_are_other_prompts_or_another_base_model(bucket: str):
 
 def _look(recipe: Recipe, bucket: str) -> str:
     store = f"s3://{bucket}/store"
-    return look(recipe=recipe.model_dump_json(), store=store, run="nightly")
+    return look(recipe=recipe.model_dump_json(), store=store, name="nightly")
 
 
 def _end(bucket: str, name: str) -> None:

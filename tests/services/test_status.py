@@ -10,15 +10,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from components.shared.recipe import Recipe
+from components.shared.runs import recipe_key, state_key
 from components.shared.stage import Stage, new_stage
-from components.state.run import recipe_key, state_key
 from pipelines.cli.inputs import read_recipe
 from pipelines.cluster.logs import read_logs
 from pipelines.cluster.status import namespace_of
 from pipelines.stored import StoredRun
 from tests.kfp_api import now, task
 from tests.kubernetes_api import ended, running, unschedulable, waiting
-from tests.services.kubeflow import Cluster, origin
+from tests.services.kubeflow import Cluster, stamp
 
 RUN = "mine"
 ROUND = "root.exit-handler-1.iteration.condition-1"
@@ -110,7 +110,7 @@ def test_a_status_is_put_together_from_all_who_know(
     assert status["gpu_hours"] == pytest.approx(hours, abs=0.01)
     assert status["links"] == {
         "Kubeflow": f"{cluster.kubeflow.url}/#/runs/details/{submitted}",
-        "MLflow": "http://mlflow.mlflow:5000/#/models/tiny-world",
+        "MLflow": f"{cluster.profile.tracking_uri}/#/models/tiny-world",
     }
 
     cluster.kubernetes.pods.clear()
@@ -246,7 +246,7 @@ def test_a_run_of_another_version_of_lidr_is_told_of(
     cluster: Cluster, recipe: Recipe, submitted: str
 ):
     run = cluster.kubeflow.run
-    run.description = origin(recipe, RUN, cluster.profile.store, {"version": "0.0.9"})
+    run.description = stamp(recipe, RUN, cluster.profile.store, {"version": "0.0.9"})
     assert cluster.json("status", RUN)["notes"][0].startswith("submitted by lidr 0.0.9; this is")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -140,3 +142,19 @@ def test_two_stores_at_one_address_see_the_same(store):
     other = open_store(store.uri + "/")
     assert other.read("a") == b"x"
     assert other.uri == store.uri
+
+
+def test_the_digest_of_an_object_is_of_its_bytes_as_they_are(store, monkeypatch):
+    monkeypatch.setattr("components.shared.store_s3._PIECE", 100)
+    for data in (b"", b"x" * 100, bytes(range(256)) * 3):
+        store.write("a", data)
+        assert store.sha256("a") == hashlib.sha256(data).hexdigest()
+    with pytest.raises(FileNotFoundError):
+        store.sha256("none")
+
+
+def test_a_listing_says_when_objects_were_written(store):
+    before = time.time()
+    store.write("a", b"")
+    [entry] = store.list("")
+    assert before - 2 < entry.modified < time.time() + 2

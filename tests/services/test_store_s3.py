@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from datetime import UTC, datetime
 
 import boto3
 import pytest
@@ -53,9 +54,15 @@ def test_unfinished_uploads_are_aborted_below_the_prefix_only(bucket):
     client = boto3.client("s3")
     for key in ("p/mine/1", "p/mine/2", "p/other"):
         client.create_multipart_upload(Bucket=bucket, Key=key)
-    assert open_store(f"s3://{bucket}/p").abort_uploads("mine/") == 2
+    assert open_store(f"s3://{bucket}/p").abort_uploads("mine", time.time() + 60) == 2
     [left] = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
     assert left["Key"] == "p/other"
+
+
+def test_uploads_that_may_still_have_their_writer_are_left_alone(bucket):
+    boto3.client("s3").create_multipart_upload(Bucket=bucket, Key="p/mine/1")
+    before_moto_dates_them = datetime(2010, 1, 1, tzinfo=UTC).timestamp()
+    assert open_store(f"s3://{bucket}/p").abort_uploads("mine", before_moto_dates_them) == 0
 
 
 def test_bytes_changed_behind_our_back_are_noticed(bucket, tmp_path):

@@ -11,15 +11,15 @@ import pytest
 import yaml
 
 from components.shared.recipe import Recipe
-from components.state.run import recipe_key, state_key
+from components.shared.runs import recipe_key, state_key
 from pipelines.cli.inputs import read_recipe
 from pipelines.cluster import submit as submitting
 from pipelines.cluster.client import Client
 from pipelines.cluster.submit import Submission, submit
 from pipelines.compiled import as_manifests
-from pipelines.origin import recipe_digest
+from pipelines.stamp import recipe_digest
 from tests.json_server import serving
-from tests.services.kubeflow import Cluster, compile_once, origin
+from tests.services.kubeflow import Cluster, compile_once, stamp
 
 RECIPE = "tiny_world"
 
@@ -197,7 +197,7 @@ def test_a_run_of_something_else_is_left_alone(
     submit(cluster.client, submission)
     run = cluster.kubeflow.run
     store = cluster.profile.store
-    run.description = origin(recipe, "mine", store, changes) if changes else "by hand"
+    run.description = stamp(recipe, "mine", store, changes) if changes else "by hand"
     before = list(cluster.kubeflow.changes)
     code, _, err = cluster.lidr("submit", RECIPE, "--run", "mine")
     assert (code, err.count("\n")) == (2, 1)

@@ -12,8 +12,8 @@ from components.shared.engines.base import (
     Likelihoods,
     ScoreRequest,
 )
-from components.shared.engines.gpu import gpu_present
 from components.shared.errors import BadInput
+from components.shared.gpu import gpu_present
 from components.shared.models import ModelFiles, model_files
 from components.shared.recipe import EngineName, Recipe
 

@@ -17,9 +17,9 @@ from components.shared.engines.base import (
     ScoreRequest,
 )
 from components.shared.engines.chat import ChatRenderer, end_tokens
-from components.shared.engines.gpu import gpu_count, gpu_present
 from components.shared.engines.scoring import Pass, Score, Scoring
 from components.shared.errors import BadInput, EngineFailed
+from components.shared.gpu import gpu_count, gpu_present
 from components.shared.recipe import VllmOptions
 from components.shared.records import Failure, FinishReason
 
@@ -259,17 +259,26 @@ def _scores(one: Pass, output: Any) -> tuple[Pass, list[Score]]:
 def _lora_arguments(adapter: Path | None) -> dict[str, object]:
     if adapter is None:
         return {}
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": adapter_rank(adapter)}
+
+
+def adapter_rank(adapter: Path) -> int:
+    """Return the least rank vLLM may be told for a LoRA adapter's folder: it knows certain ones.
+
+    Raises:
+        BadInput: the adapter's own rank is above all of them.
+    """
     from vllm.config.lora import MaxLoRARanks
 
     rank = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["r"]
-    allowed = next((each for each in get_args(MaxLoRARanks) if each >= rank), None)
+    allowed: int | None = next((each for each in get_args(MaxLoRARanks) if each >= rank), None)
     if allowed is None:
         raise BadInput(
             f"vLLM serves adapters up to rank {max(get_args(MaxLoRARanks))}, this one has {rank}",
             file=adapter / "adapter_config.json",
             remedy="Add it to the weights: training.lora.merge true, or PEFT's merge_and_unload.",
         )
-    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": allowed}
+    return allowed
 
 
 def _lora_request(adapter: Path | None) -> Any:

@@ -8,11 +8,13 @@ gone when the stage is finished, whose files do not depend on who wrote them.
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from uuid import uuid4
 
+from components.shared.gpu import gpu_count
 from components.shared.rollout.holder import EngineHolder
 from components.shared.stage import Stage
 
@@ -27,10 +29,19 @@ def ignore(_name: str, _value: float) -> None:
     """Log nowhere."""
 
 
-def note(stage: Stage, holder: EngineHolder, shard: int) -> None:
-    """Leave what this worker's engine measured, if it was started."""
+def note(stage: Stage, holder: EngineHolder, shard: int, *, within: str = "") -> None:
+    """Leave what this worker's engine measured, if it was started.
+
+    Args:
+        stage: what it worked on.
+        holder: its engine.
+        shard: which worker it is.
+        within: the step in whose time this one was done as well; that step counts the time.
+    """
     if holder.starts:
-        facts = {"shard": shard, **holder.described()}
+        held = round(time.monotonic() - stage.began, 3)
+        facts = {"shard": shard, "held": held, "gpus": gpu_count(), "within": within}
+        facts |= holder.described()
         stage.write(f"{_FOLDER}/{uuid4().hex}.json", json.dumps(facts).encode())
 
 
@@ -40,15 +51,19 @@ def gather(stage: Stage) -> dict[str, object]:
     Shards work side by side, so the stage's throughput is all tokens by the slowest one's seconds.
 
     Returns:
-        `engine`, `engine_reason`, `engine_starts`, `workers`, `tokens_per_second` and, where the
-        engine measures it, `prefix_cache_hit_rate`; empty where no engine was started.
+        `engine`, `engine_reason`, `engine_starts`, `workers`, `tokens_per_second`, `held_seconds`
+        (the slowest worker's), `gpu_seconds` (all workers', by the GPUs each could see), `within`
+        (see `note`) and, where the engine measures it, `prefix_cache_hit_rate`; empty where no
+        engine was started.
     """
     noted = list(_take(stage))
     if not noted:
         return {}
     seconds: dict[int, float] = defaultdict(float)
+    held: dict[int, float] = defaultdict(float)
     for facts in noted:
         seconds[facts["shard"]] += facts["seconds"]
+        held[facts["shard"]] += facts["held"]
     tokens = sum(facts["tokens"] for facts in noted)
     found = {
         "engine": noted[0]["engine"],
@@ -56,6 +71,9 @@ def gather(stage: Stage) -> dict[str, object]:
         "engine_starts": sum(facts["engine_starts"] for facts in noted),
         "workers": len(seconds),
         "tokens_per_second": round(tokens / max(*seconds.values(), 1e-9), 1),
+        "held_seconds": round(max(held.values()), 3),
+        "gpu_seconds": round(sum(facts["held"] * facts["gpus"] for facts in noted), 3),
+        "within": noted[0]["within"],
     }
     cached = [facts for facts in noted if "prefix_cache_hit_rate" in facts]
     if cached:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.shared.digest import digest_of_uri
+from components.shared.pair_samples import SAMPLE_FILE, PairSample, pair_key, sampling_order
 from components.shared.recipe import Filters
 from components.shared.records import DropReason, Failure, Kind
 from components.shared.stage import open_stage
@@ -159,36 +160,49 @@ def test_the_share_of_identical_sides_counts_dropped_pairs_but_not_lacking_ones(
     assert identical == {"en": 0, "es": 2, "de": 0}
 
 
-def test_the_samples_are_a_dozen_taking_turns(tmp_path):
-    uri = run(write(tmp_path, good_records(*(f"p{n}" for n in range(9)))))
-    samples = open_stage(uri).counts()["samples"]
-    turns = [(sample["language"], sample["kind"]) for sample in samples]
-    groups = [("es", "translation_chosen"), ("en", "own_chosen"), ("de", "translation_chosen")]
-    assert sorted(turns) == sorted(groups * 4)
-    assert all(set(turns[start : start + 3]) == set(groups) for start in range(0, 12, 3))
-    kept = {
-        (pair.prompt[0]["content"], pair.chosen[0]["content"], pair.rejected[0]["content"]): pair
-        for pair in pairs_of(uri)
+def sample_in(uri: str) -> list[PairSample]:
+    return open_stage(uri).read_records([SAMPLE_FILE], PairSample)
+
+
+def test_few_candidates_are_all_in_the_sample_dropped_ones_with_their_reason(tmp_path):
+    uri = run(write(tmp_path, one_of_each()))
+    found = {pair_key(sample): sample for sample in sample_in(uri)}
+    kept = {pair_key(pair): pair for pair in pairs_of(uri)}
+    assert {key for key, sample in found.items() if sample.reason is None} == set(kept)
+    for key, pair in kept.items():
+        texts = (pair.prompt[0], pair.chosen[0], pair.rejected[0])
+        sample = found[key]
+        assert (sample.prompt, sample.chosen, sample.rejected) == tuple(t["content"] for t in texts)
+    dropped = {
+        (s.prompt_id, s.language, s.other_language, s.kind): s.reason
+        for s in found.values()
+        if s.reason
     }
-    assert len({sample["chosen"] + sample["rejected"] for sample in samples}) == 12
-    for sample in samples:
-        pair = kept[sample["prompt"], sample["chosen"], sample["rejected"]]
-        assert (pair.language, pair.kind) == (sample["language"], sample["kind"])
+    assert dropped == dropped_of(uri)
+    [off] = [s for s in found.values() if s.reason == "off_target"]
+    assert off.chosen == TRANSLATED["de"]
 
 
-def test_samples_with_different_sides_come_first(tmp_path):
+def test_a_small_sample_takes_turns_and_prefers_sides_that_differ(tmp_path, monkeypatch):
+    monkeypatch.setattr("components.pair.sample._MOST", 9)
     records = good_records(*(f"p{n}" for n in range(6)))
     for number in range(5):
         records.answer(f"p{number}", "es", translated(f"p{number}", "en", "es"))
-    uri = run(write(tmp_path, records), pairing={"filters": "paper"})
-    samples = open_stage(uri).counts()["samples"]
-    spanish = [sample for sample in samples if sample["language"] == "es"]
-    assert [s["chosen"] == s["rejected"] for s in spanish] == [False] + [True] * 3
+    found = sample_in(run(write(tmp_path, records), pairing={"filters": "paper"}))
+    turns = Counter((s.language, s.other_language) for s in found)
+    assert sorted(turns.values()) == [2, 2, 2, 3]
+    spanish = [s.chosen == s.rejected for s in found if s.language == "es"]
+    assert spanish == [False, True, True][: len(spanish)]
+    english = {s.prompt_id for s in found if s.other_language == "de"}
+    lots = sorted((f"p{n}" for n in range(6)), key=sampling_order)
+    assert english == set(lots[: len(english)]), "drawn by lot, not the first ones"
 
 
-def test_few_pairs_are_all_samples(tmp_path):
-    uri = run(write(tmp_path, good_records("p0")))
-    assert len(open_stage(uri).counts()["samples"]) == len(pairs_of(uri)) == 4
+def test_long_texts_leave_room_for_fewer(tmp_path, monkeypatch):
+    monkeypatch.setattr("components.pair.sample._CHARACTERS", 400)
+    found = sample_in(run(write(tmp_path, good_records(*(f"p{n}" for n in range(9))))))
+    size = sum(len(s.prompt) + len(s.chosen or "") + len(s.rejected or "") for s in found)
+    assert 200 < size <= 400
 
 
 def test_a_finished_stage_is_not_computed_again(tmp_path, capsys):
@@ -268,7 +282,7 @@ def test_nothing_to_keep_is_a_finished_stage_all_the_same(tmp_path):
         records.answer("p0", other, "", Failure.EMPTY)
     uri = run(write(tmp_path, records))
     counts = open_stage(uri).counts()
-    assert (counts["pairs"], counts["candidates"], counts["samples"]) == (0, 4, [])
+    assert (counts["pairs"], counts["candidates"]) == (0, 4)
     assert pairs_of(uri) == []
     assert Counter(dropped_of(uri).values()) == {"empty": 2, "translation_task": 2}
 

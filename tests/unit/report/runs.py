@@ -9,6 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from components.shared.pair_samples import (
+    MARGINS_FILE,
+    SAMPLE_FILE,
+    PairMargin,
+    PairSample,
+    pair_key,
+)
 from components.shared.recipe import Recipe
 from components.shared.records import EvalItem, to_parquet
 from components.shared.stage import Stage, new_stage, open_stage
@@ -73,6 +80,10 @@ def write_run(
     promoted: bool = True,
     samples: list[dict[str, str]] | None = None,
     pair_changes: dict[str, Any] | None = None,
+    sample: list[PairSample] | None = None,
+    run: str = RUN,
+    worse: float = 0.0,
+    month: int = 8,
 ) -> str:
     """Write a run with its stages and states; return the store's URI.
 
@@ -82,24 +93,38 @@ def write_run(
         promoted: whether the gate lets the last one through.
         samples: instead of the usual sample pairs.
         pair_changes: counts of the pair stages that differ; None removes one.
+        sample: of the pair stages, instead of one made of the sample pairs.
+        run: its name; a second run shares the stages of the first,
+        worse: unless its trained models are worse by this share of right answers.
+        month: of the year in which it ended.
     """
     store = open_store(str(folder))
+    kept = {"run": run, "month": month}
+    settings = json.loads(recipe(seed=int(worse * 100)).model_dump_json())
+    store.write(f"runs/{run}/recipe.json", json.dumps(settings).encode())
     world = _finished(store, "world", 0, {"prompts": 1500}, {"model/config.json": b"{}"})
-    _write_state(store, 0, world, model=world, evaluation=_evaluation(store, 0, samples))
+    _write_state(store, kept, 0, world, model=world, evaluation=_evaluation(store, 0, samples))
     for t in range(1, iterations + 1):
         last = t == iterations
-        model = _training(store, t)
-        pair = _pair_counts(t, samples) | (pair_changes or {})
+        model = _training(store, t, worse)
+        pair = _pair_counts(t) | (pair_changes or {})
         decision = _decision(t, promoted or not last, last)
         _write_state(
             store,
+            kept,
             t,
             world,
             model=model,
             responses=_finished(store, "generate", t, _generate_counts(t)),
             translations=_finished(store, "translate", t, _translate_counts()),
-            pairs=_finished(store, "pair", t, {k: v for k, v in pair.items() if v is not None}),
-            evaluation=_evaluation(store, t, samples),
+            pairs=_finished(
+                store,
+                "pair",
+                t,
+                {k: v for k, v in pair.items() if v is not None},
+                {SAMPLE_FILE: to_parquet(sample or pair_sample(samples), PairSample)},
+            ),
+            evaluation=_evaluation(store, t, samples, worse),
             decision=_finished(store, "gate", t, decision),
             **{key: decision[key] for key in ("verdict", "promoted", "reason")},
         )
@@ -120,7 +145,9 @@ def state_of(store: str, iteration: int) -> dict[str, Any]:
     return state
 
 
-def _write_state(store: Store, iteration: int, world: str, **values: Any) -> None:
+def _write_state(
+    store: Store, kept: dict[str, Any], iteration: int, world: str, **values: Any
+) -> None:
     state = {
         "iteration": iteration,
         "world": world,
@@ -132,9 +159,10 @@ def _write_state(store: Store, iteration: int, world: str, **values: Any) -> Non
         "verdict": "continue",
         "promoted": True,
         "reason": "the start",
+        "finished": f"2026-{kept['month']:02}-0{iteration + 1}T10:00:00+00:00",
         **values,
     }
-    store.write(f"runs/{RUN}/iteration-{iteration}/state.json", json.dumps(state).encode())
+    store.write(f"runs/{kept['run']}/iteration-{iteration}/state.json", json.dumps(state).encode())
 
 
 def _finished(
@@ -143,18 +171,21 @@ def _finished(
     t: int,
     counts: dict[str, Any],
     files: dict[str, bytes] | None = None,
+    worse: float = 0.0,
 ) -> str:
-    stage: Stage = new_stage(store, step, 1, {}, {"iteration": t})
+    stage: Stage = new_stage(store, step, 1, {}, {"iteration": t, "worse": worse})
     stage = replace(stage, began=stage.began - 20.0)
     for name, data in (files or {}).items():
         stage.write(name, data)
     return stage.finish(counts)
 
 
-def _evaluation(store: Store, t: int, samples: list[dict[str, str]] | None) -> str:
+def _evaluation(
+    store: Store, t: int, samples: list[dict[str, str]] | None, worse: float = 0.0
+) -> str:
     languages = {
         code: {
-            "accuracy": wilson(round(values[t] * 300), 300),
+            "accuracy": wilson(round((values[t] - worse) * 300), 300),
             "off_target": wilson(round(OFF_TARGET.get(code, (0, 0, 0))[t] * 300), 300),
             "truncated": 0.0,
             "mean_tokens": 31.2,
@@ -169,11 +200,11 @@ def _evaluation(store: Store, t: int, samples: list[dict[str, str]] | None) -> s
         "engine": "transformers",
         "engine_reason": "there is no GPU",
     }
-    files = {"items.parquet": to_parquet(_items(t, samples), EvalItem)}
-    return _finished(store, "evaluate", t, counts, files)
+    files = {"items.parquet": to_parquet(_items(t, samples, worse), EvalItem)}
+    return _finished(store, "evaluate", t, counts, files, worse)
 
 
-def _items(t: int, samples: list[dict[str, str]] | None) -> list[EvalItem]:
+def _items(t: int, samples: list[dict[str, str]] | None, worse: float) -> list[EvalItem]:
     """Return 300 items a language, of which the first ones are right; they say what samples say."""
     texts = {code: SAMPLES[code][1:] for code in SAMPLES}
     hostile = [(each["prompt"], each["chosen"], each["rejected"]) for each in samples or []]
@@ -182,7 +213,7 @@ def _items(t: int, samples: list[dict[str, str]] | None) -> list[EvalItem]:
         for number in range(300):
             given = hostile[number % len(hostile)] if hostile else texts[code]
             prompt, right, wrong = given
-            score = float(number < round(values[t] * 300))
+            score = float(number < round((values[t] - worse) * 300))
             items.append(
                 EvalItem(
                     task=f"tiny_world_{code}",
@@ -215,7 +246,7 @@ def _contamination(languages: dict[str, Any]) -> dict[str, Any]:
     return {size: {"languages": rows} for size in ("13", "8")}
 
 
-def _training(store: Store, t: int) -> str:
+def _training(store: Store, t: int, worse: float) -> str:
     noise = random.Random(t)
     rows = []
     for step in range(1, 58):
@@ -238,8 +269,18 @@ def _training(store: Store, t: int) -> str:
             }
         )
     metrics = "\n".join(json.dumps(row) for row in rows).encode()
-    files = {"model/config.json": b"{}", "metrics.jsonl": metrics}
-    return _finished(store, "train", t, {"pairs": 1790, "steps": 57, "seconds": 25.1}, files)
+    margins = [
+        PairMargin(pair_key(pair), 0.25 * (number - 2))
+        for number, pair in enumerate(pair_sample())
+        if pair.reason is None and number % 2
+    ]
+    files = {
+        "model/config.json": b"{}",
+        "metrics.jsonl": metrics,
+        MARGINS_FILE: to_parquet(margins, PairMargin),
+    }
+    counts = {"pairs": 1790, "steps": 57, "seconds": 25.1, "gpus": 8}
+    return _finished(store, "train", t, counts, files, worse)
 
 
 def _generate_counts(t: int) -> dict[str, Any]:
@@ -274,7 +315,7 @@ def _translate_counts() -> dict[str, Any]:
     return {"translations": 1800, "tokens_per_second": 2105.0, "directions": directions}
 
 
-def _pair_counts(t: int, samples: list[dict[str, str]] | None) -> dict[str, Any]:
+def _pair_counts(t: int) -> dict[str, Any]:
     same = (0.35, 0.81)[t - 1]
     languages = {
         code: {
@@ -305,8 +346,25 @@ def _pair_counts(t: int, samples: list[dict[str, str]] | None) -> dict[str, Any]
         "directions": directions,
         "reward": reward,
         "warnings": ["81% of the pairs have identical sides: little is left to learn"] * (t - 1),
-        "samples": _usual_samples() if samples is None else samples,
     }
+
+
+def pair_sample(samples: list[dict[str, str]] | None = None) -> list[PairSample]:
+    """Return sample pairs as candidates: every fourth is dropped, of every eighth a text lacks."""
+    return [
+        PairSample(
+            prompt_id=f"p{number}",
+            language=pair["language"],
+            other_language="es" if pair["language"] == "en" else "en",
+            kind=pair["kind"],
+            sample=0,
+            reason=None if number % 4 else ("off_target", "translation_failed")[number // 4 % 2],
+            prompt=pair["prompt"],
+            chosen=pair["chosen"] if number % 8 != 4 else None,
+            rejected=pair["rejected"],
+        )
+        for number, pair in enumerate(_usual_samples() if samples is None else samples, start=1)
+    ]
 
 
 def _usual_samples() -> list[dict[str, str]]:
@@ -341,11 +399,15 @@ def _decision(t: int, promoted: bool, last: bool) -> dict[str, Any]:
             },
             "won": max(0, round(value * 300)) + 2,
             "lost": 2,
-            "tolerance": 0.02,
+            "p": 0.0004,
+            "p_fall": 0.82,
+            "tolerance": 0.05 if code == "fr" else 0.02,
         }
         for code in ACCURACY
     }
     return {
+        "decision": "promote" if promoted else "stop",
+        "p": 0.0002 if promoted else 0.43,
         "verdict": "stop" if last else "continue",
         "promoted": promoted,
         "reason": reason,

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from components.report.blocks import Section
 from components.report.comparison import Evaluated, compare, evaluated, render
 from components.report.flips import flips
 from components.report.words import signed
@@ -39,30 +42,57 @@ def test_one_model_has_scores_alone(models):
     assert "gains" not in result
     page = render(recipe(), models[:1], result)
     assert "Average of the other languages: 46.1%" in page
-    assert "flips" not in page.partition("<main>")[2].replace("data-filtered", "")
+    assert 'id="flips"' not in page
 
 
 def test_the_page_shows_gains_and_flipped_items(models):
     page = render(recipe(), models, compare(recipe(), models))
     gain = signed(compare(recipe(), models)["mean_gain"]["value"])
     assert f"B against A, mean over the other languages: {gain} points (+4" in page
-    assert page.count('data-kind="gained"') == 118
-    assert page.count('data-kind="lost"') == 2
-    assert "<code>models:/tiny/2</code>" in page
+    assert page.count('"change":"gained"') == 478
+    assert page.count('"change":"lost"') == 2
+    assert "<code><bdi>models:/tiny/2</bdi></code>" in page
+
+
+def entries(section: Section) -> list[dict]:
+    return json.loads(section.browser.data)["entries"]
 
 
 def test_flips_show_both_directions_of_every_language(models):
     a, b = models
     there = flips(recipe().languages, a.items, b.items, ("A", "B"))
     back = flips(recipe().languages, b.items, a.items, ("B", "A"))
-    assert there.table.rows[0][1:] == ["0", "2"]
-    assert back.table.rows[0][1:] == ["2", "0"]
-    assert {flip.code for flip in there.shown} == {"en", "es", "de", "fr"}
-    assert len(there.shown) == 120
-    assert "120 of them are shown" in there.lede
+    assert [row[1] for row in there.tables[0].rows] == ["0", "163", "157", "158"]
+    assert [row[-1] for row in there.tables[0].rows] == ["2", "0", "0", "0"]
+    assert [row[-1] for row in back.tables[0].rows] == ["0", "163", "157", "158"]
+    shown = entries(there)
+    assert {entry["language"] for entry in shown[:4]} == {"en", "es", "de", "fr"}
+    assert len(shown) == 480
+
+
+def test_few_bytes_hold_some_of_every_language(models):
+    a, b = models
+    section = flips(recipe().languages, a.items, b.items, ("A", "B"), budget=9000)
+    shown = entries(section)
+    assert 8 < len(shown) < 20
+    assert {entry["language"] for entry in shown} == {"en", "es", "de", "fr"}
+    assert f"{len(shown)} of them are here." in section.lede
+
+
+def test_gains_say_what_was_amiss_before(models):
+    a, b = models
+    before = [replace(item, detected_language="en") for item in a.items if item.language == "es"]
+    before[200] = replace(before[200], detected_language="es", finish_reason="length")
+    section = flips(recipe().languages, before, b.items, ("A", "B"))
+    assert list(section.tables[0].columns[2:5]) == [
+        "before: in another language",
+        "before: cut at the longest length",
+        "before: wrong",
+    ]
+    assert list(section.tables[0].rows[0][1:]) == ["163", "162", "1", "0", "0"]
 
 
 def test_models_that_agree_have_nothing_flipped(models):
     same = flips(recipe().languages, models[0].items, models[0].items, ("A", "B"))
-    assert same.shown == []
+    assert same.browser is None
     assert same.lede.startswith("0 items went from wrong to right, 0 from right to wrong.")

@@ -1,5 +1,6 @@
 """The small parts of the page: numbers in words, scales, labels, marked differences."""
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -7,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.report import svg, words
+from components.report.browser import shortened, within
 from components.report.curves import _thinned
 from components.report.history import Round
 from components.report.result import outcome
-from components.report.samples import marked, shortened, visible
+from components.report.words import CONTROLS, visible
 from tests.unit.report.runs import recipe
 
 SHARES = st.floats(0, 1)
@@ -66,19 +68,25 @@ def test_labels_keep_their_distance(positions):
     assert placed[-1] <= 320
 
 
-def test_only_the_words_that_differ_are_marked():
-    chosen = marked("9 + 4 = 13. The answer is 13.", "9 - 4 = 5. The answer is 5.")
-    assert chosen.count("<mark>") == 3
-    assert "The answer is <mark>13</mark>." in chosen
-
-
-def test_texts_that_share_nothing_are_not_marked():
-    assert "<mark>" not in marked("one two three four", "fünf sechs sieben acht neun zehn")
-
-
 def test_long_texts_are_cut_with_a_count():
     assert shortened("x" * 3500).endswith("… (500 more characters)")
-    assert len(marked("a " * 100_000, "b " * 100_000)) < 4000
+
+
+@given(st.text())
+def test_entries_are_json_that_cannot_leave_their_element(text):
+    [encoded] = within([{"prompt": text}], 10**6)
+    assert json.loads(encoded)["prompt"].encode("utf-8", "replace") == text.encode(
+        "utf-8", "replace"
+    )
+    assert "<" not in encoded
+    assert not CONTROLS.search(encoded)
+
+
+def test_entries_are_taken_in_order_while_there_is_room():
+    entries = [{"prompt": "é" * 100}] * 50
+    taken = within(entries, 2000)
+    assert len(taken) == 9, "216 bytes each"
+    assert sum(len(text.encode()) for text in taken) <= 2000
 
 
 @given(st.text())

@@ -19,6 +19,8 @@ ITERATION_KEYS = [
     "accuracy",
     "average",
     "off_target",
+    "judged",
+    "decision",
     "verdict",
     "promoted",
     "reason",
@@ -69,7 +71,7 @@ def test_the_last_promoted_model_is_the_final_one(tmp_path):
     assert final == f"{state_of(str(tmp_path), 1)['model']}/model"
     assert [entry["promoted"] for entry in result["iterations"]] == [True, True, False]
     assert "46.1%\xa0→\xa095.0%" in page
-    assert "M₂ was refused by the gate." in page
+    assert "M₂ was not promoted: M₁ stays." in page
     assert "plateau: the mean gain" in page
 
 
@@ -99,7 +101,7 @@ def test_a_run_that_stopped_at_the_start_has_a_report(tmp_path):
     assert len(result["iterations"]) == 1
     assert final.endswith("/model")
     assert "Only the start was measured." in page
-    for absent in ("gate", "pairs", "reward", "training", "samples"):
+    for absent in ("gate", "pairs", "reward", "training", "pairs-browser"):
         assert f'id="{absent}"' not in page
 
 
@@ -131,7 +133,7 @@ def test_a_pruned_model_that_was_refused_does_not_matter(tmp_path):
     assert result["iterations"][2]["model"] == f"{refused}/model"
 
 
-@pytest.mark.parametrize("missing", ["samples", "reward", "directions", "warnings", "swapped"])
+@pytest.mark.parametrize("missing", ["reward", "directions", "warnings", "swapped"])
 def test_counts_that_a_pair_stage_does_not_have_are_left_out(tmp_path, missing):
     run_report(write_run(tmp_path, pair_changes={missing: None}))
 
@@ -151,26 +153,31 @@ def test_an_evaluation_that_is_gone_is_named(tmp_path):
 def test_the_page_shows_all_parts_and_asks_nobody_for_anything(tmp_path):
     _, _, page = run_report(write_run(tmp_path))
     assert re.findall(r'<section id="([a-z0-9-]+)"', page) == [
+        "imbalance",
         "accuracy",
         "gap",
         "gate",
+        "flips-1",
+        "flips-2",
         "pairs",
         "reward",
         "training",
-        "flips-1",
-        "flips-2",
-        "samples",
+        "pairs-browser",
+        "lineage",
         "models",
         "throughput",
         "configuration",
     ]
-    assert page.count("<script") == 1
+    assert page.count("<script>") == 1
+    assert page.count("<script") == 1 + page.count('<script type="application/json">')
     policy = r"default-src 'none'; style-src 'sha256-[^']+'; script-src 'sha256-[^']+'; "
     assert re.search(policy, unescape(page))
     loads = re.findall(r"""(?:src|href|action|data|srcset)=["']?([^"'> ]+)""", page)
-    assert all(target.startswith("#") or target == "data:," for target in loads)
+    stages = [target for target in loads if target.startswith("../../stages/pair/")]
+    assert len(stages) == 4, "two files of each iteration"
+    assert all((Path(tmp_path, "runs", RUN) / stage).parent.is_dir() for stage in stages)
+    assert all(t.startswith("#") or t == "data:," or t in stages for t in loads)
     assert not re.search(r"url\(|@import|style=", page)
-    assert page.count('<article class="pair">') == 12
 
 
 def test_every_chart_has_a_title_a_description_and_unique_ids(tmp_path):
@@ -210,12 +217,12 @@ def test_model_text_is_only_ever_text(tmp_path):
     }
     store = write_run(tmp_path, samples=[{**sample, "rejected": sample["rejected"][:-1]}])
     _, _, page = run_report(store, name="tiny-world")
-    assert page.count("<script") == 1
+    assert page.count("<script>") == 1
     assert "<img" not in page
-    assert "&lt;script&gt;" in page
+    assert "\\u003cscript>alert(1)" in page
     assert "{{ 7 * 7 }}" in page
     assert "\u202e" not in page
-    assert "U+202E" in page
+    assert "\\u202egnirts" in page
     assert "\x00" not in page
 
 

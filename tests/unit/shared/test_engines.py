@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from components.shared import gpu
 from components.shared.engines import (
     ChatRequest,
     Completion,
     Decoding,
     choose_engine,
-    gpu,
     served_name,
     start_engine,
 )
@@ -330,7 +330,7 @@ def test_choosing_is_cheap_and_needs_no_torch():
     choose_engine(_recipe())
     assert time.perf_counter() - began < 0.05
     code = (
-        "import sys; from components.shared.engines import gpu, choose_engine; gpu.gpu_present();"
+        "import sys; from components.shared import engines, gpu; gpu.gpu_present();"
         "assert not {'torch', 'vllm', 'transformers'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from components.shared.errors import BadInput, TrainingFailed
 from components.shared.model_checks import check_model
 from components.shared.models import local_model
+from components.shared.pair_samples import MARGINS_FILE, PairMargin
 from components.shared.stage import open_stage
 from components.shared.store import LocalStore
 from components.train.assembly import training_order
@@ -70,6 +71,25 @@ def test_a_stage_holds_a_loadable_model_and_a_row_per_step(root: Path):
         *("grad_norm", "learning_rate", "tokens_per_second"),
     }
     assert train(**arguments(root)) == uri  # reused
+
+
+def test_the_margins_at_the_end_are_those_of_the_model_that_was_written(root: Path):
+    given = arguments(root)
+    stage = open_stage(train(**given))
+    margins = stage.read_records([MARGINS_FILE], PairMargin)
+    assert len(margins) == 2, "a tenth of the pairs"
+    folders = [local_model(uri) for uri in (stage.uri, str(given["world"]))]
+    pairs = tokenize_pairs(PAIRS, AutoTokenizer.from_pretrained(folders[0]), 128).pairs
+    policy, reference = (AutoModelForCausalLM.from_pretrained(folder) for folder in folders)
+    for found in margins:
+        [pair] = [pair for pair in pairs if pair.key == found.pair]
+        gains = [
+            log_probability(policy, pair.prompt, side)
+            - log_probability(reference, pair.prompt, side)
+            for side in (pair.chosen, pair.rejected)
+        ]
+        assert found.margin == pytest.approx(0.1 * (gains[0] - gains[1]).item(), abs=1e-4)
+        assert abs(found.margin) > 1e-4
 
 
 def reference_losses(model_folder: Path, reference_folder: Path) -> tuple[float, float]:

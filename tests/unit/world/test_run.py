@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.digest import digest_of_file
 from components.shared.errors import BadInput
 from components.shared.records import Prompt
 from components.shared.stage import MARKER, open_stage
@@ -33,6 +34,16 @@ def test_prompts_that_fit_are_imported(model, tmp_path):
     uri = build_world(recipe=recipe_over(tmp_path, model, "word " * 20), store=str(tmp_path / "s"))
     rows = open_stage(uri).read_records(["prompts/de.parquet"], Prompt)
     assert [row.prompt_id for row in rows] == ["1", "2"]
+
+
+def test_the_marker_says_which_files_were_imported(model, tmp_path):
+    uri = build_world(recipe=recipe_over(tmp_path, model, "word"), store=str(tmp_path / "s"))
+    facts = open_stage(uri).marker()["facts"]
+    assert facts["model"]["source"] == str(model)
+    file = tmp_path / "de.jsonl"
+    told = {"file": str(file), "sha256": digest_of_file(file)}
+    assert facts["prompt_files"]["de"] == told
+    assert set(facts["prompt_files"]) == {"en", "es", "de"}
 
 
 def test_a_prompt_beyond_the_context_is_named_with_its_line(model, tmp_path):

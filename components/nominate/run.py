@@ -1,0 +1,62 @@
+"""nominate: which two models a promotion is about."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from components.shared.errors import BadInput
+from components.shared.model_stages import stage_of_files
+from components.shared.models import ADAPTER_TAG, Resolved
+from components.shared.progress import emit, step
+from components.shared.registry.versions import Version, read_model, read_version
+from components.shared.store import open_store
+from components.shared.tracking import mlflow_client
+
+
+class Nomination(NamedTuple):
+    """The two models, by stage and by version."""
+
+    champion: str
+    challenger: str
+    standing: int
+    number: int
+
+
+@step("nominate")
+def nominate(store: str, name: str, version: str, alias: str) -> Nomination:
+    """Look up a version and the one that it wants to replace; aliases are followed once, here.
+
+    Args:
+        store: URI of the store.
+        name: of the registered model.
+        version: the challenger: a number, or @ and an alias.
+        alias: that it wants, e.g. champion.
+
+    Returns:
+        URIs of the stages that hold both models, and both version numbers.
+
+    Raises:
+        BadInput: there is no such version, nobody has the alias, or the challenger has it already.
+    """
+    home = open_store(store)
+    client = mlflow_client(store)
+    challenger = read_version(client, name, version)
+    if alias not in read_model(client, name).aliases:
+        raise BadInput(
+            f"{name!r} has no {alias} to compare {challenger.label} with",
+            remedy=f"Use `lidr promote {name} {challenger.number}` without --evaluate.",
+        )
+    champion = read_version(client, name, f"@{alias}")
+    if champion.number == challenger.number:
+        raise BadInput(f"{challenger.label} is {alias} already", remedy="Name another version.")
+    emit("note", message=f"{challenger.label} against {champion.label}")
+    return Nomination(
+        champion=stage_of_files(home, _files(champion)),
+        challenger=stage_of_files(home, _files(challenger)),
+        standing=champion.number,
+        number=challenger.number,
+    )
+
+
+def _files(version: Version) -> Resolved:
+    return Resolved(version.source, version.tags.get(ADAPTER_TAG, ""))

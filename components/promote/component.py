@@ -1,0 +1,34 @@
+"""The KFP face of the promote step."""
+
+from components.shared.component import image_component
+
+
+@image_component
+def promote(
+    store: str, name: str, number: int, standing: int, alias: str, decision: str, reason: str
+) -> str:
+    """Promote a version that the gate found better than the one with the alias.
+
+    Args:
+        store: URI of the store.
+        name: of the registered model.
+        number: of the challenger.
+        standing: version that had the alias when the two were compared.
+        alias: that moves.
+        decision: URI of the gate stage that compared them.
+        reason: why; empty for the gate's own.
+
+    Returns:
+        The promoted version, as `<registered model>/<version>`.
+    """
+    from components.promote import run
+
+    return run.promote(
+        store=store,
+        name=name,
+        number=number,
+        standing=standing,
+        alias=alias,
+        decision=decision,
+        reason=reason,
+    )

@@ -1,0 +1,52 @@
+"""promote: the alias moves where the gate found the challenger better."""
+
+from __future__ import annotations
+
+from components.shared.progress import emit, step
+from components.shared.registry.evidence import Verdict, store_of
+from components.shared.registry.promotion import Order
+from components.shared.registry.promotion import promote as move_alias
+from components.shared.registry.refusals import explained
+from components.shared.registry.versions import default_trail, read_model, read_version, trail_of
+from components.shared.stage import open_stage
+from components.shared.store import open_store
+from components.shared.tracking import mlflow_client
+
+
+@step("promote")
+def promote(
+    store: str, name: str, number: int, standing: int, alias: str, decision: str, reason: str
+) -> str:
+    """Promote a version that the gate found better than the one with the alias.
+
+    Args:
+        store: URI of the store.
+        name: of the registered model.
+        number: of the challenger.
+        standing: version that had the alias when the two were compared.
+        alias: that moves.
+        decision: URI of the gate stage that compared them.
+        reason: why, for the record; "" for the gate's own.
+
+    Returns:
+        "<registered model>/<version>" of the challenger.
+
+    Raises:
+        GateRefused: the gate did not find it better, or the alias has moved meanwhile.
+        BadInput: its files are gone.
+    """
+    counts = open_stage(decision).counts()
+    client = mlflow_client(store)
+    with explained(client, f"registered model {name!r}"):
+        version = read_version(client, name, str(number))
+        home = store_of(version) or open_store(store).uri
+        trail = trail_of(client, read_model(client, name), default_trail(home, name))
+        order = Order(
+            alias=alias,
+            reason=reason or str(counts["reason"]),
+            verdict=Verdict(str(counts["decision"]), decision),
+            expected=standing,
+        )
+        move_alias(client, version, trail, order)
+    emit("number", name=alias, value=f"{version.label}: {counts['reason']}")
+    return version.label

@@ -1,0 +1,250 @@
+"""The page on two runs: scores, gains on the same items, and what was set otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from components.report import charts
+from components.report.blocks import Chart, Section, Table, verdict
+from components.report.charts import Series
+from components.report.comparison import Evaluated, evaluated, gain_section, gains_of, scores
+from components.report.flips import flips
+from components.report.history import Counts, Round, final_round
+from components.report.html import page
+from components.report.outcomes import NARROW, WIDE
+from components.report.runs import Run
+from components.report.spent import Spent, spent, total
+from components.report.svg import rounded_domain
+from components.report.words import (
+    duration,
+    hours,
+    language,
+    limits,
+    listed,
+    literal,
+    model,
+    number,
+    percent,
+    signed,
+)
+from components.shared.config import flatten
+from components.shared.paired import compare_alike
+from components.shared.recipe import Languages, Recipe
+
+_NAMES = ("A", "B")
+
+
+def render_against(first: Run, second: Run) -> str:
+    """Return the page as HTML; everything that came from a model or a recipe is escaped.
+
+    Args:
+        first: the run that is called A.
+        second: B, whose gains over A are shown.
+    """
+    settings = _both(first, second)
+    finals = [final_round(run.rounds) for run in (first, second)]
+    models = [
+        evaluated(name, f"{run.name} {item.name}", str(item.state["evaluation"]))
+        for name, run, item in zip(_NAMES, (first, second), finals, strict=True)
+    ]
+    gains = _gains(settings, models)
+    return page(
+        product="lidr report",
+        name=f"{first.name} – {second.name}",
+        title=_title(finals, gains),
+        subtitle="The last promoted model of each run, and how the runs came to it.",
+        facts=[
+            (name, literal(f"{run.name} ({item.name})"))
+            for name, run, item in zip(_NAMES, (first, second), finals, strict=True)
+        ],
+        sections=_sections(settings, (first, second), models, gains),
+    )
+
+
+def _both(first: Run, second: Run) -> Recipe:
+    """Return the first run's recipe with the languages of both."""
+    own = first.settings.languages
+    codes = dict.fromkeys((*own.others, *second.settings.languages.all))
+    others = tuple(code for code in codes if code != own.dominant)
+    languages = Languages(dominant=own.dominant, others=others)
+    return first.settings.model_copy(update={"languages": languages})
+
+
+def _gains(settings: Recipe, models: Sequence[Evaluated]) -> Counts:
+    """Return gains as `comparison.compare` has them; empty where no other language has the same
+    items in both runs.
+    """
+    paired = compare_alike(models[0].evaluation, models[1].evaluation)
+    if not any(code in paired for code in settings.languages.others):
+        return {}
+    return gains_of(settings, paired)
+
+
+def _title(finals: Sequence[Round], gains: Counts) -> str:
+    if not gains:
+        averages = [percent(item.average["value"]) for item in finals]
+        return f"Average of the other languages: A {averages[0]}, B {averages[1]}."
+    gain = gains["mean_gain"]
+    shift = f"{signed(gain['value'])} points ({signed(gain['low'])} to {signed(gain['high'])})"
+    return f"B against A, mean over the other languages: {shift}."
+
+
+def _sections(
+    settings: Recipe, runs: tuple[Run, Run], models: Sequence[Evaluated], gains: Counts
+) -> list[Section]:
+    found = [_paths(runs), scores(settings, models)]
+    if gains:
+        found.append(gain_section(settings, _NAMES, gains))
+    shown = [
+        _without(settings, models, gains),
+        flips(settings.languages, models[0].items, models[1].items, _NAMES),
+    ]
+    found += [section for section in shown if section is not None]
+    return [*found, _recipes(runs), _yields(runs), _times(runs)]
+
+
+def _without(settings: Recipe, models: Sequence[Evaluated], gains: Counts) -> Section | None:
+    """Say in which languages the runs have other items, so that no gain can be given."""
+    evaluated_in = [code for code in settings.languages.all if _in_any(models, code)]
+    lacking = [language(code) for code in evaluated_in if code not in gains.get("gains", {})]
+    if not lacking:
+        return None
+    return Section(
+        "without",
+        "Not compared item by item",
+        f"In {listed(lacking)} the two runs were evaluated on different items: scores stand side "
+        "by side above, but their difference has no paired interval.",
+    )
+
+
+def _in_any(models: Sequence[Evaluated], code: str) -> bool:
+    return any(code in each.counts["languages"] for each in models)
+
+
+def _paths(runs: tuple[Run, Run]) -> Section:
+    longest = max(len(run.rounds) for run in runs)
+    return Section(
+        "paths",
+        "The way there",
+        "Average of the other languages, iteration by iteration, with 95% intervals.",
+        charts=[_path_chart(runs, longest)] if longest > 1 else [],
+        tables=[
+            Table(
+                "Average of the other languages, and what the gate found",
+                ["Model", *(f"{what}, {name}" for name in _NAMES for what in ("Average", "Gate"))],
+                [
+                    [model(t), *(cell for run in runs for cell in _step(run, t))]
+                    for t in range(longest)
+                ],
+            )
+        ],
+    )
+
+
+def _path_chart(runs: tuple[Run, Run], longest: int) -> Chart:
+    values = [[item.average for item in run.rounds] for run in runs]
+    ends = [value for row in values for value in row]
+    low, high = rounded_domain(
+        min(value["low"] for value in ends), max(value["high"] for value in ends)
+    )
+    series = [
+        Series(name, kind, shape, row, percent(row[-1]["value"]))
+        for name, kind, shape, row in zip(_NAMES, ("first", "second"), (0, 1), values, strict=True)
+    ]
+    described = "; ".join(
+        f"{each.label}: {', '.join(percent(value['value']) for value in row)}"
+        for each, row in zip(series, values, strict=True)
+    )
+    title, columns = "Average of the other languages by iteration", list(map(model, range(longest)))
+    domain = max(low, 0.0), min(high, 1.0)
+    wide, narrow = (
+        charts.over_iterations(identity, title, described, columns, series, size, *domain)
+        for identity, size in (("paths", WIDE), ("paths-narrow", NARROW))
+    )
+    return Chart("", wide, narrow)
+
+
+def _step(run: Run, t: int) -> list[str]:
+    if t >= len(run.rounds):
+        return ["–", "–"]
+    item = run.rounds[t]
+    return [f"{percent(item.average['value'])} ({limits(item.average)})", verdict(item)]
+
+
+def _recipes(runs: tuple[Run, Run]) -> Section:
+    first, second = (flatten(run.settings.model_dump(mode="json")) for run in runs)
+    keys = [key for key in dict.fromkeys((*first, *second)) if first.get(key) != second.get(key)]
+    return Section(
+        "recipes",
+        "What was set otherwise",
+        f"Keys of the recipes that differ: {number(len(keys))}."
+        if keys
+        else "The recipes are the same, to the last key.",
+        tables=[
+            Table(
+                "Recipes, key by key",
+                ["Key", *_NAMES],
+                [[key, *(_value(flat, key) for flat in (first, second))] for key in keys],
+                wordy=True,
+            )
+        ]
+        if keys
+        else [],
+    )
+
+
+def _value(flat: Counts, key: str) -> str:
+    return literal(str(flat[key])) if key in flat else "absent"
+
+
+def _yields(runs: tuple[Run, Run]) -> Section:
+    longest = max(len(run.rounds) for run in runs)
+    return Section(
+        "yields",
+        "Pairs",
+        "What each iteration learnt from.",
+        tables=[
+            Table(
+                "Pairs kept of the candidates, and how many of them have identical sides",
+                ["For", *(f"{what}, {name}" for name in _NAMES for what in ("Pairs", "Identical"))],
+                [
+                    [model(t), *(cell for run in runs for cell in _yield(run, t))]
+                    for t in range(1, longest)
+                ],
+            )
+        ],
+    )
+
+
+def _yield(run: Run, t: int) -> list[str]:
+    counts = run.rounds[t].counts("pair") if t < len(run.rounds) else {}
+    if not counts:
+        return ["–", "–"]
+    kept = f"{number(counts['pairs'])} of {number(counts['candidates'])}"
+    return [kept, percent(counts["identical_share"])]
+
+
+def _times(runs: tuple[Run, Run]) -> Section:
+    times = [spent(run.rounds) for run in runs]
+    steps = dict.fromkeys(each.step for run in times for each in run)
+    return Section(
+        "times",
+        "Time",
+        "What the work took, whichever run did it first; stages that both runs share count in "
+        "both.",
+        tables=[
+            Table(
+                "Time and GPU hours by step",
+                ["Step", *(f"{what}, {name}" for name in _NAMES for what in ("Time", "GPU hours"))],
+                [
+                    *([step, *_taken(times, step)] for step in steps),
+                    ["All", *_taken(times, "")],
+                ],
+            )
+        ],
+    )
+
+
+def _taken(times: Sequence[Sequence[Spent]], step: str) -> list[str]:
+    sums = [total([each for each in run if step in ("", each.step)]) for run in times]
+    return [cell for seconds, gpus in sums for cell in (duration(seconds), hours(gpus))]

@@ -1,0 +1,51 @@
+"""Which versions of a registered model have a role, as far as MLflow can be asked."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+from components.shared.errors import BadInput
+from components.shared.tracking import mlflow_client, tracking_uri
+
+_SQLITE = "sqlite:///"
+
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""A report is not worth minutes of waiting for a server that is down."""
+
+
+def aliases_of(store: str, model: str) -> tuple[dict[str, list[str]], str]:
+    """Return the aliases of each version, and why they are not known where they are not.
+
+    Args:
+        store: URI of the store, beside which a local tracking database is.
+        model: the registered model's name.
+
+    Returns:
+        Aliases by "<model>/<version>", and "" or a reason.
+    """
+    try:
+        uri = tracking_uri(store)
+        if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
+            return {}, f"there is no tracking database {uri}"
+        for name, value in _IMPATIENT.items():
+            os.environ.setdefault(name, value)
+        return _ask(store, model)
+    except BadInput as error:
+        return {}, error.message
+    except ImportError:
+        return {}, "MLflow is not installed here"
+
+
+def _ask(store: str, model: str) -> tuple[dict[str, list[str]], str]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        registered = mlflow_client(store).get_registered_model(model)
+    except MlflowException as error:
+        return {}, f"MLflow does not say ({error.error_code})"
+    found: dict[str, list[str]] = defaultdict(list)
+    for alias, version in sorted(registered.aliases.items()):
+        found[f"{model}/{version}"].append(alias)
+    return dict(found), ""

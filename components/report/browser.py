@@ -1,0 +1,89 @@
+"""Entries for browser.js: model text as data, never as markup, within a budget of bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import TypedDict
+
+from markupsafe import Markup
+
+from components.report.blocks import Browser, Filter, kind_of
+from components.report.words import CONTROLS, language
+from components.shared.recipe import Languages
+from components.shared.text import valid_unicode
+
+PAIRS_BUDGET = 2_600_000
+FLIPS_BUDGET = 1_400_000
+"""Bytes of a page for pairs and for flipped items: with charts and tables it stays under 5 MB."""
+
+_LONGEST = 3000
+"""Characters of a text that are shown."""
+
+_UNSAFE = re.compile(f"[<\u2028\u2029]|{CONTROLS.pattern}")
+
+Side = tuple[str, str, str | None, str]
+"""Heading, class, text (None where there is none) and language code ("" if unknown)."""
+
+
+class Entry(TypedDict, total=False):
+    """One entry; texts are as the model wrote them."""
+
+    language: str
+    about: str
+    badges: list[tuple[str, str]]
+    prompt: str
+    target: str
+    sides: tuple[Side, Side]
+    tags: dict[str, str]
+    rank: float
+
+
+def browser(
+    languages: Languages, encoded: Sequence[str], filters: Sequence[Filter], rank: str = ""
+) -> Browser:
+    """Return a browser over entries.
+
+    Args:
+        languages: give the entries' languages their names and colours.
+        encoded: entries, as `within` returns them.
+        filters: the menus; those with one option or none are left out.
+        rank: what entries can be sorted by, if their `rank` is set.
+    """
+    names = {
+        "languages": {code: language(code) for code in languages.all},
+        "kinds": {code: kind_of(languages, code) for code in languages.all},
+    }
+    data = f'{{"names":{_encoded(names)},"entries":[{",".join(encoded)}]}}'
+    useful = [each for each in filters if len(each.options) > 1]
+    return Browser(Markup(data), useful, rank, len(encoded))  # noqa: S704  # `<` is escaped
+
+
+def within(entries: Iterable[Entry], budget: int) -> list[str]:
+    """Return entries as JSON, as many as the budget has room for, in their order.
+
+    Args:
+        entries: not all of them are read.
+        budget: in bytes.
+    """
+    taken = []
+    for entry in entries:
+        text = _encoded(entry)
+        budget -= len(text.encode()) + 1
+        if budget < 0:
+            break
+        taken.append(text)
+    return taken
+
+
+def shortened(text: str) -> str:
+    """Return the first 3,000 characters, and how many were left out."""
+    left_out = len(text) - _LONGEST
+    return text if left_out <= 0 else f"{text[:_LONGEST]} … ({left_out:,} more characters)"
+
+
+def _encoded(value: object) -> str:
+    """Return JSON that neither ends a script element nor changes how its source is shown."""
+    text = valid_unicode(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

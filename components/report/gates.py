@@ -1,0 +1,127 @@
+"""The section on the gate: each verdict with the numbers it stands on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.report import rows
+from components.report.blocks import (
+    Chart,
+    Section,
+    Table,
+    by_language,
+    kind_of,
+    shape_of,
+    swatch,
+    verdict,
+)
+from components.report.history import Round
+from components.report.svg import rounded_domain
+from components.report.words import chance, language, limits, plain, signed
+from components.shared.recipe import Recipe
+
+
+def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
+    """Return the gate's verdicts with the numbers they stand on."""
+    judged = [item for item in rounds if item.counts("gate")]
+    if not judged:
+        return None
+    gains = [row.value for item in judged for row in _rows(settings, item)]
+    bars = [row.bar for item in judged for row in _rows(settings, item) if row.bar is not None]
+    low = min(*(gain["low"] for gain in gains), *bars)
+    domain = rounded_domain(low, max(*(gain["high"] for gain in gains), 0.01))
+    alpha = settings.gate.alpha
+    return Section(
+        "gate",
+        "Gate",
+        f"Each model is compared with its predecessor on the same items (paired bootstrap, "
+        f"{settings.gate.confidence:.0%} intervals, {1 - 2 * alpha:.0%} for the mean). Promoted: "
+        "the mean gain over the other languages lies above "
+        f"{signed(settings.gate.min_gain)} points with its lower limit, which a model that is no "
+        f"better reaches in {alpha:.0%} of the cases at most, and no language falls by more than "
+        "its tolerance (the dashed marks). Keep: the predecessor stays, for want of evidence, and "
+        "the loop goes on. Stop: it stays, and the loop ends.",
+        charts=[_chart(settings, item, domain) for item in judged],
+        tables=[_verdicts(judged), *(_numbers(settings, item) for item in judged)],
+    )
+
+
+def _rows(settings: Recipe, item: Round) -> list[rows.Row]:
+    counts, languages = item.counts("gate"), settings.languages
+    mean = counts["mean_gain"]
+    return [
+        rows.Row("Mean", "mean", 3, mean, signed(mean["value"])),
+        *(
+            rows.Row(
+                language(code),
+                kind_of(languages, code),
+                shape_of(languages, code),
+                row["gain"],
+                signed(row["gain"]["value"]),
+                -row["tolerance"],
+            )
+            for code, row in by_language(languages, counts["languages"]).items()
+        ),
+    ]
+
+
+def _chart(settings: Recipe, item: Round, domain: tuple[float, float]) -> Chart:
+    lines = _rows(settings, item)
+    title = f"{item.name} against {item.predecessor}"
+    described = "; ".join(f"{row.label} {row.written}" for row in lines)
+    image = rows.dots(
+        f"gate-{item.iteration}",
+        f"Gain in points, {title}",
+        described,
+        lines,
+        domain,
+        {0.0: "zero"},
+    )
+    return Chart(f"{title}, gain in points", image)
+
+
+def _verdicts(judged: list[Round]) -> Table:
+    return Table(
+        "Verdicts",
+        ["Model", "Decision", "Loop", "Reason"],
+        [
+            [item.name, verdict(item), str(item.state["verdict"]), str(item.state["reason"])]
+            for item in judged
+        ],
+        wordy=True,
+    )
+
+
+def _numbers(settings: Recipe, item: Round) -> Table:
+    counts = item.counts("gate")
+    mean = counts["mean_gain"]
+    return Table(
+        f"{item.name} against {item.predecessor}: gain in points, items won and lost; p of the "
+        "mean for a gain (one-sided), of a language for any difference and for a fall (Holm)",
+        ["Language", "Gain", "Interval", "p", "p of a fall", "Won", "Lost", "Tolerance"],
+        [
+            ["Mean of the others", signed(mean["value"]), limits(mean), _p(counts), *[""] * 4],
+            *(
+                [swatch(settings.languages, code), *_line(row)]
+                for code, row in by_language(settings.languages, counts["languages"]).items()
+            ),
+        ],
+        folded=True,
+    )
+
+
+def _line(row: dict[str, Any]) -> list[str]:
+    return [
+        signed(row["gain"]["value"]),
+        limits(row["gain"]),
+        _p(row),
+        _p(row, "p_fall"),
+        str(row["won"]),
+        str(row["lost"]),
+        plain(row["tolerance"] * 100),
+    ]
+
+
+def _p(row: dict[str, Any], key: str = "p") -> str:
+    """Return a p-value; gates of older versions have none."""
+    return chance(row[key]) if key in row else "–"

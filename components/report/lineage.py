@@ -1,0 +1,139 @@
+"""The lineage of a run's models, drawn: stages by step and iteration, and what each read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from components.report import words
+from components.report.blocks import Chart, Section, Table
+from components.report.history import Round
+from components.report.svg import figure, tag, text
+from components.report.words import number
+from components.shared.lineage import Graph, Node, Presence, trace
+
+_STEPS = ("world", "model", "generate", "translate", "pair", "train", "evaluate", "judge", "gate")
+_ROOTS = ("model", "evaluation", "judgements", "decision")
+_ASIDE = ("world", "reference")
+"""Not drawn: almost every stage reads the world's prompts, and most references are starts."""
+
+_BOX = (92.0, 40.0)
+_PAGE, _PHONE = 988, 354
+"""Least width of a drawing: one that is smaller would be scaled up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where boxes stand: `place` gives the top left corner of (column, row)."""
+
+    identity: str
+    size: tuple[float, float]
+    place: Callable[[int, int], tuple[float, float]]
+    flat: bool
+
+
+def lineage(rounds: list[Round]) -> Section | None:
+    """Return what a run's models were made from; None where their stages are gone."""
+    states = [item.state for item in rounds]
+    graph = trace(str(state[name]) for state in states for name in _ROOTS if state.get(name))
+    nodes = [node for node in graph if node.presence is not Presence.GONE]
+    if not nodes:
+        return None
+    return Section(
+        "lineage",
+        "Lineage",
+        "What each model was made from: a box is a stage on the store, named by the digest of all "
+        "it read. The command lidr lineage follows one version to its beginning and verifies it.",
+        charts=[Chart("", *_images(graph, nodes))],
+        tables=[_table(graph, nodes)],
+    )
+
+
+def _images(graph: Graph, nodes: list[Node]) -> tuple[Markup, Markup]:
+    """Return the drawing with iterations below one another, and that for a narrow screen."""
+    steps = [step for step in _STEPS if step in {node.step for node in nodes}]
+    rows = 1 + max(graph.rounds().values())
+    width, height = _BOX
+    wide = Layout(
+        "lineage-wide",
+        (max(44 + len(steps) * (width + 26), _PAGE), rows * (height + 44) - 16),
+        lambda column, row: (44 + column * (width + 26), 14 + row * (height + 44)),
+        flat=True,
+    )
+    narrow = Layout(
+        "lineage-narrow",
+        (max(rows * (width + 26), _PHONE), 24 + len(steps) * (height + 28)),
+        lambda column, row: (row * (width + 26) + 13, 32 + column * (height + 28)),
+        flat=False,
+    )
+    return _draw(graph, nodes, steps, wide), _draw(graph, nodes, steps, narrow)
+
+
+def _draw(graph: Graph, nodes: list[Node], steps: list[str], layout: Layout) -> Markup:
+    rounds = graph.rounds()
+    drawn = [node for node in nodes if node.step in steps]
+    places = {n.uri: layout.place(steps.index(n.step), rounds[n.uri]) for n in drawn}
+    edges = [
+        _edge(places[uri], places[node.uri], layout.flat)
+        for node in drawn
+        for name, uri in node.inputs.items()
+        if uri in places and name not in _ASIDE
+    ]
+    heads = [_head(layout, row) for row in sorted({rounds[node.uri] for node in drawn})]
+    boxes = [_box(node, places[node.uri]) for node in drawn]
+    described = f"{len(drawn)} stages over {len(heads)} iterations; the table below lists them."
+    title = "Lineage of the run's models"
+    return figure(layout.identity, title, described, layout.size, *edges, *heads, *boxes)
+
+
+def _head(layout: Layout, row: int) -> Markup:
+    left, top = layout.place(0, row)
+    if layout.flat:
+        return text(0, top + _BOX[1] / 2, words.model(row), "axis")
+    return text(left + _BOX[0] / 2, 10, words.model(row), "axis", "middle")
+
+
+def _box(node: Node, place: tuple[float, float]) -> Markup:
+    (left, top), (width, height) = place, _BOX
+    middle = left + width / 2
+    kind = f"stage {node.presence.value}"
+    return tag(
+        "g",
+        tag("title", f"{node.step} {node.digest}, {len(node.files)} files, {node.presence.value}"),
+        tag("rect", x=left, y=top, width=width, height=height, rx=6.0, class_=kind),
+        text(middle, top + 14, node.step, "label", "middle"),
+        text(middle, top + 29, node.digest[:8], "value", "middle"),
+    )
+
+
+def _edge(start: tuple[float, float], end: tuple[float, float], flat: bool) -> Markup:
+    """Draw a curve from what was read to what read it, leaving and entering a box at its sides."""
+    (width, height), (x1, y1), (x2, y2) = _BOX, start, end
+    along = y1 == y2 if flat else x1 == x2
+    if flat == along:
+        x1, y1, y2 = x1 + width, y1 + height / 2, y2 + height / 2
+        bend = max(12.0, abs(x2 - x1) / 2)
+        curve = f"C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+    else:
+        x1, y1, x2 = x1 + width / 2, y1 + height, x2 + width / 2
+        bend = max(12.0, abs(y2 - y1) / 2)
+        curve = f"C{x1:.1f} {y1 + bend:.1f} {x2:.1f} {y2 - bend:.1f} {x2:.1f} {y2:.1f}"
+    return tag("path", d=f"M{x1:.1f} {y1:.1f}{curve}", class_="edge")
+
+
+def _table(graph: Graph, nodes: list[Node]) -> Table:
+    rounds = graph.rounds()
+    rows = [
+        [
+            f"{words.model(rounds[node.uri])} {node.step}",
+            Markup("<code>{}</code>").format(node.digest[:12]),
+            ", ".join(f"{name} {uri.rpartition('/')[2][:8]}" for name, uri in node.inputs.items()),
+            number(len(node.files)),
+            "" if node.presence is Presence.WHOLE else node.presence.value,
+        ]
+        for node in sorted(nodes, key=lambda node: rounds[node.uri])
+    ]
+    columns = ["Stage", "Digest", "Made from", "Files", "State"]
+    return Table("Stages behind the models", columns, rows, folded=True, wordy=True)

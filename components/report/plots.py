@@ -1,0 +1,33 @@
+"""The report's charts as files of their own, for who shows images but no pages: MLflow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from components.report.blocks import Section
+from components.report.html import style_sheet
+
+_NO_NAME = re.compile(r"[^a-z0-9]+")
+
+
+def plots(sections: Sequence[Section]) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, SVG) of every chart in the sections of a report."""
+    style = style_sheet()
+    for section in sections:
+        for number, chart in enumerate(section.charts, start=1):
+            words = _NO_NAME.sub("-", chart.caption.lower()).strip("-")[:60]
+            image = standalone(str(chart.image), style)
+            yield f"{section.identity}-{number}-{words}.svg", image.encode("utf-8", "replace")
+
+
+def standalone(image: str, style: str) -> str:
+    """Return an inline SVG as a document: it names its language and carries its style.
+
+    Args:
+        image: what begins with `<svg `.
+        style: CSS, of our own making.
+    """
+    opening, _, rest = image.partition(">")
+    named = opening.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return f"{named}><style>{style}</style>{rest}"

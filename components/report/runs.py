@@ -1,0 +1,105 @@
+"""The runs on a store: those of one registered model, and which run came first to a stage."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+from components.report.history import STAGE_OF, Counts, Round, read_history
+from components.shared.errors import BadInput, StoreError
+from components.shared.recipe import Recipe
+from components.shared.store import Store
+
+_STATE = re.compile(r"runs/([^/]+)/iteration-\d+/state\.json")
+_RECIPE = re.compile(r"runs/([^/]+)/recipe\.json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has evaluated its start at least."""
+
+    name: str
+    settings: Recipe
+    rounds: list[Round]
+
+    @property
+    def finished(self) -> str:
+        """When its last iteration ended (UTC, ISO 8601); "" for a run of an older version."""
+        return str(self.rounds[-1].state.get("finished", ""))
+
+
+def read_run(store: Store, name: str, label: str = "") -> Run:
+    """Return a run.
+
+    Args:
+        store: where it is.
+        name: of the run.
+        label: of its iterations, where a page shows several runs.
+
+    Raises:
+        BadInput: there is no such run, or it has not evaluated its start.
+    """
+    rounds = read_history(store, name, label)
+    return Run(name, Recipe.model_validate_json(store.read(f"runs/{name}/recipe.json")), rounds)
+
+
+def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
+    """Return the runs of a registered model in the order they ended, and what could not be read.
+
+    Args:
+        store: where the runs are.
+        model: the registered model's name, which is the recipe's unless `registry.model_name`
+            says otherwise.
+
+    Raises:
+        BadInput: no run of it has evaluated its start; the message names the models there are.
+    """
+    known: dict[str, list[str]] = defaultdict(list)
+    unread = []
+    for entry in store.list("runs"):
+        if found := _RECIPE.fullmatch(entry.key):
+            try:
+                known[_model_of(store.read(entry.key))].append(found[1])
+            except (ValueError, KeyError, TypeError):
+                unread.append(f"{found[1]}: its recipe is no recipe")
+    runs = []
+    for name in known.get(model, []):
+        try:
+            runs.append(read_run(store, name))
+        except StoreError:
+            raise
+        except (BadInput, ValueError) as error:
+            unread.append(f"{name}: {str(error).splitlines()[0]}")
+    if not runs:
+        there = ", ".join(sorted(known)) or "none"
+        raise BadInput(
+            f"no run of a model {model!r} in {store.uri} has evaluated its start",
+            remedy=f"Check --store and the name; there are {there}.",
+        )
+    return sorted(runs, key=lambda run: (run.finished, run.name)), unread
+
+
+def reused(store: Store, run: str) -> frozenset[str]:
+    """Return the URIs of a run's stages that another run's iteration has ended with before it.
+
+    Stages that an interrupted run made, and never came to write down, count for who used them
+    first; so do those of older versions, which did not write down when an iteration ended.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    own: set[str] = set()
+    for entry in store.list("runs"):
+        if not (found := _STATE.fullmatch(entry.key)):
+            continue
+        state: Counts = json.loads(store.read(entry.key))
+        when = str(state.get("finished", "")) or ("" if found[1] == run else "~")
+        for uri in filter(None, (str(state.get(name, "")) for name in STAGE_OF.values())):
+            own |= {uri} if found[1] == run else set()
+            first[uri] = min(first.get(uri, ("~", "~")), (when, found[1]))
+    return frozenset(uri for uri in own if first[uri][1] != run)
+
+
+def _model_of(recipe: bytes) -> str:
+    settings = json.loads(recipe)
+    return str(settings.get("registry", {}).get("model_name") or settings["name"])

@@ -1,0 +1,64 @@
+"""`python -m components.serve`: what the champion's pods run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from components.serve.files import fetch, serve
+from components.serve.follow import Deployment, InferenceService, follow
+from components.shared.errors import LidrError
+from components.shared.models import Resolved
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; return its exit status: 0 ok, 1 failure, 2 bad input."""
+    options, extra = _parser().parse_known_args(arguments)
+    if extra and options.command != "serve":
+        _parser().error(f"unknown arguments: {' '.join(extra)}")
+    try:
+        if options.command == "follow":
+            _follow(options)
+        elif options.command == "fetch":
+            source = os.environ.get("LIDR_CHAMPION_SOURCE", "")
+            fetch(Resolved(source, os.environ.get("LIDR_CHAMPION_ADAPTER", "")), options.folder)
+        else:
+            serve(options.folder, extra)
+    except LidrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m components.serve", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("follow", help="point a server at the version an alias names")
+    one.add_argument("model", help="name of the registered model")
+    one.add_argument("--alias", default="champion")
+    one.add_argument("--namespace", required=True)
+    server = one.add_mutually_exclusive_group(required=True)
+    server.add_argument("--deployment", metavar="NAME")
+    server.add_argument("--inference-service", metavar="NAME")
+    for name, what in (
+        ("fetch", "bring the model that LIDR_CHAMPION_SOURCE names into the pod"),
+        ("serve", "serve it with vLLM; further arguments are vLLM's"),
+    ):
+        commands.add_parser(name, help=what).add_argument("folder", type=Path)
+    return parser
+
+
+def _follow(options: argparse.Namespace) -> None:
+    server = (
+        Deployment(options.deployment, options.namespace)
+        if options.deployment
+        else InferenceService(options.inference_service, options.namespace)
+    )
+    found = follow(options.model, options.alias, server)
+    print(f"now serves {found.source}" if found else f"{server.name} serves the {options.alias}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""fetch and serve: a champion's files in the pod, and vLLM on them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from components.shared.errors import BadInput
+from components.shared.model_checks import check_adapter, check_model
+from components.shared.models import Resolved, fetch_model
+
+NAME = "champion"
+"""What the model is called under OpenAI's API, whichever version it is."""
+
+_ADAPTER = "adapter"
+
+
+def fetch(model: Resolved, folder: Path) -> None:
+    """Bring a model and its adapter to this machine; link them as `champion` and `adapter`.
+
+    Args:
+        model: where its files are.
+        folder: for the links.
+
+    Raises:
+        BadInput: no model is named, or its files cannot be had or used.
+    """
+    if not model.source:
+        raise BadInput(
+            "no champion yet",
+            remedy="Promote a version; lidr-champion-follower then writes it on the Deployment.",
+        )
+    place = fetch_model(model.source)
+    check_model(place)
+    _link(folder / NAME, place)
+    if model.adapter:
+        adapter = fetch_model(model.adapter)
+        check_adapter(adapter)
+        _link(folder / _ADAPTER, adapter)
+    else:
+        (folder / _ADAPTER).unlink(missing_ok=True)
+
+
+def _link(link: Path, target: Path) -> None:
+    link.unlink(missing_ok=True)  # the container was started anew
+    link.symlink_to(target.absolute())
+
+
+def vllm_command(folder: Path, extra: list[str]) -> list[str]:
+    """Return the command that serves a folder's model.
+
+    Args:
+        folder: as `fetch` leaves it, or a model's own, as KServe leaves it.
+        extra: further arguments of `vllm serve`.
+
+    Raises:
+        BadInput: no model is there, or vLLM cannot serve its adapter.
+    """
+    from components.shared.engines.vllm_engine import adapter_rank
+
+    place = folder / NAME if (folder / NAME).exists() else folder
+    check_model(place)
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(place)]
+    adapter = folder / _ADAPTER
+    if not adapter.exists():
+        return [*command, "--served-model-name", NAME, *extra]
+    lora = ["--enable-lora", "--max-loras", "1", "--max-lora-rank", str(adapter_rank(adapter))]
+    lora += ["--lora-modules", f"{NAME}={adapter}"]
+    return [*command, "--served-model-name", f"{NAME}-base", *lora, *extra]
+
+
+def serve(folder: Path, extra: list[str]) -> None:
+    """Become vLLM's server, so that it gets the container's signals; see `vllm_command`."""
+    command = vllm_command(folder, extra)
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606

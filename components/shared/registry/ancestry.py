@@ -1,0 +1,178 @@
+"""The lineage of a registered version: its stages, the runs that made it, their recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.shared.digest import digest_of_uri
+from components.shared.errors import BadInput, DamagedObject
+from components.shared.lineage import Graph, Presence, stage_of, trace
+from components.shared.models import ADAPTER_TAG
+from components.shared.registry.versions import (
+    DIGEST_TAG,
+    TRAIL_TAG,
+    Version,
+    all_versions,
+    read_model,
+)
+from components.shared.runs import read_state, recipe_key, run_names
+from components.shared.stage import home_of
+from components.shared.store import Store, open_store
+from components.shared.verification import Finding, recipe_fault
+
+EVIDENCE = {"evaluation": "evaluate", "gate": "gate", "judgements": "judge"}
+"""By the name in a version's tag `lidr.<name>_digest`: the step of the stage."""
+
+_POINTERS = {"model": DIGEST_TAG, "evaluation": "lidr.evaluation_digest"}
+
+
+@dataclass(frozen=True)
+class Ancestry:
+    """Everything that a version was made from.
+
+    Attributes:
+        version: it.
+        store: where its stages are.
+        model: URI of the stage that holds its model.
+        graph: that stage, the stages that speak for it, and all that they were made from.
+        runs: names of the runs on the store that name the version as theirs.
+        findings: what does not fit together, known without reading files.
+    """
+
+    version: Version
+    store: Store
+    model: str
+    graph: Graph
+    runs: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = field(default=())
+
+
+def read_ancestry(client: Any, version: Version, store: str = "") -> Ancestry:
+    """Return the lineage of a version.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        version: of a registered model.
+        store: URI of the store with its stages; "" for where the registry says.
+
+    Raises:
+        BadInput: the store cannot be told, or the stage with the model is gone.
+    """
+    home = open_existing(store or store_uri(client, version))
+    model = model_stage_of(version, home)
+    if not model.startswith(f"{home.uri}/"):
+        raise BadInput(
+            f"the store {home.uri} has no stage with the model of {version.label}",
+            remedy="Correct --store.",
+        )
+    graph = trace([model, *evidence_of(version, home)])
+    if graph.nodes[model].presence is Presence.GONE:
+        raise BadInput(
+            f"the stage with the model of {version.label} is gone: {model}",
+            remedy="Restore it, or name the store that holds it by --store.",
+        )
+    runs, findings = _runs_of(home, version)
+    return Ancestry(version, home, model, graph, runs, findings)
+
+
+def store_uri(client: Any, version: Version) -> str:
+    """Return the URI of the store with a version's stages.
+
+    Where its model is from outside, the other versions and the registered model's record tell.
+
+    Raises:
+        BadInput: nothing does.
+    """
+    for each in (version, *all_versions(client, version.name)):
+        if stage := own_stage(each):
+            return stage.rpartition("/stages/")[0]
+    root, found, _ = (
+        read_model(client, version.name).tags.get(TRAIL_TAG, "").rpartition("/registry/")
+    )
+    if found:
+        return root
+    raise BadInput(
+        f"nothing in MLflow says which store has the stages of {version.label}",
+        remedy="Name it by --store.",
+    )
+
+
+def open_existing(uri: str) -> Store:
+    """Open a store that must be there already: a folder is not made.
+
+    Raises:
+        BadInput: it is not there.
+    """
+    if "://" not in uri and not Path(uri).is_dir():
+        raise BadInput(f"there is no store at {uri}", remedy="Correct --store.")
+    return open_store(uri)
+
+
+def model_stage_of(version: Version, home: Store) -> str:
+    """Return the URI of the stage that holds a version's model, where it is in this store.
+
+    Raises:
+        BadInput: the version was not registered by lidr.
+    """
+    if stage := own_stage(version):
+        return home_of(home, stage)
+    digest = version.tags.get(DIGEST_TAG, "")
+    if not digest:
+        raise BadInput(
+            f"{version.label} was not registered by lidr: it has no tag {DIGEST_TAG}",
+            remedy="Name another version.",
+        )
+    return f"{home.uri}/stages/world/{digest}"  # a model from outside, which the world stands for
+
+
+def evidence_of(version: Version, home: Store) -> list[str]:
+    """Return the URIs of the stages that speak for a version: evaluation, judgements, decision."""
+    digests = {step: version.tags.get(f"lidr.{name}_digest", "") for name, step in EVIDENCE.items()}
+    return [f"{home.uri}/stages/{step}/{digest}" for step, digest in digests.items() if digest]
+
+
+def own_stage(version: Version) -> str:
+    """Return the URI of the stage that a version's files lie in; "" for a model from outside."""
+    digest = version.tags.get(DIGEST_TAG, "")
+    for uri in (version.tags.get(ADAPTER_TAG, ""), version.source):
+        stage = stage_of(uri)
+        if stage and digest in ("", digest_of_uri(stage)):
+            return stage
+    return ""
+
+
+def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+    """Return the runs that name a version, and what they say that the registry does not."""
+    runs: list[str] = []
+    findings: list[Finding] = []
+    iteration = int(version.tags.get("lidr.iteration", "0") or 0)
+    for run in run_names(store):
+        try:
+            state = read_state(store, run, iteration)
+        except BadInput:  # it did not come so far, or its state is damaged
+            continue
+        if state.get("version") == version.label:
+            runs.append(run)
+            findings += _differences(store, run, state, version)
+    if not runs:
+        findings.append(Finding(f"{store.uri}/runs", f"no run there names {version.label}"))
+    return tuple(runs), tuple(findings)
+
+
+def _differences(store: Store, run: str, state: dict[str, Any], version: Version) -> list[Finding]:
+    findings = [
+        Finding(f"{store.uri}/runs/{run}", f"names another {name} than the registered version")
+        for name, tag in _POINTERS.items()
+        if digest_of_uri(str(state.get(name, ""))) != version.tags.get(tag)
+    ]
+    try:
+        data = store.read(recipe_key(run))
+    except FileNotFoundError:
+        return [*findings, Finding(f"{store.uri}/{recipe_key(run)}", "is gone")]
+    except DamagedObject:
+        data = b""
+    if what := recipe_fault(data, version.tags.get("lidr.recipe_digest", "")):
+        findings.append(Finding(f"{store.uri}/{recipe_key(run)}", what))
+    return findings

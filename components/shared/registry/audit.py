@@ -1,0 +1,133 @@
+"""Who moved which alias, when, from where and why: one object an entry, none ever rewritten.
+
+An entry is written before the alias moves, so that no move goes unrecorded, and confirmed by an
+empty object beside it when the move is done. Names sort by time.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from components.shared.errors import BadInput
+from components.shared.registry.actor import actor
+from components.shared.store import Store
+
+Action = Literal["promote", "rollback"]
+
+_FOLDER = "audit"
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+_ENTRY, _DONE = ".json", ".done"
+_READERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One move of an alias, as it was ordered.
+
+    Attributes:
+        action: what was asked for.
+        alias: that moves.
+        version: it moves to.
+        before: it stood at; None where it did not exist.
+        reason: given by who ordered it; "" without one.
+        forced: whether it went against the gate, or without one.
+        verdict: of the gate on the version, as the tag `lidr.gate_verdict` has it.
+        gate: URI of the gate stage that the verdict is from; "" where it is only a tag.
+    """
+
+    action: Action
+    alias: str
+    version: int
+    before: int | None
+    reason: str = ""
+    forced: bool = False
+    verdict: str = ""
+    gate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A move in the record.
+
+    Attributes:
+        name: of its object, without suffix.
+        time: when it was written, ISO 8601 in UTC.
+        actor: who ordered it.
+        move: what was ordered.
+        done: whether it was carried out and confirmed.
+    """
+
+    name: str
+    time: str
+    actor: str
+    move: Move
+    done: bool
+
+    def described(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {"time": self.time, "actor": self.actor, **asdict(self.move), "done": self.done}
+
+
+def record(trail: Store, move: Move) -> Entry:
+    """Write an entry; whoever calls it holds the trail's lease.
+
+    Its time is later than that of every entry before it, also where clocks differ.
+
+    Args:
+        trail: the folder of a registered model's lease and audit entries.
+        move: what is about to be done.
+    """
+    at = datetime.now(UTC)
+    if names := _names(trail, _ENTRY):
+        at = max(at, _time_of(names[-1]) + timedelta(microseconds=1))
+    entry = Entry(f"{at.strftime(_TIME)}-{uuid.uuid4().hex}", at.isoformat(), actor(), move, False)
+    text = {"time": entry.time, "actor": entry.actor, **asdict(move)}
+    if not trail.create(f"{_FOLDER}/{entry.name}{_ENTRY}", json.dumps(text, indent=2).encode()):
+        raise AssertionError(f"{entry.name} is taken")
+    return entry
+
+
+def confirm(trail: Store, entry: Entry) -> None:
+    """Note that what an entry announced is done."""
+    trail.create(f"{_FOLDER}/{entry.name}{_DONE}", b"")
+
+
+def entries(trail: Store) -> list[Entry]:
+    """Return all entries, the oldest first.
+
+    Raises:
+        BadInput: one of them is not as lidr writes it.
+    """
+    done = set(_names(trail, _DONE))
+    names = _names(trail, _ENTRY)
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(lambda name: _read(trail, name, name in done), names))
+
+
+def _read(trail: Store, name: str, done: bool) -> Entry:
+    key = f"{_FOLDER}/{name}{_ENTRY}"
+    try:
+        text: Mapping[str, Any] = json.loads(trail.read(key))
+        fields = {field: text[field] for field in Move.__dataclass_fields__}
+        return Entry(name, str(text["time"]), str(text["actor"]), Move(**fields), done)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"not an audit entry of lidr ({error!r})",
+            file=f"{trail.uri}/{key}",
+            remedy="Restore it, or move it away.",
+        ) from error
+
+
+def _names(trail: Store, suffix: str) -> list[str]:
+    keys = [entry.key for entry in trail.list(_FOLDER) if entry.key.endswith(suffix)]
+    return [key.removeprefix(f"{_FOLDER}/").removesuffix(suffix) for key in keys]
+
+
+def _time_of(name: str) -> datetime:
+    return datetime.strptime(name.partition("-")[0], _TIME).replace(tzinfo=UTC)

@@ -1,0 +1,152 @@
+"""A version in another registry, from staging to production for one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from components.shared.errors import BadInput
+from components.shared.marker import MARKER
+from components.shared.models import ADAPTER_TAG
+from components.shared.progress import emit
+from components.shared.registry.evidence import store_of, verdict_of
+from components.shared.registry.promotion import PROMOTION_TAG
+from components.shared.registry.refusals import explained
+from components.shared.registry.versions import (
+    Version,
+    default_trail,
+    ensure_version,
+    read_version,
+)
+from components.shared.stage import Stage, locate_stage
+from components.shared.store import Store, open_store
+
+COPIED_TO_TAG = "lidr.copied_to"
+"""Of the version here: addresses of the registries that refer to its files, too."""
+
+COPIED_FROM_TAG = "lidr.copied_from"
+"""Of the version there: the registry and the version that it is a copy of."""
+
+_OWN_TAGS = (PROMOTION_TAG, COPIED_TO_TAG, "lidr.parent_version")
+"""What is true of the version in its own registry alone."""
+
+_ACCOUNT = ("USERNAME", "PASSWORD", "TOKEN")
+
+
+@contextmanager
+def target_account() -> Iterator[None]:
+    """Speak to MLflow with LIDR_TARGET_USERNAME and the like, where they are set.
+
+    MLflow knows one account a process, from its environment; another registry wants its own.
+    """
+    named = {key: os.environ.get(f"LIDR_TARGET_{key}") for key in _ACCOUNT}
+    if not any(named.values()):
+        yield
+        return
+    before = {key: os.environ.pop(f"MLFLOW_TRACKING_{key}", None) for key in _ACCOUNT}
+    try:
+        _set_account(named)
+        yield
+    finally:
+        _set_account(before)
+
+
+def copy_version(client: Any, version: Version, target: Any, files: str, trail: Store) -> Version:
+    """Return a version's copy in another registry, made now if there is none.
+
+    Args:
+        client: an `mlflow.MlflowClient` of the version's registry.
+        version: the version.
+        target: an `mlflow.MlflowClient` of the other one, used under `target_account`.
+        files: URI of a store that the files are copied to; "" refers to them where they are, which
+            no bytes need to move for: a stage never changes.
+        trail: the folder of the registered model's lease and audit entries here.
+
+    Raises:
+        BadInput: both registries are the same, or refuse.
+    """
+    if client.tracking_uri == target.tracking_uri:
+        raise BadInput(
+            f"--copy-to is the registry of {version.label} itself",
+            remedy="Name another one, or leave it out.",
+        )
+    moved = {uri: _copied(uri, files) for uri in (version.source, _adapter(version)) if uri}
+    if files:
+        _copy_decision(version, files)
+    tags = {key: value for key, value in version.tags.items() if key not in _OWN_TAGS}
+    tags[COPIED_FROM_TAG] = f"{client.tracking_uri} {version.label}"
+    if _adapter(version):
+        tags[ADAPTER_TAG] = moved[_adapter(version)]
+    home = _target_trail(version, target, files or store_of(version), trail)
+    with target_account(), explained(target, f"registration of {version.name!r}"):
+        number = ensure_version(target, version.name, moved[version.source], tags, "", home)
+        copy = read_version(target, version.name, str(number))
+    _note_copy(client, version, target.tracking_uri)
+    return copy
+
+
+def _adapter(version: Version) -> str:
+    return version.tags.get(ADAPTER_TAG, "")
+
+
+def _copied(uri: str, files: str) -> str:
+    """Return where a stage's files are after copying; what no stage holds stays where it is."""
+    root, found, rest = uri.rpartition("/stages/")
+    if not files or not found:
+        return uri
+    step, digest, folder = rest.split("/")
+    copied = copy_stage(locate_stage(f"{root}/stages/{step}/{digest}"), open_store(files))
+    return f"{copied}/{folder}"
+
+
+def copy_stage(stage: Stage, store: Store) -> str:
+    """Copy a complete stage to another store, its marker last; what is there already stays.
+
+    Returns:
+        URI of the copy.
+    """
+    copy = Stage(store, stage.prefix)
+    present = {entry.key: entry.size for entry in store.list(stage.prefix)}
+    for name, told in stage.marker()["files"].items():
+        if present.get(copy.key(name)) != told["size"]:
+            emit("note", message=f"copying {name}")
+            with tempfile.TemporaryDirectory(prefix="lidr-copy-") as folder:
+                stage.download(Path(folder), [name])
+                store.upload(Path(folder) / name, copy.key(name))
+    if copy.key(MARKER) not in present:
+        store.write(copy.key(MARKER), stage.store.read(stage.key(MARKER)))
+    return copy.uri
+
+
+def _copy_decision(version: Version, files: str) -> None:
+    if gate := verdict_of(version).gate:
+        copy_stage(locate_stage(gate), open_store(files))
+
+
+def _target_trail(version: Version, target: Any, root: str, trail: Store) -> str:
+    """Return the folder for a registered model's trail there: never the one used here."""
+    uri = default_trail(root or trail.uri.rpartition("/registry/")[0], version.name)
+    if uri != trail.uri:
+        return uri
+    server = urlsplit(target.tracking_uri)
+    return f"{uri}@{server.netloc or server.path.replace('/', '-').strip('-')}"
+
+
+def _note_copy(client: Any, version: Version, server: str) -> None:
+    known = [each for each in version.tags.get(COPIED_TO_TAG, "").split(" ") if each]
+    if server not in known:
+        with explained(client, f"version {version.label}"):
+            text = " ".join([*known, server])
+            client.set_model_version_tag(version.name, str(version.number), COPIED_TO_TAG, text)
+
+
+def _set_account(values: dict[str, str | None]) -> None:
+    for key, value in values.items():
+        os.environ.pop(f"MLFLOW_TRACKING_{key}", None)
+        if value:
+            os.environ[f"MLFLOW_TRACKING_{key}"] = value

@@ -1,0 +1,124 @@
+"""What speaks for a version: the gate's decision, and files that are where it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from components.shared.errors import BadInput
+from components.shared.model_checks import check_adapter, check_model
+from components.shared.models import ADAPTER_TAG
+from components.shared.registry.versions import VERDICT_TAG, Version
+from components.shared.stage import Stage, locate_stage
+from components.shared.store import open_store
+
+GATE_TAG = "lidr.gate_digest"
+"""Digest of the gate stage that decided on the version."""
+
+PASSED = "promote"
+"""The verdict of a version that passed the gate."""
+
+START = "start"
+"""The verdict of M_0, which there is nothing to compare with."""
+
+_STAGES = "/stages/"
+_NAMED = 3
+
+
+class Verdict(NamedTuple):
+    """A gate's decision, and the URI of its stage ("" where the version's tag is all there is)."""
+
+    word: str
+    gate: str = ""
+
+
+def verdict_of(version: Version) -> Verdict:
+    """Return what the gate decided: from its stage where that still exists, else from the tag."""
+    word = version.tags.get(VERDICT_TAG, "")
+    digest = version.tags.get(GATE_TAG, "")
+    home = store_of(version)
+    if digest and home and _reachable(home):
+        stage = Stage(open_store(home), f"stages/gate/{digest}")
+        if stage.done():
+            return Verdict(str(stage.counts()["decision"]), stage.uri)
+    return Verdict(word)
+
+
+def store_of(version: Version) -> str:
+    """Return the URI of the store with the stages that a version was made by; "" if none is."""
+    for uri in (version.tags.get(ADAPTER_TAG, ""), version.source):
+        root, found, _ = uri.rpartition(_STAGES)
+        if found:
+            return root
+    return ""
+
+
+def require_files(version: Version, *, verify: bool = False) -> None:
+    """Refuse a version whose files are not there.
+
+    Files of a stage are compared with its marker by name and size, others by what a model needs. A
+    revision of the Hugging Face hub is taken as it is.
+
+    Args:
+        version: the version.
+        verify: compare digests too, which reads every byte.
+
+    Raises:
+        BadInput: files are missing, or have other sizes.
+        CorruptStage: a file does not have the digest its marker names.
+    """
+    adapter = version.tags.get(ADAPTER_TAG, "")
+    for uri in (version.source, adapter):
+        if _STAGES in uri:
+            _require_stage_files(version, uri, verify)
+        elif uri and not uri.startswith("hf://"):
+            _require_outside_files(version, uri, is_adapter=uri == adapter)
+
+
+def _require_stage_files(version: Version, uri: str, verify: bool) -> None:
+    root, _, rest = uri.rpartition(_STAGES)
+    step, digest, folder = (*rest.split("/"), "", "", "")[:3]
+    if not _reachable(root):
+        raise _gone(version, uri, "no such folder")
+    stage = locate_stage(f"{root}{_STAGES}{step}/{digest}")
+    if not stage.done():
+        raise _gone(version, stage.uri, "no complete stage")
+    skip = len(stage.prefix) + 1
+    present = {entry.key[skip:]: entry.size for entry in stage.store.list(stage.prefix)}
+    files = stage.marker()["files"].items()
+    wanted = {name: told["size"] for name, told in files if name.startswith(f"{folder}/")}
+    if absent := sorted(name for name, size in wanted.items() if present.get(name) != size):
+        named = ", ".join(absent[:_NAMED]) + ", ..." * (len(absent) > _NAMED)
+        count = f"{len(absent)} of {len(wanted)} are missing or cut"
+        raise _gone(version, stage.uri, f"{count}: {named}")
+    if verify:
+        stage.verify(sorted(wanted))
+
+
+def _require_outside_files(version: Version, uri: str, *, is_adapter: bool) -> None:
+    if "://" not in uri:
+        try:
+            (check_adapter if is_adapter else check_model)(Path(uri))
+        except BadInput as error:
+            raise _gone(version, uri, error.message) from error
+        return
+    if not uri.startswith("s3://"):
+        raise BadInput(
+            f"{version.label} has its files at {uri}, which lidr cannot look into",
+            remedy="Register the model from a folder, s3:// or hf://.",
+        )
+    names = {entry.key for entry in open_store(uri).list("") if entry.size}
+    if not any(name.endswith(".safetensors") for name in names):
+        raise _gone(version, uri, "no weights there")
+
+
+def _reachable(root: str) -> bool:
+    """Tell whether a store may be opened: a local one is made where it does not exist."""
+    return "://" in root or Path(root).is_dir()
+
+
+def _gone(version: Version, uri: str, what: str) -> BadInput:
+    return BadInput(
+        f"the files of {version.label} are gone from {uri}: {what}",
+        remedy="Restore them, or run the recipe again: it makes what is missing.",
+    )

@@ -1,0 +1,82 @@
+"""The record of a registered model's aliases beside what MLflow says now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.shared.registry.audit import Entry, entries
+from components.shared.registry.versions import TRAIL_TAG, Model, open_trail, read_model
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry, and what is odd about it ("" for nothing)."""
+
+    entry: Entry
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What happened to a registered model's aliases.
+
+    Attributes:
+        model: the registered model as MLflow has it now.
+        rows: the audit entries, the oldest first.
+        strays: aliases that stand elsewhere than the record says, with a sentence each.
+    """
+
+    model: Model
+    rows: Sequence[Row]
+    strays: Sequence[str]
+
+
+def history(client: Any, name: str) -> History:
+    """Return the record of a registered model, compared with MLflow.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        name: of the registered model.
+
+    Raises:
+        BadInput: there is no such model, or an entry is not as lidr writes it.
+    """
+    trail = read_model(client, name).tags.get(TRAIL_TAG, "")
+    found = entries(open_trail(name, trail)) if trail else []
+    model = read_model(client, name)
+    rows: dict[str, Row] = {}
+    strays = []
+    for alias in sorted({entry.move.alias for entry in found}):
+        own = [entry for entry in found if entry.move.alias == alias]
+        stands, notes = _replay(own, model.aliases.get(alias))
+        rows |= {entry.name: Row(entry, note) for entry, note in zip(own, notes, strict=True)}
+        if stands != model.aliases.get(alias):
+            strays.append(
+                f"{alias} is {_at(model.aliases.get(alias))} in MLflow, but the record left it at "
+                f"{_at(stands)}: it was moved by other means"
+            )
+    return History(model, [rows[entry.name] for entry in found], strays)
+
+
+def _replay(own: Sequence[Entry], now: int | None) -> tuple[int | None, list[str]]:
+    """Return where the record leaves one alias, and a note for each of its entries."""
+    stands: int | None = None
+    notes = []
+    later = [entry.move.before for entry in own[1:]] + [now]
+    for number, (entry, then) in enumerate(zip(own, later, strict=True)):
+        said = []
+        if number and entry.move.before != stands:
+            said.append(f"before it, the alias was moved from {_at(stands)} by other means")
+        stands = entry.move.before
+        if entry.done or then == entry.move.version:
+            stands = entry.move.version
+        if not entry.done:
+            said.append("not confirmed" if stands == entry.move.version else "not carried out")
+        notes.append("; ".join(said))
+    return stands, notes
+
+
+def _at(number: int | None) -> str:
+    return "nowhere" if number is None else f"version {number}"

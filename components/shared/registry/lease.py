@@ -1,0 +1,218 @@
+"""A lease on the store: one holder at a time, also where the holder dies.
+
+It needs no more of a store than creating an object where none exists (on S3 `If-None-Match`), and
+no clocks that agree. The lease is the object `lease/<n>.json` with the highest n. Who wants it
+creates n + 1, as soon as n was given back (`lease/<n>.free` exists) or has not been renewed for as
+long as it says. The highest object is never deleted, so a number is never given twice.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from components.shared.errors import LidrError
+from components.shared.progress import emit
+from components.shared.registry.actor import actor
+from components.shared.store import Store
+
+_FOLDER = "lease"
+_SECONDS = 15.0
+_PATIENCE = 300.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 3.0
+_TURNS = 4
+_SAFE_SHARE = 0.7
+_READ_SHARE = 0.1
+_MOST_KEYS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The highest lease object: its number (0 for none yet), and whether it was given back."""
+
+    number: int
+    free: bool
+    keys: tuple[str, ...]
+
+
+class Lease:
+    """A lease that this process holds; a thread renews it."""
+
+    def __init__(self, store: Store, number: int, seconds: float) -> None:
+        self.number = number
+        self._store = store
+        self._seconds = seconds
+        self._token = uuid.uuid4().hex
+        self._renewals = 0
+        self._valid_until = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+
+    def take(self) -> bool:
+        """Create the object; False where another one was faster."""
+        began = time.monotonic()
+        if not self._store.create(_key(self.number), self._text()):
+            return False
+        if _head(self._store).number != self.number:  # the number was used, and cleared away
+            self._store.delete(_key(self.number))
+            return False
+        self._valid_until = began + _SAFE_SHARE * self._seconds
+        self._thread.start()
+        return True
+
+    def valid(self) -> bool:
+        """Tell whether no other process can hold the lease yet."""
+        return time.monotonic() < self._valid_until
+
+    def require(self) -> None:
+        """Refuse to go on where another process may hold the lease by now.
+
+        Raises:
+            LidrError: it could not be renewed in time.
+        """
+        if not self.valid():
+            raise LidrError(
+                f"the lease at {self._store.uri} could not be renewed in time",
+                remedy="Run the same command again.",
+            )
+
+    def give_back(self) -> None:
+        """Let the next one have it at once; where the store fails, when it runs out."""
+        self._ended.set()
+        self._thread.join()
+        try:
+            self._store.create(_key(self.number, "free"), self._text())
+        except LidrError as error:
+            emit("note", message=f"the lease was not given back: {error}")
+
+    def _text(self) -> bytes:
+        held = {
+            "holder": actor(),
+            "token": self._token,
+            "seconds": self._seconds,
+            "renewals": self._renewals,
+        }
+        return json.dumps(held).encode()
+
+    def _keep(self) -> None:
+        while not self._ended.wait(self._seconds / 5):
+            began = time.monotonic()
+            self._renewals += 1
+            try:
+                self._store.write(_key(self.number), self._text())
+            except LidrError as error:  # the store may answer again before the lease is over
+                emit("note", message=f"the lease was not renewed: {error}")
+                continue
+            self._valid_until = began + _SAFE_SHARE * self._seconds
+
+
+@contextmanager
+def exclusive(
+    store: Store, *, seconds: float = _SECONDS, patience: float = _PATIENCE
+) -> Iterator[Lease]:
+    """Hold the lease of a folder.
+
+    Args:
+        store: the folder.
+        seconds: after which a holder that no longer renews it has lost it.
+        patience: longest wait for it, in seconds.
+
+    Raises:
+        LidrError: others held it all the time.
+    """
+    lease = _acquire(store, seconds, patience)
+    try:
+        yield lease
+    finally:
+        lease.give_back()
+
+
+def _acquire(store: Store, seconds: float, patience: float) -> Lease:
+    """Wait for the lease, asking once in a few turns of others: many must not crowd the store."""
+    began = time.monotonic()
+    wait, first = _FIRST_WAIT, -1
+    seen = _Seen(began)
+    while True:
+        head = _head(store)
+        first = head.number if first < 0 else first
+        if head.free or seen.stale(store, head, seconds):
+            lease = Lease(store, head.number + 1, seconds)
+            if lease.take():
+                _clear(store, head)
+                return lease
+        if time.monotonic() > began + patience:
+            raise LidrError(
+                f"the lease at {store.uri} is held by {seen.holder(store, head)}",
+                remedy="Run the same command again.",
+            )
+        turns = head.number - first
+        wait = _TURNS * (time.monotonic() - began) / turns if turns else 1.5 * wait
+        wait = min(wait, _LONGEST_WAIT)
+        time.sleep(random.uniform(wait / 2, wait))
+
+
+class _Seen:
+    """What a waiting process has seen of the lease, by its own clock."""
+
+    def __init__(self, now: float) -> None:
+        self._number = 0
+        self._text = b""
+        self._since = now
+        self._read = 0.0
+
+    def stale(self, store: Store, head: _Head, seconds: float) -> bool:
+        """Tell whether the same holder has not renewed the lease for as long as it says."""
+        now = time.monotonic()
+        if head.number != self._number:
+            self._number, self._text, self._since, self._read = head.number, b"", now, now
+            return False
+        if now - self._read < _READ_SHARE * self._seconds(seconds):
+            return False
+        self._read = now
+        text = _text(store, head.number)
+        if text != self._text:
+            self._text, self._since = text, now
+        return now - self._since > self._seconds(seconds)
+
+    def holder(self, store: Store, head: _Head) -> str:
+        """Return who holds it, for a message."""
+        text = _text(store, head.number)
+        return str(json.loads(text)["holder"]) if text else "others in turn"
+
+    def _seconds(self, default: float) -> float:
+        return float(json.loads(self._text)["seconds"]) if self._text else default
+
+
+def _head(store: Store) -> _Head:
+    keys = tuple(entry.key for entry in store.list(_FOLDER))
+    numbers = [_number(key) for key in keys]
+    highest = max(numbers, default=0)
+    return _Head(highest, free=not highest or _key(highest, "free") in keys, keys=keys)
+
+
+def _clear(store: Store, head: _Head) -> None:
+    """Remove what lies below the lease, now and then: a long list is slow to read."""
+    if len(head.keys) >= _MOST_KEYS:
+        for key in head.keys:
+            store.delete(key)
+
+
+def _text(store: Store, number: int) -> bytes:
+    try:
+        return store.read(_key(number))
+    except FileNotFoundError:  # somebody has taken the next one and cleared this away
+        return b""
+
+
+def _number(key: str) -> int:
+    return int(key.rpartition("/")[2].partition(".")[0])
+
+
+def _key(number: int, kind: str = "json") -> str:
+    return f"{_FOLDER}/{number:012d}.{kind}"

@@ -1,0 +1,223 @@
+"""Moving a role from one version to another: promotion, and the way back."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from components.shared.errors import BadInput, GateRefused
+from components.shared.registry.audit import Entry, Move, confirm, record
+from components.shared.registry.evidence import (
+    PASSED,
+    START,
+    Verdict,
+    require_files,
+    verdict_of,
+)
+from components.shared.registry.lease import Lease, exclusive
+from components.shared.registry.refusals import explained
+from components.shared.registry.versions import Model, Version, read_model, read_version
+from components.shared.store import Store
+from components.shared.text import one_line
+
+CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
+
+PROMOTION_TAG = "lidr.promotion"
+"""Of a version: the last move of an alias to it, as JSON."""
+
+_RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LONGEST_REASON = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a promotion was asked to do.
+
+    Attributes:
+        alias: to move.
+        reason: why; required where `force` is.
+        force: go on without a passed gate.
+        verify: compare the digests of all files first.
+        verdict: of a gate that compared the version with `expected`; without it, that of the
+            version's own gate counts.
+        expected: version that the alias must still stand at; None for any.
+    """
+
+    alias: str = CHAMPION
+    reason: str = ""
+    force: bool = False
+    verify: bool = False
+    verdict: Verdict | None = None
+    expected: int | None = None
+
+    def require_sound(self) -> None:
+        """Refuse an order that contradicts itself.
+
+        Raises:
+            BadInput: the alias cannot be moved by hand, or a reason is missing or too long.
+        """
+        if self.alias in (CANDIDATE, PREVIOUS) or _RESERVED.fullmatch(self.alias):
+            raise BadInput(
+                f"alias {self.alias!r} is not moved by hand", remedy=f"Promote to {CHAMPION}."
+            )
+        if not _ALIAS.fullmatch(self.alias):
+            raise BadInput(
+                f"{self.alias!r} cannot be an alias",
+                remedy="Use letters, digits, dots, hyphens and underscores, at most 100.",
+            )
+        if self.force and not self.reason.strip():
+            raise BadInput("a forced promotion needs a reason", remedy="Add --reason TEXT.")
+        if len(self.reason) > _LONGEST_REASON:
+            raise BadInput(
+                f"the reason has {len(self.reason):,} characters, more than {_LONGEST_REASON:,}",
+                remedy="Shorten it.",
+            )
+
+
+def promote(client: Any, version: Version, trail: Store, order: Order) -> Entry:
+    """Point an alias at a version that passed the gate, and record it.
+
+    The champion before it becomes `previous`. M_0 passes no gate; it may become the first champion.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        version: the version.
+        trail: the folder of the registered model's lease and audit entries.
+        order: what to do.
+
+    Returns:
+        The audit entry.
+
+    Raises:
+        BadInput: the order is not sound, or files of the version are gone.
+        GateRefused: the gate did not let it through, or the alias has moved meanwhile.
+    """
+    order.require_sound()
+    verdict = order.verdict or verdict_of(version)
+    require_files(version, verify=order.verify)
+    with exclusive(trail) as lease:
+        model = read_model(client, version.name)
+        before = model.aliases.get(order.alias)
+        forced = require_passed(version, verdict, order, before)
+        move = Move(
+            action="promote",
+            alias=order.alias,
+            version=version.number,
+            before=before,
+            reason=one_line(order.reason),
+            forced=forced,
+            verdict=verdict.word,
+            gate=verdict.gate,
+        )
+        return _carry_out(client, model, trail, lease, move)
+
+
+def rollback(client: Any, name: str, trail: Store, reason: str = "") -> Entry:
+    """Make the previous champion the champion again; the one that goes becomes `previous`.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        name: of the registered model.
+        trail: the folder of its lease and audit entries.
+        reason: why; "" for none.
+
+    Returns:
+        The audit entry.
+
+    Raises:
+        BadInput: there is no previous champion, or its files are gone.
+    """
+    Order(reason=reason).require_sound()
+    with exclusive(trail) as lease:
+        model = read_model(client, name)
+        if model.aliases.get(PREVIOUS) in (None, model.aliases.get(CHAMPION)):
+            raise BadInput(
+                f"{name!r} has no previous champion", remedy=f"Use `lidr promote {name} VERSION`."
+            )
+        version = read_version(client, name, f"@{PREVIOUS}")
+        require_files(version)
+        move = Move(
+            action="rollback",
+            alias=CHAMPION,
+            version=version.number,
+            before=model.aliases.get(CHAMPION),
+            reason=one_line(reason),
+            verdict=verdict_of(version).word,
+        )
+        return _carry_out(client, model, trail, lease, move)
+
+
+def require_passed(version: Version, verdict: Verdict, order: Order, before: int | None) -> bool:
+    """Return whether a promotion has to be forced, and is.
+
+    Args:
+        version: to be promoted.
+        verdict: of the gate.
+        order: what to do.
+        before: version that the alias stands at; None where it does not exist.
+
+    Raises:
+        GateRefused: it has to be, and is not; or the alias is not where it is expected.
+    """
+    if order.expected is not None and before != order.expected:
+        raise GateRefused(
+            f"{order.alias} of {version.name!r} is version {before} by now, and {version.label} "
+            f"was compared with {order.expected}",
+            remedy="Compare it with the new one.",
+        )
+    if verdict.word == PASSED or (verdict.word == START and before in (None, version.number)):
+        return False
+    if order.force:
+        return True
+    said = {
+        START: f"is the start, which no gate has judged, and {order.alias} is version {before}",
+        "": "was never judged by a gate",
+    }.get(verdict.word, f"did not pass the gate, which said {one_line(verdict.word)}")
+    raise GateRefused(
+        f"{version.label} {said}", remedy="Add --force --reason TEXT to promote it nevertheless."
+    )
+
+
+def _carry_out(client: Any, model: Model, trail: Store, lease: Lease, move: Move) -> Entry:
+    """Record a move, make it and confirm it."""
+    entry = record(trail, move)
+    name = model.name
+    with explained(client, f"alias {move.alias!r} of {name!r}"):
+        if move.alias == CHAMPION and move.before not in (None, move.version):
+            lease.require()
+            client.set_registered_model_alias(name, PREVIOUS, str(move.before))
+        lease.require()
+        client.set_registered_model_alias(name, move.alias, str(move.version))
+        confirm(trail, entry)
+        text = json.dumps({"time": entry.time, "actor": entry.actor, **_brief(move)})
+        client.set_model_version_tag(name, str(move.version), PROMOTION_TAG, text)
+    return entry
+
+
+def _brief(move: Move) -> dict[str, Any]:
+    return {
+        "action": move.action,
+        "alias": move.alias,
+        "before": move.before,
+        "reason": move.reason,
+        "forced": move.forced,
+    }
+
+
+def advance(client: Any, name: str, alias: str, number: int, trail: Store) -> None:
+    """Point an alias at a version, but never back from a newer one: steps may be repeated.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        name: of the registered model.
+        alias: to move; no audit entry is written, for it is no decision.
+        number: of the version.
+        trail: the folder of the registered model's lease.
+    """
+    with exclusive(trail) as lease:
+        if read_model(client, name).aliases.get(alias, 0) < number:
+            lease.require()
+            client.set_registered_model_alias(name, alias, str(number))

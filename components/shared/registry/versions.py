@@ -1,0 +1,279 @@
+"""Versions of a registered model: reading them, and making one only where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.shared.errors import BadInput
+from components.shared.registry.lease import exclusive
+from components.shared.registry.refusals import explained, is_code
+from components.shared.store import Store, open_store
+
+DIGEST_TAG = "lidr.model_digest"
+"""Digest of the stage that holds the version's model; one version has it."""
+
+VERDICT_TAG = "lidr.gate_verdict"
+"""What the gate decided: promote, keep or stop; `start` for M_0, which it never saw."""
+
+TRAIL_TAG = "lidr.trail"
+"""Of a registered model: URI of the folder with its lease and its audit entries."""
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a registered model.
+
+    Attributes:
+        name: of the registered model.
+        number: its own, from 1.
+        source: URI of the files.
+        tags: facts, e.g. `lidr.iteration`.
+        aliases: roles that point at it, sorted.
+        run_id: of the MLflow run with its numbers; "" without one.
+        created: when it was registered, in UTC.
+    """
+
+    name: str
+    number: int
+    source: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+    run_id: str
+    created: datetime
+
+    @property
+    def label(self) -> str:
+        """The version as steps hand it on: `<registered model>/<number>`."""
+        return f"{self.name}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A registered model: its aliases with the versions they point at, and its tags."""
+
+    name: str
+    aliases: Mapping[str, int]
+    tags: Mapping[str, str]
+
+    def names_of(self, number: int) -> tuple[str, ...]:
+        """Return the aliases of a version, sorted."""
+        return tuple(sorted(alias for alias, at in self.aliases.items() if at == number))
+
+
+def read_model(client: Any, name: str) -> Model:
+    """Return a registered model.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        name: of the registered model.
+
+    Raises:
+        BadInput: there is none of this name, or MLflow refuses to answer.
+    """
+    with explained(client, f"registered model {name!r}"):
+        found = client.get_registered_model(name)
+    aliases = {alias: int(number) for alias, number in found.aliases.items()}
+    return Model(name, aliases, dict(found.tags))
+
+
+def read_version(client: Any, name: str, ref: str) -> Version:
+    """Return a version by its number or by an alias.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        name: of the registered model.
+        ref: `3`, or `@champion`.
+
+    Raises:
+        BadInput: there is no such model, version or alias; the remedy names those that exist.
+    """
+    model = read_model(client, name)
+    number = _number(client, model, ref)
+    with explained(client, f"version {number} of {name!r}", remedy=f"See `lidr history {name}`."):
+        return _version(client.get_model_version(name, str(number)), model)
+
+
+def model_names(client: Any) -> list[str]:
+    """Return the names of all registered models.
+
+    Raises:
+        BadInput: MLflow refuses to answer.
+    """
+    names: list[str] = []
+    token = None
+    while True:
+        with explained(client, "registered models"):
+            page = client.search_registered_models(max_results=_PAGE, page_token=token)
+        names += [found.name for found in page]
+        token = page.token
+        if not token:
+            return names
+
+
+def all_versions(client: Any, name: str) -> list[Version]:
+    """Return every version of a registered model, by number.
+
+    Raises:
+        BadInput: there is no registered model of this name.
+    """
+    model = read_model(client, name)
+    with explained(client, f"registered model {name!r}"):
+        found = [_version(entity, model) for entity in _search(client, f"name = {_quoted(name)}")]
+    return sorted(found, key=lambda version: version.number)
+
+
+def ensure_model(client: Any, name: str, trail: str) -> Store:
+    """Return the folder with a registered model's lease and audit entries.
+
+    Everybody must use the same one, so its URI is a tag of the registered model, written once.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        name: of the registered model, which is made now where there is none.
+        trail: URI of the folder where none is known yet.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, tags={TRAIL_TAG: trail})
+        return open_store(trail)
+    except MlflowException as error:
+        if not is_code(error, "RESOURCE_ALREADY_EXISTS"):
+            raise
+    return trail_of(client, read_model(client, name), trail)
+
+
+def trail_of(client: Any, model: Model, default: str) -> Store:
+    """Return the folder with a registered model's lease and audit entries.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        model: the registered model; `default` is noted in its tags where they name no folder.
+        default: URI of the folder where none is known yet.
+    """
+    known = model.tags.get(TRAIL_TAG, "")
+    if not known:
+        with explained(client, f"registered model {model.name!r}"):
+            client.set_registered_model_tag(model.name, TRAIL_TAG, default)
+        known = read_model(client, model.name).tags[TRAIL_TAG]  # another one may have been last
+    return open_trail(model.name, known)
+
+
+def open_trail(name: str, uri: str) -> Store:
+    """Return the folder with a registered model's lease and audit entries.
+
+    Raises:
+        BadInput: it was in a local store that is not there.
+    """
+    root = uri.rpartition("/registry/")[0]
+    if "://" not in uri and not Path(root).is_dir():
+        raise BadInput(
+            f"the record of {name!r} is at {uri}, and there is no folder {root}",
+            remedy=f"Bring it back, or set the registered model's tag {TRAIL_TAG}.",
+        )
+    return open_store(uri)
+
+
+def find_version(client: Any, name: str, digest: str) -> int | None:
+    """Return the number of the version with a model digest, or None."""
+    query = f"name = {_quoted(name)} and tags.`{DIGEST_TAG}` = '{digest}'"
+    numbers = [int(entity.version) for entity in _search(client, query)]
+    return min(numbers, default=None)
+
+
+def ensure_version(
+    client: Any, name: str, source: str, tags: Mapping[str, str], run_id: str, trail: str
+) -> int:
+    """Return the one version with this model digest, made now if there is none.
+
+    No bytes move: MLflow is told where the files are. The lease keeps others out between search
+    and creation. Should it have been lost in between (a process that slept), the smallest number
+    wins and whoever made another one deletes it.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        name: of the registered model, which is made now where there is none.
+        source: URI of the model's files.
+        tags: the version's facts, DIGEST_TAG among them.
+        run_id: of the MLflow run with its numbers; "" for none.
+        trail: URI of the folder for lease and audit entries, where the model names none.
+    """
+    digest = tags[DIGEST_TAG]
+    home = ensure_model(client, name, trail)
+    if (known := find_version(client, name, digest)) is not None:
+        return known
+    with exclusive(home) as lease:
+        if (known := find_version(client, name, digest)) is not None:
+            return known
+        made = client.create_model_version(
+            name, source=source, run_id=run_id or None, tags=dict(tags), await_creation_for=0
+        )
+        number = int(made.version)
+        winner = number if lease.valid() else find_version(client, name, digest) or number
+        if number != winner:
+            client.delete_model_version(name, str(number))
+        return winner
+
+
+def default_trail(store: str, name: str) -> str:
+    """Return the URI of the folder with a model's lease and audit entries, below a store."""
+    from urllib.parse import quote
+
+    return f"{store.rstrip('/')}/registry/{quote(name, safe='')}"
+
+
+def _number(client: Any, model: Model, ref: str) -> int:
+    alias = ref.removeprefix("@")
+    if ref.startswith("@"):
+        if alias in model.aliases:
+            return model.aliases[alias]
+        raise BadInput(
+            f"{model.name!r} has no alias {alias!r}",
+            remedy=f"It has {', '.join(sorted(model.aliases)) or 'none yet'}.",
+        )
+    if ref.isascii() and ref.isdigit() and int(ref):
+        return int(ref)
+    raise BadInput(
+        f"{ref!r} is no version of {model.name!r}", remedy="Give a number, or @ and an alias."
+    )
+
+
+def _version(entity: Any, model: Model) -> Version:
+    number = int(entity.version)
+    return Version(
+        name=model.name,
+        number=number,
+        source=str(entity.source),
+        tags=dict(entity.tags),
+        aliases=model.names_of(number),
+        run_id=str(entity.run_id or ""),
+        created=datetime.fromtimestamp(entity.creation_timestamp / 1000, UTC),
+    )
+
+
+def _search(client: Any, query: str) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_model_versions(query, max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _quoted(name: str) -> str:
+    """Return a name as a literal of MLflow's search language, which knows no escapes."""
+    if "'" not in name:
+        return f"'{name}'"
+    if '"' not in name:
+        return f'"{name}"'
+    raise BadInput(
+        f"registered model {name!r} cannot be searched for: it holds both kinds of quotes",
+        remedy="Rename it.",
+    )

@@ -1,0 +1,42 @@
+"""From where to where a store has moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A store's address before and after.
+
+    Attributes:
+        old: URI, without a final `/`.
+        new: likewise.
+    """
+
+    old: str
+    new: str
+
+    @classmethod
+    def between(cls, old: str, new: str) -> Move:
+        """Return the move between two addresses as a user gives them."""
+        return cls(_address(old), _address(new))
+
+    def concerns(self, uri: str) -> bool:
+        """Tell whether a URI is the old store's, or lies in it."""
+        return uri == self.old or uri.startswith(f"{self.old}/")
+
+    def of(self, uri: str) -> str:
+        """Return where a URI leads now; one that does not lie in the store stays as it is."""
+        return self.new + uri.removeprefix(self.old) if self.concerns(uri) else uri
+
+    def of_all(self, tags: Mapping[str, str]) -> dict[str, str]:
+        """Return tags with the values that are URIs in the store led to where it is now."""
+        return {key: self.of(value) for key, value in tags.items()}
+
+
+def _address(given: str) -> str:
+    plain = given.rstrip("/")
+    return plain if "://" in plain else str(Path(plain).absolute())

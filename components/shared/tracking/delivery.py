@@ -1,0 +1,228 @@
+"""Delivery of what waits in a run's spool to MLflow, in bounded time and as often as needed."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.shared.errors import BadInput, LidrError, StoreError
+from components.shared.progress import emit
+from components.shared.store import Store
+from components.shared.tracking.runs import Runs, server_of
+from components.shared.tracking.server import explained
+from components.shared.tracking.spool import (
+    END,
+    RUN,
+    Artifact,
+    Dataset,
+    Entry,
+    Spool,
+    Waiting,
+    iteration_of,
+)
+
+_RETRY_SECONDS = 1.0
+_GONE = ("RESOURCE_DOES_NOT_EXIST", "'active' state")
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What came of a delivery.
+
+    Attributes:
+        sent: entries that MLflow has now.
+        left: entries that it has not.
+        problem: why, as one line for the user; "" where none is left.
+    """
+
+    sent: int
+    left: int
+    problem: str = ""
+
+
+def deliver(store: Store, run: str, seconds: float) -> Delivered:
+    """Tell MLflow what waits in a run's spool; what it does not take waits on.
+
+    Args:
+        store: where the run is.
+        run: its name.
+        seconds: how long to go on where the server does not answer, and when to stop where it does.
+    """
+    end = time.monotonic() + seconds
+    sent = 0
+    while True:
+        again = True
+        try:
+            delivery = _Delivery(Runs(store, run), end)
+            outcome = delivery.go()
+            again = delivery.gone
+        except StoreError as error:
+            outcome = Delivered(0, 1, str(error))
+        except LidrError as error:
+            outcome, again = _failed(store, run, error), False
+        except _mlflow_error() as error:
+            problem = explained(error)
+            outcome = _failed(store, run, problem or error)
+            again = not isinstance(problem, BadInput)
+        sent += outcome.sent
+        if not outcome.left or not again or time.monotonic() > end - _RETRY_SECONDS:
+            return Delivered(sent, outcome.left, outcome.problem)
+        time.sleep(_RETRY_SECONDS)
+
+
+def _failed(store: Store, run: str, error: Exception) -> Delivered:
+    spool = Spool(store, run)
+    left = spool.waiting(server_of(spool)).left
+    return Delivered(0, len(left), " ".join(str(error).split()))
+
+
+def anything_waits(store: Store, run: str) -> bool:
+    """Tell whether a run's spool holds something that was not delivered; needs no MLflow."""
+    spool = Spool(store, run)
+    return bool(spool.waiting(server_of(spool)).left)
+
+
+def report(outcome: Delivered, run: str) -> None:
+    """Warn the user of what could not be delivered yet."""
+    if outcome.left:
+        emit(
+            "warning",
+            message=f"{outcome.problem.rstrip('.')}. {outcome.left} notes for MLflow wait on the "
+            f"store; `lidr report {run}` delivers them",
+        )
+
+
+class _Delivery:
+    """One pass over the spool.
+
+    Args:
+        runs: of the MLflow server.
+        end: monotonic time at which to stop.
+    """
+
+    def __init__(self, runs: Runs, end: float) -> None:
+        self._runs = runs
+        self._spool = runs.spool
+        self._end = end
+        self._touched: set[str] = set()
+        self.gone = False
+        """Whether somebody has deleted one of the MLflow runs, which is made anew next time."""
+
+    def go(self) -> Delivered:
+        waiting = self._spool.waiting(self._runs.server)
+        sent, problem = 0, ""
+        for place, name in waiting.left:
+            if time.monotonic() > self._end:
+                problem = problem or "MLflow is slow"
+                break
+            refused = self._send(place, name)
+            problem = problem or refused
+            sent += not refused
+        self._end_runs(waiting)
+        return Delivered(sent, len(waiting.left) - sent, problem)
+
+    def _send(self, place: str, name: str) -> str:
+        """Deliver an entry; return why MLflow refused this one alone, or ""."""
+        entry = self._spool.read(place, name)
+        try:
+            self._tell(entry)
+        except _mlflow_error() as error:
+            if explained(error) is not None:
+                raise
+            if any(sign in str(error) for sign in _GONE):
+                self._forget(place)
+                self.gone = True
+            return f"MLflow refused {place}/{name}: {' '.join(str(error).split())[:300]}"
+        self._spool.mark(self._runs.server, place, name)
+        return ""
+
+    def _tell(self, entry: Entry) -> None:
+        iteration = iteration_of(entry.place)
+        own = self._runs.id_of(entry.place, entry.time)
+        rows = [*entry.metrics, *entry.headline]
+        self._runs.log(own, entry.time, rows, entry.params, entry.tags)
+        _log_datasets(self._runs.client, own, entry.datasets)
+        self._log_artifacts(own, entry.artifacts)
+        self._touched |= {entry.place, RUN}
+        if iteration is None:
+            return
+        above = self._runs.id_of(str(iteration), entry.time)
+        tags = {k: v for k, v in entry.tags.items() if k.startswith("lidr.gate.")}
+        self._runs.log(above, entry.time, entry.headline, tags=tags)
+        _log_datasets(self._runs.client, above, entry.datasets)
+        self._runs.log(self._runs.id_of(RUN), entry.time, entry.headline)
+        self._touched.add(str(iteration))
+
+    def _log_artifacts(self, run_id: str, artifacts: Sequence[Artifact]) -> None:
+        with tempfile.TemporaryDirectory(prefix="lidr-tracking-") as folder:
+            for artifact in artifacts:
+                path = Path(folder) / artifact.path
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(self._spool.store.read(artifact.key))
+            if artifacts:
+                self._runs.client.log_artifacts(run_id, folder)
+
+    def _end_runs(self, waiting: Waiting) -> None:
+        """Give the MLflow runs that were touched the state that the whole spool speaks of."""
+        for place in sorted(self._touched):
+            if not self._runs.owns(place):
+                continue
+            run_id, (state, moment) = self._runs.id_of(place), self._state(place, waiting.names)
+            if moment is None:
+                self._runs.client.update_run(run_id, status=state)
+            else:
+                self._runs.client.set_terminated(run_id, state, end_time=moment)
+
+    def _state(self, place: str, names: dict[str, list[str]]) -> tuple[str, int | None]:
+        """Return an MLflow run's state and when it ended.
+
+        An end is final; of a failure and a start the later one counts.
+        """
+        source = f"{place}-register" if place.isdigit() else place
+        own = names.get(source, [])
+        if ends := [name for name in own if name.startswith(END)]:
+            return "FINISHED", max(self._spool.read(source, name).time for name in ends)
+        starts = names.values() if place == RUN else [own]
+        began = max((_time(n) for each in starts for n in each if n.startswith("start")), default=0)
+        failed = max((_time(name) for name in own if name.startswith("failed")), default=-1)
+        return ("FAILED", failed) if failed >= began else ("RUNNING", None)
+
+    def _forget(self, place: str) -> None:
+        """Make a place's MLflow runs anew the next time: somebody deleted one of them."""
+        for each in {place, str(iteration_of(place)), RUN} - {"None"}:
+            if each != RUN or self._runs.owns(RUN):
+                self._runs.forget(each)
+
+
+def _time(name: str) -> int:
+    return int(name.split("-")[1])
+
+
+def _log_datasets(client: Any, run_id: str, datasets: Sequence[Dataset]) -> None:
+    if not datasets:
+        return
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.entities import DatasetInput, InputTag
+
+    inputs = []
+    for each in datasets:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a folder may be read in two ways, which are one
+            source = resolve_dataset_source(each.uri)
+        dataset = MetaDataset(source, name=each.name, digest=each.digest)
+        tags = [InputTag("mlflow.data.context", each.context)]
+        inputs.append(DatasetInput(dataset._to_mlflow_entity(), tags))
+    client.log_inputs(run_id, inputs)
+
+
+def _mlflow_error() -> type[Exception]:
+    from mlflow.exceptions import MlflowException
+
+    error: type[Exception] = MlflowException
+    return error

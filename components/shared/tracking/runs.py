@@ -1,0 +1,219 @@
+"""The MLflow runs of a lidr run: one for all of it, one for each iteration, one for each stage.
+
+Which MLflow run stands for what is noted on the store, where only the first writer's note stands.
+A run that was made but not noted (a process died, two met) is found by its tags, or deleted.
+
+Where Kubeflow Pipelines' MLflow plugin is on, each task has an MLflow run already, named by
+MLFLOW_RUN_ID, and so has the whole pipeline. The topmost of them then stands for the lidr run: it
+is neither made nor ended here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.shared.config import flatten
+from components.shared.digest import digest_of
+from components.shared.errors import BadInput
+from components.shared.store import Store
+from components.shared.tracking.facts import as_params
+from components.shared.tracking.server import experiment_id, mlflow_client, tracking_uri
+from components.shared.tracking.spool import RUN, Metric, Spool
+
+_PARENT = "mlflow.parentRunId"
+_METRICS, _PARAMS, _TAGS = 800, 100, 100
+"""How many of each go into one request, which holds 1,000 at most."""
+_HIGHEST = 20
+
+
+class Runs:
+    """Finds or makes MLflow runs.
+
+    Args:
+        store: where the run is.
+        run: its name.
+        client: an `MlflowClient`; by default the tracking server's of the store.
+    """
+
+    def __init__(self, store: Store, run: str, client: Any = None) -> None:
+        self.spool = Spool(store, run)
+        self.client = client or mlflow_client(store.uri)
+        self._store = store
+        self._recipe = self.spool.recipe()
+        self._injected = self._find_injected()
+        self.server = server_of(self.spool)
+        self._experiment = str(self._injected["experiment"]) if self._injected else ""
+        self._known: dict[str, str] = {}
+
+    def owns(self, place: str) -> bool:
+        """Tell whether an MLflow run is ours to end: the pipeline's own is not."""
+        return place != RUN or self._injected is None
+
+    def id_of(self, place: str, start: int | None = None) -> str:
+        """Return the MLflow run of a place, made now if there is none.
+
+        Args:
+            place: the whole run, an iteration (`"3"`) or a stage (`"3-train"`).
+            start: when it began, in milliseconds since 1970.
+        """
+        if place not in self._known:
+            self._known[place] = self._noted(place) or self._make(place, start)
+        return self._known[place]
+
+    def forget(self, place: str) -> None:
+        """Forget an MLflow run that is not there any more, and what was sent to it."""
+        self._known.pop(place, None)
+        self.spool.drop(self._note(place))
+        self.spool.forget(self.server, place)
+
+    def log(
+        self,
+        run_id: str,
+        time: int,
+        metrics: Sequence[Metric] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log in requests of a size that the server takes; repeating it changes nothing."""
+        from mlflow.entities import Metric as Logged
+        from mlflow.entities import Param, RunTag
+
+        rows = [Logged(name, value, time, step) for name, value, step in metrics]
+        given = [Param(name, value) for name, value in (params or {}).items()]
+        facts = [RunTag(name, value) for name, value in (tags or {}).items()]
+        while rows or given or facts:
+            head = {"metrics": rows[:_METRICS], "params": given[:_PARAMS], "tags": facts[:_TAGS]}
+            self.client.log_batch(run_id, **head)
+            rows, given, facts = rows[_METRICS:], given[_PARAMS:], facts[_TAGS:]
+
+    def _find_injected(self) -> dict[str, Any] | None:
+        """Return the pipeline's own MLflow run, noted for processes outside of the pipeline too."""
+        own = os.environ.get("MLFLOW_RUN_ID")
+        note = _pipeline_note(self._store.uri)
+        if not own:
+            return self.spool.note(note)
+        top = self.client.get_run(own)
+        for _ in range(_HIGHEST):
+            above = top.data.tags.get(_PARENT)
+            if not above:
+                break
+            top = self.client.get_run(above)
+        found = {"run": top.info.run_id, "experiment": top.info.experiment_id}
+        if self.spool.note(note) != found:
+            self.spool.drop(note)
+            self.spool.agree(note, found)
+        return found
+
+    def _noted(self, place: str) -> str | None:
+        if place == RUN and self._injected:
+            return self._adopt()
+        note = self.spool.note(self._note(place))
+        return str(note["run"]) if note else None
+
+    def _adopt(self) -> str:
+        """Show the recipe in the pipeline's own run, the first time that we meet it."""
+        assert self._injected is not None  # noqa: S101
+        run_id = str(self._injected["run"])
+        if self.spool.note(self._note(RUN)) is None:
+            self.log(run_id, 0, params=self._recipe_params(), tags=self._tags(RUN))
+            self.spool.agree(self._note(RUN), {"run": run_id})
+        return run_id
+
+    def _make(self, place: str, start: int | None) -> str:
+        """Make an MLflow run, or take the one that a process made before it could note it."""
+        tags = self._tags(place) | self._above(place, start)
+        experiment = self._experiment_id()
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in self._key(place).items())
+        found = self.client.search_runs([experiment], query, order_by=["attributes.run_id"])
+        name = self._name(place)
+        stands = found[0] if found else self.client.create_run(experiment, start, tags, name)
+        run_id = str(stands.info.run_id)
+        if place == RUN or place.isdigit():
+            self.log(run_id, 0, params=self._recipe_params())
+        standing = str(self.spool.agree(self._note(place), {"run": run_id})["run"])
+        if not found and standing != run_id:
+            self.client.delete_run(run_id)  # another process noted its own first
+        return standing
+
+    def _experiment_id(self) -> str:
+        if not self._experiment:
+            name = f"lidr/{self._recipe['name']}"
+            self._experiment = experiment_id(self.client, name, self._store.uri)
+        return self._experiment
+
+    def _name(self, place: str) -> str:
+        if place == RUN:
+            return self.spool.run
+        iteration, _, step = place.partition("-")
+        return f"{self.spool.run}-M{iteration}" + (f"-{step}" if step else "")
+
+    def _key(self, place: str) -> dict[str, str]:
+        """Return the tags that name a place on a server that several stores share."""
+        return {
+            "lidr.key": digest_of([self._store.uri, self.spool.run, place]),
+            **({"lidr.pipeline": str(self._injected["run"])} if self._injected else {}),
+        }
+
+    def _tags(self, place: str) -> dict[str, str]:
+        iteration, _, step = ("", "", "") if place == RUN else place.partition("-")
+        tags = {
+            **self._key(place),
+            "lidr.run": self.spool.run,
+            "lidr.store": self._store.uri,
+            "lidr.recipe": str(self._recipe["name"]),
+            "lidr.recipe_digest": digest_of(self._recipe),
+            "lidr.git_sha": os.environ.get("LIDR_GIT_SHA", ""),
+            "lidr.kfp_run_id": os.environ.get("KFP_RUN_ID", ""),
+            "lidr.iteration": iteration,
+            "lidr.step": step,
+        }
+        return {name: value for name, value in tags.items() if value}
+
+    def _above(self, place: str, start: int | None) -> dict[str, str]:
+        if place == RUN:
+            return {}
+        iteration, _, step = place.partition("-")
+        return {_PARENT: self.id_of(iteration if step else RUN, start)}
+
+    def _recipe_params(self) -> dict[str, str]:
+        return as_params(flatten(self._recipe))
+
+    def _note(self, place: str) -> str:
+        return f"mlflow/{self.server}/{place}"
+
+
+def server_of(spool: Spool) -> str:
+    """Return the spool's name for the tracking server and the pipeline's own run on it."""
+    name = _server_name(spool.store.uri)
+    pipeline = spool.note(_pipeline_note(spool.store.uri))
+    return digest_of([name, pipeline["run"]])[:8] if pipeline else name
+
+
+def _pipeline_note(store: str) -> str:
+    return f"pipeline-{_server_name(store)}"
+
+
+def _server_name(store: str) -> str:
+    return digest_of([tracking_uri(store), os.environ.get("MLFLOW_WORKSPACE", "")])[:8]
+
+
+def iteration_run(store: Store, run: str, iteration: int, client: Any) -> str:
+    """Return the id of the MLflow run of an iteration, which its model version links to.
+
+    Args:
+        store: where the run is; `following` has begun it.
+        run: name of the run.
+        iteration: t.
+        client: an `MlflowClient`.
+
+    Raises:
+        BadInput: the run was not begun.
+    """
+    try:
+        return Runs(store, run, client).id_of(str(iteration))
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"run {run!r} in {store.uri} was never begun", remedy="Check --store and the run."
+        ) from error

@@ -1,0 +1,192 @@
+"""Build the images: `python3 images/build.py [NAME...] --engine docker --base local`.
+
+What `make images` calls. Needs an engine (buildah, podman or docker with BuildKit) and nothing of
+lidr's environment. `--base local` makes a base image on the spot from Debian's packages, with
+mmdebstrap, and builds the CPU variants on it: no container registry is asked for anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("control", "train", "generate", "mlflow")
+
+SBOM = "/opt/lidr/share/sbom.cdx.json"
+
+_ENGINES = ("buildah", "podman", "docker")
+_LOCAL = "lidr/base:local"
+_SUITE = "bookworm"
+_PACKAGES = "python3,python3-venv,ca-certificates"
+
+
+def main(arguments: list[str]) -> None:
+    """Build what is asked for; write each bill of materials and print the sizes."""
+    options = _parse(arguments)
+    engine = _engine(options.engine)
+    moment = _moment()
+    base = options.base
+    if base == "local":
+        base = _make_base(engine, moment)
+    for name in options.names or NAMES:
+        _build(name, engine, base, moment, options)
+    for name in options.names or NAMES:
+        tag = f"{options.prefix}/{name}:{version()}"
+        bill = options.sboms / f"{name}.cdx.json"
+        _copy_out(engine, tag, SBOM, bill)
+        print(f"{tag:40} {_size(engine, tag) / 1e6:8,.0f} MB  {bill}")
+
+
+def version() -> str:
+    """Return lidr's version, which the images carry."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return str(project["version"])
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="build.py", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all")
+    parser.add_argument("--engine", default="", help=f"one of {', '.join(_ENGINES)}, or its path")
+    parser.add_argument("--base", default="", help="another base image, or `local`")
+    parser.add_argument("--prefix", default="lidr", help="registry and folder of the tags")
+    parser.add_argument("--pip-conf", default="", help="pip.conf that the builds use, as a secret")
+    parser.add_argument("--ca", default="", help="certificates, which it finds at /etc/pip-ca.pem")
+    parser.add_argument(
+        "--sboms", type=Path, default=Path("build/sbom"), help="folder of the bills"
+    )
+    parser.add_argument("--flags", default="", help="further ones of the engine's build command")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(NAMES):
+        parser.error(f"no image {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    return options
+
+
+def _engine(asked: str) -> str:
+    """Return the engine's command: the one asked for, or the first that is installed."""
+    if asked and shutil.which(asked) is None:
+        raise _refused(f"no engine {asked!r} here", "Install it, or name another with ENGINE=.")
+    for name in (asked,) if asked else _ENGINES:
+        if shutil.which(name):
+            return name
+    raise _refused(f"none of {', '.join(_ENGINES)} is installed", "Install one of them.")
+
+
+def _moment() -> int:
+    """Return the time that all files get: SOURCE_DATE_EPOCH, or the last commit's."""
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    return int(given or _output("git", "-C", str(ROOT), "log", "-1", "--format=%ct"))
+
+
+def _make_base(engine: str, moment: int) -> str:
+    """Make the base image out of Debian's packages, unless it is there."""
+    known = subprocess.run(
+        [engine, "inspect", *_is_buildah(engine, "--type", "image"), _LOCAL], capture_output=True
+    )
+    if known.returncode == 0:
+        return _LOCAL
+    if shutil.which("mmdebstrap") is None:
+        raise _refused("BASE=local needs mmdebstrap", "Install it: apt-get install mmdebstrap.")
+    archive = ROOT / "build" / "base.tar"
+    archive.parent.mkdir(exist_ok=True)
+    _run(
+        *("mmdebstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(archive)),
+        SOURCE_DATE_EPOCH=str(moment),
+    )
+    if Path(engine).name == "buildah":
+        container = _output(engine, "from", "scratch")
+        _run(engine, "add", "--quiet", container, str(archive), "/")
+        _run(engine, "commit", "--quiet", "--rm", f"--timestamp={moment}", container, _LOCAL)
+    else:
+        _run(engine, "import", str(archive), _LOCAL)
+    archive.unlink()
+    return _LOCAL
+
+
+def _build(name: str, engine: str, base: str, moment: int, options: argparse.Namespace) -> None:
+    values = {
+        "REVISION": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
+        "VERSION": version(),
+    }
+    if base:
+        values["BASE"] = base
+    if options.base == "local" and name in ("train", "generate"):
+        values["LOCK"] = "requirements-cpu.lock"
+    if options.base == "local" and name == "generate":
+        values["COMPILER"] = "no"
+    command = [engine, "build", "--file", str(ROOT / "images" / name / "Dockerfile")]
+    for key, value in values.items():
+        command += ["--build-arg", f"{key}={value}"]
+    for key, file in (("pip", options.pip_conf), ("ca", options.ca)):
+        command += ["--secret", f"id={key},src={file}"] if file else []
+    for tag in (version(), "latest"):
+        command += ["--tag", f"{options.prefix}/{name}:{tag}"]
+    if Path(engine).name == "docker":
+        command += ["--build-arg", f"SOURCE_DATE_EPOCH={moment}"]  # BuildKit's own
+    else:
+        command += [f"--timestamp={moment}"]
+    _run(*command, *options.flags.split(), str(ROOT), DOCKER_BUILDKIT="1")
+
+
+def _copy_out(engine: str, tag: str, source: str, target: Path) -> None:
+    """Copy a file out of an image, which is not run for it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if Path(engine).name == "buildah":
+        container = _output(engine, "from", "--pull=never", tag)
+        shutil.copyfile(_output(engine, "mount", container) + source, target)
+    else:
+        container = _output(engine, "create", tag)
+        _run(engine, "cp", f"{container}:{source}", str(target))
+    _run(engine, "rm", container, quiet=True)
+
+
+def _size(engine: str, tag: str) -> int:
+    """Return an image's size in bytes, uncompressed."""
+    if Path(engine).name != "buildah":
+        return int(_output(engine, "image", "inspect", "--format", "{{.Size}}", tag))
+    container = _output(engine, "from", "--pull=never", tag)
+    folder = Path(_output(engine, "mount", container))
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    _run(engine, "rm", container, quiet=True)
+    return size
+
+
+def _is_buildah(engine: str, *flags: str) -> tuple[str, ...]:
+    return flags if Path(engine).name == "buildah" else ()
+
+
+def _run(*command: str, quiet: bool = False, **environment: str) -> None:
+    out = subprocess.DEVNULL if quiet else None
+    done = subprocess.run(command, env={**os.environ, **environment}, stdout=out)
+    if done.returncode:
+        raise _refused(
+            f"{' '.join(command[:2])} ended with {done.returncode}", "Its words are above."
+        )
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise _refused(
+            f"{' '.join(command[:2])} ended with {done.returncode}", "Its words are above."
+        )
+    return done.stdout.strip()
+
+
+def _failed(command: tuple[str, ...], code: int) -> SystemExit:
+    return _refused(f"{' '.join(command[:2])} ended with {code}", "Its words are above.")
+
+
+def _refused(message: str, remedy: str) -> SystemExit:
+    """Say what is wrong, and return what to raise."""
+    print(f"images: error: {message}. {remedy}", file=sys.stderr)
+    return SystemExit(2)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Tell whether a cluster has what these manifests stand on: `python3 manifests/check.py`.
+
+Needs kubectl and nothing else, reads only, and asks the cluster of the current context. Exit
+status 0: all that is required is there; 1: something is missing or too old; 2: the cluster cannot
+be asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+KUBERNETES = (1, 33)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that is installed into a cluster.
+
+    Attributes:
+        name: what people call it.
+        image: pattern that its controller's image matches.
+        least: oldest version that will do.
+        crds: CRD to the version of it that these manifests use.
+        required: false for what an opt-in component needs.
+    """
+
+    name: str
+    image: str
+    least: tuple[int, ...]
+    crds: dict[str, str]
+    required: bool = True
+
+
+PARTS = (
+    Part("cert-manager", r"cert-manager-controller:", (1, 18), {}, required=False),
+    Part("Kubeflow Pipelines", r"kfp-api-server:|ml-pipeline/api-server:", (2, 17), {}),
+    Part("JobSet", r"jobset:", (0, 10), {"jobsets.jobset.x-k8s.io": "v1alpha2"}),
+    Part(
+        "Kubeflow Trainer",
+        r"trainer-controller-manager:",
+        (2, 3),
+        {f"{each}.trainer.kubeflow.org": "v1alpha1" for each in ("trainjobs", "trainingruntimes")},
+    ),
+    Part(
+        "Kueue",
+        r"kueue:",
+        (0, 16),
+        {
+            f"{each}.kueue.x-k8s.io": "v1beta2"
+            for each in ("localqueues", "clusterqueues", "resourceflavors")
+        },
+    ),
+    Part(
+        "CloudNativePG",
+        r"cloudnative-pg:",
+        (1, 27),
+        {
+            "clusters.postgresql.cnpg.io": "v1",
+            "scheduledbackups.postgresql.cnpg.io": "v1",
+        },
+        required=False,
+    ),
+    Part(
+        "KServe",
+        r"kserve-controller:",
+        (0, 16),
+        {
+            "inferenceservices.serving.kserve.io": "v1beta1",
+            "servingruntimes.serving.kserve.io": "v1alpha1",
+        },
+        required=False,
+    ),
+    Part(
+        "Prometheus operator",
+        r"prometheus-operator:",
+        (0, 80),
+        {f"{each}.monitoring.coreos.com": "v1" for each in ("podmonitors", "prometheusrules")},
+        required=False,
+    ),
+)
+
+SECRETS = ("lidr-object-store", "lidr-hub", "lidr-mlflow", "lidr-mlflow-server")
+
+
+class Unreachable(Exception):
+    """The cluster cannot be asked."""
+
+
+def kubectl(*arguments: str) -> Any:
+    """Return kubectl's answer as JSON, or None where the object or kind does not exist."""
+    command = ["kubectl", *arguments, "--output=json", "--request-timeout=30s"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise Unreachable("kubectl is not installed") from error
+    if done.returncode == 0:
+        return json.loads(done.stdout)
+    if "NotFound" in done.stderr or "doesn't have a resource type" in done.stderr:
+        return None
+    raise Unreachable(done.stderr.strip() or f"kubectl ended with {done.returncode}")
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """Return the numbers of the first version in a text; () where there is none."""
+    found = re.search(r"v?(\d+(?:\.\d+)+)", text)
+    return tuple(int(each) for each in found[1].split(".")) if found else ()
+
+
+def shown(version: tuple[int, ...]) -> str:
+    """Return `1.33`."""
+    return ".".join(map(str, version))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `bad` ones fail the check, `level` is ok, FAIL or `-` (not there)."""
+
+    level: str
+    text: str
+
+    @property
+    def bad(self) -> bool:
+        """True for what must be mended."""
+        return self.level == "FAIL"
+
+
+def check_kubernetes() -> Finding:
+    """Compare the API server's version."""
+    found = version_of(kubectl("version")["serverVersion"]["gitVersion"])
+    text = f"Kubernetes {shown(found)} ({shown(KUBERNETES)} or newer)"
+    return Finding("ok" if found[:2] >= KUBERNETES else "FAIL", text)
+
+
+def check_part(part: Part, images: list[str]) -> Iterator[Finding]:
+    """Compare a controller's version and its CRDs' versions."""
+    running = [image for image in images if re.search(part.image, image)]
+    absent = "FAIL" if part.required else "-"
+    wanted = f"{part.name} {shown(part.least)} or newer"
+    if not running:
+        yield Finding(absent, f"{wanted}: no controller runs")
+        return
+    tag = running[0].partition("@")[0].rpartition(":")[2]
+    found = version_of(tag)
+    if not found:
+        yield Finding("-", f"{wanted}: runs as {running[0]}, whose tag tells no version")
+    else:
+        yield Finding("ok" if found >= part.least else "FAIL", f"{wanted}: {shown(found)} runs")
+    for name, version in part.crds.items():
+        crd = kubectl("get", "customresourcedefinition", name)
+        served = [
+            each["name"]
+            for each in (crd or {"spec": {"versions": []}})["spec"]["versions"]
+            if each["served"]
+        ]
+        if version not in served:
+            yield Finding(
+                "FAIL", f"{name}: {version} is not served ({', '.join(served) or 'no CRD'})"
+            )
+
+
+def check_namespace(namespace: str) -> Iterator[Finding]:
+    """Look for what `manifests/overlays/*/cluster` and a person have put there."""
+    found = kubectl("get", "namespace", namespace)
+    if found is None:
+        yield Finding("FAIL", f"namespace {namespace}: apply manifests/overlays/NAME/cluster first")
+        return
+    level = found["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce")
+    yield Finding(
+        "ok" if level == "restricted" else "FAIL", f"namespace {namespace} admits {level} pods"
+    )
+    for secret in SECRETS:
+        there = kubectl("get", "secret", secret, f"--namespace={namespace}") is not None
+        yield Finding(
+            "ok" if there else "-", f"Secret {secret}{'' if there else ': not there yet'}"
+        )
+
+
+def findings(namespace: str) -> Iterator[Finding]:
+    """Yield everything that can be told about the cluster."""
+    yield check_kubernetes()
+    deployments = kubectl("get", "deployments", "--all-namespaces")["items"]
+    images = [
+        container["image"]
+        for item in deployments
+        for container in item["spec"]["template"]["spec"]["containers"]
+    ]
+    for part in PARTS:
+        yield from check_part(part, images)
+    yield from check_namespace(namespace)
+
+
+def main() -> int:
+    """Print the report; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--namespace", default="lidr", help="default: lidr")
+    options = parser.parse_args()
+    bad = 0
+    try:
+        for finding in findings(options.namespace):
+            print(f"{finding.level:4}  {finding.text}", flush=True)
+            bad += finding.bad
+    except Unreachable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if bad:
+        print(f"\n{bad} of these must be mended: manifests/README.md says how.", file=sys.stderr)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Running a pipeline here for a command, until it ends or a signal ends it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from components.shared.recipe import Recipe
+    from pipelines.local import Job
+
+
+class Interrupted(BaseException):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+def execute_here(recipe: Recipe, job: Job) -> None:
+    """Run a job in this terminal.
+
+    Raises:
+        LidrError: a step failed.
+    """
+    from pipelines.cli.screen import open_screen
+    from pipelines.local import execute
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        with open_screen(recipe, job.run) as watch:
+            execute(job, watch)
+    except Interrupted as interruption:
+        print("lidr: stopped; running the same command again continues from here", file=sys.stderr)
+        raise typer.Exit(128 + interruption.number) from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise Interrupted(number)

@@ -1,0 +1,78 @@
+"""lidr history: who promoted what, when and why, and whether MLflow agrees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.cli.outputs import Output
+from pipelines.cli.registered import HomeOption, ModelArgument
+
+if TYPE_CHECKING:
+    from components.shared.registry.history import History, Row
+
+
+def history_command(
+    name: ModelArgument,
+    store: HomeOption = "lidr-store",
+    output: Annotated[
+        Output, typer.Option("--output", help="How the result is printed.")
+    ] = Output.TEXT,
+) -> None:
+    """List the promotions of a registered model, the oldest first."""
+    import json
+
+    from components.shared.registry.history import history
+    from pipelines.cli.registered import open_registry
+
+    found = history(open_registry(store), name)
+    if output is Output.JSON:
+        print(json.dumps(_described(found), indent=2))
+    else:
+        _print(found)
+
+
+def _described(found: History) -> dict[str, Any]:
+    return {
+        "name": found.model.name,
+        "aliases": dict(found.model.aliases),
+        "entries": [row.entry.described() | {"note": row.note} for row in found.rows],
+        "strays": list(found.strays),
+    }
+
+
+def _print(found: History) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("when (UTC)", "what", "from", "to", "gate", "who", "why", box=SIMPLE_HEAD)
+    table.columns[0].no_wrap = True
+    for row in found.rows:
+        table.add_row(*(Text(cell) for cell in _cells(row)))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table if found.rows else Text("Nothing was promoted yet."))
+    stands = sorted(found.model.aliases.items())
+    console.print(Text("now: " + (", ".join(f"{a} = {n}" for a, n in stands) or "no alias")))
+    for stray in found.strays:
+        console.print(Text(f"warning: {stray}"))
+
+
+def _cells(row: Row) -> list[str]:
+    """Return the cells of an entry; what people wrote there is text, whatever it holds."""
+    from components.shared.text import one_line
+
+    entry, move = row.entry, row.entry.move
+    what = f"{move.action} {move.alias}{' (forced)' * move.forced}"
+    cells = [
+        entry.time[:19].replace("T", " "),
+        what,
+        "" if move.before is None else str(move.before),
+        str(move.version),
+        move.verdict,
+        entry.actor,
+        "; ".join(part for part in (move.reason, f"({row.note})" * bool(row.note)) if part),
+    ]
+    return [one_line(cell) for cell in cells]

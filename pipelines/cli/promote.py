@@ -1,0 +1,156 @@
+"""lidr promote: a version becomes the champion, here or in another registry."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.cli.outputs import Output
+from pipelines.cli.registered import HomeOption, ModelArgument, ReasonOption
+
+if TYPE_CHECKING:
+    from components.shared.registry.audit import Entry
+    from components.shared.registry.promotion import Order
+    from components.shared.registry.versions import Version
+
+
+def promote_command(
+    name: ModelArgument,
+    version: Annotated[
+        str, typer.Argument(metavar="[VERSION]", help="A number, or @ and an alias.")
+    ] = "@candidate",
+    to: Annotated[str, typer.Option("--to", metavar="ALIAS", help="The alias to move.")] = (
+        "champion"
+    ),
+    reason: ReasonOption = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote without a passed gate; needs --reason.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare the digests of all its files first.")
+    ] = False,
+    copy_to: Annotated[
+        str,
+        typer.Option(
+            "--copy-to",
+            metavar="URI",
+            help="Another MLflow, where the version is registered and promoted instead.",
+        ),
+    ] = "",
+    copy_files: Annotated[
+        str,
+        typer.Option(
+            "--copy-files",
+            metavar="STORE",
+            help="With --copy-to: copy the files to this store. Default: refer to them.",
+        ),
+    ] = "",
+    evaluate: Annotated[
+        str,
+        typer.Option(
+            "--evaluate",
+            metavar="RECIPE",
+            help="Evaluate it and the champion on this recipe's benchmarks; its gate decides.",
+        ),
+    ] = "",
+    store: HomeOption = "lidr-store",
+    output: Annotated[
+        Output, typer.Option("--output", help="How the result is printed.")
+    ] = Output.TEXT,
+) -> None:
+    """Promote a version that passed the gate; the champion before it becomes `previous`."""
+    from components.shared.errors import BadInput
+    from components.shared.registry.promotion import Order, promote
+    from components.shared.registry.versions import read_version
+    from pipelines.cli.registered import open_registry, trail_at
+
+    order = Order(alias=to, reason=reason, force=force, verify=verify)
+    order.require_sound()
+    if copy_files and not copy_to:
+        raise BadInput("--copy-files needs --copy-to", remedy="Name the other registry.")
+    if evaluate and (force or copy_to or verify):
+        raise BadInput(
+            "--evaluate goes with --to and --reason only", remedy="Promote in two steps."
+        )
+    client = open_registry(store)
+    found = read_version(client, name, version)
+    if evaluate:
+        chosen, entry = found, _promote_after_evaluation(client, found, order, evaluate, store)
+    elif copy_to:
+        chosen, entry = _promote_there(client, found, copy_to, copy_files, order, store)
+    else:
+        chosen, entry = found, promote(client, found, trail_at(client, name, store), order)
+    _print(chosen, entry, output)
+
+
+def _promote_after_evaluation(
+    client: Any, version: Version, order: Order, recipe: str, store: str
+) -> Entry:
+    """Run the promotion pipeline here and return the entry that it has made."""
+    from components.shared.registry.audit import entries
+    from components.shared.store import open_store
+    from pipelines.cli.execution import execute_here
+    from pipelines.cli.inputs import read_recipe
+    from pipelines.cli.registered import trail_at
+    from pipelines.local import Job
+
+    science = read_recipe(recipe, None, None)
+    trail = trail_at(client, version.name, store)
+    job = Job(
+        recipe=science.model_dump_json(),
+        store=open_store(store).uri,
+        run=f"promotion-{trail.uri.rpartition('/')[2]}-{version.number}",
+        settings=(("MLFLOW_TRACKING_URI", client.tracking_uri),),
+        promotion=(
+            ("name", version.name),
+            ("version", str(version.number)),
+            ("alias", order.alias),
+            ("reason", order.reason),
+        ),
+    )
+    execute_here(science, job)
+    own = [e for e in entries(trail) if e.move.version == version.number]
+    return own[-1]
+
+
+def _promote_there(
+    client: Any, version: Version, uri: str, files: str, order: Order, store: str
+) -> tuple[Version, Entry]:
+    """Copy a version to another registry and promote it there; here no alias moves."""
+    from dataclasses import replace
+
+    from components.shared.registry.copies import copy_version, target_account
+    from components.shared.registry.evidence import require_files, verdict_of
+    from components.shared.registry.promotion import promote, require_passed
+    from pipelines.cli.registered import connect, trail_at
+
+    verdict = verdict_of(version)
+    require_passed(version, verdict, order, before=None)
+    order = replace(order, verdict=verdict)
+    require_files(version, verify=order.verify)
+    here = trail_at(client, version.name, store)
+    with target_account():
+        target = connect(uri)
+    copy = copy_version(client, version, target, files, here)
+    with target_account():
+        return copy, promote(target, copy, trail_at(target, version.name, store), order)
+
+
+def _print(version: Version, entry: Entry, output: Output) -> None:
+    import json
+
+    if output is Output.JSON:
+        print(json.dumps({"name": version.name, **entry.described()}))
+        return
+    move = entry.move
+    was = "for the first time" if move.before is None else f"instead of version {move.before}"
+    was = "as before" if move.before == move.version else was
+    print(f"{version.label} is {move.alias} {was}{', forced' * move.forced}: {version.source}")
+    parent = version.tags.get("lidr.parent_version", "")
+    if move.before in (None, move.version) or move.forced or not parent:
+        return
+    if parent != f"{version.name}/{move.before}":
+        note = f"the gate compared it with {parent}, not with version {move.before}"
+        print(f"lidr: note: {note}", file=sys.stderr)

@@ -1,0 +1,191 @@
+"""lidr prune: remove what nothing needs any more."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.cli.outputs import Output
+
+if TYPE_CHECKING:
+    from components.shared.registry.versions import Version
+    from components.shared.retention.plan import Plan
+    from components.shared.store import Store
+
+_DAY = 86400.0
+
+
+def prune_command(
+    store: Annotated[str, typer.Option("--store", help="Folder or s3://bucket/prefix.")],
+    keep_last: Annotated[
+        int,
+        typer.Option("--keep-last", min=1, metavar="K", help="Versions of each model to keep."),
+    ],
+    grace: Annotated[
+        float,
+        typer.Option("--grace", min=0, metavar="DAYS", help="Nothing younger is touched."),
+    ] = 14.0,
+    registries: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--registry",
+            metavar="URI",
+            help="MLflow with versions that refer to the store; repeatable. "
+            "Default: MLFLOW_TRACKING_URI, or the store's own mlflow.db.",
+        ),
+    ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option("--forget", metavar="NAME", help="A registered model deleted for good."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    output: Annotated[
+        Output, typer.Option("--output", help="How the result is printed.")
+    ] = Output.TEXT,
+) -> None:
+    """Remove model versions, stages and checkpoints that nothing kept refers to."""
+    import time
+
+    from components.shared.registry.ancestry import open_existing
+    from components.shared.retention.plan import Policy, make_plan
+    from components.shared.retention.removal import prune
+    from pipelines.cli.registered import connect, open_registry
+
+    home = open_existing(store)
+    clients = [connect(uri) for uri in registries or ()] or [open_registry(home.uri)]
+    owners = _versions(clients)
+    policy = Policy(keep_last, grace * _DAY, time.time(), tuple(forget or ()))
+    _require_idle(home, dry_run)
+    plan = make_plan(home, [version for version, _ in owners], policy)
+    _print(plan, output, dry_run)
+    if dry_run:
+        return
+    if plan.versions or plan.removals:
+        _ask(plan, yes)
+        with _progress(plan.size) as advance:
+            prune(plan, lambda version: next(c for v, c in owners if v is version), advance)
+    if aborted := home.abort_uploads("stages", policy.now - policy.grace):
+        print(f"lidr: {aborted} half-written uploads aborted", file=sys.stderr)
+
+
+def _versions(clients: list[Any]) -> list[tuple[Version, Any]]:
+    """Return every version of every registry, with its registry's client."""
+    from components.shared.registry.versions import all_versions, model_names
+
+    return [
+        (version, client)
+        for client in clients
+        for name in model_names(client)
+        for version in all_versions(client, name)
+    ]
+
+
+def _require_idle(store: Store, dry_run: bool) -> None:
+    """Refuse while a run is being executed on this machine: what it reuses next is not known."""
+    from components.shared.errors import BadInput
+    from pipelines.local import running
+
+    if names := running(store.uri):
+        if not dry_run:
+            raise BadInput(
+                f"run {names[0]!r} is being executed on the store {store.uri}",
+                remedy="Wait for it, or stop it.",
+            )
+        print(f"lidr: note: run {names[0]!r} is being executed", file=sys.stderr)
+
+
+def _ask(plan: Plan, yes: bool) -> None:
+    from components.shared.errors import BadInput
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BadInput("prune asks before it removes anything", remedy="Give --yes.")
+    typer.confirm("Remove all this?", abort=True, err=True)
+
+
+def _progress(size: int) -> Any:
+    """Return a context that shows a progress bar on a terminal and yields how it advances."""
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    @contextmanager
+    def showing() -> Any:
+        columns = (TextColumn("removing"), BarColumn(), DownloadColumn())
+        screen = Console(stderr=True)
+        with Progress(
+            *columns, console=screen, transient=True, disable=not screen.is_terminal
+        ) as bar:
+            task = bar.add_task("", total=size)
+            yield lambda done: bar.advance(task, done)
+
+    return showing()
+
+
+def _print(plan: Plan, output: Output, dry_run: bool) -> None:
+    import json
+
+    if output is Output.JSON:
+        print(json.dumps(_document(plan, dry_run), indent=2))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from pipelines.cli.sizes import size_text
+
+    console = Console(highlight=False, soft_wrap=True)
+    if not plan.versions and not plan.removals:
+        console.print("Nothing to remove.")
+        return
+    for version in plan.versions:
+        console.print(Text(f"version {version.label}  {version.source}"))
+    table = Table("stages of", "why", "stages", "objects", "bytes", box=SIMPLE_HEAD)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for (step, why), removals in sorted(_groups(plan).items()):
+        objects = sum(len(removal.entries) for removal in removals)
+        size = size_text(sum(removal.size for removal in removals))
+        table.add_row(step, why, f"{len(removals):,}", f"{objects:,}", size)
+    console.print(table)
+    verb = "would become" if dry_run else "become"
+    console.print(
+        f"{len(plan.versions)} versions and {len(plan.removals)} stages; "
+        f"{size_text(plan.size)} {verb} free."
+    )
+
+
+def _groups(plan: Plan) -> dict[tuple[str, str], list[Any]]:
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for removal in plan.removals:
+        groups.setdefault((removal.holding.node.step, removal.why.value), []).append(removal)
+    return groups
+
+
+def _document(plan: Plan, dry_run: bool) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "bytes": plan.size,
+        "versions": [
+            {"name": v.name, "version": v.number, "source": v.source} for v in plan.versions
+        ],
+        "stages": [
+            {
+                "uri": removal.holding.uri,
+                "step": removal.holding.node.step,
+                "why": removal.why.value,
+                "record": removal.why.name == "EARLIER",
+                "objects": len(removal.entries),
+                "bytes": removal.size,
+            }
+            for removal in plan.removals
+        ],
+    }

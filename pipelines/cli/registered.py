@@ -1,0 +1,93 @@
+"""What the commands on registered models share: options, and the way to MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from components.shared.store import Store
+
+ModelArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the registered model.")]
+HomeOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        help="Folder or s3://bucket/prefix of the runs: its mlflow.db serves where "
+        "MLFLOW_TRACKING_URI is not set.",
+    ),
+]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the record.")]
+
+_SQLITE = "sqlite:///"
+
+
+def open_registry(store: str) -> Any:
+    """Return an `mlflow.MlflowClient` for the registry that the environment or a store names.
+
+    Raises:
+        BadInput: there is no registry; none is made.
+    """
+    from components.shared.tracking import tracking_uri
+
+    return connect(tracking_uri(store))
+
+
+def connect(uri: str) -> Any:
+    """Return an `mlflow.MlflowClient` for a registry that exists.
+
+    Raises:
+        BadInput: it is an SQLite file that does not exist, or no address.
+    """
+    from components.shared.errors import BadInput
+
+    database = uri.removeprefix(_SQLITE)
+    if uri.startswith(_SQLITE) and not Path(database).is_file():
+        raise BadInput(
+            f"no MLflow database at {database}",
+            remedy="Set MLFLOW_TRACKING_URI, or give the --store of a run.",
+        )
+    if "://" not in uri:
+        raise BadInput(
+            f"{uri!r} is no address of MLflow", remedy="Use https://... or sqlite:///..."
+        )
+    from components.shared.tracking import client_at
+
+    return client_at(uri)
+
+
+def trail_at(client: Any, name: str, store: str) -> Store:
+    """Return the folder of a registered model's lease and audit entries.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        name: of the registered model.
+        store: URI of the store that gets it, where neither the model nor its versions name one.
+
+    Raises:
+        BadInput: there is no such model, or nobody names a store that exists.
+    """
+    from components.shared.errors import BadInput
+    from components.shared.registry.evidence import store_of
+    from components.shared.registry.versions import (
+        TRAIL_TAG,
+        all_versions,
+        default_trail,
+        read_model,
+        trail_of,
+    )
+
+    model = read_model(client, name)
+    if TRAIL_TAG in model.tags:
+        return trail_of(client, model, "")
+    known = [home for each in all_versions(client, name) if (home := store_of(each))]
+    home = known[-1] if known else store
+    if "://" not in home and not Path(home).is_dir():
+        raise BadInput(
+            f"no store keeps the record of {name!r}: there is no folder {home}",
+            remedy="Give --store.",
+        )
+    root = home if "://" in home else str(Path(home).absolute())
+    return trail_of(client, model, default_trail(root, name))

@@ -1,0 +1,106 @@
+"""lidr relocate: the registry and the runs follow a store that has moved."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.cli.outputs import Output
+
+if TYPE_CHECKING:
+    from components.shared.relocation.move import Move
+    from components.shared.relocation.registry import Moving
+
+
+def relocate_command(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Where the store was.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Where it is now, with its files.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare the digests of all models there first.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
+    ] = False,
+    output: Annotated[
+        Output, typer.Option("--output", help="How the result is printed.")
+    ] = Output.TEXT,
+) -> None:
+    """Lead registered versions, and the pointers of runs, to where a store has moved."""
+    import json
+
+    from components.shared.registry.ancestry import open_existing
+    from components.shared.relocation.move import Move
+    from components.shared.relocation.pointers import stale_pointers
+    from components.shared.relocation.registry import (
+        finish_interrupted,
+        models_to_move,
+        require_moved,
+    )
+    from pipelines.cli.registered import open_registry
+
+    move = Move.between(old, new)
+    _require_other(move)
+    home = open_existing(move.new)
+    client = open_registry(home.uri)
+    if not dry_run:
+        finish_interrupted(client)
+    models = list(models_to_move(client, move))
+    for moving in models:
+        require_moved(moving, move, verify=verify)
+    pointers = list(stale_pointers(home, move))
+    if not dry_run:
+        _relocate(client, models, move)
+        for key, data in pointers:
+            home.write(key, data)
+    document = _document(models, move, [key for key, _ in pointers], dry_run)
+    print(json.dumps(document, indent=2) if output is Output.JSON else _text(document))
+
+
+def _require_other(move: Move) -> None:
+    from components.shared.errors import BadInput
+
+    if move.concerns(move.new) or move.old.startswith(f"{move.new}/"):
+        raise BadInput(
+            f"{move.new} and {move.old} lie in one another", remedy="Give two different stores."
+        )
+
+
+def _relocate(client: Any, models: list[Moving], move: Move) -> None:
+    from components.shared.relocation.registry import relocate_model
+
+    for moving in models:
+        for account in relocate_model(client, moving, move):
+            print(
+                f"lidr: warning: the permissions of {account} on {moving.model.name!r} were not "
+                "copied; an administrator must grant them again",
+                file=sys.stderr,
+            )
+
+
+def _document(
+    models: list[Moving], move: Move, pointers: list[str], dry_run: bool
+) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "old": move.old,
+        "new": move.new,
+        "versions": [
+            {"name": version.name, "version": version.number, "source": version.source}
+            for moving in models
+            for version in moving.moved(move)
+        ],
+        "pointers": pointers,
+    }
+
+
+def _text(document: dict[str, Any]) -> str:
+    from components.shared.text import one_line
+
+    lines = [f"{v['name']}/{v['version']}  {v['source']}" for v in document["versions"]]
+    lines += [f"{document['new']}/{key}" for key in document["pointers"]]
+    verb = "would lead" if document["dry_run"] else "lead"
+    versions, pointers = len(document["versions"]), len(document["pointers"])
+    lines.append(f"{versions} versions and {pointers} files of runs {verb} to {document['new']}.")
+    return "\n".join(one_line(line) for line in lines)

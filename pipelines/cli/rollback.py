@@ -1,0 +1,33 @@
+"""lidr rollback: the previous champion takes its place again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.outputs import Output
+from pipelines.cli.registered import HomeOption, ModelArgument, ReasonOption
+
+
+def rollback_command(
+    name: ModelArgument,
+    reason: ReasonOption = "",
+    store: HomeOption = "lidr-store",
+    output: Annotated[
+        Output, typer.Option("--output", help="How the result is printed.")
+    ] = Output.TEXT,
+) -> None:
+    """Make the previous champion the champion again; doing it again undoes it."""
+    import json
+
+    from components.shared.registry.promotion import rollback
+    from pipelines.cli.registered import open_registry, trail_at
+
+    client = open_registry(store)
+    entry = rollback(client, name, trail_at(client, name, store), reason)
+    move = entry.move
+    if output is Output.JSON:
+        print(json.dumps({"name": name, **entry.described()}))
+    else:
+        print(f"{name}/{move.version} is {move.alias} again, instead of version {move.before}")

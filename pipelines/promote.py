@@ -1,0 +1,95 @@
+"""A promotion as a pipeline: evaluate a version and the champion, compare, promote."""
+
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
+
+from components.evaluate.component import evaluate
+from components.gate.component import gate
+from components.judge.component import judge
+from components.nominate.component import nominate
+from components.promote.component import promote
+from components.shared.recipe import Recipe
+from components.world.component import build_world
+from pipelines.placement import Placement
+
+_ENDLESS = 5
+
+
+def build_promotion(settings: Recipe, store_uri: str, place: Placement) -> BaseComponent:
+    """Return the pipeline, ready to be compiled or called.
+
+    It is one turn of the loop's second half on models that exist. What was evaluated before, by
+    any run, is not evaluated again.
+
+    Args:
+        settings: the recipe, whose benchmarks and gate decide; the pipeline's default.
+        store_uri: URI of the store; the pipeline's default.
+        place: puts each task where the profile wants it.
+    """
+    judged = settings.judge is not None
+
+    @dsl.pipeline(name=f"lidr-promote-{settings.name}")
+    def promotion(
+        recipe: str = settings.model_dump_json(),
+        store: str = store_uri,
+        name: str = settings.registry.model_name or settings.name,
+        version: str = "@candidate",
+        alias: str = "champion",
+        reason: str = "",
+    ) -> str:
+        """Promote a version if the gate finds it better than the one in its place.
+
+        Args:
+            recipe: the resolved recipe as JSON.
+            store: URI of the store, a folder or `s3://bucket/prefix`.
+            name: of the registered model.
+            version: the challenger, a number or an alias after @.
+            alias: that it wants.
+            reason: why, for the record; empty for the gate's own.
+
+        Returns:
+            The promoted version, as `<registered model>/<version>`.
+        """
+        common = {"recipe": recipe, "store": store, "run": ""}  # nothing is learnt: no MLflow run
+        chosen = place(nominate(store=store, name=name, version=version, alias=alias)).outputs
+        world = place(build_world(**common)).output
+        measured = [
+            place(evaluate(**common, world=world, model=chosen[role], iteration=number)).output
+            for number, role in enumerate(("champion", "challenger"))
+        ]
+        verdicts: dict[str, Any] = {}
+        if judged:
+            verdicts = {
+                key: place(
+                    judge(**common, evaluation=after, before=before, iteration=number)
+                ).output
+                for number, (key, before, after) in enumerate(
+                    [("judged_before", "", measured[0]), ("judged_after", *measured)]
+                )
+            }
+        decision = place(
+            gate(
+                **common,
+                before=measured[0],
+                after=measured[1],
+                iteration=1,
+                max_iterations=_ENDLESS,
+                **verdicts,
+            )
+        ).output
+        final: str = place(
+            promote(
+                store=store,
+                name=name,
+                number=chosen["number"],
+                standing=chosen["standing"],
+                alias=alias,
+                decision=decision,
+                reason=reason,
+            )
+        ).output
+        return final
+
+    return promotion

@@ -1,0 +1,60 @@
+"""Alert rules and the dashboard: expressions that Prometheus can read, about things that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import promql_parser
+import pytest
+import yaml
+
+from tests.manifests.rendering import ROOT, Object, named, needs_kubectl, overlay
+
+FOLDER = ROOT / "components" / "monitoring"
+RULES = yaml.safe_load((FOLDER / "alerts.yaml").read_text("utf-8"))["spec"]["groups"]
+DASHBOARD = json.loads((FOLDER / "run.json").read_text("utf-8"))
+ALERTS = {rule["alert"]: rule for group in RULES for rule in group["rules"]}
+
+
+def expressions() -> Iterator[str]:
+    yield from (rule["expr"] for rule in ALERTS.values())
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            text = target["expr"].replace("$__range", "6h")
+            yield text.replace("$namespace", "lidr").replace("$run", "lidr-tiny-world-x1")
+
+
+def test_every_expression_is_promql():
+    found = list(expressions())
+    assert len(found) > 20
+    for text in found:
+        promql_parser.parse(text)
+        assert 'namespace="lidr"' in text or 'cluster_queue="lidr"' in text, text
+    with pytest.raises(ValueError):
+        promql_parser.parse("sum(rate(a[5m])")
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_says_what_to_do(name: str):
+    rule = ALERTS[name]
+    assert rule["labels"]["severity"] in ("info", "warning", "critical")
+    assert rule["annotations"]["summary"] and rule["annotations"]["remedy"]
+
+
+@needs_kubectl
+@pytest.mark.parametrize(("label", "kind"), [("deployment", "Deployment"), ("cronjob", "CronJob")])
+def test_alerts_are_about_objects_that_exist(label: str, kind: str):
+    objects: dict[str, Object] = named(overlay("gke"), kind)
+    text = " ".join(rule["expr"] for rule in ALERTS.values())
+    named_there = set(re.findall(rf'{label}=~?"([\w-]+)', text))
+    assert named_there and named_there <= set(objects)
+
+
+def test_panels_do_not_lie_on_each_other():
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in DASHBOARD["panels"]]
+    assert len(set(places)) == len(places) == 12
+    assert {each["name"] for each in DASHBOARD["templating"]["list"]} == {
+        *("datasource", "namespace", "run"),
+    }

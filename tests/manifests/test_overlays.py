@@ -1,0 +1,323 @@
+"""What every overlay must hold: schemas, names, labels, images, references."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from referencing import Registry, Resource
+
+from components.shared.profile import TrainingPlace, load_profile
+from pipelines.placement import SETTINGS
+from tests import crds
+from tests.manifests.rendering import (
+    NAMESPACE,
+    OVERLAYS,
+    ROOT,
+    Object,
+    containers,
+    named,
+    needs_kubectl,
+    overlay,
+    pods,
+    rendered,
+    title,
+)
+
+pytestmark = needs_kubectl
+
+KUBERNETES = ("1.33", "1.37")  # the oldest and the newest that manifests/README.md names
+CLUSTER_SCOPED = {"ClusterQueue", "Namespace", "PriorityClass", "ResourceFlavor", "StorageClass"}
+CUSTOM = re.compile(r"\.(kubeflow\.org|x-k8s\.io|kserve\.io|cnpg\.io|coreos\.com)/")
+IMAGE = re.compile(r"(?:[\w.\-]+/)*[\w.\-]+:[\w.\-]+(@sha256:[0-9a-f]{64})?")
+
+each_overlay = pytest.mark.parametrize("name", OVERLAYS)
+
+
+@cache
+def definitions(kubernetes: str) -> Registry:
+    read = kubernetes_validate.utils.schema_contents
+    found = read(f"{_folder(kubernetes)}/_definitions.json", kubernetes)
+    return Resource.from_contents(found) @ Registry()
+
+
+@cache
+def built_in(kind: str, version: str, kubernetes: str) -> jsonschema.Draft202012Validator:
+    """Return the strict validator of a built-in kind, from kubernetes-validate's schemas."""
+    group, _, short = version.rpartition("/")
+    parts = [kind.lower(), *([group.partition(".")[0]] if group else []), short]
+    read = kubernetes_validate.utils.schema_contents
+    schema = read(f"{_folder(kubernetes)}/{'-'.join(parts)}.json", kubernetes)
+    registry = Resource.from_contents(schema) @ definitions(kubernetes)
+    return jsonschema.Draft202012Validator(schema, registry=registry)
+
+
+def _folder(kubernetes: str) -> str:
+    return f"kubernetes-json-schema/v{kubernetes}.0-local-strict"
+
+
+def problems(item: Object) -> tuple[str, ...]:
+    """Return what the API server would have against an object."""
+    return _problems(json.dumps(item, sort_keys=True))
+
+
+@cache
+def _problems(text: str) -> tuple[str, ...]:
+    """Most objects are equal in all overlays, and are looked at once."""
+    item = json.loads(text)
+    if CUSTOM.search(item["apiVersion"]):
+        return tuple(crds.problems(item))
+    return tuple(
+        f"{version}: {error.json_path}: {error.message}"
+        for version in KUBERNETES
+        for error in built_in(item["kind"], item["apiVersion"], version).iter_errors(item)
+    )
+
+
+@each_overlay
+def test_every_built_in_object_has_its_kind_s_exact_fields(name: str):
+    found = [item for item in overlay(name) if not CUSTOM.search(item["apiVersion"])]
+    assert len(found) > 30
+    assert {title(item): told for item in found if (told := problems(item))} == {}
+
+
+@crds.needs_crds
+@each_overlay
+def test_every_custom_object_has_its_kind_s_exact_fields(name: str):
+    found = [item for item in overlay(name) if CUSTOM.search(item["apiVersion"])]
+    assert len(found) >= 4
+    assert {title(item): told for item in found if (told := problems(item))} == {}
+
+
+@crds.needs_crds
+def test_no_custom_object_is_of_a_deprecated_version():
+    used = {(item["apiVersion"], item["kind"]) for name in OVERLAYS for item in overlay(name)}
+    for version, kind in used:
+        group, _, short = version.partition("/")
+        if CUSTOM.search(version):
+            (found,) = [each for each in crds.versions(group, kind) if each["name"] == short]
+            assert found["served"] and not found.get("deprecated"), f"{version} {kind}"
+    old = {each["name"] for each in crds.versions("kueue.x-k8s.io", "LocalQueue")}
+    assert "v1beta1" in old, "the check would have seen a deprecated one"
+
+
+@pytest.mark.parametrize(
+    ("kind", "broken"),
+    [
+        ("Deployment", lambda item: item["spec"].update(replica=2)),
+        ("Deployment", lambda item: item.update(apiVersion="extensions/v1beta1")),
+        ("NetworkPolicy", lambda item: item["spec"].update(podSelector="all")),
+    ],
+)
+def test_the_validation_refuses(kind: str, broken: Any):
+    item = yaml.safe_load(yaml.safe_dump(next(iter(named(overlay("gke"), kind).values()))))
+    broken(item)
+    with pytest.raises((AssertionError, FileNotFoundError)):
+        assert problems(item) == ()
+
+
+@each_overlay
+def test_namespaces_are_set_where_they_belong_and_nowhere_else(name: str):
+    assert {item["kind"] for item in rendered(f"overlays/{name}/cluster")} <= CLUSTER_SCOPED
+    assert not {item["kind"] for item in rendered(f"overlays/{name}")} & CLUSTER_SCOPED
+    for item in overlay(name):
+        expected = None if item["kind"] in CLUSTER_SCOPED else NAMESPACE
+        assert item["metadata"].get("namespace") == expected, title(item)
+        for subject in item.get("subjects", []):
+            assert subject["namespace"] == NAMESPACE
+
+
+@each_overlay
+def test_the_namespace_admits_restricted_pods_only(name: str):
+    labels = named(overlay(name), "Namespace")[NAMESPACE]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@each_overlay
+def test_nothing_is_there_twice_and_everything_is_labelled(name: str):
+    objects = overlay(name)
+    assert [key for key, count in Counter(map(title, objects)).items() if count > 1] == []
+    for item in objects:
+        labels = item["metadata"]["labels"]
+        assert labels["app.kubernetes.io/part-of"] == "lidr", title(item)
+
+
+@each_overlay
+def test_every_image_has_a_tag_and_a_place_for_its_digest(name: str):
+    slots = {each["name"]: each for each in _kustomization("components/images")["images"]}
+    text = (ROOT / "components/images/kustomization.yaml").read_text("utf-8")
+    assert text.count("newTag:") == text.count("digest: sha256:") == len(slots) == 4
+    ours = {each["newName"] for each in slots.values()} | set(slots)
+    for what, template in pods(overlay(name)):
+        for container in containers(template["spec"]):
+            image = container["image"]
+            assert IMAGE.fullmatch(image) and ":latest" not in image, f"{what}: {image}"
+            assert image.split(":")[0] in ours or "@sha256:" in image, f"{what}: {image}"
+    for item in named(overlay(name), "Cluster").values():
+        assert "@sha256:" in item["spec"]["imageName"]
+
+
+def _kustomization(folder: str) -> Object:
+    return yaml.safe_load((ROOT / folder / "kustomization.yaml").read_text("utf-8"))
+
+
+@each_overlay
+def test_selectors_find_the_pods_they_are_meant_for(name: str):
+    objects = overlay(name)
+    labels = [template["metadata"]["labels"] for _, template in pods(objects)]
+    labels += [{"app.kubernetes.io/name": key} for key in named(objects, "Cluster")]
+    for item in objects:
+        for selector in _selectors(item):
+            assert any(selector.items() <= each.items() for each in labels), title(item)
+        if item["kind"] in ("Deployment", "StatefulSet"):
+            own = item["spec"]["template"]["metadata"]["labels"]
+            assert item["spec"]["selector"]["matchLabels"].items() <= own.items(), title(item)
+
+
+def _selectors(item: Object) -> Iterator[dict[str, str]]:
+    """Yield the labels that an object looks for among this namespace's pods."""
+    spec = item.get("spec", {})
+    if item["kind"] == "Service":
+        yield spec["selector"]
+    if item["kind"] in ("PodDisruptionBudget", "PodMonitor"):
+        yield spec["selector"]["matchLabels"]
+    if item["kind"] == "NetworkPolicy" and "matchLabels" in spec["podSelector"]:
+        yield spec["podSelector"]["matchLabels"]
+
+
+@each_overlay
+def test_ports_that_are_named_exist(name: str):
+    objects = overlay(name)
+    for item in named(objects, "Service").values():
+        for template in (template for _, template in pods(objects)):
+            if item["spec"]["selector"].items() <= template["metadata"]["labels"].items():
+                ports = {
+                    port["name"] for each in containers(template["spec"]) for port in _ports(each)
+                }
+                assert {port["targetPort"] for port in item["spec"]["ports"]} <= ports
+
+
+def _ports(container: Object) -> list[Object]:
+    return container.get("ports", [])
+
+
+def _references(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield kind and name of every Secret, ConfigMap and claim that an object names."""
+    if isinstance(value, list):
+        for each in value:
+            yield from _references(each)
+    if not isinstance(value, dict):
+        return
+    for key, each in value.items():
+        if key in ("secretRef", "secretKeyRef"):
+            yield "Secret", each["name"]
+        elif key in ("configMapRef", "configMapKeyRef", "configMap") and isinstance(each, dict):
+            yield "ConfigMap", each["name"]
+        elif key == "secret" and isinstance(each, dict):
+            yield "Secret", each["secretName"]
+        elif key == "persistentVolumeClaim" and isinstance(each, dict):
+            yield "PersistentVolumeClaim", each["claimName"]
+        else:
+            yield from _references(each)
+
+
+OPERATORS_OWN = {("Secret", "lidr-postgres-app")}  # CloudNativePG makes it
+
+
+@each_overlay
+def test_what_is_referenced_is_declared_or_documented(name: str):
+    objects = overlay(name)
+    contracts = set(re.findall(r"^\| `(lidr-[\w-]+)` \|", _readme(), re.MULTILINE))
+    declared = {(each["kind"], each["metadata"]["name"]) for each in objects}
+    declared |= {("Secret", secret) for secret in contracts} | OPERATORS_OWN
+    wanted = {found for item in objects for found in _references(item)}
+    wanted |= {
+        ("ServiceAccount", template["spec"]["serviceAccountName"]) for _, template in pods(objects)
+    }
+    wanted |= {
+        ("PriorityClass", found)
+        for _, template in pods(objects)
+        if (found := template["spec"].get("priorityClassName"))
+    }
+    wanted |= {
+        (subject["kind"], subject["name"]) for each in objects for subject in _subjects(each)
+    }
+    assert len(wanted) > 12
+    assert wanted - declared == set()
+
+
+def _subjects(item: Object) -> list[Object]:
+    return item.get("subjects", [])
+
+
+def _readme() -> str:
+    return (ROOT / "README.md").read_text("utf-8")
+
+
+def test_no_secret_is_written_anywhere():
+    for name in OVERLAYS:
+        assert named(overlay(name), "Secret") == {}
+
+
+@each_overlay
+def test_the_shipped_profile_s_names_are_the_manifests_names(name: str):
+    profile = load_profile(ROOT.parent / "pipelines" / "profiles" / "cluster.yaml")
+    objects = overlay(name)
+    assert profile.namespace == NAMESPACE
+    assert profile.service_account in named(objects, "ServiceAccount")
+    assert set(profile.config_maps) <= set(named(objects, "ConfigMap"))
+    assert profile.training.runtime == TrainingPlace().runtime
+    assert profile.training.runtime in named(objects, "TrainingRuntime")
+    assert profile.training.queue in named(objects, "LocalQueue")
+    (port,) = named(objects, "Service")["lidr-mlflow"]["spec"]["ports"]
+    assert profile.tracking_uri == f"http://lidr-mlflow.{NAMESPACE}:{port['port']}"
+    for secret, keys in profile.secrets.items():
+        row = re.search(rf"^\| `{secret}` \|.*$", _readme(), re.MULTILINE)
+        assert row and all(f"`{key}`" in row.group() for key in keys), secret
+
+
+@each_overlay
+def test_steps_and_ranks_get_the_environment_of_the_overlay(name: str):
+    """KFP hands over named keys alone, so a key that placement does not know would be lost."""
+    assert set(named(overlay(name), "ConfigMap")["lidr-environment"]["data"]) <= set(SETTINGS)
+
+
+@each_overlay
+def test_queues_lead_to_flavors_that_exist(name: str):
+    objects = overlay(name)
+    (queue,) = named(objects, "LocalQueue").values()
+    (cluster_queue,) = named(objects, "ClusterQueue").values()
+    assert queue["spec"]["clusterQueue"] == cluster_queue["metadata"]["name"]
+    flavors = {
+        each["name"]
+        for group in cluster_queue["spec"]["resourceGroups"]
+        for each in group["flavors"]
+    }
+    assert flavors == set(named(objects, "ResourceFlavor"))
+
+
+POOLS = {
+    "gke": ("cloud.google.com/gke-accelerator", "cloud.google.com/gke-spot"),
+    "eks": ("karpenter.k8s.aws/instance-gpu-name", "karpenter.sh/capacity-type"),
+    "aks": ("kubernetes.azure.com/accelerator", "kubernetes.azure.com/scalesetpriority"),
+    "openshift": ("nvidia.com/gpu.product", "lidr.dev/spot"),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_gpu_pools_are_told_by_the_cloud_s_own_labels(name: str):
+    accelerator, spot = POOLS[name]
+    flavors = named(overlay(name), "ResourceFlavor")
+    on_demand, cheap = (flavors[key]["spec"] for key in ("lidr-gpu", "lidr-gpu-spot"))
+    assert accelerator in on_demand["nodeLabels"] and accelerator in cheap["nodeLabels"]
+    assert on_demand["nodeLabels"].get(spot) != cheap["nodeLabels"][spot]
+    keys = [each["key"] for each in cheap["tolerations"]]
+    assert keys[0] == "nvidia.com/gpu" and len(keys) == 2

@@ -1,0 +1,67 @@
+"""The two ends of the promotion pipeline: who competes, and what follows from the decision."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.nominate.run import nominate
+from components.promote.run import promote
+from components.shared.errors import BadInput, GateRefused
+from components.shared.registry.history import history
+from components.shared.registry.promotion import Order
+from components.shared.registry.promotion import promote as move_alias
+from components.shared.registry.versions import default_trail, ensure_model, read_model
+from components.shared.tracking import mlflow_client
+from tests.fakes import finished_stage
+from tests.unit.registry.models import registered
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> str:
+    return str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def client(store, monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "KFP_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    return mlflow_client(store)
+
+
+def decision(store: str, word: str, name: str) -> str:
+    counts = {"decision": word, "reason": "mean +4.0 [1.0, 7.0]"}
+    return finished_stage(store, "gate", {}, counts, case=name).uri
+
+
+def test_the_better_one_of_two_becomes_the_champion(store, client):
+    name = "better"
+    start, first, kept = registered(client, store, name, "promote keep")
+    move_alias(client, first, ensure_model(client, name, ""), Order())
+    chosen = nominate(store=store, name=name, version="3", alias="champion")
+    assert chosen.champion == first.source.removesuffix("/model")
+    assert chosen.challenger == kept.source.removesuffix("/model")
+    assert (chosen.standing, chosen.number) == (2, 3)
+    given = {"store": store, "name": name, "number": 3, "standing": 2, "alias": "champion"}
+    for word in ("keep", "stop"):
+        with pytest.raises(GateRefused, match=f"which said {word}"):
+            promote(**given, decision=decision(store, word, name), reason="")
+    better = decision(store, "promote", name)
+    assert promote(**given, decision=better, reason="") == "better/3"
+    move = history(client, name).rows[-1].entry.move
+    assert (move.before, move.gate, move.forced) == (2, better, False)
+    assert move.reason == "mean +4.0 [1.0, 7.0]"
+    with pytest.raises(GateRefused, match="is version 3 by now"):
+        promote(**given | {"number": start.number}, decision=better, reason="late")
+    assert read_model(client, name).aliases == {"champion": 3, "previous": 2}
+
+
+def test_who_has_no_rival_is_told_what_to_do(store, client):
+    name = "alone"
+    start = registered(client, store, name, "")[0]
+    with pytest.raises(BadInput, match="has no champion to compare alone/1 with"):
+        nominate(store=store, name=name, version="1", alias="champion")
+    move_alias(client, start, ensure_model(client, name, default_trail(store, name)), Order())
+    with pytest.raises(BadInput, match="is champion already"):
+        nominate(store=store, name=name, version="@champion", alias="champion")
+    with pytest.raises(BadInput, match="has no registered model 'nobody'"):
+        nominate(store=store, name="nobody", version="1", alias="champion")

@@ -1,0 +1,8 @@
+"""Reports are written here hundreds of times; that one reaches MLflow is tested elsewhere."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_delivery(monkeypatch):
+    monkeypatch.setattr("components.shared.tracking.following._DELIVERS", {})

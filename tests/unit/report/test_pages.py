@@ -1,0 +1,208 @@
+"""The pages on a registered model and on two runs, what is counted in them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from components.report.against import render_against
+from components.report.aliases import aliases_of
+from components.report.family import render_family
+from components.report.runs import Run, read_run, reused, runs_of_model
+from components.report.spent import spent, throughput, total
+from components.shared.errors import BadInput
+from components.shared.recipe import Recipe
+from components.shared.records import EvalItem
+from components.shared.stage import open_stage
+from components.shared.store import open_store
+from tests.unit.report.runs import RUN, recipe, state_of, write_run
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two runs; the second has trained worse models on the same pairs."""
+    folder = tmp_path_factory.mktemp("two")
+    write_run(folder)
+    return write_run(folder, run="second", worse=0.06, month=9)
+
+
+def both(store: str) -> tuple[Run, Run]:
+    home = open_store(store)
+    return read_run(home, RUN), read_run(home, "second")
+
+
+def change(uri: str, **values: object) -> None:
+    """Change a stage's marker, as another version or machine would have written it."""
+    path = Path(uri, "_SUCCESS")
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_the_runs_of_a_model_are_found_in_the_order_they_ended(store):
+    runs, unread = runs_of_model(open_store(store), "tiny-world")
+    assert [run.name for run in runs] == [RUN, "second"]
+    assert unread == []
+    with pytest.raises(BadInput, match=r"no run of a model 'other'.*there are tiny-world"):
+        runs_of_model(open_store(store), "other")
+
+
+def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path):
+    home = open_store(write_run(tmp_path, 1))
+    settings = recipe().model_dump(mode="json")
+    home.write("runs/young/recipe.json", json.dumps(settings).encode())
+    home.write("runs/old/recipe.json", json.dumps(settings | {"gone": 1}).encode())
+    home.write("runs/old/iteration-0/state.json", json.dumps(state_of(home.uri, 0)).encode())
+    home.write("runs/broken/recipe.json", b"{")
+    runs, unread = runs_of_model(home, "tiny-world")
+    assert [run.name for run in runs] == [RUN]
+    assert sorted(reason.partition(":")[0] for reason in unread) == ["broken", "old", "young"]
+    page = render_family("tiny-world", runs, unread, {}, "")
+    assert "A run is left out: young: run &#39;young&#39; in" in page
+
+
+def test_a_registered_name_of_its_own_is_the_models_name(tmp_path):
+    home = open_store(write_run(tmp_path, 0))
+    settings = recipe(registry={"model_name": "mine"}).model_dump_json()
+    home.write(f"runs/{RUN}/recipe.json", settings.encode())
+    assert [run.name for run in runs_of_model(home, "mine")[0]] == [RUN]
+
+
+def test_a_stage_counts_for_the_run_that_ended_with_it_first(store):
+    home = open_store(store)
+    assert reused(home, RUN) == frozenset()
+    earlier = reused(home, "second")
+    first, second = both(store)
+    times = spent(second.rounds, earlier)
+    fresh = {(each.item.iteration, each.step) for each in times if not each.reused}
+    assert fresh == {(t, step) for t in (1, 2) for step in ("train", "evaluate")}
+    together = spent([*first.rounds, *second.rounds])
+    assert total(together)[0] == pytest.approx(total(spent(first.rounds))[0] + total(times)[0])
+    section = throughput(second.rounds, times)
+    assert f"{len(times) - 4} stages were there already" in section.lede
+
+
+def test_runs_that_do_not_say_when_they_ended_claim_no_stage_of_others(tmp_path):
+    home = open_store(write_run(tmp_path, 1))
+    write_run(tmp_path, 1, run="second", month=9)
+    for t in (0, 1):
+        key = f"runs/{RUN}/iteration-{t}/state.json"
+        state = json.loads(home.read(key))
+        del state["finished"]
+        home.write(key, json.dumps(state).encode())
+    assert reused(home, "second") == frozenset()
+
+
+def test_gpu_hours_are_those_of_the_gpus_each_step_could_see(tmp_path):
+    store = write_run(tmp_path, 1)
+    state = state_of(store, 1)
+    shared = open_stage(state["responses"]).counts()
+    change(state["responses"], counts=shared | {"held_seconds": 900.0, "gpu_seconds": 7200.0})
+    change(state["translations"], counts=shared | {"within": "generate"}, seconds=900.0)
+    change(state["evaluation"], gpus=2, seconds=1800.0)
+    change(state["pairs"], gpus=2)  # it sees them, and leaves them idle
+    unknown = json.loads(Path(state["world"], "_SUCCESS").read_text())
+    del unknown["gpus"]
+    Path(state["world"], "_SUCCESS").write_text(json.dumps(unknown))
+    rounds = read_run(open_store(store), RUN).rounds
+    times = {(each.item.iteration, each.step): each for each in spent(rounds)}
+    assert times[1, "generate"].seconds == 900.0
+    assert times[1, "generate"].gpu_seconds == 7200.0
+    assert times[1, "translate"].seconds == times[1, "translate"].gpu_seconds == 0.0
+    assert times[1, "evaluate"].gpu_seconds == 3600.0
+    assert times[1, "train"].gpu_seconds == pytest.approx(8 * times[1, "train"].seconds)
+    assert times[1, "pair"].gpu_seconds == 0.0
+    assert times[0, "world"].gpu_seconds is None
+    table = throughput(rounds, list(times.values())).tables[0]
+    cells = {row[0]: row[1:3] for row in table.rows}
+    assert cells["M₁ generate"] == ["15 min 0 s", "2"]
+    assert cells["M₁ translate"] == ["within generate", ""]
+    assert cells["M₀ world"][1] == "–"
+
+
+def test_where_no_step_saw_a_gpu_there_is_no_column_for_it(tmp_path):
+    store = write_run(tmp_path, 1)
+    trained = state_of(store, 1)["model"]
+    change(trained, counts=open_stage(trained).counts() | {"gpus": 0})
+    rounds = read_run(open_store(store), RUN).rounds
+    section = throughput(rounds, spent(rounds))
+    assert "GPU hours" not in section.tables[0].columns
+    assert "no step saw a GPU" in section.lede
+
+
+def test_the_page_of_a_model_has_every_version_with_its_role(store):
+    runs, _ = runs_of_model(open_store(store), "tiny-world")
+    page = render_family("tiny-world", runs, [], {"tiny-world/3": ["candidate", "champion"]}, "")
+    assert "tiny-world: 2 runs; the champion reaches 99.2% on average." in page
+    assert "candidate, champion" in page
+    assert page.count(">R2 M₂<") >= 2
+    assert "Flipped from R2 M₀ to R2 M₂" in page
+    assert 'href="../stages/pair/' in page
+    ids = [part.partition('"')[0] for part in page.split(' id="')[1:]]
+    assert len(ids) == len(set(ids))
+
+
+def test_roles_come_from_mlflow_and_a_server_that_is_away_is_said(tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert aliases_of(str(tmp_path), "tiny-world") == (
+        {},
+        f"there is no tracking database {uri}",
+    )
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.create_registered_model("tiny-world")
+    client.create_model_version("tiny-world", source="s3://bucket/model")
+    for alias in ("champion", "candidate"):
+        client.set_registered_model_alias("tiny-world", alias, "1")
+    assert aliases_of(str(tmp_path), "tiny-world") == (
+        {"tiny-world/1": ["candidate", "champion"]},
+        "",
+    )
+    assert aliases_of(str(tmp_path), "absent") == (
+        {},
+        "MLflow does not say (RESOURCE_DOES_NOT_EXIST)",
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    found, reason = aliases_of(str(tmp_path), "tiny-world")
+    assert found == {}
+    assert reason.startswith("MLflow does not say")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    assert "secret" not in aliases_of(str(tmp_path), "tiny-world")[1]
+
+
+def test_two_runs_stand_side_by_side_with_gains_on_the_same_items(store):
+    page = render_against(*both(store))
+    assert "B against A, mean over the other languages: −6.0 points (−" in page
+    assert "Keys of the recipes that differ: 1." in page
+    assert '<th scope="row">seed</th><td><code><bdi>0</bdi></code></td>' in page
+    assert 'id="without"' not in page
+    assert "1,788 of 1,800" in page
+
+
+def test_languages_with_other_items_are_left_out_of_the_gain(tmp_path):
+    home = open_store(write_run(tmp_path, 1))
+    write_run(tmp_path, 1, run="second", worse=0.06, month=9)
+    second = json.loads(home.read("runs/second/iteration-1/state.json"))
+    stage = open_stage(second["evaluation"])
+    items = stage.read_table(["items.parquet"]).to_pylist()
+    kept = [
+        EvalItem(**item) for item in items if (item["language"], item["item_id"]) != ("es", "e7")
+    ]
+    stage.write_records("items.parquet", kept, EvalItem)
+    stage.finish(stage.counts())
+    page = render_against(*both(home.uri))
+    assert "In Spanish the two runs were evaluated on different items" in page
+    gains = page[page.index("Gain in points") :]
+    assert "Spanish" not in gains[: gains.index("</table>")]
+    assert "German" in gains[: gains.index("</table>")]
+
+
+def test_runs_of_other_languages_have_scores_but_no_gain(store):
+    first, second = both(store)
+    languages = {"dominant": "en", "others": ["es"]}
+    other = Recipe.model_validate(second.settings.model_dump() | {"languages": languages})
+    page = render_against(first, Run(second.name, other, second.rounds))
+    assert "What was set otherwise" in page
+    assert "languages.others" in page

@@ -1,0 +1,166 @@
+"""Delivery to a laptop's own MLflow, SQLite beside the store."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from mlflow import MlflowClient
+
+from components.shared.config import flatten
+from components.shared.languages import NAMES
+from components.shared.store import open_store
+from components.shared.tracking import mlflow_client
+from components.shared.tracking.delivery import deliver
+from components.shared.tracking.facts import as_params
+from components.shared.tracking.spool import Entry, Spool, now
+from tests.fakes import make_recipe
+from tests.tracked import SmallRun, told
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> str:
+    return str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def client(store) -> MlflowClient:
+    return mlflow_client(store)
+
+
+@pytest.fixture
+def small(store, request) -> SmallRun:
+    """A run of the test's own: all tests share one database."""
+    return SmallRun(store, run=request.node.name, name=request.node.name)
+
+
+def delivered(small: SmallRun) -> str:
+    outcome = deliver(open_store(small.store), small.run, 20)
+    return outcome.problem if outcome.left else ""
+
+
+def runs(client: MlflowClient, small: SmallRun) -> dict[str, object]:
+    experiment = client.get_experiment_by_name("lidr/tiny-world")
+    found = client.search_runs([experiment.experiment_id], f"tags.`lidr.run` = '{small.run}'")
+    return {each.info.run_name.removeprefix(small.run): each for each in found}
+
+
+class Died(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("create_run", 1),
+        ("create_run", 3),
+        ("log_batch", 1),
+        ("log_batch", 4),
+        ("log_inputs", 1),
+        ("set_terminated", 1),
+    ],
+)
+def test_what_was_half_told_is_completed_once(client, small, monkeypatch, method, call):
+    small.start()
+    original = getattr(MlflowClient, method)
+    calls = iter(range(1, 100))
+
+    def sometimes(self, *args, **kwargs):
+        answer = original(self, *args, **kwargs)
+        if next(calls) == call:  # the server has done it, and the process dies
+            raise Died
+        return answer
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(MlflowClient, method, sometimes)
+        delivered(small)
+    assert delivered(small) == ""
+    found = told(client, small)
+    assert len(found) == 4
+    world = found[f"{small.run}-M0-evaluate"]
+    assert world["metrics"]["accuracy/es"] == [(0, "0.5")]
+    assert world["status"] == "FINISHED"
+
+
+def test_an_mlflow_run_that_somebody_deleted_is_made_anew(client, small):
+    small.start()
+    assert delivered(small) == ""
+    client.delete_run(runs(client, small)["-M0-world"].info.run_id)
+    Spool(open_store(small.store), small.run).add(
+        Entry("0-world", "metrics-00000001", now(), metrics=[("late", 1.0, 1)])
+    )
+    assert delivered(small) == ""
+    world = runs(client, small)["-M0-world"]
+    assert world.data.metrics["late"] == 1.0
+    assert world.data.metrics["world/seconds"] >= 0
+
+
+def test_an_entry_that_mlflow_refuses_keeps_no_other_waiting(client, small):
+    spool = Spool(open_store(small.store), small.run)
+    small.follow("world", 0, small.world())
+    spool.add(Entry("0-world", "metrics-00000001", now(), metrics=[("a\nb", 1.0, 1)]))
+    small.follow("pair", 1, small.pairs())
+    problem = delivered(small)
+    assert "0-world/metrics-00000001" in problem
+    assert "\n" not in problem
+    assert runs(client, small)["-M1-pair"].data.metrics["pair/yield"] == 0.75
+
+
+def test_a_failure_ends_an_mlflow_run_and_another_attempt_revives_it(client, small):
+    spool = Spool(open_store(small.store), small.run)
+    spool.keep_recipe(small.recipe.model_dump_json())
+    for number, kind in enumerate(("start", "failed"), start=1):
+        spool.add(Entry("1-pair", f"{kind}-{number}", number))
+    assert delivered(small) == ""
+    assert runs(client, small)["-M1-pair"].info.status == "FAILED"
+    small.follow("pair", 1, "no stage's URI")  # a start without an end
+    assert delivered(small) == ""
+    assert runs(client, small)["-M1-pair"].info.status == "RUNNING"
+    small.follow("pair", 1, small.pairs())
+    assert delivered(small) == ""
+    assert runs(client, small)["-M1-pair"].info.status == "FINISHED"
+
+
+def test_a_recipe_of_any_size_and_numbers_of_any_kind_arrive(client, small):
+    others = [code for code in NAMES if code != "en"]
+    recipe = make_recipe(
+        languages={"dominant": "en", "others": others},
+        model={"source": "/models/m"},
+        prompts={"files": {code: f"/prompts/{code}.jsonl" for code in NAMES}},
+        evaluation={"tasks": [f"task_{number}_{{language}}" for number in range(400)]},
+    )
+    spool = Spool(open_store(small.store), small.run)
+    spool.keep_recipe(recipe.model_dump_json())
+    rows = [("norm", math.nan if n % 2 else math.inf, n) for n in range(1, 1802)]
+    spool.add(Entry("1-train", "end", now(), metrics=rows))
+    assert delivered(small) == ""
+    found = runs(client, small)
+    params = found[""].data.params
+    assert params["lidr.prompts.files.zu"] == "/prompts/zu.jsonl"
+    assert len(params) > 100
+    assert len(params["lidr.evaluation.tasks"]) == 6000
+    train = found["-M1-train"].info.run_id
+    assert len(client.get_metric_history(train, "norm")) == 1801
+
+
+@pytest.mark.parametrize(
+    ("nested", "flat"),
+    [
+        ({}, {}),
+        ({"a": 1}, {"a": 1}),
+        ({"a": {"b": {"c": 1}, "d": None}}, {"a.b.c": 1, "a.d": None}),
+        ({"a": [1, {"b": 2}], "c": {}}, {"a": [1, {"b": 2}]}),
+    ],
+)
+def test_flatten_joins_nested_keys_by_dots(nested, flat):
+    assert flatten(nested) == flat
+
+
+def test_names_and_values_are_what_mlflow_takes():
+    assert as_params({"a/../b": "x\0y"}) == {"lidr.a_.._b": "x\ufffdy"}

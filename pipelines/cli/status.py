@@ -81,8 +81,12 @@ def _print_list(rows: list[dict[str, str]], output: Output) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from pipelines.cli.status_table import table_width
+
     heads = list(rows[0]) if rows else ["run", "state"]
     table = Table(*heads, box=SIMPLE_HEAD)
+    for column in table.columns:
+        column.no_wrap = True
     for row in rows:
         table.add_row(*(Text(row[head]) for head in heads))
-    Console(highlight=False, soft_wrap=True).print(table)
+    Console(highlight=False, width=table_width()).print(table)

@@ -35,8 +35,12 @@ def print_status(status: Status) -> None:
     """Print a status as a table."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else _WIDTH
-    Console(highlight=False, width=width).print(draw_status(status))
+    Console(highlight=False, width=table_width()).print(draw_status(status))
+
+
+def table_width() -> int | None:
+    """Return the width to print tables in; None is the terminal's."""
+    return None if sys.stdout.isatty() else _WIDTH
 
 
 def draw_status(status: Status) -> RenderableType:

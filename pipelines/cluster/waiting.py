@@ -54,11 +54,13 @@ def rows_of_pods(
             continue
         reasons = [reason for pod in open_pods if (reason := _why(namespace, pod))]
         progress = _progress(namespace, open_pods)
-        if step == "train":
+        works = any(pods.is_running(pod, CONTAINER) for pod in open_pods)
+        if step == "train" and jobs:
             nodes = [pod for job in jobs for pod in namespace.pods_of_job(job.name)]
             reasons = [*_training_waits(namespace, jobs, nodes), *reasons]
             progress["gpu_seconds"] = _held(nodes) * gpus
-        waits = reasons and not any(pods.is_running(pod, CONTAINER) for pod in open_pods)
+            works = any(pods.is_running(pod) for pod in nodes)
+        waits = reasons and not works
         note = one_line(reasons[0]) if reasons else ""
         yield Row(iteration, step, "waiting" if waits else "", note=note, **progress)
 

@@ -197,7 +197,8 @@ def test_a_status_says_what_a_step_waits_for(
     arrange(cluster, submitted)
     tasks = (task("iteration", "RUNNING", leads_to=(step,)), task(step, "RUNNING"))
     cluster.kubeflow.set_tasks(submitted, *tasks)
-    assert note in rows(cluster.json("status", RUN))[1, step]["note"]
+    row = rows(cluster.json("status", RUN))[1, step]
+    assert row["state"] == "waiting" and note in row["note"]
     code, out, _ = cluster.lidr("status", RUN)
     assert code == 0 and "\x1b[2J" not in out
 

@@ -1,4 +1,4 @@
-"""Runs a loop of another shape in kfp.local: `shaped.py STORE RUN ROUNDS FIRST WATCHING`."""
+"""Runs a schedule's second iteration in kfp.local: `shaped.py STORE NAME`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if __name__ == "__main__":
     from pipelines.loop import Shape, build_loop
     from pipelines.placement import place_locally
 
-    store, run, rounds, first, watching = sys.argv[1:]
+    store, name = sys.argv[1:]
     recipe = read_recipe("tiny_world", None, ["gate.max_iterations=2"])
-    shape = Shape(int(rounds), int(first), watching == "yes")
-    loop = build_loop(recipe, store, run, place_locally, shape)
+    shape = Shape(2, first=2, watching=True)
+    loop = build_loop(recipe, store, name, place_locally, shape)
     with tempfile.TemporaryDirectory() as work:
         local.init(
             runner=local.SubprocessRunner(use_venv=False),

@@ -5,24 +5,32 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from components.shared.errors import BadInput
 from components.shared.store import open_store
-from pipelines.local_status import event_rows, log_lines, read_events
+from pipelines.cli.status_table import as_json
+from pipelines.local_status import (
+    event_rows,
+    existing_store,
+    local_status,
+    log_lines,
+    read_events,
+)
 from pipelines.status import END, Row
 from tests.kubernetes_api import wait_until
 from tests.pipelines.conftest import FakeWorld
 
 
-def status(world: FakeWorld, *arguments: str) -> dict:
-    done = world.lidr("status", *arguments, "--output", "json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def status(world: FakeWorld) -> dict:
+    return as_json(local_status(open_store(str(world.store)), "mine"))
 
 
 def test_a_run_is_shown_while_it_runs_and_cancelled(fake_world: FakeWorld):
     process = fake_world.start("run", "tiny_world", "--run", "mine", evaluate="hang")
     events = fake_world.store / "runs/mine/events.jsonl"
     wait_until(lambda: any(e.get("step") == "evaluate" for e in read_events(events)), 60)
-    shown = status(fake_world, "mine")
+    shown = status(fake_world)
     rows = {(row["iteration"], row["step"]): row["state"] for row in shown["rows"]}
     assert shown["state"] == "running"
     assert rows == {(0, "world"): "done", (0, "evaluate"): "running"}
@@ -31,30 +39,36 @@ def test_a_run_is_shown_while_it_runs_and_cancelled(fake_world: FakeWorld):
     assert cancelled.stdout == "mine: ended 1 run\n", cancelled.stderr
     assert process.wait(30) == 128 + 15
     assert fake_world.orphans == []
-    shown = status(fake_world, "mine")
+    shown = status(fake_world)
     assert (shown["state"], shown["rows"][-1]["state"]) == ("stopped", "cancelled")
-
-
-def test_a_failed_run_says_why_and_its_log_can_be_read(fake_world: FakeWorld):
-    fake_world.lidr("run", "tiny_world", "--run", "mine", evaluate="refuse")
-    shown = status(fake_world, "mine")
-    last = shown["rows"][-1]
-    assert (shown["state"], last["step"], last["state"]) == ("failed", "evaluate", "failed")
-    assert "prompts/en.jsonl:7: the file is broken" in last["note"]
-    assert status(fake_world) == [{"run": "mine", "state": "failed"}]
-
-    log = fake_world.lidr("logs", "mine", "evaluate").stdout
-    assert "the file is broken" in log and "'build-world'" not in log
+    listed = fake_world.lidr("status", "--output", "json")
+    assert json.loads(listed.stdout) == [{"run": "mine", "state": "stopped"}]
     store = open_store(str(fake_world.store))
-    assert any("'build-world'" in line for line in log_lines(store, "mine"))
-    absent = fake_world.lidr("status", "absent")
-    assert absent.returncode == 2 and "no run 'absent'" in absent.stderr
+    log, whole = list(log_lines(store, "mine", "evaluate")), list(log_lines(store, "mine"))
+    assert any("lidr started step=evaluate" in line or "'evaluate'" in line for line in log)
+    assert not any("'build-world'" in line for line in log)
+    assert any("'build-world'" in line for line in whole)
 
 
-def test_a_store_that_is_not_there_is_not_made(fake_world: FakeWorld):
-    done = fake_world.lidr("status")
-    assert done.returncode == 2 and "no such store" in done.stderr
-    assert not fake_world.store.exists()
+def test_a_failed_run_says_why(tmp_path: Path):
+    store = open_store(str(tmp_path))
+    events = [
+        {"event": "started", "time": 1.0, "step": "pair", "iteration": 1},
+        {"event": "failed", "time": 2.0, "step": "pair", "message": "en.jsonl:7: broken\x1b[2J"},
+    ]
+    lines = "".join(json.dumps(event) + "\n" for event in events)
+    store.write("runs/mine/events.jsonl", lines.encode())
+    shown = local_status(store, "mine")
+    assert (shown.state, shown.notes) == ("failed", ("pair: en.jsonl:7: broken\ufffd[2J",))
+    assert shown.rows[-1].note == "en.jsonl:7: broken\ufffd[2J"
+    with pytest.raises(BadInput, match="no run 'absent'"):
+        local_status(store, "absent")
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path):
+    with pytest.raises(BadInput, match="no such store"):
+        existing_store(str(tmp_path / "absent"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_events_become_rows(tmp_path: Path):

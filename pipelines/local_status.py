@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from components.shared.errors import BadInput
-from components.shared.store import LocalStore, Store, open_store
+from components.shared.store import Store, open_store
 from components.shared.text import one_line
 from pipelines.local import Event, Job
 from pipelines.status import END, STEP_NAMES, STEPS, Row, Status, merged
@@ -40,7 +40,7 @@ def local_status(store: Store, run: str) -> Status:
     Raises:
         BadInput: the store knows nothing of it.
     """
-    job = Job(recipe="", store=store.uri, run=run, max_unroll=0, max_iterations=0)
+    job = Job(recipe="", store=store.uri, run=run)
     stored = StoredRun.read(store, run)
     events = read_events(job.events)
     if stored is None and not events:
@@ -76,9 +76,19 @@ def holder(job: Job) -> int:
     return 0
 
 
-def stop(store: LocalStore | Store, run: str) -> bool:
-    """Ask the process that executes a run to end; False where none does."""
-    process = holder(Job(recipe="", store=store.uri, run=run, max_unroll=0, max_iterations=0))
+def stop(store: Store, run: str, patience: float = 60.0) -> bool:
+    """End the process that executes a run, and wait until it has; False where none does.
+
+    Args:
+        store: the run's.
+        run: its name.
+        patience: seconds that it gets.
+
+    Raises:
+        BadInput: it is executed on another machine, or does not end.
+    """
+    job = Job(recipe="", store=store.uri, run=run)
+    process = holder(job)
     if not process:
         return False
     try:
@@ -88,6 +98,14 @@ def stop(store: LocalStore | Store, run: str) -> bool:
             f"run {run!r} is executed on another machine, by its process {process}",
             remedy="Stop it there.",
         ) from error
+    until = time.monotonic() + patience
+    while holder(job):
+        if time.monotonic() > until:
+            raise BadInput(
+                f"process {process} of run {run!r} has not ended in {patience:.0f} s",
+                remedy="Look at what it does, or kill it.",
+            )
+        time.sleep(0.1)
     return True
 
 
@@ -106,7 +124,7 @@ def log_lines(
     Raises:
         BadInput: there is no log on this machine.
     """
-    job = Job(recipe="", store=store.uri, run=run, max_unroll=0, max_iterations=0)
+    job = Job(recipe="", store=store.uri, run=run)
     names = {step, *(name for name, own in STEP_NAMES.items() if own == step)}
     wanted = not step
     try:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from components.shared.digest import digest_of_bytes
 from components.shared.errors import BadInput
 from components.shared.profile import Profile
 from components.shared.recipe import Recipe
+from pipelines.acceptable import require_acceptable
+from pipelines.stamp import described
 
 if TYPE_CHECKING:
     from kfp.dsl.base_component import BaseComponent
@@ -21,7 +24,14 @@ MAX_BYTES = 350_000
 MAX_UNROLL = 5
 
 
-def compile_loop(recipe: Recipe, profile: Profile, run: str, max_unroll: int) -> str:
+def compile_loop(
+    recipe: Recipe,
+    profile: Profile,
+    run: str,
+    max_unroll: int,
+    first: int = 1,
+    watching: bool = False,
+) -> str:
     """Return the pipeline as YAML; equal input gives equal bytes.
 
     Args:
@@ -29,9 +39,12 @@ def compile_loop(recipe: Recipe, profile: Profile, run: str, max_unroll: int) ->
         profile: where to run.
         run: the default name of the run.
         max_unroll: rounds compiled in, from the recipe's `gate.max_iterations` to 5.
+        first: the first iteration compiled in; those before it are in the run's state.
+        watching: whether a look for new inputs comes first (`components/news`).
 
     Raises:
-        BadInput: `max_unroll` is out of range, or the IR is larger than a cluster takes.
+        BadInput: `max_unroll` or `first` is out of range, a cluster would refuse what the profile
+            asks for, or the IR is larger than it takes.
     """
     if not recipe.gate.max_iterations <= max_unroll <= MAX_UNROLL:
         raise BadInput(
@@ -39,17 +52,31 @@ def compile_loop(recipe: Recipe, profile: Profile, run: str, max_unroll: int) ->
             f"({recipe.gate.max_iterations}) and {MAX_UNROLL}",
             remedy="Change --max-unroll, or --set gate.max_iterations=N.",
         )
+    if not 1 <= first <= recipe.gate.max_iterations:
+        raise BadInput(
+            f"iteration {first} does not lie between 1 and gate.max_iterations "
+            f"({recipe.gate.max_iterations})",
+            remedy="Change --from-iteration.",
+        )
+    if profile.runner == "kubeflow":
+        require_acceptable(profile)
     from pipelines.lean import import_kfp
 
     import_kfp()
     from components.train.launchers.launch import Launch
-    from pipelines.loop import build_loop
+    from pipelines.loop import Shape, build_loop
 
-    launch = Launch.of(profile).text()
-    place = _placement(profile)
-    return _compiled(
-        build_loop(recipe, profile.store, run, place, max_unroll, profile.shards, launch)
+    loop = build_loop(
+        recipe,
+        profile.store,
+        run,
+        _placement(profile),
+        Shape(max_unroll, first, watching),
+        profile.shards,
+        Launch.of(profile).text(),
+        description=described(recipe),
     )
+    return _compiled(loop)
 
 
 def compile_promotion(recipe: Recipe, profile: Profile) -> str:
@@ -87,6 +114,40 @@ def _compiled(pipeline: BaseComponent) -> str:
             remedy="Lower --max-unroll, or shorten the profile's tolerations and secrets.",
         )
     return text
+
+
+def as_manifests(text: str, namespace: str) -> str:
+    """Return a compiled pipeline as `Pipeline` and `PipelineVersion` (pipelines.kubeflow.org).
+
+    A version never changes, so its name has the digest of what it holds. The two are what KFP's
+    own compiler writes for them; it would leave the components of the rounds unshared.
+
+    Args:
+        text: from `compile_loop`.
+        namespace: of both; "" for that of whoever applies them.
+    """
+    import yaml
+
+    documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+    info = documents[0]["pipelineInfo"]
+    where = {"namespace": namespace} if namespace else {}
+    version = f"{info['name']}-{digest_of_bytes(text.encode())[:12]}"
+    described_as = {"displayName": info["name"], "description": info["description"]}
+    spec = {**described_as, "displayName": version, "pipelineName": info["name"]}
+    spec["pipelineSpec"] = documents[0]
+    if len(documents) > 1:
+        spec["platformSpec"] = documents[1]
+    made = [
+        _manifest("Pipeline", {"name": info["name"], **where}, described_as),
+        _manifest("PipelineVersion", {"name": version, **where}, spec),
+    ]
+    dumped: str = yaml.dump_all(made, Dumper=yaml.CSafeDumper, allow_unicode=True, width=1000)
+    return dumped
+
+
+def _manifest(kind: str, metadata: dict[str, str], spec: dict[str, Any]) -> dict[str, Any]:
+    version = "pipelines.kubeflow.org/v2beta1"
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
 
 
 def _shared(text: str) -> str:

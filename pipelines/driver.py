@@ -71,14 +71,14 @@ def _pipeline(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         from pipelines.promote import build_promotion
 
         return build_promotion(recipe, job["store"], place_locally), job["promotion"]
-    from pipelines.loop import build_loop
+    from pipelines.loop import Shape, build_loop
 
     loop = build_loop(
         recipe,
         job["store"],
         job["run"],
         place_locally,
-        job["max_unroll"],
+        Shape(job["max_unroll"]),
         job["shards"],
         job["launch"],
     )

@@ -1,4 +1,4 @@
-"""A small Kubernetes API server: TrainJobs, runtimes, pods, logs and servers of one namespace.
+"""A small Kubernetes API server: TrainJobs, a queue, pods, events, logs, servers.
 
 It speaks HTTP to the real client and SDK, refuses TrainJobs that their CRD refuses, answers with
 Kubernetes' own Status objects, and fails on request. It has no controllers: a test plays them.
@@ -7,14 +7,13 @@ Kubernetes' own Status objects, and fails on request. It has no controllers: a t
 from __future__ import annotations
 
 import json
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
@@ -22,10 +21,13 @@ from urllib.parse import parse_qs, urlparse
 import yaml
 
 from tests.crds import problems
+from tests.json_server import serving
 
 NAMESPACE = "lidr"
 TRAINER = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}"
 CORE = f"/api/v1/namespaces/{NAMESPACE}"
+KUEUE = f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{NAMESPACE}"
+VISIBILITY = f"/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{NAMESPACE}"
 SERVERS = (
     f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/",
     f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/",
@@ -61,6 +63,9 @@ class KubernetesApi:
         jobs: TrainJobs by name.
         runtimes: TrainingRuntimes by name.
         pods: pods by name.
+        events: events about pods, the latest last.
+        workloads: Kueue's Workloads by name, those that wait in the order of their queue.
+        forbidden: kinds that may not be read.
         logs: timestamp and line, by pod.
         servers: Deployments and InferenceServices by path.
         requests: method and path of each request so far.
@@ -72,6 +77,9 @@ class KubernetesApi:
     jobs: dict[str, Object] = field(default_factory=dict)
     runtimes: dict[str, Object] = field(default_factory=dict)
     pods: dict[str, Object] = field(default_factory=dict)
+    events: list[Object] = field(default_factory=list)
+    workloads: dict[str, Object] = field(default_factory=dict)
+    forbidden: set[str] = field(default_factory=set)
     logs: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
     servers: dict[str, Object] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -87,17 +95,32 @@ class KubernetesApi:
         if parsed.path.startswith(SERVERS):
             return self._server(method, parsed.path, body, content)
         query = {key: values[0] for key, values in parse_qs(parsed.query).items()}
-        root = next((root for root in (TRAINER, CORE) if parsed.path.startswith(root)), None)
-        if root is None:
+        roots = (TRAINER, CORE, KUEUE, VISIBILITY)
+        root = next((root for root in roots if parsed.path.startswith(root)), None)
+        kind, *rest = parsed.path.removeprefix(f"{root}/").split("/")
+        if root is None or kind in self.forbidden:
             raise Refused(403, "Forbidden", f"{parsed.path} is forbidden")
-        kind, *rest = parsed.path.removeprefix(root + "/").split("/")
         if kind == "trainjobs":
             return self._trainjobs(method, rest, body)
         if kind == "trainingruntimes":
             return self._get(self.runtimes, kind, rest[0])
         if kind == "pods":
             return self._pods(rest, query)
+        if kind == "events":
+            return {"items": [e for e in self.events if _selected(e, query["fieldSelector"])]}
+        if kind == "workloads":
+            return {"items": list(self.workloads.values())}
+        if kind == "localqueues" and rest[1:] == ["pendingworkloads"]:
+            return self._pending()
         raise Refused(404, "NotFound", f"no {kind}")
+
+    def _pending(self) -> Object:
+        waiting = [each for each in self.workloads.values() if not _admitted(each)]
+        items = [
+            {"metadata": {"name": each["metadata"]["name"]}, "positionInLocalQueue": place}
+            for place, each in enumerate(waiting)
+        ]
+        return {"kind": "PendingWorkloadsSummary", "items": items}
 
     def _trainjobs(self, method: str, rest: list[str], body: bytes) -> Object:
         if method == "POST":
@@ -106,6 +129,8 @@ class KubernetesApi:
             self._get(self.jobs, "trainjobs", rest[0])
             self.pods.clear()
             return self.jobs.pop(rest[0])
+        if not rest:
+            return {"kind": "TrainJobList", "items": list(self.jobs.values())}
         return self._get(self.jobs, "trainjobs", rest[0])
 
     def _create(self, job: Object) -> Object:
@@ -182,21 +207,51 @@ class KubernetesApi:
         self.pods[name] = {"metadata": metadata, "status": dict(status)}
         return name
 
+    def put_step(self, run: str, path: str, **status: object) -> str:
+        """Make or change the pod of a pipeline's task, as Argo does for Kubeflow Pipelines.
+
+        Args:
+            run: id of the Kubeflow run.
+            path: of its node, e.g. `root.exit-handler-1.iteration.condition-1.train.executor`.
+            **status: of the pod.
+        """
+        name = f"lidr-{path.replace('.', '-')}"
+        annotations = {"workflows.argoproj.io/node-name": f"lidr-tiny-world-x7k2p.{path}"}
+        uid = self.pods.get(name, {}).get("metadata", {}).get("uid") or str(uuid.uuid4())
+        labels = {"pipeline/runid": run}
+        metadata = {"name": name, "labels": labels, "annotations": annotations, "uid": uid}
+        self.pods[name] = {"metadata": metadata, "status": dict(status)}
+        return name
+
+    def warn(self, pod: str, reason: str, message: str) -> None:
+        """Add a warning about a pod."""
+        about = {"involvedObject": {"name": pod}, "type": "Warning", "lastTimestamp": str(_now())}
+        self.events.append({**about, "reason": reason, "message": message})
+
+    def queue(self, job: str, message: str) -> None:
+        """Let a TrainJob wait in its queue, as Kueue does."""
+        owner = {"kind": "TrainJob", "name": job, "uid": self.jobs[job]["metadata"]["uid"]}
+        condition = {"type": "QuotaReserved", "status": "False", "message": message}
+        self.workloads[f"trainjob-{job}"] = {
+            "metadata": {"name": f"trainjob-{job}", "ownerReferences": [owner]},
+            "status": {"conditions": [condition]},
+        }
+
     def print(self, pod: str, *lines: str) -> None:
         """Add lines to a pod's log, all of them at the same moment."""
         moment = _now()
         self.logs.setdefault(pod, []).extend((moment, line) for line in lines)
 
 
-def running() -> Object:
-    """Status of a pod whose trainer runs."""
-    return {"phase": "Running", **_container({"running": {}})}
+def running(container: str = "node") -> Object:
+    """Status of a pod whose container runs."""
+    return {"phase": "Running", **_container({"running": {}}, container)}
 
 
-def waiting(reason: str, message: str) -> Object:
+def waiting(reason: str, message: str, container: str = "node") -> Object:
     """Status of a pod whose container cannot start."""
     state = {"waiting": {"reason": reason, "message": message}}
-    return {"phase": "Pending", **_container(state)}
+    return {"phase": "Pending", **_container(state, container)}
 
 
 def unschedulable(message: str) -> Object:
@@ -205,14 +260,24 @@ def unschedulable(message: str) -> Object:
     return {"phase": "Pending", "conditions": [{**condition, "message": message}]}
 
 
-def ended(reason: str, code: int) -> Object:
+def ended(reason: str, code: int, container: str = "node") -> Object:
     """Status of a pod whose container has ended."""
     state = {"terminated": {"reason": reason, "exitCode": code}}
-    return {"phase": "Failed" if code else "Succeeded", **_container(state)}
+    return {"phase": "Failed" if code else "Succeeded", **_container(state, container)}
 
 
-def _container(state: Object) -> Object:
-    return {"containerStatuses": [{"name": "node", "state": state}]}
+def _container(state: Object, name: str) -> Object:
+    return {"containerStatuses": [{"name": name, "state": state}]}
+
+
+def _selected(event: Object, selector: str) -> bool:
+    wanted = dict(pair.split("=") for pair in selector.split(","))
+    return wanted == {"involvedObject.name": event["involvedObject"]["name"], "type": event["type"]}
+
+
+def _admitted(workload: Object) -> bool:
+    conditions = workload["status"]["conditions"]
+    return any(each["type"] == "Admitted" and each["status"] == "True" for each in conditions)
 
 
 def _merged(value: Any, patch: Any) -> Any:
@@ -232,48 +297,21 @@ def _stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    api: KubernetesApi
-
-    def _handle(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        try:
-            content = self.headers.get("Content-Type", "")
-            code, answer = 200, self.api.answer(self.command, self.path, body, content)
-        except Refused as refusal:
-            code, answer = refusal.code, refusal.body
-        plain = isinstance(answer, str)
-        data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "text/plain" if plain else "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    do_GET = do_POST = do_PATCH = do_DELETE = _handle  # noqa: N815
-
-    def log_message(self, *args: object) -> None:
-        """Keep the tests' output clean."""
-
-
 @contextmanager
 def serve() -> Iterator[KubernetesApi]:
     """Start a server that knows the shipped TrainingRuntime."""
     runtime = yaml.safe_load(RUNTIME.read_text("utf-8"))
     api = KubernetesApi(runtimes={runtime["metadata"]["name"]: runtime})
-    handler = type("Handler", (_Handler,), {"api": api})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    api.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+
+    def answer(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, Any]:
+        try:
+            content = request.headers.get("Content-Type", "")
+            return 200, api.answer(request.command, request.path, body, content)
+        except Refused as refusal:
+            return refusal.code, refusal.body
+
+    with serving(answer) as api.url:
         yield api
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def write_kubeconfig(api: KubernetesApi, path: Path) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 from components.pair.candidates import Candidate, Sources, candidates, read_sources
 from components.pair.faithfulness import direction_faithfulness, reward_agreement, warnings_of
 from components.pair.sample import sample_of
+from components.pair.stage import pair_stage
 from components.shared.digest import digest_of_uri
 from components.shared.languages import UNDETERMINED, LanguageIdentifier
 from components.shared.pair_samples import SAMPLE_FILE, PairSample
@@ -16,11 +17,8 @@ from components.shared.progress import emit, step
 from components.shared.prompts import answer_messages
 from components.shared.recipe import Pairing, Recipe
 from components.shared.records import DroppedPair, DropReason, PreferencePair
-from components.shared.stage import Stage, new_stage
-from components.shared.store import open_store
+from components.shared.stage import Stage
 from components.shared.text import is_repetitive
-
-VERSION = 2
 
 _SHORT = 100
 
@@ -55,20 +53,7 @@ def pair(
         `sample.parquet` (PairSample), some of both with their texts.
     """
     settings = Recipe.model_validate_json(recipe)
-    inputs = {"world": world, "responses": responses, "translations": translations, "model": model}
-    stage = new_stage(
-        open_store(store),
-        "pair",
-        VERSION,
-        {name: digest_of_uri(uri) for name, uri in inputs.items()},
-        {
-            "iteration": iteration,
-            "languages": settings.languages.model_dump(mode="json"),
-            "samples": settings.generation.samples,
-            **settings.pairing.model_dump(mode="json", exclude={"filters"}),
-            "filters": settings.pairing.active.model_dump(mode="json"),
-        },
-    )
+    stage = pair_stage(settings, store, world, responses, translations, model, iteration)
     if stage.done():
         emit("reused")
         return stage.uri

@@ -2,8 +2,9 @@
 
 LidrError                exit 1   something failed; the message says what and what to do
 ├── BadInput             exit 2   a recipe, profile, prompt file, model folder or option is wrong
-│   └── StoreError       exit 2   the store cannot be read or written (full, read-only)
-│       └── DamagedObject exit 2  an object came back with other bytes than were written
+│   ├── StoreError       exit 2   the store cannot be read or written (full, read-only)
+│   │   └── DamagedObject exit 2  an object came back with other bytes than were written
+│   └── Unavailable      exit 2   a service does not answer: a wrong address, or it is down
 ├── CorruptStage         exit 1   a finished stage's bytes differ from its marker
 ├── EngineFailed         exit 1   the inference engine died
 ├── TrainingFailed       exit 1   training diverged or its result is unusable
@@ -55,6 +56,10 @@ class StoreError(BadInput):
 
 class DamagedObject(StoreError):
     """An object of the store does not have the bytes that were written."""
+
+
+class Unavailable(BadInput):
+    """A service does not answer; who waits for it may ask again."""
 
 
 class CorruptStage(LidrError):

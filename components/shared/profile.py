@@ -135,6 +135,45 @@ class TrainingPlace(Strict):
         return self
 
 
+class Oidc(Strict):
+    """How a token for an ingress is fetched: OAuth 2.0 client credentials (RFC 6749, 4.4)."""
+
+    token_url: str = Field(pattern=r"^https?://[^\s@]+$")
+    """The identity provider's token endpoint."""
+    client_id: str = Field(min_length=1)
+    """Name of the client."""
+    client_secret_env: EnvironmentName = "LIDR_KFP_CLIENT_SECRET"  # noqa: S105
+    """Environment variable that holds its secret. Default LIDR_KFP_CLIENT_SECRET."""
+    scope: str = ""
+    """Scopes, separated by spaces. Default empty: the provider's."""
+    audience: str = ""
+    """Audience, where the provider wants one. Default empty."""
+
+
+class Kubeflow(Strict):
+    """How the Kubeflow Pipelines API is reached. Secrets are named here, and read when needed."""
+
+    host: str = Field("", pattern=r"^(https?://[^\s@]+)?$")
+    """Address of the API, e.g. http://localhost:8888 behind `kubectl port-forward`, or an ingress.
+    Default empty: KF_PIPELINES_ENDPOINT, or inside a pod the cluster's own service."""
+    namespace: str = Field("", pattern=f"{NAME}|^$")
+    """Namespace of experiments and runs in a multi-user installation.
+    Default empty: the profile's."""
+    experiment: str = Field("lidr", min_length=1)
+    """Experiment that the runs are in; it is made where it does not exist. Default lidr."""
+    token_env: EnvironmentName = "LIDR_KFP_TOKEN"  # noqa: S105
+    """Environment variable with a bearer token. Default LIDR_KFP_TOKEN."""
+    token_file: str = ""
+    """File with a bearer token, read anew for every request. Default empty: inside a pod, the
+    token that Kubernetes projects for Kubeflow Pipelines; elsewhere none."""
+    oidc: Oidc | None = None
+    """Where a token is fetched if neither variable nor file gives one. Default none."""
+    ca_file: str = ""
+    """Certificates that sign the API's. Default empty: the public ones."""
+    ui: str = Field("", pattern=r"^(https?://[^\s@]+)?$")
+    """Address of the user interface, for links. Default empty: the API's."""
+
+
 class Profile(Strict):
     """Where a recipe runs."""
 
@@ -150,6 +189,8 @@ class Profile(Strict):
     """Kubernetes namespace; only on a cluster. Default empty: that of the client."""
     service_account: str = "lidr-pipeline"
     """Service account of the pipeline's pods. Default lidr-pipeline."""
+    kubeflow: Kubeflow = Kubeflow()
+    """How the Kubeflow Pipelines API is reached."""
     images: Images = Images()
     """Container images."""
     steps: Steps = Steps()

@@ -30,6 +30,11 @@ def one_line(text: str) -> str:
     return " ".join(shown.split())
 
 
+def plain(line: str) -> str:
+    """Return a line of a log without what would steer a terminal; spaces and tabs stay."""
+    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in valid_unicode(line))
+
+
 def numbers(text: str) -> list[str]:
     """Return the numbers of a text in order, comparable across languages.
 

@@ -107,3 +107,30 @@ def next_state(
         version=version,
         verdict=verdict,
     )
+
+
+@image_component
+def resume_state(store: str, run: str, iteration: int) -> NamedTuple(  # type: ignore[valid-type]
+    "Resumed",
+    [
+        ("world", str),
+        ("model", str),
+        ("evaluation", str),
+        ("judgements", str),
+        ("version", str),
+        ("verdict", str),
+    ],
+):
+    """Read what an iteration starts from, where the ones before it are not run again.
+
+    Args:
+        store: URI of the store.
+        run: name of the run.
+        iteration: t, the last iteration that is not run again.
+
+    Returns:
+        The world stage, the promoted model, its evaluation, judgements and version, the verdict.
+    """
+    from components.state import run as step
+
+    return step.resume_state(store=store, run=run, iteration=iteration)

@@ -30,6 +30,17 @@ class State(NamedTuple):
     verdict: str
 
 
+class Resumed(NamedTuple):
+    """What an iteration starts from, with the world stage that holds its prompts."""
+
+    world: str
+    model: str
+    evaluation: str
+    judgements: str
+    version: str
+    verdict: str
+
+
 @step("state")
 def write_state(
     recipe: str,
@@ -126,6 +137,37 @@ def next_state(
     if not state["promoted"]:
         return before._replace(verdict=state["verdict"])
     return State(**{name: state[name] for name in State._fields})
+
+
+@step("state")
+def resume_state(store: str, run: str, iteration: int) -> Resumed:
+    """Return what the iteration after the given one starts from, out of the run's states alone.
+
+    Args:
+        store: URI of the store.
+        run: name of the run.
+        iteration: t, the last one that is not done again; 0 is the start.
+
+    Raises:
+        BadInput: an iteration up to t has not ended, or the run stopped there.
+    """
+    return resumable(open_store(store), run, iteration)
+
+
+def resumable(store: Store, run: str, iteration: int) -> Resumed:
+    """Fold a run's states up to an iteration into one; see `resume_state`."""
+    start = read_state(store, run, 0)
+    state = State(**{name: start[name] for name in State._fields})
+    for number in range(1, iteration + 1):
+        reached = read_state(store, run, number)
+        if reached["verdict"] != GO_ON:
+            raise BadInput(
+                f"run {run!r} stopped at iteration {number}: {reached['reason']}",
+                remedy="Choose an earlier iteration, or another --run with another gate.",
+            )
+        if reached["promoted"]:
+            state = State(**{name: reached[name] for name in State._fields})
+    return Resumed(start["world"], *state)
 
 
 def require_same_recipe(store: Store, run: str, recipe: str) -> None:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from components.shared.digest import digest_of_uri, seed_of
+from components.shared.digest import seed_of
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
-from components.shared.stage import Stage, new_stage
-from components.shared.store import open_store
+from components.shared.stage import Stage
 from components.train.checkpoints import Checkpoints
 from components.train.fit import require_fit
 from components.train.launchers import launcher_of
 from components.train.launchers.exchange import Exchange
 from components.train.launchers.launch import Launch, Placement, TaskConfig
+from components.train.stage import start_and_reference, train_stage
 from components.train.trainer import Job
-
-VERSION = 2
-
-_MACHINE = {"checkpoint_steps", "gradient_checkpointing", "shard_gigabytes"}
-"""Settings that change no result beyond rounding, so they are no part of the stage's digest."""
 
 
 @step("train")
@@ -58,24 +53,8 @@ def train(
         LaunchFailed: a rank died, or no machine was found for it.
     """
     settings = Recipe.model_validate_json(recipe)
-    models = {"previous": model, "base": world}
-    start = models[settings.training.start]
-    reference = models[settings.training.reference]
-    stage = new_stage(
-        open_store(store),
-        "train",
-        VERSION,
-        {
-            "pairs": digest_of_uri(pairs),
-            "start": digest_of_uri(start),
-            "reference": digest_of_uri(reference),
-        },
-        {
-            "seed": settings.seed,
-            "iteration": iteration,
-            **settings.training.model_dump(mode="json", exclude=_MACHINE),
-        },
-    )
+    start, reference = start_and_reference(settings, world, model)
+    stage = train_stage(settings, store, world, pairs, model, iteration)
     if stage.done():
         emit("reused")
         return stage.uri

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from components.shared.errors import LidrError
+from pipelines.cli.cancel import cancel_command
 from pipelines.cli.compile import compile_command
 from pipelines.cli.evaluate import evaluate_command
 from pipelines.cli.history import history_command
 from pipelines.cli.lineage import lineage_command
+from pipelines.cli.logs import logs_command
 from pipelines.cli.plan import plan_command
 from pipelines.cli.promote import promote_command
 from pipelines.cli.prune import prune_command
@@ -19,6 +21,8 @@ from pipelines.cli.relocate import relocate_command
 from pipelines.cli.report import report_command
 from pipelines.cli.rollback import rollback_command
 from pipelines.cli.run import run_command
+from pipelines.cli.status import status_command
+from pipelines.cli.submit import submit_command
 
 app = typer.Typer(
     name="lidr",
@@ -30,6 +34,10 @@ app = typer.Typer(
 app.command("run")(run_command)
 app.command("evaluate")(evaluate_command)
 app.command("compile")(compile_command)
+app.command("submit")(submit_command)
+app.command("status")(status_command)
+app.command("logs")(logs_command)
+app.command("cancel")(cancel_command)
 app.command("plan")(plan_command)
 app.command("report")(report_command)
 app.command("lineage")(lineage_command)

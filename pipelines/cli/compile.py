@@ -31,6 +31,10 @@ def compile_command(
     seed: SeedOption = None,
     settings: SetOption = None,
     run: RunOption = None,
+    manifests: Annotated[
+        bool,
+        typer.Option("--manifests", help="Write Pipeline and PipelineVersion, for GitOps."),
+    ] = False,
     promotion: Annotated[
         bool,
         typer.Option("--promotion", help="Compile `lidr promote --evaluate` instead of the loop."),
@@ -38,7 +42,7 @@ def compile_command(
 ) -> None:
     """Compile the loop for Kubeflow Pipelines."""
     from components.shared.errors import BadInput
-    from pipelines.compiled import compile_loop, compile_promotion
+    from pipelines.compiled import as_manifests, compile_loop, compile_promotion
 
     science = read_recipe(recipe, seed, settings)
     place = read_profile(profile)
@@ -48,6 +52,8 @@ def compile_command(
     else:
         text = compile_loop(science, place, run_name(run, science), rounds)
         what = f"{rounds} rounds"
+    if manifests:
+        text = as_manifests(text, place.kubeflow.namespace or place.namespace)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:

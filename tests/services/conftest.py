@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import pytest
 
+from tests.kfp_api import serve_kubeflow
+from tests.kubernetes_api import serve, write_kubeconfig
 from tests.moto_server import CREDENTIALS, moto_server
+from tests.services.kubeflow import TOKEN, Cluster, compile_once
 from tests.services.stack import Stack, postgres_binaries
+
+PROFILES = Path(__file__).resolve().parents[2] / "pipelines" / "profiles"
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +33,26 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch, request) -> Iterator
     name = f"bucket-{abs(hash(request.node.nodeid)):x}"
     boto3.client("s3").create_bucket(Bucket=name)
     yield name
+
+
+@pytest.fixture
+def cluster(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Cluster]:
+    """A Kubeflow that wants a token, a Kubernetes API, a store, and a profile that leads there."""
+    monkeypatch.setenv("LIDR_KFP_TOKEN", TOKEN)
+    monkeypatch.setattr("pipelines.cluster.submit.SETTLING_SECONDS", 0.0)
+    monkeypatch.setattr("pipelines.cluster.recurring.SETTLING_SECONDS", 0.0)
+    monkeypatch.setattr("pipelines.compiled.compile_loop", compile_once)
+    with serve_kubeflow() as kubeflow, serve() as kubernetes:
+        kubeflow.token = TOKEN
+        path = write_kubeconfig(kubernetes, tmp_path / "kubeconfig")
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+        file = tmp_path / "profile.yaml"
+        file.write_text((PROFILES / "cluster.yaml").read_text())
+        made = Cluster(kubeflow, kubernetes, file, monkeypatch, capsys)
+        made.configure(kubeflow={"host": kubeflow.url}, store=f"s3://{bucket}/store")
+        yield made
 
 
 @pytest.fixture(scope="session")

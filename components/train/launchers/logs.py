@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import sys
 import time
+from typing import Protocol
 
 from components.shared.progress import emit
-from components.train.launchers.cluster import Cluster
 from components.train.launchers.pods import CONTAINER, Pod, name_of
 
 _FIRST_LINES = 1000
@@ -24,15 +24,24 @@ _PREFIX = re.compile(r"^\[rank\d+\] ")
 _PAIR = re.compile(r"(\w+)=(\S*)")
 
 
+class Logs(Protocol):
+    """Where logs are read."""
+
+    def log(self, pod: str, container: str, **options: object) -> str:
+        """Return a container's log; "" where it cannot be read now."""
+
+
 class LogFollower:
     """Follows one pod's log after another.
 
     Args:
         cluster: where the pods are.
+        container: of each pod.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Logs, container: str = CONTAINER) -> None:
         self._cluster = cluster
+        self._container = container
         self._pod = ""
         self._seen: tuple[str, int] = ("", 0)
         """The last timestamp, and how many lines had it."""
@@ -40,10 +49,14 @@ class LogFollower:
 
     def follow(self, pod: Pod) -> None:
         """Relay what a pod has printed since the last call."""
+        for line in self.fresh(pod):
+            relay(line)
+
+    def fresh(self, pod: Pod) -> list[str]:
+        """Return the lines that a pod has printed since the last call."""
         if self._pod != pod["metadata"]["uid"]:
             self._pod, self._seen, self._read = pod["metadata"]["uid"], ("", 0), 0.0
-        for line in self._fresh(name_of(pod)):
-            relay(line)
+        return self._fresh(name_of(pod))
 
     def _fresh(self, pod: str) -> list[str]:
         now = time.monotonic()
@@ -51,7 +64,7 @@ class LogFollower:
             window: dict[str, object] = {"since_seconds": int(now - self._read) + _OVERLAP}
         else:
             window = {"tail_lines": _FIRST_LINES}
-        text = self._cluster.log(pod, CONTAINER, timestamps=True, **window)
+        text = self._cluster.log(pod, self._container, timestamps=True, **window)
         lines = _stamped(text)
         if not lines:
             return []
@@ -78,12 +91,19 @@ def _stamped(text: str) -> list[tuple[str, str]]:
 
 def relay(line: str) -> None:
     """Print a line of rank 0; its progress becomes this step's own."""
+    values = progress_in(line)
+    if values is None:
+        print(line, file=sys.stderr, flush=True)
+    else:
+        emit("progress", **values)
+
+
+def progress_in(line: str) -> dict[str, object] | None:
+    """Return what a line says of a step's progress; None where it says something else."""
     text = _PREFIX.sub("", line)
     if not text.startswith("lidr progress "):
-        print(line, file=sys.stderr, flush=True)
-        return
-    values = {key: _number(value) for key, value in _PAIR.findall(text)}
-    emit("progress", **values)
+        return None
+    return {key: _number(value) for key, value in _PAIR.findall(text)}
 
 
 def _number(text: str) -> object:

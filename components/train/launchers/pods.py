@@ -42,9 +42,9 @@ def attempt_of(pod: Pod) -> int:
     return int(_labels(pod).get(ATTEMPT_LABEL, 0))
 
 
-def is_running(pod: Pod) -> bool:
-    """Tell whether the trainer's container runs."""
-    return "running" in _container(pod).get("state", {})
+def is_running(pod: Pod, container: str = CONTAINER) -> bool:
+    """Tell whether a container of a pod runs; by default the trainer's."""
+    return "running" in _container(pod, container).get("state", {})
 
 
 def has_ended(pod: Pod) -> bool:
@@ -52,14 +52,14 @@ def has_ended(pod: Pod) -> bool:
     return _status(pod).get("phase") in ("Succeeded", "Failed")
 
 
-def why_waiting(pod: Pod) -> str:
+def why_waiting(pod: Pod, container: str = CONTAINER) -> str:
     """Return why a pod does not run, or "" where it does or only needs a moment."""
-    if is_running(pod) or has_ended(pod):
+    if is_running(pod, container) or has_ended(pod):
         return ""
     for condition in _conditions(pod):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return _unscheduled(condition)
-    waiting = _container(pod).get("state", {}).get("waiting", {})
+    waiting = _container(pod, container).get("state", {}).get("waiting", {})
     if waiting.get("reason", "") in _NORMAL_WAITS:
         return ""
     return _joined(waiting["reason"], waiting.get("message", ""))
@@ -70,9 +70,9 @@ def missing_resources(message: str) -> list[str]:
     return sorted({name.rstrip(".") for name in _INSUFFICIENT.findall(message)})
 
 
-def why_dead(pod: Pod) -> str:
+def why_dead(pod: Pod, container: str = CONTAINER) -> str:
     """Return why a pod failed, e.g. "OOMKilled (exit code 137)", or "" where it did not."""
-    ended = _container(pod).get("state", {}).get("terminated")
+    ended = _container(pod, container).get("state", {}).get("terminated")
     status = _status(pod)
     if status.get("phase") != "Failed" and not (ended and ended.get("exitCode")):
         return ""
@@ -120,6 +120,6 @@ def _conditions(pod: Pod) -> list[dict[str, Any]]:
     return conditions
 
 
-def _container(pod: Pod) -> dict[str, Any]:
+def _container(pod: Pod, name: str) -> dict[str, Any]:
     statuses = _status(pod).get("containerStatuses", [])
-    return next((each for each in statuses if each["name"] == CONTAINER), {})
+    return next((each for each in statuses if each["name"] == name), {})

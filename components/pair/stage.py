@@ -1,0 +1,36 @@
+"""The stage of the pair step, known also to who only wants to find it."""
+
+from __future__ import annotations
+
+from components.shared.digest import digest_of_uri
+from components.shared.recipe import Recipe
+from components.shared.stage import Stage, new_stage
+from components.shared.store import open_store
+
+VERSION = 2
+
+
+def pair_stage(
+    settings: Recipe,
+    store: str,
+    world: str,
+    responses: str,
+    translations: str,
+    model: str,
+    iteration: int,
+) -> Stage:
+    """Return the stage with an iteration's preference pairs, complete or not."""
+    inputs = {"world": world, "responses": responses, "translations": translations, "model": model}
+    return new_stage(
+        open_store(store),
+        "pair",
+        VERSION,
+        {name: digest_of_uri(uri) for name, uri in inputs.items()},
+        {
+            "iteration": iteration,
+            "languages": settings.languages.model_dump(mode="json"),
+            "samples": settings.generation.samples,
+            **settings.pairing.model_dump(mode="json", exclude={"filters"}),
+            "filters": settings.pairing.active.model_dump(mode="json"),
+        },
+    )

@@ -1,0 +1,41 @@
+"""The stage of the train step, known also to who only wants to find it."""
+
+from __future__ import annotations
+
+from components.shared.digest import digest_of_uri
+from components.shared.recipe import Recipe
+from components.shared.stage import Stage, new_stage
+from components.shared.store import open_store
+
+VERSION = 2
+
+_MACHINE = {"checkpoint_steps", "gradient_checkpointing", "shard_gigabytes"}
+"""Settings that change no result beyond rounding, so they are no part of the stage's digest."""
+
+
+def start_and_reference(settings: Recipe, world: str, model: str) -> tuple[str, str]:
+    """Return the URIs of the stages that training starts from and is held against."""
+    models = {"previous": model, "base": world}
+    return models[settings.training.start], models[settings.training.reference]
+
+
+def train_stage(
+    settings: Recipe, store: str, world: str, pairs: str, model: str, iteration: int
+) -> Stage:
+    """Return the stage with an iteration's trained model, complete or not."""
+    start, reference = start_and_reference(settings, world, model)
+    return new_stage(
+        open_store(store),
+        "train",
+        VERSION,
+        {
+            "pairs": digest_of_uri(pairs),
+            "start": digest_of_uri(start),
+            "reference": digest_of_uri(reference),
+        },
+        {
+            "seed": settings.seed,
+            "iteration": iteration,
+            **settings.training.model_dump(mode="json", exclude=_MACHINE),
+        },
+    )

@@ -1,0 +1,63 @@
+"""What a cluster would refuse only once a run has started, refused before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from components.shared.errors import BadInput
+from components.shared.profile import Profile, Resources, Toleration
+
+_OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+"""Names of Secrets, ConfigMaps and service accounts (RFC 1123 subdomains)."""
+
+_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+_LABEL = re.compile(
+    r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
+)
+
+
+def require_acceptable(profile: Profile) -> None:
+    """Refuse a profile that the Kubernetes API would refuse.
+
+    Raises:
+        BadInput: with the first thing that is wrong.
+    """
+    for wrong in _problems(profile):
+        raise BadInput(f"profile {profile.name!r}: {wrong}", remedy="Correct the profile.")
+
+
+def _problems(profile: Profile) -> Iterator[str]:
+    names = {"config_maps": profile.config_maps, "secrets": profile.secrets}
+    for key, given in {**names, "service_account": [profile.service_account]}.items():
+        yield from (f"{key}: {name!r} names no object" for name in given if _not(_OBJECT, name))
+    for secret, keys in profile.secrets.items():
+        for key in keys:
+            if _not(_KEY, key) or _not(_VARIABLE, key):
+                yield f"secrets.{secret}: {key!r} is no environment variable"
+    kinds = {"generate": profile.steps.generate, "train": profile.steps.train}
+    for kind, place in {**kinds, "control": profile.steps.control}.items():
+        yield from (f"steps.{kind}.{wrong}" for wrong in _misplaced(place))
+
+
+def _misplaced(place: Resources) -> Iterator[str]:
+    for label, value in place.node_selector.items():
+        if _not(_LABEL, label) or _not(_VALUE, value):
+            yield f"node_selector: {label}={value} is no label"
+    if _not(_LABEL, place.accelerator_type) or "/" not in place.accelerator_type:
+        yield f"accelerator_type: {place.accelerator_type!r} is no extended resource"
+    yield from (f"tolerations: {wrong}" for each in place.tolerations if (wrong := _refused(each)))
+
+
+def _refused(toleration: Toleration) -> str:
+    if toleration.operator == "Exists" and toleration.value:
+        return f"operator Exists takes no value ({toleration.value!r})"
+    if toleration.operator == "Equal" and not toleration.key:
+        return "operator Equal needs a key"
+    return ""
+
+
+def _not(pattern: re.Pattern[str], text: str) -> bool:
+    return not pattern.fullmatch(text)

@@ -1,0 +1,91 @@
+"""lidr cancel: end a run, and say what is left of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.inputs import StoreOption, read_profile
+from pipelines.cli.outputs import Output
+from pipelines.cli.status import RunArgument, WhereOption
+
+if TYPE_CHECKING:
+    from components.shared.profile import Profile
+    from pipelines.cluster.cancel import Cancelled
+
+
+def cancel_command(
+    run: RunArgument,
+    profile: WhereOption = "local",
+    store: StoreOption = None,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Delete the run's unfinished stages, too.")
+    ] = False,
+    output: Annotated[
+        Output, typer.Option("--output", help="How the result is printed.")
+    ] = Output.TEXT,
+) -> None:
+    """End a run: its pods, TrainJobs and schedule. Finished stages stay."""
+    import json
+    from dataclasses import asdict
+
+    place = read_profile(profile)
+    if store:
+        place = place.model_copy(update={"store": store})
+    done = (_cancel_here if place.runner == "local" else _cancel)(place, run, discard)
+    if output is Output.JSON:
+        print(json.dumps(asdict(done)))
+    else:
+        _print(done)
+
+
+def _cancel(place: Profile, run: str, discard: bool) -> Cancelled:
+    from components.shared.errors import BadInput
+    from components.shared.store import open_store
+    from pipelines.cluster.cancel import cancel, clean_stages, require_alone, wait_for_end
+    from pipelines.cluster.client import Client
+
+    client = Client(place)
+    if discard:
+        require_alone(client, place, run)
+    done = cancel(client, place, run)
+    if discard and not wait_for_end(client, done):
+        done.notes.append("the run has not ended yet, so its stages were left; cancel again")
+        discard = False
+    try:
+        clean_stages(open_store(place.store), run, done, discard=discard)
+    except BadInput as error:
+        done.notes.append(f"the stages were not looked at: {error.message}")
+    return done
+
+
+def _cancel_here(place: Profile, run: str, discard: bool) -> Cancelled:
+    from pipelines.cluster.cancel import Cancelled, clean_stages
+    from pipelines.local_status import existing_store, local_status, stop
+
+    home = existing_store(place.store)
+    local_status(home, run)
+    done = Cancelled(run)
+    if stop(home, run):
+        done.ended.append(run)
+    clean_stages(home, run, done, discard=discard)
+    return done
+
+
+def _print(done: Cancelled) -> None:
+    from components.shared.text import one_line
+
+    parts = {"run": done.ended, "TrainJob": done.jobs, "schedule": done.schedules}
+    ended = [
+        f"{len(found)} {name}{'s' * (len(found) != 1)}" for name, found in parts.items() if found
+    ]
+    print(f"{done.run}: {'ended ' + ', '.join(ended) if ended else 'nothing was running'}")
+    for step, uri in done.discarded.items():
+        print(f"deleted   {step:<9} {uri}")
+    for step, uri in done.kept.items():
+        print(f"resumable {step:<9} {uri}")
+    if done.kept:
+        print("Submitting or running it again goes on from these; --discard deletes them.")
+    for note in done.notes:
+        print(one_line(note))

@@ -1,0 +1,70 @@
+"""lidr logs: what a run's steps print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.inputs import StoreOption, read_profile
+from pipelines.cli.status import RunArgument, WhereOption
+
+if TYPE_CHECKING:
+    from components.shared.profile import Profile
+
+
+def logs_command(
+    run: RunArgument,
+    step: Annotated[
+        str, typer.Argument(metavar="[STEP]", help="e.g. train. Default: all of them.")
+    ] = "",
+    iteration: Annotated[
+        int | None, typer.Option("--iteration", min=0, help="Only M_t's. Default: all.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")
+    ] = False,
+    profile: WhereOption = "local",
+    store: StoreOption = None,
+) -> None:
+    """Print the logs of a run's steps."""
+    from components.shared.errors import BadInput
+    from pipelines.status import STEPS
+
+    if step and step not in STEPS:
+        raise BadInput(f"no step {step!r}", remedy=f"Steps are {', '.join(STEPS)}.")
+    place = read_profile(profile)
+    if store:
+        place = place.model_copy(update={"store": store})
+    try:
+        if place.runner == "local":
+            _print_local(place, run, step, iteration, follow)
+        else:
+            _print_pods(place, run, step, iteration, follow)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _print_pods(place: Profile, run: str, step: str, iteration: int | None, follow: bool) -> None:
+    from components.shared.text import plain
+    from pipelines.cluster.client import Client
+    from pipelines.cluster.logs import read_logs
+    from pipelines.cluster.status import namespace_of
+
+    lines = read_logs(Client(place), namespace_of(place), run, step, iteration, follow=follow)
+    for title, line in lines:
+        print(f"{title} | {plain(line)}", flush=True)
+
+
+def _print_local(place: Profile, run: str, step: str, iteration: int | None, follow: bool) -> None:
+    from components.shared.errors import BadInput
+    from components.shared.text import plain
+    from pipelines.local_status import existing_store, log_lines
+
+    if iteration is not None:
+        raise BadInput(
+            "the log of a run on this machine does not tell iterations apart",
+            remedy="Leave --iteration out.",
+        )
+    for line in log_lines(existing_store(place.store), run, step, follow=follow):
+        print(plain(line), flush=True)

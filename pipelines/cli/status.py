@@ -1,0 +1,92 @@
+"""lidr status: how far a run is, on this machine or in Kubeflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.cli.inputs import StoreOption, read_profile
+from pipelines.cli.outputs import Output
+
+if TYPE_CHECKING:
+    from components.shared.profile import Profile
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
+WhereOption = Annotated[
+    str, typer.Option("--profile", help="A profile file or name: where the run runs.")
+]
+
+
+def status_command(
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="Its name. Default: list all.")] = "",
+    profile: WhereOption = "local",
+    store: StoreOption = None,
+    output: Annotated[
+        Output, typer.Option("--output", help="How the result is printed.")
+    ] = Output.TEXT,
+) -> None:
+    """Show how far a run is, what it waits for, and what it has cost."""
+    import json
+
+    place = read_profile(profile)
+    if store:
+        place = place.model_copy(update={"store": store})
+    if not run:
+        _print_list(_listed(place), output)
+        return
+    from pipelines.cli.status_table import as_json, print_status
+
+    status = _status(place, run)
+    if output is Output.JSON:
+        print(json.dumps(as_json(status)))
+    else:
+        print_status(status)
+
+
+def _status(place: Profile, run: str) -> Any:
+    if place.runner == "local":
+        from pipelines.local_status import existing_store, local_status
+
+        return local_status(existing_store(place.store), run)
+    from pipelines.cluster.client import Client
+    from pipelines.cluster.status import Watcher
+
+    return Watcher(Client(place), place, run).look()
+
+
+def _listed(place: Profile) -> list[dict[str, str]]:
+    if place.runner == "local":
+        from pipelines.local_status import existing_store, local_status
+        from pipelines.stored import known_runs
+
+        store = existing_store(place.store)
+        return [
+            {"run": name, "state": local_status(store, name).state} for name in known_runs(store)
+        ]
+    from pipelines.cluster.client import Client
+    from pipelines.cluster.listing import listed
+
+    return listed(Client(place))
+
+
+def _print_list(rows: list[dict[str, str]], output: Output) -> None:
+    if output is Output.JSON:
+        import json
+
+        print(json.dumps(rows))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from pipelines.cli.status_table import table_width
+
+    heads = list(rows[0]) if rows else ["run", "state"]
+    table = Table(*heads, box=SIMPLE_HEAD)
+    for column in table.columns:
+        column.no_wrap = True
+    for row in rows:
+        table.add_row(*(Text(row[head]) for head in heads))
+    Console(highlight=False, width=table_width()).print(table)

@@ -1,0 +1,129 @@
+"""lidr submit: a recipe as a run, or as a schedule, in Kubeflow."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.inputs import (
+    ProfileOption,
+    RecipeArgument,
+    RunOption,
+    SeedOption,
+    SetOption,
+    read_profile,
+    read_recipe,
+    run_name,
+)
+from pipelines.cli.outputs import Output
+
+if TYPE_CHECKING:
+    from pipelines.cluster.client import Client
+    from pipelines.cluster.recurring import When
+    from pipelines.cluster.submit import Submission
+
+
+def submit_command(
+    recipe: RecipeArgument,
+    profile: ProfileOption = "cluster",
+    run: RunOption = None,
+    seed: SeedOption = None,
+    settings: SetOption = None,
+    from_iteration: Annotated[
+        int,
+        typer.Option("--from-iteration", min=1, help="Take the ones before it from the run."),
+    ] = 1,
+    every: Annotated[
+        str | None,
+        typer.Option("--every", help="Schedule: 6h, 1d or a cron line; runs where inputs are new."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, and make nothing.")
+    ] = False,
+    output: Annotated[
+        Output, typer.Option("--output", help="How the result is printed.")
+    ] = Output.TEXT,
+) -> None:
+    """Run a recipe in Kubeflow; the same command again finds the same run."""
+    from components.shared.errors import BadInput
+    from pipelines.cluster.client import Client
+    from pipelines.cluster.recurring import When
+    from pipelines.cluster.submit import Submission, require_reachable
+    from pipelines.compiled import compile_loop
+
+    if every and (wait or from_iteration > 1):
+        raise BadInput(
+            "--every makes a schedule, which has no end and no --from-iteration",
+            remedy="Leave --wait and --from-iteration out.",
+        )
+    science, place = read_recipe(recipe, seed, settings), read_profile(profile)
+    require_reachable(science, place)
+    when = When.parse(every) if every else None
+    client = Client(place)
+    client.check()
+    rounds = science.gate.max_iterations
+    text = compile_loop(
+        science, place, run_name(None, science), rounds, from_iteration, watching=bool(every)
+    )
+    submission = Submission(science, place, run_name(run, science), text, from_iteration)
+    if when:
+        _schedule(client, submission, when, dry_run, output)
+    else:
+        _submit(client, submission, dry_run, wait, output)
+
+
+def _submit(client: Client, submission: Submission, dry: bool, wait: bool, output: Output) -> None:
+    import json
+    from dataclasses import asdict
+
+    from pipelines.cluster.submit import submit
+
+    done = submit(client, submission, dry=dry)
+    if output is Output.JSON and not wait:
+        print(json.dumps(asdict(done)))
+    else:
+        words = " ".join(part for part in (done.run, done.outcome, done.link) if part)
+        print(words, file=sys.stderr if output is Output.JSON else sys.stdout)
+    if wait and done.run_id:
+        _wait(client, submission, output)
+
+
+def _wait(client: Client, submission: Submission, output: Output) -> None:
+    import json
+
+    from pipelines.cli.status_table import as_json, open_table, print_status
+    from pipelines.cluster.status import Watcher
+    from pipelines.cluster.watch import follow
+
+    watcher = Watcher(client, submission.profile, submission.run)
+    try:
+        with open_table() as show:
+            status = follow(watcher, show)
+    except KeyboardInterrupt:
+        print(f"lidr: run {submission.run} goes on; `lidr status` shows it", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if output is Output.JSON:
+        print(json.dumps(as_json(status)))
+    else:
+        print_status(status)
+    if status.state != "done":
+        raise typer.Exit(1)
+
+
+def _schedule(
+    client: Client, submission: Submission, when: When, dry: bool, output: Output
+) -> None:
+    import json
+
+    from pipelines.cluster.recurring import schedule
+
+    identity = schedule(client, submission, when, dry=dry)
+    link = client.link(f"recurringrun/details/{identity}") if identity else ""
+    if output is Output.JSON:
+        told = {"schedule": submission.run, "id": identity, "when": str(when), "link": link}
+        print(json.dumps(told))
+    else:
+        print(" ".join(part for part in (submission.run, f"looks {when}", link) if part))

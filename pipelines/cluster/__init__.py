@@ -1,0 +1,1 @@
+"""Driving runs in a cluster: submitting, watching, cancelling, scheduling."""

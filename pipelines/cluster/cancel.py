@@ -1,0 +1,133 @@
+"""Cancelling a run: its pods, TrainJobs and schedule; what stays of it, and what goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from components.shared.errors import BadInput
+from components.shared.profile import Profile
+from components.shared.store import Store
+from pipelines.cluster import recurring, runs
+from pipelines.cluster.client import Client
+from pipelines.cluster.status import namespace_of
+from pipelines.stamp import Stamp
+from pipelines.stored import StoredRun
+
+PATIENCE = 120.0
+"""Seconds that pods get to end: Kubernetes gives them 30, and Argo notices a little later."""
+
+
+@dataclass
+class Cancelled:
+    """What cancelling a run has done.
+
+    Attributes:
+        run: its name.
+        ended: ids of the Kubeflow runs that were asked to end.
+        jobs: TrainJobs that were deleted.
+        schedules: ids of the schedules that were removed.
+        kept: step and URI of each unfinished stage that a later run goes on from.
+        discarded: step and URI of each unfinished stage that was deleted.
+        notes: what could not be done.
+    """
+
+    run: str
+    ended: list[str] = field(default_factory=list)
+    jobs: list[str] = field(default_factory=list)
+    schedules: list[str] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+    discarded: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
+    """End a run and its schedule; a second call finds nothing left to do.
+
+    Raises:
+        BadInput: there is no run and no schedule of that name, or ending it is not allowed.
+    """
+    experiment = profile.kubeflow.experiment
+    found = list(runs.list_runs(client, experiment, name))
+    schedules = recurring.list_schedules(client, experiment, name)
+    if not found and not schedules:
+        raise BadInput(
+            f"no run or schedule {name!r} in experiment {experiment!r} at {client.host}",
+            remedy="`lidr status` without a name lists those there are.",
+        )
+    done = Cancelled(name)
+    for each in schedules:
+        recurring.delete(client, each)
+        done.schedules.append(each.recurring_run_id)
+    for run in found:
+        if runs.is_live(run):
+            runs.terminate(client, run)
+            done.ended.append(run.run_id)
+    _delete_jobs(profile, [run.run_id for run in found], done)
+    return done
+
+
+def clean_stages(store: Store, name: str, done: Cancelled, *, discard: bool) -> None:
+    """Say which half-written stages are left, or delete them.
+
+    Args:
+        store: the run's.
+        name: the run's.
+        done: takes the answer.
+        discard: delete what a later run would go on from.
+    """
+    stored = StoredRun.read(store, name)
+    for step, (stage, keys) in (stored.unfinished() if stored else {}).items():
+        (done.discarded if discard else done.kept)[step] = stage.uri
+        for key in keys if discard else ():
+            store.delete(key)
+
+
+def wait_for_end(client: Client, done: Cancelled, patience: float = PATIENCE) -> bool:
+    """Wait until the runs that were asked to end have ended; False where one takes longer.
+
+    Args:
+        client: the connection.
+        done: names the runs.
+        patience: seconds.
+    """
+    until = time.monotonic() + patience
+    while any(runs.is_live(runs.read_run(client, run_id)) for run_id in done.ended):
+        if time.monotonic() > until:
+            return False
+        time.sleep(min(2.0, patience / 10))
+    return True
+
+
+def require_alone(client: Client, profile: Profile, name: str) -> None:
+    """Refuse to delete stages that another live run of the same recipe may be writing.
+
+    Raises:
+        BadInput: there is such a run.
+    """
+    found = list(runs.list_runs(client, profile.kubeflow.experiment))
+    recipes = {_recipe(run) for run in found if run.display_name == name}
+    for run in found:
+        if run.display_name != name and runs.is_live(run) and _recipe(run) in recipes:
+            raise BadInput(
+                f"run {run.display_name!r} of the same recipe is under way and may share stages",
+                remedy="Cancel it first, or leave --discard out.",
+            )
+
+
+def _recipe(run: runs.Run) -> str:
+    stamp = Stamp.parse(run.description)
+    return stamp.recipe if stamp else run.run_id
+
+
+def _delete_jobs(profile: Profile, run_ids: Sequence[str], done: Cancelled) -> None:
+    """Delete the runs' TrainJobs: a launcher that was killed has left its own behind."""
+    if profile.training.launcher != "trainjob" or not run_ids:
+        return
+    try:
+        namespace = namespace_of(profile)
+        jobs = [job for run_id in run_ids for job in namespace.jobs(run_id)]
+        done.jobs += [job.name for job in jobs if namespace.delete_job(job.name)]
+    except BadInput as error:
+        done.notes.append(f"TrainJobs may be left: {error.message}")

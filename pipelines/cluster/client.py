@@ -1,0 +1,245 @@
+"""The Kubeflow Pipelines API (v2beta1), with errors a user can act on.
+
+`kfp.Client` is left aside: it imports the whole SDK, writes a file into the user's home, prints
+links, and asks again for minutes where an address is wrong. The generated client is what it uses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from components.shared.errors import BadInput, LidrError, Unavailable
+from components.shared.profile import Profile
+from components.shared.text import one_line
+from pipelines.cluster.tokens import token_source
+
+Result = TypeVar("Result")
+
+HOST_VARIABLE = "KF_PIPELINES_ENDPOINT"
+_IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
+_SECONDS = 60
+_PAGE = 100
+_REPEATED = ("GET", "DELETE")
+"""Requests that may be sent twice; a POST that was answered late would make a second run."""
+
+LIVE = ("RUNTIME_STATE_UNSPECIFIED", "PENDING", "RUNNING", "PAUSED", "CANCELING")
+"""States of a run that has not ended."""
+
+
+class Client:
+    """One installation of Kubeflow Pipelines, seen from one profile.
+
+    Args:
+        profile: its `kubeflow` section says where and how.
+
+    Raises:
+        BadInput: no address is known.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        import kfp_server_api as api
+
+        self.settings = profile.kubeflow
+        self.host = _host(profile)
+        self._api = api.ApiClient(_configuration(profile, self.host))
+        self.runs = api.RunServiceApi(self._api)
+        self.experiments = api.ExperimentServiceApi(self._api)
+        self.pipelines = api.PipelineServiceApi(self._api)
+        self.uploads = api.PipelineUploadServiceApi(self._api)
+        self.recurring = api.RecurringRunServiceApi(self._api)
+        self._health = api.HealthzServiceApi(self._api)
+        self._own_namespace = profile.kubeflow.namespace or profile.namespace
+        self._namespace: str | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that requests name: the profile's, or none in a single-user installation.
+
+        Raises:
+            BadInput: the installation is for several users and the profile names no namespace.
+            Unavailable: nobody answers.
+        """
+        if self._namespace is None:
+            health = self.call("ask for its health", self._health.healthz_service_get_healthz)
+            if health.multi_user and not self._own_namespace:
+                raise BadInput(
+                    f"Kubeflow Pipelines at {self.host} is shared by several users",
+                    remedy="Set kubeflow.namespace in the profile to your own.",
+                )
+            self._namespace = self._own_namespace if health.multi_user else ""
+        return self._namespace
+
+    def check(self) -> None:
+        """Raise what is wrong with the connection, before anything is prepared for it."""
+        self.namespace  # noqa: B018
+        self.call(
+            "list experiments",
+            self.experiments.experiment_service_list_experiments,
+            page_size=1,
+            **({"namespace": self.namespace} if self.namespace else {}),
+        )
+
+    def call(
+        self, what: str, function: Callable[..., Result], *args: Any, **options: Any
+    ) -> Result:
+        """Call a method of the generated client.
+
+        Args:
+            what: what is being done, for messages.
+            function: the method.
+            *args: its arguments.
+            **options: its keyword arguments.
+
+        Raises:
+            Unavailable: nobody answers, or the server is in trouble.
+            BadInput: the request is refused; the server's words and a remedy are given.
+        """
+        from kfp_server_api import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return function(*args, **options, _request_timeout=_SECONDS)
+        except ApiException as error:
+            raise self._refusal(what, error) from error
+        except HTTPError as error:
+            raise self._unreachable(type(error.__cause__ or error).__name__) from error
+        except (ValueError, TypeError, AttributeError) as error:
+            response = getattr(self._api, "last_response", None)  # set by the generated client
+            answer = response.getheader("content-type") or "" if response else "json"
+            if "json" in answer:
+                raise
+            raise self._login(answer) from error
+
+    def found(
+        self, what: str, function: Callable[..., Result], *args: Any, **options: Any
+    ) -> Result | None:
+        """Call a method, and return None where the server has no such thing."""
+        try:
+            return self.call(what, function, *args, **options)
+        except _NotFound:
+            return None
+
+    def every(
+        self, what: str, field: str, function: Callable[..., Any], *args: Any, **options: Any
+    ) -> Iterator[Any]:
+        """Yield what a listing method gives, page after page.
+
+        Args:
+            what: what is being done, for messages.
+            field: of the answer, that holds the list.
+            function: the method.
+            *args: its arguments.
+            **options: its keyword arguments.
+        """
+        token = ""
+        while True:
+            page = self.call(what, function, *args, page_size=_PAGE, page_token=token, **options)
+            yield from _list(page, field)
+            token = page.next_page_token
+            if not token:
+                return
+
+    def link(self, path: str) -> str:
+        """Return an address in the user interface."""
+        return f"{(self.settings.ui or self.host).rstrip('/')}/#/{path}"
+
+    def _refusal(self, what: str, error: Any) -> LidrError:
+        status, told = int(error.status or 0), _told(error.body)
+        if status == 401:
+            return BadInput(
+                f"Kubeflow Pipelines at {self.host} wants a valid token (HTTP 401{told})",
+                remedy=f"Log in anew, and set ${self.settings.token_env} to the token.",
+            )
+        if status == 403:
+            where = f" in namespace {self._own_namespace}" if self._own_namespace else ""
+            return BadInput(
+                f"may not {what}{where}{told}",
+                remedy="Check kubeflow.namespace, or ask its owner for the role kubeflow-edit.",
+            )
+        if status == 404 and not told:
+            return self._unreachable("HTTP 404")
+        if status == 404:
+            return _NotFound(f"cannot {what}{told}", remedy="Check the names in the profile.")
+        if status >= 500 or status in (0, 408, 429):
+            return self._unreachable(f"HTTP {status}{told}")
+        return BadInput(f"cannot {what}: Kubeflow Pipelines refuses it (HTTP {status}{told})")
+
+    def _unreachable(self, reason: str) -> Unavailable:
+        return Unavailable(
+            f"no Kubeflow Pipelines API answers at {self.host} ({reason})",
+            remedy="Check kubeflow.host; `kubectl -n kubeflow port-forward svc/ml-pipeline 8888` "
+            "makes it http://localhost:8888.",
+        )
+
+    def _login(self, answer: str) -> BadInput:
+        return BadInput(
+            f"{self.host} answers with {answer.partition(';')[0] or 'nothing'}, as a login page or "
+            "another service does, not Kubeflow's API",
+            remedy=f"Set ${self.settings.token_env} to a valid token, or correct kubeflow.host.",
+        )
+
+
+class _NotFound(BadInput):
+    """The server has no such thing."""
+
+
+def named(name: str, key: str = "display_name") -> str:
+    """Return the filter for what has a name."""
+    predicate = {"operation": "EQUALS", "key": key, "stringValue": name}
+    return json.dumps({"predicates": [predicate]})
+
+
+def _list(page: Any, field: str) -> list[Any]:
+    found: list[Any] = getattr(page, field)  # the generated models have no common base
+    return found or []
+
+
+def _host(profile: Profile) -> str:
+    given = profile.kubeflow.host or os.environ.get(HOST_VARIABLE, "")
+    if given:
+        return given.rstrip("/")
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return _IN_CLUSTER
+    raise BadInput(
+        f"profile {profile.name!r} does not say where Kubeflow Pipelines is",
+        remedy=f"Set kubeflow.host in it, or ${HOST_VARIABLE}.",
+    )
+
+
+def _configuration(profile: Profile, host: str) -> Any:
+    import kfp_server_api as api
+    from urllib3.util import Retry
+
+    made = api.Configuration(host=host)
+    made.ssl_ca_cert = profile.kubeflow.ca_file or None
+    made.retries = Retry(
+        total=4,
+        connect=2,
+        backoff_factor=0.3,
+        status_forcelist=(429, 502, 503, 504),
+        allowed_methods=_REPEATED,
+        raise_on_status=False,
+    )
+    source = token_source(profile.kubeflow)
+    if source is not None:
+
+        def renew(configuration: Any) -> None:
+            configuration.api_key["authorization"] = source()
+
+        made.api_key_prefix["authorization"] = "Bearer"
+        made.refresh_api_key_hook = renew
+        renew(made)
+    return made
+
+
+def _told(body: Any) -> str:
+    """Return the server's own words with a colon before them, or ""."""
+    try:
+        found = json.loads(body or "")
+        message = one_line(str(found.get("message") or found.get("error") or ""))
+    except (ValueError, AttributeError):
+        return ""
+    return f": {message[:400]}" if message else ""

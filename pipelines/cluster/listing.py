@@ -1,0 +1,40 @@
+"""The runs and schedules of an experiment, the newest first."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from components.shared.text import one_line
+from pipelines.cluster.client import Client
+from pipelines.cluster.recurring import When, list_schedules
+from pipelines.cluster.runs import list_runs
+from pipelines.cluster.tasks import RUN_STATES
+from pipelines.stamp import Stamp
+
+_MOST = 50
+
+
+def listed(client: Client) -> list[dict[str, str]]:
+    """Return name, state, time of creation, recipe and kind of what the experiment holds."""
+    experiment = client.settings.experiment
+    rows = [
+        _row(each, f"schedule, {When.of(each.trigger)}", (each.status or "").lower())
+        for each in list_schedules(client, experiment)
+    ]
+    for run in islice(list_runs(client, experiment), _MOST):
+        kind = "of a schedule" if run.recurring_run_id else "run"
+        rows.append(_row(run, kind, RUN_STATES.get(run.state or "PENDING", "waiting")))
+    return rows
+
+
+def _row(each: object, kind: str, state: str) -> dict[str, str]:
+    found = each.to_dict()  # type: ignore[attr-defined]
+    stamp = Stamp.parse(found["description"])
+    created = found["created_at"]
+    return {
+        "run": one_line(found["display_name"] or ""),
+        "state": state,
+        "kind": kind,
+        "created": created.strftime("%Y-%m-%d %H:%M") if created else "",
+        "recipe": stamp.recipe[:12] if stamp else "",
+    }

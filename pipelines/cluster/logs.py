@@ -1,0 +1,99 @@
+"""The logs of a run's steps, read from their pods."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from components.shared.errors import BadInput, Unavailable
+from components.train.launchers import pods
+from components.train.launchers.logs import LogFollower
+from components.train.launchers.pods import Pod
+from pipelines.cluster import runs
+from pipelines.cluster.client import Client
+from pipelines.cluster.namespace import Namespace
+from pipelines.cluster.waiting import CONTAINER, step_pods
+from pipelines.stamp import Stamp
+from pipelines.status import END
+
+POLL_SECONDS = 2.0
+
+Line = tuple[str, str]
+"""Title of a pod's step, and one line of its log."""
+
+
+def read_logs(
+    client: Client,
+    namespace: Namespace,
+    name: str,
+    step: str = "",
+    iteration: int | None = None,
+    *,
+    follow: bool = False,
+    poll_seconds: float = POLL_SECONDS,
+) -> Iterator[Line]:
+    """Yield the lines of a run's pods, step after step.
+
+    Args:
+        client: the connection to Kubeflow.
+        namespace: where the pods are.
+        name: of the run.
+        step: only this step's; "" for all.
+        iteration: only this iteration's.
+        follow: go on until the run has ended.
+        poll_seconds: between two looks, with `follow`.
+
+    Raises:
+        BadInput: there is no such run, or no pod of such a step is left.
+    """
+    run = runs.newest_run(client, client.settings.experiment, name)
+    stamp = Stamp.parse(run.description)
+    first = int(stamp.first) if stamp else 1
+    followers: dict[str, LogFollower] = {}
+    while True:
+        live = runs.is_live(run)
+        try:
+            found = _wanted(namespace.pods(run.run_id), first, step, iteration)
+            yield from _fresh(namespace, found, followers)
+        except Unavailable:
+            if not follow:
+                raise
+        if not followers and not (follow and live):
+            raise _nothing(name, step)
+        if not (follow and live):
+            return
+        time.sleep(poll_seconds)
+        try:
+            run = runs.read_run(client, run.run_id)
+        except Unavailable:
+            continue
+
+
+def _wanted(
+    found: list[Pod], first: int, step: str, iteration: int | None
+) -> list[tuple[str, Pod]]:
+    wanted = []
+    for (number, name), group in sorted(step_pods(found, first).items()):
+        if step not in ("", name) or iteration not in (None, number):
+            continue
+        title = name if number == END else f"M_{number} {name}"
+        wanted += [(title, pod) for pod in sorted(group, key=pods.name_of)]
+    return wanted
+
+
+def _fresh(
+    namespace: Namespace, found: list[tuple[str, Pod]], followers: dict[str, LogFollower]
+) -> Iterator[Line]:
+    for title, pod in found:
+        if not (pods.is_running(pod, CONTAINER) or pods.has_ended(pod)):
+            continue
+        follower = followers.setdefault(pods.name_of(pod), LogFollower(namespace, CONTAINER))
+        yield from ((title, line) for line in follower.fresh(pod))
+
+
+def _nothing(name: str, step: str) -> BadInput:
+    what = f"step {step!r} of run {name!r}" if step else f"run {name!r}"
+    return BadInput(
+        f"no pod of {what} is left, or none has started",
+        remedy="Look at `lidr status`, or at the task's logs in Kubeflow, which may keep them.",
+    )

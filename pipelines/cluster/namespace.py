@@ -1,0 +1,266 @@
+"""What a run's pods, TrainJobs and queue say, through the Kubernetes API, where it may be read.
+
+Everything here only adds to what Kubeflow and the store tell: without access, or with less of it,
+a status is shorter and no error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.shared.errors import BadInput, Unavailable
+from components.train.launchers.apierrors import status_of
+from components.train.launchers.cluster import RUN_ANNOTATION, STAGE_ANNOTATION
+from components.train.launchers.pods import Pod
+
+RUN_LABEL = "pipeline/runid"
+"""Kubeflow Pipelines labels every pod of a run with it."""
+
+_TRAINER = ("trainer.kubeflow.org", "v1alpha1")
+_KUEUE = ("kueue.x-k8s.io", "v1beta2")
+_VISIBILITY = "/apis/visibility.kueue.x-k8s.io/v1beta2"
+_SECONDS = 20
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A TrainJob that a run has made.
+
+    Attributes:
+        name: its name.
+        uid: its uid, by which the queue's objects refer to it.
+        stage: URI of the stage it works for.
+        queue: the Kueue LocalQueue that it waits in; "" for none.
+    """
+
+    name: str
+    uid: str
+    stage: str
+    queue: str
+
+
+class Namespace:
+    """A run's namespaces in a cluster, as the user's kubeconfig or the pod's account may see them.
+
+    Args:
+        name: that of the run's pods; "" is the kubeconfig's own.
+        training: that of its TrainJobs; "" is the same.
+
+    Raises:
+        BadInput: there is neither a kubeconfig nor a pod's account.
+    """
+
+    def __init__(self, name: str, training: str = "") -> None:
+        from kubernetes import client
+
+        own = _connect()
+        self._core = client.CoreV1Api()
+        self._custom = client.CustomObjectsApi()
+        self.name = name or own
+        self.training = training or self.name
+
+    def pods(self, run_id: str) -> list[Pod]:
+        """Return the pods that Kubeflow Pipelines has made for a run."""
+        answer = self._call(
+            f"list the pods of namespace {self.name}",
+            self._core.list_namespaced_pod,
+            self.name,
+            label_selector=f"{RUN_LABEL}={run_id}",
+            _preload_content=False,
+        )
+        found: list[Pod] = json.loads(answer.data)["items"]
+        return found
+
+    def pods_of_job(self, job: str) -> list[Pod]:
+        """Return the pods of a TrainJob."""
+        answer = self._call(
+            f"list the pods of namespace {self.training}",
+            self._core.list_namespaced_pod,
+            self.training,
+            label_selector=f"jobset.sigs.k8s.io/jobset-name={job}",
+            _preload_content=False,
+        )
+        found: list[Pod] = json.loads(answer.data)["items"]
+        return found
+
+    def warnings(self, pod: str) -> list[str]:
+        """Return the warnings about a pod, the latest last; none where events may not be read."""
+        try:
+            return self._warnings(pod)
+        except BadInput:
+            return []
+
+    def _warnings(self, pod: str) -> list[str]:
+        answer = self._call(
+            f"list the events of namespace {self.name}",
+            self._core.list_namespaced_event,
+            self.name,
+            field_selector=f"involvedObject.name={pod},type=Warning",
+            _preload_content=False,
+        )
+        items = json.loads(answer.data)["items"]
+        items.sort(key=lambda each: each.get("lastTimestamp") or "")
+        return [f"{each.get('reason', '')}: {each.get('message', '')}" for each in items]
+
+    def jobs(self, run_id: str) -> list[TrainingJob]:
+        """Return the TrainJobs that a run's train steps have made."""
+        found = self._custom_list("TrainJobs", *_TRAINER, "trainjobs")
+        return [_job(each) for each in found if _annotations(each).get(RUN_ANNOTATION) == run_id]
+
+    def delete_job(self, name: str) -> bool:
+        """Delete a TrainJob and its pods; False where it is gone already."""
+        try:
+            self._call(
+                f"delete TrainJob {name}",
+                self._custom.delete_namespaced_custom_object,
+                *_TRAINER,
+                self.training,
+                "trainjobs",
+                name,
+            )
+        except _Gone:
+            return False
+        return True
+
+    def why_queued(self, job: TrainingJob) -> str:
+        """Return why Kueue does not admit a TrainJob yet and at which place it waits, or ""."""
+        if not job.queue:
+            return ""
+        for workload in self._custom_list("Workloads", *_KUEUE, "workloads"):
+            owners = workload["metadata"].get("ownerReferences", [])
+            if any(owner.get("uid") == job.uid for owner in owners):
+                return self._queued(workload, job.queue)
+        return ""
+
+    def log(self, pod: str, container: str, **options: object) -> str:
+        """Return a container's log; "" where there is none to read now."""
+        try:
+            answer = self._call(
+                f"read the log of pod {pod}",
+                self._core.read_namespaced_pod_log,
+                pod,
+                self.name,
+                container=container,
+                _preload_content=False,
+                **options,
+            )
+        except (_Gone, _NotYet):
+            return ""
+        text: str = answer.data.decode("utf-8", "replace")
+        return text
+
+    def _queued(self, workload: dict[str, Any], queue: str) -> str:
+        conditions = workload.get("status", {}).get("conditions", [])
+        told = {each["type"]: each for each in conditions}
+        if told.get("Admitted", {}).get("status") == "True":
+            return ""
+        message = told.get("QuotaReserved", {}).get("message") or "not admitted yet"
+        place = self._place(workload["metadata"]["name"], queue)
+        return f"queue {queue}{place}: {message}"
+
+    def _place(self, workload: str, queue: str) -> str:
+        """Return the workload's place in its queue, where Kueue's visibility API is installed."""
+        try:
+            answer = self._call(
+                f"read queue {queue}",
+                self._custom.api_client.call_api,
+                f"{_VISIBILITY}/namespaces/{self.training}/localqueues/{queue}/pendingworkloads",
+                "GET",
+                response_type="object",
+                auth_settings=["BearerToken"],
+                _return_http_data_only=True,
+            )
+        except (BadInput, _Gone):
+            return ""
+        for item in answer.get("items", []):
+            if item.get("metadata", {}).get("name") == workload:
+                return f", place {int(item['positionInLocalQueue']) + 1}"
+        return ""
+
+    def _custom_list(self, what: str, group: str, version: str, plural: str) -> list[Any]:
+        try:
+            answer = self._call(
+                f"list {what} in namespace {self.training}",
+                self._custom.list_namespaced_custom_object,
+                group,
+                version,
+                self.training,
+                plural,
+            )
+        except _Gone:  # this kind is not installed
+            return []
+        found: list[Any] = answer["items"]
+        return found
+
+    def _call(self, what: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return function(*args, **options, _request_timeout=_SECONDS)
+        except ApiException as error:
+            status = status_of(error)
+            if status == 404:
+                raise _Gone from error
+            if status == 400:
+                raise _NotYet from error
+            if status in (401, 403):
+                raise BadInput(
+                    f"may not {what} (HTTP {status})",
+                    remedy="Ask for the right to, or log in anew.",
+                ) from error
+            raise Unavailable(f"cannot {what} (HTTP {status})") from error
+        except HTTPError as error:
+            raise Unavailable(
+                f"cannot {what}: the Kubernetes API does not answer",
+                remedy="Check the kubeconfig's server.",
+            ) from error
+
+
+class _Gone(Exception):
+    """There is no such object, or no such kind."""
+
+
+class _NotYet(Exception):
+    """The container has not started, so it has no log."""
+
+
+def _connect() -> str:
+    """Let the client use the kubeconfig, or a pod's account; return the namespace that it names."""
+    from kubernetes import config
+
+    try:
+        config.load_kube_config()
+        _, active = config.list_kube_config_contexts()
+        return str(active["context"].get("namespace") or "default")
+    except config.ConfigException:
+        pass
+    try:
+        config.load_incluster_config()
+        return _ACCOUNT.read_text(encoding="utf-8").strip()
+    except (config.ConfigException, OSError) as error:
+        raise BadInput(
+            "no access to a Kubernetes cluster: neither a kubeconfig nor a pod's account",
+            remedy="Set $KUBECONFIG.",
+        ) from error
+
+
+def _annotations(found: dict[str, Any]) -> dict[str, str]:
+    annotations: dict[str, str] = found["metadata"].get("annotations", {})
+    return annotations
+
+
+def _job(found: dict[str, Any]) -> TrainingJob:
+    metadata = found["metadata"]
+    labels = metadata.get("labels", {})
+    return TrainingJob(
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        stage=_annotations(found).get(STAGE_ANNOTATION, ""),
+        queue=labels.get("kueue.x-k8s.io/queue-name", ""),
+    )

@@ -1,0 +1,109 @@
+"""Pipelines and their versions in Kubeflow: uploaded once, found again by their digest."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.shared.digest import digest_of_bytes
+from components.shared.errors import BadInput, Unavailable
+from pipelines.cluster.client import Client, named
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled pipeline with the names it goes by in Kubeflow.
+
+    Attributes:
+        pipeline: name of the pipeline, from the recipe.
+        text: the IR.
+        description: for both, pipeline and version.
+    """
+
+    pipeline: str
+    text: str
+    description: str
+
+    @property
+    def version(self) -> str:
+        """Name of the version: it never changes, so what it holds is in the name."""
+        return f"{self.pipeline}-{digest_of_bytes(self.text.encode())[:12]}"
+
+
+def find_version(client: Client, package: Package) -> Any | None:
+    """Return the uploaded version, or None where it has not been uploaded."""
+    pipeline = _pipeline(client, package.pipeline)
+    return None if pipeline is None else _version(client, pipeline.pipeline_id, package.version)
+
+
+def upload(client: Client, package: Package) -> Any:
+    """Return the pipeline version of a package, uploaded now where it is not there yet."""
+    pipeline = _pipeline(client, package.pipeline) or _made(client, package)
+    found = _version(client, pipeline.pipeline_id, package.version)
+    return found or _uploaded(client, package, pipeline.pipeline_id)
+
+
+def _pipeline(client: Client, name: str) -> Any | None:
+    return client.found(
+        f"look for pipeline {name}",
+        client.pipelines.pipeline_service_get_pipeline_by_name,
+        name,
+        **({"namespace": client.namespace} if client.namespace else {}),
+    )
+
+
+def _version(client: Client, pipeline_id: str, name: str) -> Any | None:
+    listed = client.every(
+        f"list the versions of pipeline {pipeline_id}",
+        "pipeline_versions",
+        client.pipelines.pipeline_service_list_pipeline_versions,
+        pipeline_id,
+        filter=named(name, "name"),
+    )
+    return next(listed, None)
+
+
+def _made(client: Client, package: Package) -> Any:
+    from kfp_server_api import V2beta1Pipeline
+
+    body = V2beta1Pipeline(
+        name=package.pipeline,
+        display_name=package.pipeline,
+        description=package.description,
+        namespace=client.namespace or None,
+    )
+    try:
+        return client.call(
+            f"create pipeline {package.pipeline}",
+            client.pipelines.pipeline_service_create_pipeline,
+            body,
+        )
+    except Unavailable:
+        raise
+    except BadInput:  # another client may have been first
+        if found := _pipeline(client, package.pipeline):
+            return found
+        raise
+
+
+def _uploaded(client: Client, package: Package, pipeline_id: str) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "pipeline.yaml"
+        file.write_text(package.text, encoding="utf-8")
+        try:
+            return client.call(
+                f"upload pipeline version {package.version}",
+                client.uploads.upload_pipeline_version,
+                str(file),
+                name=package.version,
+                pipelineid=pipeline_id,
+                description=package.description,
+            )
+        except Unavailable:
+            raise
+        except BadInput:
+            if found := _version(client, pipeline_id, package.version):
+                return found
+            raise

@@ -1,0 +1,180 @@
+"""Schedules: the loop looks again and again, and runs where prompts or base model are new.
+
+The pipeline of a schedule begins with the look (`components/news`): one small pod that needs no
+GPU. Where it finds nothing new, nothing else happens.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from components.shared.errors import BadInput
+from pipelines.cluster import runs
+from pipelines.cluster.client import Client, named
+from pipelines.cluster.pipelines import Package, find_version, upload
+from pipelines.cluster.submit import (
+    SETTLING_SECONDS,
+    Submission,
+    require_reachable,
+    require_same_stamp,
+)
+from pipelines.stamp import described
+
+_UNITS = {"m": 60, "h": 3600, "d": 86400}
+_INTERVAL = re.compile(r"([1-9]\d{0,5})([mhd])")
+_CRON_FIELD = re.compile(r"[\w*/,?#-]+")
+
+
+@dataclass(frozen=True)
+class When:
+    """How often a schedule looks.
+
+    Attributes:
+        seconds: between two looks; 0 where `cron` says when.
+        cron: six fields, seconds first, as Kubeflow takes them.
+    """
+
+    seconds: int = 0
+    cron: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> When:
+        """Read `30m`, `6h`, `1d` or a cron line of five or six fields.
+
+        Raises:
+            BadInput: it is neither.
+        """
+        if found := _INTERVAL.fullmatch(text.strip()):
+            return cls(seconds=int(found[1]) * _UNITS[found[2]])
+        fields = text.split()
+        if len(fields) == 5:
+            fields.insert(0, "0")
+        if len(fields) == 6 and all(_CRON_FIELD.fullmatch(field) for field in fields):
+            return cls(cron=" ".join(fields))
+        raise BadInput(
+            f"--every {text!r} is no interval and no cron line",
+            remedy="Write 30m, 6h, 1d or e.g. '0 3 * * *'.",
+        )
+
+    def trigger(self) -> Any:
+        """Return it in Kubeflow's words."""
+        import kfp_server_api as api
+
+        if self.cron:
+            return api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=self.cron))
+        interval = api.V2beta1PeriodicSchedule(interval_second=str(self.seconds))
+        return api.V2beta1Trigger(periodic_schedule=interval)
+
+    @classmethod
+    def of(cls, trigger: Any) -> When:
+        """Read Kubeflow's words."""
+        if trigger is None:
+            return cls()
+        if trigger.cron_schedule and trigger.cron_schedule.cron:
+            return cls(cron=trigger.cron_schedule.cron)
+        periodic = trigger.periodic_schedule
+        return cls(seconds=int(periodic.interval_second or 0) if periodic else 0)
+
+    def __str__(self) -> str:
+        return f"at {self.cron}" if self.cron else f"every {self.seconds} s"
+
+
+def package_of(submission: Submission) -> Package:
+    """Return the pipeline of a schedule, which has a name of its own."""
+    description = described(submission.recipe)
+    return Package(f"lidr-{submission.recipe.name}-watch", submission.text, description)
+
+
+def schedule(client: Client, submission: Submission, when: When, *, dry: bool = False) -> str:
+    """Make a schedule, or find the one of that name; return its id, "" where none was made.
+
+    Args:
+        client: the connection.
+        submission: what to run; its pipeline was compiled with `watching`.
+        when: how often to look.
+        dry: only check.
+
+    Raises:
+        BadInput: one of that name exists that does something else, or Kubeflow refuses.
+    """
+    require_reachable(submission.recipe, submission.profile)
+    experiment = submission.profile.kubeflow.experiment
+    found = list_schedules(client, experiment, submission.run)
+    for each in found:
+        require_same_stamp(each, submission)
+        if When.of(each.trigger) != when:
+            raise BadInput(
+                f"schedule {submission.run!r} looks {When.of(each.trigger)}, not {when}",
+                remedy=f"`lidr cancel {submission.run}` first, or choose another --run.",
+            )
+    if found or dry:
+        if dry:
+            find_version(client, package_of(submission))
+        return str(found[0].recurring_run_id) if found else ""
+    made = _create(client, submission, when)
+    time.sleep(SETTLING_SECONDS)
+    first = list_schedules(client, experiment, submission.run)[0]
+    if first.recurring_run_id != made.recurring_run_id:
+        delete(client, made)
+    return str(first.recurring_run_id)
+
+
+def list_schedules(client: Client, experiment: str, name: str = "") -> list[Any]:
+    """Return an experiment's schedules (`V2beta1RecurringRun`), the first one first.
+
+    Args:
+        client: the connection.
+        experiment: its name.
+        name: only those of this name.
+    """
+    identity = runs.experiment_id(client, experiment)
+    if identity is None:
+        return []
+    listed = client.every(
+        f"list the schedules of experiment {experiment!r}",
+        "recurring_runs",
+        client.recurring.recurring_run_service_list_recurring_runs,
+        experiment_id=identity,
+        **({"filter": named(name)} if name else {}),
+        **({"namespace": client.namespace} if client.namespace else {}),
+    )
+    return sorted(listed, key=lambda each: (each.created_at, each.recurring_run_id))
+
+
+def delete(client: Client, found: Any) -> None:
+    """End a schedule; runs that it has started go on."""
+    client.call(
+        f"delete schedule {found.display_name!r}",
+        client.recurring.recurring_run_service_delete_recurring_run,
+        found.recurring_run_id,
+    )
+
+
+def _create(client: Client, submission: Submission, when: When) -> Any:
+    import kfp_server_api as api
+
+    version = upload(client, package_of(submission))
+    experiment = runs.make_experiment(client, submission.profile.kubeflow.experiment)
+    body = api.V2beta1RecurringRun(
+        display_name=submission.run,
+        description=submission.stamp.text(),
+        experiment_id=experiment,
+        namespace=client.namespace or None,
+        pipeline_version_reference=api.V2beta1PipelineVersionReference(
+            pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
+        ),
+        runtime_config=api.V2beta1RuntimeConfig(parameters={"run": submission.run}),
+        service_account=submission.profile.service_account,
+        trigger=when.trigger(),
+        mode=api.RecurringRunMode.ENABLE,
+        max_concurrency="1",
+        no_catchup=True,
+    )
+    return client.call(
+        f"create schedule {submission.run!r}",
+        client.recurring.recurring_run_service_create_recurring_run,
+        body,
+    )

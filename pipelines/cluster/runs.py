@@ -1,0 +1,115 @@
+"""Runs in Kubeflow by the name that lidr gives them.
+
+KFP lets any number of runs have one name. lidr keeps at most one of a name alive: whoever creates
+one looks again afterwards, and of several the first one stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from components.shared.errors import BadInput, Unavailable
+from pipelines.cluster.client import LIVE, Client, named
+
+Run = Any
+"""`kfp_server_api.V2beta1Run`."""
+
+
+def experiment_id(client: Client, name: str) -> str | None:
+    """Return the id of an experiment, or None where there is none."""
+    listed = client.every(
+        f"list experiments for {name!r}",
+        "experiments",
+        client.experiments.experiment_service_list_experiments,
+        filter=named(name),
+        **({"namespace": client.namespace} if client.namespace else {}),
+    )
+    found = next(listed, None)
+    return None if found is None else str(found.experiment_id)
+
+
+def make_experiment(client: Client, name: str) -> str:
+    """Return the id of an experiment, made now where there is none."""
+    from kfp_server_api import V2beta1Experiment
+
+    if found := experiment_id(client, name):
+        return found
+    body = V2beta1Experiment(display_name=name, namespace=client.namespace or None)
+    try:
+        made = client.call(
+            f"create experiment {name!r}",
+            client.experiments.experiment_service_create_experiment,
+            body,
+        )
+    except Unavailable:
+        raise
+    except BadInput:  # another client may have been first
+        if found := experiment_id(client, name):
+            return found
+        raise
+    return str(made.experiment_id)
+
+
+def list_runs(client: Client, experiment: str, name: str = "") -> Iterator[Run]:
+    """Yield an experiment's runs, the newest first.
+
+    Args:
+        client: the connection.
+        experiment: its name.
+        name: only runs of this name.
+    """
+    identity = experiment_id(client, experiment)
+    if identity is None:
+        return
+    yield from client.every(
+        f"list the runs of experiment {experiment!r}",
+        "runs",
+        client.runs.run_service_list_runs,
+        experiment_id=identity,
+        sort_by="created_at desc",
+        **({"filter": named(name)} if name else {}),
+        **({"namespace": client.namespace} if client.namespace else {}),
+    )
+
+
+def newest_run(client: Client, experiment: str, name: str) -> Run:
+    """Return the newest run of a name, with its tasks.
+
+    Raises:
+        BadInput: there is none.
+    """
+    found = next(list_runs(client, experiment, name), None)
+    if found is None:
+        raise BadInput(
+            f"no run {name!r} in experiment {experiment!r} at {client.host}",
+            remedy="`lidr status` without a name lists those there are.",
+        )
+    return read_run(client, found.run_id)
+
+
+def read_run(client: Client, run_id: str) -> Run:
+    """Return a run with its tasks."""
+    return client.call(f"read run {run_id}", client.runs.run_service_get_run, run_id)
+
+
+def is_live(run: Run) -> bool:
+    """Tell whether a run has not ended."""
+    return run.state is None or run.state in LIVE
+
+
+def order(run: Run) -> tuple[Any, str]:
+    """Sort key: the first of several runs of a name is the one that stays."""
+    return run.created_at, run.run_id
+
+
+def terminate(client: Client, run: Run) -> None:
+    """Ask a run to end."""
+    client.call(
+        f"terminate run {run.display_name}", client.runs.run_service_terminate_run, run.run_id
+    )
+
+
+def delete(client: Client, run: Run) -> None:
+    """Remove a run from Kubeflow's records."""
+    client.call(f"delete run {run.display_name}", client.runs.run_service_delete_run, run.run_id)

@@ -1,0 +1,203 @@
+"""Submitting a recipe to Kubeflow: one run of a name, however often it is asked for."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from components.shared.errors import BadInput
+from components.shared.profile import Profile
+from components.shared.recipe import Recipe
+from components.shared.store import open_store
+from components.state.run import require_same_recipe, resumable
+from pipelines.cluster import runs
+from pipelines.cluster.client import Client
+from pipelines.cluster.pipelines import Package, find_version, upload
+from pipelines.stamp import Stamp, described
+
+SETTLING_SECONDS = 1.1
+"""KFP keeps whole seconds: after one, whoever comes later has a later time of creation."""
+
+Outcome = Literal["created", "resumed", "running", "done", "would create", "would resume"]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is submitted.
+
+    Attributes:
+        recipe: what to learn.
+        profile: where.
+        run: name of the run.
+        text: the compiled pipeline.
+        first: the first iteration compiled in.
+    """
+
+    recipe: Recipe
+    profile: Profile
+    run: str
+    text: str
+    first: int = 1
+
+    @property
+    def stamp(self) -> Stamp:
+        """What the run's description says."""
+        return Stamp.of(self.recipe, self.run, self.profile.store, self.first)
+
+    @property
+    def package(self) -> Package:
+        """The pipeline to upload."""
+        return Package(f"lidr-{self.recipe.name}", self.text, described(self.recipe))
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What became of a submission.
+
+    Attributes:
+        run: name of the run.
+        run_id: Kubeflow's; "" where none was made.
+        outcome: `created`, `resumed` an ended one, or found `running` or `done`.
+        version: name of the pipeline version.
+        link: the run in the user interface.
+    """
+
+    run: str
+    run_id: str
+    outcome: Outcome
+    version: str
+    link: str
+
+
+def submit(client: Client, submission: Submission, *, dry: bool = False) -> Submitted:
+    """Make a run, or find the one that there is.
+
+    Nothing is made before everything has been checked, and a second call finds the first one's run.
+    A run that failed or was cancelled is run again: its finished stages are skipped.
+
+    Args:
+        client: the connection.
+        submission: what to run.
+        dry: only check, and say what would happen.
+
+    Raises:
+        BadInput: the run exists with another recipe or of another version of lidr, its inputs
+            cannot be reached from a cluster, or Kubeflow refuses.
+    """
+    require_reachable(submission.recipe, submission.profile)
+    _require_state(submission)
+    experiment = submission.profile.kubeflow.experiment
+    found = sorted(runs.list_runs(client, experiment, submission.run), key=runs.order)
+    for run in found:
+        require_same_stamp(run, submission)
+    if kept := _kept(found):
+        outcome: Outcome = "running" if runs.is_live(kept) else "done"
+        return _submitted(client, submission, kept.run_id, outcome)
+    if dry:
+        find_version(client, submission.package)  # shows whether it may be read
+        return _submitted(client, submission, "", "would resume" if found else "would create")
+    made = _create(client, submission)
+    winner = _settle(client, submission, made)
+    if winner.run_id != made.run_id:
+        return _submitted(client, submission, winner.run_id, "running")
+    return _submitted(client, submission, made.run_id, "resumed" if found else "created")
+
+
+def require_reachable(recipe: Recipe, profile: Profile) -> None:
+    """Refuse what pods could not read.
+
+    Raises:
+        BadInput: the store or a prompt file is on this machine, or the profile is not for Kubeflow.
+    """
+    if profile.runner != "kubeflow":
+        raise BadInput(
+            f"profile {profile.name!r} is for this machine", remedy="Use `lidr run` with it."
+        )
+    if "://" not in profile.store:
+        raise BadInput(
+            f"store {profile.store!r} is a folder of this machine, which pods cannot reach",
+            remedy="Set store to s3://bucket/prefix in the profile.",
+        )
+    judged = recipe.judge.files if recipe.judge else ()
+    for file in (*recipe.prompts.files.values(), *judged):
+        if "://" not in file:
+            raise BadInput(
+                "is a file of this machine, which pods cannot reach",
+                file=file,
+                remedy="Copy it to the store's bucket, and name it as s3://... in the recipe.",
+            )
+
+
+def require_same_stamp(run: runs.Run, submission: Submission) -> None:
+    """Refuse to go on with a run of another recipe, or of another version of lidr.
+
+    Raises:
+        BadInput: it is one, or was not submitted by lidr.
+    """
+    known, wanted = Stamp.parse(run.description), submission.stamp
+    remedy = "Choose another --run; finished stages that still fit are used again."
+    if known is None:
+        raise BadInput(f"run {submission.run!r} was not submitted by lidr", remedy=remedy)
+    if known.recipe != wanted.recipe:
+        raise BadInput(f"run {known.run!r} was submitted with another recipe", remedy=remedy)
+    if known.store != wanted.store:
+        raise BadInput(f"run {known.run!r} has its results in {known.store}", remedy=remedy)
+    if known.version != wanted.version:
+        raise BadInput(
+            f"run {known.run!r} was submitted by lidr {known.version}, this is {wanted.version}",
+            remedy=f"Install lidr {known.version}, or choose another --run.",
+        )
+
+
+def _require_state(submission: Submission) -> None:
+    """Look at the run's state in the store, which a cluster's pods will read and write."""
+    store = open_store(submission.profile.store)
+    require_same_recipe(store, submission.run, submission.recipe.model_dump_json())
+    if submission.first > 1:
+        resumable(store, submission.run, submission.first - 1)
+
+
+def _kept(found: list[runs.Run]) -> runs.Run | None:
+    """Return the run that stands for its name: one that is alive, or the newest if it succeeded."""
+    live = [run for run in found if runs.is_live(run)]
+    if live:
+        return live[0]
+    return found[-1] if found and found[-1].state == "SUCCEEDED" else None
+
+
+def _create(client: Client, submission: Submission) -> Any:
+    import kfp_server_api as api
+
+    version = upload(client, submission.package)
+    experiment = runs.make_experiment(client, submission.profile.kubeflow.experiment)
+    body = api.V2beta1Run(
+        display_name=submission.run,
+        description=submission.stamp.text(),
+        experiment_id=experiment,
+        pipeline_version_reference=api.V2beta1PipelineVersionReference(
+            pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
+        ),
+        runtime_config=api.V2beta1RuntimeConfig(parameters={"run": submission.run}),
+        service_account=submission.profile.service_account,
+    )
+    what = f"create run {submission.run!r}"
+    return client.call(what, client.runs.run_service_create_run, body)
+
+
+def _settle(client: Client, submission: Submission, made: runs.Run) -> runs.Run:
+    """Return the run that stays, where others made one of the same name at the same time."""
+    time.sleep(SETTLING_SECONDS)
+    experiment = submission.profile.kubeflow.experiment
+    found = runs.list_runs(client, experiment, submission.run)
+    live = sorted((run for run in found if runs.is_live(run)), key=runs.order)
+    if not live or live[0].run_id == made.run_id:
+        return made
+    runs.terminate(client, made)
+    runs.delete(client, made)
+    return live[0]
+
+
+def _submitted(client: Client, of: Submission, run_id: str, outcome: Outcome) -> Submitted:
+    link = client.link(f"runs/details/{run_id}") if run_id else ""
+    return Submitted(of.run, run_id, outcome, of.package.version, link)

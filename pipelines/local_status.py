@@ -1,0 +1,210 @@
+"""The status of a run on this machine: its events while it runs, its stages for what was before."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from components.shared.errors import BadInput
+from components.shared.store import Store, open_store
+from components.shared.text import one_line
+from pipelines.local import Event, Job
+from pipelines.status import END, STEP_NAMES, STEPS, Row, Status, merged
+from pipelines.stored import StoredRun
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_TASK = re.compile(r"(?:Executing task|Task) '([a-z-]*[a-z])(?:-\d+)?'")
+
+
+def existing_store(uri: str) -> Store:
+    """Open a store to read from; a folder is not made for it.
+
+    Raises:
+        BadInput: there is no such folder.
+    """
+    if "://" not in uri and not Path(uri).is_dir():
+        raise BadInput("no such store", file=uri, remedy="Check --store.")
+    return open_store(uri)
+
+
+def local_status(store: Store, run: str) -> Status:
+    """Return the status of a run that is, or was, executed on this machine.
+
+    Raises:
+        BadInput: the store knows nothing of it.
+    """
+    job = Job(recipe="", store=store.uri, run=run)
+    stored = StoredRun.read(store, run)
+    events = read_events(job.events)
+    if stored is None and not events:
+        raise BadInput(
+            f"no run {run!r} in {store.uri}",
+            remedy="`lidr status` without a name lists those there are.",
+        )
+    process = holder(job)
+    rows = merged(stored.rows() if stored else (), event_rows(events, running=bool(process)))
+    failure = next((event for event in events if event["event"] == "failed"), None)
+    result = stored.result if stored else None
+    return Status(
+        run=run,
+        state=_state(process, failure, result is not None),
+        place=store.uri,
+        rows=rows,
+        notes=(one_line(f"{failure['step']}: {failure['message']}"),) if failure else (),
+        links={"report": str(result["report"])} if result else {"log": str(job.log)},
+    )
+
+
+def holder(job: Job) -> int:
+    """Return the process that executes a run on this machine; 0 where none does."""
+    path = job.folder / "lock"
+    try:
+        with path.open("r") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read().strip() or 0)
+    except FileNotFoundError:
+        pass
+    return 0
+
+
+def stop(store: Store, run: str, patience: float = 60.0) -> bool:
+    """End the process that executes a run, and wait until it has; False where none does.
+
+    Args:
+        store: the run's.
+        run: its name.
+        patience: seconds that it gets.
+
+    Raises:
+        BadInput: it is executed on another machine, or does not end.
+    """
+    job = Job(recipe="", store=store.uri, run=run)
+    process = holder(job)
+    if not process:
+        return False
+    try:
+        os.kill(process, signal.SIGTERM)
+    except ProcessLookupError as error:
+        raise BadInput(
+            f"run {run!r} is executed on another machine, by its process {process}",
+            remedy="Stop it there.",
+        ) from error
+    until = time.monotonic() + patience
+    while holder(job):
+        if time.monotonic() > until:
+            raise BadInput(
+                f"process {process} of run {run!r} has not ended in {patience:.0f} s",
+                remedy="Look at what it does, or kill it.",
+            )
+        time.sleep(0.1)
+    return True
+
+
+def log_lines(
+    store: Store, run: str, step: str = "", *, follow: bool = False, poll_seconds: float = 0.5
+) -> Iterator[str]:
+    """Yield the lines of a run's log; those of one step are told by what KFP prints around them.
+
+    Args:
+        store: the run's.
+        run: its name.
+        step: only this step's; "" for everything.
+        follow: go on until the run's process has ended.
+        poll_seconds: between two looks, with `follow`.
+
+    Raises:
+        BadInput: there is no log on this machine.
+    """
+    job = Job(recipe="", store=store.uri, run=run)
+    names = {step, *(name for name, own in STEP_NAMES.items() if own == step)}
+    wanted = not step
+    try:
+        log = job.log.open(encoding="utf-8", errors="replace")
+    except FileNotFoundError as error:
+        raise BadInput(
+            "no log of this run on this machine", file=job.log, remedy="Check --store."
+        ) from error
+    with log:
+        while True:
+            alive = follow and holder(job)
+            for line in (_COLOUR.sub("", each).rstrip("\n") for each in log):
+                if step and (found := _TASK.search(line)):
+                    wanted = found[1] in names
+                if wanted:
+                    yield line
+            if not alive:
+                return
+            time.sleep(poll_seconds)
+
+
+def read_events(path: Path) -> list[Event]:
+    """Return the events of a run's latest execution; a torn last line is left out."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def event_rows(events: list[Event], *, running: bool) -> Iterator[Row]:
+    """Yield a row for each step that has started; shards of a step are one.
+
+    Args:
+        events: of one execution, in order.
+        running: whether it goes on; what has not ended then runs, and has else been interrupted.
+    """
+    steps: dict[tuple[int, str], dict[str, Event]] = {}
+    active: dict[tuple[str, str], tuple[int, str]] = {}
+    for event in events:
+        if event.get("step") not in STEPS:
+            continue
+        named = event["step"], event.get("shard", "")
+        if event["event"] == "started":
+            active[named] = _iteration(event), event["step"]
+        if named in active:
+            steps.setdefault(active[named], {})[event["event"]] = event
+    for (iteration, step), told in steps.items():
+        yield _row(iteration, step, told, running)
+
+
+def _iteration(event: Event) -> int:
+    if event["step"] == "report":
+        return END
+    return max(0, int(event["iteration"]))
+
+
+def _row(iteration: int, step: str, told: dict[str, Event], running: bool) -> Row:
+    row = Row(iteration, step, "running" if running else "cancelled")
+    if "failed" in told:
+        return replace(row, state="failed", note=one_line(told["failed"]["message"]))
+    if "finished" in told:
+        note = "reused" if "reused" in told else ""
+        return replace(row, state="done", seconds=told["finished"]["seconds"], note=note)
+    last = told.get("progress", {})
+    ended = told.get("progress", told["started"])["time"]
+    return replace(
+        row,
+        seconds=ended - told["started"]["time"],
+        done=int(last.get("done", 0)),
+        total=int(last.get("total", 0)),
+        unit=last.get("unit", ""),
+        rate=float(last.get("rate", 0.0)),
+        rate_unit=last.get("rate_unit", ""),
+    )
+
+
+def _state(process: int, failure: Event | None, done: bool) -> str:
+    if process:
+        return "running"
+    if failure:
+        return "failed"
+    return "done" if done else "stopped"

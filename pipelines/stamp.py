@@ -1,0 +1,69 @@
+"""Where a pipeline and a run come from: the recipe's digest and lidr's version, as text in KFP.
+
+KFP keeps a description with everything it stores, and nothing else that a client may fill freely.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Self
+
+from components.shared.digest import canonical_json, digest_of
+from components.shared.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a run was submitted as.
+
+    Attributes:
+        run: its name in the store.
+        recipe: digest of the resolved recipe.
+        version: lidr's.
+        store: URI of the store.
+        first: the first iteration that its pipeline holds.
+    """
+
+    run: str
+    recipe: str
+    version: str
+    store: str
+    first: str = "1"
+
+    @classmethod
+    def of(cls, recipe: Recipe, run: str, store: str, first: int = 1) -> Self:
+        """Return the stamp of a run that this program submits."""
+        return cls(run, recipe_digest(recipe), lidr_version(), store, str(first))
+
+    @classmethod
+    def parse(cls, description: str | None) -> Self | None:
+        """Read a run's description; None where lidr did not write it."""
+        try:
+            found = json.loads(description or "")
+            return cls(**{name: str(found[name]) for name in cls.__dataclass_fields__})
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    def text(self) -> str:
+        """Return it as a run's description."""
+        return canonical_json(asdict(self))
+
+
+def described(recipe: Recipe) -> str:
+    """Return a pipeline's description."""
+    return (
+        "Let a model teach itself the languages it is weak in.\n"
+        f"recipe {recipe.name} sha256:{recipe_digest(recipe)}, lidr {lidr_version()}"
+    )
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """Return the digest that a recipe goes by."""
+    return digest_of(recipe.model_dump(mode="json"))
+
+
+def lidr_version() -> str:
+    """Return this program's version."""
+    return metadata.version("lidr")

@@ -1,0 +1,114 @@
+"""How far a run is: one row for each step of each iteration, whoever told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+State = Literal["waiting", "running", "done", "skipped", "failed", "cancelled"]
+
+STEPS = (
+    "news",
+    "world",
+    "generate",
+    "translate",
+    "merge",
+    "pair",
+    "train",
+    "evaluate",
+    "judge",
+    "gate",
+    "register",
+    "report",
+)
+"""In the order of an iteration; what is not among them is the loop's own bookkeeping."""
+
+STEP_NAMES = {"build-world": "world", "look": "news"}
+"""Component's name, where it is not the step's."""
+
+END = 1_000_000
+"""The iteration of the report, which follows all others."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step of one iteration.
+
+    Attributes:
+        iteration: t of the model M_t that it works for; END for the report.
+        step: its name.
+        state: how far it is; "" where only a part of the row is known.
+        seconds: how long it has taken.
+        done: units of work that are finished; 0 where nothing counts them.
+        total: units in all.
+        unit: what is counted.
+        rate: amount per second, or 0.
+        rate_unit: what the rate counts.
+        gpu_seconds: what its accelerators were held for.
+        note: why it waits or failed.
+    """
+
+    iteration: int
+    step: str
+    state: State | Literal[""] = ""
+    seconds: float = 0.0
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    rate: float = 0.0
+    rate_unit: str = ""
+    gpu_seconds: float = 0.0
+    note: str = ""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it stands among the rows."""
+        return self.iteration, STEPS.index(self.step)
+
+    def over(self, other: Row) -> Row:
+        """Return the other row with what this one knows put over it."""
+        known = {
+            name: value for name in self.__dataclass_fields__ if (value := self.__dict__[name])
+        }
+        return replace(other, **known)
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run.
+
+    Attributes:
+        run: its name.
+        state: of the run as a whole.
+        place: where it runs, e.g. the address of Kubeflow Pipelines or the store.
+        rows: its steps, in order.
+        notes: what else there is to say.
+        links: name and address.
+    """
+
+    run: str
+    state: str
+    place: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    links: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def gpu_hours(self) -> float:
+        """GPU hours so far."""
+        return sum(row.gpu_seconds for row in self.rows) / 3600
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in ("done", "failed", "cancelled")
+
+
+def merged(*sources: Iterable[Row]) -> tuple[Row, ...]:
+    """Return the rows of several sources in order; a later source's words count more."""
+    found: dict[tuple[int, int], Row] = {}
+    for row in (row for source in sources for row in source):
+        before = found.get(row.place)
+        found[row.place] = row if before is None else row.over(before)
+    return tuple(found[place] for place in sorted(found))

@@ -1,0 +1,162 @@
+"""What the store tells of a run: finished stages, and how far the unfinished ones are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from components.pair.stage import pair_stage
+from components.shared.errors import BadInput
+from components.shared.recipe import Recipe
+from components.shared.rollout.stages import generate_stage, translate_stage
+from components.shared.runs import read_states, recipe_key
+from components.shared.stage import MARKER, Stage, locate_stage
+from components.shared.store import Store
+from components.state.run import GO_ON, resumable
+from components.train.stage import train_stage
+from pipelines.status import END, Row
+
+_MOST = 5
+_STATES = {
+    "world": "world",
+    "responses": "generate",
+    "translations": "translate",
+    "pairs": "pair",
+    "model": "train",
+    "evaluation": "evaluate",
+    "judgements": "judge",
+    "decision": "gate",
+}
+"""Name in an iteration's state, and the step whose stage it points at."""
+
+_RESULTS = {"generate": "responses/", "translate": "translations/"}
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run's folder on the store.
+
+    Attributes:
+        store: where it is.
+        run: its name.
+        recipe: the recipe it was started with.
+        states: of its iterations, the start first.
+    """
+
+    store: Store
+    run: str
+    recipe: Recipe
+    states: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def read(cls, store: Store, run: str) -> StoredRun | None:
+        """Read it; None where the run has not got as far as its first state."""
+        try:
+            recipe = Recipe.model_validate_json(store.read(recipe_key(run)))
+        except FileNotFoundError:
+            return None
+        states = read_states(store, run)
+        return cls(store, run, recipe, tuple(states)) if states else None
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The run's result, or None where it has not come to its end."""
+        try:
+            found: dict[str, Any] = json.loads(self.store.read(f"runs/{self.run}/result.json"))
+        except FileNotFoundError:
+            return None
+        return found
+
+    @property
+    def next_iteration(self) -> int:
+        """The iteration under way; 0 where the loop has stopped."""
+        goes_on = self.states[-1]["verdict"] == GO_ON
+        return len(self.states) if goes_on and len(self.states) <= _MOST else 0
+
+    def rows(self) -> Iterator[Row]:
+        """Yield a row for each finished stage, and for those under way that have files."""
+        for state in self.states:
+            for name, step in _STATES.items():
+                own = name != "world" or state["iteration"] == 0
+                if state.get(name) and own and (step != "train" or state["iteration"]):
+                    yield from _finished(state["iteration"], step, locate_stage(state[name]))
+        if number := self.next_iteration:
+            for step, stage in self.under_way().items():
+                yield from self._row(number, step, stage)
+        if self.result:
+            yield Row(END, "report", "done")
+
+    def under_way(self) -> dict[str, Stage]:
+        """Return the stages of the iteration under way, by step, complete or not."""
+        number = self.next_iteration
+        if not number:
+            return {}
+        settings, store = self.recipe, self.store.uri
+        try:
+            start = resumable(self.store, self.run, number - 1)
+        except BadInput:  # another execution of the run has just begun anew
+            return {}
+        responses = generate_stage(settings, store, start.world, start.model, number)
+        translations = translate_stage(settings, store, responses.uri, start.model, number)
+        pairs = pair_stage(
+            settings, store, start.world, responses.uri, translations.uri, start.model, number
+        )
+        trained = train_stage(settings, store, start.world, pairs.uri, start.model, number)
+        return {
+            "generate": responses,
+            "translate": translations,
+            "pair": pairs,
+            "train": trained,
+        }
+
+    def unfinished(self) -> dict[str, tuple[Stage, list[str]]]:
+        """Return the half-written stages by step, each with the keys of its files."""
+        found = {}
+        for step, stage in self.under_way().items():
+            keys = [entry.key for entry in stage.store.list(stage.prefix)]
+            if keys and stage.key(MARKER) not in keys:
+                found[step] = (stage, keys)
+        return found
+
+    def _row(self, number: int, step: str, stage: Stage) -> Iterator[Row]:
+        if stage.done():
+            yield from _finished(number, step, stage)
+            return
+        written = [entry.key for entry in stage.store.list(stage.prefix)]
+        if not written:
+            return
+        chunks = sum(key.startswith(stage.key(_RESULTS.get(step, "\0"))) for key in written)
+        total = self._chunks(step)
+        yield Row(number, step, done=chunks, total=total, unit="chunks" if total else "")
+
+    def _chunks(self, step: str) -> int:
+        """Return how many chunks a step writes in all; 0 where it writes none."""
+        codes = self.recipe.languages
+        width = {"generate": len(codes.all), "translate": 2 * len(codes.others)}.get(step, 0)
+        prompts = locate_stage(self.states[0]["world"]).counts().get("prompts", 0)
+        size = min(self.recipe.prompts.per_iteration, int(prompts))
+        return width * -(-size // self.recipe.generation.chunk_size)
+
+
+def known_runs(store: Store) -> list[str]:
+    """Return the names of the runs that a store knows of."""
+    files = [entry.key.split("/") for entry in store.list("runs")]
+    return sorted({parts[1] for parts in files if parts[2:] in (["recipe.json"], ["events.jsonl"])})
+
+
+def _finished(iteration: int, step: str, stage: Stage) -> Iterator[Row]:
+    if not stage.done():
+        return
+    marker = stage.marker()
+    rate, unit = _rate(step, marker["counts"])
+    yield Row(iteration, step, "done", float(marker["seconds"]), rate=rate, rate_unit=unit)
+
+
+def _rate(step: str, counts: dict[str, Any]) -> tuple[float, str]:
+    if step in ("generate", "translate", "evaluate") and "tokens_per_second" in counts:
+        return float(counts["tokens_per_second"]), "tokens"
+    if step == "train" and counts.get("train_seconds"):
+        return counts["pairs"] / counts["train_seconds"], "pairs"
+    return 0.0, ""

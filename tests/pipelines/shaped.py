@@ -1,0 +1,28 @@
+"""Runs a schedule's second iteration in kfp.local: `shaped.py STORE NAME`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+
+from pipelines.cli.inputs import read_recipe
+from pipelines.lean import import_kfp
+
+if __name__ == "__main__":
+    import_kfp()
+    from kfp import local
+
+    from pipelines.loop import Shape, build_loop
+    from pipelines.placement import place_locally
+
+    store, name = sys.argv[1:]
+    recipe = read_recipe("tiny_world", None, ["gate.max_iterations=2"])
+    shape = Shape(2, first=2, watching=True)
+    loop = build_loop(recipe, store, name, place_locally, shape)
+    with tempfile.TemporaryDirectory() as work:
+        local.init(
+            runner=local.SubprocessRunner(use_venv=False),
+            pipeline_root=f"{work}/outputs",
+            workspace_root=f"{work}/workspace",
+        )
+        loop()

@@ -1,0 +1,101 @@
+"""What a cluster would refuse is refused before, and where a cluster is asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.shared.errors import BadInput
+from components.shared.profile import Profile
+from pipelines.acceptable import require_acceptable
+from pipelines.cli.inputs import read_profile
+from pipelines.cluster import tokens
+from pipelines.cluster.client import Client
+from pipelines.cluster.recurring import When
+from pipelines.cluster.tasks import place_of
+from pipelines.status import END
+
+
+def profile(**sections: object) -> Profile:
+    return Profile.model_validate({"name": "p", "runner": "kubeflow", **sections})
+
+
+def steps(**train: object) -> dict[str, object]:
+    return {"steps": {"train": train}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"config_maps": ["My_Map"]}, "config_maps: 'My_Map' names no object"),
+        ({"secrets": {"Hub": ["HF_TOKEN"]}}, "secrets: 'Hub' names no object"),
+        ({"secrets": {"hub": ["hf-token"]}}, "secrets.hub: 'hf-token' is no environment variable"),
+        ({"service_account": "a b"}, "service_account: 'a b' names no object"),
+        (steps(accelerator_type="gpu"), "steps.train.accelerator_type: 'gpu' is no extended"),
+        (steps(node_selector={"pool": "a/b"}), "steps.train.node_selector: pool=a/b is no label"),
+        (
+            steps(tolerations=[{"key": "gpu", "value": "yes"}]),
+            "operator Exists takes no value ('yes')",
+        ),
+        (steps(tolerations=[{"operator": "Equal", "value": "x"}]), "operator Equal needs a key"),
+    ],
+)
+def test_a_profile_that_a_cluster_would_refuse(sections, message: str):
+    with pytest.raises(BadInput) as refused:
+        require_acceptable(profile(**sections))
+    assert message in str(refused.value)
+
+
+def test_the_shipped_profile_is_acceptable():
+    require_acceptable(read_profile("cluster"))
+
+
+def test_in_a_pod_nothing_needs_to_be_said(monkeypatch, tmp_path):
+    for name in ("LIDR_KFP_TOKEN", "KF_PIPELINES_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    token = tmp_path / "token"
+    token.write_text("of-the-pod\n")
+    monkeypatch.setattr(tokens, "POD_TOKEN", token)
+    client = Client(profile())
+    assert client.host == "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
+    source = tokens.token_source(profile().kubeflow)
+    assert source is not None and source() == "of-the-pod"
+
+
+@pytest.mark.parametrize(
+    ("text", "when"),
+    [
+        ("30m", When(seconds=1800)),
+        ("1d", When(seconds=86400)),
+        ("0 3 * * *", When(cron="0 0 3 * * *")),
+        ("15 0 3 * * 1-5", When(cron="15 0 3 * * 1-5")),
+        ("0m", None),
+        ("1w", None),
+        ("* * * *", None),
+        ("0 3 * * ;", None),
+    ],
+)
+def test_a_schedule_s_times(text: str, when: When | None):
+    if when is None:
+        with pytest.raises(BadInput, match="no interval and no cron line"):
+            When.parse(text)
+    else:
+        assert When.parse(text) == When.of(when.trigger()) == when
+
+
+@pytest.mark.parametrize(
+    ("path", "first", "place"),
+    [
+        ("x.root.exit-handler-1.build-world.executor", 1, (0, "world")),
+        ("x.root.exit-handler-1.evaluate.executor(0)", 1, (0, "evaluate")),
+        ("x.root.exit-handler-1.iteration-2.condition-1.train.executor", 1, (2, "train")),
+        ("x.root.exit-handler-1.iteration.condition-1.train.executor", 3, (3, "train")),
+        ("x.root.e.iteration.c.rollout.for-loop-1(0:0).generate.executor", 1, (1, "generate")),
+        ("x.root.exit-handler-1.condition-2.look.executor", 1, (0, "news")),
+        ("x.root.report.executor", 1, (END, "report")),
+        ("x.root.exit-handler-1.iteration-2.next-state-2.executor", 1, None),
+        ("x.root.exit-handler-1.iteration-2.condition-1.train-driver", 1, None),
+    ],
+)
+def test_a_pod_s_place_is_in_its_path(path: str, first: int, place):
+    assert place_of(path, first) == place

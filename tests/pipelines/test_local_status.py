@@ -1,0 +1,99 @@
+"""lidr status, logs and cancel of a run on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.shared.errors import BadInput
+from components.shared.store import open_store
+from pipelines.cli.status_table import as_json
+from pipelines.local_status import (
+    event_rows,
+    existing_store,
+    local_status,
+    log_lines,
+    read_events,
+)
+from pipelines.status import END, Row
+from tests.kubernetes_api import wait_until
+from tests.pipelines.conftest import FakeWorld
+
+
+def status(world: FakeWorld) -> dict:
+    return as_json(local_status(open_store(str(world.store)), "mine"))
+
+
+def test_a_run_is_shown_while_it_runs_and_cancelled(fake_world: FakeWorld):
+    process = fake_world.start("run", "tiny_world", "--run", "mine", evaluate="hang")
+    events = fake_world.store / "runs/mine/events.jsonl"
+    wait_until(lambda: any(e.get("step") == "evaluate" for e in read_events(events)), 60)
+    shown = status(fake_world)
+    rows = {(row["iteration"], row["step"]): row["state"] for row in shown["rows"]}
+    assert shown["state"] == "running"
+    assert rows == {(0, "world"): "done", (0, "evaluate"): "running"}
+
+    cancelled = fake_world.lidr("cancel", "mine")
+    assert cancelled.stdout == "mine: ended 1 run\n", cancelled.stderr
+    assert process.wait(30) == 128 + 15
+    assert fake_world.orphans == []
+    shown = status(fake_world)
+    assert (shown["state"], shown["rows"][-1]["state"]) == ("stopped", "cancelled")
+    listed = fake_world.lidr("status", "--output", "json")
+    assert json.loads(listed.stdout) == [{"run": "mine", "state": "stopped"}]
+    store = open_store(str(fake_world.store))
+    log, whole = list(log_lines(store, "mine", "evaluate")), list(log_lines(store, "mine"))
+    assert any("lidr started step=evaluate" in line or "'evaluate'" in line for line in log)
+    assert not any("'build-world'" in line for line in log)
+    assert any("'build-world'" in line for line in whole)
+
+
+def test_a_failed_run_says_why(tmp_path: Path):
+    store = open_store(str(tmp_path))
+    events = [
+        {"event": "started", "time": 1.0, "step": "pair", "iteration": 1},
+        {"event": "failed", "time": 2.0, "step": "pair", "message": "en.jsonl:7: broken\x1b[2J"},
+    ]
+    lines = "".join(json.dumps(event) + "\n" for event in events)
+    store.write("runs/mine/events.jsonl", lines.encode())
+    shown = local_status(store, "mine")
+    assert (shown.state, shown.notes) == ("failed", ("pair: en.jsonl:7: broken\ufffd[2J",))
+    assert shown.rows[-1].note == "en.jsonl:7: broken\ufffd[2J"
+    with pytest.raises(BadInput, match="no run 'absent'"):
+        local_status(store, "absent")
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path):
+    with pytest.raises(BadInput, match="no such store"):
+        existing_store(str(tmp_path / "absent"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_events_become_rows(tmp_path: Path):
+    file = tmp_path / "events.jsonl"
+    events = [
+        {"event": "started", "time": 1.0, "step": "world", "iteration": -1},
+        {"event": "reused", "time": 1.0, "step": "world"},
+        {"event": "finished", "time": 2.0, "step": "world", "seconds": 1.0},
+        {"event": "started", "time": 2.0, "step": "state", "iteration": 0},
+        {"event": "started", "time": 2.0, "step": "train", "iteration": 1},
+        {
+            "event": "progress",
+            "time": 12.0,
+            "step": "train",
+            "done": 3,
+            "total": 9,
+            "unit": "steps",
+            "rate": 0.3,
+            "rate_unit": "pairs",
+        },
+        {"event": "started", "time": 20.0, "step": "report", "iteration": -1},
+    ]
+    file.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"torn')
+    assert list(event_rows(read_events(file), running=True)) == [
+        Row(0, "world", "done", 1.0, note="reused"),
+        Row(1, "train", "running", 10.0, 3, 9, "steps", 0.3, "pairs"),
+        Row(END, "report", "running"),
+    ]

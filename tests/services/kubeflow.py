@@ -1,0 +1,91 @@
+"""A profile for the tests' Kubeflow, and the command line in this process."""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import pipelines.cli
+from components.shared.profile import Kubeflow, Profile, load_profile
+from components.shared.recipe import Recipe
+from components.shared.store import Store, open_store
+from pipelines.cluster.client import Client
+from pipelines.compiled import compile_loop
+from pipelines.stamp import Stamp
+from tests.kfp_api import KubeflowApi
+from tests.kubernetes_api import KubernetesApi
+
+TOKEN = "a-token"
+
+
+@dataclass
+class Cluster:
+    """Kubeflow, Kubernetes, a store and a profile that leads to them."""
+
+    kubeflow: KubeflowApi
+    kubernetes: KubernetesApi
+    file: Path
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    @property
+    def profile(self) -> Profile:
+        return load_profile(self.file)
+
+    @property
+    def store(self) -> Store:
+        return open_store(self.profile.store)
+
+    @property
+    def client(self) -> Client:
+        return Client(self.profile)
+
+    def configure(self, **sections: Any) -> None:
+        """Change keys of the profile."""
+        self.file.write_text(yaml.safe_dump(yaml.safe_load(self.file.read_text()) | sections))
+
+    def lidr(self, command: str, *arguments: str) -> tuple[int, str, str]:
+        """Run a command with the profile; return exit code, output and errors."""
+        words = ["lidr", command, *arguments, "--profile", str(self.file)]
+        self.monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            pipelines.cli.main()
+        told = self.capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    def json(self, command: str, *arguments: str) -> Any:
+        """Run a command, and return what it prints as JSON."""
+        code, out, err = self.lidr(command, *arguments, "--output", "json")
+        assert code == 0, err
+        return json.loads(out)
+
+    def end_run(self, state: str = "SUCCEEDED") -> None:
+        """Let every run end."""
+        for run in self.kubeflow.runs.values():
+            run.state = state
+
+
+def stamp(recipe: Recipe, run: str, store: str, changes: dict[str, str]) -> str:
+    """Return a run's description, changed."""
+    found = json.loads(Stamp.of(recipe, run, store).text())
+    return json.dumps(found | changes)
+
+
+_COMPILED: dict[str, str] = {}
+
+
+def compile_once(recipe: Recipe, profile: Profile, *args: Any, **options: Any) -> str:
+    """Compile a pipeline, once for equal input: nothing in it depends on where Kubeflow is."""
+    place = profile.model_copy(update={"store": "s3://b/s", "kubeflow": Kubeflow()})
+    key = repr((recipe, place, args, options))
+    if key not in _COMPILED:
+        with ThreadPoolExecutor(1) as pool:  # KFP reads the whole stack, and pytest's is deep
+            _COMPILED[key] = pool.submit(compile_loop, recipe, place, *args, **options).result()
+    return _COMPILED[key].replace("s3://b/s", profile.store)

@@ -1,0 +1,46 @@
+"""The look at a run's inputs, which are where a cluster has them: in a bucket."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.news.run import look
+from components.shared.errors import BadInput
+from components.shared.recipe import Recipe
+from components.shared.store import open_store
+from tests.fakes import make_recipe
+
+
+def test_news_are_other_prompts_or_another_base_model(bucket: str):
+    root = open_store(f"s3://{bucket}")
+    root.write("model/config.json", b"{}")
+    files = {code: f"s3://{bucket}/{code}.jsonl" for code in ("en", "es", "de")}
+    for code in files:
+        root.write(f"{code}.jsonl", b'{"prompt_id": "1", "text": "Hello"}')
+    source = {"source": f"s3://{bucket}/model"}
+    recipe = make_recipe(model=source, prompts={"files": files, "per_iteration": 4})
+
+    first = _look(recipe, bucket)
+    assert first.startswith("nightly-")
+    assert _look(recipe, bucket) == first  # not done yet: gone on with
+    _end(bucket, first)
+    assert _look(recipe, bucket) == ""
+    root.write("es.jsonl", b'{"prompt_id": "1", "text": "Hola"}')
+    second = _look(recipe, bucket)
+    _end(bucket, second)
+    root.write("model/model-00002.safetensors", b"weights")
+    third = _look(recipe, bucket)
+    assert len({first, second, third, ""}) == 4
+
+    root.delete("de.jsonl")
+    with pytest.raises(BadInput, match=r"de\.jsonl: no such file"):
+        _look(recipe, bucket)
+
+
+def _look(recipe: Recipe, bucket: str) -> str:
+    store = f"s3://{bucket}/store"
+    return look(recipe=recipe.model_dump_json(), store=store, name="nightly")
+
+
+def _end(bucket: str, name: str) -> None:
+    open_store(f"s3://{bucket}/store").write(f"runs/{name}/result.json", b"{}")

@@ -1,0 +1,369 @@
+"""lidr status, logs and cancel: Kubeflow, Kubernetes and the store over HTTP, all of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from components.shared.recipe import Recipe
+from components.shared.runs import recipe_key, state_key
+from components.shared.stage import Stage, new_stage
+from pipelines.cli.inputs import read_recipe
+from pipelines.cluster.logs import read_logs
+from pipelines.cluster.status import namespace_of
+from pipelines.stored import StoredRun
+from tests.kfp_api import now, task
+from tests.kubernetes_api import ended, running, unschedulable, waiting
+from tests.services.kubeflow import Cluster, stamp
+
+RUN = "mine"
+ROUND = "root.exit-handler-1.iteration.condition-1"
+TENSE = "\x1b[2J"
+"""Clears a terminal, where it gets there."""
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return read_recipe("tiny_world", None, None)
+
+
+@pytest.fixture
+def submitted(cluster: Cluster) -> str:
+    """The id of a run that is under way."""
+    run_id: str = cluster.json("submit", "tiny_world", "--run", RUN)["run_id"]
+    cluster.kubeflow.run.state = "RUNNING"
+    return run_id
+
+
+def write_start(cluster: Cluster, recipe: Recipe) -> Stage:
+    """Write what a run's first state and world stage are; return the world."""
+    store = cluster.store
+    world = new_stage(store, "world", 1, {}, {})
+    world.finish({"prompts": 1500})
+    evaluation = new_stage(store, "evaluate", 1, {}, {})
+    evaluation.finish({})
+    store.write(recipe_key(RUN), recipe.model_dump_json().encode())
+    state = {"iteration": 0, "verdict": "continue", "promoted": True, "reason": "the start"}
+    uris = {"world": world.uri, "model": world.uri, "evaluation": evaluation.uri}
+    rest = dict.fromkeys(("responses", "translations", "pairs", "judgements", "decision"), "")
+    store.write(
+        state_key(RUN, 0), json.dumps({**state, **uris, **rest, "version": "tiny/1"}).encode()
+    )
+    return world
+
+
+def under_way(cluster: Cluster) -> dict[str, Stage]:
+    stored = StoredRun.read(cluster.store, RUN)
+    assert stored is not None
+    return stored.under_way()
+
+
+def rows(status: dict) -> dict[tuple[int | None, str], dict]:
+    return {(row["iteration"], row["step"]): row for row in status["rows"]}
+
+
+def test_a_status_is_put_together_from_all_who_know(
+    cluster: Cluster, recipe: Recipe, submitted: str
+):
+    write_start(cluster, recipe)
+    stages = under_way(cluster)
+    stages["generate"].write("responses/en/00000.parquet", b"")
+    stages["generate"].finish({"tokens_per_second": 1234.0})
+    for chunk in range(3):
+        stages["translate"].write(f"translations/en-es/{chunk:05}.parquet", b"")
+    cluster.kubeflow.set_tasks(
+        submitted,
+        task("build-world", leads_to=("evaluate",), seconds=100),
+        task("evaluate", leads_to=("iteration",)),
+        task("iteration", "RUNNING", leads_to=("generate-driver",)),
+        task("generate-driver", leads_to=("generate",)),
+        task("generate", leads_to=("executor", "translate"), seconds=7200),
+        task("executor"),
+        task("translate", "RUNNING", seconds=1800),
+    )
+    pod = cluster.kubernetes.put_step(submitted, f"{ROUND}.translate.executor", **running("main"))
+    cluster.kubernetes.print(
+        pod,
+        "noise",
+        "lidr progress step=translate done=30 total=90 unit=requests rate=55.5"
+        " rate_unit=tokens seconds_left=3",
+    )
+    status = cluster.json("status", RUN)
+    found = rows(status)
+    assert list(found) == [
+        (0, "world"),
+        (0, "evaluate"),
+        (1, "generate"),
+        (1, "translate"),
+    ]
+    generated, translated = found[1, "generate"], found[1, "translate"]
+    assert (generated["state"], generated["seconds"]) == ("done", 7200)
+    assert (generated["rate"], generated["gpu_seconds"]) == (1234.0, 7200)
+    assert (translated["state"], translated["done"], translated["total"]) == ("running", 30, 90)
+    assert (translated["rate"], translated["rate_unit"]) == (55.5, "tokens")
+    assert status["state"] == "running"
+    hours = (8 * 100 + 60 + 7200 + 1800) / 3600  # the world's step has the 8 GPUs of training
+    assert status["gpu_hours"] == pytest.approx(hours, abs=0.01)
+    assert status["links"] == {
+        "Kubeflow": f"{cluster.kubeflow.url}/#/runs/details/{submitted}",
+        "MLflow": f"{cluster.profile.tracking_uri}/#/models/tiny-world",
+    }
+
+    cluster.kubernetes.pods.clear()
+    chunks = rows(cluster.json("status", RUN))[1, "translate"]
+    assert (chunks["done"], chunks["total"], chunks["unit"]) == (3, 6 * chunks_of(recipe), "chunks")
+    code, out, _ = cluster.lidr("status", RUN)
+    assert code == 0
+    assert re.search(r"M_1 +generate +done +120:00 min +1,234 tokens/s +2\.0", out)
+
+
+def chunks_of(recipe: Recipe) -> int:
+    return -(-recipe.prompts.per_iteration // recipe.generation.chunk_size)
+
+
+def test_what_was_not_done_again_says_so(cluster: Cluster, recipe: Recipe, submitted: str):
+    write_start(cluster, recipe)
+    stage = under_way(cluster)["generate"]
+    object.__setattr__(stage, "began", stage.began - 500)
+    stage.finish({})
+    tasks = (task("iteration", leads_to=("generate",)), task("generate", seconds=9))
+    cluster.kubeflow.set_tasks(submitted, *tasks)
+    assert rows(cluster.json("status", RUN))[1, "generate"]["note"] == "reused"
+
+
+def _pod(path: str, **status: object):
+    def arrange(cluster: Cluster, run_id: str) -> None:
+        cluster.kubernetes.put_step(run_id, f"{ROUND}.{path}.executor", **status)
+
+    return arrange
+
+
+def _queued(cluster: Cluster, run_id: str) -> None:
+    add_job(cluster, "other", "")
+    cluster.kubernetes.queue("other", "waits, too")
+    add_job(cluster, "lidr-train-1", run_id)
+    cluster.kubernetes.queue("lidr-train-1", "insufficient unused quota for nvidia.com/gpu")
+    _pod("train", **running("main"))(cluster, run_id)
+
+
+def _node_waits(cluster: Cluster, run_id: str) -> None:
+    add_job(cluster, "lidr-train-1", run_id)
+    cluster.kubernetes.put_pod("lidr-train-1", **unschedulable("0/3 nodes: 3 Insufficient cpu."))
+    _pod("train", **running("main"))(cluster, run_id)
+
+
+def _mount_fails(cluster: Cluster, run_id: str) -> None:
+    path = f"{ROUND}.train.executor"
+    pod = cluster.kubernetes.put_step(run_id, path, phase="Pending")
+    cluster.kubernetes.warn(pod, "FailedMount", 'secret "lidr-hub" not found')
+
+
+def add_job(cluster: Cluster, name: str, run_id: str) -> None:
+    annotations = {"lidr.dev/kfp-run": run_id, "lidr.dev/stage": "s3://x/stages/train/1"}
+    labels = {"kueue.x-k8s.io/queue-name": "lidr"}
+    metadata = {"name": name, "uid": f"uid-{name}", "annotations": annotations, "labels": labels}
+    cluster.kubernetes.jobs[name] = {"metadata": metadata, "spec": {}}
+
+
+@pytest.mark.parametrize(
+    ("arrange", "step", "note"),
+    [
+        (
+            _pod("generate", **unschedulable("0/9 nodes: 9 Insufficient nvidia.com/gpu.")),
+            "generate",
+            "unschedulable, too little nvidia.com/gpu",
+        ),
+        (
+            _pod("train", **waiting("ImagePullBackOff", f"no {TENSE}r/train:1", "main")),
+            "train",
+            "ImagePullBackOff: no \ufffd[2Jr/train:1",
+        ),
+        (_mount_fails, "train", 'FailedMount: secret "lidr-hub" not found'),
+        (
+            _queued,
+            "train",
+            "TrainJob lidr-train-1: queue lidr, place 2: insufficient unused quota for nvidia",
+        ),
+        (_node_waits, "train", "node lidr-train-1-node-0-0-0: unschedulable, too little cpu"),
+    ],
+)
+def test_a_status_says_what_a_step_waits_for(
+    cluster: Cluster, submitted: str, arrange, step: str, note: str
+):
+    arrange(cluster, submitted)
+    tasks = (task("iteration", "RUNNING", leads_to=(step,)), task(step, "RUNNING"))
+    cluster.kubeflow.set_tasks(submitted, *tasks)
+    row = rows(cluster.json("status", RUN))[1, step]
+    assert row["state"] == "waiting" and note in row["note"]
+    code, out, _ = cluster.lidr("status", RUN)
+    assert code == 0 and "\x1b[2J" not in out
+
+
+def test_training_on_its_own_nodes_counts_their_gpus(cluster: Cluster, submitted: str):
+    add_job(cluster, "lidr-train-1", submitted)
+    began = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
+    cluster.kubernetes.put_pod("lidr-train-1", startTime=began, **running())
+    cluster.kubernetes.put_step(submitted, f"{ROUND}.train.executor", **running("main"))
+    tasks = (task("iteration", "RUNNING", leads_to=("train",)), task("train", "RUNNING"))
+    cluster.kubeflow.set_tasks(submitted, *tasks)
+    assert cluster.json("status", RUN)["gpu_hours"] == pytest.approx(16, abs=0.1)
+
+
+def test_a_failure_is_in_the_failed_step_s_row(cluster: Cluster, submitted: str):
+    cluster.kubeflow.run.state = "FAILED"
+    cluster.kubeflow.set_tasks(
+        submitted,
+        task("iteration", leads_to=("next",)),
+        task("next-state", leads_to=("iteration-2",), identity="next"),
+        task("iteration-2", "FAILED", leads_to=("for",)),
+        task("for-loop-1", "FAILED", leads_to=("a", "b"), identity="for"),
+        task("generate", identity="a", seconds=5),
+        task("generate-2", "FAILED", identity="b", error=f"OOM{TENSE}"),
+        task("report", "SKIPPED"),
+    )
+    status = cluster.json("status", RUN)
+    row = rows(status)[2, "generate"]
+    assert (status["state"], row["state"], row["note"]) == ("failed", "failed", "OOM\ufffd[2J")
+    assert (row["done"], row["total"], row["unit"]) == (1, 2, "shards")
+
+
+def test_less_access_is_a_shorter_status(cluster: Cluster, submitted: str, monkeypatch):
+    cluster.kubernetes.forbidden = {"pods"}
+    status = cluster.json("status", RUN)
+    assert status["notes"] == [
+        "why pods wait is not shown: may not list the pods of namespace lidr (HTTP 403)"
+    ]
+    monkeypatch.setattr(
+        "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", "/absent/kubeconfig"
+    )
+    assert "neither a kubeconfig" in cluster.json("status", RUN)["notes"][0]
+
+
+def test_a_run_of_another_version_of_lidr_is_told_of(
+    cluster: Cluster, recipe: Recipe, submitted: str
+):
+    run = cluster.kubeflow.run
+    run.description = stamp(recipe, RUN, cluster.profile.store, {"version": "0.0.9"})
+    assert cluster.json("status", RUN)["notes"][0].startswith("submitted by lidr 0.0.9; this is")
+
+
+def test_runs_and_schedules_are_listed(cluster: Cluster, submitted: str, monkeypatch):
+    monkeypatch.setattr("pipelines.cluster.client._PAGE", 10)
+    cluster.lidr("submit", "tiny_world", "--run", "nightly", "--every", "0 3 * * *")
+    for number in range(55):
+        cluster.kubeflow.runs[f"r{number}"] = type(cluster.kubeflow.runs[submitted])(
+            run_id=f"r{number}",
+            display_name=f"old-{number}",
+            state="FAILED",
+            created_at=now() - timedelta(days=1),
+            experiment_id=cluster.kubeflow.runs[submitted].experiment_id,
+        )
+    found = cluster.json("status")
+    assert found[0]["kind"] == "schedule, at 0 0 3 * * *"
+    assert (found[1]["run"], found[1]["state"], len(found)) == (RUN, "running", 51)
+    pages = list(cluster.client.every("list", "runs", cluster.client.runs.run_service_list_runs))
+    assert len(pages) == 56
+    code, out, _ = cluster.lidr("status")
+    assert code == 0 and "nightly" in out
+    code, _, err = cluster.lidr("status", "absent")
+    assert code == 2 and "no run 'absent' in experiment 'lidr'" in err
+
+
+def test_logs_are_those_of_the_step_s_pods(cluster: Cluster, submitted: str):
+    kubernetes = cluster.kubernetes
+    for step, text in (("generate", "loading"), ("train", f"loss 0.3{TENSE}")):
+        pod = kubernetes.put_step(submitted, f"{ROUND}.{step}.executor", **ended("", 0, "main"))
+        kubernetes.print(pod, text)
+    assert cluster.lidr("logs", RUN)[1] == "M_1 generate | loading\nM_1 train | loss 0.3\ufffd[2J\n"
+    assert cluster.lidr("logs", RUN, "generate")[1] == "M_1 generate | loading\n"
+    code, _, err = cluster.lidr("logs", RUN, "generate", "--iteration", "2")
+    assert code == 2 and "no pod of step 'generate' of run 'mine' is left" in err
+    assert "no step 'tain'" in cluster.lidr("logs", RUN, "tain")[2]
+
+
+def test_logs_are_followed_until_the_run_ends(cluster: Cluster, submitted: str):
+    kubernetes = cluster.kubernetes
+    pod = kubernetes.put_step(submitted, f"{ROUND}.train.executor", **running("main"))
+    kubernetes.print(pod, "one")
+    lines = read_logs(
+        cluster.client, namespace_of(cluster.profile), RUN, follow=True, poll_seconds=0.02
+    )
+    assert next(lines) == ("M_1 train", "one")
+    kubernetes.failing = 503
+    threading.Timer(0.2, lambda: setattr(kubernetes, "failing", 0)).start()
+    kubernetes.print(pod, "two")
+    assert next(lines) == ("M_1 train", "two")
+    kubernetes.print(pod, "three")
+    cluster.kubeflow.run.state = "SUCCEEDED"
+    assert list(lines) == [("M_1 train", "three")]
+
+
+def test_cancelling_ends_pods_jobs_and_schedule_and_keeps_what_is_resumable(
+    cluster: Cluster, recipe: Recipe, submitted: str
+):
+    cluster.lidr("submit", "tiny_world", "--run", RUN, "--every", "1d")
+    add_job(cluster, "lidr-train-1", submitted)
+    add_job(cluster, "of-another-run", "another")
+    write_start(cluster, recipe)
+    stages = under_way(cluster)
+    stages["generate"].finish({})
+    stages["translate"].write("translations/en-es/00000.parquet", b"")
+    done = cluster.json("cancel", RUN)
+    assert (done["ended"], done["jobs"]) == ([submitted], ["lidr-train-1"])
+    assert len(done["schedules"]) == 1 and not cluster.kubeflow.recurring
+    assert done["kept"] == {"translate": stages["translate"].uri}
+    assert cluster.kubeflow.run.state == "CANCELING"
+    assert set(cluster.kubernetes.jobs) == {"of-another-run"}
+
+    cluster.kubeflow.run.state = "CANCELED"
+    code, out, _ = cluster.lidr("cancel", RUN)
+    assert code == 0 and out.startswith("mine: nothing was running\nresumable translate")
+    assert cluster.json("cancel", RUN, "--discard")["discarded"] == done["kept"]
+    assert not cluster.store.list(stages["translate"].prefix)
+    assert stages["generate"].done()
+    assert "no run or schedule 'absent'" in cluster.lidr("cancel", "absent")[2]
+
+
+def test_nothing_is_discarded_under_another_run(cluster: Cluster, submitted: str):
+    cluster.lidr("submit", "tiny_world", "--run", "second")
+    code, _, err = cluster.lidr("cancel", RUN, "--discard")
+    assert code == 2 and "run 'second' of the same recipe is under way" in err
+    assert cluster.kubeflow.runs[submitted].state == "RUNNING"
+
+
+def test_a_run_that_does_not_end_keeps_its_stages(cluster: Cluster, submitted: str, monkeypatch):
+    monkeypatch.setattr("pipelines.cluster.cancel.wait_for_end.__defaults__", (0.1,))
+    done = cluster.json("cancel", RUN, "--discard")
+    assert "has not ended yet" in done["notes"][0]
+
+
+def test_what_may_not_be_cancelled_is_left(cluster: Cluster, submitted: str):
+    cluster.kubeflow.readonly = True
+    code, _, err = cluster.lidr("cancel", RUN)
+    assert code == 2 and "may not terminate run mine" in err
+    cluster.kubeflow.readonly = False
+    cluster.kubernetes.forbidden = {"trainjobs"}
+    assert "TrainJobs may be left" in cluster.json("cancel", RUN)["notes"][0]
+
+
+def test_a_schedule_is_made_once(cluster: Cluster, recipe: Recipe):
+    arguments = ("submit", "tiny_world", "--run", "nightly", "--every")
+    first = cluster.json(*arguments, "6h")
+    (made,) = cluster.kubeflow.recurring.values()
+    assert made.trigger.periodic_schedule.interval_second == "21600"
+    assert (made.max_concurrency, made.no_catchup, made.mode) == ("1", True, "ENABLE")
+    (version,) = cluster.kubeflow.versions.values()
+    spec = version.pipeline_spec["pipeline_spec"]
+    assert spec["pipelineInfo"]["name"] == "lidr-tiny-world-watch"
+    news = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert {name for name in news if "look" not in name} == {"condition-2"}
+    assert cluster.json(*arguments, "6h")["id"] == first["id"]
+    code, _, err = cluster.lidr(*arguments, "1d")
+    assert code == 2 and "schedule 'nightly' looks every 21600 s, not every 86400 s" in err
+    assert "no interval and no cron line" in cluster.lidr(*arguments, "often")[2]
+    assert "has no end" in cluster.lidr(*arguments, "6h", "--wait")[2]
+    assert len(cluster.kubeflow.recurring) == 1

@@ -1,0 +1,337 @@
+"""lidr submit against a Kubeflow Pipelines API over HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.shared.recipe import Recipe
+from components.shared.runs import recipe_key, state_key
+from pipelines.cli.inputs import read_recipe
+from pipelines.cluster import submit as submitting
+from pipelines.cluster.client import Client
+from pipelines.cluster.submit import Submission, submit
+from pipelines.compiled import as_manifests
+from pipelines.stamp import recipe_digest
+from tests.json_server import serving
+from tests.services.kubeflow import Cluster, compile_once, stamp
+
+RECIPE = "tiny_world"
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return read_recipe(RECIPE, None, None)
+
+
+@pytest.fixture
+def submission(cluster: Cluster, recipe: Recipe) -> Submission:
+    text = compile_once(recipe, cluster.profile, "x", recipe.gate.max_iterations)
+    return Submission(recipe, cluster.profile, "mine", text)
+
+
+def test_a_run_is_submitted_once(cluster: Cluster, recipe: Recipe):
+    first = cluster.json("submit", RECIPE, "--run", "mine")
+    assert first["outcome"] == "created"
+    run = cluster.kubeflow.run
+    assert (run.display_name, run.service_account) == ("mine", "lidr-pipeline")
+    assert run.runtime_config.parameters == {"run": "mine"}
+    assert json.loads(run.description)["recipe"] == recipe_digest(recipe)
+    (experiment,) = cluster.kubeflow.experiments.values()
+    assert experiment.display_name == "lidr"
+    (version,) = cluster.kubeflow.versions.values()
+    assert version.name == first["version"]
+    inputs = version.pipeline_spec["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+    assert json.loads(inputs["recipe"]["defaultValue"]) == recipe.model_dump(mode="json")
+    said = version.pipeline_spec["pipeline_spec"]["pipelineInfo"]["description"]
+    assert f"sha256:{recipe_digest(recipe)}, lidr " in said
+    assert first["link"] == f"{cluster.kubeflow.url}/#/runs/details/{run.run_id}"
+
+    again = cluster.json("submit", RECIPE, "--run", "mine")
+    assert (again["outcome"], again["run_id"]) == ("running", run.run_id)
+    run.state = "SUCCEEDED"
+    assert cluster.json("submit", RECIPE, "--run", "mine")["outcome"] == "done"
+    assert len(cluster.kubeflow.runs) == len(cluster.kubeflow.versions) == 1
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELED"])
+def test_a_run_that_ended_badly_is_run_again_under_its_name(
+    cluster: Cluster, submission: Submission, state: str
+):
+    first = submit(cluster.client, submission)
+    cluster.end_run(state)
+    second = submit(cluster.client, submission)
+    assert (second.outcome, second.run_id != first.run_id) == ("resumed", True)
+    assert len(cluster.kubeflow.versions) == 1
+    assert submit(cluster.client, submission).run_id == second.run_id
+
+
+def test_of_several_that_submit_at_once_one_run_stays(
+    cluster: Cluster, submission: Submission, monkeypatch
+):
+    """Both look before either has made its run; the settling time is the real one."""
+    monkeypatch.setattr(submitting, "SETTLING_SECONDS", 1.1)
+    both = threading.Barrier(2)
+    cluster.kubeflow.before_run = lambda: None
+    real = submitting._create
+
+    def create(client: Client, what: Submission):
+        both.wait(20)
+        return real(client, what)
+
+    monkeypatch.setattr(submitting, "_create", create)
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: submit(cluster.client, submission), range(2)))
+    assert {each.run_id for each in done} == {cluster.kubeflow.run.run_id}
+    assert len(cluster.kubeflow.pipelines) == len(cluster.kubeflow.experiments) == 1
+
+
+def test_a_dry_run_makes_nothing(cluster: Cluster):
+    told = cluster.json("submit", RECIPE, "--dry-run")
+    assert (told["outcome"], told["run_id"]) == ("would create", "")
+    assert cluster.kubeflow.changes == []
+
+
+def test_runs_of_several_users_are_in_their_namespaces(cluster: Cluster):
+    cluster.kubeflow.multi_user = True
+    code, _, err = cluster.lidr("submit", RECIPE)
+    assert code == 0, err
+    (experiment,) = cluster.kubeflow.experiments.values()
+    assert experiment.namespace == "lidr"  # the profile's own
+
+    cluster.configure(kubeflow={"host": cluster.kubeflow.url, "namespace": "elsewhere"})
+    before = len(cluster.kubeflow.changes)
+    code, _, err = cluster.lidr("submit", RECIPE)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "in namespace elsewhere: User 'ann' is not authorized" in err
+    assert len(cluster.kubeflow.changes) == before
+
+    cluster.configure(kubeflow={"host": cluster.kubeflow.url}, namespace="")
+    assert "is shared by several users" in cluster.lidr("submit", RECIPE)[2]
+
+
+def _no_such_host(cluster: Cluster) -> None:
+    cluster.configure(kubeflow={"host": "http://127.0.0.1:9"})
+
+
+def _another_service(cluster: Cluster) -> None:
+    cluster.configure(kubeflow={"host": f"{cluster.kubeflow.url}/elsewhere"})
+
+
+def _no_host(cluster: Cluster) -> None:
+    cluster.monkeypatch.delenv("KF_PIPELINES_ENDPOINT", raising=False)
+    cluster.configure(kubeflow={})
+
+
+def _expired_token(cluster: Cluster) -> None:
+    cluster.monkeypatch.setenv("LIDR_KFP_TOKEN", "of-yesterday")
+
+
+def _login_page(cluster: Cluster) -> None:
+    cluster.kubeflow.login = True
+
+
+def _readonly(cluster: Cluster) -> None:
+    cluster.kubeflow.readonly = True
+
+
+def _down(cluster: Cluster) -> None:
+    cluster.kubeflow.failing = 500
+
+
+def _no_token_file(cluster: Cluster) -> None:
+    cluster.monkeypatch.delenv("LIDR_KFP_TOKEN")
+    cluster.configure(kubeflow={"host": cluster.kubeflow.url, "token_file": "/absent/token"})
+
+
+def _local_store(cluster: Cluster) -> None:
+    cluster.configure(store="lidr-store")
+
+
+def _bad_label(cluster: Cluster) -> None:
+    steps = {"train": {"node_selector": {"pool": "a b"}}}
+    cluster.configure(steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (_no_such_host, "no Kubeflow Pipelines API answers at http://127.0.0.1:9"),
+        (_another_service, "HTTP 404"),
+        (_no_host, "does not say where Kubeflow Pipelines is"),
+        (_expired_token, "wants a valid token (HTTP 401: Unauthenticated"),
+        (_login_page, "answers with text/html, as a login page"),
+        (_readonly, "may not create pipeline lidr-tiny-world in namespace lidr: User 'ann'"),
+        (_down, "no Kubeflow Pipelines API answers"),
+        (_no_token_file, "/absent/token: the token cannot be read"),
+        (_local_store, "is a folder of this machine"),
+        (_bad_label, "steps.train.node_selector: pool=a b is no label"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_is_made(cluster: Cluster, fault, message: str):
+    fault(cluster)
+    code, out, err = cluster.lidr("submit", RECIPE)
+    assert (code, out) == (2, "")
+    assert err.startswith("lidr: error: ") and err.count("\n") == 1
+    assert message in err
+    assert not cluster.kubeflow.runs and not cluster.kubeflow.pipelines
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": "0" * 64}, "was submitted with another recipe"),
+        ({"version": "0.0.9"}, "was submitted by lidr 0.0.9"),
+        ({"store": "s3://elsewhere"}, "has its results in s3://elsewhere"),
+        (None, "was not submitted by lidr"),
+    ],
+)
+def test_a_run_of_something_else_is_left_alone(
+    cluster: Cluster, submission: Submission, recipe: Recipe, changes, message: str
+):
+    submit(cluster.client, submission)
+    run = cluster.kubeflow.run
+    store = cluster.profile.store
+    run.description = stamp(recipe, "mine", store, changes) if changes else "by hand"
+    before = list(cluster.kubeflow.changes)
+    code, _, err = cluster.lidr("submit", RECIPE, "--run", "mine")
+    assert (code, err.count("\n")) == (2, 1)
+    assert message in err
+    assert cluster.kubeflow.changes == before
+
+
+def test_a_recipe_changed_under_a_run_in_the_store_is_refused(cluster: Cluster, recipe: Recipe):
+    other = recipe.model_copy(update={"seed": 7})
+    cluster.store.write(recipe_key("mine"), other.model_dump_json().encode())
+    code, _, err = cluster.lidr("submit", RECIPE, "--run", "mine")
+    assert code == 2 and "was started with another recipe" in err
+    assert cluster.kubeflow.changes == []
+
+
+def test_prompt_files_of_this_machine_are_refused(cluster: Cluster):
+    code, _, err = cluster.lidr("submit", "llama3_8b_gsm8k")
+    assert code == 2 and "is a file of this machine" in err
+    assert cluster.kubeflow.requests == []
+
+
+def test_finished_iterations_can_be_left_out(cluster: Cluster, recipe: Recipe):
+    code, _, err = cluster.lidr("submit", RECIPE, "--run", "mine", "--from-iteration", "2")
+    assert code == 2 and "has no iteration 0" in err
+    cluster.store.write(recipe_key("mine"), recipe.model_dump_json().encode())
+    names = ("world", "model", "evaluation", "judgements", "version")
+    for number in (0, 1):
+        state = {name: f"{name}-{number}" for name in names}
+        state |= {"iteration": number, "verdict": "continue", "promoted": True, "reason": "well"}
+        cluster.store.write(state_key("mine", number), json.dumps(state).encode())
+    assert cluster.json("submit", RECIPE, "--run", "mine", "--from-iteration", "2")["run_id"]
+    (version,) = cluster.kubeflow.versions.values()
+    ir = version.pipeline_spec["pipeline_spec"]
+    tasks = ir["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert set(tasks) == {"resume-state", "iteration", "next-state"}
+    number = tasks["iteration"]["inputs"]["parameters"]["number"]
+    assert number["runtimeValue"]["constant"] == 2
+
+    state |= {"verdict": "stop"}
+    cluster.store.write(state_key("mine", 1), json.dumps(state).encode())
+    err = cluster.lidr("submit", RECIPE, "--run", "mine", "--from-iteration", "2")[2]
+    assert "stopped at iteration 1: well" in err
+
+
+def test_a_token_is_fetched_with_client_credentials(cluster: Cluster, monkeypatch):
+    """OAuth's own library wants https; its switch for tests allows a server without."""
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    monkeypatch.delenv("LIDR_KFP_TOKEN")
+    asked: list[str] = []
+
+    def issue(request, body: bytes):
+        asked.append(body.decode())
+        if "client_secret" not in body.decode() and "Basic" not in str(request.headers):
+            return 401, {"error": "invalid_client"}
+        return 200, {"access_token": "a-token", "token_type": "Bearer", "expires_in": 3600}
+
+    with serving(issue) as url:
+        oidc = {"token_url": f"{url}/token", "client_id": "lidr"}
+        cluster.configure(kubeflow={"host": cluster.kubeflow.url, "oidc": oidc})
+        assert "$LIDR_KFP_CLIENT_SECRET" in cluster.lidr("submit", RECIPE, "--dry-run")[2]
+        monkeypatch.setenv("LIDR_KFP_CLIENT_SECRET", "s3cret")
+        code, out, err = cluster.lidr("submit", RECIPE, "--dry-run")
+    assert code == 0, err
+    assert len(asked) == 1 and "grant_type=client_credentials" in asked[0]
+    assert "s3cret" not in out + err
+
+
+def test_a_token_file_is_read_anew(cluster: Cluster, tmp_path: Path, monkeypatch):
+    monkeypatch.delenv("LIDR_KFP_TOKEN")
+    file = tmp_path / "token"
+    file.write_text("a-token\n")
+    cluster.configure(kubeflow={"host": cluster.kubeflow.url, "token_file": str(file)})
+    client = cluster.client
+    assert client.namespace == ""
+    cluster.kubeflow.token = "the-next"
+    file.write_text("the-next")
+    assert list(client.every("list", "runs", client.runs.run_service_list_runs)) == []
+
+
+def test_waiting_ends_with_the_run(cluster: Cluster, monkeypatch):
+    looks = []
+
+    def pause(_seconds: float) -> None:
+        looks.append(1)
+        cluster.kubeflow.failing = 503 if len(looks) == 1 else 0
+        cluster.end_run("FAILED" if len(looks) > 1 else "RUNNING")
+
+    monkeypatch.setattr("pipelines.cluster.watch.time.sleep", pause)
+    code, out, err = cluster.lidr("submit", RECIPE, "--run", "mine", "--wait")
+    assert code == 1, err
+    assert "mine: failed" in out
+    assert len(looks) >= 2
+
+
+def test_compiled_manifests_are_those_of_kfp(tmp_path: Path):
+    """KFP's compiler writes the same two kinds, of any pipeline."""
+    from kfp import compiler, dsl, kubernetes
+    from kfp.compiler.compiler_utils import KubernetesManifestOptions
+
+    @dsl.container_component
+    def work():
+        return dsl.ContainerSpec(image="python:3.11", command=["true"])
+
+    @dsl.pipeline(name="lidr-small", description="Small.")
+    def small():
+        kubernetes.add_node_selector(work(), "pool", "gpu")
+
+    file = tmp_path / "small.yaml"
+    compiler.Compiler().compile(small, str(file))
+    ours = list(yaml.safe_load_all(as_manifests(file.read_text(), "lidr")))
+    options = KubernetesManifestOptions(
+        pipeline_version_name=ours[1]["metadata"]["name"],
+        pipeline_version_display_name=ours[1]["metadata"]["name"],
+        namespace="lidr",
+        include_pipeline_manifest=True,
+    )
+    compiler.Compiler().compile(
+        small,
+        str(file),
+        kubernetes_manifest_format=True,
+        kubernetes_manifest_options=options,
+    )
+    assert ours == list(yaml.safe_load_all(file.read_text()))
+
+
+def test_the_pipeline_of_a_recipe_as_manifests(cluster: Cluster, tmp_path: Path):
+    file = tmp_path / "manifests.yaml"
+    texts = []
+    for _ in range(2):
+        code, _, err = cluster.lidr("compile", RECIPE, "--manifests", "-o", str(file))
+        assert code == 0, err
+        texts.append(file.read_text())
+    assert texts[0] == texts[1]
+    pipeline, version = yaml.safe_load_all(texts[0])
+    assert pipeline["metadata"] == {"name": "lidr-tiny-world", "namespace": "lidr"}
+    assert version["metadata"]["name"].startswith("lidr-tiny-world-")
+    assert version["spec"]["platformSpec"]["platforms"]["kubernetes"]

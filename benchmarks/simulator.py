@@ -22,7 +22,8 @@ from statistics import NormalDist
 import numpy as np
 
 from pipelines.planning.queueing import Quota
-from pipelines.planning.simulator import Trouble, Work, simulate
+from pipelines.planning.simulator import Trouble, simulate
+from pipelines.planning.work import Work
 
 _DAY = 86_400.0
 

@@ -34,7 +34,9 @@ GpusOption = Annotated[
 ]
 LifeOption = Annotated[
     float | None,
-    typer.Option("--node-mtbf-hours", min=0.01, help="Simulate nodes that live so long on average."),
+    typer.Option(
+        "--node-mtbf-hours", min=0.01, help="Simulate nodes that live so long on average."
+    ),
 ]
 ReplacementOption = Annotated[
     float, typer.Option("--replacement-minutes", min=0.0, help="Until a lost node is replaced.")
@@ -45,7 +47,9 @@ SlownessOption = Annotated[
 ]
 LoadOption = Annotated[
     float,
-    typer.Option("--other-load", min=0.0, max=0.95, help="Share of the GPUs that others keep busy."),
+    typer.Option(
+        "--other-load", min=0.0, max=0.95, help="Share of the GPUs that others keep busy."
+    ),
 ]
 ReplicationsOption = Annotated[
     int, typer.Option("--replications", min=2, max=100_000, help="How often a run is simulated.")
@@ -75,17 +79,12 @@ def plan_command(
     if calibrate is not None:
         _print_calibration(*calibrate)
         return
-    from pipelines.planning.simulator import Trouble
-    from pipelines.planning.queueing import Tenants
-
-    trouble = Trouble(
-        node_hours=math.inf if node_mtbf_hours is None else node_mtbf_hours,
-        replacement=replacement_minutes * 60,
-        slowness=slowness,
-        tenants=Tenants(load=other_load),
-    )
     inputs = _inputs(recipe, profile, seed, settings, calibration)
-    scenario = _scenario(gpus, trouble, replications, inputs.recipe.seed)
+    scenario = None
+    if gpus or node_mtbf_hours or slowness or other_load:
+        life = math.inf if node_mtbf_hours is None else node_mtbf_hours
+        trouble = (life, replacement_minutes * 60, slowness, other_load)
+        scenario = _scenario(gpus, trouble, replications, inputs.recipe.seed)
     plan = _plan(inputs, scenario)
     if output is Output.JSON:
         print(json.dumps(plan))
@@ -99,10 +98,13 @@ def _plan(inputs: Inputs, scenario: Scenario | None) -> dict[str, Any]:
     from components.gate.power import power_table
     from pipelines.planning.answer import as_data
     from pipelines.planning.estimate import estimate
-    from pipelines.planning.scenario import play
 
     plan = as_data(inputs, estimate(inputs))
-    plan["simulation"] = play(inputs, scenario) if scenario else []
+    plan["simulation"] = []
+    if scenario:
+        from pipelines.planning.scenario import play
+
+        plan["simulation"] = play(inputs, scenario)
     plan["power"] = power_table(inputs.recipe)
     return plan
 
@@ -139,14 +141,17 @@ def _inputs(
     )
 
 
-def _scenario(gpus: str, trouble: Any, replications: int, seed: int) -> Scenario | None:
+def _scenario(
+    gpus: str, trouble: tuple[float, float, float, float], replications: int, seed: int
+) -> Scenario:
+    """Return what is to be simulated; trouble is a node's life, its replacement, pace, load."""
+    from pipelines.planning.queueing import Tenants
     from pipelines.planning.scenario import Scenario
     from pipelines.planning.simulator import Trouble
 
-    numbers = _numbers(gpus)
-    if not numbers and trouble == Trouble():
-        return None
-    return Scenario(numbers, trouble, replications, seed)
+    life, replacement, slowness, load = trouble
+    troubles = Trouble(life, replacement, slowness, Tenants(load=load))
+    return Scenario(_numbers(gpus), troubles, replications, seed)
 
 
 def _numbers(gpus: str) -> list[int]:

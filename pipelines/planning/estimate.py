@@ -16,8 +16,8 @@ from components.train.plan import GIB, Memory, Plan, plan_for
 from pipelines.planning.calibration import Calibration, Rate, world_examples
 from pipelines.planning.figures import Figures, Gpu
 from pipelines.planning.requests import Lengths, Load, Prompts, Requests
-from pipelines.planning.simulator import Work
 from pipelines.planning.speed import Server, training_flops
+from pipelines.planning.work import Work
 
 KINDS = {
     "world": "train",

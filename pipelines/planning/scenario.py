@@ -44,15 +44,16 @@ def play(inputs: Inputs, scenario: Scenario) -> list[dict[str, Any]]:
         BadInput: a number of GPUs does not do for the profile's pods.
     """
     if not scenario.gpus:
-        return [_row(inputs, estimate(inputs), _peak(estimate(inputs)), scenario)]
-    rows = []
-    for gpus in scenario.gpus:
-        sized = replace(inputs, profile=with_gpus(inputs.profile, gpus))
-        rows.append(_row(sized, estimate(sized), gpus, scenario))
-    return rows
+        plan = estimate(inputs)
+        return [_row(plan, _peak(plan), scenario)]
+    sized = (replace(inputs, profile=with_gpus(inputs.profile, gpus)) for gpus in scenario.gpus)
+    return [
+        _row(estimate(each), gpus, scenario)
+        for each, gpus in zip(sized, scenario.gpus, strict=True)
+    ]
 
 
-def _row(inputs: Inputs, plan: Estimate, gpus: int, scenario: Scenario) -> dict[str, Any]:
+def _row(plan: Estimate, gpus: int, scenario: Scenario) -> dict[str, Any]:
     found = simulate(
         plan.works,
         max(gpus, _peak(plan)),
@@ -70,7 +71,7 @@ def _row(inputs: Inputs, plan: Estimate, gpus: int, scenario: Scenario) -> dict[
         "waited_seconds": float(found.waited.mean()),
         "never": _never(found),
         "fits": plan.fits,
-        "notes": _own_notes(inputs, plan),
+        "notes": _own_notes(plan),
     }
 
 
@@ -83,9 +84,8 @@ def _never(found: Outcome) -> str:
     return next((name for name, hours in found.gpu_hours.items() if np.isinf(hours).any()), "")
 
 
-def _own_notes(inputs: Inputs, plan: Estimate) -> list[str]:
+def _own_notes(plan: Estimate) -> list[str]:
     """Return what is to be said of this number of GPUs, not of the recipe."""
-    del inputs
     notes = [note for note in plan.notes if "have nothing to do" in note]
     return [*notes, *([f"training does not fit: {plan.remedy}"] if plan.remedy else [])]
 

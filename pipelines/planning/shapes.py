@@ -1,4 +1,8 @@
-"""The shape of M_0, from its config.json; without one that of a well-known model."""
+"""The shape of M_0, from its config.json.
+
+Well-known models' are shipped (models.json: their config.json, without what a plan does not read),
+so that a plan of one needs neither the network nor access to it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.shared.errors import BadInput
 from components.shared.recipe import Model
 
-_FILE = Path(__file__).parent / "models.yaml"
+_FILE = Path(__file__).parent / "models.json"
 
 _REMEDY = "Give model.source a folder or s3:// prefix that holds config.json."
 
@@ -56,8 +58,8 @@ def known_models() -> dict[str, dict[str, Any]]:
 
 @cache
 def _models() -> dict[str, dict[str, Any]]:
-    read: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(_FILE.read_text("utf-8"))
-    return read["models"]
+    read = json.loads(_FILE.read_text("utf-8"))
+    return {name: read["shapes"][shape] for name, shape in read["models"].items()}
 
 
 def _known(source: str) -> dict[str, Any] | None:

@@ -19,56 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.planning.queueing import SharedQuota, Tenants
+from pipelines.planning.work import Work
 
 Array = NDArray[np.float64]
 
 _HOPELESS = 1e5
 """Expected starts until one piece is through, beyond which a step is said never to end."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """One step of the loop, as the simulator sees it.
-
-    Attributes:
-        stage: name of the step.
-        workers: pods that work side by side; the nodes of a gang.
-        gpus: of one worker; 0 for a step on CPUs, which no interruption meets.
-        startup: seconds from a node's being there to its first useful work, at every start.
-        pieces: of work that are kept when a node is lost: over all workers, or of the gang.
-        piece_seconds: that one of them takes on an undisturbed node.
-        gang: whether all workers must be there at once.
-        price: of one GPU for an hour.
-    """
-
-    stage: str
-    workers: int = 1
-    gpus: int = 0
-    startup: float = 0.0
-    pieces: int = 1
-    piece_seconds: float = 0.0
-    gang: bool = False
-    price: float = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """How long the step takes where nothing goes wrong."""
-        most = self.pieces if self.gang else math.ceil(self.pieces / self.workers)
-        return self.startup + most * self.piece_seconds
-
-    @property
-    def gpu_hours(self) -> float:
-        """GPU hours where nothing goes wrong; a worker that is through lets its GPUs go."""
-        if self.gang:
-            return self.workers * self.gpus * self.seconds / 3600
-        busy = self.workers * self.startup + self.pieces * self.piece_seconds
-        return self.gpus * busy / 3600
-
-    @property
-    def shares(self) -> NDArray[np.int64]:
-        """Pieces of each worker, (workers,), as even as they can be."""
-        share, rest = divmod(self.pieces, self.workers)
-        return np.asarray(share + (np.arange(self.workers) < rest), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -136,12 +92,14 @@ def simulate(
     hours = {work.stage: np.zeros(replications) for work in works}
     lost, cost, waited, clock = (np.zeros(replications) for _ in range(4))
     shared = trouble.tenants.load > 0
-    quotas = [SharedQuota(quota, trouble.tenants, rng) for _ in range(replications if shared else 0)]
+    quotas = [
+        SharedQuota(quota, trouble.tenants, rng) for _ in range(replications if shared else 0)
+    ]
     for work in works:
         spans = _spans(work, trouble, rng, replications)
         held = spans.held.sum(axis=1) * work.gpus / 3600
         hours[work.stage] += held
-        cost += held * work.price
+        cost += held * work.price if work.price else 0.0  # no price, no cost of what never ends
         lost += spans.lost.sum(axis=1)
         ends = spans.needed.max(axis=1)
         if shared and work.gpus:
@@ -178,7 +136,7 @@ def _spans(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -
 
 def _pool(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -> _Spans:
     """Play workers that know nothing of one another."""
-    left = np.tile(work.shares, count).astype(np.float64)
+    left = np.tile(_shares(work), count)
     mean = trouble.node_hours * 3600
     needed, held, lost = (np.zeros(left.size) for _ in range(3))
     if _hopeless(work, mean):
@@ -197,6 +155,12 @@ def _pool(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) ->
         active = active[~through]
     shape = (count, work.workers)
     return _Spans(needed.reshape(shape), held.reshape(shape), lost.reshape(shape))
+
+
+def _shares(work: Work) -> Array:
+    """Return the pieces of each worker, (workers,), as even as they can be."""
+    share, rest = divmod(work.pieces, work.workers)
+    return share + (np.arange(work.workers) < rest).astype(np.float64)
 
 
 def _gang(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -> _Spans:
@@ -230,7 +194,8 @@ def _finished(life: Array, startup: float, pace: Array, left: Array) -> Array:
     useful = np.maximum(life - startup, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         whole = np.floor(useful / pace)
-    return np.minimum(np.where(pace > 0, whole, left), left)
+    finished: Array = np.minimum(np.where(pace > 0, whole, left), left)
+    return finished
 
 
 def _lives(rng: np.random.Generator, mean: float, size: int) -> Array:

@@ -78,6 +78,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.training_scale
+	$(BIN)/python -m benchmarks.simulator
 
 bench-gpu: setup
 	$(BIN)/python -m benchmarks.training_gpu --output benchmarks/results

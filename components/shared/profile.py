@@ -174,6 +174,36 @@ class Kubeflow(Strict):
     """Address of the user interface, for links. Default empty: the API's."""
 
 
+class GpuPrice(Strict):
+    """What one GPU of a type costs for an hour, its share of the machine included."""
+
+    on_demand: float = Field(0.0, ge=0.0)
+    """Where it is kept. Default 0."""
+    spot: float = Field(0.0, ge=0.0)
+    """Where it may be taken away. Default 0."""
+
+
+class Prices(Strict):
+    """Which GPUs the pools have, and what they cost: only `lidr plan` reads it."""
+
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
+    """ISO 4217 code. Default USD."""
+    gpus: dict[str, GpuPrice] = Field(default_factory=dict)
+    """Prices by type of GPU, as named in pipelines/planning/figures.yaml, e.g. H100. Default none:
+    plans have no cost."""
+    generate: str = ""
+    """Type of GPU that generate, translate and evaluate run on. Default empty: H100 is assumed."""
+    train: str = ""
+    """Type of GPU that training runs on. Default empty: H100 is assumed."""
+    spot: tuple[Literal["generate", "train"], ...] = ()
+    """Kinds of step that are paid at the spot price. Default none."""
+
+    def hour(self, gpu: str, *, spot: bool) -> float:
+        """Return the price of a GPU for an hour, 0 where none is named."""
+        price = self.gpus.get(gpu, GpuPrice())
+        return price.spot if spot else price.on_demand
+
+
 class Profile(Strict):
     """Where a recipe runs."""
 
@@ -200,6 +230,8 @@ class Profile(Strict):
     shards: int = Field(1, ge=1, le=256)
     """Workers that generate and translate side by side, each with the resources of a generate step.
     What comes out does not depend on it. Default 1."""
+    prices: Prices = Prices()
+    """What the GPUs are and cost, for plans."""
     config_maps: tuple[str, ...] = ()
     """ConfigMaps whose keys become environment variables of every step. Default none."""
     secrets: dict[str, tuple[str, ...]] = Field(default_factory=dict)

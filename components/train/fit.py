@@ -5,9 +5,8 @@ from __future__ import annotations
 from components.shared.errors import BadInput
 from components.shared.models import model_config
 from components.shared.progress import emit
-from components.train.architecture import read_architecture
 from components.train.launchers.launch import Launch
-from components.train.plan import FLOOR, GIB, Plan, usable
+from components.train.plan import GIB, Plan, plan_for, usable
 from components.train.trainer import Job
 
 
@@ -38,21 +37,5 @@ def require_fit(job: Job, launch: Launch) -> None:
 
 
 def plan_of(job: Job, launch: Launch) -> Plan:
-    """Return the plan of a job: its longest micro-batch, on the profile's machines.
-
-    The longest pair that the recipe's max_length lets through has two sides of that length and no
-    prompt; such a pair stands alone, however few tokens a micro-batch may have.
-    """
-    settings = job.training
-    config = model_config(job.start)
-    length = min(settings.max_length, config.get("max_position_embeddings") or settings.max_length)
-    return Plan(
-        architecture=read_architecture(config),
-        tokens=max(settings.micro_batch_tokens or FLOOR, 2 * length),
-        nodes=launch.nodes,
-        ranks_per_node=launch.ranks_per_node,
-        zero=launch.zero,
-        bfloat16=settings.precision != "float32",
-        checkpointing=settings.gradient_checkpointing,
-        lora_rank=settings.lora.rank,
-    )
+    """Return the plan of a job on the profile's machines."""
+    return plan_for(model_config(job.start), job.training, launch)

@@ -7,12 +7,15 @@ of one rank. The formulas are checked against measured runs (tests/unit/train/te
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from components.shared.profile import Offload, Zero
+from components.shared.recipe import Training
 from components.train.activations import activation_bytes, logit_bytes, passing_bytes
-from components.train.architecture import Architecture
+from components.train.architecture import Architecture, read_architecture
+from components.train.launchers.launch import Launch
 
 GIB = 1 << 30
 
@@ -239,6 +242,30 @@ class Plan:
         slower = {"none": 0.0, "optimizer": 1.0, "all": 2.0}[self.zero.offload]
         slower += 0.33 * self.checkpointing
         return self.nodes, slower + {0: 0.0, 1: 0.01, 2: 0.02, 3: 0.2}[self.stage]
+
+
+def plan_for(config: Mapping[str, Any], settings: Training, launch: Launch) -> Plan:
+    """Return the plan of a model's training: its longest micro-batch, on the profile's machines.
+
+    The longest pair that the recipe's max_length lets through has two sides of that length and no
+    prompt; such a pair stands alone, however few tokens a micro-batch may have.
+
+    Args:
+        config: the model's config.json.
+        settings: the recipe's training section.
+        launch: what the profile says.
+    """
+    length = min(settings.max_length, config.get("max_position_embeddings") or settings.max_length)
+    return Plan(
+        architecture=read_architecture(dict(config)),
+        tokens=max(settings.micro_batch_tokens or FLOOR, 2 * length),
+        nodes=launch.nodes,
+        ranks_per_node=launch.ranks_per_node,
+        zero=launch.zero,
+        bfloat16=settings.precision != "float32",
+        checkpointing=settings.gradient_checkpointing,
+        lora_rank=settings.lora.rank,
+    )
 
 
 def usable(memory: float) -> float:

@@ -1,63 +1,167 @@
-"""lidr plan: what a recipe's evaluation can show, before anything runs."""
+"""lidr plan: what a recipe takes and what its evaluation can show, before anything runs."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.inputs import RecipeArgument, SeedOption, SetOption, read_recipe
+from components.shared.errors import BadInput
+from pipelines.cli.inputs import ProfileOption, SeedOption, SetOption, read_profile, read_recipe
 from pipelines.cli.outputs import Output
+
+if TYPE_CHECKING:
+    from pipelines.planning.estimate import Inputs
+    from pipelines.planning.scenario import Scenario
+
+CalibrateOption = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--calibrate",
+        metavar="STORE RUN",
+        help="Print the calibration file of a finished run, and nothing else.",
+    ),
+]
+CalibrationOption = Annotated[
+    Path | None, typer.Option("--calibration", help="Lengths and speeds that a run measured.")
+]
+GpusOption = Annotated[
+    str, typer.Option("--gpus", metavar="N,N,...", help="Simulate with each number of GPUs.")
+]
+LifeOption = Annotated[
+    float | None,
+    typer.Option(
+        "--node-mtbf-hours", min=0.01, help="Simulate nodes that live so long on average."
+    ),
+]
+ReplacementOption = Annotated[
+    float, typer.Option("--replacement-minutes", min=0.0, help="Until a lost node is replaced.")
+]
+SlownessOption = Annotated[
+    float,
+    typer.Option("--slowness", min=0.0, max=2.0, help="Log-normal spread of the nodes' pace."),
+]
+LoadOption = Annotated[
+    float,
+    typer.Option(
+        "--other-load", min=0.0, max=0.95, help="Share of the GPUs that others keep busy."
+    ),
+]
+ReplicationsOption = Annotated[
+    int, typer.Option("--replications", min=2, max=100_000, help="How often a run is simulated.")
+]
 
 
 def plan_command(
-    recipe: RecipeArgument,
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")
+    ] = "",
+    profile: ProfileOption = "cluster",
     seed: SeedOption = None,
     settings: SetOption = None,
+    gpus: GpusOption = "",
+    node_mtbf_hours: LifeOption = None,
+    replacement_minutes: ReplacementOption = 5.0,
+    slowness: SlownessOption = 0.0,
+    other_load: LoadOption = 0.0,
+    replications: ReplicationsOption = 200,
+    calibration: CalibrationOption = None,
+    calibrate: CalibrateOption = None,
     output: Annotated[
         Output, typer.Option("--output", help="How the result is printed.")
     ] = Output.TEXT,
 ) -> None:
-    """Say how large a gain the recipe's gate can see."""
-    import json
-
-    from components.gate.power import power_table
-
-    table = power_table(read_recipe(recipe, seed, settings))
+    """Say what a recipe takes (time, GPUs, memory, store, cost) and what its gate can see."""
+    if calibrate is not None:
+        _print_calibration(*calibrate)
+        return
+    inputs = _inputs(recipe, profile, seed, settings, calibration)
+    scenario = None
+    if gpus or node_mtbf_hours or slowness or other_load:
+        life = math.inf if node_mtbf_hours is None else node_mtbf_hours
+        trouble = (life, replacement_minutes * 60, slowness, other_load)
+        scenario = _scenario(gpus, trouble, replications, inputs.recipe.seed)
+    plan = _plan(inputs, scenario)
     if output is Output.JSON:
-        print(json.dumps(table))
+        print(json.dumps(plan))
     else:
-        _print(table)
+        from pipelines.cli.plan_tables import print_plan
+
+        print_plan(plan)
 
 
-def _print(table: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
+def _plan(inputs: Inputs, scenario: Scenario | None) -> dict[str, Any]:
+    from components.gate.power import power_table
+    from pipelines.planning.answer import as_data
+    from pipelines.planning.estimate import estimate
 
-    console = Console(highlight=False, soft_wrap=True)
-    gain, fall = table["gain"], table["fall"]
-    heads = [
-        f"{kind} {accuracy:.0%}" for kind in ("gain", "fall") for accuracy in table["accuracies"]
-    ]
-    lines = Table("items", *heads, box=SIMPLE_HEAD)
-    for column in lines.columns:
-        column.justify = "right"
-        column.no_wrap = True
-    for row in table["rows"]:
-        cells = [_points(value) for value in (*row["gains"], *row["falls"])]
-        lines.add_row(f"{row['items']:,}{' *' * row['own']}", *cells)
-    console.print(lines)
-    console.print(
-        f"Points that are detected in {gain['power']:.0%} of the cases, by items per language"
-        f"{' (* this recipe)' if table['items'] else ''} and accuracy of M_t.\n"
-        f"gain: mean over {gain['languages']} languages, above the bar of "
-        f"{gain['bar'] * 100:.1f}, one-sided at alpha = {gain['alpha']:g}\n"
-        f"fall: one language, proven a regression at alpha = {fall['alpha']:.2g} (Holm)\n"
-        "Assumed: two equally good models differ on accuracy x (1 - accuracy) of the items; "
-        f"languages correlate by {gain['correlation']:g}."
+    plan = as_data(inputs, estimate(inputs))
+    plan["simulation"] = []
+    if scenario:
+        from pipelines.planning.scenario import play
+
+        plan["simulation"] = play(inputs, scenario)
+    plan["power"] = power_table(inputs.recipe)
+    return plan
+
+
+def _print_calibration(store: str, run: str) -> None:
+    from pipelines.planning.calibration import calibrate, dump
+
+    print(dump(calibrate(store, run)), end="")
+
+
+def _inputs(
+    recipe: str,
+    profile: str,
+    seed: int | None,
+    settings: Sequence[str] | None,
+    calibration: Path | None,
+) -> Inputs:
+    from pipelines.planning.calibration import load_calibration
+    from pipelines.planning.estimate import Inputs
+    from pipelines.planning.figures import figures
+    from pipelines.planning.requests import read_prompts
+    from pipelines.planning.shapes import model_config
+
+    if not recipe:
+        raise BadInput("no RECIPE is named", remedy="Name one, or use --calibrate STORE RUN.")
+    read = read_recipe(recipe, seed, settings)
+    return Inputs(
+        recipe=read,
+        profile=read_profile(profile),
+        config=model_config(read.model),
+        prompts=read_prompts(read),
+        figures=figures(),
+        calibration=load_calibration(calibration) if calibration else None,
     )
 
 
-def _points(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:.1f}"
+def _scenario(
+    gpus: str, trouble: tuple[float, float, float, float], replications: int, seed: int
+) -> Scenario:
+    """Return what is to be simulated; trouble is a node's life, its replacement, pace, load."""
+    from pipelines.planning.queueing import Tenants
+    from pipelines.planning.scenario import Scenario
+    from pipelines.planning.simulator import Trouble
+
+    life, replacement, slowness, load = trouble
+    troubles = Trouble(life, replacement, slowness, Tenants(load=load))
+    return Scenario(_numbers(gpus), troubles, replications, seed)
+
+
+def _numbers(gpus: str) -> list[int]:
+    """Read `4,16,64`."""
+    try:
+        numbers = [int(part) for part in gpus.split(",")] if gpus.strip() else []
+    except ValueError:
+        numbers = [0]
+    if any(number < 1 or number > 100_000 for number in numbers):
+        raise BadInput(
+            f"--gpus {gpus}: not numbers from 1 to 100,000", remedy="Write --gpus 4,16,64."
+        )
+    return numbers

@@ -1,0 +1,146 @@
+"""A plan in a terminal: tables of its stages, of simulated runs, and of the gate's power."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_GIB = 1 << 30
+
+_WIDTH = 110
+"""Columns that the tables need: a narrower terminal breaks lines rather than losing figures."""
+
+
+def print_plan(plan: dict[str, Any]) -> None:
+    """Print a plan as `pipelines.planning.answer.as_data` and the simulation left it."""
+    from rich.console import Console
+
+    width = max(Console().width, _WIDTH)
+    console = Console(highlight=False, soft_wrap=True, markup=False, width=width)
+    _print_stages(console, plan)
+    _print_facts(console, plan)
+    if plan["simulation"]:
+        _print_simulation(console, plan)
+    _print_power(console, plan["power"])
+
+
+def _print_stages(console: Console, plan: dict[str, Any]) -> None:
+    heads = ("stage", "times", "GPUs", "requests", "tokens in", "tokens out", "time", "GPU hours")
+    priced = bool(plan["total"]["cost"])
+    table = _table([*heads, plan["currency"]] if priced else heads)
+    for stage in [*plan["stages"], plan["total"]]:
+        cells = [
+            stage["stage"],
+            f"{stage['times']:,}",
+            _count(stage["gpus"]),
+            _count(stage["requests"]),
+            _count(stage["prompt_tokens"]),
+            _count(stage["output_tokens"]),
+            _time(stage["seconds"]),
+            f"{stage['gpu_hours']:,.2f}" if stage["gpus"] else "-",
+        ]
+        cost = [f"{stage['cost']:,.2f}" if stage["gpus"] else "-"] if priced else []
+        table.add_row(*cells, *cost, end_section=stage is plan["stages"][-1])
+    console.print(table)
+
+
+def _print_facts(console: Console, plan: dict[str, Any]) -> None:
+    memory, store = plan["memory"], plan["store_bytes"]
+    fits = {None: "", True: ", which fits", False: f", which does not fit: {memory['remedy']}"}
+    sizes = ", ".join(f"{name} {size / _GIB:,.1f} GiB" for name, size in store.items())
+    console.print(
+        f"{plan['parameters']:,} parameters; a training rank needs "
+        f"{memory['peak'] / _GIB:,.1f} GiB{fits[memory['fits']]}.\n"
+        f"Store: {sizes} (checkpoints go when training ends). Pods: {plan['total']['pods']:,}."
+    )
+    if plan["calibration"]:
+        console.print(f"Calibrated by {plan['calibration']}.")
+    for note in plan["notes"]:
+        console.print(f"Note: {note}.")
+    console.print()
+
+
+def _print_simulation(console: Console, plan: dict[str, Any]) -> None:
+    priced = bool(plan["total"]["cost"])
+    heads = ("GPUs", "median", "90% within", "GPU hours", "nodes lost", "waited")
+    table = _table([*heads, plan["currency"]] if priced else heads)
+    for row in plan["simulation"]:
+        seconds, hours = row["seconds"], row["gpu_hours"]["mean"]
+        cells = [
+            f"{row['gpus']:,}",
+            _time(seconds["median"]),
+            _time(seconds["p90"]),
+            "never" if hours is None else f"{hours:,.1f}",
+            f"{row['nodes_lost']:,.1f}",
+            _time(row["waited_seconds"]),
+        ]
+        cost = row["cost"]["mean"]
+        table.add_row(*cells, *(["never" if cost is None else f"{cost:,.2f}"] if priced else []))
+    console.print(table)
+    for row in plan["simulation"]:
+        stuck = row["never"]
+        never = [f"{stuck} loses its nodes faster than it works"] if stuck else []
+        for note in [*row["notes"], *never]:
+            console.print(f"{row['gpus']:,} GPUs: {note}.")
+    console.print()
+
+
+def _print_power(console: Console, power: dict[str, Any]) -> None:
+    gain, fall = power["gain"], power["fall"]
+    heads = [
+        f"{kind} {accuracy:.0%}" for kind in ("gain", "fall") for accuracy in power["accuracies"]
+    ]
+    table = _table(["items", *heads])
+    table.columns[0].justify = "right"
+    for row in power["rows"]:
+        cells = [_points(value) for value in (*row["gains"], *row["falls"])]
+        table.add_row(f"{row['items']:,}{' *' * row['own']}", *cells)
+    console.print(table)
+    console.print(
+        f"Points that are detected in {gain['power']:.0%} of the cases, by items per language"
+        f"{' (* this recipe)' if power['items'] else ''} and accuracy of M_t.\n"
+        f"gain: mean over {gain['languages']} languages, above the bar of "
+        f"{gain['bar'] * 100:.1f}, one-sided at alpha = {gain['alpha']:g}\n"
+        f"fall: one language, proven a regression at alpha = {fall['alpha']:.2g} (Holm)\n"
+        "Assumed: two equally good models differ on accuracy x (1 - accuracy) of the items; "
+        f"languages correlate by {gain['correlation']:g}."
+    )
+
+
+def _table(heads: Sequence[str]) -> Table:
+    """Return a table whose columns but the first are numbers."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(*heads, box=SIMPLE_HEAD)
+    for column in table.columns:
+        column.no_wrap = True
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def _count(number: float) -> str:
+    """Return 950, 12.3k, 4.5M, or - for nothing."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
+        if number >= size:
+            return f"{number / (1e3 if unit == 'k' else size):,.1f}{unit}"
+    return f"{number:,.0f}" if number else "-"
+
+
+def _time(seconds: float | None) -> str:
+    """Return 45 s, 12 min, 3.4 h or 5.6 days."""
+    if seconds is None:
+        return "never"
+    for name, size, shown in (("days", 86400, 48 * 3600), ("h", 3600, 5400), ("min", 60, 90)):
+        if seconds >= shown:
+            return f"{seconds / size:,.1f} {name}"
+    return f"{seconds:,.0f} s"
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{value * 100:.1f}"

@@ -1,0 +1,79 @@
+"""A plan as plain data: what `lidr plan --output json` prints, and its tables show."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from pipelines.planning.estimate import Estimate, Inputs, Step
+from pipelines.planning.figures import Figures
+
+
+def as_data(inputs: Inputs, plan: Estimate) -> dict[str, Any]:
+    """Return a plan as JSON values.
+
+    Returns:
+        `recipe`, `profile`, `currency`, `parameters`, `calibration`; `stages` (one a step, all
+        iterations together: `stage`, `times`, `pods`, `gpus` at once, `requests`, `prompt_tokens`,
+        `output_tokens`, `seconds`, `gpu_hours`, `cost`) and `total` with the same keys; `memory`
+        of a training rank in bytes, with `fits` and `remedy`; `store_bytes` by kind; `notes` and
+        `sources` of the figures.
+    """
+    stages = _stages(plan)
+    return {
+        "recipe": inputs.recipe.name,
+        "profile": inputs.profile.name,
+        "currency": inputs.profile.prices.currency,
+        "parameters": plan.parameters,
+        "calibration": inputs.calibration.source if inputs.calibration else "",
+        "stages": stages,
+        "total": _total(plan, stages),
+        "memory": {
+            **asdict(plan.memory),
+            "peak": plan.memory.peak,
+            "fits": plan.fits,
+            "remedy": plan.remedy,
+        },
+        "store_bytes": {name: round(size) for name, size in plan.store_bytes.items()},
+        "notes": list(plan.notes),
+        "sources": _sources(inputs.figures),
+    }
+
+
+def _stages(plan: Estimate) -> list[dict[str, Any]]:
+    names = dict.fromkeys(step.work.stage for step in plan.steps)
+    return [_stage(name, [s for s in plan.steps if s.work.stage == name]) for name in names]
+
+
+def _stage(name: str, steps: list[Step]) -> dict[str, Any]:
+    works = [step.work for step in steps]
+    return {
+        "stage": name,
+        "times": len(steps),
+        "pods": sum(work.workers for work in works),
+        "gpus": max(work.workers * work.gpus for work in works),
+        "requests": sum(step.load.requests for step in steps),
+        "prompt_tokens": round(sum(step.load.prompt_tokens for step in steps)),
+        "output_tokens": round(sum(step.load.output_tokens for step in steps)),
+        "seconds": sum(work.seconds for work in works),
+        "gpu_hours": sum(work.gpu_hours for work in works),
+        "cost": sum(work.gpu_hours * work.price for work in works),
+    }
+
+
+def _total(plan: Estimate, stages: list[dict[str, Any]]) -> dict[str, Any]:
+    counted = ("requests", "prompt_tokens", "output_tokens")
+    return {
+        "stage": "total",
+        "times": sum(stage["times"] for stage in stages),
+        "pods": plan.pods,
+        "gpus": max(stage["gpus"] for stage in stages),
+        **{name: sum(stage[name] for stage in stages) for name in counted},
+        "seconds": plan.seconds,
+        "gpu_hours": plan.gpu_hours,
+        "cost": plan.cost,
+    }
+
+
+def _sources(figures: Figures) -> list[dict[str, str]]:
+    return [{"title": source.title, "url": source.url} for source in figures.sources.values()]

@@ -1,0 +1,434 @@
+"""What a recipe takes under a profile: every step with its GPUs, its time and its cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.shared.errors import BadInput
+from components.shared.profile import Prices, Profile, Resources
+from components.shared.recipe import Recipe
+from components.train.architecture import Architecture, read_architecture
+from components.train.launchers.launch import Launch
+from components.train.plan import GIB, Memory, Plan, plan_for
+from pipelines.planning.calibration import Calibration, Rate, world_examples
+from pipelines.planning.figures import Figures, Gpu
+from pipelines.planning.requests import Lengths, Load, Prompts, Requests
+from pipelines.planning.speed import Server, training_flops
+from pipelines.planning.work import Work
+
+KINDS = {
+    "world": "train",
+    "evaluate": "generate",
+    "generate": "generate",
+    "translate": "generate",
+    "train": "train",
+}
+"""Step to the profile's kind of step; all others are `control` (pipelines/placement.py)."""
+
+DEFAULT_GPU = "H100"
+
+_RECORD_BYTES = 3.0
+"""Of one token of a response on the store: its text under zstd, and the columns beside it."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an estimate is made from.
+
+    Attributes:
+        recipe: what to learn.
+        profile: where it runs.
+        config: config.json of the model.
+        prompts: what the prompt files hold.
+        figures: the shipped ones.
+        calibration: of a finished run; None for none.
+    """
+
+    recipe: Recipe
+    profile: Profile
+    config: Mapping[str, Any]
+    prompts: Prompts
+    figures: Figures
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the run.
+
+    Attributes:
+        iteration: t of the model M_t that it belongs to.
+        load: what it asks an engine for; empty for steps that ask none.
+        work: as the simulator plays it.
+    """
+
+    iteration: int
+    load: Load
+    work: Work
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A plan.
+
+    Attributes:
+        steps: in their order.
+        parameters: of the model.
+        memory: of one rank while training.
+        fits: whether that fits the GPU; None on CPUs.
+        remedy: settings of the nearest plan that fits, where this one does not.
+        pods: that the run starts in all.
+        store_bytes: that the run leaves, by kind; checkpoints are gone when training ends.
+        notes: what was assumed.
+    """
+
+    steps: tuple[Step, ...]
+    parameters: int
+    memory: Memory
+    fits: bool | None
+    remedy: str
+    pods: int
+    store_bytes: Mapping[str, float]
+    notes: tuple[str, ...]
+
+    @property
+    def works(self) -> list[Work]:
+        """The steps as the simulator takes them."""
+        return [step.work for step in self.steps]
+
+    @property
+    def seconds(self) -> float:
+        """The whole run's, where nothing goes wrong and nobody waits."""
+        return sum(work.seconds for work in self.works)
+
+    @property
+    def gpu_hours(self) -> float:
+        """The whole run's."""
+        return sum(work.gpu_hours for work in self.works)
+
+    @property
+    def cost(self) -> float:
+        """Of all GPUs."""
+        return sum(work.gpu_hours * work.price for work in self.works)
+
+
+def estimate(inputs: Inputs) -> Estimate:
+    """Estimate a run.
+
+    Raises:
+        BadInput: the model's family or a GPU is not known, or the model does not fit one engine.
+    """
+    return _Estimator(inputs).estimate()
+
+
+def with_gpus(profile: Profile, gpus: int) -> Profile:
+    """Return a profile whose steps use as many GPUs at once as there are, in pods as they were.
+
+    Raises:
+        BadInput: the profile's steps have no GPUs, or one of its engines needs more than there are.
+    """
+    engine, node = profile.steps.generate.accelerators, profile.steps.train.accelerators
+    if not engine or not node:
+        raise BadInput(
+            f"--gpus {gpus}: the profile's steps have no GPUs",
+            remedy="Set steps.generate.accelerators and steps.train.accelerators in the profile.",
+        )
+    if gpus < engine:
+        raise BadInput(
+            f"--gpus {gpus} are too few for one engine of {engine}",
+            remedy="Give at least as many as steps.generate.accelerators.",
+        )
+    node = min(node, gpus)
+    nodes = max(1, gpus // node)
+    steps = profile.steps.model_copy(
+        update={"train": profile.steps.train.model_copy(update={"accelerators": node})}
+    )
+    launcher = "trainjob" if nodes > 1 else profile.training.launcher
+    training = profile.training.model_copy(
+        update={"nodes": nodes, "processes": 0, "launcher": launcher}
+    )
+    return profile.model_copy(
+        update={"shards": gpus // engine, "steps": steps, "training": training}
+    )
+
+
+class _Estimator:
+    def __init__(self, inputs: Inputs) -> None:
+        self._recipe, self._profile = inputs.recipe, inputs.profile
+        self._figures, self._prompts = inputs.figures, inputs.prompts
+        self._config = inputs.config
+        self._shape: Architecture = read_architecture(dict(inputs.config))
+        self._notes: list[str] = []
+        self._calibration = self._fitting(inputs.calibration)
+        lengths = inputs.calibration.lengths.lengths() if inputs.calibration else Lengths()
+        self._requests = Requests(self._recipe, self._prompts, self._figures.lengths, lengths)
+        self._gpus = {kind: self._gpu(kind) for kind in ("generate", "train")}
+        self._note_prompts(measured=inputs.calibration is not None)
+
+    def estimate(self) -> Estimate:
+        plan = self._plan()
+        steps = tuple(self._steps())
+        gpu = self._gpus["train"]
+        fits = plan.fits(self._memory(gpu)) if gpu else None
+        if self._recipe.judge:
+            self._notes.append("the judge's requests and their price are not counted")
+        return Estimate(
+            steps=steps,
+            parameters=self._shape.parameters,
+            memory=plan.memory(),
+            fits=fits,
+            remedy=self._remedy(plan, gpu) if gpu and not fits else "",
+            pods=sum(self._pods(step.work) for step in steps),
+            store_bytes=self._store_bytes(),
+            notes=tuple(self._notes),
+        )
+
+    def _steps(self) -> Iterator[Step]:
+        """Yield the loop's steps in the order of pipelines/loop.py and pipelines/iteration.py."""
+        yield Step(0, Load(), self._world())
+        yield from self._measured(0)
+        for number in range(1, self._recipe.gate.max_iterations + 1):
+            yield from self._rollout(number)
+            yield Step(number, Load(), self._pair())
+            yield Step(number, Load(), self._train())
+            yield from self._measured(number)
+        yield self._control(self._recipe.gate.max_iterations, "report")
+
+    def _measured(self, number: int) -> Iterator[Step]:
+        load = self._requests.evaluate
+        yield Step(number, load, self._served("evaluate", load, workers=1, pieces=1))
+        if number:
+            yield self._control(number, "gate")
+        yield self._control(number, "register")
+
+    def _rollout(self, number: int) -> Iterator[Step]:
+        chunk = self._recipe.generation.chunk_size
+        chunks = -(-self._prompts.count // chunk)
+        workers = min(self._profile.shards, chunks)
+        if workers < self._profile.shards and number == 1:
+            self._notes.append(
+                f"{self._profile.shards} shards, but {chunks} chunks of "
+                f"{chunk:,} prompts: {self._profile.shards - workers} have nothing to do; "
+                "lower generation.chunk_size"
+            )
+        generate, translate = self._requests.generate, self._requests.translate
+        kinds = len(self._recipe.languages.all)
+        if self._recipe.generation.fused:
+            generate, translate = generate + translate, Load()
+        yield Step(number, generate, self._served("generate", generate, workers, chunks * kinds))
+        kinds = 2 * len(self._recipe.languages.others)
+        if translate.requests:
+            work = self._served("translate", translate, workers, chunks * kinds)
+            yield Step(number, translate, work)
+        else:
+            yield self._control(number, "translate")
+        if self._profile.shards > 1:
+            yield self._control(number, "merge")
+
+    def _served(self, stage: str, load: Load, workers: int, pieces: int) -> Work:
+        """Return a step that asks engines; its pieces are chunk files, or all under way."""
+        gpu, resources = self._gpus["generate"], self._profile.steps.generate
+        share = self._share(load, workers)
+        if rate := self._rate(stage):
+            startup, busy = rate.fixed_seconds, rate.seconds(share.output_tokens)
+            running = self._recipe.generation.vllm.max_num_seqs or (gpu.sequences if gpu else 1)
+        elif gpu:
+            server = self._server(gpu, resources)
+            startup, busy = self._startup(server.weights), server.seconds(share)
+            running = server.sequences or gpu.sequences
+        else:
+            raise self._uncalibrated(stage)
+        if pieces > load.requests / running:  # then more than one of them is under way
+            pieces = workers * max(1, load.requests // running // workers)
+        return Work(
+            stage,
+            workers=workers,
+            gpus=resources.accelerators,
+            startup=startup,
+            pieces=pieces,
+            piece_seconds=busy * workers / pieces,
+            price=self._price("generate"),
+        )
+
+    def _share(self, load: Load, workers: int) -> Load:
+        """Return the load of one worker, on average."""
+        return Load(
+            -(-load.requests // workers),
+            load.prompt_tokens / workers,
+            load.output_tokens / workers,
+            load.longest,
+        )
+
+    def _server(self, gpu: Gpu, resources: Resources) -> Server:
+        options = self._recipe.generation.vllm
+        fp8 = options.quantization == "fp8"
+        return Server(
+            self._shape,
+            gpu,
+            resources.accelerators,
+            self._figures.roofline,
+            utilization=options.gpu_memory_utilization,
+            sequences=options.max_num_seqs,
+            weight_bytes=1.0 if fp8 else 2.0,
+            cache_bytes=1.0 if options.kv_cache_dtype.startswith("fp8") else 2.0,
+        )
+
+    def _startup(self, weights: float) -> float:
+        times = self._figures.times
+        return times.pod_seconds + times.engine_seconds + weights / (times.load_gbs * 1e9)
+
+    def _train(self) -> Work:
+        settings, pairs = self._recipe.training, self._requests.pairs
+        flops = training_flops(
+            self._shape,
+            pairs,
+            settings.epochs,
+            checkpointing=settings.gradient_checkpointing,
+            lora=settings.lora.rank > 0,
+        )
+        launch, gpu = Launch.of(self._profile), self._gpus["train"]
+        if rate := self._rate("train"):
+            startup, busy = rate.fixed_seconds, rate.seconds(flops / launch.world_size)
+        elif gpu:
+            speed = gpu.tflops * 1e12 * gpu.training_mfu * launch.world_size
+            startup = self._startup(2.0 * self._shape.parameters)
+            busy = flops / speed
+        else:
+            raise self._uncalibrated("train")
+        pieces = -(-pairs.steps // settings.checkpoint_steps)
+        return Work(
+            "train",
+            workers=launch.nodes,
+            gpus=self._profile.steps.train.accelerators,
+            startup=startup,
+            pieces=pieces,
+            piece_seconds=busy / pieces,
+            gang=True,
+            price=self._price("train"),
+        )
+
+    def _world(self) -> Work:
+        """Return the first step: M_0 of the tiny world is trained, any other is looked at."""
+        resources = self._profile.steps.train
+        seconds = self._figures.times.control_seconds
+        if self._recipe.is_world:
+            rate = self._calibration.world if self._calibration else None
+            if rate:
+                seconds = rate.fixed_seconds + rate.seconds(world_examples(self._recipe))
+            else:
+                self._notes.append("training the tiny world's M_0 is not counted")
+        return Work(
+            "world", gpus=resources.accelerators, startup=seconds, price=self._price("train")
+        )
+
+    def _pair(self) -> Work:
+        seconds = self._figures.times.control_seconds
+        if self._calibration:
+            seconds = self._calibration.pair.seconds(self._requests.pairs.candidates)
+        return Work("pair", startup=seconds)
+
+    def _control(self, number: int, stage: str) -> Step:
+        seconds = self._figures.times.control_seconds
+        if self._calibration:
+            seconds = self._calibration.seconds.get(stage, 0.0)
+        return Step(number, Load(), Work(stage, startup=seconds))
+
+    def _rate(self, stage: str) -> Rate | None:
+        if self._calibration is None:
+            return None
+        rates = {
+            "generate": self._calibration.generate,
+            "translate": self._calibration.translate,
+            "evaluate": self._calibration.evaluate,
+            "train": self._calibration.train,
+        }
+        return rates[stage]
+
+    def _fitting(self, given: Calibration | None) -> Calibration | None:
+        """Return a calibration whose speeds hold here; of another its lengths alone are used."""
+        gpus = self._profile.steps.generate.accelerators
+        if given is None or given.fits(self._shape.parameters, gpus):
+            return given
+        self._notes.append(
+            f"the calibration is of {given.parameters:,} parameters on {given.gpus} GPU(s) a "
+            "worker: its lengths are used, its speeds are not"
+        )
+        return None
+
+    def _gpu(self, kind: str) -> Gpu | None:
+        if not self._resources(kind).accelerators:
+            return None
+        name = self._name(kind)
+        if not name:
+            self._notes.append(f"prices.{kind} names no GPU: {DEFAULT_GPU} is assumed")
+        return self._figures.gpu(name or DEFAULT_GPU)
+
+    def _resources(self, kind: str) -> Resources:
+        steps = self._profile.steps
+        return steps.train if kind == "train" else steps.generate
+
+    def _name(self, kind: str) -> str:
+        prices = self._profile.prices
+        return prices.train if kind == "train" else prices.generate
+
+    def _price(self, kind: str) -> float:
+        prices: Prices = self._profile.prices
+        return prices.hour(self._name(kind) or DEFAULT_GPU, spot=kind in prices.spot)
+
+    def _plan(self) -> Plan:
+        launch = Launch.of(self._profile)
+        return plan_for(self._config, self._recipe.training, launch)
+
+    def _memory(self, gpu: Gpu) -> float:
+        """Return the bytes of a training GPU: the profile's where it says, else the type's."""
+        return self._profile.training.gpu_memory_gib * GIB or gpu.memory_gb * 1e9
+
+    def _remedy(self, plan: Plan, gpu: Gpu) -> str:
+        nearest = plan.nearest_fit(self._memory(gpu))
+        if nearest is None:
+            return "nothing fits: lower training.max_length, or choose GPUs with more memory"
+        return f"set {', '.join(plan.differs(nearest))}"
+
+    def _pods(self, work: Work) -> int:
+        """Count a step's pods; a TrainJob has a launcher beside its nodes."""
+        launched = work.gang and self._profile.training.launcher == "trainjob"
+        return work.workers + (1 if launched else 0)
+
+    def _store_bytes(self) -> dict[str, float]:
+        rounds, pairs = self._recipe.gate.max_iterations, self._requests.pairs
+        weights = 2.0 * self._shape.parameters
+        if self._recipe.training.precision == "float32":
+            weights *= 2
+        rollout = self._requests.generate.output_tokens + self._requests.translate.output_tokens
+        evaluated = self._requests.evaluate.tokens * (rounds + 1)
+        return {
+            "models": weights * rounds,
+            "records": _RECORD_BYTES * (rounds * (rollout + pairs.tokens) + evaluated),
+            "checkpoints": 2 * self._figures.times.checkpoint_bytes * self._shape.parameters,
+        }
+
+    def _note_prompts(self, *, measured: bool) -> None:
+        assumed = self._figures.lengths
+        if self._prompts.missing:
+            self._notes.append(
+                f"no prompt files for {', '.join(self._prompts.missing)}: "
+                f"{self._prompts.count:,} prompts of {assumed.prompt_characters:g} characters "
+                "(in English) are assumed"
+            )
+        if not measured:
+            tokens = assumed.translated("en", assumed.answer_characters)
+            self._notes.append(
+                f"answers are assumed to have {math.ceil(tokens):,} tokens in English, and by "
+                "language as many more as its script takes; --calibration gives measured lengths"
+            )
+        for name in self._requests.unknown_tasks():
+            self._notes.append(f"{name} is assumed to have {assumed.evaluation_items:,} items")
+
+    def _uncalibrated(self, stage: str) -> BadInput:
+        return BadInput(
+            f"the profile gives {stage} no GPUs, and nothing is known of this machine's speed",
+            remedy="Give --calibration a file made by lidr plan --calibrate, or another profile.",
+        )

@@ -1,0 +1,149 @@
+"""The shipped figures a plan rests on (figures.yaml), each with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import yaml
+from pydantic import Field
+
+from components.shared import config
+from components.shared.errors import BadInput
+from components.shared.strict import Strict
+
+
+class Source(Strict):
+    """Where a figure was published."""
+
+    title: str
+    """What it is."""
+    url: str
+    """Where it is."""
+
+
+class Gpu(Strict):
+    """A type of GPU."""
+
+    memory_gb: float = Field(gt=0)
+    """Gigabytes (10^9) of memory."""
+    tflops: float = Field(gt=0)
+    """Dense bfloat16 TFLOP/s."""
+    bandwidth_gbs: float = Field(gt=0)
+    """Gigabytes a second of memory bandwidth."""
+    training_mfu: float = Field(gt=0, le=1)
+    """Share of the arithmetic that training uses."""
+    sequences: int = Field(ge=1)
+    """Requests that vLLM decodes at once by default."""
+    sources: tuple[str, ...] = ()
+    """Names of sources."""
+    derived: str = ""
+    """What no source gives, and how it was made."""
+
+
+class Roofline(Strict):
+    """Shares of a GPU's peaks that generation reaches."""
+
+    bandwidth: float = Field(gt=0, le=1)
+    """Of the memory bandwidth, when decoding."""
+    arithmetic: float = Field(gt=0, le=1)
+    """Of the arithmetic, for prompts and large batches."""
+    tensor_parallel: float = Field(gt=0, le=1)
+    """What remains of decoding's speed when a model is split over several GPUs."""
+    engine: float = Field(gt=0, le=1)
+    """What the engine reaches of all that."""
+    sources: tuple[str, ...]
+    """Names of sources."""
+
+
+class AssumedLengths(Strict):
+    """How long texts are before any run has told."""
+
+    prompt_characters: float
+    """Of an English prompt, where there are no prompt files."""
+    answer_characters: float
+    """Of an English answer."""
+    template_tokens: float
+    """What a chat template adds to a prompt."""
+    instruction_tokens: float
+    """What a translation request adds to its text."""
+    evaluation_prompt_tokens: float
+    """Of an evaluation item's request."""
+    evaluation_items: int
+    """Of a task that `items` lacks, per language."""
+    expansion: Mapping[str, float]
+    """Characters of a text against its English original, by language."""
+    other_expansion: float
+    """The same of all other languages."""
+    tokens_per_character: Mapping[str, float]
+    """By language."""
+    other_tokens_per_character: float
+    """Of all other languages."""
+    items: Mapping[str, int]
+    """Items per language of tasks whose name starts so."""
+
+    def tokens(self, language: str, characters: float) -> float:
+        """Return the tokens of a text.
+
+        Args:
+            language: its ISO 639-1 code.
+            characters: its length.
+        """
+        rate = self.tokens_per_character.get(language, self.other_tokens_per_character)
+        return characters * rate
+
+    def translated(self, language: str, english: float) -> float:
+        """Return the tokens that an English text of so many characters has in a language."""
+        return self.tokens(language, english * self.expansion.get(language, self.other_expansion))
+
+
+class Times(Strict):
+    """What a step waits for besides its work, in seconds unless named otherwise."""
+
+    pod_seconds: float
+    """Until a pod's program runs."""
+    engine_seconds: float
+    """Until an engine that has its weights answers."""
+    load_gbs: float
+    """Gigabytes a second from the store to a node."""
+    control_seconds: float
+    """Of a step on CPUs, its pod included."""
+    checkpoint_bytes: float
+    """Of a training checkpoint, per parameter."""
+
+
+class Figures(Strict):
+    """All of figures.yaml."""
+
+    sources: Mapping[str, Source]
+    """By name."""
+    gpus: Mapping[str, Gpu]
+    """By type."""
+    roofline: Roofline
+    """Of generation."""
+    lengths: AssumedLengths
+    """Of texts."""
+    times: Times
+    """Of everything else."""
+
+    def gpu(self, name: str) -> Gpu:
+        """Return a type of GPU.
+
+        Raises:
+            BadInput: it is not known here.
+        """
+        if name not in self.gpus:
+            raise BadInput(
+                f"no figures for GPU {name!r}{config.nearest(name, self.gpus)}; "
+                f"known are {', '.join(self.gpus)}",
+                remedy="Name one of them under prices.generate and prices.train in the profile.",
+            )
+        return self.gpus[name]
+
+
+@cache
+def figures() -> Figures:
+    """Return the shipped figures."""
+    text = (Path(__file__).parent / "figures.yaml").read_text("utf-8")
+    return Figures.model_validate(yaml.safe_load(text))

@@ -1,0 +1,98 @@
+"""A quota of GPUs that several tenants share: admission first come, first served, as Kueue's."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+
+_WARM_UP = 20.0
+"""Mean lengths of a tenant's job that pass before the first request of ours, to fill the quota."""
+
+_BATCH = 4096
+
+
+class Quota:
+    """GPUs that are held for a while; who came first is served first, and nobody overtakes.
+
+    Args:
+        gpus: how many there are.
+    """
+
+    def __init__(self, gpus: int) -> None:
+        self._free = gpus
+        self._ends: list[tuple[float, int]] = []
+        self._last = 0.0
+
+    def hold(self, at: float, gpus: int, seconds: float) -> float:
+        """Hold GPUs as soon as they are free and everyone before has been served.
+
+        Args:
+            at: when they are asked for; never before an earlier request.
+            gpus: how many, at most those of the quota.
+            seconds: how long they are held.
+
+        Returns:
+            When they are given.
+        """
+        start = max(at, self._last)
+        while self._ends and (self._free < gpus or self._ends[0][0] <= start):
+            end, size = heapq.heappop(self._ends)
+            self._free += size
+            start = max(start, end) if self._free - size < gpus else start
+        self._free -= gpus
+        heapq.heappush(self._ends, (start + seconds, gpus))
+        self._last = start
+        return start
+
+
+@dataclass(frozen=True)
+class Tenants:
+    """What others do with a shared quota.
+
+    Attributes:
+        load: share of the GPUs that they keep busy on average; 0 for nobody else.
+        gpus: of one of their jobs.
+        hours: mean length of one, exponentially distributed.
+    """
+
+    load: float = 0.0
+    gpus: int = 8
+    hours: float = 2.0
+
+
+class SharedQuota:
+    """A quota with tenants whose jobs arrive as a Poisson process.
+
+    Args:
+        gpus: of the quota.
+        tenants: the others.
+        rng: draws their jobs.
+    """
+
+    def __init__(self, gpus: int, tenants: Tenants, rng: np.random.Generator) -> None:
+        self._quota = Quota(gpus)
+        self._size = min(tenants.gpus, gpus)
+        self._length = tenants.hours * 3600
+        self._gap = self._size * self._length / (tenants.load * gpus)
+        self._rng = rng
+        self._next = 0.0
+        self._drawn: list[tuple[float, float]] = []
+        self.opening = _WARM_UP * self._length
+
+    def hold(self, at: float, gpus: int, seconds: float) -> float:
+        """Hold GPUs behind all tenants that came before; see `Quota.hold`."""
+        while (arrival := self._peek())[0] <= at:
+            self._drawn.pop()
+            self._next, length = arrival
+            self._quota.hold(self._next, self._size, length)
+        return self._quota.hold(at, gpus, seconds)
+
+    def _peek(self) -> tuple[float, float]:
+        if not self._drawn:
+            gaps = self._rng.exponential(self._gap, _BATCH)
+            lengths = self._rng.exponential(self._length, _BATCH)
+            arrivals = self._next + np.cumsum(gaps)
+            self._drawn = list(zip(arrivals.tolist(), lengths.tolist(), strict=True))[::-1]
+        return self._drawn[-1]

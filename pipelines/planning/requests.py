@@ -1,0 +1,285 @@
+"""How much work a recipe is: requests and tokens of every step of one iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from components.shared.errors import BadInput
+from components.shared.files import json_lines, read_file
+from components.shared.recipe import Recipe
+from pipelines.planning.figures import AssumedLengths
+
+_SAMPLE = 2000
+"""Prompts of a file that are read for their length."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Requests to an engine.
+
+    Attributes:
+        requests: how many.
+        prompt_tokens: of all of them.
+        output_tokens: of all of them.
+        longest: tokens of the longest answer at most.
+    """
+
+    requests: int = 0
+    prompt_tokens: float = 0.0
+    output_tokens: float = 0.0
+    longest: int = 1
+
+    def __add__(self, other: Load) -> Load:
+        return Load(
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.output_tokens + other.output_tokens,
+            max(self.longest, other.longest),
+        )
+
+    @property
+    def tokens(self) -> float:
+        """Tokens read and written."""
+        return self.prompt_tokens + self.output_tokens
+
+
+@dataclass(frozen=True)
+class PairLoad:
+    """What one iteration trains on.
+
+    Attributes:
+        candidates: pairs before the filters.
+        pairs: those that are kept.
+        tokens: of the pairs, prompt and both sides.
+        responses: tokens of both sides, which meet the head.
+        length: mean tokens of a pair.
+        steps: of the optimizer.
+    """
+
+    candidates: int
+    pairs: int
+    tokens: float
+    responses: float
+    length: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens per request; what a calibration does not know is assumed.
+
+    Attributes:
+        prompt: of a request for an answer, by language.
+        answer: by language.
+        translation: by direction, e.g. `en-es`.
+        evaluation: of an answer to an evaluation item, by language.
+        kept: share of the candidate pairs that the filters keep.
+    """
+
+    prompt: Mapping[str, float] = field(default_factory=dict)
+    answer: Mapping[str, float] = field(default_factory=dict)
+    translation: Mapping[str, float] = field(default_factory=dict)
+    evaluation: Mapping[str, float] = field(default_factory=dict)
+    kept: float = 1.0
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What the prompt files hold.
+
+    Attributes:
+        count: prompts of one iteration.
+        characters: mean length by language, of the files that are there.
+        missing: languages whose files are not.
+    """
+
+    count: int
+    characters: Mapping[str, float]
+    missing: tuple[str, ...] = ()
+
+
+class Requests:
+    """Counts the work of one iteration.
+
+    Args:
+        recipe: what to learn.
+        prompts: what its prompt files hold.
+        assumed: lengths where nothing was measured.
+        measured: lengths that were.
+    """
+
+    def __init__(
+        self, recipe: Recipe, prompts: Prompts, assumed: AssumedLengths, measured: Lengths
+    ) -> None:
+        self._recipe = recipe
+        self._assumed = assumed
+        self._measured = measured
+        self._prompts = prompts
+        self._answers = prompts.count * recipe.generation.samples
+
+    @property
+    def generate(self) -> Load:
+        """Answers to every prompt in every language."""
+        total, longest = Load(), self._recipe.generation.max_tokens
+        for code in self._recipe.languages.all:
+            asked, answered = self._prompt(code), self._answer(code)
+            total += Load(self._answers, asked * self._answers, answered * self._answers, longest)
+        return total
+
+    @property
+    def translate(self) -> Load:
+        """Translations both ways, and the sample that is translated back."""
+        dominant, total = self._recipe.languages.dominant, Load()
+        trips = min(self._recipe.translation.round_trip_sample, self._answers)
+        for other in self._recipe.languages.others:
+            for source, target in ((dominant, other), (other, dominant)):
+                total += self._translated(source, target, self._answer(source), self._answers)
+                total += self._translated(target, source, self._into(source, target), trips)
+        return total
+
+    @property
+    def pairs(self) -> PairLoad:
+        """Two candidates for every prompt and other language."""
+        settings, languages = self._recipe.training, self._recipe.languages
+        dominant, tokens, responses = languages.dominant, 0.0, 0.0
+        for other in languages.others:
+            for own, back in ((other, dominant), (dominant, other)):
+                sides = self._answer(own) + self._into(back, own)
+                whole = min(self._prompt(own) + sides, 2 * settings.max_length)
+                tokens += whole * self._answers
+                responses += max(whole - self._prompt(own), 0.0) * self._answers
+        candidates = 2 * len(languages.others) * self._answers
+        kept = round(candidates * self._measured.kept)
+        share = kept / max(candidates, 1)
+        steps = max(1, -(-kept // settings.batch_size))
+        return PairLoad(
+            candidates,
+            kept,
+            tokens * share,
+            responses * share,
+            tokens / max(candidates, 1),
+            max(1, round(steps * settings.epochs)),
+        )
+
+    @property
+    def evaluate(self) -> Load:
+        """All items of all tasks, once."""
+        settings, total = self._recipe.evaluation, Load()
+        for task, code in settings.asked(self._recipe.languages.all).items():
+            count = self._items(task)
+            answer = self._measured.evaluation.get(code) or self._answer(code)
+            asked = self._assumed.evaluation_prompt_tokens
+            written = min(answer, settings.max_tokens)
+            total += Load(count, asked * count, written * count, settings.max_tokens)
+        return total
+
+    def unknown_tasks(self) -> list[str]:
+        """Name the tasks whose number of items is assumed."""
+        if self._recipe.evaluation.limit or self._recipe.is_world:
+            return []
+        known = tuple(self._assumed.items)
+        return [name for name in self._recipe.evaluation.tasks if not name.startswith(known)]
+
+    def _items(self, task: str) -> int:
+        if self._recipe.is_world:
+            return self._recipe.evaluation.limit or self._recipe.world.evaluation_items
+        sizes = (size for name, size in self._assumed.items.items() if task.startswith(name))
+        count = next(sizes, self._assumed.evaluation_items)
+        return min(count, self._recipe.evaluation.limit or count)
+
+    def _translated(self, source: str, target: str, text: float, count: int) -> Load:
+        asked = text + self._assumed.instruction_tokens + self._assumed.template_tokens
+        longest = self._recipe.translation.max_tokens
+        return Load(count, asked * count, self._into(source, target) * count, longest)
+
+    def _prompt(self, code: str) -> float:
+        """Tokens of a request for an answer."""
+        if measured := self._measured.prompt.get(code):
+            return measured
+        if characters := self._prompts.characters.get(code):
+            tokens = self._assumed.tokens(code, characters)
+        else:
+            tokens = self._assumed.translated(code, self._assumed.prompt_characters)
+        return tokens + self._assumed.template_tokens
+
+    def _answer(self, code: str) -> float:
+        tokens = self._measured.answer.get(code) or self._assumed.translated(
+            code, self._assumed.answer_characters
+        )
+        return min(tokens, self._recipe.generation.max_tokens)
+
+    def _into(self, source: str, target: str) -> float:
+        """Tokens of a text's translation."""
+        tokens = self._measured.translation.get(f"{source}-{target}") or self._answer(target)
+        return min(tokens, self._recipe.translation.max_tokens)
+
+
+def read_prompts(recipe: Recipe) -> Prompts:
+    """Count a recipe's prompts and measure their length, without reading all of them.
+
+    Raises:
+        BadInput: a prompt file is broken; file and line are named.
+    """
+    settings = recipe.prompts
+    if recipe.is_world:
+        return Prompts(settings.per_iteration, {})
+    sizes, characters, missing = [], {}, []
+    for code in recipe.languages.all:
+        file = settings.files[code]
+        if "://" not in file and not Path(file).exists():
+            missing.append(code)
+            continue
+        count, texts = _read(file, settings.fields.text)
+        sizes.append(count)
+        characters[code] = fmean(len(text) for text in texts)
+    count = min([settings.per_iteration, *sizes])
+    return Prompts(count, characters, tuple(missing))
+
+
+def _read(file: str, name: str) -> tuple[int, list[str]]:
+    """Return the number of rows of a prompt file, and the texts of the first of them."""
+    data = read_file(file, "prompts.files")
+    if file.endswith(".parquet"):
+        return _read_parquet(file, data, name)
+    rows = islice(json_lines(file, data), _SAMPLE)
+    texts = [_text(row, name, file, line) for line, row in rows]
+    if not texts:
+        raise BadInput("no prompts in the file", file=file, remedy="Add at least one line.")
+    if len(texts) < _SAMPLE:
+        return len(texts), texts
+    return sum(1 for line in data.split(b"\n") if line.strip()), texts
+
+
+def _read_parquet(file: str, data: bytes, name: str) -> tuple[int, list[str]]:
+    from io import BytesIO
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        parquet = pq.ParquetFile(BytesIO(data))
+        batches = parquet.iter_batches(_SAMPLE, columns=[name])
+        rows: Sequence[dict[str, Any]] = next(batches).to_pylist()
+    except (pa.ArrowException, OSError, StopIteration) as error:
+        raise BadInput(
+            "not a Parquet file with prompts", file=file, remedy="Write it anew, or use .jsonl."
+        ) from error
+    texts = [_text(row, name, file, line) for line, row in enumerate(rows, start=1)]
+    return int(parquet.metadata.num_rows), texts
+
+
+def _text(row: Mapping[str, Any], name: str, file: str, line: int) -> str:
+    text = row.get(name)
+    if not isinstance(text, str) or not text.strip():
+        raise BadInput(
+            f"field {name!r} is missing, empty or not text; the line has {', '.join(row)}",
+            file=file,
+            line=line,
+            remedy="Fill it in, or name the field under prompts.fields in the recipe.",
+        )
+    return text

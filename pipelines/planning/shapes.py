@@ -1,0 +1,66 @@
+"""The shape of M_0, from its config.json.
+
+Well-known models' are shipped (models.json: their config.json, without what a plan does not read),
+so that a plan of one needs neither the network nor access to it.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from components.shared.errors import BadInput
+from components.shared.recipe import Model
+
+_FILE = Path(__file__).parent / "models.json"
+
+_REMEDY = "Give model.source a folder or s3:// prefix that holds config.json."
+
+
+def model_config(model: Model) -> dict[str, Any]:
+    """Return the config.json of a recipe's model, without any of its weights.
+
+    A hub model that is known here is not asked for over the network.
+
+    Args:
+        model: the recipe's section; folders and `s3://`, `hf://` and `models:/` sources.
+
+    Raises:
+        BadInput: there is no config.json, it cannot be read, or it cannot be fetched.
+    """
+    source = model.source
+    if source.startswith("models:/"):
+        from components.shared.models import resolve_model
+
+        source = resolve_model(source).source
+    if known := _known(source):
+        return known
+    from components.shared.models import fetch_model
+
+    path = fetch_model(source, weights=False) / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror}", file=path, remedy=_REMEDY) from error
+    except ValueError as error:
+        raise BadInput("not JSON", file=path, remedy="Fetch the model again.") from error
+    if not isinstance(config, dict):
+        raise BadInput("not a JSON object", file=path, remedy="Fetch the model again.")
+    return config
+
+
+def known_models() -> dict[str, dict[str, Any]]:
+    """Return the configurations that need no network, by `org/name`."""
+    return dict(_models())
+
+
+@cache
+def _models() -> dict[str, dict[str, Any]]:
+    read = json.loads(_FILE.read_text("utf-8"))
+    return {name: read["shapes"][shape] for name, shape in read["models"].items()}
+
+
+def _known(source: str) -> dict[str, Any] | None:
+    return _models().get(source.removeprefix("hf://").partition("@")[0])

@@ -1,0 +1,213 @@
+"""The loop played through many times: interruptions, slow nodes, replacements and a shared quota.
+
+Steps follow one another. A pool of workers (generate, translate, evaluate) works off fixed pieces;
+a lost node costs its worker the piece under way, then a replacement and a new start. A gang (train)
+has one clock: a lost node stops all of it, and it goes on from its last checkpoint. Nodes are lost
+at exponentially distributed times, independently of one another.
+
+All workers of a step, in all replications, are played at once: one round of numpy operations is one
+life of every node that is still at work, so the cost grows with the interruptions, not with time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.planning.queueing import SharedQuota, Tenants
+from pipelines.planning.work import Work
+
+Array = NDArray[np.float64]
+
+_HOPELESS = 1e5
+"""Expected starts until one piece is through, beyond which a step is said never to end."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What goes wrong.
+
+    Attributes:
+        node_hours: mean time until a node is lost; infinite for never.
+        replacement: seconds until another node is there.
+        slowness: standard deviation of the logarithm of a node's pace; 0 for equal nodes.
+        tenants: who else uses the quota.
+    """
+
+    node_hours: float = math.inf
+    replacement: float = 300.0
+    slowness: float = 0.0
+    tenants: Tenants = field(default_factory=Tenants)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out, one element per replication.
+
+    Attributes:
+        seconds: from the first request to the end, waiting included; infinite where a step loses
+            its nodes faster than it can finish a piece of work.
+        gpu_hours: held, by stage.
+        lost: nodes.
+        waited: seconds until GPUs were given, over all steps.
+        cost: of the GPUs held.
+    """
+
+    seconds: Array
+    gpu_hours: dict[str, Array]
+    lost: Array
+    waited: Array
+    cost: Array
+
+
+@dataclass
+class _Spans:
+    """Of one step: seconds each worker needs and holds its GPUs, and nodes lost.
+
+    Arrays are (replications, workers); of a gang the second axis has one element.
+    """
+
+    needed: Array
+    held: Array
+    lost: Array
+
+
+def simulate(
+    works: Sequence[Work], quota: int, trouble: Trouble, *, replications: int = 200, seed: int = 0
+) -> Outcome:
+    """Play the steps one after another, `replications` times.
+
+    Args:
+        works: the steps in their order.
+        quota: GPUs that may be held at once; they are shared where there are tenants.
+        trouble: what goes wrong.
+        replications: how often.
+        seed: of everything that is drawn.
+    """
+    rng = np.random.default_rng(seed)
+    hours = {work.stage: np.zeros(replications) for work in works}
+    lost, cost, waited, clock = (np.zeros(replications) for _ in range(4))
+    shared = trouble.tenants.load > 0
+    quotas = [
+        SharedQuota(quota, trouble.tenants, rng) for _ in range(replications if shared else 0)
+    ]
+    for work in works:
+        spans = _spans(work, trouble, rng, replications)
+        held = spans.held.sum(axis=1) * work.gpus / 3600
+        hours[work.stage] += held
+        cost += held * work.price if work.price else 0.0  # no price, no cost of what never ends
+        lost += spans.lost.sum(axis=1)
+        ends = spans.needed.max(axis=1)
+        if shared and work.gpus:
+            starts, ends = _queued(work, spans, clock, quotas)
+            waited += starts
+        clock = clock + ends
+    return Outcome(clock, hours, lost, waited, cost)
+
+
+def _queued(
+    work: Work, spans: _Spans, clock: Array, quotas: Sequence[SharedQuota]
+) -> tuple[Array, Array]:
+    """Ask for each worker's GPUs; return the mean wait and the time to the end, per replication."""
+    size = work.gpus * (work.workers if work.gang else 1)
+    waits, ends = np.zeros_like(clock), np.zeros_like(clock)
+    for row, quota in enumerate(quotas):
+        now = quota.opening + float(clock[row])
+        if not math.isfinite(now):
+            ends[row] = math.inf
+            continue
+        needed = spans.needed[row].tolist()
+        starts = [quota.hold(now, size, span) - now for span in needed]
+        waits[row] = sum(starts) / len(starts)
+        ends[row] = max(start + span for start, span in zip(starts, needed, strict=True))
+    return waits, ends
+
+
+def _spans(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -> _Spans:
+    if not work.gpus:
+        needed = np.full((count, 1), work.seconds)
+        return _Spans(needed, needed, np.zeros((count, 1)))
+    return _gang(work, trouble, rng, count) if work.gang else _pool(work, trouble, rng, count)
+
+
+def _pool(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -> _Spans:
+    """Play workers that know nothing of one another."""
+    left = np.tile(_shares(work), count)
+    mean = trouble.node_hours * 3600
+    needed, held, lost = (np.zeros(left.size) for _ in range(3))
+    if _hopeless(work, mean):
+        needed[:] = held[:] = math.inf
+    active = np.arange(0 if _hopeless(work, mean) else left.size)
+    while active.size:
+        pace = work.piece_seconds * _slow(trouble, rng, active.size)
+        whole = work.startup + left[active] * pace
+        life = _lives(rng, mean, active.size)
+        through = life >= whole
+        spent = np.where(through, whole, life)
+        held[active] += spent
+        needed[active] += spent + np.where(through, 0.0, trouble.replacement)
+        lost[active] += ~through
+        left[active] -= _finished(life, work.startup, pace, left[active])
+        active = active[~through]
+    shape = (count, work.workers)
+    return _Spans(needed.reshape(shape), held.reshape(shape), lost.reshape(shape))
+
+
+def _shares(work: Work) -> Array:
+    """Return the pieces of each worker, (workers,), as even as they can be."""
+    share, rest = divmod(work.pieces, work.workers)
+    return share + (np.arange(work.workers) < rest).astype(np.float64)
+
+
+def _gang(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -> _Spans:
+    """Play nodes that stop together, at the pace of the slowest; only the lost one is replaced."""
+    mean = trouble.node_hours * 3600 / work.workers
+    left = np.full(count, float(work.pieces))
+    slow = _slow(trouble, rng, count * work.workers).reshape(count, work.workers)
+    needed, held, lost = (np.zeros(count) for _ in range(3))
+    if _hopeless(work, mean):
+        needed[:] = held[:] = math.inf
+    active = np.arange(0 if _hopeless(work, mean) else count)
+    while active.size:
+        pace = work.piece_seconds * slow[active].max(axis=1)
+        whole = work.startup + left[active] * pace
+        life = _lives(rng, mean, active.size)
+        through = life >= whole
+        spent = np.where(through, whole, life)
+        delay = np.where(through, 0.0, trouble.replacement)
+        needed[active] += spent + delay
+        held[active] += work.workers * spent + (work.workers - 1) * delay
+        lost[active] += ~through
+        left[active] -= _finished(life, work.startup, pace, left[active])
+        active = active[~through]
+        which = rng.integers(work.workers, size=active.size)
+        slow[active, which] = _slow(trouble, rng, active.size)
+    return _Spans(needed[:, None], held[:, None], lost[:, None])
+
+
+def _finished(life: Array, startup: float, pace: Array, left: Array) -> Array:
+    """Return how many pieces a node has finished when it is lost."""
+    useful = np.maximum(life - startup, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole = np.floor(useful / pace)
+    finished: Array = np.minimum(np.where(pace > 0, whole, left), left)
+    return finished
+
+
+def _lives(rng: np.random.Generator, mean: float, size: int) -> Array:
+    return rng.exponential(mean, size) if math.isfinite(mean) else np.full(size, math.inf)
+
+
+def _slow(trouble: Trouble, rng: np.random.Generator, size: int) -> Array:
+    """Return how many times as long nodes take; 1 on average."""
+    sigma = trouble.slowness
+    return rng.lognormal(-(sigma**2) / 2, sigma, size) if sigma else np.ones(size)
+
+
+def _hopeless(work: Work, mean: float) -> bool:
+    """Tell whether nodes are lost faster than one piece can be finished."""
+    return (work.startup + work.piece_seconds) / mean > math.log(_HOPELESS)

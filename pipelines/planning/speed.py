@@ -1,0 +1,115 @@
+"""How long a GPU takes: a roofline of memory bandwidth and arithmetic (CACM 52(4), 2009)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from components.shared.errors import BadInput
+from components.train.architecture import Architecture
+from components.train.flops import reference_flops, step_flops
+from pipelines.planning.figures import Gpu, Roofline
+from pipelines.planning.requests import Load, PairLoad
+
+
+@dataclass(frozen=True)
+class Server:
+    """One engine and its GPUs.
+
+    Attributes:
+        shape: the model's.
+        gpu: their type.
+        gpus: how many one engine has; the model is split over them.
+        roofline: shares of the peaks that are reached.
+        utilization: share of the memory for weights and KV cache.
+        sequences: requests decoded at once at most; 0 for vLLM's default.
+        weight_bytes: of one parameter.
+        cache_bytes: of one number in the KV cache.
+    """
+
+    shape: Architecture
+    gpu: Gpu
+    gpus: int
+    roofline: Roofline
+    utilization: float = 0.9
+    sequences: int = 0
+    weight_bytes: float = 2.0
+    cache_bytes: float = 2.0
+
+    @property
+    def weights(self) -> float:
+        """Bytes of the model."""
+        return self.shape.parameters * self.weight_bytes
+
+    @property
+    def kv(self) -> float:
+        """Bytes that one token leaves in the KV cache."""
+        return 2 * self.shape.layers * self.shape.kv_width * self.cache_bytes
+
+    def seconds(self, load: Load) -> float:
+        """Return how long the engine works on requests, all of them there at once.
+
+        Prompts are bound by arithmetic. Decoding steps read the weights once and every running
+        request's cache, or are bound by arithmetic where many run. Requests that outlive the others
+        bound the time from below.
+
+        Raises:
+            BadInput: the weights leave no room.
+        """
+        if not load.requests:
+            return 0.0
+        prompt, output = load.prompt_tokens / load.requests, load.output_tokens / load.requests
+        running = self._running(prompt + output / 2, load.requests)
+        step = self._step(running, prompt + output / 2)
+        decoding = load.output_tokens / running * step
+        alone = min(load.longest, 4 * output) * self._step(1, prompt + output / 2)
+        whole = max(decoding, alone) + load.requests * self._prefill(prompt)
+        return whole / self.roofline.engine
+
+    def _running(self, context: float, requests: int) -> float:
+        memory = self.utilization * self.gpu.memory_gb * 1e9 * self.gpus
+        if memory - self.weights < self.kv * context:
+            raise BadInput(
+                f"{self.weights / 1e9:,.0f} GB of weights leave no room on {self.gpus} GPU(s) of "
+                f"{self.gpu.memory_gb:g} GB",
+                remedy="Raise steps.generate.accelerators, or choose a larger GPU.",
+            )
+        cached = (memory - self.weights) / (self.kv * context)
+        return min(cached, self.sequences or self.gpu.sequences, requests)
+
+    def _step(self, running: float, context: float) -> float:
+        read = self.weights + running * context * self.kv
+        memory = read / (self.gpu.bandwidth_gbs * 1e9 * self.gpus * self.roofline.bandwidth)
+        arithmetic = running * self._flops(context) / self._arithmetic
+        split = self.roofline.tensor_parallel if self.gpus > 1 else 1.0
+        return max(memory, arithmetic) / split
+
+    def _prefill(self, prompt: float) -> float:
+        return prompt * self._flops(prompt / 2) / self._arithmetic
+
+    def _flops(self, context: float) -> float:
+        weights = 2.0 * self.shape.parameters
+        return weights + 4.0 * self.shape.layers * self.shape.query_width * context
+
+    @property
+    def _arithmetic(self) -> float:
+        return self.gpu.tflops * 1e12 * self.gpus * self.roofline.arithmetic
+
+
+def training_flops(
+    shape: Architecture, pairs: PairLoad, epochs: float, *, checkpointing: bool, lora: bool
+) -> float:
+    """Return the floating-point operations of a training run, the reference pass included.
+
+    Args:
+        shape: the model's.
+        pairs: one epoch's.
+        epochs: passes over them.
+        checkpointing: activations are computed again.
+        lora: only adapters are trained.
+    """
+    tokens, rows = math.ceil(pairs.tokens), math.ceil(pairs.responses)
+    trained = step_flops(
+        shape, tokens, pairs.length / 2, rows, checkpointing=checkpointing, lora=lora
+    )
+    return trained * epochs + reference_flops(shape, tokens, pairs.length / 2, rows)

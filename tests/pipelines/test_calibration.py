@@ -1,0 +1,186 @@
+"""A calibration from the markers of a finished run, and what it predicts of others."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.shared.errors import BadInput
+from components.shared.stage import Stage
+from components.shared.store import LocalStore, Store
+from components.state.run import recipe_key, state_key
+from pipelines.cli.inputs import read_profile, read_recipe
+from pipelines.planning.calibration import Calibration, calibrate, dump, load_calibration
+from pipelines.planning.estimate import Estimate, Inputs, estimate
+from pipelines.planning.figures import figures
+from pipelines.planning.requests import read_prompts
+from pipelines.planning.shapes import known_models, model_config
+from tests.pipelines.test_cli import main
+
+CODES = ("en", "es", "de", "fr")
+ENGINE, TRAINED, PAIRED = 500.0, 20.0, 400.0
+"""Of the made-up machine: output tokens, pairs and candidates a second."""
+
+STARTUP = {"generate": 6.0, "translate": 5.0, "evaluate": 7.0, "train": 11.0}
+
+
+class Run:
+    """A finished run of a machine whose every stage takes a fixed time and a time by its work.
+
+    Args:
+        store: where it is.
+        prompts: of one iteration, and items of the evaluation.
+    """
+
+    def __init__(self, store: Store, prompts: int) -> None:
+        self.store = store
+        self.name = f"n{prompts}"
+        self.prompts = prompts
+        self.seconds: dict[str, float] = {}
+        self.settings = [
+            f"prompts.per_iteration={prompts}",
+            f"evaluation.limit={prompts}",
+            "translation.round_trip_sample=50",
+            "gate.max_iterations=1",
+        ]
+        recipe = read_recipe("tiny_world", None, self.settings)
+        store.write(recipe_key(self.name), recipe.model_dump_json().encode())
+        world = self.stage("world", 100.0, {})
+        evaluations = [self.evaluate(0), self.evaluate(1)]
+        state = {"world": world, "model": world, "evaluation": evaluations[0], "version": "m/1"}
+        self.state(0, state)
+        made = {
+            "responses": self.generate(),
+            "translations": self.translate(),
+            "pairs": self.pair(),
+            "model": self.train(),
+            "decision": self.stage("gate", 0.5, {}),
+        }
+        self.state(1, state | made | {"evaluation": evaluations[1], "version": "m/2"})
+
+    def state(self, number: int, state: dict[str, str]) -> None:
+        self.store.write(state_key(self.name, number), json.dumps(state).encode())
+
+    def stage(self, step: str, seconds: float, counts: dict[str, Any], key: str = "") -> str:
+        prefix = f"stages/{step}/{self.name}{key}"
+        stage = Stage(self.store, prefix, {}, {}, began=time.monotonic() - seconds)
+        if step == "train":
+            config = known_models()["world"]
+            stage.write("model/config.json", json.dumps(config).encode())
+        self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+        return stage.finish(counts)
+
+    def generate(self) -> str:
+        each = {"responses": self.prompts, "prompt_tokens": 30 * self.prompts}
+        part = each | {"output_tokens": 40 * self.prompts}
+        counts = {"languages": dict.fromkeys(CODES, part), "responses": 4 * self.prompts}
+        busy = 4 * 40 * self.prompts / ENGINE
+        return self.stage("generate", STARTUP["generate"] + busy, counts | self.engine())
+
+    def translate(self) -> str:
+        part = {"translations": self.prompts, "output_tokens": 45 * self.prompts}
+        directions = [f"en-{code}" for code in CODES[1:]] + [f"{code}-en" for code in CODES[1:]]
+        counts = {"directions": dict.fromkeys(directions, part)}
+        busy = 6 * 45 * (self.prompts + 50) / ENGINE  # 50 of each direction are translated back
+        return self.stage("translate", STARTUP["translate"] + busy, counts | self.engine())
+
+    def engine(self) -> dict[str, Any]:
+        return {"tokens_per_second": ENGINE, "workers": 1}
+
+    def pair(self) -> str:
+        counts = {"pairs": 6 * self.prompts, "candidates": 6 * self.prompts}
+        return self.stage("pair", 6 * self.prompts / PAIRED, counts)
+
+    def train(self) -> str:
+        busy = 6 * self.prompts / TRAINED
+        reference = self.stage("reference", busy / 3, {})
+        counts = {"reference": reference, "train_seconds": busy, "ranks": 1}
+        return self.stage("train", STARTUP["train"] + busy * 4 / 3, counts)
+
+    def evaluate(self, number: int) -> str:
+        scores = {"mean_tokens": 20.0, "accuracy": {"n": self.prompts}}
+        seconds = STARTUP["evaluate"] + 4 * 20 * self.prompts / ENGINE
+        return self.stage(
+            "evaluate", seconds, {"languages": dict.fromkeys(CODES, scores)}, f"-{number}"
+        )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[int, Run]:
+    store = LocalStore(tmp_path_factory.mktemp("runs"))
+    return {prompts: Run(store, prompts) for prompts in (100, 200, 800)}
+
+
+def planned(run: Run, calibration: Calibration, profile: str = "local") -> Estimate:
+    recipe, placed = read_recipe("tiny_world", None, run.settings), read_profile(profile)
+    config, prompts = model_config(recipe.model), read_prompts(recipe)
+    return estimate(Inputs(recipe, placed, config, prompts, figures(), calibration))
+
+
+def by_stage(plan: Estimate) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    for work in plan.works:
+        seconds[work.stage] = seconds.get(work.stage, 0.0) + work.seconds
+    return seconds
+
+
+@pytest.mark.parametrize(("base", "other"), [(200, 100), (100, 800), (800, 100)])
+def test_one_run_predicts_others_of_the_same_machine(runs, base: int, other: int):
+    calibration = calibrate(runs[base].store.uri, runs[base].name)
+    seconds, measured = by_stage(planned(runs[other], calibration)), runs[other].seconds
+    for stage in ("world", "generate", "translate", "pair", "train", "evaluate", "gate"):
+        assert seconds[stage] == pytest.approx(measured[stage], rel=0.02), stage
+
+
+def test_a_calibration_holds_what_the_markers_say(runs, tmp_path: Path):
+    found = calibrate(runs[200].store.uri, "n200")
+    assert found.lengths.answer == dict.fromkeys(CODES, 40.0)
+    assert found.lengths.prompt["es"] == 30.0
+    assert found.lengths.translation["fr-en"] == 45.0
+    assert found.lengths.evaluation["de"] == 20.0
+    assert found.lengths.kept == 1.0
+    assert found.generate.per_second == pytest.approx(ENGINE)
+    assert found.translate.fixed_seconds == pytest.approx(STARTUP["translate"], abs=0.1)
+    assert found.evaluate.fixed_seconds == pytest.approx(STARTUP["evaluate"], abs=0.1)
+    assert found.train.fixed_seconds == pytest.approx(STARTUP["train"], abs=0.1)
+    file = tmp_path / "calibration.json"
+    file.write_text(dump(found))
+    assert load_calibration(file) == found
+
+
+def test_the_command_prints_a_calibration_and_reads_it(monkeypatch, capsys, runs, tmp_path: Path):
+    code, out, err = main(monkeypatch, capsys, "plan", "--calibrate", runs[100].store.uri, "n100")
+    assert (code, err) == (0, "")
+    file = tmp_path / "calibration.json"
+    file.write_text(out)
+    given = ("plan", "tiny_world", "--profile", "local", "--calibration", str(file))
+    code, out, _ = main(monkeypatch, capsys, *given)
+    assert code == 0
+    assert "Calibrated by run n100 of tiny-world" in out
+
+
+def test_of_another_model_only_the_lengths_are_used(runs):
+    calibration = calibrate(runs[100].store.uri, "n100").model_copy(update={"parameters": 10**9})
+    plan = planned(runs[100], calibration, "cluster")
+    loads = {step.work.stage: step.load for step in plan.steps}
+    assert loads["generate"].output_tokens == 4 * 100 * 40
+    assert any("its lengths are used, its speeds are not" in note for note in plan.notes)
+    with pytest.raises(BadInput, match="nothing is known of this machine's speed"):
+        planned(runs[100], calibration)
+
+
+def test_a_run_without_an_iteration_is_refused(runs, tmp_path: Path):
+    store = LocalStore(tmp_path)
+    store.write(recipe_key("early"), runs[100].store.read(recipe_key("n100")))
+    store.write(state_key("early", 0), runs[100].store.read(state_key("n100", 0)))
+    with pytest.raises(BadInput, match=r"run early on .* has no finished iteration"):
+        calibrate(store.uri, "early")
+    store.write(recipe_key("broken"), b"{}")
+    with pytest.raises(BadInput, match="not a recipe of this version of lidr"):
+        calibrate(store.uri, "broken")
+    with pytest.raises(BadInput, match=r"no run 'erly' .*did you mean 'early'"):
+        calibrate(store.uri, "erly")

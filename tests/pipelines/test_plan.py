@@ -1,0 +1,270 @@
+"""lidr plan: counts, speeds, costs, and what it says of bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.shared.errors import BadInput
+from components.train.architecture import read_architecture
+from pipelines.cli.inputs import read_profile, read_recipe
+from pipelines.placement import KINDS as PLACED
+from pipelines.planning.estimate import KINDS, Estimate, Inputs, estimate, with_gpus
+from pipelines.planning.figures import figures
+from pipelines.planning.requests import Lengths, Load, Prompts, Requests, read_prompts
+from pipelines.planning.shapes import known_models, model_config
+from pipelines.planning.speed import Server
+from tests.pipelines.test_cli import main
+
+LLAMA = "llama3_8b_en_es_ru_de_fr"
+
+PARAMETERS = {  # as the hub's model pages name them
+    "meta-llama/Meta-Llama-3-8B-Instruct": 8_030_261_248,
+    "meta-llama/Llama-3.1-70B-Instruct": 70_553_706_496,
+    "meta-llama/Llama-3.2-1B-Instruct": 1_235_814_400,
+    "meta-llama/Llama-3.2-3B-Instruct": 3_212_749_824,
+    "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512,
+    "Qwen/Qwen2.5-0.5B-Instruct": 494_032_768,
+    "mistralai/Mistral-7B-Instruct-v0.3": 7_248_023_552,
+}
+
+ONE_H100 = {  # Llama 3.1 8B in FP8: tokens in, tokens out, output tokens/s (source tensorrt-llm)
+    (128, 128): 28_312,
+    (128, 2048): 22_714,
+    (128, 4096): 14_325,
+    (500, 2000): 17_660,
+    (1000, 1000): 15_220,
+    (1000, 2000): 13_899,
+    (2048, 128): 3_450,
+    (2048, 2048): 9_305,
+    (5000, 500): 3_459,
+}
+
+TWO_H100 = {  # Llama 3.3 70B in FP8
+    (128, 128): 6_378,
+    (128, 2048): 6_651,
+    (128, 4096): 4_199,
+    (500, 2000): 5_222,
+    (1000, 1000): 4_205,
+    (1000, 2000): 4_146,
+    (2048, 128): 762,
+    (2048, 2048): 3_082,
+    (5000, 500): 898,
+}
+
+
+def plan(name: str, profile: str = "cluster", *settings: str, gpus: int = 0) -> Estimate:
+    recipe, placed = read_recipe(name, None, settings), read_profile(profile)
+    placed = with_gpus(placed, gpus) if gpus else placed
+    inputs = Inputs(recipe, placed, model_config(recipe.model), read_prompts(recipe), figures())
+    return estimate(inputs)
+
+
+def published(model: str, gpus: int, figures_of: dict[tuple[int, int], int]) -> list[float]:
+    """Return predicted over published output tokens a second, vLLM's own share left out."""
+    h100 = figures().gpu("H100")
+    fp8 = h100.model_copy(update={"tflops": 2 * h100.tflops})
+    shape = read_architecture(known_models()[model])
+    peaks = figures().roofline.model_copy(update={"engine": 1.0})
+    server = Server(shape, fp8, gpus, peaks, sequences=2048, weight_bytes=1, cache_bytes=1)
+    ratios = []
+    for (prompt, output), speed in figures_of.items():
+        load = Load(3000, 3000.0 * prompt, 3000.0 * output, output)
+        ratios.append(load.output_tokens / server.seconds(load) / speed)
+    return ratios
+
+
+@pytest.mark.parametrize(("model", "parameters"), PARAMETERS.items())
+def test_shipped_shapes_have_the_parameters_that_are_published(model: str, parameters: int):
+    assert read_architecture(known_models()[model]).parameters == parameters
+
+
+def test_the_roofline_gives_the_published_speeds():
+    small = published("meta-llama/Llama-3.1-8B-Instruct", 1, ONE_H100)
+    large = published("meta-llama/Llama-3.1-70B-Instruct", 2, TWO_H100)
+    assert all(0.8 < ratio < 1.25 for ratio in small), small
+    assert all(0.7 < ratio < 1.3 for ratio in large), large
+
+
+def test_every_figure_names_a_source():
+    known = figures()
+    used = {name for gpu in known.gpus.values() for name in gpu.sources}
+    used |= set(known.roofline.sources)
+    assert used <= set(known.sources)
+    assert all(gpu.sources for gpu in known.gpus.values())
+
+
+def test_requests_are_those_the_steps_make():
+    recipe = read_recipe(
+        LLAMA,
+        None,
+        [
+            "prompts.per_iteration=10",
+            "generation.samples=3",
+            "generation.temperature=1",
+            "translation.round_trip_sample=4",
+        ],
+    )
+    measured = Lengths(
+        prompt=dict.fromkeys(recipe.languages.all, 10.0),
+        answer=dict.fromkeys(recipe.languages.all, 100.0),
+        translation={"en-es": 120.0, "es-en": 90.0},
+        evaluation=dict.fromkeys(recipe.languages.all, 50.0),
+        kept=0.5,
+    )
+    work = Requests(recipe, Prompts(10, {}), figures().lengths, measured)
+    assert work.generate == Load(150, 1500.0, 15_000.0, 2048)
+    assert work.translate.requests == 4 * 2 * (30 + 4)
+    assert work.translate.output_tokens == 3 * 2 * 34 * 100 + 30 * 210 + 4 * 210
+    assert (work.pairs.candidates, work.pairs.pairs, work.pairs.steps) == (240, 120, 1)
+    assert work.pairs.tokens == pytest.approx(0.5 * (240 * 210 + 30 * 20 - 30 * 10))
+    assert work.evaluate.requests == 5 * 250
+    assert work.evaluate.output_tokens == 5 * 250 * 50
+
+
+def test_no_request_is_longer_than_the_recipe_lets_it_be():
+    recipe = read_recipe(
+        LLAMA,
+        None,
+        ["generation.max_tokens=50", "translation.max_tokens=20", "training.max_length=16"],
+    )
+    work = Requests(recipe, Prompts(10, {}), figures().lengths, Lengths())
+    assert work.generate.output_tokens == 5 * 10 * 50
+    assert work.translate.output_tokens == 4 * 2 * (10 + 10) * 20
+    assert work.pairs.length <= 32
+
+
+def test_prompt_files_are_counted_and_measured(tmp_path: Path):
+    rows = [json.dumps({"id": str(i), "instruction": "x" * 40}) for i in range(3000)]
+    for code in ("en", "es", "de"):
+        (tmp_path / f"{code}.jsonl").write_text("\n".join(rows) + "\n")
+    files = {code: f"{tmp_path}/{code}.jsonl" for code in ("en", "es", "de")}
+    settings = [f"prompts.files.{code}={file}" for code, file in files.items()]
+    recipe = read_recipe("llama3_8b_gsm8k", None, [*settings, "prompts.per_iteration=100000"])
+    found = read_prompts(recipe)
+    assert (found.count, found.missing) == (3000, ("fr",))
+    assert found.characters == {"en": 40, "es": 40, "de": 40}
+    (tmp_path / "de.jsonl").write_text('{"id": "1", "instruction": "x"}\n{"id": "2"}\n')
+    with pytest.raises(BadInput, match=r"de\.jsonl:2: field 'instruction'"):
+        read_prompts(recipe)
+
+
+def test_steps_use_the_gpus_the_pipeline_gives_them():
+    kinds = {name.removeprefix("build-"): kind for name, kind in PLACED.items()}
+    assert kinds == KINDS
+    found = plan(LLAMA)
+    gpus = {work.stage: work.gpus for work in found.works}
+    assert gpus == {
+        "world": 8, "evaluate": 1, "register": 0, "generate": 1, "translate": 1, "pair": 0,
+        "train": 8, "gate": 0, "report": 0,
+    }  # fmt: skip
+    stages = [work.stage for work in found.works]
+    once = ["generate", "translate", "pair", "train", "evaluate", "gate", "register"]
+    assert stages == ["world", "evaluate", "register", *once, *once, "report"]
+
+
+def test_more_work_takes_longer_and_more_gpus_do_it_sooner():
+    small, large = (plan(LLAMA, "cluster", f"prompts.per_iteration={n}") for n in (1000, 64_000))
+    assert large.gpu_hours > 30 * small.gpu_hours
+    wide = plan(LLAMA, "cluster", "prompts.per_iteration=64000", gpus=64)
+    assert wide.seconds < large.seconds / 5
+    assert wide.gpu_hours > large.gpu_hours
+    fused = plan(LLAMA, "cluster", "generation.fused=true")
+    assert fused.gpu_hours < small.gpu_hours  # one engine less is started
+
+
+def test_shards_without_chunks_are_named():
+    notes = " ".join(plan(LLAMA, gpus=16).notes)
+    assert "16 shards, but 2 chunks of 500 prompts: 14 have nothing to do" in notes
+
+
+def test_memory_is_the_train_steps_own_plan():
+    found = plan(LLAMA)
+    assert found.fits and not found.remedy
+    alone = plan(LLAMA, gpus=1)
+    assert alone.fits is False
+    assert "training.zero" in alone.remedy or "nodes" in alone.remedy
+
+
+def test_an_engine_that_cannot_hold_the_model_is_bad_input(tmp_path: Path):
+    settings = ["model.source=hf://meta-llama/Llama-3.1-70B-Instruct@main"]
+    with pytest.raises(BadInput, match="141 GB of weights leave no room on 1 GPU"):
+        plan(LLAMA, "cluster", *settings)
+
+
+def test_prices_count_spot_where_the_profile_says_so():
+    found = plan(LLAMA)
+    prices = {work.stage: work.price for work in found.works if work.gpus}
+    assert prices == {
+        "world": 3.0, "evaluate": 2.25, "generate": 2.25, "translate": 2.25, "train": 3.0,
+    }  # fmt: skip
+    assert found.cost == pytest.approx(sum(w.gpu_hours * w.price for w in found.works))
+
+
+def test_json_has_gpu_hours_of_every_stage_and_in_total(monkeypatch, capsys):
+    arguments = ("plan", LLAMA, "--gpus", "4,64", "--node-mtbf-hours", "3", "--output", "json")
+    code, out, err = main(monkeypatch, capsys, *arguments)
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    hours = {stage["stage"]: stage["gpu_hours"] for stage in found["stages"]}
+    assert hours["train"] > 0 and hours["gate"] == 0
+    assert found["total"]["gpu_hours"] == pytest.approx(sum(hours.values()))
+    assert found["total"]["seconds"] == pytest.approx(sum(s["seconds"] for s in found["stages"]))
+    assert found["memory"]["fits"] is True and found["parameters"] == 8_030_261_248
+    assert [row["gpus"] for row in found["simulation"]] == [4, 64]
+    for row in found["simulation"]:
+        assert row["seconds"]["p10"] <= row["seconds"]["median"] <= row["seconds"]["p90"]
+        assert row["seconds"]["low"] <= row["seconds"]["mean"] <= row["seconds"]["high"]
+        assert row["nodes_lost"] > 0
+    assert found["power"]["rows"] and found["notes"] and found["sources"]
+
+
+def test_text_shows_the_tables(monkeypatch, capsys):
+    arguments = ("plan", LLAMA, "--gpus", "1024", "--node-mtbf-hours", "0.05")
+    code, out, _ = main(monkeypatch, capsys, *arguments)
+    assert code == 0
+    assert "tokens out" in out and "translate" in out and "a training rank needs" in out
+    assert "never" in out and "loses its nodes faster than it works" in out
+    assert "Points that are detected" in out
+
+
+def test_a_model_in_a_folder_is_read_there(tmp_path: Path):
+    config = known_models()["Qwen/Qwen2.5-0.5B-Instruct"] | {"num_hidden_layers": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = plan(LLAMA, "cluster", f"model.source={tmp_path}")
+    assert found.parameters < 494_032_768
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no RECIPE is named"),
+        ([LLAMA, "--gpus", "4,many"], "--gpus 4,many: not numbers from 1 to 100,000"),
+        ([LLAMA, "--gpus", "0"], "not numbers from 1"),
+        ([LLAMA, "--profile", "local"], "the profile gives evaluate no GPUs"),
+        ([LLAMA, "--profile", "typo.yaml"], "no figures for GPU 'H10' (did you mean 'H100'?)"),
+        ([LLAMA, "--set", "model.source=folder"], "folder/config.json: cannot be read"),
+        ([LLAMA, "--calibration", "none.json"], "none.json: no such file"),
+        ([LLAMA, "--calibration", "bad.json"], "bad.json:1: key 'source' is missing"),
+        (["--calibrate", "store", "absent"], "no run 'absent' on"),
+    ],
+)
+def test_bad_input_is_one_line(monkeypatch, capsys, tmp_path: Path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    profile = read_profile("cluster").model_dump(mode="json")
+    profile["prices"]["train"] = "H10"
+    (tmp_path / "typo.yaml").write_text(yaml.safe_dump(profile))
+    (tmp_path / "bad.json").write_text('{"speed": 1}\n')
+    code, out, err = main(monkeypatch, capsys, "plan", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("lidr: error: ") and err.count("\n") == 1
+    assert message in err
+
+
+def test_prices_in_a_profile_are_checked():
+    profile = read_profile("cluster")
+    assert profile.prices.hour("H100", spot=True) == 2.25
+    assert profile.prices.hour("L4", spot=False) == 0

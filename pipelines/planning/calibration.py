@@ -15,8 +15,8 @@ from pydantic import Field
 from components.shared import config
 from components.shared.errors import BadInput
 from components.shared.recipe import Recipe
+from components.shared.runs import read_state, recipe_key, state_key
 from components.shared.strict import Strict
-from components.state.run import read_state, recipe_key, state_key
 from components.train.architecture import read_architecture
 from pipelines.planning.figures import figures
 from pipelines.planning.requests import Lengths, Prompts, Requests

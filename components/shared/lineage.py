@@ -15,9 +15,9 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 from components.shared.errors import DamagedObject
-from components.shared.marker import MARKER, RECORD, parsed
+from components.shared.marker import MARKER, RECORD, home_of, parsed
 from components.shared.models import BASE_FILE
-from components.shared.stage import Stage, home_of, locate_stage
+from components.shared.stage import Stage, locate_stage
 from components.shared.store import Store
 
 _MODELS = ("train", "world", "model")

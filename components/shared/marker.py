@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import Any
 
 from components.shared.digest import canonical_json, digest_of
+from components.shared.store import Store
 
 MARKER = "_SUCCESS"
 
@@ -103,3 +104,21 @@ def library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def home_of(store: Store, uri: str) -> str:
+    """Return the URI of a stage, or of a folder in one, where it is now: a store may have moved.
+
+    It stays what it is where the open store has no such stage.
+
+    Args:
+        store: the open one.
+        uri: any URI or path.
+    """
+    _, found, rest = uri.rpartition("/stages/")
+    parts = rest.split("/")
+    if not found or len(parts) < 2 or uri.startswith(f"{store.uri}/stages/"):
+        return uri
+    here = "/".join(("stages", *parts[:2]))
+    known = any(store.exists(f"{here}/{name}") for name in (MARKER, RECORD))
+    return f"{store.uri}/stages/{rest}" if known else uri

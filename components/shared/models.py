@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from components.shared.cache import cached
 from components.shared.digest import digest_of, digest_of_file
 from components.shared.errors import BadInput
+from components.shared.marker import home_of
 from components.shared.model_checks import check_model
-from components.shared.stage import Stage, home_of, open_stage
+from components.shared.stage import Stage, open_stage
 from components.shared.store import LocalStore, open_store
 
 MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]

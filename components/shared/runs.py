@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from components.shared.errors import BadInput
-from components.shared.stage import home_of
+from components.shared.marker import home_of
 from components.shared.store import Store
 
 FOLDER = "runs"

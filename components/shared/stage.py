@@ -282,24 +282,6 @@ def locate_stage(uri: str) -> Stage:
     return Stage(open_store(root), f"stages/{rest}")
 
 
-def home_of(store: Store, uri: str) -> str:
-    """Return the URI of a stage, or of a folder in one, where it is now: a store may have moved.
-
-    It stays what it is where the open store has no such stage.
-
-    Args:
-        store: the open one.
-        uri: any URI or path.
-    """
-    _, found, rest = uri.rpartition("/stages/")
-    parts = rest.split("/")
-    if not found or len(parts) < 2 or uri.startswith(f"{store.uri}/stages/"):
-        return uri
-    here = "/".join(("stages", *parts[:2]))
-    known = any(store.exists(f"{here}/{name}") for name in _MARKERS)
-    return f"{store.uri}/stages/{rest}" if known else uri
-
-
 @cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="lidr-stages-")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import UTC, datetime
 
 from components.shared.stage import open_stage
 from tests.pipelines.conftest import FakeWorld
@@ -32,6 +33,7 @@ def test_state_points_at_every_stage(fake_world: FakeWorld):
     start, first = (
         json.loads((fake_world.run / f"iteration-{t}" / "state.json").read_text()) for t in (0, 1)
     )
+    assert datetime.fromisoformat(start.pop("finished")) <= datetime.now(UTC)
     assert start == {
         "iteration": 0,
         "world": start["world"],

@@ -9,6 +9,7 @@ from typing import Any
 from components.shared.digest import digest_of_uri
 from components.shared.errors import BadInput, DamagedObject
 from components.shared.lineage import Graph, Presence, stage_of, trace
+from components.shared.marker import home_of
 from components.shared.models import ADAPTER_TAG
 from components.shared.registry.versions import (
     DIGEST_TAG,
@@ -18,7 +19,6 @@ from components.shared.registry.versions import (
     read_model,
 )
 from components.shared.runs import read_state, recipe_key, run_names
-from components.shared.stage import home_of
 from components.shared.store import Store, open_store
 from components.shared.verification import Finding, recipe_fault
 

@@ -14,16 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import components
 from components.shared.digest import digest_of
 from components.shared.errors import BadInput, LidrError
 from components.shared.processes import end_group, kill_marked
 from components.shared.progress import EVENTS_VARIABLE
-
-Event = dict[str, Any]
-"""One line of the events file; see components/shared/progress.py."""
+from pipelines.events import Event, parse_events
 
 _POLL_SECONDS = 0.1
 _TAIL_LINES = 15
@@ -216,7 +213,7 @@ def _follow(
         while not ended:
             ended = _ended(driver)
             *lines, part = (part + stream.read()).split(b"\n")
-            fresh = [json.loads(line) for line in lines]
+            fresh = parse_events(lines)
             events += fresh
             watch(fresh)
     return events

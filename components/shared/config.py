@@ -11,11 +11,16 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from components.shared import yaml_text
 from components.shared.errors import BadInput
+from components.shared.yaml_text import NotYaml
 
 Config = TypeVar("Config", bound=BaseModel)
 
 Location = tuple[str | int, ...]
+
+_LONGEST = 200
+"""Characters of a wrong value that a message shows."""
 
 
 def load(path: Path, kind: type[Config], overrides: dict[str, object]) -> Config:
@@ -29,22 +34,12 @@ def load(path: Path, kind: type[Config], overrides: dict[str, object]) -> Config
     Raises:
         BadInput: the file cannot be read, is not YAML, or breaks the model's rules.
     """
-    text = _read(path)
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        node, data = yaml_text.parse(_read(path))
+    except NotYaml as error:
         raise BadInput(
-            f"not valid YAML: {error.problem}", file=path, line=line, remedy="Mend the syntax."
+            f"not valid YAML: {error.problem}", file=path, line=error.line, remedy=error.remedy
         ) from error
-    except yaml.reader.ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        raise BadInput(
-            f"not valid YAML: {error.reason}", file=path, line=line, remedy="Remove the character."
-        ) from error
-    except ValueError as error:  # a date that does not exist, a number without end
-        raise BadInput(f"not valid YAML: {error}", file=path, remedy="Quote the value.") from error
     if not isinstance(data, dict) or node is None:
         raise BadInput("expected keys and values", file=path, line=1, remedy=_fields_remedy(kind))
     _refuse_duplicate_keys(node, path)
@@ -153,11 +148,16 @@ def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: 
         )
     if details["type"] == "missing":
         return f"key {key!r} is missing"
-    given = "" if isinstance(details["input"], dict) else f", not {details['input']!r}"
+    given = "" if isinstance(details["input"], dict) else f", not {_shown(details['input'])}"
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"{key}: {message}" if key else message
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _remedy(details: ErrorDetails) -> str:

@@ -6,7 +6,6 @@ computed again, by any run: that is the only resume and reuse mechanism.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,8 @@ from components.shared.digest import digest_of, digest_of_bytes, digest_of_file
 from components.shared.errors import BadInput, CorruptStage
 from components.shared.gpu import gpu_count
 from components.shared.marker import MARKER as MARKER
-from components.shared.marker import RECORD, library_versions, origin, sealed
+from components.shared.marker import RECORD, content_of, library_versions, origin, sealed
+from components.shared.record_files import NotRecords, from_parquet
 from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
 
@@ -77,13 +77,14 @@ class Stage:
     def _marker(self) -> dict[str, Any]:
         """The marker, read once: it never changes, and a large one lists thousands of files."""
         try:
-            marker: dict[str, Any] = json.loads(self.store.read(self.key(MARKER)))
+            data = self.store.read(self.key(MARKER))
         except FileNotFoundError as error:
             raise BadInput(
                 f"stage {self.uri} is not complete", remedy="Run the pipeline again."
             ) from error
-        except ValueError as error:
-            raise self._corrupt(f"{MARKER} is not JSON") from error
+        marker = content_of(data)
+        if not marker:
+            raise self._corrupt(f"{MARKER} is no marker")
         return marker
 
     def counts(self) -> dict[str, Any]:
@@ -156,7 +157,7 @@ class Stage:
 
     def read_records(self, names: Sequence[str], kind: type) -> list[Any]:
         """Return the records in Parquet files of a complete stage, in order."""
-        return [kind(**row) for row in self.read_table(names).to_pylist()]
+        return [row for name in names for row in self._records(name, self.read(name), kind)]
 
     def files(self, *, prefix: str = "") -> list[str]:
         """Return the names of a complete stage's files below a prefix, sorted."""
@@ -174,13 +175,19 @@ class Stage:
             self.digests[name] = (len(data), digest_of_bytes(data))
             try:
                 yield pq.read_table(pa.BufferReader(data), columns=list(columns))
-            except pa.ArrowException as error:
+            except (pa.ArrowException, OSError) as error:
                 raise self._corrupt(f"{name} is not a Parquet file ({error})") from error
 
     def peek_records(self, name: str, kind: type) -> list[Any]:
         """Return the records of one file, also of a stage that other workers still write."""
         data = self.read(name) if self.done() else self.store.read(self.key(name))
-        return [kind(**row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
+        return self._records(name, data, kind)
+
+    def _records(self, name: str, data: bytes, kind: type) -> list[Any]:
+        try:
+            return from_parquet(data, kind)
+        except NotRecords as error:
+            raise self._corrupt(f"{name} {error}") from error
 
     def download(self, folder: Path, names: Sequence[str]) -> None:
         """Copy files of a complete stage into a folder and check each one."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from components.shared.errors import LidrError
+from components.shared.text import printable
 from pipelines.cli.cancel import cancel_command
 from pipelines.cli.compile import compile_command
 from pipelines.cli.evaluate import evaluate_command
@@ -53,7 +54,7 @@ def main() -> None:
     try:
         app()
     except LidrError as error:
-        print(f"lidr: error: {error}", file=sys.stderr)
+        print(f"lidr: error: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

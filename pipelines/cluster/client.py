@@ -100,18 +100,18 @@ class Client:
         from kfp_server_api import ApiException
         from urllib3.exceptions import HTTPError
 
+        self._api.last_response = None
         try:
             return function(*args, **options, _request_timeout=_SECONDS)
         except ApiException as error:
             raise self._refusal(what, error) from error
         except HTTPError as error:
             raise self._unreachable(type(error.__cause__ or error).__name__) from error
-        except (ValueError, TypeError, AttributeError) as error:
-            response = getattr(self._api, "last_response", None)  # set by the generated client
-            answer = response.getheader("content-type") or "" if response else "json"
-            if "json" in answer:
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+            response = self._api.last_response
+            if response is None:
                 raise
-            raise self._login(answer) from error
+            raise self._login(response.getheader("content-type") or "") from error
 
     def found(
         self, what: str, function: Callable[..., Result], *args: Any, **options: Any
@@ -134,13 +134,16 @@ class Client:
             *args: its arguments.
             **options: its keyword arguments.
         """
-        token = ""
+        token, seen = "", {""}
         while True:
             page = self.call(what, function, *args, page_size=_PAGE, page_token=token, **options)
             yield from _list(page, field)
             token = page.next_page_token
             if not token:
                 return
+            if token in seen:
+                raise BadInput(f"cannot {what}: {self.host} gives the same page again and again")
+            seen.add(token)
 
     def link(self, path: str) -> str:
         """Return an address in the user interface."""
@@ -176,8 +179,8 @@ class Client:
 
     def _login(self, answer: str) -> BadInput:
         return BadInput(
-            f"{self.host} answers with {answer.partition(';')[0] or 'nothing'}, as a login page or "
-            "another service does, not Kubeflow's API",
+            f"{self.host} answers with {one_line(answer).partition(';')[0] or 'nothing'} that is "
+            "not Kubeflow's API: a login page, another service or another version",
             remedy=f"Set ${self.settings.token_env} to a valid token, or correct kubeflow.host.",
         )
 
@@ -240,6 +243,6 @@ def _told(body: Any) -> str:
     try:
         found = json.loads(body or "")
         message = one_line(str(found.get("message") or found.get("error") or ""))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return ""
     return f": {message[:400]}" if message else ""

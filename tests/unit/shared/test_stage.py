@@ -153,7 +153,7 @@ def test_a_file_the_marker_does_not_know_is_not_trusted(tmp_path):
 def test_a_broken_marker_is_corruption(tmp_path):
     stage = finished_stage(str(tmp_path), "demo", {})
     stage.store.write(stage.key(MARKER), b'{"files": ')
-    with pytest.raises(CorruptStage, match=r"_SUCCESS is not JSON.*Delete"):
+    with pytest.raises(CorruptStage, match=r"_SUCCESS is no marker.*Delete"):
         open_stage(stage.uri)
 
 

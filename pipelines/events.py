@@ -54,13 +54,14 @@ def _parsed(line: bytes) -> Event | None:
     wanted = _FIELDS.get(event["event"])
     if wanted is None:
         return None
-    required, perhaps = {**_ALWAYS, **wanted}, _PERHAPS.items()
+    required = {"event": str, **_ALWAYS, **wanted}
     whole = all(name in event and fits(event[name], kinds) for name, kinds in required.items())
-    if not whole or not all(fits(event[name], kinds) for name, kinds in perhaps if name in event):
+    perhaps = {name: kinds for name, kinds in _PERHAPS.items() if name in event}
+    if not whole or not all(fits(event[name], kinds) for name, kinds in perhaps.items()):
         return None
     if not all(map(is_finite, event.get("failures", {}).values())):
         return None
-    return {name: _clean(value) for name, value in event.items()}
+    return {name: _clean(event[name]) for name in {**required, **perhaps}}
 
 
 def _clean(value: Any) -> Any:

@@ -94,8 +94,8 @@ def content_of(data: bytes) -> dict[str, Any]:
 def _is_file(described: object) -> bool:
     return (
         isinstance(described, dict)
-        and fits(described.get("size"), int)
-        and fits(described.get("sha256"), str)
+        and fits(described.get("size", 0), int)
+        and fits(described.get("sha256", ""), str)
     )
 
 

@@ -97,21 +97,28 @@ class Client:
             Unavailable: nobody answers, or the server is in trouble.
             BadInput: the request is refused; the server's words and a remedy are given.
         """
-        from kfp_server_api import ApiException
+        from kfp_server_api import ApiException, ApiValueError
         from urllib3.exceptions import HTTPError
 
         self._api.last_response = None
         try:
-            return function(*args, **options, _request_timeout=_SECONDS)
+            answer = function(*args, **options, _request_timeout=_SECONDS)
         except ApiException as error:
             raise self._refusal(what, error) from error
         except HTTPError as error:
             raise self._unreachable(type(error.__cause__ or error).__name__) from error
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-            response = self._api.last_response
-            if response is None:
-                raise
-            raise self._login(response.getheader("content-type") or "") from error
+            foreign = isinstance(error, UnicodeDecodeError | ApiValueError)
+            if self._api.last_response is None and not foreign:
+                raise  # it never came to an answer
+            raise self._login(self._kind_of_answer()) from error
+        if "json" not in (kind := self._kind_of_answer()):
+            raise self._login(kind)
+        return answer
+
+    def _kind_of_answer(self) -> str:
+        response = self._api.last_response
+        return (response.getheader("content-type") or "") if response else ""
 
     def found(
         self, what: str, function: Callable[..., Result], *args: Any, **options: Any
@@ -137,6 +144,8 @@ class Client:
         token, seen = "", {""}
         while True:
             page = self.call(what, function, *args, page_size=_PAGE, page_token=token, **options)
+            if page is None:
+                raise self._login("nothing")
             yield from _list(page, field)
             token = page.next_page_token
             if not token:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -62,7 +63,7 @@ def odd_value(random: Random) -> Any:
     """Return a value that a field may not expect."""
     if random.random() < 0.3:
         return text(random, FRAGMENTS, 2)
-    return random.choice(_ODD_VALUES)
+    return deepcopy(random.choice(_ODD_VALUES))
 
 
 def as_json(random: Random, value: Any) -> bytes:

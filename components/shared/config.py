@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from components.shared.errors import BadInput
+from components.shared.redaction import is_secret_name
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -153,7 +154,8 @@ def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: 
         )
     if details["type"] == "missing":
         return f"key {key!r} is missing"
-    given = "" if isinstance(details["input"], dict) else f", not {details['input']!r}"
+    told = not isinstance(details["input"], dict) and not is_secret_name(key)
+    given = f", not {details['input']!r}" if told else ""
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"{key}: {message}" if key else message

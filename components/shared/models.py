@@ -243,7 +243,8 @@ def _fetch_s3(source: str, folder: Path, weights: bool) -> None:
     wanted = [
         entry.key
         for entry in store.list("")
-        if any(Path(entry.key).match(pattern) for pattern in _patterns(weights))
+        if "/" not in entry.key  # also what a listing calls ../x
+        and any(Path(entry.key).match(pattern) for pattern in _patterns(weights))
     ]
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # each one is read in parallel ranges, too
         for _ in pool.map(lambda key: store.download(key, folder / key), wanted):

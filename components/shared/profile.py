@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from components.shared import config
 from components.shared.strict import Strict
 
-IMAGE = r"^[\w.\-/:]+(@sha256:[0-9a-f]{64})?$"
+IMAGE = r"^[A-Za-z0-9_.\-/:]+(@sha256:[0-9a-f]{64})?$"
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
@@ -234,7 +234,7 @@ class Profile(Strict):
     """What the GPUs are and cost, for plans."""
     config_maps: tuple[str, ...] = ()
     """ConfigMaps whose keys become environment variables of every step. Default none."""
-    secrets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    secrets: dict[str, tuple[EnvironmentName, ...]] = Field(default_factory=dict)
     """Secret name and those of its keys that become environment variables. Default none."""
 
 

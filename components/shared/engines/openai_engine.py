@@ -51,8 +51,8 @@ class OpenAIEngine:
         from openai import AsyncOpenAI
         from transformers import AutoConfig, AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        config = AutoConfig.from_pretrained(folder).get_text_config()
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
         self._chat = ChatRenderer(tokenizer)
         self._ends = end_tokens(folder, tokenizer)
         self._name = name

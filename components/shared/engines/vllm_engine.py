@@ -72,6 +72,8 @@ class VllmEngine:
                 disable_log_stats=True,
                 generation_config="vllm",
                 use_tqdm_on_load=False,
+                trust_remote_code=False,
+                load_format="safetensors",
                 tensor_parallel_size=max(1, gpu_count() // options.pipeline_parallel_size),
                 **_lora_arguments(adapter),
                 **options.arguments,

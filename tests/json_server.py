@@ -28,9 +28,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind if plain else "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
-    do_GET = do_POST = do_PATCH = do_DELETE = _handle  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PATCH = do_DELETE = _handle  # noqa: N815
 
     def log_message(self, *args: object) -> None:
         """Keep the tests' output clean."""

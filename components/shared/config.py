@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from components.shared.errors import BadInput
-from components.shared.redaction import is_secret_name
+from components.shared.redaction import is_about_a_secret
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -154,7 +154,7 @@ def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: 
         )
     if details["type"] == "missing":
         return f"key {key!r} is missing"
-    told = not isinstance(details["input"], dict) and not is_secret_name(key)
+    told = not isinstance(details["input"], dict) and not is_about_a_secret(key)
     given = f", not {details['input']!r}" if told else ""
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":

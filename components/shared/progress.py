@@ -17,7 +17,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from components.shared.errors import LidrError
-from components.shared.redaction import redacted
+from components.shared.redaction import cleanse, redacted
 
 EVENTS_VARIABLE = "LIDR_EVENTS"
 _PLACE_VARIABLE = "LIDR_PLACE"
@@ -44,8 +44,10 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
                     result = function(*args, **kwargs)
                     note(result)
                 emit("finished", seconds=round(time.monotonic() - began, 2))
-            except LidrError as error:
-                emit("failed", message=str(error), exit_code=error.exit_code)
+            except Exception as error:
+                cleanse(error)  # whoever runs the step prints the traceback
+                if isinstance(error, LidrError):
+                    emit("failed", message=str(error), exit_code=error.exit_code)
                 raise
             finally:
                 _place.reset(outside)

@@ -63,7 +63,7 @@ def _refuse(message: str) -> None:
 
 def _rendered(template: str, conversations: Sequence[list[dict[str, str]]]) -> list[dict[str, str]]:
     compiled = environment().from_string(template)
-    found = []
+    found: list[dict[str, str]] = []
     for messages in conversations:
         parts, size = [], 0
         try:

@@ -20,6 +20,7 @@ from components.shared.errors import BadInput, EngineFailed, LidrError
 from components.shared.progress import emit
 from components.shared.recipe import Endpoint
 from components.shared.records import Failure, FinishReason
+from components.shared.redaction import without_secrets
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -221,7 +222,7 @@ class OpenAIEngine:
         stopped = choice.finish_reason == "stop"
         return Completion(
             request.key,
-            self._text(choice, stopped),
+            without_secrets(self._text(choice, stopped)),
             FinishReason.STOP if stopped else FinishReason.LENGTH,
             answer.usage.prompt_tokens,
             answer.usage.completion_tokens,

@@ -70,6 +70,7 @@ class KubernetesApi:
         servers: Deployments and InferenceServices by path.
         requests: method and path of each request so far.
         failing: status with which every request is answered; 0 is none.
+        allowed: decides a request by method and path, as RBAC does.
         before_create: called before a TrainJob is stored.
     """
 
@@ -84,6 +85,7 @@ class KubernetesApi:
     servers: dict[str, Object] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     failing: int = 0
+    allowed: Callable[[str, str], bool] = lambda method, path: True
     before_create: Callable[[str], None] = lambda name: None
 
     def answer(self, method: str, url: str, body: bytes, content: str = "") -> Object | str:
@@ -92,6 +94,8 @@ class KubernetesApi:
         self.requests.append((method, parsed.path))
         if self.failing:
             raise Refused(self.failing, "InternalError", "etcdserver: leader changed")
+        if not self.allowed(method, parsed.path):
+            raise Refused(403, "Forbidden", f"{method} {parsed.path} is forbidden")
         if parsed.path.startswith(SERVERS):
             return self._server(method, parsed.path, body, content)
         query = {key: values[0] for key, values in parse_qs(parsed.query).items()}

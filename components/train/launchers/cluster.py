@@ -109,8 +109,9 @@ class Cluster:
             return self._backend.get_runtime(name)
         except Exception as error:
             # Where the namespace has none the SDK asks for one of the whole cluster, which a
-            # namespaced Role may not read.
-            if status_of(error) in (403, 404):
+            # namespaced Role may not read; both refusals look alike but for what they name.
+            own = f"{self.namespace}/{name}" in str(error)
+            if status_of(error) == 404 or (status_of(error) == 403 and not own):
                 return None
             raise
 

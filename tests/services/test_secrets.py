@@ -14,12 +14,16 @@ from typing import Any
 import pytest
 import yaml
 
+from components.shared.engines import ChatRequest
+from components.shared.engines.openai_engine import OpenAIEngine
 from components.shared.errors import LidrError
 from components.shared.progress import EVENTS_VARIABLE, step
+from components.shared.recipe import Endpoint
 from components.shared.store import open_store
 from components.shared.tracking.delivery import deliver
 from tests.json_server import serving
 from tests.judges import Asked, Says, ScriptedJudge
+from tests.models import tiny_model
 from tests.planted import PLANTED, leaks, secrets, stored, write_netrc
 from tests.services.kubeflow import TOKEN, Cluster
 from tests.tracked import SmallRun
@@ -115,6 +119,26 @@ def test_a_judge_that_repeats_its_key_is_not_recorded(planted, tmp_path: Path, m
     assert asked.headers["authorization"] == f"Bearer {PLANTED['LIDR_JUDGE_API_KEY']}"
     assert "[redacted]" in judgements_of(uri)[0].raw
     assert leaks(tmp_path / "store", tmp_path / "events.jsonl") == []
+
+
+def completions(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, Any]:
+    """Answer as a server of one model does, and say what the request was signed with."""
+    if request.command == "GET":
+        return 200, {"object": "list", "data": [{"id": "m", "object": "model"}]}
+    choice = {"index": 0, "text": request.headers["Authorization"], "finish_reason": "stop"}
+    usage = {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
+    facts = {"id": "1", "object": "text_completion", "created": 1, "model": "m"}
+    return 200, {**facts, "choices": [choice], "usage": usage}
+
+
+def test_a_model_s_server_that_repeats_its_key_is_not_recorded(planted, tmp_path: Path):
+    tiny_model(tmp_path / "model")
+    with serving(completions) as url:
+        endpoint = Endpoint(url=f"{url}/v1", model="m", wait_minutes=0)
+        engine = OpenAIEngine(tmp_path / "model", name="m", max_length=64, endpoint=endpoint)
+        (done,) = engine.complete([ChatRequest("1", [{"role": "user", "content": "Hello"}])])
+        engine.close()
+    assert done.text == "Bearer [redacted]"
 
 
 @pytest.mark.parametrize("status", [400, 401, 500])

@@ -8,6 +8,7 @@ import typer
 
 from pipelines.cli.execution import execute_here
 from pipelines.cli.inputs import (
+    LOCAL,
     ProfileOption,
     RecipeArgument,
     RunOption,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def run_command(
     recipe: RecipeArgument,
     store: StoreOption = None,
-    profile: ProfileOption = "local",
+    profile: ProfileOption = LOCAL,
     seed: SeedOption = None,
     run: RunOption = None,
     settings: SetOption = None,
@@ -46,7 +47,7 @@ def run_command(
     from components.shared.store import open_store
 
     science = read_recipe(recipe, seed, settings)
-    place = read_profile(profile)
+    place = read_profile(*profile)
     home = open_store(store or place.store)
     job = _job(science, place, home.uri, run_name(run, science), shards or place.shards)
     _require_good_input(science, place, home, job)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.errors import BadInput, Unavailable
+from components.shared.pools import QUEUE_LABEL
 from components.train.launchers.apierrors import status_of
 from components.train.launchers.cluster import RUN_ANNOTATION, STAGE_ANNOTATION
 from components.train.launchers.pods import Pod
@@ -262,5 +263,5 @@ def _job(found: dict[str, Any]) -> TrainingJob:
         name=metadata["name"],
         uid=metadata.get("uid", ""),
         stage=_annotations(found).get(STAGE_ANNOTATION, ""),
-        queue=labels.get("kueue.x-k8s.io/queue-name", ""),
+        queue=labels.get(QUEUE_LABEL, ""),
     )

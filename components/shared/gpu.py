@@ -51,7 +51,7 @@ def split_of(gpus: int) -> tuple[int, int]:
     parallel = int(given) if given.isdecimal() else 0
     if not parallel or count % parallel:
         raise BadInput(
-            f"{TENSOR_PARALLEL}={given} does not divide the {count} GPU(s) of this machine",
+            f"{TENSOR_PARALLEL}={given} does not divide the {gpus} GPU(s) of this machine",
             remedy="Set steps.<kind>.tensor_parallel in the profile to a divisor of accelerators.",
         )
     return parallel, count // parallel

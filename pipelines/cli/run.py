@@ -56,10 +56,12 @@ def run_command(
 
 
 def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) -> Job:
+    from components.shared.gpu import TENSOR_PARALLEL
     from components.train.launchers.launch import Launch
     from pipelines.local import Job
 
-    settings = {"MLFLOW_TRACKING_URI": profile.tracking_uri} if profile.tracking_uri else {}
+    parallel = profile.resources_of("generate").tensor_parallel
+    named = {"MLFLOW_TRACKING_URI": profile.tracking_uri, TENSOR_PARALLEL: str(parallel or "")}
     bound = recipe.gate.max_iterations
     return Job(
         recipe=recipe.model_dump_json(),
@@ -68,7 +70,7 @@ def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) ->
         max_unroll=bound,
         max_iterations=bound,
         shards=shards,
-        settings=tuple(settings.items()),
+        settings=tuple((name, value) for name, value in named.items() if value),
         launch=Launch.of(profile).text(),
     )
 

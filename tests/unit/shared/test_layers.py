@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from components.shared.errors import BadInput
 from components.shared.profile import VARIABLES, Profile, load_profile
+from pipelines.acceptable import require_acceptable
 
 DOCS = Path(__file__).resolve().parents[3] / "docs/cluster.md"
 
@@ -141,6 +143,11 @@ def test_what_a_variable_holds_is_checked_like_anything_else(tmp_path, monkeypat
     assert "kubeflow.host" in error.message and error.line == 3
 
 
-def test_the_variables_are_documented():
+def test_the_documentation_names_the_variables_and_shows_a_profile_that_loads(tmp_path):
     text = DOCS.read_text("utf-8")
     assert all(f"`{name}`" in text for name in VARIABLES)
+    (shown,) = re.findall(r"```yaml\n(pools:.*?)```", text, re.DOTALL)
+    found = layered(tmp_path, f"name: shown\nrunner: kubeflow\n{shown}")
+    require_acceptable(found)
+    translate, world = found.resources_of("translate"), found.resources_of("world")
+    assert (translate.gpu, translate.tensor_parallel, world.accelerators) == ("H100", 4, 0)

@@ -115,7 +115,7 @@ def _names(source: str) -> list[str]:
     except (OSError, ValueError) as error:
         raise BadInput(
             f"{source} cannot be looked up: {error}",
-            remedy=f"See https://huggingface.co/{name}: is the revision there, and must its terms be "
+            remedy=f"See https://huggingface.co/{name}: is the revision there, must its terms be "
             "accepted? Then set HF_TOKEN.",
         ) from error
     return [file.rfilename for file in found]

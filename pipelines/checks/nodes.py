@@ -42,7 +42,10 @@ def room(
     fitting = sum(_fits(node, of_pod) for node in taken)
     if fitting >= needed:
         side = f" of {pods} wanted side by side" if pods > fitting else ""
-        return ok(title, f"{len(taken)} nodes{labelled} hold {fitting} such pods{side}")
+        return ok(
+            title,
+            f"room for {fitting} such pods{side} on {len(taken)} of {len(nodes)} nodes{labelled}",
+        )
     if not nodes:
         return _absent(api, title, f"there is no node{labelled}", kind)
     if not ready:

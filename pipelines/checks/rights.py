@@ -22,6 +22,7 @@ class Right(NamedTuple):
         return f"{self.verb} {kind}{f'/{self.name}' if self.name else ''}"
 
 
+_OWN = "your rights"
 _TRAINER = "trainer.kubeflow.org"
 _KUEUE = "kueue.x-k8s.io"
 
@@ -73,12 +74,12 @@ def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
     queue = OF_QUEUE if inputs.profile.training.queue else ()
     own = [(pods, right) for right in OF_PODS]
     own += [(training, right) for right in (*OF_TRAINING, *queue) if jobs]
-    yield from _reviewed("You", own, lambda where, right: _mine(api, where, right))
+    yield from _reviewed(_OWN, own, lambda where, right: _mine(api, where, right))
 
     account = f"system:serviceaccount:{pods}:{inputs.profile.service_account}"
     steps = [(pods, right) for right in OF_PIPELINE]
     steps += [(training, right) for right in OF_LAUNCHER if jobs]
-    who = f"ServiceAccount {inputs.profile.service_account}"
+    who = f"rights of {inputs.profile.service_account}"
     yield from _reviewed(who, steps, lambda where, right: _theirs(api, account, where, right))
 
 
@@ -93,18 +94,18 @@ def _reviewed(
     try:
         denied = [place for place in asked if not ask(*place)]
     except Denied:
-        told = f"nobody lets you ask; it has to {_listed(asked)}"
+        told = f"you may not ask; needed are: {_listed(asked)}"
         yield unknown(who, told, "An administrator can: kubectl auth can-i VERB KIND --as=NAME")
         return
     for namespace, right in denied:
         told = f"may not {right} in namespace {namespace}"
         yield missing(f"{who}: {right}", told, _remedy(who, namespace))
     if not denied:
-        yield ok(who, f"may {_listed(asked)}")
+        yield ok(who, _listed(asked))
 
 
 def _remedy(who: str, namespace: str) -> str:
-    if who == "You":
+    if who == _OWN:
         return f"Ask the owner of namespace {namespace} for the role kubeflow-edit, or edit."
     return f"kubectl apply -k manifests/overlays/NAME, whose roles belong into {namespace}"
 

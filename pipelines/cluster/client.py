@@ -90,10 +90,12 @@ class Client:
         Raises:
             Unavailable: nobody answers.
         """
-        answer = self.call(
-            "ask for its version", self._health.healthz_service_get_healthz, _preload_content=False
-        )
-        told = str(json.loads(answer.data).get("tag_name", ""))  # the client's model drops it
+
+        def ask(**options: Any) -> str:  # the client's own model drops it
+            answer = self._health.healthz_service_get_healthz(_preload_content=False, **options)
+            return str(json.loads(answer.data).get("tag_name", ""))
+
+        told = self.call("ask for its version", ask)
         return "" if told == "unknown" else told
 
     def call(

@@ -278,7 +278,7 @@ def _newest_revision(name: str) -> str:
 
     try:
         return str(HfApi().model_info(name).sha)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the errors of its HTTP library, which another version exchanges
         raise BadInput(
             f"hf://{name} cannot be looked up: {error}",
             remedy="Check the name, HF_TOKEN and the network, or pin a revision.",

@@ -31,6 +31,7 @@ class ClusterApi:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._timeout = (seconds, seconds)  # the client takes a lone float for no limit at all
         self._lock = threading.Lock()
         self._client: Any = None
         self._namespace = ""
@@ -47,12 +48,15 @@ class ClusterApi:
         Raises:
             BadInput: there is no kubeconfig, it is refused, or nobody answers; the same each time.
         """
-        with self._lock:
+        if not self._lock.acquire(timeout=2 * self._seconds):
+            raise Unavailable("the kubeconfig's login takes long", remedy="kubectl version")
+        try:
             if not self._reached:
-                try:
-                    self._reached = self._connect()
-                except LidrError as error:
-                    self._reached = error
+                self._reached = self._connect()
+        except LidrError as error:
+            self._reached = error
+        finally:
+            self._lock.release()
         if isinstance(self._reached, LidrError):
             raise self._reached
         return self._reached
@@ -151,7 +155,7 @@ class ClusterApi:
                 response_type="object",
                 auth_settings=["BearerToken"],
                 _return_http_data_only=True,
-                _request_timeout=self._seconds,
+                _request_timeout=self._timeout,
             )
         except ApiException as error:
             status = status_of(error)

@@ -112,7 +112,7 @@ def _names(source: str) -> list[str]:
     name, revision = split_hub(source)
     try:
         found = HfApi().model_info(name, revision=revision, timeout=10.0).siblings or ()
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the errors of its HTTP library, which another version exchanges
         raise BadInput(
             f"{source} cannot be looked up: {error}",
             remedy=f"See https://huggingface.co/{name}: is the revision there, must its terms be "

@@ -54,7 +54,7 @@ class Client:
         self._health = api.HealthzServiceApi(self._api)
         self._own_namespace = profile.kubeflow.namespace or profile.namespace
         self._namespace: str | None = None
-        self._seconds = seconds
+        self._timeout = (seconds, seconds)  # the client takes a lone float for no limit at all
 
     @property
     def namespace(self) -> str:
@@ -117,7 +117,7 @@ class Client:
         from urllib3.exceptions import HTTPError
 
         try:
-            return function(*args, **options, _request_timeout=self._seconds)
+            return function(*args, **options, _request_timeout=self._timeout)
         except ApiException as error:
             raise self._refusal(what, error) from error
         except HTTPError as error:

@@ -27,12 +27,16 @@ export TOKENIZERS_PARALLELISM ?= false
 
 CHECKOV := checkov==3.3.30
 
-.PHONY: demo test setup lint lint-manifests schema bench bench-gpu images images-test locks clean
+.PHONY: demo test coverage setup lint lint-manifests schema bench bench-gpu images images-test locks clean
 
 demo: setup
 	$(BIN)/lidr run tiny_world --store $(STORE) --seed $(SEED)
 
 test: setup lint
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Every process of every run is traced, which takes its time: it is asked for.
+coverage: setup
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m coverage combine -q

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,10 @@ class Checked:
     recipe: Path
     proxies: list[FaultyProxy] = field(default_factory=list)
 
+    @cached_property
+    def _s3(self) -> Any:
+        return boto3.client("s3")
+
     @property
     def objects(self) -> dict[str, Object]:
         return self.cluster.kubernetes.objects
@@ -166,16 +171,16 @@ class Checked:
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Put an object into the bucket."""
-        boto3.client("s3").put_object(Bucket=self.bucket, Key=key, Body=data)
+        self._s3.put_object(Bucket=self.bucket, Key=key, Body=data)
 
     def remove(self, *keys: str) -> None:
         """Remove objects of the bucket."""
         for key in keys:
-            boto3.client("s3").delete_object(Bucket=self.bucket, Key=key)
+            self._s3.delete_object(Bucket=self.bucket, Key=key)
 
     def keys(self) -> list[str]:
         """Return what is in the bucket, half-written uploads included."""
-        client = boto3.client("s3")
+        client = self._s3
         found = [each["Key"] for each in client.list_objects_v2(Bucket=self.bucket)["Contents"]]
         uploads = client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
         return [*found, *(each["Key"] for each in uploads)]

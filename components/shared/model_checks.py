@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from fnmatch import fnmatch
 from pathlib import Path
 
 from components.shared.errors import BadInput
@@ -10,8 +12,12 @@ from components.shared.errors import BadInput
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
-def check_model(folder: Path) -> None:
+def check_model(folder: Path, names: Collection[str] | None = None) -> None:
     """Refuse a model folder that cannot be loaded safely.
+
+    Args:
+        folder: the model's files, or the small ones of them.
+        names: of all its files, where the weights were left where they are. Default: the folder's.
 
     Raises:
         BadInput: no folder, no configuration, no safetensors weights, no tokenizer or no chat
@@ -25,8 +31,9 @@ def check_model(folder: Path) -> None:
             file=folder,
             remedy="Point model.source at a folder written by save_pretrained.",
         )
-    if not any(folder.glob("*.safetensors")):
-        pickled = any(any(folder.glob(pattern)) for pattern in _PICKLES)
+    known = [path.name for path in folder.iterdir()] if names is None else names
+    if not _any_like(known, ("*.safetensors",)):
+        pickled = _any_like(known, _PICKLES)
         raise BadInput(
             "the weights are pickles, which can run code" if pickled else "no weights",
             file=folder,
@@ -47,19 +54,27 @@ def check_model(folder: Path) -> None:
         )
 
 
-def check_adapter(folder: Path) -> None:
+def check_adapter(folder: Path, names: Collection[str] | None = None) -> None:
     """Refuse a folder that is no LoRA adapter, or holds it as pickles.
+
+    Args:
+        folder: the adapter's files, or the small ones of them.
+        names: of all its files, where the weights were left where they are. Default: the folder's.
 
     Raises:
         BadInput: configuration or safetensors weights are missing.
     """
     for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
+        if not ((folder / name).is_file() if names is None else name in names):
             raise BadInput(
                 f"no {name} in the adapter's folder",
                 file=folder,
                 remedy="Point model.adapter at a folder that PEFT's save_pretrained has written.",
             )
+
+
+def _any_like(names: Collection[str], patterns: Collection[str]) -> bool:
+    return any(fnmatch(name, pattern) for name in names for pattern in patterns)
 
 
 def _has_chat_template(folder: Path) -> bool:

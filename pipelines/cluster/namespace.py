@@ -59,7 +59,7 @@ class Namespace:
     def __init__(self, name: str, training: str = "") -> None:
         from kubernetes import client
 
-        own = _connect()
+        own = connect()
         self._core = client.CoreV1Api()
         self._custom = client.CustomObjectsApi()
         self.name = name or own
@@ -234,16 +234,12 @@ class Namespace:
             ) from error
 
 
-class _Gone(Exception):
-    """There is no such object, or no such kind."""
+def connect() -> str:
+    """Let the client use the kubeconfig, or a pod's account; return the namespace that it names.
 
-
-class _NotYet(Exception):
-    """The container has not started, so it has no log."""
-
-
-def _connect() -> str:
-    """Let the client use the kubeconfig, or a pod's account; return the namespace that it names."""
+    Raises:
+        BadInput: there is neither.
+    """
     from kubernetes import config
 
     try:
@@ -260,6 +256,14 @@ def _connect() -> str:
             "no access to a Kubernetes cluster: neither a kubeconfig nor a pod's account",
             remedy="Set $KUBECONFIG.",
         ) from error
+
+
+class _Gone(Exception):
+    """There is no such object, or no such kind."""
+
+
+class _NotYet(Exception):
+    """The container has not started, so it has no log."""
 
 
 def _annotations(found: dict[str, Any]) -> dict[str, str]:

@@ -116,6 +116,15 @@ def estimate(inputs: Inputs) -> Estimate:
     return _Estimator(inputs).estimate()
 
 
+def needs(inputs: Inputs) -> tuple[float, float]:
+    """Return the bytes that a run leaves on the store, and those of a rank while it trains.
+
+    Raises:
+        BadInput: the model's family is not known.
+    """
+    return _Estimator(inputs).needs()
+
+
 def with_gpus(profile: Profile, gpus: int) -> Profile:
     """Return a profile whose steps use as many GPUs at once as there are, in pods as they were.
 
@@ -182,6 +191,9 @@ class _Estimator:
             store_bytes=self._store_bytes(),
             notes=tuple(self._notes),
         )
+
+    def needs(self) -> tuple[float, float]:
+        return sum(self._store_bytes().values()), self._plan().memory().peak
 
     def _steps(self) -> Iterator[Step]:
         """Yield the loop's steps in the order of pipelines/loop.py and pipelines/iteration.py."""

@@ -37,6 +37,14 @@ SURFACE = {
         "manifests": ["--manifests"],
         "promotion": ["--promotion"],
     },
+    "check": {
+        "recipe": ["recipe"],
+        "profile": ["--profile"],
+        "settings": ["--set"],
+        "only": ["--only"],
+        "timeout": ["--timeout"],
+        "output": ["--output"],
+    },
     "submit": {
         "recipe": ["recipe"],
         "profile": ["--profile"],

@@ -27,7 +27,7 @@ STAGE_ANNOTATION = "lidr.dev/stage"
 RUN_ANNOTATION = "lidr.dev/kfp-run"
 
 _GROUP, _VERSION, _PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
-_CALL_SECONDS = 30.0
+_CALL_SECONDS = 30  # the client takes a float for no limit at all
 _LONGEST_PAUSE = 30.0
 
 

@@ -131,7 +131,7 @@ class Checked:
         return self.cluster.kubernetes.objects
 
     def fill(self) -> None:
-        """Put everything in its place."""
+        """Put everything in its place, but for what is in the bucket."""
         self.cluster.kubernetes.objects = _objects()
         runtime = self.cluster.kubernetes.runtimes["lidr-training"]
         self.cluster.kubernetes.runtimes["lidr-training"] = _with_cache(runtime)
@@ -140,12 +140,16 @@ class Checked:
         self.services.images = {f"lidr/{name}:0.1.0" for name in names}
         images = {name: f"{host}/lidr/{name}:0.1.0" for name in names}
         self.cluster.configure(images=images, tracking_uri=self.services.url)
-        self._put_model()
+        self.write_recipe()
+
+    def fill_bucket(self) -> None:
+        """Put model, prompts and questions into the bucket."""
+        for name, data in _model_files().items():
+            self.put_bytes(f"model/{name}", data)
         for code in LANGUAGES:
             rows = [{"prompt_id": str(n), "text": f"{code} question {n}"} for n in range(3)]
             self.put(f"prompts/{code}.jsonl", *rows)
             self.put(f"questions/{code}.jsonl", {"id": "1", "instruction": f"{code}?"})
-        self.write_recipe()
 
     def write_recipe(self, **sections: Any) -> None:
         """Write the recipe, with sections of its own replaced."""
@@ -192,10 +196,6 @@ class Checked:
         rows = json.loads(out)["findings"] if out else []
         assert len({row["name"] for row in rows}) == len(rows), rows
         return code, {row["name"]: row for row in rows}, err
-
-    def _put_model(self) -> None:
-        for name, data in _model_files().items():
-            self.put_bytes(f"model/{name}", data)
 
 
 _FILES: dict[str, bytes] = {}

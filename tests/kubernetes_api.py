@@ -247,10 +247,22 @@ class KubernetesApi:
 
     def queue(self, job: str, message: str) -> None:
         """Let a TrainJob wait in its queue, as Kueue does."""
-        owner = {"kind": "TrainJob", "name": job, "uid": self.jobs[job]["metadata"]["uid"]}
+        self._queue("TrainJob", job, self.jobs[job]["metadata"]["uid"], message)
+
+    def queue_pod(self, pod: str, queue: str, message: str) -> None:
+        """Let a pod wait in a queue, as Kueue's pod integration does."""
+        metadata = self.pods[pod]["metadata"]
+        metadata["labels"]["kueue.x-k8s.io/queue-name"] = queue
+        gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+        self.pods[pod]["status"] = {"phase": "Pending", "conditions": [gated]}
+        self._queue("Pod", pod, metadata["uid"], message)
+
+    def _queue(self, kind: str, owner: str, uid: str, message: str) -> None:
+        name = f"{kind.lower()}-{owner}"
+        references = [{"kind": kind, "name": owner, "uid": uid}]
         condition = {"type": "QuotaReserved", "status": "False", "message": message}
-        self.workloads[f"trainjob-{job}"] = {
-            "metadata": {"name": f"trainjob-{job}", "ownerReferences": [owner]},
+        self.workloads[name] = {
+            "metadata": {"name": name, "ownerReferences": references},
             "status": {"conditions": [condition]},
         }
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.inputs import (
+    CLUSTER,
     ProfileOption,
     RecipeArgument,
     SetOption,
@@ -18,7 +19,7 @@ from pipelines.cli.outputs import Output
 
 def check_command(
     recipe: RecipeArgument,
-    profile: ProfileOption = "cluster",
+    profile: ProfileOption = CLUSTER,
     settings: SetOption = None,
     only: Annotated[
         list[str] | None,
@@ -41,7 +42,7 @@ def check_command(
     from pipelines.checks.subjects import subjects_of
     from pipelines.cli.check_table import print_findings, print_json, waiting
 
-    inputs = Inputs(read_recipe(recipe, None, settings), read_profile(profile), timeout)
+    inputs = Inputs(read_recipe(recipe, None, settings), read_profile(*profile), timeout)
     subjects = subjects_of(inputs, only or ())
     with waiting(subjects):
         found = run(subjects, timeout)

@@ -21,7 +21,7 @@ def main(job: dict) -> None:
     import_kfp()
     from kfp import local
 
-    from pipelines.loop import build_loop
+    from pipelines.loop import Shape, build_loop
     from pipelines.placement import KINDS
 
     def place(task: PipelineTask) -> PipelineTask:
@@ -42,7 +42,7 @@ def main(job: dict) -> None:
             pipeline_root=f"{folder}/outputs",
             workspace_root=f"{folder}/workspace",
         )
-        loop = build_loop(recipe, job["store"], "inside", place, recipe.gate.max_iterations)
+        loop = build_loop(recipe, job["store"], "inside", place, Shape(recipe.gate.max_iterations))
         loop(recipe=job["recipe"], store=job["store"], run="inside")
 
 

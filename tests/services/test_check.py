@@ -118,9 +118,11 @@ def unknown(found: dict) -> dict[str, str]:
     return {name: row["detail"] for name, row in found.items() if row["state"] == "unknown"}
 
 
+ENGINES = "nodes for generate, translate, evaluate"
+OTHER_KINDS = ("train", "world", "control, judge")
 UNSEEN: dict[str, tuple[str, list[str]]] = {
     "secrets": (f"{CORE}/secrets/lidr-hub", ["Secret lidr-hub"]),
-    "nodes": (checked.NODES, ["nodes for generate", "nodes for train", "nodes for control"]),
+    "nodes": (checked.NODES, [ENGINES, *(f"nodes for {kind}" for kind in OTHER_KINDS)]),
     "quotas": (checked.QUOTAS, ["ResourceQuota"]),
     "others' deployments": (
         checked.DEPLOYMENTS,
@@ -241,7 +243,7 @@ def test_a_pool_that_may_grow_is_not_missing(bare: Checked):
     assert found["nodes for train"]["state"] == "missing"
     bare.objects["/apis/karpenter.sh/v1"] = {"resources": [{"name": "nodepools"}]}
     _, found, _ = bare.check("--only", "capacity")
-    assert set(unknown(found)) == {"nodes for generate", "nodes for train"}
+    assert set(unknown(found)) == {ENGINES, "nodes for train"}
     assert "Karpenter may add some" in found["nodes for train"]["detail"]
 
 

@@ -1,83 +1,16 @@
-"""Whether there is room for the pods of every kind of step: quotas, nodes, the queue."""
+"""Whether there is room for the pods of every kind of step: quotas, nodes, queues."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from functools import cached_property
 
-from components.shared.pools import FOLLOWS, KINDS, Resources
-from components.shared.profile import Profile
 from pipelines.checks.api import ClusterApi, Denied, Object
+from pipelines.checks.asks import Ask, asks_of, quantity, queues_of
 from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
 from pipelines.checks.nodes import room
 
-Amounts = Mapping[str, Decimal]
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What one kind of step asks for at once.
-
-    Attributes:
-        kind: of step, as in the profile.
-        pods: that stand side by side.
-        needed: of those, how many must stand at the same time for the step to go on at all.
-        resources: of one pod.
-        namespace: of the pods.
-    """
-
-    kind: str
-    pods: int
-    needed: int
-    resources: Resources
-    namespace: str
-
-    @cached_property
-    def of_pod(self) -> Amounts:
-        """What one pod requests, by the resource's name."""
-        asked = {"cpu": quantity(self.resources.cpu), "memory": quantity(self.resources.memory)}
-        if self.resources.accelerators:
-            asked[self.resources.accelerator_type] = Decimal(self.resources.accelerators)
-        return asked
-
-    @property
-    def of_quota(self) -> Amounts:
-        """What the least number of pods takes of a ResourceQuota, by the quota's names."""
-        used = dict.fromkeys(("pods", "count/pods"), Decimal(self.needed))
-        for name, amount in self.of_pod.items():
-            used[f"requests.{name}"] = amount * self.needed
-        used |= {name: self.of_pod[name] * self.needed for name in ("cpu", "memory")}
-        return {**used, "limits.memory": used["memory"]}
-
-
-def quantity(text: object) -> Decimal:
-    """Return a Kubernetes quantity as a number, e.g. 64Gi in bytes."""
-    from kubernetes.utils.quantity import parse_quantity
-
-    found: Decimal = parse_quantity(text)
-    return found
-
-
-def asks_of(profile: Profile, pods: str, training: str) -> list[Ask]:
-    """Return what a profile's steps ask for; a kind that asks for what another does is left out.
-
-    Args:
-        profile: where they run.
-        pods: namespace of the pipeline's pods.
-        training: that of the TrainJobs.
-    """
-    asks = []
-    for kind in KINDS:
-        resources = profile.resources_of(kind)
-        if kind in FOLLOWS and resources == profile.resources_of(FOLLOWS[kind]):
-            continue
-        gang = kind == "train" and profile.training.launcher == "trainjob"
-        sharded = kind in ("generate", "translate")
-        side = profile.training.nodes if gang else profile.shards if sharded else 1
-        asks.append(Ask(kind, side, side if gang else 1, resources, training if gang else pods))
-    return asks
+_KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 
 
 def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
@@ -85,21 +18,13 @@ def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
     if not api.is_reached():
         yield unknown("capacity", "not looked at: the Kubernetes API does not answer")
         return
-    asks = asks_of(inputs.profile, *api.namespaces(inputs.profile))
+    asks = asks_of(inputs.recipe, inputs.profile, *api.namespaces(inputs.profile))
     for namespace in dict.fromkeys(ask.namespace for ask in asks):
         yield from _quotas(api, namespace, [ask for ask in asks if ask.namespace == namespace])
     for ask in asks:
-        yield room(api, ask.kind, ask.of_pod, ask.pods, ask.needed, ask.resources)
-    for namespace, queue in queues_of(asks):
-        held = [ask for ask in asks if (ask.namespace, ask.resources.queue) == (namespace, queue)]
-        yield from _queue(api, namespace, queue, held)
-
-
-def queues_of(asks: Sequence[Ask]) -> list[tuple[str, str]]:
-    """Return the Kueue LocalQueues that pods and TrainJobs wait in, each with its namespace."""
-    return list(
-        dict.fromkeys((ask.namespace, ask.resources.queue) for ask in asks if ask.resources.queue)
-    )
+        yield room(api, ask)
+    for (namespace, queue), waiting in queues_of(asks).items():
+        yield from _queue(api, namespace, queue, waiting)
 
 
 def _quotas(api: ClusterApi, namespace: str, asks: Sequence[Ask]) -> Iterator[Finding]:
@@ -119,9 +44,8 @@ def _quota(quota: Object, namespace: str, asks: Sequence[Ask]) -> Finding:
     name = quota["metadata"]["name"]
     title = f"ResourceQuota {name}"
     if quota["spec"].get("scopes") or quota["spec"].get("scopeSelector"):
-        return unknown(
-            title, "counts some pods only", f"kubectl describe quota {name} -n {namespace}"
-        )
+        remedy = f"kubectl describe quota {name} -n {namespace}"
+        return unknown(title, "counts some pods only", remedy)
     hard, used = quota["spec"].get("hard", {}), quota.get("status", {}).get("used", {})
     short = []
     for ask in asks:
@@ -130,10 +54,8 @@ def _quota(quota: Object, namespace: str, asks: Sequence[Ask]) -> Finding:
                 continue
             left = quantity(hard[resource]) - quantity(used.get(resource, 0))
             if amount > left:
-                told = (
-                    f"{ask.kind} asks {shown(amount)} {resource}, {shown(left)} of {hard[resource]}"
-                )
-                short.append(f"{told} are left")
+                rest = f"{shown(left)} of {hard[resource]} are left"
+                short.append(f"{ask.name} asks {shown(amount)} {resource}, {rest}")
     if short:
         remedy = (
             f"kubectl get pods -n {namespace} shows who uses it; raise it with "
@@ -144,39 +66,44 @@ def _quota(quota: Object, namespace: str, asks: Sequence[Ask]) -> Finding:
 
 
 def _queue(api: ClusterApi, namespace: str, queue: str, asks: Sequence[Ask]) -> Iterator[Finding]:
-    """Yield whether the ClusterQueue behind a LocalQueue could ever admit pods and TrainJobs."""
-    group = "/apis/kueue.x-k8s.io/v1beta2"
+    """Yield whether the ClusterQueue behind a LocalQueue could ever admit what waits there."""
     title = f"quota of queue {queue}"
     try:
-        local = api.get(f"{group}/namespaces/{namespace}/localqueues/{queue}")
+        local = api.get(f"{_KUEUE}/namespaces/{namespace}/localqueues/{queue}")
         name = local["spec"]["clusterQueue"] if local else ""
-        shared = api.get(f"{group}/clusterqueues/{name}") if name else None
+        shared = api.get(f"{_KUEUE}/clusterqueues/{name}") if name else None
     except Denied as error:
-        yield unknown(title, error.message, f"kubectl describe localqueue {queue}")
+        yield unknown(title, error.message, f"kubectl describe localqueue {queue} -n {namespace}")
         return
     if shared is None:
         return  # the objects' findings say so
     if shared["spec"].get("cohortName"):
         yield ok(title, f"ClusterQueue {name} may borrow from its cohort")
         return
-    most: dict[str, Decimal] = {}
-    for group_of in shared["spec"].get("resourceGroups", []):
-        for flavor in group_of["flavors"]:
-            for each in flavor["resources"]:
-                nominal = quantity(each["nominalQuota"])
-                most[each["name"]] = max(nominal, most.get(each["name"], Decimal(0)))
+    most = _most(shared)
     short = [
-        f"{ask.kind} asks {shown(amount * ask.needed)} {resource}, "
-        f"{shown(most.get(resource, Decimal(0)))} are there"
+        f"{ask.name} asks {shown(amount * ask.needed)} {resource}, "
+        f"a flavor has {shown(most.get(resource, Decimal(0)))}"
         for ask in asks
         for resource, amount in ask.of_pod.items()
         if amount * ask.needed > most.get(resource, Decimal(0))
     ]
     if short:
-        remedy = f"kubectl edit clusterqueue {name}, or lower steps and training.nodes"
-        yield missing(title, f"ClusterQueue {name} can never admit: {'; '.join(short)}", remedy)
+        remedy = f"kubectl edit clusterqueue {name}, or lower training.nodes and steps"
+        yield missing(title, f"ClusterQueue {name} admits it never: {'; '.join(short)}", remedy)
     else:
-        yield ok(title, f"ClusterQueue {name} has that in one flavor")
+        yield ok(title, f"ClusterQueue {name} has it in one flavor")
+
+
+def _most(queue: Object) -> dict[str, Decimal]:
+    """Return the most of each resource that one flavor of a ClusterQueue has."""
+    most: dict[str, Decimal] = {}
+    for group in queue["spec"].get("resourceGroups", []):
+        for flavor in group["flavors"]:
+            for each in flavor["resources"]:
+                nominal = quantity(each["nominalQuota"])
+                most[each["name"]] = max(nominal, most.get(each["name"], Decimal(0)))
+    return most
 
 
 def shown(amount: Decimal) -> str:

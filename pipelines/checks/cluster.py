@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from components.shared.errors import LidrError
-from components.shared.pools import KINDS
-from components.shared.profile import Profile
 from pipelines.checks.api import ClusterApi, Denied
+from pipelines.checks.asks import asks_of, queues_of
 from pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
 from pipelines.checks.platform import (
     JOBSET,
@@ -31,17 +30,17 @@ def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
     yield ok("Kubernetes API", f"{api.server} answers")
     yield _kubernetes(version)
     images = _images(api)
-    for part in _needed(inputs.profile):
+    for part in _needed(inputs):
         served = _served(part, api)
         yield served
         if served.state == "ok":  # else it is the one thing to mend
             yield _controller(part, images)
 
 
-def _needed(profile: Profile) -> list[Part]:
-    training = [JOBSET, TRAINER] if profile.training.launcher == "trainjob" else []
-    queued = any(profile.resources_of(kind).queue for kind in KINDS)
-    return [*training, *([KUEUE] if queued else [])]
+def _needed(inputs: Inputs) -> list[Part]:
+    gang = [JOBSET, TRAINER] if inputs.profile.training.launcher == "trainjob" else []
+    queued = queues_of(asks_of(inputs.recipe, inputs.profile, "", ""))
+    return [*gang, *([KUEUE] if queued else [])]
 
 
 def _kubernetes(told: str) -> Finding:

@@ -5,71 +5,70 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from components.shared.pools import NodeAffinity, NodeRequirement, Resources, Toleration
+from components.shared.pools import NodeAffinity, NodeRequirement, Toleration
 from pipelines.checks.api import ClusterApi, Denied, Object
+from pipelines.checks.asks import Ask, quantity
 from pipelines.checks.finding import Finding, missing, ok, unknown
 
 _REPELLING = ("NoSchedule", "NoExecute")
 
 
-def room(
-    api: ClusterApi,
-    kind: str,
-    of_pod: Mapping[str, Decimal],
-    pods: int,
-    needed: int,
-    resources: Resources,
-) -> Finding:
-    """Return whether nodes could take a step's pods if nobody else used them.
-
-    Args:
-        api: the cluster.
-        kind: of step.
-        of_pod: what one pod requests.
-        pods: that are wanted side by side.
-        needed: how many of them have to stand at the same time.
-        resources: their selector, affinity and tolerations.
-    """
-    title = f"nodes for {kind}"
-    selector = ",".join(f"{key}={value}" for key, value in resources.node_selector.items())
+def room(api: ClusterApi, ask: Ask) -> Finding:
+    """Return whether nodes could take a step's pods if nobody else used them."""
+    title, place = f"nodes for {ask.name}", ask.resources
+    selector = ",".join(f"{key}={value}" for key, value in place.node_selector.items())
     try:
-        nodes = list(api.each("/api/v1/nodes", **({"labelSelector": selector} if selector else {})))
+        every = list(api.each("/api/v1/nodes", **({"labelSelector": selector} if selector else {})))
     except Denied as error:
         return unknown(title, error.message, "kubectl auth can-i list nodes")
-    nodes = [node for node in nodes if _wanted(node, resources.affinity)]
+    nodes = [node for node in every if _is_wanted(node, place.affinity)]
     labelled = f" labelled {selector}" if selector else ""
-    if any(not term.weight for term in resources.affinity):
-        labelled += " that affinity allows"
+    labelled += " that the affinity wants" if len(nodes) < len(every) else ""
     ready = [node for node in nodes if not _is_off(node)]
-    taken = [node for node in ready if not _repelling(node, resources.tolerations)]
-    fitting = sum(_fits(node, of_pod) for node in taken)
-    if fitting >= needed:
-        side = f" of {pods} wanted side by side" if pods > fitting else ""
-        return ok(
-            title,
-            f"room for {fitting} such pods{side} on {len(taken)} of {len(nodes)} nodes{labelled}",
-        )
+    taken = [node for node in ready if not _repelling(node, place.tolerations)]
+    fitting = sum(_fits(node, ask.of_pod) for node in taken)
+    if fitting >= ask.needed:
+        side = f" of {ask.pods} wanted side by side" if ask.pods > fitting else ""
+        told = f"room for {fitting} such pods{side} on {len(taken)} of {len(nodes)} nodes"
+        return ok(title, f"{told}{labelled}")
     if not nodes:
-        return _absent(api, title, f"there is no node{labelled}", kind)
+        return _absent(api, title, f"there is no node{labelled}", ask.key)
     if not ready:
         told = f"none of {len(nodes)} nodes{labelled} is ready and open for pods"
         return missing(title, told, "kubectl get nodes; kubectl uncordon NODE")
-    large = sum(_fits(node, of_pod) for node in ready)
-    if large >= needed:
-        taints = sorted(
-            {taint for node in ready for taint in _repelling(node, resources.tolerations)}
-        )
+    if sum(_fits(node, ask.of_pod) for node in ready) >= ask.needed:
+        found = (_repelling(node, place.tolerations) for node in ready)
+        taints = sorted({taint for each in found for taint in each})
         told = f"the nodes{labelled} that are large enough are tainted {', '.join(taints)}"
-        return missing(title, told, f"Add to steps.{kind}.tolerations: {_toleration(taints[0])}")
-    asked = ", ".join(f"{amount:f} {name}" for name, amount in of_pod.items())
-    told = f"{needed} pods of {asked} do not fit: {_largest(ready, of_pod)}"
-    return _absent(api, title, told, kind)
+        return missing(title, told, f"Add to {ask.key}.tolerations: {_toleration(taints[0])}")
+    asked = ", ".join(f"{amount:f} {name}" for name, amount in ask.of_pod.items())
+    told = f"{ask.needed} pods of {asked} do not fit: {_largest(ready, ask.of_pod)}"
+    return _absent(api, title, told, ask.key)
 
 
-def _absent(api: ClusterApi, title: str, told: str, kind: str) -> Finding:
+def _is_wanted(node: Object, affinity: Sequence[NodeAffinity]) -> bool:
+    """Tell whether one of the affinities that are needed holds on a node."""
+    labels = node["metadata"].get("labels", {})
+    needed = [each for each in affinity if not each.weight]
+    return not needed or any(all(_holds(one, labels) for one in each.match) for each in needed)
+
+
+def _holds(wanted: NodeRequirement, labels: Mapping[str, str]) -> bool:
+    value = labels.get(wanted.key)
+    if wanted.operator in ("NotIn", "DoesNotExist"):
+        return value is None or (wanted.operator == "NotIn" and value not in wanted.values)
+    if value is None:
+        return False
+    if wanted.operator in ("Gt", "Lt"):
+        number, bound = (int(each) if each.isdecimal() else 0 for each in (value, *wanted.values))
+        return number > bound if wanted.operator == "Gt" else number < bound
+    return wanted.operator == "Exists" or value in wanted.values
+
+
+def _absent(api: ClusterApi, title: str, told: str, key: str) -> Finding:
     """A pool at zero has no nodes to look at: only where nothing can add some is that an answer."""
     remedy = (
-        f"kubectl get nodes --show-labels; correct steps.{kind} in the profile (node_selector, "
+        f"kubectl get nodes --show-labels; correct {key} in the profile (node_selector, "
         "accelerator_type, cpu, memory), or add nodes"
     )
     if scaler := _autoscaler(api):
@@ -91,27 +90,6 @@ def _is_off(node: Object) -> bool:
     conditions = node.get("status", {}).get("conditions", [])
     ready = all(each["status"] == "True" for each in conditions if each["type"] == "Ready")
     return bool(node.get("spec", {}).get("unschedulable")) or not ready
-
-
-def _wanted(node: Object, affinity: Sequence[NodeAffinity]) -> bool:
-    """Tell whether a node is one of those that are needed; what is preferred keeps none off."""
-    terms = [term for term in affinity if not term.weight]
-    labels = node["metadata"].get("labels", {})
-    return not terms or any(all(_holds(each, labels) for each in term.match) for term in terms)
-
-
-def _holds(needed: NodeRequirement, labels: Mapping[str, str]) -> bool:
-    label = labels.get(needed.key)
-    if needed.operator in ("Exists", "DoesNotExist"):
-        return (label is not None) == (needed.operator == "Exists")
-    if needed.operator == "NotIn":
-        return label not in needed.values
-    if needed.operator == "In":
-        return label in needed.values
-    if label is None or not label.lstrip("-").isdecimal():
-        return False
-    than = int(needed.values[0])
-    return int(label) > than if needed.operator == "Gt" else int(label) < than
 
 
 def _repelling(node: Object, tolerations: Sequence[Toleration]) -> list[str]:
@@ -138,10 +116,7 @@ def _toleration(taint: str) -> str:
 
 
 def _amount(node: Object, name: str) -> Decimal:
-    from kubernetes.utils.quantity import parse_quantity
-
-    found: Decimal = parse_quantity(node.get("status", {}).get("allocatable", {}).get(name, 0))
-    return found
+    return quantity(node.get("status", {}).get("allocatable", {}).get(name, 0))
 
 
 def _fits(node: Object, of_pod: Mapping[str, Decimal]) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from pipelines.checks.api import ClusterApi, Denied, Object
-from pipelines.checks.capacity import asks_of, queues_of
+from pipelines.checks.asks import asks_of, queues_of
 from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
 
 
@@ -72,10 +72,10 @@ def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
         return
     pods, training = api.namespaces(inputs.profile)
     jobs = inputs.profile.training.launcher == "trainjob"
-    queues = queues_of(asks_of(inputs.profile, pods, training))
+    queues = queues_of(asks_of(inputs.recipe, inputs.profile, pods, training))
     own = [(pods, right) for right in OF_PODS]
     own += [(training, right) for right in OF_TRAINING if jobs]
-    own += [(where, right) for where in dict(queues) for right in OF_QUEUE]
+    own += [(namespace, right) for namespace, _ in queues for right in OF_QUEUE]
     yield from _reviewed(_OWN, own, lambda where, right: _mine(api, where, right))
 
     account = f"system:serviceaccount:{pods}:{inputs.profile.service_account}"

@@ -83,6 +83,18 @@ def intolerant(world: Checked) -> None:
     world.cluster.configure(steps=steps | {"train": steps["train"] | {"tolerations": []}})
 
 
+def apart(world: Checked) -> None:
+    match = [{"key": "zone", "values": ["b"]}, {"key": "gpu-memory", "operator": "Exists"}]
+    steps = yaml.safe_load(world.cluster.file.read_text())["steps"]
+    train = steps["train"] | {"affinity": [{"match": match}, {"match": match[:1], "weight": 5}]}
+    world.cluster.configure(steps=steps | {"train": train})
+
+
+def prioritised(world: Checked) -> None:
+    steps = yaml.safe_load(world.cluster.file.read_text())["steps"]
+    world.cluster.configure(steps=steps | {"train": steps["train"] | {"priority": "urgent"}})
+
+
 def without_runtime(world: Checked) -> None:
     world.cluster.kubernetes.runtimes.clear()
 
@@ -182,11 +194,16 @@ MISSING: dict[str, tuple[Breaks, str, str]] = {
         "StorageClass lidr-cache",
         "kubectl get storageclass",
     ),
-    "local queue": (without(checked.LOCAL_QUEUE), "LocalQueue lidr", "leave queue out"),
+    "local queue": (without(checked.LOCAL_QUEUE), "LocalQueue lidr", "leave queue empty"),
     "held queue": (
         put(checked.LOCAL_QUEUE, status=active(False, "LocalQueue is stopped")),
         "LocalQueue lidr",
         "kubectl describe localqueue lidr -n lidr",
+    ),
+    "priority in the queue": (
+        prioritised,
+        "WorkloadPriorityClass urgent",
+        "kubectl get workloadpriorityclass",
     ),
     "cluster queue": (without(checked.CLUSTER_QUEUE), "ClusterQueue lidr", "kubectl apply -k"),
     "flavor of the queue": (
@@ -218,6 +235,11 @@ MISSING: dict[str, tuple[Breaks, str, str]] = {
         intolerant,
         "nodes for train",
         "{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}",
+    ),
+    "affinity": (
+        apart,
+        "nodes for train",
+        "correct pools.h100 in the profile",
     ),
     "room": (
         has_nodes(node("gpu", 128, gpus=4)),

@@ -118,12 +118,11 @@ def unknown(found: dict) -> dict[str, str]:
     return {name: row["detail"] for name, row in found.items() if row["state"] == "unknown"}
 
 
+ENGINES = "nodes for generate, translate, evaluate"
+OTHER_KINDS = ("train", "world", "control, judge")
 UNSEEN: dict[str, tuple[str, list[str]]] = {
     "secrets": (f"{CORE}/secrets/lidr-hub", ["Secret lidr-hub"]),
-    "nodes": (
-        checked.NODES,
-        [f"nodes for {kind}" for kind in ("generate", "train", "world", "control")],
-    ),
+    "nodes": (checked.NODES, [ENGINES, *(f"nodes for {kind}" for kind in OTHER_KINDS)]),
     "quotas": (checked.QUOTAS, ["ResourceQuota"]),
     "others' deployments": (
         checked.DEPLOYMENTS,
@@ -244,7 +243,7 @@ def test_a_pool_that_may_grow_is_not_missing(bare: Checked):
     assert found["nodes for train"]["state"] == "missing"
     bare.objects["/apis/karpenter.sh/v1"] = {"resources": [{"name": "nodepools"}]}
     _, found, _ = bare.check("--only", "capacity")
-    assert set(unknown(found)) == {"nodes for generate", "nodes for train"}
+    assert set(unknown(found)) == {ENGINES, "nodes for train"}
     assert "Karpenter may add some" in found["nodes for train"]["detail"]
 
 
@@ -258,37 +257,6 @@ def test_a_selector_finds_the_pool_and_a_cordon_closes_it(bare: Checked):
     assert "1 nodes labelled pool=h100 is ready" in found["nodes for train"]["detail"]
     assert "uncordon" in found["nodes for train"]["remedy"]
     assert ("GET", checked.NODES) in asked
-
-
-@pytest.mark.parametrize(
-    ("operator", "values", "state"),
-    [
-        ("In", ["h100", "h200"], "ok"),
-        ("NotIn", ["h100"], "missing"),
-        ("Exists", [], "ok"),
-        ("DoesNotExist", [], "missing"),
-        ("Gt", ["1"], "missing"),
-    ],
-)
-def test_affinity_chooses_nodes(world: Checked, operator: str, values: list[str], state: str):
-    steps = yaml.safe_load(world.cluster.file.read_text())["steps"]
-    needed = {"key": "pool", "operator": operator, "values": values}
-    steps["train"]["affinity"] = [{"match": [needed]}]
-    world.cluster.configure(steps=steps)
-    gpus = node("gpu", 128, gpus=8)
-    gpus["metadata"].setdefault("labels", {})["pool"] = "h100"
-    world.objects[checked.NODES] = {"items": [gpus]}
-    _, found, _ = world.check("--only", "capacity")
-    assert found["nodes for train"]["state"] == state
-    assert ("affinity allows" in found["nodes for train"]["detail"]) or state == "missing"
-
-
-def test_every_kind_s_queue_is_looked_at(world: Checked):
-    steps = yaml.safe_load(world.cluster.file.read_text())["steps"]
-    world.cluster.configure(steps=steps | {"evaluate": {"pool": "", "queue": "small"}})
-    _, found, _ = world.check("--only", "objects")
-    assert found["LocalQueue lidr"]["state"] == "ok"
-    assert found["LocalQueue small"]["state"] == "missing"
 
 
 def test_images_are_asked_for_with_dockers_login(bare: Checked):

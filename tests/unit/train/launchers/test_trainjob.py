@@ -14,7 +14,7 @@ from kfp import dsl
 
 from components.shared.errors import BadInput, LaunchFailed, LidrError, TrainingFailed
 from components.shared.profile import Profile
-from components.train.launchers import launcher_of
+from components.train.launchers import cluster, launcher_of
 from components.train.launchers.failure import Failure
 from components.train.launchers.launch import Launch, Placement
 from components.train.launchers.trainjob import TrainJobLauncher
@@ -391,6 +391,17 @@ def test_an_api_server_that_fails_for_long_is_given_up_without_deleting(api, lau
     with pytest.raises(LaunchFailed, match="the API server has failed for 0 s"):
         future.result(timeout=30)
     assert NAME in api.jobs
+
+
+def test_an_api_server_that_falls_silent_is_given_up(api, monkeypatch):
+    limit = type(cluster._CALL_SECONDS)(1)  # a float would be no limit, and this test would hang
+    monkeypatch.setattr(cluster, "_CALL_SECONDS", limit)
+    namespace = cluster.Cluster("lidr", patience=0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = namespace._backend.custom_api.api_client.configuration
+        settings.host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(LaunchFailed, match="the API server has failed"):
+            namespace.read("x")
 
 
 def test_a_missing_right_is_no_passing_fault(api, launched):

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from components.shared.errors import BadInput
 from components.shared.layers import data_of, fill, laid_over, read_node
+from components.shared.redaction import is_about_a_secret
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -152,7 +153,8 @@ def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: 
         )
     if details["type"] == "missing":
         return f"key {key!r} is missing"
-    given = "" if isinstance(details["input"], dict) else f", not {details['input']!r}"
+    told = not isinstance(details["input"], dict) and not is_about_a_secret(key)
+    given = f", not {details['input']!r}" if told else ""
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"{key}: {message}" if key else message

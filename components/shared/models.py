@@ -14,7 +14,7 @@ from components.shared.cache import cached
 from components.shared.digest import digest_of, digest_of_file
 from components.shared.errors import BadInput
 from components.shared.marker import home_of
-from components.shared.model_checks import check_model
+from components.shared.model_checks import check_adapter, check_model
 from components.shared.stage import Stage, open_stage
 from components.shared.store import LocalStore, open_store
 
@@ -90,13 +90,12 @@ def model_files(stage_uri: str, *, weights: bool = True) -> ModelFiles:
     if stage.files(prefix="model/"):
         return ModelFiles(_own(stage, "model", weights), None, stage.digest, trained)
     outside = _outside(stage)
-    adapter = outside.get("adapter")
-    return ModelFiles(
-        fetch_model(outside["source"], weights=weights),
-        fetch_model(adapter) if adapter else None,
-        stage.digest,
-        trained,
-    )
+    folder = fetch_model(outside["source"], weights=weights)
+    check_model(folder, weights=weights)  # it may have changed since it was brought in
+    adapter = fetch_model(outside["adapter"]) if outside.get("adapter") else None
+    if adapter:
+        check_adapter(adapter)
+    return ModelFiles(folder, adapter, stage.digest, trained)
 
 
 def local_model(stage_uri: str) -> Path:
@@ -243,7 +242,8 @@ def _fetch_s3(source: str, folder: Path, weights: bool) -> None:
     wanted = [
         entry.key
         for entry in store.list("")
-        if any(Path(entry.key).match(pattern) for pattern in _patterns(weights))
+        if "/" not in entry.key  # also what a listing calls ../x
+        and any(Path(entry.key).match(pattern) for pattern in _patterns(weights))
     ]
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # each one is read in parallel ranges, too
         for _ in pool.map(lambda key: store.download(key, folder / key), wanted):

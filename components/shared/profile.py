@@ -11,7 +11,7 @@ from components.shared import config
 from components.shared.pools import ENGINES, NAME, Kind, Pool, Resources, Steps, require_consistent
 from components.shared.strict import Strict
 
-IMAGE = r"^[\w.\-/:]+(@sha256:[0-9a-f]{64})?$"
+IMAGE = r"^[A-Za-z0-9_.\-/:]+(@sha256:[0-9a-f]{64})?$"
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
 
@@ -194,7 +194,7 @@ class Profile(Strict):
     """What GPUs cost, for plans."""
     config_maps: tuple[str, ...] = ()
     """ConfigMaps whose keys become environment variables of every step. Default none."""
-    secrets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    secrets: dict[str, tuple[EnvironmentName, ...]] = Field(default_factory=dict)
     """Secret name and those of its keys that become environment variables. Default none."""
     pod_labels: dict[str, str] = Field(default_factory=dict)
     """Labels of every pod, e.g. `{azure.workload.identity/use: "true"}`. Default none."""

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from components.shared import config
 from components.shared.evaluation_settings import Evaluation, Gate
 from components.shared.judge_settings import Judge
+from components.shared.names import key_fault
 from components.shared.strict import LanguageCode, Strict
 
 
@@ -347,10 +348,16 @@ class Training(Strict):
         return self
 
 
+def _nameable(name: str) -> str:
+    if name and (fault := key_fault(name)):
+        raise ValueError(f"{name!r} {fault}")
+    return name
+
+
 class Registry(Strict):
     """Where each iteration's model is registered."""
 
-    model_name: str = Field("", pattern=r"^[^/:'\"`%]*$")
+    model_name: Annotated[str, Field(pattern=r"^[^/:'\"`%]*$"), AfterValidator(_nameable)] = ""
     """MLflow registered model, without / : % or quotes. Default: the recipe's name."""
     promote: Literal["never", "gated"] = "never"
     """Whether a version becomes the champion by itself. `gated`: when it has passed the gate
@@ -368,7 +375,9 @@ class EngineName(StrEnum):
 class Recipe(Strict):
     """One self-improvement experiment."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
+    name: Annotated[
+        str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"), AfterValidator(_nameable)
+    ]
     """Lower-case letters, digits and hyphens, at most 40. Names runs and the MLflow model."""
     seed: int = Field(0, ge=0)
     """Every random choice derives from it. Default 0."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,9 +27,11 @@ from botocore.exceptions import (
 
 from components.shared.digest import digest_of_file
 from components.shared.errors import DamagedObject, StoreError
-from components.shared.store import Entry, explained
+from components.shared.redaction import login_fault
+from components.shared.store import Entry, explained, require_key
 
 _SHA = "sha256"
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 
 _PART_BYTES = 64 << 20
 _ATTEMPTS = 8
@@ -64,8 +67,10 @@ class S3Store:
         self.uri = f"s3://{place}"
         self.bucket, _, prefix = place.partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
-        if not self.bucket:
+        if not _BUCKET.fullmatch(self.bucket):
             raise StoreError(f"{uri!r} names no bucket", remedy="Use s3://bucket/prefix.")
+        if prefix:
+            require_key(prefix)
         with self._explained("the bucket"):
             self._client: Any = _client(attempts)
             self._client.head_bucket(Bucket=self.bucket)
@@ -203,8 +208,7 @@ class S3Store:
         return len(uploads)
 
     def _name(self, key: str) -> str:
-        if key.startswith("/") or ".." in key.split("/") or "\0" in key:
-            raise StoreError(f"key {key!r} leaves the store", remedy="Use plain relative names.")
+        require_key(key)
         return self._prefix + key
 
     def _verify(self, key: str, metadata: dict[str, str], actual: str) -> None:
@@ -240,6 +244,12 @@ class S3Store:
 
 
 def _client(attempts: int) -> Any:
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if fault := login_fault(os.environ.get(name, "")):
+            raise StoreError(
+                f"the address in {name} {fault}",
+                remedy="Put it into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+            )
     retries: Any = {"mode": "adaptive"}
     if "AWS_MAX_ATTEMPTS" not in os.environ:
         retries["max_attempts"] = attempts

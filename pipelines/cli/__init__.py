@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from components.shared.errors import LidrError
+from components.shared.redaction import cleanse
 from pipelines.cli.cancel import cancel_command
 from pipelines.cli.check import check_command
 from pipelines.cli.compile import compile_command
@@ -57,6 +58,9 @@ def main() -> None:
     except LidrError as error:
         print(f"lidr: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        cleanse(error)  # a traceback follows
+        raise
 
 
 def _version(asked: bool) -> None:

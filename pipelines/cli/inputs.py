@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from components.shared.errors import BadInput
+from components.shared.names import require_run_name
 
 if TYPE_CHECKING:
     from components.shared.profile import Profile
     from components.shared.recipe import Recipe
 
 _HERE = Path(__file__).resolve().parent.parent
-_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")
@@ -102,11 +101,7 @@ def run_name(given: str | None, recipe: Recipe) -> str:
     if given is None:
         digest = digest_of(recipe.model_dump(mode="json"))
         return f"{recipe.name}-seed{recipe.seed}-{digest[:8]}"
-    if not _RUN_NAME.fullmatch(given):
-        raise BadInput(
-            f"--run {given!r} cannot name a run",
-            remedy="Use letters, digits, dots, hyphens and underscores, at most 100.",
-        )
+    require_run_name(given)
     return given
 
 

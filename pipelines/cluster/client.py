@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from components.shared.errors import BadInput, LidrError, Unavailable
 from components.shared.profile import Profile
+from components.shared.redaction import login_fault
 from components.shared.text import one_line
 from pipelines.cluster.tokens import token_source
 
@@ -215,6 +216,11 @@ def _list(page: Any, field: str) -> list[Any]:
 
 def _host(profile: Profile) -> str:
     given = profile.kubeflow.host or os.environ.get(HOST_VARIABLE, "")
+    if fault := login_fault(given):
+        raise BadInput(
+            f"the address of Kubeflow Pipelines in ${HOST_VARIABLE} {fault}",
+            remedy=f"Put the token into ${profile.kubeflow.token_env}.",
+        )
     if given:
         return given.rstrip("/")
     if "KUBERNETES_SERVICE_HOST" in os.environ:

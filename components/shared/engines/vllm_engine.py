@@ -73,6 +73,8 @@ class VllmEngine:
                 disable_log_stats=True,
                 generation_config="vllm",
                 use_tqdm_on_load=False,
+                trust_remote_code=False,
+                load_format="safetensors",
                 tensor_parallel_size=parallel,
                 pipeline_parallel_size=stages,
                 **_lora_arguments(adapter),

@@ -1,0 +1,34 @@
+"""kill -9 at every stage of the real loop and between them: it ends as if undisturbed.
+
+`python -m tests.faults` does the same at many more moments; see docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faults.lives import Life, chosen, small_recipe
+
+pytestmark = pytest.mark.slow
+
+SEED = 20
+
+
+def test_killed_in_every_stage_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    recipe = small_recipe()
+    whole, killed = (Life(tmp_path / name, recipe) for name in ("whole", "killed"))
+    whole.finish()
+    world = "stages/world"
+    shutil.copytree(whole.store / world, killed.store / world)
+
+    rng = random.Random(SEED)
+    ahead = chosen([each for each in whole.moments() if world not in each], rng, each=1)
+    killed.live_through(ahead, rng)
+    killed.finish()
+
+    assert len(killed.killed) >= 10
+    assert killed.outcome() == whole.outcome()

@@ -23,7 +23,7 @@ from components.shared.digest import digest_of, digest_of_bytes, digest_of_file
 from components.shared.errors import BadInput, CorruptStage
 from components.shared.gpu import gpu_count
 from components.shared.marker import MARKER as MARKER
-from components.shared.marker import RECORD, library_versions, origin, sealed
+from components.shared.marker import RECORD, fault_of, library_versions, origin, sealed
 from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
 
@@ -70,6 +70,7 @@ class Stage:
 
         Raises:
             BadInput: the stage is not complete.
+            CorruptStage: the marker is not the one that was written.
         """
         return self._marker
 
@@ -77,13 +78,14 @@ class Stage:
     def _marker(self) -> dict[str, Any]:
         """The marker, read once: it never changes, and a large one lists thousands of files."""
         try:
-            marker: dict[str, Any] = json.loads(self.store.read(self.key(MARKER)))
+            data = self.store.read(self.key(MARKER))
         except FileNotFoundError as error:
             raise BadInput(
                 f"stage {self.uri} is not complete", remedy="Run the pipeline again."
             ) from error
-        except ValueError as error:
-            raise self._corrupt(f"{MARKER} is not JSON") from error
+        if fault := fault_of(data, self.digest):
+            raise self._corrupt(f"{MARKER} {fault}")
+        marker: dict[str, Any] = json.loads(data)
         return marker
 
     def counts(self) -> dict[str, Any]:
@@ -122,7 +124,8 @@ class Stage:
             counts: plain numbers and strings that describe the content; other steps read them.
             facts: where what it read came from, for its lineage; no part of the digest.
         """
-        present = self._present_names()
+        listed = self._present_names()
+        present = sorted({*listed, *self.digests})  # a listing may be older than what was written
         marker = {
             "digest": self.digest,
             "identity": self.identity,
@@ -135,7 +138,7 @@ class Stage:
             "facts": facts or {},
         }
         self.store.write(self.key(MARKER), sealed(marker))
-        if RECORD in present:  # of an earlier time, when it was pruned
+        if RECORD in listed:  # of an earlier time, when it was pruned
             self.store.delete(self.key(RECORD))
         return self.uri
 

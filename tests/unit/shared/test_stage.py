@@ -153,8 +153,24 @@ def test_a_file_the_marker_does_not_know_is_not_trusted(tmp_path):
 def test_a_broken_marker_is_corruption(tmp_path):
     stage = finished_stage(str(tmp_path), "demo", {})
     stage.store.write(stage.key(MARKER), b'{"files": ')
-    with pytest.raises(CorruptStage, match=r"_SUCCESS is not JSON.*Delete"):
+    with pytest.raises(CorruptStage, match=r"_SUCCESS is not a marker.*Delete"):
         open_stage(stage.uri)
+
+
+def test_a_marker_with_one_other_digit_is_corruption(tmp_path):
+    stage = finished_stage(str(tmp_path), "demo", {}, {"accuracy": 0.25})
+    marker = stage.store.read(stage.key(MARKER))
+    stage.store.write(stage.key(MARKER), marker.replace(b"0.25", b"0.75"))
+    with pytest.raises(CorruptStage, match=r"_SUCCESS was changed after it was written.*Delete"):
+        open_stage(stage.uri).counts()
+
+
+def test_a_listing_that_is_behind_leaves_no_file_out(tmp_path, monkeypatch):
+    stage = demo(open_store(str(tmp_path)))
+    for name in ("a", "b"):
+        stage.write(name, b"data")
+    monkeypatch.setattr(Stage, "_present_names", lambda self: ["a"])
+    assert open_stage(stage.finish({})).files() == ["a", "b"]
 
 
 def test_counts_that_are_no_numbers_cannot_finish_a_stage(tmp_path):

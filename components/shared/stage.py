@@ -125,7 +125,7 @@ class Stage:
             facts: where what it read came from, for its lineage; no part of the digest.
         """
         listed = self._present_names()
-        present = sorted({*listed, *self.digests})  # a listing may be older than what was written
+        present = sorted([*listed, *self._unlisted(listed)])
         marker = {
             "digest": self.digest,
             "identity": self.identity,
@@ -219,6 +219,11 @@ class Stage:
     def _present_names(self) -> list[str]:
         skip = len(self.prefix) + 1
         return [entry.key[skip:] for entry in self.store.list(self.prefix)]
+
+    def _unlisted(self, listed: Sequence[str]) -> list[str]:
+        """Return what was written and is there, but not in a listing, which may be behind."""
+        names = set(self.digests) - set(listed)
+        return [name for name in names if self.store.exists(self.key(name))]
 
     def _described(self, name: str) -> dict[str, object]:
         """Describe a file; one that an earlier, interrupted process wrote is read once more."""

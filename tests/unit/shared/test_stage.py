@@ -167,8 +167,9 @@ def test_a_marker_with_one_other_digit_is_corruption(tmp_path):
 
 def test_a_listing_that_is_behind_leaves_no_file_out(tmp_path, monkeypatch):
     stage = demo(open_store(str(tmp_path)))
-    for name in ("a", "b"):
+    for name in ("a", "b", "removed"):
         stage.write(name, b"data")
+    stage.store.delete(stage.key("removed"))
     monkeypatch.setattr(Stage, "_present_names", lambda self: ["a"])
     assert open_stage(stage.finish({})).files() == ["a", "b"]
 

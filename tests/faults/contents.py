@@ -49,7 +49,7 @@ def _placeless(value: Any, store: Path) -> Any:
     return value.replace(str(store), "") if isinstance(value, str) else value
 
 
-def finished_work(store: Path) -> dict[Path, int]:
+def finished_work(store: Path) -> dict[str, object]:
     """Return what must never be written again, and when it was written: chunks, and done stages."""
     chunks = [
         *store.glob("stages/generate/**/*.parquet"),
@@ -61,7 +61,7 @@ def finished_work(store: Path) -> dict[Path, int]:
         for path in marker.parent.rglob("*")
         if path.is_file() and not path.name.startswith(TEMPORARY)
     ]
-    return {path: path.stat().st_mtime_ns for path in {*chunks, *done}}
+    return {str(path): path.stat().st_mtime_ns for path in {*chunks, *done}}
 
 
 def registry(uri: str, store: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
+from components.shared.run_lease import run_lease
 from pipelines.local import Job
 from tests.faults import tripwires
 
@@ -58,7 +59,11 @@ def start(orders: Orders) -> BaseProcess:
 
 
 def call(function: Callable[..., Result], *arguments: object) -> Result:
-    """Return what a function returns in a process that has everything imported."""
+    """Return what a function returns in a process that has everything imported.
+
+    Raises:
+        EOFError: it raised.
+    """
     near, far = _context.Pipe(duplex=False)
     process = _context.Process(target=_answer, args=(far, function, arguments))
     process.start()
@@ -94,7 +99,7 @@ def _drive(orders: Orders) -> None:
     if orders.prepare:
         orders.prepare()
     subprocess_task_handler.run_local_subprocess = _fork_task
-    with local._locked(job), local._workspace(job):
+    with run_lease(job.store, job.run), local._locked(job), local._workspace(job):
         os.chdir(job.work)
         driver._run(
             {

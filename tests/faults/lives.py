@@ -8,8 +8,9 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from pipelines.local import Job
@@ -42,20 +43,28 @@ class Life:
     Attributes:
         folder: that it may use.
         recipe: the resolved recipe as JSON.
-        rounds: iterations at most.
         environment: what its processes see besides.
+        run: its name.
+        prepare: called in each of its drivers before anything else.
         killed: the moments at which it was killed so far.
     """
 
     folder: Path
     recipe: str
-    rounds: int = 1
     environment: tuple[tuple[str, str], ...] = ()
+    run: str = RUN
+    prepare: Callable[[], None] | None = None
     killed: list[str] = field(default_factory=list)
 
     @property
     def store(self) -> Path:
+        """Where the store is, as a folder."""
         return self.folder / "store"
+
+    @property
+    def uri(self) -> str:
+        """Where the store is."""
+        return str(self.store)
 
     @property
     def trace(self) -> Path:
@@ -63,7 +72,7 @@ class Life:
 
     @property
     def job(self) -> Job:
-        return Job(self.recipe, str(self.store), RUN, self.rounds, self.rounds)
+        return Job(self.recipe, self.uri, self.run, max_unroll=1, max_iterations=1)
 
     def live(
         self, fatal: Collection[str] = (), victim: str = "all", seconds: float = _PATIENCE
@@ -75,10 +84,9 @@ class Life:
             victim: `task` or `all`.
             seconds: after which everything is killed.
         """
-        before = finished_work(self.store)
-        orders = forks.Orders(self.job, self.trace, self.environment, frozenset(fatal), victim)
+        before = self.work()
         begin = len(self.moments())
-        process = forks.start(orders)
+        process = self.start(fatal, victim)
         process.join(seconds)
         if process.is_alive():
             assert seconds < _PATIENCE, f"the run hangs; see {self.job.log}"
@@ -89,10 +97,27 @@ class Life:
         fresh = self.moments()[begin:]
         self.killed += [line.removeprefix("killed ") for line in fresh if line.startswith("killed")]
         self._require_no_orphan(process.pid)
-        after = finished_work(self.store)
+        after = self.work()
         touched = [path for path, at in before.items() if after.get(path) != at]
         assert not touched, f"lost or made again after {self.killed[-1:]}: {touched}"
         return process.exitcode
+
+    def start(self, fatal: Collection[str] = (), victim: str = "all") -> BaseProcess:
+        """Start a driver of the run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return forks.start(
+            forks.Orders(
+                self.job, self.trace, self.environment, frozenset(fatal), victim, self.prepare
+            )
+        )
+
+    def work(self) -> dict[str, object]:
+        """Return what must never be made again, and when it was made."""
+        return finished_work(self.store)
+
+    def log(self) -> str:
+        """Return what the run has said."""
+        return self.job.log.read_text(errors="replace") if self.job.log.exists() else ""
 
     def live_through(self, ahead: Collection[str], rng: random.Random) -> None:
         """Execute the run again and again, each time until it meets one of the moments ahead.
@@ -119,15 +144,12 @@ class Life:
         code = self.live()
         assert code == 0, f"exit code {code} after {self.killed[-1:]}; see {self.job.log}"
         assert not list(self.store.rglob(f"{TEMPORARY}*")), "temporary files are left"
-        assert not self.job.work.exists()
+        assert not self.job.work.exists(), f"{self.job.work} is left"
 
     def outcome(self) -> dict[str, object]:
         """Return all that the run has made."""
-        uri = dict(self.environment).get("MLFLOW_TRACKING_URI", f"sqlite:///{self.store}/mlflow.db")
-        return {
-            **contents(self.store, RUN),
-            "registry": forks.call(registry, uri, str(self.store)),
-        }
+        found = forks.call(registry, f"sqlite:///{self.store}/mlflow.db", self.uri)
+        return {**contents(self.store, self.run), "registry": found}
 
     def _require_no_orphan(self, group: int) -> None:
         end = time.monotonic() + 5
@@ -181,6 +203,20 @@ def _step_of(moment: str) -> str:
     return ""
 
 
-def copy_store(source: Path, target: Path) -> None:
-    """Copy a store with the times of its files."""
-    shutil.copytree(source, target, symlinks=True)
+def begin(base: Life, life: Life) -> Life:
+    """Give a run the world and the empty tables of MLflow that another one has made."""
+    shutil.copytree(base.store / "stages" / "world", life.store / "stages" / "world")
+    shutil.copyfile(base.folder / "mlflow.db", life.store / "mlflow.db")
+    return life
+
+
+def make_tables(folder: Path) -> None:
+    """Let MLflow make its tables; with SQLite that takes as long as a small stage."""
+    folder.mkdir(parents=True, exist_ok=True)
+    forks.call(_make_tables, f"sqlite:///{folder}/mlflow.db")
+
+
+def _make_tables(uri: str) -> None:
+    from components.shared.tracking.server import client_at
+
+    client_at(uri).search_experiments()

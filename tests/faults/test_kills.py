@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.lives import Life, chosen, small_recipe
+from tests.faults.lives import Life, begin, chosen, make_tables, small_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -21,12 +21,15 @@ SEED = 20
 def test_killed_in_every_stage_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
     recipe = small_recipe()
     whole, killed = (Life(tmp_path / name, recipe) for name in ("whole", "killed"))
+    make_tables(whole.folder)
+    whole.store.mkdir()
+    shutil.copy(whole.folder / "mlflow.db", whole.store)
     whole.finish()
-    world = "stages/world"
-    shutil.copytree(whole.store / world, killed.store / world)
+    begin(whole, killed)
 
     rng = random.Random(SEED)
-    ahead = chosen([each for each in whole.moments() if world not in each], rng, each=1)
+    moments = [each for each in whole.moments() if "stages/world" not in each]
+    ahead = chosen(moments, rng, each=1)
     killed.live_through(ahead, rng)
     killed.finish()
 

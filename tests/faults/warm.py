@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import boto3  # noqa: F401
 import mlflow
 import mlflow.store.model_registry.sqlalchemy_store
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401

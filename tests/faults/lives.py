@@ -19,6 +19,7 @@ from tests.faults.contents import TEMPORARY, contents, finished_work, registry
 
 RUN = "small"
 SIZES = [
+    "world.passes=1.1",
     "world.solutions=200",
     "world.weak_solutions=50",
     "world.translations=60",

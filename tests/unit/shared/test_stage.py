@@ -198,3 +198,18 @@ def test_an_unfinished_stage_cannot_be_opened(tmp_path):
 def test_a_store_below_a_folder_called_stages_works(tmp_path):
     stage = finished_stage(str(tmp_path / "stages/x/y"), "demo", {"a": b"x"})
     assert open_stage(stage.uri).read("a") == b"x"
+
+
+def test_a_chunk_that_was_damaged_before_its_stage_is_finished_is_noticed(tmp_path):
+    stage = demo(open_store(str(tmp_path)))
+    rows = [Prompt(f"p{number}", "en", f"Question {number}?") for number in range(200)]
+    stage.write_records("a.parquet", rows, Prompt)
+    data = bytearray(stage.store.read(stage.key("a.parquet")))
+    data[len(data) // 3] ^= 1
+    stage.store.write(stage.key("a.parquet"), bytes(data))
+    for attempt in (
+        lambda: stage.peek_records("a.parquet", Prompt),
+        lambda: list(stage.own_tables(["a.parquet"], ["text"])),
+    ):
+        with pytest.raises(CorruptStage, match=r"damaged.*Delete .*/a\.parquet and run again"):
+            attempt()

@@ -14,6 +14,11 @@ from urllib.parse import urlsplit
 
 FAULTS = ("500", "503", "reset", "lost answer", "truncated", "slow")
 
+STALE, STALL = "stale listing", "stall"
+"""Further faults: the answer to an earlier listing; none for longer than a client waits."""
+
+_STALL_SECONDS = 65.0
+
 
 class FaultyProxy:
     """Forwards requests to `endpoint`; `rate` of them meet with one of the faults.
@@ -29,6 +34,8 @@ class FaultyProxy:
         """Names of headers, in lower case, that the server knows nothing of."""
         self.faults = faults
         self.rate = rate
+        self.stalls = 1
+        self._listings: dict[str, tuple[int, dict[str, str], bytes]] = {}
         self._rng = random.Random(7)
         self._last: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -47,12 +54,26 @@ class FaultyProxy:
             wanted = self._rng.choice(self.faults) if self._rng.random() < self.rate else ""
             if wanted == "truncated" and (method != "GET" or not has_body):
                 wanted = ""
+            if wanted == STALE and path not in self._listings:
+                wanted = ""
+            if wanted == STALL and not self.stalls:
+                wanted = ""
             if self._last.get(path):
                 wanted = ""
+            self.stalls -= wanted == STALL
             self._last[path] = wanted
             if wanted:
                 self.met[wanted] += 1
             return wanted
+
+    def listing(
+        self, path: str, stale: bool, answer: tuple[int, dict[str, str], bytes]
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Return the answer to a listing, or the one before it."""
+        with self._lock:
+            before = self._listings.get(path, answer)
+            self._listings[path] = answer
+        return before if stale else answer
 
 
 def _handler(proxy: FaultyProxy, endpoint: str) -> type[BaseHTTPRequestHandler]:
@@ -76,7 +97,12 @@ def _handler(proxy: FaultyProxy, endpoint: str) -> type[BaseHTTPRequestHandler]:
             if fault == "reset":
                 self._cut()
                 return
+            if fault == STALL:
+                time.sleep(_STALL_SECONDS)
             status, headers, data = self._forward(body)
+            if self.command == "GET" and "list-type=2" in self.path:
+                answer = proxy.listing(self.path, fault == STALE, (status, headers, data))
+                status, headers, data = answer
             if fault == "lost answer":  # the server has done it, the client never hears
                 self._cut()
             elif fault == "truncated":

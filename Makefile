@@ -28,7 +28,8 @@ export TOKENIZERS_PARALLELISM ?= false
 CHECKOV := checkov==3.3.30
 PIP_AUDIT := pip-audit==2.10.1
 
-.PHONY: demo test coverage setup lint lint-manifests audit schema bench bench-gpu images images-test locks clean
+.PHONY: demo test coverage setup lint lint-manifests audit schema bench bench-gpu faults images images-test \
+  locks clean
 
 demo: setup
 	$(BIN)/lidr run tiny_world --store $(STORE) --seed $(SEED)
@@ -98,6 +99,10 @@ bench: setup
 
 bench-gpu: setup
 	$(BIN)/python -m benchmarks.training_gpu --output benchmarks/results
+
+# Kills, broken services and disks, flipped bytes: docs/reliability.md. About half an hour.
+faults: setup
+	$(BIN)/python -m tests.faults --seed $(SEED)
 
 images:
 	$(PYTHON) images/build.py $(IMAGES) --prefix "$(PREFIX)" --engine "$(ENGINE)" --base "$(BASE)" \

@@ -7,13 +7,14 @@ that comes with a model is run. What could be taken for either is refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from components.shared.chat_templates import check_chat_template
 from components.shared.errors import BadInput
-from components.shared.weight_files import check_index, check_no_pickles, check_weights
+from components.shared.weight_files import PICKLES, check_index, check_no_pickles, check_weights
 
 _SETTINGS = (
     "config.json",
@@ -32,11 +33,14 @@ _KERNELS = ("attn_implementation", "experts_implementation")
 """Keys, also with an underscore before or more behind, by which it fetches code from the hub."""
 
 
-def check_model(folder: Path, *, weights: bool = True) -> None:
+def check_model(
+    folder: Path, names: Collection[str] | None = None, *, weights: bool = True
+) -> None:
     """Refuse a model folder that cannot be loaded safely.
 
     Args:
-        folder: the model's files.
+        folder: the model's files, or the small ones of them.
+        names: of all its files, where the weights were left where they are. Default: the folder's.
         weights: whether there are to be any: an engine that asks a server needs none.
 
     Raises:
@@ -53,7 +57,7 @@ def check_model(folder: Path, *, weights: bool = True) -> None:
             remedy="Point model.source at a folder written by save_pretrained.",
         )
     if weights:
-        _check_weights(folder)
+        _check_weights(folder, names)
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         raise BadInput(
             "no tokenizer in the model folder",
@@ -64,25 +68,33 @@ def check_model(folder: Path, *, weights: bool = True) -> None:
     _check_templates(folder)
 
 
-def check_adapter(folder: Path) -> None:
+def check_adapter(folder: Path, names: Collection[str] | None = None) -> None:
     """Refuse a folder that is no LoRA adapter, or holds pickles or code.
+
+    Args:
+        folder: the adapter's files, or the small ones of them.
+        names: of all its files, where the weights were left where they are. Default: the folder's.
 
     Raises:
         BadInput: configuration or safetensors weights are missing, or the folder is not safe.
     """
     for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
+        if not ((folder / name).is_file() if names is None else name in names):
             raise BadInput(
                 f"no {name} in the adapter's folder",
                 file=folder,
                 remedy="Point model.adapter at a folder that PEFT's save_pretrained has written.",
             )
-    check_no_pickles(folder)
-    check_weights(folder / "adapter_model.safetensors")
+    if names is None:
+        check_no_pickles(folder)
+        check_weights(folder / "adapter_model.safetensors")
     _check_no_code(folder)
 
 
-def _check_weights(folder: Path) -> None:
+def _check_weights(folder: Path, names: Collection[str] | None) -> None:
+    if names is not None:
+        _check_names(folder, names)
+        return
     check_no_pickles(folder)
     found = sorted(folder.glob("*.safetensors"))
     if not found:
@@ -94,6 +106,19 @@ def _check_weights(folder: Path) -> None:
     for path in found:
         check_weights(path)
     check_index(folder)
+
+
+def _check_names(folder: Path, names: Collection[str]) -> None:
+    """Refuse weights by the names of their files; pickles beside safetensors are never fetched."""
+    if any(name.endswith(".safetensors") for name in names):
+        return
+    pickled = any(fnmatch(name, pattern) for name in names for pattern in PICKLES)
+    raise BadInput(
+        "the weights are pickles, which can run code" if pickled else "no weights",
+        file=folder,
+        remedy="Write them as safetensors: load them where you trust them, then "
+        "model.save_pretrained(folder).",
+    )
 
 
 def _check_no_code(folder: Path) -> None:

@@ -215,7 +215,7 @@ def model_fingerprint(source: str, check: Callable[[Path], None] | None = None) 
     A folder is digested byte by byte; an `s3://` prefix by its listing; `hf://` by its revision.
     """
     if source.startswith("hf://"):
-        return digest_of(["hf", *_split_hub(source)])
+        return digest_of(["hf", *split_hub(source)])
     if source.startswith("s3://"):
         listing = [[entry.key, entry.size] for entry in open_store(source).list("")]
         return digest_of(["s3", source, listing])
@@ -250,7 +250,12 @@ def _fetch_s3(source: str, folder: Path, weights: bool) -> None:
             pass
 
 
-def _split_hub(source: str) -> tuple[str, str]:
+def split_hub(source: str) -> tuple[str, str]:
+    """Return name and revision of a hub's model.
+
+    Raises:
+        BadInput: no revision is named.
+    """
     name, _, revision = source.removeprefix("hf://").partition("@")
     if not revision:
         raise BadInput(
@@ -264,7 +269,7 @@ def _split_hub(source: str) -> tuple[str, str]:
 def _hub_file(source: str, file: str) -> Path:
     from huggingface_hub import hf_hub_download
 
-    name, revision = _split_hub(source)
+    name, revision = split_hub(source)
     return Path(hf_hub_download(name, file, revision=revision))
 
 
@@ -273,7 +278,7 @@ def _newest_revision(name: str) -> str:
 
     try:
         return str(HfApi().model_info(name).sha)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the errors of its HTTP library, which another version exchanges
         raise BadInput(
             f"hf://{name} cannot be looked up: {error}",
             remedy="Check the name, HF_TOKEN and the network, or pin a revision.",
@@ -283,7 +288,7 @@ def _newest_revision(name: str) -> str:
 def _fetch_hub(source: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    name, revision = _split_hub(source)
+    name, revision = split_hub(source)
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_patterns(weights)))
     except (OSError, ValueError) as error:

@@ -40,7 +40,7 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
             outside = _place.set({"step": name, **_shard(kwargs)})
             emit("started", iteration=kwargs.get("iteration", -1))
             try:
-                with _followed(name, kwargs) as note:
+                with _leased(name, kwargs), _followed(name, kwargs) as note:
                     result = function(*args, **kwargs)
                     note(result)
                 emit("finished", seconds=round(time.monotonic() - began, 2))
@@ -56,6 +56,19 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
         return run
 
     return decorate
+
+
+@contextmanager
+def _leased(name: str, arguments: Mapping[str, object]) -> Iterator[None]:
+    """Keep other executions of the run out; `lidr run` does it for all of its steps."""
+    execution = os.environ.get("KFP_RUN_ID", "")
+    if not arguments.get("run") or not execution or EVENTS_VARIABLE in os.environ:
+        yield
+        return
+    from components.shared.run_lease import task_lease
+
+    with task_lease(name, str(arguments["store"]), str(arguments["run"]), execution):
+        yield
 
 
 @contextmanager

@@ -132,7 +132,7 @@ class Sampling(Strict):
 class VllmOptions(Strict):
     """vLLM's own settings (https://docs.vllm.ai, engine arguments); other engines ignore them.
 
-    Tensor parallelism is not among them: an engine uses all GPUs that its pod has.
+    Parallelism is not among them: an engine uses all GPUs that its pod has, as the profile says.
     """
 
     quantization: str = Field("", pattern=r"^[a-z0-9_-]*$")
@@ -145,8 +145,6 @@ class VllmOptions(Strict):
     """Tokens of one step, prompts included. Default 0: vLLM's choice."""
     kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
     """Precision of the KV cache. Default auto: the model's."""
-    pipeline_parallel_size: int = Field(1, ge=1)
-    """Stages that the layers are split into; the GPUs are shared out among them. Default 1."""
     speculative: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """vLLM's speculative_config, e.g. `{method: ngram, num_speculative_tokens: 4,
     prompt_lookup_max: 4}`. Default none."""
@@ -163,7 +161,6 @@ class VllmOptions(Strict):
         return {
             "gpu_memory_utilization": self.gpu_memory_utilization,
             "kv_cache_dtype": self.kv_cache_dtype,
-            "pipeline_parallel_size": self.pipeline_parallel_size,
             **{key: value for key, value in named.items() if value},
         }
 

@@ -23,7 +23,7 @@ from components.shared.digest import digest_of, digest_of_bytes, digest_of_file
 from components.shared.errors import BadInput, CorruptStage
 from components.shared.gpu import gpu_count
 from components.shared.marker import MARKER as MARKER
-from components.shared.marker import RECORD, library_versions, origin, sealed
+from components.shared.marker import RECORD, fault_of, library_versions, origin, sealed
 from components.shared.names import key_fault
 from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
@@ -36,7 +36,7 @@ class Stage:
     """One stage's folder on the store.
 
     Attributes:
-        store: where it is.
+        store: the store.
         prefix: its key below the store, `stages/<step>/<digest>`.
         identity: what the digest was made of; None for a stage that is only read.
         digests: `name -> (size, sha256)` of the files written so far by this process.
@@ -71,6 +71,7 @@ class Stage:
 
         Raises:
             BadInput: the stage is not complete.
+            CorruptStage: the marker is not the one that was written.
         """
         return self._marker
 
@@ -78,13 +79,14 @@ class Stage:
     def _marker(self) -> dict[str, Any]:
         """The marker, read once: it never changes, and a large one lists thousands of files."""
         try:
-            marker: dict[str, Any] = json.loads(self.store.read(self.key(MARKER)))
+            data = self.store.read(self.key(MARKER))
         except FileNotFoundError as error:
             raise BadInput(
                 f"stage {self.uri} is not complete", remedy="Run the pipeline again."
             ) from error
-        except ValueError as error:
-            raise self._corrupt(f"{MARKER} is not JSON") from error
+        if fault := fault_of(data, self.digest):
+            raise self._corrupt(f"{MARKER} {fault}")
+        marker: dict[str, Any] = json.loads(data)
         return marker
 
     def counts(self) -> dict[str, Any]:
@@ -123,7 +125,8 @@ class Stage:
             counts: plain numbers and strings that describe the content; other steps read them.
             facts: where what it read came from, for its lineage; no part of the digest.
         """
-        present = self._present_names()
+        listed = self._present_names()
+        present = sorted([*listed, *self._unlisted(listed)])
         marker = {
             "digest": self.digest,
             "identity": self.identity,
@@ -136,7 +139,7 @@ class Stage:
             "facts": facts or {},
         }
         self.store.write(self.key(MARKER), sealed(marker))
-        if RECORD in present:  # of an earlier time, when it was pruned
+        if RECORD in listed:  # of an earlier time, when it was pruned
             self.store.delete(self.key(RECORD))
         return self.uri
 
@@ -167,21 +170,18 @@ class Stage:
         """Yield columns of the Parquet files of a stage that is about to be finished.
 
         Raises:
-            CorruptStage: a file is missing, or is no Parquet file.
+            CorruptStage: a file is missing or damaged.
         """
         for name in names:
             with self._present(name):
                 data = self.store.read(self.key(name))
             self.digests[name] = (len(data), digest_of_bytes(data))
-            try:
-                yield pq.read_table(pa.BufferReader(data), columns=list(columns))
-            except pa.ArrowException as error:
-                raise self._corrupt(f"{name} is not a Parquet file ({error})") from error
+            yield self._decoded(name, data).select(list(columns))
 
     def peek_records(self, name: str, kind: type) -> list[Any]:
         """Return the records of one file, also of a stage that other workers still write."""
         data = self.read(name) if self.done() else self.store.read(self.key(name))
-        return [kind(**row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
+        return [kind(**row) for row in self._decoded(name, data).to_pylist()]
 
     def download(self, folder: Path, names: Sequence[str]) -> None:
         """Copy files of a complete stage into a folder and check each one."""
@@ -214,9 +214,22 @@ class Stage:
             with self._present(name):
                 self._verify(name, self.store.sha256(self.key(name)))
 
+    def _decoded(self, name: str, data: bytes) -> pa.Table:
+        """Decode a Parquet file; until the stage is finished, its own checksums guard it."""
+        try:
+            return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            remedy = f"Delete {self.uri}/{name} and run again."
+            raise CorruptStage(f"{self.uri}/{name} is damaged ({error})", remedy=remedy) from error
+
     def _present_names(self) -> list[str]:
         skip = len(self.prefix) + 1
         return [entry.key[skip:] for entry in self.store.list(self.prefix)]
+
+    def _unlisted(self, listed: Sequence[str]) -> list[str]:
+        """Return what was written and is there, but not in a listing, which may be behind."""
+        own = set(self.digests) - set(listed)
+        return [name for name in own if self.store.exists(self.key(name))]
 
     def _described(self, name: str) -> dict[str, object]:
         """Describe a file; one that an earlier, interrupted process wrote is read once more."""

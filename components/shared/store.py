@@ -248,6 +248,7 @@ _REMEDIES = {
     errno.EPERM: "Give this user write permission, or choose another --store.",
     errno.EROFS: "It is on a read-only file system: choose another --store.",
     errno.ENAMETOOLONG: "Choose a shorter --store.",
+    errno.EEXIST: "It is a file: choose another --store.",
     errno.ENOTDIR: "A part of the path is a file: choose another --store.",
 }
 

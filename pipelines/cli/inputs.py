@@ -21,8 +21,14 @@ RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")
 ]
 ProfileOption = Annotated[
-    str, typer.Option("--profile", help="A profile file, or the name of a shipped one.")
+    list[str],
+    typer.Option(
+        "--profile",
+        help="A profile file, or the name of a shipped one; of several, later ones win.",
+    ),
 ]
+LOCAL, CLUSTER = ["local"], ["cluster"]
+"""Profiles where none is given."""
 SeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, help="Replaces the recipe's seed.")
 ]
@@ -53,15 +59,15 @@ def read_recipe(given: str, seed: int | None, settings: Sequence[str] | None) ->
     return load_recipe(_find(given, "recipes"), overrides)
 
 
-def read_profile(given: str) -> Profile:
-    """Load a profile by path or shipped name.
+def read_profile(*given: str) -> Profile:
+    """Load a profile by path or shipped name; of several layers, later ones win.
 
     Raises:
-        BadInput: it does not exist or breaks the rules.
+        BadInput: one does not exist, or they break the rules.
     """
     from components.shared.profile import load_profile
 
-    return load_profile(_find(given, "profiles"))
+    return load_profile(*(_find(each, "profiles") for each in given))
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, object]:

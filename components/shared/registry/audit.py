@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from components.shared.actor import actor
 from components.shared.errors import BadInput
-from components.shared.registry.actor import actor
 from components.shared.store import Store
 
 Action = Literal["promote", "rollback"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.errors import BadInput
+from components.shared.lease import exclusive
 from components.shared.names import key_fault
-from components.shared.registry.lease import exclusive
 from components.shared.registry.refusals import explained, is_code
 from components.shared.store import Store, open_store
 

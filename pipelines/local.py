@@ -18,8 +18,11 @@ from pathlib import Path
 import components
 from components.shared.digest import digest_of
 from components.shared.errors import BadInput, LidrError
+from components.shared.lease import Lease
+from components.shared.names import require_run_name
 from components.shared.processes import end_group, kill_marked
 from components.shared.progress import EVENTS_VARIABLE
+from components.shared.run_lease import require_held, run_lease
 from pipelines.events import Event, parse_events
 
 _POLL_SECONDS = 0.1
@@ -53,6 +56,9 @@ class Job:
     settings: tuple[tuple[str, str], ...] = ()
     launch: str = ""
     promotion: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        require_run_name(self.run)
 
     @property
     def folder(self) -> Path:
@@ -107,16 +113,16 @@ def execute(job: Job, watch: Callable[[list[Event]], None]) -> None:
         watch: called about ten times a second with the events since the last call.
 
     Raises:
-        BadInput: the run is being executed by another process.
+        BadInput: the run is being executed by another process, here or elsewhere.
         LidrError: a step failed; carries the step's message and exit code.
     """
-    with _locked(job), _workspace(job):
+    with run_lease(job.store, job.run) as lease, _locked(job), _workspace(job):
         job.events.write_bytes(b"")
         with job.log.open("ab") as log:
             begin = log.tell()
             driver = _start(job, log.fileno())
         try:
-            events = _follow(driver, job, watch)
+            events = _follow(driver, job, watch, lease)
         finally:
             if driver.poll() is None:
                 end_group(driver)
@@ -204,13 +210,14 @@ def task_environment(job: Job) -> dict[str, str]:
 
 
 def _follow(
-    driver: subprocess.Popen[bytes], job: Job, watch: Callable[[list[Event]], None]
+    driver: subprocess.Popen[bytes], job: Job, watch: Callable[[list[Event]], None], lease: Lease
 ) -> list[Event]:
     """Hand on events until the driver ends; return all of them."""
     events: list[Event] = []
     with job.events.open("rb") as stream:
         part, ended = b"", False
         while not ended:
+            require_held(lease, job.run)
             ended = _ended(driver)
             *lines, part = (part + stream.read()).split(b"\n")
             fresh = parse_events(lines)

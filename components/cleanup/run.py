@@ -11,10 +11,12 @@ IDLE_SECONDS = 3600
 """A temporary file that nobody wrote to for so long has lost its writer. Other runs may share the
 store, so younger ones are left alone."""
 
+_PREFIXES = ("stages", "runs", "registry")
+
 
 @step("cleanup")
 def cleanup(store: str, state: str, run: str = "") -> str:
-    """Remove temporary files that interrupted writers left in the store's stages.
+    """Remove temporary files that interrupted writers left in the store.
 
     Args:
         store: URI of the store.
@@ -27,7 +29,9 @@ def cleanup(store: str, state: str, run: str = "") -> str:
     home = open_store(store)
     oldest = time.time() - IDLE_SECONDS
     # On S3 a large upload may take longer; `lidr prune` removes what was given up there.
-    removed = home.abort_uploads("stages", oldest) if isinstance(home, LocalStore) else 0
+    removed = 0
+    if isinstance(home, LocalStore):
+        removed = sum(home.abort_uploads(prefix, oldest) for prefix in _PREFIXES)
     if removed:
         emit("note", message=f"removed {removed} temporary files of interrupted runs ({state})")
     return str(removed)

@@ -42,6 +42,16 @@ def sealed(content: Mapping[str, object]) -> bytes:
     return canonical_json({**content, _SEAL: digest_of(content)}).encode()
 
 
+def unsealed(data: bytes) -> dict[str, Any]:
+    """Return what was sealed; empty where a byte of it was changed."""
+    try:
+        content: dict[str, Any] = json.loads(data)
+        del content[_SEAL]
+        return content if sealed(content) == data else {}
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        return {}
+
+
 def parsed(data: bytes, digest: str) -> dict[str, Any]:
     """Return a marker's content; empty where it is no marker, or that of another stage.
 

@@ -17,6 +17,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from components.shared.errors import LidrError
+from components.shared.redaction import cleanse, redacted
 from components.shared.text import one_line
 
 EVENTS_VARIABLE = "LIDR_EVENTS"
@@ -40,12 +41,14 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
             outside = _place.set({"step": name, **_shard(kwargs)})
             emit("started", iteration=kwargs.get("iteration", -1))
             try:
-                with _followed(name, kwargs) as note:
+                with _leased(name, kwargs), _followed(name, kwargs) as note:
                     result = function(*args, **kwargs)
                     note(result)
                 emit("finished", seconds=round(time.monotonic() - began, 2))
-            except LidrError as error:
-                emit("failed", message=str(error), exit_code=error.exit_code)
+            except Exception as error:
+                cleanse(error)  # whoever runs the step prints the traceback
+                if isinstance(error, LidrError):
+                    emit("failed", message=str(error), exit_code=error.exit_code)
                 raise
             finally:
                 _place.reset(outside)
@@ -54,6 +57,19 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
         return run
 
     return decorate
+
+
+@contextmanager
+def _leased(name: str, arguments: Mapping[str, object]) -> Iterator[None]:
+    """Keep other executions of the run out; `lidr run` does it for all of its steps."""
+    execution = os.environ.get("KFP_RUN_ID", "")
+    if not arguments.get("run") or not execution or EVENTS_VARIABLE in os.environ:
+        yield
+        return
+    from components.shared.run_lease import task_lease
+
+    with task_lease(name, str(arguments["store"]), str(arguments["run"]), execution):
+        yield
 
 
 @contextmanager
@@ -131,7 +147,7 @@ def emit(event: str, **values: object) -> None:
         reused.append(event)
     if _silent:
         return
-    values = {**_place.get(), **values}
+    values = {**_place.get(), **{key: _told(value) for key, value in values.items()}}
     if _listener:
         _listener({"event": event, **values})
         return
@@ -146,6 +162,10 @@ def emit(event: str, **values: object) -> None:
         return
     details = " ".join(f"{key}={value}" for key, value in values.items())
     print(f"lidr {event} {one_line(details)}", file=sys.stderr, flush=True)
+
+
+def _told(value: object) -> object:
+    return redacted(value) if isinstance(value, str) else value
 
 
 class Meter:

@@ -25,13 +25,13 @@ def from_parquet(data: bytes, kind: Any) -> list[Any]:
         NotRecords: it is damaged, or holds something else.
     """
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
         require_schema(table.schema, kind)
         table.validate(full=True)
         _require_values(table, kind)
         return [kind(**row) for row in table.to_pylist()]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise NotRecords(f"is not a Parquet file that can be read ({error})") from error
+        raise NotRecords(f"is damaged, or no Parquet file ({error})") from error
 
 
 def require_schema(schema: pa.Schema, kind: Any) -> None:

@@ -364,7 +364,9 @@ def to_parquet(records: Sequence[object], kind: Any) -> bytes:
     ]
     sink = io.BytesIO()
     table = pa.Table.from_arrays(columns, schema=schema)
-    pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP)
+    pq.write_table(
+        table, sink, compression="zstd", row_group_size=_ROW_GROUP, write_page_checksum=True
+    )
     return sink.getvalue()
 
 

@@ -22,7 +22,8 @@ from components.shared.digest import digest_of, digest_of_bytes, digest_of_file
 from components.shared.errors import BadInput, CorruptStage
 from components.shared.gpu import gpu_count
 from components.shared.marker import MARKER as MARKER
-from components.shared.marker import RECORD, content_of, library_versions, origin, sealed
+from components.shared.marker import RECORD, content_of, fault_of, library_versions, origin, sealed
+from components.shared.names import key_fault
 from components.shared.record_files import NotRecords, from_parquet
 from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
@@ -35,7 +36,7 @@ class Stage:
     """One stage's folder on the store.
 
     Attributes:
-        store: where it is.
+        store: the store.
         prefix: its key below the store, `stages/<step>/<digest>`.
         identity: what the digest was made of; None for a stage that is only read.
         digests: `name -> (size, sha256)` of the files written so far by this process.
@@ -70,6 +71,7 @@ class Stage:
 
         Raises:
             BadInput: the stage is not complete.
+            CorruptStage: the marker is not the one that was written.
         """
         return self._marker
 
@@ -79,12 +81,11 @@ class Stage:
         try:
             data = self.store.read(self.key(MARKER))
         except FileNotFoundError as error:
-            raise BadInput(
-                f"stage {self.uri} is not complete", remedy="Run the pipeline again."
-            ) from error
-        marker = content_of(data)
-        if not marker:
-            raise self._corrupt(f"{MARKER} is no marker")
+            what = f"stage {self.uri} is not complete"
+            raise BadInput(what, remedy="Run the pipeline again.") from error
+        if fault := fault_of(data, self.digest):
+            raise self._corrupt(f"{MARKER} {fault}")
+        marker: dict[str, Any] = content_of(data)
         return marker
 
     def counts(self) -> dict[str, Any]:
@@ -113,7 +114,10 @@ class Stage:
         self.digests[name] = (path.stat().st_size, digest_of_file(path))
 
     def finish(
-        self, counts: Mapping[str, object], facts: Mapping[str, object] | None = None
+        self,
+        counts: Mapping[str, object],
+        facts: Mapping[str, object] | None = None,
+        without: tuple[str, ...] = (),
     ) -> str:
         """Write the marker over all files of the stage and return the stage's URI.
 
@@ -122,15 +126,16 @@ class Stage:
         Args:
             counts: plain numbers and strings that describe the content; other steps read them.
             facts: where what it read came from, for its lineage; no part of the digest.
+            without: what the names of files begin with that are no part of it.
         """
-        present = self._present_names()
+        present, left_out = self._present_names(), (*_MARKERS, *without)
         marker = {
             "digest": self.digest,
             "identity": self.identity,
             "counts": counts,
             "seconds": round(time.monotonic() - self.began, 3),
             "gpus": gpu_count(),
-            "files": {name: self._described(name) for name in present if name not in _MARKERS},
+            "files": {n: self._described(n) for n in present if not n.startswith(left_out)},
             "versions": library_versions(),
             "origin": origin(),
             "facts": facts or {},
@@ -167,16 +172,16 @@ class Stage:
         """Yield columns of the Parquet files of a stage that is about to be finished.
 
         Raises:
-            CorruptStage: a file is missing, or is no Parquet file.
+            CorruptStage: a file is missing or damaged.
         """
         for name in names:
             with self._present(name):
                 data = self.store.read(self.key(name))
             self.digests[name] = (len(data), digest_of_bytes(data))
             try:
-                yield pq.read_table(pa.BufferReader(data), columns=list(columns))
-            except (pa.ArrowException, OSError) as error:
-                raise self._corrupt(f"{name} is not a Parquet file ({error})") from error
+                yield self._decoded(name, data).select(list(columns))
+            except KeyError as error:
+                raise self._corrupt(f"{name} has other columns ({error})") from error
 
     def peek_records(self, name: str, kind: type) -> list[Any]:
         """Return the records of one file, also of a stage that other workers still write."""
@@ -187,7 +192,8 @@ class Stage:
         try:
             return from_parquet(data, kind)
         except NotRecords as error:
-            raise self._corrupt(f"{name} {error}") from error
+            remedy = f"Delete {self.uri}/{name} and run again."
+            raise CorruptStage(f"{self.uri}/{name} {error}", remedy=remedy) from error
 
     def download(self, folder: Path, names: Sequence[str]) -> None:
         """Copy files of a complete stage into a folder and check each one."""
@@ -220,12 +226,23 @@ class Stage:
             with self._present(name):
                 self._verify(name, self.store.sha256(self.key(name)))
 
+    def _decoded(self, name: str, data: bytes) -> pa.Table:
+        """Decode a Parquet file; until the stage is finished, its own checksums guard it."""
+        try:
+            return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            remedy = f"Delete {self.uri}/{name} and run again."
+            raise CorruptStage(f"{self.uri}/{name} is damaged ({error})", remedy=remedy) from error
+
     def _present_names(self) -> list[str]:
+        """Return what is there; a listing may be behind what this process has written."""
         skip = len(self.prefix) + 1
-        return [entry.key[skip:] for entry in self.store.list(self.prefix)]
+        listed = {entry.key[skip:] for entry in self.store.list(self.prefix)}
+        own = [n for n in self.digests if n not in listed and self.store.exists(self.key(n))]
+        return sorted([*listed, *own])
 
     def _described(self, name: str) -> dict[str, object]:
-        """Describe a file; one that an earlier, interrupted process wrote is read once more."""
+        """Describe a file; one that an earlier process wrote is read once more."""
         if name not in self.digests:
             data = self.store.read(self.key(name))
             self.digests[name] = (len(data), digest_of_bytes(data))
@@ -282,7 +299,7 @@ def locate_stage(uri: str) -> Stage:
         BadInput: the URI is not a stage's.
     """
     root, found, rest = uri.rpartition("/stages/")
-    if not found or rest.count("/") != 1:
+    if not found or rest.count("/") != 1 or key_fault(rest):
         raise BadInput(
             f"{uri!r} is not the URI of a stage", remedy="Use <store>/stages/<step>/<digest>."
         )

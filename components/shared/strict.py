@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, get_args
 
@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, fiel
 
 from components.shared import config
 from components.shared.languages import NAMES
+from components.shared.redaction import login_fault
 
 
 class Strict(BaseModel):
@@ -26,6 +27,18 @@ class Strict(BaseModel):
         kind: Any = cls.model_fields[str(info.field_name)].annotation
         if _holds_truth(value) and _is_numeric(kind):
             raise ValueError("input should be a number, not true or false")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _no_login(cls, value: object) -> object:
+        """Refuse an address that tells a secret, in whatever field: all of them are recorded."""
+        for text in _texts(value):
+            if fault := login_fault(text):
+                raise ValueError(
+                    f"the address {fault}, which would be recorded; "
+                    "give it in the environment or a Kubernetes Secret"
+                )
         return value
 
 
@@ -51,6 +64,15 @@ def _kinds_in(kind: Any) -> Iterator[Any]:
         yield from _kinds_in(part)
     if not parts:
         yield kind
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for each in value.values() for text in _texts(each))
+    elif isinstance(value, list | tuple):
+        yield from (text for each in value for text in _texts(each))
 
 
 def _known_language(code: str) -> str:

@@ -8,7 +8,6 @@ measured 1e-3 in the loss), so another gang is refused. Another recipe has anoth
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 
 from components.shared.digest import digest_of_file
 from components.shared.errors import BadInput
+from components.shared.marker import sealed, unsealed
 from components.shared.stage import Stage
 from components.train.gang import Gang
 
@@ -135,7 +135,7 @@ class Checkpoints:
         if self._gang.leads:
             files = {name: sha for each in everyones for name, sha in each.items()}
             manifest = {"world": self._form.world, "zero": self._form.zero, "files": files}
-            self._store.write(self._key(step, COMPLETE), json.dumps(manifest).encode())
+            self._store.write(self._key(step, COMPLETE), sealed(manifest))
             self._prune()
 
     def _newest(self) -> list[tuple[int, dict[str, Any]]]:
@@ -143,10 +143,14 @@ class Checkpoints:
         complete = self._complete()
         for step in set(self._steps()) - set(complete):
             self._remove(step)
-        return [
-            (step, json.loads(self._store.read(self._key(step, COMPLETE))))
-            for step in reversed(complete)
-        ]
+        found = []
+        for step in reversed(complete):
+            manifest = unsealed(self._store.read(self._key(step, COMPLETE)))
+            if manifest:
+                found.append((step, manifest))
+            else:
+                self._remove(step)  # it is damaged
+        return found
 
     def _refuse_other(self, step: int, manifest: dict[str, Any]) -> None:
         form = Form(manifest["world"], manifest["zero"])

@@ -64,6 +64,9 @@ def _misbehave(name):
     if fault == "refuse":
         what = FAKE.get("refusal", "the file is broken")
         raise BadInput(what, file="prompts/en.jsonl", line=7, remedy="Mend it.")
+    if fault == "tell":
+        secrets = " ".join(value for value in os.environ.values() if "planted" in value)
+        raise RuntimeError(f"the server says {secrets}") from ValueError(secrets)
     if fault == "crash":
         raise RuntimeError("something unforeseen")
     if fault == "die":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.shared.errors import BadInput
-from components.shared.stage import Stage
+from components.shared.stage import new_stage
 from components.shared.store import LocalStore, Store
 from components.state.run import recipe_key, state_key
 from pipelines.cli.inputs import read_profile, read_recipe
@@ -66,8 +67,8 @@ class Run:
         self.store.write(state_key(self.name, number), json.dumps(state).encode())
 
     def stage(self, step: str, seconds: float, counts: dict[str, Any], key: str = "") -> str:
-        prefix = f"stages/{step}/{self.name}{key}"
-        stage = Stage(self.store, prefix, {}, {}, began=time.monotonic() - seconds)
+        made = new_stage(self.store, step, 1, {}, {"run": self.name, "key": key})
+        stage = replace(made, began=time.monotonic() - seconds)
         if step == "train":
             config = known_models()["world"]
             stage.write("model/config.json", json.dumps(config).encode())

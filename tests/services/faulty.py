@@ -8,11 +8,16 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 FAULTS = ("500", "503", "reset", "lost answer", "truncated", "slow")
+
+STALE, STALL = "stale listing", "stall"
+"""Further faults: the answer to an earlier listing; none for longer than a client waits."""
+
+_STALL_SECONDS = 65.0
 
 
 class FaultyProxy:
@@ -23,8 +28,14 @@ class FaultyProxy:
 
     def __init__(self, endpoint: str, faults: Sequence[str] = FAULTS, rate: float = 0.4) -> None:
         self.met: Counter[str] = Counter()
+        self.refuses: Callable[[str, str], bool] = lambda method, path: False
+        """Which requests are answered with 403, as a policy of the server does."""
+        self.ignores: Collection[str] = ()
+        """Names of headers, in lower case, that the server knows nothing of."""
         self.faults = faults
         self.rate = rate
+        self.stalls = 1
+        self._listings: dict[str, tuple[int, dict[str, str], bytes]] = {}
         self._rng = random.Random(7)
         self._last: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -43,12 +54,26 @@ class FaultyProxy:
             wanted = self._rng.choice(self.faults) if self._rng.random() < self.rate else ""
             if wanted == "truncated" and (method != "GET" or not has_body):
                 wanted = ""
+            if wanted == STALE and path not in self._listings:
+                wanted = ""
+            if wanted == STALL and not self.stalls:
+                wanted = ""
             if self._last.get(path):
                 wanted = ""
+            self.stalls -= wanted == STALL
             self._last[path] = wanted
             if wanted:
                 self.met[wanted] += 1
             return wanted
+
+    def listing(
+        self, path: str, stale: bool, answer: tuple[int, dict[str, str], bytes]
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Return the answer to a listing, or the one before it."""
+        with self._lock:
+            before = self._listings.get(path, answer)
+            self._listings[path] = answer
+        return before if stale else answer
 
 
 def _handler(proxy: FaultyProxy, endpoint: str) -> type[BaseHTTPRequestHandler]:
@@ -63,13 +88,21 @@ def _handler(proxy: FaultyProxy, endpoint: str) -> type[BaseHTTPRequestHandler]:
         def handle_any(self) -> None:
             body = self._body()
             fault = proxy.fault(self.command, self.path, has_body=True)
+            if proxy.refuses(self.command, self.path):
+                self._answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>")
+                return
             if fault in ("429", "500", "503"):
                 self._answer(int(fault), {}, b"<Error><Code>InternalError</Code></Error>")
                 return
             if fault == "reset":
                 self._cut()
                 return
+            if fault == STALL:
+                time.sleep(_STALL_SECONDS)
             status, headers, data = self._forward(body)
+            if self.command == "GET" and "list-type=2" in self.path:
+                answer = proxy.listing(self.path, fault == STALE, (status, headers, data))
+                status, headers, data = answer
             if fault == "lost answer":  # the server has done it, the client never hears
                 self._cut()
             elif fault == "truncated":
@@ -98,6 +131,7 @@ def _handler(proxy: FaultyProxy, endpoint: str) -> type[BaseHTTPRequestHandler]:
         def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
             connection = http.client.HTTPConnection(host, timeout=30)
             skipped = ("transfer-encoding", "expect", "connection", "content-length")
+            skipped += tuple(proxy.ignores)
             headers = {k: v for k, v in self.headers.items() if k.lower() not in skipped}
             headers["Content-Length"] = str(len(body))
             connection.request(self.command, self.path, body, headers)

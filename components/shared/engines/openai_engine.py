@@ -20,6 +20,7 @@ from components.shared.errors import BadInput, EngineFailed, LidrError
 from components.shared.progress import emit
 from components.shared.recipe import Endpoint
 from components.shared.records import Failure, FinishReason
+from components.shared.redaction import without_secrets
 from components.shared.written import fits
 
 Asked = TypeVar("Asked")
@@ -52,8 +53,8 @@ class OpenAIEngine:
         from openai import AsyncOpenAI
         from transformers import AutoConfig, AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        config = AutoConfig.from_pretrained(folder).get_text_config()
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
         self._chat = ChatRenderer(tokenizer)
         self._ends = end_tokens(folder, tokenizer)
         self._name = name
@@ -222,7 +223,8 @@ class OpenAIEngine:
         if not (fits(asked, int) and fits(written, int) and isinstance(choice.text, str)):
             raise ValueError("the answer lacks its text or what it used")
         reason = FinishReason.STOP if stopped else FinishReason.LENGTH
-        return Completion(request.key, self._text(choice, stopped), reason, asked, written)
+        text = without_secrets(self._text(choice, stopped))
+        return Completion(request.key, text, reason, asked, written)
 
     def _text(self, choice: Any, stopped: bool) -> str:
         """Return what was written, from the tokens where the server gives them.

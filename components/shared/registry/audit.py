@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
+from components.shared.actor import actor
 from components.shared.errors import BadInput
-from components.shared.registry.actor import actor
 from components.shared.store import Store
 from components.shared.written import Fields, read_object
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.shared.errors import BadInput, GateRefused
+from components.shared.lease import Lease, exclusive
 from components.shared.registry.audit import Entry, Move, confirm, record
 from components.shared.registry.evidence import (
     PASSED,
@@ -16,7 +17,6 @@ from components.shared.registry.evidence import (
     require_files,
     verdict_of,
 )
-from components.shared.registry.lease import Lease, exclusive
 from components.shared.registry.refusals import explained
 from components.shared.registry.versions import Model, Version, read_model, read_version
 from components.shared.store import Store

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from components.shared.errors import BadInput, LidrError
+from components.shared.lease import exclusive
 from components.shared.registry.ancestry import open_existing
 from components.shared.registry.evidence import require_files
-from components.shared.registry.lease import exclusive
 from components.shared.registry.refusals import explained
 from components.shared.registry.versions import (
     TRAIL_TAG,

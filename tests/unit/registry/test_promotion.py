@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from components.shared.actor import actor
 from components.shared.errors import BadInput, CorruptStage, GateRefused
-from components.shared.registry.actor import actor
 from components.shared.registry.audit import entries
 from components.shared.registry.evidence import Verdict, require_files, verdict_of
 from components.shared.registry.history import history

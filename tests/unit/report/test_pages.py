@@ -15,6 +15,7 @@ from components.report.family import render_family
 from components.report.runs import Run, read_run, reused, runs_of_model
 from components.report.spent import spent, throughput, total
 from components.shared.errors import BadInput
+from components.shared.marker import sealed, unsealed
 from components.shared.recipe import Recipe
 from components.shared.records import EvalItem
 from components.shared.stage import open_stage
@@ -38,7 +39,7 @@ def both(store: str) -> tuple[Run, Run]:
 def change(uri: str, **values: object) -> None:
     """Change a stage's marker, as another version or machine would have written it."""
     path = Path(uri, "_SUCCESS")
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    path.write_bytes(sealed(unsealed(path.read_bytes()) | values))
 
 
 def test_the_runs_of_a_model_are_found_in_the_order_they_ended(store):
@@ -103,9 +104,9 @@ def test_gpu_hours_are_those_of_the_gpus_each_step_could_see(tmp_path):
     change(state["translations"], counts=shared | {"within": "generate"}, seconds=900.0)
     change(state["evaluation"], gpus=2, seconds=1800.0)
     change(state["pairs"], gpus=2)  # it sees them, and leaves them idle
-    unknown = json.loads(Path(state["world"], "_SUCCESS").read_text())
+    unknown = unsealed(Path(state["world"], "_SUCCESS").read_bytes())
     del unknown["gpus"]
-    Path(state["world"], "_SUCCESS").write_text(json.dumps(unknown))
+    Path(state["world"], "_SUCCESS").write_bytes(sealed(unknown))
     rounds = read_run(open_store(store), RUN).rounds
     times = {(each.item.iteration, each.step): each for each in spent(rounds)}
     assert times[1, "generate"].seconds == 900.0
@@ -192,8 +193,9 @@ def test_languages_with_other_items_are_left_out_of_the_gain(tmp_path):
     kept = [
         EvalItem(**item) for item in items if (item["language"], item["item_id"]) != ("es", "e7")
     ]
-    stage.write_records("items.parquet", kept, EvalItem)
-    stage.finish(stage.counts())
+    again = replace(stage, identity=stage.marker()["identity"])
+    again.write_records("items.parquet", kept, EvalItem)
+    again.finish(stage.counts())
     page = render_against(*both(home.uri))
     assert "In Spanish the two runs were evaluated on different items" in page
     gains = page[page.index("Gain in points") :]

@@ -153,8 +153,26 @@ def test_a_file_the_marker_does_not_know_is_not_trusted(tmp_path):
 def test_a_broken_marker_is_corruption(tmp_path):
     stage = finished_stage(str(tmp_path), "demo", {})
     stage.store.write(stage.key(MARKER), b'{"files": ')
-    with pytest.raises(CorruptStage, match=r"_SUCCESS is no marker.*Delete"):
+    with pytest.raises(CorruptStage, match=r"_SUCCESS is not a marker.*Delete"):
         open_stage(stage.uri)
+
+
+def test_a_marker_with_one_other_digit_is_corruption(tmp_path):
+    stage = finished_stage(str(tmp_path), "demo", {}, {"accuracy": 0.25})
+    marker = stage.store.read(stage.key(MARKER))
+    stage.store.write(stage.key(MARKER), marker.replace(b"0.25", b"0.75"))
+    with pytest.raises(CorruptStage, match=r"_SUCCESS was changed after it was written.*Delete"):
+        open_stage(stage.uri).counts()
+
+
+def test_a_listing_that_is_behind_leaves_no_file_out(tmp_path, monkeypatch):
+    stage = demo(open_store(str(tmp_path)))
+    for name in ("a", "b", "removed"):
+        stage.write(name, b"data")
+    stage.store.delete(stage.key("removed"))
+    behind = [entry for entry in stage.store.list(stage.prefix) if entry.key.endswith("/a")]
+    monkeypatch.setattr(stage.store, "list", lambda prefix: behind)
+    assert open_stage(stage.finish({})).files() == ["a", "b"]
 
 
 def test_counts_that_are_no_numbers_cannot_finish_a_stage(tmp_path):
@@ -181,3 +199,18 @@ def test_an_unfinished_stage_cannot_be_opened(tmp_path):
 def test_a_store_below_a_folder_called_stages_works(tmp_path):
     stage = finished_stage(str(tmp_path / "stages/x/y"), "demo", {"a": b"x"})
     assert open_stage(stage.uri).read("a") == b"x"
+
+
+def test_a_chunk_that_was_damaged_before_its_stage_is_finished_is_noticed(tmp_path):
+    stage = demo(open_store(str(tmp_path)))
+    rows = [Prompt(f"p{number}", "en", f"Question {number}?") for number in range(200)]
+    stage.write_records("a.parquet", rows, Prompt)
+    data = bytearray(stage.store.read(stage.key("a.parquet")))
+    data[len(data) // 3] ^= 1
+    stage.store.write(stage.key("a.parquet"), bytes(data))
+    for attempt in (
+        lambda: stage.peek_records("a.parquet", Prompt),
+        lambda: list(stage.own_tables(["a.parquet"], ["text"])),
+    ):
+        with pytest.raises(CorruptStage, match=r"damaged.*Delete .*/a\.parquet and run again"):
+            attempt()

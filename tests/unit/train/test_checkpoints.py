@@ -49,6 +49,18 @@ def test_one_without_its_marker_or_with_damage_is_passed_over(stage: Stage, tmp_
     assert (tmp_path / "back/model.safetensors").read_text() == "weights 2"
 
 
+@pytest.mark.parametrize("at", [0, 20, -5])
+def test_one_whose_marker_is_damaged_is_passed_over(stage: Stage, tmp_path: Path, at: int):
+    checkpoints = Checkpoints(stage)
+    for step in (2, 4):
+        checkpoints.save(written(tmp_path, step), step)
+    checkpoints.wait()
+    marker = bytearray(stage.store.read(stage.key(f"checkpoints/00000004/{COMPLETE}")))
+    marker[at] ^= 1
+    stage.store.write(stage.key(f"checkpoints/00000004/{COMPLETE}"), bytes(marker))
+    assert checkpoints.restore(tmp_path / "back") == 2
+
+
 def test_nothing_to_restore_and_clearing(stage: Stage, tmp_path: Path):
     checkpoints = Checkpoints(stage)
     assert checkpoints.restore(tmp_path / "back") == 0

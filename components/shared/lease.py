@@ -4,6 +4,9 @@ It needs no more of a store than creating an object where none exists (on S3 `If
 no clocks that agree. The lease is the object `lease/<n>.json` with the highest n. Who wants it
 creates n + 1, as soon as n was given back (`lease/<n>.free` exists) or has not been renewed for as
 long as it says. The highest object is never deleted, so a number is never given twice.
+
+How long it was not renewed is measured by who waits: two clocks need to run at about the same pace
+(a quarter slower or faster does no harm), and may show any time of day.
 """
 
 from __future__ import annotations
@@ -14,14 +17,14 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from components.shared.actor import actor
 from components.shared.errors import LidrError
 from components.shared.progress import emit
-from components.shared.registry.actor import actor
 from components.shared.store import Store
 from components.shared.written import is_finite
 
@@ -38,7 +41,7 @@ _NAME = re.compile(rf"{_FOLDER}/\d{{12}}\.(?:json|free)")
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
+class Head:
     """The highest lease object: its number (0 for none yet), and whether it was given back."""
 
     number: int
@@ -47,12 +50,27 @@ class _Head:
 
 
 class Lease:
-    """A lease that this process holds; a thread renews it."""
+    """A lease that this process holds; a thread renews it.
 
-    def __init__(self, store: Store, number: int, seconds: float) -> None:
+    Args:
+        store: the folder.
+        number: of the lease object.
+        seconds: after which it is lost when it is no longer renewed.
+        facts: what else the object says of its holder.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        number: int,
+        seconds: float,
+        facts: Mapping[str, object] | None = None,
+    ) -> None:
         self.number = number
+        self.lost = False
         self._store = store
         self._seconds = seconds
+        self._facts = facts or {}
         self._token = uuid.uuid4().hex
         self._renewals = 0
         self._valid_until = 0.0
@@ -64,16 +82,20 @@ class Lease:
         began = time.monotonic()
         if not self._store.create(_key(self.number), self._text()):
             return False
-        if _head(self._store).number != self.number:  # the number was used, and cleared away
+        if find_head(self._store).number != self.number:  # the number was used, and cleared away
             self._store.delete(_key(self.number))
             return False
         self._valid_until = began + _SAFE_SHARE * self._seconds
         self._thread.start()
         return True
 
+    def join(self) -> None:
+        """Renew a lease that this process shares with the one that took it."""
+        self._thread.start()
+
     def valid(self) -> bool:
         """Tell whether no other process can hold the lease yet."""
-        return time.monotonic() < self._valid_until
+        return not self.lost and time.monotonic() < self._valid_until
 
     def require(self) -> None:
         """Refuse to go on where another process may hold the lease by now.
@@ -89,15 +111,20 @@ class Lease:
 
     def give_back(self) -> None:
         """Let the next one have it at once; where the store fails, when it runs out."""
-        self._ended.set()
-        self._thread.join()
+        self.leave()
         try:
             self._store.create(_key(self.number, "free"), self._text())
         except LidrError as error:
             emit("note", message=f"the lease was not given back: {error}")
 
+    def leave(self) -> None:
+        """Renew it no longer; it runs out unless others share it."""
+        self._ended.set()
+        self._thread.join()
+
     def _text(self) -> bytes:
         held = {
+            **self._facts,
             "holder": actor(),
             "token": self._token,
             "seconds": self._seconds,
@@ -110,6 +137,9 @@ class Lease:
             began = time.monotonic()
             self._renewals += 1
             try:
+                if find_head(self._store).number > self.number:
+                    self.lost = True
+                    return
                 self._store.write(_key(self.number), self._text())
             except LidrError as error:  # the store may answer again before the lease is over
                 emit("note", message=f"the lease was not renewed: {error}")
@@ -144,12 +174,12 @@ def _acquire(store: Store, seconds: float, patience: float) -> Lease:
     wait, first = _FIRST_WAIT, -1
     seen = _Seen(began)
     while True:
-        head = _head(store)
+        head = find_head(store)
         first = head.number if first < 0 else first
         if head.free or seen.stale(store, head, seconds):
             lease = Lease(store, head.number + 1, seconds)
             if lease.take():
-                _clear(store, head)
+                clear(store, head)
                 return lease
         if time.monotonic() > began + patience:
             raise LidrError(
@@ -171,7 +201,7 @@ class _Seen:
         self._since = now
         self._read = 0.0
 
-    def stale(self, store: Store, head: _Head, seconds: float) -> bool:
+    def stale(self, store: Store, head: Head, seconds: float) -> bool:
         """Tell whether the same holder has not renewed the lease for as long as it says."""
         now = time.monotonic()
         if head.number != self._number:
@@ -180,22 +210,22 @@ class _Seen:
         if now - self._read < _READ_SHARE * self._seconds(seconds):
             return False
         self._read = now
-        text = _text(store, head.number)
+        text = read_text(store, head.number)
         if text != self._text:
             self._text, self._since = text, now
         return now - self._since > self._seconds(seconds)
 
-    def holder(self, store: Store, head: _Head) -> str:
+    def holder(self, store: Store, head: Head) -> str:
         """Return who holds it, for a message."""
-        text = _text(store, head.number)
-        return str(_held(text).get("holder", "nobody known")) if text else "others in turn"
+        text = read_text(store, head.number)
+        return str(held(text).get("holder", "nobody known")) if text else "others in turn"
 
     def _seconds(self, default: float) -> float:
-        told = _held(self._text).get("seconds", default)
+        told = held(self._text).get("seconds", default)
         return min(float(told), _LONGEST_SECONDS) if is_finite(told) and told > 0 else default
 
 
-def _held(text: bytes) -> dict[str, Any]:
+def held(text: bytes) -> dict[str, Any]:
     """Return what a lease says of its holder; empty where it is torn: it then runs out as usual."""
     try:
         found = json.loads(text)
@@ -204,22 +234,24 @@ def _held(text: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _head(store: Store) -> _Head:
+def find_head(store: Store) -> Head:
+    """Return the highest lease object of a folder."""
     listed = (entry.key for entry in store.list(_FOLDER))
     keys = tuple(key for key in listed if _NAME.fullmatch(key))  # what else lies there is not ours
     numbers = [_number(key) for key in keys]
     highest = max(numbers, default=0)
-    return _Head(highest, free=not highest or _key(highest, "free") in keys, keys=keys)
+    return Head(highest, free=not highest or _key(highest, "free") in keys, keys=keys)
 
 
-def _clear(store: Store, head: _Head) -> None:
+def clear(store: Store, head: Head) -> None:
     """Remove what lies below the lease, now and then: a long list is slow to read."""
     if len(head.keys) >= _MOST_KEYS:
         for key in head.keys:
             store.delete(key)
 
 
-def _text(store: Store, number: int) -> bytes:
+def read_text(store: Store, number: int) -> bytes:
+    """Return a lease object's bytes, empty where it is gone."""
     try:
         return store.read(_key(number))
     except FileNotFoundError:  # somebody has taken the next one and cleared this away

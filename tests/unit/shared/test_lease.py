@@ -10,7 +10,7 @@ import time
 import pytest
 
 from components.shared.errors import LidrError, StoreError
-from components.shared.registry.lease import exclusive
+from components.shared.lease import exclusive
 from components.shared.store import LocalStore
 from tests.unit.registry.models import together
 
@@ -42,7 +42,7 @@ def test_who_dies_keeps_others_out_until_the_lease_has_run_out(store):
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from components.shared.registry.lease import exclusive\n"
+        "from components.shared.lease import exclusive\n"
         "from components.shared.store import LocalStore\n"
         "with exclusive(LocalStore(Path(sys.argv[1])), seconds=1):\n"
         "    print('held', flush=True)\n"
@@ -80,7 +80,7 @@ def test_a_number_that_was_used_and_cleared_away_is_not_taken_again(store, monke
             pass
     keys = {entry.key for entry in store.list("lease")}
     assert "lease/000000000001.json" not in keys
-    from components.shared.registry.lease import Lease
+    from components.shared.lease import Lease
 
     assert not Lease(store, 1, 10).take()
     assert {entry.key for entry in store.list("lease")} == keys

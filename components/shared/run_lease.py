@@ -1,0 +1,250 @@
+"""The lease of a run: one execution at a time writes into `runs/<run>/`.
+
+`lidr run` holds it while it lives. On a cluster the tasks of one KFP run share it under that run's
+id: each one renews it, none gives it back before the loop has ended. A second execution is told who
+the first one is. It takes the lease of one that has died: at once where the process was on the same
+machine, else after watching the lease for as long as it lasts and not seeing it renewed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from components.shared.errors import BadInput, LidrError
+from components.shared.lease import Head, Lease, clear, find_head, read_text
+from components.shared.progress import emit
+from components.shared.runs import FOLDER
+from components.shared.store import Store, open_store
+from components.shared.text import one_line
+
+SECONDS = 60.0
+"""Of `lidr run`: it renews the lease five times as often."""
+
+TASK_SECONDS = 300.0
+"""Of a KFP run, whose tasks have pauses between them."""
+
+_LAST_STEPS = ("cleanup", "report")
+"""Steps after which a KFP run's next task, if there is one, may come late."""
+
+_LOOKS = 60
+"""How often a waiting process looks within the time a lease lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What a lease object says of who holds it.
+
+    Attributes:
+        identity: of the execution: equal for all tasks of one KFP run.
+        who: person or KFP run.
+        host: its name.
+        machine: of the process, which tells whether its id means anything here.
+        process: its id.
+        started: when the process was started, in the kernel's ticks; ids are used again.
+        since: when the lease was taken, by the holder's clock (UTC).
+        seconds: how long the lease lasts without being renewed.
+    """
+
+    identity: str
+    who: str
+    host: str
+    machine: str
+    process: int
+    started: str
+    since: str
+    seconds: float
+
+    @property
+    def here(self) -> bool:
+        """Whether the process is on this machine and alive."""
+        return self._is_near and _started(self.process) == self.started
+
+    @property
+    def gone(self) -> bool:
+        """Whether the process was on this machine and has ended."""
+        return self._is_near and _started(self.process) != self.started
+
+    @property
+    def _is_near(self) -> bool:
+        return bool(self.machine) and self.machine == _machine()
+
+    def refusal(self, run: str) -> BadInput:
+        """Return what a second execution is told."""
+        return BadInput(
+            f"run {run!r} is already being executed by process {self.process} of {self.who} on "
+            f"{self.host}, since {self.since}; should it die, its lease ends {self.seconds:.0f} s "
+            "later",
+            remedy="Wait for it, stop it, or choose another --run.",
+        )
+
+
+@contextmanager
+def run_lease(store: str, run: str) -> Iterator[Lease]:
+    """Hold a run's lease as an execution of its own.
+
+    Args:
+        store: URI of the store.
+        run: name of the run.
+
+    Raises:
+        BadInput: another execution is alive, or the store cannot be written.
+    """
+    lease = _acquire(_folder(store, run), run, f"local:{uuid.uuid4().hex}", SECONDS)
+    try:
+        yield lease
+    finally:
+        lease.give_back()
+
+
+@contextmanager
+def task_lease(step: str, store: str, run: str, execution: str) -> Iterator[None]:
+    """Hold a run's lease as one of the tasks of an execution.
+
+    Args:
+        step: name of the step.
+        store: URI of the store.
+        run: name of the run.
+        execution: id that its tasks have in common.
+
+    Raises:
+        BadInput: another execution is alive.
+        LidrError: another one took the lease while the task ran.
+    """
+    lease = _acquire(_folder(store, run), run, f"kfp:{execution}", TASK_SECONDS)
+    try:
+        yield
+        require_held(lease, run)
+    finally:
+        if step in _LAST_STEPS and not lease.lost:
+            lease.give_back()
+        else:
+            lease.leave()
+
+
+def require_held(lease: Lease, run: str) -> None:
+    """Refuse to go on where another execution has taken the run over.
+
+    Raises:
+        LidrError: it has.
+    """
+    if lease.lost:
+        raise LidrError(
+            f"run {run!r} was taken over by another execution, because this one did not renew its "
+            "lease in time",
+            remedy="Leave the run to the other one; `lidr status` shows it.",
+        )
+
+
+def _folder(store: str, run: str) -> Store:
+    return open_store(f"{store.rstrip('/')}/{FOLDER}/{run}")
+
+
+def _acquire(folder: Store, run: str, identity: str, seconds: float) -> Lease:
+    facts = _facts(identity)
+    watch: _Watch | None = None
+    while True:
+        head = find_head(folder)
+        text = b"" if head.free else read_text(folder, head.number)
+        held = _parsed(text)
+        if held and held.identity == identity:
+            lease = Lease(folder, head.number, seconds, facts)
+            lease.join()
+            return lease
+        watch = watch if watch and watch.number == head.number else _Watch(head, text, seconds)
+        if head.free or (held and held.gone) or watch.silent(text):
+            lease = Lease(folder, head.number + 1, seconds, facts)
+            if lease.take():
+                clear(folder, head)
+                return lease
+        elif held and (held.here or text != watch.text):
+            raise held.refusal(run)
+        else:
+            watch.wait(held)
+
+
+class _Watch:
+    """A look at one lease object, until it is renewed or has run out, by this process's clock."""
+
+    def __init__(self, head: Head, text: bytes, seconds: float) -> None:
+        self.number = head.number
+        self.text = text
+        self._seconds = seconds
+        self._began = time.monotonic()
+        self._told = False
+
+    def silent(self, text: bytes) -> bool:
+        """Tell whether it has not been renewed for as long as it lasts."""
+        return text == self.text and time.monotonic() - self._began > self._seconds
+
+    def wait(self, held: Holder | None) -> None:
+        """Wait a little before the next look; say so the first time."""
+        if held:
+            self._seconds = held.seconds
+        if not self._told:
+            who = f"{held.who} on {held.host}, since {held.since}" if held else "somebody"
+            emit(
+                "note",
+                message=f"the run's lease is with {who}: waiting to see whether it is renewed, "
+                f"at most {self._seconds:.0f} s",
+            )
+            self._told = True
+        time.sleep(self._seconds / _LOOKS)
+
+
+def _facts(identity: str) -> dict[str, object]:
+    return {
+        "identity": identity,
+        "host": socket.gethostname(),
+        "machine": _machine(),
+        "process": os.getpid(),
+        "started": _started(os.getpid()),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _parsed(text: bytes) -> Holder | None:
+    """Return who holds a lease; None where its object does not say, which then runs out."""
+    try:
+        told: Mapping[str, object] = json.loads(text)
+        seconds = float(str(told["seconds"]))
+        if not 0 < seconds <= TASK_SECONDS:
+            return None
+        return Holder(
+            identity=str(told["identity"]),
+            who=one_line(str(told["holder"])),
+            host=one_line(str(told["host"])),
+            machine=str(told["machine"]),
+            process=int(str(told["process"])),
+            started=str(told["started"]),
+            since=one_line(str(told["since"])),
+            seconds=seconds,
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _machine() -> str:
+    """Return what only processes that see one another's ids have in common; "" if unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:  # no /proc (macOS)
+        return ""
+
+
+def _started(process: int) -> str:
+    """Return when a process of this machine was started; "" for none."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    return status.rpartition(")")[2].split()[19]

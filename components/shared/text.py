@@ -35,6 +35,11 @@ def plain(line: str) -> str:
     return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in valid_unicode(line))
 
 
+def printable(text: str) -> str:
+    """Return a text without what would steer a terminal; its lines stay."""
+    return "\n".join(map(plain, text.split("\n")))
+
+
 def numbers(text: str) -> list[str]:
     """Return the numbers of a text in order, comparable across languages.
 

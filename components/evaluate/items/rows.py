@@ -97,6 +97,10 @@ def _tsv(path: Path) -> Iterator[tuple[int, Row]]:
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         rows = pq.read_table(path).to_pylist()
-    except pa.ArrowException as error:
-        raise BadInput(f"not a Parquet file: {error}", file=path) from error
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise BadInput(
+            f"not a Parquet file that can be read: {error}", file=path, remedy="Write it anew."
+        ) from error
     yield from enumerate(rows, 1)

@@ -180,12 +180,16 @@ class Stage:
             try:
                 yield self._decoded(name, data).select(list(columns))
             except (pa.ArrowException, KeyError) as error:
-                raise self._corrupt(f"{name} lacks a column ({error})") from error
+                raise self._damaged(name, error) from error
 
     def peek_records(self, name: str, kind: type) -> list[Any]:
         """Return the records of one file, also of a stage that other workers still write."""
-        data = self.read(name) if self.done() else self.store.read(self.key(name))
-        return self._records(name, data, kind)
+        if self.done():
+            return self._records(name, self.read(name), kind)
+        try:
+            return from_parquet(self.store.read(self.key(name)), kind)
+        except NotRecords as error:
+            raise self._damaged(name, error) from error
 
     def _records(self, name: str, data: bytes, kind: type) -> list[Any]:
         try:
@@ -229,8 +233,12 @@ class Stage:
         try:
             return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
-            remedy = f"Delete {self.uri}/{name} and run again."
-            raise CorruptStage(f"{self.uri}/{name} is damaged ({error})", remedy=remedy) from error
+            raise self._damaged(name, error) from error
+
+    def _damaged(self, name: str, error: Exception) -> CorruptStage:
+        """Say that a file of an unfinished stage cannot be used: it alone is made again."""
+        remedy = f"Delete {self.uri}/{name} and run again."
+        return CorruptStage(f"{self.uri}/{name} is damaged ({error})", remedy=remedy)
 
     def _present_names(self) -> list[str]:
         """Return what is there; a listing may be behind what this process has written."""

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from random import Random
 from typing import Any
 
-from components.shared.registry.lease import _head, _Seen
+from components.shared.lease import _Seen, find_head
 
 from components.shared.digest import digest_of
 from components.shared.marker import fault_of, parsed, sealed
@@ -186,7 +186,7 @@ def _lease(random: Random) -> dict[str, bytes]:
 
 def _check_lease(files: dict[str, bytes]) -> None:
     store = Shelf(files)
-    head = _head(store)
+    head = find_head(store)
     assert head.number in (0, 7, 8)
     seen = _Seen(0.0)
     seen.stale(store, head, 15.0)

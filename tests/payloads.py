@@ -133,7 +133,7 @@ PAYLOADS: dict[str, str] = {
 }
 """By name; every one is different."""
 
-LONGEST_LINE = "<b>\x1b[31m\u202e " * 1_000_000
+LONGEST_LINE = f"<b>\x1b[m\u202e<|user|></translated>{'x' * 180} " * 50_000
 """One line of 10 million characters."""
 
 FRAGMENTS: tuple[str, ...] = tuple(

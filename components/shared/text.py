@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from typing import Any
 
 _SEPARATOR = "[.,'\u2019\u00a0\u2009\u202f\u066b\u066c\uff0c\uff0e]"
 _NUMBER = re.compile(
@@ -22,6 +23,17 @@ def valid_unicode(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def encodable(value: Any) -> Any:
+    """Replace lone surrogates in a value of JSON, at any depth."""
+    if isinstance(value, str):
+        return valid_unicode(value)
+    if isinstance(value, list):
+        return [encodable(item) for item in value]
+    if isinstance(value, dict):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    return value
 
 
 def one_line(text: str) -> str:

@@ -156,6 +156,7 @@ def _check_items(given: tuple[str, bytes]) -> None:
     found = read_rows(_written(f"items.{kind}", data))
     lines = [line for line, _ in found]
     assert found and lines == sorted(lines) and all(isinstance(row, dict) for _, row in found)
+    json.dumps([row for _, row in found], ensure_ascii=False, default=str).encode()
 
 
 _MESSAGE = [{"role": "user", "content": "How many?"}]

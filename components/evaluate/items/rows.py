@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.shared.errors import BadInput
+from components.shared.text import encodable
 
 Row = dict[str, Any]
 
@@ -34,7 +35,7 @@ def read_rows(path: Path) -> list[tuple[int, Row]]:
             "not a file of items", file=path, remedy=f"Give one that ends in {', '.join(SUFFIXES)}."
         )
     try:
-        rows = list(reader(path))
+        rows = [(line, encodable(row)) for line, row in reader(path)]
     except FileNotFoundError as error:
         raise BadInput("no such file", file=path, remedy="Check evaluation.data.") from error
     except OSError as error:

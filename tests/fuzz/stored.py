@@ -11,8 +11,10 @@ from components.shared.digest import digest_of
 from components.shared.lease import _Seen, find_head
 from components.shared.marker import fault_of, parsed, sealed
 from components.shared.registry import audit
+from components.shared.run_lease import _parsed as lease_holder
 from components.shared.runs import read_states, run_names
 from components.shared.stage import Stage
+from components.shared.text import printable
 from components.shared.tracking.entries import Artifact, Dataset, Entry
 from components.shared.tracking.spool import Spool
 from components.train.launchers.logs import progress_in
@@ -173,7 +175,18 @@ def _check_trail(files: dict[str, bytes]) -> None:
         assert isinstance(move.forced, bool) and json.dumps(entry.described())
 
 
-_LEASE = {"holder": "ann@host 12", "token": "ab", "seconds": 15.0, "renewals": 3}
+_LEASE = {
+    "holder": "ann@host 12",
+    "token": "ab",
+    "seconds": 15.0,
+    "renewals": 3,
+    "identity": "local:ab",
+    "host": "host",
+    "machine": "boot/1",
+    "process": 12,
+    "started": "99",
+    "since": "2026-01-01T00:00:00+00:00",
+}
 
 
 def _lease(random: Random) -> dict[str, bytes]:
@@ -194,6 +207,11 @@ def _check_lease(files: dict[str, bytes]) -> None:
     seen.stale(store, head, 15.0)
     assert 0 < seen._seconds(15.0) <= 3600
     assert isinstance(seen.holder(store, head), str)
+    for text in files.values():
+        held = lease_holder(text)
+        if held:
+            assert 0 < held.seconds <= 300 and held.gone in (True, False)
+            assert printable(held.refusal("r").message) == held.refusal("r").message
 
 
 _EVENTS: list[dict[str, Any]] = [

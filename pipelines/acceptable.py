@@ -12,9 +12,7 @@ from components.shared.profile import Profile
 _OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 """Names of Secrets, ConfigMaps and service accounts (RFC 1123 subdomains)."""
 
-_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _NUMBER = re.compile(r"-?\d+")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _LABEL = re.compile(
     r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
@@ -35,10 +33,6 @@ def _problems(profile: Profile) -> Iterator[str]:
     names = {"config_maps": profile.config_maps, "secrets": profile.secrets}
     for key, given in {**names, "service_account": [profile.service_account]}.items():
         yield from (f"{key}: {name!r} names no object" for name in given if _not(_OBJECT, name))
-    for secret, keys in profile.secrets.items():
-        for key in keys:
-            if _not(_KEY, key) or _not(_VARIABLE, key):
-                yield f"secrets.{secret}: {key!r} is no environment variable"
     yield from (f"pod_labels: {wrong}" for wrong in _no_labels(profile.pod_labels))
     for key in profile.pod_annotations:
         if _not(_LABEL, key):

@@ -81,9 +81,8 @@ class Stage:
         try:
             data = self.store.read(self.key(MARKER))
         except FileNotFoundError as error:
-            raise BadInput(
-                f"stage {self.uri} is not complete", remedy="Run the pipeline again."
-            ) from error
+            what = f"stage {self.uri} is not complete"
+            raise BadInput(what, remedy="Run the pipeline again.") from error
         if fault := fault_of(data, self.digest):
             raise self._corrupt(f"{MARKER} {fault}")
         marker: dict[str, Any] = json.loads(data)
@@ -115,7 +114,10 @@ class Stage:
         self.digests[name] = (path.stat().st_size, digest_of_file(path))
 
     def finish(
-        self, counts: Mapping[str, object], facts: Mapping[str, object] | None = None
+        self,
+        counts: Mapping[str, object],
+        facts: Mapping[str, object] | None = None,
+        without: tuple[str, ...] = (),
     ) -> str:
         """Write the marker over all files of the stage and return the stage's URI.
 
@@ -124,22 +126,22 @@ class Stage:
         Args:
             counts: plain numbers and strings that describe the content; other steps read them.
             facts: where what it read came from, for its lineage; no part of the digest.
+            without: what the names of files begin with that are no part of it.
         """
-        listed = self._present_names()
-        present = sorted([*listed, *self._unlisted(listed)])
+        present, left_out = self._present_names(), (*_MARKERS, *without)
         marker = {
             "digest": self.digest,
             "identity": self.identity,
             "counts": counts,
             "seconds": round(time.monotonic() - self.began, 3),
             "gpus": gpu_count(),
-            "files": {name: self._described(name) for name in present if name not in _MARKERS},
+            "files": {n: self._described(n) for n in present if not n.startswith(left_out)},
             "versions": library_versions(),
             "origin": origin(),
             "facts": facts or {},
         }
         self.store.write(self.key(MARKER), sealed(marker))
-        if RECORD in listed:  # of an earlier time, when it was pruned
+        if RECORD in present:  # of an earlier time, when it was pruned
             self.store.delete(self.key(RECORD))
         return self.uri
 
@@ -223,16 +225,14 @@ class Stage:
             raise CorruptStage(f"{self.uri}/{name} is damaged ({error})", remedy=remedy) from error
 
     def _present_names(self) -> list[str]:
+        """Return what is there; a listing may be behind what this process has written."""
         skip = len(self.prefix) + 1
-        return [entry.key[skip:] for entry in self.store.list(self.prefix)]
-
-    def _unlisted(self, listed: Sequence[str]) -> list[str]:
-        """Return what was written and is there, but not in a listing, which may be behind."""
-        own = set(self.digests) - set(listed)
-        return [name for name in own if self.store.exists(self.key(name))]
+        listed = {entry.key[skip:] for entry in self.store.list(self.prefix)}
+        own = [n for n in self.digests if n not in listed and self.store.exists(self.key(n))]
+        return sorted([*listed, *own])
 
     def _described(self, name: str) -> dict[str, object]:
-        """Describe a file; one that an earlier, interrupted process wrote is read once more."""
+        """Describe a file; one that an earlier process wrote is read once more."""
         if name not in self.digests:
             data = self.store.read(self.key(name))
             self.digests[name] = (len(data), digest_of_bytes(data))

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 from components.shared.recipe import Recipe
-from components.shared.stage import open_stage
 from tests.unit.shared.engine_cases import TEXTS
 
 LANGUAGES = ("en", "es", "de")
@@ -33,7 +32,3 @@ def make_recipe(folder: Path, engine: str, fused: bool) -> str:
         "evaluation": {"tasks": ["tiny_world_{language}"]},
     }
     return Recipe.model_validate(recipe).model_dump_json()
-
-
-def files(uri: str) -> dict[str, str]:
-    return {name: file["sha256"] for name, file in open_stage(uri).marker()["files"].items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+import sys
 import time
 
 from tests.disks import small_disk
@@ -86,7 +87,8 @@ def read_only(bench: Bench) -> Row:
             begin(bench.whole, life)
             life.live(["before task pair"])
             subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-            command = ["python", "-m", "pipelines.cli", "run", "tiny_world", "--store", life.uri]
+            lidr = [sys.executable, "-m", "pipelines.cli", "run", "tiny_world"]
+            command = [*lidr, "--store", life.uri]
             told = subprocess.run(command, capture_output=True, text=True, check=False)
             assert told.returncode == 2, told.stderr
             assert "read-only file system" in told.stderr, told.stderr

@@ -74,7 +74,7 @@ def flipped_checkpoints(bench: Bench) -> Row:
         code = life.live()
         model = {k: v for k, v in _contents(life).items() if k.startswith("train/")}
         same = model == {k: v for k, v in bench.outcome.items() if k.startswith("train/")}
-        if code == 0 and same and "checkpoint of step" in life.log():
+        if code == 0 and same and "from the checkpoint of step" in life.job.events.read_text():
             held += 1
         else:
             faults.append(f"{name.name}: exit code {code}")
@@ -91,7 +91,7 @@ def attempt(module: str, function: str, given: dict[str, Any]) -> tuple[str, lis
 
     from components.shared.store import LocalStore
 
-    os.environ["LIDR_EVENTS"] = os.devnull
+    os.environ |= {"LIDR_EVENTS": os.devnull, "TQDM_DISABLE": "1"}
     read: list[str] = []
     for name in ("read", "download", "sha256"):
         _record(LocalStore, name, read)

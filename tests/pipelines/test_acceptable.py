@@ -32,7 +32,6 @@ def affinity(key: str, operator: str, value: str) -> list[dict[str, object]]:
     [
         ({"config_maps": ["My_Map"]}, "config_maps: 'My_Map' names no object"),
         ({"secrets": {"Hub": ["HF_TOKEN"]}}, "secrets: 'Hub' names no object"),
-        ({"secrets": {"hub": ["hf-token"]}}, "secrets.hub: 'hf-token' is no environment variable"),
         ({"service_account": "a b"}, "service_account: 'a b' names no object"),
         (steps(accelerator_type="gpu"), "steps.train.accelerator_type: 'gpu' is no extended"),
         (steps(node_selector={"pool": "a/b"}), "steps.train.node_selector: pool=a/b is no label"),

@@ -22,6 +22,9 @@ Log = Callable[[str, float], None]
 """Takes a metric's name and value, as KFP's `Metrics.log_metric` does."""
 
 _FOLDER = "engine"
+
+NOTES = f"{_FOLDER}/"
+"""What the names of the workers' notes begin with; they are no part of the finished stage."""
 _MEASURED = ("tokens_per_second", "prefix_cache_hit_rate")
 
 
@@ -38,7 +41,7 @@ def note(stage: Stage, holder: EngineHolder, shard: int, *, within: str = "") ->
         shard: which worker it is.
         within: the step in whose time this one was done as well; that step counts the time.
     """
-    if holder.starts:
+    if holder.starts and not stage.done():
         held = round(time.monotonic() - stage.began, 3)
         facts = {"shard": shard, "held": held, "gpus": gpu_count(), "within": within}
         facts |= holder.described()
@@ -81,6 +84,12 @@ def gather(stage: Stage) -> dict[str, object]:
         rate = sum(facts["prefix_cache_hit_rate"] * facts["tokens"] for facts in cached) / weight
         found["prefix_cache_hit_rate"] = round(rate, 4)
     return found
+
+
+def clear(stage: Stage) -> None:
+    """Remove notes that came when another execution had finished the stage."""
+    for entry in stage.store.list(stage.key(_FOLDER)):
+        stage.store.delete(entry.key)
 
 
 def _take(stage: Stage) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,9 +15,11 @@ from components.shared.languages import UNDETERMINED
 from components.shared.recipe import Recipe
 from components.shared.rollout.answers import Answers
 from components.shared.rollout.chunks import Chunk, Share
-from components.shared.rollout.figures import gather
+from components.shared.rollout.figures import NOTES, clear, gather
 from components.shared.rollout.translations import Translations, directions
 from components.shared.stage import Stage
+
+_Count = Callable[[Stage, Sequence[str]], dict[str, Any]]
 
 
 def finish_responses(settings: Recipe, answers: Answers) -> None:
@@ -30,21 +33,24 @@ def finish_responses(settings: Recipe, answers: Answers) -> None:
         EngineFailed: a chunk is missing.
         CorruptStage: a chunk is no Parquet file.
     """
-    stage = answers.stage
-    if not stage.done():
-        _require_all(stage, answers.chunks(Share()))
-        stage.finish(_response_counts(settings, stage) | gather(stage))
+    _finish(answers.stage, answers.chunks(Share()), partial(_response_counts, settings))
 
 
 def finish_translations(settings: Recipe, translations: Translations) -> None:
     """Finish a translate stage, as `finish_responses` does a generate stage."""
-    stage = translations.stage
+    _finish(
+        translations.stage, translations.chunks(Share()), partial(_translation_counts, settings)
+    )
+
+
+def _finish(stage: Stage, chunks: Iterable[Chunk[Any]], count: _Count) -> None:
     if not stage.done():
-        _require_all(stage, translations.chunks(Share()))
-        stage.finish(_translation_counts(settings, stage) | gather(stage))
+        names = _require_all(stage, chunks)
+        stage.finish(count(stage, names) | gather(stage), without=(NOTES,))
+    clear(stage)
 
 
-def _response_counts(settings: Recipe, stage: Stage) -> dict[str, Any]:
+def _response_counts(settings: Recipe, stage: Stage, names: Sequence[str]) -> dict[str, Any]:
     """Count a generate stage's records, file by file."""
     languages: dict[str, Any] = {}
     for language in settings.languages.all:
@@ -52,7 +58,7 @@ def _response_counts(settings: Recipe, stage: Stage) -> dict[str, Any]:
         sums: Counter[str] = Counter()
         failures: Counter[str] = Counter()
         columns = ["detected_language", "failure", "prompt_tokens", "output_tokens"]
-        for table in stage.own_tables(_names(stage, f"responses/{language}/"), columns):
+        for table in stage.own_tables(_below(f"responses/{language}/", names), columns):
             total += table.num_rows
             detected = Counter(_values(table, "detected_language"))
             off_target += table.num_rows - detected[language] - detected[UNDETERMINED]
@@ -70,14 +76,14 @@ def _response_counts(settings: Recipe, stage: Stage) -> dict[str, Any]:
     return {"responses": responses, "languages": languages}
 
 
-def _translation_counts(settings: Recipe, stage: Stage) -> dict[str, Any]:
+def _translation_counts(settings: Recipe, stage: Stage, names: Sequence[str]) -> dict[str, Any]:
     """Count a translate stage's records, file by file."""
     counted: dict[str, Any] = {}
     for source, target in directions(settings):
         total = tokens = 0
         failures: Counter[str] = Counter()
-        names = _names(stage, f"translations/{source}-{target}/")
-        for table in stage.own_tables(names, ["failure", "output_tokens"]):
+        own = _below(f"translations/{source}-{target}/", names)
+        for table in stage.own_tables(own, ["failure", "output_tokens"]):
             total += table.num_rows
             tokens += pc.sum(table["output_tokens"]).as_py() or 0
             failures += Counter(_values(table, "failure"))
@@ -90,15 +96,18 @@ def _translation_counts(settings: Recipe, stage: Stage) -> dict[str, Any]:
     return {"translations": translations, "directions": counted}
 
 
-def _require_all(stage: Stage, chunks: Iterable[Chunk[Any]]) -> None:
+def _require_all(stage: Stage, chunks: Iterable[Chunk[Any]]) -> list[str]:
+    """Return the names of the stage's chunks, all of which are there."""
     present = {entry.key for entry in stage.store.list(stage.prefix)}
     wanted = [chunk.key for chunk in _with_followers(chunks)]
-    missing = [key for key in wanted if key not in present]
+    unlisted = [key for key in wanted if key not in present]
+    missing = [key for key in unlisted if not stage.store.exists(key)]  # a listing may be behind
     if missing:
         raise EngineFailed(
             f"{len(missing)} of {len(wanted)} chunks are missing, first {missing[0]}",
             remedy="Run again: finished chunks are kept.",
         )
+    return [key.removeprefix(f"{stage.prefix}/") for key in wanted]
 
 
 def _with_followers(chunks: Iterable[Chunk[Any]]) -> Iterator[Chunk[Any]]:
@@ -107,10 +116,8 @@ def _with_followers(chunks: Iterable[Chunk[Any]]) -> Iterator[Chunk[Any]]:
         yield from _with_followers(follower.chunk for follower in chunk.followers)
 
 
-def _names(stage: Stage, prefix: str) -> list[str]:
-    skip = len(stage.prefix) + 1
-    folder = stage.key(prefix.rstrip("/"))
-    return [entry.key[skip:] for entry in stage.store.list(folder)]
+def _below(folder: str, names: Sequence[str]) -> list[str]:
+    return sorted(name for name in names if name.startswith(folder))
 
 
 def _values(table: pa.Table, column: str) -> Mapping[str, int]:

@@ -14,7 +14,9 @@ from components.shared.engines import ChatRequest, Completion
 from components.shared.errors import EngineFailed
 from components.shared.prompts import TRANSLATION_STOP
 from components.shared.records import FinishReason, PreferencePair, Prompt, Response
+from components.shared.rollout import summaries
 from components.shared.stage import open_stage
+from components.shared.store import LocalStore
 from components.translate.run import translate
 from tests.fakes import DyingEngine, FakeEngine, make_recipe, use_engine, world_stage
 
@@ -233,3 +235,31 @@ def test_every_worker_logs_its_figures(tmp_path, monkeypatch):
     logged.clear()
     generate(**common, iteration=1, log=logged.__setitem__)
     assert logged["failed_share"] == 1 / 33
+
+
+def test_a_note_that_comes_while_the_stage_is_finished_is_no_part_of_it(
+    tmp_path, monkeypatch, whole
+):
+    gather = summaries.gather
+
+    def and_another_comes(stage):
+        found = gather(stage)
+        stage.store.write(stage.key("engine/late.json"), b"{}")
+        return found
+
+    monkeypatch.setattr(summaries, "gather", and_another_comes)
+    found = separate(tmp_path / "two", monkeypatch)
+    assert tuple(map(content, found)) == whole
+    for uri in found:
+        stage = open_stage(uri)
+        assert len(stage.store.list(stage.prefix)) == len(stage.files()) + 1, "files and marker"
+
+
+def test_a_listing_that_is_behind_loses_no_chunk(tmp_path, monkeypatch, whole):
+    listed = LocalStore.list
+
+    def behind(self, prefix):
+        return [entry for entry in listed(self, prefix) if not entry.key.endswith("1.parquet")]
+
+    monkeypatch.setattr(LocalStore, "list", behind)
+    assert tuple(map(content, separate(tmp_path / "behind", monkeypatch))) == whole

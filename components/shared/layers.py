@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from components.shared.errors import BadInput
+from components.shared.yaml_text import NotYaml, require_bounded, value_of
 
 _PLACEHOLDER = re.compile(r"\$\{([^}:]*)(:-)?([^}]*)\}?")
 
@@ -31,10 +32,20 @@ def read_node(path: Path) -> yaml.Node | None:
     loader = _named_loader(text, path)
     try:
         node: yaml.Node | None = loader.get_single_node()
+        if node is not None:
+            require_bounded(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise BadInput(
             f"not valid YAML: {error.problem}", file=path, line=line, remedy="Mend the syntax."
+        ) from error
+    except NotYaml as error:
+        raise BadInput(
+            f"not valid YAML: {error.problem}", file=path, line=error.line, remedy=error.remedy
+        ) from error
+    except RecursionError as error:
+        raise BadInput(
+            "not valid YAML: nested too deeply", file=path, remedy="Mend the syntax."
         ) from error
     if node is not None:
         _refuse_bad_keys(node)
@@ -48,7 +59,7 @@ def data_of(node: yaml.Node) -> Any:
         BadInput: a value is none, e.g. a date that does not exist.
     """
     try:
-        return yaml.SafeLoader("").construct_document(node)
+        return value_of(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or node.start_mark
         raise BadInput(
@@ -57,9 +68,9 @@ def data_of(node: yaml.Node) -> Any:
             line=mark.line + 1,
             remedy="Mend the syntax.",
         ) from error
-    except ValueError as error:  # a date that does not exist, a number without end
+    except NotYaml as error:
         raise BadInput(
-            f"not valid YAML: {error}", file=node.start_mark.name, remedy="Quote the value."
+            f"not valid YAML: {error.problem}", file=node.start_mark.name, remedy=error.remedy
         ) from error
 
 

@@ -6,7 +6,6 @@ computed again, by any run: that is the only resume and reuse mechanism.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +22,9 @@ from components.shared.digest import digest_of, digest_of_bytes, digest_of_file
 from components.shared.errors import BadInput, CorruptStage
 from components.shared.gpu import gpu_count
 from components.shared.marker import MARKER as MARKER
-from components.shared.marker import RECORD, fault_of, library_versions, origin, sealed
+from components.shared.marker import RECORD, content_of, fault_of, library_versions, origin, sealed
 from components.shared.names import key_fault
+from components.shared.record_files import NotRecords, from_parquet
 from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
 
@@ -85,8 +85,7 @@ class Stage:
             raise BadInput(what, remedy="Run the pipeline again.") from error
         if fault := fault_of(data, self.digest):
             raise self._corrupt(f"{MARKER} {fault}")
-        marker: dict[str, Any] = json.loads(data)
-        return marker
+        return content_of(data)
 
     def counts(self) -> dict[str, Any]:
         """Return what the stage counted, from its marker."""
@@ -162,7 +161,7 @@ class Stage:
 
     def read_records(self, names: Sequence[str], kind: type) -> list[Any]:
         """Return the records in Parquet files of a complete stage, in order."""
-        return [kind(**row) for row in self.read_table(names).to_pylist()]
+        return [row for name in names for row in self._records(name, self.read(name), kind)]
 
     def files(self, *, prefix: str = "") -> list[str]:
         """Return the names of a complete stage's files below a prefix, sorted."""
@@ -178,12 +177,25 @@ class Stage:
             with self._present(name):
                 data = self.store.read(self.key(name))
             self.digests[name] = (len(data), digest_of_bytes(data))
-            yield self._decoded(name, data).select(list(columns))
+            try:
+                yield self._decoded(name, data).select(list(columns))
+            except (pa.ArrowException, KeyError) as error:
+                raise self._damaged(name, error) from error
 
     def peek_records(self, name: str, kind: type) -> list[Any]:
         """Return the records of one file, also of a stage that other workers still write."""
-        data = self.read(name) if self.done() else self.store.read(self.key(name))
-        return [kind(**row) for row in self._decoded(name, data).to_pylist()]
+        if self.done():
+            return self._records(name, self.read(name), kind)
+        try:
+            return from_parquet(self.store.read(self.key(name)), kind)
+        except NotRecords as error:
+            raise self._damaged(name, error) from error
+
+    def _records(self, name: str, data: bytes, kind: type) -> list[Any]:
+        try:
+            return from_parquet(data, kind)
+        except NotRecords as error:
+            raise self._corrupt(f"{name} {error}") from error
 
     def download(self, folder: Path, names: Sequence[str]) -> None:
         """Copy files of a complete stage into a folder and check each one."""
@@ -221,8 +233,12 @@ class Stage:
         try:
             return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
-            remedy = f"Delete {self.uri}/{name} and run again."
-            raise CorruptStage(f"{self.uri}/{name} is damaged ({error})", remedy=remedy) from error
+            raise self._damaged(name, error) from error
+
+    def _damaged(self, name: str, error: Exception) -> CorruptStage:
+        """Say that a file of an unfinished stage cannot be used: it alone is made again."""
+        remedy = f"Delete {self.uri}/{name} and run again."
+        return CorruptStage(f"{self.uri}/{name} is damaged ({error})", remedy=remedy)
 
     def _present_names(self) -> list[str]:
         """Return what is there; a listing may be behind what this process has written."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from components.shared import config
 from components.shared.languages import NAMES
@@ -18,6 +19,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`seed: true` would be 1."""
+        kind: Any = cls.model_fields[str(info.field_name)].annotation
+        if _holds_truth(value) and _is_numeric(kind):
+            raise ValueError("input should be a number, not true or false")
+        return value
 
     @field_validator("*")
     @classmethod
@@ -39,6 +49,30 @@ def _texts(value: object) -> Iterator[str]:
         yield from (text for each in value.values() for text in _texts(each))
     elif isinstance(value, list | tuple):
         yield from (text for each in value for text in _texts(each))
+
+
+def _holds_truth(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_truth, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_truth, value))
+    return isinstance(value, bool)
+
+
+@cache
+def _is_numeric(kind: Any) -> bool:
+    """Tell whether a field holds numbers, and neither truth nor a model of its own fields."""
+    kinds = set(_kinds_in(kind))
+    models = any(isinstance(each, type) and issubclass(each, BaseModel) for each in kinds)
+    return bool(kinds & {int, float}) and bool not in kinds and not models
+
+
+def _kinds_in(kind: Any) -> Iterator[Any]:
+    parts = get_args(kind)
+    for part in parts:
+        yield from _kinds_in(part)
+    if not parts:
+        yield kind
 
 
 def _known_language(code: str) -> str:

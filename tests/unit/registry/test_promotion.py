@@ -229,7 +229,7 @@ def test_a_record_that_is_gone_or_damaged_is_named(store, client, name, trail):
     start = registered(client, store, name, "")[0]
     entry = promote(client, start, trail, Order())
     trail.write(f"audit/{entry.name}.json", b'{"time": 3}')
-    with pytest.raises(BadInput, match="not an audit entry of lidr"):
+    with pytest.raises(BadInput, match="damaged or edited"):
         history(client, name)
     client.set_registered_model_tag(name, "lidr.trail", "/gone/registry/x")
     with pytest.raises(BadInput, match="there is no folder /gone"):

@@ -12,8 +12,9 @@ from components.shared.languages import NAMES
 from components.shared.store import open_store
 from components.shared.tracking import mlflow_client
 from components.shared.tracking.delivery import deliver
+from components.shared.tracking.entries import Entry
 from components.shared.tracking.facts import as_params
-from components.shared.tracking.spool import Entry, Spool, now
+from components.shared.tracking.spool import Spool, now
 from tests.fakes import make_recipe
 from tests.tracked import SmallRun, told
 

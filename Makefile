@@ -26,13 +26,19 @@ CPU_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
 export TOKENIZERS_PARALLELISM ?= false
 
 CHECKOV := checkov==3.3.30
+PIP_AUDIT := pip-audit==2.10.1
 
-.PHONY: demo test setup lint lint-manifests schema bench bench-gpu faults images images-test locks clean
+.PHONY: demo test coverage setup lint lint-manifests audit schema bench bench-gpu faults images images-test \
+  locks clean
 
 demo: setup
 	$(BIN)/lidr run tiny_world --store $(STORE) --seed $(SEED)
 
 test: setup lint
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Every process of every run is traced, which takes its time: it is asked for.
+coverage: setup
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m coverage combine -q
@@ -50,6 +56,17 @@ lint-manifests: setup .checkov/.ready
 .checkov/.ready: Makefile
 	$(PYTHON) -m venv .checkov
 	.checkov/bin/pip install --quiet $(CHECKOV)
+	touch $@
+
+# Known vulnerabilities of what the images' locks pin, and all licences. It needs api.osv.dev: where
+# that does not answer it fails and says so. Licences and hashes are part of `make test`, too.
+audit: setup .audit/.ready
+	$(BIN)/python -m images.licences
+	$(BIN)/python -m images.audit .audit/bin/pip-audit
+
+.audit/.ready: Makefile
+	$(PYTHON) -m venv .audit
+	.audit/bin/pip install --quiet $(PIP_AUDIT)
 	touch $@
 
 schema: setup
@@ -116,4 +133,4 @@ locks: setup
 	$(call lock,generate/requirements-cpu.lock,--extra image-generate $(CPU) pyproject.toml images/generate/requirements-cpu.in)
 
 clean:
-	rm -rf $(VENV) .checkov lidr-demo build *.egg-info
+	rm -rf $(VENV) .audit .checkov lidr-demo build *.egg-info

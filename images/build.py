@@ -117,8 +117,6 @@ def _build(name: str, engine: str, base: str, moment: int, options: argparse.Nam
         values["BASE"] = base
     if options.base == "local" and name in ("train", "generate"):
         values["LOCK"] = "requirements-cpu.lock"
-    if options.base == "local" and name == "generate":
-        values["COMPILER"] = "no"
     command = [engine, "build", "--file", str(ROOT / "images" / name / "Dockerfile")]
     for key, value in values.items():
         command += ["--build-arg", f"{key}={value}"]

@@ -10,81 +10,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-KUBERNETES = (1, 33)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-
-@dataclass(frozen=True)
-class Part:
-    """Something that is installed into a cluster.
-
-    Attributes:
-        name: what people call it.
-        image: pattern that its controller's image matches.
-        least: oldest version that will do.
-        crds: CRD to the version of it that these manifests use.
-        required: false for what an opt-in component needs.
-    """
-
-    name: str
-    image: str
-    least: tuple[int, ...]
-    crds: dict[str, str]
-    required: bool = True
-
-
-PARTS = (
-    Part("cert-manager", r"cert-manager-controller:", (1, 18), {}, required=False),
-    Part("Kubeflow Pipelines", r"kfp-api-server:|ml-pipeline/api-server:", (2, 17), {}),
-    Part("JobSet", r"jobset:", (0, 10), {"jobsets.jobset.x-k8s.io": "v1alpha2"}),
-    Part(
-        "Kubeflow Trainer",
-        r"trainer-controller-manager:",
-        (2, 3),
-        {f"{each}.trainer.kubeflow.org": "v1alpha1" for each in ("trainjobs", "trainingruntimes")},
-    ),
-    Part(
-        "Kueue",
-        r"kueue:",
-        (0, 16),
-        {
-            f"{each}.kueue.x-k8s.io": "v1beta2"
-            for each in ("localqueues", "clusterqueues", "resourceflavors")
-        },
-    ),
-    Part(
-        "CloudNativePG",
-        r"cloudnative-pg:",
-        (1, 27),
-        {
-            "clusters.postgresql.cnpg.io": "v1",
-            "scheduledbackups.postgresql.cnpg.io": "v1",
-        },
-        required=False,
-    ),
-    Part(
-        "KServe",
-        r"kserve-controller:",
-        (0, 16),
-        {
-            "inferenceservices.serving.kserve.io": "v1beta1",
-            "servingruntimes.serving.kserve.io": "v1alpha1",
-        },
-        required=False,
-    ),
-    Part(
-        "Prometheus operator",
-        r"prometheus-operator:",
-        (0, 80),
-        {f"{each}.monitoring.coreos.com": "v1" for each in ("podmonitors", "prometheusrules")},
-        required=False,
-    ),
+from pipelines.checks.platform import (
+    KUBERNETES,
+    PARTS,
+    Part,
+    running_version,
+    shown,
+    version_of,
 )
 
 SECRETS = ("lidr-object-store", "lidr-hub", "lidr-mlflow", "lidr-mlflow-server")
@@ -106,17 +47,6 @@ def kubectl(*arguments: str) -> Any:
     if "NotFound" in done.stderr or "doesn't have a resource type" in done.stderr:
         return None
     raise Unreachable(done.stderr.strip() or f"kubectl ended with {done.returncode}")
-
-
-def version_of(text: str) -> tuple[int, ...]:
-    """Return the numbers of the first version in a text; () where there is none."""
-    found = re.search(r"v?(\d+(?:\.\d+)+)", text)
-    return tuple(int(each) for each in found[1].split(".")) if found else ()
-
-
-def shown(version: tuple[int, ...]) -> str:
-    """Return `1.33`."""
-    return ".".join(map(str, version))
 
 
 @dataclass(frozen=True)
@@ -141,16 +71,14 @@ def check_kubernetes() -> Finding:
 
 def check_part(part: Part, images: list[str]) -> Iterator[Finding]:
     """Compare a controller's version and its CRDs' versions."""
-    running = [image for image in images if re.search(part.image, image)]
+    running, found = running_version(part, images)
     absent = "FAIL" if part.required else "-"
     wanted = f"{part.name} {shown(part.least)} or newer"
     if not running:
         yield Finding(absent, f"{wanted}: no controller runs")
         return
-    tag = running[0].partition("@")[0].rpartition(":")[2]
-    found = version_of(tag)
     if not found:
-        yield Finding("-", f"{wanted}: runs as {running[0]}, whose tag tells no version")
+        yield Finding("-", f"{wanted}: runs as {running}, whose tag tells no version")
     else:
         yield Finding("ok" if found >= part.least else "FAIL", f"{wanted}: {shown(found)} runs")
     for name, version in part.crds.items():

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from components.shared.errors import BadInput
-from components.shared.profile import Profile, Resources, Toleration
+from components.shared.pools import KINDS, NodeAffinity, Pool, Toleration
+from components.shared.profile import Profile
 
 _OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 """Names of Secrets, ConfigMaps and service accounts (RFC 1123 subdomains)."""
 
-_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NUMBER = re.compile(r"-?\d+")
 _VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _LABEL = re.compile(
     r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
@@ -33,22 +33,36 @@ def _problems(profile: Profile) -> Iterator[str]:
     names = {"config_maps": profile.config_maps, "secrets": profile.secrets}
     for key, given in {**names, "service_account": [profile.service_account]}.items():
         yield from (f"{key}: {name!r} names no object" for name in given if _not(_OBJECT, name))
-    for secret, keys in profile.secrets.items():
-        for key in keys:
-            if _not(_KEY, key) or _not(_VARIABLE, key):
-                yield f"secrets.{secret}: {key!r} is no environment variable"
-    kinds = {"generate": profile.steps.generate, "train": profile.steps.train}
-    for kind, place in {**kinds, "control": profile.steps.control}.items():
-        yield from (f"steps.{kind}.{wrong}" for wrong in _misplaced(place))
+    yield from (f"pod_labels: {wrong}" for wrong in _no_labels(profile.pod_labels))
+    for key in profile.pod_annotations:
+        if _not(_LABEL, key):
+            yield f"pod_annotations: {key!r} is no key"
+    for name, pool in profile.pools.items():
+        yield from (f"pools.{name}.{wrong}" for wrong in _misplaced(pool))
+    for kind in KINDS:
+        yield from (f"steps.{kind}.{wrong}" for wrong in _misplaced(profile.steps.given(kind)))
 
 
-def _misplaced(place: Resources) -> Iterator[str]:
-    for label, value in place.node_selector.items():
-        if _not(_LABEL, label) or _not(_VALUE, value):
-            yield f"node_selector: {label}={value} is no label"
+def _misplaced(place: Pool) -> Iterator[str]:
+    yield from (f"node_selector: {wrong}" for wrong in _no_labels(place.node_selector))
+    yield from (f"affinity: {wrong}" for term in place.affinity for wrong in _unmatched(term))
     if _not(_LABEL, place.accelerator_type) or "/" not in place.accelerator_type:
         yield f"accelerator_type: {place.accelerator_type!r} is no extended resource"
     yield from (f"tolerations: {wrong}" for each in place.tolerations if (wrong := _refused(each)))
+
+
+def _no_labels(given: Mapping[str, str]) -> Iterator[str]:
+    for label, value in given.items():
+        if _not(_LABEL, label) or _not(_VALUE, value):
+            yield f"{label}={value} is no label"
+
+
+def _unmatched(term: NodeAffinity) -> Iterator[str]:
+    for needed in term.match:
+        for value in needed.values or ("",):
+            yield from _no_labels({needed.key: value})
+        if needed.operator in ("Gt", "Lt") and _not(_NUMBER, needed.values[0]):
+            yield f"operator {needed.operator} needs a whole number, not {needed.values[0]!r}"
 
 
 def _refused(toleration: Toleration) -> str:

@@ -58,8 +58,7 @@ def compile_loop(
             f"({recipe.gate.max_iterations})",
             remedy="Change --from-iteration.",
         )
-    if profile.runner == "kubeflow":
-        require_acceptable(profile)
+    _require_acceptable(profile)
     from pipelines.lean import import_kfp
 
     import_kfp()
@@ -85,13 +84,22 @@ def compile_promotion(recipe: Recipe, profile: Profile) -> str:
     Args:
         recipe: whose benchmarks and gate decide.
         profile: where to run.
+
+    Raises:
+        BadInput: a cluster would refuse what the profile asks for.
     """
+    _require_acceptable(profile)
     from pipelines.lean import import_kfp
 
     import_kfp()
     from pipelines.promote import build_promotion
 
     return _compiled(build_promotion(recipe, profile.store, _placement(profile)))
+
+
+def _require_acceptable(profile: Profile) -> None:
+    if profile.runner == "kubeflow":
+        require_acceptable(profile)
 
 
 def _placement(profile: Profile) -> Placement:

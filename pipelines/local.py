@@ -20,6 +20,7 @@ import components
 from components.shared.digest import digest_of
 from components.shared.errors import BadInput, LidrError
 from components.shared.lease import Lease
+from components.shared.names import require_run_name
 from components.shared.processes import end_group, kill_marked
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.run_lease import require_held, run_lease
@@ -58,6 +59,9 @@ class Job:
     settings: tuple[tuple[str, str], ...] = ()
     launch: str = ""
     promotion: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        require_run_name(self.run)
 
     @property
     def folder(self) -> Path:

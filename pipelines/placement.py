@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from kfp.dsl import PipelineTask
 
-from components.shared.profile import Profile, Resources
+from components.shared.gpu import TENSOR_PARALLEL
+from components.shared.pools import ENGINES, Kind, NodeAffinity, Resources, Retries, queue_labels
+from components.shared.profile import Profile
 
 Placement = Callable[[PipelineTask], PipelineTask]
 """Puts a task in its place, and returns it."""
 
-KINDS = {
-    "build-world": "train",
+KINDS: Mapping[str, Kind] = {
+    "build-world": "world",
     "train": "train",
     "generate": "generate",
-    "translate": "generate",
-    "evaluate": "generate",
+    "translate": "translate",
+    "evaluate": "evaluate",
+    "judge": "judge",
 }
 """Component name to the profile's kind of step; all others are `control`."""
 
@@ -44,7 +47,9 @@ them named: it cannot hand over a whole ConfigMap."""
 _RUN_ID = [{"name": "KFP_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}]
 """Every pod of a run carries this label; a stage notes it."""
 
-_RETRIES = 2
+_RETRY_WINDOW = "2592000s"
+"""30 days. Argo counts its backoff's maxDuration from the start of the first attempt, and ends
+retries when it is over: it must be longer than anything that a step may take."""
 
 
 def place_locally(task: PipelineTask) -> PipelineTask:
@@ -57,41 +62,47 @@ def placed_by(profile: Profile) -> Placement:
 
     def place(task: PipelineTask) -> PipelineTask:
         kind = KINDS.get(task.component_spec.name, "control")
+        resources = profile.resources_of(kind)
         task.set_caching_options(False)
-        image = getattr(profile.images, kind)
-        task.set_container_image(image)
-        task.set_env_variable("LIDR_IMAGE", _working_image(profile, task, image))
+        task.set_container_image(profile.images.of(kind))
+        for name, value in _environment(profile, kind, resources).items():
+            task.set_env_variable(name, value)
         if profile.training.launcher == "local":
             _keep_place(task)
-        if profile.tracking_uri:
-            task.set_env_variable(_TRACKING, profile.tracking_uri)
-        _give_resources(task, getattr(profile.steps, kind))
-        task.platform_config["kubernetes"] = kubernetes_config(
-            profile, getattr(profile.steps, kind)
-        )
-        return _retry(task)
+        _give_resources(task, resources)
+        task.platform_config["kubernetes"] = kubernetes_config(profile, kind)
+        return _retry(task, resources.retries)
 
     return place
 
 
-def _working_image(profile: Profile, task: PipelineTask, image: str) -> str:
-    """Return the image that a stage will note: that of training may be the nodes' own."""
-    return profile.training.image or image if task.component_spec.name == "train" else image
+def _environment(profile: Profile, kind: Kind, resources: Resources) -> dict[str, str]:
+    image = profile.images.of(kind)
+    named = {
+        # the image that a stage will note: that of training may be the nodes' own
+        "LIDR_IMAGE": (kind == "train" and profile.training.image) or image,
+        _TRACKING: profile.tracking_uri,
+        TENSOR_PARALLEL: str(resources.tensor_parallel or "") if kind in ENGINES else "",
+    }
+    return {name: value for name, value in named.items() if value}
 
 
-def kubernetes_config(profile: Profile, resources: Resources) -> dict[str, object]:
+def kubernetes_config(profile: Profile, kind: Kind) -> dict[str, object]:
     """Return what kfp-kubernetes would write into a task; a test compares the two.
 
     Its own functions import the whole Kubernetes client first, which makes `lidr compile` wait for
-    a second.
+    a second. What is missing here, Kubeflow Pipelines 2.17 cannot say: priority classes, and
+    affinity to other pods.
     """
+    resources = profile.resources_of(kind)
+    works = kind != "train" or profile.training.launcher == "local"  # else it follows a TrainJob
     settings = [key for key in SETTINGS if key != _TRACKING or not profile.tracking_uri]
     config: dict[str, object] = {
         "configMapAsEnv": [
-            _environment("configMap", name, settings, optional=True) for name in profile.config_maps
+            _named_keys("configMap", name, settings, optional=True) for name in profile.config_maps
         ],
         "secretAsEnv": [
-            _environment("secret", name, keys, optional=False)
+            _named_keys("secret", name, keys, optional=False)
             for name, keys in profile.secrets.items()
         ],
         "fieldPathAsEnv": _RUN_ID,
@@ -100,6 +111,10 @@ def kubernetes_config(profile: Profile, resources: Resources) -> dict[str, objec
             {key: value for key, value in toleration.model_dump().items() if value}
             for toleration in resources.tolerations
         ],
+        "nodeAffinity": [_affinity(term) for term in resources.affinity],
+        "emptyDirMounts": [_shm(resources.shm)] if works and resources.shared_memory else [],
+        "podMetadata": _metadata(profile, resources if works else None),
+        "activeDeadlineSeconds": str(resources.timeout_seconds or ""),
         # Pod Security's restricted profile wants it said; KFP's backend sets the rest of it.
         "securityContext": {"runAsNonRoot": True},
     }
@@ -111,13 +126,35 @@ def _keep_place(task: PipelineTask) -> None:
     task.component_spec = replace(task.component_spec, task_config_passthroughs=None)
 
 
-def _environment(kind: str, name: str, keys: Sequence[str], *, optional: bool) -> dict[str, object]:
+def _named_keys(kind: str, name: str, keys: Sequence[str], *, optional: bool) -> dict[str, object]:
     return {
         f"{kind}Name": name,
         f"{kind}NameParameter": {"runtimeValue": {"constant": name}},
         "keyToEnv": [{f"{kind}Key": key, "envVar": key} for key in keys],
         "optional": optional,
     }
+
+
+def _affinity(term: NodeAffinity) -> dict[str, object]:
+    match = [
+        {key: value for key, value in needed.model_dump(mode="json").items() if value}
+        for needed in term.match
+    ]
+    return {"matchExpressions": match, **({"weight": term.weight} if term.weight else {})}
+
+
+def _shm(size: str) -> dict[str, object]:
+    mount = {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory"}  # noqa: S108
+    return {**mount, **({"sizeLimit": size} if size else {})}
+
+
+def _metadata(profile: Profile, queued: Resources | None) -> dict[str, object]:
+    """Return labels and annotations; a pod that only follows a TrainJob waits in no queue."""
+    labels = dict(profile.pod_labels)
+    if queued:
+        labels |= queue_labels(queued.queue, queued.priority)
+    given = {"labels": labels, "annotations": profile.pod_annotations}
+    return {key: value for key, value in given.items() if value}
 
 
 def _give_resources(task: PipelineTask, resources: Resources) -> None:
@@ -128,8 +165,13 @@ def _give_resources(task: PipelineTask, resources: Resources) -> None:
         task.set_accelerator_limit(resources.accelerators)
 
 
-def _retry(task: PipelineTask) -> PipelineTask:
+def _retry(task: PipelineTask, retries: Retries) -> PipelineTask:
     """Try again after a lost node or a network fault: finished chunks and checkpoints are kept."""
+    if not retries.count:
+        return task
     return task.set_retry(
-        _RETRIES, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s"
+        retries.count,
+        backoff_duration=f"{retries.backoff_seconds}s",
+        backoff_factor=2.0,
+        backoff_max_duration=_RETRY_WINDOW,
     )

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = Callable[[BaseHTTPRequestHandler, bytes], tuple[int, Any]]
-"""Takes a request and its body; gives the status, and text or what becomes JSON."""
+Answer = Callable[
+    [BaseHTTPRequestHandler, bytes], tuple[int, Any] | tuple[int, Any, dict[str, str]]
+]
+"""Takes a request and its body; gives the status, text or what becomes JSON, and headers if any."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -20,17 +22,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        code, answer = type(self).answer(self, body)
+        code, answer, *more = type(self).answer(self, body)
         plain = isinstance(answer, str)
         data = (answer if plain else json.dumps(answer)).encode()
         kind = "text/html" if plain and answer.startswith("<") else "text/plain"
         self.send_response(code)
         self.send_header("Content-Type", kind if plain else "application/json")
         self.send_header("Content-Length", str(len(data)))
+        for name, value in (more[0] if more else {}).items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
-    do_GET = do_POST = do_PATCH = do_DELETE = _handle  # noqa: N815
+    do_HEAD = do_GET = do_POST = do_PATCH = do_DELETE = _handle  # noqa: N815
 
     def log_message(self, *args: object) -> None:
         """Keep the tests' output clean."""

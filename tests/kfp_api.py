@@ -63,6 +63,7 @@ class KubeflowApi:
         token: that requests must carry; "" for none.
         readonly: whether the user may only read.
         failing: status with which every request is answered; 0 is none.
+        version: that it tells; "unknown" as of an installation that does not know it.
         login: whether an ingress answers with its login page.
         pipelines: by id.
         versions: by id.
@@ -79,6 +80,7 @@ class KubeflowApi:
     token: str = ""
     readonly: bool = False
     failing: int = 0
+    version: str = "2.17.0"
     login: bool = False
     pipelines: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, Any] = field(default_factory=dict)
@@ -123,7 +125,8 @@ class KubeflowApi:
     def _route(self, method: str, parts: list[str], query: dict[str, str], body: Any) -> Any:
         kind, *rest = parts
         if kind == "healthz":
-            return kfp.V2beta1GetHealthzResponse(multi_user=self.multi_user)
+            told = {"commit_sha": "unknown", "tag_name": self.version}
+            return {**told, "multi_user": self.multi_user}  # the model lacks what the server says
         handler = {
             "experiments": self._experiments,
             "pipelines": self._pipelines,

@@ -65,11 +65,15 @@ class KubernetesApi:
         pods: pods by name.
         events: events about pods, the latest last.
         workloads: Kueue's Workloads by name, those that wait in the order of their queue.
-        forbidden: kinds that may not be read.
+        forbidden: kinds, or paths, that may not be read.
+        objects: other objects by path, and lists by the collection's path; where there are any,
+            what is not among them is not there, rather than forbidden.
+        allows: answers the spec of an access review.
         logs: timestamp and line, by pod.
         servers: Deployments and InferenceServices by path.
         requests: method and path of each request so far.
         failing: status with which every request is answered; 0 is none.
+        allowed: decides a request by method and path, as RBAC does.
         before_create: called before a TrainJob is stored.
     """
 
@@ -80,10 +84,13 @@ class KubernetesApi:
     events: list[Object] = field(default_factory=list)
     workloads: dict[str, Object] = field(default_factory=dict)
     forbidden: set[str] = field(default_factory=set)
+    objects: dict[str, Object] = field(default_factory=dict)
+    allows: Callable[[Object], bool] = lambda spec: True
     logs: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
     servers: dict[str, Object] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     failing: int = 0
+    allowed: Callable[[str, str], bool] = lambda method, path: True
     before_create: Callable[[str], None] = lambda name: None
 
     def answer(self, method: str, url: str, body: bytes, content: str = "") -> Object | str:
@@ -92,12 +99,18 @@ class KubernetesApi:
         self.requests.append((method, parsed.path))
         if self.failing:
             raise Refused(self.failing, "InternalError", "etcdserver: leader changed")
+        if not self.allowed(method, parsed.path):
+            raise Refused(403, "Forbidden", f"{method} {parsed.path} is forbidden")
+        if self.objects and (found := self._object(method, parsed.path, body)):
+            return found
         if parsed.path.startswith(SERVERS):
             return self._server(method, parsed.path, body, content)
         query = {key: values[0] for key, values in parse_qs(parsed.query).items()}
         roots = (TRAINER, CORE, KUEUE, VISIBILITY)
         root = next((root for root in roots if parsed.path.startswith(root)), None)
         kind, *rest = parsed.path.removeprefix(f"{root}/").split("/")
+        if root is None and self.objects:
+            raise Refused(404, "NotFound", f"{parsed.path} not found")
         if root is None or kind in self.forbidden:
             raise Refused(403, "Forbidden", f"{parsed.path} is forbidden")
         if kind == "trainjobs":
@@ -113,6 +126,14 @@ class KubernetesApi:
         if kind == "localqueues" and rest[1:] == ["pendingworkloads"]:
             return self._pending()
         raise Refused(404, "NotFound", f"no {kind}")
+
+    def _object(self, method: str, path: str, body: bytes) -> Object | None:
+        if path in self.forbidden:
+            raise Refused(403, "Forbidden", f"{path} is forbidden")
+        if method == "POST" and path.endswith("accessreviews"):
+            sent: Object = json.loads(body)
+            return sent | {"status": {"allowed": self.allows(sent["spec"])}}
+        return self.objects.get(path)
 
     def _pending(self) -> Object:
         waiting = [each for each in self.workloads.values() if not _admitted(each)]
@@ -230,10 +251,22 @@ class KubernetesApi:
 
     def queue(self, job: str, message: str) -> None:
         """Let a TrainJob wait in its queue, as Kueue does."""
-        owner = {"kind": "TrainJob", "name": job, "uid": self.jobs[job]["metadata"]["uid"]}
+        self._queue("TrainJob", job, self.jobs[job]["metadata"]["uid"], message)
+
+    def queue_pod(self, pod: str, queue: str, message: str) -> None:
+        """Let a pod wait in a queue, as Kueue's pod integration does."""
+        metadata = self.pods[pod]["metadata"]
+        metadata["labels"]["kueue.x-k8s.io/queue-name"] = queue
+        gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+        self.pods[pod]["status"] = {"phase": "Pending", "conditions": [gated]}
+        self._queue("Pod", pod, metadata["uid"], message)
+
+    def _queue(self, kind: str, owner: str, uid: str, message: str) -> None:
+        name = f"{kind.lower()}-{owner}"
+        references = [{"kind": kind, "name": owner, "uid": uid}]
         condition = {"type": "QuotaReserved", "status": "False", "message": message}
-        self.workloads[f"trainjob-{job}"] = {
-            "metadata": {"name": f"trainjob-{job}", "ownerReferences": [owner]},
+        self.workloads[name] = {
+            "metadata": {"name": name, "ownerReferences": references},
             "status": {"conditions": [condition]},
         }
 

@@ -15,6 +15,7 @@ from components.judge.verdicts import Position
 from components.shared.errors import BadInput, EngineFailed, LidrError
 from components.shared.judge_settings import Judge
 from components.shared.records import JudgeFailure
+from components.shared.redaction import without_secrets
 
 _KEYS = ("LIDR_JUDGE_API_KEY", "OPENAI_API_KEY")
 
@@ -119,7 +120,7 @@ async def _reply(client: Any, case: Case, settings: Judge) -> Reply:
 
 def _read(answer: Any) -> Reply:
     choice, usage = answer.choices[0], answer.usage
-    text = choice.message.content or ""
+    text = without_secrets(choice.message.content or "")
     positions = tuple(
         Position(
             token.token,

@@ -61,7 +61,8 @@ def vllm_command(folder: Path, extra: list[str]) -> list[str]:
 
     place = folder / NAME if (folder / NAME).exists() else folder
     check_model(place)
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(place)]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--load-format", "safetensors", "--model", str(place)]
     adapter = folder / _ADAPTER
     if not adapter.exists():
         return [*command, "--served-model-name", NAME, *extra]

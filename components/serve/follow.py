@@ -13,7 +13,7 @@ from components.shared.models import Resolved, resolve_model
 SOURCE = "lidr.dev/champion-source"
 ADAPTER = "lidr.dev/champion-adapter"
 
-_SECONDS = 30.0
+_SECONDS = 30  # the client takes a float for no limit at all
 
 Object = dict[str, Any]
 T = TypeVar("T")

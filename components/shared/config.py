@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,10 +13,25 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from components.shared.errors import BadInput
+from components.shared.layers import data_of, fill, laid_over, read_node
+from components.shared.redaction import is_about_a_secret
 
 Config = TypeVar("Config", bound=BaseModel)
 
 Location = tuple[str | int, ...]
+
+
+class Misplaced(ValueError):
+    """A model's rule across keys is broken, and one key is to blame.
+
+    Args:
+        message: what is wrong, without the key.
+        *location: the key's place in the model.
+    """
+
+    def __init__(self, message: str, *location: str | int) -> None:
+        super().__init__(message)
+        self.location: Location = location
 
 
 def load(path: Path, kind: type[Config], overrides: dict[str, object]) -> Config:
@@ -29,49 +45,47 @@ def load(path: Path, kind: type[Config], overrides: dict[str, object]) -> Config
     Raises:
         BadInput: the file cannot be read, is not YAML, or breaks the model's rules.
     """
-    text = _read(path)
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise BadInput(
-            f"not valid YAML: {error.problem}", file=path, line=line, remedy="Mend the syntax."
-        ) from error
-    except yaml.reader.ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        raise BadInput(
-            f"not valid YAML: {error.reason}", file=path, line=line, remedy="Remove the character."
-        ) from error
-    except ValueError as error:  # a date that does not exist, a number without end
-        raise BadInput(f"not valid YAML: {error}", file=path, remedy="Quote the value.") from error
-    if not isinstance(data, dict) or node is None:
+    return _validated(_document(path, kind), kind, overrides)
+
+
+def load_layers(paths: Sequence[Path], kind: type[Config], variables: Sequence[str]) -> Config:
+    """Read YAML files into one pydantic model; later ones win.
+
+    Args:
+        paths: the files.
+        kind: the model class.
+        variables: environment variables that the files may name as `${NAME}`.
+
+    Raises:
+        BadInput: a file cannot be read, is not YAML, or together they break the model's rules; it
+            names the file and line that the key came from.
+    """
+    node = reduce(laid_over, [_document(path, kind) for path in paths])
+    fill(node, variables)
+    return _validated(node, kind, {})
+
+
+def _document(path: Path, kind: type[BaseModel]) -> yaml.Node:
+    node = read_node(path)
+    if not isinstance(node, yaml.MappingNode):
         raise BadInput("expected keys and values", file=path, line=1, remedy=_fields_remedy(kind))
-    _refuse_duplicate_keys(node, path)
+    return node
+
+
+def _validated(node: yaml.Node, kind: type[Config], overrides: dict[str, object]) -> Config:
+    data = data_of(node)
     for key, value in overrides.items():
         _set(data, key, value)
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise _explain(error, kind, node, path, overrides) from error
+        raise _explain(error, kind, node, overrides) from error
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the closest allowed word, or ""."""
     found = difflib.get_close_matches(word, list(allowed), n=1)
     return f" (did you mean {found[0]!r}?)" if found else ""
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise BadInput("no such file", file=path, remedy="Check the path.") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise BadInput("not UTF-8", file=path, line=line, remedy="Save it as UTF-8.") from error
-    except OSError as error:
-        raise BadInput(f"cannot be read: {error.strerror}", file=path) from error
 
 
 def _set(data: dict[str, object], dotted: str, value: object) -> None:
@@ -86,28 +100,10 @@ def _set(data: dict[str, object], dotted: str, value: object) -> None:
     data[leaf] = value
 
 
-def _refuse_duplicate_keys(node: yaml.Node, path: Path) -> None:
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_duplicate_keys(item, path)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: set[str] = set()
-    for key, value in node.value:
-        if key.value in seen:
-            line = key.start_mark.line + 1
-            raise BadInput(
-                f"key {key.value!r} stands twice", file=path, line=line, remedy="Remove one."
-            )
-        seen.add(key.value)
-        _refuse_duplicate_keys(value, path)
-
-
 def _explain(
     error: ValidationError,
     kind: type[BaseModel],
     node: yaml.Node,
-    path: Path,
     overrides: dict[str, object],
 ) -> BadInput:
     details = _most_specific(error.errors(include_url=False))
@@ -115,10 +111,11 @@ def _explain(
     key = ".".join(str(part) for part in location)
     if key and any(_one_within_the_other(key, name) for name in overrides):
         return BadInput(_sentence(details, key, kind, location), remedy="Check --set and --seed.")
+    mark = _mark(node, location)
     return BadInput(
         _sentence(details, key, kind, location),
-        file=path,
-        line=_line(node, location),
+        file=mark.name,
+        line=mark.line + 1,
         remedy=_remedy(details),
     )
 
@@ -130,6 +127,9 @@ def _one_within_the_other(key: str, name: str) -> bool:
 def _location(details: ErrorDetails) -> Location:
     """Return the way to a finding; a name that the user made up ends it, whatever it looks like."""
     found = details["loc"]
+    broken = details.get("ctx", {}).get("error")
+    if isinstance(broken, Misplaced):
+        return found + broken.location
     own = len(found) - (details["type"] in ("extra_forbidden", "invalid_key"))
     return tuple(part for part in found[:own] if _is_key(part)) + found[own:]
 
@@ -153,7 +153,8 @@ def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: 
         )
     if details["type"] == "missing":
         return f"key {key!r} is missing"
-    given = "" if isinstance(details["input"], dict) else f", not {details['input']!r}"
+    told = not isinstance(details["input"], dict) and not is_about_a_secret(key)
+    given = f", not {details['input']!r}" if told else ""
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"{key}: {message}" if key else message
@@ -186,19 +187,19 @@ def _fields_remedy(kind: type[BaseModel]) -> str:
     return f"Give at least {', '.join(required)}." if required else "See the example files."
 
 
-def _line(node: yaml.Node, location: Location) -> int:
-    """Line (1-based) of the deepest node that exists on the way to `location`."""
-    line = node.start_mark.line + 1
+def _mark(node: yaml.Node, location: Location) -> yaml.Mark:
+    """Return where the deepest node that exists on the way to `location` stands."""
+    mark = node.start_mark
     for part in location:
         if isinstance(node, yaml.MappingNode):
             found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
             if found is None:
-                return line
-            line, node = found[0].start_mark.line + 1, found[1]
+                return mark
+            mark, node = found[0].start_mark, found[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
             node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
+            mark = node.start_mark
+    return mark
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

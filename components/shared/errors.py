@@ -19,19 +19,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components.shared.redaction import redacted
+
 
 class LidrError(Exception):
     """Base of every error that lidr raises on purpose.
 
     Args:
-        message: what happened, in one sentence.
+        message: what happened, in one sentence; secrets in it are left out.
         remedy: what the user can do about it, as one imperative sentence.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
-        self.message = message
+        self.message = message = redacted(message)
         self.remedy = remedy
         super().__init__(f"{message.rstrip('.')}. {remedy}".strip())
 
@@ -44,7 +46,7 @@ class BadInput(LidrError):
     def __init__(
         self, message: str, *, file: Path | str = "", line: int = 0, remedy: str = ""
     ) -> None:
-        self.file = str(file)
+        self.file = redacted(str(file))
         self.line = line
         place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
         super().__init__(place + message, remedy=remedy)

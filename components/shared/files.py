@@ -30,11 +30,22 @@ def read_file(file: str, key: str) -> bytes:
         if "://" in file:
             root, _, name = file.rpartition("/")
             return open_store(root).read(name)
+        _refuse_device(Path(file), key)
         return Path(file).read_bytes()
+    except ValueError as error:  # a NUL, which no name holds
+        raise BadInput(
+            f"{file!r} is no file's name", remedy=f"Correct {key} in the recipe."
+        ) from error
     except FileNotFoundError as error:
         raise BadInput("no such file", file=file, remedy=f"Correct {key} in the recipe.") from error
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", file=file) from error
+
+
+def _refuse_device(path: Path, key: str) -> None:
+    """Refuse what has no end or waits for somebody: /dev/zero, a pipe."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise BadInput("not a file", file=path, remedy=f"Correct {key} in the recipe.")
 
 
 def json_lines(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -14,7 +14,7 @@ from components.shared.cache import cached
 from components.shared.digest import digest_of, digest_of_file
 from components.shared.errors import BadInput
 from components.shared.marker import home_of
-from components.shared.model_checks import check_model
+from components.shared.model_checks import check_adapter, check_model
 from components.shared.stage import Stage, open_stage
 from components.shared.store import LocalStore, open_store
 
@@ -90,13 +90,12 @@ def model_files(stage_uri: str, *, weights: bool = True) -> ModelFiles:
     if stage.files(prefix="model/"):
         return ModelFiles(_own(stage, "model", weights), None, stage.digest, trained)
     outside = _outside(stage)
-    adapter = outside.get("adapter")
-    return ModelFiles(
-        fetch_model(outside["source"], weights=weights),
-        fetch_model(adapter) if adapter else None,
-        stage.digest,
-        trained,
-    )
+    folder = fetch_model(outside["source"], weights=weights)
+    check_model(folder, weights=weights)  # it may have changed since it was brought in
+    adapter = fetch_model(outside["adapter"]) if outside.get("adapter") else None
+    if adapter:
+        check_adapter(adapter)
+    return ModelFiles(folder, adapter, stage.digest, trained)
 
 
 def local_model(stage_uri: str) -> Path:
@@ -216,7 +215,7 @@ def model_fingerprint(source: str, check: Callable[[Path], None] | None = None) 
     A folder is digested byte by byte; an `s3://` prefix by its listing; `hf://` by its revision.
     """
     if source.startswith("hf://"):
-        return digest_of(["hf", *_split_hub(source)])
+        return digest_of(["hf", *split_hub(source)])
     if source.startswith("s3://"):
         listing = [[entry.key, entry.size] for entry in open_store(source).list("")]
         return digest_of(["s3", source, listing])
@@ -243,14 +242,20 @@ def _fetch_s3(source: str, folder: Path, weights: bool) -> None:
     wanted = [
         entry.key
         for entry in store.list("")
-        if any(Path(entry.key).match(pattern) for pattern in _patterns(weights))
+        if "/" not in entry.key  # also what a listing calls ../x
+        and any(Path(entry.key).match(pattern) for pattern in _patterns(weights))
     ]
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # each one is read in parallel ranges, too
         for _ in pool.map(lambda key: store.download(key, folder / key), wanted):
             pass
 
 
-def _split_hub(source: str) -> tuple[str, str]:
+def split_hub(source: str) -> tuple[str, str]:
+    """Return name and revision of a hub's model.
+
+    Raises:
+        BadInput: no revision is named.
+    """
     name, _, revision = source.removeprefix("hf://").partition("@")
     if not revision:
         raise BadInput(
@@ -264,7 +269,7 @@ def _split_hub(source: str) -> tuple[str, str]:
 def _hub_file(source: str, file: str) -> Path:
     from huggingface_hub import hf_hub_download
 
-    name, revision = _split_hub(source)
+    name, revision = split_hub(source)
     return Path(hf_hub_download(name, file, revision=revision))
 
 
@@ -273,7 +278,7 @@ def _newest_revision(name: str) -> str:
 
     try:
         return str(HfApi().model_info(name).sha)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the errors of its HTTP library, which another version exchanges
         raise BadInput(
             f"hf://{name} cannot be looked up: {error}",
             remedy="Check the name, HF_TOKEN and the network, or pin a revision.",
@@ -283,7 +288,7 @@ def _newest_revision(name: str) -> str:
 def _fetch_hub(source: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    name, revision = _split_hub(source)
+    name, revision = split_hub(source)
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_patterns(weights)))
     except (OSError, ValueError) as error:

@@ -8,42 +8,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from components.shared import config
+from components.shared.pools import ENGINES, NAME, Kind, Pool, Resources, Steps, require_consistent
 from components.shared.strict import Strict
 
-IMAGE = r"^[\w.\-/:]+(@sha256:[0-9a-f]{64})?$"
-NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+IMAGE = r"^[A-Za-z0-9_.\-/:]+(@sha256:[0-9a-f]{64})?$"
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
-
-
-class Toleration(Strict):
-    """A Kubernetes toleration (core/v1 Toleration)."""
-
-    key: str = ""
-    """Taint key. Default empty: all keys."""
-    operator: Literal["Exists", "Equal"] = "Exists"
-    """Default Exists."""
-    value: str = ""
-    """Taint value, with operator Equal. Default empty."""
-    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
-    """Default empty: all effects."""
-
-
-class Resources(Strict):
-    """What one pod of a step gets."""
-
-    cpu: str = Field("1", pattern=r"^\d+(\.\d+)?m?$")
-    """CPU request, in cores. Default 1."""
-    memory: str = Field("4Gi", pattern=r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$")
-    """Memory request and limit, in bytes with suffix. Default 4Gi."""
-    accelerators: int = Field(0, ge=0)
-    """Accelerators per pod. Default 0."""
-    accelerator_type: str = "nvidia.com/gpu"
-    """Extended resource that is requested. Default nvidia.com/gpu."""
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    """Node labels the pod needs. Default none."""
-    tolerations: tuple[Toleration, ...] = ()
-    """Taints the pod accepts. Default none."""
 
 
 class Images(Strict):
@@ -56,16 +26,11 @@ class Images(Strict):
     control: str = Field("lidr/control:latest", pattern=IMAGE)
     """CPU only: pair, judge, gate, register, report and state."""
 
-
-class Steps(Strict):
-    """Resources by kind of step."""
-
-    generate: Resources = Resources()
-    """generate, translate and evaluate."""
-    train: Resources = Resources()
-    """world and train."""
-    control: Resources = Resources()
-    """pair, judge, gate, register, report and state."""
+    def of(self, kind: Kind) -> str:
+        """Return the image of a kind of step."""
+        if kind in ENGINES:
+            return self.generate
+        return self.train if kind in ("train", "world") else self.control
 
 
 Offload = Literal["none", "optimizer", "all"]
@@ -113,8 +78,8 @@ class TrainingPlace(Strict):
     runtime: str = Field("lidr-training", pattern=NAME)
     """TrainingRuntime in the namespace (manifests/base/training-runtime.yaml).
     Default lidr-training."""
-    queue: str = Field("", pattern=f"{NAME}|^$")
-    """Kueue LocalQueue that admits the TrainJob. Default empty: no queue."""
+    service_account: str = Field("", pattern=f"{NAME}|^$")
+    """Service account of the nodes. Default empty: the runtime's."""
     nccl: dict[EnvironmentName, str] = Field(default_factory=dict)
     """Environment variables of the ranks for NCCL and its network plugins, e.g.
     `{NCCL_SOCKET_IFNAME: eth0}`. No secrets. Default none."""
@@ -184,19 +149,12 @@ class GpuPrice(Strict):
 
 
 class Prices(Strict):
-    """Which GPUs the pools have, and what they cost: only `lidr plan` reads it."""
+    """What GPUs cost: only `lidr plan` reads it."""
 
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
     """ISO 4217 code. Default USD."""
     gpus: dict[str, GpuPrice] = Field(default_factory=dict)
-    """Prices by type of GPU, as named in pipelines/planning/figures.yaml, e.g. H100. Default none:
-    plans have no cost."""
-    generate: str = ""
-    """Type of GPU that generate, translate and evaluate run on. Default empty: H100 is assumed."""
-    train: str = ""
-    """Type of GPU that training runs on. Default empty: H100 is assumed."""
-    spot: tuple[Literal["generate", "train"], ...] = ()
-    """Kinds of step that are paid at the spot price. Default none."""
+    """Prices by type of GPU, as pools name them (`gpu`). Default none: plans have no cost."""
 
     def hour(self, gpu: str, *, spot: bool) -> float:
         """Return the price of a GPU for an hour, 0 where none is named."""
@@ -223,6 +181,8 @@ class Profile(Strict):
     """How the Kubeflow Pipelines API is reached."""
     images: Images = Images()
     """Container images."""
+    pools: dict[Annotated[str, Field(pattern=NAME)], Pool] = Field(default_factory=dict)
+    """Kinds of nodes by a name of yours, which steps refer to. Default none."""
     steps: Steps = Steps()
     """Resources by kind of step."""
     training: TrainingPlace = TrainingPlace()
@@ -231,17 +191,47 @@ class Profile(Strict):
     """Workers that generate and translate side by side, each with the resources of a generate step.
     What comes out does not depend on it. Default 1."""
     prices: Prices = Prices()
-    """What the GPUs are and cost, for plans."""
+    """What GPUs cost, for plans."""
     config_maps: tuple[str, ...] = ()
     """ConfigMaps whose keys become environment variables of every step. Default none."""
-    secrets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    secrets: dict[str, tuple[EnvironmentName, ...]] = Field(default_factory=dict)
     """Secret name and those of its keys that become environment variables. Default none."""
+    pod_labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of every pod, e.g. `{azure.workload.identity/use: "true"}`. Default none."""
+    pod_annotations: dict[str, str] = Field(default_factory=dict)
+    """Annotations of every pod. Default none."""
+
+    def resources_of(self, kind: Kind) -> Resources:
+        """Return what a pod of a kind of step gets, its pool and the kind it follows counted in."""
+        return self.steps.resolve(kind, self.pools)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        require_consistent(self.steps, self.pools)
+        return self
 
 
-def load_profile(path: Path) -> Profile:
-    """Load a profile.
+VARIABLES = (
+    "LIDR_STORE",
+    "LIDR_NAMESPACE",
+    "LIDR_KFP_HOST",
+    "LIDR_TRACKING_URI",
+    "LIDR_REGISTRY",
+    "LIDR_QUEUE",
+)
+"""Environment variables that a profile may name as `${NAME}`; docs/cluster.md says what for. No
+secret is among them: what a profile says is written into pipelines."""
+
+
+def load_profile(*layers: Path) -> Profile:
+    """Load a profile from one file, or from several of which later ones win.
+
+    Args:
+        *layers: files. Their mappings are merged key by key, lists and values are replaced, and a
+            later null takes a key away. `${NAME}` and `${NAME:-default}` stand for the environment
+            variables of `VARIABLES`.
 
     Raises:
         BadInput: with file, line, key and the allowed values.
     """
-    return config.load(path, Profile, {})
+    return config.load_layers(layers, Profile, variables=VARIABLES)

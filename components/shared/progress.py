@@ -17,6 +17,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from components.shared.errors import LidrError
+from components.shared.redaction import cleanse, redacted
 
 EVENTS_VARIABLE = "LIDR_EVENTS"
 _PLACE_VARIABLE = "LIDR_PLACE"
@@ -43,8 +44,10 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
                     result = function(*args, **kwargs)
                     note(result)
                 emit("finished", seconds=round(time.monotonic() - began, 2))
-            except LidrError as error:
-                emit("failed", message=str(error), exit_code=error.exit_code)
+            except Exception as error:
+                cleanse(error)  # whoever runs the step prints the traceback
+                if isinstance(error, LidrError):
+                    emit("failed", message=str(error), exit_code=error.exit_code)
                 raise
             finally:
                 _place.reset(outside)
@@ -143,7 +146,7 @@ def emit(event: str, **values: object) -> None:
         reused.append(event)
     if _silent:
         return
-    values = {**_place.get(), **values}
+    values = {**_place.get(), **{key: _told(value) for key, value in values.items()}}
     if _listener:
         _listener({"event": event, **values})
         return
@@ -158,6 +161,10 @@ def emit(event: str, **values: object) -> None:
         return
     details = " ".join(f"{key}={value}" for key, value in values.items())
     print(f"lidr {event} {details}", file=sys.stderr, flush=True)
+
+
+def _told(value: object) -> object:
+    return redacted(value) if isinstance(value, str) else value
 
 
 class Meter:

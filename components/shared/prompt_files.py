@@ -29,7 +29,7 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
     dominant = recipe.languages.dominant
     order = [prompt.prompt_id for prompt in prompts[dominant]]
     for code in recipe.languages.others:
-        _require_same_ids(recipe, code, order, {prompt.prompt_id for prompt in prompts[code]})
+        require_same_ids(recipe, code, order, {prompt.prompt_id for prompt in prompts[code]})
         by_id = {prompt.prompt_id: prompt for prompt in prompts[code]}
         prompts[code] = [by_id[prompt_id] for prompt_id in order]
     return _with_equal_flags(prompts)
@@ -142,7 +142,18 @@ def _shared(prompt_id: str, pattern: str) -> str:
     return valid_unicode(found[1] or "") if found else ""
 
 
-def _require_same_ids(recipe: Recipe, code: str, order: list[str], found: set[str]) -> None:
+def require_same_ids(recipe: Recipe, code: str, order: list[str], found: set[str]) -> None:
+    """Refuse a language whose ids are not those of the dominant one.
+
+    Args:
+        recipe: names the files.
+        code: of the language.
+        order: ids of the dominant language.
+        found: ids of this one.
+
+    Raises:
+        BadInput: with the number of ids that differ, and where the first one stands.
+    """
     missing = [prompt_id for prompt_id in order if prompt_id not in found]
     extra = sorted(found - set(order))
     if not missing and not extra:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from components.shared import config
 from components.shared.evaluation_settings import Evaluation, Gate
 from components.shared.judge_settings import Judge
+from components.shared.names import key_fault
 from components.shared.strict import LanguageCode, Strict
 
 
@@ -131,7 +132,7 @@ class Sampling(Strict):
 class VllmOptions(Strict):
     """vLLM's own settings (https://docs.vllm.ai, engine arguments); other engines ignore them.
 
-    Tensor parallelism is not among them: an engine uses all GPUs that its pod has.
+    Parallelism is not among them: an engine uses all GPUs that its pod has, as the profile says.
     """
 
     quantization: str = Field("", pattern=r"^[a-z0-9_-]*$")
@@ -144,8 +145,6 @@ class VllmOptions(Strict):
     """Tokens of one step, prompts included. Default 0: vLLM's choice."""
     kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
     """Precision of the KV cache. Default auto: the model's."""
-    pipeline_parallel_size: int = Field(1, ge=1)
-    """Stages that the layers are split into; the GPUs are shared out among them. Default 1."""
     speculative: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """vLLM's speculative_config, e.g. `{method: ngram, num_speculative_tokens: 4,
     prompt_lookup_max: 4}`. Default none."""
@@ -162,7 +161,6 @@ class VllmOptions(Strict):
         return {
             "gpu_memory_utilization": self.gpu_memory_utilization,
             "kv_cache_dtype": self.kv_cache_dtype,
-            "pipeline_parallel_size": self.pipeline_parallel_size,
             **{key: value for key, value in named.items() if value},
         }
 
@@ -350,10 +348,16 @@ class Training(Strict):
         return self
 
 
+def _nameable(name: str) -> str:
+    if name and (fault := key_fault(name)):
+        raise ValueError(f"{name!r} {fault}")
+    return name
+
+
 class Registry(Strict):
     """Where each iteration's model is registered."""
 
-    model_name: str = Field("", pattern=r"^[^/:'\"`%]*$")
+    model_name: Annotated[str, Field(pattern=r"^[^/:'\"`%]*$"), AfterValidator(_nameable)] = ""
     """MLflow registered model, without / : % or quotes. Default: the recipe's name."""
     promote: Literal["never", "gated"] = "never"
     """Whether a version becomes the champion by itself. `gated`: when it has passed the gate
@@ -371,7 +375,9 @@ class EngineName(StrEnum):
 class Recipe(Strict):
     """One self-improvement experiment."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
+    name: Annotated[
+        str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"), AfterValidator(_nameable)
+    ]
     """Lower-case letters, digits and hyphens, at most 40. Names runs and the MLflow model."""
     seed: int = Field(0, ge=0)
     """Every random choice derives from it. Default 0."""

@@ -7,18 +7,29 @@ from typing import Any
 
 from components.shared.errors import BadInput
 from components.shared.marker import home_of
+from components.shared.names import require_run_name
 from components.shared.store import Store
 
 FOLDER = "runs"
 
 
 def state_key(run: str, iteration: int) -> str:
-    """Return the store key of an iteration's state."""
+    """Return the store key of an iteration's state.
+
+    Raises:
+        BadInput: the run's name is none.
+    """
+    require_run_name(run)
     return f"{FOLDER}/{run}/iteration-{iteration}/state.json"
 
 
 def recipe_key(run: str) -> str:
-    """Return the store key of a run's resolved recipe."""
+    """Return the store key of a run's resolved recipe.
+
+    Raises:
+        BadInput: the run's name is none.
+    """
+    require_run_name(run)
     return f"{FOLDER}/{run}/recipe.json"
 
 

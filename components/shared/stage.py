@@ -24,6 +24,7 @@ from components.shared.errors import BadInput, CorruptStage
 from components.shared.gpu import gpu_count
 from components.shared.marker import MARKER as MARKER
 from components.shared.marker import RECORD, fault_of, library_versions, origin, sealed
+from components.shared.names import key_fault
 from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
 
@@ -288,7 +289,7 @@ def locate_stage(uri: str) -> Stage:
         BadInput: the URI is not a stage's.
     """
     root, found, rest = uri.rpartition("/stages/")
-    if not found or rest.count("/") != 1:
+    if not found or rest.count("/") != 1 or key_fault(rest):
         raise BadInput(
             f"{uri!r} is not the URI of a stage", remedy="Use <store>/stages/<step>/<digest>."
         )

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from components.shared.digest import digest_of_file
 from components.shared.errors import StoreError
+from components.shared.names import key_fault
 
 _TEMPORARY = ".tmp-"
 
@@ -36,9 +37,10 @@ class Entry:
 
 
 class Store(Protocol):
-    """What steps need of a store. Keys use `/`, never start with it and never contain `..`.
+    """What steps need of a store. Keys are relative names with `/` (components/shared/names.py).
 
-    Every method raises StoreError for a full, read-only or unreachable store.
+    Every method raises StoreError for a full, read-only or unreachable store, and for a key that
+    leads out of it.
     """
 
     uri: str
@@ -103,10 +105,13 @@ class LocalStore:
     """A folder. Writes go to a temporary name in the same folder, are flushed and renamed."""
 
     def __init__(self, root: Path) -> None:
+        if "\0" in str(root):
+            raise StoreError(f"{str(root)!r} is no folder's name", remedy="Correct --store.")
         self.root = root.absolute()
         self.uri = str(self.root)
         with explained(self.root):
             _make_folder(self.root)
+            self._real = Path(os.path.realpath(self.root))
             if not os.access(self.root, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "Permission denied", str(self.root))
 
@@ -131,7 +136,9 @@ class LocalStore:
         return True
 
     def exists(self, key: str) -> bool:
-        return self.path(key).is_file()
+        path = self.path(key)
+        with explained(path):
+            return path.is_file()
 
     def list(self, prefix: str) -> list[Entry]:
         folder = self.path(prefix) if prefix else self.root
@@ -178,10 +185,16 @@ class LocalStore:
         return removed
 
     def path(self, key: str) -> Path:
-        """Return the file behind a key, which must stay inside the store."""
-        if key.startswith("/") or ".." in key.split("/") or "\0" in key:
-            raise StoreError(f"key {key!r} leaves the store", remedy="Use plain relative names.")
-        return self.root / key
+        """Return the file behind a key; it stays inside the store, links followed."""
+        require_key(key)
+        path = self.root / key
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(self._real):
+            raise StoreError(
+                f"{path} leaves the store: a link leads to {real}",
+                remedy="Remove the link, or make the folder that it leads to the store.",
+            )
+        return path
 
     @contextmanager
     def _replacing(self, key: str) -> Iterator[Path]:
@@ -200,6 +213,16 @@ class LocalStore:
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def require_key(key: str) -> None:
+    """Refuse a key that leaves the store, or means another object on another system.
+
+    Raises:
+        StoreError: with the reason.
+    """
+    if fault := key_fault(key):
+        raise StoreError(f"key {key!r} {fault}", remedy="Use plain relative names.")
 
 
 def _make_folder(path: Path) -> None:
@@ -225,6 +248,7 @@ _REMEDIES = {
     errno.EPERM: "Give this user write permission, or choose another --store.",
     errno.EROFS: "It is on a read-only file system: choose another --store.",
     errno.ENAMETOOLONG: "Choose a shorter --store.",
+    errno.EEXIST: "It is a file: choose another --store.",
     errno.ENOTDIR: "A part of the path is a file: choose another --store.",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,14 +27,13 @@ from botocore.exceptions import (
 
 from components.shared.digest import digest_of_file
 from components.shared.errors import DamagedObject, StoreError
-from components.shared.store import Entry, explained
+from components.shared.redaction import login_fault
+from components.shared.store import Entry, explained, require_key
 
 _SHA = "sha256"
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 
-_TRANSFER = TransferConfig(
-    multipart_threshold=64 << 20, multipart_chunksize=64 << 20, max_concurrency=8
-)
-
+_PART_BYTES = 64 << 20
 _ATTEMPTS = 8
 _PIECE = 32 << 20
 
@@ -52,17 +52,27 @@ class S3Store:
 
     Args:
         uri: `s3://bucket/prefix`.
+        part_bytes: from which size on a file travels in parts of that size; S3 takes 5 MiB or more.
+        attempts: how often a request is made, unless AWS_MAX_ATTEMPTS says.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(
+        self, uri: str, *, part_bytes: int = _PART_BYTES, attempts: int = _ATTEMPTS
+    ) -> None:
+        self._transfer = TransferConfig(
+            multipart_threshold=part_bytes, multipart_chunksize=part_bytes, max_concurrency=8
+        )
+        self._attempts = attempts
         place = uri.removeprefix("s3://").rstrip("/")
         self.uri = f"s3://{place}"
         self.bucket, _, prefix = place.partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
-        if not self.bucket:
+        if not _BUCKET.fullmatch(self.bucket):
             raise StoreError(f"{uri!r} names no bucket", remedy="Use s3://bucket/prefix.")
+        if prefix:
+            require_key(prefix)
         with self._explained("the bucket"):
-            self._client: Any = _client()
+            self._client: Any = _client(attempts)
             self._client.head_bucket(Bucket=self.bucket)
 
     def read(self, key: str) -> bytes:
@@ -89,7 +99,7 @@ class S3Store:
             try:
                 return answer["Body"].read(), answer["Metadata"]
             except (IncompleteReadError, HTTPClientError):
-                if attempt == _ATTEMPTS:
+                if attempt == self._attempts:
                     raise
                 time.sleep(random.uniform(0, 0.1 * 2**attempt))
         raise AssertionError
@@ -163,7 +173,7 @@ class S3Store:
                 self.bucket,
                 self._name(key),
                 ExtraArgs={"Metadata": {_SHA: digest_of_file(path)}},
-                Config=_TRANSFER,
+                Config=self._transfer,
             )
 
     def download(self, key: str, path: Path) -> None:
@@ -173,7 +183,7 @@ class S3Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._client.download_file(
-                    self.bucket, self._name(key), str(temporary), Config=_TRANSFER
+                    self.bucket, self._name(key), str(temporary), Config=self._transfer
                 )
                 self._verify(key, head["Metadata"], digest_of_file(temporary))
                 temporary.replace(path)
@@ -198,8 +208,7 @@ class S3Store:
         return len(uploads)
 
     def _name(self, key: str) -> str:
-        if key.startswith("/") or ".." in key.split("/") or "\0" in key:
-            raise StoreError(f"key {key!r} leaves the store", remedy="Use plain relative names.")
+        require_key(key)
         return self._prefix + key
 
     def _verify(self, key: str, metadata: dict[str, str], actual: str) -> None:
@@ -234,10 +243,16 @@ class S3Store:
             ) from error
 
 
-def _client() -> Any:
+def _client(attempts: int) -> Any:
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if fault := login_fault(os.environ.get(name, "")):
+            raise StoreError(
+                f"the address in {name} {fault}",
+                remedy="Put it into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+            )
     retries: Any = {"mode": "adaptive"}
     if "AWS_MAX_ATTEMPTS" not in os.environ:
-        retries["max_attempts"] = _ATTEMPTS
+        retries["max_attempts"] = attempts
     config = Config(
         retries=retries,
         connect_timeout=10,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator
 
 from components.shared import config
 from components.shared.languages import NAMES
+from components.shared.redaction import login_fault
 
 
 class Strict(BaseModel):
@@ -16,6 +18,27 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @field_validator("*")
+    @classmethod
+    def _no_login(cls, value: object) -> object:
+        """Refuse an address that tells a secret, in whatever field: all of them are recorded."""
+        for text in _texts(value):
+            if fault := login_fault(text):
+                raise ValueError(
+                    f"the address {fault}, which would be recorded; "
+                    "give it in the environment or a Kubernetes Secret"
+                )
+        return value
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for each in value.values() for text in _texts(each))
+    elif isinstance(value, list | tuple):
+        yield from (text for each in value for text in _texts(each))
 
 
 def _known_language(code: str) -> str:

@@ -32,7 +32,7 @@ def load_tokenizer(folder: Path, *others: Path) -> Any:
     Raises:
         BadInput: it knows tokens that one of the models has no embedding for.
     """
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", trust_remote_code=False)
     for model in (folder, *others):
         rows = _text_config(model).vocab_size
         if len(tokenizer) > rows:
@@ -78,7 +78,9 @@ def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
     Weights are held in float32 also where passes run in bfloat16: at a learning rate of 5e-7 most
     updates are below a bfloat16 weight's precision and would be lost.
     """
-    model = AutoModelForCausalLM.from_pretrained(files.folder, dtype=dtype, use_safetensors=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        files.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    )
     if files.adapter:
         model = merged(model, files.adapter)
     fit_threads(sum(map(size_of, model.parameters())))
@@ -86,7 +88,7 @@ def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def _text_config(folder: Path) -> Any:
-    return AutoConfig.from_pretrained(folder).get_text_config()
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
 
 
 def _cut_of(language: str, count: dict[str, int]) -> str:

@@ -177,10 +177,9 @@ def _require_fit(settings: Recipe, folder: Path, prompts: Mapping[str, Sequence[
     from components.shared.engines.base import ChatRequest
     from components.shared.engines.chat import ChatRenderer
 
-    context = (
-        settings.model.max_length or AutoConfig.from_pretrained(folder).max_position_embeddings
-    )
-    chat = ChatRenderer(AutoTokenizer.from_pretrained(folder))
+    own = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    context = settings.model.max_length or own.max_position_embeddings
+    chat = ChatRenderer(AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
     for code, rows in prompts.items():
         for prompt in rows:
             if 4 * len(prompt.text) + _TEMPLATE_TOKENS < context:

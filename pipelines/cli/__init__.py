@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from components.shared.errors import LidrError
+from components.shared.redaction import cleanse
 from pipelines.cli.cancel import cancel_command
+from pipelines.cli.check import check_command
 from pipelines.cli.compile import compile_command
 from pipelines.cli.evaluate import evaluate_command
 from pipelines.cli.history import history_command
@@ -34,6 +36,7 @@ app = typer.Typer(
 app.command("run")(run_command)
 app.command("evaluate")(evaluate_command)
 app.command("compile")(compile_command)
+app.command("check")(check_command)
 app.command("submit")(submit_command)
 app.command("status")(status_command)
 app.command("logs")(logs_command)
@@ -55,6 +58,9 @@ def main() -> None:
     except LidrError as error:
         print(f"lidr: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        cleanse(error)  # a traceback follows
+        raise
 
 
 def _version(asked: bool) -> None:

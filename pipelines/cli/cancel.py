@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.inputs import StoreOption, read_profile
+from pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
 from pipelines.cli.outputs import Output
-from pipelines.cli.status import RunArgument, WhereOption
+from pipelines.cli.status import RunArgument
 
 if TYPE_CHECKING:
     from components.shared.profile import Profile
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def cancel_command(
     run: RunArgument,
-    profile: WhereOption = "local",
+    profile: ProfileOption = LOCAL,
     store: StoreOption = None,
     discard: Annotated[
         bool, typer.Option("--discard", help="Delete the run's unfinished stages, too.")
@@ -30,7 +30,7 @@ def cancel_command(
     import json
     from dataclasses import asdict
 
-    place = read_profile(profile)
+    place = read_profile(*profile)
     if store:
         place = place.model_copy(update={"store": store})
     done = (_cancel_here if place.runner == "local" else _cancel)(place, run, discard)

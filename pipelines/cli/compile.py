@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.inputs import (
+    CLUSTER,
     ProfileOption,
     RecipeArgument,
     RunOption,
@@ -23,7 +24,7 @@ from pipelines.cli.inputs import (
 def compile_command(
     recipe: RecipeArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The YAML file to write.")],
-    profile: ProfileOption = "cluster",
+    profile: ProfileOption = CLUSTER,
     max_unroll: Annotated[
         int | None,
         typer.Option("--max-unroll", help="Rounds compiled in. Default: gate.max_iterations."),
@@ -45,7 +46,7 @@ def compile_command(
     from pipelines.compiled import as_manifests, compile_loop, compile_promotion
 
     science = read_recipe(recipe, seed, settings)
-    place = read_profile(profile)
+    place = read_profile(*profile)
     rounds = science.gate.max_iterations if max_unroll is None else max_unroll
     if promotion:
         text, what = compile_promotion(science, place), "promotion"

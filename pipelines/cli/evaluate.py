@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.cli.inputs import (
+    LOCAL,
     ProfileOption,
     RecipeArgument,
     SeedOption,
@@ -52,7 +53,7 @@ def evaluate_command(
         ),
     ] = None,
     store: StoreOption = None,
-    profile: ProfileOption = "local",
+    profile: ProfileOption = LOCAL,
     seed: SeedOption = None,
     settings: SetOption = None,
     output: Annotated[
@@ -79,7 +80,7 @@ def evaluate_command(
     from components.shared.store import open_store
 
     science = read_recipe(recipe, seed, settings)
-    home = open_store(store or read_profile(profile).store)
+    home = open_store(store or read_profile(*profile).store)
     _require_two(models or [])
     measured = _evaluate(science, home, models or [])
     result = compare(science, measured)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,20 +9,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from components.shared.errors import BadInput
+from components.shared.names import require_run_name
 
 if TYPE_CHECKING:
     from components.shared.profile import Profile
     from components.shared.recipe import Recipe
 
 _HERE = Path(__file__).resolve().parent.parent
-_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")
 ]
 ProfileOption = Annotated[
-    str, typer.Option("--profile", help="A profile file, or the name of a shipped one.")
+    list[str],
+    typer.Option(
+        "--profile",
+        help="A profile file, or the name of a shipped one; of several, later ones win.",
+    ),
 ]
+LOCAL, CLUSTER = ["local"], ["cluster"]
+"""Profiles where none is given."""
 SeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, help="Replaces the recipe's seed.")
 ]
@@ -54,15 +59,15 @@ def read_recipe(given: str, seed: int | None, settings: Sequence[str] | None) ->
     return load_recipe(_find(given, "recipes"), overrides)
 
 
-def read_profile(given: str) -> Profile:
-    """Load a profile by path or shipped name.
+def read_profile(*given: str) -> Profile:
+    """Load a profile by path or shipped name; of several layers, later ones win.
 
     Raises:
-        BadInput: it does not exist or breaks the rules.
+        BadInput: one does not exist, or they break the rules.
     """
     from components.shared.profile import load_profile
 
-    return load_profile(_find(given, "profiles"))
+    return load_profile(*(_find(each, "profiles") for each in given))
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, object]:
@@ -96,11 +101,7 @@ def run_name(given: str | None, recipe: Recipe) -> str:
     if given is None:
         digest = digest_of(recipe.model_dump(mode="json"))
         return f"{recipe.name}-seed{recipe.seed}-{digest[:8]}"
-    if not _RUN_NAME.fullmatch(given):
-        raise BadInput(
-            f"--run {given!r} cannot name a run",
-            remedy="Use letters, digits, dots, hyphens and underscores, at most 100.",
-        )
+    require_run_name(given)
     return given
 
 

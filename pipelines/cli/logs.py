@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.inputs import StoreOption, read_profile
-from pipelines.cli.status import RunArgument, WhereOption
+from pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
+from pipelines.cli.status import RunArgument
 
 if TYPE_CHECKING:
     from components.shared.profile import Profile
@@ -24,7 +24,7 @@ def logs_command(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")
     ] = False,
-    profile: WhereOption = "local",
+    profile: ProfileOption = LOCAL,
     store: StoreOption = None,
 ) -> None:
     """Print the logs of a run's steps."""
@@ -33,7 +33,7 @@ def logs_command(
 
     if step and step not in STEPS:
         raise BadInput(f"no step {step!r}", remedy=f"Steps are {', '.join(STEPS)}.")
-    place = read_profile(profile)
+    place = read_profile(*profile)
     if store:
         place = place.model_copy(update={"store": store})
     try:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from components.shared.errors import BadInput
-from pipelines.cli.inputs import ProfileOption, SeedOption, SetOption, read_profile, read_recipe
+from pipelines.cli.inputs import (
+    CLUSTER,
+    ProfileOption,
+    SeedOption,
+    SetOption,
+    read_profile,
+    read_recipe,
+)
 from pipelines.cli.outputs import Output
 
 if TYPE_CHECKING:
@@ -60,7 +67,7 @@ def plan_command(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")
     ] = "",
-    profile: ProfileOption = "cluster",
+    profile: ProfileOption = CLUSTER,
     seed: SeedOption = None,
     settings: SetOption = None,
     gpus: GpusOption = "",
@@ -117,7 +124,7 @@ def _print_calibration(store: str, run: str) -> None:
 
 def _inputs(
     recipe: str,
-    profile: str,
+    profile: Sequence[str],
     seed: int | None,
     settings: Sequence[str] | None,
     calibration: Path | None,
@@ -133,7 +140,7 @@ def _inputs(
     read = read_recipe(recipe, seed, settings)
     return Inputs(
         recipe=read,
-        profile=read_profile(profile),
+        profile=read_profile(*profile),
         config=model_config(read.model),
         prompts=read_prompts(read),
         figures=figures(),

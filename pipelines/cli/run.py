@@ -8,6 +8,7 @@ import typer
 
 from pipelines.cli.execution import execute_here
 from pipelines.cli.inputs import (
+    LOCAL,
     ProfileOption,
     RecipeArgument,
     RunOption,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def run_command(
     recipe: RecipeArgument,
     store: StoreOption = None,
-    profile: ProfileOption = "local",
+    profile: ProfileOption = LOCAL,
     seed: SeedOption = None,
     run: RunOption = None,
     settings: SetOption = None,
@@ -46,7 +47,7 @@ def run_command(
     from components.shared.store import open_store
 
     science = read_recipe(recipe, seed, settings)
-    place = read_profile(profile)
+    place = read_profile(*profile)
     home = open_store(store or place.store)
     job = _job(science, place, home.uri, run_name(run, science), shards or place.shards)
     _require_good_input(science, place, home, job)
@@ -55,10 +56,12 @@ def run_command(
 
 
 def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) -> Job:
+    from components.shared.gpu import TENSOR_PARALLEL
     from components.train.launchers.launch import Launch
     from pipelines.local import Job
 
-    settings = {"MLFLOW_TRACKING_URI": profile.tracking_uri} if profile.tracking_uri else {}
+    parallel = profile.resources_of("generate").tensor_parallel
+    named = {"MLFLOW_TRACKING_URI": profile.tracking_uri, TENSOR_PARALLEL: str(parallel or "")}
     bound = recipe.gate.max_iterations
     return Job(
         recipe=recipe.model_dump_json(),
@@ -67,7 +70,7 @@ def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) ->
         max_unroll=bound,
         max_iterations=bound,
         shards=shards,
-        settings=tuple(settings.items()),
+        settings=tuple((name, value) for name, value in named.items() if value),
         launch=Launch.of(profile).text(),
     )
 

@@ -6,21 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.inputs import StoreOption, read_profile
+from pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
 from pipelines.cli.outputs import Output
 
 if TYPE_CHECKING:
     from components.shared.profile import Profile
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
-WhereOption = Annotated[
-    str, typer.Option("--profile", help="A profile file or name: where the run runs.")
-]
 
 
 def status_command(
     run: Annotated[str, typer.Argument(metavar="[RUN]", help="Its name. Default: list all.")] = "",
-    profile: WhereOption = "local",
+    profile: ProfileOption = LOCAL,
     store: StoreOption = None,
     output: Annotated[
         Output, typer.Option("--output", help="How the result is printed.")
@@ -29,7 +26,7 @@ def status_command(
     """Show how far a run is, what it waits for, and what it has cost."""
     import json
 
-    place = read_profile(profile)
+    place = read_profile(*profile)
     if store:
         place = place.model_copy(update={"store": store})
     if not run:

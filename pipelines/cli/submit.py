@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.inputs import (
+    CLUSTER,
     ProfileOption,
     RecipeArgument,
     RunOption,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def submit_command(
     recipe: RecipeArgument,
-    profile: ProfileOption = "cluster",
+    profile: ProfileOption = CLUSTER,
     run: RunOption = None,
     seed: SeedOption = None,
     settings: SetOption = None,
@@ -59,7 +60,7 @@ def submit_command(
             "--every makes a schedule, which has no end and no --from-iteration",
             remedy="Leave --wait and --from-iteration out.",
         )
-    science, place = read_recipe(recipe, seed, settings), read_profile(profile)
+    science, place = read_recipe(recipe, seed, settings), read_profile(*profile)
     require_reachable(science, place)
     when = When.parse(every) if every else None
     client = Client(place)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from components.shared.errors import BadInput, LidrError, Unavailable
 from components.shared.profile import Profile
+from components.shared.redaction import login_fault
 from components.shared.text import one_line
 from pipelines.cluster.tokens import token_source
 
@@ -20,7 +21,7 @@ Result = TypeVar("Result")
 
 HOST_VARIABLE = "KF_PIPELINES_ENDPOINT"
 _IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
-_SECONDS = 60
+_SECONDS = 60.0
 _PAGE = 100
 _REPEATED = ("GET", "DELETE")
 """Requests that may be sent twice; a POST that was answered late would make a second run."""
@@ -34,12 +35,13 @@ class Client:
 
     Args:
         profile: its `kubeflow` section says where and how.
+        seconds: that one answer may take.
 
     Raises:
         BadInput: no address is known.
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, seconds: float = _SECONDS) -> None:
         import kfp_server_api as api
 
         self.settings = profile.kubeflow
@@ -53,6 +55,7 @@ class Client:
         self._health = api.HealthzServiceApi(self._api)
         self._own_namespace = profile.kubeflow.namespace or profile.namespace
         self._namespace: str | None = None
+        self._timeout = (seconds, seconds)  # the client takes a lone float for no limit at all
 
     @property
     def namespace(self) -> str:
@@ -82,6 +85,20 @@ class Client:
             **({"namespace": self.namespace} if self.namespace else {}),
         )
 
+    def version(self) -> str:
+        """Return the installation's version as it tells it, e.g. `2.17.0`, or "".
+
+        Raises:
+            Unavailable: nobody answers.
+        """
+
+        def ask(**options: Any) -> str:  # the client's own model drops it
+            answer = self._health.healthz_service_get_healthz(_preload_content=False, **options)
+            return str(json.loads(answer.data).get("tag_name", ""))
+
+        told = self.call("ask for its version", ask)
+        return "" if told == "unknown" else told
+
     def call(
         self, what: str, function: Callable[..., Result], *args: Any, **options: Any
     ) -> Result:
@@ -101,7 +118,7 @@ class Client:
         from urllib3.exceptions import HTTPError
 
         try:
-            return function(*args, **options, _request_timeout=_SECONDS)
+            return function(*args, **options, _request_timeout=self._timeout)
         except ApiException as error:
             raise self._refusal(what, error) from error
         except HTTPError as error:
@@ -199,6 +216,11 @@ def _list(page: Any, field: str) -> list[Any]:
 
 def _host(profile: Profile) -> str:
     given = profile.kubeflow.host or os.environ.get(HOST_VARIABLE, "")
+    if fault := login_fault(given):
+        raise BadInput(
+            f"the address of Kubeflow Pipelines in ${HOST_VARIABLE} {fault}",
+            remedy=f"Put the token into ${profile.kubeflow.token_env}.",
+        )
     if given:
         return given.rstrip("/")
     if "KUBERNETES_SERVICE_HOST" in os.environ:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.errors import BadInput, Unavailable
+from components.shared.pools import QUEUE_LABEL
 from components.train.launchers.apierrors import status_of
 from components.train.launchers.cluster import RUN_ANNOTATION, STAGE_ANNOTATION
 from components.train.launchers.pods import Pod
@@ -58,7 +59,7 @@ class Namespace:
     def __init__(self, name: str, training: str = "") -> None:
         from kubernetes import client
 
-        own = _connect()
+        own = connect()
         self._core = client.CoreV1Api()
         self._custom = client.CustomObjectsApi()
         self.name = name or own
@@ -109,7 +110,7 @@ class Namespace:
 
     def jobs(self, run_id: str) -> list[TrainingJob]:
         """Return the TrainJobs that a run's train steps have made."""
-        found = self._custom_list("TrainJobs", *_TRAINER, "trainjobs")
+        found = self._custom_list("TrainJobs", *_TRAINER, "trainjobs", self.training)
         return [_job(each) for each in found if _annotations(each).get(RUN_ANNOTATION) == run_id]
 
     def delete_job(self, name: str) -> bool:
@@ -129,12 +130,21 @@ class Namespace:
 
     def why_queued(self, job: TrainingJob) -> str:
         """Return why Kueue does not admit a TrainJob yet and at which place it waits, or ""."""
-        if not job.queue:
+        return self._why_queued(job.queue, job.uid, self.training)
+
+    def why_gated(self, pod: Pod) -> str:
+        """Return the same of a step's own pod."""
+        metadata = pod["metadata"]
+        queue = metadata.get("labels", {}).get(QUEUE_LABEL, "")
+        return self._why_queued(queue, metadata.get("uid", ""), self.name)
+
+    def _why_queued(self, queue: str, owner: str, namespace: str) -> str:
+        if not queue:
             return ""
-        for workload in self._custom_list("Workloads", *_KUEUE, "workloads"):
+        for workload in self._custom_list("Workloads", *_KUEUE, "workloads", namespace):
             owners = workload["metadata"].get("ownerReferences", [])
-            if any(owner.get("uid") == job.uid for owner in owners):
-                return self._queued(workload, job.queue)
+            if any(each.get("uid") == owner for each in owners):
+                return self._queued(workload, queue, namespace)
         return ""
 
     def log(self, pod: str, container: str, **options: object) -> str:
@@ -154,22 +164,22 @@ class Namespace:
         text: str = answer.data.decode("utf-8", "replace")
         return text
 
-    def _queued(self, workload: dict[str, Any], queue: str) -> str:
+    def _queued(self, workload: dict[str, Any], queue: str, namespace: str) -> str:
         conditions = workload.get("status", {}).get("conditions", [])
         told = {each["type"]: each for each in conditions}
         if told.get("Admitted", {}).get("status") == "True":
             return ""
         message = told.get("QuotaReserved", {}).get("message") or "not admitted yet"
-        place = self._place(workload["metadata"]["name"], queue)
+        place = self._place(workload["metadata"]["name"], queue, namespace)
         return f"queue {queue}{place}: {message}"
 
-    def _place(self, workload: str, queue: str) -> str:
+    def _place(self, workload: str, queue: str, namespace: str) -> str:
         """Return the workload's place in its queue, where Kueue's visibility API is installed."""
         try:
             answer = self._call(
                 f"read queue {queue}",
                 self._custom.api_client.call_api,
-                f"{_VISIBILITY}/namespaces/{self.training}/localqueues/{queue}/pendingworkloads",
+                f"{_VISIBILITY}/namespaces/{namespace}/localqueues/{queue}/pendingworkloads",
                 "GET",
                 response_type="object",
                 auth_settings=["BearerToken"],
@@ -182,14 +192,16 @@ class Namespace:
                 return f", place {int(item['positionInLocalQueue']) + 1}"
         return ""
 
-    def _custom_list(self, what: str, group: str, version: str, plural: str) -> list[Any]:
+    def _custom_list(
+        self, what: str, group: str, version: str, plural: str, namespace: str
+    ) -> list[Any]:
         try:
             answer = self._call(
-                f"list {what} in namespace {self.training}",
+                f"list {what} in namespace {namespace}",
                 self._custom.list_namespaced_custom_object,
                 group,
                 version,
-                self.training,
+                namespace,
                 plural,
             )
         except _Gone:  # this kind is not installed
@@ -222,16 +234,12 @@ class Namespace:
             ) from error
 
 
-class _Gone(Exception):
-    """There is no such object, or no such kind."""
+def connect() -> str:
+    """Let the client use the kubeconfig, or a pod's account; return the namespace that it names.
 
-
-class _NotYet(Exception):
-    """The container has not started, so it has no log."""
-
-
-def _connect() -> str:
-    """Let the client use the kubeconfig, or a pod's account; return the namespace that it names."""
+    Raises:
+        BadInput: there is neither.
+    """
     from kubernetes import config
 
     try:
@@ -250,6 +258,14 @@ def _connect() -> str:
         ) from error
 
 
+class _Gone(Exception):
+    """There is no such object, or no such kind."""
+
+
+class _NotYet(Exception):
+    """The container has not started, so it has no log."""
+
+
 def _annotations(found: dict[str, Any]) -> dict[str, str]:
     annotations: dict[str, str] = found["metadata"].get("annotations", {})
     return annotations
@@ -262,5 +278,5 @@ def _job(found: dict[str, Any]) -> TrainingJob:
         name=metadata["name"],
         uid=metadata.get("uid", ""),
         stage=_annotations(found).get(STAGE_ANNOTATION, ""),
-        queue=labels.get("kueue.x-k8s.io/queue-name", ""),
+        queue=labels.get(QUEUE_LABEL, ""),
     )

@@ -94,7 +94,7 @@ class Watcher:
     def _job_gpus(self) -> int:
         """Return the accelerators of a TrainJob; 0 where training runs in the step's own pod."""
         training = self._profile.training
-        gpus = training.nodes * self._profile.steps.train.accelerators
+        gpus = training.nodes * self._profile.resources_of("train").accelerators
         return gpus if training.launcher == "trainjob" else 0
 
     def _links(self, stored: StoredRun | None) -> dict[str, str]:
@@ -108,9 +108,9 @@ class Watcher:
 
 def held_by(profile: Profile) -> dict[str, int]:
     """Return how many accelerators a task of each step holds; a TrainJob's launcher holds none."""
-    kinds = {"generate": profile.steps.generate, "train": profile.steps.train}
-    held = {name: kinds[kind].accelerators for name, kind in KINDS.items()}
-    held["world"] = held.pop("build-world")
+    held: dict[str, int] = {
+        kind: profile.resources_of(kind).accelerators for kind in KINDS.values()
+    }
     if profile.training.launcher == "trainjob":
         held["train"] = 0
     return held

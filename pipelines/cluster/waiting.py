@@ -66,6 +66,8 @@ def rows_of_pods(
 
 
 def _why(namespace: Namespace, pod: Pod) -> str:
+    if pods.is_gated(pod) and (reason := namespace.why_gated(pod)):
+        return reason
     if reason := pods.why_waiting(pod, CONTAINER):
         return reason
     if pods.is_running(pod, CONTAINER):

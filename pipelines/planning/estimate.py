@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.shared.errors import BadInput
-from components.shared.profile import Prices, Profile, Resources
+from components.shared.pools import ENGINES, Kind, Resources
+from components.shared.profile import Profile
 from components.shared.recipe import Recipe
 from components.train.architecture import Architecture, read_architecture
 from components.train.launchers.launch import Launch
@@ -18,15 +19,6 @@ from pipelines.planning.figures import Figures, Gpu
 from pipelines.planning.requests import Lengths, Load, Prompts, Requests
 from pipelines.planning.speed import Server, training_flops
 from pipelines.planning.work import Work
-
-KINDS = {
-    "world": "train",
-    "evaluate": "generate",
-    "generate": "generate",
-    "translate": "generate",
-    "train": "train",
-}
-"""Step to the profile's kind of step; all others are `control` (pipelines/placement.py)."""
 
 DEFAULT_GPU = "H100"
 
@@ -124,22 +116,33 @@ def estimate(inputs: Inputs) -> Estimate:
     return _Estimator(inputs).estimate()
 
 
+def needs(inputs: Inputs) -> tuple[float, float]:
+    """Return the bytes that a run leaves on the store, and those of a rank while it trains.
+
+    Raises:
+        BadInput: the model's family is not known.
+    """
+    return _Estimator(inputs).needs()
+
+
 def with_gpus(profile: Profile, gpus: int) -> Profile:
     """Return a profile whose steps use as many GPUs at once as there are, in pods as they were.
 
     Raises:
         BadInput: the profile's steps have no GPUs, or one of its engines needs more than there are.
     """
-    engine, node = profile.steps.generate.accelerators, profile.steps.train.accelerators
+    engine = profile.resources_of("generate").accelerators
+    node = profile.resources_of("train").accelerators
     if not engine or not node:
         raise BadInput(
             f"--gpus {gpus}: the profile's steps have no GPUs",
             remedy="Set steps.generate.accelerators and steps.train.accelerators in the profile.",
         )
-    if gpus < engine:
+    largest = max(profile.resources_of(kind).accelerators for kind in ENGINES)
+    if gpus < largest:
         raise BadInput(
-            f"--gpus {gpus} are too few for one engine of {engine}",
-            remedy="Give at least as many as steps.generate.accelerators.",
+            f"--gpus {gpus} are too few for one engine of {largest}",
+            remedy="Give at least as many as the accelerators of generate, translate and evaluate.",
         )
     node = min(node, gpus)
     nodes = max(1, gpus // node)
@@ -162,10 +165,13 @@ class _Estimator:
         self._config = inputs.config
         self._shape: Architecture = read_architecture(dict(inputs.config))
         self._notes: list[str] = []
+        kinds: tuple[Kind, ...] = ("generate", "translate", "evaluate", "train")
+        self._resources = {kind: inputs.profile.resources_of(kind) for kind in (*kinds, "world")}
         self._calibration = self._fitting(inputs.calibration)
         lengths = inputs.calibration.lengths.lengths() if inputs.calibration else Lengths()
         self._requests = Requests(self._recipe, self._prompts, self._figures.lengths, lengths)
-        self._gpus = {kind: self._gpu(kind) for kind in ("generate", "train")}
+        self._gpus = {kind: self._gpu(kind) for kind in kinds}
+        self._note_gpus()
         self._note_prompts(measured=inputs.calibration is not None)
 
     def estimate(self) -> Estimate:
@@ -185,6 +191,9 @@ class _Estimator:
             store_bytes=self._store_bytes(),
             notes=tuple(self._notes),
         )
+
+    def needs(self) -> tuple[float, float]:
+        return sum(self._store_bytes().values()), self._plan().memory().peak
 
     def _steps(self) -> Iterator[Step]:
         """Yield the loop's steps in the order of pipelines/loop.py and pipelines/iteration.py."""
@@ -228,9 +237,9 @@ class _Estimator:
         if self._profile.shards > 1:
             yield self._control(number, "merge")
 
-    def _served(self, stage: str, load: Load, workers: int, pieces: int) -> Work:
+    def _served(self, stage: Kind, load: Load, workers: int, pieces: int) -> Work:
         """Return a step that asks engines; its pieces are chunk files, or all under way."""
-        gpu, resources = self._gpus["generate"], self._profile.steps.generate
+        gpu, resources = self._gpus[stage], self._resources[stage]
         share = self._share(load, workers)
         if rate := self._rate(stage):
             startup, busy = rate.fixed_seconds, rate.seconds(share.output_tokens)
@@ -250,7 +259,7 @@ class _Estimator:
             startup=startup,
             pieces=pieces,
             piece_seconds=busy * workers / pieces,
-            price=self._price("generate"),
+            price=self._price(stage),
         )
 
     def _share(self, load: Load, workers: int) -> Load:
@@ -302,7 +311,7 @@ class _Estimator:
         return Work(
             "train",
             workers=launch.nodes,
-            gpus=self._profile.steps.train.accelerators,
+            gpus=self._resources["train"].accelerators,
             startup=startup,
             pieces=pieces,
             piece_seconds=busy / pieces,
@@ -312,7 +321,7 @@ class _Estimator:
 
     def _world(self) -> Work:
         """Return the first step: M_0 of the tiny world is trained, any other is looked at."""
-        resources = self._profile.steps.train
+        resources = self._resources["world"]
         seconds = self._figures.times.control_seconds
         if self._recipe.is_world:
             rate = self._calibration.world if self._calibration else None
@@ -321,7 +330,7 @@ class _Estimator:
             else:
                 self._notes.append("training the tiny world's M_0 is not counted")
         return Work(
-            "world", gpus=resources.accelerators, startup=seconds, price=self._price("train")
+            "world", gpus=resources.accelerators, startup=seconds, price=self._price("world")
         )
 
     def _pair(self) -> Work:
@@ -349,7 +358,7 @@ class _Estimator:
 
     def _fitting(self, given: Calibration | None) -> Calibration | None:
         """Return a calibration whose speeds hold here; of another its lengths alone are used."""
-        gpus = self._profile.steps.generate.accelerators
+        gpus = self._resources["generate"].accelerators
         if given is None or given.fits(self._shape.parameters, gpus):
             return given
         self._notes.append(
@@ -358,25 +367,21 @@ class _Estimator:
         )
         return None
 
-    def _gpu(self, kind: str) -> Gpu | None:
-        if not self._resources(kind).accelerators:
-            return None
-        name = self._name(kind)
-        if not name:
-            self._notes.append(f"prices.{kind} names no GPU: {DEFAULT_GPU} is assumed")
-        return self._figures.gpu(name or DEFAULT_GPU)
+    def _gpu(self, kind: Kind) -> Gpu | None:
+        resources = self._resources[kind]
+        return self._figures.gpu(resources.gpu or DEFAULT_GPU) if resources.accelerators else None
 
-    def _resources(self, kind: str) -> Resources:
-        steps = self._profile.steps
-        return steps.train if kind == "train" else steps.generate
+    def _note_gpus(self) -> None:
+        used = self._resources.items()
+        bare = [kind for kind, each in used if each.accelerators and not each.gpu]
+        if bare:
+            self._notes.append(
+                f"no type of GPU is named for {', '.join(bare)}: {DEFAULT_GPU} is assumed"
+            )
 
-    def _name(self, kind: str) -> str:
-        prices = self._profile.prices
-        return prices.train if kind == "train" else prices.generate
-
-    def _price(self, kind: str) -> float:
-        prices: Prices = self._profile.prices
-        return prices.hour(self._name(kind) or DEFAULT_GPU, spot=kind in prices.spot)
+    def _price(self, kind: Kind) -> float:
+        resources = self._resources[kind]
+        return self._profile.prices.hour(resources.gpu or DEFAULT_GPU, spot=resources.spot)
 
     def _plan(self) -> Plan:
         launch = Launch.of(self._profile)

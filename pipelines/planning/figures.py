@@ -137,7 +137,7 @@ class Figures(Strict):
             raise BadInput(
                 f"no figures for GPU {name!r}{config.nearest(name, self.gpus)}; "
                 f"known are {', '.join(self.gpus)}",
-                remedy="Name one of them under prices.generate and prices.train in the profile.",
+                remedy="Name one of them as gpu of the pool in the profile.",
             )
         return self.gpus[name]
 

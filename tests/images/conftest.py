@@ -55,7 +55,7 @@ def run(engine: Any) -> Callable[..., str]:
     """Runs a command in a confined container without a network; returns what it printed."""
 
     def in_container(name: str, *command: str, **options: Any) -> str:
-        given = {**CONFINED, "network_disabled": True, "remove": True, **options}
+        given = {**CONFINED, "network_mode": "none", "remove": True, **options}
         return engine.containers.run(image(name), list(command), **given).decode()
 
     return in_container

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kfp.dsl import PipelineTask
 
+from components.shared.profile import Images
 from components.shared.recipe import Recipe
 from pipelines.lean import import_kfp
 from tests.images.conftest import CONFINED, image
@@ -21,7 +22,7 @@ def main(job: dict) -> None:
     import_kfp()
     from kfp import local
 
-    from pipelines.loop import build_loop
+    from pipelines.loop import Shape, build_loop
     from pipelines.placement import KINDS
 
     def place(task: PipelineTask) -> PipelineTask:
@@ -29,9 +30,10 @@ def main(job: dict) -> None:
         for name, value in job["environment"].items():
             task.set_env_variable(name, value)
         kind = KINDS.get(task.component_spec.name, "control")
-        return task.set_container_image(image(kind))
+        return task.set_container_image(images.of(kind))
 
     recipe = Recipe.model_validate_json(job["recipe"])
+    images = Images(**{name: image(name) for name in Images.model_fields})
     with tempfile.TemporaryDirectory() as folder:
         for name in ("outputs", "workspace"):
             Path(folder, name).mkdir()
@@ -42,7 +44,7 @@ def main(job: dict) -> None:
             pipeline_root=f"{folder}/outputs",
             workspace_root=f"{folder}/workspace",
         )
-        loop = build_loop(recipe, job["store"], "inside", place, recipe.gate.max_iterations)
+        loop = build_loop(recipe, job["store"], "inside", place, Shape(recipe.gate.max_iterations))
         loop(recipe=job["recipe"], store=job["store"], run="inside")
 
 

@@ -74,7 +74,7 @@ def test_a_local_base_means_the_cpu_variants(engine: Path):
     control, train, generate, mlflow = builds(engine)
     assert all("BASE=lidr/base:local" in line for line in builds(engine))
     assert "LOCK=requirements-cpu.lock" in train
-    assert "LOCK=requirements-cpu.lock --build-arg COMPILER=no" in generate
+    assert "LOCK=requirements-cpu.lock" in generate
     assert "LOCK=" not in control + mlflow
 
 

@@ -52,7 +52,7 @@ def looked(engine: Any) -> dict[str, dict[str, list[str]]]:
             entrypoint=["python3"],
             user="0:0",
             remove=True,
-            network_disabled=True,
+            network_mode="none",
             read_only=True,
             tmpfs={"/tmp": "", "/scratch": ""},
         )

@@ -21,7 +21,7 @@ import yaml
 
 from tests.manifests.cluster_api import serve
 from tests.manifests.rendering import OVERLAYS, Object, needs_kubectl, overlay
-from tests.manifests.rights import TABLE, Right, allows, granted, review
+from tests.manifests.rights import TABLE, Right, allows, granted, matrix, review
 
 pytestmark = needs_kubectl
 
@@ -29,6 +29,8 @@ needs_cluster = pytest.mark.skipif(
     not os.environ.get("KUBECONFIG"), reason="KUBECONFIG names no cluster to ask"
 )
 RIGHTS = ("Role", "RoleBinding", "ServiceAccount")
+LAUNCHER = "lidr-pipeline"
+"""The one account of ours that may do several things: it is asked for every verb there is."""
 
 
 def kubectl(config: str, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -103,6 +105,8 @@ def differences(config: str) -> list[str]:
         for allowed in (True, False)
         for text in rows["may" if allowed else "may_not"]
     ]
+    may = [Right.parse(text) for text in TABLE[LAUNCHER]["may"]]
+    table += [(LAUNCHER, False, right.text) for right in matrix() if right not in may]
     with rights_in_force(config) as namespace:
         reviews = [review(each, Right.parse(text), namespace) for each, _, text in table]
         found = decisions(config, reviews)

@@ -16,6 +16,7 @@ import yaml
 from referencing import Registry, Resource
 
 from components.shared.profile import TrainingPlace, load_profile
+from components.train.launchers.launch import Launch
 from pipelines.placement import SETTINGS
 from tests import crds
 from tests.manifests.rendering import (
@@ -33,6 +34,8 @@ from tests.manifests.rendering import (
 )
 
 pytestmark = needs_kubectl
+
+PROFILES = ROOT.parent / "pipelines" / "profiles"
 
 KUBERNETES = ("1.33", "1.37")  # the oldest and the newest that manifests/README.md names
 CLUSTER_SCOPED = {"ClusterQueue", "Namespace", "PriorityClass", "ResourceFlavor", "StorageClass"}
@@ -269,19 +272,31 @@ def test_no_secret_is_written_anywhere():
 
 @each_overlay
 def test_the_shipped_profile_s_names_are_the_manifests_names(name: str):
-    profile = load_profile(ROOT.parent / "pipelines" / "profiles" / "cluster.yaml")
+    profile = load_profile(PROFILES / "cluster.yaml")
     objects = overlay(name)
     assert profile.namespace == NAMESPACE
     assert profile.service_account in named(objects, "ServiceAccount")
     assert set(profile.config_maps) <= set(named(objects, "ConfigMap"))
     assert profile.training.runtime == TrainingPlace().runtime
     assert profile.training.runtime in named(objects, "TrainingRuntime")
-    assert profile.training.queue in named(objects, "LocalQueue")
+    assert Launch.of(profile).queue in named(objects, "LocalQueue")
     (port,) = named(objects, "Service")["lidr-mlflow"]["spec"]["ports"]
     assert profile.tracking_uri == f"http://lidr-mlflow.{NAMESPACE}:{port['port']}"
     for secret, keys in profile.secrets.items():
         row = re.search(rf"^\| `{secret}` \|.*$", _readme(), re.MULTILINE)
         assert row and all(f"`{key}`" in row.group() for key in keys), secret
+
+
+def test_the_shipped_spot_pool_is_the_flavor_of_the_manifests():
+    profile = load_profile(PROFILES / "cluster.yaml", PROFILES / "spot.yaml")
+    flavor = named(overlay("openshift"), "ResourceFlavor")["lidr-gpu-spot"]["spec"]
+    pool = profile.resources_of("evaluate")
+    assert pool.node_selector.items() <= flavor["nodeLabels"].items()
+    given = [
+        t.model_dump(exclude_defaults=True) | {"operator": t.operator} for t in pool.tolerations
+    ]
+    assert given == flavor["tolerations"]
+    assert pool.queue in named(overlay("openshift"), "LocalQueue")
 
 
 @each_overlay

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.manifests.rendering import OVERLAYS, named, needs_kubectl, overlay
-from tests.manifests.rights import TABLE, Right, allows, granted
+from tests.manifests.rights import TABLE, Right, allows, granted, matrix
 
 pytestmark = needs_kubectl
 
@@ -31,6 +31,16 @@ def test_accounts_have_the_rights_of_the_table_and_no_others(name: str):
         assert rights == (expected(name, account) if account in TABLE else set()), account
         for text in TABLE.get(account, {}).get("may_not", []):
             assert not allows(rights, Right.parse(text)), f"{account} may {text}"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_of_all_that_there_is_to_do_only_the_table_s_is_allowed(name: str):
+    objects = overlay(name)
+    for account in TABLE:
+        rights, may = granted(objects, account), expected(name, account)
+        open_to_it = {right for right in matrix() if allows(rights, right)}
+        assert open_to_it == {right for right in may if not right.name}, account
+    assert len(matrix()) > 250
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

@@ -63,6 +63,9 @@ def _misbehave(name):
     fault = FAKE.get(name)
     if fault == "refuse":
         raise BadInput("the file is broken", file="prompts/en.jsonl", line=7, remedy="Mend it.")
+    if fault == "tell":
+        secrets = " ".join(value for value in os.environ.values() if "planted" in value)
+        raise RuntimeError(f"the server says {secrets}") from ValueError(secrets)
     if fault == "crash":
         raise RuntimeError("something unforeseen")
     if fault == "die":

@@ -23,12 +23,15 @@ def steps(**train: object) -> dict[str, object]:
     return {"steps": {"train": train}}
 
 
+def affinity(key: str, operator: str, value: str) -> list[dict[str, object]]:
+    return [{"match": [{"key": key, "operator": operator, "values": [value]}]}]
+
+
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
         ({"config_maps": ["My_Map"]}, "config_maps: 'My_Map' names no object"),
         ({"secrets": {"Hub": ["HF_TOKEN"]}}, "secrets: 'Hub' names no object"),
-        ({"secrets": {"hub": ["hf-token"]}}, "secrets.hub: 'hf-token' is no environment variable"),
         ({"service_account": "a b"}, "service_account: 'a b' names no object"),
         (steps(accelerator_type="gpu"), "steps.train.accelerator_type: 'gpu' is no extended"),
         (steps(node_selector={"pool": "a/b"}), "steps.train.node_selector: pool=a/b is no label"),
@@ -37,6 +40,11 @@ def steps(**train: object) -> dict[str, object]:
             "operator Exists takes no value ('yes')",
         ),
         (steps(tolerations=[{"operator": "Equal", "value": "x"}]), "operator Equal needs a key"),
+        ({"pools": {"p": {"node_selector": {"a b": "c"}}}}, "pools.p.node_selector: a b=c is no"),
+        (steps(affinity=affinity("zone", "In", "a b")), "affinity: zone=a b is no label"),
+        (steps(affinity=affinity("age", "Gt", "x")), "operator Gt needs a whole number, not 'x'"),
+        ({"pod_labels": {"team": "a b"}}, "pod_labels: team=a b is no label"),
+        ({"pod_annotations": {"a b": "c"}}, "pod_annotations: 'a b' is no key"),
     ],
 )
 def test_a_profile_that_a_cluster_would_refuse(sections, message: str):
@@ -45,8 +53,9 @@ def test_a_profile_that_a_cluster_would_refuse(sections, message: str):
     assert message in str(refused.value)
 
 
-def test_the_shipped_profile_is_acceptable():
+def test_the_shipped_profiles_are_acceptable():
     require_acceptable(read_profile("cluster"))
+    require_acceptable(read_profile("cluster", "spot"))
 
 
 def test_in_a_pod_nothing_needs_to_be_said(monkeypatch, tmp_path):

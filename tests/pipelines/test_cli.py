@@ -37,6 +37,14 @@ SURFACE = {
         "manifests": ["--manifests"],
         "promotion": ["--promotion"],
     },
+    "check": {
+        "recipe": ["recipe"],
+        "profile": ["--profile"],
+        "settings": ["--set"],
+        "only": ["--only"],
+        "timeout": ["--timeout"],
+        "output": ["--output"],
+    },
     "submit": {
         "recipe": ["recipe"],
         "profile": ["--profile"],
@@ -180,6 +188,12 @@ def test_no_option_appears_or_disappears_unnoticed():
     }
     assert surface == SURFACE
     assert [option.opts for option in command.params] == [["--version"]]
+    repeated = {
+        name
+        for name, each in command.commands.items()
+        if any(option.name == "profile" and option.multiple for option in each.params)
+    }
+    assert repeated == {name for name, options in SURFACE.items() if "profile" in options}
 
 
 def test_help_and_compile_import_nothing_heavy(tmp_path: Path):
@@ -204,6 +218,24 @@ def test_compile_writes_the_pipeline(monkeypatch, capsys, tmp_path: Path):
     inputs = next(yaml.safe_load_all(file.read_text()))["root"]["inputDefinitions"]["parameters"]
     assert json.loads(inputs["recipe"]["defaultValue"])["seed"] == 3
     assert inputs["run"]["defaultValue"].startswith("tiny-world-seed3-")
+
+
+def test_compile_lays_profiles_over_one_another(monkeypatch, capsys, tmp_path: Path):
+    own = tmp_path / "own.yaml"
+    own.write_text("name: own\nsteps: {evaluate: {pool: h100}}\n")
+    layers = [word for name in ("cluster", "spot", str(own)) for word in ("--profile", name)]
+    file = tmp_path / "loop.yaml"
+    code, out, err = main(monkeypatch, capsys, "compile", "tiny_world", "-o", str(file), *layers)
+    assert (code, err) == (0, "")
+    assert "profile own" in out
+    settings = list(yaml.safe_load_all(file.read_text()))[1]
+    executors = settings["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    on_spot = {name for name, each in executors.items() if "lidr.dev/spot" in json.dumps(each)}
+    assert on_spot == {"exec-generate", "exec-translate"}
+    own.write_text("name: own\nsteps:\n  evaluate: {pool: h10}\n")
+    code, _, err = main(monkeypatch, capsys, "compile", "tiny_world", "-o", str(file), *layers)
+    assert code == 2
+    assert err.startswith(f"lidr: error: {own}:3: steps.evaluate.pool: no pool 'h10'")
 
 
 def test_compile_says_when_prompt_files_are_local(monkeypatch, capsys, tmp_path: Path):

@@ -1,10 +1,13 @@
 """Placement: the profile's wishes in KFP's own words."""
 
+import pytest
 from kfp import dsl, kubernetes
 
 from components.shared.profile import Profile
 from components.train.component import train as train_step
 from pipelines.placement import SETTINGS, kubernetes_config, placed_by
+
+ANY = {"key": "gpu", "operator": "Exists"}
 
 PROFILE = Profile.model_validate(
     {
@@ -23,8 +26,21 @@ PROFILE = Profile.model_validate(
                     {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},
                     {"key": "spot", "operator": "Equal", "value": "yes"},
                 ],
-            }
+                "affinity": [
+                    {"match": [{"key": "zone", "values": ["a", "b"]}, ANY]},
+                    {"match": [{"key": "zone", "values": ["c"]}]},
+                    {"match": [{"key": "age", "operator": "Lt", "values": ["3"]}], "weight": 7},
+                ],
+                "shm": "1Gi",
+                "queue": "gpus",
+                "priority": "high",
+                "retries": {"count": 5, "backoff_seconds": 7},
+                "timeout_hours": 2.5,
+            },
+            "control": {"retries": {"count": 0}},
         },
+        "pod_labels": {"azure.workload.identity/use": "true"},
+        "pod_annotations": {"team": "nlp"},
     }
 )
 
@@ -56,8 +72,41 @@ def test_the_kubernetes_part_is_what_kfp_kubernetes_writes():
         kubernetes.add_node_selector(task, "zone", "a")
         kubernetes.add_toleration(task, key="gpu", operator="Exists", effect="NoSchedule")
         kubernetes.add_toleration(task, key="spot", operator="Equal", value="yes")
+        zones = [{"key": "zone", "operator": "In", "values": ["a", "b"]}, ANY]
+        kubernetes.add_node_affinity(task, zones)
+        kubernetes.add_node_affinity(task, [{"key": "zone", "operator": "In", "values": ["c"]}])
+        age = {"key": "age", "operator": "Lt", "values": ["3"]}
+        kubernetes.add_node_affinity(task, [age], weight=7)
+        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="1Gi")
+        kubernetes.add_pod_label(task, "azure.workload.identity/use", "true")
+        kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", "gpus")
+        kubernetes.add_pod_label(task, "kueue.x-k8s.io/priority-class", "high")
+        kubernetes.add_pod_annotation(task, "team", "nlp")
+        kubernetes.set_timeout(task, 9000)
         kubernetes.set_security_context(task, run_as_non_root=True)
-        assert kubernetes_config(PROFILE, PROFILE.steps.train) == task.platform_config["kubernetes"]
+        assert kubernetes_config(PROFILE, "train") == task.platform_config["kubernetes"]
+
+
+@pytest.mark.parametrize(("given", "mount"), [({"accelerators": 2}, 1), ({"accelerators": 1}, 0)])
+def test_processes_that_share_a_pod_get_shared_memory(given: dict, mount: int):
+    profile = Profile.model_validate({"name": "p", "steps": {"generate": given}})
+
+    @dsl.pipeline
+    def pipeline():
+        task = gate(text="x")
+        for _ in range(mount):
+            kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory")
+        mounts = task.platform_config.get("kubernetes", {}).get("emptyDirMounts", [])
+        assert kubernetes_config(profile, "translate").get("emptyDirMounts", []) == mounts
+
+
+def test_a_launcher_of_a_trainjob_takes_no_place_of_its_own():
+    """It holds no GPU: in the queue of its own TrainJob, it could wait for itself."""
+    training = PROFILE.training.model_copy(update={"launcher": "trainjob"})
+    config = kubernetes_config(PROFILE.model_copy(update={"training": training}), "train")
+    assert config["podMetadata"]["labels"] == PROFILE.pod_labels
+    assert "emptyDirMounts" not in config
+    assert config["activeDeadlineSeconds"] == "9000"
 
 
 def test_a_step_gets_the_resources_of_its_kind():
@@ -68,6 +117,10 @@ def test_a_step_gets_the_resources_of_its_kind():
         assert task.container_spec.image == "r/t:1"
         assert (resources.cpu_request, resources.memory_limit) == ("500m", "2Gi")
         assert (resources.accelerator_type, resources.accelerator_count) == ("nvidia.com/gpu", "2")
+        policy = task._task_spec.retry_policy
+        assert (policy.max_retry_count, policy.backoff_duration) == (5, "7s")
+        # Argo counts it from the first attempt's start, and tries no more once it is over
+        assert policy.backoff_max_duration == f"{30 * 24 * 3600}s"
 
 
 def test_other_steps_are_control():
@@ -77,7 +130,8 @@ def test_other_steps_are_control():
         assert task.container_spec.image == "r/c:1"
         assert task.container_spec.resources.accelerator_count is None
         kinds = {"configMapAsEnv", "secretAsEnv", "fieldPathAsEnv", "securityContext"}
-        assert set(task.platform_config["kubernetes"]) == kinds
+        assert set(task.platform_config["kubernetes"]) == kinds | {"podMetadata"}
+        assert task._task_spec.retry_policy is None
 
 
 def test_a_tracking_server_in_the_profile_replaces_the_config_map_s():

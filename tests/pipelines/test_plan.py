@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from components.shared.errors import BadInput
+from components.shared.profile import Profile
 from components.train.architecture import read_architecture
 from pipelines.cli.inputs import read_profile, read_recipe
-from pipelines.placement import KINDS as PLACED
-from pipelines.planning.estimate import KINDS, Estimate, Inputs, estimate, with_gpus
+from pipelines.planning.estimate import Estimate, Inputs, estimate, with_gpus
 from pipelines.planning.figures import figures
 from pipelines.planning.requests import Lengths, Load, Prompts, Requests, read_prompts
 from pipelines.planning.shapes import known_models, model_config
@@ -57,7 +57,7 @@ TWO_H100 = {  # Llama 3.3 70B in FP8
 
 
 def plan(name: str, profile: str = "cluster", *settings: str, gpus: int = 0) -> Estimate:
-    recipe, placed = read_recipe(name, None, settings), read_profile(profile)
+    recipe, placed = read_recipe(name, None, settings), read_profile(*profile.split())
     placed = with_gpus(placed, gpus) if gpus else placed
     inputs = Inputs(recipe, placed, model_config(recipe.model), read_prompts(recipe), figures())
     return estimate(inputs)
@@ -153,12 +153,10 @@ def test_prompt_files_are_counted_and_measured(tmp_path: Path):
 
 
 def test_steps_use_the_gpus_the_pipeline_gives_them():
-    kinds = {name.removeprefix("build-"): kind for name, kind in PLACED.items()}
-    assert kinds == KINDS
     found = plan(LLAMA)
     gpus = {work.stage: work.gpus for work in found.works}
     assert gpus == {
-        "world": 8, "evaluate": 1, "register": 0, "generate": 1, "translate": 1, "pair": 0,
+        "world": 0, "evaluate": 1, "register": 0, "generate": 1, "translate": 1, "pair": 0,
         "train": 8, "gate": 0, "report": 0,
     }  # fmt: skip
     stages = [work.stage for work in found.works]
@@ -195,13 +193,42 @@ def test_an_engine_that_cannot_hold_the_model_is_bad_input(tmp_path: Path):
         plan(LLAMA, "cluster", *settings)
 
 
-def test_prices_count_spot_where_the_profile_says_so():
-    found = plan(LLAMA)
+@pytest.mark.parametrize(("profile", "engines"), [("cluster", 3.0), ("cluster spot", 2.25)])
+def test_prices_follow_from_the_pools(profile: str, engines: float):
+    found = plan(LLAMA, profile)
     prices = {work.stage: work.price for work in found.works if work.gpus}
     assert prices == {
-        "world": 3.0, "evaluate": 2.25, "generate": 2.25, "translate": 2.25, "train": 3.0,
+        "evaluate": engines, "generate": engines, "translate": engines, "train": 3.0,
     }  # fmt: skip
     assert found.cost == pytest.approx(sum(w.gpu_hours * w.price for w in found.works))
+
+
+def test_every_step_is_planned_on_its_own_pool():
+    profile = read_profile("cluster").model_dump(mode="json", exclude_unset=True)
+    profile["pools"]["l4"] = {"gpu": "L4", "accelerators": 2}
+    profile["steps"]["evaluate"] = {"pool": "l4"}
+    profile["prices"]["gpus"]["L4"] = {"on_demand": 0.7}
+    recipe = read_recipe(LLAMA, None, None)
+    config, prompts = model_config(recipe.model), read_prompts(recipe)
+    placed = Profile.model_validate(profile)
+    works = {w.stage: w for w in estimate(Inputs(recipe, placed, config, prompts, figures())).works}
+    before = {work.stage: work for work in plan(LLAMA).works}
+    assert (works["evaluate"].gpus, works["evaluate"].price) == (2, 0.7)
+    assert works["evaluate"].seconds > before["evaluate"].seconds
+    assert works["generate"] == before["generate"]
+
+
+def test_a_pool_without_a_type_of_gpu_is_noted():
+    recipe = read_recipe("tiny_world", None, None)
+    config, prompts = model_config(recipe.model), read_prompts(recipe)
+    steps = {"generate": {"accelerators": 1}, "train": {"accelerators": 1}}
+    placed = Profile.model_validate({"name": "p", "steps": steps})
+    (note,) = [
+        note
+        for note in estimate(Inputs(recipe, placed, config, prompts, figures())).notes
+        if "H100" in note
+    ]
+    assert "generate, translate, evaluate, train, world: H100 is assumed" in note
 
 
 def test_json_has_gpu_hours_of_every_stage_and_in_total(monkeypatch, capsys):
@@ -254,8 +281,8 @@ def test_a_model_in_a_folder_is_read_there(tmp_path: Path):
 )
 def test_bad_input_is_one_line(monkeypatch, capsys, tmp_path: Path, arguments, message):
     monkeypatch.chdir(tmp_path)
-    profile = read_profile("cluster").model_dump(mode="json")
-    profile["prices"]["train"] = "H10"
+    profile = read_profile("cluster").model_dump(mode="json", exclude_unset=True)
+    profile["pools"]["h100"]["gpu"] = "H10"
     (tmp_path / "typo.yaml").write_text(yaml.safe_dump(profile))
     (tmp_path / "bad.json").write_text('{"speed": 1}\n')
     code, out, err = main(monkeypatch, capsys, "plan", *arguments)

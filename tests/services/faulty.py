@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -28,6 +28,10 @@ class FaultyProxy:
 
     def __init__(self, endpoint: str, faults: Sequence[str] = FAULTS, rate: float = 0.4) -> None:
         self.met: Counter[str] = Counter()
+        self.refuses: Callable[[str, str], bool] = lambda method, path: False
+        """Which requests are answered with 403, as a policy of the server does."""
+        self.ignores: Collection[str] = ()
+        """Names of headers, in lower case, that the server knows nothing of."""
         self.faults = faults
         self.rate = rate
         self.stalls = 1
@@ -92,6 +96,9 @@ def _handler(proxy: FaultyProxy, endpoint: str) -> type[BaseHTTPRequestHandler]:
         def handle_any(self) -> None:
             body = self._body()
             fault = proxy.fault(self.command, self.path, has_body=True)
+            if proxy.refuses(self.command, self.path):
+                self._answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>")
+                return
             if fault in ("429", "500", "503"):
                 self._answer(int(fault), {}, b"<Error><Code>InternalError</Code></Error>")
                 return
@@ -132,6 +139,7 @@ def _handler(proxy: FaultyProxy, endpoint: str) -> type[BaseHTTPRequestHandler]:
         def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
             connection = http.client.HTTPConnection(host, timeout=30)
             skipped = ("transfer-encoding", "expect", "connection", "content-length")
+            skipped += tuple(proxy.ignores)
             headers = {k: v for k, v in self.headers.items() if k.lower() not in skipped}
             headers["Content-Length"] = str(len(body))
             connection.request(self.command, self.path, body, headers)

@@ -7,7 +7,11 @@ import urllib.request
 
 import pytest
 
-from tests.services.stack import USER, Stack, s3_client
+from components.shared.profile import Profile
+from pipelines.checks import tracking
+from pipelines.checks.finding import Finding, Inputs
+from tests.fakes import make_recipe
+from tests.services.stack import ADMIN, USER, Stack, s3_client
 
 
 def experiments(stack: Stack) -> list[str]:
@@ -30,3 +34,28 @@ def test_a_stopped_part_comes_back_with_what_it_held(stack):
         "Contents"
     ]
     assert found["Size"] == 5
+
+
+def test_a_check_tells_whether_the_user_may_write(stack: Stack, monkeypatch: pytest.MonkeyPatch):
+    profile = Profile(name="p", runner="kubeflow", store="s3://b/s", tracking_uri=stack.mlflow.uri)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+    def told(model: str) -> dict[str, Finding]:
+        recipe = make_recipe(registry={"model_name": model})
+        return {each.name: each for each in tracking.findings(Inputs(recipe, profile, 300.0))}
+
+    new = told("check-new")
+    assert {each.state for each in new.values()} == {"ok"}, new
+    assert new["MLflow registry"].detail == "check-new will be made"
+    assert new["MLflow artifacts"].detail.startswith("mlflow-artifacts:/")
+
+    create = "/api/2.0/mlflow/registered-models/create"
+    stack.mlflow.call(create, {"name": "check-theirs"}, ADMIN)
+    theirs = told("check-theirs")["MLflow registered model"]
+    assert theirs.state == "missing"
+    assert theirs.detail.startswith(f"{USER[0]} has READ on check-theirs")
+    stack.mlflow.call(create, {"name": "check-own"}, USER)
+    assert told("check-own")["MLflow registered model"].state == "ok"
+
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "old")
+    assert "refuses the password" in told("check-own")["MLflow"].detail

@@ -106,7 +106,7 @@ def test_a_status_is_put_together_from_all_who_know(
     assert (translated["state"], translated["done"], translated["total"]) == ("running", 30, 90)
     assert (translated["rate"], translated["rate_unit"]) == (55.5, "tokens")
     assert status["state"] == "running"
-    hours = (8 * 100 + 60 + 7200 + 1800) / 3600  # the world's step has the 8 GPUs of training
+    hours = (60 + 7200 + 1800) / 3600  # the world's step has no GPU
     assert status["gpu_hours"] == pytest.approx(hours, abs=0.01)
     assert status["links"] == {
         "Kubeflow": f"{cluster.kubeflow.url}/#/runs/details/{submitted}",
@@ -150,6 +150,11 @@ def _queued(cluster: Cluster, run_id: str) -> None:
     _pod("train", **running("main"))(cluster, run_id)
 
 
+def _pod_queued(cluster: Cluster, run_id: str) -> None:
+    pod = cluster.kubernetes.put_step(run_id, f"{ROUND}.generate.executor")
+    cluster.kubernetes.queue_pod(pod, "small", "insufficient unused quota for nvidia.com/gpu")
+
+
 def _node_waits(cluster: Cluster, run_id: str) -> None:
     add_job(cluster, "lidr-train-1", run_id)
     cluster.kubernetes.put_pod("lidr-train-1", **unschedulable("0/3 nodes: 3 Insufficient cpu."))
@@ -182,6 +187,7 @@ def add_job(cluster: Cluster, name: str, run_id: str) -> None:
             "train",
             "ImagePullBackOff: no \ufffd[2Jr/train:1",
         ),
+        (_pod_queued, "generate", "queue small, place 1: insufficient unused quota for nvidia"),
         (_mount_fails, "train", 'FailedMount: secret "lidr-hub" not found'),
         (
             _queued,

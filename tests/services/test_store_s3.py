@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 
 import boto3
 import pytest
-from boto3.s3.transfer import TransferConfig
 
-from components.shared import store_s3
 from components.shared.errors import BadInput, CorruptStage, StoreError
 from components.shared.models import (
     fetch_model,
@@ -24,23 +22,14 @@ from components.shared.recipe import Prompts
 from components.shared.records import Prompt
 from components.shared.stage import MARKER, new_stage, open_stage
 from components.shared.store import open_store
+from components.shared.store_s3 import S3Store
 from tests.fakes import finished_stage
 
 MIB = 1 << 20
 
 
-@pytest.fixture
-def small_parts(monkeypatch):
-    """Files of more than 5 MiB go in parts, as those of more than 64 MiB do otherwise."""
-    monkeypatch.setattr(
-        store_s3,
-        "_TRANSFER",
-        TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB),
-    )
-
-
-def test_large_files_go_in_parts_and_come_back_whole(bucket, tmp_path, small_parts):
-    store = open_store(f"s3://{bucket}/p")
+def test_large_files_go_in_parts_and_come_back_whole(bucket, tmp_path):
+    store = S3Store(f"s3://{bucket}/p", part_bytes=5 * MIB)
     data = bytes(range(256)) * (11 * MIB // 256) + b"the end"
     (tmp_path / "source").write_bytes(data)
     store.upload(tmp_path / "source", "model.safetensors")
@@ -107,8 +96,8 @@ def test_a_bucket_that_does_not_exist_is_explained(bucket):
     assert caught.value.exit_code == 2
 
 
-def test_a_bucket_that_vanishes_is_explained(bucket, tmp_path, small_parts):
-    store = open_store(f"s3://{bucket}")
+def test_a_bucket_that_vanishes_is_explained(bucket, tmp_path):
+    store = S3Store(f"s3://{bucket}", part_bytes=5 * MIB)
     boto3.client("s3").delete_bucket(Bucket=bucket)
     big = tmp_path / "big"
     big.write_bytes(b"x" * 6 * MIB)

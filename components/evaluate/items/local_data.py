@@ -15,7 +15,7 @@ from components.evaluate.items.problems import SOURCES
 from components.evaluate.items.rows import SUFFIXES, Row, read_rows
 from components.evaluate.scoring.numbers import extract_number
 from components.shared.config import nearest
-from components.shared.digest import digest_of_file
+from components.shared.digest import digest_of, digest_of_file
 from components.shared.errors import BadInput
 from components.shared.evaluation_settings import Evaluation
 from components.shared.progress import emit
@@ -102,7 +102,7 @@ def use_items(manager: Any, names: Mapping[str, str], settings: Evaluation, fold
 
 
 def _replace(entry: Any, lines: Sequence[str], folder: Path) -> None:
-    path = folder / f"{entry.name}.yaml"
+    path = folder / f"{digest_of(entry.name)}.yaml"  # a task's own name may hold anything
     included = f"include: {json.dumps(str(entry.yaml_path))}"
     path.write_text("\n".join([included, *lines, "tag: null", ""]), encoding="utf-8")
     entry.yaml_path = path

@@ -20,6 +20,7 @@ from components.shared.errors import BadInput, EngineFailed, LidrError
 from components.shared.progress import emit
 from components.shared.recipe import Endpoint
 from components.shared.records import Failure, FinishReason
+from components.shared.redaction import without_secrets
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -51,8 +52,8 @@ class OpenAIEngine:
         from openai import AsyncOpenAI
         from transformers import AutoConfig, AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        config = AutoConfig.from_pretrained(folder).get_text_config()
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
         self._chat = ChatRenderer(tokenizer)
         self._ends = end_tokens(folder, tokenizer)
         self._name = name
@@ -221,7 +222,7 @@ class OpenAIEngine:
         stopped = choice.finish_reason == "stop"
         return Completion(
             request.key,
-            self._text(choice, stopped),
+            without_secrets(self._text(choice, stopped)),
             FinishReason.STOP if stopped else FinishReason.LENGTH,
             answer.usage.prompt_tokens,
             answer.usage.completion_tokens,

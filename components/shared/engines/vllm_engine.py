@@ -19,7 +19,7 @@ from components.shared.engines.base import (
 from components.shared.engines.chat import ChatRenderer, end_tokens
 from components.shared.engines.scoring import Pass, Score, Scoring
 from components.shared.errors import BadInput, EngineFailed
-from components.shared.gpu import gpu_count, gpu_present
+from components.shared.gpu import gpu_count, gpu_present, split_of
 from components.shared.recipe import VllmOptions
 from components.shared.records import Failure, FinishReason
 
@@ -61,6 +61,7 @@ class VllmEngine:
         from vllm import LLM
 
         on_gpu = gpu_present()
+        parallel, stages = split_of(gpu_count())
         try:
             self._llm = LLM(
                 model=str(folder),
@@ -72,7 +73,10 @@ class VllmEngine:
                 disable_log_stats=True,
                 generation_config="vllm",
                 use_tqdm_on_load=False,
-                tensor_parallel_size=max(1, gpu_count() // options.pipeline_parallel_size),
+                trust_remote_code=False,
+                load_format="safetensors",
+                tensor_parallel_size=parallel,
+                pipeline_parallel_size=stages,
                 **_lora_arguments(adapter),
                 **options.arguments,
             )

@@ -10,6 +10,7 @@ from typing import Any
 
 from components.shared.errors import BadInput
 from components.shared.lease import exclusive
+from components.shared.names import key_fault
 from components.shared.registry.refusals import explained, is_code
 from components.shared.store import Store, open_store
 
@@ -222,10 +223,17 @@ def ensure_version(
 
 
 def default_trail(store: str, name: str) -> str:
-    """Return the URI of the folder with a model's lease and audit entries, below a store."""
+    """Return the URI of the folder with a model's lease and audit entries, below a store.
+
+    Raises:
+        BadInput: no folder can have the name.
+    """
     from urllib.parse import quote
 
-    return f"{store.rstrip('/')}/registry/{quote(name, safe='')}"
+    folder = quote(name, safe="")
+    if fault := key_fault(folder):
+        raise BadInput(f"registered model {name!r} {fault}", remedy="Give it another name.")
+    return f"{store.rstrip('/')}/registry/{folder}"
 
 
 def _number(client: Any, model: Model, ref: str) -> int:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from components.shared.errors import BadInput, LidrError, RegistryFailed, TrackingFailed
 from components.shared.progress import emit
+from components.shared.redaction import login_fault
 
 PATIENCE_VARIABLE = "LIDR_MLFLOW_PATIENCE"
 """Seconds that a registration waits for a server that does not answer. Default 600."""
@@ -58,9 +59,9 @@ def tracking_uri(store: str) -> str:
 
 def _refuse_password(uri: str) -> None:
     """Keep passwords out of what holds a URI: markers, tags and messages."""
-    if "://" in uri and urlsplit(uri).password:
+    if fault := login_fault(uri):
         raise BadInput(
-            "the address of MLflow holds a password",
+            f"the address of MLflow {fault}",
             remedy="Put it into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
             "for a database into PGPASSWORD.",
         )

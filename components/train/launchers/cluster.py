@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.shared.errors import BadInput, LaunchFailed
+from components.shared.pools import queue_labels
 from components.shared.progress import emit
 from components.train.launchers.apierrors import passing_reason, status_of
 from components.train.launchers.launch import Launch, Placement
@@ -24,10 +25,9 @@ PATIENCE = 600.0
 
 STAGE_ANNOTATION = "lidr.dev/stage"
 RUN_ANNOTATION = "lidr.dev/kfp-run"
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 _GROUP, _VERSION, _PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
-_CALL_SECONDS = 30.0
+_CALL_SECONDS = 30  # the client takes a float for no limit at all
 _LONGEST_PAUSE = 30.0
 
 
@@ -109,8 +109,9 @@ class Cluster:
             return self._backend.get_runtime(name)
         except Exception as error:
             # Where the namespace has none the SDK asks for one of the whole cluster, which a
-            # namespaced Role may not read.
-            if status_of(error) in (403, 404):
+            # namespaced Role may not read; both refusals look alike but for what they name.
+            own = f"{self.namespace}/{name}" in str(error)
+            if status_of(error) == 404 or (status_of(error) == 403 and not own):
                 return None
             raise
 
@@ -234,31 +235,39 @@ def _described(
     labels = {"app.kubernetes.io/part-of": "lidr", "app.kubernetes.io/component": "train"}
     options = [
         Name(name),
-        Labels({**labels, **({QUEUE_LABEL: launch.queue} if launch.queue else {})}),
+        Labels({**labels, **queue_labels(launch.queue, launch.priority)}),
         Annotations(annotations),
         TrainerCommand(command[:3]),
         TrainerArgs(command[3:]),
-        *_patches(placement),
+        *_patches(launch, placement),
     ]
     if launch.deadline_hours:
         options.append(ActiveDeadlineSeconds(round(launch.deadline_hours * 3600)))
     return trainer, options
 
 
-def _patches(placement: Placement) -> list[Any]:
+def _patches(launch: Launch, placement: Placement) -> list[Any]:
     from kubeflow.trainer.options import kubernetes as patch
 
-    pod = patch.PodSpecPatch(
+    spec = patch.PodSpecPatch(
+        service_account_name=launch.service_account or None,
         node_selector=placement.node_selector or None,
         affinity=placement.affinity or None,
         tolerations=list(placement.tolerations) or None,
+        # the runtime has a volume of this name, and mounts it
+        volumes=[{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": launch.shm}}]
+        if launch.shm
+        else None,
     )
-    if pod == patch.PodSpecPatch():
+    given = {"labels": launch.pod_labels, "annotations": launch.pod_annotations}
+    metadata = {key: value for key, value in given.items() if value}
+    if spec == patch.PodSpecPatch() and not metadata:
         return []
-    template = patch.JobTemplatePatch(spec=patch.JobSpecPatch(patch.PodTemplatePatch(spec=pod)))
+    pod = patch.PodTemplatePatch(metadata=metadata or None, spec=spec)
+    template = patch.JobTemplatePatch(spec=patch.JobSpecPatch(pod))
     jobs = patch.JobSetSpecPatch([patch.ReplicatedJobPatch("node", template)])
-    spec = patch.TrainingRuntimeSpecPatch(patch.JobSetTemplatePatch(spec=jobs))
-    return [patch.RuntimePatch(spec)]
+    runtime = patch.TrainingRuntimeSpecPatch(patch.JobSetTemplatePatch(spec=jobs))
+    return [patch.RuntimePatch(runtime)]
 
 
 def _train_job(found: dict[str, Any]) -> TrainJob:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from pydantic import Field
+
 from components.shared.profile import Profile, TrainingPlace
 
 
@@ -16,18 +18,33 @@ class Launch(TrainingPlace):
 
     namespace: str = ""
     """Namespace of the TrainJob. Default empty: that of the client."""
+    queue: str = ""
+    """Kueue LocalQueue that admits the TrainJob. Default empty: no queue."""
+    priority: str = ""
+    """Kueue WorkloadPriorityClass in that queue. Default empty: the queue's own order."""
+    shm: str = ""
+    """Size of the nodes' /dev/shm. Default empty: the runtime's."""
+    pod_labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of the nodes' pods. Default none."""
+    pod_annotations: dict[str, str] = Field(default_factory=dict)
+    """Annotations of the nodes' pods. Default none."""
 
     @classmethod
     def of(cls, profile: Profile) -> Self:
         """Resolve a profile."""
-        own = profile.training
+        own, resources = profile.training, profile.resources_of("train")
         return cls(
             **{
                 **own.model_dump(),
-                "processes": own.processes or max(1, profile.steps.train.accelerators),
+                "processes": own.processes or max(1, resources.accelerators),
                 "image": own.image or profile.images.train,
             },
             namespace=profile.namespace,
+            queue=resources.queue,
+            priority=resources.priority,
+            shm=resources.shm,
+            pod_labels=profile.pod_labels,
+            pod_annotations=profile.pod_annotations,
         )
 
     @classmethod

@@ -90,7 +90,9 @@ def _torchrun(options: argparse.Namespace, scratch: Path, arguments: list[str]) 
     logs = scratch / "logs"
     gang = ["--rdzv-conf", f"timeout={patience().total_seconds():.0f}"]
     if options.alone:
+        # A machine's own name may lead nowhere, so the ranks meet at its loopback address.
         gang = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+        gang += ["--local-addr", "127.0.0.1"]
     flags = [
         *("--nproc-per-node", str(options.processes), "--max-restarts", "0", *gang),
         *("--log-dir", str(logs), "--redirects", "3", "--tee", "0:3", "--module", options.program),

@@ -52,6 +52,14 @@ def has_ended(pod: Pod) -> bool:
     return _status(pod).get("phase") in ("Succeeded", "Failed")
 
 
+def is_gated(pod: Pod) -> bool:
+    """Tell whether the scheduler does not look at the pod yet, as where a queue holds it."""
+    return any(
+        condition["type"] == "PodScheduled" and condition.get("reason") == "SchedulingGated"
+        for condition in _conditions(pod)
+    )
+
+
 def why_waiting(pod: Pod, container: str = CONTAINER) -> str:
     """Return why a pod does not run, or "" where it does or only needs a moment."""
     if is_running(pod, container) or has_ended(pod):

@@ -11,6 +11,7 @@ from components.serve.__main__ import main
 from components.serve.files import fetch, vllm_command
 from components.shared.errors import BadInput
 from components.shared.models import Resolved
+from tests.models import CHAT_TEMPLATE, safetensors
 
 pytest.importorskip("vllm")
 
@@ -19,8 +20,10 @@ pytest.importorskip("vllm")
 def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
-    for name in ("config.json", "tokenizer.json", "model.safetensors", "chat_template.jinja"):
+    for name in ("config.json", "tokenizer.json"):
         (folder / name).write_text("{}")
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    (folder / "model.safetensors").write_bytes(safetensors())
     return folder
 
 
@@ -29,7 +32,7 @@ def adapter(tmp_path: Path) -> Path:
     folder = tmp_path / "lora"
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps({"r": 24}))
-    (folder / "adapter_model.safetensors").write_text("")
+    (folder / "adapter_model.safetensors").write_bytes(safetensors())
     return folder
 
 

@@ -20,10 +20,11 @@ from components.shared.models import (
     resolve_model,
 )
 from tests.fakes import finished_stage
+from tests.models import safetensors
 
 FILES = {
     "config.json": "{}",
-    "model.safetensors": "weights",
+    "model.safetensors": safetensors().decode(),
     "tokenizer.json": "{}",
     "tokenizer_config.json": '{"chat_template": "{{ messages }}"}',
 }
@@ -70,7 +71,7 @@ def test_a_model_without_configuration_is_refused(folder):
 def test_pickles_are_refused_with_the_reason(folder, name):
     (folder / "model.safetensors").rename(folder / name)
     message = refused(folder)
-    assert "pickles, which can run code" in message
+    assert "a pickle, which can run code" in message
     assert "safetensors" in message
 
 
@@ -100,13 +101,15 @@ def test_a_broken_tokenizer_configuration_is_refused(folder, data):
 @pytest.mark.parametrize("name", FILES)
 def test_the_fingerprint_changes_with_one_byte_of_any_file(folder, name):
     before = model_fingerprint(str(folder))
-    (folder / name).write_text(FILES[name] + " ")
+    last = FILES[name][-1]
+    changed = FILES[name][:-1] + "\x01" if last == "\0" else FILES[name] + " "
+    (folder / name).write_text(changed)
     assert model_fingerprint(str(folder)) != before
 
 
 def test_the_fingerprint_does_not_depend_on_place_or_other_files(folder, tmp_path):
     before = model_fingerprint(str(folder))
-    (folder / "pytorch_model.bin").write_bytes(b"not loaded, not counted")
+    (folder / "README.md").write_bytes(b"not loaded, not counted")
     moved = folder.rename(tmp_path / "elsewhere")
     assert model_fingerprint(str(moved)) == before
 
@@ -179,6 +182,8 @@ def test_a_registered_model_needs_a_server(monkeypatch):
 def test_an_adapter_goes_with_an_outside_model(tmp_path, folder):
     adapter = tmp_path / "adapter"
     adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(safetensors())
     described = {"source": str(folder), "adapter": str(adapter)}
     data = json.dumps(described).encode()
     stage = finished_stage(str(tmp_path / "store"), "world", {"model.json": data})

@@ -13,7 +13,8 @@ import pytest
 from kfp import dsl
 
 from components.shared.errors import BadInput, LaunchFailed, LidrError, TrainingFailed
-from components.train.launchers import launcher_of
+from components.shared.profile import Profile
+from components.train.launchers import cluster, launcher_of
 from components.train.launchers.failure import Failure
 from components.train.launchers.launch import Launch, Placement
 from components.train.launchers.trainjob import TrainJobLauncher
@@ -117,7 +118,9 @@ def test_what_kfp_hands_over_reaches_the_nodes(api, job):
             {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "t"}}},
         ],
     )
-    launch = jobs.LAUNCH.model_copy(update={"nccl": {"NCCL_DEBUG": "WARN"}, "deadline_hours": 2})
+    settings = {"nccl": {"NCCL_DEBUG": "WARN"}, "deadline_hours": 2, "priority": "high"}
+    pods = {"pod_labels": {"identity": "on"}, "pod_annotations": {"team": "nlp"}, "shm": "32Gi"}
+    launch = jobs.LAUNCH.model_copy(update={**settings, **pods, "service_account": "trainer"})
     launcher = launcher_of(launch, Placement.of(config))
     assert isinstance(launcher, TrainJobLauncher)
     launcher._poll_seconds = 0.05
@@ -141,10 +144,34 @@ def test_what_kfp_hands_over_reaches_the_nodes(api, job):
     (patch,) = spec["runtimePatches"]
     (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     assert node["name"] == "node"
-    assert node["template"]["spec"]["template"]["spec"] == {
-        "nodeSelector": {"pool": "gpu"},
-        "tolerations": config.tolerations,
+    assert node["template"]["spec"]["template"] == {
+        "metadata": {"labels": {"identity": "on"}, "annotations": {"team": "nlp"}},
+        "spec": {
+            "serviceAccountName": "trainer",
+            "nodeSelector": {"pool": "gpu"},
+            "tolerations": config.tolerations,
+            "volumes": [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "32Gi"}}],
+        },
     }
+    labels = seen[0]["metadata"]["labels"]
+    assert labels["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert labels["kueue.x-k8s.io/priority-class"] == "high"
+
+
+def test_the_profile_s_pool_decides_over_nodes_and_queue():
+    steps = {"train": {"pool": "big", "accelerators": 8, "shm": "32Gi", "memory": "64Gi"}}
+    profile = Profile.model_validate(
+        {
+            "name": "p",
+            "pools": {"big": {"queue": "gpus", "priority": "high"}},
+            "steps": steps,
+            "training": {"launcher": "trainjob"},
+            "pod_labels": {"identity": "on"},
+        }
+    )
+    launch = Launch.parse(Launch.of(profile).text())
+    assert (launch.queue, launch.priority, launch.shm) == ("gpus", "high", "32Gi")
+    assert (launch.processes, launch.pod_labels) == (8, {"identity": "on"})
 
 
 def test_a_launcher_that_was_killed_leaves_its_trainjob_to_the_next(api, job, launched, tmp_path):
@@ -364,6 +391,17 @@ def test_an_api_server_that_fails_for_long_is_given_up_without_deleting(api, lau
     with pytest.raises(LaunchFailed, match="the API server has failed for 0 s"):
         future.result(timeout=30)
     assert NAME in api.jobs
+
+
+def test_an_api_server_that_falls_silent_is_given_up(api, monkeypatch):
+    limit = type(cluster._CALL_SECONDS)(1)  # a float would be no limit, and this test would hang
+    monkeypatch.setattr(cluster, "_CALL_SECONDS", limit)
+    namespace = cluster.Cluster("lidr", patience=0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = namespace._backend.custom_api.api_client.configuration
+        settings.host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(LaunchFailed, match="the API server has failed"):
+            namespace.read("x")
 
 
 def test_a_missing_right_is_no_passing_fault(api, launched):

@@ -1,0 +1,118 @@
+"""What must not be told: logins in addresses, and the secrets that the environment holds.
+
+Addresses travel into markers, MLflow, compiled pipelines and messages, so one with a login is
+refused where it is read. What libraries and servers say may repeat a secret all the same: our
+messages and events are cleaned of it before anybody sees them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from urllib.parse import parse_qsl, quote, urlsplit
+
+_NAME = re.compile(
+    r"PASSWORD|PASSWD|SECRET|CREDENTIALS?(?:_|$)|TOKEN(?:_|$)|API_?KEY|ACCESS_KEY|_AUTH$",
+    re.IGNORECASE,
+)
+_OF_A_PLACE = re.compile(r"(?:_FILE|_PATH|_DIR|_ENV|_URI|_URL)$", re.IGNORECASE)
+_FEWEST = 8
+"""Characters that a value must have: a shorter one would black out ordinary words."""
+
+_LOGIN = re.compile(
+    r"\b(?!models:|hf:/{1,2}[^/:\s]*@)"
+    r"([a-z][a-z0-9+.-]{0,30}:/{1,2})[^/\s@'\"]{1,4096}@",  # a path has one slash
+    re.IGNORECASE,
+)
+_IN_QUERY = re.compile(
+    r"([?&][^=&?\s]{0,40}(?:password|passwd|token|secret|api_?key|signature)[^=&?\s]{0,40}=)"
+    r"[^&\s'\"]+",
+    re.IGNORECASE,
+)
+_HEADER = re.compile(
+    r"\b(Basic|Bearer) (?=[a-z]*[^a-z\s])[A-Za-z0-9+/=._~-]{12,}",  # no word of English
+)
+_GONE = "[redacted]"
+
+
+def login_fault(address: str) -> str:
+    """Return why an address tells a secret, or "".
+
+    A database's address may name its user; in all others that place holds tokens, too.
+    """
+    if "://" not in address:
+        return ""
+    try:
+        parts = urlsplit(address)
+        password, user = parts.password, parts.username
+        query = [f"?{name}=x" for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    except ValueError:  # no address at all, which others will say
+        return "holds a login" if _LOGIN.search(address) else ""
+    database = parts.scheme.partition("+")[0] in ("postgresql", "mysql", "mssql")
+    named = user is not None and not database and parts.scheme != "hf"
+    if password is not None or named:
+        return "holds a login"
+    return "holds a secret in its query" if any(map(_IN_QUERY.search, query)) else ""
+
+
+def is_about_a_secret(key: str) -> bool:
+    """Tell whether a key asks for a secret or for its name: people mix the two up."""
+    return bool(_NAME.search(key))
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a variable or key of this name holds a secret, rather than a place or nothing.
+
+    >>> is_secret_name("HF_TOKEN"), is_secret_name("TOKENIZERS_PARALLELISM")
+    (True, False)
+    """
+    return bool(_NAME.search(name)) and not _OF_A_PLACE.search(name)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without the values of the environment's secrets.
+
+    Whoever is sent one may repeat it: a server in its refusal, a judge in its verdict.
+    """
+    for value in _secrets():
+        if value in text:
+            text = text.replace(value, _GONE)
+    return text
+
+
+def redacted(text: str) -> str:
+    """Return a message without secrets of the environment, of addresses and of HTTP headers."""
+    text = _HEADER.sub(rf"\1 {_GONE}", without_secrets(text))
+    if ":/" in text:
+        text = _IN_QUERY.sub(rf"\1{_GONE}", _LOGIN.sub(rf"\1{_GONE}@", text))
+    return text
+
+
+def cleanse(error: BaseException) -> None:
+    """Take secrets out of an exception and those behind it, before a traceback shows them."""
+    waiting: list[BaseException | None] = [error]
+    seen: list[BaseException | None] = [None]
+    while waiting:
+        each = waiting.pop()
+        if each is None or any(each is one for one in seen):  # libraries make rings of them
+            continue
+        seen.append(each)
+        each.args = tuple(redacted(a) if isinstance(a, str) else a for a in each.args)
+        if isinstance(each, OSError) and each.strerror:
+            each.strerror = redacted(str(each.strerror))
+        waiting += [each.__cause__, each.__context__]
+
+
+def _secrets() -> Iterator[str]:
+    """Yield the environment's secrets, also as HTTP's Basic authentication writes them."""
+    for name, value in os.environ.items():
+        if len(value) < _FEWEST or not is_secret_name(name):
+            continue
+        yield value
+        if (quoted := quote(value, safe="")) != value:
+            yield quoted
+        user = os.environ.get(name.replace("PASSWORD", "USERNAME"), "")
+        if name.endswith("PASSWORD") and user:
+            yield b64encode(f"{user}:{value}".encode()).decode()

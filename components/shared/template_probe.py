@@ -1,0 +1,93 @@
+"""Render a chat template in a process of its own, which may neither last nor grow.
+
+A script with jinja2 alone: `python -I template_probe.py`, JSON on standard input and output. The
+environment is that of transformers (utils/chat_template_utils.py): the immutable sandbox, loop
+controls, `tojson`, `raise_exception` and `strftime_now`.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+SECONDS = 2
+"""Processor time for all conversations; those of real models take milliseconds."""
+
+_MEMORY = 1 << 30
+_OUTPUT = 1 << 20
+_ABSENT = {
+    **dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), ""),
+    **dict.fromkeys(("tools", "documents")),
+}
+"""Names that transformers gives a value, none of which a conversation needs."""
+
+
+class Generation(Extension):
+    """`{% generation %}`, by which transformers finds the assistant's words: plain text here."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja2's own declaration
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Return the statements inside."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def environment() -> ImmutableSandboxedEnvironment:
+    """Return what a chat template is rendered in."""
+    made = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    )
+    made.filters["tojson"] = _to_json
+    made.globals["raise_exception"] = _refuse
+    made.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
+    return made
+
+
+def _to_json(value: Any, **options: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, **options)
+
+
+def _refuse(message: str) -> None:
+    raise TemplateError(message)
+
+
+def _rendered(template: str, conversations: Sequence[list[dict[str, str]]]) -> list[dict[str, str]]:
+    compiled = environment().from_string(template)
+    found: list[dict[str, str]] = []
+    for messages in conversations:
+        parts, size = [], 0
+        try:
+            for part in compiled.generate(messages=messages, add_generation_prompt=True, **_ABSENT):
+                parts.append(part)
+                size += len(part)
+                if size > _OUTPUT:
+                    return [*found, {"fault": f"writes more than {_OUTPUT} characters"}]
+        except MemoryError:
+            return [*found, {"fault": "needs more memory than a conversation does"}]
+        except Exception as error:  # a program of somebody else's may raise anything
+            found.append({"error": f"{type(error).__name__}: {error}"[:300]})
+            continue
+        found.append({"text": "".join(parts)})
+    return found
+
+
+def main() -> None:
+    """Answer one request: `template` and `conversations`; see `_rendered`."""
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    asked = json.load(sys.stdin)
+    json.dump(_rendered(asked["template"], asked["conversations"]), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The licences of all Python packages: `python -m images.licences` prints them, worst first.
+
+It ends with 1 where one is not allowed by images/shared/licences.yaml.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from importlib import metadata
+from typing import Any
+
+import yaml
+from packaging.utils import canonicalize_name
+
+from images.build import ROOT
+
+RULES: dict[str, Any] = yaml.safe_load(
+    (ROOT / "images" / "shared" / "licences.yaml").read_text("utf-8")
+)
+
+_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==", re.MULTILINE)
+
+_PLAIN = {
+    "Academic Free License (AFL)": "AFL-3.0",
+    "Apache": "Apache-2.0",
+    "Apache 2.0": "Apache-2.0",
+    "Apache 2.0 License": "Apache-2.0",
+    "Apache Software License": "Apache-2.0",
+    "Apache Software License 2.0": "Apache-2.0",
+    "3-Clause BSD License": "BSD-3-Clause",
+    "BSD": "BSD-3-Clause",
+    "BSD License": "BSD-3-Clause",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "The MIT License (MIT)": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "Python Software Foundation License": "PSF-2.0",
+    "The Unlicense (Unlicense)": "Unlicense",
+}
+"""What packages wrote before there was a field for SPDX's names (PEP 639)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package and what it is under.
+
+    Attributes:
+        name: canonical.
+        version: "" where it is not installed here.
+        licence: as it says itself, in SPDX's names where they are known; "" where it does not.
+        reason: why it may be there although its licence is not among the allowed ones.
+        allowed: whether it may.
+    """
+
+    name: str
+    version: str
+    licence: str
+    reason: str
+    allowed: bool
+
+
+def packages() -> list[Package]:
+    """Return every package that is installed here or pinned by an image's lock, by name."""
+    found = {str(canonicalize_name(d.metadata["Name"])): d for d in metadata.distributions()}
+    return [_package(name, found.get(name)) for name in sorted({*found, *locked()})]
+
+
+def locked() -> set[str]:
+    """Return the names of all packages that the images' locks pin."""
+    texts = (path.read_text("utf-8") for path in (ROOT / "images").glob("*/*.lock"))
+    return {canonicalize_name(name) for text in texts for name in _PINNED.findall(text)}
+
+
+def is_allowed(licence: str, allowed: frozenset[str] = frozenset(RULES["allowed"])) -> bool:
+    """Decide an SPDX expression: one side of OR, both of AND; with parentheses, all of it.
+
+    >>> is_allowed("MIT OR GPL-3.0-only"), is_allowed("MIT AND GPL-3.0-only")
+    (True, False)
+    """
+    if "(" in licence:
+        return all(part.strip("() ") in allowed for part in re.split(r"\s(?:AND|OR)\s", licence))
+    either = re.split(r"\s+OR\s+", licence)
+    return any(all(part in allowed for part in re.split(r"\s+AND\s+", each)) for each in either)
+
+
+def exception_for(name: str) -> tuple[str, Mapping[str, str]]:
+    """Return the pattern of the exception that covers a package, and the exception; "" for none."""
+    rules = RULES["exceptions"].items()
+    return next((each for each in rules if fnmatch(name, each[0])), ("", {}))
+
+
+def _package(name: str, found: metadata.Distribution | None) -> Package:
+    stated = " OR ".join(_stated(found.metadata)) if found else ""
+    licence = stated or RULES["elsewhere"].get(name, "")
+    if licence and is_allowed(licence):
+        return Package(name, found.version if found else "", licence, "", True)
+    _, rule = exception_for(name)
+    version = found.version if found else ""
+    return Package(
+        name, version, rule.get("licence") or licence, rule.get("reason", ""), bool(rule)
+    )
+
+
+def _stated(facts: Any) -> Iterator[str]:
+    """Yield the licences that a package's metadata name, of which one is enough."""
+    if facts.get("License-Expression"):
+        yield facts["License-Expression"]
+        return
+    classifiers = [each for each in facts.get_all("Classifier") or [] if each.count(" :: ") == 2]
+    named = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License ::")]
+    lines = str(facts.get("License") or "").strip().splitlines() or [""]
+    for each in named or lines[:1]:
+        if each:
+            yield _PLAIN.get(each, each)
+
+
+def main() -> int:
+    """Print the list; return the exit status."""
+    found = sorted(packages(), key=lambda each: (each.allowed, not each.reason, each.name))
+    for each in found:
+        mark = "" if each.allowed else "NOT ALLOWED  "
+        why = f"  ({each.reason})" if each.reason else ""
+        print(f"{mark}{each.name} {each.version or '-'}: {each.licence or 'not stated'}{why}")
+    refused = [each.name for each in found if not each.allowed]
+    if refused:
+        said = f"{len(refused)} of {len(found)} are not allowed: {', '.join(refused)}"
+        print(said, file=sys.stderr)
+    return 1 if refused else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Reading a cluster through the Kubernetes API, and telling "no such thing" from "you may not"."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from components.shared.errors import BadInput, LidrError, Unavailable
+from components.shared.profile import Profile
+from components.train.launchers.apierrors import status_of
+from pipelines.cluster.namespace import connect
+
+Object = dict[str, Any]
+
+_PAGE = 500
+
+
+class Denied(BadInput):
+    """The user may not see it; it may be there."""
+
+
+class ClusterApi:
+    """A cluster, as the user's kubeconfig or the pod's account may see it.
+
+    Several threads share one: whoever asks first connects.
+
+    Args:
+        seconds: that one answer may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timeout = (seconds, seconds)  # the client takes a lone float for no limit at all
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._namespace = ""
+        self._reached: str | LidrError = ""
+
+    @property
+    def server(self) -> str:
+        """The API server's address, once it has been reached."""
+        return str(self._client.configuration.host)
+
+    def reach(self) -> str:
+        """Return the API server's version, e.g. `v1.34.1`.
+
+        Raises:
+            BadInput: there is no kubeconfig, it is refused, or nobody answers; the same each time.
+        """
+        if not self._lock.acquire(timeout=2 * self._seconds):
+            raise Unavailable("the kubeconfig's login takes long", remedy="kubectl version")
+        try:
+            if not self._reached:
+                self._reached = self._connect()
+        except LidrError as error:
+            self._reached = error
+        finally:
+            self._lock.release()
+        if isinstance(self._reached, LidrError):
+            raise self._reached
+        return self._reached
+
+    def is_reached(self) -> bool:
+        """Tell whether the API server answers us."""
+        try:
+            self.reach()
+        except LidrError:
+            return False
+        return True
+
+    def namespaces(self, profile: Profile) -> tuple[str, str]:
+        """Return the namespace of a run's pods and that of its TrainJobs."""
+        own = profile.namespace or self._namespace
+        return profile.kubeflow.namespace or own, own
+
+    def get(self, path: str, **query: str) -> Object | None:
+        """Return an object, or None where there is none.
+
+        Raises:
+            Denied: it may not be read.
+            Unavailable: nobody answers.
+        """
+        return self._call("GET", path, query)
+
+    def each(self, path: str, **query: str) -> Iterator[Object]:
+        """Yield what a list holds, page after page.
+
+        Raises:
+            Denied: it may not be listed.
+        """
+        more: dict[str, str] = {}
+        while True:
+            page = self._call("GET", path, {"limit": str(_PAGE), **query, **more}) or {}
+            yield from page.get("items", [])
+            token = page.get("metadata", {}).get("continue")
+            if not token:
+                return
+            more = {"continue": token}
+
+    def review(self, kind: str, spec: Object) -> bool:
+        """Ask whether something is allowed.
+
+        Args:
+            kind: SelfSubjectAccessReview or SubjectAccessReview.
+            spec: of the review.
+
+        Raises:
+            Denied: it may not be asked.
+        """
+        version = "authorization.k8s.io/v1"
+        body = {"apiVersion": version, "kind": kind, "spec": spec}
+        answer = self._call("POST", f"/apis/{version}/{kind.lower()}s", {}, body) or {}
+        return bool(answer.get("status", {}).get("allowed"))
+
+    def serves(self, version: str, plural: str) -> bool:
+        """Tell whether a kind is installed.
+
+        Args:
+            version: group and version, e.g. `kueue.x-k8s.io/v1beta2`.
+            plural: e.g. `localqueues`.
+        """
+        found = self.get(f"/apis/{version}") or {}
+        return any(each["name"] == plural for each in found.get("resources", []))
+
+    def _connect(self) -> str:
+        from kubernetes import client
+
+        self._namespace = connect()
+        settings = client.Configuration.get_default_copy()
+        settings.retries = False  # whoever hangs would hang several times
+        self._client = client.ApiClient(settings)
+        try:
+            found = self.get("/version") or {}
+        except Denied as error:  # everybody may ask for the version, unless nobody knows who asks
+            raise BadInput(
+                f"{self.server} does not accept the kubeconfig's login",
+                remedy="Log in anew; `kubectl auth whoami` shows as whom.",
+            ) from error
+        return str(found.get("gitVersion") or "unknown")
+
+    def _call(
+        self, method: str, path: str, query: Mapping[str, str], body: Object | None = None
+    ) -> Object | None:
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            answer = self._client.call_api(
+                path,
+                method,
+                query_params=list(query.items()),
+                header_params={"Accept": "application/json", "Content-Type": "application/json"},
+                body=body,
+                response_type="object",
+                auth_settings=["BearerToken"],
+                _return_http_data_only=True,
+                _request_timeout=self._timeout,
+            )
+        except ApiException as error:
+            status = status_of(error)
+            if status == 404:
+                return None
+            if status in (401, 403):
+                raise Denied(f"may not {method} {path} (HTTP {status})") from error
+            raise self._unavailable(f"HTTP {status or error.reason}") from error
+        except HTTPError as error:
+            raise self._unavailable(type(error).__name__) from error
+        if not isinstance(answer, dict):
+            raise self._unavailable("no JSON")
+        return answer
+
+    def _unavailable(self, reason: str) -> Unavailable:
+        return Unavailable(
+            f"the Kubernetes API at {self.server} does not answer ({reason})",
+            remedy="Check the kubeconfig's server; `kubectl version` asks it, too.",
+        )

@@ -1,0 +1,37 @@
+"""Whether Kubeflow Pipelines answers, lets us in, and is of a version that lidr knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from components.shared.errors import LidrError
+from pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from pipelines.checks.platform import KUBEFLOW, shown, version_of
+from pipelines.cluster.client import Client
+
+_API = "Kubeflow Pipelines API"
+_VERSION = "Kubeflow Pipelines version"
+
+
+def findings(inputs: Inputs) -> Iterator[Finding]:
+    """Yield what the Kubeflow Pipelines API says."""
+    try:
+        client = Client(inputs.profile, inputs.request_seconds)
+        client.check()
+        version = client.version()
+    except LidrError as error:
+        yield refused(_API, error)
+        return
+    whose = f"namespace {client.namespace}" if client.namespace else "for one user"
+    yield ok(_API, f"{client.host} lets us in ({whose})")
+    yield _version(version)
+
+
+def _version(told: str) -> Finding:
+    found, least = version_of(told), KUBEFLOW.least
+    if not found:
+        return unknown(_VERSION, f"it does not tell; lidr needs {shown(least)} or newer")
+    if found < least:
+        old = f"{told} runs; lidr needs {shown(least)} or newer"
+        return missing(_VERSION, old, KUBEFLOW.install)
+    return ok(_VERSION, told)

@@ -1,0 +1,195 @@
+"""Whether M_0 can be had and used; its small files are read, its weights stay where they are."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from components.shared.engines.base import ChatRequest
+from components.shared.errors import BadInput, LidrError
+from components.shared.model_checks import check_adapter, check_model
+from components.shared.models import fetch_model, resolve_model, split_hub
+from components.shared.prompts import TRANSLATION_PRIMER, answer_messages, translation_messages
+from components.shared.recipe import Recipe
+from components.shared.store import open_store
+from pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from pipelines.checks.hosts import only_inside
+
+_INDEX = "model.safetensors.index.json"
+_SAMPLE = "Two and two are four."
+
+
+def findings(inputs: Inputs) -> Iterator[Finding]:
+    """Yield whether the model's files are there, whole and safe, and whether its chats render."""
+    recipe = inputs.recipe
+    if recipe.is_world:
+        yield ok("model", "the world step makes the tiny world's M_0")
+        return
+    if (elsewhere := _elsewhere(inputs)) is not None:
+        yield elsewhere
+        return
+    try:
+        source, own = resolve_model(recipe.model.source, unpinned=recipe.model.unpinned)
+    except LidrError as error:
+        yield _unless_pods_may("model", error, inputs)
+        return
+    if inputs.on_cluster and "://" not in source and not Path(source).is_dir():
+        told = f"{source} is no folder here; pods read it from their image or a volume"
+        yield unknown("model files", told, "Name s3://bucket/prefix, which can be looked at.")
+        return
+    files = _Files(inputs, source)
+    yield from files.findings("model files", check_model)
+    if files.folder is not None:
+        yield _index(files)
+        yield from _loaded(files.folder, recipe)
+    if adapter := recipe.model.adapter or own:
+        yield from _Files(inputs, adapter).findings("adapter files", check_adapter)
+
+
+def _elsewhere(inputs: Inputs) -> Finding | None:
+    """Return why a registered model cannot be looked up from here, if so."""
+    uri = inputs.profile.tracking_uri
+    if not inputs.recipe.model.source.startswith("models:/") or "MLFLOW_TRACKING_URI" in os.environ:
+        return None
+    if inputs.on_cluster and (not uri or only_inside(uri, inputs.profile)):
+        told = f"{inputs.recipe.model.source} is in an MLflow that is reached from pods only"
+        return unknown("model", told, "Set $MLFLOW_TRACKING_URI to a way to it.")
+    if uri:
+        told = f"{inputs.recipe.model.source} needs $MLFLOW_TRACKING_URI, which is not set here"
+        return unknown("model", told, f"export MLFLOW_TRACKING_URI={uri}")
+    return None
+
+
+class _Files:
+    """The files of a model or an adapter, weights by name only.
+
+    Args:
+        inputs: what is to run.
+        source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
+    """
+
+    def __init__(self, inputs: Inputs, source: str) -> None:
+        self._inputs = inputs
+        self.source = source
+        self.names: list[str] = []
+        self.folder: Path | None = None
+
+    def findings(self, name: str, check: Callable[[Path, list[str]], None]) -> Iterator[Finding]:
+        """Yield whether they are there and may be loaded; `folder` is set where they are."""
+        try:
+            self.names = _names(self.source)
+            folder = fetch_model(self.source, weights=False)
+            check(folder, self.names)
+        except LidrError as error:
+            yield _unless_pods_may(name, error, self._inputs)
+            return
+        self.folder = folder
+        weights = sum(each.endswith(".safetensors") for each in self.names)
+        told = f"{self.source}: {len(self.names)} files, {weights} of safetensors"
+        if self._inputs.on_cluster and "://" not in self.source:
+            remedy = "Name s3://bucket/prefix, or keep the folder in the image or on a volume."
+            yield unknown(name, f"{told}, here; pods may not see this folder", remedy)
+        else:
+            yield ok(name, told)
+
+
+def _names(source: str) -> list[str]:
+    """Return the names of a model's files, without fetching any."""
+    if source.startswith("s3://"):
+        names = [entry.key for entry in open_store(source).list("")]
+        if not names:
+            raise BadInput(f"there is nothing at {source}", remedy="Correct model.source.")
+        return names
+    if not source.startswith("hf://"):
+        folder = Path(source)
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    from huggingface_hub import HfApi
+
+    name, revision = split_hub(source)
+    try:
+        found = HfApi().model_info(name, revision=revision, timeout=10.0).siblings or ()
+    except Exception as error:  # the errors of its HTTP library, which another version exchanges
+        raise BadInput(
+            f"{source} cannot be looked up: {error}",
+            remedy=f"See https://huggingface.co/{name}: is the revision there, must its terms be "
+            "accepted? Then set HF_TOKEN.",
+        ) from error
+    return [file.rfilename for file in found]
+
+
+def _unless_pods_may(name: str, error: LidrError, inputs: Inputs) -> Finding:
+    """Return a refusal, unless it is for want of a key that pods have and we do not."""
+    keys = {key for each in inputs.profile.secrets.values() for key in each}
+    hub = inputs.recipe.model.source.startswith("hf://")
+    closed = any(code in error.message for code in ("401", "403"))
+    if hub and closed and "HF_TOKEN" in keys and "HF_TOKEN" not in os.environ:
+        told = f"{error.message}; pods have HF_TOKEN, which is not set here"
+        return unknown(name, told, "export HF_TOKEN=... to look with it")
+    return refused(name, error)
+
+
+def _index(files: _Files) -> Finding:
+    """Tell whether every file that the index names is there."""
+    name, file = "model weights", files.folder and files.folder / _INDEX
+    if not file or not file.is_file():
+        return ok(name, "one file, safetensors")
+    try:
+        named = set(json.loads(file.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        return missing(name, f"{file.name} is no index: {error}", "Fetch the model's files again.")
+    if lacking := sorted(named - set(files.names)):
+        told = f"{len(lacking)} of {len(named)} files are not there, first {lacking[0]}"
+        return missing(name, told, f"Copy the model anew: {files.source} is not whole.")
+    return ok(name, f"{len(named)} files of safetensors, all there")
+
+
+def _loaded(folder: Path, recipe: Recipe) -> Iterator[Finding]:
+    """Yield whether configuration and tokenizer load, and what a chat becomes."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        told = str(error).partition("\n")[0]
+        yield missing("model config", told, "Choose a model that transformers has code for.")
+    else:
+        yield ok("model config", str(config.model_type))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = f"does not load: {str(error).partition(chr(10))[0]}"
+        yield missing("tokenizer", told, "Add it anew with tokenizer.save_pretrained(folder).")
+        return
+    yield ok("tokenizer", f"{len(tokenizer):,} tokens")
+    yield _template(tokenizer, recipe)
+
+
+def _template(tokenizer: Any, recipe: Recipe) -> Finding:
+    """Tell whether the chats that lidr sends render, and hold what was said in them."""
+    from jinja2 import TemplateError
+
+    from components.shared.engines.chat import ChatRenderer
+
+    name, chat = "chat template", ChatRenderer(tokenizer)
+    languages = recipe.languages
+    told = translation_messages(_SAMPLE, languages.dominant, languages.others[0])
+    try:
+        answer = chat.render(ChatRequest("", answer_messages(_SAMPLE)))
+        translation = chat.render(ChatRequest("", told, primer=TRANSLATION_PRIMER))
+    except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+        broken = f"does not render: {type(error).__name__}: {error}"
+        return missing(name, broken, "Correct chat_template.jinja, or choose another model.")
+    if any(_squeezed(_SAMPLE) not in _squeezed(chat.text(each)) for each in (answer, translation)):
+        lost = "what the user says is lost in it"
+        return missing(name, lost, "Correct chat_template.jinja, or choose another model.")
+    return ok(name, f"a prompt takes {len(answer)} tokens, a translation {len(translation)}")
+
+
+def _squeezed(text: str) -> str:
+    """Return a text without what some tokenizers do not keep: spaces and capitals."""
+    return "".join(text.split()).casefold()

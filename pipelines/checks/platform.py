@@ -1,0 +1,130 @@
+"""What has to be installed in a cluster, and the versions of it that lidr stands on.
+
+Only the standard library is imported here: `manifests/check.py` reads this from a checkout.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+KUBERNETES = (1, 33)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that is installed into a cluster.
+
+    Attributes:
+        name: what people call it.
+        image: pattern that its controller's image matches.
+        least: oldest version that will do.
+        crds: CRD to the version of it that is used here.
+        install: the command of manifests/README.md that installs it, or "".
+        required: false for what an opt-in component of the manifests needs.
+    """
+
+    name: str
+    image: str
+    least: tuple[int, ...]
+    crds: dict[str, str]
+    install: str = ""
+    required: bool = True
+
+
+_TRAINER = (
+    "kubectl apply --server-side -k "
+    '"https://github.com/kubeflow/trainer.git/manifests/overlays/manager?ref=v2.3.0"'
+)
+_KUEUE = (
+    "kubectl apply --server-side -f "
+    "https://github.com/kubernetes-sigs/kueue/releases/download/v0.18.4/manifests.yaml"
+)
+
+KUBEFLOW = Part(
+    "Kubeflow Pipelines",
+    r"kfp-api-server:|ml-pipeline/api-server:",
+    (2, 17),
+    {},
+    'kubectl apply -k "github.com/kubeflow/pipelines/manifests/kustomize/env/platform-agnostic'
+    '?ref=2.17.0"',
+)
+JOBSET = Part("JobSet", r"jobset:", (0, 10), {"jobsets.jobset.x-k8s.io": "v1alpha2"}, _TRAINER)
+TRAINER = Part(
+    "Kubeflow Trainer",
+    r"trainer-controller-manager:",
+    (2, 3),
+    {f"{each}.trainer.kubeflow.org": "v1alpha1" for each in ("trainjobs", "trainingruntimes")},
+    _TRAINER,
+)
+KUEUE = Part(
+    "Kueue",
+    r"kueue:",
+    (0, 16),
+    {
+        f"{each}.kueue.x-k8s.io": "v1beta2"
+        for each in ("localqueues", "clusterqueues", "resourceflavors")
+    },
+    _KUEUE,
+)
+
+PARTS = (
+    Part("cert-manager", r"cert-manager-controller:", (1, 18), {}, required=False),
+    KUBEFLOW,
+    JOBSET,
+    TRAINER,
+    KUEUE,
+    Part(
+        "CloudNativePG",
+        r"cloudnative-pg:",
+        (1, 27),
+        {
+            "clusters.postgresql.cnpg.io": "v1",
+            "scheduledbackups.postgresql.cnpg.io": "v1",
+        },
+        required=False,
+    ),
+    Part(
+        "KServe",
+        r"kserve-controller:",
+        (0, 16),
+        {
+            "inferenceservices.serving.kserve.io": "v1beta1",
+            "servingruntimes.serving.kserve.io": "v1alpha1",
+        },
+        required=False,
+    ),
+    Part(
+        "Prometheus operator",
+        r"prometheus-operator:",
+        (0, 80),
+        {f"{each}.monitoring.coreos.com": "v1" for each in ("podmonitors", "prometheusrules")},
+        required=False,
+    ),
+)
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """Return the numbers of the first version in a text; () where there is none."""
+    found = re.search(r"v?(\d+(?:\.\d+)+)", text)
+    return tuple(int(each) for each in found[1].split(".")) if found else ()
+
+
+def shown(version: tuple[int, ...]) -> str:
+    """Return `1.33`."""
+    return ".".join(map(str, version))
+
+
+def running_version(part: Part, images: list[str]) -> tuple[str, tuple[int, ...]]:
+    """Return the image that a part's controller runs as, and the version in its tag.
+
+    Args:
+        part: what is looked for.
+        images: of every Deployment in the cluster.
+
+    Returns:
+        "" where none matches; () where its tag tells no version.
+    """
+    running = next((image for image in images if re.search(part.image, image)), "")
+    tag = running.partition("@")[0].rpartition(":")[2]
+    return running, version_of(tag)

@@ -1,0 +1,66 @@
+"""Whether the queues of Kueue that a profile names admit anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipelines.checks.api import ClusterApi, Object
+from pipelines.checks.finding import Finding, missing, ok, unknown
+from pipelines.checks.looking import APPLY, look
+from pipelines.checks.platform import KUEUE
+
+_GROUP = "kueue.x-k8s.io/v1beta2"
+
+
+def findings(api: ClusterApi, namespace: str, name: str) -> Iterator[Finding]:
+    """Yield whether a LocalQueue and its ClusterQueue are there, and admit anything."""
+    title, group = f"LocalQueue {name}", _GROUP
+    if not api.serves(group, "localqueues"):
+        yield unknown(title, f"not looked at: {KUEUE.name} does not serve {group}")
+        return
+    kept: list[str] = []
+
+    def judge(found: Object) -> Finding:
+        kept.append(found["spec"]["clusterQueue"])
+        return ok(title, f"of ClusterQueue {kept[0]}")
+
+    path = f"/apis/{group}/namespaces/{namespace}/localqueues/{name}"
+    remedy = f"{APPLY} with manifests/components/kueue, or leave queue empty in the profile"
+    found = look(api, title, path, remedy, judge)
+    if not kept:
+        yield found
+        return
+    shared = f"ClusterQueue {kept[0]}"
+    remedy = "kubectl apply -k manifests/overlays/NAME/cluster, by an administrator"
+    above = look(
+        api,
+        shared,
+        f"/apis/{group}/clusterqueues/{kept[0]}",
+        remedy,
+        lambda found: _active(shared, found, f"kubectl describe clusterqueue {kept[0]}"),
+    )
+    # An inactive ClusterQueue makes its LocalQueues inactive: one cause, one finding.
+    if above.state != "missing":
+        own = api.get(path) or {}
+        found = _active(title, own, f"kubectl describe localqueue {name} -n {namespace}")
+    yield found
+    yield above
+
+
+def workload_priority(api: ClusterApi, name: str) -> Finding:
+    """Return whether a class of priorities in queues is there."""
+    title = f"WorkloadPriorityClass {name}"
+    path = f"/apis/{_GROUP}/workloadpriorityclasses/{name}"
+    remedy = "kubectl get workloadpriorityclass names those there are; correct priority"
+    return look(api, title, path, remedy, lambda found: ok(title, str(found.get("value", ""))))
+
+
+def _active(title: str, found: Object, describe: str) -> Finding:
+    conditions = {each["type"]: each for each in found.get("status", {}).get("conditions", [])}
+    active = conditions.get("Active")
+    if active and active["status"] != "True":
+        told = active.get("message") or active.get("reason") or "no reason is given"
+        return missing(title, f"is not active: {told}", f"{describe} says what it lacks")
+    if not active:
+        return unknown(title, "Kueue has not looked at it yet", f"{describe} says more")
+    return ok(title, "active")

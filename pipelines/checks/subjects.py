@@ -1,0 +1,67 @@
+"""What is looked at, in the order in which it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from components.shared.errors import BadInput
+from pipelines.checks import (
+    capacity,
+    cluster,
+    endpoints,
+    images,
+    kubeflow,
+    machine,
+    model,
+    objects,
+    prompts,
+    rights,
+    store,
+    tracking,
+)
+from pipelines.checks.api import ClusterApi
+from pipelines.checks.finding import Inputs, Subject
+
+
+def subjects_of(inputs: Inputs, only: Sequence[str] = ()) -> dict[str, Subject]:
+    """Return the subjects that make sense for a profile.
+
+    Args:
+        inputs: what is to run.
+        only: names of those that are wanted; none are all.
+
+    Raises:
+        BadInput: one is named that there is not.
+    """
+    found = (_of_cluster(inputs) if inputs.on_cluster else _of_machine(inputs)) | {
+        "store": partial(store.findings, inputs),
+        "tracking": partial(tracking.findings, inputs),
+        "model": partial(model.findings, inputs),
+        "prompts": partial(prompts.findings, inputs),
+    }
+    if inputs.on_cluster:
+        found["images"] = partial(images.findings, inputs)
+    if endpoints.asked(inputs.recipe):
+        found["endpoints"] = partial(endpoints.findings, inputs)
+    if strange := [name for name in only if name not in found]:
+        raise BadInput(
+            f"--only {strange[0]}: there is no such subject for this recipe and profile",
+            remedy=f"Choose from {', '.join(found)}.",
+        )
+    return {name: subject for name, subject in found.items() if not only or name in only}
+
+
+def _of_cluster(inputs: Inputs) -> dict[str, Subject]:
+    api = ClusterApi(inputs.request_seconds)
+    return {
+        "kubeflow": partial(kubeflow.findings, inputs),
+        "cluster": partial(cluster.findings, inputs, api),
+        "objects": partial(objects.findings, inputs, api),
+        "rights": partial(rights.findings, inputs, api),
+        "capacity": partial(capacity.findings, inputs, api),
+    }
+
+
+def _of_machine(inputs: Inputs) -> dict[str, Subject]:
+    return {"machine": partial(machine.findings, inputs)}

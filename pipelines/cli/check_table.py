@@ -1,0 +1,67 @@
+"""What a check found, in a terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from pipelines.checks.finding import Finding
+from pipelines.cli.status_table import table_width
+
+_STYLES = {"ok": "green", "missing": "bold red", "unknown": "yellow"}
+
+Found = Mapping[str, Sequence[Finding]]
+"""Findings by subject."""
+
+
+@contextmanager
+def waiting(subjects: Collection[str]) -> Iterator[None]:
+    """Show on a terminal that something goes on."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"looking at {', '.join(subjects)}"):
+        yield
+
+
+def print_json(found: Found) -> None:
+    """Print `findings` (subject, name, state, detail, remedy) and how many there are by state."""
+    rows = [{"subject": name, **asdict(each)} for name, every in found.items() for each in every]
+    counts = Counter(row["state"] for row in rows)
+    print(json.dumps({"findings": rows, **{state: counts[state] for state in _STYLES}}))
+
+
+def print_findings(found: Found) -> None:
+    """Print a table, then what is missing with its remedies, then one line that sums it up."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False, width=table_width())
+    table = Table("subject", "what", "state", "", box=SIMPLE_HEAD)
+    for subject, findings in found.items():
+        for number, each in enumerate(findings):
+            told = Text(each.detail)
+            if each.remedy and each.state != "ok":
+                told.append(f"\n{each.remedy}", style="italic")
+            state = Text(each.state, style=_STYLES[each.state])
+            table.add_row("" if number else subject, Text(each.name), state, told)
+    console.print(table)
+    console.print(_summary(found), soft_wrap=True)
+
+
+def _summary(found: Found) -> str:
+    every = [each for findings in found.values() for each in findings]
+    lacking = [each.name for each in every if each.state == "missing"]
+    unseen = sum(each.state == "unknown" for each in every)
+    tail = f"; {unseen} could not be told from here" if unseen else ""
+    if lacking:
+        return f"{len(lacking)} missing: {', '.join(lacking)}{tail}."
+    return f"Nothing is missing ({len(every) - unseen} checked){tail}."

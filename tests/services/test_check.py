@@ -1,0 +1,394 @@
+"""lidr check against real HTTP APIs: each requirement in turn is missing, and is the one named."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.shared.errors import BadInput
+from pipelines.checks.finding import Finding, ok
+from pipelines.checks.images import Reference
+from pipelines.checks.platform import PARTS
+from pipelines.checks.rights import OF_LAUNCHER, OF_PIPELINE
+from pipelines.checks.runner import run
+from tests.json_server import serving
+from tests.kubernetes_api import CORE
+from tests.manifests.rendering import ROOT
+from tests.manifests.rights import TABLE
+from tests.services import checked
+from tests.services.checked import Checked, Services, node
+from tests.services.kubeflow import TOKEN, Cluster
+from tests.services.requirements import GONE, MISSING
+
+
+@pytest.fixture
+def bare(cluster: Cluster, bucket: str, tmp_path: Path, monkeypatch) -> Iterator[Checked]:
+    """A cluster and a profile with everything in its place, and an empty bucket."""
+    services = Services()
+    with serving(services.answer) as services.url:
+        for name, value in {
+            "MLFLOW_TRACKING_USERNAME": "pipeline",
+            "MLFLOW_TRACKING_PASSWORD": "hush-hush",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+            "LIDR_CACHE": str(tmp_path / "cache"),
+            "DOCKER_CONFIG": str(tmp_path / "docker"),
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        made = Checked(cluster, services, bucket, tmp_path / "recipe.yaml")
+        made.fill()
+        yield made
+        for proxy in made.proxies:
+            proxy.close()
+
+
+@pytest.fixture
+def world(bare: Checked) -> Checked:
+    """All of it, the recipe's model, prompts and questions included."""
+    bare.fill_bucket()
+    return bare
+
+
+def test_where_all_is_there_nothing_is_missing_and_nothing_is_left(world: Checked):
+    before = world.keys()
+    code, found, err = world.check()
+    assert {name: each for name, each in found.items() if each["state"] != "ok"} == {}
+    assert (code, err) == (0, "")
+    assert len(found) > 40
+    assert world.keys() == before
+    assert world.cluster.kubeflow.changes == []
+    written = [path for method, path in world.cluster.kubernetes.requests if method != "GET"]
+    assert all(path.endswith("accessreviews") for path in written)
+    assert found["prompts es"]["detail"].startswith("3 in s3://")
+    assert found["questions mt_bench"]["detail"] == "en 1, es 1, de 1"
+    told = json.dumps(found)
+    assert "hush-hush" not in told and "aHVzaC1odXNo" not in told and TOKEN not in told
+    assert list(dict.fromkeys(each["subject"] for each in found.values())) == [
+        *("kubeflow", "cluster", "objects", "rights", "capacity"),
+        *("store", "tracking", "model", "prompts", "images", "endpoints"),
+    ]
+
+
+CLUSTER = ("kubeflow", "cluster", "objects", "rights", "capacity")
+OTHERS = ("store", "tracking", "model", "prompts", "images", "endpoints")
+LAST_OF_CLUSTER = "room"
+EVERYWHERE = {
+    "token",
+    "JobSet",
+    "secret",
+    "own right",
+    "room",
+    "bucket",
+    "MLflow",
+    "model",
+    "image",
+}
+"""Requirements with which everything is looked at; for others, what shares a server with them."""
+
+
+@pytest.mark.parametrize("requirement", MISSING)
+def test_what_is_missing_is_named_and_nothing_else(bare: Checked, requirement: str):
+    world, (breaks, name, remedy) = bare, MISSING[requirement]
+    place = list(MISSING).index
+    near = CLUSTER if place(requirement) <= place(LAST_OF_CLUSTER) else OTHERS
+    if near is OTHERS or requirement in EVERYWHERE:
+        world.fill_bucket()
+    breaks(world)
+    only = [word for each in near for word in ("--only", each)]
+    code, found, _ = world.check(*([] if requirement in EVERYWHERE else only))
+    lacking = {each: row for each, row in found.items() if row["state"] == "missing"}
+    assert list(lacking) == [name.format(host=world.services.host)]
+    (row,) = lacking.values()
+    assert remedy in row["remedy"]
+    assert row["detail"]
+    assert code == 2
+
+
+def unknown(found: dict) -> dict[str, str]:
+    """Return what cannot be told, with its reasons; nothing may be missing."""
+    assert [name for name, row in found.items() if row["state"] == "missing"] == []
+    return {name: row["detail"] for name, row in found.items() if row["state"] == "unknown"}
+
+
+ENGINES = "nodes for generate, translate, evaluate"
+OTHER_KINDS = ("train", "world", "control, judge")
+UNSEEN: dict[str, tuple[str, list[str]]] = {
+    "secrets": (f"{CORE}/secrets/lidr-hub", ["Secret lidr-hub"]),
+    "nodes": (checked.NODES, [ENGINES, *(f"nodes for {kind}" for kind in OTHER_KINDS)]),
+    "quotas": (checked.QUOTAS, ["ResourceQuota"]),
+    "others' deployments": (
+        checked.DEPLOYMENTS,
+        ["JobSet version", "Kubeflow Trainer version", "Kueue version"],
+    ),
+    "others' rights": (
+        "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+        ["rights of lidr-pipeline"],
+    ),
+    "priorities": (checked.PRIORITY, ["PriorityClass lidr-training"]),
+    "cluster queues": (checked.CLUSTER_QUEUE, ["ClusterQueue lidr", "quota of queue lidr"]),
+    "the namespace itself": ("/api/v1/namespaces/lidr", ["Namespace lidr"]),
+}
+
+
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_what_may_not_be_seen_is_unknown_and_fails_nothing(bare: Checked, kind: str):
+    path, names = UNSEEN[kind]
+    bare.cluster.kubernetes.forbidden.add(path)
+    code, found, _ = bare.check(*ON_CLUSTER)
+    assert sorted(unknown(found)) == sorted(names)
+    assert all(found[name]["remedy"] or found[name]["detail"] for name in names)
+    assert code == 0
+
+
+ON_CLUSTER = [
+    word for name in ("cluster", "objects", "rights", "capacity") for word in ("--only", name)
+]
+
+
+def test_without_an_answer_of_the_cluster_one_thing_is_missing(bare: Checked):
+    config = bare.cluster.file.with_name("kubeconfig")
+    config.write_text(config.read_text().replace(bare.cluster.kubernetes.url, GONE))
+    code, found, _ = bare.check(*ON_CLUSTER)
+    assert [name for name, row in found.items() if row["state"] == "missing"] == ["Kubernetes API"]
+    assert sorted(found) == ["Kubernetes API", "capacity", "objects", "rights"]
+    assert code == 2
+
+
+def test_without_a_kubeconfig_it_says_so(bare: Checked):
+    bare.cluster.file.with_name("kubeconfig").unlink()
+    _, found, _ = bare.check(*ON_CLUSTER)
+    assert found["Kubernetes API"]["remedy"] == "Set $KUBECONFIG."
+
+
+@pytest.fixture
+def silence() -> Iterator[int]:
+    """A port whose connections wait for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_who_hangs_is_one_finding_and_holds_nothing_up(bare: Checked, silence: int, monkeypatch):
+    bare.check(*ON_CLUSTER, "--only", "kubeflow", "--only", "tracking")  # imports take their time
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    address = f"http://127.0.0.1:{silence}"
+    host = address.removeprefix("http://")
+    bare.cluster.configure(
+        kubeflow={"host": address}, tracking_uri=address, images={"train": f"{host}/train:1"}
+    )
+    bare.write_recipe(judge=None)
+    config = bare.cluster.file.with_name("kubeconfig")
+    config.write_text(config.read_text().replace(bare.cluster.kubernetes.url, address))
+    begun = time.monotonic()
+    only = [*ON_CLUSTER, "--only", "kubeflow", "--only", "tracking", "--only", "images"]
+    code, found, _ = bare.check(*only, "--timeout", "9")
+    assert time.monotonic() - begun < 15
+    lacking = [name for name, row in found.items() if row["state"] == "missing"]
+    assert lacking[0] in ("Kubeflow Pipelines API", "kubeflow")  # it repeats its request
+    assert lacking[1:] == ["Kubernetes API", "MLflow"]
+    assert found[f"image {host}/train:1"]["state"] == "unknown"
+    assert code == 2
+
+
+def test_a_subject_that_never_ends_is_left_behind():
+    never = threading.Event()
+
+    def slow() -> Iterator[Finding]:
+        yield ok("quick", "so far")
+        never.wait()
+
+    def fails() -> Iterator[Finding]:
+        raise BadInput("it is broken", remedy="Mend it.")
+
+    found = run({"slow": slow, "fails": fails}, 0.5)
+    assert [each.state for each in found["slow"]] == ["ok", "missing"]
+    assert found["slow"][1].detail == "no answer within 0.5 s"
+    assert found["fails"] == [Finding("fails", "missing", "it is broken", "Mend it.")]
+    never.set()
+
+
+def test_a_check_that_breaks_is_a_finding(bare: Checked):
+    bare.objects[checked.NODES] = {"items": [{"spec": {"taints": [{}]}}]}
+    _, found, err = bare.check(*ON_CLUSTER)
+    assert unknown(found)["capacity"].startswith("the check itself failed: KeyError")
+    assert found["ResourceQuota lidr"]["state"] == "ok"
+    assert err == ""
+
+
+def test_what_only_pods_can_reach_is_unknown(bare: Checked):
+    bare.cluster.configure(tracking_uri="http://lidr-mlflow.lidr:5000")
+    endpoint = {"url": "http://judge.models.svc:8000/v1", "model": "j"}
+    questions = f"s3://{bare.bucket}/questions/{{language}}.jsonl"
+    tasks = [{"name": "mt_bench", "questions": questions}]
+    bare.write_recipe(judge={"endpoint": endpoint, "tasks": tasks})
+    _, found, _ = bare.check("--only", "tracking", "--only", "endpoints")
+    assert sorted(unknown(found)) == ["MLflow", "judge.endpoint"]
+    assert "kubectl -n lidr port-forward svc/lidr-mlflow 5000" in found["MLflow"]["remedy"]
+
+    bare.cluster.monkeypatch.setenv("MLFLOW_TRACKING_URI", bare.services.url)
+    _, found, _ = bare.check("--only", "tracking")
+    assert unknown(found) == {}
+
+
+def test_a_pool_that_may_grow_is_not_missing(bare: Checked):
+    bare.objects[checked.NODES] = {"items": [node("cpu", 16)]}
+    _, found, _ = bare.check("--only", "capacity")
+    assert found["nodes for train"]["state"] == "missing"
+    bare.objects["/apis/karpenter.sh/v1"] = {"resources": [{"name": "nodepools"}]}
+    _, found, _ = bare.check("--only", "capacity")
+    assert set(unknown(found)) == {ENGINES, "nodes for train"}
+    assert "Karpenter may add some" in found["nodes for train"]["detail"]
+
+
+def test_a_selector_finds_the_pool_and_a_cordon_closes_it(bare: Checked):
+    asked = bare.cluster.kubernetes.requests
+    steps = yaml.safe_load(bare.cluster.file.read_text())["steps"]
+    steps["train"]["node_selector"] = {"pool": "h100"}
+    bare.cluster.configure(steps=steps)
+    bare.objects[checked.NODES] = {"items": [node("gpu", 128, gpus=8, unschedulable=True)]}
+    _, found, _ = bare.check("--only", "capacity")
+    assert "1 nodes labelled pool=h100 is ready" in found["nodes for train"]["detail"]
+    assert "uncordon" in found["nodes for train"]["remedy"]
+    assert ("GET", checked.NODES) in asked
+
+
+def test_images_are_asked_for_with_dockers_login(bare: Checked):
+    login = base64.b64encode(b"me:mine").decode()
+    bare.services.credentials = login
+    _, found, _ = bare.check("--only", "images")
+    assert len(unknown(found)) == 3
+    folder = bare.cluster.file.with_name("docker")
+    folder.mkdir()
+    auths = {"auths": {bare.services.host: {"auth": login}}}
+    (folder / "config.json").write_text(json.dumps(auths))
+    _, found, _ = bare.check("--only", "images")
+    assert unknown(found) == {}
+    assert login not in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("image", "url"),
+    [
+        ("busybox", "https://registry-1.docker.io/v2/library/busybox/manifests/latest"),
+        ("lidr/train:1", "https://registry-1.docker.io/v2/lidr/train/manifests/1"),
+        ("docker.io/lidr/train", "https://registry-1.docker.io/v2/lidr/train/manifests/latest"),
+        ("ghcr.io/a/b/c:0.1", "https://ghcr.io/v2/a/b/c/manifests/0.1"),
+        ("localhost:5000/a:1", "http://localhost:5000/v2/a/manifests/1"),
+        ("r.example.org:443/a:1@sha256:ab", "https://r.example.org:443/v2/a/manifests/sha256:ab"),
+    ],
+)
+def test_an_image_is_where_docker_would_look(image: str, url: str):
+    assert Reference.parse(image).url == url
+
+
+def test_a_table_says_what_to_mend(world: Checked):
+    world.remove("prompts/es.jsonl")
+    world.services.credentials = "nobody's"
+    only = ("--only", "prompts", "--only", "images")
+    code, out, err = world.cluster.lidr("check", str(world.recipe), *only)
+    assert (code, err) == (2, "")
+    assert "Correct prompts.files in the recipe" in out
+    assert out.splitlines()[-1] == "1 missing: prompts es; 3 could not be told from here."
+
+
+def test_a_subject_that_there_is_not_is_refused(bare: Checked):
+    code, _, err = bare.check("--only", "weather")
+    assert code == 2
+    assert "Choose from kubeflow, cluster, objects, rights" in err
+
+
+@pytest.fixture
+def hub(bare: Checked, monkeypatch, tmp_path: Path) -> Iterator[dict[str, bytes]]:
+    """A model hub with the model's files, which a token opens."""
+    files = dict(checked._model_files())
+    commit = "a" * 40
+
+    def answer(request, body: bytes) -> tuple:
+        if request.headers.get("authorization") != "Bearer hf_token":
+            return 401, {"error": "gated"}, {"X-Error-Code": "GatedRepo"}
+        if request.path.startswith("/api/models/org/tiny/revision/"):
+            siblings = [{"rfilename": name} for name in files]
+            return 200, {"id": "org/tiny", "sha": commit, "siblings": siblings}
+        if request.path.startswith("/api/models/org/tiny/tree/"):
+            sizes = {name: len(data) for name, data in files.items()}
+            entries = [
+                {"type": "file", "path": name, "size": size, "oid": name}
+                for name, size in sizes.items()
+            ]
+            return 200, entries
+        name = request.path.rpartition("/")[2]
+        assert "safetensors" not in name or name.endswith(".json"), "weights are not fetched"
+        tag = {"X-Repo-Commit": commit, "ETag": f'"{name}"', "Accept-Ranges": "bytes"}
+        return 200, files[name].decode(), tag
+
+    with serving(answer) as url:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        bare.write_recipe(model={"source": f"hf://org/tiny@{commit}"})
+        yield files
+
+
+def test_a_gated_model_is_read_with_a_token_or_unknown(bare: Checked, hub, monkeypatch):
+    _, found, _ = bare.check("--only", "model")
+    assert "pods have HF_TOKEN, which is not set here" in unknown(found)["model files"]
+    bare.cluster.configure(secrets={})
+    code, found, _ = bare.check("--only", "model")
+    assert (code, found["model files"]["state"]) == (2, "missing")
+    assert "must its terms be accepted? Then set HF_TOKEN" in found["model files"]["remedy"]
+    monkeypatch.setenv("HF_TOKEN", "hf_token")
+    code, found, _ = bare.check("--only", "model")
+    assert (code, unknown(found)) == (0, {})
+    assert found["chat template"]["state"] == "ok"
+
+
+def test_a_registered_model_is_followed(bare: Checked):
+    bare.write_recipe(model={"source": "models:/tiny@champion"})
+    _, found, _ = bare.check("--only", "model")
+    told = unknown(found)["model"]
+    assert "$MLFLOW_TRACKING_URI, which is not set here" in told
+    bare.cluster.monkeypatch.setenv("MLFLOW_TRACKING_URI", bare.services.url)
+    code, found, _ = bare.check("--only", "model")
+    assert (code, list(found)) == (2, ["model"])
+    assert "not in MLflow" in found["model"]["detail"]
+
+
+def test_a_machine_is_looked_at_and_left_as_it_was(bare: Checked, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    profile = tmp_path / "here.yaml"
+    profile.write_text("name: here\nrunner: local\nstore: deep/down/store\n")
+    bare.cluster.file = profile
+    before = sorted(tmp_path.rglob("*"))
+    code, found, _ = bare.check("--set", "model.source=world", "--set", "prompts.files={}", *HERE)
+    assert (code, unknown(found)) == (0, {}), found
+    assert found["store conditional write"]["detail"] == "the second of two writers is refused"
+    assert "will be made" in found["MLflow"]["detail"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+    profile.write_text("name: here\nrunner: local\nstore: recipe.yaml\n")
+    code, found, _ = bare.check("--set", "model.source=world", "--set", "prompts.files={}", *HERE)
+    assert (code, found["store"]["state"]) == (2, "missing")
+
+
+HERE = [word for name in ("machine", "store", "tracking") for word in ("--only", name)]
+
+
+def test_the_rights_are_those_that_the_manifests_give():
+    assert {str(right) for right in (*OF_PIPELINE, *OF_LAUNCHER)} == set(
+        TABLE["lidr-pipeline"]["may"]
+    )
+
+
+def test_the_commands_are_those_of_the_manifests():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert all(part.install in readme for part in PARTS)
+    assert all(part.install for part in PARTS if part.required)

@@ -13,8 +13,15 @@ from pipelines.stamp import Stamp
 
 STARTED = {"event": "started", "time": 1.0, "step": "train", "iteration": 1}
 PROGRESS = {
-    "event": "progress", "time": 2.0, "step": "train", "done": 1, "total": 2,
-    "unit": "steps", "rate": 1.5, "rate_unit": "tokens", "failures": {"truncated": 1},
+    "event": "progress",
+    "time": 2.0,
+    "step": "train",
+    "done": 1,
+    "total": 2,
+    "unit": "steps",
+    "rate": 1.5,
+    "rate_unit": "tokens",
+    "failures": {"truncated": 1},
 }
 
 

@@ -27,7 +27,6 @@ def answers(usual: dict[str, Any], **changed: services.Answer) -> dict[str, serv
     [
         (answer(b"\xff\xfe"), "not Kubeflow's API"),
         (answer(b"null"), "not Kubeflow's API"),
-        (answer(b"[1]"), "not Kubeflow's API"),
         (answer({"runs": [3]}), "not Kubeflow's API"),
         (answer({"runs": []}, "text/html"), "text/html that is not Kubeflow's API"),
         (answer({"next_page_token": "a"}), "the same page again and again"),

@@ -28,7 +28,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: &a {b: *a}", 1, "a value that holds itself"),
         (BOMB, 6, "too large with its aliases written out"),
         ("a: " + "[" * 50 + "]" * 50, 1, "nested too deeply"),
-        ("a: " + "[" * 100_000, 1, "nesting level"),
+        ("a: " + "[" * 100_000, 1, "nesting depth"),
         ('a: 1\nb: "\\ud800"', 2, "invalid Unicode"),
         ("a: 1\nb: \ud800", 2, "not Unicode text"),
         ("é: 1\nb: \x00", 2, "control characters"),

@@ -18,6 +18,7 @@ ENTRY = Entry(
     17,
     tags={"a": "b"},
     metrics=[("loss", 0.5, 1)],
+    headline=[],
     datasets=[Dataset("pairs", "/s", "ab", "training")],
     artifacts=[Artifact("runs/r/plots/loss.png", "plots/loss.png")],
 )

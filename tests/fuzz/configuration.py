@@ -127,11 +127,11 @@ _RECIPES = _Kind("recipes", Recipe, load_recipe)
 _PROFILES = _Kind("profiles", Profile, load_profile)
 
 TARGETS = [
-    Target("recipe, as text", _RECIPES.text, _RECIPES.check, 8_000),
-    Target("recipe, by structure", _RECIPES.tree, _RECIPES.check, 8_000),
-    Target("profile, as text", _PROFILES.text, _PROFILES.check, 8_000),
-    Target("profile, by structure", _PROFILES.tree, _PROFILES.check, 8_000),
-    Target("profile, in layers", _layers, _check_layers, 8_000),
+    Target("recipe, as text", _RECIPES.text, _RECIPES.check, 6_000),
+    Target("recipe, by structure", _RECIPES.tree, _RECIPES.check, 6_000),
+    Target("profile, as text", _PROFILES.text, _PROFILES.check, 6_000),
+    Target("profile, by structure", _PROFILES.tree, _PROFILES.check, 6_000),
+    Target("profile, in layers", _layers, _check_layers, 6_000),
     Target("--set", _settings, _check_settings, 30_000),
     Target("--every", _interval, _check_interval, 40_000),
 ]

@@ -295,13 +295,13 @@ def _refused_or_same(base: Any, edits: int = 2) -> Any:
 
 
 TARGETS: list[Target] = [
-    Target("_SUCCESS marker", _marker, _check_marker, 60_000),
-    Target("state, result and recipe of a run", _run, _check_run, 50_000),
+    Target("_SUCCESS marker", _marker, _check_marker, 50_000),
+    Target("state, result and recipe of a run", _run, _check_run, 40_000),
     Target("note for MLflow", _refused_or_same(_ENTRY), _check_entry, 60_000),
     Target("spool of notes", _spool, _check_spool, 40_000),
     Target("audit entry", _trail, _check_trail, 20_000),
     Target("lease", _lease, _check_lease, 50_000),
-    Target("events of a run", _events, _check_events, 50_000),
-    Target("stamp in Kubeflow", _stamp, _check_stamp, 80_000),
-    Target("line of a pod's log", lambda r: mutations.text(r, _LOG_LINES), _check_log_line, 60_000),
+    Target("events of a run", _events, _check_events, 40_000),
+    Target("stamp in Kubeflow", _stamp, _check_stamp, 100_000),
+    Target("line of a pod's log", lambda r: mutations.text(r, _LOG_LINES), _check_log_line, 80_000),
 ]

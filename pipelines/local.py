@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import components
 from components.shared.digest import digest_of
@@ -24,9 +23,7 @@ from components.shared.names import require_run_name
 from components.shared.processes import end_group, kill_marked
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.run_lease import require_held, run_lease
-
-Event = dict[str, Any]
-"""One line of the events file; see components/shared/progress.py."""
+from pipelines.events import Event, parse_events
 
 _POLL_SECONDS = 0.1
 _TAIL_LINES = 15
@@ -223,7 +220,7 @@ def _follow(
             require_held(lease, job.run)
             ended = _ended(driver)
             *lines, part = (part + stream.read()).split(b"\n")
-            fresh = [json.loads(line) for line in lines]
+            fresh = parse_events(lines)
             events += fresh
             watch(fresh)
     return events

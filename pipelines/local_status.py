@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import signal
@@ -15,7 +14,8 @@ from pathlib import Path
 from components.shared.errors import BadInput
 from components.shared.store import Store, open_store
 from components.shared.text import one_line
-from pipelines.local import Event, Job
+from pipelines.events import Event, parse_events
+from pipelines.local import Job
 from pipelines.status import END, STEP_NAMES, STEPS, Row, Status, merged
 from pipelines.stored import StoredRun
 
@@ -147,12 +147,11 @@ def log_lines(
 
 
 def read_events(path: Path) -> list[Event]:
-    """Return the events of a run's latest execution; a torn last line is left out."""
+    """Return the events of a run's latest execution."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return parse_events(path.read_bytes().split(b"\n"))
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def event_rows(events: list[Event], *, running: bool) -> Iterator[Row]:

@@ -6,12 +6,15 @@ KFP keeps a description with everything it stores, and nothing else that a clien
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Self
 
 from components.shared.digest import canonical_json, digest_of
 from components.shared.recipe import Recipe
+
+_ITERATION = re.compile(r"[1-9][0-9]{0,5}")
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,11 @@ class Stamp:
         """Read a run's description; None where lidr did not write it."""
         try:
             found = json.loads(description or "")
-            return cls(**{name: str(found[name]) for name in cls.__dataclass_fields__})
-        except (ValueError, TypeError, KeyError):
+            texts = {name: found[name] for name in cls.__dataclass_fields__}
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
+        whole = all(isinstance(text, str) for text in texts.values())
+        return cls(**texts) if whole and _ITERATION.fullmatch(texts["first"]) else None
 
     def text(self) -> str:
         """Return it as a run's description."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import ValidationError
 
 from components.pair.stage import pair_stage
 from components.shared.errors import BadInput
 from components.shared.recipe import Recipe
 from components.shared.rollout.stages import generate_stage, translate_stage
-from components.shared.runs import read_states, recipe_key
+from components.shared.runs import read_result, read_states, recipe_key
 from components.shared.stage import MARKER, Stage, locate_stage
 from components.shared.store import Store
 from components.state.run import GO_ON, resumable
@@ -52,22 +53,28 @@ class StoredRun:
 
     @classmethod
     def read(cls, store: Store, run: str) -> StoredRun | None:
-        """Read it; None where the run has not got as far as its first state."""
+        """Read it; None where the run has not got as far as its first state.
+
+        Raises:
+            BadInput: one of its files is damaged.
+        """
         try:
             recipe = Recipe.model_validate_json(store.read(recipe_key(run)))
         except FileNotFoundError:
             return None
+        except ValidationError as error:
+            raise BadInput(
+                f"is not the recipe of a run: {error.errors()[0]['msg']}",
+                file=f"{store.uri}/{recipe_key(run)}",
+                remedy="Restore it, or run the recipe again under another name.",
+            ) from error
         states = read_states(store, run)
         return cls(store, run, recipe, tuple(states)) if states else None
 
     @property
     def result(self) -> dict[str, Any] | None:
         """The run's result, or None where it has not come to its end."""
-        try:
-            found: dict[str, Any] = json.loads(self.store.read(f"runs/{self.run}/result.json"))
-        except FileNotFoundError:
-            return None
-        return found
+        return read_result(self.store, self.run)
 
     @property
     def next_iteration(self) -> int:

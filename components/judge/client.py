@@ -16,6 +16,7 @@ from components.shared.errors import BadInput, EngineFailed, LidrError
 from components.shared.judge_settings import Judge
 from components.shared.records import JudgeFailure
 from components.shared.redaction import without_secrets
+from components.shared.written import fits
 
 _KEYS = ("LIDR_JUDGE_API_KEY", "OPENAI_API_KEY")
 
@@ -133,13 +134,10 @@ def _read(answer: Any) -> Reply:
         for token in (choice.logprobs and choice.logprobs.content) or ()
     )
     failure = JudgeFailure.TRUNCATED if choice.finish_reason == "length" else None
-    return Reply(
-        text,
-        positions,
-        failure or (None if text.strip() else JudgeFailure.EMPTY),
-        usage.prompt_tokens if usage else 0,
-        usage.completion_tokens if usage else 0,
-    )
+    used = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+    if not isinstance(text, str) or not all(fits(count, int) for count in used):
+        raise ValueError("the answer lacks its text or what it used")
+    return Reply(text, positions, failure or (None if text.strip() else JudgeFailure.EMPTY), *used)
 
 
 def _failure(status: int, settings: Judge) -> JudgeFailure:

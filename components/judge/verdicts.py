@@ -134,8 +134,11 @@ def _number(token: str) -> str:
 
 def _probability(alternatives: Alternatives, written: str) -> float:
     """Return the probability of a verdict, however its token is spaced."""
-    return sum(
-        math.exp(logprob)
-        for token, logprob in alternatives.items()
-        if token.strip(" \n*") == written
+    return min(
+        1.0,
+        sum(
+            math.exp(min(logprob, 0.0))
+            for token, logprob in alternatives.items()
+            if token.strip(" \n*") == written
+        ),
     )

@@ -11,6 +11,7 @@ from components.serve.files import fetch, serve
 from components.serve.follow import Deployment, InferenceService, follow
 from components.shared.errors import LidrError
 from components.shared.models import Resolved
+from components.shared.text import printable
 
 
 def main(arguments: list[str]) -> int:
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> int:
         else:
             serve(options.folder, extra)
     except LidrError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     return 0
 

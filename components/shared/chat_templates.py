@@ -64,7 +64,7 @@ def check_chat_template(template: str, file: Path) -> None:
         raise BadInput(
             f"the chat template {fault}{place}",
             file=file,
-            remedy="Take the template of the model's publisher, or one that only writes messages.",
+            remedy=f"Correct {file.name}, so that it only writes messages, or take another model.",
         )
 
 

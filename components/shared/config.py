@@ -20,6 +20,9 @@ Config = TypeVar("Config", bound=BaseModel)
 
 Location = tuple[str | int, ...]
 
+_LONGEST = 200
+"""Characters of a wrong value that a message shows."""
+
 
 class Misplaced(ValueError):
     """A model's rule across keys is broken, and one key is to blame.
@@ -154,11 +157,16 @@ def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: 
     if details["type"] == "missing":
         return f"key {key!r} is missing"
     told = not isinstance(details["input"], dict) and not is_about_a_secret(key)
-    given = f", not {details['input']!r}" if told else ""
+    given = f", not {_shown(details['input'])}" if told else ""
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"{key}: {message}" if key else message
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _remedy(details: ErrorDetails) -> str:

@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from components.shared.actor import actor
 from components.shared.errors import LidrError
 from components.shared.progress import emit
 from components.shared.store import Store
+from components.shared.written import is_finite
 
 _FOLDER = "lease"
 _SECONDS = 15.0
@@ -33,6 +36,8 @@ _TURNS = 4
 _SAFE_SHARE = 0.7
 _READ_SHARE = 0.1
 _MOST_KEYS = 40
+_LONGEST_SECONDS = 3600.0
+_NAME = re.compile(rf"{_FOLDER}/\d{{12}}\.(?:json|free)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,15 +218,26 @@ class _Seen:
     def holder(self, store: Store, head: Head) -> str:
         """Return who holds it, for a message."""
         text = read_text(store, head.number)
-        return str(json.loads(text)["holder"]) if text else "others in turn"
+        return str(held(text).get("holder", "nobody known")) if text else "others in turn"
 
     def _seconds(self, default: float) -> float:
-        return float(json.loads(self._text)["seconds"]) if self._text else default
+        told = held(self._text).get("seconds", default)
+        return min(float(told), _LONGEST_SECONDS) if is_finite(told) and told > 0 else default
+
+
+def held(text: bytes) -> dict[str, Any]:
+    """Return what a lease says of its holder; empty where it is torn: it then runs out as usual."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def find_head(store: Store) -> Head:
     """Return the highest lease object of a folder."""
-    keys = tuple(entry.key for entry in store.list(_FOLDER))
+    listed = (entry.key for entry in store.list(_FOLDER))
+    keys = tuple(key for key in listed if _NAME.fullmatch(key))  # what else lies there is not ours
     numbers = [_number(key) for key in keys]
     highest = max(numbers, default=0)
     return Head(highest, free=not highest or _key(highest, "free") in keys, keys=keys)

@@ -14,6 +14,7 @@ from typing import Any
 
 from components.shared.digest import canonical_json, digest_of
 from components.shared.store import Store
+from components.shared.written import fits
 
 MARKER = "_SUCCESS"
 
@@ -58,10 +59,10 @@ def parsed(data: bytes, digest: str) -> dict[str, Any]:
         data: the bytes.
         digest: of the stage, from its address.
     """
-    content = _content(data)
+    content = content_of(data)
     try:
         return content if content and digest_of(content["identity"]) == digest else {}
-    except (TypeError, ValueError):  # NaN, which nobody writes
+    except (TypeError, ValueError, RecursionError):  # NaN, which nobody writes
         return {}
 
 
@@ -72,7 +73,7 @@ def fault_of(data: bytes, digest: str) -> str:
         data: the bytes.
         digest: of the stage, from its address.
     """
-    content = _content(data)
+    content = content_of(data)
     if not content:
         return "is not a marker"
     if _SEAL not in content:
@@ -83,12 +84,13 @@ def fault_of(data: bytes, digest: str) -> str:
             return "was changed after it was written"
         if content.get("digest") != digest or digest_of(content["identity"]) != digest:
             return "belongs to another stage"
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return "was changed after it was written"
     return ""
 
 
-def _content(data: bytes) -> dict[str, Any]:
+def content_of(data: bytes) -> dict[str, Any]:
+    """Return what the bytes of a marker say; empty where they are those of none."""
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
@@ -96,7 +98,15 @@ def _content(data: bytes) -> dict[str, Any]:
     whole = isinstance(content, dict) and all(
         isinstance(content.get(key), dict) for key in ("identity", "counts", "files")
     )
-    return content if whole else {}
+    return content if whole and all(map(_is_file, content["files"].values())) else {}
+
+
+def _is_file(described: object) -> bool:
+    return (
+        isinstance(described, dict)
+        and fits(described.get("size", 0), int)
+        and fits(described.get("sha256", ""), str)
+    )
 
 
 def origin() -> dict[str, str]:

@@ -34,7 +34,11 @@ _KERNELS = ("attn_implementation", "experts_implementation")
 
 
 def check_model(
-    folder: Path, names: Collection[str] | None = None, *, weights: bool = True
+    folder: Path,
+    names: Collection[str] | None = None,
+    *,
+    weights: bool = True,
+    templates: bool = True,
 ) -> None:
     """Refuse a model folder that cannot be loaded safely.
 
@@ -42,6 +46,7 @@ def check_model(
         folder: the model's files, or the small ones of them.
         names: of all its files, where the weights were left where they are. Default: the folder's.
         weights: whether there are to be any: an engine that asks a server needs none.
+        templates: whether the chat templates are looked into, not only for.
 
     Raises:
         BadInput: no folder, no configuration, no safetensors weights, no tokenizer or no chat
@@ -65,7 +70,8 @@ def check_model(
             remedy="Add it with tokenizer.save_pretrained(folder).",
         )
     _check_no_code(folder)
-    _check_templates(folder)
+    if _templates(folder) and templates:
+        check_templates(folder)
 
 
 def check_adapter(folder: Path, names: Collection[str] | None = None) -> None:
@@ -155,10 +161,24 @@ def _keys_of_code(settings: Any) -> Iterator[str]:
         yield from _keys_of_code(value)
 
 
-def _check_templates(folder: Path) -> None:
-    """Check every template of the folder, whichever of them an engine would take."""
-    found = [(path, path.read_bytes()) for path in sorted(folder.glob("*.jinja"))]
-    found += [(path, path.read_bytes()) for path in sorted(folder.glob("*/*.jinja"))]
+def check_templates(folder: Path) -> None:
+    """Check every chat template of a folder, whichever of them an engine would take.
+
+    Raises:
+        BadInput: there is none, or one does more than render.
+    """
+    for file, data in _templates(folder):
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise BadInput("not UTF-8", file=file, remedy="Fetch the file again.") from error
+        check_chat_template(text, file)
+
+
+def _templates(folder: Path) -> list[tuple[Path, bytes]]:
+    """Return the chat templates of a folder, each with the file it stands in."""
+    files = [*sorted(folder.glob("*.jinja")), *sorted(folder.glob("*/*.jinja"))]
+    found = [(path, path.read_bytes()) for path in files]
     found += [
         (folder / name, text.encode("utf-8", "surrogatepass"))
         for name in _TEMPLATES
@@ -170,12 +190,7 @@ def _check_templates(folder: Path) -> None:
             file=folder / "tokenizer_config.json",
             remedy="Choose the instruction-tuned model, or add chat_template.jinja.",
         )
-    for file, data in found:
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            raise BadInput("not UTF-8", file=file, remedy="Fetch the file again.") from error
-        check_chat_template(text, file)
+    return found
 
 
 def _templates_in(settings: dict[str, Any]) -> Iterator[str]:

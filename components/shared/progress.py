@@ -18,6 +18,7 @@ from typing import ParamSpec, TypeVar
 
 from components.shared.errors import LidrError
 from components.shared.redaction import cleanse, redacted
+from components.shared.text import one_line
 
 EVENTS_VARIABLE = "LIDR_EVENTS"
 _PLACE_VARIABLE = "LIDR_PLACE"
@@ -160,7 +161,7 @@ def emit(event: str, **values: object) -> None:
             os.close(handle)
         return
     details = " ".join(f"{key}={value}" for key, value in values.items())
-    print(f"lidr {event} {details}", file=sys.stderr, flush=True)
+    print(f"lidr {event} {one_line(details)}", file=sys.stderr, flush=True)
 
 
 def _told(value: object) -> object:

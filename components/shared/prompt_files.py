@@ -88,10 +88,14 @@ def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(io.BytesIO(data)).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        table = pq.read_table(io.BytesIO(data))
+        table.validate(full=True)
+        rows = table.to_pylist()
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise BadInput(
-            "not a Parquet file", file=file, remedy="Write it anew, or use .jsonl."
+            "not a Parquet file that can be read",
+            file=file,
+            remedy="Write it anew, or use .jsonl.",
         ) from error
     yield from enumerate(rows, start=1)
 
@@ -118,7 +122,7 @@ def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, li
             remedy="Correct the pattern or the id.",
         )
     answer, task = row.get(fields.answer), row.get(fields.translation_task)
-    if task not in (None, True, False):
+    if task is not None and not isinstance(task, bool):
         raise BadInput(
             f"field {fields.translation_task!r} is neither true nor false",
             file=file,
@@ -129,7 +133,7 @@ def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, li
         prompt_id=shared,
         language=language,
         text=valid_unicode(str(text)),
-        answer=None if answer is None else str(answer),
+        answer=None if answer is None else valid_unicode(str(answer)),
         translation_task=bool(task),
     )
 

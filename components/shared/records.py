@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.shared.text import valid_unicode
+from components.shared.text import encodable
 
 Message = dict[str, str]
 """One chat message: `{"role": ..., "content": ...}`."""
@@ -374,15 +374,4 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
     try:
         return pa.array(values, kind)
     except UnicodeEncodeError:
-        return pa.array([_encodable(value) for value in values], kind)
-
-
-def _encodable(value: Any) -> Any:
-    """Replace lone surrogates, which UTF-8 cannot hold, at any depth."""
-    if isinstance(value, str):
-        return valid_unicode(value)
-    if isinstance(value, list):
-        return [_encodable(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _encodable(item) for key, item in value.items()}
-    return value
+        return pa.array([encodable(value) for value in values], kind)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from components.shared.errors import BadInput
 from components.shared.marker import home_of
 from components.shared.names import require_run_name
 from components.shared.store import Store
+from components.shared.written import Fields, read_object
 
 FOLDER = "runs"
+
+_STATE: Fields = {
+    **dict.fromkeys(("model", "evaluation", "version", "verdict", "reason"), str),
+    "iteration": int,
+    "promoted": bool,
+}
+_PLACES = ("world", "responses", "translations", "pairs", "judgements", "decision", "finished")
+_RESULT: Fields = {"iterations": list, "final_model": str, "report": str}
 
 
 def state_key(run: str, iteration: int) -> str:
@@ -37,23 +45,35 @@ def read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:
     """Return an iteration's state, its stages where they are now: a store may have moved.
 
     Raises:
-        BadInput: the iteration has not ended.
+        BadInput: the iteration has not ended, or the file is no state.
     """
+    key = state_key(run, iteration)
     try:
-        state: dict[str, Any] = json.loads(store.read(state_key(run, iteration)))
+        data = store.read(key)
     except FileNotFoundError as error:
         raise BadInput(
             f"run {run!r} in {store.uri} has no iteration {iteration}",
             remedy="Check --store and the run's name, or run the recipe again.",
         ) from error
-    except ValueError as error:
-        raise BadInput(
-            "not JSON", file=f"{store.uri}/{state_key(run, iteration)}", remedy="Run it again."
-        ) from error
+    state = read_object(data, f"{store.uri}/{key}", _STATE, dict.fromkeys(_PLACES, str))
     return {
         name: home_of(store, value) if isinstance(value, str) else value
         for name, value in state.items()
     }
+
+
+def read_result(store: Store, run: str) -> dict[str, Any] | None:
+    """Return a run's result; None where it has not come to its end.
+
+    Raises:
+        BadInput: the file is no result.
+    """
+    key = f"{FOLDER}/{run}/result.json"
+    try:
+        result: dict[str, Any] = read_object(store.read(key), f"{store.uri}/{key}", _RESULT)
+    except FileNotFoundError:
+        return None
+    return result
 
 
 def run_names(store: Store) -> list[str]:

@@ -6,7 +6,6 @@ computed again, by any run: that is the only resume and reuse mechanism.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +22,9 @@ from components.shared.digest import digest_of, digest_of_bytes, digest_of_file
 from components.shared.errors import BadInput, CorruptStage
 from components.shared.gpu import gpu_count
 from components.shared.marker import MARKER as MARKER
-from components.shared.marker import RECORD, fault_of, library_versions, origin, sealed
+from components.shared.marker import RECORD, content_of, fault_of, library_versions, origin, sealed
 from components.shared.names import key_fault
+from components.shared.record_files import NotRecords, from_parquet
 from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
 
@@ -85,7 +85,7 @@ class Stage:
             raise BadInput(what, remedy="Run the pipeline again.") from error
         if fault := fault_of(data, self.digest):
             raise self._corrupt(f"{MARKER} {fault}")
-        marker: dict[str, Any] = json.loads(data)
+        marker: dict[str, Any] = content_of(data)
         return marker
 
     def counts(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class Stage:
 
     def read_records(self, names: Sequence[str], kind: type) -> list[Any]:
         """Return the records in Parquet files of a complete stage, in order."""
-        return [kind(**row) for row in self.read_table(names).to_pylist()]
+        return [row for name in names for row in self._records(name, self.read(name), kind)]
 
     def files(self, *, prefix: str = "") -> list[str]:
         """Return the names of a complete stage's files below a prefix, sorted."""
@@ -178,12 +178,22 @@ class Stage:
             with self._present(name):
                 data = self.store.read(self.key(name))
             self.digests[name] = (len(data), digest_of_bytes(data))
-            yield self._decoded(name, data).select(list(columns))
+            try:
+                yield self._decoded(name, data).select(list(columns))
+            except KeyError as error:
+                raise self._corrupt(f"{name} has other columns ({error})") from error
 
     def peek_records(self, name: str, kind: type) -> list[Any]:
         """Return the records of one file, also of a stage that other workers still write."""
         data = self.read(name) if self.done() else self.store.read(self.key(name))
-        return [kind(**row) for row in self._decoded(name, data).to_pylist()]
+        return self._records(name, data, kind)
+
+    def _records(self, name: str, data: bytes, kind: type) -> list[Any]:
+        try:
+            return from_parquet(data, kind)
+        except NotRecords as error:
+            remedy = f"Delete {self.uri}/{name} and run again."
+            raise CorruptStage(f"{self.uri}/{name} {error}", remedy=remedy) from error
 
     def download(self, folder: Path, names: Sequence[str]) -> None:
         """Copy files of a complete stage into a folder and check each one."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from components.shared import config
 from components.shared.languages import NAMES
@@ -19,6 +20,15 @@ class Strict(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`seed: true` would be 1."""
+        kind: Any = cls.model_fields[str(info.field_name)].annotation
+        if _holds_truth(value) and _is_numeric(kind):
+            raise ValueError("input should be a number, not true or false")
+        return value
+
     @field_validator("*")
     @classmethod
     def _no_login(cls, value: object) -> object:
@@ -30,6 +40,30 @@ class Strict(BaseModel):
                     "give it in the environment or a Kubernetes Secret"
                 )
         return value
+
+
+def _holds_truth(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_truth, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_truth, value))
+    return isinstance(value, bool)
+
+
+@cache
+def _is_numeric(kind: Any) -> bool:
+    """Tell whether a field holds numbers, and neither truth nor a model of its own fields."""
+    kinds = set(_kinds_in(kind))
+    models = any(isinstance(each, type) and issubclass(each, BaseModel) for each in kinds)
+    return bool(kinds & {int, float}) and bool not in kinds and not models
+
+
+def _kinds_in(kind: Any) -> Iterator[Any]:
+    parts = get_args(kind)
+    for part in parts:
+        yield from _kinds_in(part)
+    if not parts:
+        yield kind
 
 
 def _texts(value: object) -> Iterator[str]:

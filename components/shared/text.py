@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from typing import Any
 
 _SEPARATOR = "[.,'\u2019\u00a0\u2009\u202f\u066b\u066c\uff0c\uff0e]"
 _NUMBER = re.compile(
@@ -24,6 +25,17 @@ def valid_unicode(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def encodable(value: Any) -> Any:
+    """Replace lone surrogates in a value of JSON, at any depth."""
+    if isinstance(value, str):
+        return valid_unicode(value)
+    if isinstance(value, list):
+        return [encodable(item) for item in value]
+    if isinstance(value, dict):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    return value
+
+
 def one_line(text: str) -> str:
     """Return a text as one line without control codes, which would steer a terminal."""
     shown = "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in valid_unicode(text))
@@ -33,6 +45,11 @@ def one_line(text: str) -> str:
 def plain(line: str) -> str:
     """Return a line of a log without what would steer a terminal; spaces and tabs stay."""
     return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in valid_unicode(line))
+
+
+def printable(text: str) -> str:
+    """Return a text without what would steer a terminal; its lines stay."""
+    return "\n".join(map(plain, text.split("\n")))
 
 
 def numbers(text: str) -> list[str]:

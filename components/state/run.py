@@ -14,6 +14,7 @@ from components.shared.errors import BadInput
 from components.shared.progress import step
 from components.shared.runs import read_state, recipe_key, state_key
 from components.shared.store import Store, open_store
+from components.shared.written import read_object
 
 GO_ON = "continue"
 
@@ -178,7 +179,8 @@ def require_same_recipe(store: Store, run: str, recipe: str) -> None:
     """
     if not store.exists(recipe_key(run)):
         return
-    if digest_of(json.loads(store.read(recipe_key(run)))) != digest_of(json.loads(recipe)):
+    started = read_object(store.read(recipe_key(run)), f"{store.uri}/{recipe_key(run)}", {})
+    if digest_of(started) != digest_of(json.loads(recipe)):
         raise BadInput(
             f"run {run!r} in {store.uri} was started with another recipe",
             remedy="Choose another --run; finished stages that still fit are used again.",
@@ -193,7 +195,7 @@ def _keep_recipe(store: Store, run: str, recipe: str) -> None:
 def _finished(store: Store, key: str, state: dict[str, object]) -> str:
     """Return when the iteration ended (UTC): as written before, where nothing else has changed."""
     if store.exists(key):
-        before = json.loads(store.read(key))
+        before = read_object(store.read(key), f"{store.uri}/{key}", {})
         finished = str(before.pop("finished", ""))
         if finished and before == state:
             return finished

@@ -113,9 +113,9 @@ def flat_batch(pairs: Sequence[TokenPair], device: torch.device) -> Batch:
     spans = tuple((len(pair.prompt), len(pair.chosen), len(pair.rejected)) for pair in pairs)
     return Batch(
         ids=torch.tensor([ids], device=device),
-        positions=torch.from_numpy(np.concatenate(positions))[None].to(device),
+        positions=_places(positions)[None].to(device),
         segments=Segments(spans, device),
-        sources=torch.from_numpy(np.concatenate(sources)).to(device),
+        sources=_places(sources).to(device),
         targets=_targets(pairs, device),
         lengths=_lengths(pairs),
     )
@@ -138,7 +138,7 @@ def padded_batch(pairs: Sequence[TokenPair], device: torch.device) -> Batch:
         ids=torch.from_numpy(ids).to(device),
         positions=None,
         segments=None,
-        sources=torch.from_numpy(np.concatenate(sources)).to(device),
+        sources=_places(sources).to(device),
         targets=_targets(pairs, device),
         lengths=_lengths(pairs),
     )
@@ -176,6 +176,11 @@ def _cost(pairs: Sequence[TokenPair], layout: Layout) -> int:
     if layout is flat_batch:
         return sum(pair.tokens for pair in pairs)
     return 2 * len(pairs) * max(pair.longest for pair in pairs)
+
+
+def _places(ranges: Sequence[range]) -> torch.Tensor:
+    """Return ranges as one row of whole numbers, also where one of them is empty."""
+    return torch.from_numpy(np.concatenate([np.arange(r.start, r.stop) for r in ranges]))
 
 
 def _targets(pairs: Sequence[TokenPair], device: torch.device) -> torch.Tensor:

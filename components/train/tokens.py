@@ -20,7 +20,6 @@ from components.shared.engines.chat import ChatRenderer
 from components.shared.errors import BadInput
 from components.shared.pair_samples import pair_key
 from components.shared.records import Message, PreferencePair
-from components.shared.text import valid_unicode
 
 _MARK = "\ue000response\ue001"
 
@@ -164,8 +163,8 @@ class _PairEncoder:
             pair.prompt_id,
             pair.language,
             self._prompt(pair.prompt),
-            self._text(pair.chosen[-1]["content"]) + end,
-            self._text(pair.rejected[-1]["content"]) + end,
+            self._chat.encode(pair.chosen[-1]["content"]) + end,
+            self._chat.encode(pair.rejected[-1]["content"]) + end,
         )
 
     def _prompt(self, messages: list[Message]) -> list[int]:
@@ -173,12 +172,6 @@ class _PairEncoder:
         if key not in self._prompts:
             self._prompts[key] = self._chat.render(ChatRequest("", messages))
         return self._prompts[key]
-
-    def _text(self, text: str) -> list[int]:
-        tokens: list[int] = self._tokenizer(
-            valid_unicode(text), add_special_tokens=False, split_special_tokens=True
-        )["input_ids"]
-        return tokens
 
     def _end(self, prompt: list[Message]) -> list[int]:
         """Return the tokens that end a response: the template's, up to its first control token."""

@@ -6,12 +6,13 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from components.shared.engines.base import ChatRequest
 from components.shared.errors import BadInput, LidrError
-from components.shared.model_checks import check_adapter, check_model
+from components.shared.model_checks import check_adapter, check_model, check_templates
 from components.shared.models import fetch_model, resolve_model, split_hub
 from components.shared.prompts import TRANSLATION_PRIMER, answer_messages, translation_messages
 from components.shared.recipe import Recipe
@@ -42,7 +43,7 @@ def findings(inputs: Inputs) -> Iterator[Finding]:
         yield unknown("model files", told, "Name s3://bucket/prefix, which can be looked at.")
         return
     files = _Files(inputs, source)
-    yield from files.findings("model files", check_model)
+    yield from files.findings("model files", partial(check_model, templates=False))
     if files.folder is not None:
         yield _index(files)
         yield from _loaded(files.folder, recipe)
@@ -166,16 +167,20 @@ def _loaded(folder: Path, recipe: Recipe) -> Iterator[Finding]:
         yield missing("tokenizer", told, "Add it anew with tokenizer.save_pretrained(folder).")
         return
     yield ok("tokenizer", f"{len(tokenizer):,} tokens")
-    yield _template(tokenizer, recipe)
+    yield _template(folder, tokenizer, recipe)
 
 
-def _template(tokenizer: Any, recipe: Recipe) -> Finding:
+def _template(folder: Path, tokenizer: Any, recipe: Recipe) -> Finding:
     """Tell whether the chats that lidr sends render, and hold what was said in them."""
     from jinja2 import TemplateError
 
     from components.shared.engines.chat import ChatRenderer
 
     name, chat = "chat template", ChatRenderer(tokenizer)
+    try:
+        check_templates(folder)
+    except BadInput as error:
+        return refused(name, error)
     languages = recipe.languages
     told = translation_messages(_SAMPLE, languages.dominant, languages.others[0])
     try:

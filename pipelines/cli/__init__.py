@@ -9,6 +9,7 @@ import typer
 
 from components.shared.errors import LidrError
 from components.shared.redaction import cleanse
+from components.shared.text import printable
 from pipelines.cli.cancel import cancel_command
 from pipelines.cli.check import check_command
 from pipelines.cli.compile import compile_command
@@ -56,7 +57,7 @@ def main() -> None:
     try:
         app()
     except LidrError as error:
-        print(f"lidr: error: {error}", file=sys.stderr)
+        print(f"lidr: error: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
         cleanse(error)  # a traceback follows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
-from pipelines.cli.outputs import Output
+from pipelines.cli.outputs import Output, say
 from pipelines.cli.status import RunArgument
 
 if TYPE_CHECKING:
@@ -80,11 +80,11 @@ def _print(done: Cancelled) -> None:
     ended = [
         f"{len(found)} {name}{'s' * (len(found) != 1)}" for name, found in parts.items() if found
     ]
-    print(f"{done.run}: {'ended ' + ', '.join(ended) if ended else 'nothing was running'}")
+    say(f"{done.run}: {'ended ' + ', '.join(ended) if ended else 'nothing was running'}")
     for step, uri in done.discarded.items():
-        print(f"deleted   {step:<9} {uri}")
+        say(f"deleted   {step:<9} {uri}")
     for step, uri in done.kept.items():
-        print(f"resumable {step:<9} {uri}")
+        say(f"resumable {step:<9} {uri}")
     if done.kept:
         print("Submitting or running it again goes on from these; --discard deletes them.")
     for note in done.notes:

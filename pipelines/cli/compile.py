@@ -19,6 +19,7 @@ from pipelines.cli.inputs import (
     read_recipe,
     run_name,
 )
+from pipelines.cli.outputs import say
 
 
 def compile_command(
@@ -65,4 +66,4 @@ def compile_command(
     files = (*science.prompts.files.values(), *judged)
     if place.runner == "kubeflow" and any("://" not in file for file in files):
         print("lidr: note: the prompt files are local; a cluster needs s3:// URIs", file=sys.stderr)
-    print(f"{output}: {len(text.encode()):,} bytes, {what}, profile {place.name}")
+    say(f"{output}: {len(text.encode()):,} bytes, {what}, profile {place.name}")

@@ -16,7 +16,7 @@ from pipelines.cli.inputs import (
     read_profile,
     read_recipe,
 )
-from pipelines.cli.outputs import Output
+from pipelines.cli.outputs import Output, say
 
 if TYPE_CHECKING:
     from components.report.comparison import Evaluated
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 def _list_tasks(asked: bool) -> None:
     if not asked:
         return
-    from rich.console import Console
     from rich.text import Text
 
     from components.evaluate.catalog import rows
+    from pipelines.cli.console import PlainConsole
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     for row in rows():
         console.print(Text(f"{row.task}", style="bold"))
         pinned = f"@{row.revision[:12]}" if row.revision else ""
@@ -127,7 +127,6 @@ def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]
 
 def _say(event: dict[str, Any]) -> None:
     """Print an event that a user waits for."""
-    import sys
 
     from pipelines.cli.board import progress_text
 
@@ -140,14 +139,15 @@ def _say(event: dict[str, Any]) -> None:
         "warning": f"warning: {event.get('message', '')}",
     }.get(kind, "")
     if said:
-        print(f"{step}: {said}", file=sys.stderr, flush=True)
+        say(f"{step}: {said}", error=True)
 
 
 def _print(recipe: Recipe, result: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from pipelines.cli.console import PlainConsole
 
     models = result["models"]
     names = [model["name"] for model in models]
@@ -163,7 +163,7 @@ def _print(recipe: Recipe, result: dict[str, Any]) -> None:
             table.add_row(code, *shares, *(_change(gains[code]) if gains else []))
     others = [_share(model["average"]) for model in models]
     table.add_row("others", *others, *([_gain(result["mean_gain"])] if gains else []))
-    console = Console(highlight=False, soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     console.print(table)
     for name, model in zip(names, models, strict=True):
         console.print(Text(f"{name}  {model['source']}"))

@@ -44,15 +44,16 @@ def _described(found: History) -> dict[str, Any]:
 
 def _print(found: History) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from pipelines.cli.console import PlainConsole
 
     table = Table("when (UTC)", "what", "from", "to", "gate", "who", "why", box=SIMPLE_HEAD)
     table.columns[0].no_wrap = True
     for row in found.rows:
         table.add_row(*(Text(cell) for cell in _cells(row)))
-    console = Console(highlight=False, soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     console.print(table if found.rows else Text("Nothing was promoted yet."))
     stands = sorted(found.model.aliases.items())
     console.print(Text("now: " + (", ".join(f"{a} = {n}" for a, n in stands) or "no alias")))

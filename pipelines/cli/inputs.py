@@ -76,7 +76,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, object]:
     Raises:
         BadInput: there is no `=`, or the value is not YAML.
     """
-    import yaml
+    from components.shared import yaml_text
 
     parsed: dict[str, object] = {}
     for setting in settings:
@@ -84,8 +84,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, object]:
         if not found or not key.strip():
             raise BadInput(f"--set {setting}: no key=value", remedy="Write --set training.beta=0.2")
         try:
-            parsed[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            parsed[key.strip()] = yaml_text.parse(value)
+        except yaml_text.NotYaml as error:
             raise BadInput(f"--set {setting}: the value is not YAML", remedy="Quote it.") from error
     return parsed
 

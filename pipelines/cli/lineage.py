@@ -11,12 +11,12 @@ from pipelines.cli.outputs import Output
 from pipelines.cli.registered import ModelArgument
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from components.shared.lineage import Graph, Node
     from components.shared.registry.ancestry import Ancestry
     from components.shared.verification import Finding
+    from pipelines.cli.console import PlainConsole
 
 
 def lineage_command(
@@ -64,13 +64,13 @@ def lineage_command(
 
 def _verify(found: Ancestry) -> list[Finding]:
     """Verify everything, with a progress bar on a terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from components.shared.verification import bytes_to_read, verify
+    from pipelines.cli.console import PlainConsole
 
     columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    screen = Console(stderr=True)
+    screen = PlainConsole(stderr=True)
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("", total=bytes_to_read(found.graph))
         return [*found.findings, *verify(found.graph, lambda size: bar.advance(task, size))]
@@ -123,10 +123,11 @@ def _numbers(counts: Mapping[str, Any]) -> dict[str, int | float | str]:
 
 
 def _print(found: Ancestry, document: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=True)
+    from pipelines.cli.console import PlainConsole
+
+    console = PlainConsole(soft_wrap=True)
     version = found.version
     roles = f" ({', '.join(version.aliases)})" if version.aliases else ""
     console.print(Text(f"{version.label}{roles}  {version.source}", style="bold"))
@@ -178,7 +179,7 @@ def _table(graph: Graph) -> Table:
     return table
 
 
-def _print_origins(console: Console, graph: Graph) -> None:
+def _print_origins(console: PlainConsole, graph: Graph) -> None:
     """Print images, cluster runs, commits and library versions, each with the steps it is of."""
     from rich.text import Text
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
+
+from components.shared.text import printable
 
 
 class Output(StrEnum):
@@ -10,3 +13,13 @@ class Output(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print lines that may quote models, servers or files, as text and nothing else.
+
+    Args:
+        text: one line or several.
+        error: on stderr instead of stdout.
+    """
+    print(printable(text), file=sys.stderr if error else sys.stdout, flush=True)

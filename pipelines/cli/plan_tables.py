@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
+
+    from pipelines.cli.console import PlainConsole
 
 _GIB = 1 << 30
 
@@ -17,10 +18,10 @@ _WIDTH = 110
 
 def print_plan(plan: dict[str, Any]) -> None:
     """Print a plan as `pipelines.planning.answer.as_data` and the simulation left it."""
-    from rich.console import Console
+    from pipelines.cli.console import PlainConsole
 
-    width = max(Console().width, _WIDTH)
-    console = Console(highlight=False, soft_wrap=True, markup=False, width=width)
+    width = max(PlainConsole().width, _WIDTH)
+    console = PlainConsole(soft_wrap=True, width=width)
     _print_stages(console, plan)
     _print_facts(console, plan)
     if plan["simulation"]:
@@ -28,7 +29,7 @@ def print_plan(plan: dict[str, Any]) -> None:
     _print_power(console, plan["power"])
 
 
-def _print_stages(console: Console, plan: dict[str, Any]) -> None:
+def _print_stages(console: PlainConsole, plan: dict[str, Any]) -> None:
     heads = ("stage", "times", "GPUs", "requests", "tokens in", "tokens out", "time", "GPU hours")
     priced = bool(plan["total"]["cost"])
     table = _table([*heads, plan["currency"]] if priced else heads)
@@ -48,7 +49,7 @@ def _print_stages(console: Console, plan: dict[str, Any]) -> None:
     console.print(table)
 
 
-def _print_facts(console: Console, plan: dict[str, Any]) -> None:
+def _print_facts(console: PlainConsole, plan: dict[str, Any]) -> None:
     memory, store = plan["memory"], plan["store_bytes"]
     fits = {None: "", True: ", which fits", False: f", which does not fit: {memory['remedy']}"}
     sizes = ", ".join(f"{name} {size / _GIB:,.1f} GiB" for name, size in store.items())
@@ -64,7 +65,7 @@ def _print_facts(console: Console, plan: dict[str, Any]) -> None:
     console.print()
 
 
-def _print_simulation(console: Console, plan: dict[str, Any]) -> None:
+def _print_simulation(console: PlainConsole, plan: dict[str, Any]) -> None:
     priced = bool(plan["total"]["cost"])
     heads = ("GPUs", "median", "90% within", "GPU hours", "nodes lost", "waited")
     table = _table([*heads, plan["currency"]] if priced else heads)
@@ -89,7 +90,7 @@ def _print_simulation(console: Console, plan: dict[str, Any]) -> None:
     console.print()
 
 
-def _print_power(console: Console, power: dict[str, Any]) -> None:
+def _print_power(console: PlainConsole, power: dict[str, Any]) -> None:
     gain, fall = power["gain"], power["fall"]
     heads = [
         f"{kind} {accuracy:.0%}" for kind in ("gain", "fall") for accuracy in power["accuracies"]

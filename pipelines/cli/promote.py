@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.outputs import Output
+from pipelines.cli.outputs import Output, say
 from pipelines.cli.registered import HomeOption, ModelArgument, ReasonOption
 
 if TYPE_CHECKING:
@@ -147,10 +146,10 @@ def _print(version: Version, entry: Entry, output: Output) -> None:
     move = entry.move
     was = "for the first time" if move.before is None else f"instead of version {move.before}"
     was = "as before" if move.before == move.version else was
-    print(f"{version.label} is {move.alias} {was}{', forced' * move.forced}: {version.source}")
+    say(f"{version.label} is {move.alias} {was}{', forced' * move.forced}: {version.source}")
     parent = version.tags.get("lidr.parent_version", "")
     if move.before in (None, move.version) or move.forced or not parent:
         return
     if parent != f"{version.name}/{move.before}":
         note = f"the gate compared it with {parent}, not with version {move.before}"
-        print(f"lidr: note: {note}", file=sys.stderr)
+        say(f"lidr: note: {note}", error=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.outputs import Output
+from pipelines.cli.outputs import Output, say
 
 if TYPE_CHECKING:
     from components.shared.registry.versions import Version
@@ -96,7 +96,7 @@ def _require_idle(store: Store, dry_run: bool) -> None:
                 f"run {names[0]!r} is being executed on the store {store.uri}",
                 remedy="Wait for it, or stop it.",
             )
-        print(f"lidr: note: run {names[0]!r} is being executed", file=sys.stderr)
+        say(f"lidr: note: run {names[0]!r} is being executed", error=True)
 
 
 def _ask(plan: Plan, yes: bool) -> None:
@@ -113,13 +113,14 @@ def _progress(size: int) -> Any:
     """Return a context that shows a progress bar on a terminal and yields how it advances."""
     from contextlib import contextmanager
 
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    from pipelines.cli.console import PlainConsole
 
     @contextmanager
     def showing() -> Any:
         columns = (TextColumn("removing"), BarColumn(), DownloadColumn())
-        screen = Console(stderr=True)
+        screen = PlainConsole(stderr=True)
         with Progress(
             *columns, console=screen, transient=True, disable=not screen.is_terminal
         ) as bar:
@@ -136,13 +137,13 @@ def _print(plan: Plan, output: Output, dry_run: bool) -> None:
         print(json.dumps(_document(plan, dry_run), indent=2))
         return
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from pipelines.cli.console import PlainConsole
     from pipelines.cli.sizes import size_text
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     if not plan.versions and not plan.removals:
         console.print("Nothing to remove.")
         return

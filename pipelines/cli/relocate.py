@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.outputs import Output
+from pipelines.cli.outputs import Output, say
 
 if TYPE_CHECKING:
     from components.shared.relocation.move import Move
@@ -55,7 +54,7 @@ def relocate_command(
         for key, data in pointers:
             home.write(key, data)
     document = _document(models, move, [key for key, _ in pointers], dry_run)
-    print(json.dumps(document, indent=2) if output is Output.JSON else _text(document))
+    say(json.dumps(document, indent=2) if output is Output.JSON else _text(document))
 
 
 def _require_other(move: Move) -> None:
@@ -72,10 +71,10 @@ def _relocate(client: Any, models: list[Moving], move: Move) -> None:
 
     for moving in models:
         for account in relocate_model(client, moving, move):
-            print(
+            say(
                 f"lidr: warning: the permissions of {account} on {moving.model.name!r} were not "
                 "copied; an administrator must grant them again",
-                file=sys.stderr,
+                error=True,
             )
 
 

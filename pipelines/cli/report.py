@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.cli.outputs import say
+
 if TYPE_CHECKING:
     from components.shared.store import Store
 
@@ -40,11 +42,11 @@ def report_command(
         )
     home = open_store(store)
     if model is not None:
-        print(_of_model(home, model))
+        say(_of_model(home, model))
     elif against is not None:
-        print(_of_two(home, str(run), against))
+        say(_of_two(home, str(run), against))
     else:
-        print(_of_run(home, str(run)))
+        say(_of_run(home, str(run)))
 
 
 def _of_run(home: Store, run: str) -> str:
@@ -61,10 +63,9 @@ def _of_run(home: Store, run: str) -> str:
 
 
 def _warn(event: dict[str, object]) -> None:
-    import sys
 
     if event["event"] == "warning":
-        print(f"lidr: {event['message']}", file=sys.stderr)
+        say(f"lidr: {event['message']}", error=True)
 
 
 def _of_model(home: Store, model: str) -> str:

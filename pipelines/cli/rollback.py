@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.outputs import Output
+from pipelines.cli.outputs import Output, say
 from pipelines.cli.registered import HomeOption, ModelArgument, ReasonOption
 
 
@@ -30,4 +30,4 @@ def rollback_command(
     if output is Output.JSON:
         print(json.dumps({"name": name, **entry.described()}))
     else:
-        print(f"{name}/{move.version} is {move.alias} again, instead of version {move.before}")
+        say(f"{name}/{move.version} is {move.alias} again, instead of version {move.before}")

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pipelines.cli.board import Board, Event, Scores, Step, label, progress_text, seconds_text
+from pipelines.cli.outputs import say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,12 +36,13 @@ def open_screen(recipe: Recipe, run: str) -> Iterator[Watch]:
         print(f"lidr run {run}", file=sys.stderr)
         yield Lines(board).take
         return
-    from rich.console import Console
     from rich.live import Live
+
+    from pipelines.cli.console import PlainConsole
 
     title = f"lidr run {run}, at most {recipe.gate.max_iterations} iterations"
     began = time.monotonic()
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
         def take(events: Sequence[Event]) -> None:
@@ -139,4 +141,4 @@ def _draw_scores(board: Board, name: str, scores: dict[int, Scores]) -> Table:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    say(line, error=True)

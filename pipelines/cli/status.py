@@ -74,10 +74,10 @@ def _print_list(rows: list[dict[str, str]], output: Output) -> None:
         print(json.dumps(rows))
         return
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from pipelines.cli.console import PlainConsole
     from pipelines.cli.status_table import table_width
 
     heads = list(rows[0]) if rows else ["run", "state"]
@@ -86,4 +86,4 @@ def _print_list(rows: list[dict[str, str]], output: Output) -> None:
         column.no_wrap = True
     for row in rows:
         table.add_row(*(Text(row[head]) for head in heads))
-    Console(highlight=False, width=table_width()).print(table)
+    PlainConsole(width=table_width()).print(table)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipelines.cli.board import seconds_text
+from pipelines.cli.outputs import say
 from pipelines.status import END, Row, Status
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ def as_json(status: Status) -> dict[str, Any]:
 
 def print_status(status: Status) -> None:
     """Print a status as a table."""
-    from rich.console import Console
+    from pipelines.cli.console import PlainConsole
 
-    Console(highlight=False, width=table_width()).print(draw_status(status))
+    PlainConsole(width=table_width()).print(draw_status(status))
 
 
 def table_width() -> int | None:
@@ -97,10 +98,11 @@ def open_table() -> Iterator[Show]:
     if not sys.stderr.isatty():
         yield _Changes().take
         return
-    from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+    from pipelines.cli.console import PlainConsole
+
+    with Live(console=PlainConsole(stderr=True), auto_refresh=False, transient=True) as live:
         yield lambda status: live.update(draw_status(status), refresh=True)
 
 
@@ -119,4 +121,4 @@ class _Changes:
                 continue
             self._known[row.place] = told
             took = f", {seconds_text(row.seconds)}" if row.state == "done" and row.seconds else ""
-            print(f"{label(row)} {row.step} {told}{took}", file=sys.stderr, flush=True)
+            say(f"{label(row)} {row.step} {told}{took}", error=True)

@@ -18,7 +18,7 @@ from pipelines.cli.inputs import (
     read_recipe,
     run_name,
 )
-from pipelines.cli.outputs import Output
+from pipelines.cli.outputs import Output, say
 
 if TYPE_CHECKING:
     from pipelines.cluster.client import Client
@@ -87,7 +87,7 @@ def _submit(client: Client, submission: Submission, dry: bool, wait: bool, outpu
         print(json.dumps(asdict(done)))
     else:
         words = " ".join(part for part in (done.run, done.outcome, done.link) if part)
-        print(words, file=sys.stderr if output is Output.JSON else sys.stdout)
+        say(words, error=output is Output.JSON)
     if wait and done.run_id:
         _wait(client, submission, output)
 
@@ -127,4 +127,4 @@ def _schedule(
         told = {"schedule": submission.run, "id": identity, "when": str(when), "link": link}
         print(json.dumps(told))
     else:
-        print(" ".join(part for part in (submission.run, f"looks {when}", link) if part))
+        say(" ".join(part for part in (submission.run, f"looks {when}", link) if part))

@@ -14,10 +14,11 @@ def print_summary(result: dict[str, Any]) -> None:
     Args:
         result: the content of result.json.
     """
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, soft_wrap=True)
+    from pipelines.cli.console import PlainConsole
+
+    console = PlainConsole(soft_wrap=True)
     measured = [(entry["iteration"], entry["accuracy"], entry) for entry in result["iterations"]]
     console.print(_table(result, "accuracy", measured))
     for task in dict.fromkeys(task for each in result["iterations"] for task in each["judged"]):

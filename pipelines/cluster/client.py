@@ -114,21 +114,28 @@ class Client:
             Unavailable: nobody answers, or the server is in trouble.
             BadInput: the request is refused; the server's words and a remedy are given.
         """
-        from kfp_server_api import ApiException
+        from kfp_server_api import ApiException, ApiValueError
         from urllib3.exceptions import HTTPError
 
+        self._api.last_response = None
         try:
-            return function(*args, **options, _request_timeout=self._timeout)
+            answer = function(*args, **options, _request_timeout=self._timeout)
         except ApiException as error:
             raise self._refusal(what, error) from error
         except HTTPError as error:
             raise self._unreachable(type(error.__cause__ or error).__name__) from error
-        except (ValueError, TypeError, AttributeError) as error:
-            response = getattr(self._api, "last_response", None)  # set by the generated client
-            answer = response.getheader("content-type") or "" if response else "json"
-            if "json" in answer:
-                raise
-            raise self._login(answer) from error
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+            foreign = isinstance(error, UnicodeDecodeError | ApiValueError)
+            if self._api.last_response is None and not foreign:
+                raise  # it never came to an answer
+            raise self._login(self._kind_of_answer()) from error
+        if "json" not in (kind := self._kind_of_answer()):
+            raise self._login(kind)
+        return answer
+
+    def _kind_of_answer(self) -> str:
+        response = self._api.last_response
+        return (response.getheader("content-type") or "") if response else ""
 
     def found(
         self, what: str, function: Callable[..., Result], *args: Any, **options: Any
@@ -151,13 +158,18 @@ class Client:
             *args: its arguments.
             **options: its keyword arguments.
         """
-        token = ""
+        token, seen = "", {""}
         while True:
             page = self.call(what, function, *args, page_size=_PAGE, page_token=token, **options)
+            if page is None:
+                raise self._login("nothing")
             yield from _list(page, field)
             token = page.next_page_token
             if not token:
                 return
+            if token in seen:
+                raise BadInput(f"cannot {what}: {self.host} gives the same page again and again")
+            seen.add(token)
 
     def link(self, path: str) -> str:
         """Return an address in the user interface."""
@@ -193,8 +205,8 @@ class Client:
 
     def _login(self, answer: str) -> BadInput:
         return BadInput(
-            f"{self.host} answers with {answer.partition(';')[0] or 'nothing'}, as a login page or "
-            "another service does, not Kubeflow's API",
+            f"{self.host} answers with {one_line(answer).partition(';')[0] or 'nothing'} that is "
+            "not Kubeflow's API: a login page, another service or another version",
             remedy=f"Set ${self.settings.token_env} to a valid token, or correct kubeflow.host.",
         )
 
@@ -262,6 +274,6 @@ def _told(body: Any) -> str:
     try:
         found = json.loads(body or "")
         message = one_line(str(found.get("message") or found.get("error") or ""))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return ""
     return f": {message[:400]}" if message else ""

@@ -141,7 +141,7 @@ def list_schedules(client: Client, experiment: str, name: str = "") -> list[Any]
         **({"filter": named(name)} if name else {}),
         **({"namespace": client.namespace} if client.namespace else {}),
     )
-    return sorted(listed, key=lambda each: (each.created_at, each.recurring_run_id))
+    return sorted(listed, key=lambda each: runs.age(each.created_at, each.recurring_run_id))
 
 
 def delete(client: Client, found: Any) -> None:

@@ -7,6 +7,7 @@ one looks again afterwards, and of several the first one stays.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from components.shared.errors import BadInput, Unavailable
@@ -98,9 +99,14 @@ def is_live(run: Run) -> bool:
     return run.state is None or run.state in LIVE
 
 
-def order(run: Run) -> tuple[Any, str]:
+def order(run: Run) -> tuple[float, str]:
     """Sort key: the first of several runs of a name is the one that stays."""
-    return run.created_at, run.run_id
+    return age(run.created_at, run.run_id)
+
+
+def age(created: datetime | None, identity: str | None) -> tuple[float, str]:
+    """Sort key, the oldest first; the server may leave both out."""
+    return created.timestamp() if created else 0.0, identity or ""
 
 
 def terminate(client: Client, run: Run) -> None:

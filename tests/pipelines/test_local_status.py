@@ -52,9 +52,10 @@ def test_a_run_is_shown_while_it_runs_and_cancelled(fake_world: FakeWorld):
 
 def test_a_failed_run_says_why(tmp_path: Path):
     store = open_store(str(tmp_path))
+    told = {"message": "en.jsonl:7: broken\x1b[2J", "exit_code": 2}
     events = [
         {"event": "started", "time": 1.0, "step": "pair", "iteration": 1},
-        {"event": "failed", "time": 2.0, "step": "pair", "message": "en.jsonl:7: broken\x1b[2J"},
+        {"event": "failed", "time": 2.0, "step": "pair", **told},
     ]
     lines = "".join(json.dumps(event) + "\n" for event in events)
     store.write("runs/mine/events.jsonl", lines.encode())

@@ -165,7 +165,7 @@ def _bad_label(cluster: Cluster) -> None:
         (_another_service, "HTTP 404"),
         (_no_host, "does not say where Kubeflow Pipelines is"),
         (_expired_token, "wants a valid token (HTTP 401: Unauthenticated"),
-        (_login_page, "answers with text/html, as a login page"),
+        (_login_page, "answers with text/html that is not"),
         (_readonly, "may not create pipeline lidr-tiny-world in namespace lidr: User 'ann'"),
         (_down, "no Kubeflow Pipelines API answers"),
         (_no_token_file, "/absent/token: the token cannot be read"),

@@ -15,7 +15,8 @@ from components.shared.progress import step
 from components.shared.store import open_store
 from components.shared.tracking import mlflow_client
 from components.shared.tracking.delivery import deliver
-from components.shared.tracking.spool import Entry, Spool, now
+from components.shared.tracking.entries import Entry
+from components.shared.tracking.spool import Spool, now
 from tests.planted import PLANTED, leaks
 from tests.services.stack import Stack, s3_client
 from tests.tracked import CURVES, SmallRun, told

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.shared.errors import BadInput
+from components.shared.text import encodable
 
 Row = dict[str, Any]
 
@@ -34,7 +35,7 @@ def read_rows(path: Path) -> list[tuple[int, Row]]:
             "not a file of items", file=path, remedy=f"Give one that ends in {', '.join(SUFFIXES)}."
         )
     try:
-        rows = list(reader(path))
+        rows = [(line, encodable(row)) for line, row in reader(path)]
     except FileNotFoundError as error:
         raise BadInput("no such file", file=path, remedy="Check evaluation.data.") from error
     except OSError as error:
@@ -97,6 +98,10 @@ def _tsv(path: Path) -> Iterator[tuple[int, Row]]:
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         rows = pq.read_table(path).to_pylist()
-    except pa.ArrowException as error:
-        raise BadInput(f"not a Parquet file: {error}", file=path) from error
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise BadInput(
+            f"not a Parquet file that can be read: {error}", file=path, remedy="Write it anew."
+        ) from error
     yield from enumerate(rows, 1)

@@ -89,6 +89,9 @@ _REST = re.compile(r"(\d{1,4})(百|千|万|萬|백|천|만)?(?![\d.,])")
 
 _LONGEST_WORD = 12
 
+_MOST_WORDS = 4
+"""After one number; a model in a loop may write a hundred thousand."""
+
 
 def scaled(value: Fraction, text: str, start: int, end: int, language: str) -> tuple[Fraction, int]:
     """Return a number from `start` to `end` times the words around it, and where those end."""
@@ -97,7 +100,10 @@ def scaled(value: Fraction, text: str, start: int, end: int, language: str) -> t
         return value * size, end
     pattern = _AFTER_PATTERNS.get(language)
     enlarged = False
-    while pattern and (found := pattern.match(text, end)):
+    for _ in range(_MOST_WORDS):
+        found = pattern.match(text, end) if pattern else None
+        if not found:
+            break
         if language in _UNSPACED and _OTHER_WORD.match(text, found.end()):
             break
         value *= _AFTER[language][found[1].lower()]

@@ -53,12 +53,27 @@ class ChatRenderer:
         )
         return context, [whole[len(context) :] for whole in wholes]
 
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of what somebody wrote: a special token spelt out stays text."""
+        text = valid_unicode(text)
+        tokens: list[int] = self._tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )["input_ids"]
+        # Some models have special tokens among their words, where splitting does not reach.
+        return tokens if self._special.isdisjoint(tokens) else self._encode_plain(text)
+
     def text(self, tokens: Sequence[int]) -> str:
         """Return what generated tokens say: special tokens left out, white space untouched."""
         text: str = self._tokenizer.decode(
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        added = self._tokenizer.added_tokens_decoder.items()
+        unknown = self._tokenizer.unk_token_id
+        return frozenset(id_ for id_, token in added if token.special and id_ != unknown)
 
     def _rendered(self, messages: Sequence[Message]) -> tuple[list[int], str]:
         """Return a chat as tokens, as far as it had to be encoded in parts, and the text after."""

@@ -21,6 +21,7 @@ from components.shared.progress import emit
 from components.shared.recipe import Endpoint
 from components.shared.records import Failure, FinishReason
 from components.shared.redaction import without_secrets
+from components.shared.written import fits
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -163,7 +164,7 @@ class OpenAIEngine:
             answers.put((number, await asked))
         except APIStatusError as error:
             answers.put((number, self._refusal(error)))
-        except (OpenAIError, ValueError, LookupError) as error:
+        except (OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
             answers.put((number, self._death(error)))
 
     async def _ask(self, request: ChatRequest, tokens: list[int]) -> Completion:
@@ -216,17 +217,14 @@ class OpenAIEngine:
         )
 
     def _completion(self, request: ChatRequest, answer: Any) -> Completion:
-        if answer.usage is None:
-            raise ValueError("the answer has no usage")
         choice = answer.choices[0]
         stopped = choice.finish_reason == "stop"
-        return Completion(
-            request.key,
-            without_secrets(self._text(choice, stopped)),
-            FinishReason.STOP if stopped else FinishReason.LENGTH,
-            answer.usage.prompt_tokens,
-            answer.usage.completion_tokens,
-        )
+        asked, written = answer.usage.prompt_tokens, answer.usage.completion_tokens
+        if not (fits(asked, int) and fits(written, int) and isinstance(choice.text, str)):
+            raise ValueError("the answer lacks its text or what it used")
+        reason = FinishReason.STOP if stopped else FinishReason.LENGTH
+        text = without_secrets(self._text(choice, stopped))
+        return Completion(request.key, text, reason, asked, written)
 
     def _text(self, choice: Any, stopped: bool) -> str:
         """Return what was written, from the tokens where the server gives them.
@@ -238,7 +236,7 @@ class OpenAIEngine:
         text, tokens, ended = choice.text, extra.get("token_ids"), extra.get("stop_reason")
         if stopped and isinstance(ended, str):
             return str(text) if text.endswith(ended) else f"{text}{ended}"
-        if not tokens:
+        if not isinstance(tokens, list) or not tokens:
             return str(text)
         return self._chat.text(tokens[:-1] if stopped and tokens[-1] in self._ends else tokens)
 

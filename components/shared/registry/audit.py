@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from components.shared.actor import actor
 from components.shared.errors import BadInput
 from components.shared.store import Store
+from components.shared.written import Fields, read_object
 
 Action = Literal["promote", "rollback"]
 
 _FOLDER = "audit"
+_FIELDS: Fields = {
+    **dict.fromkeys(("time", "actor", "action", "alias", "reason", "verdict", "gate"), str),
+    "version": int,
+    "before": (int, type(None)),
+    "forced": bool,
+}
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _ENTRY, _DONE = ".json", ".done"
 _READERS = 8
@@ -84,7 +90,7 @@ def record(trail: Store, move: Move) -> Entry:
         move: what is about to be done.
     """
     at = datetime.now(UTC)
-    if names := _names(trail, _ENTRY):
+    if names := [name for name in _names(trail, _ENTRY) if _is_timed(name)]:
         at = max(at, _time_of(names[-1]) + timedelta(microseconds=1))
     entry = Entry(f"{at.strftime(_TIME)}-{uuid.uuid4().hex}", at.isoformat(), actor(), move, False)
     text = {"time": entry.time, "actor": entry.actor, **asdict(move)}
@@ -112,16 +118,21 @@ def entries(trail: Store) -> list[Entry]:
 
 def _read(trail: Store, name: str, done: bool) -> Entry:
     key = f"{_FOLDER}/{name}{_ENTRY}"
-    try:
-        text: Mapping[str, Any] = json.loads(trail.read(key))
-        fields = {field: text[field] for field in Move.__dataclass_fields__}
-        return Entry(name, str(text["time"]), str(text["actor"]), Move(**fields), done)
-    except (ValueError, KeyError, TypeError) as error:
+    if not _is_timed(name):
         raise BadInput(
-            f"not an audit entry of lidr ({error!r})",
+            "not the name of an audit entry of lidr",
+            file=f"{trail.uri}/{key}",
+            remedy="Move it away.",
+        )
+    text = read_object(trail.read(key), f"{trail.uri}/{key}", _FIELDS)
+    if text["action"] not in get_args(Action):
+        raise BadInput(
+            f"not an audit entry of lidr: {text['action']!r} is no action",
             file=f"{trail.uri}/{key}",
             remedy="Restore it, or move it away.",
-        ) from error
+        )
+    fields = {field: text[field] for field in Move.__dataclass_fields__}
+    return Entry(name, text["time"], text["actor"], Move(**fields), done)
 
 
 def _names(trail: Store, suffix: str) -> list[str]:
@@ -131,3 +142,11 @@ def _names(trail: Store, suffix: str) -> list[str]:
 
 def _time_of(name: str) -> datetime:
     return datetime.strptime(name.partition("-")[0], _TIME).replace(tzinfo=UTC)
+
+
+def _is_timed(name: str) -> bool:
+    try:
+        _time_of(name)
+    except ValueError:
+        return False
+    return True

@@ -25,8 +25,9 @@ def explained(client: Any, what: str, *, remedy: str = "") -> Iterator[None]:
     Raises:
         BadInput: it does not exist, or the server does not let us in.
         TrackingFailed: the server does not answer.
-        RegistryFailed: it refused this request.
+        RegistryFailed: it refused this request, or what answers is not MLflow.
     """
+    from google.protobuf.json_format import ParseError
     from mlflow.exceptions import MlflowException
 
     try:
@@ -34,6 +35,12 @@ def explained(client: Any, what: str, *, remedy: str = "") -> Iterator[None]:
     except MlflowException as error:
         uri = client.tracking_uri
         raise server.explained(error, uri) or _of_request(error, uri, what, remedy) from error
+    except (ParseError, ValueError, TypeError, LookupError, AttributeError, SystemError) as error:
+        # what the client makes of an answer that is not MLflow's; protobuf's C code knows the last
+        raise RegistryFailed(
+            f"{client.tracking_uri} does not answer as MLflow does when asked for {what}",
+            remedy="Check MLFLOW_TRACKING_URI, and the version of the server.",
+        ) from error
 
 
 def is_code(error: Any, code: str) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.shared.errors import BadInput
+from components.shared.errors import BadInput, RegistryFailed
 from components.shared.lease import exclusive
 from components.shared.names import key_fault
 from components.shared.registry.refusals import explained, is_code
@@ -79,8 +79,8 @@ def read_model(client: Any, name: str) -> Model:
     """
     with explained(client, f"registered model {name!r}"):
         found = client.get_registered_model(name)
-    aliases = {alias: int(number) for alias, number in found.aliases.items()}
-    return Model(name, aliases, dict(found.tags))
+        aliases = {alias: int(number) for alias, number in found.aliases.items()}
+        return Model(name, aliases, dict(found.tags))
 
 
 def read_version(client: Any, name: str, ref: str) -> Version:
@@ -106,15 +106,12 @@ def model_names(client: Any) -> list[str]:
     Raises:
         BadInput: MLflow refuses to answer.
     """
-    names: list[str] = []
-    token = None
-    while True:
-        with explained(client, "registered models"):
-            page = client.search_registered_models(max_results=_PAGE, page_token=token)
-        names += [found.name for found in page]
-        token = page.token
-        if not token:
-            return names
+
+    def page(token: str | None) -> Any:
+        return client.search_registered_models(max_results=_PAGE, page_token=token)
+
+    with explained(client, "registered models"):
+        return [str(found.name) for found in _every(page)]
 
 
 def all_versions(client: Any, name: str) -> list[Version]:
@@ -184,7 +181,8 @@ def open_trail(name: str, uri: str) -> Store:
 def find_version(client: Any, name: str, digest: str) -> int | None:
     """Return the number of the version with a model digest, or None."""
     query = f"name = {_quoted(name)} and tags.`{DIGEST_TAG}` = '{digest}'"
-    numbers = [int(entity.version) for entity in _search(client, query)]
+    with explained(client, f"versions of {name!r}"):
+        numbers = [int(entity.version) for entity in _search(client, query)]
     return min(numbers, default=None)
 
 
@@ -266,13 +264,23 @@ def _version(entity: Any, model: Model) -> Version:
 
 
 def _search(client: Any, query: str) -> Iterator[Any]:
-    token = None
+    return _every(
+        lambda token: client.search_model_versions(query, max_results=_PAGE, page_token=token)
+    )
+
+
+def _every(page_at: Callable[[str | None], Any]) -> Iterator[Any]:
+    """Yield what the pages of a listing hold; one that comes again would have no end."""
+    token, seen = None, set()
     while True:
-        page = client.search_model_versions(query, max_results=_PAGE, page_token=token)
+        page = page_at(token)
         yield from page
         token = page.token
         if not token:
             return
+        if token in seen:
+            raise RegistryFailed("MLflow gives the same page again and again")
+        seen.add(token)
 
 
 def _quoted(name: str) -> str:

@@ -7,8 +7,11 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.shared.errors import CorruptStage
+from components.shared.record_files import NotRecords, require_schema
 from components.shared.records import Prompt
 from components.shared.stage import Stage
 
@@ -48,7 +51,14 @@ class _Rows:
     """The rows of a Parquet file by number; one row group is in memory at a time."""
 
     def __init__(self, stage: Stage, name: str) -> None:
-        self._file = pq.ParquetFile(stage.local_file(name))
+        try:
+            self._file = pq.ParquetFile(stage.local_file(name))
+            require_schema(self._file.schema_arrow, Prompt)
+        except (pa.ArrowException, OSError, NotRecords) as error:
+            raise CorruptStage(
+                f"{stage.uri}/{name} holds no prompts ({error})",
+                remedy=f"Delete {stage.uri} and run again.",
+            ) from error
         metadata = self._file.metadata
         sizes = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
         self._starts: list[int] = [0, *accumulate(sizes)]

@@ -13,18 +13,10 @@ from typing import Any
 from components.shared.errors import BadInput, LidrError, StoreError
 from components.shared.progress import emit
 from components.shared.store import Store
+from components.shared.tracking.entries import Artifact, Dataset, Entry
 from components.shared.tracking.runs import Runs, server_of
 from components.shared.tracking.server import explained
-from components.shared.tracking.spool import (
-    END,
-    RUN,
-    Artifact,
-    Dataset,
-    Entry,
-    Spool,
-    Waiting,
-    iteration_of,
-)
+from components.shared.tracking.spool import END, RUN, Spool, Waiting, iteration_of
 
 _RETRY_SECONDS = 1.0
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "'active' state")
@@ -127,8 +119,13 @@ class _Delivery:
         return Delivered(sent, len(waiting.left) - sent, problem)
 
     def _send(self, place: str, name: str) -> str:
-        """Deliver an entry; return why MLflow refused this one alone, or ""."""
-        entry = self._spool.read(place, name)
+        """Deliver an entry; return what is wrong with this one alone, or ""."""
+        try:
+            entry = self._spool.read(place, name)
+        except StoreError:
+            raise
+        except BadInput as error:
+            return str(error)
         try:
             self._tell(entry)
         except _mlflow_error() as error:

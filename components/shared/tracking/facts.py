@@ -12,7 +12,7 @@ from components.shared.config import flatten
 from components.shared.digest import digest_of_uri
 from components.shared.rollout.figures import stage_figures
 from components.shared.stage import Stage
-from components.shared.tracking.spool import Dataset, Metric
+from components.shared.tracking.entries import Dataset, Metric
 
 Counts = Mapping[str, Any]
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.shared.errors import LidrError
 from components.shared.progress import emit
-from components.shared.tracking.spool import END, RUN, Entry, Spool, now, place_of
+from components.shared.tracking.entries import Entry
+from components.shared.tracking.spool import END, RUN, Spool, now, place_of
 
 if TYPE_CHECKING:
     from components.shared.store import Store
@@ -172,7 +173,7 @@ class _Follower:
     def _end_run(self) -> None:
         """Note the run's report, a new one only where it differs."""
         from components.shared.digest import digest_of_bytes
-        from components.shared.tracking.spool import Artifact
+        from components.shared.tracking.entries import Artifact
 
         folder = f"runs/{self._run}"
         shown = {

@@ -6,8 +6,9 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from components.shared.tracking.entries import Entry, Metric
 from components.shared.tracking.facts import curves
-from components.shared.tracking.spool import Entry, Metric, Spool, now
+from components.shared.tracking.spool import Spool, now
 
 _INTERVAL = 30.0
 

@@ -18,9 +18,10 @@ from components.shared.config import flatten
 from components.shared.digest import digest_of
 from components.shared.errors import BadInput
 from components.shared.store import Store
+from components.shared.tracking.entries import Metric
 from components.shared.tracking.facts import as_params
 from components.shared.tracking.server import experiment_id, mlflow_client, tracking_uri
-from components.shared.tracking.spool import RUN, Metric, Spool
+from components.shared.tracking.spool import RUN, Spool
 
 _PARENT = "mlflow.parentRunId"
 _METRICS, _PARAMS, _TAGS = 800, 100, 100

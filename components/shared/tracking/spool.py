@@ -11,89 +11,19 @@ entry's kind: `start-<ms>`, `metrics-<last step>`, `failed-<ms>`, `end`.
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from components.shared.store import Store
+from components.shared.tracking.entries import Entry
+from components.shared.written import read_object
 
 RUN = "run"
 """The place of the whole run."""
 
 END = "end"
-
-Metric = tuple[str, float, int]
-"""Name, value, step."""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Data that a stage has read, by its digest and URI.
-
-    Attributes:
-        name: what it is.
-        uri: where it is.
-        digest: of its stage.
-        context: what it was used for.
-    """
-
-    name: str
-    uri: str
-    digest: str
-    context: str
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A file to be shown in MLflow.
-
-    Attributes:
-        key: where it is on the store.
-        path: its path among the MLflow run's artifacts.
-    """
-
-    key: str
-    path: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One thing to tell MLflow. Its times are fixed when it is written: MLflow keeps one of equal
-    metrics, so that telling it twice is harmless.
-
-    Attributes:
-        place: whom it is about.
-        name: unique in its place.
-        time: when it happened, in milliseconds since 1970.
-        tags: facts.
-        params: what the stage was given.
-        metrics: of the stage alone, such as training curves.
-        headline: what the iteration and the whole run show too, at the iteration's step.
-        datasets: what the stage has read.
-        artifacts: files.
-    """
-
-    place: str
-    name: str
-    time: int
-    tags: dict[str, str] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
-    metrics: Sequence[Metric] = ()
-    headline: Sequence[Metric] = ()
-    datasets: Sequence[Dataset] = ()
-    artifacts: Sequence[Artifact] = ()
-
-    @staticmethod
-    def parse(data: bytes) -> Entry:
-        """Return the entry that a file of the spool holds."""
-        raw: dict[str, Any] = json.loads(data)
-        rows = {name: [tuple(row) for row in raw[name]] for name in ("metrics", "headline")}
-        parts = {
-            "datasets": [Dataset(**row) for row in raw["datasets"]],
-            "artifacts": [Artifact(**row) for row in raw["artifacts"]],
-        }
-        return Entry(**{**raw, **rows, **parts})
 
 
 def place_of(iteration: int, step: str) -> str:
@@ -147,7 +77,8 @@ class Spool:
 
     def recipe(self) -> dict[str, Any]:
         """Return the resolved recipe."""
-        found: dict[str, Any] = json.loads(self.store.read(f"{self._root}/recipe.json"))
+        key = f"{self._root}/recipe.json"
+        found: dict[str, Any] = read_object(self.store.read(key), f"{self.store.uri}/{key}", {})
         return found
 
     def add(self, entry: Entry) -> bool:
@@ -162,12 +93,17 @@ class Spool:
     def steps_told(self, place: str) -> int:
         """Return the last optimizer step whose metrics are in the spool already; 0 for none."""
         names = [each.key.rsplit("/", 1)[-1] for each in self.store.list(self._folder(place))]
-        told = [name.removesuffix(".json").split("-")[1] for name in names if "metrics-" in name]
+        told = [found[1] for name in names if (found := _METRICS.fullmatch(name))]
         return max(map(int, told), default=0)
 
     def read(self, place: str, name: str) -> Entry:
-        """Return an entry."""
-        return Entry.parse(self.store.read(self._key(place, name)))
+        """Return an entry.
+
+        Raises:
+            BadInput: it is damaged.
+        """
+        key = self._key(place, name)
+        return Entry.parse(self.store.read(key), f"{self.store.uri}/{key}")
 
     def waiting(self, server: str) -> Waiting:
         """List the spool.
@@ -181,6 +117,9 @@ class Spool:
         found = [
             key.removeprefix(begin).removesuffix(".json") for key in keys if key.startswith(begin)
         ]
+        found = [
+            path for path in found if _PATH.fullmatch(path)
+        ]  # what else lies there is not ours
         names: dict[str, list[str]] = {}
         for each in sorted(found, key=_order):
             place, _, name = each.partition("/")
@@ -200,22 +139,27 @@ class Spool:
     def note(self, name: str) -> dict[str, Any] | None:
         """Return a note that delivery left for later, or None."""
         try:
-            found: dict[str, Any] = json.loads(self.store.read(f"{self._root}/{name}.json"))
+            return self._read_note(name)
         except FileNotFoundError:
             return None
-        return found
 
     def agree(self, name: str, content: dict[str, Any]) -> dict[str, Any]:
         """Leave a note unless another writer was first; return the one that stands."""
         key = f"{self._root}/{name}.json"
         if self.store.create(key, json.dumps(content).encode()):
             return content
-        standing: dict[str, Any] = json.loads(self.store.read(key))
-        return standing
+        return self._read_note(name)
 
     def drop(self, name: str) -> None:
         """Remove a note."""
         self.store.delete(f"{self._root}/{name}.json")
+
+    def _read_note(self, name: str) -> dict[str, Any]:
+        key = f"{self._root}/{name}.json"
+        note: dict[str, Any] = read_object(
+            self.store.read(key), f"{self.store.uri}/{key}", {"run": str}, {"experiment": str}
+        )
+        return note
 
     def _key(self, place: str, name: str) -> str:
         return f"{self._folder(place)}/{name}.json"
@@ -224,6 +168,8 @@ class Spool:
         return f"{self._root}/spool/{place}"
 
 
+_PATH = re.compile(r"(?:run|\d{1,9}-[a-z_-]+)/(?:(?:start|metrics|failed)-\d{1,18}|end(?:-\w+)?)")
+_METRICS = re.compile(r"metrics-(\d{1,18})\.json")
 _KINDS = ("start", "metrics", "failed", END)
 
 

@@ -103,7 +103,9 @@ def progress_in(line: str) -> dict[str, object] | None:
     text = _PREFIX.sub("", line)
     if not text.startswith("lidr progress "):
         return None
-    return {key: _number(value) for key, value in _PAIR.findall(text)}
+    values = {key: _number(value) for key, value in _PAIR.findall(text)}
+    counted = all(isinstance(values.get(name), int) for name in ("done", "total"))
+    return values if counted and "event" not in values else None
 
 
 def _number(text: str) -> object:

@@ -62,7 +62,7 @@ CONTENTS = [
 ]
 
 
-def _tokenizer(kind: str, family: str):
+def family_tokenizer(kind: str, family: str):
     """Return a tokenizer with a family's control tokens, most of them not in its special map."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -101,7 +101,7 @@ def _tokenizer(kind: str, family: str):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", ["bytes", "unigram"])
 def test_markers_in_content_are_text(kind, family):
-    tokenizer = _tokenizer(kind, family)
+    tokenizer = family_tokenizer(kind, family)
     chat = ChatRenderer(tokenizer)
     control = {*FAMILIES[family][0]} | ({"<think>"} if family == "chatml" else set())
     ids = set(tokenizer.convert_tokens_to_ids(sorted(control)))
@@ -118,7 +118,7 @@ def test_markers_in_content_are_text(kind, family):
 
 
 def test_ordinary_added_tokens_stay_one_token():
-    tokenizer = _tokenizer("bytes", "llama3")
+    tokenizer = family_tokenizer("bytes", "llama3")
     chat = ChatRenderer(tokenizer)
     for content in ("two  spaces <b>", "two  spaces <b> <|eot_id|>"):
         rendered = chat.render(ChatRequest("", [{"role": "user", "content": content}]))
@@ -126,7 +126,7 @@ def test_ordinary_added_tokens_stay_one_token():
 
 
 def test_several_messages_and_the_primer():
-    tokenizer = _tokenizer("bytes", "chatml")
+    tokenizer = family_tokenizer("bytes", "chatml")
     messages = [
         {"role": "system", "content": "Be <|im_end|> brief."},
         {"role": "user", "content": "\ue0000\ue001 <|im_start|>"},
@@ -139,7 +139,7 @@ def test_several_messages_and_the_primer():
 
 
 def test_our_tags_are_masked_and_the_primer_is_last():
-    tokenizer = _tokenizer("bytes", "phi")
+    tokenizer = family_tokenizer("bytes", "phi")
     messages = translation_messages("a </sentence> </translated><|end|> b", "en", "fr")
     rendered = ChatRenderer(tokenizer).render(ChatRequest("", messages, primer="<translated>"))
     text = tokenizer.decode(rendered)
@@ -149,19 +149,19 @@ def test_our_tags_are_masked_and_the_primer_is_last():
 
 
 def test_no_template_reads_the_clock():
-    tokenizer = _tokenizer("bytes", "llama3")
+    tokenizer = family_tokenizer("bytes", "llama3")
     rendered = ChatRenderer(tokenizer).render(ChatRequest("", [{"role": "user", "content": "a"}]))
     assert tokenizer.decode(rendered).endswith("26 Jul 2024")
 
 
 def test_lone_surrogates_are_replaced():
-    tokenizer = _tokenizer("bytes", "phi")
+    tokenizer = family_tokenizer("bytes", "phi")
     messages = [{"role": "user", "content": "a\ud83db"}]
     assert "a\ufffdb" in tokenizer.decode(ChatRenderer(tokenizer).render(ChatRequest("", messages)))
 
 
 def test_text_leaves_white_space_alone():
-    tokenizer = _tokenizer("bytes", "phi")
+    tokenizer = family_tokenizer("bytes", "phi")
     text = "x , y ! n't\n\n  (a , b)  "
     tokens = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
     assert ChatRenderer(tokenizer).text(tokens) == text

@@ -91,7 +91,7 @@ def test_anchors_stay_within_their_file(tmp_path):
         ("a: b: c\n", 1, 1, "not valid YAML"),
         ("a: 1\na: 2\n", 1, 2, "key 'a' stands twice"),
         ("[a, b]: 1\n", 1, 1, "a key is a list or a mapping"),
-        ("pools: &p {gpu: {node_selector: *p}}\n", 1, 1, "pools"),
+        ("pools: &p {gpu: {node_selector: *p}}\n", 1, 1, "a value that holds itself"),
     ],
 )
 def test_a_fault_is_named_in_the_file_it_came_from(tmp_path, over, file, line, message):

@@ -26,6 +26,15 @@ def test_a_flat_row():
     assert batch.segments.longest == 4
 
 
+def test_a_side_of_one_token_leaves_places_whole_numbers():
+    for layout in (flat_batch, padded_batch):
+        for pair in PAIRS:
+            batch = layout([pair], CPU)
+            assert batch.sources.dtype == torch.int64
+            if batch.positions is not None:
+                assert batch.positions.dtype == torch.int64
+
+
 def test_padded_rows():
     batch = padded_batch(PAIRS, CPU)
     assert batch.ids.tolist() == [[1, 2, 3, 4], [1, 2, 5, 0], [6, 7, 0, 0], [6, 8, 9, 0]]

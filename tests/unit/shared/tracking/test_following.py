@@ -10,8 +10,9 @@ import pytest
 from components.shared.errors import BadInput, StoreError
 from components.shared.progress import listening, step
 from components.shared.store import LocalStore, open_store
+from components.shared.tracking.entries import Dataset
 from components.shared.tracking.growing import CurveWriter
-from components.shared.tracking.spool import RUN, Dataset, Spool
+from components.shared.tracking.spool import RUN, Spool
 from tests.tracked import CURVES, SmallRun
 
 

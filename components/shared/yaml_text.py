@@ -1,0 +1,123 @@
+"""YAML as plain values with the lines they stand in: any text gives those or one clear error."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import yaml
+from yaml.constructor import SafeConstructor
+
+_DEEPEST = 32
+_MOST = 100_000
+
+
+class NotYaml(ValueError):
+    """A text is no YAML that we take.
+
+    Args:
+        problem: what is wrong with it.
+        mark: where; None where that is not known.
+        line: where, from 1, if there is no mark.
+        remedy: what to do about it.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        mark: yaml.Mark | None = None,
+        line: int = 0,
+        remedy: str = "Mend the syntax.",
+    ) -> None:
+        self.problem = problem
+        self.name = str(mark.name) if mark else ""
+        self.line = mark.line + 1 if mark else line
+        self.remedy = remedy
+        super().__init__(problem)
+
+
+def parse(text: str) -> Any:
+    """Return the value of a YAML document.
+
+    Raises:
+        NotYaml: it is none.
+    """
+    node = compose(text)
+    return None if node is None else value_of(node)
+
+
+def compose(text: str, name: str = "") -> yaml.Node | None:
+    """Return a YAML document's node, which knows its lines; None for an empty text.
+
+    Args:
+        text: untrusted; aliases may make a small one stand for a value without end.
+        name: of the file, for the nodes' marks.
+
+    Raises:
+        NotYaml: it is no single document, or nested or repeated beyond all measure.
+    """
+    try:
+        data = text.encode()
+        node: yaml.Node | None = yaml.compose(_Named(data, name), Loader=yaml.CSafeLoader)
+    except yaml.MarkedYAMLError as error:
+        raise NotYaml(str(error.problem), error.problem_mark) from error
+    except yaml.reader.ReaderError as error:
+        line = data[: error.position].count(b"\n") + 1
+        raise NotYaml(str(error.reason), line=line, remedy="Remove the character.") from error
+    except UnicodeEncodeError as error:
+        line = text[: error.start].count("\n") + 1
+        raise NotYaml("not Unicode text", line=line, remedy="Remove the character.") from error
+    if node is not None:
+        _require_bounded(node)
+    return node
+
+
+class _Named(io.BytesIO):
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+def value_of(node: yaml.Node) -> Any:
+    """Return the value that a document stands for.
+
+    Raises:
+        NotYaml: a value is none, e.g. a date that does not exist.
+    """
+    try:
+        return SafeConstructor().construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        raise NotYaml(str(error.problem), error.problem_mark or node.start_mark) from error
+    except ValueError as error:  # a date that does not exist, a number without end
+        raise NotYaml(str(error), remedy="Quote the value.") from error
+    except (LookupError, AttributeError, TypeError, OverflowError) as error:  # `!!int x`
+        raise NotYaml("a value does not fit its tag", remedy="Remove the tag.") from error
+
+
+def _require_bounded(root: yaml.Node) -> None:
+    """Refuse what is too deep, too large with its aliases written out, or within itself."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+    pending = [(root, False)]
+    while pending:
+        node, seen = pending.pop()
+        key = id(node)
+        if seen:
+            open_nodes.discard(key)
+            sizes[key] = 1 + sum(sizes[id(child)] for child in _children(node))
+            if sizes[key] > _MOST:
+                raise NotYaml("too large with its aliases written out", node.start_mark)
+        elif key in open_nodes:
+            raise NotYaml("a value that holds itself", node.start_mark, remedy="Remove the alias.")
+        elif key not in sizes:
+            open_nodes.add(key)
+            if len(open_nodes) > _DEEPEST:
+                raise NotYaml("nested too deeply", node.start_mark)
+            pending.append((node, True))
+            pending += [(child, False) for child in _children(node)]
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []

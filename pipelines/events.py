@@ -1,0 +1,72 @@
+"""The events of a run as its file tells them (components/shared/progress.py writes them).
+
+A step that is killed may leave half a line, and messages quote what models and servers say: what is
+no event is left out, and text keeps nothing that would steer a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from components.shared.text import printable
+from components.shared.written import Fields, fits, is_finite
+
+Event = dict[str, Any]
+"""One line of the events file."""
+
+_FIELDS: dict[str, Fields] = {
+    "started": {"step": str, "iteration": int},
+    "progress": {"done": int, "total": int, "unit": str},
+    "number": {"name": str, "value": (str, int, float)},
+    "accuracy": {"iteration": int, "language": str, "value": float},
+    "judged": {"iteration": int, "task": str, "language": str, "value": float},
+    "note": {"message": str},
+    "warning": {"message": str},
+    "reused": {},
+    "finished": {"step": str, "seconds": float},
+    "failed": {"step": str, "message": str, "exit_code": int},
+}
+"""What each kind of event must say."""
+
+_ALWAYS: Fields = {"time": float}
+_PERHAPS: Fields = {
+    **dict.fromkeys(("step", "shard", "rate_unit"), str),
+    **dict.fromkeys(("rate", "seconds_left"), (float, type(None))),
+    "failures": dict,
+}
+
+
+def parse_events(lines: Iterable[bytes]) -> list[Event]:
+    """Return the events that lines of the file hold, in order."""
+    found = (_parsed(line) for line in lines)
+    return [event for event in found if event is not None]
+
+
+def _parsed(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return None
+    wanted = _FIELDS.get(event["event"])
+    if wanted is None:
+        return None
+    required = {"event": str, **_ALWAYS, **wanted}
+    whole = all(name in event and fits(event[name], kinds) for name, kinds in required.items())
+    perhaps = {name: kinds for name, kinds in _PERHAPS.items() if name in event}
+    if not whole or not all(fits(event[name], kinds) for name, kinds in perhaps.items()):
+        return None
+    if not all(map(is_finite, event.get("failures", {}).values())):
+        return None
+    return {name: _clean(event[name]) for name in {**required, **perhaps}}
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(name): _clean(item) for name, item in value.items()}
+    return value

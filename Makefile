@@ -28,7 +28,7 @@ export TOKENIZERS_PARALLELISM ?= false
 CHECKOV := checkov==3.3.30
 PIP_AUDIT := pip-audit==2.10.1
 
-.PHONY: demo test coverage setup lint lint-manifests audit schema bench bench-gpu faults images images-test \
+.PHONY: demo test coverage setup lint lint-manifests audit schema bench bench-gpu faults fuzz images images-test \
   locks clean
 
 demo: setup
@@ -103,6 +103,10 @@ bench-gpu: setup
 # Kills, broken services and disks, flipped bytes: docs/reliability.md. About half an hour.
 faults: setup
 	$(BIN)/python -m tests.faults --seed $(SEED)
+
+# Over a million broken inputs to every parser of outside data; half an hour on an idle core.
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --seed $(SEED)
 
 images:
 	$(PYTHON) images/build.py $(IMAGES) --prefix "$(PREFIX)" --engine "$(ENGINE)" --base "$(BASE)" \

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
+from components.shared import yaml_text
 from components.shared.errors import BadInput
-from components.shared.yaml_text import NotYaml, require_bounded, value_of
+from components.shared.yaml_text import NotYaml
 
 _PLACEHOLDER = re.compile(r"\$\{([^}:]*)(:-)?([^}]*)\}?")
 
@@ -29,23 +30,11 @@ def read_node(path: Path) -> yaml.Node | None:
         BadInput: the file cannot be read, is not YAML, or a key stands twice.
     """
     text = _read(path)
-    loader = _named_loader(text, path)
     try:
-        node: yaml.Node | None = loader.get_single_node()
-        if node is not None:
-            require_bounded(node)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise BadInput(
-            f"not valid YAML: {error.problem}", file=path, line=line, remedy="Mend the syntax."
-        ) from error
+        node = yaml_text.compose(text.removeprefix("\ufeff"), str(path))
     except NotYaml as error:
         raise BadInput(
             f"not valid YAML: {error.problem}", file=path, line=error.line, remedy=error.remedy
-        ) from error
-    except RecursionError as error:
-        raise BadInput(
-            "not valid YAML: nested too deeply", file=path, remedy="Mend the syntax."
         ) from error
     if node is not None:
         _refuse_bad_keys(node)
@@ -59,18 +48,13 @@ def data_of(node: yaml.Node) -> Any:
         BadInput: a value is none, e.g. a date that does not exist.
     """
     try:
-        return value_of(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or node.start_mark
-        raise BadInput(
-            f"not valid YAML: {error.problem}",
-            file=mark.name,
-            line=mark.line + 1,
-            remedy="Mend the syntax.",
-        ) from error
+        return yaml_text.value_of(node)
     except NotYaml as error:
         raise BadInput(
-            f"not valid YAML: {error.problem}", file=node.start_mark.name, remedy=error.remedy
+            f"not valid YAML: {error.problem}",
+            file=error.name or node.start_mark.name,
+            line=error.line,
+            remedy=error.remedy,
         ) from error
 
 
@@ -131,18 +115,6 @@ def _filled(node: yaml.Node, variables: Sequence[str]) -> str:
 def _bad(node: yaml.Node, message: str, remedy: str) -> BadInput:
     mark = node.start_mark
     return BadInput(message, file=mark.name, line=mark.line + 1, remedy=remedy)
-
-
-def _named_loader(text: str, path: Path) -> yaml.SafeLoader:
-    try:
-        loader = yaml.SafeLoader(text)
-    except yaml.reader.ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        raise BadInput(
-            f"not valid YAML: {error.reason}", file=path, line=line, remedy="Remove the character."
-        ) from error
-    loader.name = str(path)
-    return loader
 
 
 def _read(path: Path) -> str:

@@ -218,14 +218,14 @@ class _Seen:
     def holder(self, store: Store, head: Head) -> str:
         """Return who holds it, for a message."""
         text = read_text(store, head.number)
-        return str(_held(text).get("holder", "nobody known")) if text else "others in turn"
+        return str(held(text).get("holder", "nobody known")) if text else "others in turn"
 
     def _seconds(self, default: float) -> float:
-        told = _held(self._text).get("seconds", default)
+        told = held(self._text).get("seconds", default)
         return min(float(told), _LONGEST_SECONDS) if is_finite(told) and told > 0 else default
 
 
-def _held(text: bytes) -> dict[str, Any]:
+def held(text: bytes) -> dict[str, Any]:
     """Return what a lease says of its holder; empty where it is torn: it then runs out as usual."""
     try:
         found = json.loads(text)

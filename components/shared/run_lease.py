@@ -228,7 +228,7 @@ def _parsed(text: bytes) -> Holder | None:
             since=one_line(str(told["since"])),
             seconds=seconds,
         )
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

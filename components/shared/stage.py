@@ -85,7 +85,8 @@ class Stage:
             raise BadInput(what, remedy="Run the pipeline again.") from error
         if fault := fault_of(data, self.digest):
             raise self._corrupt(f"{MARKER} {fault}")
-        return content_of(data)
+        marker: dict[str, Any] = content_of(data)
+        return marker
 
     def counts(self) -> dict[str, Any]:
         """Return what the stage counted, from its marker."""
@@ -179,23 +180,20 @@ class Stage:
             self.digests[name] = (len(data), digest_of_bytes(data))
             try:
                 yield self._decoded(name, data).select(list(columns))
-            except (pa.ArrowException, KeyError) as error:
-                raise self._damaged(name, error) from error
+            except KeyError as error:
+                raise self._corrupt(f"{name} has other columns ({error})") from error
 
     def peek_records(self, name: str, kind: type) -> list[Any]:
         """Return the records of one file, also of a stage that other workers still write."""
-        if self.done():
-            return self._records(name, self.read(name), kind)
-        try:
-            return from_parquet(self.store.read(self.key(name)), kind)
-        except NotRecords as error:
-            raise self._damaged(name, error) from error
+        data = self.read(name) if self.done() else self.store.read(self.key(name))
+        return self._records(name, data, kind)
 
     def _records(self, name: str, data: bytes, kind: type) -> list[Any]:
         try:
             return from_parquet(data, kind)
         except NotRecords as error:
-            raise self._corrupt(f"{name} {error}") from error
+            remedy = f"Delete {self.uri}/{name} and run again."
+            raise CorruptStage(f"{self.uri}/{name} {error}", remedy=remedy) from error
 
     def download(self, folder: Path, names: Sequence[str]) -> None:
         """Copy files of a complete stage into a folder and check each one."""
@@ -233,12 +231,8 @@ class Stage:
         try:
             return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
-            raise self._damaged(name, error) from error
-
-    def _damaged(self, name: str, error: Exception) -> CorruptStage:
-        """Say that a file of an unfinished stage cannot be used: it alone is made again."""
-        remedy = f"Delete {self.uri}/{name} and run again."
-        return CorruptStage(f"{self.uri}/{name} is damaged ({error})", remedy=remedy)
+            remedy = f"Delete {self.uri}/{name} and run again."
+            raise CorruptStage(f"{self.uri}/{name} is damaged ({error})", remedy=remedy) from error
 
     def _present_names(self) -> list[str]:
         """Return what is there; a listing may be behind what this process has written."""

@@ -42,15 +42,6 @@ class Strict(BaseModel):
         return value
 
 
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from (text for each in value.values() for text in _texts(each))
-    elif isinstance(value, list | tuple):
-        yield from (text for each in value for text in _texts(each))
-
-
 def _holds_truth(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_holds_truth, value.values()))
@@ -73,6 +64,15 @@ def _kinds_in(kind: Any) -> Iterator[Any]:
         yield from _kinds_in(part)
     if not parts:
         yield kind
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for each in value.values() for text in _texts(each))
+    elif isinstance(value, list | tuple):
+        yield from (text for each in value for text in _texts(each))
 
 
 def _known_language(code: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import yaml
@@ -16,66 +17,85 @@ class NotYaml(ValueError):
 
     Args:
         problem: what is wrong with it.
-        line: where, from 1; 0 where that is not known.
+        mark: where; None where that is not known.
+        line: where, from 1, if there is no mark.
         remedy: what to do about it.
     """
 
-    def __init__(self, problem: str, line: int = 0, remedy: str = "Mend the syntax.") -> None:
+    def __init__(
+        self,
+        problem: str,
+        mark: yaml.Mark | None = None,
+        line: int = 0,
+        remedy: str = "Mend the syntax.",
+    ) -> None:
         self.problem = problem
-        self.line = line
+        self.name = str(mark.name) if mark else ""
+        self.line = mark.line + 1 if mark else line
         self.remedy = remedy
         super().__init__(problem)
 
 
-def parse(text: str) -> tuple[yaml.Node | None, Any]:
-    """Return a YAML document's node, which knows the lines, and its value.
+def parse(text: str) -> Any:
+    """Return the value of a YAML document.
+
+    Raises:
+        NotYaml: it is none.
+    """
+    node = compose(text)
+    return None if node is None else value_of(node)
+
+
+def compose(text: str, name: str = "") -> yaml.Node | None:
+    """Return a YAML document's node, which knows its lines; None for an empty text.
 
     Args:
         text: untrusted; aliases may make a small one stand for a value without end.
+        name: of the file, for the nodes' marks.
 
     Raises:
         NotYaml: it is no single document, or nested or repeated beyond all measure.
     """
     try:
-        node = yaml.compose(text, Loader=yaml.CSafeLoader)
-        if node is None:
-            return None, None
-        require_bounded(node)
-        return node, value_of(node)
+        data = text.encode()
+        node: yaml.Node | None = yaml.compose(_Named(data, name), Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise NotYaml(str(error.problem), line) from error
+        raise NotYaml(str(error.problem), error.problem_mark) from error
     except yaml.reader.ReaderError as error:
-        line = text.encode()[: error.position].count(b"\n") + 1
-        raise NotYaml(str(error.reason), line, "Remove the character.") from error
+        line = data[: error.position].count(b"\n") + 1
+        raise NotYaml(str(error.reason), line=line, remedy="Remove the character.") from error
     except UnicodeEncodeError as error:
         line = text[: error.start].count("\n") + 1
-        raise NotYaml("not Unicode text", line, "Remove the character.") from error
+        raise NotYaml("not Unicode text", line=line, remedy="Remove the character.") from error
+    if node is not None:
+        _require_bounded(node)
+    return node
+
+
+class _Named(io.BytesIO):
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
 
 
 def value_of(node: yaml.Node) -> Any:
-    """Return a document's value; a tag that its text does not fit (`!!int x`) fails in many ways.
+    """Return the value that a document stands for.
 
     Raises:
-        NotYaml: it has none.
-        yaml.MarkedYAMLError: likewise, with its line.
+        NotYaml: a value is none, e.g. a date that does not exist.
     """
     try:
         return SafeConstructor().construct_document(node)
-    except yaml.YAMLError:
-        raise
+    except yaml.MarkedYAMLError as error:
+        raise NotYaml(str(error.problem), error.problem_mark or node.start_mark) from error
     except ValueError as error:  # a date that does not exist, a number without end
         raise NotYaml(str(error), remedy="Quote the value.") from error
-    except (LookupError, AttributeError, TypeError, OverflowError) as error:
+    except (LookupError, AttributeError, TypeError, OverflowError) as error:  # `!!int x`
         raise NotYaml("a value does not fit its tag", remedy="Remove the tag.") from error
 
 
-def require_bounded(root: yaml.Node) -> None:
-    """Refuse what is too deep, too large with its aliases written out, or within itself.
-
-    Raises:
-        NotYaml: with the line.
-    """
+def _require_bounded(root: yaml.Node) -> None:
+    """Refuse what is too deep, too large with its aliases written out, or within itself."""
     sizes: dict[int, int] = {}
     open_nodes: set[int] = set()
     pending = [(root, False)]
@@ -86,13 +106,13 @@ def require_bounded(root: yaml.Node) -> None:
             open_nodes.discard(key)
             sizes[key] = 1 + sum(sizes[id(child)] for child in _children(node))
             if sizes[key] > _MOST:
-                raise NotYaml("too large with its aliases written out", _line(node))
+                raise NotYaml("too large with its aliases written out", node.start_mark)
         elif key in open_nodes:
-            raise NotYaml("a value that holds itself", _line(node), "Remove the alias.")
+            raise NotYaml("a value that holds itself", node.start_mark, remedy="Remove the alias.")
         elif key not in sizes:
             open_nodes.add(key)
             if len(open_nodes) > _DEEPEST:
-                raise NotYaml("nested too deeply", _line(node))
+                raise NotYaml("nested too deeply", node.start_mark)
             pending.append((node, True))
             pending += [(child, False) for child in _children(node)]
 
@@ -101,7 +121,3 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [part for pair in node.value for part in pair]
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
-
-
-def _line(node: yaml.Node) -> int:
-    return int(node.start_mark.line) + 1

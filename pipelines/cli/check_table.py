@@ -24,9 +24,9 @@ def waiting(subjects: Collection[str]) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    from rich.console import Console
+    from pipelines.cli.console import PlainConsole
 
-    with Console(stderr=True).status(f"looking at {', '.join(subjects)}"):
+    with PlainConsole(stderr=True).status(f"looking at {', '.join(subjects)}"):
         yield
 
 
@@ -40,11 +40,12 @@ def print_json(found: Found) -> None:
 def print_findings(found: Found) -> None:
     """Print a table, then what is missing with its remedies, then one line that sums it up."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False, width=table_width())
+    from pipelines.cli.console import PlainConsole
+
+    console = PlainConsole(width=table_width())
     table = Table("subject", "what", "state", "", box=SIMPLE_HEAD)
     for subject, findings in found.items():
         for number, each in enumerate(findings):

@@ -84,7 +84,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, object]:
         if not found or not key.strip():
             raise BadInput(f"--set {setting}: no key=value", remedy="Write --set training.beta=0.2")
         try:
-            parsed[key.strip()] = yaml_text.parse(value)[1]
+            parsed[key.strip()] = yaml_text.parse(value)
         except yaml_text.NotYaml as error:
             raise BadInput(f"--set {setting}: the value is not YAML", remedy="Quote it.") from error
     return parsed

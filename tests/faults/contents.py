@@ -64,31 +64,40 @@ def finished_work(store: Path) -> dict[str, object]:
     return {str(path): path.stat().st_mtime_ns for path in {*chunks, *done}}
 
 
-def registry(uri: str, store: str) -> dict[str, Any]:
-    """Return what MLflow holds: versions with tags and aliases, and runs with their metrics.
+def versions(uri: str, store: str, model: str = "") -> dict[str, Any]:
+    """Return MLflow's registered versions, with sources, tags and the aliases of their models.
 
     Args:
         uri: of the tracking server.
         store: URI of the store, which is left out of every value.
+        model: only its versions; "" for all.
     """
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    versions = {}
-    for model in client.search_registered_models():
-        aliases = {str(number): name for name, number in model.aliases.items()}
-        for version in client.search_model_versions(f"name='{model.name}'"):
-            tags = {key: value.replace(store, "") for key, value in version.tags.items()}
-            place = f"{model.name}/{version.version}"
-            versions[place] = [version.source.replace(store, ""), tags, aliases]
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    runs = {}
-    for run in client.search_runs(experiments):
+    found = {}
+    for each in client.search_registered_models():
+        aliases = {str(number): name for name, number in each.aliases.items()}
+        for version in client.search_model_versions(f"name='{each.name}'"):
+            if model in ("", each.name):
+                tags = {key: value.replace(store, "") for key, value in version.tags.items()}
+                source = version.source.replace(store, "")
+                found[f"{each.name}/{version.version}"] = [source, tags, aliases]
+    return found
+
+
+def tracked(uri: str) -> dict[str, Any]:
+    """Return what MLflow has tracked: each run's status, and how many points its metrics have."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    found = {}
+    for run in client.search_runs([each.experiment_id for each in client.search_experiments()]):
         points = {
             key: len(client.get_metric_history(run.info.run_id, key))
             for key in run.data.metrics
             if not key.endswith("tokens_per_second")  # of what the last execution still had to do
         }
-        assert run.info.run_name not in runs, f"{run.info.run_name} was tracked twice"
-        runs[run.info.run_name] = [run.info.status, points]
-    return {"versions": versions, "runs": runs}
+        assert run.info.run_name not in found, f"{run.info.run_name} was tracked twice"
+        found[run.info.run_name] = [run.info.status, points]
+    return found

@@ -62,21 +62,26 @@ def call(function: Callable[..., Result], *arguments: object) -> Result:
     """Return what a function returns in a process that has everything imported.
 
     Raises:
-        EOFError: it raised.
+        AssertionError: it raised; carries what.
     """
     near, far = _context.Pipe(duplex=False)
     process = _context.Process(target=_answer, args=(far, function, arguments))
     process.start()
     far.close()
     try:
-        return near.recv()
+        returned, failure = near.recv()
     finally:
         process.join()
         near.close()
+    assert not failure, failure
+    return returned
 
 
 def _answer(pipe: Connection, function: Callable[..., object], arguments: Sequence[object]) -> None:
-    pipe.send(function(*arguments))
+    try:
+        pipe.send((function(*arguments), ""))
+    except Exception:
+        pipe.send((None, traceback.format_exc()))
 
 
 def _drive(orders: Orders) -> None:

@@ -17,7 +17,7 @@ from tests.faults.lives import SIZES, Life, chosen
 from tests.faults.table import Row
 
 
-def by_moment(bench: Bench, lives: int = 5, each: int = 3) -> Row:
+def by_moment(bench: Bench, lives: int = 4, each: int = 3) -> Row:
     """Kill a task, or the whole run, before, inside and after what it writes."""
     tried, held, faults = 0, 0, []
     for number in range(lives):
@@ -40,7 +40,7 @@ def by_moment(bench: Bench, lives: int = 5, each: int = 3) -> Row:
     return Row("kill -9 at a moment of the store", tried, held, "; ".join(faults) or _SAME)
 
 
-def by_time(bench: Bench, lives: int = 2, kills: int = 12) -> Row:
+def by_time(bench: Bench, lives: int = 2, kills: int = 10) -> Row:
     """Kill everything after a random time, also while MLflow makes its tables."""
     tried, held, faults = 0, 0, []
     for number in range(lives):
@@ -64,7 +64,7 @@ def by_time(bench: Bench, lives: int = 2, kills: int = 12) -> Row:
     return Row("kill -9 of everything at a random time", tried, held, "; ".join(faults) or _SAME)
 
 
-def by_signal(bench: Bench, signals: int = 8) -> Row:
+def by_signal(bench: Bench, signals: int = 6) -> Row:
     """Interrupt `lidr run` as it is started by a user; kill its driver and its tasks one by one."""
     rng = bench.rng("signals")
     life = bench.life("signals")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipelines.local import Job
 from tests.faults import forks
-from tests.faults.contents import TEMPORARY, contents, finished_work, registry
+from tests.faults.contents import TEMPORARY, contents, finished_work, tracked, versions
 
 RUN = "small"
 SIZES = [
@@ -149,8 +149,12 @@ class Life:
 
     def outcome(self) -> dict[str, object]:
         """Return all that the run has made."""
-        found = forks.call(registry, f"sqlite:///{self.store}/mlflow.db", self.uri)
-        return {**contents(self.store, self.run), "registry": found}
+        uri = f"sqlite:///{self.store}/mlflow.db"
+        return {
+            **contents(self.store, self.run),
+            "registry": forks.call(versions, uri, self.uri),
+            "tracked": forks.call(tracked, uri),
+        }
 
     def _require_no_orphan(self, group: int) -> None:
         end = time.monotonic() + 5

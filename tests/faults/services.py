@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import tempfile
 import threading
 from collections import Counter
@@ -13,7 +15,7 @@ from typing import Any
 
 from tests.faults import forks
 from tests.faults.bench import Bench, holds
-from tests.faults.contents import contents, registry
+from tests.faults.contents import contents, versions
 from tests.faults.lives import Life, chosen, small_recipe
 from tests.faults.table import Row
 from tests.services.faulty import FAULTS, STALE, STALL, FaultyProxy
@@ -57,10 +59,12 @@ class TeamLife(Life):
                 client.download_file("team", each["Key"], str(path))
             found = contents(Path(name), self.run)
         told = dict(self.environment)
-        versions = forks.call(versions_of, told, self.uri, self.model)
-        text = repr({**found, "versions": versions})
-        place = text.replace(self.uri, "").replace(self.model, "model")
-        return {**found, "versions": place}
+        found["registry"] = forks.call(versions_of, told, self.uri, self.model)
+        named = {key: json.dumps(value, sort_keys=True) for key, value in found.items()}
+        return {
+            key: text.replace(self.uri, "").replace(self.model, "model")
+            for key, text in named.items()
+        }
 
     def _objects(self) -> list[dict[str, Any]]:
         client: Any = s3_client(self.s3)
@@ -72,14 +76,11 @@ class TeamLife(Life):
 
 def versions_of(environment: dict[str, str], store: str, model: str) -> dict[str, Any]:
     """Return what MLflow's server holds of one registered model."""
-    import os
-
     os.environ.update(environment)
-    found = registry(environment["MLFLOW_TRACKING_URI"], store)["versions"]
-    own = {place: value for place, value in found.items() if place.startswith(f"{model}/")}
-    for _, tags, _ in own.values():
+    found = versions(environment["MLFLOW_TRACKING_URI"], store, model)
+    for _, tags, _ in found.values():
         tags.pop("lidr.recipe_digest")  # the recipe names the model
-    return own
+    return found
 
 
 @contextmanager
@@ -133,7 +134,7 @@ class Team:
         other = [key for key in {*found, *self.outcome} if found.get(key) != self.outcome.get(key)]
         assert not other, f"not as undisturbed: {sorted(other)}"
 
-    def kills(self, each: int = 2) -> Row:
+    def kills(self, each: int = 1) -> Row:
         """kill -9 with a store on S3."""
         rng = self.bench.rng("team kills")
         life = self.life()
@@ -169,7 +170,7 @@ class Team:
         told = ", ".join(f"{number} {name}" for name, number in sorted(met.items()))
         return Row("S3 that fails", count, 0 if fault else count, f"{told}; {fault or _SAME}")
 
-    def restarts(self, name: str, part: Part, pause: float = 8.0) -> Row:
+    def restarts(self, name: str, part: Part, pause: float = 25.0) -> Row:
         """Stop a server without a farewell and start it again, over and over, during a run."""
         life = self.life()
         done = threading.Event()

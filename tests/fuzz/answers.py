@@ -168,10 +168,10 @@ def _check_chat(contents: list[str]) -> None:
 
 
 TARGETS: list[Target] = [
-    Target("translation", _output, _check_translation, 150_000),
-    Target("judge's preference", _judged, _check_preference, 120_000),
-    Target("judge's score", _judged, _check_score, 120_000),
-    Target("number that an answer gives", _answer, _check_extracted, 120_000),
-    Target("numbers of a text", _answer, _check_numbers, 80_000),
-    Target("chat", _chat, _check_chat, 40_000),
+    Target("translation", _output, _check_translation, 250_000),
+    Target("judge's preference", _judged, _check_preference, 180_000),
+    Target("judge's score", _judged, _check_score, 180_000),
+    Target("number that an answer gives", _answer, _check_extracted, 80_000),
+    Target("numbers of a text", _answer, _check_numbers, 60_000),
+    Target("chat", _chat, _check_chat, 30_000),
 ]

@@ -77,6 +77,18 @@ class _Kind:
         assert_same_truth(raw, given)
 
 
+def _layers(random: Random) -> tuple[bytes, bytes]:
+    return _PROFILES.text(random), _PROFILES.tree(random)
+
+
+def _check_layers(layers: tuple[bytes, bytes]) -> None:
+    paths = [scratch() / "base.yaml", scratch() / "over.yaml"]
+    for path, data in zip(paths, layers, strict=True):
+        path.write_bytes(data)
+    found = load_profile(*paths)
+    assert Profile.model_validate_json(found.model_dump_json()) == found
+
+
 def assert_same_truth(raw: Any, read: Any) -> None:
     """True is no number, and 1 is not true: both stay what they are."""
     if isinstance(raw, dict) and isinstance(read, dict):
@@ -115,10 +127,11 @@ _RECIPES = _Kind("recipes", Recipe, load_recipe)
 _PROFILES = _Kind("profiles", Profile, load_profile)
 
 TARGETS = [
-    Target("recipe, as text", _RECIPES.text, _RECIPES.check, 8_000),
-    Target("recipe, by structure", _RECIPES.tree, _RECIPES.check, 8_000),
-    Target("profile, as text", _PROFILES.text, _PROFILES.check, 8_000),
-    Target("profile, by structure", _PROFILES.tree, _PROFILES.check, 8_000),
+    Target("recipe, as text", _RECIPES.text, _RECIPES.check, 6_000),
+    Target("recipe, by structure", _RECIPES.tree, _RECIPES.check, 6_000),
+    Target("profile, as text", _PROFILES.text, _PROFILES.check, 6_000),
+    Target("profile, by structure", _PROFILES.tree, _PROFILES.check, 6_000),
+    Target("profile, in layers", _layers, _check_layers, 6_000),
     Target("--set", _settings, _check_settings, 30_000),
     Target("--every", _interval, _check_interval, 40_000),
 ]

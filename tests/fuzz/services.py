@@ -272,8 +272,8 @@ def _check_engine(answer: Answer) -> None:
 
 
 TARGETS: list[Target] = [
-    Target("Kubeflow's answers", partial(_answers, usual=_KFP), _check_kubeflow, 25_000),
-    Target("MLflow's answers", partial(_answers, usual=_MLFLOW), _check_mlflow, 15_000),
-    Target("judge's answer", partial(_broken, content=_CHAT), _check_judge, 15_000),
+    Target("Kubeflow's answers", partial(_answers, usual=_KFP), _check_kubeflow, 15_000),
+    Target("MLflow's answers", partial(_answers, usual=_MLFLOW), _check_mlflow, 4_000),
+    Target("judge's answer", partial(_broken, content=_CHAT), _check_judge, 8_000),
     Target("engine's answer", partial(_broken, content=_COMPLETION), _check_engine, 15_000),
 ]

@@ -11,8 +11,10 @@ from components.shared.digest import digest_of
 from components.shared.lease import _Seen, find_head
 from components.shared.marker import fault_of, parsed, sealed
 from components.shared.registry import audit
+from components.shared.run_lease import _parsed as lease_holder
 from components.shared.runs import read_states, run_names
 from components.shared.stage import Stage
+from components.shared.text import printable
 from components.shared.tracking.entries import Artifact, Dataset, Entry
 from components.shared.tracking.spool import Spool
 from components.train.launchers.logs import progress_in
@@ -173,7 +175,18 @@ def _check_trail(files: dict[str, bytes]) -> None:
         assert isinstance(move.forced, bool) and json.dumps(entry.described())
 
 
-_LEASE = {"holder": "ann@host 12", "token": "ab", "seconds": 15.0, "renewals": 3}
+_LEASE = {
+    "holder": "ann@host 12",
+    "token": "ab",
+    "seconds": 15.0,
+    "renewals": 3,
+    "identity": "local:ab",
+    "host": "host",
+    "machine": "boot/1",
+    "process": 12,
+    "started": "99",
+    "since": "2026-01-01T00:00:00+00:00",
+}
 
 
 def _lease(random: Random) -> dict[str, bytes]:
@@ -194,6 +207,11 @@ def _check_lease(files: dict[str, bytes]) -> None:
     seen.stale(store, head, 15.0)
     assert 0 < seen._seconds(15.0) <= 3600
     assert isinstance(seen.holder(store, head), str)
+    for text in files.values():
+        held = lease_holder(text)
+        if held:
+            assert 0 < held.seconds <= 300 and held.gone in (True, False)
+            assert printable(held.refusal("r").message) == held.refusal("r").message
 
 
 _EVENTS: list[dict[str, Any]] = [
@@ -277,13 +295,13 @@ def _refused_or_same(base: Any, edits: int = 2) -> Any:
 
 
 TARGETS: list[Target] = [
-    Target("_SUCCESS marker", _marker, _check_marker, 60_000),
-    Target("state, result and recipe of a run", _run, _check_run, 50_000),
+    Target("_SUCCESS marker", _marker, _check_marker, 50_000),
+    Target("state, result and recipe of a run", _run, _check_run, 40_000),
     Target("note for MLflow", _refused_or_same(_ENTRY), _check_entry, 60_000),
     Target("spool of notes", _spool, _check_spool, 40_000),
     Target("audit entry", _trail, _check_trail, 20_000),
     Target("lease", _lease, _check_lease, 50_000),
-    Target("events of a run", _events, _check_events, 50_000),
-    Target("stamp in Kubeflow", _stamp, _check_stamp, 80_000),
-    Target("line of a pod's log", lambda r: mutations.text(r, _LOG_LINES), _check_log_line, 60_000),
+    Target("events of a run", _events, _check_events, 40_000),
+    Target("stamp in Kubeflow", _stamp, _check_stamp, 100_000),
+    Target("line of a pod's log", lambda r: mutations.text(r, _LOG_LINES), _check_log_line, 80_000),
 ]

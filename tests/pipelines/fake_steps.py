@@ -62,7 +62,8 @@ def _work(name, store, inputs, settings, counts):
 def _misbehave(name):
     fault = FAKE.get(name)
     if fault == "refuse":
-        raise BadInput("the file is broken", file="prompts/en.jsonl", line=7, remedy="Mend it.")
+        what = FAKE.get("refusal", "the file is broken")
+        raise BadInput(what, file="prompts/en.jsonl", line=7, remedy="Mend it.")
     if fault == "tell":
         secrets = " ".join(value for value in os.environ.values() if "planted" in value)
         raise RuntimeError(f"the server says {secrets}") from ValueError(secrets)
@@ -124,6 +125,10 @@ class Merged(NamedTuple):
 def pair(recipe, store, world, responses, translations, model, iteration):
     emit("number", name="pairs", value="18 of 20")
     emit("warning", message="the reward of [es] looks inverted")
+    for text in FAKE.get("says", ()):
+        emit("warning", message=text)
+        emit("number", name=text, value=text)
+        print(text.encode("utf-8", "replace").decode(), flush=True)
     return _work("pair", store, {"r": responses, "t": translations}, {}, {})
 
 

@@ -64,7 +64,8 @@ class Run:
         self.state(1, state | made | {"evaluation": evaluations[1], "version": "m/2"})
 
     def state(self, number: int, state: dict[str, str]) -> None:
-        self.store.write(state_key(self.name, number), json.dumps(state).encode())
+        rest = {"iteration": number, "verdict": "continue", "promoted": True, "reason": "better"}
+        self.store.write(state_key(self.name, number), json.dumps({**state, **rest}).encode())
 
     def stage(self, step: str, seconds: float, counts: dict[str, Any], key: str = "") -> str:
         made = new_stage(self.store, step, 1, {}, {"run": self.name, "key": key})

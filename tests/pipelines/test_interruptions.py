@@ -17,7 +17,7 @@ from tests.pipelines.conftest import FakeWorld
 RUN = ("run", "tiny_world", "--set", "gate.max_iterations=1", "--output", "json")
 
 
-def wait_until(condition, seconds: float = 30.0):
+def wait_until(condition, seconds: float = 120.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -10,10 +10,11 @@ import pytest
 
 from components.cleanup.run import IDLE_SECONDS, cleanup
 from components.shared.errors import BadInput
-from components.shared.runs import read_state
+from components.shared.runs import read_result, read_state
 from components.shared.stage import new_stage
 from components.shared.store import LocalStore, open_store
 from components.state.run import State, next_state, write_state
+from pipelines.stored import StoredRun
 
 
 @pytest.fixture
@@ -110,3 +111,28 @@ def test_cleanup_removes_only_what_lost_its_writer(store):
         os.utime(path, (past, past))
     assert cleanup(store=store.uri, state="FAILED") == "1"
     assert sorted(path.name for path in folder.iterdir()) == [".tmp-young", "model.bin"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"promoted": "yes"}, {"verdict": None}, {"model": 3}, {"iteration": "0"}, {"judgements": []}],
+)
+def test_a_state_that_was_edited_is_refused_with_its_file(store, change):
+    write(store, 0)
+    key = "runs/mine/iteration-0/state.json"
+    state = json.loads(store.read(key))
+    store.write(key, json.dumps(state | change).encode())
+    with pytest.raises(BadInput, match="damaged or edited") as caught:
+        read_state(store, "mine", 0)
+    assert caught.value.file == f"{store.uri}/{key}"
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000])
+def test_a_result_and_a_recipe_that_are_none_are_refused(store, data):
+    write(store, 0)
+    store.write("runs/mine/result.json", data)
+    with pytest.raises(BadInput, match=r"result\.json"):
+        read_result(store, "mine")
+    store.write("runs/mine/recipe.json", data)
+    with pytest.raises(BadInput, match=r"recipe\.json"):
+        StoredRun.read(store, "mine")

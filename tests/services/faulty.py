@@ -39,8 +39,7 @@ class FaultyProxy:
         self._rng = random.Random(7)
         self._last: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, endpoint))
-        self._server.daemon_threads = True
+        self._server = _Quiet(("127.0.0.1", 0), _handler(self, endpoint))
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -74,6 +73,15 @@ class FaultyProxy:
             before = self._listings.get(path, answer)
             self._listings[path] = answer
         return before if stale else answer
+
+
+class _Quiet(ThreadingHTTPServer):
+    """Says nothing of clients that are gone."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        pass
 
 
 def _handler(proxy: FaultyProxy, endpoint: str) -> type[BaseHTTPRequestHandler]:

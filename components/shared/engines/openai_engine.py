@@ -223,9 +223,8 @@ class OpenAIEngine:
         if not (fits(asked, int) and fits(written, int) and isinstance(choice.text, str)):
             raise ValueError("the answer lacks its text or what it used")
         reason = FinishReason.STOP if stopped else FinishReason.LENGTH
-        return Completion(
-            request.key, without_secrets(self._text(choice, stopped)), reason, asked, written
-        )
+        text = without_secrets(self._text(choice, stopped))
+        return Completion(request.key, text, reason, asked, written)
 
     def _text(self, choice: Any, stopped: bool) -> str:
         """Return what was written, from the tokens where the server gives them.

@@ -184,3 +184,14 @@ def _same_to_the_harness(found: str, case) -> bool:
     """Its exact_match with ignore_punctuation drops every mark on both sides: 12.5 equals 125."""
     strip = str.maketrans("", "", string.punctuation)
     return found.strip().translate(strip) == case["number"].translate(strip)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("5" + " million" * 50_000, "en"), ("5" + "万" * 50_000, "zh"), ("5" + " mil" * 50_000, "es")],
+)
+def test_a_model_that_repeats_a_magnitude_does_not_hold_the_evaluation_up(text, language):
+    began = time.process_time()
+    found = extract_number(text, language)
+    assert time.process_time() - began < 1
+    assert found is not None and found.numerator.bit_length() < 1000

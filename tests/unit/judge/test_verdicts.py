@@ -117,3 +117,15 @@ def test_a_one_that_may_have_become_ten_is_left_out():
 def test_numbers_in_the_reasons_carry_no_weight():
     tokens = (at("3", _3=1.0), at(" reasons"), at("6", _6=0.5, _5=0.5, _10=1e-9))
     assert read_score("3 reasons\nScore: 6", tokens).value == pytest.approx(5.5)
+
+
+def test_a_verdict_that_stands_in_several_tokens_weighs_one_at_most():
+    ten = (
+        Position("1", {"1": 0.0, " 1": 0.0, "\n1": 0.0}),
+        Position("0", {"0": 0.0, " 0": 0.0, "*0": 0.0}),
+    )
+    assert read_score("Score: 10", ten).value == 10
+    one = (Position("1", {"1": 0.0, " 1": 0.0}), Position("", {"0": 0.0, " 0": 0.0}))
+    assert 0 <= read_score("Score: 1", one).value <= 10
+    sure = (Position("A", {"A": 800.0, "B": -1.0}),)
+    assert 0 <= read_preference("A", sure).value <= 1

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from components.shared.actor import actor
 from components.shared.errors import BadInput, CorruptStage, GateRefused
-from components.shared.registry.audit import entries
+from components.shared.registry.audit import Move, entries, record
 from components.shared.registry.evidence import Verdict, require_files, verdict_of
 from components.shared.registry.history import history
 from components.shared.registry.promotion import Order, promote, rollback
@@ -25,6 +25,7 @@ from components.shared.registry.versions import (
     trail_of,
 )
 from components.shared.stage import open_stage
+from components.shared.store import open_store
 from components.shared.tracking import mlflow_client
 from tests.unit.registry.models import registered
 
@@ -269,3 +270,25 @@ def test_who_it_was(monkeypatch, environment, expected):
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
     assert actor() == expected
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": "3"}, {"forced": 1}, {"action": "delete"}, {"before": "2"}]
+)
+def test_an_audit_entry_that_was_edited_is_named(tmp_path, change):
+    folder = open_store(str(tmp_path))
+    entry = record(folder, Move("promote", "champion", 3, None))
+    key = f"audit/{entry.name}.json"
+    text = json.loads(folder.read(key)) | change
+    folder.write(key, json.dumps(text).encode())
+    with pytest.raises(BadInput) as caught:
+        entries(folder)
+    assert caught.value.file.endswith(key)
+
+
+def test_a_file_that_is_no_entry_is_named_and_keeps_nobody_from_writing(tmp_path):
+    folder = open_store(str(tmp_path))
+    folder.write("audit/notes.json", b"{}")
+    record(folder, Move("promote", "champion", 3, None))
+    with pytest.raises(BadInput, match=r"notes\.json: not the name of an audit entry"):
+        entries(folder)

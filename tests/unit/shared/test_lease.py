@@ -84,3 +84,15 @@ def test_a_number_that_was_used_and_cleared_away_is_not_taken_again(store, monke
 
     assert not Lease(store, 1, 10).take()
     assert {entry.key for entry in store.list("lease")} == keys
+
+
+@pytest.mark.parametrize("torn", [b"", b"[]", b'{"holder": ', b"\xff", b'{"seconds": 1e300}'])
+def test_a_lease_that_is_torn_runs_out_and_files_of_others_do_not_matter(store, torn):
+    store.write("lease/000000000003.json", torn)
+    store.write("lease/notes.txt", b"x")
+    store.write("lease/.DS_Store", b"x")
+    with pytest.raises(LidrError, match="is held by"), exclusive(store, seconds=60, patience=0.1):
+        pass
+    store.write("lease/000000000003.free", b"")
+    with exclusive(store) as lease:
+        assert lease.number == 4

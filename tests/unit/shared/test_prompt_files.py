@@ -200,3 +200,23 @@ def test_an_id_without_the_shared_part_is_named_with_its_line(tmp_path):
 def test_an_id_pattern_must_have_one_group(pattern):
     with pytest.raises(ValueError, match=r"regular expression|one group"):
         Prompts(id_pattern=pattern)
+
+
+def test_parquet_whose_text_is_no_unicode_is_refused(tmp_path):
+    broken = pa.array([b"\xff\xfe"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 1, broken.buffers())
+    columns = {"prompt_id": ["1"], "text": text}
+    with pytest.raises(BadInput, match="not a Parquet file that can be read"):
+        load(write(tmp_path, parquet(**columns), "en.parquet"))
+
+
+@pytest.mark.parametrize("task", [0, 1, "true", [], 1.0])
+def test_what_is_neither_true_nor_false_is_no_flag(tmp_path, task):
+    row = {"prompt_id": "1", "text": "One", "translation_task": task}
+    with pytest.raises(BadInput, match="neither true nor false"):
+        load(write(tmp_path, json.dumps(row)))
+
+
+def test_an_answer_keeps_no_lone_surrogate(tmp_path):
+    row = {"prompt_id": "1", "text": "One", "answer": "a\ud800"}
+    assert load(write(tmp_path, json.dumps(row)))[0].answer == "a\ufffd"

@@ -3,11 +3,13 @@ from __future__ import annotations
 import io
 from dataclasses import fields
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.shared.record_files import NotRecords, from_parquet
 from components.shared.records import (
     DroppedPair,
     EvalItem,
@@ -110,3 +112,51 @@ def test_the_schemas_are_those_other_programs_rely_on():
 def test_files_are_compressed_with_zstd():
     data = to_parquet([Prompt("1", "en", "x" * 10000)], Prompt)
     assert pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(2).compression == "ZSTD"
+
+
+def test_records_come_back_as_they_were():
+    rows = [Response("p1", "es", "Siete.", "stop", 7, 5, "es", None, 1)]
+    assert from_parquet(to_parquet(rows, Response), Response) == rows
+    pair = PreferencePair(
+        *([{"role": "user", "content": text}] for text in "abc"), "p", "es", "en", "k", 1, "m"
+    )
+    assert from_parquet(to_parquet([pair], PreferencePair), PreferencePair) == [pair]
+
+
+def test_columns_with_a_default_may_be_missing_in_files_of_older_versions():
+    table = pq.read_table(io.BytesIO(to_parquet([Prompt("p", "es", "t")], Prompt)))
+    assert from_parquet(parquet(table.drop(["answer"])), Prompt) == [Prompt("p", "es", "t")]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda table: table.drop(["text"]), "has no column 'text'"),
+        (lambda table: table.append_column("more", [["x"]]), "a column 'more' that Prompt does"),
+        (lambda table: table.set_column(2, "text", [[b"x"]]), "a column 'text' of binary"),
+        (lambda table: table.set_column(2, "text", pa.array([None], pa.string())), "lacks values"),
+        (lambda table: table.set_column(2, "text", broken_text()), "damaged, or no Parquet file"),
+    ],
+)
+def test_another_kind_of_file_is_refused_in_words(change, words):
+    table = pq.read_table(io.BytesIO(to_parquet([Prompt("p", "es", "t")], Prompt)))
+    with pytest.raises(NotRecords, match=words):
+        from_parquet(parquet(change(table)), Prompt)
+
+
+def test_a_torn_file_is_refused_in_words():
+    data = to_parquet([Prompt("p", "es", "t")], Prompt)
+    for torn in (b"", data[:-1], data[: len(data) // 2], b"PAR1" + data[8:]):
+        with pytest.raises(NotRecords, match="damaged, or no Parquet file"):
+            from_parquet(torn, Prompt)
+
+
+def parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def broken_text() -> pa.Array:
+    raw = pa.array([b"\xff"], pa.binary())
+    return pa.Array.from_buffers(pa.string(), 1, raw.buffers())

@@ -7,6 +7,7 @@ from components.shared.engines.chat import ChatRenderer
 from components.shared.errors import BadInput
 from components.train.tokens import tokenize_pairs
 from tests.models import END, tiny_tokenizer
+from tests.unit.shared.test_engines_chat import FAMILIES, family_tokenizer
 from tests.unit.train.stages import preference
 
 
@@ -59,3 +60,16 @@ def test_a_template_that_shows_no_end_of_turn_falls_back_to_the_end_token(tokeni
     tokenizer.chat_template = "{{ messages[0]['content'] }}"
     (pair,) = tokenize_pairs([preference(1)], tokenizer, 128).pairs
     assert pair.chosen[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["bytes", "unigram"])
+def test_special_tokens_among_a_model_s_words_stay_text_in_responses(kind, family):
+    tokenizer = family_tokenizer(kind, family)
+    added = tokenizer.added_tokens_decoder.items()
+    special = {number for number, token in added if token.special and str(token) != "<unk>"}
+    text = "".join(FAMILIES[family][0])
+    pairs = tokenize_pairs([preference(1, chosen=text, rejected=f"x{text}")], tokenizer, 512).pairs
+    for side in (pairs[0].chosen, pairs[0].rejected):
+        assert special.isdisjoint(side[:-1])
+        assert text in tokenizer.decode(side, clean_up_tokenization_spaces=False)

@@ -165,3 +165,12 @@ def test_flatten_joins_nested_keys_by_dots(nested, flat):
 
 def test_names_and_values_are_what_mlflow_takes():
     assert as_params({"a/../b": "x\0y"}) == {"lidr.a_.._b": "x\ufffdy"}
+
+
+def test_a_note_that_is_damaged_keeps_no_other_waiting(client, small):
+    small.follow("world", 0, small.world())
+    store = open_store(small.store)
+    store.write(f"runs/{small.run}/tracking/spool/0-world/metrics-00000003.json", b'{"place": ')
+    small.follow("pair", 1, small.pairs())
+    assert "metrics-00000003.json: is not JSON" in delivered(small)
+    assert runs(client, small)["-M1-pair"].data.metrics["pair/yield"] == 0.75

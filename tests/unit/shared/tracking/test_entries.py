@@ -1,0 +1,71 @@
+"""Notes for MLflow as they lie on the store: damaged, edited, and among files of others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from components.shared.errors import BadInput
+from components.shared.store import open_store
+from components.shared.tracking.entries import Artifact, Dataset, Entry
+from components.shared.tracking.spool import Spool
+
+ENTRY = Entry(
+    "1-train",
+    "end",
+    17,
+    tags={"a": "b"},
+    metrics=[("loss", 0.5, 1)],
+    headline=[],
+    datasets=[Dataset("pairs", "/s", "ab", "training")],
+    artifacts=[Artifact("runs/r/plots/loss.png", "plots/loss.png")],
+)
+
+
+def test_an_entry_comes_back_as_it_was():
+    assert Entry.parse(json.dumps(asdict(ENTRY)).encode()) == ENTRY
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"time": "17"},
+        {"time": True},
+        {"tags": {"a": 1}},
+        {"metrics": [["loss", "0.5", 1]]},
+        {"metrics": [["loss", 0.5]]},
+        {"headline": [[1, 2, 3]]},
+        {"datasets": [{"name": "pairs"}]},
+        {"more": 1},
+        {"artifacts": [{"key": "k", "path": "../../../home/x"}]},
+        {"artifacts": [{"key": "k", "path": "/etc/x"}]},
+        {"artifacts": [{"key": "k", "path": "a\0b"}]},
+    ],
+)
+def test_what_lidr_does_not_write_is_refused_with_its_file(change):
+    with pytest.raises(BadInput) as caught:
+        Entry.parse(json.dumps(asdict(ENTRY) | change).encode(), "/s/end.json")
+    assert caught.value.file == "/s/end.json"
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"place": '])
+def test_what_is_no_json_object_is_refused(data):
+    with pytest.raises(BadInput):
+        Entry.parse(data)
+
+
+def test_files_of_others_in_the_spool_are_left_alone(tmp_path):
+    spool = Spool(open_store(str(tmp_path)), "r")
+    spool.add(ENTRY)
+    spool.add(Entry("1-train", "metrics-00000007", 3))
+    for name in ("1-train/.DS_Store", "1-train/metrics-x.json", "README", "x/end.json"):
+        spool.store.write(f"runs/r/tracking/spool/{name}", b"?")
+    waiting = spool.waiting("server")
+    assert waiting.left == [("1-train", "metrics-00000007"), ("1-train", "end")]
+    assert spool.steps_told("1-train") == 7
+    spool.store.write("runs/r/tracking/note.json", b'{"run": 3}')
+    with pytest.raises(BadInput, match="wrong 'run'"):
+        spool.note("note")

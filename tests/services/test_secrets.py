@@ -23,7 +23,7 @@ from components.shared.store import open_store
 from components.shared.tracking.delivery import deliver
 from tests.json_server import serving
 from tests.judges import Asked, Says, ScriptedJudge
-from tests.models import tiny_model
+from tests.models import tiny_tokenizer
 from tests.planted import PLANTED, leaks, secrets, stored, write_netrc
 from tests.services.kubeflow import TOKEN, Cluster
 from tests.tracked import SmallRun
@@ -132,7 +132,8 @@ def completions(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, Any]
 
 
 def test_a_model_s_server_that_repeats_its_key_is_not_recorded(planted, tmp_path: Path):
-    tiny_model(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')
     with serving(completions) as url:
         endpoint = Endpoint(url=f"{url}/v1", model="m", wait_minutes=0)
         engine = OpenAIEngine(tmp_path / "model", name="m", max_length=64, endpoint=endpoint)

@@ -6,9 +6,10 @@ import pytest
 
 from components.generate.run import generate
 from components.merge.run import merge
+from components.shared.stage import open_stage
 from components.translate.run import translate
 from components.world.run import build_world
-from tests.e2e.rollouts import files, make_recipe
+from tests.e2e.rollouts import make_recipe
 from tests.unit.shared.engine_cases import lively_model
 
 pytestmark = pytest.mark.slow
@@ -19,6 +20,10 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shards")
     lively_model(folder / "model", context=1024)
     return folder
+
+
+def files(uri: str) -> dict[str, str]:
+    return {name: file["sha256"] for name, file in open_stage(uri).marker()["files"].items()}
 
 
 def rolled_out(folder, store: str, shards: int, fused: bool = False) -> list[dict[str, str]]:

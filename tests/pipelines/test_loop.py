@@ -166,6 +166,7 @@ def test_nothing_temporary_is_left(fake_world: FakeWorld, tmp_path):
         "events.jsonl",
         "iteration-0",
         "iteration-1",
+        "lease",
         "lock",
         "logs",
         "recipe.json",

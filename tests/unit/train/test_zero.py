@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from components.shared.errors import BadInput
+from components.shared.marker import sealed
 from components.shared.profile import Zero
 from components.shared.stage import new_stage
 from components.shared.store import LocalStore
@@ -18,7 +18,7 @@ from components.train.zero import deepspeed_config
 
 def test_a_checkpoint_of_another_gang_is_refused(tmp_path: Path):
     stage = new_stage(LocalStore(tmp_path / "store"), "train", 1, {}, {})
-    stage.write("checkpoints/00000004/COMPLETE", json.dumps({"world": 4, "zero": 2}).encode())
+    stage.write("checkpoints/00000004/COMPLETE", sealed({"world": 4, "zero": 2, "files": {}}))
     for form in (Form(), Form(2, 2), Form(4, 3)):
         with pytest.raises(BadInput, match=r"step 4 was written by 4 rank\(s\) at ZeRO stage 2"):
             Checkpoints(stage, form=form).restore(tmp_path / "back")

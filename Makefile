@@ -96,6 +96,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.training_scale
 	$(BIN)/python -m benchmarks.simulator
+	$(BIN)/python -m benchmarks.planning
 
 bench-gpu: setup
 	$(BIN)/python -m benchmarks.training_gpu --output benchmarks/results

@@ -8,9 +8,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.shared.parquet_seal import is_whole
+
 
 class NotRecords(ValueError):
     """The bytes of a file are not a Parquet file with records of the kind that was expected."""
+
+
+def read_whole(data: bytes) -> pa.Table:
+    """Return the table of a Parquet file, whose seal and page checksums are checked.
+
+    Raises:
+        pa.ArrowException, OSError: it is damaged.
+    """
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    if not is_whole(data, file):
+        raise pa.ArrowInvalid("its bytes are not those that were written")
+    return file.read()
 
 
 def from_parquet(data: bytes, kind: Any) -> list[Any]:
@@ -25,7 +39,7 @@ def from_parquet(data: bytes, kind: Any) -> list[Any]:
         NotRecords: it is damaged, or holds something else.
     """
     try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        table = read_whole(data)
         require_schema(table.schema, kind)
         table.validate(full=True)
         _require_values(table, kind)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.shared.parquet_seal import seal
 from components.shared.text import encodable
 
 Message = dict[str, str]
@@ -356,7 +357,7 @@ _ROW_GROUP = 4096
 
 
 def to_parquet(records: Sequence[object], kind: Any) -> bytes:
-    """Encode records of one kind as a Parquet file (zstd); lone surrogates become U+FFFD."""
+    """Encode records of one kind as a sealed Parquet file (zstd); lone surrogates become U+FFFD."""
     schema: pa.Schema = kind.schema
     columns = [
         _column([getattr(record, name) for record in records], schema.field(name).type)
@@ -364,10 +365,9 @@ def to_parquet(records: Sequence[object], kind: Any) -> bytes:
     ]
     sink = io.BytesIO()
     table = pa.Table.from_arrays(columns, schema=schema)
-    pq.write_table(
-        table, sink, compression="zstd", row_group_size=_ROW_GROUP, write_page_checksum=True
-    )
-    return sink.getvalue()
+    writer = pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
+    writer.write_table(table, row_group_size=_ROW_GROUP)
+    return seal(writer, sink)
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:

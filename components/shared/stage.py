@@ -24,7 +24,7 @@ from components.shared.gpu import gpu_count
 from components.shared.marker import MARKER as MARKER
 from components.shared.marker import RECORD, content_of, fault_of, library_versions, origin, sealed
 from components.shared.names import key_fault
-from components.shared.record_files import NotRecords, from_parquet
+from components.shared.record_files import NotRecords, from_parquet, read_whole
 from components.shared.records import to_parquet
 from components.shared.store import LocalStore, Store, open_store
 
@@ -227,9 +227,9 @@ class Stage:
                 self._verify(name, self.store.sha256(self.key(name)))
 
     def _decoded(self, name: str, data: bytes) -> pa.Table:
-        """Decode a Parquet file; until the stage is finished, its own checksums guard it."""
+        """Decode a Parquet file; until the stage is finished, its own seal guards it."""
         try:
-            return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+            return read_whole(data)
         except (pa.ArrowException, OSError) as error:
             remedy = f"Delete {self.uri}/{name} and run again."
             raise CorruptStage(f"{self.uri}/{name} is damaged ({error})", remedy=remedy) from error

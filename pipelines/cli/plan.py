@@ -117,7 +117,8 @@ def _plan(inputs: Inputs, scenario: Scenario | None) -> dict[str, Any]:
 
 
 def _print_calibration(store: str, run: str) -> None:
-    from pipelines.planning.calibration import calibrate, dump
+    from pipelines.planning.calibration import dump
+    from pipelines.planning.measured import calibrate
 
     print(dump(calibrate(store, run)), end="")
 

@@ -168,6 +168,7 @@ class _Estimator:
         kinds: tuple[Kind, ...] = ("generate", "translate", "evaluate", "train")
         self._resources = {kind: inputs.profile.resources_of(kind) for kind in (*kinds, "world")}
         self._calibration = self._fitting(inputs.calibration)
+        self._between = self._calibration.between if self._calibration else 0.0
         lengths = inputs.calibration.lengths.lengths() if inputs.calibration else Lengths()
         self._requests = Requests(self._recipe, self._prompts, self._figures.lengths, lengths)
         self._gpus = {kind: self._gpu(kind) for kind in kinds}
@@ -242,7 +243,7 @@ class _Estimator:
         gpu, resources = self._gpus[stage], self._resources[stage]
         share = self._share(load, workers)
         if rate := self._rate(stage):
-            startup, busy = rate.fixed_seconds, rate.seconds(share.output_tokens)
+            startup, busy = rate.fixed_seconds + self._between, rate.seconds(share.output_tokens)
             running = self._recipe.generation.vllm.max_num_seqs or (gpu.sequences if gpu else 1)
         elif gpu:
             server = self._server(gpu, resources)
@@ -300,7 +301,8 @@ class _Estimator:
         )
         launch, gpu = Launch.of(self._profile), self._gpus["train"]
         if rate := self._rate("train"):
-            startup, busy = rate.fixed_seconds, rate.seconds(flops / launch.world_size)
+            startup = rate.fixed_seconds + self._between
+            busy = rate.seconds(flops / launch.world_size)
         elif gpu:
             speed = gpu.tflops * 1e12 * gpu.training_mfu * launch.world_size
             startup = self._startup(2.0 * self._shape.parameters)
@@ -327,6 +329,7 @@ class _Estimator:
             rate = self._calibration.world if self._calibration else None
             if rate:
                 seconds = rate.fixed_seconds + rate.seconds(world_examples(self._recipe))
+                seconds += self._between
             else:
                 self._notes.append("training the tiny world's M_0 is not counted")
         return Work(
@@ -337,12 +340,13 @@ class _Estimator:
         seconds = self._figures.times.control_seconds
         if self._calibration:
             seconds = self._calibration.pair.seconds(self._requests.pairs.candidates)
+            seconds += self._between
         return Work("pair", startup=seconds)
 
     def _control(self, number: int, stage: str) -> Step:
         seconds = self._figures.times.control_seconds
         if self._calibration:
-            seconds = self._calibration.seconds.get(stage, 0.0)
+            seconds = self._calibration.seconds.get(stage, 0.0) + self._between
         return Step(number, Load(), Work(stage, startup=seconds))
 
     def _rate(self, stage: str) -> Rate | None:

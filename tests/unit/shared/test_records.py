@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import fields
+from random import Random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -160,3 +161,28 @@ def parquet(table: pa.Table) -> bytes:
 def broken_text() -> pa.Array:
     raw = pa.array([b"\xff"], pa.binary())
     return pa.Array.from_buffers(pa.string(), 1, raw.buffers())
+
+
+def test_no_changed_byte_changes_a_value():
+    rows = [Prompt(f"p{number}", "en", f"lidr.sha256 {number}") for number in range(50)]
+    data, rng = to_parquet(rows, Prompt), Random(0)
+    refused = 0
+    for at in range(len(data)):
+        changed = bytearray(data)
+        changed[at] ^= 1 << rng.randrange(8)
+        try:
+            assert from_parquet(bytes(changed), Prompt) == rows, at
+        except NotRecords:
+            refused += 1
+    assert refused > 0.95 * len(data)  # the name of the seal itself may change
+
+
+def test_files_without_a_seal_are_read():
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([{"prompt_id": "a"}] * 2, Prompt.schema), sink)
+    with pytest.raises(NotRecords, match="lacks values"):
+        from_parquet(sink.getvalue(), Prompt)
+    rows = [{"prompt_id": "a", "language": "en", "text": "b", "translation_task": False}]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, Prompt.schema), sink)
+    assert from_parquet(sink.getvalue(), Prompt) == [Prompt("a", "en", "b")]

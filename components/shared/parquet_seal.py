@@ -41,7 +41,7 @@ def is_whole(data: bytes, file: pq.ParquetFile) -> bool:
         return True
     blank = bytearray(data)
     blank[_place(blank)] = _ZEROS
-    return sha256(blank).hexdigest().encode() == told
+    return bool(sha256(blank).hexdigest().encode() == told)
 
 
 def _place(data: bytearray) -> slice:

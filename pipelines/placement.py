@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from kfp.dsl import PipelineTask
+from kfp.dsl.structures import ResourceSpec
 
 from components.shared.gpu import TENSOR_PARALLEL
 from components.shared.pools import ENGINES, Kind, NodeAffinity, Resources, Retries, queue_labels
@@ -64,12 +65,13 @@ def placed_by(profile: Profile) -> Placement:
         kind = KINDS.get(task.component_spec.name, "control")
         resources = profile.resources_of(kind)
         task.set_caching_options(False)
-        task.set_container_image(profile.images.of(kind))
-        for name, value in _environment(profile, kind, resources).items():
-            task.set_env_variable(name, value)
+        # Each of KFP's own setters reads the source of the whole stack for its caller's name.
+        container = task.container_spec
+        container.image = profile.images.of(kind)
+        container.env = _environment(profile, kind, resources)
+        container.resources = _resources(resources)
         if profile.training.launcher == "local":
             _keep_place(task)
-        _give_resources(task, resources)
         task.platform_config["kubernetes"] = kubernetes_config(profile, kind)
         return _retry(task, resources.retries)
 
@@ -157,12 +159,13 @@ def _metadata(profile: Profile, queued: Resources | None) -> dict[str, object]:
     return {key: value for key, value in given.items() if value}
 
 
-def _give_resources(task: PipelineTask, resources: Resources) -> None:
-    task.set_cpu_request(resources.cpu)
-    task.set_memory_limit(resources.memory)  # Kubernetes requests as much
-    if resources.accelerators:
-        task.set_accelerator_type(resources.accelerator_type)
-        task.set_accelerator_limit(resources.accelerators)
+def _resources(given: Resources) -> ResourceSpec:
+    return ResourceSpec(
+        cpu_request=given.cpu,
+        memory_limit=given.memory,  # Kubernetes requests as much
+        accelerator_type=given.accelerator_type if given.accelerators else None,
+        accelerator_count=str(given.accelerators) if given.accelerators else None,
+    )
 
 
 def _retry(task: PipelineTask, retries: Retries) -> PipelineTask:

@@ -112,7 +112,7 @@ async def _reply(client: Any, case: Case, settings: Judge) -> Reply:
         return Reply(failure=JudgeFailure.UNREACHABLE)
     except APIStatusError as error:
         return Reply(failure=_failure(error.status_code, settings))
-    except (OpenAIError, ValueError, IndexError, TypeError, AttributeError) as error:
+    except (OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise EngineFailed(
             f"{settings.endpoint.url} does not answer with chat completions: {error!r}",
             remedy="Correct judge.endpoint.url: it ends with the version, such as /v1.",
@@ -137,6 +137,9 @@ def _read(answer: Any) -> Reply:
     used = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
     if not isinstance(text, str) or not all(fits(count, int) for count in used):
         raise ValueError("the answer lacks its text or what it used")
+    tokens = {token for each in positions for token in (each.token, *each.alternatives)}
+    if not all(isinstance(token, str) for token in tokens):
+        raise ValueError("the answer has log-probabilities of what is no token")
     return Reply(text, positions, failure or (None if text.strip() else JudgeFailure.EMPTY), *used)
 
 

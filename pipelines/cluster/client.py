@@ -131,6 +131,8 @@ class Client:
             raise self._login(self._kind_of_answer()) from error
         if "json" not in (kind := self._kind_of_answer()):
             raise self._login(kind)
+        if answer is None:
+            raise self._login("null")
         return answer
 
     def _kind_of_answer(self) -> str:
@@ -161,9 +163,10 @@ class Client:
         token, seen = "", {""}
         while True:
             page = self.call(what, function, *args, page_size=_PAGE, page_token=token, **options)
-            if page is None:
-                raise self._login("nothing")
-            yield from _list(page, field)
+            found = _list(page, field)
+            if None in found:
+                raise self._login("null")
+            yield from found
             token = page.next_page_token
             if not token:
                 return

@@ -33,8 +33,8 @@ def _row(each: object, kind: str, state: str) -> dict[str, str]:
     created = found["created_at"]
     return {
         "run": one_line(found["display_name"] or ""),
-        "state": state,
-        "kind": kind,
+        "state": one_line(state),
+        "kind": one_line(kind),
         "created": created.strftime("%Y-%m-%d %H:%M") if created else "",
         "recipe": stamp.recipe[:12] if stamp else "",
     }

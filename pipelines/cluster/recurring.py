@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.shared.errors import BadInput
+from components.shared.text import one_line
 from pipelines.cluster import runs
 from pipelines.cluster.client import Client, named
 from pipelines.cluster.pipelines import Package, find_version, upload
@@ -25,6 +26,7 @@ from pipelines.stamp import described
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 _INTERVAL = re.compile(r"([1-9]\d{0,5})([mhd])")
+_SECONDS = re.compile(r"[0-9]{1,12}")
 _CRON_FIELD = re.compile(r"[\w*/,?#-]+")
 
 
@@ -76,7 +78,13 @@ class When:
         if trigger.cron_schedule and trigger.cron_schedule.cron:
             return cls(cron=trigger.cron_schedule.cron)
         periodic = trigger.periodic_schedule
-        return cls(seconds=int(periodic.interval_second or 0) if periodic else 0)
+        told = str(periodic.interval_second or 0) if periodic else "0"
+        if not _SECONDS.fullmatch(told):
+            raise BadInput(
+                f"Kubeflow says that a schedule's interval is {one_line(told)[:40]!r} seconds",
+                remedy="Delete that schedule in Kubeflow's user interface.",
+            )
+        return cls(seconds=int(told))
 
     def __str__(self) -> str:
         return f"at {self.cron}" if self.cron else f"every {self.seconds} s"

@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import httpx
 import requests
+import torch  # noqa: F401  # a tokenizer imports it when it first decodes, for longer than any input may take
 import urllib3
 from openai import AsyncOpenAI
 

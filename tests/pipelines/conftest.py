@@ -106,7 +106,26 @@ class FakeWorld:
 
 @pytest.fixture
 def fake_world(tmp_path: Path) -> Iterator[FakeWorld]:
-    overlay = tmp_path / "overlay" / "components"
+    world = make_world(tmp_path)
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="module")
+def one_round(tmp_path_factory: pytest.TempPathFactory) -> FakeWorld:
+    """A world whose run `mine` of one iteration has ended."""
+    folder = tmp_path_factory.mktemp("one")
+    world = make_world(folder)
+    (folder / "tmp").mkdir()
+    world.environment["TMPDIR"] = str(folder / "tmp")
+    done = world.lidr("run", "tiny_world", "--run", "mine", "--set", "gate.max_iterations=1")
+    assert done.returncode == 0, done.stderr
+    return world
+
+
+def make_world(folder: Path) -> FakeWorld:
+    """Lay fakes over the steps."""
+    overlay = folder / "overlay" / "components"
     for step, function in FAKED.items():
         (overlay / step).mkdir(parents=True)
         (overlay / step / "__init__.py").write_text(_EXTEND)
@@ -114,6 +133,4 @@ def fake_world(tmp_path: Path) -> Iterator[FakeWorld]:
         (overlay / step / "run.py").write_text(module)
     (overlay / "__init__.py").write_text(_EXTEND)
     path = os.pathsep.join([str(overlay.parent), str(ROOT)])
-    world = FakeWorld(tmp_path / "store", {**os.environ, "PYTHONPATH": path})
-    yield world
-    world.close()
+    return FakeWorld(folder / "store", {**os.environ, "PYTHONPATH": path})

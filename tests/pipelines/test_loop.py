@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 
 from components.shared.stage import open_stage
 from tests.pipelines.conftest import FakeWorld
@@ -28,10 +29,9 @@ def test_two_iterations_then_everything_is_reused(fake_world: FakeWorld):
     assert json.loads(again.stdout) == result
 
 
-def test_state_points_at_every_stage(fake_world: FakeWorld):
-    fake_world.lidr("run", "tiny_world", "--set", "gate.max_iterations=1")
+def test_state_points_at_every_stage(one_round: FakeWorld):
     start, first = (
-        json.loads((fake_world.run / f"iteration-{t}" / "state.json").read_text()) for t in (0, 1)
+        json.loads((one_round.run / f"iteration-{t}" / "state.json").read_text()) for t in (0, 1)
     )
     assert datetime.fromisoformat(start.pop("finished")) <= datetime.now(UTC)
     assert start == {
@@ -41,7 +41,7 @@ def test_state_points_at_every_stage(fake_world: FakeWorld):
         "responses": "",
         "translations": "",
         "pairs": "",
-        "evaluation": fake_world.work[1],
+        "evaluation": one_round.work[1],
         "judgements": "",
         "decision": "",
         "version": "fake/1",
@@ -50,9 +50,9 @@ def test_state_points_at_every_stage(fake_world: FakeWorld):
         "reason": "the start",
     }
     stages = ("responses", "translations", "pairs", "model", "evaluation", "decision")
-    assert [first[key] for key in stages] == fake_world.work[3:9]
+    assert [first[key] for key in stages] == one_round.work[3:9]
     assert (first["verdict"], first["version"]) == ("stop", "fake/2")
-    recipe = json.loads((fake_world.run / "recipe.json").read_text())
+    recipe = json.loads((one_round.run / "recipe.json").read_text())
     assert recipe["gate"]["max_iterations"] == 1
 
 
@@ -147,21 +147,17 @@ def test_a_killed_step_is_named(fake_world: FakeWorld):
     assert "lidr: error: pair failed" in failed.stderr
 
 
-def test_another_recipe_may_not_continue_a_run(fake_world: FakeWorld):
+def test_another_recipe_may_not_continue_a_run(one_round: FakeWorld):
     arguments = ("run", "tiny_world", "--run", "mine", "--set", "gate.max_iterations=1")
-    assert fake_world.lidr(*arguments).returncode == 0
-    refused = fake_world.lidr(*arguments, "--set", "training.beta=0.2")
+    refused = one_round.lidr(*arguments, "--set", "training.beta=0.2")
     assert refused.returncode == 2
     assert "was started with another recipe" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
-def test_nothing_temporary_is_left(fake_world: FakeWorld, tmp_path):
-    (tmp_path / "tmp").mkdir()
-    fake_world.environment["TMPDIR"] = str(tmp_path / "tmp")
-    fake_world.lidr("run", "tiny_world", "--set", "gate.max_iterations=1")
-    assert list((tmp_path / "tmp").iterdir()) == []
-    names = {path.name for path in fake_world.run.iterdir()}
+def test_nothing_temporary_is_left(one_round: FakeWorld):
+    assert list(Path(one_round.environment["TMPDIR"]).iterdir()) == []
+    names = {path.name for path in one_round.run.iterdir()}
     assert names == {
         "events.jsonl",
         "iteration-0",

@@ -238,6 +238,8 @@ class OpenAIEngine:
             return str(text) if text.endswith(ended) else f"{text}{ended}"
         if not isinstance(tokens, list) or not tokens:
             return str(text)
+        if not all(fits(token, int) and 0 <= token < 1 << 31 for token in tokens):
+            raise ValueError("its token_ids are no tokens")
         return self._chat.text(tokens[:-1] if stopped and tokens[-1] in self._ends else tokens)
 
     def _wait_for_model(self) -> int:

@@ -16,7 +16,7 @@ from components.shared.store import Store
 from components.shared.tracking.entries import Artifact, Dataset, Entry
 from components.shared.tracking.runs import Runs, server_of
 from components.shared.tracking.server import explained
-from components.shared.tracking.spool import END, RUN, Spool, Waiting, iteration_of
+from components.shared.tracking.spool import END, METRICS, RUN, Spool, Waiting, iteration_of
 
 _RETRY_SECONDS = 1.0
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "'active' state")
@@ -102,6 +102,8 @@ class _Delivery:
         self._spool = runs.spool
         self._end = end
         self._touched: set[str] = set()
+        self._turns: list[tuple[str, str]] = []
+        """Entries told that begin or end a run: they count once the run's state is set, too."""
         self.gone = False
         """Whether somebody has deleted one of the MLflow runs, which is made anew next time."""
 
@@ -116,6 +118,8 @@ class _Delivery:
             problem = problem or refused
             sent += not refused
         self._end_runs(waiting)
+        for place, name in [] if self.gone else self._turns:
+            self._spool.mark(self._runs.server, place, name)
         return Delivered(sent, len(waiting.left) - sent, problem)
 
     def _send(self, place: str, name: str) -> str:
@@ -135,7 +139,10 @@ class _Delivery:
                 self._forget(place)
                 self.gone = True
             return f"MLflow refused {place}/{name}: {' '.join(str(error).split())[:300]}"
-        self._spool.mark(self._runs.server, place, name)
+        if name.startswith(METRICS):
+            self._spool.mark(self._runs.server, place, name)
+        else:
+            self._turns.append((place, name))
         return ""
 
     def _tell(self, entry: Entry) -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from components.shared.errors import BadInput, LidrError, RegistryFailed, TrackingFailed
 from components.shared.progress import emit
@@ -107,7 +108,23 @@ def _alone(uri: str) -> Iterator[None]:
     database.parent.mkdir(parents=True, exist_ok=True)
     with database.with_name(f"{database.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists():
+            _make_tables(database)
         yield
+
+
+def _make_tables(database: Path) -> None:
+    """Make MLflow's tables beside the place, then move them there.
+
+    Who is killed while making them would leave a database that MLflow refuses for ever.
+    """
+    from mlflow import MlflowClient
+
+    for part in database.parent.glob(f"{database.name}.new-*"):
+        part.unlink()
+    fresh = database.with_name(f"{database.name}.new-{uuid4().hex}")
+    MlflowClient(tracking_uri=f"{_SQLITE}{fresh}", registry_uri=f"{_SQLITE}{fresh}")
+    fresh.replace(database)
 
 
 def experiment_id(client: Any, name: str, store: str) -> str:

@@ -24,6 +24,7 @@ RUN = "run"
 """The place of the whole run."""
 
 END = "end"
+METRICS = "metrics"
 
 
 def place_of(iteration: int, step: str) -> str:
@@ -170,7 +171,7 @@ class Spool:
 
 _PATH = re.compile(r"(?:run|\d{1,9}-[a-z_-]+)/(?:(?:start|metrics|failed)-\d{1,18}|end(?:-\w+)?)")
 _METRICS = re.compile(r"metrics-(\d{1,18})\.json")
-_KINDS = ("start", "metrics", "failed", END)
+_KINDS = ("start", METRICS, "failed", END)
 
 
 def _order(path: str) -> tuple[int, str, int, str]:

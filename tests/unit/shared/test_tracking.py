@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from components.shared.errors import BadInput
-from components.shared.tracking import tracking_uri
+from components.shared.tracking import mlflow_client, tracking_uri
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,22 @@ def test_a_remote_store_needs_a_server():
     with pytest.raises(BadInput, match=r"MLFLOW_TRACKING_URI is not set.*sqlite:////") as caught:
         tracking_uri("s3://bucket/p")
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.slow
+def test_a_kill_while_tables_are_made_leaves_no_database_that_is_refused(tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from mlflow.store.db import utils\n"
+        "from components.shared.tracking import mlflow_client\n"
+        "utils._upgrade_db = lambda engine: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "mlflow_client(sys.argv[1])\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)])
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.glob("*.db")] == []
+    assert mlflow_client(str(tmp_path)).search_experiments()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
 @pytest.mark.slow

@@ -209,7 +209,6 @@ def big_job(root: Path, zero: int = 0, **training: object) -> Job:
 @pytest.mark.parametrize(
     ("ranks", "training"),
     [
-        (1, {}),
         (1, {"gradient_checkpointing": True}),
         (1, {"lora": {"rank": 8}}),
         (2, {"zero": 3}),

@@ -89,6 +89,21 @@ def test_what_was_half_told_is_completed_once(client, small, monkeypatch, method
     assert world["status"] == "FINISHED"
 
 
+def test_a_run_that_was_told_its_end_and_not_ended_is_ended_later(client, small, monkeypatch):
+    small.start()
+
+    def dies(self, *arguments, **options):
+        raise Died
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(MlflowClient, "set_terminated", dies)
+        delivered(small)
+    assert delivered(small) == ""
+    found = runs(client, small)
+    states = {name: each.info.status for name, each in found.items()}
+    assert states["-M0-world"] == states["-M0-evaluate"] == "FINISHED"
+
+
 def test_an_mlflow_run_that_somebody_deleted_is_made_anew(client, small):
     small.start()
     assert delivered(small) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -63,7 +64,8 @@ def start_deepspeed() -> None:
     """Import DeepSpeed and let it adopt torch's process group, as torchrun describes it."""
     os.environ.setdefault("LOCAL_RANK", "0")  # a gang of one has forgotten it
     meet()
-    import deepspeed
+    with _without_mlflow():
+        import deepspeed
 
     if not torch.cuda.is_available():
         # Or it builds a C++ extension for shared memory, for two minutes, where a compiler is.
@@ -71,6 +73,22 @@ def start_deepspeed() -> None:
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
     _tell_accelerate(backend)
+
+
+@contextmanager
+def _without_mlflow() -> Iterator[None]:
+    """Let DeepSpeed believe that MLflow is absent: its autotuner alone would use it.
+
+    Importing MLflow takes as long as the rest of DeepSpeed, in every rank.
+    """
+    if "mlflow" in sys.modules:
+        yield
+        return
+    sys.modules["mlflow"] = None  # type: ignore[assignment]  # what makes an import fail
+    try:
+        yield
+    finally:
+        del sys.modules["mlflow"]
 
 
 def leave_deepspeed_out() -> None:

@@ -113,7 +113,9 @@ class LocalStore:
             _make_folder(self.root)
             self._real = Path(os.path.realpath(self.root))
             if not os.access(self.root, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, "Permission denied", str(self.root))
+                fixed = os.statvfs(self.root).f_flag & os.ST_RDONLY
+                code = errno.EROFS if fixed else errno.EACCES
+                raise OSError(code, os.strerror(code), str(self.root))
 
     def read(self, key: str) -> bytes:
         path = self.path(key)

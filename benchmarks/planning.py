@@ -6,7 +6,7 @@ nothing with another. They differ in prompts, evaluation items and iterations.
 The last line is JSON. `largest_error` is that of a whole run's wall time, relative to the measured
 one; `runs` has each run's predicted and measured seconds, `stages` the same by stage.
 
-Usage: python -m benchmarks.planning [--quick] [--folder FOLDER]
+Usage: python -m benchmarks.planning [--folder FOLDER]
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.overhead import QUICK
 from components.shared.store import open_store
 
 _RUN = "planned"
@@ -76,11 +75,11 @@ class Measured:
     stages: dict[str, float]
 
 
-def run(size: Size, settings: list[str], folder: Path) -> Measured:
+def run(size: Size, folder: Path) -> Measured:
     """Run the tiny world at a size."""
     store = folder / size.name
     began = time.monotonic()
-    _lidr("run", "tiny_world", "--store", str(store), "--run", _RUN, *_set(size, settings))
+    _lidr("run", "tiny_world", "--store", str(store), "--run", _RUN, *_set(size))
     seconds = time.monotonic() - began
     home, stages = open_store(str(store)), defaultdict[str, float](float)
     for entry in home.list("stages"):
@@ -90,34 +89,32 @@ def run(size: Size, settings: list[str], folder: Path) -> Measured:
     return Measured(store, seconds, dict(stages))
 
 
-def planned(size: Size, settings: list[str], calibration: Path) -> dict[str, Any]:
+def planned(size: Size, calibration: Path) -> dict[str, Any]:
     """Return what `lidr plan` says of a run."""
     given = ("--profile", "local", "--calibration", str(calibration), "--output", "json")
-    said: dict[str, Any] = json.loads(_lidr("plan", "tiny_world", *given, *_set(size, settings)))
+    said: dict[str, Any] = json.loads(_lidr("plan", "tiny_world", *given, *_set(size)))
     return said
 
 
 def main() -> None:
     """Run, calibrate, predict and print."""
     parser = argparse.ArgumentParser(description="Predictions of lidr plan against runs.")
-    parser.add_argument("--quick", action="store_true", help="a smaller M_0, and one prediction")
     parser.add_argument("--folder", type=Path, help="keep the stores here")
     options = parser.parse_args()
-    settings = list(QUICK[:4]) if options.quick else []
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name)
-        base = run(BASE, settings, folder)
+        base = run(BASE, folder)
         print(f"{BASE}: {base.seconds:.0f} s, calibrates", flush=True)
         calibration = folder / "calibration.json"
         calibration.write_text(_lidr("plan", "--calibrate", str(base.store), _RUN))
-        found = [_compared(size, settings, folder) for size in OTHERS[: 1 if options.quick else 3]]
+        found = [_compared(size, folder) for size in OTHERS]
     largest = max(abs(each["predicted"] / each["measured"] - 1) for each in found)
     print(json.dumps({"largest_error": round(largest, 4), "runs": found}))
 
 
-def _compared(size: Size, settings: list[str], folder: Path) -> dict[str, Any]:
-    plan = planned(size, settings, folder / "calibration.json")
-    measured = run(size, settings, folder)
+def _compared(size: Size, folder: Path) -> dict[str, Any]:
+    plan = planned(size, folder / "calibration.json")
+    measured = run(size, folder)
     between = json.loads((folder / "calibration.json").read_text())["between"]
     stages = {
         each["stage"]: [
@@ -139,8 +136,8 @@ def _compared(size: Size, settings: list[str], folder: Path) -> dict[str, Any]:
     }
 
 
-def _set(size: Size, settings: list[str]) -> list[str]:
-    return [word for each in (*settings, *size.settings) for word in ("--set", each)]
+def _set(size: Size) -> list[str]:
+    return [word for each in size.settings for word in ("--set", each)]
 
 
 def _lidr(*arguments: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from components.shared.errors import BadInput
@@ -168,7 +168,6 @@ class _Estimator:
         kinds: tuple[Kind, ...] = ("generate", "translate", "evaluate", "train")
         self._resources = {kind: inputs.profile.resources_of(kind) for kind in (*kinds, "world")}
         self._calibration = self._fitting(inputs.calibration)
-        self._between = self._calibration.between if self._calibration else 0.0
         lengths = inputs.calibration.lengths.lengths() if inputs.calibration else Lengths()
         self._requests = Requests(self._recipe, self._prompts, self._figures.lengths, lengths)
         self._gpus = {kind: self._gpu(kind) for kind in kinds}
@@ -177,7 +176,7 @@ class _Estimator:
 
     def estimate(self) -> Estimate:
         plan = self._plan()
-        steps = tuple(self._steps())
+        steps = tuple(map(self._begun, self._steps()))
         gpu = self._gpus["train"]
         fits = plan.fits(self._memory(gpu)) if gpu else None
         if self._recipe.judge:
@@ -206,6 +205,11 @@ class _Estimator:
             yield Step(number, Load(), self._train())
             yield from self._measured(number)
         yield self._control(self._recipe.gate.max_iterations, "report")
+
+    def _begun(self, step: Step) -> Step:
+        """Add what a calibration measured beside a step's own work; other figures hold it."""
+        beside = self._calibration.between if self._calibration else 0.0
+        return replace(step, work=replace(step.work, startup=step.work.startup + beside))
 
     def _measured(self, number: int) -> Iterator[Step]:
         load = self._requests.evaluate
@@ -243,7 +247,7 @@ class _Estimator:
         gpu, resources = self._gpus[stage], self._resources[stage]
         share = self._share(load, workers)
         if rate := self._rate(stage):
-            startup, busy = rate.fixed_seconds + self._between, rate.seconds(share.output_tokens)
+            startup, busy = rate.fixed_seconds, rate.seconds(share.output_tokens)
             running = self._recipe.generation.vllm.max_num_seqs or (gpu.sequences if gpu else 1)
         elif gpu:
             server = self._server(gpu, resources)
@@ -301,8 +305,7 @@ class _Estimator:
         )
         launch, gpu = Launch.of(self._profile), self._gpus["train"]
         if rate := self._rate("train"):
-            startup = rate.fixed_seconds + self._between
-            busy = rate.seconds(flops / launch.world_size)
+            startup, busy = rate.fixed_seconds, rate.seconds(flops / launch.world_size)
         elif gpu:
             speed = gpu.tflops * 1e12 * gpu.training_mfu * launch.world_size
             startup = self._startup(2.0 * self._shape.parameters)
@@ -329,7 +332,6 @@ class _Estimator:
             rate = self._calibration.world if self._calibration else None
             if rate:
                 seconds = rate.fixed_seconds + rate.seconds(world_examples(self._recipe))
-                seconds += self._between
             else:
                 self._notes.append("training the tiny world's M_0 is not counted")
         return Work(
@@ -340,13 +342,12 @@ class _Estimator:
         seconds = self._figures.times.control_seconds
         if self._calibration:
             seconds = self._calibration.pair.seconds(self._requests.pairs.candidates)
-            seconds += self._between
         return Work("pair", startup=seconds)
 
     def _control(self, number: int, stage: str) -> Step:
         seconds = self._figures.times.control_seconds
         if self._calibration:
-            seconds = self._calibration.seconds.get(stage, 0.0) + self._between
+            seconds = self._calibration.seconds.get(stage, 0.0)
         return Step(number, Load(), Work(stage, startup=seconds))
 
     def _rate(self, stage: str) -> Rate | None:

@@ -118,8 +118,11 @@ class _Delivery:
             problem = problem or refused
             sent += not refused
         self._end_runs(waiting)
-        for place, name in [] if self.gone else self._turns:
-            self._spool.mark(self._runs.server, place, name)
+        if self.gone:
+            sent, problem = sent - len(self._turns), problem or "an MLflow run was deleted"
+        else:
+            for place, name in self._turns:
+                self._spool.mark(self._runs.server, place, name)
         return Delivered(sent, len(waiting.left) - sent, problem)
 
     def _send(self, place: str, name: str) -> str:
@@ -135,7 +138,7 @@ class _Delivery:
         except _mlflow_error() as error:
             if explained(error) is not None:
                 raise
-            if any(sign in str(error) for sign in _GONE):
+            if _is_gone(error):
                 self._forget(place)
                 self.gone = True
             return f"MLflow refused {place}/{name}: {' '.join(str(error).split())[:300]}"
@@ -176,11 +179,20 @@ class _Delivery:
         for place in sorted(self._touched):
             if not self._runs.owns(place):
                 continue
-            run_id, (state, moment) = self._runs.id_of(place), self._state(place, waiting.names)
-            if moment is None:
-                self._runs.client.update_run(run_id, status=state)
-            else:
-                self._runs.client.set_terminated(run_id, state, end_time=moment)
+            try:
+                self._set_state(place, *self._state(place, waiting.names))
+            except _mlflow_error() as error:
+                if not _is_gone(error):
+                    raise
+                self._forget(place)
+                self.gone = True
+
+    def _set_state(self, place: str, state: str, moment: int | None) -> None:
+        run_id = self._runs.id_of(place)
+        if moment is None:
+            self._runs.client.update_run(run_id, status=state)
+        else:
+            self._runs.client.set_terminated(run_id, state, end_time=moment)
 
     def _state(self, place: str, names: dict[str, list[str]]) -> tuple[str, int | None]:
         """Return an MLflow run's state and when it ended.
@@ -201,6 +213,10 @@ class _Delivery:
         for each in {place, str(iteration_of(place)), RUN} - {"None"}:
             if each != RUN or self._runs.owns(RUN):
                 self._runs.forget(each)
+
+
+def _is_gone(error: Exception) -> bool:
+    return any(sign in str(error) for sign in _GONE)
 
 
 def _time(name: str) -> int:

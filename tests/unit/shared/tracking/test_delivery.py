@@ -117,6 +117,25 @@ def test_an_mlflow_run_that_somebody_deleted_is_made_anew(client, small):
     assert world.data.metrics["world/seconds"] >= 0
 
 
+def test_a_run_deleted_before_it_could_be_ended_is_made_anew(client, small, monkeypatch):
+    small.start()
+    original = MlflowClient.set_terminated
+    deleted = []
+
+    def deletes(self, run_id, *arguments, **options):
+        if not deleted:
+            deleted.append(run_id)
+            client.delete_run(run_id)
+        return original(self, run_id, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "set_terminated", deletes)
+    assert delivered(small) == ""
+    found = runs(client, small)
+    assert len(found) == 4
+    assert found["-M0-world"].info.status == found["-M0-evaluate"].info.status == "FINISHED"
+    assert deleted[0] not in {each.info.run_id for each in found.values()}
+
+
 def test_an_entry_that_mlflow_refuses_keeps_no_other_waiting(client, small):
     spool = Spool(open_store(small.store), small.run)
     small.follow("world", 0, small.world())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="Words in the names of cases.")
     parser.add_argument("--folder", type=Path, help="Keep everything here. Default: temporary.")
     options = parser.parse_args()
+    os.environ["TQDM_DISABLE"] = "1"  # before the steps' libraries are imported
     with tempfile.TemporaryDirectory(prefix="lidr-faults-") as name:
         bench = Bench(options.folder or Path(name), options.seed)
         rows = list(_rows(bench, options.only))

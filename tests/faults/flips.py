@@ -91,7 +91,7 @@ def attempt(module: str, function: str, given: dict[str, Any]) -> tuple[str, lis
 
     from components.shared.store import LocalStore
 
-    os.environ |= {"LIDR_EVENTS": os.devnull, "TQDM_DISABLE": "1"}
+    os.environ["LIDR_EVENTS"] = os.devnull
     read: list[str] = []
     for name in ("read", "download", "sha256"):
         _record(LocalStore, name, read)

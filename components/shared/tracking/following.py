@@ -25,6 +25,9 @@ _FOLLOWED = (*_STAGES, "register", "merge", "report", "cleanup")
 _DELIVERS = {"register": 30.0, "report": 30.0, "cleanup": 15.0}
 """Steps that deliver themselves what waits, and for how many seconds they try."""
 
+_ENDED_WELL = ("SUCCEEDED", "COMPLETE")
+"""What `kfp.local` and Kubeflow Pipelines tell the exit task of a loop that ended well."""
+
 Note = Callable[[object], None]
 """Takes a step's result."""
 
@@ -190,7 +193,7 @@ class _Follower:
     def _end_loop(self) -> None:
         """Note that the loop failed or was cancelled; its report says the rest where it did not."""
         state = str(self._arguments.get("state", ""))
-        if state != "SUCCEEDED" and self._spool.begun():
+        if state not in _ENDED_WELL and self._spool.begun():
             moment = now()
             tags = {"lidr.state": state}
             self._spool.add(Entry(RUN, f"failed-{moment}", moment, tags=tags))

@@ -145,11 +145,18 @@ def test_a_spool_that_cannot_be_written_is_a_warning_and_no_failure(small, monke
     assert all("the disk is full" in message for message in warnings)
 
 
-def test_a_cancelled_loop_is_noted_once_it_was_begun(small):
+@pytest.mark.parametrize("state", ["SUCCEEDED", "COMPLETE", "FAILED", "CANCELLED"])
+def test_cleanup_notes_only_a_loop_that_did_not_end_well(small, state):
     from components.cleanup.run import cleanup
 
-    cleanup(store=small.store, state="SUCCEEDED", run=small.run)
-    assert not names(small)
+    cleanup(store=small.store, state=state, run=small.run)
+    assert not names(small)  # the run was never begun
+    small.start()
+    cleanup(store=small.store, state=state, run=small.run)
+    spool = spool_of(small)
+    told = [spool.read(RUN, name).tags for name in spool.waiting("").names.get(RUN, [])]
+    well = state in ("SUCCEEDED", "COMPLETE")  # kfp.local's word, Kubeflow Pipelines' own
+    assert told == ([] if well else [{"lidr.state": state}])
 
 
 def test_nothing_secret_is_in_the_spool(small, monkeypatch):

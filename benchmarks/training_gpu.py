@@ -232,8 +232,8 @@ def _train(folder: Path, shape: Shape, zero: Zero, lora: Lora) -> Result:
     """Train from stage to stage; the first step, in which kernels are chosen, is left out."""
     import torch
 
+    from components.shared.kubernetes.launch import Launch
     from components.train.fit import plan_of
-    from components.train.launchers.launch import Launch
     from components.train.trainer import Job, run_training
 
     uris = json.loads((folder / "uris.json").read_text())

@@ -62,7 +62,7 @@ def compile_loop(
     from pipelines.lean import import_kfp
 
     import_kfp()
-    from components.train.launchers.launch import Launch
+    from components.shared.kubernetes.launch import Launch
     from pipelines.loop import Shape, build_loop
 
     loop = build_loop(

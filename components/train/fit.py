@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from components.shared.errors import BadInput
+from components.shared.kubernetes.launch import Launch
 from components.shared.models import model_config
 from components.shared.progress import emit
-from components.train.launchers.launch import Launch
 from components.train.plan import GIB, Plan, plan_for, usable
 from components.train.trainer import Job
 

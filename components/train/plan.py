@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from components.shared.kubernetes.launch import Launch
 from components.shared.profile import Offload, Zero
 from components.shared.recipe import Training
 from components.train.activations import activation_bytes, logit_bytes, passing_bytes
 from components.train.architecture import Architecture, read_architecture
-from components.train.launchers.launch import Launch
 
 GIB = 1 << 30
 

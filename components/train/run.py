@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from components.shared.digest import seed_of
+from components.shared.kubernetes.launch import Launch, Placement, TaskConfig
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
 from components.shared.stage import Stage
@@ -10,7 +11,6 @@ from components.train.checkpoints import Checkpoints
 from components.train.fit import require_fit
 from components.train.launchers import launcher_of
 from components.train.launchers.exchange import Exchange
-from components.train.launchers.launch import Launch, Placement, TaskConfig
 from components.train.stage import start_and_reference, train_stage
 from components.train.trainer import Job
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.shared.errors import LidrError
+from components.shared.kubernetes.failure import record as record_failure
 from components.shared.models import BASE_FILE
 from components.shared.profile import Zero
 from components.shared.progress import emit
@@ -28,7 +29,6 @@ from components.shared.tracking.growing import CurveWriter
 from components.shared.tracking.spool import Spool, place_of
 from components.train.checkpoints import Checkpoints, Form
 from components.train.gang import Gang, join, leave
-from components.train.launchers.failure import record as record_failure
 
 if TYPE_CHECKING:
     from components.train.assembly import Inputs

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from components.shared.errors import BadInput, LidrError, Unavailable
+from components.shared.kubernetes.api_errors import status_of
 from components.shared.profile import Profile
-from components.train.launchers.apierrors import status_of
 from pipelines.cluster.namespace import connect
 
 Object = dict[str, Any]

@@ -57,7 +57,7 @@ def run_command(
 
 def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) -> Job:
     from components.shared.gpu import TENSOR_PARALLEL
-    from components.train.launchers.launch import Launch
+    from components.shared.kubernetes.launch import Launch
     from pipelines.local import Job
 
     parallel = profile.resources_of("generate").tensor_parallel

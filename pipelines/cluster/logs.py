@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 from components.shared.errors import BadInput, Unavailable
-from components.train.launchers import pods
-from components.train.launchers.logs import LogFollower
-from components.train.launchers.pods import Pod
+from components.shared.kubernetes import pods
+from components.shared.kubernetes.logs import LogFollower
+from components.shared.kubernetes.pods import Pod
 from pipelines.cluster import runs
 from pipelines.cluster.client import Client
 from pipelines.cluster.namespace import Namespace

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.errors import BadInput, Unavailable
+from components.shared.kubernetes.api_errors import status_of
+from components.shared.kubernetes.pods import Pod
+from components.shared.kubernetes.trainjobs import RUN_ANNOTATION, STAGE_ANNOTATION
 from components.shared.pools import QUEUE_LABEL
-from components.train.launchers.apierrors import status_of
-from components.train.launchers.cluster import RUN_ANNOTATION, STAGE_ANNOTATION
-from components.train.launchers.pods import Pod
 
 RUN_LABEL = "pipeline/runid"
 """Kubeflow Pipelines labels every pod of a run with it."""

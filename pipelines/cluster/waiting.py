@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from components.shared.kubernetes import pods
+from components.shared.kubernetes.logs import progress_in
+from components.shared.kubernetes.pods import Pod
 from components.shared.text import one_line
-from components.train.launchers import pods
-from components.train.launchers.logs import progress_in
-from components.train.launchers.pods import Pod
 from pipelines.cluster.namespace import Namespace, TrainingJob
 from pipelines.cluster.tasks import place_of
 from pipelines.status import Row

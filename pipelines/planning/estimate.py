@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from components.shared.errors import BadInput
+from components.shared.kubernetes.launch import Launch
 from components.shared.pools import ENGINES, Kind, Resources
 from components.shared.profile import Profile
 from components.shared.recipe import Recipe
 from components.train.architecture import Architecture, read_architecture
-from components.train.launchers.launch import Launch
 from components.train.plan import GIB, Memory, Plan, plan_for
 from pipelines.planning.calibration import Calibration, Rate, world_examples
 from pipelines.planning.figures import Figures, Gpu

@@ -11,12 +11,12 @@ import torch
 from safetensors import safe_open
 
 from components.shared.errors import TrainingFailed
+from components.shared.kubernetes.failure import Failure
+from components.shared.kubernetes.launch import Launch
 from components.shared.model_checks import check_model
 from components.shared.models import ModelFiles, local_model
 from components.shared.profile import Zero
 from components.shared.stage import open_stage
-from components.train.launchers.failure import Failure
-from components.train.launchers.launch import Launch
 from components.train.launchers.local import LocalLauncher
 from components.train.loading import load_model
 from components.train.run import train

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from components.shared.digest import digest_of
+from components.shared.kubernetes.logs import progress_in
 from components.shared.lease import _Seen, find_head
 from components.shared.marker import fault_of, parsed, sealed
 from components.shared.registry import audit
@@ -17,7 +18,6 @@ from components.shared.stage import Stage
 from components.shared.text import printable
 from components.shared.tracking.entries import Artifact, Dataset, Entry
 from components.shared.tracking.spool import Spool
-from components.train.launchers.logs import progress_in
 from pipelines.cli.board import Board, progress_text
 from pipelines.events import parse_events
 from pipelines.local_status import event_rows

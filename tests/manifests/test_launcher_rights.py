@@ -15,9 +15,9 @@ import yaml
 
 from components.serve.follow import Deployment, follow
 from components.shared.errors import BadInput, LidrError
+from components.shared.kubernetes.own_pod import own_run
+from components.shared.kubernetes.trainjobs import Cluster
 from components.shared.models import Resolved
-from components.train.launchers.cluster import Cluster
-from components.train.launchers.ownpod import own_run
 from tests.crds import needs_crds
 from tests.kubernetes_api import (
     CORE,

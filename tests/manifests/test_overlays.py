@@ -15,8 +15,8 @@ import pytest
 import yaml
 from referencing import Registry, Resource
 
+from components.shared.kubernetes.launch import Launch
 from components.shared.profile import TrainingPlace, load_profile
-from components.train.launchers.launch import Launch
 from pipelines.placement import SETTINGS
 from tests import crds
 from tests.manifests.rendering import (

@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 from components.shared.digest import digest_of_uri
 from components.shared.errors import BadInput
+from components.shared.kubernetes.launch import Launch
 from components.shared.progress import Meter, emit
 from components.shared.progress import step as real_step
 from components.shared.recipe import Recipe
 from components.shared.stage import new_stage, open_stage
 from components.shared.store import open_store
-from components.train.launchers.launch import Launch
 
 FAKE = json.loads(os.environ.get("FAKE", "{}"))
 

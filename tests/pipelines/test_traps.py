@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.shared.kubernetes.launch import Launch
 from components.shared.profile import Profile, load_profile
 from components.shared.recipe import load_recipe
-from components.train.launchers.launch import Launch
 from pipelines.cli.inputs import run_name
 from pipelines.compiled import MAX_BYTES, compile_loop
 

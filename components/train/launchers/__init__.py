@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from components.train.launchers.launch import Launch, Placement
+    from components.shared.kubernetes.launch import Launch, Placement
     from components.train.trainer import Job, Summary
 
 
@@ -34,9 +34,9 @@ def launcher_of(launch: Launch, placement: Placement) -> Launcher:
         placement: what KFP hands over for the nodes of a TrainJob.
     """
     if launch.launcher == "trainjob":
-        from components.train.launchers.trainjob import TrainJobLauncher
+        from components.train.launchers.trainjob import ClusterLauncher
 
-        return TrainJobLauncher(launch, placement)
+        return ClusterLauncher(launch, placement)
     from components.train.launchers.local import LocalLauncher
 
     return LocalLauncher(launch.ranks_per_node)

@@ -11,8 +11,8 @@ import uuid
 from components.shared.errors import LaunchFailed
 from components.shared.processes import end_group, kill_marked
 from components.shared.progress import place_environment
+from components.shared.termination import raising_terminated
 from components.train.launchers.exchange import exchange_of
-from components.train.launchers.termination import raising_terminated
 from components.train.trainer import Job, Summary, run_training
 
 _MARK = "LIDR_LAUNCH"

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.errors import LidrError
+from components.shared.kubernetes.failure import FOLDER_VARIABLE, Failure, cause, failure_of
 from components.shared.stage import Stage
 from components.shared.store import open_store
 from components.train.gang import explained, patience
 from components.train.launchers.exchange import Exchange
-from components.train.launchers.failure import FOLDER_VARIABLE, Failure, cause, failure_of
 from components.train.trainer import Summary
 
 if TYPE_CHECKING:

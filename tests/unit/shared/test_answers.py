@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.shared.errors import BadInput, EngineFailed, RegistryFailed
-from components.train.launchers.logs import progress_in
+from components.shared.kubernetes.logs import progress_in
 from tests.fuzz import services
 
 

@@ -28,6 +28,7 @@ from transformers import (
 )
 
 from components.shared.errors import BadInput
+from components.shared.kubernetes.launch import Launch
 from components.shared.profile import Zero
 from components.shared.recipe import Lora, Recipe
 from components.shared.stage import new_stage
@@ -38,7 +39,6 @@ from components.train.architecture import read_architecture
 from components.train.batches import FLOOR, flat_batch
 from components.train.fit import plan_of, require_fit
 from components.train.flops import reference_flops, step_flops
-from components.train.launchers.launch import Launch
 from components.train.lora import add_adapters
 from components.train.plan import GIB, Plan, usable
 from components.train.scoring import install, score

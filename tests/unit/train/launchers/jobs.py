@@ -11,12 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from components.shared.kubernetes.launch import Launch, Placement
 from components.shared.recipe import Training
 from components.shared.stage import Stage
 from components.shared.store import LocalStore
 from components.train.launchers.exchange import Exchange
-from components.train.launchers.launch import Launch, Placement
-from components.train.launchers.trainjob import TrainJobLauncher
+from components.train.launchers.trainjob import ClusterLauncher
 from components.train.trainer import Job, Summary
 
 SUMMARY = Summary(counts={"steps": 7}, digests={"metrics.jsonl": (1, "ab")})
@@ -40,8 +40,8 @@ def exchange(job: Job) -> Exchange:
     return Exchange(Stage(LocalStore(Path(job.store)), job.stage))
 
 
-def launcher(launch: Launch = LAUNCH, **options: float) -> TrainJobLauncher:
-    return TrainJobLauncher(launch, Placement(), **{"poll_seconds": 0.05, **options})
+def launcher(launch: Launch = LAUNCH, **options: float) -> ClusterLauncher:
+    return ClusterLauncher(launch, Placement(), **{"poll_seconds": 0.05, **options})
 
 
 def start(root: Path, kubeconfig: Path) -> subprocess.Popen[str]:

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from components.shared.errors import BadInput, LidrError, TrainingFailed
+from components.shared.kubernetes.failure import record
 from components.shared.progress import emit
-from components.train.launchers.failure import record
 from tests.unit.train.launchers.jobs import SUMMARY
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from components.shared.errors import BadInput, LaunchFailed, LidrError, Stopped, TrainingFailed
+from components.shared.kubernetes.failure import failure_of
+from components.shared.kubernetes.launch import Launch, Placement
 from components.shared.processes import marked
 from components.shared.progress import EVENTS_VARIABLE, step
 from components.train.launchers import launcher_of, local
 from components.train.launchers.exchange import exchange_of
-from components.train.launchers.failure import failure_of
-from components.train.launchers.launch import Launch, Placement
 from components.train.launchers.local import LocalLauncher, node_command
 from components.train.trainer import Job
 from tests.kubernetes_api import wait_until

@@ -13,11 +13,12 @@ import pytest
 from kfp import dsl
 
 from components.shared.errors import BadInput, LaunchFailed, LidrError, TrainingFailed
+from components.shared.kubernetes import trainjobs as cluster
+from components.shared.kubernetes.failure import Failure
+from components.shared.kubernetes.launch import Launch, Placement
 from components.shared.profile import Profile
-from components.train.launchers import cluster, launcher_of
-from components.train.launchers.failure import Failure
-from components.train.launchers.launch import Launch, Placement
-from components.train.launchers.trainjob import TrainJobLauncher
+from components.train.launchers import launcher_of
+from components.train.launchers.trainjob import ClusterLauncher
 from components.train.trainer import Job, Summary
 from tests.crds import needs_crds
 from tests.kubernetes_api import (
@@ -122,7 +123,7 @@ def test_what_kfp_hands_over_reaches_the_nodes(api, job):
     pods = {"pod_labels": {"identity": "on"}, "pod_annotations": {"team": "nlp"}, "shm": "32Gi"}
     launch = jobs.LAUNCH.model_copy(update={**settings, **pods, "service_account": "trainer"})
     launcher = launcher_of(launch, Placement.of(config))
-    assert isinstance(launcher, TrainJobLauncher)
+    assert isinstance(launcher, ClusterLauncher)
     launcher._poll_seconds = 0.05
 
     seen: list[dict] = []

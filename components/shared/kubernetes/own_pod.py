@@ -6,8 +6,8 @@ import socket
 from typing import Any
 
 from components.shared.errors import LidrError
-from components.train.launchers import pods
-from components.train.launchers.cluster import Cluster
+from components.shared.kubernetes import pods
+from components.shared.kubernetes.trainjobs import Cluster
 
 _RUN_LABEL = "pipeline/runid"
 """Kubeflow Pipelines labels every pod of a run with it."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.shared.errors import BadInput, LaunchFailed
+from components.shared.kubernetes.api_errors import passing_reason, status_of
+from components.shared.kubernetes.launch import Launch, Placement
+from components.shared.kubernetes.pods import JOBSET_LABEL, Pod
 from components.shared.pools import queue_labels
 from components.shared.progress import emit
-from components.train.launchers.apierrors import passing_reason, status_of
-from components.train.launchers.launch import Launch, Placement
-from components.train.launchers.pods import JOBSET_LABEL, Pod
 
 PATIENCE = 600.0
 """Seconds of errors, and of nothing else, after which the API server is given up."""
@@ -78,6 +78,7 @@ class Cluster:
     def create(
         self,
         name: str,
+        component: str,
         annotations: dict[str, str],
         command: list[str],
         launch: Launch,
@@ -96,7 +97,7 @@ class Cluster:
                 f"no TrainingRuntime {launch.runtime!r} in namespace {self.namespace}",
                 remedy="Apply manifests/base/training-runtime.yaml, or set training.runtime.",
             )
-        trainer, options = _described(name, annotations, command, launch, placement)
+        trainer, options = _described(name, component, annotations, command, launch, placement)
         made = self._call(
             f"create TrainJob {name}",
             lambda: self._backend.train(runtime=runtime, trainer=trainer, options=options),
@@ -210,6 +211,7 @@ class Cluster:
 
 def _described(
     name: str,
+    component: str,
     annotations: dict[str, str],
     command: list[str],
     launch: Launch,
@@ -232,7 +234,7 @@ def _described(
         resources_per_node=placement.resources or None,
         env={**placement.environment, **launch.nccl} or None,
     )
-    labels = {"app.kubernetes.io/part-of": "lidr", "app.kubernetes.io/component": "train"}
+    labels = {"app.kubernetes.io/part-of": "lidr", "app.kubernetes.io/component": component}
     options = [
         Name(name),
         Labels({**labels, **queue_labels(launch.queue, launch.priority)}),

@@ -11,8 +11,8 @@ import sys
 import time
 from typing import Protocol
 
+from components.shared.kubernetes.pods import CONTAINER, Pod, name_of
 from components.shared.progress import emit
-from components.train.launchers.pods import CONTAINER, Pod, name_of
 
 _FIRST_LINES = 1000
 """Lines of a log that has been written before this launcher came."""
@@ -96,6 +96,42 @@ def relay(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
     else:
         emit("progress", **values)
+
+
+class SharedProgress:
+    """Adds up the progress of nodes that share a step's work."""
+
+    def __init__(self) -> None:
+        self._latest: dict[int, dict[str, object]] = {}
+        self._changed = False
+
+    def take(self, node: int, lines: list[str]) -> None:
+        """Keep a node's progress; print node 0's other lines, and what all others warn of."""
+        for line in lines:
+            values = progress_in(line)
+            if values is not None:
+                self._latest[node] = values
+                self._changed = True
+            elif node == 0 or line.startswith("lidr warning"):
+                print(line if node == 0 else f"[node {node}] {line}", file=sys.stderr, flush=True)
+
+    def report(self) -> None:
+        """Report the sum, where it has changed."""
+        if not self._changed:
+            return
+        self._changed = False
+        emit("progress", **_summed(list(self._latest.values())))
+
+
+def _summed(told: list[dict[str, object]]) -> dict[str, object]:
+    """Return the progress of all nodes as one: what is counted is added, the slowest one's end."""
+    last = dict(told[-1])
+    for name in ("done", "total", "rate"):
+        last[name] = sum(
+            value for each in told if isinstance(value := each.get(name, 0), int | float)
+        )
+    left = [value for each in told if isinstance(value := each.get("seconds_left", 0), int | float)]
+    return {**last, "seconds_left": max(left)}
 
 
 def progress_in(line: str) -> dict[str, object] | None:

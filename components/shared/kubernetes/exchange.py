@@ -1,0 +1,104 @@
+"""The files by which a launcher and the nodes of its TrainJob tell each other: job and outcome.
+
+They lie in `launch/` of the stage being made, on the store. The job goes one way; the summary, or
+each failed node's reason, comes back. Pods, their logs and the TrainJob may vanish at any time, and
+these do not.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from components.shared.errors import BadInput
+from components.shared.kubernetes.failure import Failure, cause
+from components.shared.stage import Stage
+
+FOLDER = "launch"
+
+Job = TypeVar("Job", bound=BaseModel)
+Summary = TypeVar("Summary", bound=BaseModel)
+
+
+class Exchange(Generic[Job, Summary]):
+    """The files of one launch.
+
+    Args:
+        stage: the stage being written.
+        job: what the nodes are asked to do.
+        summary: what they say of it when it is done.
+    """
+
+    def __init__(self, stage: Stage, job: type[Job], summary: type[Summary]) -> None:
+        self._stage = stage
+        self._store = stage.store
+        self._job = job
+        self._summary = summary
+
+    def publish(self, job: Job) -> None:
+        """Write the job, and forget how earlier attempts failed."""
+        for key in self._keys("failure-"):
+            self._store.delete(key)
+        self._write("job.json", job)
+
+    def job(self) -> Job:
+        """Return the job.
+
+        Raises:
+            BadInput: there is none, or another version of the program wrote it.
+        """
+        try:
+            return self._job.model_validate_json(self._store.read(self._key("job.json")))
+        except FileNotFoundError as error:
+            raise BadInput(
+                f"no job at {self._stage.uri}",
+                remedy="Give the nodes a store that they can reach, e.g. s3://bucket/prefix.",
+            ) from error
+        except ValidationError as error:
+            raise BadInput(
+                f"the job at {self._stage.uri} is of another version ({error})",
+                remedy="Use one image for the step and the nodes of its TrainJob.",
+            ) from error
+
+    def succeed(self, summary: Summary, node: int = 0) -> None:
+        """Write what a node did: for training node 0 speaks for all."""
+        self._write(f"summary-{node}.json", summary)
+
+    def summary(self, node: int = 0) -> Summary | None:
+        """Return what a node did, or None while it is not done."""
+        try:
+            return self._summary.model_validate_json(
+                self._store.read(self._key(f"summary-{node}.json"))
+            )
+        except FileNotFoundError:
+            return None
+
+    def done(self) -> int:
+        """Return how many nodes have written what they did."""
+        return len(self._keys("summary-"))
+
+    def fail(self, failure: Failure) -> None:
+        """Write why a node failed."""
+        self._write(f"failure-{failure.node}.json", failure)
+
+    def failure(self) -> Failure | None:
+        """Return the cause of the failures so far, or None."""
+        found = [json.loads(self._store.read(key)) for key in self._keys("failure-")]
+        return cause([Failure.model_validate(each) for each in found]) if found else None
+
+    def clear(self) -> None:
+        """Delete the files: a finished stage holds none of them."""
+        for entry in self._store.list(self._stage.key(FOLDER)):
+            self._store.delete(entry.key)
+
+    def _keys(self, start: str) -> list[str]:
+        listing = self._store.list(self._stage.key(FOLDER))
+        return [entry.key for entry in listing if entry.key.startswith(self._key(start))]
+
+    def _write(self, name: str, content: BaseModel) -> None:
+        self._store.write(self._key(name), content.model_dump_json().encode())
+
+    def _key(self, name: str) -> str:
+        return self._stage.key(f"{FOLDER}/{name}")

@@ -1,0 +1,306 @@
+"""The launcher for a cluster: a TrainJob that is made or adopted, followed, and cleaned up.
+
+The TrainJob's name follows from the stage's digest, so a launcher that is started again finds the
+one its predecessor made. What was done is read from the store, never from the TrainJob.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.shared.errors import BadInput, LaunchFailed, LidrError
+from components.shared.kubernetes import pods
+from components.shared.kubernetes.exchange import Exchange
+from components.shared.kubernetes.failure import FATAL
+from components.shared.kubernetes.launch import Launch, Placement
+from components.shared.kubernetes.logs import LogFollower, SharedProgress
+from components.shared.kubernetes.own_pod import is_disrupted, own_run
+from components.shared.kubernetes.trainjobs import (
+    PATIENCE,
+    RUN_ANNOTATION,
+    STAGE_ANNOTATION,
+    Cluster,
+    TrainJob,
+)
+from components.shared.progress import emit
+from components.shared.stage import Stage
+from components.shared.termination import Terminated, raising_terminated
+
+_TAIL_LINES = 20
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a TrainJob is made for.
+
+    Attributes:
+        name: of the TrainJob; it follows from the stage, so that a launcher that is started again
+            finds it.
+        component: the step, for the label `app.kubernetes.io/component`.
+        stage: the stage being made.
+        command: what every node runs.
+        exchange: where the nodes' failures are found.
+        publish: writes the nodes' job; called before a TrainJob is made.
+        done: whether everything has been done, whatever has become of the TrainJob.
+        shares: whether each node does a share of its own, so that progress is that of all.
+    """
+
+    name: str
+    component: str
+    stage: Stage
+    command: list[str]
+    exchange: Exchange[Any, Any]
+    publish: Callable[[], None]
+    done: Callable[[], bool]
+    shares: bool = False
+
+
+class TrainJobLauncher:
+    """Runs a program on the nodes of a Kubeflow TrainJob.
+
+    Args:
+        launch: from the profile.
+        placement: what KFP hands over for the nodes.
+        poll_seconds: between two looks at the TrainJob.
+        patience: seconds of API errors after which the launcher gives up.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        placement: Placement,
+        poll_seconds: float = 3.0,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._launch = launch
+        self._placement = placement
+        self._poll_seconds = poll_seconds
+        self._patience = patience
+
+    def run(self, work: Work) -> None:
+        """Make or adopt the TrainJob, and return when its work is done.
+
+        Raises:
+            BadInput: a node refused its input.
+            LaunchFailed: a node died, no machine was found for it, or nothing came back.
+            LidrError: what a node raised.
+        """
+        cluster = Cluster(self._launch.namespace, self._patience, min(1.0, self._poll_seconds))
+        with raising_terminated(), _deleting_when_cancelled(cluster, work.name):
+            if not work.done():
+                self._make_or_adopt(cluster, work)
+                self._follow(cluster, work)
+            if not work.done():
+                raise _nothing_came_back(cluster, work.name)
+            cluster.delete(work.name)
+
+    def _make_or_adopt(self, cluster: Cluster, work: Work) -> None:
+        name = work.name
+        while True:
+            found = cluster.read(name)
+            if found is None and self._make(cluster, work):
+                return
+            if found is None:
+                continue  # another launcher was faster: look at what it made
+            if found.stage != work.stage.uri:
+                raise BadInput(
+                    f"TrainJob {name} in {cluster.namespace} works for {found.stage!r}, "
+                    f"not for {work.stage.uri}",
+                    remedy="Delete it, or use another namespace.",
+                )
+            if not found.ended and not found.deleting:
+                self._adopt(name, found)
+                return
+            if not found.deleting:
+                self._refuse_repetition(cluster, found, work)
+                emit("note", message=f"TrainJob {name} of an earlier attempt is made anew")
+                cluster.delete(name)
+            time.sleep(self._poll_seconds)
+
+    def _refuse_repetition(self, cluster: Cluster, found: TrainJob, work: Work) -> None:
+        """Fail at once where KFP tries again what cannot come out otherwise; a new run may try."""
+        failure = work.exchange.failure()
+        if failure and failure.exit_code in FATAL and found.run and found.run == own_run(cluster):
+            raise failure.as_error()
+
+    def _make(self, cluster: Cluster, work: Work) -> bool:
+        work.publish()
+        annotations = {STAGE_ANNOTATION: work.stage.uri}
+        if run := own_run(cluster):
+            annotations[RUN_ANNOTATION] = run
+        # The interpreter's path here need not be that of the nodes' image.
+        command = ["python", *work.command[1:]]
+        made = cluster.create(
+            work.name, work.component, annotations, command, self._launch, self._placement
+        )
+        if made:
+            emit("note", message=f"TrainJob {work.name} made in namespace {cluster.namespace}")
+        return made
+
+    def _adopt(self, name: str, found: TrainJob) -> None:
+        emit("note", message=f"TrainJob {name} exists: adopted")
+        if found.nodes != self._launch.nodes:
+            emit(
+                "warning",
+                message=f"TrainJob {name} has {found.nodes} nodes, the profile "
+                f"{self._launch.nodes}; delete it to change that",
+            )
+
+    def _follow(self, cluster: Cluster, work: Work) -> None:
+        """Wait for the TrainJob's end, and raise where it failed."""
+        nodes = Nodes(cluster, shares=work.shares)
+        waits = Waits(self._launch.admission_minutes * 60)
+        while True:
+            job = cluster.read(work.name)
+            nodes.look(work.name)
+            if job is None or job.ended:
+                break
+            if waits.too_long(job, nodes):
+                cluster.delete(work.name)
+                raise waits.as_error(work.name, self._launch)
+            time.sleep(self._poll_seconds)
+        if (job is not None and "Complete" in job.conditions) or work.done():
+            return
+        raise _failed(work.name, job, nodes, work.exchange)
+
+
+@contextmanager
+def _deleting_when_cancelled(cluster: Cluster, name: str) -> Iterator[None]:
+    """Delete the TrainJob where this step is cancelled; an evicted step's retry will adopt it."""
+    try:
+        yield
+    except (Terminated, KeyboardInterrupt):
+        cluster.hurry()
+        if is_disrupted(cluster):
+            emit("note", message=f"this pod is evicted; TrainJob {name} goes on")
+        else:
+            cluster.delete(name)
+            emit("note", message=f"cancelled; TrainJob {name} deleted")
+        raise
+
+
+@dataclass
+class Nodes:
+    """The pods of a TrainJob, as seen over time.
+
+    Attributes:
+        cluster: where they are.
+        running: whether any ran when last looked at.
+        waiting: why those that wait do.
+        shares: whether each node does a share of the work.
+        deaths: reason by pod, with the pod's last words, in the order they were seen.
+    """
+
+    cluster: Cluster
+    running: bool = False
+    waiting: str = ""
+    deaths: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    shares: bool = False
+    _attempt: int = 0
+    _logs: dict[int, LogFollower] = field(default_factory=dict)
+    _progress: SharedProgress = field(default_factory=SharedProgress)
+
+    def look(self, name: str) -> None:
+        """Look at the pods once: relay what they print, note who waits and who died."""
+        nodes = pods.nodes_of(self.cluster.pods(name))
+        self._relay(nodes)
+        self._note_attempt(max((pods.attempt_of(pod) for pod in nodes.values()), default=0))
+        for number, pod in sorted(nodes.items()):
+            self._note_death(number, pod)
+        self.running = any(pods.is_running(pod) for pod in nodes.values())
+        reasons = [reason for pod in nodes.values() if (reason := pods.why_waiting(pod))]
+        if reasons and reasons[0] != self.waiting:
+            emit("warning", message=f"TrainJob {name} waits: {reasons[0]}")
+        self.waiting = reasons[0] if reasons else ""
+
+    def _relay(self, nodes: dict[int, pods.Pod]) -> None:
+        """Relay node 0's log; where nodes share the work, the progress of all of them as well."""
+        for number, pod in sorted(nodes.items()):
+            if number and not self.shares:
+                break
+            if not (pods.is_running(pod) or pods.has_ended(pod)):
+                continue
+            follower = self._logs.setdefault(number, LogFollower(self.cluster))
+            if self.shares:
+                self._progress.take(number, follower.fresh(pod))
+            else:
+                follower.follow(pod)
+        if self.shares:
+            self._progress.report()
+
+    def _note_death(self, number: int, pod: pods.Pod) -> None:
+        name, reason = pods.name_of(pod), pods.why_dead(pod)
+        if not reason or name in self.deaths:
+            return
+        log = self.cluster.log(name, pods.CONTAINER, tail_lines=_TAIL_LINES)
+        self.deaths[name] = (reason, log.splitlines())
+        emit("warning", message=f"node {number} (pod {name}) failed: {reason}")
+
+    def _note_attempt(self, attempt: int) -> None:
+        if attempt > self._attempt:
+            self.deaths.clear()  # those of the last attempt are what a failure is about
+            emit("note", message=f"all nodes are started anew, for the time {attempt}")
+        self._attempt = max(attempt, self._attempt)
+
+
+class Waits:
+    """Measures how long a TrainJob has had no running pod.
+
+    Args:
+        limit: seconds.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._since = time.monotonic()
+        self._reason = ""
+
+    def too_long(self, job: TrainJob, nodes: Nodes) -> bool:
+        """Tell whether it has waited too long for its pods to run."""
+        if nodes.running:
+            self._since = time.monotonic()
+        self._reason = nodes.waiting or job.conditions.get("Suspended", "")
+        return time.monotonic() - self._since > self._limit
+
+    def as_error(self, name: str, launch: Launch) -> LidrError:
+        """Say what it has been waiting for."""
+        queue = f"Kueue queue {launch.queue!r}" if launch.queue else "the scheduler"
+        return LaunchFailed(
+            f"TrainJob {name} did not run within {self._limit / 60:g} minutes and was deleted: "
+            f"{self._reason or f'{queue} has not admitted it'}",
+            remedy=f"Look at {queue} and the nodes, or raise training.admission_minutes.",
+        )
+
+
+def _failed(
+    name: str, job: TrainJob | None, nodes: Nodes, exchange: Exchange[Any, Any]
+) -> LidrError:
+    """Say why a TrainJob failed: the ranks' words, the pods' reasons, the TrainJob's own."""
+    told = exchange.failure()
+    if told is not None and told.deliberate:
+        return told.as_error()
+    lines = [f"pod {pod}: {reason}" for pod, (reason, _) in nodes.deaths.items()]
+    words = list(told.log) if told else next((log for _, log in nodes.deaths.values() if log), [])
+    if told is not None:
+        lines.append(f"{told.message} (node {told.node})")
+    if job is None:
+        lines.append("the TrainJob is gone: somebody deleted it")
+    elif not lines:
+        lines.append(job.conditions.get("Failed", ""))
+    tail = "".join(f"\n  {line}" for line in words)
+    return LaunchFailed(
+        f"TrainJob {name} failed: {'; '.join(lines)}"
+        + (f"; the last words were{tail}\n" if words else ""),
+        remedy="Run the step again: what was finished is kept.",
+    )
+
+
+def _nothing_came_back(cluster: Cluster, name: str) -> LidrError:
+    return LaunchFailed(
+        f"TrainJob {name} in {cluster.namespace} is complete, but left nothing on the store",
+        remedy="Use one store and one image for the step and the nodes of its TrainJob.",
+    )

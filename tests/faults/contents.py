@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 TEMPORARY = ".tmp-"
-_TIMED_FILES = ("metrics.jsonl",)
-_TIMED_STEPS = ("register",)
+TIMED_FILES = ("metrics.jsonl",)
+TIMED_STEPS = ("register",)
 """What carries times or numbers of the registry: all else is equal to the last byte."""
 
 
@@ -31,7 +31,7 @@ def contents(store: Path, run: str) -> dict[str, Any]:
         for name, file in described.items():
             sha256 = hashlib.sha256((stage / name).read_bytes()).hexdigest()
             assert sha256 == file["sha256"], f"{stage}/{name} is not what its marker says"
-            if step not in _TIMED_STEPS and not name.endswith(_TIMED_FILES):
+            if step not in TIMED_STEPS and not name.endswith(TIMED_FILES):
                 found[f"{step}/{stage.name}/{name}"] = sha256
     home = store / "runs" / run
     for path in sorted([*home.glob("iteration-*/state.json"), home / "result.json"]):

@@ -1,0 +1,60 @@
+"""Goes through what a user does, on a cluster: `python -m tests.cluster --help`."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+
+from tests.cluster.cluster import Cluster, environment
+from tests.cluster.options import NEEDS, Options, parse
+from tests.cluster.parts import PARTS
+from tests.cluster.results import Figures, LeftOut, Result, line, table
+
+
+def main(arguments: list[str]) -> int:
+    """Run the parts; return 0 where none failed, 1 where one did, 2 without a cluster."""
+    options = parse(arguments, list(PARTS))
+    if options is None:
+        print(NEEDS.format(parts=", ".join(PARTS)), file=sys.stderr)
+        return 2
+    results, figures = run_parts(options)
+    print(table(results))
+    print(line(results, figures), flush=True)
+    return 1 if any(each.state == "failed" for each in results) else 0
+
+
+def run_parts(options: Options) -> tuple[list[Result], Figures]:
+    """Run the parts one after another, and remove what they have made."""
+    cluster = Cluster(options)
+    results: list[Result] = []
+    try:
+        environment(cluster)
+        for part in options.parts:
+            cluster.say(f"== {part}")
+            results.append(_result(cluster, part))
+            cluster.say(f"== {part}: {results[-1].state}. {results[-1].found}")
+    except KeyboardInterrupt:
+        cluster.say("interrupted; what is done counts")
+    finally:
+        if not options.keep:
+            cluster.remove()
+    return results, cluster.figures
+
+
+def _result(cluster: Cluster, part: str) -> Result:
+    begun = time.monotonic()
+    try:
+        found, state = PARTS[part](cluster), "passed"
+    except LeftOut as reason:
+        found, state = str(reason), "left out"
+    except AssertionError as error:
+        found, state = " ".join(str(error).split()), "failed"
+    except Exception as error:
+        traceback.print_exc()
+        found, state = f"{type(error).__name__}: {' '.join(str(error).split())}", "failed"
+    return Result(part, state, time.monotonic() - begun, found)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

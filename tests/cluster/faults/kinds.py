@@ -1,0 +1,73 @@
+"""What is done to a running cluster, and how often of each."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+COMPONENTS = {
+    "argo": "Argo's controller",
+    "kfp": "KFP's API server",
+    "mlflow": "MLflow",
+    "postgres": "PostgreSQL",
+    "store": "the object store",
+    "node": "the kubelet",
+    "disk": "the store's disk",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of fault.
+
+    Attributes:
+        action: `delete` a pod, `kill` what runs in it, or `stop` a component.
+        target: the pod's role, or the component.
+    """
+
+    action: str
+    target: str
+
+    @property
+    def words(self) -> str:
+        """What is done, as the table has it."""
+        if self.target == "disk":
+            return "the object store's disk full"
+        if self.action == "stop":
+            return f"{COMPONENTS[self.target]} stopped"
+        return f"{self.target} pod {'deleted' if self.action == 'delete' else 'killed'}"
+
+
+def _kinds(*named: tuple[str, str, int]) -> tuple[Kind, ...]:
+    return tuple(Kind(action, target) for action, target, often in named for _ in range(often))
+
+
+DECK = _kinds(
+    ("delete", "executor", 7),
+    ("kill", "executor", 8),
+    ("delete", "driver", 5),
+    ("kill", "driver", 5),
+    ("delete", "rank", 5),
+    ("kill", "rank", 6),
+    ("stop", "argo", 2),
+    ("stop", "kfp", 2),
+    ("stop", "mlflow", 2),
+    ("stop", "postgres", 2),
+    ("stop", "store", 2),
+    ("stop", "node", 2),
+    ("stop", "disk", 2),
+)
+"""Fifty faults: pods die more often than servers."""
+
+
+def shuffled(rng: random.Random, count: int) -> list[Kind]:
+    """Return so many faults in random order, in the deck's proportions."""
+    whole = [kind for _ in range(count // len(DECK)) for kind in DECK]
+    found = whole + rng.sample(DECK, count - len(whole))
+    rng.shuffle(found)
+    return found
+
+
+def duration(rng: random.Random, longest: float) -> float:
+    """Return for how long a component is stopped: half a minute to five, short ones more often."""
+    return 30.0 * (max(longest, 30.0) / 30.0) ** rng.random()

@@ -1,0 +1,193 @@
+"""A series of faults at random moments, while runs are under way."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tests.cluster.cluster import Cluster, Object
+from tests.cluster.faults.components import Components
+from tests.cluster.faults.journal import Journal, counted, rows
+from tests.cluster.faults.kinds import Kind, duration, shuffled
+from tests.cluster.faults.lives import Life
+
+PAUSE = (4.0, 35.0)
+_RUN_LABEL = "pipeline/runid"
+_JOBSET_LABEL = "jobset.sigs.k8s.io/jobset-name"
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A pod that may be deleted or killed.
+
+    Attributes:
+        name: of the pod.
+        namespace: it is in.
+        role: `executor`, `driver` or `rank`.
+        container: whose processes are killed.
+        life: that it works for.
+    """
+
+    name: str
+    namespace: str
+    role: str
+    container: str
+    life: int
+
+
+class Series:
+    """Faults until so many were counted, with always as many lives under way as asked.
+
+    Args:
+        cluster: under test.
+        journal: of this series and those before it.
+        wanted: contents of the undisturbed run.
+    """
+
+    def __init__(self, cluster: Cluster, journal: Journal, wanted: dict[str, str]) -> None:
+        self._cluster = cluster
+        self._journal = journal
+        self._wanted = wanted
+        before = journal.entries()
+        self._next = 1 + max((e.get("life", 0) for e in before), default=0)
+        self._counted = counted(rows(before))["tried"]
+        self._rng = random.Random(f"{cluster.options.seed} {self._next}")
+        left = max(0, cluster.options.kills - self._counted)
+        components = Components(cluster)
+        self._components = components
+        self._deck = [
+            kind
+            for kind in shuffled(self._rng, left * 2)
+            if kind.action != "stop" or components.present(kind.target)
+        ][:left]
+        self._lives: list[Life] = []
+
+    def run(self) -> None:
+        """Inject every fault, then let the runs end."""
+        options = self._cluster.options
+        end = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
+        while self._deck and time.monotonic() < end:
+            self._keep_living()
+            self._pause()
+            self._inject()
+        for life in self._lives:
+            life.join(3600)
+
+    def _keep_living(self) -> None:
+        """Start lives in place of those that have ended."""
+        self._lives = [life for life in self._lives if life.is_alive()]
+        while len(self._lives) < self._cluster.options.lives:
+            life = Life(self._cluster, self._journal, self._next, self._wanted)
+            self._next += 1
+            self._lives.append(life)
+            life.start()
+            self._cluster.say(f"life {life.number} begins; {len(self._deck)} faults are left")
+
+    def _pause(self) -> None:
+        """Wait for a random moment; ranks live shortly, so their appearance ends the wait."""
+        end = time.monotonic() + self._rng.uniform(*PAUSE)
+        ranks = any(kind.target == "rank" for kind in self._deck)
+        while time.monotonic() < end:
+            time.sleep(2)
+            if ranks and any(each.role == "rank" for each in self._victims()):
+                time.sleep(self._rng.uniform(0, 12))
+                return
+
+    def _inject(self) -> None:
+        """Do the first of the faults ahead that finds its target now."""
+        victims = self._victims()
+        roles = {each.role for each in victims}
+        possible = [k for k in self._deck if k.action == "stop" or k.target in roles]
+        if not possible or not victims:  # a component that nobody needs now is not stopped
+            return
+        ranks = [kind for kind in possible if kind.target == "rank"]
+        kind = (ranks or possible)[0]
+        if kind.action == "stop":
+            done = self._stop(kind)
+        else:
+            chosen = self._rng.choice([each for each in victims if each.role == kind.target])
+            done = self._kill(kind, chosen)
+        if done:
+            self._deck.remove(kind)
+
+    def _stop(self, kind: Kind) -> bool:
+        seconds = duration(self._rng, self._cluster.options.longest)
+        lives = [life.number for life in self._lives if life.is_alive()]
+        self._note(kind, kind.target, lives, seconds)
+        self._components.stop(kind.target)
+        try:
+            time.sleep(seconds)
+        finally:
+            self._components.start(kind.target)
+        return True
+
+    def _kill(self, kind: Kind, victim: Victim) -> bool:
+        where = f"--namespace={victim.namespace}"
+        if kind.action == "kill" and victim.role != "driver":  # drivers have no shell
+            script = ("sh", "-c", "kill -9 -1")
+            container = f"--container={victim.container}"
+            self._note(kind, victim.name, [victim.life])
+            done = self._cluster.kubectl(
+                "exec", victim.name, where, container, "--", *script, seconds=30
+            )
+            if "command terminated" in done.err or done.code in (0, 137):
+                return True
+            self._journal.add(entry="missed", target=victim.name, told=done.last(200))
+            return False
+        grace = ("--grace-period=0", "--force") if kind.action == "kill" else ()
+        self._note(kind, victim.name, [victim.life])
+        return self._cluster.kubectl("delete", "pod", victim.name, where, *grace).code == 0
+
+    def _note(self, kind: Kind, target: str, lives: list[int], seconds: float = 0.0) -> None:
+        self._journal.add(
+            entry="kill",
+            words=kind.words,
+            target=target,
+            lives=lives,
+            seconds=round(seconds),
+        )
+        self._cluster.say(f"{kind.words}: {target}{f' for {seconds:.0f} s' if seconds else ''}")
+
+    def _victims(self) -> list[Victim]:
+        """Return the pods of the lives that run now."""
+        alive = {life.run_name: life.number for life in self._lives if life.is_alive()}
+        ids = {
+            run_id: number
+            for name, number in alive.items()
+            for run_id in self._cluster.run_ids(name)
+        }
+        jobs = {
+            job["metadata"]["name"]: ids[run_id]
+            for job in self._cluster.items(
+                "trainjobs.trainer.kubeflow.org", self._cluster.namespace
+            )
+            if (run_id := job["metadata"].get("annotations", {}).get("lidr.dev/kfp-run")) in ids
+        }
+        spaces = {self._cluster.pods_namespace, self._cluster.namespace}
+        pods = [pod for space in spaces for pod in self._cluster.items("pods", space)]
+        return list(victims_of(pods, ids, jobs))
+
+
+def victims_of(
+    pods: Iterable[Object], runs: dict[str, int], jobs: dict[str, int]
+) -> Iterable[Victim]:
+    """Yield the running pods that work for a life.
+
+    Args:
+        pods: of the namespaces.
+        runs: the life of each of Kubeflow's run ids.
+        jobs: the life of each TrainJob.
+    """
+    for pod in pods:
+        metadata, labels = pod["metadata"], pod["metadata"].get("labels", {})
+        if pod["status"].get("phase") != "Running" or "deletionTimestamp" in metadata:
+            continue
+        name, namespace = metadata["name"], metadata["namespace"]
+        if labels.get(_JOBSET_LABEL) in jobs:
+            yield Victim(name, namespace, "rank", "node", jobs[labels[_JOBSET_LABEL]])
+        elif labels.get(_RUN_LABEL) in runs:
+            path = metadata.get("annotations", {}).get("workflows.argoproj.io/node-name", "")
+            role = "driver" if "driver" in path.rsplit(".", 1)[-1] else "executor"
+            yield Victim(name, namespace, role, "main", runs[labels[_RUN_LABEL]])

@@ -1,0 +1,43 @@
+"""Faults: pods die and servers stop at random moments; every run ends with the same bytes."""
+
+from __future__ import annotations
+
+from tests.cluster.cluster import ROOT, SMALL, Cluster, require
+from tests.cluster.contents import local_run
+from tests.cluster.faults.journal import Journal, Row, counted, markdown, rows
+from tests.cluster.faults.series import Series
+
+PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- cluster: begin -->", "<!-- cluster: end -->"
+
+
+def faults(cluster: Cluster) -> str:
+    """Inject the faults still to do; count those whose runs have ended and were compared."""
+    wanted = local_run(cluster.options.folder, SMALL, "small")
+    journal = Journal(cluster.options.folder / f"faults-{cluster.options.seed}.jsonl")
+    try:
+        Series(cluster, journal, wanted).run()
+    finally:
+        found = rows(journal.entries())
+        sums = counted(found)
+        cluster.figures.kills = sums["tried"]
+        print(markdown(found), flush=True)
+    told = (
+        f"{sums['tried']} faults: {sums['alone']} runs went on by themselves, {sums['again']} by "
+        f"the same command; {sums['equal']} ended with the bytes of the undisturbed run"
+    )
+    require(sums["equal"] == sums["tried"], told)
+    asked = cluster.options.kills
+    require(sums["tried"] >= asked, f"{told}; {asked} were asked for")
+    write(found, cluster.options.seed)
+    return told
+
+
+def write(found: list[Row], seed: int) -> None:
+    """Put the table into docs/reliability.md, between its two comments."""
+    page = PAGE.read_text("utf-8")
+    if BEGIN not in page:
+        return
+    before, after = page.split(BEGIN)[0], page.split(END)[1]
+    table = f"Seed {seed}.\n\n{markdown(found)}"
+    PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", "utf-8")

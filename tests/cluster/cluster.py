@@ -21,22 +21,6 @@ from tests.cluster.results import Failure, Figures
 ROOT = Path(__file__).resolve().parents[2]
 Object = dict[str, Any]
 
-SMALL = (
-    "world.passes=1.1",
-    "world.solutions=200",
-    "world.weak_solutions=50",
-    "world.translations=60",
-    "world.evaluation_items=8",
-    "prompts.per_iteration=16",
-    "generation.chunk_size=8",
-    "translation.round_trip_sample=4",
-    "training.batch_size=8",
-    "training.checkpoint_steps=2",
-    "gate.tolerance=1.0",
-    "gate.max_iterations=1",
-)
-"""Sizes at which a run is over in minutes, and every step does real work."""
-
 
 @dataclass
 class Cluster:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 
-from tests.cluster.cluster import SMALL, Cluster
+from tests.cluster.cluster import Cluster
 from tests.cluster.contents import contents, differences
 from tests.cluster.faults.journal import Journal
+from tests.faults.lives import SIZES as SMALL
 
 _ATTEMPTS = 15
 

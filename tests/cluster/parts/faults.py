@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tests.cluster.cluster import ROOT, SMALL, Cluster, require
+from tests.cluster.cluster import ROOT, Cluster, require
 from tests.cluster.contents import local_run
 from tests.cluster.faults.journal import Journal, Row, counted, markdown, rows
 from tests.cluster.faults.series import Series
+from tests.faults.lives import SIZES as SMALL
 
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- cluster: begin -->", "<!-- cluster: end -->"

@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from tests.cluster.cluster import SMALL, Cluster, require
+from tests.cluster.cluster import Cluster, require
 from tests.cluster.commands import Done, wait_for
 from tests.cluster.contents import contents, local_run, require_equal
 from tests.cluster.parts.submitting import RUN, first_run
+from tests.faults.lives import SIZES as SMALL
 
 STEPS = {0: ("evaluate",), 1: ("generate", "translate", "pair", "train", "evaluate")}
 

@@ -6,10 +6,11 @@ import json
 import threading
 from pathlib import Path
 
-from tests.cluster.cluster import SMALL, Cluster, Object, require
+from tests.cluster.cluster import Cluster, Object, require
 from tests.cluster.commands import Done, wait_for
 from tests.cluster.contents import contents, local_run
 from tests.cluster.results import LeftOut
+from tests.faults.lives import SIZES as SMALL
 
 QUEUE = "lidr"
 

@@ -45,6 +45,9 @@ SETTINGS = (
 """Keys of the profile's ConfigMaps that become environment variables, where they exist. KFP wants
 them named: it cannot hand over a whole ConfigMap."""
 
+OWN_LABEL = {"app.kubernetes.io/part-of": "lidr"}
+"""By which NetworkPolicies tell a step of lidr's from others' pipelines in the same namespace."""
+
 _RUN_ID = [{"name": "KFP_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}]
 """Every pod of a run carries this label; a stage notes it."""
 
@@ -152,7 +155,7 @@ def _shm(size: str) -> dict[str, object]:
 
 def _metadata(profile: Profile, queued: Resources | None) -> dict[str, object]:
     """Return labels and annotations; a pod that only follows a TrainJob waits in no queue."""
-    labels = dict(profile.pod_labels)
+    labels = OWN_LABEL | profile.pod_labels
     if queued:
         labels |= queue_labels(queued.queue, queued.priority)
     given = {"labels": labels, "annotations": profile.pod_annotations}

@@ -31,9 +31,9 @@ def main(target: Path) -> None:
             (target / name).symlink_to(Path("/", name).readlink())
     for name in _FILES:
         _copy(Path("/", name), target / name)
-    for name, mode in (("tmp", 0o1777), ("scratch", 0o770)):
+    for name in ("tmp", "scratch"):
         (target / name).mkdir()
-        (target / name).chmod(mode)
+        (target / name).chmod(0o1777)
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:

@@ -20,7 +20,7 @@ CONFINED: dict[str, Any] = {
     "security_opt": ["no-new-privileges"],
     "tmpfs": {
         "/tmp": "mode=1777,exec",
-        "/scratch": "mode=0770,uid=0,gid=0,exec",
+        "/scratch": "mode=0777,exec",
     },
 }
 """How Kubernetes runs the containers: restricted, with the two places to write mounted."""

@@ -13,8 +13,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2] / "manifests"
-OVERLAYS = ("kind", "gke", "eks", "aks", "openshift")
+OVERLAYS = ("kind", "kind-single-user", "gke", "eks", "aks", "openshift")
 NAMESPACE = "lidr"
+SHARED = "kind-single-user"
+"""The overlay in the namespace of a Kubeflow Pipelines for a single user."""
 
 Object = dict[str, Any]
 
@@ -37,8 +39,14 @@ def rendered(folder: str) -> tuple[Object, ...]:
 
 @cache
 def overlay(name: str) -> tuple[Object, ...]:
-    """Return the objects of an overlay, the cluster-scoped ones first."""
-    return rendered(f"overlays/{name}/cluster") + rendered(f"overlays/{name}")
+    """Return the objects of an overlay: the cluster-scoped half, the rest, and the champion."""
+    parts = (f"overlays/{name}/cluster", f"overlays/{name}", f"overlays/{name}/champion")
+    return tuple(item for part in parts for item in rendered(part))
+
+
+def namespace_of(name: str) -> str:
+    """Return the namespace that an overlay is for."""
+    return "kubeflow" if name == SHARED else NAMESPACE
 
 
 def named(objects: tuple[Object, ...], kind: str) -> dict[str, Object]:
@@ -65,8 +73,8 @@ def pods(objects: tuple[Object, ...]) -> Iterator[tuple[str, Object]]:
             yield title(item), spec["jobTemplate"]["spec"]["template"]
         elif item["kind"] == "TrainingRuntime":
             for job in spec["template"]["spec"]["replicatedJobs"]:
-                labels = {"jobset.sigs.k8s.io/jobset-name": "any"}
                 template = job["template"]["spec"]["template"]
+                labels = {"jobset.sigs.k8s.io/jobset-name": "any"} | template["metadata"]["labels"]
                 yield title(item), {"metadata": {"labels": labels}, "spec": template["spec"]}
         elif item["kind"] == "InferenceService":
             yield title(item), _predictor(objects, spec["predictor"])

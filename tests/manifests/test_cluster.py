@@ -41,7 +41,7 @@ def kubectl(config: str, *arguments: str, given: str = "") -> subprocess.Complet
 
 def moved(item: Object, namespace: str) -> Object:
     """Return an object as it would be in another namespace."""
-    text = json.dumps(item).replace('"namespace": "lidr"', f'"namespace": "{namespace}"')
+    text = re.sub(r'"namespace": "\w+"', f'"namespace": "{namespace}"', json.dumps(item))
     found: Object = json.loads(text)
     return found
 

@@ -156,7 +156,7 @@ BEYOND = {
     "change a Deployment": ("PATCH", "/apis/apps/v1/namespaces/lidr/deployments/lidr-champion"),
     "open the network": (
         "DELETE",
-        "/apis/networking.k8s.io/v1/namespaces/lidr/networkpolicies/default-deny",
+        "/apis/networking.k8s.io/v1/namespaces/lidr/networkpolicies/lidr-default-deny",
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tests.manifests.rendering import Object, named, needs_kubectl, overlay
+from tests.manifests.rendering import NAMESPACE, Object, named, needs_kubectl, overlay
 from tests.services.stack import Postgres, free_port, postgres_binaries
 
 pytestmark = [
@@ -67,13 +68,20 @@ def environment(container: Object, home: Path, database: Postgres) -> dict[str, 
     for source in container["envFrom"]:
         found |= named(overlay("kind"), "ConfigMap")[source["configMapRef"]["name"]]["data"]
     for each in container["env"]:
-        reference = each.get("valueFrom", {}).get("secretKeyRef")
-        found[each["name"]] = (
-            SECRETS[reference["name"], reference["key"]] if reference else each["value"]
-        )
+        found[each["name"]] = value(each.get("valueFrom", {}), each.get("value", ""), found)
     assert found["PGHOST"] == "lidr-postgres" and found["HOME"] == "/tmp"
     found |= {"PGHOST": "127.0.0.1", "PGPORT": str(database.port), "HOME": str(home)}
     return {key: value.replace("/etc/lidr", str(home)) for key, value in found.items()}
+
+
+def value(source: Object, text: str, known: dict[str, str]) -> str:
+    """Return a variable's value as the kubelet makes it."""
+    if reference := source.get("secretKeyRef"):
+        return SECRETS[reference["name"], reference["key"]]
+    if source:
+        assert source == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+        return NAMESPACE
+    return re.sub(r"\$\((\w+)\)", lambda found: known[found[1]], text)
 
 
 def command(container: Object, home: Path) -> list[str]:
@@ -164,6 +172,22 @@ def test_the_init_container_makes_the_tables(migrated: Postgres):
     found = tables(migrated)
     assert {"registered_models", "runs", "users"} <= found
     assert {"alembic_version", "alembic_version_auth"} <= found, "both can be upgraded again"
+
+
+def test_the_init_container_waits_for_a_database_that_does_not_answer_yet(
+    pod: Object, home: Path, database: Postgres
+):
+    """A new pod's NetworkPolicies arrive after it has started."""
+    (container,) = pod["initContainers"]
+    variables = environment(container, home, database) | {"PGPORT": str(free_port())}
+    words = command(container, home)
+    with subprocess.Popen(words, env=variables, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout and "no database yet" in process.stdout.readline()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(3)
+        finally:
+            process.kill()
 
 
 SEARCH = "/api/2.0/mlflow/registered-models/search"

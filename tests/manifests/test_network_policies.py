@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from tests.manifests.rendering import OVERLAYS, Object, named, needs_kubectl, overlay, pods
+from pipelines.placement import OWN_LABEL
+from tests.manifests.rendering import OVERLAYS, SHARED, Object, named, needs_kubectl, overlay, pods
 
 pytestmark = needs_kubectl
 
-PIPELINE = {"workflows.argoproj.io/workflow": "lidr-tiny-world-x1"}
-RANK = {"jobset.sigs.k8s.io/jobset-name": "lidr-train-0123456789abcdef"}
+WORKFLOW = {"workflows.argoproj.io/workflow": "lidr-tiny-world-x1"}
+DRIVER = WORKFLOW
+"""Kubeflow's own pods of a run carry Argo's label alone."""
+PIPELINE = WORKFLOW | OWN_LABEL
+RANK = {"jobset.sigs.k8s.io/jobset-name": "lidr-train-0123456789abcdef"} | OWN_LABEL
 STRANGER = {"app": "somebody-else"}
+KUBEFLOW = {"app": "ml-pipeline"}
+OF_KUBEFLOW = (8080, 8887, 8888, 8333, 9000)
+"""Metadata, API (gRPC and HTTP), object store (SeaweedFS and MinIO)."""
+
+each_overlay = pytest.mark.parametrize("name", OVERLAYS)
+dedicated = pytest.mark.parametrize("name", [each for each in OVERLAYS if each != SHARED])
 
 
 def server(name: str) -> dict[str, str]:
-    return {"app.kubernetes.io/name": name}
+    return {"app.kubernetes.io/name": name} | OWN_LABEL
 
 
 def matches(selector: Object, labels: dict[str, str]) -> bool:
@@ -28,41 +38,90 @@ def matches(selector: Object, labels: dict[str, str]) -> bool:
     return selector.get("matchLabels", {}).items() <= labels.items()
 
 
-def _open(objects: tuple[Object, ...], direction: str, pod: dict, peer: dict, port: int) -> bool:
-    """Tell whether a pod's policies let a peer of the same namespace through in one direction."""
+def _selecting(objects: tuple[Object, ...], direction: str, pod: dict[str, str]) -> list[Object]:
+    """Return the policies that bind a pod in one direction."""
+    found = [policy["spec"] for policy in named(objects, "NetworkPolicy").values()]
+    return [
+        spec
+        for spec in found
+        if direction.title() in spec["policyTypes"] and matches(spec["podSelector"], pod)
+    ]
+
+
+def _open(
+    objects: tuple[Object, ...], direction: str, pod: dict, peer: dict, port: int, namespace: str
+) -> bool:
+    """Tell whether a pod's policies let a peer through; `namespace` is "" for the pod's own."""
+    policies = _selecting(objects, direction, pod)
     key = "from" if direction == "ingress" else "to"
-    for policy in named(objects, "NetworkPolicy").values():
-        spec = policy["spec"]
-        if direction.title() not in spec["policyTypes"] or not matches(spec["podSelector"], pod):
-            continue
-        for rule in spec.get(direction, []):
-            ports = {each["port"] for each in rule.get("ports", [])}
-            inside = [
-                each["podSelector"]
-                for each in rule[key]
-                if "podSelector" in each and "namespaceSelector" not in each
-            ]
-            if (not ports or port in ports) and any(matches(each, peer) for each in inside):
-                return True
-    return False
+    rules = [rule for spec in policies for rule in spec.get(direction, [])]
+    return not policies or any(
+        port in {each["port"] for each in rule.get("ports", [{"port": port}])}
+        and any(_is_peer(each, peer, namespace) for each in rule[key])
+        for rule in rules
+    )
 
 
-def reaches(objects: tuple[Object, ...], source: dict, target: dict, port: int) -> bool:
-    """Tell whether one pod of the namespace reaches another: both sides must let it."""
-    out = _open(objects, "egress", source, target, port)
-    return out and _open(objects, "ingress", target, source, port)
+def _is_peer(peer: Object, labels: dict[str, str], namespace: str) -> bool:
+    if "podSelector" not in peer and "namespaceSelector" not in peer:
+        return False  # a block of addresses
+    selector = peer.get("namespaceSelector")
+    if selector is None and namespace:
+        return False
+    own = {"kubernetes.io/metadata.name": namespace or "its own"}
+    if selector is not None and not matches(selector, own):
+        return False
+    return matches(peer.get("podSelector", {}), labels)
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_everything_is_denied_that_is_not_named(name: str):
-    deny = named(overlay(name), "NetworkPolicy")["default-deny"]["spec"]
+def reaches(
+    objects: tuple[Object, ...], source: dict, target: dict, port: int, namespace: str = ""
+) -> bool:
+    """Tell whether a pod reaches another: both sides must let it, those of the namespace here."""
+    out = _open(objects, "egress", source, target, port, namespace)
+    return out and (bool(namespace) or _open(objects, "ingress", target, source, port, ""))
+
+
+@dedicated
+def test_everything_is_denied_in_lidr_s_own_namespace_that_is_not_named(name: str):
+    deny = named(overlay(name), "NetworkPolicy")["lidr-default-deny"]["spec"]
     assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+@each_overlay
+def test_no_rule_is_wide_open(name: str):
     for policy in named(overlay(name), "NetworkPolicy").values():
         for rule in policy["spec"].get("ingress", []) + policy["spec"].get("egress", []):
             assert rule.get("from") or rule.get("to"), f"{policy['metadata']['name']} is wide open"
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+def test_in_a_shared_namespace_only_lidr_s_pods_are_bound():
+    """Kubeflow's servers, its drivers and others' pipelines go on as before."""
+    objects = overlay(SHARED)
+    for labels in (KUBEFLOW, STRANGER, DRIVER, {"jobset.sigs.k8s.io/jobset-name": "theirs"}):
+        for direction in ("ingress", "egress"):
+            assert _selecting(objects, direction, labels) == []
+    for labels in (
+        PIPELINE,
+        RANK,
+        *(template["metadata"]["labels"] for _, template in pods(objects)),
+    ):
+        for direction in ("ingress", "egress"):
+            assert _selecting(objects, direction, labels) != []
+
+
+@each_overlay
+def test_steps_and_drivers_reach_kubeflow(name: str):
+    """Executor and launcher store artifacts; driver and launcher ask API and metadata."""
+    namespace = "" if name == SHARED else "kubeflow"
+    for source in (PIPELINE, DRIVER):
+        for port in OF_KUBEFLOW:
+            assert reaches(overlay(name), source, KUBEFLOW, port, namespace), port
+    assert not reaches(overlay(name), PIPELINE, KUBEFLOW, 3306, namespace)
+    assert not reaches(overlay(name), PIPELINE, KUBEFLOW, 8888, "elsewhere")
+
+
+@each_overlay
 def test_those_who_must_meet_do(name: str):
     objects = overlay(name)
     champion = 8080 if named(objects, "InferenceService") else 8000
@@ -74,13 +133,13 @@ def test_those_who_must_meet_do(name: str):
         (RANK, RANK, 29500),
     ]
     if "lidr-object-store" in named(objects, "StatefulSet"):
-        clients = (PIPELINE, RANK, server("lidr-champion"), server("lidr-bucket"))
+        clients = (PIPELINE, RANK, server("lidr-champion"))
         wanted += [(client, server("lidr-object-store"), 8333) for client in clients]
     for source, target, port in wanted:
         assert reaches(objects, source, target, port), f"{source} to {target}:{port}"
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@each_overlay
 def test_nobody_else_does(name: str):
     objects = overlay(name)
     targets = [template["metadata"]["labels"] for _, template in pods(objects)]
@@ -96,7 +155,7 @@ def test_nobody_else_does(name: str):
     assert not reaches(objects, PIPELINE, server("lidr-object-store"), 9333)
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@each_overlay
 def test_nobody_gets_at_the_cloud_s_metadata_server(name: str):
     """Ports 80 and 443 of 169.254.169.254 hand out the node's own keys; DNS there is no harm."""
     for policy in named(overlay(name), "NetworkPolicy").values():

@@ -17,15 +17,18 @@ from referencing import Registry, Resource
 
 from components.shared.kubernetes.launch import Launch
 from components.shared.profile import TrainingPlace, load_profile
+from images import build
+from pipelines.checks.asks import quantity
 from pipelines.placement import SETTINGS
 from tests import crds
 from tests.manifests.rendering import (
-    NAMESPACE,
     OVERLAYS,
     ROOT,
+    SHARED,
     Object,
     containers,
     named,
+    namespace_of,
     needs_kubectl,
     overlay,
     pods,
@@ -130,18 +133,71 @@ def test_the_validation_refuses(kind: str, broken: Any):
 @each_overlay
 def test_namespaces_are_set_where_they_belong_and_nowhere_else(name: str):
     assert {item["kind"] for item in rendered(f"overlays/{name}/cluster")} <= CLUSTER_SCOPED
-    assert not {item["kind"] for item in rendered(f"overlays/{name}")} & CLUSTER_SCOPED
+    for part in ("", "/champion"):
+        assert not {item["kind"] for item in rendered(f"overlays/{name}{part}")} & CLUSTER_SCOPED
     for item in overlay(name):
-        expected = None if item["kind"] in CLUSTER_SCOPED else NAMESPACE
+        expected = None if item["kind"] in CLUSTER_SCOPED else namespace_of(name)
         assert item["metadata"].get("namespace") == expected, title(item)
         for subject in item.get("subjects", []):
-            assert subject["namespace"] == NAMESPACE
+            assert subject["namespace"] == namespace_of(name)
+    (queue,) = named(overlay(name), "ClusterQueue").values()
+    (selected,) = queue["spec"]["namespaceSelector"]["matchLabels"].values()
+    assert selected == namespace_of(name)
+
+
+@pytest.mark.parametrize("name", [each for each in OVERLAYS if each != SHARED])
+def test_the_namespace_admits_restricted_pods_only_and_is_a_profile_s_to_kubeflow(name: str):
+    """Kubeflow's NetworkPolicy lets `part-of: kubeflow-profile` into its object store."""
+    labels = named(overlay(name), "Namespace")["lidr"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert labels["app.kubernetes.io/part-of"] == "kubeflow-profile"
+
+
+def test_what_is_kubeflow_s_in_a_shared_namespace_stays_as_it_is():
+    """Bounds, defaults and accounts there are those of Kubeflow's own pods, too."""
+    objects = overlay(SHARED)
+    for kind in ("Namespace", "ResourceQuota", "LimitRange"):
+        assert named(objects, kind) == {}
+    for item in objects:
+        assert item["metadata"]["name"].startswith("lidr"), title(item)
 
 
 @each_overlay
-def test_the_namespace_admits_restricted_pods_only(name: str):
-    labels = named(overlay(name), "Namespace")[NAMESPACE]["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+def test_every_pod_is_labelled_as_lidr_s(name: str):
+    for what, template in pods(overlay(name)):
+        assert template["metadata"]["labels"]["app.kubernetes.io/part-of"] == "lidr", what
+    for item in named(overlay(name), "Cluster").values():
+        labels = item["spec"]["inheritedMetadata"]["labels"]
+        assert labels["app.kubernetes.io/part-of"] == "lidr"
+
+
+@each_overlay
+def test_the_champion_is_applied_by_itself(name: str):
+    """It is for when there is something to serve: until then nothing waits or fails."""
+    without = {title(item) for item in rendered(f"overlays/{name}")}
+    servers = ("Deployment/lidr-champion", "CronJob/", "InferenceService/")
+    assert not [what for what in without if what.startswith(servers)]
+    alone = {title(item) for item in rendered(f"overlays/{name}/champion")}
+    assert "CronJob/lidr-champion-follower" in alone
+    assert not alone & without
+
+
+@each_overlay
+def test_nothing_is_applied_that_cannot_be_applied_again(name: str):
+    """A Job's template never changes, so another image tag would be refused."""
+    assert named(overlay(name), "Job") == {}
+
+
+@each_overlay
+def test_volumes_of_the_object_store_fit_its_disk_many_times(name: str):
+    for item in named(overlay(name), "StatefulSet").values():
+        (container,) = item["spec"]["template"]["spec"]["containers"]
+        if container["name"] != "seaweedfs":
+            continue
+        (claim,) = item["spec"]["volumeClaimTemplates"]
+        disk = quantity(claim["spec"]["resources"]["requests"]["storage"]) / 2**20
+        (size,) = [int(each["value"]) for each in container["env"] if each["name"] == "VOLUME_MB"]
+        assert size == min(disk / 40, 30_000)
 
 
 @each_overlay
@@ -149,8 +205,8 @@ def test_nothing_is_there_twice_and_everything_is_labelled(name: str):
     objects = overlay(name)
     assert [key for key, count in Counter(map(title, objects)).items() if count > 1] == []
     for item in objects:
-        labels = item["metadata"]["labels"]
-        assert labels["app.kubernetes.io/part-of"] == "lidr", title(item)
+        if item["kind"] != "Namespace":  # there it is the platform's
+            assert item["metadata"]["labels"]["app.kubernetes.io/part-of"] == "lidr", title(item)
 
 
 @each_overlay
@@ -166,6 +222,18 @@ def test_every_image_has_a_tag_and_a_place_for_its_digest(name: str):
             assert image.split(":")[0] in ours or "@sha256:" in image, f"{what}: {image}"
     for item in named(overlay(name), "Cluster").values():
         assert "@sha256:" in item["spec"]["imageName"]
+
+
+@each_overlay
+def test_every_image_of_lidr_s_is_tagged_as_make_images_does(name: str):
+    found = [
+        container["image"]
+        for _, template in pods(overlay(name))
+        for container in containers(template["spec"])
+        if "lidr/" in container["image"]
+    ]
+    assert found
+    assert {image.rpartition(":")[2] for image in found} == {build.version()}
 
 
 def _kustomization(folder: str) -> Object:
@@ -274,14 +342,14 @@ def test_no_secret_is_written_anywhere():
 def test_the_shipped_profile_s_names_are_the_manifests_names(name: str):
     profile = load_profile(PROFILES / "cluster.yaml")
     objects = overlay(name)
-    assert profile.namespace == NAMESPACE
+    assert profile.namespace == "lidr"
     assert profile.service_account in named(objects, "ServiceAccount")
     assert set(profile.config_maps) <= set(named(objects, "ConfigMap"))
     assert profile.training.runtime == TrainingPlace().runtime
     assert profile.training.runtime in named(objects, "TrainingRuntime")
     assert Launch.of(profile).queue in named(objects, "LocalQueue")
     (port,) = named(objects, "Service")["lidr-mlflow"]["spec"]["ports"]
-    assert profile.tracking_uri == f"http://lidr-mlflow.{NAMESPACE}:{port['port']}"
+    assert profile.tracking_uri == f"http://lidr-mlflow.lidr:{port['port']}"
     for secret, keys in profile.secrets.items():
         row = re.search(rf"^\| `{secret}` \|.*$", _readme(), re.MULTILINE)
         assert row and all(f"`{key}`" in row.group() for key in keys), secret

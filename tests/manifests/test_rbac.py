@@ -52,7 +52,7 @@ def test_no_right_is_bound_in_another_way(name: str):
         for binding in named(objects, "RoleBinding").values()
         if binding["roleRef"]["kind"] != "Role"
     ]
-    assert foreign == (["system:openshift:scc:nonroot-v2"] if name == "openshift" else [])
+    assert foreign == (["system:openshift:scc:nonroot-v2"] * 2 if name == "openshift" else [])
 
 
 def test_wildcards_would_be_seen():

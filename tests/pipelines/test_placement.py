@@ -5,7 +5,7 @@ from kfp import dsl, kubernetes
 
 from components.shared.profile import Profile
 from components.train.component import train as train_step
-from pipelines.placement import SETTINGS, kubernetes_config, placed_by
+from pipelines.placement import OWN_LABEL, SETTINGS, kubernetes_config, placed_by
 
 ANY = {"key": "gpu", "operator": "Exists"}
 
@@ -78,6 +78,7 @@ def test_the_kubernetes_part_is_what_kfp_kubernetes_writes():
         age = {"key": "age", "operator": "Lt", "values": ["3"]}
         kubernetes.add_node_affinity(task, [age], weight=7)
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="1Gi")
+        kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "lidr")
         kubernetes.add_pod_label(task, "azure.workload.identity/use", "true")
         kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", "gpus")
         kubernetes.add_pod_label(task, "kueue.x-k8s.io/priority-class", "high")
@@ -104,7 +105,7 @@ def test_a_launcher_of_a_trainjob_takes_no_place_of_its_own():
     """It holds no GPU: in the queue of its own TrainJob, it could wait for itself."""
     training = PROFILE.training.model_copy(update={"launcher": "trainjob"})
     config = kubernetes_config(PROFILE.model_copy(update={"training": training}), "train")
-    assert config["podMetadata"]["labels"] == PROFILE.pod_labels
+    assert config["podMetadata"]["labels"] == OWN_LABEL | PROFILE.pod_labels
     assert "emptyDirMounts" not in config
     assert config["activeDeadlineSeconds"] == "9000"
 

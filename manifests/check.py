@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tell whether a cluster has what these manifests stand on: `python3 manifests/check.py`.
+"""Tell whether a cluster has what an overlay stands on: `python3 manifests/check.py kind`.
 
 Needs kubectl and nothing else, reads only, and asks the cluster of the current context. Exit
 status 0: all that is required is there; 1: something is missing or too old; 2: the cluster cannot
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipelines.checks.platform import (
+    KUBEFLOW,
     KUBERNETES,
     PARTS,
     Part,
@@ -28,7 +30,9 @@ from pipelines.checks.platform import (
     version_of,
 )
 
+OVERLAYS = Path(__file__).resolve().parent / "overlays"
 SECRETS = ("lidr-object-store", "lidr-hub", "lidr-mlflow", "lidr-mlflow-server")
+_PSA = "pod-security.kubernetes.io/enforce"
 
 
 class Unreachable(Exception):
@@ -37,16 +41,23 @@ class Unreachable(Exception):
 
 def kubectl(*arguments: str) -> Any:
     """Return kubectl's answer as JSON, or None where the object or kind does not exist."""
-    command = ["kubectl", *arguments, "--output=json", "--request-timeout=30s"]
+    try:
+        told = _run("kubectl", *arguments, "--output=json", "--request-timeout=30s")
+    except Unreachable as error:
+        if "NotFound" in str(error) or "doesn't have a resource type" in str(error):
+            return None
+        raise
+    return json.loads(told)
+
+
+def _run(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise Unreachable("kubectl is not installed") from error
-    if done.returncode == 0:
-        return json.loads(done.stdout)
-    if "NotFound" in done.stderr or "doesn't have a resource type" in done.stderr:
-        return None
-    raise Unreachable(done.stderr.strip() or f"kubectl ended with {done.returncode}")
+    if done.returncode:
+        raise Unreachable(done.stderr.strip() or f"kubectl ended with {done.returncode}")
+    return done.stdout
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,44 @@ class Finding:
         return self.level == "FAIL"
 
 
+@dataclass(frozen=True)
+class Overlay:
+    """An overlay as it renders.
+
+    Attributes:
+        namespace: it is for.
+        shared: whether that namespace is Kubeflow's own, and not made by the overlay.
+        groups: API groups of its objects.
+    """
+
+    namespace: str
+    shared: bool
+    groups: frozenset[str]
+
+    @classmethod
+    def read(cls, name: str) -> Overlay:
+        """Render an overlay, by its name below overlays/ or by its path."""
+        folder = next(each for each in (OVERLAYS / name, Path(name)) if each.is_dir())
+        rendered = [kubectl_kustomize(part) for part in (folder, folder / "cluster")]
+        text = "\n---\n".join(rendered)
+        (namespace,) = set(re.findall(r"^  namespace: (\S+)$", rendered[0], re.MULTILINE))
+        versions = re.findall(r"^apiVersion: (\S+)/\S+$", text, re.MULTILINE)
+        return cls(namespace, "\nkind: Namespace\n" not in rendered[1], frozenset(versions))
+
+    def needs(self, part: Part) -> bool:
+        """Tell whether the overlay's objects need a part, themselves or by what they stand on."""
+        if part.under:
+            return any(self.needs(each) for each in PARTS if each.name == part.under)
+        return part is KUBEFLOW or bool(part.groups & self.groups)
+
+
+def kubectl_kustomize(folder: Path) -> str:
+    """Return what a kustomization renders; "" where there is none."""
+    if not (folder / "kustomization.yaml").exists():
+        return ""
+    return _run("kubectl", "kustomize", str(folder))
+
+
 def check_kubernetes() -> Finding:
     """Compare the API server's version."""
     found = version_of(kubectl("version")["serverVersion"]["gitVersion"])
@@ -69,18 +118,18 @@ def check_kubernetes() -> Finding:
     return Finding("ok" if found[:2] >= KUBERNETES else "FAIL", text)
 
 
-def check_part(part: Part, images: list[str]) -> Iterator[Finding]:
+def check_part(part: Part, required: bool, images: list[str]) -> Iterator[Finding]:
     """Compare a controller's version and its CRDs' versions."""
     running, found = running_version(part, images)
-    absent = "FAIL" if part.required else "-"
     wanted = f"{part.name} {shown(part.least)} or newer"
     if not running:
-        yield Finding(absent, f"{wanted}: no controller runs")
+        yield Finding("FAIL" if required else "-", f"{wanted}: no controller runs")
         return
+    bad = "FAIL" if required else "-"
     if not found:
         yield Finding("-", f"{wanted}: runs as {running}, whose tag tells no version")
     else:
-        yield Finding("ok" if found >= part.least else "FAIL", f"{wanted}: {shown(found)} runs")
+        yield Finding("ok" if found >= part.least else bad, f"{wanted}: {shown(found)} runs")
     for name, version in part.crds.items():
         crd = kubectl("get", "customresourcedefinition", name)
         served = [
@@ -89,21 +138,23 @@ def check_part(part: Part, images: list[str]) -> Iterator[Finding]:
             if each["served"]
         ]
         if version not in served:
-            yield Finding(
-                "FAIL", f"{name}: {version} is not served ({', '.join(served) or 'no CRD'})"
-            )
+            told = f"{name}: {version} is not served ({', '.join(served) or 'no CRD'})"
+            yield Finding(bad, told)
 
 
-def check_namespace(namespace: str) -> Iterator[Finding]:
-    """Look for what `manifests/overlays/*/cluster` and a person have put there."""
+def check_namespace(overlay: Overlay, deployments: list[Any]) -> Iterator[Finding]:
+    """Look at the namespace, and whether Kubeflow Pipelines starts a run's pods there."""
+    namespace = overlay.namespace
     found = kubectl("get", "namespace", namespace)
+    level = ((found or {}).get("metadata", {}).get("labels") or {}).get(_PSA)
     if found is None:
-        yield Finding("FAIL", f"namespace {namespace}: apply manifests/overlays/NAME/cluster first")
+        remedy = "install Kubeflow Pipelines" if overlay.shared else "apply the overlay's cluster/"
+        yield Finding("FAIL", f"namespace {namespace} is not there: {remedy} first")
         return
-    level = found["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce")
-    yield Finding(
-        "ok" if level == "restricted" else "FAIL", f"namespace {namespace} admits {level} pods"
-    )
+    if not overlay.shared:
+        admits = f"namespace {namespace} admits {level} pods"
+        yield Finding("ok" if level == "restricted" else "FAIL", admits)
+    yield from check_place(overlay, deployments)
     for secret in SECRETS:
         there = kubectl("get", "secret", secret, f"--namespace={namespace}") is not None
         yield Finding(
@@ -111,7 +162,38 @@ def check_namespace(namespace: str) -> Iterator[Finding]:
         )
 
 
-def findings(namespace: str) -> Iterator[Finding]:
+def check_place(overlay: Overlay, deployments: list[Any]) -> Iterator[Finding]:
+    """Compare the overlay's namespace with the one in which Kubeflow Pipelines starts pods."""
+    for item in deployments:
+        containers = item["spec"]["template"]["spec"]["containers"]
+        if not any(re.search(KUBEFLOW.image, each["image"]) for each in containers):
+            continue
+        place = item["metadata"]["namespace"]
+        if is_multi_user(place, containers):
+            told = "Kubeflow Pipelines is for several users: pods run in their profiles' namespaces"
+            wrong = place == overlay.namespace
+        else:
+            told = f"Kubeflow Pipelines is for one user: pods run in its own namespace, {place}"
+            wrong = place != overlay.namespace
+        level = "FAIL" if wrong else "ok"
+        yield Finding(level, f"{told}{f'; the overlay is for {overlay.namespace}' * wrong}")
+
+
+def is_multi_user(namespace: str, containers: list[Any]) -> bool:
+    """Read from its environment whether a Kubeflow Pipelines is for several users."""
+    for container in containers:
+        for each in container.get("env", []):
+            if each["name"] == "MULTIUSER" and each.get("value", "").lower() == "true":
+                return True
+        for each in container.get("envFrom", []):
+            name = each.get("configMapRef", {}).get("name")
+            found = kubectl("get", "configmap", name, f"--namespace={namespace}") if name else None
+            if (found or {}).get("data", {}).get("MULTIUSER", "").lower() == "true":
+                return True
+    return False
+
+
+def findings(overlay: Overlay) -> Iterator[Finding]:
     """Yield everything that can be told about the cluster."""
     yield check_kubernetes()
     deployments = kubectl("get", "deployments", "--all-namespaces")["items"]
@@ -121,18 +203,21 @@ def findings(namespace: str) -> Iterator[Finding]:
         for container in item["spec"]["template"]["spec"]["containers"]
     ]
     for part in PARTS:
-        yield from check_part(part, images)
-    yield from check_namespace(namespace)
+        yield from check_part(part, overlay.needs(part), images)
+    yield from check_namespace(overlay, deployments)
 
 
 def main() -> int:
     """Print the report; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--namespace", default="lidr", help="default: lidr")
+    known = ", ".join(sorted(each.name for each in OVERLAYS.iterdir()))
+    parser.add_argument("overlay", help=f"{known}, or the folder of one of your own")
     options = parser.parse_args()
+    if not (OVERLAYS / options.overlay).is_dir() and not Path(options.overlay).is_dir():
+        parser.error(f"no overlay {options.overlay!r}; there are {known}")
     bad = 0
     try:
-        for finding in findings(options.namespace):
+        for finding in findings(Overlay.read(options.overlay)):
             print(f"{finding.level:4}  {finding.text}", flush=True)
             bad += finding.bad
     except Unreachable as error:

@@ -21,7 +21,7 @@ class Part:
         least: oldest version that will do.
         crds: CRD to the version of it that is used here.
         install: the command of manifests/README.md that installs it, or "".
-        required: false for what an opt-in component of the manifests needs.
+        under: name of the part that stands on it, where no object of lidr's names its kinds.
     """
 
     name: str
@@ -29,7 +29,12 @@ class Part:
     least: tuple[int, ...]
     crds: dict[str, str]
     install: str = ""
-    required: bool = True
+    under: str = ""
+
+    @property
+    def groups(self) -> set[str]:
+        """API groups of its kinds."""
+        return {crd.partition(".")[2] for crd in self.crds}
 
 
 _TRAINER = (
@@ -49,7 +54,14 @@ KUBEFLOW = Part(
     'kubectl apply -k "github.com/kubeflow/pipelines/manifests/kustomize/env/platform-agnostic'
     '?ref=2.17.0"',
 )
-JOBSET = Part("JobSet", r"jobset:", (0, 10), {"jobsets.jobset.x-k8s.io": "v1alpha2"}, _TRAINER)
+JOBSET = Part(
+    "JobSet",
+    r"jobset:",
+    (0, 10),
+    {"jobsets.jobset.x-k8s.io": "v1alpha2"},
+    _TRAINER,
+    under="Kubeflow Trainer",
+)
 TRAINER = Part(
     "Kubeflow Trainer",
     r"trainer-controller-manager:",
@@ -69,7 +81,7 @@ KUEUE = Part(
 )
 
 PARTS = (
-    Part("cert-manager", r"cert-manager-controller:", (1, 18), {}, required=False),
+    Part("cert-manager", r"cert-manager-controller:", (1, 18), {}, under="KServe"),
     KUBEFLOW,
     JOBSET,
     TRAINER,
@@ -82,7 +94,6 @@ PARTS = (
             "clusters.postgresql.cnpg.io": "v1",
             "scheduledbackups.postgresql.cnpg.io": "v1",
         },
-        required=False,
     ),
     Part(
         "KServe",
@@ -92,14 +103,12 @@ PARTS = (
             "inferenceservices.serving.kserve.io": "v1beta1",
             "servingruntimes.serving.kserve.io": "v1alpha1",
         },
-        required=False,
     ),
     Part(
         "Prometheus operator",
         r"prometheus-operator:",
         (0, 80),
         {f"{each}.monitoring.coreos.com": "v1" for each in ("podmonitors", "prometheusrules")},
-        required=False,
     ),
 )
 

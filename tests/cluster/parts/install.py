@@ -31,7 +31,7 @@ def install(cluster: Cluster) -> str:
         cluster.removals.append(lambda: _remove(cluster))
     ready = _wait(cluster)
     run(
-        ["python3", "manifests/check.py", f"--namespace={cluster.namespace}"],
+        ["python3", "manifests/check.py", cluster.options.overlay],
     ).require()
     environment(cluster)
     return f"{len(commands)} commands as printed, {len(secrets)} secrets made, {ready} ready"

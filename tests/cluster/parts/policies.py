@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipelines.placement import OWN_LABEL
 from tests.cluster.cluster import Cluster, require
 from tests.cluster.probes import Target, connecting, listener, output, reached
 from tests.cluster.results import Failure, LeftOut
 
 SOURCES = {
     "stranger": {"app": "somebody-else"},
-    "pipeline": {"workflows.argoproj.io/workflow": "lidr-test"},
-    "rank": {"jobset.sigs.k8s.io/jobset-name": "lidr-test"},
-    "follower": {"app.kubernetes.io/name": "lidr-champion-follower"},
-    "champion": {"app.kubernetes.io/name": "lidr-champion"},
-    "bucket": {"app.kubernetes.io/name": "lidr-bucket"},
-    "mlflow": {"app.kubernetes.io/name": "lidr-mlflow"},
+    "pipeline": {"workflows.argoproj.io/workflow": "lidr-test"} | OWN_LABEL,
+    "rank": {"jobset.sigs.k8s.io/jobset-name": "lidr-test"} | OWN_LABEL,
+    "follower": {"app.kubernetes.io/name": "lidr-champion-follower"} | OWN_LABEL,
+    "champion": {"app.kubernetes.io/name": "lidr-champion"} | OWN_LABEL,
+    "mlflow": {"app.kubernetes.io/name": "lidr-mlflow"} | OWN_LABEL,
 }
 """Whose place a probe takes, by its labels; `outside` is a stranger in a namespace of its own."""
 
 OPEN = {
     "mlflow": ("pipeline", "follower"),
     "postgres": ("mlflow",),
-    "store": ("pipeline", "rank", "champion", "bucket"),
+    "store": ("pipeline", "rank", "champion"),
     "rank": ("rank",),
     "api": ("pipeline",),
     "kubeflow": ("pipeline",),
 }
 CLOSED = {
-    "mlflow": ("stranger", "outside", "rank", "champion", "bucket"),
-    "postgres": ("stranger", "outside", "pipeline", "rank", "follower", "champion", "bucket"),
-    "store": ("stranger", "outside", "follower"),
-    "rank": ("stranger", "outside", "pipeline", "follower", "champion", "bucket", "mlflow"),
+    "mlflow": ("stranger", "outside", "rank", "champion"),
+    "postgres": ("stranger", "outside", "pipeline", "rank", "follower", "champion"),
+    "store": ("stranger", "outside", "follower", "mlflow"),
+    "rank": ("stranger", "outside", "pipeline", "follower", "champion", "mlflow"),
 }
 """Every target here is open to somebody above, so that a closed way is not merely a dead server."""
 

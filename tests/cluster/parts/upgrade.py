@@ -38,8 +38,7 @@ def _apply(cluster: Cluster, tag: str) -> None:
         if tag:
             file = overlay / "kustomization.yaml"
             content = yaml.safe_load(file.read_text())
-            for image in content["images"]:
-                image.update({"newTag": tag} if image["name"].startswith("lidr/") else {})
+            content["images"] = [{"name": f"lidr/{name}", "newTag": tag} for name in IMAGES]
             file.write_text(yaml.safe_dump(content))
         cluster.kubectl("apply", "-k", str(overlay)).require()
     for kind in ("deployment", "statefulset"):

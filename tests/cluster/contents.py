@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from tests.cluster.results import Failure
@@ -57,7 +58,8 @@ def require_equal(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
     return f"{len(wanted)} files of {len(stages)} stages equal to the byte"
 
 
-def local_run(folder: Path, settings: Sequence[str], name: str = "local") -> dict[str, str]:
+@cache
+def local_run(folder: Path, settings: tuple[str, ...], name: str) -> Mapping[str, str]:
     """Return the contents that the same recipe leaves on this machine; it is run once.
 
     Args:

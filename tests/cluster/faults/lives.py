@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.contents import contents, differences
@@ -24,7 +25,7 @@ class Life(threading.Thread):
     """
 
     def __init__(
-        self, cluster: Cluster, journal: Journal, number: int, wanted: dict[str, str]
+        self, cluster: Cluster, journal: Journal, number: int, wanted: Mapping[str, str]
     ) -> None:
         super().__init__(name=f"life-{number}", daemon=True)
         self._cluster = cluster

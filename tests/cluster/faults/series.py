@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tests.cluster.cluster import Cluster, Object
@@ -46,7 +46,7 @@ class Series:
         wanted: contents of the undisturbed run.
     """
 
-    def __init__(self, cluster: Cluster, journal: Journal, wanted: dict[str, str]) -> None:
+    def __init__(self, cluster: Cluster, journal: Journal, wanted: Mapping[str, str]) -> None:
         self._cluster = cluster
         self._journal = journal
         self._wanted = wanted

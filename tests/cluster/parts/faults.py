@@ -14,7 +14,7 @@ BEGIN, END = "<!-- cluster: begin -->", "<!-- cluster: end -->"
 
 def faults(cluster: Cluster) -> str:
     """Inject the faults still to do; count those whose runs have ended and were compared."""
-    wanted = local_run(cluster.options.folder, SMALL, "small")
+    wanted = local_run(cluster.options.folder, tuple(SMALL), "small")
     journal = Journal(cluster.options.folder / f"faults-{cluster.options.seed}.jsonl")
     try:
         Series(cluster, journal, wanted).run()

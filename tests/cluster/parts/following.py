@@ -56,7 +56,7 @@ def cancel(cluster: Cluster) -> str:
     begun = time.monotonic()
     state = json.loads(cluster.submitted(name, *SMALL, **home).require().out.splitlines()[-1])
     require(state["state"] == "done", f"resumed, it is {state['state']}")
-    wanted = local_run(cluster.options.folder, SMALL, "small")
+    wanted = local_run(cluster.options.folder, tuple(SMALL), "small")
     equal = require_equal(contents(home["store"]), wanted)
     cluster.figures.compared.append(True)
     return f"ended, resumed in {time.monotonic() - begun:.0f} s; {equal}"
@@ -74,7 +74,7 @@ def schedule(cluster: Cluster) -> str:
     finally:
         told = cluster.lidr("cancel", name, **home).require().out
     require("1 schedule" in told, f"lidr cancel says: {told.strip()[:200]}")
-    wanted = local_run(cluster.options.folder, SMALL, "small")
+    wanted = local_run(cluster.options.folder, tuple(SMALL), "small")
     equal = require_equal(contents(home["store"]), wanted)
     pods = [sum(1 for _ in _pods(cluster, each)) for each in ended]
     require(pods[1] < pods[0], f"the second look had {pods[1]} pods, the first {pods[0]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.cluster.cluster import Cluster, Object, require
@@ -158,12 +159,12 @@ def _rival(cluster: Cluster) -> Path:
 
 def _compared(cluster: Cluster, store: str) -> str:
     """Compare with one process: two ranks differ from it by rounding, so only before training."""
-    found, wanted = contents(store), local_run(cluster.options.folder, SMALL, "small")
+    found, wanted = contents(store), local_run(cluster.options.folder, tuple(SMALL), "small")
     before = {key: value for key, value in wanted.items() if _untrained(key, wanted)}
     missing = [key for key in before if found.get(key) != before[key]]
     require(not missing, f"stages before training differ: {missing[:3]}")
     return f"{len(before)} files before training equal to the byte (two ranks round otherwise)"
 
 
-def _untrained(key: str, wanted: dict[str, str]) -> bool:
+def _untrained(key: str, wanted: Mapping[str, str]) -> bool:
     return key.split("/")[0] in ("world", "prepare", "generate", "translate", "merge", "pair")

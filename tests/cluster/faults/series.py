@@ -63,6 +63,8 @@ class Series:
             if kind.action != "stop" or components.present(kind.target)
         ][:left]
         self._lives: list[Life] = []
+        self._runs: dict[str, int] = {}
+        self._jobs: dict[str, int] = {}
 
     def run(self) -> None:
         """Inject every fault, then let the runs end."""
@@ -90,7 +92,7 @@ class Series:
         end = time.monotonic() + self._rng.uniform(*PAUSE)
         ranks = any(kind.target == "rank" for kind in self._deck)
         while time.monotonic() < end:
-            time.sleep(2)
+            time.sleep(3)
             if ranks and any(each.role == "rank" for each in self._victims()):
                 time.sleep(self._rng.uniform(0, 12))
                 return
@@ -152,22 +154,29 @@ class Series:
 
     def _victims(self) -> list[Victim]:
         """Return the pods of the lives that run now."""
-        alive = {life.run_name: life.number for life in self._lives if life.is_alive()}
-        ids = {
-            run_id: number
-            for name, number in alive.items()
-            for run_id in self._cluster.run_ids(name)
-        }
-        jobs = {
-            job["metadata"]["name"]: ids[run_id]
-            for job in self._cluster.items(
-                "trainjobs.trainer.kubeflow.org", self._cluster.namespace
-            )
-            if (run_id := job["metadata"].get("annotations", {}).get("lidr.dev/kfp-run")) in ids
-        }
         spaces = {self._cluster.pods_namespace, self._cluster.namespace}
-        pods = [pod for space in spaces for pod in self._cluster.items("pods", space)]
-        return list(victims_of(pods, ids, jobs))
+        selector = "--field-selector=status.phase=Running"
+        pods = [pod for space in spaces for pod in self._cluster.items("pods", space, selector)]
+        labels = [pod["metadata"].get("labels", {}) for pod in pods]
+        if any(each.get(_RUN_LABEL, "") not in self._runs for each in labels if _RUN_LABEL in each):
+            self._learn_runs(each[_RUN_LABEL] for each in labels if _RUN_LABEL in each)
+        if any(each[_JOBSET_LABEL] not in self._jobs for each in labels if _JOBSET_LABEL in each):
+            self._learn_jobs(each[_JOBSET_LABEL] for each in labels if _JOBSET_LABEL in each)
+        alive = {life.number for life in self._lives if life.is_alive()}
+        return [each for each in victims_of(pods, self._runs, self._jobs) if each.life in alive]
+
+    def _learn_runs(self, found: Iterable[str]) -> None:
+        """Remember which lives Kubeflow's run ids belong to; 0 stands for a stranger."""
+        self._runs |= dict.fromkeys(found, 0)
+        for life in self._lives:
+            self._runs |= dict.fromkeys(self._cluster.run_ids(life.run_name), life.number)
+
+    def _learn_jobs(self, found: Iterable[str]) -> None:
+        """Remember which lives TrainJobs belong to."""
+        self._jobs |= dict.fromkeys(found, 0)
+        for job in self._cluster.items("trainjobs.trainer.kubeflow.org", self._cluster.namespace):
+            run_id = job["metadata"].get("annotations", {}).get("lidr.dev/kfp-run", "")
+            self._jobs[job["metadata"]["name"]] = self._runs.get(run_id, 0)
 
 
 def victims_of(

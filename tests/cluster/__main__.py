@@ -37,8 +37,7 @@ def run_parts(options: Options) -> tuple[list[Result], Figures]:
     except KeyboardInterrupt:
         cluster.say("interrupted; what is done counts")
     finally:
-        if not options.keep:
-            cluster.remove()
+        cluster.remove()
     return results, cluster.figures
 
 

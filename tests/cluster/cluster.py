@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.commands import Done, run, wait_for
+from tests.cluster.forwards import Forward, free_port
 from tests.cluster.options import Options
 from tests.cluster.results import Failure, Figures
 
@@ -29,7 +30,7 @@ class Cluster:
     Attributes:
         options: the command line.
         figures: what parts measure.
-        removals: what removes what the parts have made, the latest last.
+        removals: what removes what the parts have made, the latest last. See `afterwards`.
         begun: when the test began, in seconds since 1970.
     """
 
@@ -184,6 +185,11 @@ class Cluster:
             if not self.options.keep:
                 self.delete(*arguments)
 
+    def afterwards(self, removal: Callable[[], object], *, always: bool = False) -> None:
+        """Do this at the end, the latest first; with --keep only what must always be done."""
+        if always or not self.options.keep:
+            self.removals.append(removal)
+
     def remove(self) -> None:
         """Remove what the parts have made, the latest first; what does not go is named."""
         from tests.cluster.removal import remove_runs, remove_store
@@ -192,7 +198,8 @@ class Cluster:
             lambda: remove_runs(self.profile, self.begun),
             lambda: remove_store(self.profile.store),
         ]
-        for removal in [*last, *reversed(self.removals)]:
+        first = [] if self.options.keep else last
+        for removal in [*first, *reversed(self.removals)]:
             try:
                 removal()
             except Exception as error:
@@ -202,11 +209,11 @@ class Cluster:
 def environment(cluster: Cluster) -> None:
     """Let kubectl, lidr and the store find what they need, as a user's shell would have it.
 
-    What is not set is taken from the namespace: the store's address and keys, MLflow's address and
-    login. Addresses are those of Services, which a machine in the cluster's network reaches.
+    What is not set is taken from the namespace: the store's keys and MLflow's login, and both
+    through `kubectl port-forward`.
 
     Raises:
-        Failure: an address is not reached from here.
+        Failure: a Service is there and cannot be reached.
     """
     os.environ["KUBECONFIG"] = cluster.options.kubeconfig
     os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(":")
@@ -216,8 +223,9 @@ def environment(cluster: Cluster) -> None:
         if name.startswith("AWS_") and name != "AWS_ENDPOINT_URL":
             os.environ.setdefault(name, value)
     for service, variable, port in _SERVICES:
-        if variable not in os.environ and (address := _address(cluster, service)):
-            os.environ[variable] = f"http://{address}:{port}"
+        found = cluster.get("service", service, f"--namespace={cluster.namespace}")
+        if found and variable not in os.environ:
+            os.environ[variable] = _forwarded(cluster, service, port)
     for secret in ("lidr-object-store", "lidr-mlflow"):
         _login(cluster, secret)
 
@@ -228,9 +236,13 @@ _SERVICES = (
 )
 
 
-def _address(cluster: Cluster, service: str) -> str:
-    found = cluster.get("service", service, f"--namespace={cluster.namespace}")
-    return str(found.get("spec", {}).get("clusterIP", ""))
+def _forwarded(cluster: Cluster, service: str, port: int) -> str:
+    """Return the address here of a Service; MLflow answers as localhost:5000 alone."""
+    forward = Forward(service, cluster.namespace, port, local := free_port(port))
+    forward.start()
+    cluster.afterwards(forward.end, always=True)
+    require(forward.opened(), f"kubectl port-forward to {service} does not open its port")
+    return f"http://localhost:{local}"
 
 
 def _login(cluster: Cluster, secret: str) -> None:

@@ -6,6 +6,7 @@ import json
 
 from tests.cluster.cluster import ROOT, Cluster, require
 from tests.cluster.commands import wait_for
+from tests.cluster.parts.policies import SOURCES
 from tests.cluster.parts.submitting import first_run
 from tests.cluster.probes import output, pod
 from tests.cluster.results import LeftOut
@@ -28,7 +29,7 @@ def promotion(cluster: Cluster) -> str:
     """The candidate becomes champion, and the history says so."""
     first_run(cluster)
     cluster.lidr_registry("promote", MODEL, "--reason", f"{cluster.prefix}: a test").require()
-    cluster.removals.append(lambda: _unregister(cluster))
+    cluster.afterwards(lambda: _unregister(cluster))
     told = json.loads(cluster.lidr_registry("history", MODEL, "--output", "json").require().out)
     require("champion" in told["aliases"], f"aliases are {told['aliases']}")
     require(told["entries"], "the history is empty")
@@ -42,8 +43,7 @@ def champion(cluster: Cluster) -> str:
         raise LeftOut(f"overlay {cluster.options.overlay} has no champion of its own to apply")
     promotion(cluster)
     cluster.kubectl("apply", "-k", str(folder)).require()
-    if not cluster.options.keep:
-        cluster.removals.append(lambda: cluster.delete("-k", str(folder)))
+    cluster.afterwards(lambda: cluster.delete("-k", str(folder)))
     source = wait_for("the follower", lambda: _source(cluster), 420, 5)
     require(cluster.profile.store.split("//")[1] in source, f"it follows {source}")
     cluster.wait_ready("deployment", "lidr-champion", cluster.namespace, 1200)
@@ -60,10 +60,11 @@ def _source(cluster: Cluster) -> str:
 def _asked(cluster: Cluster) -> str:
     """Return the champion's answer to a question that a pod of the pipeline asks."""
     name = f"{cluster.prefix}-asks"
-    labels = {"workflows.argoproj.io/workflow": "lidr-test"}
     cluster.delete("pod", name, f"--namespace={cluster.namespace}")
     with cluster.made("pod", name, f"--namespace={cluster.namespace}"):
-        cluster.apply(pod(cluster, name, cluster.namespace, labels, ["python", "-c", _CHAT]))
+        cluster.apply(
+            pod(cluster, name, cluster.namespace, SOURCES["pipeline"], ["python", "-c", _CHAT])
+        )
         told = json.loads(output(cluster, name, cluster.namespace).splitlines()[-1])
     answer = told["choices"][0]["message"]["content"]
     require(answer.strip(), "the champion's answer is empty")

@@ -17,7 +17,8 @@ def install(cluster: Cluster) -> str:
     os.environ["KUBECONFIG"] = cluster.options.kubeconfig
     if cluster.options.foundation:
         _apply_foundation(cluster)
-    fresh = not cluster.get("namespace", cluster.namespace)
+    account = ("serviceaccount", "lidr-pipeline", f"--namespace={cluster.namespace}")
+    fresh = not cluster.get(*account)
     commands = [
         command.replace("overlays/gke", f"overlays/{cluster.options.overlay}")
         for command in commands_of(PAGE.read_text("utf-8"), "Installing lidr")
@@ -28,7 +29,7 @@ def install(cluster: Cluster) -> str:
     for command in [*commands[:1], *secrets, *commands[1:]]:
         _as_printed(cluster, command)
     if fresh:
-        cluster.removals.append(lambda: _remove(cluster))
+        cluster.afterwards(lambda: _remove(cluster))
     ready = _wait(cluster)
     run(
         ["python3", "manifests/check.py", cluster.options.overlay],
@@ -45,7 +46,10 @@ def _apply_foundation(cluster: Cluster) -> None:
 
 def _secrets(cluster: Cluster) -> list[str]:
     """Return the document's commands for the Secrets that are not there yet."""
-    printed = commands_of(PAGE.read_text("utf-8"), "Secrets")
+    printed = [
+        each.replace("-n lidr", f"-n {cluster.namespace}")
+        for each in commands_of(PAGE.read_text("utf-8"), "Secrets")
+    ]
     names = {each["metadata"]["name"] for each in cluster.items("secrets", cluster.namespace)}
     prepare = [each for each in printed if "kubectl" not in each]
     create = [

@@ -97,7 +97,7 @@ def _from(cluster: Cluster, source: str, targets: dict[str, Target]) -> tuple[st
     labels = SOURCES.get(source, SOURCES["stranger"])
     cluster.delete("pod", name, f"--namespace={namespace}", "--grace-period=0")
     cluster.apply(connecting(cluster, name, namespace, labels, list(targets.values())))
-    cluster.removals.append(
+    cluster.afterwards(
         lambda: cluster.delete("pod", name, f"--namespace={namespace}", "--grace-period=0")
     )
     return name, namespace

@@ -311,3 +311,31 @@ def test_contents_of_a_store_are_its_finished_stages_files(tmp_path):
     (stage / "f.parquet").write_bytes(b"y")
     with pytest.raises(Failure, match="not what its marker says"):
         contents(str(tmp_path))
+
+
+def test_what_was_made_is_removed_latest_first_and_kept_only_on_demand(tmp_path, monkeypatch):
+    from tests.cluster import removal
+    from tests.cluster.cluster import Cluster
+    from tests.cluster.options import Options
+
+    monkeypatch.setattr(removal, "remove_runs", lambda profile, since: done.append("runs"))
+    monkeypatch.setattr(removal, "remove_store", lambda uri: done.append("store"))
+    for keep, expected in ((False, ["runs", "store", "port", "pod"]), (True, ["port"])):
+        done: list[str] = []
+        cluster = Cluster(Options("f", "http://kfp", (), keep=keep, folder=tmp_path))
+        cluster.afterwards(lambda done=done: done.append("pod"))
+        cluster.afterwards(lambda done=done: done.append("port"), always=True)
+        cluster.remove()
+        assert done == expected
+
+
+def test_everything_of_a_test_is_below_a_prefix_of_the_user_s_store(tmp_path):
+    from tests.cluster.cluster import Cluster
+    from tests.cluster.options import Options
+
+    cluster = Cluster(Options("f", "http://kfp", (), folder=tmp_path, seed=7))
+    assert cluster.profile.store.endswith("/lidr-test-7")
+    assert cluster.profile.kubeflow.experiment == "lidr-test-7"
+    assert cluster.profile.kubeflow.host == "http://kfp"
+    with_nodes = cluster.layers(training={"nodes": 2})
+    assert with_nodes != cluster.layers()

@@ -198,7 +198,6 @@ def task_environment(job: Job) -> dict[str, str]:
     return {
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads cost a factor of 10 on busy cores
         "TQDM_DISABLE": "1",  # steps report their own progress; a bar is a line a refresh here
-        "AWS_MAX_ATTEMPTS": "16",  # a step that is under way outlasts two minutes without the store
         **os.environ,
         **dict(job.settings),
         EVENTS_VARIABLE: str(job.events),

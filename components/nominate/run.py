@@ -10,7 +10,7 @@ from components.shared.models import ADAPTER_TAG, Resolved
 from components.shared.progress import emit, step
 from components.shared.registry.versions import Version, read_model, read_version
 from components.shared.store import open_store
-from components.shared.tracking import mlflow_client
+from components.shared.tracking import ask_mlflow, mlflow_client
 
 
 class Nomination(NamedTuple):
@@ -40,13 +40,13 @@ def nominate(store: str, name: str, version: str, alias: str) -> Nomination:
     """
     home = open_store(store)
     client = mlflow_client(store)
-    challenger = read_version(client, name, version)
-    if alias not in read_model(client, name).aliases:
+    challenger = ask_mlflow(lambda: read_version(client, name, version))
+    if alias not in ask_mlflow(lambda: read_model(client, name)).aliases:
         raise BadInput(
             f"{name!r} has no {alias} to compare {challenger.label} with",
             remedy=f"Use `lidr promote {name} {challenger.number}` without --evaluate.",
         )
-    champion = read_version(client, name, f"@{alias}")
+    champion = ask_mlflow(lambda: read_version(client, name, f"@{alias}"))
     if champion.number == challenger.number:
         raise BadInput(f"{challenger.label} is {alias} already", remedy="Name another version.")
     emit("note", message=f"{challenger.label} against {champion.label}")

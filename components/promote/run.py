@@ -10,7 +10,7 @@ from components.shared.registry.refusals import explained
 from components.shared.registry.versions import default_trail, read_model, read_version, trail_of
 from components.shared.stage import open_stage
 from components.shared.store import open_store
-from components.shared.tracking import mlflow_client
+from components.shared.tracking import ask_mlflow, mlflow_client
 
 
 @step("promote")
@@ -38,9 +38,10 @@ def promote(
     counts = open_stage(decision).counts()
     client = mlflow_client(store)
     with explained(client, f"registered model {name!r}"):
-        version = read_version(client, name, str(number))
+        version = ask_mlflow(lambda: read_version(client, name, str(number)))
         home = store_of(version) or open_store(store).uri
-        trail = trail_of(client, read_model(client, name), default_trail(home, name))
+        model = ask_mlflow(lambda: read_model(client, name))
+        trail = ask_mlflow(lambda: trail_of(client, model, default_trail(home, name)))
         order = Order(
             alias=alias,
             reason=reason or str(counts["reason"]),

@@ -12,7 +12,7 @@ from components.shared.registry.refusals import explained
 from components.shared.registry.versions import VERDICT_TAG, default_trail, ensure_version
 from components.shared.stage import new_stage
 from components.shared.store import open_store
-from components.shared.tracking import mlflow_client, patiently, tracking_uri
+from components.shared.tracking import ask_mlflow, mlflow_client, tracking_uri
 from components.shared.tracking.runs import iteration_run
 
 VERSION = 2
@@ -48,7 +48,7 @@ def register(
 
     Raises:
         BadInput: the tracking server does not let us in.
-        TrackingFailed: it did not answer for ten minutes (LIDR_MLFLOW_PATIENCE).
+        TrackingFailed: it did not answer for LIDR_RETRY_SECONDS.
     """
     settings = Recipe.model_validate_json(recipe)
     name = settings.registry.model_name or settings.name
@@ -79,7 +79,7 @@ def register(
             give_roles(client, settings, f"{name}/{number}", tags[VERDICT_TAG], run, trail)
         return number
 
-    version = f"{name}/{patiently(once)}"
+    version = f"{name}/{ask_mlflow(once)}"
     emit("number", name="registered", value=version)
     stage.finish({"version": version})
     return version

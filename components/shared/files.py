@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.errors import BadInput
+from components.shared.hub import ask_hub
 from components.shared.store import open_store
 
 _HUB = re.compile(r"hf://(?P<name>[^@#]+)@(?P<revision>[^@#]+)#(?P<file>.+)")
@@ -131,14 +132,9 @@ def _hub_file(file: str, key: str) -> Path:
             f"{key} {file!r} names no revision and file of a data set",
             remedy="Write hf://org/dataset@<commit>#<file>.",
         )
-    try:
-        return Path(
-            hf_hub_download(
-                found["name"], found["file"], revision=found["revision"], repo_type="dataset"
-            )
-        )
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"{file} cannot be downloaded: {error}",
-            remedy="Check the name, the revision, HF_TOKEN and the network.",
-        ) from error
+    name, revision, wanted = found["name"], found["revision"], found["file"]
+    return ask_hub(
+        lambda: Path(hf_hub_download(name, wanted, revision=revision, repo_type="dataset")),
+        f"{file} cannot be downloaded",
+        "Check the name, the revision, HF_TOKEN and the network.",
+    )

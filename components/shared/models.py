@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from components.shared.cache import cached
 from components.shared.digest import digest_of, digest_of_file
 from components.shared.errors import BadInput
+from components.shared.hub import ask_hub
 from components.shared.marker import home_of
 from components.shared.model_checks import check_adapter, check_model
 from components.shared.stage import Stage, open_stage
@@ -174,15 +175,18 @@ def resolve_model(source: str, *, unpinned: bool = False) -> Resolved:
         )
     from mlflow.exceptions import MlflowException
 
-    from components.shared.tracking import mlflow_client
+    from components.shared.tracking import ask_mlflow, mlflow_client
 
     client = mlflow_client("")
     name, _, alias = source.removeprefix("models:/").partition("@")
-    try:
+
+    def look_up() -> Any:
         if alias:
-            version = client.get_model_version_by_alias(name, alias)
-        else:
-            version = client.get_model_version(*name.rsplit("/", 1))
+            return client.get_model_version_by_alias(name, alias)
+        return client.get_model_version(*name.rsplit("/", 1))
+
+    try:
+        version = ask_mlflow(look_up, clashes=1)
     except (MlflowException, TypeError) as error:
         raise BadInput(
             f"model.source {source!r} is not in MLflow ({error})",
@@ -270,29 +274,29 @@ def _hub_file(source: str, file: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     name, revision = split_hub(source)
-    return Path(hf_hub_download(name, file, revision=revision))
+    return _from_hub(source, lambda: Path(hf_hub_download(name, file, revision=revision)))
 
 
 def _newest_revision(name: str) -> str:
     from huggingface_hub import HfApi
 
-    try:
-        return str(HfApi().model_info(name).sha)
-    except Exception as error:  # the errors of its HTTP library, which another version exchanges
-        raise BadInput(
-            f"hf://{name} cannot be looked up: {error}",
-            remedy="Check the name, HF_TOKEN and the network, or pin a revision.",
-        ) from error
+    return ask_hub(
+        lambda: str(HfApi().model_info(name).sha),
+        f"hf://{name} cannot be looked up",
+        "Check the name, HF_TOKEN and the network, or pin a revision.",
+    )
 
 
 def _fetch_hub(source: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     name, revision = split_hub(source)
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_patterns(weights)))
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"{source} cannot be downloaded: {error}",
-            remedy="Check the name, the revision, HF_TOKEN and the network.",
-        ) from error
+    wanted = _patterns(weights)
+    return _from_hub(
+        source, lambda: Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    )
+
+
+def _from_hub(source: str, download: Callable[[], Path]) -> Path:
+    remedy = "Check the name, the revision, HF_TOKEN and the network."
+    return ask_hub(download, f"{source} cannot be downloaded", remedy)

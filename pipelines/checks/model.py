@@ -12,6 +12,7 @@ from typing import Any
 
 from components.shared.engines.base import ChatRequest
 from components.shared.errors import BadInput, LidrError
+from components.shared.hub import ask_hub
 from components.shared.model_checks import check_adapter, check_model, check_templates
 from components.shared.models import fetch_model, resolve_model, split_hub
 from components.shared.prompts import TRANSLATION_PRIMER, answer_messages, translation_messages
@@ -111,15 +112,13 @@ def _names(source: str) -> list[str]:
     from huggingface_hub import HfApi
 
     name, revision = split_hub(source)
-    try:
-        found = HfApi().model_info(name, revision=revision, timeout=10.0).siblings or ()
-    except Exception as error:  # the errors of its HTTP library, which another version exchanges
-        raise BadInput(
-            f"{source} cannot be looked up: {error}",
-            remedy=f"See https://huggingface.co/{name}: is the revision there, must its terms be "
-            "accepted? Then set HF_TOKEN.",
-        ) from error
-    return [file.rfilename for file in found]
+    found = ask_hub(
+        lambda: HfApi().model_info(name, revision=revision, timeout=10.0),
+        f"{source} cannot be looked up",
+        f"See https://huggingface.co/{name}: is the revision there, must its terms be accepted? "
+        "Then set HF_TOKEN.",
+    )
+    return [file.rfilename for file in found.siblings or ()]
 
 
 def _unless_pods_may(name: str, error: LidrError, inputs: Inputs) -> Finding:

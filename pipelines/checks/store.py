@@ -15,8 +15,6 @@ from pipelines.checks.finding import Finding, Inputs, missing, ok, refused
 _PART_BYTES = 5 << 20
 """The least that S3 takes for a part which is not the last."""
 
-_ATTEMPTS = 2
-
 
 def findings(inputs: Inputs) -> Iterator[Finding]:
     """Yield what the store does with objects of our own, which are gone afterwards."""
@@ -43,7 +41,7 @@ def _open(uri: str) -> Store:
         return open_store(uri)
     from components.shared.store_s3 import S3Store
 
-    return S3Store(uri, part_bytes=_PART_BYTES, attempts=_ATTEMPTS)
+    return S3Store(uri, part_bytes=_PART_BYTES, seconds=0)
 
 
 @contextlib.contextmanager

@@ -32,6 +32,9 @@ class FaultyProxy:
         """Which requests are answered with 403, as a policy of the server does."""
         self.ignores: Collection[str] = ()
         """Names of headers, in lower case, that the server knows nothing of."""
+        self.outage: tuple[int, str] | None = None
+        """Status and S3's code with which every request is answered meanwhile."""
+        self.stall_seconds = _STALL_SECONDS
         self.faults = faults
         self.rate = rate
         self.stalls = 1
@@ -99,6 +102,10 @@ def _handler(proxy: FaultyProxy, endpoint: str) -> type[BaseHTTPRequestHandler]:
             if proxy.refuses(self.command, self.path):
                 self._answer(403, {}, b"<Error><Code>AccessDenied</Code></Error>")
                 return
+            if proxy.outage:
+                status, code = proxy.outage
+                self._answer(status, {}, f"<Error><Code>{code}</Code></Error>".encode())
+                return
             if fault in ("429", "500", "503"):
                 self._answer(int(fault), {}, b"<Error><Code>InternalError</Code></Error>")
                 return
@@ -106,7 +113,7 @@ def _handler(proxy: FaultyProxy, endpoint: str) -> type[BaseHTTPRequestHandler]:
                 self._cut()
                 return
             if fault == STALL:
-                time.sleep(_STALL_SECONDS)
+                time.sleep(proxy.stall_seconds)
             status, headers, data = self._forward(body)
             if self.command == "GET" and "list-type=2" in self.path:
                 answer = proxy.listing(self.path, fault == STALE, (status, headers, data))

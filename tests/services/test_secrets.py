@@ -95,7 +95,7 @@ def test_a_tracking_server_that_repeats_the_password_is_not_quoted(
         monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
         monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
-    monkeypatch.setenv("LIDR_MLFLOW_PATIENCE", "0")
+    monkeypatch.setenv("LIDR_RETRY_SECONDS", "0")
     monkeypatch.setenv(EVENTS_VARIABLE, str(tmp_path / "events.jsonl"))
     small = SmallRun(str(tmp_path / "store"), run="secret", name="secret")
     with pytest.raises(LidrError) as caught:
@@ -201,6 +201,7 @@ def test_a_bucket_that_repeats_the_key_is_not_quoted(planted, monkeypatch, echo)
     url, server = echo
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("LIDR_RETRY_SECONDS", "0")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it remembers another test's keys
     with pytest.raises(LidrError) as caught:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from components.shared import retrying
+from components.shared.errors import DamagedObject, StoreError
+from components.shared.progress import listening
 from components.shared.records import Response
 from components.shared.stage import new_stage
 from components.shared.store import open_store
-from tests.services.faulty import FAULTS, FaultyProxy
+from components.shared.store_s3 import S3Store
+from tests.services.faulty import FAULTS, STALL, FaultyProxy
 
 
 @pytest.fixture
@@ -53,3 +59,95 @@ def test_two_workers_on_a_chunk_leave_the_first_one_s(bucket):
         stage.create_records("responses/en/00000.parquet", [row], Response)
     for stage in stages:
         assert stage.peek_records("responses/en/00000.parquet", Response) == rows[:1]
+
+
+@pytest.fixture
+def calm(proxy, bucket, monkeypatch) -> S3Store:
+    """A store behind the proxy, which does nothing yet; its pauses are short."""
+    proxy.rate = 0.0
+    monkeypatch.setattr(retrying, "REPORT_SECONDS", 0.3)
+    monkeypatch.setattr(retrying, "_MAX_PAUSE", 0.1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    return S3Store(f"s3://{bucket}/calm", seconds=60)
+
+
+def after(seconds: float, action: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(seconds, action)
+    timer.start()
+    return timer
+
+
+def test_a_store_in_trouble_is_waited_for_and_the_wait_reported(proxy, calm, tmp_path):
+    big = tmp_path / "big"
+    big.write_bytes(b"x" * 100_000)
+    calm.write("there", b"before")
+    requests: dict[str, Callable[[], object]] = {
+        "write": lambda: calm.write("a", b"written"),
+        "create": lambda: calm.create("b", b"made"),
+        "read": lambda: calm.read("there"),
+        "exists": lambda: calm.exists("there"),
+        "list": lambda: len(calm.list("there")),
+        "sha256": lambda: len(calm.sha256("there")),
+        "upload": lambda: calm.upload(big, "c"),
+        "download": lambda: calm.download("there", tmp_path / "copy"),
+        "delete": lambda: calm.delete("gone"),
+        "open": lambda: S3Store(calm.uri, seconds=60).uri,
+    }
+    for name, request in requests.items():
+        heard: list[dict[str, object]] = []
+        proxy.outage = (500, "InternalError")
+        timer = after(0.6, lambda: setattr(proxy, "outage", None))
+        with listening(heard.append):
+            request()
+        timer.join()
+        warning, note = [str(event["message"]) for event in heard]
+        told = f"the object store at {proxy.endpoint} answers "
+        assert warning.startswith(told), name
+        assert "(HTTP 500)" in warning
+        assert "asking again for up to 60 s" in warning
+        assert "answers again" in note, name
+    assert calm.read("a") == b"written"
+    assert calm.read("b") == b"made"
+    assert (tmp_path / "copy").read_bytes() == b"before"
+
+
+def test_a_store_that_stalls_is_reported_while_it_does(proxy, calm):
+    heard: list[dict[str, object]] = []
+    proxy.faults, proxy.rate, proxy.stall_seconds = (STALL,), 1.0, 1.0
+    with listening(heard.append):
+        assert calm.create("slow", b"mine"), "nobody else was there"
+    expected = f"the object store at {proxy.endpoint} has not answered for 0.3 s"
+    assert str(heard[0]["message"]).startswith(expected)
+    assert proxy.met[STALL] == 1
+
+
+def test_a_store_that_stays_in_trouble_is_given_up_with_a_fitting_remedy(proxy, calm):
+    calm._seconds = 0.3
+    proxy.outage = (500, "InternalError")
+    with pytest.raises(StoreError, match="Look at its log, its load and its free disk") as caught:
+        calm.write("a", b"")
+    assert "credentials" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(403, "AccessDenied"), (403, "InvalidAccessKeyId"), (404, "NoSuchBucket")]
+)
+def test_a_store_that_refuses_is_not_asked_again(proxy, calm, status, code):
+    proxy.outage = (status, code)
+    began = time.monotonic()
+    with pytest.raises(StoreError, match=f"{code}.*Check the bucket's name"):
+        calm.write("a", b"")
+    assert time.monotonic() - began < 5
+
+
+def test_an_object_that_arrives_damaged_is_read_once_more(calm, monkeypatch, tmp_path):
+    calm.write("a", b"right")
+    sums = iter(["wrong", "right", "wrong", "wrong"])
+    real = calm._verify
+    monkeypatch.setattr(
+        calm, "_verify", lambda key, meta, sha: real(key, meta, {"right": sha}.get(next(sums), ""))
+    )
+    assert calm.read("a") == b"right"
+    with pytest.raises(DamagedObject, match="other bytes"):
+        calm.download("a", tmp_path / "copy")
+    assert next(sums, None) is None

@@ -106,7 +106,7 @@ def test_outages_of_every_part_in_the_middle_of_a_run_change_nothing(
     stack, undisturbed, monkeypatch
 ):
     run = small_at(stack, "disturbed")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "16")  # as `lidr run` gives it to its steps
+    monkeypatch.setenv("LIDR_RETRY_SECONDS", "600")
     struck = []
     with ExitStack() as outages:
 
@@ -214,7 +214,7 @@ def test_a_host_that_the_server_does_not_trust_is_one_clear_line(stack, tmp_path
 def test_a_registration_that_waited_long_enough_says_so(tmp_path, monkeypatch):
     run = SmallRun(str(tmp_path), run="alone", name="alone")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setenv("LIDR_MLFLOW_PATIENCE", "1")
+    monkeypatch.setenv("LIDR_RETRY_SECONDS", "1")
     monkeypatch.setattr("components.shared.tracking.following._DELIVERS", {"register": 1.0})
     with pytest.raises(TrackingFailed, match="does not answer"):
         run.register(0)

@@ -20,7 +20,7 @@ def status_of(error: BaseException) -> int:
 
 
 def passing_reason(error: Exception, what: str) -> str:
-    """Return the reason of an error that may pass; raise one that will not.
+    """Return what an API server does that may pass, as a predicate; raise what will not pass.
 
     Raises:
         BadInput: the API server understood, and refuses.
@@ -40,7 +40,9 @@ def passing_reason(error: Exception, what: str) -> str:
     root = error.__cause__ or error
     if not status and not isinstance(root, HTTPError | OSError | PoolTimeout):
         raise error
-    return f"HTTP {status}" if status else type(root).__name__
+    if status >= 500:
+        return f"is up, but cannot do its work (HTTP {status})"
+    return f"answers with HTTP {status}" if status else f"does not answer ({type(root).__name__})"
 
 
 def _told(error: BaseException) -> str:

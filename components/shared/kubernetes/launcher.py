@@ -20,7 +20,6 @@ from components.shared.kubernetes.launch import Launch, Placement
 from components.shared.kubernetes.logs import LogFollower, SharedProgress
 from components.shared.kubernetes.own_pod import is_disrupted, own_run
 from components.shared.kubernetes.trainjobs import (
-    PATIENCE,
     RUN_ANNOTATION,
     STAGE_ANNOTATION,
     Cluster,
@@ -66,7 +65,8 @@ class TrainJobLauncher:
         launch: from the profile.
         placement: what KFP hands over for the nodes.
         poll_seconds: between two looks at the TrainJob.
-        patience: seconds of API errors after which the launcher gives up.
+        retry_seconds: of API errors after which the launcher gives up; by default
+            LIDR_RETRY_SECONDS.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class TrainJobLauncher:
         launch: Launch,
         placement: Placement,
         poll_seconds: float = 3.0,
-        patience: float = PATIENCE,
+        retry_seconds: float | None = None,
     ) -> None:
         self._launch = launch
         self._placement = placement
         self._poll_seconds = poll_seconds
-        self._patience = patience
+        self._retry_seconds = retry_seconds
 
     def run(self, work: Work) -> None:
         """Make or adopt the TrainJob, and return when its work is done.
@@ -89,7 +89,7 @@ class TrainJobLauncher:
             LaunchFailed: a node died, no machine was found for it, or nothing came back.
             LidrError: what a node raised.
         """
-        cluster = Cluster(self._launch.namespace, self._patience, min(1.0, self._poll_seconds))
+        cluster = Cluster(self._launch.namespace, self._retry_seconds)
         with raising_terminated(), _deleting_when_cancelled(cluster, work.name):
             if not work.done():
                 self._make_or_adopt(cluster, work)

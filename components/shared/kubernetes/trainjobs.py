@@ -1,4 +1,4 @@
-"""The Kubernetes API as a launcher needs it: Kubeflow's SDK to make TrainJobs, patience throughout.
+"""The Kubernetes API as a launcher needs it: Kubeflow's SDK to make TrainJobs, every call retried.
 
 An API server is restarted and upgraded while jobs run for days. One error ends the SDK's own
 `wait_for_job_status`; here every call is repeated until it works, or has failed for minutes.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,17 +17,14 @@ from components.shared.kubernetes.api_errors import passing_reason, status_of
 from components.shared.kubernetes.launch import Launch, Placement
 from components.shared.kubernetes.pods import JOBSET_LABEL, Pod
 from components.shared.pools import queue_labels
-from components.shared.progress import emit
-
-PATIENCE = 600.0
-"""Seconds of errors, and of nothing else, after which the API server is given up."""
+from components.shared.retrying import retry, retry_seconds
 
 STAGE_ANNOTATION = "lidr.dev/stage"
 RUN_ANNOTATION = "lidr.dev/kfp-run"
 
 _GROUP, _VERSION, _PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 _CALL_SECONDS = 30  # the client takes a float for no limit at all
-_LONGEST_PAUSE = 30.0
+_HURRY_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -60,19 +56,18 @@ class Cluster:
 
     Args:
         namespace: "" is the client's own.
-        patience: seconds of errors after which a call is given up.
-        pause: seconds before a call is first repeated; doubled each time.
+        seconds: of errors after which a call is given up; by default LIDR_RETRY_SECONDS.
     """
 
-    def __init__(self, namespace: str = "", patience: float = PATIENCE, pause: float = 1.0) -> None:
+    def __init__(self, namespace: str = "", seconds: float | None = None) -> None:
         from kubeflow.common.types import KubernetesBackendConfig
         from kubeflow.trainer.backends.kubernetes.backend import KubernetesBackend
 
         # It warns where it may not read a ConfigMap of the control plane's namespace.
         logging.getLogger("kubeflow").setLevel(logging.ERROR)
         self._backend = KubernetesBackend(KubernetesBackendConfig(namespace=namespace or None))
-        self._patience = patience
-        self._pause = pause
+        self._seconds = retry_seconds() if seconds is None else seconds
+        self._who = f"the Kubernetes API at {self._backend.core_api.api_client.configuration.host}"
         self.namespace: str = self._backend.namespace
 
     def create(
@@ -183,30 +178,26 @@ class Cluster:
 
     def hurry(self) -> None:
         """Give calls up after seconds from now on: this process is about to be killed."""
-        self._patience = min(self._patience, 20.0)
+        self._seconds = min(self._seconds, _HURRY_SECONDS)
 
     def _call(self, what: str, function: Callable[[], Any], ignored: int = 0) -> Any:
         """Call the API until it answers; None where it answers with the ignored status."""
-        end = time.monotonic() + self._patience
-        pause, told = self._pause, False
-        while True:
+
+        def call() -> Any:
             try:
                 return function()
             except Exception as error:
                 if ignored and status_of(error) == ignored:
                     return None
-                reason = passing_reason(error, what)
-                if time.monotonic() > end:
-                    raise LaunchFailed(
-                        f"cannot {what}: the API server has failed for {self._patience:.0f} s "
-                        f"({reason})",
-                        remedy="A TrainJob that was made goes on; run the step again to adopt it.",
-                    ) from error
-                if not told:
-                    emit("warning", message=f"cannot {what} ({reason}); trying again")
-                    told = True
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+                raise
+
+        def explain(error: Exception) -> LaunchFailed:
+            return LaunchFailed(
+                f"cannot {what}: {self._who} {passing_reason(error, what)}",
+                remedy="A TrainJob that was made goes on; run the step again to adopt it.",
+            )
+
+        return retry(call, self._who, explain, self._seconds)
 
 
 def _described(

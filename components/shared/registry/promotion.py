@@ -21,6 +21,7 @@ from components.shared.registry.refusals import explained
 from components.shared.registry.versions import Model, Version, read_model, read_version
 from components.shared.store import Store
 from components.shared.text import one_line
+from components.shared.tracking import ask_mlflow
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 
@@ -187,14 +188,21 @@ def _carry_out(client: Any, model: Model, trail: Store, lease: Lease, move: Move
     name = model.name
     with explained(client, f"alias {move.alias!r} of {name!r}"):
         if move.alias == CHAMPION and move.before not in (None, move.version):
-            lease.require()
-            client.set_registered_model_alias(name, PREVIOUS, str(move.before))
-        lease.require()
-        client.set_registered_model_alias(name, move.alias, str(move.version))
+            _set_alias(client, lease, name, PREVIOUS, str(move.before))
+        _set_alias(client, lease, name, move.alias, str(move.version))
         confirm(trail, entry)
         text = json.dumps({"time": entry.time, "actor": entry.actor, **_brief(move)})
-        client.set_model_version_tag(name, str(move.version), PROMOTION_TAG, text)
+        tag = (name, str(move.version), PROMOTION_TAG, text)
+        ask_mlflow(lambda: client.set_model_version_tag(*tag), clashes=1)
     return entry
+
+
+def _set_alias(client: Any, lease: Lease, name: str, alias: str, version: str) -> None:
+    def move() -> None:
+        lease.require()  # each time: MLflow may have been away for minutes
+        client.set_registered_model_alias(name, alias, version)
+
+    ask_mlflow(move, clashes=1)
 
 
 def _brief(move: Move) -> dict[str, Any]:

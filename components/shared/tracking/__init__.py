@@ -7,11 +7,11 @@ and repeats what was not confirmed; MLflow keeps one of equal metrics, so that a
 """
 
 from components.shared.tracking.server import (
+    ask_mlflow,
     client_at,
     experiment_id,
     mlflow_client,
-    patiently,
     tracking_uri,
 )
 
-__all__ = ["client_at", "experiment_id", "mlflow_client", "patiently", "tracking_uri"]
+__all__ = ["ask_mlflow", "client_at", "experiment_id", "mlflow_client", "tracking_uri"]

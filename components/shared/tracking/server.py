@@ -9,8 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import random
-import time
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +18,8 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from components.shared.errors import BadInput, LidrError, RegistryFailed, TrackingFailed
-from components.shared.progress import emit
 from components.shared.redaction import login_fault
-
-PATIENCE_VARIABLE = "LIDR_MLFLOW_PATIENCE"
-"""Seconds that a registration waits for a server that does not answer. Default 600."""
+from components.shared.retrying import retry
 
 _SQLITE = "sqlite:///"
 
@@ -31,8 +27,10 @@ _HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": 
 """MLflow's client would repeat a request for four minutes and wait two for an answer: we ask again
 ourselves, where it is known how long that may take."""
 
-_CLASHES = 4
-_LONGEST_PAUSE = 10.0
+_MAX_CLASHES = 4
+
+_ANSWERED = re.compile(r"(?:too many|error code) ([45]\d\d)\b")
+"""In what MLflow's client says of a server that answered; all else is about the way to it."""
 
 Result = TypeVar("Result")
 
@@ -147,46 +145,35 @@ def experiment_id(client: Any, name: str, store: str) -> str:
         return str(client.get_experiment_by_name(name).experiment_id)
 
 
-def patiently(action: Callable[[], Result], seconds: float | None = None) -> Result:
+def ask_mlflow(action: Callable[[], Result], clashes: int = _MAX_CLASHES) -> Result:
     """Do something with MLflow, again and again while it does not answer.
 
     Args:
         action: may be repeated without harm.
-        seconds: how long a server may be away; by default LIDR_MLFLOW_PATIENCE, or 600.
+        clashes: how often the request itself may be refused: two writers may have met.
 
     Raises:
         BadInput: the server refuses us: a wrong password, a host name it does not trust.
-        TrackingFailed: it did not answer in time.
-        MlflowException, RegistryFailed: it refused the action itself, four times: two writers may
-            have met.
+        TrackingFailed: it did not answer for LIDR_RETRY_SECONDS.
+        MlflowException, RegistryFailed: it refused the action itself.
     """
     from mlflow.exceptions import MlflowException
 
-    wait = float(os.environ.get(PATIENCE_VARIABLE, "600")) if seconds is None else seconds
-    end = time.monotonic() + wait
-    clashes = attempts = 0
-    while True:
-        try:
-            return action()
-        except (MlflowException, TrackingFailed, RegistryFailed) as error:
-            problem = _problem(error)
-            clashes += problem is None
-            attempts += 1
-            if isinstance(problem, BadInput):
-                raise problem from error
-            if problem and time.monotonic() > end:
-                raise problem from error
-            if clashes == _CLASHES:
-                raise
-            if attempts == 1 or attempts % 10 == 0:
-                emit("note", message=f"{problem or error}; trying again")
-        time.sleep(min(_LONGEST_PAUSE, random.uniform(0.1, 0.2 * 2 ** min(attempts, 8))))
+    refused = 0
 
+    def explain(error: Exception) -> LidrError | None:
+        nonlocal refused
+        problem = explained(error) if isinstance(error, MlflowException) else error
+        if isinstance(problem, BadInput) and problem is not error:
+            raise problem from error
+        if isinstance(problem, TrackingFailed):
+            return problem
+        if not isinstance(error, MlflowException | RegistryFailed):
+            return None
+        refused += 1
+        return None if refused == clashes else RegistryFailed(str(error))
 
-def _problem(error: Exception) -> LidrError | None:
-    if isinstance(error, TrackingFailed):
-        return error
-    return None if isinstance(error, RegistryFailed) else explained(error)
+    return retry(action, "MLflow", explain)
 
 
 def explained(error: Any, uri: str = "") -> LidrError | None:
@@ -197,8 +184,8 @@ def explained(error: Any, uri: str = "") -> LidrError | None:
         uri: address of the server; by default the environment's.
 
     Returns:
-        BadInput where the server does not let us in, TrackingFailed where it does not answer; None
-        where only this request was refused.
+        BadInput where the server does not let us in, TrackingFailed where it does not answer or is
+        in trouble; None where only this request was refused.
     """
     status, text = error.get_http_status_code(), str(error)
     place = urlsplit(uri or os.environ.get("MLFLOW_TRACKING_URI", ""))
@@ -226,12 +213,24 @@ def explained(error: Any, uri: str = "") -> LidrError | None:
             f"{where} shows a certificate that is not trusted",
             remedy="Name its authority's file in MLFLOW_TRACKING_SERVER_CERT_PATH.",
         )
-    if status >= 500 or status == 429:
+    return _unavailable(error, where) if status >= 500 or status == 429 else None
+
+
+def _unavailable(error: Any, where: str) -> TrackingFailed:
+    from mlflow.exceptions import RestException
+
+    text = str(error)
+    answered = _ANSWERED.search(text)
+    if answered or isinstance(error, RestException):
+        said = f"HTTP {answered[1]}" if answered else _cause(text)
         return TrackingFailed(
-            f"{where} does not answer ({_cause(text)})",
-            remedy="See whether the server and its database run, then run the same again.",
+            f"{where} is up, but cannot do its work ({said})",
+            remedy="Look at its log and at its database, then run the same again.",
         )
-    return None
+    return TrackingFailed(
+        f"{where} does not answer ({_cause(text)})",
+        remedy="See whether the server runs and is reached, then run the same again.",
+    )
 
 
 def _cause(text: str) -> str:

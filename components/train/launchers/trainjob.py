@@ -7,7 +7,6 @@ from functools import partial
 from components.shared.errors import LaunchFailed
 from components.shared.kubernetes.launch import Launch, Placement
 from components.shared.kubernetes.launcher import TrainJobLauncher, Work
-from components.shared.kubernetes.trainjobs import PATIENCE
 from components.shared.stage import Stage
 from components.shared.store import open_store
 from components.train.launchers.exchange import Exchange
@@ -27,7 +26,8 @@ class ClusterLauncher:
         launch: from the profile.
         placement: what KFP hands over for the nodes.
         poll_seconds: between two looks at the TrainJob.
-        patience: seconds of API errors after which the launcher gives up.
+        retry_seconds: of API errors after which the launcher gives up; by default
+            LIDR_RETRY_SECONDS.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class ClusterLauncher:
         launch: Launch,
         placement: Placement,
         poll_seconds: float = 3.0,
-        patience: float = PATIENCE,
+        retry_seconds: float | None = None,
     ) -> None:
         self._launch = launch
-        self._launcher = TrainJobLauncher(launch, placement, poll_seconds, patience)
+        self._launcher = TrainJobLauncher(launch, placement, poll_seconds, retry_seconds)
 
     def run(self, job: Job) -> Summary:
         """Train; see `Launcher.run`."""

@@ -16,7 +16,7 @@ from threading import Event, Lock, Thread
 from time import monotonic, sleep
 from typing import TypeVar
 
-from components.shared.errors import BadInput, LidrError
+from components.shared.errors import BadInput, LidrError, Unavailable
 from components.shared.progress import emit
 
 RETRY_VARIABLE = "LIDR_RETRY_SECONDS"
@@ -60,6 +60,11 @@ def retry_seconds() -> float:
             f"{RETRY_VARIABLE} is {told!r}", remedy=f"Set it to seconds, as {_DEFAULT_SECONDS:g}."
         )
     return min(seconds, _COMMAND_SECONDS) if _commands else seconds
+
+
+def unavailable(error: Exception) -> LidrError | None:
+    """Explain errors of what tells by itself that a service is away; see `Explain`."""
+    return error if isinstance(error, Unavailable) else None
 
 
 def retry(

@@ -163,6 +163,12 @@ class ClusterApi:
                 return None
             if status in (401, 403):
                 raise Denied(f"may not {method} {path} (HTTP {status})") from error
+            if status >= 500 or status == 429:
+                raise Unavailable(
+                    f"the Kubernetes API at {self.server} is up, but cannot do its work (HTTP "
+                    f"{status})",
+                    remedy="`kubectl get --raw /readyz?verbose` says what it lacks.",
+                ) from error
             raise self._unavailable(f"HTTP {status or error.reason}") from error
         except HTTPError as error:
             raise self._unavailable(type(error).__name__) from error

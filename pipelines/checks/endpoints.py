@@ -47,6 +47,9 @@ def _finding(inputs: Inputs, name: str, url: str, model: str, keys: Sequence[str
         return _keyless(inputs, name, url, keys, given=bool(key))
     if status == 404:
         return unknown(name, f"{url} answers, but lists no models", "Try one request by hand.")
+    if status >= 500 or status == 429:
+        told = f"{url} is up, but cannot do its work (HTTP {status})"
+        return missing(name, told, "Look at the server's log and its load.")
     served = _names(body) if status == 200 else None
     if served is None:
         told = f"{url} answers with HTTP {status}, and no list of models"

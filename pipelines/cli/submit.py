@@ -95,13 +95,14 @@ def _submit(client: Client, submission: Submission, dry: bool, wait: bool, outpu
 def _wait(client: Client, submission: Submission, output: Output) -> None:
     import json
 
+    from components.shared.progress import listening
     from pipelines.cli.status_table import as_json, open_table, print_status
     from pipelines.cluster.status import Watcher
     from pipelines.cluster.watch import follow
 
     watcher = Watcher(client, submission.profile, submission.run)
     try:
-        with open_table() as show:
+        with open_table() as show, listening(_report):
             status = follow(watcher, show)
     except KeyboardInterrupt:
         print(f"lidr: run {submission.run} goes on; `lidr status` shows it", file=sys.stderr)
@@ -112,6 +113,10 @@ def _wait(client: Client, submission: Submission, output: Output) -> None:
         print_status(status)
     if status.state != "done":
         raise typer.Exit(1)
+
+
+def _report(event: dict[str, object]) -> None:
+    say(f"lidr: {event.get('message', '')}", error=True)
 
 
 def _schedule(

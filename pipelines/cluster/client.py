@@ -195,8 +195,14 @@ class Client:
             return self._unreachable("HTTP 404")
         if status == 404:
             return _NotFound(f"cannot {what}{told}", remedy="Check the names in the profile.")
-        if status >= 500 or status in (0, 408, 429):
+        if status in (0, 502, 503, 504):  # nobody is behind the address, or its gateway says so
             return self._unreachable(f"HTTP {status}{told}")
+        if status >= 500 or status in (408, 429):
+            return Unavailable(
+                f"Kubeflow Pipelines at {self.host} is up, but cannot {what} (HTTP {status}{told})",
+                remedy="Look at the log of Deployment ml-pipeline, at its database and its object "
+                "store, then run the same again.",
+            )
         return BadInput(f"cannot {what}: Kubeflow Pipelines refuses it (HTTP {status}{told})")
 
     def _unreachable(self, reason: str) -> Unavailable:

@@ -9,10 +9,12 @@ from components.shared.errors import BadInput, Unavailable
 from components.shared.kubernetes import pods
 from components.shared.kubernetes.logs import LogFollower
 from components.shared.kubernetes.pods import Pod
+from components.shared.retrying import retry, unavailable
 from pipelines.cluster import runs
 from pipelines.cluster.client import Client
 from pipelines.cluster.namespace import Namespace
 from pipelines.cluster.waiting import CONTAINER, step_pods
+from pipelines.cluster.watch import RETRY_SECONDS
 from pipelines.stamp import Stamp
 from pipelines.status import END
 
@@ -50,10 +52,12 @@ def read_logs(
     stamp = Stamp.parse(run.description)
     first = int(stamp.first) if stamp else 1
     followers: dict[str, LogFollower] = {}
+    identity, seconds = run.run_id, RETRY_SECONDS if follow else 0.0
     while True:
         live = runs.is_live(run)
+        listed = retry(lambda: namespace.pods(identity), "Kubernetes", unavailable, seconds)
+        found = _wanted(listed, first, step, iteration)
         try:
-            found = _wanted(namespace.pods(run.run_id), first, step, iteration)
             yield from _fresh(namespace, found, followers)
         except Unavailable:
             if not follow:
@@ -63,10 +67,7 @@ def read_logs(
         if not (follow and live):
             return
         time.sleep(poll_seconds)
-        try:
-            run = runs.read_run(client, run.run_id)
-        except Unavailable:
-            continue
+        run = retry(lambda: runs.read_run(client, identity), "Kubeflow", unavailable, seconds)
 
 
 def _wanted(

@@ -226,7 +226,10 @@ class Namespace:
                     f"may not {what} (HTTP {status})",
                     remedy="Ask for the right to, or log in anew.",
                 ) from error
-            raise Unavailable(f"cannot {what} (HTTP {status})") from error
+            raise Unavailable(
+                f"cannot {what}: the Kubernetes API is in trouble (HTTP {status})",
+                remedy="`kubectl get --raw /readyz?verbose` asks it how it is.",
+            ) from error
         except HTTPError as error:
             raise Unavailable(
                 f"cannot {what}: the Kubernetes API does not answer",

@@ -302,7 +302,7 @@ MISSING: dict[str, tuple[Breaks, str, str]] = {
         "make images",
     ),
     "judge": (serves(served=["other"]), "judge.endpoint", "Serve it under that name"),
-    "judge's answer": (serves(failing=("/v1",)), "judge.endpoint", "ends with the version"),
+    "judge's answer": (serves(failing=("/v1",)), "judge.endpoint", "Look at the server's log"),
     "judge's key": (serves(key="k"), "judge.endpoint", "export LIDR_JUDGE_API_KEY="),
 }
 """Requirement to what takes it away, the finding that must name it, and words of its remedy."""

@@ -167,7 +167,7 @@ def _bad_label(cluster: Cluster) -> None:
         (_expired_token, "wants a valid token (HTTP 401: Unauthenticated"),
         (_login_page, "answers with text/html that is not"),
         (_readonly, "may not create pipeline lidr-tiny-world in namespace lidr: User 'ann'"),
-        (_down, "no Kubeflow Pipelines API answers"),
+        (_down, "is up, but cannot ask for its health (HTTP 500"),
         (_no_token_file, "/absent/token: the token cannot be read"),
         (_local_store, "is a folder of this machine"),
         (_bad_label, "steps.train.node_selector: pool=a b is no label"),

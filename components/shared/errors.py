@@ -10,7 +10,7 @@ LidrError                exit 1   something failed; the message says what and wh
 ├── TrainingFailed       exit 1   training diverged or its result is unusable
 ├── LaunchFailed         exit 1   the training processes died, or were never given a place to run
 ├── RegistryFailed       exit 1   MLflow refused one request; another writer may have met us
-├── TrackingFailed       exit 1   MLflow stayed away for longer than a registration waits
+├── TrackingFailed       exit 1   MLflow did not answer for as long as a step waits
 ├── Stopped              exit 143 asked to end, training has written a checkpoint and ended
 └── GateRefused          exit 3   the gate (or a promotion rule) said no
 """

@@ -368,7 +368,7 @@ def test_complete_without_a_summary_is_no_success(api, launched):
     future = launched()
     made(api)
     api.set_condition(NAME, "Complete")
-    with pytest.raises(LaunchFailed, match="left no summary"):
+    with pytest.raises(LaunchFailed, match="left nothing on the store"):
         future.result(timeout=30)
 
 

@@ -17,6 +17,7 @@ from components.shared.text import one_line
 from pipelines.events import Event, parse_events
 from pipelines.local import Job
 from pipelines.status import END, STEP_NAMES, STEPS, Row, Status, merged
+from pipelines.step_log import OwnLines
 from pipelines.stored import StoredRun
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -110,7 +111,13 @@ def stop(store: Store, run: str, patience: float = 60.0) -> bool:
 
 
 def log_lines(
-    store: Store, run: str, step: str = "", *, follow: bool = False, poll_seconds: float = 0.5
+    store: Store,
+    run: str,
+    step: str = "",
+    *,
+    follow: bool = False,
+    everything: bool = False,
+    poll_seconds: float = 0.5,
 ) -> Iterator[str]:
     """Yield the lines of a run's log; those of one step are told by what KFP prints around them.
 
@@ -119,6 +126,7 @@ def log_lines(
         run: its name.
         step: only this step's; "" for everything.
         follow: go on until the run's process has ended.
+        everything: also what KFP's executor prints around a step.
         poll_seconds: between two looks, with `follow`.
 
     Raises:
@@ -127,6 +135,7 @@ def log_lines(
     job = Job(recipe="", store=store.uri, run=run)
     names = {step, *(name for name, own in STEP_NAMES.items() if own == step)}
     wanted = not step
+    own = OwnLines()
     try:
         log = job.log.open(encoding="utf-8", errors="replace")
     except FileNotFoundError as error:
@@ -139,7 +148,8 @@ def log_lines(
             for line in (_COLOUR.sub("", each).rstrip("\n") for each in log):
                 if step and (found := _TASK.search(line)):
                     wanted = found[1] in names
-                if wanted:
+                told = own.has(line) or everything
+                if told and wanted:
                     yield line
             if not alive:
                 return

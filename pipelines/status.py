@@ -47,6 +47,7 @@ class Row:
         rate_unit: what the rate counts.
         gpu_seconds: what its accelerators were held for.
         note: why it waits or failed.
+        pod: name of the pod in which it failed.
     """
 
     iteration: int
@@ -60,6 +61,7 @@ class Row:
     rate_unit: str = ""
     gpu_seconds: float = 0.0
     note: str = ""
+    pod: str = ""
 
     @property
     def place(self) -> tuple[int, int]:

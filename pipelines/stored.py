@@ -77,6 +77,14 @@ class StoredRun:
         return read_result(self.store, self.run)
 
     @property
+    def complete(self) -> bool:
+        """Whether the loop has ended, and the run's result tells of its last iteration."""
+        last = self.states[-1]
+        ended = last["verdict"] != GO_ON or last["iteration"] >= self.recipe.gate.max_iterations
+        result = self.result if ended else None
+        return result is not None and len(result["iterations"]) >= len(self.states)
+
+    @property
     def next_iteration(self) -> int:
         """The iteration under way; 0 where the loop has stopped."""
         goes_on = self.states[-1]["verdict"] == GO_ON

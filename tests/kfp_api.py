@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler
 from types import SimpleNamespace
@@ -26,13 +26,18 @@ from urllib.parse import parse_qsl, unquote, urlparse
 import kfp_server_api as kfp
 import yaml
 
+from tests.argo import Workflow
 from tests.json_server import serving
+from tests.kfp_runs import task_details
 
 ROOT = "/apis/v2beta1"
 _CLIENT = kfp.ApiClient(kfp.Configuration(host="http://unused"))
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _MOST_BYTES = 350_000
 _LIVE = ("PENDING", "RUNNING", "PAUSED", "CANCELING")
+_OLD_ROOT = "/apis/v1beta1"
+_NOT_YET = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a run ended that goes on, as KFP tells it."""
 
 
 class Refused(Exception):
@@ -70,6 +75,8 @@ class KubeflowApi:
         experiments: by id.
         runs: by id.
         recurring: recurring runs by id.
+        workflows: the Argo Workflow behind a run, as JSON, by the run's id.
+        serves_v1: whether the v1beta1 API is served as well.
         requests: method and path of each request so far.
         before_run: called before a run is stored.
     """
@@ -87,6 +94,8 @@ class KubeflowApi:
     experiments: dict[str, Any] = field(default_factory=dict)
     runs: dict[str, Any] = field(default_factory=dict)
     recurring: dict[str, Any] = field(default_factory=dict)
+    workflows: dict[str, str] = field(default_factory=dict)
+    serves_v1: bool = True
     requests: list[tuple[str, str]] = field(default_factory=list)
     before_run: Callable[[], None] = lambda: None
     _lock: Any = field(default_factory=threading.RLock)
@@ -101,6 +110,8 @@ class KubeflowApi:
             if self.failing:
                 raise Refused(self.failing, 14, "connection error: database is down")
             self._authenticate(request)
+            if parsed.path.startswith(f"{_OLD_ROOT}/runs/") and self.serves_v1:
+                return 200, self._workflow(parsed.path.rpartition("/")[2])
             if not parsed.path.startswith(f"{ROOT}/"):
                 return 404, "Not Found"
             parts = [unquote(part) for part in parsed.path.removeprefix(f"{ROOT}/").split("/")]
@@ -109,7 +120,7 @@ class KubeflowApi:
             result = self._route(request.command, parts, query, content)
         except Refused as refusal:
             return refusal.status, refusal.body
-        return 200, _CLIENT.sanitize_for_serialization(result)
+        return 200, _sent(_CLIENT.sanitize_for_serialization(result))
 
     @property
     def changes(self) -> list[tuple[str, str]]:
@@ -137,6 +148,13 @@ class KubeflowApi:
             raise missing(kind)
         with self._lock:
             return handler(method, rest, query, body)
+
+    def _workflow(self, run_id: str) -> Any:
+        if run_id not in self.runs:
+            raise missing(f"Run {run_id}")
+        manifest = self.workflows.get(run_id, "")
+        runtime = {"pipeline_runtime": {"workflow_manifest": manifest}} if manifest else {}
+        return {"run": {"id": run_id, "name": self.runs[run_id].display_name}, **runtime}
 
     def _experiments(self, method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
         if method == "POST":
@@ -206,7 +224,7 @@ class KubeflowApi:
         if verb == "terminate":
             if run.state not in _LIVE:
                 raise invalid(f"run {identity} has ended already")
-            run.state = "CANCELING"
+            self.set_state(run, "CANCELING")
             return {}
         if method == "DELETE":
             del self.runs[identity]
@@ -218,7 +236,9 @@ class KubeflowApi:
             raise invalid("The run name is empty. Please specify a valid name")
         self._require_runnable(run)
         self.before_run()
-        run.run_id, run.created_at, run.state = str(uuid.uuid4()), now(), "PENDING"
+        run.run_id, run.created_at, run.storage_state = str(uuid.uuid4()), now(), "AVAILABLE"
+        run.scheduled_at = run.created_at
+        self.set_state(run, "PENDING")
         self.runs[run.run_id] = run
         return run
 
@@ -276,9 +296,26 @@ class KubeflowApi:
             reason = f"User 'ann' is not authorized with reason: (namespace: {namespace})"
             raise Refused(403, 7, reason)
 
-    def set_tasks(self, run_id: str, *tasks: Any) -> None:
-        """Give a run its tasks, made by `task`."""
-        self.runs[run_id].run_details = kfp.V2beta1RunDetails(task_details=list(tasks))
+    def set_workflow(self, workflow: Workflow, *, frozen: bool = False) -> None:
+        """Give a run the workflow behind it, as it is now.
+
+        Args:
+            workflow: of the run.
+            frozen: Argo has begun to compress it, and the run's tasks stay as they are.
+        """
+        self.workflows[workflow.run_id] = json.dumps(workflow.manifest(compressed=frozen))
+        if not frozen:
+            tasks = task_details(workflow.run_id, workflow.manifest())
+            self.runs[workflow.run_id].run_details = kfp.V2beta1RunDetails(task_details=tasks)
+
+    def set_state(self, run: Any, state: str) -> None:
+        """Let a run come into a state."""
+        run.state = state
+        run.state_history = [
+            *(run.state_history or []),
+            kfp.V2beta1RuntimeStatus(update_time=now(), state=state),
+        ]
+        run.finished_at = _NOT_YET if state in _LIVE else now()
 
     @property
     def run(self) -> Any:
@@ -287,34 +324,18 @@ class KubeflowApi:
         return found
 
 
-def task(
-    name: str,
-    state: str = "SUCCEEDED",
-    *,
-    leads_to: tuple[str, ...] = (),
-    parent: str = "",
-    seconds: float = 60.0,
-    error: str = "",
-    identity: str = "",
-) -> Any:
-    """Return a task of a run that has taken so long; a state that is not an ending has no end."""
-    ended = now()
-    open_ended = state in _LIVE
-    return kfp.V2beta1PipelineTaskDetail(
-        task_id=identity or name,
-        display_name=name,
-        state=state,
-        start_time=ended - timedelta(seconds=seconds),
-        end_time=None if open_ended else ended,
-        parent_task_id=parent or None,
-        child_tasks=[kfp.PipelineTaskDetailChildTask(task_id=child) for child in leads_to],
-        error=kfp.GoogleRpcStatus(code=2, message=error) if error else None,
-    )
-
-
 def now() -> datetime:
     """The time as KFP keeps it: in whole seconds."""
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def _sent(answer: Any) -> Any:
+    """Return an answer with times as protobuf writes them, which ends them in Z."""
+    if isinstance(answer, dict):
+        return {key: _sent(value) for key, value in answer.items()}
+    if isinstance(answer, list):
+        return [_sent(value) for value in answer]
+    return answer.replace("+00:00", "Z") if isinstance(answer, str) else answer
 
 
 def read_model(body: bytes, kind: str) -> Any:

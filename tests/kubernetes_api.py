@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlparse
 
 import yaml
 
+from tests.argo import pod_metadata
 from tests.crds import problems
 from tests.json_server import serving
 
@@ -36,6 +37,9 @@ SERVERS = (
 RUNTIME = Path(__file__).resolve().parents[1] / "manifests" / "base" / "training-runtime.yaml"
 
 Object = dict[str, Any]
+
+WORKFLOW = "lidr-tiny-world-x7k2p"
+"""Name of the workflow that the pods of steps are of."""
 
 
 class Refused(Exception):
@@ -236,11 +240,14 @@ class KubernetesApi:
             path: of its node, e.g. `root.exit-handler-1.iteration.condition-1.train.executor`.
             **status: of the pod.
         """
-        name = f"lidr-{path.replace('.', '-')}"
-        annotations = {"workflows.argoproj.io/node-name": f"lidr-tiny-world-x7k2p.{path}"}
-        uid = self.pods.get(name, {}).get("metadata", {}).get("uid") or str(uuid.uuid4())
-        labels = {"pipeline/runid": run}
-        metadata = {"name": name, "labels": labels, "annotations": annotations, "uid": uid}
+        node = ".".join(f"{part}(0)" for part in (WORKFLOW, *path.split(".")))
+        driver = path.endswith("-driver")
+        template = "system-container-driver" if driver else "retry-system-container-impl"
+        metadata = pod_metadata(run, node, template)
+        name: str = metadata["name"]
+        known = self.pods.get(name, {}).get("metadata", {})
+        metadata |= {"uid": known.get("uid") or str(uuid.uuid4())}
+        metadata |= {"creationTimestamp": known.get("creationTimestamp") or str(_now())}
         self.pods[name] = {"metadata": metadata, "status": dict(status)}
         return name
 

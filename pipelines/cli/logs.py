@@ -24,6 +24,9 @@ def logs_command(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what Kubeflow and Argo print around a step.")
+    ] = False,
     profile: ProfileOption = LOCAL,
     store: StoreOption = None,
 ) -> None:
@@ -38,25 +41,30 @@ def logs_command(
         place = place.model_copy(update={"store": store})
     try:
         if place.runner == "local":
-            _print_local(place, run, step, iteration, follow)
+            _print_local(place, run, step, iteration, follow, everything)
         else:
-            _print_pods(place, run, step, iteration, follow)
+            _print_pods(place, run, step, iteration, follow, everything)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
-def _print_pods(place: Profile, run: str, step: str, iteration: int | None, follow: bool) -> None:
+def _print_pods(
+    place: Profile, run: str, step: str, iteration: int | None, follow: bool, everything: bool
+) -> None:
     from components.shared.text import plain
     from pipelines.cluster.client import Client
     from pipelines.cluster.logs import read_logs
     from pipelines.cluster.status import namespace_of
 
-    lines = read_logs(Client(place), namespace_of(place), run, step, iteration, follow=follow)
+    client, namespace = Client(place), namespace_of(place)
+    lines = read_logs(client, namespace, run, step, iteration, follow=follow, everything=everything)
     for title, line in lines:
         print(f"{title} | {plain(line)}", flush=True)
 
 
-def _print_local(place: Profile, run: str, step: str, iteration: int | None, follow: bool) -> None:
+def _print_local(
+    place: Profile, run: str, step: str, iteration: int | None, follow: bool, everything: bool
+) -> None:
     from components.shared.errors import BadInput
     from components.shared.text import plain
     from pipelines.local_status import existing_store, log_lines
@@ -66,5 +74,6 @@ def _print_local(place: Profile, run: str, step: str, iteration: int | None, fol
             "the log of a run on this machine does not tell iterations apart",
             remedy="Leave --iteration out.",
         )
-    for line in log_lines(existing_store(place.store), run, step, follow=follow):
+    store = existing_store(place.store)
+    for line in log_lines(store, run, step, follow=follow, everything=everything):
         print(plain(line), flush=True)

@@ -63,7 +63,7 @@ def draw_status(status: Status) -> RenderableType:
         model = label(row) if row.iteration != before else ""
         before = row.iteration
         state = Text(row.state or "begun", style=_STYLES.get(row.state, ""))
-        table.add_row(model, row.step, state, *_figures(row), Text(row.note))
+        table.add_row(model, row.step, state, *_figures(row), Text(_reason(row)))
     hours = f", {status.gpu_hours:.1f} GPU hours so far" if status.gpu_hours else ""
     head = Text(f"{status.run}: {status.state}{hours}  ({status.place})", style="bold")
     notes = [Text(note) for note in status.notes]
@@ -77,6 +77,12 @@ def draw_status(status: Status) -> RenderableType:
 def label(row: Row) -> str:
     """Return the model that a row works for."""
     return "end" if row.iteration == END else f"M_{row.iteration}"
+
+
+def _reason(row: Row) -> str:
+    """Return why a row's step waits or failed, and in which pod."""
+    pod = f"pod {row.pod}" if row.pod else ""
+    return f"{row.note} ({pod})" if row.note and pod else row.note or pod
 
 
 def _figures(row: Row) -> tuple[str, str, str, str]:
@@ -115,7 +121,7 @@ class _Changes:
     def take(self, status: Status) -> None:
         for row in status.rows:
             told = " ".join(
-                part for part in (row.state, f"({row.note})" if row.note else "") if part
+                part for part in (row.state, f"({_reason(row)})" if _reason(row) else "") if part
             )
             if self._known.get(row.place) == told:
                 continue

@@ -88,6 +88,8 @@ def _submit(client: Client, submission: Submission, dry: bool, wait: bool, outpu
     else:
         words = " ".join(part for part in (done.run, done.outcome, done.link) if part)
         say(words, error=output is Output.JSON)
+    if done.note and output is Output.TEXT:
+        say(done.note)
     if wait and done.run_id:
         _wait(client, submission, output)
 

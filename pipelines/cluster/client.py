@@ -99,6 +99,26 @@ class Client:
         told = self.call("ask for its version", ask)
         return "" if told == "unknown" else told
 
+    def workflow(self, run_id: str) -> Any:
+        """Return what the v1beta1 API keeps of the Argo Workflow behind a run: its JSON, or "".
+
+        Raises:
+            BadInput: it is not served, or not to this user.
+        """
+
+        told: Any = self.call(  # the client has methods for v2beta1 alone
+            f"read the workflow of run {run_id}",
+            self._api.call_api,
+            "/apis/v1beta1/runs/{run_id}",
+            "GET",
+            {"run_id": run_id},
+            response_type="object",
+            auth_settings=["Bearer"],
+            _return_http_data_only=True,
+        )
+        runtime = told.get("pipeline_runtime") if isinstance(told, dict) else None
+        return runtime.get("workflow_manifest", "") if isinstance(runtime, dict) else ""
+
     def call(
         self, what: str, function: Callable[..., Result], *args: Any, **options: Any
     ) -> Result:

@@ -6,9 +6,10 @@ from itertools import islice
 
 from components.shared.text import one_line
 from pipelines.cluster.client import Client
+from pipelines.cluster.nodes import task_graph
+from pipelines.cluster.outcome import outcome_of
 from pipelines.cluster.recurring import When, list_schedules
 from pipelines.cluster.runs import list_runs
-from pipelines.cluster.tasks import RUN_STATES
 from pipelines.stamp import Stamp
 
 _MOST = 50
@@ -23,7 +24,8 @@ def listed(client: Client) -> list[dict[str, str]]:
     ]
     for run in islice(list_runs(client, experiment), _MOST):
         kind = "of a schedule" if run.recurring_run_id else "run"
-        rows.append(_row(run, kind, RUN_STATES.get(run.state or "PENDING", "waiting")))
+        state = outcome_of(run, task_graph(run), None, known=False).state
+        rows.append(_row(run, kind, state))
     return rows
 
 

@@ -15,8 +15,8 @@ from pipelines.cluster.client import Client
 from pipelines.cluster.namespace import Namespace
 from pipelines.cluster.waiting import CONTAINER, step_pods
 from pipelines.cluster.watch import RETRY_SECONDS
-from pipelines.stamp import Stamp
 from pipelines.status import END
+from pipelines.step_log import OwnLines
 
 POLL_SECONDS = 2.0
 
@@ -32,6 +32,7 @@ def read_logs(
     iteration: int | None = None,
     *,
     follow: bool = False,
+    everything: bool = False,
     poll_seconds: float = POLL_SECONDS,
 ) -> Iterator[Line]:
     """Yield the lines of a run's pods, step after step.
@@ -43,22 +44,24 @@ def read_logs(
         step: only this step's; "" for all.
         iteration: only this iteration's.
         follow: go on until the run has ended.
+        everything: also what Kubeflow's launcher and Argo print around a step.
         poll_seconds: between two looks, with `follow`.
 
     Raises:
         BadInput: there is no such run, or no pod of such a step is left.
     """
     run = runs.newest_run(client, client.settings.experiment, name)
-    stamp = Stamp.parse(run.description)
-    first = int(stamp.first) if stamp else 1
-    followers: dict[str, LogFollower] = {}
+    first = runs.first_iteration(run)
+    followers: dict[str, _StepLog] = {}
     identity, seconds = run.run_id, RETRY_SECONDS if follow else 0.0
     while True:
         live = runs.is_live(run)
         listed = retry(lambda: namespace.pods(identity), "Kubernetes", unavailable, seconds)
         found = _wanted(listed, first, step, iteration)
         try:
-            yield from _fresh(namespace, found, followers)
+            for title, pod in found:
+                log = followers.setdefault(pods.name_of(pod), _StepLog(namespace, everything))
+                yield from ((title, line) for line in log.fresh(pod))
         except Unavailable:
             if not follow:
                 raise
@@ -78,18 +81,27 @@ def _wanted(
         if step not in ("", name) or iteration not in (None, number):
             continue
         title = name if number == END else f"M_{number} {name}"
-        wanted += [(title, pod) for pod in sorted(group, key=pods.name_of)]
+        begun = [pod for pod in group if pods.is_running(pod, CONTAINER) or pods.has_ended(pod)]
+        wanted += [(title, pod) for pod in sorted(begun, key=pods.name_of)]
     return wanted
 
 
-def _fresh(
-    namespace: Namespace, found: list[tuple[str, Pod]], followers: dict[str, LogFollower]
-) -> Iterator[Line]:
-    for title, pod in found:
-        if not (pods.is_running(pod, CONTAINER) or pods.has_ended(pod)):
-            continue
-        follower = followers.setdefault(pods.name_of(pod), LogFollower(namespace, CONTAINER))
-        yield from ((title, line) for line in follower.fresh(pod))
+class _StepLog:
+    """Follows the log of one step's pod.
+
+    Args:
+        namespace: where it is.
+        everything: also what others print around the step.
+    """
+
+    def __init__(self, namespace: Namespace, everything: bool) -> None:
+        self._follower = LogFollower(namespace, CONTAINER)
+        self._own = None if everything else OwnLines()
+
+    def fresh(self, pod: Pod) -> Iterator[str]:
+        """Yield the lines that the pod has printed since the last call."""
+        lines = self._follower.fresh(pod)
+        yield from (line for line in lines if self._own is None or self._own.has(line))
 
 
 def _nothing(name: str, step: str) -> BadInput:

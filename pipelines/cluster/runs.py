@@ -12,6 +12,7 @@ from typing import Any
 
 from components.shared.errors import BadInput, Unavailable
 from pipelines.cluster.client import LIVE, Client, named
+from pipelines.stamp import Stamp
 
 Run = Any
 """`kfp_server_api.V2beta1Run`."""
@@ -97,6 +98,12 @@ def read_run(client: Client, run_id: str) -> Run:
 def is_live(run: Run) -> bool:
     """Tell whether a run has not ended."""
     return run.state is None or run.state in LIVE
+
+
+def first_iteration(run: Run) -> int:
+    """Return the first iteration that a run's pipeline holds."""
+    stamp = Stamp.parse(run.description)
+    return int(stamp.first) if stamp else 1
 
 
 def order(run: Run) -> tuple[float, str]:

@@ -12,12 +12,19 @@ from components.shared.text import one_line
 from pipelines.cluster import runs
 from pipelines.cluster.client import Client
 from pipelines.cluster.namespace import Namespace
-from pipelines.cluster.tasks import RUN_STATES, parts_of, rows_of
-from pipelines.cluster.waiting import rows_of_pods
+from pipelines.cluster.nodes import Graph, read_graph
+from pipelines.cluster.outcome import Outcome, outcome_of
+from pipelines.cluster.tasks import Part, beside_steps, parts_of, rows_of
+from pipelines.cluster.waiting import Failed, Seen, look_at
 from pipelines.placement import KINDS
 from pipelines.stamp import Stamp, lidr_version
 from pipelines.status import Row, Status, merged
 from pipelines.stored import StoredRun
+
+_STALE = (
+    "Kubeflow's list of tasks ends before the run did (Argo compresses a large workflow's status); "
+    "later steps are shown as the store knows them"
+)
 
 
 class Watcher:
@@ -48,24 +55,28 @@ class Watcher:
     def look(self) -> Status:
         """Return the status as it is now."""
         run = runs.read_run(self._client, self.run_id)
-        stamp = Stamp.parse(run.description)
-        first = int(stamp.first) if stamp else 1
-        notes = list(self._notes)
-        if stamp and stamp.version != lidr_version():
-            notes.append(f"submitted by lidr {stamp.version}; this is {lidr_version()}")
-        if run.error and run.error.message:
-            notes.append(one_line(run.error.message))
+        graph = read_graph(self._client, run)
         stored = StoredRun.read(self._store, self._name) if self._store else None
+        known = self._store is not None and not run.recurring_run_id
+        outcome = outcome_of(run, graph, stored, known=known)
+        parts = parts_of(graph.nodes, runs.first_iteration(run))
+        live = runs.is_live(run)
+        sure = [part for part in parts if live or not part.is_open]
         kept = list(stored.rows()) if stored else []
-        told = rows_of(parts_of(run, first), held_by(self._profile))
-        told = list(_with_reuse(kept, told, self._job_gpus()))
-        rows = merged(kept, told, self._pods(first, notes))
+        told = list(_with_reuse(kept, rows_of(sure, held_by(self._profile)), self._job_gpus()))
+        seen = self._seen(runs.first_iteration(run), failed_in(parts, graph))
+        said = [
+            *_disagreement(outcome),
+            *self._notes,
+            *([] if len(sure) == len(parts) else [_STALE]),
+            *_said(run, graph, seen),
+        ]
         return Status(
             run=self._name,
-            state=RUN_STATES.get(run.state or "PENDING", "waiting"),
+            state=outcome.state,
             place=self._client.host,
-            rows=rows,
-            notes=tuple(notes),
+            rows=merged(kept, told, seen.rows),
+            notes=tuple(said),
             links=self._links(stored),
         )
 
@@ -78,18 +89,16 @@ class Watcher:
             return None
         return store
 
-    def _pods(self, first: int, notes: list[str]) -> Iterable[Row]:
-        """Return what the pods tell; less access means fewer rows."""
+    def _seen(self, first: int, failed: Failed) -> Seen:
+        """Return what the pods tell; less access means less of it."""
         if self._namespace is None:
-            return []
-        gpus = self._job_gpus()
+            return Seen()
         try:
             found = self._namespace.pods(self.run_id)
             jobs = self._namespace.jobs(self.run_id) if found else []
-            return list(rows_of_pods(self._namespace, found, jobs, first, gpus))
+            return look_at(self._namespace, found, jobs, first, self._job_gpus(), failed)
         except BadInput as error:
-            notes.append(f"why pods wait is not shown: {error.message}")
-            return []
+            return Seen(notes=(f"why pods wait is not shown: {error.message}",))
 
     def _job_gpus(self) -> int:
         """Return the accelerators of a TrainJob; 0 where training runs in the step's own pod."""
@@ -104,6 +113,35 @@ class Watcher:
         if stored and (result := stored.result):
             links["report"] = str(result["report"])
         return links
+
+
+def _disagreement(outcome: Outcome) -> Iterator[str]:
+    if outcome.note:
+        goes_on = "; the same `lidr submit` goes on with it" if outcome.state == "failed" else ""
+        yield outcome.note + goes_on
+
+
+def failed_in(parts: Iterable[Part], graph: Graph) -> Failed:
+    """Return what Kubeflow calls failed."""
+    steps = frozenset((part.iteration, part.step) for part in parts if part.state == "failed")
+    return Failed(steps, frozenset(beside_steps(graph.nodes, "failed")))
+
+
+def _said(run: runs.Run, graph: Graph, seen: Seen) -> Iterator[str]:
+    """Yield what there is to say beside the rows."""
+    stamp = Stamp.parse(run.description)
+    if stamp and stamp.version != lidr_version():
+        yield f"submitted by lidr {stamp.version}; this is {lidr_version()}"
+    if run.error and run.error.message:
+        yield one_line(run.error.message)
+    if graph.message:
+        yield graph.message
+    beside = beside_steps(graph.nodes, "failed")
+    if runs.is_live(run):
+        beside |= {what: why for what, why in beside_steps(graph.nodes, "waiting").items() if why}
+    for what, why in {**beside, **seen.beside}.items():
+        yield f"{what}: {why or 'failed'}"
+    yield from seen.notes
 
 
 def held_by(profile: Profile) -> dict[str, int]:

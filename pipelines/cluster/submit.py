@@ -13,6 +13,7 @@ from components.shared.store import open_store
 from components.state.run import require_same_recipe, resumable
 from pipelines.cluster import runs
 from pipelines.cluster.client import Client
+from pipelines.cluster.outcome import read_outcome
 from pipelines.cluster.pipelines import Package, find_version, upload
 from pipelines.stamp import Stamp, described
 
@@ -61,6 +62,7 @@ class Submitted:
         outcome: `created`, `resumed` an ended one, or found `running` or `done`.
         version: name of the pipeline version.
         link: the run in the user interface.
+        note: how the run before it ended, where Kubeflow and lidr do not agree.
     """
 
     run: str
@@ -68,13 +70,15 @@ class Submitted:
     outcome: Outcome
     version: str
     link: str
+    note: str = ""
 
 
 def submit(client: Client, submission: Submission, *, dry: bool = False) -> Submitted:
     """Make a run, or find the one that there is.
 
     Nothing is made before everything has been checked, and a second call finds the first one's run.
-    A run that failed or was cancelled is run again: its finished stages are skipped.
+    A run that failed or was cancelled is run again: its finished stages are skipped. Whether it
+    failed, its tasks and the store say, whatever Kubeflow calls it.
 
     Args:
         client: the connection.
@@ -91,17 +95,22 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
     found = sorted(runs.list_runs(client, experiment, submission.run), key=runs.order)
     for run in found:
         require_same_stamp(run, submission)
-    if kept := _kept(found):
-        outcome: Outcome = "running" if runs.is_live(kept) else "done"
-        return _submitted(client, submission, kept.run_id, outcome)
+    if live := next(filter(runs.is_live, found), None):
+        return _submitted(client, submission, live.run_id, "running")
+    note = ""
+    if found:
+        ended = read_outcome(client, found[-1], submission.profile.store, submission.run)
+        note = ended.note
+        if ended.state == "done":
+            return _submitted(client, submission, found[-1].run_id, "done", note)
     if dry:
         find_version(client, submission.package)  # shows whether it may be read
-        return _submitted(client, submission, "", "would resume" if found else "would create")
+        return _submitted(client, submission, "", "would resume" if found else "would create", note)
     made = _create(client, submission)
     winner = _settle(client, submission, made)
     if winner.run_id != made.run_id:
         return _submitted(client, submission, winner.run_id, "running")
-    return _submitted(client, submission, made.run_id, "resumed" if found else "created")
+    return _submitted(client, submission, made.run_id, "resumed" if found else "created", note)
 
 
 def require_reachable(recipe: Recipe, profile: Profile) -> None:
@@ -158,14 +167,6 @@ def _require_state(submission: Submission) -> None:
         resumable(store, submission.run, submission.first - 1)
 
 
-def _kept(found: list[runs.Run]) -> runs.Run | None:
-    """Return the run that stands for its name: one that is alive, or the newest if it succeeded."""
-    live = [run for run in found if runs.is_live(run)]
-    if live:
-        return live[0]
-    return found[-1] if found and found[-1].state == "SUCCEEDED" else None
-
-
 def _create(client: Client, submission: Submission) -> Any:
     import kfp_server_api as api
 
@@ -198,6 +199,8 @@ def _settle(client: Client, submission: Submission, made: runs.Run) -> runs.Run:
     return live[0]
 
 
-def _submitted(client: Client, of: Submission, run_id: str, outcome: Outcome) -> Submitted:
+def _submitted(
+    client: Client, of: Submission, run_id: str, outcome: Outcome, note: str = ""
+) -> Submitted:
     link = client.link(f"runs/details/{run_id}") if run_id else ""
-    return Submitted(of.run, run_id, outcome, of.package.version, link)
+    return Submitted(of.run, run_id, outcome, of.package.version, link, note)

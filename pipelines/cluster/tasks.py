@@ -1,8 +1,8 @@
-"""Kubeflow's task details as the steps of iterations.
+"""A workflow's nodes as the steps of iterations.
 
-Kubeflow lists every node of the workflow: drivers, sub-pipelines, executors and the tasks
-themselves, each with what comes after it or stands within it. The iteration of a task is the last
-`iteration` sub-pipeline on the way to it.
+A task of a pipeline is several nodes: its driver, the task itself with its attempts, and within it
+the executor with its pods. The iteration of a task is the outermost `iteration` sub-pipeline on the
+way to it.
 """
 
 from __future__ import annotations
@@ -12,24 +12,16 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Literal
 
-from components.shared.text import one_line
+from pipelines.cluster.nodes import Node, path_of
 from pipelines.status import END, STEP_NAMES, STEPS, Row, State
 
-_SUFFIX = re.compile(r"(-\d+)?(\(.*\))?$")
+_NUMBER = re.compile(r"-\d+$")
 _ITERATION = re.compile(r"iteration(?:-(\d+))?")
-
-_STATES: dict[str, State] = {
-    "PENDING": "waiting",
-    "RUNNING": "running",
-    "PAUSED": "waiting",
-    "SUCCEEDED": "done",
-    "SKIPPED": "skipped",
-    "FAILED": "failed",
-    "CANCELING": "cancelled",
-    "CANCELED": "cancelled",
-}
+_DRIVER = "-driver"
+NORMAL_WAITS = ("", "ContainerCreating", "PodInitializing")
+"""What a pod says that only needs a moment."""
 
 RUN_STATES = {
     "PENDING": "waiting",
@@ -54,7 +46,8 @@ class Part:
         state: how far it is.
         began: when it started, or None.
         ended: when it ended, or None.
-        error: what Kubeflow says of its failure.
+        error: why it failed, or what it waits for, as Argo tells.
+        pod: name of the pod that failed; "" where it is not known.
     """
 
     iteration: int
@@ -63,6 +56,12 @@ class Part:
     began: datetime | None
     ended: datetime | None
     error: str = ""
+    pod: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not come to an end."""
+        return self.state in ("waiting", "running")
 
     def seconds(self, now: datetime) -> float:
         """How long it has run."""
@@ -72,51 +71,140 @@ class Part:
 
 
 def step_of(name: str) -> str:
-    """Return the step that a task's or node's name stands for, or ""."""
-    plain = _SUFFIX.sub("", name)
+    """Return the step that a task's name stands for, or ""."""
+    plain = _NUMBER.sub("", name.partition("(")[0])
     step = STEP_NAMES.get(plain, plain)
     return step if step in STEPS else ""
 
 
-def place_of(path: str, first: int = 1) -> tuple[int, str] | None:
-    """Return iteration and step out of a node's path in the workflow (`x.root.iteration-2.train`).
+def place_of(name: str, first: int = 1, *, drivers: bool = False) -> tuple[int, str] | None:
+    """Return iteration and step out of a node's name (`x.root.iteration-2.train`).
 
     Args:
-        path: the annotation `workflows.argoproj.io/node-name` of a pod.
+        name: also the annotation `workflows.argoproj.io/node-name` of a pod.
         first: the first iteration that the pipeline holds.
+        drivers: whether a step's driver has the step's place as well.
     """
-    parts = path.split(".")
-    rounds = [number for part in parts if (number := _round(part, first))]
-    step = next((step for part in reversed(parts) if (step := step_of(part))), "")
-    return (_iteration(step, max(rounds, default=0)), step) if step else None
+    path = path_of(name)
+    if drivers:
+        path = tuple(part.removesuffix(_DRIVER) for part in path)
+    step = next((step for part in reversed(path) if (step := step_of(part))), "")
+    return (_iteration(path, step, first), step) if step else None
 
 
-def parts_of(run: Any, first: int = 1) -> list[Part]:
-    """Return the tasks of a run (`V2beta1Run`) that are a step's.
+def parts_of(nodes: Iterable[Node], first: int = 1) -> list[Part]:
+    """Return the tasks among a workflow's nodes that are a step's.
 
     Args:
-        run: with its details.
+        nodes: of the workflow.
         first: the first iteration that its pipeline holds.
     """
-    details = (run.run_details.task_details if run.run_details else None) or []
-    rounds = _rounds(details, first)
-    parts = []
-    for task in details:
-        step = step_of(task.display_name or "")
-        state = _STATES.get(task.state or "PENDING")
-        if not step or state is None:
-            continue
-        parts.append(
-            Part(
-                _iteration(step, rounds[task.task_id]),
-                step,
-                state,
-                task.start_time,
-                task.end_time if task.end_time and task.end_time.year > 1 else None,
-                one_line(task.error.message or "") if task.error else "",
-            )
-        )
-    return parts
+    tasks: dict[tuple[str, ...], list[Node]] = defaultdict(list)
+    for node in nodes:
+        if task := _task_of(node.path):
+            tasks[task].append(node)
+    found = (_part(task, group, first) for task, group in tasks.items())
+    return [part for part in found if part]
+
+
+def beside_steps(nodes: Iterable[Node], state: State) -> dict[str, str]:
+    """Return what failed, or waits, that is no step's: the loop's own tasks, drivers of groups.
+
+    Args:
+        nodes: of the workflow.
+        state: `failed` or `waiting`.
+
+    Returns:
+        What it is, and what Argo says of it, which may be nothing.
+    """
+    groups: dict[tuple[str, ...], list[Node]] = defaultdict(list)
+    for node in nodes:
+        groups[node.path].append(node)
+    found = [path for path, group in groups.items() if _whole(group).state == state]
+    inmost = [path for path in found if not any(_within(other, path) for other in found)]
+    return {
+        own_name(path): next((node.message for node in groups[path] if node.message), "")
+        for path in inmost
+        if not _task_of(path)
+    }
+
+
+def own_name(path: tuple[str, ...]) -> str:
+    """Return what a node of the workflow is, in a message."""
+    own = path[-2] if path[-1] == "executor" and len(path) > 1 else path[-1]
+    return f"the driver of {own.removesuffix(_DRIVER)}" if own.endswith(_DRIVER) else own
+
+
+def _within(path: tuple[str, ...], group: tuple[str, ...]) -> bool:
+    return len(path) > len(group) and path[: len(group)] == group
+
+
+def _task_of(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the path of the step's task that a node stands for or in, or ()."""
+    for length in range(len(path), 0, -1):
+        name = path[length - 1].removesuffix(_DRIVER)
+        if step_of(name):
+            return (*path[: length - 1], name)
+    return ()
+
+
+def _part(task: tuple[str, ...], group: list[Node], first: int) -> Part | None:
+    """Return what a task's nodes tell; None where it was left out."""
+    own = _at(group, task)
+    driver = _at(group, (*task[:-1], task[-1] + _DRIVER))
+    state = _state(own, driver)
+    if not state:
+        return None
+    telling = _telling(group, state)
+    if state == "running" and telling and telling.state == "waiting" and telling.message:
+        state = "waiting"
+    shown = own if own and own.state else driver
+    step = step_of(task[-1])
+    return Part(
+        _iteration(task, step, first),
+        step,
+        state,
+        shown.began if shown else None,
+        shown.ended if shown else None,
+        _message(telling),
+        telling.pod if telling else "",
+    )
+
+
+def _at(group: list[Node], path: tuple[str, ...]) -> Node | None:
+    found = [node for node in group if node.path == path]
+    return _whole(found) if found else None
+
+
+def _whole(attempts: list[Node]) -> Node:
+    """Return what holds all attempts at something, or else the last of them."""
+    return max(attempts, key=lambda node: (not node.is_attempt, node.name))
+
+
+def _state(own: Node | None, driver: Node | None) -> State | Literal[""]:
+    if own and own.state:
+        return own.state
+    if driver and driver.state == "failed":
+        return "failed"
+    return "waiting" if driver and driver.state in ("waiting", "running") else ""
+
+
+def _telling(group: list[Node], state: str) -> Node | None:
+    """Return the node that says why a task failed or waits: the newest, then the inmost."""
+    wanted = "failed" if state == "failed" else "waiting"
+    if state not in ("failed", "running", "waiting"):
+        return None
+    found = [node for node in group if node.state == wanted and node.message not in NORMAL_WAITS]
+    return max(found, key=lambda node: (node.began or _START, node.name), default=None)
+
+
+_START = datetime.min.replace(tzinfo=UTC)
+
+
+def _message(node: Node | None) -> str:
+    if node is None:
+        return ""
+    return f"its driver: {node.message}" if node.path[-1].endswith(_DRIVER) else node.message
 
 
 def rows_of(parts: Iterable[Part], gpus: dict[str, int], now: datetime | None = None) -> list[Row]:
@@ -138,16 +226,19 @@ def _row(iteration: int, step: str, group: list[Part], gpus: dict[str, int], now
     seconds = [part.seconds(now) for part in group]
     done = sum(part.state == "done" for part in group)
     sharded = len(group) > 1
+    state = _joint([part.state for part in group])
+    telling = next((part for part in group if part.state == state and part.error), None)
     return Row(
         iteration,
         step,
-        _joint([part.state for part in group]),
+        state,
         seconds=max(seconds),
         done=done if sharded else 0,
         total=len(group) if sharded else 0,
         unit="shards" if sharded else "",
         gpu_seconds=sum(seconds) * gpus.get(step, 0),
-        note=next((part.error for part in group if part.state == "failed"), ""),
+        note=telling.error if telling and state in ("failed", "waiting") else "",
+        pod=next((part.pod for part in group if part.state == state == "failed"), ""),
     )
 
 
@@ -161,31 +252,9 @@ def _joint(states: list[State]) -> State:
     return "done" if "done" in states else "skipped"
 
 
-def _iteration(step: str, found: int) -> int:
-    return END if step == "report" else found
-
-
-def _round(name: str, first: int) -> int:
-    """Return the iteration that a sub-pipeline's name stands for, or 0."""
-    match = _ITERATION.fullmatch(name.partition("(")[0])
+def _iteration(path: tuple[str, ...], step: str, first: int) -> int:
+    """Return the iteration that a step at a path works for; 0 before the first."""
+    if step == "report":
+        return END
+    match = next((match for part in path if (match := _ITERATION.fullmatch(part))), None)
     return int(match[1] or 1) + first - 1 if match else 0
-
-
-def _rounds(details: list[Any], first: int) -> dict[str, int]:
-    """Return, for each task, the highest iteration among itself and what leads to it."""
-    ids = {task.pod_name: task.task_id for task in details if task.pod_name}
-    children: dict[str, set[str]] = defaultdict(set)
-    for task in details:
-        if task.parent_task_id:
-            children[task.parent_task_id].add(task.task_id)
-        for child in task.child_tasks or []:
-            children[task.task_id].add(child.task_id or ids.get(child.pod_name, ""))
-    found = {task.task_id: _round(task.display_name or "", first) for task in details}
-    fresh = [task for task, number in found.items() if number]
-    while fresh:
-        task = fresh.pop()
-        for child in children[task]:
-            if child in found and found[child] < found[task]:
-                found[child] = found[task]
-                fresh.append(child)
-    return found

@@ -1,8 +1,9 @@
-"""Why steps wait, how fast they are, and since when training holds its GPUs: out of their pods."""
+"""Why steps wait or failed, how fast they are, how long training holds its GPUs: of their pods."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,35 +12,73 @@ from components.shared.kubernetes.logs import progress_in
 from components.shared.kubernetes.pods import Pod
 from components.shared.text import one_line
 from pipelines.cluster.namespace import Namespace, TrainingJob
-from pipelines.cluster.tasks import place_of
+from pipelines.cluster.nodes import path_of
+from pipelines.cluster.tasks import NORMAL_WAITS, own_name, place_of
 from pipelines.status import Row
+from pipelines.step_log import last_words
 
 CONTAINER = "main"
 """Name that Argo gives to a task's own container."""
 
 _NODE = "workflows.argoproj.io/node-name"
 _TAIL = 40
+_LAST_LINES = 200
 
 
-def step_pods(found: list[Pod], first: int) -> dict[tuple[int, str], list[Pod]]:
+@dataclass(frozen=True)
+class Seen:
+    """What a run's pods tell.
+
+    Attributes:
+        rows: of the steps that run, wait or failed.
+        beside: what waits or failed beside the steps, and why.
+        notes: what could not be seen.
+    """
+
+    rows: tuple[Row, ...] = ()
+    beside: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What has failed in a run; what else died was made anew.
+
+    Attributes:
+        steps: iteration and step.
+        beside: what is no step, by its name.
+    """
+
+    steps: frozenset[tuple[int, str]] = frozenset()
+    beside: frozenset[str] = frozenset()
+
+
+def step_pods(
+    found: list[Pod], first: int, *, drivers: bool = False
+) -> dict[tuple[int, str], list[Pod]]:
     """Return a run's pods by iteration and step.
 
     Args:
         found: all pods of the run.
         first: the first iteration that its pipeline holds.
+        drivers: whether the pods of Kubeflow's drivers are among them.
     """
     by_step: dict[tuple[int, str], list[Pod]] = {}
     for pod in found:
-        path = pod["metadata"].get("annotations", {}).get(_NODE, "")
-        if place := place_of(path, first):
+        if place := place_of(_node_name(pod), first, drivers=drivers):
             by_step.setdefault(place, []).append(pod)
     return by_step
 
 
-def rows_of_pods(
-    namespace: Namespace, found: list[Pod], jobs: list[TrainingJob], first: int, gpus: int
-) -> Iterator[Row]:
-    """Yield what the pods know of the steps that run or wait.
+def look_at(
+    namespace: Namespace,
+    found: list[Pod],
+    jobs: list[TrainingJob],
+    first: int,
+    gpus: int,
+    failed: Failed,
+) -> Seen:
+    """Return what the pods know of what runs, waits or has failed.
 
     Args:
         namespace: where they are.
@@ -47,33 +86,86 @@ def rows_of_pods(
         jobs: the run's TrainJobs.
         first: the first iteration that its pipeline holds.
         gpus: accelerators of all nodes of a TrainJob.
+        failed: what Kubeflow calls failed.
     """
-    for (iteration, step), group in step_pods(found, first).items():
-        open_pods = [pod for pod in group if not pods.has_ended(pod)]
-        if not open_pods:
+    rows: list[Row] = []
+    for place, group in step_pods(found, first, drivers=True).items():
+        if open_pods := [pod for pod in group if not pods.has_ended(pod)]:
+            rows.append(_open_row(namespace, place, open_pods, jobs, gpus))
+        elif place in failed.steps and (died := _died_last(group)):
+            rows.append(Row(*place, note=_why_dead(namespace, died), pod=pods.name_of(died)))
+    return Seen(tuple(rows), dict(_beside(namespace, found, first, failed.beside)))
+
+
+def _open_row(
+    namespace: Namespace,
+    place: tuple[int, str],
+    open_pods: list[Pod],
+    jobs: list[TrainingJob],
+    gpus: int,
+) -> Row:
+    reasons = [reason for pod in open_pods if (reason := _why(namespace, pod))]
+    progress = _progress(namespace, open_pods)
+    works = any(pods.is_running(pod, CONTAINER) for pod in open_pods)
+    if place[1] == "train" and jobs:
+        nodes = [pod for job in jobs for pod in namespace.pods_of_job(job.name)]
+        reasons = [*_training_waits(namespace, jobs, nodes), *reasons]
+        progress["gpu_seconds"] = _held(nodes) * gpus
+        works = any(pods.is_running(pod) for pod in nodes)
+    waits = reasons and not works
+    note = one_line(reasons[0]) if reasons else ""
+    return Row(*place, "waiting" if waits else "", note=note, **progress)
+
+
+def _beside(
+    namespace: Namespace, found: list[Pod], first: int, failed: frozenset[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield what is no step's, and why it waits or has failed."""
+    for pod in found:
+        if place_of(_node_name(pod), first, drivers=True):
             continue
-        reasons = [reason for pod in open_pods if (reason := _why(namespace, pod))]
-        progress = _progress(namespace, open_pods)
-        works = any(pods.is_running(pod, CONTAINER) for pod in open_pods)
-        if step == "train" and jobs:
-            nodes = [pod for job in jobs for pod in namespace.pods_of_job(job.name)]
-            reasons = [*_training_waits(namespace, jobs, nodes), *reasons]
-            progress["gpu_seconds"] = _held(nodes) * gpus
-            works = any(pods.is_running(pod) for pod in nodes)
-        waits = reasons and not works
-        note = one_line(reasons[0]) if reasons else ""
-        yield Row(iteration, step, "waiting" if waits else "", note=note, **progress)
+        name = own_name(path_of(_node_name(pod)))
+        if not pods.has_ended(pod):
+            if reason := _why(namespace, pod):
+                yield name, one_line(reason)
+        elif name in failed and pods.why_dead(pod, CONTAINER):
+            yield name, f"{_why_dead(namespace, pod)} (pod {pods.name_of(pod)})"
+
+
+def _node_name(pod: Pod) -> str:
+    return str(pod["metadata"].get("annotations", {}).get(_NODE, ""))
+
+
+def _died_last(group: list[Pod]) -> Pod | None:
+    died = [pod for pod in group if pods.why_dead(pod, CONTAINER)]
+    return max(died, key=lambda pod: pod["metadata"].get("creationTimestamp", ""), default=None)
+
+
+def _why_dead(namespace: Namespace, pod: Pod) -> str:
+    """Return how a pod ended, and what its step said last."""
+    reason = pods.why_dead(pod, CONTAINER)
+    words = last_words(namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_LAST_LINES))
+    return one_line(f"{reason}: {words}" if words else reason)
 
 
 def _why(namespace: Namespace, pod: Pod) -> str:
     if pods.is_gated(pod) and (reason := namespace.why_gated(pod)):
         return reason
-    if reason := pods.why_waiting(pod, CONTAINER):
+    if reason := pods.why_waiting(pod, CONTAINER) or _why_not_begun(pod):
         return reason
     if pods.is_running(pod, CONTAINER):
         return ""
     events = namespace.warnings(pods.name_of(pod))
     return events[-1] if events else ""
+
+
+def _why_not_begun(pod: Pod) -> str:
+    """Return why one of the containers that come first cannot start, e.g. KFP's launcher."""
+    for status in pod.get("status", {}).get("initContainerStatuses", []):
+        waiting = status.get("state", {}).get("waiting", {})
+        if waiting.get("reason", "") not in NORMAL_WAITS:
+            return f"{status['name']}: {waiting['reason']}: {waiting.get('message', '')}"
+    return ""
 
 
 def _training_waits(

@@ -69,7 +69,7 @@ class Cluster:
     def end_run(self, state: str = "SUCCEEDED") -> None:
         """Let every run end."""
         for run in self.kubeflow.runs.values():
-            run.state = state
+            self.kubeflow.set_state(run, state)
 
 
 def stamp(recipe: Recipe, run: str, store: str, changes: dict[str, str]) -> str:

@@ -1,0 +1,238 @@
+"""The nodes of the Argo workflow that runs a pipeline, as Kubeflow tells of them.
+
+Kubeflow has two views of them. Its v1beta1 API hands out the Workflow itself, with whole names and
+Argo's messages. The task details of v2beta1 have neither: display names only, and for each node the
+ids of its children. An id is a hash of a whole name, so names are found by hashing what may come
+next, from the root down. Once Argo compresses a workflow's status (above 1 MiB), Kubeflow's task
+details stay as they were; the Workflow goes on.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from components.shared.errors import BadInput
+from components.shared.text import one_line
+from pipelines.cluster.client import Client
+from pipelines.status import State
+
+_STATES: dict[str, State] = {
+    "PENDING": "waiting",
+    "PAUSED": "waiting",
+    "RUNNING": "running",
+    "SUCCEEDED": "done",
+    "SKIPPED": "skipped",
+    "FAILED": "failed",
+    "ERROR": "failed",
+    "CANCELING": "cancelled",
+    "CANCELED": "cancelled",
+}
+"""Argo's phases and Kubeflow's states; what was omitted, Kubeflow leaves without a state."""
+
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OSError,
+    EOFError,
+    RecursionError,
+)
+_ATTEMPT = re.compile(r"\(\d+\)$")
+_OFFSET, _PRIME = 0x811C9DC5, 0x01000193
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of a workflow: a task, its driver, its pod, or what groups them.
+
+    Attributes:
+        name: from the root, e.g. `x-7k2p(0).root(0).iteration(0).train(0).executor(0)`; `(0)` is
+            the first attempt of what stands before it.
+        state: how far it is; "" where it was left out.
+        began: when it started, or None.
+        ended: when it ended, or None.
+        message: what Argo says of it.
+        pod: name of its pod; "" for none, or where it is not known.
+    """
+
+    name: str
+    state: State | Literal[""]
+    began: datetime | None = None
+    ended: datetime | None = None
+    message: str = ""
+    pod: str = ""
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The names on the way to it, without attempts; the workflow's own comes first."""
+        return path_of(self.name)
+
+    @property
+    def is_attempt(self) -> bool:
+        """Whether it is one of the attempts at something."""
+        return _ATTEMPT.search(self.name) is not None
+
+
+def path_of(name: str) -> tuple[str, ...]:
+    """Return the names on the way to a node, without attempts."""
+    return tuple(_ATTEMPT.sub("", part) for part in name.split("."))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All that Kubeflow tells of the workflow behind a run.
+
+    Attributes:
+        nodes: its nodes.
+        message: what Argo says of it as a whole, e.g. that it has grown too large.
+    """
+
+    nodes: tuple[Node, ...]
+    message: str = ""
+
+
+def read_graph(client: Client, run: Any) -> Graph:
+    """Return a run's workflow; where it is not served, what the run's task details make of it.
+
+    Args:
+        client: the connection.
+        run: `V2beta1Run`, with its details.
+    """
+    try:
+        workflow = parse_workflow(client.workflow(run.run_id))
+    except BadInput:  # an installation, or a proxy before it, that serves v2beta1 alone
+        workflow = Graph(())
+    return workflow if workflow.nodes else task_graph(run)
+
+
+def parse_workflow(manifest: str) -> Graph:
+    """Read an Argo Workflow (JSON); one in a shape that we do not know has no nodes."""
+    try:
+        workflow = json.loads(manifest)
+        status, name = workflow["status"], str(workflow["metadata"]["name"])
+        nodes = status.get("nodes") or _unpacked(status["compressedNodes"])
+        message = one_line(str(status.get("message", "")))
+        return Graph(tuple(_node(name, node) for node in nodes.values()), message)
+    except (*_UNREADABLE, zlib.error):
+        return Graph(())
+
+
+def _unpacked(packed: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed)))
+    return found
+
+
+def _node(workflow: str, node: dict[str, Any]) -> Node:
+    name = str(node["name"])
+    return Node(
+        name,
+        _STATES.get(str(node.get("phase", "")).upper(), ""),
+        _moment(node.get("startedAt")),
+        _moment(node.get("finishedAt")),
+        one_line(str(node.get("message", ""))),
+        pod_name(workflow, name, str(node.get("templateName", "")))
+        if node.get("type") == "Pod"
+        else "",
+    )
+
+
+def pod_name(workflow: str, node: str, template: str) -> str:
+    """Return the name that Argo gives to a node's pod."""
+    prefix = "-".join(part for part in (workflow, template) if part)
+    return f"{prefix[:242]}-{_hashed(node)}"
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def task_graph(run: Any) -> Graph:
+    """Return the nodes of a run's task details, as far as they can be named.
+
+    A node without children, and with a display name that others have as well, stays unnamed: such
+    are pods, whose states the nodes above them share.
+    """
+    details = (run.run_details and run.run_details.task_details) or []
+    return Graph(tuple(_named(name, task) for name, task in _Names(details).found()))
+
+
+def _named(name: str, task: Any) -> Node:
+    return Node(
+        name,
+        _STATES.get(task.state or "", ""),
+        task.start_time,
+        task.end_time if task.end_time and task.end_time.year > 1 else None,
+        one_line((task.error.message if task.error else "") or ""),
+    )
+
+
+class _Names:
+    """Finds the whole names of tasks of which only display name and children's ids are known."""
+
+    def __init__(self, details: list[Any]) -> None:
+        self._tasks: dict[str, list[Any]] = defaultdict(list)
+        for task in details:
+            self._tasks[task.display_name or ""].append(task)
+        ids = (child for task in details for child in _children(task))
+        self._workflow = next(ids, "").rpartition("-")[0]
+        self._tables: dict[str, dict[str, tuple[str, str, str]]] = {}
+
+    def found(self) -> Iterator[tuple[str, Any]]:
+        """Yield whole name and task, from the root down."""
+        fresh = [(self._workflow, "", self._workflow)]
+        seen = set(fresh)
+        while fresh:
+            name, scope, display = place = fresh.pop()
+            task = self._task(place)
+            if task is None:
+                continue
+            self._tasks[display].remove(task)
+            yield name, task
+            known = self._table(scope) | self._table(name)
+            after = {known[child] for child in _children(task) if child in known} - seen
+            seen |= after
+            fresh += sorted(after)
+
+    def _task(self, place: tuple[str, str, str]) -> Any:
+        """Return the task at a place: the one whose children may stand there."""
+        name, scope, display = place
+        candidates = self._tasks[display]
+        known = self._table(scope) | self._table(name)
+        for task in candidates:
+            if any(child in known for child in _children(task)):
+                return task
+        alone = len(candidates) == 1 and not _children(candidates[0])
+        return candidates[0] if alone else None
+
+    def _table(self, scope: str) -> dict[str, tuple[str, str, str]]:
+        """Return whole name, scope and display name of all that may stand in a scope, by id."""
+        if scope not in self._tables:
+            start = f"{scope}." if scope else ""
+            before = _hashed(start)
+            self._tables[scope] = {
+                f"{self._workflow}-{_hashed(display, before)}": (start + display, scope, display)
+                for display in self._tasks
+            }
+        return self._tables[scope]
+
+
+def _children(task: Any) -> list[str]:
+    return [child.pod_name for child in task.child_tasks or [] if child.pod_name]
+
+
+def _hashed(text: str, start: int = _OFFSET) -> int:
+    """Return the FNV-1a hash (32 bits) of a text, which may go on from that of its beginning."""
+    value = start
+    for byte in text.encode():
+        value = (value ^ byte) * _PRIME & 0xFFFFFFFF
+    return value

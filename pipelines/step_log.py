@@ -1,0 +1,71 @@
+"""A step's own lines in its pod's log, and what others print around them.
+
+A step runs inside KFP's executor (Python), inside KFP's launcher and Argo's emissary (Go), which
+all write into the same log: the step's whole input as JSON, its output, their own progress.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_GLOG = re.compile(r"()([IWEF])\d{4} \d\d:\d\d:\d\d\.\d{6}\s+\d+ \S+?:\d+\] ?(.*)")
+_EXECUTOR = re.compile(r"(\s*)(\[KFP Executor) [-\d]+ [:,\d]+ [A-Z]+\]: (.*)")
+"""Indentation (kfp.local indents a step's output), who writes, and what."""
+
+_ARGO = re.compile(r"""time="?\d{4}-\S+ level=\w+ msg=.*\bargo=true\b|\{"time":".*"argo":true\b""")
+_FAILED = re.compile(r"lidr failed (?:.*? )?message=(.*?)(?: exit_code=\d+)?")
+_NO_CAUSE = re.compile(r"exit status \d+$|signal: \w+$|[sS]kipping publish")
+
+
+class OwnLines:
+    """Tells a step's lines from those around them; lines come in the order of the log."""
+
+    def __init__(self) -> None:
+        self._json: tuple[str, str] | None = None
+        """Lines that the JSON being printed begins and ends with; the first "" once it began."""
+
+    def has(self, line: str) -> bool:
+        """Return whether the step itself wrote a line."""
+        if self._json and self._skips(self._json, line):
+            return False
+        if found := _GLOG.match(line) or _EXECUTOR.match(line):
+            indent, _, text = found.groups()
+            if text.endswith(("{", "_input:")):
+                self._json = "" if text.endswith("{") else f"{indent}{{", f"{indent}}}"
+            return False
+        return not _ARGO.match(line)
+
+    def _skips(self, json: tuple[str, str], line: str) -> bool:
+        """Tell whether a line belongs to the JSON that is being printed."""
+        begins, ends = json
+        self._json = None
+        if begins and line != begins:  # all of it on one line, or something else
+            return line == begins + "}"
+        inside = line.startswith(ends[:-1] + " ")
+        if begins or inside:
+            self._json = "", ends
+        return bool(begins) or inside or line == ends
+
+
+def last_words(log: str) -> str:
+    """Return what a failed step said last, or what its launcher did where the step had not failed.
+
+    Args:
+        log: the end of its pod's log.
+    """
+    lines = log.splitlines()
+    own = OwnLines()
+    written = [line for line in lines if own.has(line) and line.strip()]
+    for line in reversed(written):
+        if found := _FAILED.fullmatch(line):
+            return found[1]
+        if line.startswith("lidr finished"):
+            return _launcher_error(lines)
+    return written[-1].strip() if written else _launcher_error(lines)
+
+
+def _launcher_error(lines: Iterable[str]) -> str:
+    """Return the last error of the launcher or driver that names a cause, or ""."""
+    found = [match[3] for line in lines if (match := _GLOG.match(line)) and match[2] in "EF"]
+    return next((text for text in reversed(found) if not _NO_CAUSE.search(text)), "")

@@ -126,7 +126,7 @@ class Workflow:
             path: from the root, e.g. `root.exit-handler-1.iteration.condition-1.train`.
             phase: Argo's: Succeeded, Failed, Error, Running, Pending or Omitted.
             after: the tasks of the same group that it follows; None is the one before it.
-            seconds: that it took.
+            seconds: that it took, or has been running for.
             message: what Argo says of its pod.
             driver: phase of its driver, which gets the message where that has failed or waits.
             template: beginning of its executor's name in Argo.
@@ -159,6 +159,8 @@ class Workflow:
         template: str,
     ) -> str:
         scope = self._tasks[path.rpartition(".")[0]].inside
+        if phase in _LIVE:
+            self.clock = datetime.now(UTC) - timedelta(seconds=seconds)
         self._open(path, name, own, scope, f"{template}-executor")
         pod = self._pod(f"{name}(0).executor", f"{template}-impl", phase, message, seconds)
         self._link(f"{name}(0)", pod)

@@ -13,6 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 import httpx
+import kfp_server_api as api
 import requests
 import torch  # noqa: F401  # a tokenizer imports it when it first decodes, for longer than any input may take
 import urllib3
@@ -31,26 +32,32 @@ from components.shared.registry.versions import all_versions, find_version, mode
 from components.shared.tracking.server import client_at
 from pipelines.cluster.client import Client
 from pipelines.cluster.listing import listed
+from pipelines.cluster.nodes import Graph, parse_workflow, read_graph
 from pipelines.cluster.runs import is_live, newest_run
-from pipelines.cluster.tasks import parts_of, rows_of
+from pipelines.cluster.tasks import beside_steps, parts_of, rows_of
+from tests.argo import Workflow
 from tests.fuzz import mutations
 from tests.fuzz.running import Target
+from tests.kfp_runs import task_details
 from tests.models import tiny_tokenizer
 
 Answer = tuple[int, str, bytes]
 """Status, content type, body."""
 
 _MOMENT = "2026-01-01T00:00:00Z"
-_TASK = {
-    "task_id": "t1",
-    "display_name": "train",
-    "state": "SUCCEEDED",
-    "start_time": _MOMENT,
-    "end_time": "2026-01-01T01:00:00Z",
-    "parent_task_id": "t2",
-    "child_tasks": [{"task_id": "t3"}, {"pod_name": "pod-1"}],
-    "error": {"code": 2, "message": "it \x1b[2J died"},
-}
+
+
+def _workflow() -> Workflow:
+    flow = Workflow("r1")
+    loop = "root.exit-handler-1"
+    flow.task(f"{loop}.build-world")
+    flow.task(f"{loop}.iteration-2.condition-1.train", "Failed", message="it \x1b[2J died")
+    flow.task(f"{loop}.next-state-2", "Omitted")
+    return flow
+
+
+_FLOW = _workflow().manifest()
+_TASKS = api.ApiClient().sanitize_for_serialization(task_details("r1", _FLOW))
 _KFP_RUN = {
     "run_id": "r1",
     "display_name": "tiny",
@@ -58,7 +65,7 @@ _KFP_RUN = {
     "created_at": _MOMENT,
     "description": '{"run": "tiny"}',
     "experiment_id": "e1",
-    "run_details": {"task_details": [_TASK, {"task_id": "t2", "display_name": "iteration-2"}]},
+    "run_details": {"task_details": _TASKS},
 }
 _SCHEDULE = {
     "recurring_run_id": "s1",
@@ -72,6 +79,7 @@ _KFP = {
     "experiments": {"experiments": [{"experiment_id": "e1", "display_name": "lidr"}]},
     "runs": {"runs": [_KFP_RUN]},
     "run": _KFP_RUN,
+    "workflow": {"pipeline_runtime": {"workflow_manifest": json.dumps(_FLOW)}},
     "recurringruns": {"recurringRuns": [_SCHEDULE]},
 }
 
@@ -109,6 +117,7 @@ class _Pool:
     def request(self, method: str, url: str, **_: object) -> urllib3.HTTPResponse:
         path = url.partition("?")[0].rstrip("/").split("/")
         name = path[-1] if path[-1] in self.answers else "run"
+        name = "workflow" if "v1beta1" in path else name
         status, kind, body = self.answers[name]
         return urllib3.HTTPResponse(io.BytesIO(body), {"content-type": kind}, status)
 
@@ -119,11 +128,25 @@ def _check_kubeflow(answers: dict[str, Answer]) -> None:
     with patch.object(client._api.rest_client, "pool_manager", _Pool(answers)):
         run = newest_run(client, "lidr", "tiny")
         assert is_live(run) in (True, False)
-        for row in rows_of(parts_of(run), {"train": 8}):
-            assert row.seconds >= 0 and all(c.isprintable() for c in row.note)
+        _check_graph(read_graph(client, run))
         for row in listed(client):
             assert all(isinstance(value, str) for value in row.values())
             assert all(c.isprintable() for value in row.values() for c in value)
+
+
+def _check_graph(graph: Graph) -> None:
+    for row in rows_of(parts_of(graph.nodes), {"train": 8}):
+        assert row.seconds >= 0 and all(c.isprintable() for c in row.note)
+    told = [graph.message, *beside_steps(graph.nodes, "failed").values()]
+    assert all(c.isprintable() for text in told for c in text)
+
+
+def _flows(random: Random) -> str:
+    return mutations.as_json(random, mutations.tree(random, _FLOW, 2)).decode("utf-8", "replace")
+
+
+def _check_flow(text: str) -> None:
+    _check_graph(parse_workflow(text))
 
 
 _VERSION = {
@@ -274,6 +297,7 @@ def _check_engine(answer: Answer) -> None:
 
 TARGETS: list[Target] = [
     Target("Kubeflow's answers", partial(_answers, usual=_KFP), _check_kubeflow, 15_000),
+    Target("Argo's workflows", _flows, _check_flow, 5_000),
     Target("MLflow's answers", partial(_answers, usual=_MLFLOW), _check_mlflow, 4_000),
     Target("judge's answer", partial(_broken, content=_CHAT), _check_judge, 8_000),
     Target("engine's answer", partial(_broken, content=_COMPLETION), _check_engine, 15_000),

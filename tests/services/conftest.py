@@ -8,11 +8,14 @@ from pathlib import Path
 import boto3
 import pytest
 
+from components.shared.recipe import Recipe
+from pipelines.cli.inputs import read_recipe
 from tests.kfp_api import serve_kubeflow
 from tests.kubernetes_api import serve, write_kubeconfig
 from tests.moto_server import CREDENTIALS, moto_server
 from tests.services.kubeflow import TOKEN, Cluster, compile_once
 from tests.services.stack import Stack, postgres_binaries
+from tests.services.workflows import RUN
 
 PROFILES = Path(__file__).resolve().parents[2] / "pipelines" / "profiles"
 
@@ -53,6 +56,19 @@ def cluster(
         made = Cluster(kubeflow, kubernetes, file, monkeypatch, capsys)
         made.configure(kubeflow={"host": kubeflow.url}, store=f"s3://{bucket}/store")
         yield made
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return read_recipe("tiny_world", None, None)
+
+
+@pytest.fixture
+def submitted(cluster: Cluster) -> str:
+    """The id of a run that is under way."""
+    run_id: str = cluster.json("submit", "tiny_world", "--run", RUN)["run_id"]
+    cluster.kubeflow.run.state = "RUNNING"
+    return run_id
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import yaml
 import pipelines.cli
 from components.shared.profile import Kubeflow, Profile, load_profile
 from components.shared.recipe import Recipe
+from components.shared.runs import recipe_key, state_key
 from components.shared.store import Store, open_store
 from pipelines.cluster.client import Client
 from pipelines.compiled import compile_loop
@@ -76,6 +77,18 @@ def stamp(recipe: Recipe, run: str, store: str, changes: dict[str, str]) -> str:
     """Return a run's description, changed."""
     found = json.loads(Stamp.of(recipe, run, store).text())
     return json.dumps(found | changes)
+
+
+def write_end(store: Store, recipe: Recipe, run: str, verdict: str = "stop") -> None:
+    """Write what a run leaves that has come to the end of its first iteration."""
+    store.write(recipe_key(run), recipe.model_dump_json().encode())
+    names = ("world", "model", "evaluation", "judgements", "version", "responses", "translations")
+    for number, said in enumerate(("continue", verdict)):
+        state = dict.fromkeys((*names, "pairs", "decision"), "")
+        state |= {"iteration": number, "verdict": said, "promoted": True, "reason": "well"}
+        store.write(state_key(run, number), json.dumps(state).encode())
+    result = {"iterations": [{}, {}], "final_model": "m", "report": f"{store.uri}/report.html"}
+    store.write(f"runs/{run}/result.json", json.dumps(result).encode())
 
 
 _COMPILED: dict[str, str] = {}

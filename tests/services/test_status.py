@@ -1,10 +1,9 @@
-"""lidr status, logs and cancel: Kubeflow, Kubernetes and the store over HTTP, all of them."""
+"""lidr status and cancel: Kubeflow, Kubernetes and the store over HTTP, all of them."""
 
 from __future__ import annotations
 
 import json
 import re
-import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,31 +11,11 @@ import pytest
 from components.shared.recipe import Recipe
 from components.shared.runs import recipe_key, state_key
 from components.shared.stage import Stage, new_stage
-from pipelines.cli.inputs import read_recipe
-from pipelines.cluster.logs import read_logs
-from pipelines.cluster.status import namespace_of
 from pipelines.stored import StoredRun
-from tests.kfp_api import now, task
-from tests.kubernetes_api import ended, running, unschedulable, waiting
+from tests.kfp_api import now
+from tests.kubernetes_api import running, unschedulable, waiting
 from tests.services.kubeflow import Cluster, stamp
-
-RUN = "mine"
-ROUND = "root.exit-handler-1.iteration.condition-1"
-TENSE = "\x1b[2J"
-"""Clears a terminal, where it gets there."""
-
-
-@pytest.fixture(scope="module")
-def recipe() -> Recipe:
-    return read_recipe("tiny_world", None, None)
-
-
-@pytest.fixture
-def submitted(cluster: Cluster) -> str:
-    """The id of a run that is under way."""
-    run_id: str = cluster.json("submit", "tiny_world", "--run", RUN)["run_id"]
-    cluster.kubeflow.run.state = "RUNNING"
-    return run_id
+from tests.services.workflows import LOOP, ROUND, RUN, TENSE, rows, set_tasks, task
 
 
 def write_start(cluster: Cluster, recipe: Recipe) -> Stage:
@@ -62,10 +41,6 @@ def under_way(cluster: Cluster) -> dict[str, Stage]:
     return stored.under_way()
 
 
-def rows(status: dict) -> dict[tuple[int | None, str], dict]:
-    return {(row["iteration"], row["step"]): row for row in status["rows"]}
-
-
 def test_a_status_is_put_together_from_all_who_know(
     cluster: Cluster, recipe: Recipe, submitted: str
 ):
@@ -75,15 +50,12 @@ def test_a_status_is_put_together_from_all_who_know(
     stages["generate"].finish({"tokens_per_second": 1234.0})
     for chunk in range(3):
         stages["translate"].write(f"translations/en-es/{chunk:05}.parquet", b"")
-    cluster.kubeflow.set_tasks(
-        submitted,
-        task("build-world", leads_to=("evaluate",), seconds=100),
-        task("evaluate", leads_to=("iteration",)),
-        task("iteration", "RUNNING", leads_to=("generate-driver",)),
-        task("generate-driver", leads_to=("generate",)),
-        task("generate", leads_to=("executor", "translate"), seconds=7200),
-        task("executor"),
-        task("translate", "RUNNING", seconds=1800),
+    set_tasks(
+        cluster,
+        task(f"{LOOP}.build-world", seconds=100),
+        task(f"{LOOP}.evaluate"),
+        task(f"{ROUND}.generate", seconds=7200),
+        task(f"{ROUND}.translate", "Running", seconds=1800),
     )
     pod = cluster.kubernetes.put_step(submitted, f"{ROUND}.translate.executor", **running("main"))
     cluster.kubernetes.print(
@@ -103,6 +75,7 @@ def test_a_status_is_put_together_from_all_who_know(
     generated, translated = found[1, "generate"], found[1, "translate"]
     assert (generated["state"], generated["seconds"]) == ("done", 7200)
     assert (generated["rate"], generated["gpu_seconds"]) == (1234.0, 7200)
+    assert found[0, "evaluate"]["total"] == 0, "a task and its attempt are one, not two shards"
     assert (translated["state"], translated["done"], translated["total"]) == ("running", 30, 90)
     assert (translated["rate"], translated["rate_unit"]) == (55.5, "tokens")
     assert status["state"] == "running"
@@ -130,8 +103,7 @@ def test_what_was_not_done_again_says_so(cluster: Cluster, recipe: Recipe, submi
     stage = under_way(cluster)["generate"]
     object.__setattr__(stage, "began", stage.began - 500)
     stage.finish({})
-    tasks = (task("iteration", leads_to=("generate",)), task("generate", seconds=9))
-    cluster.kubeflow.set_tasks(submitted, *tasks)
+    set_tasks(cluster, task(f"{ROUND}.generate", seconds=9))
     assert rows(cluster.json("status", RUN))[1, "generate"]["note"] == "reused"
 
 
@@ -201,8 +173,7 @@ def test_a_status_says_what_a_step_waits_for(
     cluster: Cluster, submitted: str, arrange, step: str, note: str
 ):
     arrange(cluster, submitted)
-    tasks = (task("iteration", "RUNNING", leads_to=(step,)), task(step, "RUNNING"))
-    cluster.kubeflow.set_tasks(submitted, *tasks)
+    set_tasks(cluster, task(f"{ROUND}.{step}", "Running"))
     row = rows(cluster.json("status", RUN))[1, step]
     assert row["state"] == "waiting" and note in row["note"]
     code, out, _ = cluster.lidr("status", RUN)
@@ -214,27 +185,8 @@ def test_training_on_its_own_nodes_counts_their_gpus(cluster: Cluster, submitted
     began = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
     cluster.kubernetes.put_pod("lidr-train-1", startTime=began, **running())
     cluster.kubernetes.put_step(submitted, f"{ROUND}.train.executor", **running("main"))
-    tasks = (task("iteration", "RUNNING", leads_to=("train",)), task("train", "RUNNING"))
-    cluster.kubeflow.set_tasks(submitted, *tasks)
+    set_tasks(cluster, task(f"{ROUND}.train", "Running"))
     assert cluster.json("status", RUN)["gpu_hours"] == pytest.approx(16, abs=0.1)
-
-
-def test_a_failure_is_in_the_failed_step_s_row(cluster: Cluster, submitted: str):
-    cluster.kubeflow.run.state = "FAILED"
-    cluster.kubeflow.set_tasks(
-        submitted,
-        task("iteration", leads_to=("next",)),
-        task("next-state", leads_to=("iteration-2",), identity="next"),
-        task("iteration-2", "FAILED", leads_to=("for",)),
-        task("for-loop-1", "FAILED", leads_to=("a", "b"), identity="for"),
-        task("generate", identity="a", seconds=5),
-        task("generate-2", "FAILED", identity="b", error=f"OOM{TENSE}"),
-        task("report", "SKIPPED"),
-    )
-    status = cluster.json("status", RUN)
-    row = rows(status)[2, "generate"]
-    assert (status["state"], row["state"], row["note"]) == ("failed", "failed", "OOM\ufffd[2J")
-    assert (row["done"], row["total"], row["unit"]) == (1, 2, "shards")
 
 
 def test_less_access_is_a_shorter_status(cluster: Cluster, submitted: str, monkeypatch):
@@ -278,35 +230,6 @@ def test_runs_and_schedules_are_listed(cluster: Cluster, submitted: str, monkeyp
     assert code == 0 and "nightly" in out
     code, _, err = cluster.lidr("status", "absent")
     assert code == 2 and "no run 'absent' in experiment 'lidr'" in err
-
-
-def test_logs_are_those_of_the_step_s_pods(cluster: Cluster, submitted: str):
-    kubernetes = cluster.kubernetes
-    for step, text in (("generate", "loading"), ("train", f"loss 0.3{TENSE}")):
-        pod = kubernetes.put_step(submitted, f"{ROUND}.{step}.executor", **ended("", 0, "main"))
-        kubernetes.print(pod, text)
-    assert cluster.lidr("logs", RUN)[1] == "M_1 generate | loading\nM_1 train | loss 0.3\ufffd[2J\n"
-    assert cluster.lidr("logs", RUN, "generate")[1] == "M_1 generate | loading\n"
-    code, _, err = cluster.lidr("logs", RUN, "generate", "--iteration", "2")
-    assert code == 2 and "no pod of step 'generate' of run 'mine' is left" in err
-    assert "no step 'tain'" in cluster.lidr("logs", RUN, "tain")[2]
-
-
-def test_logs_are_followed_until_the_run_ends(cluster: Cluster, submitted: str):
-    kubernetes = cluster.kubernetes
-    pod = kubernetes.put_step(submitted, f"{ROUND}.train.executor", **running("main"))
-    kubernetes.print(pod, "one")
-    lines = read_logs(
-        cluster.client, namespace_of(cluster.profile), RUN, follow=True, poll_seconds=0.02
-    )
-    assert next(lines) == ("M_1 train", "one")
-    kubernetes.failing = 503
-    threading.Timer(0.2, lambda: setattr(kubernetes, "failing", 0)).start()
-    kubernetes.print(pod, "two")
-    assert next(lines) == ("M_1 train", "two")
-    kubernetes.print(pod, "three")
-    cluster.kubeflow.run.state = "SUCCEEDED"
-    assert list(lines) == [("M_1 train", "three")]
 
 
 def test_cancelling_ends_pods_jobs_and_schedule_and_keeps_what_is_resumable(

@@ -18,8 +18,9 @@ from pipelines.cluster.client import Client
 from pipelines.cluster.submit import Submission, submit
 from pipelines.compiled import as_manifests
 from pipelines.stamp import recipe_digest
+from tests.argo import Workflow
 from tests.json_server import serving
-from tests.services.kubeflow import Cluster, compile_once, stamp
+from tests.services.kubeflow import Cluster, compile_once, stamp, write_end
 
 RECIPE = "tiny_world"
 
@@ -54,9 +55,44 @@ def test_a_run_is_submitted_once(cluster: Cluster, recipe: Recipe):
 
     again = cluster.json("submit", RECIPE, "--run", "mine")
     assert (again["outcome"], again["run_id"]) == ("running", run.run_id)
-    run.state = "SUCCEEDED"
+    cluster.end_run()
+    write_end(cluster.store, recipe, "mine")
     assert cluster.json("submit", RECIPE, "--run", "mine")["outcome"] == "done"
     assert len(cluster.kubeflow.runs) == len(cluster.kubeflow.versions) == 1
+
+
+def test_a_run_that_only_kubeflow_calls_succeeded_is_run_again(
+    cluster: Cluster, submission: Submission, recipe: Recipe
+):
+    first = submit(cluster.client, submission)
+    flow = Workflow(first.run_id)
+    flow.task("root.exit-handler-1.build-world", "Failed", message="main: Error (exit code 1)")
+    cluster.kubeflow.set_workflow(flow)
+    cluster.end_run("SUCCEEDED")
+    code, out, _ = cluster.lidr("submit", RECIPE, "--run", "mine", "--dry-run")
+    assert code == 0 and "mine would resume" in out
+    assert "Kubeflow calls the run succeeded, but M_0 world failed" in out
+    second = submit(cluster.client, submission)
+    assert (second.outcome, second.run_id != first.run_id) == ("resumed", True)
+
+    del cluster.kubeflow.runs[first.run_id]  # made within the same second
+    cluster.end_run("SUCCEEDED")
+    third = submit(cluster.client, submission, dry=True)
+    assert third.outcome == "would resume"
+    assert third.note == "Kubeflow calls the run succeeded, but its result is not on the store"
+    write_end(cluster.store, recipe, "mine", verdict="continue")
+    assert submit(cluster.client, submission, dry=True).outcome == "would resume"
+
+
+def test_a_run_that_only_kubeflow_calls_failed_is_done(
+    cluster: Cluster, submission: Submission, recipe: Recipe
+):
+    submit(cluster.client, submission)
+    cluster.end_run("FAILED")
+    write_end(cluster.store, recipe, "mine")
+    again = submit(cluster.client, submission)
+    assert again.outcome == "done"
+    assert again.note == "Kubeflow calls the run failed, but all its results are written"
 
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELED"])
@@ -290,6 +326,13 @@ def test_waiting_ends_with_the_run(cluster: Cluster, monkeypatch):
     assert code == 1, err
     assert "mine: failed" in out
     assert len(looks) >= 2
+
+
+def test_waiting_for_a_run_that_only_kubeflow_calls_succeeded_fails(cluster: Cluster, monkeypatch):
+    monkeypatch.setattr("pipelines.cluster.watch.time.sleep", lambda _seconds: cluster.end_run())
+    code, out, _ = cluster.lidr("submit", RECIPE, "--run", "mine", "--wait")
+    assert code == 1
+    assert "mine: failed" in out and "Kubeflow calls the run succeeded, but its result is" in out
 
 
 def test_compiled_manifests_are_those_of_kfp(tmp_path: Path):

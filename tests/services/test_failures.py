@@ -1,0 +1,173 @@
+"""What lidr says of a run's failures: Kubeflow's word, Argo's, the pods' and the store's."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from components.shared.recipe import Recipe
+from tests.kubernetes_api import ended, waiting
+from tests.services.kubeflow import Cluster, write_end
+from tests.services.workflows import (
+    ENDED,
+    LAUNCHED,
+    LOOP,
+    ROUND,
+    ROUND_2,
+    RUN,
+    TENSE,
+    rows,
+    set_tasks,
+    task,
+)
+
+SHARDS = f"{LOOP}.iteration-2.condition-1.rollout.for-loop-1.iteration-iterations"
+
+
+@pytest.mark.parametrize("serves_v1", [True, False])
+def test_a_failure_is_in_the_failed_step_s_row(cluster: Cluster, submitted: str, serves_v1: bool):
+    cluster.kubeflow.serves_v1 = serves_v1
+    laid = set_tasks(
+        cluster,
+        task(f"{ROUND}.generate", seconds=5),
+        task(f"{SHARDS}(0:0).iteration-item.generate"),
+        task(f"{SHARDS}(1:1).iteration-item.generate", "Failed", message=f"main: OOM{TENSE}"),
+        task(f"{ROUND_2}.pair", "Omitted"),
+        task("root.exit-handler-1.onExit.cleanup", "Failed", message="main: Error (exit code 1)"),
+    )
+    cluster.end_run("FAILED")
+    status = cluster.json("status", RUN)
+    found = rows(status)
+    assert status["state"] == "failed"
+    assert set(found) == {(1, "generate"), (2, "generate")}
+    assert (found[1, "generate"]["state"], found[1, "generate"]["total"]) == ("done", 0)
+    row = found[2, "generate"]
+    assert (row["state"], row["done"], row["total"], row["unit"]) == ("failed", 1, 2, "shards")
+    if serves_v1:
+        pod = laid.pods[f"{SHARDS}(1:1).iteration-item.generate"]
+        assert (row["note"], row["pod"]) == ("main: OOM\ufffd[2J", pod)
+        assert status["notes"] == ["cleanup: main: Error (exit code 1)"]
+    else:
+        assert status["notes"] == ["cleanup: failed"]
+
+
+def test_a_failed_row_has_the_pod_s_reason_and_the_step_s_last_words(
+    cluster: Cluster, submitted: str
+):
+    flow = set_tasks(
+        cluster,
+        task(f"{ROUND}.pair"),
+        task(f"{ROUND}.train", "Failed", message="main: Error (exit code 2)"),
+        task(f"{LOOP}.next-state", "Omitted"),
+    )
+    cluster.end_run("FAILED")
+    path = f"{ROUND}.train.executor"
+    pod = cluster.kubernetes.put_step(submitted, path, **ended("Error", 2, "main"))
+    cluster.kubernetes.print(
+        pod, *LAUNCHED, f"lidr failed step=train message=no {TENSE} exit_code=2"
+    )
+    cluster.kubernetes.print(pod, "Traceback (most recent call last):", "x.BadInput: no", *ENDED)
+    row = rows(cluster.json("status", RUN))[1, "train"]
+    assert row["note"] == "Error (exit code 2): no \ufffd[2J"
+    assert row["pod"] == pod == flow.pods[f"{ROUND}.train"]
+    code, out, _ = cluster.lidr("status", RUN)
+    assert code == 0 and f"(pod {pod})" in re.sub(r"\s+", " ", out).replace("- ", "-")
+
+
+FORBIDDEN = (
+    'pods "lidr-tiny-world-x7k2p-system-dag-driver-1" is forbidden: error looking up service '
+    'account kubeflow/lidr-pipeline: serviceaccount "lidr-pipeline" not found'
+)
+
+
+def test_a_run_whose_first_pod_was_forbidden_says_so(cluster: Cluster, submitted: str):
+    set_tasks(cluster, task("root.exit-handler-1", "Omitted", driver="Error", message=FORBIDDEN))
+    cluster.end_run("FAILED")
+    status = cluster.json("status", RUN)
+    assert status["state"] == "failed"
+    assert status["notes"] == [f"the driver of exit-handler-1: {FORBIDDEN}"]
+
+
+def test_a_step_whose_driver_failed_has_failed(cluster: Cluster, submitted: str):
+    set_tasks(cluster, task(f"{ROUND}.train", "Omitted", driver="Error", message=FORBIDDEN))
+    cluster.end_run("FAILED")
+    row = rows(cluster.json("status", RUN))[1, "train"]
+    assert (row["state"], row["note"]) == ("failed", f"its driver: {FORBIDDEN}")
+
+
+def test_a_step_waits_for_what_argo_says_where_pods_may_not_be_seen(
+    cluster: Cluster, submitted: str
+):
+    cluster.kubernetes.forbidden = {"pods"}
+    message = 'pods "x" is forbidden: exceeded quota: gpus, requested: 8, used: 8, limited: 8'
+    set_tasks(cluster, task(f"{ROUND}.train", "Pending", message=message))
+    row = rows(cluster.json("status", RUN))[1, "train"]
+    assert (row["state"], row["note"]) == ("waiting", message)
+
+
+def test_a_driver_and_a_first_container_that_cannot_start_are_told_of(
+    cluster: Cluster, submitted: str
+):
+    set_tasks(cluster, task(f"{ROUND}.train", driver="Pending"), task(f"{LOOP}.next-state"))
+    why = waiting("ImagePullBackOff", "no kfp-driver:2.17.0", "main")
+    cluster.kubernetes.put_step(submitted, f"{ROUND}.train-driver", **why)
+    stuck = waiting("ErrImagePull", "no kfp-launcher:2.17.0", "kfp-launcher")
+    status = {"phase": "Pending", "initContainerStatuses": stuck["containerStatuses"]}
+    cluster.kubernetes.put_step(submitted, f"{LOOP}.next-state.executor", **status)
+    told = cluster.json("status", RUN)
+    row = rows(told)[1, "train"]
+    assert (row["state"], row["note"]) == ("waiting", "ImagePullBackOff: no kfp-driver:2.17.0")
+    assert told["notes"] == ["next-state: kfp-launcher: ErrImagePull: no kfp-launcher:2.17.0"]
+
+
+def test_a_run_that_kubeflow_alone_calls_succeeded_has_failed(
+    cluster: Cluster, recipe: Recipe, submitted: str
+):
+    set_tasks(cluster, task(f"{LOOP}.build-world", "Failed", message="main: Error (exit code 1)"))
+    cluster.end_run("SUCCEEDED")
+    status = cluster.json("status", RUN)
+    assert (status["state"], rows(status)[0, "world"]["state"]) == ("failed", "failed")
+    assert status["notes"][0] == (
+        "Kubeflow calls the run succeeded, but M_0 world failed; "
+        "the same `lidr submit` goes on with it"
+    )
+    (listed,) = cluster.json("status")
+    assert listed["state"] == "failed"
+
+    set_tasks(cluster, task(f"{LOOP}.build-world"))
+    assert "its result is not on the store" in cluster.json("status", RUN)["notes"][0]
+    write_end(cluster.store, recipe, RUN)
+    done = cluster.json("status", RUN)
+    assert (done["state"], done["notes"]) == ("done", [])
+
+
+def test_a_run_that_kubeflow_alone_calls_failed_is_done(
+    cluster: Cluster, recipe: Recipe, submitted: str
+):
+    cluster.end_run("FAILED")
+    write_end(cluster.store, recipe, RUN)
+    status = cluster.json("status", RUN)
+    assert status["state"] == "done"
+    assert status["notes"] == ["Kubeflow calls the run failed, but all its results are written"]
+
+
+@pytest.mark.parametrize("serves_v1", [True, False])
+def test_a_run_that_argo_began_to_compress_is_followed_all_the_same(
+    cluster: Cluster, recipe: Recipe, submitted: str, serves_v1: bool
+):
+    cluster.kubeflow.serves_v1 = serves_v1
+    early = (task(f"{ROUND}.generate"), task(f"{ROUND}.translate", "Running"))
+    set_tasks(cluster, *early)
+    late = (task(f"{ROUND}.generate"), task(f"{ROUND}.translate"), task(f"{ROUND}.pair"))
+    set_tasks(cluster, *late, frozen=True)
+    cluster.end_run()
+    write_end(cluster.store, recipe, RUN)
+    status = cluster.json("status", RUN)
+    told = {step: row["state"] for (_, step), row in rows(status).items() if step != "report"}
+    if serves_v1:
+        assert told == {"generate": "done", "translate": "done", "pair": "done"}
+    else:
+        assert told == {"generate": "done"}
+        assert "Kubeflow's list of tasks ends before the run did" in status["notes"][0]
+    assert status["state"] == "done"

@@ -68,6 +68,7 @@ SURFACE = {
         "step": ["step"],
         "iteration": ["--iteration"],
         "follow": ["--follow", "-f"],
+        "everything": ["--all"],
         "profile": ["--profile"],
         "store": ["--store"],
     },

@@ -9,16 +9,17 @@ from pipelines.checks.api import ClusterApi, Denied, Object
 from pipelines.checks.asks import Ask, asks_of, quantity, queues_of
 from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
 from pipelines.checks.nodes import room
+from pipelines.checks.place import PlaceFinder
 
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 
 
-def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
+def findings(inputs: Inputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
     """Yield where a step's pods would find no room."""
     if not api.is_reached():
         yield unknown("capacity", "not looked at: the Kubernetes API does not answer")
         return
-    asks = asks_of(inputs.recipe, inputs.profile, *api.namespaces(inputs.profile))
+    asks = asks_of(inputs.recipe, inputs.profile, place.find().pods, place.find().training)
     for namespace in dict.fromkeys(ask.namespace for ask in asks):
         yield from _quotas(api, namespace, [ask for ask in asks if ask.namespace == namespace])
     for ask in asks:

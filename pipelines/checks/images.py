@@ -1,4 +1,4 @@
-"""Whether the images of a profile are in their registries (OCI distribution specification)."""
+"""Whether a profile's images are on the nodes, or in their registries (OCI distribution spec)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from components.shared.profile import Profile
+from pipelines.checks.api import ClusterApi, Denied
 from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
 
 _MANIFESTS = ", ".join(
@@ -58,17 +59,36 @@ class Reference:
         return cls(_DOCKER if first == "docker.io" else first, repository, digest or tag)
 
     @property
+    def name(self) -> str:
+        """In full, as nodes list it."""
+        registry = "docker.io" if self.registry == _DOCKER else self.registry
+        mark = "@" if self.tag.startswith("sha256:") else ":"
+        return f"{registry}/{self.repository}{mark}{self.tag}"
+
+    @property
     def url(self) -> str:
         """Of the manifest; plain HTTP on this machine alone, as docker does it."""
         scheme = "http" if self.registry.rpartition(":")[0] in _LOCAL else "https"
         return f"{scheme}://{self.registry}/v2/{self.repository}/manifests/{self.tag}"
 
 
-def findings(inputs: Inputs) -> Iterator[Finding]:
-    """Yield whether each image's manifest can be had; the images are asked for side by side."""
-    images = images_of(inputs.profile)
+def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
+    """Yield whether each image can be had; registries are asked side by side."""
+    images, nodes = images_of(inputs.profile), _on_nodes(api)
     with ThreadPoolExecutor(len(images)) as pool:
-        yield from pool.map(partial(_finding, seconds=inputs.request_seconds), images)
+        yield from pool.map(partial(_finding, nodes, seconds=inputs.request_seconds), images)
+
+
+def _on_nodes(api: ClusterApi) -> list[set[str]]:
+    """Return each node's images by all their names: those that were brought there, or pulled."""
+    if not api.is_reached():
+        return []
+    try:
+        nodes = list(api.each("/api/v1/nodes"))
+    except Denied:
+        return []
+    listed = [node.get("status", {}).get("images") or [] for node in nodes]
+    return [{name for image in found for name in image.get("names") or []} for found in listed]
 
 
 def images_of(profile: Profile) -> list[str]:
@@ -77,10 +97,22 @@ def images_of(profile: Profile) -> list[str]:
     return list(dict.fromkeys(image for image in named if image))
 
 
-def _finding(image: str, seconds: float) -> Finding:
+def _finding(nodes: list[set[str]], image: str, seconds: float) -> Finding:
+    """Return whether every node has an image, or else the registry."""
+    name, reference = f"image {image}", Reference.parse(image)
+    have = sum(reference.name in node for node in nodes)
+    if have and have == len(nodes):
+        return ok(name, f"on {'the node' if have == 1 else f'all {have} nodes'}")
+    found = _in_registry(name, image, reference, seconds)
+    if not have or found.state == "ok":
+        return found
+    told = f"on {have} of {len(nodes)} nodes; {found.detail}"
+    return Finding(name, found.state, told, found.remedy)
+
+
+def _in_registry(name: str, image: str, reference: Reference, seconds: float) -> Finding:
     from urllib3.exceptions import HTTPError
 
-    name, reference = f"image {image}", Reference.parse(image)
     try:
         status = _ask(reference, seconds)
     except (HTTPError, ValueError) as error:
@@ -90,7 +122,10 @@ def _finding(image: str, seconds: float) -> Finding:
         return ok(name, "by digest" if "@" in image else "by a tag, which may move")
     if status == 404:
         told = f"{reference.registry} has no {reference.repository} with {reference.tag}"
-        remedy = "Push it (make images, images/README.md), or correct images in the profile."
+        remedy = (
+            "Push it (make images, images/README.md) or bring it to the nodes (make kind), "
+            "or correct images in the profile."
+        )
         return missing(name, told, remedy)
     if status in (401, 403):
         known = "the login known here" if _login(reference.registry) else "no login known here"

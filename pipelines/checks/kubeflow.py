@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from components.shared.errors import LidrError
+from pipelines.checks import retrying
+from pipelines.checks.api import ClusterApi
 from pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from pipelines.checks.place import PlaceFinder
 from pipelines.checks.platform import KUBEFLOW, shown, version_of
 from pipelines.cluster.client import Client
 
@@ -13,8 +16,8 @@ _API = "Kubeflow Pipelines API"
 _VERSION = "Kubeflow Pipelines version"
 
 
-def findings(inputs: Inputs) -> Iterator[Finding]:
-    """Yield what the Kubeflow Pipelines API says."""
+def findings(inputs: Inputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
+    """Yield what the Kubeflow Pipelines API says, and what Argo behind it will retry."""
     try:
         client = Client(inputs.profile, inputs.request_seconds)
         client.check()
@@ -25,6 +28,8 @@ def findings(inputs: Inputs) -> Iterator[Finding]:
     whose = f"namespace {client.namespace}" if client.namespace else "for one user"
     yield ok(_API, f"{client.host} lets us in ({whose})")
     yield _version(version)
+    if api.is_reached():
+        yield retrying.finding(inputs, api, place.find().kubeflow)
 
 
 def _version(told: str) -> Finding:

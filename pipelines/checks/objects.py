@@ -10,6 +10,7 @@ from pipelines.checks.api import ClusterApi, Object
 from pipelines.checks.asks import asks_of, queues_of
 from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
 from pipelines.checks.looking import APPLY, look
+from pipelines.checks.place import PlaceFinder
 from pipelines.checks.platform import TRAINER
 from pipelines.checks.queues import findings as queue_findings
 from pipelines.checks.queues import workload_priority
@@ -17,16 +18,18 @@ from pipelines.checks.queues import workload_priority
 _SECRETS = "manifests/README.md, Secrets"
 
 
-def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
+def findings(inputs: Inputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
     """Yield the namespaces, and what must be in them."""
     if not api.is_reached():
         yield unknown("objects", "not looked at: the Kubernetes API does not answer")
         return
-    pods, training = api.namespaces(inputs.profile)
+    found = place.find()
+    pods, training = found.pods, found.training
+    yield found.finding
     for namespace in dict.fromkeys((pods, training)):
-        found = _namespace(api, namespace)
-        yield found
-        if found.state == "missing":
+        there = _namespace(api, namespace)
+        yield there
+        if there.state == "missing":
             return
     yield from _environment(inputs, api, pods)
     if inputs.profile.training.launcher == "trainjob":

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pipelines.checks.api import ClusterApi, Denied, Object
 from pipelines.checks.asks import asks_of, queues_of
 from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from pipelines.checks.place import PlaceFinder
 
 
 class Right(NamedTuple):
@@ -65,12 +66,12 @@ OF_LAUNCHER = (
 """What the train step does (manifests/base/roles.yaml)."""
 
 
-def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
+def findings(inputs: Inputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
     """Yield who may not do what it has to: one finding a right, or one where all are there."""
     if not api.is_reached():
         yield unknown("rights", "not looked at: the Kubernetes API does not answer")
         return
-    pods, training = api.namespaces(inputs.profile)
+    pods, training = place.find().pods, place.find().training
     jobs = inputs.profile.training.launcher == "trainjob"
     queues = queues_of(asks_of(inputs.recipe, inputs.profile, pods, training))
     own = [(pods, right) for right in OF_PODS]

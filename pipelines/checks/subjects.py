@@ -22,6 +22,7 @@ from pipelines.checks import (
 )
 from pipelines.checks.api import ClusterApi
 from pipelines.checks.finding import Inputs, Subject
+from pipelines.checks.place import PlaceFinder
 
 
 def subjects_of(inputs: Inputs, only: Sequence[str] = ()) -> dict[str, Subject]:
@@ -34,14 +35,15 @@ def subjects_of(inputs: Inputs, only: Sequence[str] = ()) -> dict[str, Subject]:
     Raises:
         BadInput: one is named that there is not.
     """
-    found = (_of_cluster(inputs) if inputs.on_cluster else _of_machine(inputs)) | {
+    api = ClusterApi(inputs.request_seconds)
+    found = (_of_cluster(inputs, api) if inputs.on_cluster else _of_machine(inputs)) | {
         "store": partial(store.findings, inputs),
         "tracking": partial(tracking.findings, inputs),
         "model": partial(model.findings, inputs),
         "prompts": partial(prompts.findings, inputs),
     }
     if inputs.on_cluster:
-        found["images"] = partial(images.findings, inputs)
+        found["images"] = partial(images.findings, inputs, api)
     if endpoints.asked(inputs.recipe):
         found["endpoints"] = partial(endpoints.findings, inputs)
     if strange := [name for name in only if name not in found]:
@@ -52,14 +54,14 @@ def subjects_of(inputs: Inputs, only: Sequence[str] = ()) -> dict[str, Subject]:
     return {name: subject for name, subject in found.items() if not only or name in only}
 
 
-def _of_cluster(inputs: Inputs) -> dict[str, Subject]:
-    api = ClusterApi(inputs.request_seconds)
+def _of_cluster(inputs: Inputs, api: ClusterApi) -> dict[str, Subject]:
+    place = PlaceFinder(inputs, api)
     return {
-        "kubeflow": partial(kubeflow.findings, inputs),
+        "kubeflow": partial(kubeflow.findings, inputs, api, place),
         "cluster": partial(cluster.findings, inputs, api),
-        "objects": partial(objects.findings, inputs, api),
-        "rights": partial(rights.findings, inputs, api),
-        "capacity": partial(capacity.findings, inputs, api),
+        "objects": partial(objects.findings, inputs, api, place),
+        "rights": partial(rights.findings, inputs, api, place),
+        "capacity": partial(capacity.findings, inputs, api, place),
     }
 
 

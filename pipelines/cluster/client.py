@@ -66,14 +66,24 @@ class Client:
             Unavailable: nobody answers.
         """
         if self._namespace is None:
-            health = self.call("ask for its health", self._health.healthz_service_get_healthz)
-            if health.multi_user and not self._own_namespace:
+            multi_user = self.multi_user
+            if multi_user and not self._own_namespace:
                 raise BadInput(
                     f"Kubeflow Pipelines at {self.host} is shared by several users",
                     remedy="Set kubeflow.namespace in the profile to your own.",
                 )
-            self._namespace = self._own_namespace if health.multi_user else ""
+            self._namespace = self._own_namespace if multi_user else ""
         return self._namespace
+
+    @property
+    def multi_user(self) -> bool:
+        """Whether the installation is for several users, whose runs are in their own namespaces.
+
+        Raises:
+            Unavailable: nobody answers.
+        """
+        health = self.call("ask for its health", self._health.healthz_service_get_healthz)
+        return bool(health.multi_user)
 
     def check(self) -> None:
         """Raise what is wrong with the connection, before anything is prepared for it."""

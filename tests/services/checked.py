@@ -24,6 +24,10 @@ LANGUAGES = ("en", "es", "de")
 JUDGE = "a-judge"
 QUEUES = "/apis/kueue.x-k8s.io/v1beta2"
 NODES = "/api/v1/nodes"
+SERVICES = "/api/v1/services"
+ARGO = f"{CORE}/configmaps/workflow-controller-configmap"
+OF_KUBEFLOW = {"limit": "2", "retryPolicy": "OnError"}
+"""What Kubeflow Pipelines 2.17 tells Argo to give every template."""
 QUOTAS = f"{CORE}/resourcequotas"
 DEPLOYMENTS = "/apis/apps/v1/deployments"
 LOCAL_QUEUE = f"{QUEUES}/namespaces/{NAMESPACE}/localqueues/lidr"
@@ -257,6 +261,8 @@ def _objects() -> dict[str, Object]:
         STORAGE_CLASS: {"provisioner": "local"},
         LOCAL_QUEUE: {"spec": {"clusterQueue": "lidr"}, "status": active(True)},
         CLUSTER_QUEUE: {"spec": {"resourceGroups": [_quota(8)]}, "status": active(True)},
+        SERVICES: {"items": [service("ml-pipeline", NAMESPACE)]},
+        ARGO: argo(OF_KUBEFLOW),
         QUOTAS: {"items": [resource_quota()]},
         NODES: {"items": [node("cpu", 16), node("gpu", 128, gpus=8)]},
     }
@@ -286,6 +292,17 @@ def _quota(gpus: int) -> Object:
     amounts = {"cpu": "128", "memory": "1Ti", "nvidia.com/gpu": str(gpus)}
     resources = [{"name": name, "nominalQuota": amount} for name, amount in amounts.items()]
     return {"flavors": [{"name": "gpu", "resources": resources}]}
+
+
+def service(name: str, namespace: str) -> Object:
+    """Return a Service."""
+    return {"metadata": {"name": name, "namespace": namespace}}
+
+
+def argo(strategy: Object) -> Object:
+    """Return Argo's ConfigMap with a retryStrategy for every template."""
+    defaults = {"spec": {"templateDefaults": {"retryStrategy": strategy}}}
+    return {"data": {"workflowDefaults": yaml.safe_dump(defaults)}}
 
 
 def resource_quota(**used: str) -> Object:

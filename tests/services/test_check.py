@@ -379,6 +379,84 @@ def test_a_machine_is_looked_at_and_left_as_it_was(bare: Checked, tmp_path: Path
     assert (code, found["store"]["state"]) == (2, "missing")
 
 
+def test_pods_of_a_kubeflow_for_one_user_are_looked_for_where_it_runs(bare: Checked):
+    bare.objects[checked.SERVICES] = {"items": [checked.service("ml-pipeline", "kubeflow")]}
+    bare.objects["/api/v1/namespaces/kubeflow"] = {"metadata": {"name": "kubeflow"}}
+    code, found, _ = bare.check("--only", "objects")
+    place = found["namespace of pods"]
+    assert code == 2 and place["state"] == "missing"
+    assert "in its own namespace, kubeflow; the profile says lidr" in place["detail"]
+    assert "Set namespace to kubeflow" in place["remedy"]
+    assert found["ServiceAccount lidr-pipeline"]["state"] == "missing", "it is in another namespace"
+
+    bare.cluster.configure(namespace="kubeflow")
+    _, found, _ = bare.check("--only", "objects")
+    assert found["namespace of pods"]["state"] == "ok"
+    assert found["namespace of pods"]["detail"].startswith(
+        "kubeflow; Kubeflow Pipelines is for one"
+    )
+
+
+def test_pods_of_a_kubeflow_for_several_users_are_in_the_profile_s_namespace(bare: Checked):
+    bare.objects[checked.SERVICES] = {"items": [checked.service("ml-pipeline", "kubeflow")]}
+    bare.cluster.kubeflow.multi_user = True
+    _, found, _ = bare.check("--only", "objects")
+    assert found["namespace of pods"]["detail"] == "lidr; Kubeflow Pipelines is for several users"
+    assert found["ServiceAccount lidr-pipeline"]["state"] == "ok"
+
+
+def test_pods_of_open_data_hub_are_in_the_project_of_its_pipeline_server(bare: Checked):
+    project = checked.service("ds-pipeline-dspa", "project")
+    bare.objects[checked.SERVICES] = {"items": [project]}
+    _, found, _ = bare.check("--only", "objects")
+    assert "in its own namespace, project" in found["namespace of pods"]["detail"]
+
+
+def test_where_kubeflow_is_cannot_always_be_told(bare: Checked):
+    two = [checked.service("ml-pipeline", name) for name in ("one", "another")]
+    bare.objects[checked.SERVICES] = {"items": two}
+    code, found, _ = bare.check("--only", "objects")
+    assert (code, found["namespace of pods"]["state"]) == (0, "unknown")
+    assert found["ServiceAccount lidr-pipeline"]["state"] == "ok", "the profile's is looked at"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [
+        (checked.OF_KUBEFLOW, "OnError, 2 times: a pod that is deleted, evicted or lost"),
+        ({}, "OnFailure, 2 times: a step that ends with an error is tried again"),
+        ({"retryPolicy": "Always"}, "Always, 2 times: a step that ends with an error is tried"),
+    ],
+)
+def test_what_argo_retries_is_said(bare: Checked, strategy: dict, told: str):
+    bare.objects[checked.ARGO] = checked.argo(strategy)
+    _, found, _ = bare.check("--only", "kubeflow")
+    assert found["retries by Argo"]["state"] == "ok"
+    assert found["retries by Argo"]["detail"].startswith(told)
+
+
+def test_what_argo_retries_may_be_hidden(bare: Checked):
+    del bare.objects[checked.ARGO]
+    _, found, _ = bare.check("--only", "kubeflow")
+    assert found["retries by Argo"]["state"] == "unknown"
+    assert (
+        "get configmap workflow-controller-configmap -n lidr" in found["retries by Argo"]["remedy"]
+    )
+
+
+def test_images_that_are_on_every_node_need_no_registry(bare: Checked):
+    bare.services.images.clear()
+    image = f"{bare.services.host}/lidr/train:0.1.0"
+    nodes = bare.objects[checked.NODES]["items"]
+    nodes[0]["status"]["images"] = [{"names": [image, f"{image}@sha256:{'0' * 64}"]}]
+    _, found, _ = bare.check("--only", "images")
+    assert found[f"image {image}"]["detail"].startswith("on 1 of 2 nodes; ")
+    assert found[f"image {image}"]["state"] == "missing"
+    nodes[1]["status"]["images"] = [{"names": [image]}]
+    _, found, _ = bare.check("--only", "images")
+    assert found[f"image {image}"]["detail"] == "on all 2 nodes"
+
+
 HERE = [word for name in ("machine", "store", "tracking") for word in ("--only", name)]
 
 

@@ -28,6 +28,7 @@ NAMESPACE = "lidr"
 TRAINER = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}"
 CORE = f"/api/v1/namespaces/{NAMESPACE}"
 KUEUE = f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{NAMESPACE}"
+ARGO = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}"
 VISIBILITY = f"/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{NAMESPACE}"
 SERVERS = (
     f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/",
@@ -67,6 +68,7 @@ class KubernetesApi:
         jobs: TrainJobs by name.
         runtimes: TrainingRuntimes by name.
         pods: pods by name.
+        workflows: Argo's Workflows by name.
         events: events about pods, the latest last.
         workloads: Kueue's Workloads by name, those that wait in the order of their queue.
         forbidden: kinds, or paths, that may not be read.
@@ -85,6 +87,7 @@ class KubernetesApi:
     jobs: dict[str, Object] = field(default_factory=dict)
     runtimes: dict[str, Object] = field(default_factory=dict)
     pods: dict[str, Object] = field(default_factory=dict)
+    workflows: dict[str, Object] = field(default_factory=dict)
     events: list[Object] = field(default_factory=list)
     workloads: dict[str, Object] = field(default_factory=dict)
     forbidden: set[str] = field(default_factory=set)
@@ -110,7 +113,7 @@ class KubernetesApi:
         if parsed.path.startswith(SERVERS):
             return self._server(method, parsed.path, body, content)
         query = {key: values[0] for key, values in parse_qs(parsed.query).items()}
-        roots = (TRAINER, CORE, KUEUE, VISIBILITY)
+        roots = (TRAINER, CORE, KUEUE, VISIBILITY, ARGO)
         root = next((root for root in roots if parsed.path.startswith(root)), None)
         kind, *rest = parsed.path.removeprefix(f"{root}/").split("/")
         if root is None and self.objects:
@@ -125,6 +128,8 @@ class KubernetesApi:
             return self._pods(rest, query)
         if kind == "events":
             return {"items": [e for e in self.events if _selected(e, query["fieldSelector"])]}
+        if kind == "workflows":
+            return {"items": _labelled(self.workflows, query["labelSelector"])}
         if kind == "workloads":
             return {"items": list(self.workloads.values())}
         if kind == "localqueues" and rest[1:] == ["pendingworkloads"]:
@@ -183,11 +188,14 @@ class KubernetesApi:
 
     def _pods(self, rest: list[str], query: dict[str, str]) -> Object | str:
         if not rest:
-            wanted = dict(pair.split("=") for pair in query["labelSelector"].split(","))
+            not_in = [
+                each.removeprefix("status.phase!=")
+                for each in query.get("fieldSelector", "").split(",")
+            ]
             items = [
                 pod
-                for pod in list(self.pods.values())
-                if wanted.items() <= pod["metadata"]["labels"].items()
+                for pod in _labelled(self.pods, query["labelSelector"])
+                if pod.get("status", {}).get("phase", "Pending") not in not_in
             ]
             return {"kind": "PodList", "apiVersion": "v1", "items": items}
         pod = self._get(self.pods, "pods", rest[0])
@@ -310,6 +318,21 @@ def _container(state: Object, name: str) -> Object:
     return {"containerStatuses": [{"name": name, "state": state}]}
 
 
+def _names_only(found: Object) -> Object:
+    """Return a list as a real server does that is asked for metadata alone: null for none."""
+    items = [{"metadata": each["metadata"]} for each in found["items"]]
+    return {"kind": "PartialObjectMetadataList", "items": items or None}
+
+
+def _labelled(objects: dict[str, Object], selector: str) -> list[Object]:
+    wanted = dict(pair.split("=") for pair in selector.split(","))
+    return [
+        each
+        for each in list(objects.values())
+        if wanted.items() <= each["metadata"]["labels"].items()
+    ]
+
+
 def _selected(event: Object, selector: str) -> bool:
     wanted = dict(pair.split("=") for pair in selector.split(","))
     return wanted == {"involvedObject.name": event["involvedObject"]["name"], "type": event["type"]}
@@ -346,7 +369,9 @@ def serve() -> Iterator[KubernetesApi]:
     def answer(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, Any]:
         try:
             content = request.headers.get("Content-Type", "")
-            return 200, api.answer(request.command, request.path, body, content)
+            found = api.answer(request.command, request.path, body, content)
+            names_only = "as=PartialObjectMetadataList" in request.headers.get("Accept", "")
+            return 200, _names_only(found) if names_only else found
         except Refused as refusal:
             return refusal.code, refusal.body
 

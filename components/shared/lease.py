@@ -35,6 +35,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.05, 3.0
 _TURNS = 4
 _SAFE_SHARE = 0.7
 _READ_SHARE = 0.1
+_LATE_SHARE, _LATE_SECONDS = 0.25, 5.0
 _MOST_KEYS = 40
 _LONGEST_SECONDS = 3600.0
 _NAME = re.compile(rf"{_FOLDER}/\d{{12}}\.(?:json|free)")
@@ -174,9 +175,10 @@ def _acquire(store: Store, seconds: float, patience: float) -> Lease:
     wait, first = _FIRST_WAIT, -1
     seen = _Seen(began)
     while True:
+        asked = time.monotonic()
         head = find_head(store)
         first = head.number if first < 0 else first
-        if head.free or seen.stale(store, head, seconds):
+        if head.free or seen.stale(store, head, seconds, asked):
             lease = Lease(store, head.number + 1, seconds)
             if lease.take():
                 clear(store, head)
@@ -201,8 +203,15 @@ class _Seen:
         self._since = now
         self._read = 0.0
 
-    def stale(self, store: Store, head: Head, seconds: float) -> bool:
-        """Tell whether the same holder has not renewed the lease for as long as it says."""
+    def stale(self, store: Store, head: Head, seconds: float, asked: float) -> bool:
+        """Tell whether the same holder has not renewed the lease for as long as it says.
+
+        Args:
+            store: the folder.
+            head: its highest lease object.
+            seconds: that a lease lasts which does not say.
+            asked: when the store was asked for the head.
+        """
         now = time.monotonic()
         if head.number != self._number:
             self._number, self._text, self._since, self._read = head.number, b"", now, now
@@ -211,8 +220,8 @@ class _Seen:
             return False
         self._read = now
         text = read_text(store, head.number)
-        if text != self._text:
-            self._text, self._since = text, now
+        if text != self._text or answered_late(asked, self._seconds(seconds)):
+            self._text, self._since = text, time.monotonic()
         return now - self._since > self._seconds(seconds)
 
     def holder(self, store: Store, head: Head) -> str:
@@ -223,6 +232,16 @@ class _Seen:
     def _seconds(self, default: float) -> float:
         told = held(self._text).get("seconds", default)
         return min(float(told), _LONGEST_SECONDS) if is_finite(told) and told > 0 else default
+
+
+def answered_late(asked: float, seconds: float) -> bool:
+    """Tell whether the store took so long that a holder could not renew its lease either.
+
+    Args:
+        asked: when it was asked, by the monotonic clock.
+        seconds: that the lease lasts.
+    """
+    return time.monotonic() - asked > max(_LATE_SECONDS, _LATE_SHARE * seconds)
 
 
 def held(text: bytes) -> dict[str, Any]:

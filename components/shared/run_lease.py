@@ -3,7 +3,8 @@
 `lidr run` holds it while it lives. On a cluster the tasks of one KFP run share it under that run's
 id: each one renews it, none gives it back before the loop has ended. A second execution is told who
 the first one is. It takes the lease of one that has died: at once where the process was on the same
-machine, else after watching the lease for as long as it lasts and not seeing it renewed.
+machine or the Kubernetes API says that its run has ended, else after watching the lease for as long
+as it lasts and not seeing it renewed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from components.shared.errors import BadInput, LidrError
-from components.shared.lease import Head, Lease, clear, find_head, read_text
+from components.shared.kubernetes.runs import cluster_id, has_ended, own_namespace
+from components.shared.lease import Head, Lease, answered_late, clear, find_head, read_text
 from components.shared.progress import emit
 from components.shared.runs import FOLDER
 from components.shared.store import Store, open_store
@@ -52,6 +54,8 @@ class Holder:
         started: when the process was started, in the kernel's ticks; ids are used again.
         since: when the lease was taken, by the holder's clock (UTC).
         seconds: how long the lease lasts without being renewed.
+        cluster: whose API server knows of the holder's pod; "" for none.
+        namespace: of that pod.
     """
 
     identity: str
@@ -62,6 +66,8 @@ class Holder:
     started: str
     since: str
     seconds: float
+    cluster: str = ""
+    namespace: str = ""
 
     @property
     def here(self) -> bool:
@@ -72,6 +78,12 @@ class Holder:
     def gone(self) -> bool:
         """Whether the process was on this machine and has ended."""
         return self._is_near and _started(self.process) != self.started
+
+    def has_ended(self) -> bool:
+        """Ask the Kubernetes API whether the holder was a run of this cluster, which has ended."""
+        kind, _, run = self.identity.partition(":")
+        near = kind == "kfp" and bool(self.cluster) and self.cluster == cluster_id()
+        return near and has_ended(self.namespace, run)
 
     @property
     def _is_near(self) -> bool:
@@ -152,6 +164,7 @@ def _acquire(folder: Store, run: str, identity: str, seconds: float) -> Lease:
     facts = _facts(identity)
     watch: _Watch | None = None
     while True:
+        asked = time.monotonic()
         head = find_head(folder)
         text = b"" if head.free else read_text(folder, head.number)
         held = _parsed(text)
@@ -160,7 +173,8 @@ def _acquire(folder: Store, run: str, identity: str, seconds: float) -> Lease:
             lease.join()
             return lease
         watch = watch if watch and watch.number == head.number else _Watch(head, text, seconds)
-        if head.free or (held and held.gone) or watch.silent(text):
+        ended = head.free or (held and held.gone) or watch.silent(text, asked)
+        if ended or watch.has_ended(held, text):
             lease = Lease(folder, head.number + 1, seconds, facts)
             if lease.take():
                 clear(folder, head)
@@ -181,9 +195,27 @@ class _Watch:
         self._began = time.monotonic()
         self._told = False
 
-    def silent(self, text: bytes) -> bool:
-        """Tell whether it has not been renewed for as long as it lasts."""
+    def silent(self, text: bytes, asked: float) -> bool:
+        """Tell whether it has not been renewed for as long as it lasts.
+
+        Args:
+            text: of the object, as it is now.
+            asked: when the store was asked for it.
+        """
+        if answered_late(asked, self._seconds):
+            self._began = time.monotonic()
         return text == self.text and time.monotonic() - self._began > self._seconds
+
+    def has_ended(self, held: Holder | None, text: bytes) -> bool:
+        """Tell whether the holder is known to have ended; say so."""
+        if held is None or held.here or text != self.text or not held.has_ended():
+            return False
+        run = held.identity.partition(":")[2]
+        emit(
+            "note",
+            message=f"Kubeflow run {run}, which has the run's lease, has ended: it is taken over",
+        )
+        return True
 
     def wait(self, held: Holder | None) -> None:
         """Wait a little before the next look; say so the first time."""
@@ -205,6 +237,8 @@ def _facts(identity: str) -> dict[str, object]:
         "identity": identity,
         "host": socket.gethostname(),
         "machine": _machine(),
+        "cluster": cluster_id(),
+        "namespace": own_namespace(),
         "process": os.getpid(),
         "started": _started(os.getpid()),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -227,6 +261,8 @@ def _parsed(text: bytes) -> Holder | None:
             started=str(told["started"]),
             since=one_line(str(told["since"])),
             seconds=seconds,
+            cluster=str(told.get("cluster", "")),
+            namespace=str(told.get("namespace", "")),
         )
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

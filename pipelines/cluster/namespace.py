@@ -15,11 +15,9 @@ from typing import Any
 from components.shared.errors import BadInput, Unavailable
 from components.shared.kubernetes.api_errors import status_of
 from components.shared.kubernetes.pods import Pod
+from components.shared.kubernetes.runs import RUN_LABEL
 from components.shared.kubernetes.trainjobs import RUN_ANNOTATION, STAGE_ANNOTATION
 from components.shared.pools import QUEUE_LABEL
-
-RUN_LABEL = "pipeline/runid"
-"""Kubeflow Pipelines labels every pod of a run with it."""
 
 _TRAINER = ("trainer.kubeflow.org", "v1alpha1")
 _KUEUE = ("kueue.x-k8s.io", "v1beta2")

@@ -15,6 +15,7 @@ import yaml
 
 from components.serve.follow import Deployment, follow
 from components.shared.errors import BadInput, LidrError
+from components.shared.kubernetes import runs
 from components.shared.kubernetes.own_pod import own_run
 from components.shared.kubernetes.trainjobs import Cluster
 from components.shared.models import Resolved
@@ -115,6 +116,22 @@ def test_with_the_shipped_role_a_launcher_does_its_work(api: KubernetesApi, tmp_
     launch(api, tmp_path)
     assert guard.used == role("lidr-launcher"), "the Role has what nobody uses"
     assert guard.refused <= OPTIONAL
+
+
+def test_with_the_shipped_role_a_step_learns_whether_another_run_has_ended(
+    api: KubernetesApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("token", "ca.crt"):
+        (tmp_path / name).write_text("x")
+    monkeypatch.setattr(runs, "_ACCOUNT", tmp_path)
+    monkeypatch.setattr(runs, "_server", lambda: api.url)
+    api.allowed = guard = Guard(role("lidr-lease"))
+    assert runs.has_ended("lidr", "run-7")
+    assert guard.used == role("lidr-lease"), "the Role has what nobody uses"
+    assert not guard.refused
+    for right in role("lidr-lease"):
+        api.allowed = Guard(role("lidr-lease") - {right})
+        assert not runs.has_ended("lidr", "run-7")
 
 
 NEEDED = {

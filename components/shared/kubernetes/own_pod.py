@@ -7,16 +7,14 @@ from typing import Any
 
 from components.shared.errors import LidrError
 from components.shared.kubernetes import pods
+from components.shared.kubernetes.runs import RUN_LABEL
 from components.shared.kubernetes.trainjobs import Cluster
-
-_RUN_LABEL = "pipeline/runid"
-"""Kubeflow Pipelines labels every pod of a run with it."""
 
 
 def own_run(cluster: Cluster) -> str:
     """Return the id of the KFP run that this pod is of; "" where none is known."""
     pod = _own(cluster) or {"metadata": {}}
-    return str(pod["metadata"].get("labels", {}).get(_RUN_LABEL, ""))
+    return str(pod["metadata"].get("labels", {}).get(RUN_LABEL, ""))
 
 
 def is_disrupted(cluster: Cluster) -> bool:

@@ -16,8 +16,11 @@ import pytest
 
 from components.shared import run_lease as module
 from components.shared.errors import BadInput, LidrError
-from components.shared.progress import EVENTS_VARIABLE, step
+from components.shared.kubernetes import runs
+from components.shared.lease import Head
+from components.shared.progress import EVENTS_VARIABLE, listening, step
 from components.shared.run_lease import run_lease, task_lease
+from tests.kubernetes_api import NAMESPACE, KubernetesApi, running, serve
 
 CODE = """
 import sys, time
@@ -188,3 +191,111 @@ def test_a_step_of_a_kfp_run_takes_it_and_one_of_lidr_run_does_not(tmp_path, mon
     monkeypatch.setenv(EVENTS_VARIABLE, str(tmp_path / "events"))
     assert work(store=str(tmp_path), run="other") == 0
     assert re.search("an-id", (tmp_path / "runs/mine/lease/000000000001.json").read_text())
+
+
+@pytest.fixture
+def pod(tmp_path, monkeypatch) -> Iterator[KubernetesApi]:
+    """This process is in a pod of a cluster whose API server it may ask."""
+    account = tmp_path / "account"
+    account.mkdir()
+    for name, text in (("namespace", NAMESPACE), ("token", "t"), ("ca.crt", "of this cluster")):
+        (account / name).write_text(text)
+    monkeypatch.setattr(runs, "_ACCOUNT", account)
+    monkeypatch.setattr(module, "_machine", lambda: "")  # pods do not see each other's processes
+    with serve() as api:
+        monkeypatch.setattr(runs, "_server", lambda: api.url)
+        yield api
+
+
+def workflow(api: KubernetesApi, run: str, phase: str) -> None:
+    """Put a Workflow as Argo labels it."""
+    labels = {"pipeline/runid": run, "workflows.argoproj.io/phase": phase}
+    if phase != "Running":
+        labels["workflows.argoproj.io/completed"] = "true"
+    api.workflows[f"lidr-{run}"] = {"metadata": {"name": f"lidr-{run}", "labels": labels}}
+
+
+def died(store: Path, run: str) -> None:
+    """Leave a lease as a run does whose exit task never ran."""
+    with task_lease("train", str(store), "mine", run):
+        pass
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded", "Error", ""])
+def test_the_lease_of_a_run_that_the_cluster_knows_as_ended_is_taken_at_once(pod, tmp_path, phase):
+    if phase:
+        workflow(pod, "first", phase)
+    pod.put_step("first", "root.train.executor", phase="Failed")
+    died(tmp_path, "first")
+    heard: list[dict[str, object]] = []
+    began = time.monotonic()
+    with listening(heard.append), task_lease("world", str(tmp_path), "mine", "second"):
+        pass
+    assert time.monotonic() - began < 5
+    [note] = [str(event["message"]) for event in heard]
+    assert note == "Kubeflow run first, which has the run's lease, has ended: it is taken over"
+
+
+def _between_two_tasks(api: KubernetesApi) -> None:
+    workflow(api, "first", "Running")
+
+
+def _exit_task_runs(api: KubernetesApi) -> None:
+    workflow(api, "first", "Failed")
+    api.put_step("first", "root.cleanup.executor", **running("main"))
+
+
+def _pod_waits_for_a_node(api: KubernetesApi) -> None:
+    workflow(api, "first", "Failed")
+    api.put_step("first", "root.train.executor", phase="Pending")
+
+
+def _no_right(api: KubernetesApi) -> None:
+    workflow(api, "first", "Failed")
+    api.forbidden.add("workflows")
+
+
+def _no_answer(api: KubernetesApi) -> None:
+    api.failing = 503
+
+
+@pytest.mark.parametrize(
+    "state",
+    [_between_two_tasks, _exit_task_runs, _pod_waits_for_a_node, _no_right, _no_answer],
+    ids=lambda each: each.__name__,
+)
+def test_the_lease_of_a_run_that_may_live_is_watched(pod, tmp_path, monkeypatch, state):
+    monkeypatch.setattr(module, "TASK_SECONDS", 1.0)
+    died(tmp_path, "first")
+    state(pod)
+    began = time.monotonic()
+    with task_lease("world", str(tmp_path), "mine", "second"):
+        assert time.monotonic() - began > 1.0
+
+
+def test_a_lease_that_another_cluster_knows_of_is_watched(pod, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "TASK_SECONDS", 1.0)
+    died(tmp_path, "first")
+    (runs._ACCOUNT / "ca.crt").write_text("of another cluster, which has no such run")
+    began = time.monotonic()
+    with task_lease("world", str(tmp_path), "mine", "second"):
+        assert time.monotonic() - began > 1.0
+    assert not pod.requests
+
+
+def test_a_lease_names_no_path_to_ask_for(pod):
+    for namespace, run in (("../../x", "first"), ("lidr", "a/b"), ("lidr", "x,y=z"), ("", "")):
+        assert not runs.has_ended(namespace, run)
+    assert not pod.requests
+
+
+def test_a_lease_is_watched_anew_after_the_store_was_away(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("components.shared.lease.time.monotonic", lambda: clock[0])
+    watch = module._Watch(Head(1, False, ()), b"text", 60.0)
+    clock[0] = 300.0
+    assert not watch.silent(b"text", asked=1.0), "this look took the whole outage"
+    clock[0] = 330.0
+    assert not watch.silent(b"text", asked=329.0)
+    clock[0] = 361.0
+    assert watch.silent(b"text", asked=360.5)

@@ -1,0 +1,98 @@
+"""Whether a run of Kubeflow Pipelines still lives, as another run's pod may ask the API server.
+
+Without a client library, which not every image has: two lists, of names and labels alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from components.shared.digest import digest_of_bytes
+
+RUN_LABEL = "pipeline/runid"
+"""Kubeflow Pipelines labels every Workflow and every pod of a run with it."""
+
+_COMPLETED = "workflows.argoproj.io/completed"
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+_SECONDS = 5.0
+
+
+def cluster_id() -> str:
+    """Return what the pods of one cluster have in common, and no others; "" outside of pods."""
+    try:
+        return digest_of_bytes((_ACCOUNT / "ca.crt").read_bytes())
+    except OSError:
+        return ""
+
+
+def own_namespace() -> str:
+    """Return the namespace of this pod; "" outside of pods."""
+    try:
+        return (_ACCOUNT / "namespace").read_text("utf-8").strip()
+    except OSError:
+        return ""
+
+
+def has_ended(namespace: str, run: str) -> bool:
+    """Tell whether a run's Workflow is complete or gone, and none of its pods lives.
+
+    A live run has no pod between two tasks, but its Workflow is not complete then. False also where
+    the API server does not say.
+
+    Args:
+        namespace: of the run's pods.
+        run: its id in Kubeflow.
+    """
+    if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(run)):
+        return False  # they come from the store
+    selected = {"labelSelector": f"{RUN_LABEL}={run}"}
+    living = {**selected, "fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+    try:
+        workflows = _list(f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflows", selected)
+        complete = all(_labels(each).get(_COMPLETED) == "true" for each in workflows)
+        return complete and not _list(f"/api/v1/namespaces/{namespace}/pods", living)
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        urllib3.exceptions.HTTPError,
+    ):
+        return False
+
+
+def _list(path: str, query: dict[str, str]) -> list[dict[str, Any]]:
+    token = (_ACCOUNT / "token").read_text("utf-8").strip()
+    headers = {"Authorization": f"Bearer {token}", "Accept": _NAMES_ONLY}
+    with urllib3.PoolManager(ca_certs=str(_ACCOUNT / "ca.crt")) as pool:
+        answer = pool.request(
+            "GET",
+            _server() + path,
+            fields=query,
+            headers=headers,
+            timeout=_SECONDS,
+            retries=False,
+        )
+    if answer.status != 200:
+        raise ValueError(f"HTTP {answer.status}")
+    found: list[dict[str, Any]] | None = json.loads(answer.data)["items"]
+    return found or []  # the server writes null for none
+
+
+def _server() -> str:
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _labels(found: dict[str, Any]) -> dict[str, str]:
+    labels: dict[str, str] = found["metadata"].get("labels", {})
+    return labels

@@ -95,7 +95,7 @@ class _StepLog:
     """
 
     def __init__(self, namespace: Namespace, everything: bool) -> None:
-        self._follower = LogFollower(namespace, CONTAINER)
+        self._follower = LogFollower(namespace, CONTAINER, first_lines=0)
         self._own = None if everything else OwnLines()
 
     def fresh(self, pod: Pod) -> Iterator[str]:

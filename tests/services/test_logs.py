@@ -35,6 +35,13 @@ def test_logs_are_those_of_the_step_s_pods(cluster: Cluster, submitted: str):
     assert "no step 'tain'" in cluster.lidr("logs", RUN, "tain")[2]
 
 
+def test_logs_of_a_step_are_printed_from_their_first_line(cluster: Cluster, submitted: str):
+    pod = cluster.kubernetes.put_step(submitted, f"{ROUND}.train.executor", **ended("", 0, "main"))
+    cluster.kubernetes.print(pod, *LAUNCHED, *(f"line {number}" for number in range(2000)))
+    told = cluster.lidr("logs", RUN)[1].splitlines()
+    assert (len(told), told[0]) == (2000, "M_1 train | line 0")
+
+
 def test_logs_are_followed_until_the_run_ends(cluster: Cluster, submitted: str):
     kubernetes = cluster.kubernetes
     pod = kubernetes.put_step(submitted, f"{ROUND}.train.executor", **running("main"))

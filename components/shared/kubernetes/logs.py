@@ -37,11 +37,15 @@ class LogFollower:
     Args:
         cluster: where the pods are.
         container: of each pod.
+        first_lines: how many of what a pod has printed before are read; 0 is all.
     """
 
-    def __init__(self, cluster: Logs, container: str = CONTAINER) -> None:
+    def __init__(
+        self, cluster: Logs, container: str = CONTAINER, first_lines: int = _FIRST_LINES
+    ) -> None:
         self._cluster = cluster
         self._container = container
+        self._first_lines = first_lines
         self._pod = ""
         self._seen: tuple[str, int] = ("", 0)
         """The last timestamp, and how many lines had it."""
@@ -63,7 +67,7 @@ class LogFollower:
         if self._read:
             window: dict[str, object] = {"since_seconds": int(now - self._read) + _OVERLAP}
         else:
-            window = {"tail_lines": _FIRST_LINES}
+            window = {"tail_lines": self._first_lines} if self._first_lines else {}
         text = self._cluster.log(pod, self._container, timestamps=True, **window)
         lines = _stamped(text)
         if not lines:

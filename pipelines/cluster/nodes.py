@@ -176,58 +176,68 @@ def _named(name: str, task: Any) -> Node:
     )
 
 
+_Place = tuple[str, str, str]
+"""Where a node may stand: its whole name, the whole name of what it stands in, its display name."""
+
+
 class _Names:
     """Finds the whole names of tasks of which only display name and children's ids are known."""
 
     def __init__(self, details: list[Any]) -> None:
-        self._tasks: dict[str, list[Any]] = defaultdict(list)
+        self._tasks: dict[str, list[tuple[list[str], Any]]] = defaultdict(list)
+        """Ids of children and task, by display name."""
         for task in details:
-            self._tasks[task.display_name or ""].append(task)
-        ids = (child for task in details for child in _children(task))
+            children = [child.pod_name for child in task.child_tasks or [] if child.pod_name]
+            self._tasks[task.display_name or ""].append((children, task))
+        ids = (
+            child for found in self._tasks.values() for children, _ in found for child in children
+        )
         self._workflow = next(ids, "").rpartition("-")[0]
-        self._tables: dict[str, dict[str, tuple[str, str, str]]] = {}
+        self._tables: dict[str, dict[str, _Place]] = {}
 
     def found(self) -> Iterator[tuple[str, Any]]:
         """Yield whole name and task, from the root down."""
-        fresh = [(self._workflow, "", self._workflow)]
+        fresh: list[_Place] = [(self._workflow, "", self._workflow)]
         seen = set(fresh)
         while fresh:
-            name, scope, display = place = fresh.pop()
-            task = self._task(place)
-            if task is None:
+            place = fresh.pop()
+            if (found := self._taken(place)) is None:
                 continue
-            self._tasks[display].remove(task)
-            yield name, task
-            known = self._table(scope) | self._table(name)
-            after = {known[child] for child in _children(task) if child in known} - seen
+            children, task = found
+            yield place[0], task
+            after = {known for child in children if (known := self._child(place, child))} - seen
             seen |= after
             fresh += sorted(after)
 
-    def _task(self, place: tuple[str, str, str]) -> Any:
-        """Return the task at a place: the one whose children may stand there."""
+    def _taken(self, place: _Place) -> tuple[list[str], Any] | None:
+        """Take the task at a place: the one whose children may stand there, or the only one."""
         name, scope, display = place
         candidates = self._tasks[display]
-        known = self._table(scope) | self._table(name)
-        for task in candidates:
-            if any(child in known for child in _children(task)):
-                return task
-        alone = len(candidates) == 1 and not _children(candidates[0])
-        return candidates[0] if alone else None
+        if len(candidates) == 1 and not candidates[0][0]:
+            return candidates.pop()
+        if not any(children for children, _ in candidates):
+            return None
+        for table in (scope, name):  # the second is seldom needed
+            for number, (children, _) in enumerate(candidates):
+                if not self._table(table).keys().isdisjoint(children):
+                    return candidates.pop(number)
+        return None
 
-    def _table(self, scope: str) -> dict[str, tuple[str, str, str]]:
-        """Return whole name, scope and display name of all that may stand in a scope, by id."""
+    def _child(self, place: _Place, child: str) -> _Place | None:
+        """Return where a node stands that follows, or is within, the one at a place."""
+        name, scope, _ = place
+        return self._table(scope).get(child) or self._table(name).get(child)
+
+    def _table(self, scope: str) -> dict[str, _Place]:
+        """Return all that may stand in a scope, by id."""
         if scope not in self._tables:
             start = f"{scope}." if scope else ""
             before = _hashed(start)
             self._tables[scope] = {
                 f"{self._workflow}-{_hashed(display, before)}": (start + display, scope, display)
-                for display in self._tasks
+                for display in list(self._tasks)
             }
         return self._tables[scope]
-
-
-def _children(task: Any) -> list[str]:
-    return [child.pod_name for child in task.child_tasks or [] if child.pod_name]
 
 
 def _hashed(text: str, start: int = _OFFSET) -> int:

@@ -7,9 +7,9 @@ import time
 import traceback
 
 from tests.cluster.cluster import Cluster, environment
-from tests.cluster.options import NEEDS, Options, parse
+from tests.cluster.options import NEEDS, parse
 from tests.cluster.parts import PARTS
-from tests.cluster.results import Figures, LeftOut, Result, line, table
+from tests.cluster.results import Failure, LeftOut, Result, line, table
 
 
 def main(arguments: list[str]) -> int:
@@ -18,19 +18,23 @@ def main(arguments: list[str]) -> int:
     if options is None:
         print(NEEDS.format(parts=", ".join(PARTS)), file=sys.stderr)
         return 2
-    results, figures = run_parts(options)
+    cluster = Cluster(options)
+    try:
+        environment(cluster)
+    except Failure as error:
+        print(f"the cluster cannot be used: {error}", file=sys.stderr)
+        return 2
+    results = run_parts(cluster)
     print(table(results))
-    print(line(results, figures), flush=True)
+    print(line(results, cluster.figures), flush=True)
     return 1 if any(each.state == "failed" for each in results) else 0
 
 
-def run_parts(options: Options) -> tuple[list[Result], Figures]:
+def run_parts(cluster: Cluster) -> list[Result]:
     """Run the parts one after another, and remove what they have made."""
-    cluster = Cluster(options)
     results: list[Result] = []
     try:
-        environment(cluster)
-        for part in options.parts:
+        for part in cluster.options.parts:
             cluster.say(f"== {part}")
             results.append(_result(cluster, part))
             cluster.say(f"== {part}: {results[-1].state}. {results[-1].found}")
@@ -38,7 +42,7 @@ def run_parts(options: Options) -> tuple[list[Result], Figures]:
         cluster.say("interrupted; what is done counts")
     finally:
         cluster.remove()
-    return results, cluster.figures
+    return results
 
 
 def _result(cluster: Cluster, part: str) -> Result:

@@ -116,9 +116,9 @@ class Series:
 
     def _stop(self, kind: Kind) -> bool:
         seconds = duration(self._rng, self._cluster.options.longest)
-        lives = [life.number for life in self._lives if life.is_alive()]
-        self._note(kind, kind.target, lives, seconds)
         self._components.stop(kind.target)
+        lives = [life.number for life in self._lives if life.is_alive()]
+        self._note(kind, kind.target, lives, time.time(), seconds)
         try:
             time.sleep(seconds)
         finally:
@@ -126,25 +126,27 @@ class Series:
         return True
 
     def _kill(self, kind: Kind, victim: Victim) -> bool:
-        where = f"--namespace={victim.namespace}"
-        if kind.action == "kill" and victim.role != "driver":  # drivers have no shell
-            script = ("sh", "-c", "kill -9 -1")
+        """Delete a pod, or kill what runs in it; False where it had ended already."""
+        command = ["delete", "pod", victim.name]
+        if kind.action == "kill" and victim.role != "driver":  # whose image has no shell
             container = f"--container={victim.container}"
-            self._note(kind, victim.name, [victim.life])
-            done = self._cluster.kubectl(
-                "exec", victim.name, where, container, "--", *script, seconds=30
-            )
-            if "command terminated" in done.err or done.code in (0, 137):
-                return True
+            command = ["exec", victim.name, container, "--", "sh", "-c", "kill -9 -1"]
+        elif kind.action == "kill":
+            command += ["--grace-period=0", "--force"]
+        begun = time.time()
+        done = self._cluster.kubectl(f"--namespace={victim.namespace}", *command, seconds=90)
+        if done.code not in (0, 137):  # the shell spares itself, unless the container ends first
             self._journal.add(entry="missed", target=victim.name, told=done.last(200))
             return False
-        grace = ("--grace-period=0", "--force") if kind.action == "kill" else ()
-        self._note(kind, victim.name, [victim.life])
-        return self._cluster.kubectl("delete", "pod", victim.name, where, *grace).code == 0
+        self._note(kind, victim.name, [victim.life], begun)
+        return True
 
-    def _note(self, kind: Kind, target: str, lives: list[int], seconds: float = 0.0) -> None:
+    def _note(
+        self, kind: Kind, target: str, lives: list[int], begun: float, seconds: float = 0.0
+    ) -> None:
         self._journal.add(
             entry="kill",
+            time=round(begun, 1),
             words=kind.words,
             target=target,
             lives=lives,

@@ -15,7 +15,8 @@ def rights(cluster: Cluster) -> str:
         if not cluster.get("serviceaccount", account, f"--namespace={cluster.namespace}"):
             continue
         may = {Right.parse(text) for text in row["may"]}
-        every = [*matrix(), *may, *(Right.parse(text) for text in row["may_not"])]
+        named = [Right.parse(text) for text in row["may_not"]]
+        every = list(dict.fromkeys([*matrix(), *may, *named]))
         wrong = [
             f"{account} {'may' if allowed else 'may not'} {right.text}"
             for right, allowed in zip(every, _allowed(cluster, account, every), strict=True)

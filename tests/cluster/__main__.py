@@ -38,6 +38,10 @@ def run_parts(cluster: Cluster) -> list[Result]:
             cluster.say(f"== {part}")
             results.append(_result(cluster, part))
             cluster.say(f"== {part}: {results[-1].state}. {results[-1].found}")
+        if cluster.options.record:
+            from tests.cluster.renewal import renew
+
+            cluster.say(renew(cluster))
     except KeyboardInterrupt:
         cluster.say("interrupted; what is done counts")
     finally:

@@ -49,7 +49,8 @@ def ask_hub(action: Callable[[], Result], what: str, remedy: str) -> Result:
                 remedy="See whether it works in a browser, and the network; then run again.",
             )
         if isinstance(error, OSError | ValueError) or "HTTPError" in _names(error):
-            raise BadInput(f"{what}: {error}", remedy=remedy) from error
+            said = " ".join(str(error).split())
+            raise BadInput(f"{what}: {said}", remedy=remedy) from error
         return None
 
     return retry(action, who, explain, long=True)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from components.shared.errors import BadInput, Unavailable
 from components.shared.profile import Kubeflow, Oidc
@@ -79,8 +80,10 @@ class _Fetched:
             )
         more = {name: value for name, value in (("audience", given.audience),) if value}
         client = BackendApplicationClient(given.client_id, scope=given.scope.split() or None)
+        session = OAuth2Session(client=client)
+        session.register_compliance_hook("access_token_response", self._refuse_trouble)
         try:
-            found = OAuth2Session(client=client).fetch_token(
+            found = session.fetch_token(
                 given.token_url, client_secret=secret, timeout=30, **more
             )
         except RequestException as error:
@@ -95,3 +98,11 @@ class _Fetched:
             ) from error
         self._token = str(found["access_token"])
         self._until = time.monotonic() + float(found.get("expires_in") or _LIFETIME) - _MARGIN
+
+    def _refuse_trouble(self, answer: Any) -> Any:
+        if answer.status_code >= 500:
+            raise Unavailable(
+                f"{self._settings.token_url} is up, but gives no token (HTTP {answer.status_code})",
+                remedy="Look at the identity provider's log, then run the same again.",
+            )
+        return answer

@@ -176,8 +176,12 @@ def _readonly(cluster: Cluster) -> None:
     cluster.kubeflow.readonly = True
 
 
-def _down(cluster: Cluster) -> None:
+def _in_trouble(cluster: Cluster) -> None:
     cluster.kubeflow.failing = 500
+
+
+def _behind_a_gateway(cluster: Cluster) -> None:
+    cluster.kubeflow.failing = 503
 
 
 def _no_token_file(cluster: Cluster) -> None:
@@ -203,7 +207,8 @@ def _bad_label(cluster: Cluster) -> None:
         (_expired_token, "wants a valid token (HTTP 401: Unauthenticated"),
         (_login_page, "answers with text/html that is not"),
         (_readonly, "may not create pipeline lidr-tiny-world in namespace lidr: User 'ann'"),
-        (_down, "is up, but cannot ask for its health (HTTP 500"),
+        (_in_trouble, "is up, but cannot ask for its health (HTTP 500"),
+        (_behind_a_gateway, "no Kubeflow Pipelines API answers"),
         (_no_token_file, "/absent/token: the token cannot be read"),
         (_local_store, "is a folder of this machine"),
         (_bad_label, "steps.train.node_selector: pool=a b is no label"),
@@ -299,6 +304,19 @@ def test_a_token_is_fetched_with_client_credentials(cluster: Cluster, monkeypatc
     assert code == 0, err
     assert len(asked) == 1 and "grant_type=client_credentials" in asked[0]
     assert "s3cret" not in out + err
+
+
+def test_an_identity_provider_in_trouble_is_called_that(cluster: Cluster, monkeypatch):
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    monkeypatch.delenv("LIDR_KFP_TOKEN")
+    monkeypatch.setenv("LIDR_KFP_CLIENT_SECRET", "s3cret")
+    with serving(lambda request, body: (503, "<html>no upstream</html>")) as url:
+        oidc = {"token_url": f"{url}/token", "client_id": "lidr"}
+        cluster.configure(kubeflow={"host": cluster.kubeflow.url, "oidc": oidc})
+        code, _, err = cluster.lidr("submit", RECIPE, "--dry-run")
+    assert code == 2
+    assert "is up, but gives no token (HTTP 503)" in err
+    assert "SECRET" not in err
 
 
 def test_a_token_file_is_read_anew(cluster: Cluster, tmp_path: Path, monkeypatch):

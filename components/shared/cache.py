@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.shared.errors import BadInput
+from components.shared.retrying import reported
 
 _GIB = 1 << 30
 
@@ -41,12 +42,12 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
         return folder
     handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH)
+        _lock(handle, fcntl.LOCK_SH)
         while not folder.is_dir():
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _lock(handle, fcntl.LOCK_EX)
             if not folder.is_dir():
                 _fill(folder, fill)
-            fcntl.flock(handle, fcntl.LOCK_SH)  # it may be evicted in between: look again
+            _lock(handle, fcntl.LOCK_SH)  # it may be evicted in between: look again
     except BaseException:
         os.close(handle)
         raise
@@ -54,6 +55,11 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
     os.utime(lock)
     _evict(root)
     return folder
+
+
+def _lock(handle: int, kind: int) -> None:
+    with reported("another process of this node brings the model into the cache: it is waited for"):
+        fcntl.flock(handle, kind)
 
 
 def _fill(folder: Path, fill: Callable[[Path], None]) -> None:

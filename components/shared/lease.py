@@ -25,6 +25,7 @@ from typing import Any
 from components.shared.actor import actor
 from components.shared.errors import LidrError
 from components.shared.progress import emit
+from components.shared.retrying import reported
 from components.shared.store import Store
 from components.shared.written import is_finite
 
@@ -162,7 +163,8 @@ def exclusive(
     Raises:
         LidrError: others held it all the time.
     """
-    lease = _acquire(store, seconds, patience)
+    with reported(f"others have the lease at {store.uri}: they are waited for"):
+        lease = _acquire(store, seconds, patience)
     try:
         yield lease
     finally:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from itertools import count
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, Timer
 from time import monotonic, sleep
 from typing import TypeVar
 
@@ -88,6 +90,19 @@ def retry(
         LidrError: from `explain`, once the time is over.
     """
     return Wait(who, seconds, long=long).call(action, explain)
+
+
+@contextmanager
+def reported(message: str) -> Iterator[None]:
+    """Report what is waited for inside, once that has lasted for 20 seconds."""
+    tell = partial(copy_context().run, emit, "note", message=message)
+    timer = Timer(REPORT_SECONDS, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class Wait:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from components.shared import cache
 from components.shared.cache import cached
 from components.shared.errors import BadInput
+from components.shared.progress import listening
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +79,17 @@ def test_a_bound_that_is_no_number_is_refused(monkeypatch):
     monkeypatch.setenv("LIDR_CACHE_GIB", "many")
     with pytest.raises(BadInput, match="'many', not a number"):
         cached("a", file_of(1))
+
+
+def test_a_wait_for_another_process_is_reported(place, monkeypatch):
+    monkeypatch.setattr("components.shared.retrying.REPORT_SECONDS", 0.1)
+    place.mkdir()
+    heard: list[dict[str, object]] = []
+    with (place / "a.lock").open("a") as other, listening(heard.append):
+        fcntl.flock(other, fcntl.LOCK_EX)
+        threading.Timer(0.4, fcntl.flock, (other, fcntl.LOCK_UN)).start()
+        cached("a", file_of(1))
+    assert "another process of this node" in str(heard[0]["message"])
 
 
 def test_of_many_processes_one_fetches(place):

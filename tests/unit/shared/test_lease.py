@@ -11,6 +11,7 @@ import pytest
 
 from components.shared.errors import LidrError, StoreError
 from components.shared.lease import exclusive
+from components.shared.progress import listening
 from components.shared.store import LocalStore
 from tests.unit.registry.models import together
 
@@ -60,6 +61,15 @@ def test_who_dies_keeps_others_out_until_the_lease_has_run_out(store):
     with exclusive(store) as lease:
         assert lease.number == 2
         assert time.monotonic() - began < 6
+
+
+def test_a_wait_for_the_lease_is_reported(store, monkeypatch):
+    monkeypatch.setattr("components.shared.retrying.REPORT_SECONDS", 0.1)
+    heard: list[dict[str, object]] = []
+    with exclusive(store, seconds=60), listening(heard.append):
+        with pytest.raises(LidrError, match="is held by"), exclusive(store, patience=0.4):
+            pass
+    assert f"others have the lease at {store.uri}" in str(heard[0]["message"])
 
 
 def test_who_cannot_renew_it_does_not_go_on(store, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from components.shared import retrying as module
 from components.shared.errors import BadInput, Unavailable
 from components.shared.progress import listening
-from components.shared.retrying import RETRY_VARIABLE, Wait, retry, retry_seconds
+from components.shared.retrying import RETRY_VARIABLE, Wait, reported, retry, retry_seconds
 
 WHO = "the store at http://s3"
 
@@ -174,3 +174,12 @@ def test_retry_seconds_must_be_a_number_of_seconds(monkeypatch, text):
     monkeypatch.setenv(RETRY_VARIABLE, text)
     with pytest.raises(BadInput, match=f"LIDR_RETRY_SECONDS is '{text}'. Set it to seconds"):
         retry_seconds()
+
+
+def test_a_wait_of_another_kind_is_reported_once_it_lasts(monkeypatch, heard):
+    monkeypatch.setattr(module, "REPORT_SECONDS", 0.1)
+    with reported("short"):
+        pass
+    with reported("others have the lease"):
+        time.sleep(0.3)
+    assert heard == [{"event": "note", "message": "others have the lease"}]

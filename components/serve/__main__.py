@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from components.serve.files import fetch, serve
-from components.serve.follow import Deployment, InferenceService, follow
+from components.serve.follow import Deployment, InferenceService, NothingYet, follow
 from components.shared.errors import LidrError
 from components.shared.models import Resolved
 from components.shared.text import printable
@@ -26,7 +26,9 @@ def main(arguments: list[str]) -> int:
             source = os.environ.get("LIDR_CHAMPION_SOURCE", "")
             fetch(Resolved(source, os.environ.get("LIDR_CHAMPION_ADAPTER", "")), options.folder)
         else:
-            serve(options.folder, extra)
+            return serve(options.folder, extra)
+    except NothingYet as error:
+        print(f"nothing to serve yet: {printable(error.message)}")
     except LidrError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code

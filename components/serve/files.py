@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -71,8 +72,19 @@ def vllm_command(folder: Path, extra: list[str]) -> list[str]:
     return [*command, "--served-model-name", f"{NAME}-base", *lora, *extra]
 
 
-def serve(folder: Path, extra: list[str]) -> None:
-    """Become vLLM's server, so that it gets the container's signals; see `vllm_command`."""
-    command = vllm_command(folder, extra)
-    sys.stdout.flush()
-    os.execv(command[0], command)  # noqa: S606
+def serve(folder: Path, extra: list[str]) -> int:
+    """Run vLLM's server until it ends, and return its exit status; see `vllm_command`."""
+    return run(vllm_command(folder, extra))
+
+
+def run(command: list[str]) -> int:
+    """Run a program in the place of this one, which hands the container's signals on to it.
+
+    The kernel keeps a signal that it has no handler for from a container's first process. vLLM has
+    none until it serves: as the first process it would sit out the whole grace period.
+    """
+    process = subprocess.Popen(command)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: process.send_signal(received))
+    status = process.wait()
+    return status if status >= 0 else 128 - status

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from components.shared.errors import BadInput, LidrError
-from components.shared.models import Resolved, resolve_model
+from components.shared.models import NotRegistered, Resolved, resolve_model
 
 SOURCE = "lidr.dev/champion-source"
 ADAPTER = "lidr.dev/champion-adapter"
@@ -40,6 +40,10 @@ class Server(ABC):
         """
 
     @abstractmethod
+    def source(self, now: Object) -> str:
+        """Return the model that the object as it is names, or ""."""
+
+    @abstractmethod
     def read(self, api: Any) -> Object:
         """Return the object as it is."""
 
@@ -55,6 +59,10 @@ class Deployment(Server):
     def patch(self, model: Resolved) -> Object:  # noqa: D102
         annotations = {SOURCE: model.source, ADAPTER: model.adapter}
         return {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+
+    def source(self, now: Object) -> str:  # noqa: D102
+        metadata = now["spec"]["template"].get("metadata") or {}
+        return str((metadata.get("annotations") or {}).get(SOURCE) or "")
 
     def read(self, api: Any) -> Object:  # noqa: D102
         from kubernetes.client import AppsV1Api
@@ -92,6 +100,9 @@ class InferenceService(Server):
             source = source.replace("@", ":")
         return {"spec": {"predictor": {"model": {"storageUri": source}}}}
 
+    def source(self, now: Object) -> str:  # noqa: D102
+        return str(now["spec"]["predictor"]["model"].get("storageUri") or "")
+
     def read(self, api: Any) -> Object:  # noqa: D102
         from kubernetes.client import CustomObjectsApi
 
@@ -113,6 +124,10 @@ class InferenceService(Server):
         )
 
 
+class NothingYet(LidrError):
+    """There is nothing to serve so far."""
+
+
 def follow(model: str, alias: str, server: Server) -> Resolved | None:
     """Point a server at the version that an alias names.
 
@@ -125,12 +140,20 @@ def follow(model: str, alias: str, server: Server) -> Resolved | None:
         What it serves from now on, or None where it did so before.
 
     Raises:
-        BadInput: there is no such version or server, or the API server refuses.
+        NothingYet: no version has the alias, and the server serves none.
+        BadInput: there is no such server or the alias is gone, or the API server refuses.
         LidrError: the API server cannot be reached; the next call may work.
     """
     from kubernetes.client import ApiClient
 
-    found = resolve_model(f"models:/{model}@{alias}")
+    try:
+        found = resolve_model(f"models:/{model}@{alias}")
+    except NotRegistered as error:
+        _find_api()
+        with ApiClient() as api:
+            if server.source(_told(server, "read", lambda: server.read(api))):
+                raise
+        raise NothingYet(error.message) from error
     patch = server.patch(found)
     _find_api()
     with ApiClient() as api:

@@ -152,6 +152,10 @@ class Resolved(NamedTuple):
     adapter: str = ""
 
 
+class NotRegistered(BadInput):
+    """MLflow has no such version, alias or model."""
+
+
 def resolve_model(source: str, *, unpinned: bool = False) -> Resolved:
     """Return where the files of a model are: an MLflow model's own source, others as they are.
 
@@ -162,7 +166,8 @@ def resolve_model(source: str, *, unpinned: bool = False) -> Resolved:
         unpinned: whether `hf://org/name` stands for its newest revision.
 
     Raises:
-        BadInput: MLFLOW_TRACKING_URI is not set, or there is no such model.
+        BadInput: MLFLOW_TRACKING_URI is not set.
+        NotRegistered: there is no such model.
     """
     if source.startswith("hf://") and unpinned and "@" not in source:
         return Resolved(f"{source}@{_newest_revision(source.removeprefix('hf://'))}")
@@ -188,7 +193,7 @@ def resolve_model(source: str, *, unpinned: bool = False) -> Resolved:
     try:
         version = ask_mlflow(look_up, clashes=1)
     except (MlflowException, TypeError) as error:
-        raise BadInput(
+        raise NotRegistered(
             f"model.source {source!r} is not in MLflow ({error})",
             remedy="Use models:/name@alias or models:/name/version of a registered model.",
         ) from error

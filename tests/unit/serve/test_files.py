@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from components.serve.__main__ import main
-from components.serve.files import fetch, vllm_command
+from components.serve.files import fetch, run, vllm_command
 from components.shared.errors import BadInput
 from components.shared.models import Resolved
 from tests.models import CHAT_TEMPLATE, safetensors
@@ -71,6 +76,33 @@ def test_a_container_that_is_started_anew_forgets_the_last_adapter(model, adapte
 
 def test_a_folder_as_kserve_leaves_it_is_served_too(model: Path):
     assert str(model) in vllm_command(model, [])
+
+
+STARTING = """
+import subprocess, sys, time
+print("starting", flush=True)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+time.sleep(60)
+"""
+SERVER = [sys.executable, "-c", STARTING]
+"""A program without a handler for SIGTERM and with a child, as vLLM is while it starts."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a container's process table")
+def test_a_server_that_still_starts_ends_at_once_when_its_pod_is_deleted():
+    program = f"from components.serve.files import run; raise SystemExit(run({SERVER!r}))"
+    first = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", program]
+    with subprocess.Popen(first, stdout=subprocess.PIPE, text=True) as outer:
+        assert outer.stdout and outer.stdout.readline() == "starting\n"
+        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
+        begin = time.monotonic()
+        os.kill(int(children[0]), signal.SIGTERM)
+        assert outer.wait(30) == 128 + signal.SIGTERM
+        assert time.monotonic() - begin < 5.0
+
+
+def test_the_exit_status_of_the_server_is_the_container_s():
+    assert run([sys.executable, "-c", "raise SystemExit(3)"]) == 3
 
 
 def test_an_adapter_beyond_vllm_is_refused(model: Path, adapter: Path, place: Path):

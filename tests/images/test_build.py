@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from images.build import NAMES, ROOT, main, version
+from images.build import NAMES, ROOT, main, mixed_lock, version
 
 ENGINE = f"""#!{sys.executable} -IS
 import pathlib, sys
 log = pathlib.Path(__file__).with_name("log")
+if sys.argv[1] == "--version":
+    print("Docker version 28.2.2, build e6534b4")
+    sys.exit()
+if sys.argv[1] == "buildx":
+    print("github.com/docker/buildx 0.30.1")
+    sys.exit(0 if log.with_name("buildx").exists() else 1)
 with log.open("a") as out:
     print(*sys.argv[1:], file=out)
 if sys.argv[1] == "build" and "broken" in sys.argv:
@@ -30,6 +38,7 @@ if sys.argv[1] == "cp":
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with an engine of every name; what was asked of it is in its file `log`."""
+    (tmp_path / "buildx").touch()
     for name in ("docker", "buildah"):
         (tmp_path / name).write_text(ENGINE)
         (tmp_path / name).chmod(0o755)
@@ -76,6 +85,50 @@ def test_a_local_base_means_the_cpu_variants(engine: Path):
     assert "LOCK=requirements-cpu.lock" in train
     assert "LOCK=requirements-cpu.lock" in generate
     assert "LOCK=" not in control + mlflow
+
+
+def test_without_cpu_wheels_of_torch_it_is_pypi_s(engine: Path):
+    assert build(engine, "docker", "--base", "local", "--variant", "cuda-torch") == 0
+    control, train, generate, mlflow = builds(engine)
+    assert "LOCK=requirements-cuda-torch.lock" in generate
+    assert "LOCK=" not in control + train + mlflow
+
+
+def test_the_mixed_lock_is_the_cpu_lock_on_the_torch_of_training():
+    def pinned(text: str) -> dict[str, str]:
+        return dict(re.findall(r"^([a-z0-9][^ =]*)==(\S+)", text, re.MULTILINE))
+
+    folder = ROOT / "images"
+    found = pinned(mixed_lock())
+    cpu = pinned((folder / "generate" / "requirements-cpu.lock").read_text())
+    gpu = pinned((folder / "train" / "requirements.lock").read_text())
+    assert found["torch"] == gpu["torch"] and "+cpu" in cpu["torch"]
+    assert found["nvidia-cublas"] == gpu["nvidia-cublas"]
+    ours = {name for name in found if found[name] != cpu.get(name)}
+    assert ours == {
+        name for name in gpu if name.startswith(("torch", "triton", "nvidia-", "cuda-"))
+    }
+    assert set(cpu) <= set(found)
+    entries = re.split(r"^(?=[a-z0-9])", mixed_lock(), flags=re.MULTILINE)[1:]
+    assert all("--hash=sha256:" in each and not each.rstrip().endswith("\\") for each in entries)
+
+
+def test_a_docker_without_its_buildx_is_told_apart(
+    engine: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    (engine / "buildx").unlink()
+    assert build(engine, "docker") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("images: error: docker 28.2.2 cannot build without its component buildx")
+    assert "apt-get install docker-buildx" in line
+    older = engine / "older"
+    older.mkdir()
+    (older / "docker").write_text(ENGINE.replace("28.2.2", "20.10.24"))
+    (older / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{engine}:{older}:{os.environ['PATH']}")
+    main(["--engine", "docker", "--sboms", str(engine / "sboms"), "control"])
+    assert f"{engine}/docker has no buildx; {older}/docker is used" in capfd.readouterr().err
+    assert "build" in (older / "log").read_text()
 
 
 def test_buildah_gets_the_time_its_own_way_and_mirrors_are_secrets(engine: Path):

@@ -29,7 +29,7 @@ export TOKENIZERS_PARALLELISM ?= false
 CHECKOV := checkov==3.3.30
 PIP_AUDIT := pip-audit==2.10.1
 
-.PHONY: demo test coverage setup lint lint-manifests audit schema bench bench-gpu faults fuzz images images-test \
+.PHONY: demo test coverage setup lint lint-manifests audit schema bench bench-gpu faults fuzz images images-test kind \
   locks clean
 
 demo: setup
@@ -113,6 +113,18 @@ fuzz: setup
 images:
 	$(PYTHON) images/build.py $(IMAGES) --prefix "$(PREFIX)" --engine "$(ENGINE)" --base "$(BASE)" \
 	  $(if $(VARIANT),--variant $(VARIANT)) \
+	  --pip-conf "$(PIP_CONF)" --ca "$(CA)" --flags="$(BUILD_FLAGS)"
+
+# From a clone to lidr on a cluster without GPUs (manifests/README.md): builds the images, brings them
+# to the nodes and applies an overlay. LOAD is a command that takes an archive of images on its
+# standard input, where the cluster is not kind's.
+OVERLAY ?= kind-single-user
+CLUSTER ?= kind
+LOAD ?=
+kind:
+	$(PYTHON) manifests/kind.py --overlay "$(OVERLAY)" --cluster "$(CLUSTER)" --load "$(LOAD)" \
+	  $(if $(IMAGES),--images "$(IMAGES)") $(if $(BUILT),--built) \
+	  --engine "$(ENGINE)" --base "$(BASE)" $(if $(VARIANT),--variant $(VARIANT)) \
 	  --pip-conf "$(PIP_CONF)" --ca "$(CA)" --flags="$(BUILD_FLAGS)"
 
 # The loop inside the images that `make images` has built, with Docker's API; about 10 minutes.

@@ -37,7 +37,7 @@ _PACKAGES = "python3,python3-venv,ca-certificates"
 def main(arguments: list[str]) -> None:
     """Build what is asked for; write each bill of materials and print the sizes."""
     options = _parse(arguments)
-    engine = _engine(options.engine)
+    engine = engine_of(options.engine)
     moment = _moment()
     base = options.base
     if base == "local":
@@ -79,7 +79,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _engine(asked: str) -> str:
+def engine_of(asked: str) -> str:
     """Return the engine's command: the one asked for, or the first that is installed."""
     if asked and shutil.which(asked) is None:
         raise _refused(f"no engine {asked!r} here", "Install it, or name another with ENGINE=.")
@@ -203,6 +203,19 @@ def _entries(lock: str) -> dict[str, str]:
     """Return a lock's packages with their hashes, by name."""
     found = re.findall(r"^([a-z0-9][^ =]*)(==.*\n(?:    --hash.*\n)+)", lock, re.MULTILINE)
     return {name: name + rest for name, rest in found}
+
+
+def save(engine: str, tags: list[str], command: list[str]) -> int:
+    """Hand images to a command as an archive on its standard input; return its exit status."""
+    several = ["--multi-image-archive"] if Path(engine).name == "podman" else []
+    with subprocess.Popen([engine, "save", *several, *tags], stdout=subprocess.PIPE) as source:
+        taken = subprocess.run(command, stdin=source.stdout)
+    return taken.returncode or source.returncode
+
+
+def save_file(engine: str, tag: str, archive: Path) -> None:
+    """Write an image into a file, as podman and buildah do."""
+    _run(engine, "push", tag, f"docker-archive:{archive}:{tag}")
 
 
 def _copy_out(engine: str, tag: str, source: str, target: Path) -> None:

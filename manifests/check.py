@@ -142,8 +142,8 @@ def check_part(part: Part, required: bool, images: list[str]) -> Iterator[Findin
             yield Finding(bad, told)
 
 
-def check_namespace(overlay: Overlay, deployments: list[Any]) -> Iterator[Finding]:
-    """Look at the namespace, and whether Kubeflow Pipelines starts a run's pods there."""
+def check_namespace(overlay: Overlay) -> Iterator[Finding]:
+    """Look at the namespace, and at the Secrets in it."""
     namespace = overlay.namespace
     found = kubectl("get", "namespace", namespace)
     level = ((found or {}).get("metadata", {}).get("labels") or {}).get(_PSA)
@@ -154,7 +154,6 @@ def check_namespace(overlay: Overlay, deployments: list[Any]) -> Iterator[Findin
     if not overlay.shared:
         admits = f"namespace {namespace} admits {level} pods"
         yield Finding("ok" if level == "restricted" else "FAIL", admits)
-    yield from check_place(overlay, deployments)
     for secret in SECRETS:
         there = kubectl("get", "secret", secret, f"--namespace={namespace}") is not None
         yield Finding(
@@ -164,12 +163,9 @@ def check_namespace(overlay: Overlay, deployments: list[Any]) -> Iterator[Findin
 
 def check_place(overlay: Overlay, deployments: list[Any]) -> Iterator[Finding]:
     """Compare the overlay's namespace with the one in which Kubeflow Pipelines starts pods."""
-    for item in deployments:
-        containers = item["spec"]["template"]["spec"]["containers"]
-        if not any(re.search(KUBEFLOW.image, each["image"]) for each in containers):
-            continue
+    for item in _kubeflows(deployments):
         place = item["metadata"]["namespace"]
-        if is_multi_user(place, containers):
+        if is_multi_user(place, item["spec"]["template"]["spec"]["containers"]):
             told = "Kubeflow Pipelines is for several users: pods run in their profiles' namespaces"
             wrong = place == overlay.namespace
         else:
@@ -195,8 +191,14 @@ def is_multi_user(namespace: str, containers: list[Any]) -> bool:
 
 def findings(overlay: Overlay) -> Iterator[Finding]:
     """Yield everything that can be told about the cluster."""
+    yield from platform(overlay)
+    yield from check_namespace(overlay)
+
+
+def platform(overlay: Overlay) -> Iterator[Finding]:
+    """Yield what is there before anything of lidr is applied."""
     yield check_kubernetes()
-    deployments = kubectl("get", "deployments", "--all-namespaces")["items"]
+    deployments = _deployments()
     images = [
         container["image"]
         for item in deployments
@@ -204,7 +206,24 @@ def findings(overlay: Overlay) -> Iterator[Finding]:
     ]
     for part in PARTS:
         yield from check_part(part, overlay.needs(part), images)
-    yield from check_namespace(overlay, deployments)
+    yield from check_place(overlay, deployments)
+
+
+def _deployments() -> list[Any]:
+    found: list[Any] = kubectl("get", "deployments", "--all-namespaces")["items"]
+    return found
+
+
+def kubeflow_namespace() -> str:
+    """Return the namespace of Kubeflow Pipelines, the usual one where none runs."""
+    return next((item["metadata"]["namespace"] for item in _kubeflows(_deployments())), "kubeflow")
+
+
+def _kubeflows(deployments: list[Any]) -> Iterator[Any]:
+    for item in deployments:
+        containers = item["spec"]["template"]["spec"]["containers"]
+        if any(re.search(KUBEFLOW.image, each["image"]) for each in containers):
+            yield item
 
 
 def main() -> int:

@@ -30,13 +30,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from components.rollout.answers import decoding_of
+from components.rollout.translations import directions
 from components.shared.engines import start_engine
 from components.shared.languages import NAMES
 from components.shared.models import ModelFiles
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.recipe import Recipe
-from components.shared.rollout.answers import decoding_of
-from components.shared.rollout.translations import directions
 from components.shared.stage import Stage, open_stage
 
 LANGUAGES = ("en", "es", "ru", "de", "fr")
@@ -214,13 +214,13 @@ def _part_script(folder: str, out: str, source: str, target: str) -> None:
 
 def _part_bare(folder: str, out: str, repeats: str) -> None:
     """Time LLM.generate and lidr's rollout in turn, in one engine."""
+    from components.rollout import EngineHolder, roll_out
+    from components.rollout.answers import Answers
+    from components.rollout.chunks import Share
+    from components.rollout.prompts import PromptBook
+    from components.rollout.stages import generate_stage
+    from components.rollout.summaries import finish_responses
     from components.shared.languages import LanguageIdentifier
-    from components.shared.rollout import EngineHolder, roll_out
-    from components.shared.rollout.answers import Answers
-    from components.shared.rollout.chunks import Share
-    from components.shared.rollout.prompts import PromptBook
-    from components.shared.rollout.stages import generate_stage
-    from components.shared.rollout.summaries import finish_responses
 
     recipe = _recipe(Path(folder))
     world = _read(Path(folder) / "world.json")["separate"]
@@ -262,7 +262,7 @@ def _part_bare(folder: str, out: str, repeats: str) -> None:
 
 def _rendered(engine: Any, answers: Any) -> list[str]:
     """Return the prompts of a rollout as text, in its order."""
-    from components.shared.rollout.chunks import Share
+    from components.rollout.chunks import Share
 
     tokenizer = engine._llm.get_tokenizer()
     return [

@@ -27,17 +27,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.rollout import EngineHolder, roll_out
+from components.rollout.answers import Answers
+from components.rollout.chunks import Share
+from components.rollout.prompts import PromptBook
+from components.rollout.stages import generate_stage
+from components.rollout.stream import places
+from components.rollout.summaries import finish_responses
 from components.shared.engines import ChatRequest, Completion, Engine, Likelihoods, ScoreRequest
 from components.shared.progress import EVENTS_VARIABLE
 from components.shared.recipe import Recipe
 from components.shared.records import Prompt
-from components.shared.rollout import EngineHolder, roll_out
-from components.shared.rollout.answers import Answers
-from components.shared.rollout.chunks import Share
-from components.shared.rollout.prompts import PromptBook
-from components.shared.rollout.stages import generate_stage
-from components.shared.rollout.stream import places
-from components.shared.rollout.summaries import finish_responses
 from components.shared.stage import Stage, new_stage
 from components.shared.store import open_store
 

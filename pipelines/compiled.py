@@ -12,6 +12,7 @@ from components.shared.profile import Profile
 from components.shared.recipe import Recipe
 from pipelines.acceptable import require_acceptable
 from pipelines.stamp import described
+from pipelines.workflow_size import require_workflow_fits
 
 if TYPE_CHECKING:
     from kfp.dsl.base_component import BaseComponent
@@ -31,20 +32,25 @@ def compile_loop(
     max_unroll: int,
     first: int = 1,
     watching: bool = False,
+    *,
+    resumed: bool = False,
+    on_store: bool = False,
 ) -> str:
     """Return the pipeline as YAML; equal input gives equal bytes.
 
     Args:
-        recipe: what to learn; the default of the pipeline's `recipe` parameter.
+        recipe: what to learn; tasks of a cluster are told its reference on the store.
         profile: where to run.
         run: the default name of the run.
         max_unroll: rounds compiled in, from the recipe's `gate.max_iterations` to 5.
         first: the first iteration compiled in; those before it are in the run's state.
         watching: whether a look for new inputs comes first (`components/news`).
+        resumed: whether M_0 has been measured by an earlier execution of the run.
+        on_store: whether the recipe is on the store; else the pipeline holds it once.
 
     Raises:
         BadInput: `max_unroll` or `first` is out of range, a cluster would refuse what the profile
-            asks for, or the IR is larger than it takes.
+            asks for, or the pipeline is larger than it takes.
     """
     if not recipe.gate.max_iterations <= max_unroll <= MAX_UNROLL:
         raise BadInput(
@@ -52,7 +58,7 @@ def compile_loop(
             f"({recipe.gate.max_iterations}) and {MAX_UNROLL}",
             remedy="Change --max-unroll, or --set gate.max_iterations=N.",
         )
-    if not 1 <= first <= recipe.gate.max_iterations:
+    if not 1 <= first <= recipe.gate.max_iterations + resumed:
         raise BadInput(
             f"iteration {first} does not lie between 1 and gate.max_iterations "
             f"({recipe.gate.max_iterations})",
@@ -70,20 +76,27 @@ def compile_loop(
         profile.store,
         run,
         _placement(profile),
-        Shape(max_unroll, first, watching),
+        Shape(max_unroll, first, resumed, watching),
         profile.shards,
         Launch.of(profile).text(),
         description=described(recipe),
+        by_reference=profile.runner == "kubeflow",
+        on_store=on_store,
+        roll_out=_roll_out(profile),
     )
-    return _compiled(loop)
+    text = _compiled(loop)
+    if profile.runner == "kubeflow":
+        require_workflow_fits(text)
+    return text
 
 
-def compile_promotion(recipe: Recipe, profile: Profile) -> str:
+def compile_promotion(recipe: Recipe, profile: Profile, *, on_store: bool = False) -> str:
     """Return the promotion pipeline as YAML; equal input gives equal bytes.
 
     Args:
         recipe: whose benchmarks and gate decide.
         profile: where to run.
+        on_store: whether the recipe is on the store; else the pipeline holds it once.
 
     Raises:
         BadInput: a cluster would refuse what the profile asks for.
@@ -94,7 +107,22 @@ def compile_promotion(recipe: Recipe, profile: Profile) -> str:
     import_kfp()
     from pipelines.promote import build_promotion
 
-    return _compiled(build_promotion(recipe, profile.store, _placement(profile)))
+    promotion = build_promotion(
+        recipe,
+        profile.store,
+        _placement(profile),
+        by_reference=profile.runner == "kubeflow",
+        on_store=on_store,
+    )
+    return _compiled(promotion)
+
+
+def _roll_out(profile: Profile) -> str:
+    """Return how a profile's shards are started; "" is on the machine of the task."""
+    from components.shared.kubernetes.launch import Launch
+
+    in_pods = profile.runner == "kubeflow" and profile.shards > 1
+    return Launch.of_rollout(profile).text() if in_pods else ""
 
 
 def _require_acceptable(profile: Profile) -> None:

@@ -1,4 +1,4 @@
-"""The whole loop: M_0, then iterations until the gate says stop, then the report."""
+"""The whole loop: M_0, then iterations until the gate says stop; the exit task reports."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,17 +6,16 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.cleanup.component import cleanup
 from components.evaluate.component import evaluate
 from components.judge.component import judge
 from components.news.component import look
-from components.register.component import register
-from components.report.component import report
 from components.shared.recipe import Recipe
-from components.state.component import next_state, resume_state, write_state
+from components.shared.recipe_store import reference_of
+from components.state.component import resume_state
 from components.world.component import build_world
 from pipelines.iteration import build_iteration
 from pipelines.placement import Placement
+from pipelines.tasks.component import conclude, finish
 
 
 @dataclass(frozen=True)
@@ -26,88 +25,79 @@ class Shape:
     Attributes:
         rounds: the last iteration compiled in, at most 5.
         first: the first one; those before it are taken from the run's state.
+        resumed: whether M_0 has been measured by an earlier execution of the run.
         watching: whether a look at the inputs comes first, and decides whether the rest happens.
     """
 
     rounds: int
     first: int = 1
+    resumed: bool = False
     watching: bool = False
 
 
 @dataclass(frozen=True)
 class _Rounds:
-    """The rounds of a loop, and what stands before them."""
+    """The rounds of a loop, and what stands before them.
+
+    Attributes:
+        place: puts each task where the profile wants it.
+        iteration: the sub-pipeline of one round.
+        shape: which rounds there are.
+        judged: whether a judge judges every model's answers.
+        text: the recipe itself, for the first task to put on the store; "" where it is there.
+    """
 
     place: Placement
     iteration: BaseComponent
     shape: Shape
     judged: bool
+    text: str
 
-    def add(self, recipe: Any, store: Any, run: Any, max_iterations: Any) -> Any:
-        """Add the tasks to the pipeline being built; return the last one."""
+    def add(self, recipe: Any, store: Any, run: Any, max_iterations: Any) -> None:
+        """Add the tasks to the pipeline being built."""
         common = {"recipe": recipe, "store": store, "run": run}
-        if self.shape.first > 1:
-            world, state, last = self._resume(store, run)
-        else:
-            world, state, last = self._start(common)
+        begin = self._resume if self.shape.resumed else self._start
+        world, state = begin(common, max_iterations)
         for number in range(self.shape.first, self.shape.rounds + 1):
-            done = self.iteration(
+            known = {name: state[name] for name in ("model", "evaluation", "verdict")}
+            done = self.iteration(**common, number=number, world=world, **known)
+            concluded = self.place(
+                conclude(
+                    **common,
+                    iteration=number,
+                    max_iterations=max_iterations,
+                    world=world,
+                    **state,
+                )
+            )
+            state = dict(concluded.after(done.set_caching_options(False)).outputs)
+
+    def _resume(self, common: dict[str, Any], _: Any) -> tuple[Any, dict[str, Any]]:
+        """Take what the first round starts from out of the run's states."""
+        known = common | ({"recipe": self.text} if self.text else {})
+        state = dict(self.place(resume_state(**known, iteration=self.shape.first - 1)).outputs)
+        return state.pop("world"), state
+
+    def _start(self, common: dict[str, Any], max_iterations: Any) -> tuple[Any, dict[str, Any]]:
+        """Measure M_0."""
+        place = self.place
+        known = common | ({"recipe": self.text} if self.text and not self.shape.watching else {})
+        world = place(build_world(**known)).output
+        last = place(evaluate(**common, world=world, model=world, iteration=0))
+        if self.judged:
+            last = place(judge(**common, evaluation=last.output, before="", iteration=0))
+        nothing = dict.fromkeys(("model", "evaluation", "judgements", "version"), "")
+        start = place(
+            conclude(
                 **common,
-                number=number,
+                iteration=0,
                 max_iterations=max_iterations,
                 world=world,
-                **state,
-            ).set_caching_options(False)
-            last = self.place(next_state(store=store, run=run, iteration=number, **state))
-            state = dict(last.after(done).outputs)
-        return last
-
-    def _resume(self, store: Any, run: Any) -> tuple[Any, dict[str, Any], Any]:
-        task = self.place(resume_state(store=store, run=run, iteration=self.shape.first - 1))
-        state = dict(task.outputs)
-        return state.pop("world"), state, task
-
-    def _start(self, common: dict[str, Any]) -> tuple[Any, dict[str, Any], Any]:
-        place = self.place
-        world = place(build_world(**common)).output
-        measured = place(evaluate(**common, world=world, model=world, iteration=0)).output
-        judgements: Any = ""
-        if self.judged:
-            judgements = place(judge(**common, evaluation=measured, before="", iteration=0)).output
-        registered = place(
-            register(
-                **common,
-                world=world,
-                model=world,
-                evaluation=measured,
-                decision="",
-                iteration=0,
-                parent="",
-            )
-        ).output
-        start = place(
-            write_state(
-                **common,
-                iteration=0,
-                world=world,
-                responses="",
-                translations="",
-                pairs="",
-                model=world,
-                evaluation=measured,
-                judgements=judgements,
-                decision="",
-                version=registered,
+                verdict="continue",
+                **nothing,
             )
         )
-        state = {
-            "model": world,
-            "evaluation": measured,
-            "judgements": judgements,
-            "version": registered,
-            "verdict": start.output,
-        }
-        return world, state, start
+        return world, dict(start.after(last).outputs)
 
 
 def build_loop(
@@ -119,12 +109,17 @@ def build_loop(
     shards: int = 1,
     launch: str = "",
     description: str | None = None,
+    *,
+    by_reference: bool = False,
+    on_store: bool = False,
+    roll_out: str = "",
 ) -> BaseComponent:
     """Return the pipeline, ready to be compiled or called.
 
     KFP has no while loop, so the rounds stand one after another and each asks the verdict before
     it whether to do anything. How many there are is fixed when compiling; `max_iterations` bounds
-    the loop when it runs.
+    the loop when it runs. Nothing stands behind the exit handler: Kubeflow calls a run succeeded
+    that failed inside it, where a task behind it is left out.
 
     Args:
         settings: the recipe; the pipeline's default.
@@ -135,50 +130,54 @@ def build_loop(
         shards: workers that generate and translate.
         launch: how the ranks of the train step are started, as `Launch.text` writes it.
         description: what the pipeline says of itself; None is its docstring.
+        by_reference: whether tasks are told the recipe's reference on the store, not the recipe.
+        on_store: whether the recipe is on the store already; else the first task puts it there.
+        roll_out: how shards are started, as `Launch.text` writes it; "" is on this machine.
     """
     judged = settings.judge is not None
-    rounds = _Rounds(place, build_iteration(place, shards, launch, judged), shape, judged)
+    text = settings.model_dump_json()
+    told = reference_of(settings) if by_reference else text
+    inline = text if by_reference and not on_store else ""
+    iteration = build_iteration(place, shards, launch, judged, roll_out)
+    rounds = _Rounds(place, iteration, shape, judged, inline)
     if shape.watching:
-        return _watching(settings, store_uri, run_name, rounds, description)
+        return _watching(settings, store_uri, run_name, rounds, description, told)
 
     @dsl.pipeline(name=f"lidr-{settings.name}", description=description)
     def loop(
-        recipe: str = settings.model_dump_json(),
+        recipe: str = told,
         store: str = store_uri,
         run: str = run_name,
         max_iterations: int = settings.gate.max_iterations,
-    ) -> str:
+    ) -> None:
         """Let a model teach itself the languages it is weak in.
 
         Args:
-            recipe: the resolved recipe as JSON.
+            recipe: the resolved recipe as JSON, or its reference on the store.
             store: URI of the store, a folder or `s3://bucket/prefix`.
             run: name of the run; running it again continues it.
             max_iterations: iterations at most, within those compiled in.
-
-        Returns:
-            URI of the stage that holds the final model.
         """
-        with dsl.ExitHandler(place(cleanup(store=store, run=run)), name="iterations") as iterations:
+        with dsl.ExitHandler(place(finish(recipe=recipe, store=store, run=run)), name="iterations"):
             rounds.add(recipe, store, run, max_iterations)
-        final: str = place(report(recipe=recipe, store=store, run=run).after(iterations)).output
-        return final
 
     return loop
 
 
 def _watching(
-    settings: Recipe, store_uri: str, run_name: str, rounds: _Rounds, description: str | None
+    settings: Recipe,
+    store_uri: str,
+    run_name: str,
+    rounds: _Rounds,
+    description: str | None,
+    told: str,
 ) -> BaseComponent:
-    """Return the pipeline of a schedule: it ends at once where there is nothing new.
-
-    It returns nothing, because what stands inside a `dsl.If` cannot be read outside.
-    """
+    """Return the pipeline of a schedule: it ends at once where there is nothing new."""
     place = rounds.place
 
     @dsl.pipeline(name=f"lidr-{settings.name}-watch", description=description)
     def watch(
-        recipe: str = settings.model_dump_json(),
+        recipe: str = told,
         store: str = store_uri,
         run: str = run_name,
         max_iterations: int = settings.gate.max_iterations,
@@ -186,15 +185,14 @@ def _watching(
         """Run the loop where prompts or base model are new.
 
         Args:
-            recipe: the resolved recipe as JSON.
+            recipe: the resolved recipe as JSON, or its reference on the store.
             store: URI of the store, `s3://bucket/prefix`.
             run: what the names of the runs begin with.
             max_iterations: iterations at most, within those compiled in.
         """
-        with dsl.ExitHandler(place(cleanup(store=store, run="")), name="iterations"):
-            found = place(look(recipe=recipe, store=store, name=run)).output
+        with dsl.ExitHandler(place(finish(recipe=recipe, store=store, run="")), name="iterations"):
+            found = place(look(recipe=rounds.text or recipe, store=store, name=run)).output
             with dsl.If(found != "", name="news"):
-                last = rounds.add(recipe, store, found, max_iterations)
-                place(report(recipe=recipe, store=store, run=found).after(last))
+                rounds.add(recipe, store, found, max_iterations)
 
     return watch

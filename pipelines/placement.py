@@ -22,8 +22,12 @@ KINDS: Mapping[str, Kind] = {
     "translate": "translate",
     "evaluate": "evaluate",
     "judge": "judge",
+    "roll-out": "generate",
 }
 """Component name to the profile's kind of step; all others are `control`."""
+
+LAUNCHERS = ("train", "roll-out")
+"""Components whose work is done by the pods of a TrainJob, where the profile says so."""
 
 _TRACKING = "MLFLOW_TRACKING_URI"
 
@@ -65,17 +69,20 @@ def placed_by(profile: Profile) -> Placement:
     """Return the placement that a cluster profile asks for."""
 
     def place(task: PipelineTask) -> PipelineTask:
-        kind = KINDS.get(task.component_spec.name, "control")
+        name = task.component_spec.name
+        kind = KINDS.get(name, "control")
         resources = profile.resources_of(kind)
+        launches = name in LAUNCHERS and profile.training.launcher == "trainjob"
         task.set_caching_options(False)
         # Each of KFP's own setters reads the source of the whole stack for its caller's name.
         container = task.container_spec
-        container.image = profile.images.of(kind)
+        shards = kind != "train" and launches
+        container.image = profile.images.control if shards else profile.images.of(kind)
         container.env = _environment(profile, kind, resources)
         container.resources = _resources(resources)
         if profile.training.launcher == "local":
             _keep_place(task)
-        task.platform_config["kubernetes"] = kubernetes_config(profile, kind)
+        task.platform_config["kubernetes"] = kubernetes_config(profile, kind, launches=launches)
         return _retry(task, resources.retries)
 
     return place
@@ -92,15 +99,19 @@ def _environment(profile: Profile, kind: Kind, resources: Resources) -> dict[str
     return {name: value for name, value in named.items() if value}
 
 
-def kubernetes_config(profile: Profile, kind: Kind) -> dict[str, object]:
+def kubernetes_config(profile: Profile, kind: Kind, *, launches: bool = False) -> dict[str, object]:
     """Return what kfp-kubernetes would write into a task; a test compares the two.
 
     Its own functions import the whole Kubernetes client first, which makes `lidr compile` wait for
     a second. What is missing here, Kubeflow Pipelines 2.17 cannot say: priority classes, and
     affinity to other pods.
+
+    Args:
+        profile: where to run.
+        kind: of step.
+        launches: whether the pod only makes and follows a TrainJob.
     """
-    resources = profile.resources_of(kind)
-    works = kind != "train" or profile.training.launcher == "local"  # else it follows a TrainJob
+    resources, works = profile.resources_of(kind), not launches
     settings = [key for key in SETTINGS if key != _TRACKING or not profile.tracking_uri]
     config: dict[str, object] = {
         "configMapAsEnv": [

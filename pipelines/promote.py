@@ -11,13 +11,21 @@ from components.judge.component import judge
 from components.nominate.component import nominate
 from components.promote.component import promote
 from components.shared.recipe import Recipe
+from components.shared.recipe_store import reference_of
 from components.world.component import build_world
 from pipelines.placement import Placement
 
 _ENDLESS = 5
 
 
-def build_promotion(settings: Recipe, store_uri: str, place: Placement) -> BaseComponent:
+def build_promotion(
+    settings: Recipe,
+    store_uri: str,
+    place: Placement,
+    *,
+    by_reference: bool = False,
+    on_store: bool = False,
+) -> BaseComponent:
     """Return the pipeline, ready to be compiled or called.
 
     It is one turn of the loop's second half on models that exist. What was evaluated before, by
@@ -27,12 +35,17 @@ def build_promotion(settings: Recipe, store_uri: str, place: Placement) -> BaseC
         settings: the recipe, whose benchmarks and gate decide; the pipeline's default.
         store_uri: URI of the store; the pipeline's default.
         place: puts each task where the profile wants it.
+        by_reference: whether tasks are told the recipe's reference on the store, not the recipe.
+        on_store: whether the recipe is on the store already; else the first task puts it there.
     """
     judged = settings.judge is not None
+    text = settings.model_dump_json()
+    told = reference_of(settings) if by_reference else text
+    inline = by_reference and not on_store
 
     @dsl.pipeline(name=f"lidr-promote-{settings.name}")
     def promotion(
-        recipe: str = settings.model_dump_json(),
+        recipe: str = told,
         store: str = store_uri,
         name: str = settings.registry.model_name or settings.name,
         version: str = "@candidate",
@@ -42,7 +55,7 @@ def build_promotion(settings: Recipe, store_uri: str, place: Placement) -> BaseC
         """Promote a version if the gate finds it better than the one in its place.
 
         Args:
-            recipe: the resolved recipe as JSON.
+            recipe: the resolved recipe as JSON, or its reference on the store.
             store: URI of the store, a folder or `s3://bucket/prefix`.
             name: of the registered model.
             version: the challenger, a number or an alias after @.
@@ -54,7 +67,7 @@ def build_promotion(settings: Recipe, store_uri: str, place: Placement) -> BaseC
         """
         common = {"recipe": recipe, "store": store, "run": ""}  # nothing is learnt: no MLflow run
         chosen = place(nominate(store=store, name=name, version=version, alias=alias)).outputs
-        world = place(build_world(**common)).output
+        world = place(build_world(**common | ({"recipe": text} if inline else {}))).output
         measured = [
             place(evaluate(**common, world=world, model=chosen[role], iteration=number)).output
             for number, role in enumerate(("champion", "challenger"))

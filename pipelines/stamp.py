@@ -14,7 +14,7 @@ from typing import Self
 from components.shared.digest import canonical_json, digest_of
 from components.shared.recipe import Recipe
 
-_ITERATION = re.compile(r"[1-9][0-9]{0,5}")
+_ITERATION = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,17 @@ class Stamp:
         recipe: digest of the resolved recipe.
         version: lidr's.
         store: URI of the store.
-        first: the first iteration that its pipeline holds.
+        first: the first iteration that its pipeline holds; 0 where it begins with M_0.
     """
 
     run: str
     recipe: str
     version: str
     store: str
-    first: str = "1"
+    first: str = "0"
 
     @classmethod
-    def of(cls, recipe: Recipe, run: str, store: str, first: int = 1) -> Self:
+    def of(cls, recipe: Recipe, run: str, store: str, first: int = 0) -> Self:
         """Return the stamp of a run that this program submits."""
         return cls(run, recipe_digest(recipe), lidr_version(), store, str(first))
 

@@ -11,6 +11,7 @@ State = Literal["waiting", "running", "done", "skipped", "failed", "cancelled"]
 STEPS = (
     "news",
     "world",
+    "rollout",
     "generate",
     "translate",
     "merge",
@@ -24,8 +25,14 @@ STEPS = (
 )
 """In the order of an iteration; what is not among them is the loop's own bookkeeping."""
 
-STEP_NAMES = {"build-world": "world", "look": "news"}
-"""Component's name, where it is not the step's."""
+STEP_NAMES = {
+    "build-world": "world",
+    "look": "news",
+    "roll-out": "rollout",
+    "conclude": "gate",
+    "finish": "report",
+}
+"""Component's name, where it is not the step's; of a task that joins steps, its first one's."""
 
 END = 1_000_000
 """The iteration of the report, which follows all others."""

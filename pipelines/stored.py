@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from components.pair.stage import pair_stage
+from components.rollout.stages import generate_stage, translate_stage
 from components.shared.errors import BadInput
 from components.shared.recipe import Recipe
-from components.shared.rollout.stages import generate_stage, translate_stage
 from components.shared.runs import read_result, read_states, recipe_key
 from components.shared.stage import MARKER, Stage, locate_stage
 from components.shared.store import Store

@@ -137,5 +137,5 @@ def use_engine(monkeypatch, engine: FakeEngine) -> list[Path]:
         started.append(local_model(stage))
         return engine
 
-    monkeypatch.setattr("components.shared.rollout.holder.open_engine", start)
+    monkeypatch.setattr("components.rollout.engine_session.open_engine", start)
     return started

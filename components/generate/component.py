@@ -14,8 +14,6 @@ def generate(
     model: str,
     iteration: int,
     metrics: dsl.Output[dsl.Metrics],
-    shard: int = 0,
-    shards: int = 1,
 ) -> str:
     """Let M_t answer this iteration's prompts in every language.
 
@@ -27,8 +25,6 @@ def generate(
         model: URI of the stage that holds M_t.
         iteration: t + 1.
         metrics: throughput, cache hit rate and failure shares.
-        shard: which part of the work this task does, from 0.
-        shards: how many parts there are; with several, merge finishes the stage.
 
     Returns:
         URI of the generate stage.
@@ -42,7 +38,5 @@ def generate(
         world=world,
         model=model,
         iteration=iteration,
-        shard=shard,
-        shards=shards,
         log=metrics.log_metric,
     )

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from components.rollout import EngineHolder, roll_out
+from components.rollout.answers import Answers
+from components.rollout.chunks import Chunk, Share
+from components.rollout.figures import Log, ignore, note, worker_figures
+from components.rollout.prompts import PromptBook
+from components.rollout.stages import generate_stage, translate_stage
+from components.rollout.summaries import finish_responses, finish_translations
+from components.rollout.translations import Translations
+from components.shared.counts import stage_figures
 from components.shared.languages import LanguageIdentifier
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
-from components.shared.rollout import EngineHolder, roll_out
-from components.shared.rollout.answers import Answers
-from components.shared.rollout.chunks import Chunk, Share
-from components.shared.rollout.figures import Log, ignore, note, stage_figures, worker_figures
-from components.shared.rollout.prompts import PromptBook
-from components.shared.rollout.stages import generate_stage, translate_stage
-from components.shared.rollout.summaries import finish_responses, finish_translations
-from components.shared.rollout.translations import Translations
 from components.shared.stage import open_stage
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from components.rollout.answers import Answers
+from components.rollout.prompts import PromptBook
+from components.rollout.stages import generate_stage, translate_stage
+from components.rollout.summaries import finish_responses, finish_translations
+from components.rollout.translations import Translations
 from components.shared.languages import LanguageIdentifier
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
-from components.shared.rollout.answers import Answers
-from components.shared.rollout.prompts import PromptBook
-from components.shared.rollout.stages import generate_stage, translate_stage
-from components.shared.rollout.summaries import finish_responses, finish_translations
-from components.shared.rollout.translations import Translations
 from components.shared.stage import open_stage
 
 

@@ -11,6 +11,8 @@ from components.shared.files import read_file
 from components.shared.models import model_fingerprint, resolve_model
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
+from components.shared.recipe_store import put_recipe
+from components.shared.runs import note_scheduled
 from components.shared.store import open_store
 
 
@@ -27,11 +29,13 @@ def look(recipe: str, store: str, name: str) -> str:
         BadInput: a prompt file or the base model cannot be found.
     """
     settings = Recipe.model_validate_json(recipe)
+    put_recipe(open_store(store), recipe)
     run = f"{name}-{digest_of(_inputs(settings))[:8]}"
     if open_store(store).exists(f"runs/{run}/result.json"):
         emit("note", message=f"nothing new: run {run} has been done")
         return ""
     emit("note", message=f"new inputs: run {run}")
+    note_scheduled(open_store(store), run)
     return run
 
 

@@ -24,33 +24,51 @@ from components.report.spent import spent, throughput
 from components.report.words import language, listed
 from components.shared.recipe import Recipe
 
+GO_ON = "The same command goes on where the run stopped: what was finished is kept."
+
 CAVEAT = (
     "The tiny world's weaknesses are injected and its dominant language starts near perfection: "
     "this run shows the mechanism, it is not evidence for the method on real models."
 )
 
 
-def render(settings: Recipe, run: str, rounds: list[Round], earlier: Collection[str] = ()) -> str:
+def render(
+    settings: Recipe,
+    run: str,
+    rounds: list[Round],
+    earlier: Collection[str] = (),
+    failure: str = "",
+) -> str:
     """Return the report as HTML; everything that came from a model or a recipe is escaped.
 
     Args:
         settings: the recipe.
         run: name of the run.
-        rounds: its iterations.
+        rounds: its iterations; there may be none where it failed.
         earlier: URIs of stages that another run had made before.
+        failure: why the run failed; "" where it did not.
     """
+    said = f"{unbroken(outcome(settings, rounds))} " if rounds else ""
+    failed = [("Why it failed", failure), ("To go on", GO_ON)] if failure else []
     return page(
         product="lidr report",
         name=run,
-        title=unbroken(outcome(settings, rounds)),
-        subtitle=_subtitle(settings, rounds),
-        figures=figures(settings, rounds),
-        sections=sections_of(settings, rounds, earlier),
+        title=_failed(rounds) if failure else said.rstrip(),
+        subtitle=(said if failure else "") + _subtitle(settings, rounds),
+        figures=figures(settings, rounds) if rounds else [],
+        sections=sections_of(settings, rounds, earlier) if rounds else [],
+        facts=failed,
         recipe=yaml.safe_dump(
             settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True
         ),
-        notes=[CAVEAT if settings.is_world else "", versions(rounds)],
+        notes=[CAVEAT if settings.is_world else "", versions(rounds) if rounds else ""],
     )
+
+
+def _failed(rounds: list[Round]) -> str:
+    if not rounds:
+        return "The run failed before its start was measured"
+    return f"The run failed after {rounds[-1].name}"
 
 
 def unbroken(sentence: str) -> str:
@@ -86,10 +104,12 @@ def _subtitle(settings: Recipe, rounds: list[Round]) -> str:
     names = listed([language(code) for code in settings.languages.others])
     source = "A tiny synthetic model" if settings.is_world else settings.model.source
     dominant = language(settings.languages.dominant)
+    recipe = f"Recipe {settings.name}, seed {settings.seed}."
+    if not rounds:
+        return f"{source} was to learn {names} from its own {dominant}. {recipe}"
     last = rounds[-1]
     said = {
         "keep": f" {last.name} was not promoted, for want of evidence: {last.predecessor} stays.",
         "stop": f" {last.name} was not promoted: {last.predecessor} stays.",
     }.get(last.decision, "")
-    recipe = f"Recipe {settings.name}, seed {settings.seed}."
     return f"{source} learns {names} from its own {dominant}.{said} {recipe}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
-from components.report.history import read_history
+from components.report.history import final_round, read_history
 from components.report.page import render, sections_of
 from components.report.plots import plots
 from components.report.result import outcome, result_of
 from components.report.runs import reused
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
+from components.shared.runs import state_key
 from components.shared.store import open_store
 
 
@@ -42,3 +43,26 @@ def report(recipe: str, store: str, run: str) -> str:
     emit("note", message=outcome(settings, rounds))
     emit("number", name="report", value=result["report"])
     return str(result["final_model"])
+
+
+@step("report")
+def report_failure(recipe: str, store: str, run: str, reason: str) -> str:
+    """Write the report of a run that failed, with what there is; `result.json` is left to its end.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        run: name of the run.
+        reason: why it failed; "" where nobody said.
+
+    Returns:
+        URI of the folder of the last promoted model; "" where there is none.
+    """
+    settings = Recipe.model_validate_json(recipe)
+    home = open_store(store)
+    rounds = read_history(home, run) if home.exists(state_key(run, 0)) else []
+    page = render(settings, run, rounds, reused(home, run), reason or "No step said why.")
+    key = f"runs/{run}/report.html"
+    home.write(key, page.encode("utf-8", "replace"))
+    emit("number", name="report", value=f"{home.uri}/{key}")
+    return final_round(rounds).model if rounds else ""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from components.shared import config
+from components.shared.config import Misplaced
 from components.shared.pools import ENGINES, NAME, Kind, Pool, Resources, Steps, require_consistent
 from components.shared.strict import Strict
 
@@ -78,6 +79,9 @@ class TrainingPlace(Strict):
     runtime: str = Field("lidr-training", pattern=NAME)
     """TrainingRuntime in the namespace (manifests/base/training-runtime.yaml).
     Default lidr-training."""
+    rollout_runtime: str = Field("lidr-rollout", pattern=NAME)
+    """TrainingRuntime whose pods are the shards of a rollout (manifests/base/rollout-runtime.yaml).
+    Default lidr-rollout."""
     service_account: str = Field("", pattern=f"{NAME}|^$")
     """Service account of the nodes. Default empty: the runtime's."""
     nccl: dict[EnvironmentName, str] = Field(default_factory=dict)
@@ -188,8 +192,9 @@ class Profile(Strict):
     training: TrainingPlace = TrainingPlace()
     """How the processes of a training run are started."""
     shards: int = Field(1, ge=1, le=256)
-    """Workers that generate and translate side by side, each with the resources of a generate step.
-    What comes out does not depend on it. Default 1."""
+    """Workers that generate and translate side by side, each with the resources of a generate step:
+    pods of one TrainJob, or processes of this machine. What comes out does not depend on it.
+    Default 1."""
     prices: Prices = Prices()
     """What GPUs cost, for plans."""
     config_maps: tuple[str, ...] = ()
@@ -208,6 +213,11 @@ class Profile(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         require_consistent(self.steps, self.pools)
+        if self.runner == "kubeflow" and self.shards > 1 and self.training.launcher == "local":
+            raise Misplaced(
+                f"{self.shards} shards are pods of a TrainJob: set training.launcher to trainjob",
+                "shards",
+            )
         return self
 
 

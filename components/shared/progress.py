@@ -41,14 +41,17 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
             outside = _place.set({"step": name, **_shard(kwargs)})
             emit("started", iteration=kwargs.get("iteration", -1))
             try:
+                _resolve_recipe(kwargs)
                 with _leased(name, kwargs), _followed(name, kwargs) as note:
                     result = function(*args, **kwargs)
+                    _note_stages(name, kwargs, result)
                     note(result)
                 emit("finished", seconds=round(time.monotonic() - began, 2))
             except Exception as error:
                 cleanse(error)  # whoever runs the step prints the traceback
                 if isinstance(error, LidrError):
                     emit("failed", message=str(error), exit_code=error.exit_code)
+                _note_failure(name, kwargs, error)
                 raise
             finally:
                 _place.reset(outside)
@@ -57,6 +60,48 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
         return run
 
     return decorate
+
+
+_NOTED = ("generate", "translate", "merge", "pair", "train", "evaluate", "judge")
+"""Steps of an iteration whose stages the end of the iteration looks for."""
+
+
+def _resolve_recipe(arguments: dict[str, object]) -> None:
+    """Put the recipe itself in the place of its reference."""
+    if "recipe" in arguments:
+        from components.shared.recipe_store import resolve_recipe
+
+        arguments["recipe"] = resolve_recipe(str(arguments["store"]), str(arguments["recipe"]))
+
+
+def _note_stages(name: str, arguments: Mapping[str, object], result: object) -> None:
+    if name not in _NOTED or not arguments.get("run"):
+        return
+    from components.shared.runs import note_stages
+    from components.shared.store import open_store
+
+    uris = result if isinstance(result, tuple) else (result,)
+    note_stages(
+        open_store(str(arguments["store"])),
+        str(arguments["run"]),
+        int(str(arguments["iteration"])),
+        map(str, uris),
+    )
+
+
+def _note_failure(name: str, arguments: Mapping[str, object], error: Exception) -> None:
+    """Leave why a step failed on the store; what it failed at may be the store itself."""
+    if not arguments.get("run") or not arguments.get("store"):
+        return
+    from components.shared.runs import note_failure
+    from components.shared.store import open_store
+
+    try:
+        store = open_store(str(arguments["store"]))
+        iteration = int(str(arguments.get("iteration", -1)))
+        note_failure(store, str(arguments["run"]), name, iteration, error)
+    except (LidrError, ValueError) as second:
+        emit("note", message=f"why it failed is not noted on the store: {second}")
 
 
 @contextmanager
@@ -108,7 +153,9 @@ def place_environment() -> dict[str, str]:
 def _shard(arguments: Mapping[str, object]) -> dict[str, object]:
     """Name the shard of a step that several workers do: `{"shard": "2/3"}`."""
     shards = arguments.get("shards", 1)
-    return {"shard": f"{int(str(arguments['shard'])) + 1}/{shards}"} if shards != 1 else {}
+    if shards == 1 or "shard" not in arguments:
+        return {}
+    return {"shard": f"{int(str(arguments['shard'])) + 1}/{shards}"}
 
 
 _silent = False

@@ -1,10 +1,17 @@
-"""A run's folder on the store: its recipe, and a state for each iteration, pointers only."""
+"""A run's folder on the store: its recipe, and for each iteration its stages and its state.
+
+Pointers only. `iteration-<t>/stages/<step>.json` is written by each step as it ends, and
+`iteration-<t>/state.json` when the whole iteration has; `failure.json` says why a step failed last.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Iterable
 from typing import Any
 
-from components.shared.errors import BadInput
+from components.shared.errors import BadInput, LidrError
 from components.shared.marker import home_of
 from components.shared.names import require_run_name
 from components.shared.store import Store
@@ -12,12 +19,19 @@ from components.shared.written import Fields, read_object
 
 FOLDER = "runs"
 
+EXECUTION_VARIABLE = "KFP_RUN_ID"
+"""Environment variable that every pod of one KFP run has alike."""
+
 _STATE: Fields = {
     **dict.fromkeys(("model", "evaluation", "version", "verdict", "reason"), str),
     "iteration": int,
     "promoted": bool,
 }
 _PLACES = ("world", "responses", "translations", "pairs", "judgements", "decision", "finished")
+_FAILURE: Fields = {
+    **dict.fromkeys(("step", "message", "execution"), str),
+    "iteration": int,
+}
 _RESULT: Fields = {"iterations": list, "final_model": str, "report": str}
 
 
@@ -39,6 +53,109 @@ def recipe_key(run: str) -> str:
     """
     require_run_name(run)
     return f"{FOLDER}/{run}/recipe.json"
+
+
+def note_stages(store: Store, run: str, iteration: int, uris: Iterable[str]) -> None:
+    """Write down which stages a step of an iteration has ended with.
+
+    Args:
+        store: that the run is on.
+        run: its name.
+        iteration: t of the model the step works for.
+        uris: of the stages; the step that made one is named in its address.
+    """
+    for uri in uris:
+        text = json.dumps({"stage": uri}).encode()
+        store.write(f"{_stages_prefix(run, iteration)}/{step_of(uri)}.json", text)
+
+
+def read_stages(store: Store, run: str, iteration: int) -> dict[str, str]:
+    """Return the URIs of the stages that an iteration's steps have ended with, by step."""
+    found = {}
+    for entry in store.list(_stages_prefix(run, iteration)):
+        told = read_object(store.read(entry.key), f"{store.uri}/{entry.key}", {"stage": str})
+        uri = home_of(store, told["stage"])
+        found[step_of(uri)] = uri
+    return found
+
+
+def step_of(uri: str) -> str:
+    """Return the step that a stage's address names: `<store>/stages/<step>/<digest>`."""
+    return uri.rstrip("/").split("/")[-2]
+
+
+def _stages_prefix(run: str, iteration: int) -> str:
+    return state_key(run, iteration).replace("state.json", "stages")
+
+
+def note_failure(store: Store, run: str, step: str, iteration: int, error: BaseException) -> None:
+    """Write down why a step failed, for the report and for `lidr status`.
+
+    Args:
+        store: that the run is on.
+        run: its name.
+        step: its name.
+        iteration: t of the model it worked for; -1 for none.
+        error: what it raised.
+    """
+    told = {
+        "step": step,
+        "iteration": iteration,
+        "message": str(error) or type(error).__name__,
+        "expected": isinstance(error, LidrError),
+        "execution": os.environ.get(EXECUTION_VARIABLE, ""),
+    }
+    store.write(_failure_key(run), json.dumps(told).encode())
+
+
+def read_failure(store: Store, run: str, execution: str = "") -> dict[str, Any] | None:
+    """Return why a step failed last: `step`, `iteration`, `message`; None where none did.
+
+    Args:
+        store: that the run is on.
+        run: its name.
+        execution: id of the KFP run whose failure it must be; "" for whichever was last.
+    """
+    key = _failure_key(run)
+    try:
+        told: dict[str, Any] = read_object(store.read(key), f"{store.uri}/{key}", _FAILURE)
+    except FileNotFoundError:
+        return None
+    return told if execution in ("", told["execution"]) else None
+
+
+def forget_failure(store: Store, run: str) -> None:
+    """Remove the note of a failure: the run has come to its end."""
+    store.delete(_failure_key(run))
+
+
+def note_scheduled(store: Store, run: str) -> None:
+    """Write down which run the look of this KFP run has chosen; its exit task asks for it."""
+    if execution := os.environ.get(EXECUTION_VARIABLE):
+        store.write(_scheduled_key(execution), json.dumps({"run": run}).encode())
+
+
+def scheduled_run(store: Store) -> str:
+    """Return the run that the look of this KFP run has chosen; "" where it found nothing new."""
+    key = _scheduled_key(os.environ.get(EXECUTION_VARIABLE) or "none")
+    try:
+        told = read_object(store.read(key), f"{store.uri}/{key}", {"run": str})
+    except FileNotFoundError:
+        return ""
+    return str(told["run"])
+
+
+def forget_scheduled(store: Store) -> None:
+    """Remove the note of a choice: the KFP run has come to its end."""
+    store.delete(_scheduled_key(os.environ.get(EXECUTION_VARIABLE) or "none"))
+
+
+def _scheduled_key(execution: str) -> str:
+    return f"scheduled/{execution}.json"
+
+
+def _failure_key(run: str) -> str:
+    return recipe_key(run).replace("recipe.json", "failure.json")
 
 
 def read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:

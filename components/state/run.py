@@ -6,13 +6,15 @@ Both functions stay light on imports: they are a task each, and a task should co
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from components.shared.digest import canonical_json, digest_of
 from components.shared.errors import BadInput
 from components.shared.progress import step
-from components.shared.runs import read_state, recipe_key, state_key
+from components.shared.recipe_store import put_recipe
+from components.shared.runs import read_state, read_states, recipe_key, state_key
 from components.shared.store import Store, open_store
 from components.shared.written import read_object
 
@@ -134,25 +136,33 @@ def next_state(
     before = State(model, evaluation, judgements, version, verdict)
     if verdict != GO_ON:
         return before
-    state = read_state(open_store(store), run, iteration)
-    if not state["promoted"]:
-        return before._replace(verdict=state["verdict"])
-    return State(**{name: state[name] for name in State._fields})
+    return _after(before, read_state(open_store(store), run, iteration))
+
+
+def _after(before: State, reached: Mapping[str, Any]) -> State:
+    """Return the state after an iteration: only a promoted model takes M_t's place."""
+    if not reached["promoted"]:
+        return before._replace(verdict=str(reached["verdict"]))
+    return State(**{name: reached[name] for name in State._fields})
 
 
 @step("state")
-def resume_state(store: str, run: str, iteration: int) -> Resumed:
+def resume_state(recipe: str, store: str, run: str, iteration: int) -> Resumed:
     """Return what the iteration after the given one starts from, out of the run's states alone.
 
     Args:
+        recipe: the resolved recipe as JSON.
         store: URI of the store.
         run: name of the run.
         iteration: t, the last one that is not done again; 0 is the start.
 
     Raises:
-        BadInput: an iteration up to t has not ended, or the run stopped there.
+        BadInput: an iteration up to t has not ended, or the run was started with another recipe.
     """
-    return resumable(open_store(store), run, iteration)
+    home = open_store(store)
+    put_recipe(home, recipe)
+    require_same_recipe(home, run, recipe)
+    return resumable(home, run, iteration)
 
 
 def resumable(store: Store, run: str, iteration: int) -> Resumed:
@@ -160,15 +170,42 @@ def resumable(store: Store, run: str, iteration: int) -> Resumed:
     start = read_state(store, run, 0)
     state = State(**{name: start[name] for name in State._fields})
     for number in range(1, iteration + 1):
+        if state.verdict == GO_ON:
+            state = _after(state, read_state(store, run, number))
+    return Resumed(start["world"], *state)
+
+
+def require_going_on(store: Store, run: str, iteration: int) -> None:
+    """Refuse to go on behind an iteration at which a run has stopped.
+
+    Raises:
+        BadInput: it has, or an iteration up to that one has not ended.
+    """
+    for number in range(iteration + 1):
         reached = read_state(store, run, number)
         if reached["verdict"] != GO_ON:
             raise BadInput(
                 f"run {run!r} stopped at iteration {number}: {reached['reason']}",
                 remedy="Choose an earlier iteration, or another --run with another gate.",
             )
-        if reached["promoted"]:
-            state = State(**{name: reached[name] for name in State._fields})
-    return Resumed(start["world"], *state)
+
+
+def first_unfinished(store: Store, run: str, bound: int) -> int:
+    """Return the first iteration that a run has still to do; 0 where it has not measured its start.
+
+    Args:
+        store: where the run is.
+        run: its name.
+        bound: iterations at most.
+
+    Returns:
+        At most `bound` + 1, which stands for none: the loop has stopped, or reached its bound.
+    """
+    states = read_states(store, run)
+    if not states:
+        return 0
+    stopped = any(state["verdict"] != GO_ON for state in states[: bound + 1])
+    return bound + 1 if stopped else min(len(states), bound + 1)
 
 
 def require_same_recipe(store: Store, run: str, recipe: str) -> None:

@@ -15,8 +15,6 @@ def translate(
     model: str,
     iteration: int,
     metrics: dsl.Output[dsl.Metrics],
-    shard: int = 0,
-    shards: int = 1,
 ) -> str:
     """Let M_t translate its answers from and into the dominant language.
 
@@ -29,8 +27,6 @@ def translate(
         model: URI of the stage that holds M_t.
         iteration: t + 1.
         metrics: throughput, cache hit rate and failure shares.
-        shard: which part of the work this task does, from 0.
-        shards: how many parts there are; with several, merge finishes the stage.
 
     Returns:
         URI of the translate stage.
@@ -45,7 +41,5 @@ def translate(
         responses=responses,
         model=model,
         iteration=iteration,
-        shard=shard,
-        shards=shards,
         log=metrics.log_metric,
     )

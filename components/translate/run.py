@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
+from components.rollout import EngineHolder, roll_out
+from components.rollout.chunks import Share
+from components.rollout.figures import Log, ignore, note, worker_figures
+from components.rollout.prompts import PromptBook
+from components.rollout.stages import translate_stage
+from components.rollout.summaries import finish_translations
+from components.rollout.translations import Translations
+from components.shared.counts import stage_figures
 from components.shared.progress import emit, step
 from components.shared.recipe import Recipe
-from components.shared.rollout import EngineHolder, roll_out
-from components.shared.rollout.chunks import Share
-from components.shared.rollout.figures import Log, ignore, note, stage_figures, worker_figures
-from components.shared.rollout.prompts import PromptBook
-from components.shared.rollout.stages import translate_stage
-from components.shared.rollout.summaries import finish_translations
-from components.shared.rollout.translations import Translations
 from components.shared.stage import locate_stage, open_stage
 
 

@@ -16,6 +16,7 @@ from components.shared.progress import Meter, emit, step
 from components.shared.prompt_files import line_of, load_prompts
 from components.shared.prompts import answer_messages
 from components.shared.recipe import Recipe
+from components.shared.recipe_store import put_recipe
 from components.shared.records import Prompt
 from components.shared.stage import Stage, new_stage
 from components.shared.store import Store, open_store
@@ -45,6 +46,7 @@ def build_world(recipe: str, store: str, run: str = "") -> str:
     """
     settings = Recipe.model_validate_json(recipe)
     target = open_store(store)
+    put_recipe(target, recipe)
     return _tiny_world(settings, target) if settings.is_world else _import(settings, target)
 
 

@@ -88,14 +88,22 @@ def asks_of(recipe: Recipe, profile: Profile, pods: str, training: str) -> list[
         if kind == "judge" and recipe.judge is None:
             continue
         resources = profile.resources_of(kind)
-        gang = kind == "train" and profile.training.launcher == "trainjob"
-        needed = profile.training.nodes if gang else 1
-        side = profile.shards if kind in _SHARDED else needed
-        where = training if gang else pods
+        nodes = _nodes(profile, kind)
+        whole = kind == "train" or resources.queue  # shards go on alone, but a queue admits all
+        needed = max(nodes, 1) if whole else 1
+        where = training if nodes else pods
         key = (resources.model_dump_json(include=_PLACE), where, needed)
         ask = found.get(key, Ask((), 0, needed, resources, where))
-        found[key] = replace(ask, kinds=(*ask.kinds, kind), pods=max(ask.pods, side))
+        found[key] = replace(ask, kinds=(*ask.kinds, kind), pods=max(ask.pods, nodes, 1))
     return list(found.values())
+
+
+def _nodes(profile: Profile, kind: Kind) -> int:
+    """Return how many nodes the TrainJob of a kind of step has; 0 where it makes none."""
+    if profile.training.launcher != "trainjob":
+        return 0
+    shards = profile.shards if kind in _SHARDED and profile.shards > 1 else 0
+    return profile.training.nodes if kind == "train" else shards
 
 
 def queues_of(asks: Sequence[Ask]) -> dict[tuple[str, str], list[Ask]]:

@@ -32,8 +32,11 @@ def findings(inputs: Inputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Fi
         if there.state == "missing":
             return
     yield from _environment(inputs, api, pods)
-    if inputs.profile.training.launcher == "trainjob":
-        yield from _runtime(api, training, inputs.profile.training)
+    nodes = inputs.profile.training
+    if nodes.launcher == "trainjob":
+        yield from _runtime(api, training, nodes, nodes.runtime, "runtime")
+        if inputs.profile.shards > 1:
+            yield from _runtime(api, training, nodes, nodes.rollout_runtime, "rollout_runtime")
     asks = asks_of(inputs.recipe, inputs.profile, pods, training)
     for namespace, queue in queues_of(asks):
         yield from queue_findings(api, namespace, queue)
@@ -85,8 +88,10 @@ def _secret(api: ClusterApi, namespace: str, name: str, keys: Collection[str]) -
     return look(api, title, f"/api/v1/namespaces/{namespace}/secrets/{name}", made, judge)
 
 
-def _runtime(api: ClusterApi, namespace: str, place: TrainingPlace) -> Iterator[Finding]:
-    name, group = place.runtime, "trainer.kubeflow.org/v1alpha1"
+def _runtime(
+    api: ClusterApi, namespace: str, place: TrainingPlace, name: str, key: str
+) -> Iterator[Finding]:
+    group = "trainer.kubeflow.org/v1alpha1"
     title = f"TrainingRuntime {name}"
     if not api.serves(group, "trainingruntimes"):
         yield unknown(title, f"not looked at: {TRAINER.name} does not serve {group}")
@@ -99,7 +104,7 @@ def _runtime(api: ClusterApi, namespace: str, place: TrainingPlace) -> Iterator[
         return ok(title)
 
     path = f"/apis/{group}/namespaces/{namespace}/trainingruntimes/{name}"
-    remedy = f"{APPLY} (it holds manifests/base/training-runtime.yaml), or set training.runtime"
+    remedy = f"{APPLY} (its base holds TrainingRuntimes), or set training.{key}"
     yield look(api, title, path, remedy, judge)
     for pod in pods:
         yield from _needs_of(api, namespace, pod)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,10 @@ from pipelines.cli.inputs import (
     run_name,
 )
 from pipelines.cli.outputs import say
+
+if TYPE_CHECKING:
+    from components.shared.profile import Profile
+    from components.shared.recipe import Recipe
 
 
 def compile_command(
@@ -49,10 +53,11 @@ def compile_command(
     science = read_recipe(recipe, seed, settings)
     place = read_profile(*profile)
     rounds = science.gate.max_iterations if max_unroll is None else max_unroll
+    there = place.runner == "kubeflow" and _put_on_store(science, place)
     if promotion:
-        text, what = compile_promotion(science, place), "promotion"
+        text, what = compile_promotion(science, place, on_store=there), "promotion"
     else:
-        text = compile_loop(science, place, run_name(run, science), rounds)
+        text = compile_loop(science, place, run_name(run, science), rounds, on_store=there)
         what = f"{rounds} rounds"
     if manifests:
         text = as_manifests(text, place.kubeflow.namespace or place.namespace)
@@ -67,3 +72,23 @@ def compile_command(
     if place.runner == "kubeflow" and any("://" not in file for file in files):
         print("lidr: note: the prompt files are local; a cluster needs s3:// URIs", file=sys.stderr)
     say(f"{output}: {len(text.encode()):,} bytes, {what}, profile {place.name}")
+
+
+def _put_on_store(recipe: Recipe, profile: Profile) -> bool:
+    """Put the recipe where tasks will read it; say so where the store cannot be reached."""
+    from components.shared.errors import StoreError
+    from components.shared.recipe_store import put_recipe
+    from components.shared.store_s3 import S3Store
+
+    if not profile.store.startswith("s3://"):
+        return False
+    try:
+        put_recipe(S3Store(profile.store, seconds=0), recipe.model_dump_json())
+    except StoreError as error:
+        print(
+            f"lidr: note: the pipeline holds the recipe itself, for its first task to put on the "
+            f"store: {error.message}",
+            file=sys.stderr,
+        )
+        return False
+    return True

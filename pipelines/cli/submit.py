@@ -33,9 +33,11 @@ def submit_command(
     seed: SeedOption = None,
     settings: SetOption = None,
     from_iteration: Annotated[
-        int,
-        typer.Option("--from-iteration", min=1, help="Take the ones before it from the run."),
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--from-iteration", min=1, help="The first one done. Default: the first unfinished one."
+        ),
+    ] = None,
     every: Annotated[
         str | None,
         typer.Option("--every", help="Schedule: 6h, 1d or a cron line; runs where inputs are new."),
@@ -50,12 +52,14 @@ def submit_command(
 ) -> None:
     """Run a recipe in Kubeflow; the same command again finds the same run."""
     from components.shared.errors import BadInput
+    from components.shared.recipe_store import put_recipe
+    from components.shared.store import open_store
     from pipelines.cluster.client import Client
     from pipelines.cluster.recurring import When
-    from pipelines.cluster.submit import Submission, require_reachable
+    from pipelines.cluster.submit import Beginning, Submission, prepare, require_reachable
     from pipelines.compiled import compile_loop
 
-    if every and (wait or from_iteration > 1):
+    if every and (wait or from_iteration is not None):
         raise BadInput(
             "--every makes a schedule, which has no end and no --from-iteration",
             remedy="Leave --wait and --from-iteration out.",
@@ -65,11 +69,23 @@ def submit_command(
     when = When.parse(every) if every else None
     client = Client(place)
     client.check()
-    rounds = science.gate.max_iterations
+    name = run_name(run, science)
+    begin = Beginning(1, resumed=False)
+    if every and not dry_run:
+        put_recipe(open_store(place.store), science.model_dump_json())
+    elif not every:
+        begin = prepare(science, place, name, from_iteration, dry=dry_run)
     text = compile_loop(
-        science, place, run_name(None, science), rounds, from_iteration, watching=bool(every)
+        science,
+        place,
+        run_name(None, science),
+        science.gate.max_iterations,
+        begin.first,
+        watching=bool(every),
+        resumed=begin.resumed,
+        on_store=True,
     )
-    submission = Submission(science, place, run_name(run, science), text, from_iteration)
+    submission = Submission(science, place, name, text, begin.first if begin.resumed else 0)
     if when:
         _schedule(client, submission, when, dry_run, output)
     else:

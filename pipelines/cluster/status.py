@@ -63,7 +63,11 @@ class Watcher:
         live = runs.is_live(run)
         sure = [part for part in parts if live or not part.is_open]
         kept = list(stored.rows()) if stored else []
-        told = list(_with_reuse(kept, rows_of(sure, held_by(self._profile)), self._job_gpus()))
+        told = list(
+            _with_reuse(
+                kept, rows_of(sure, held_by(self._profile)), self._job_gpus().get("train", 0)
+            )
+        )
         seen = self._seen(runs.first_iteration(run), failed_in(parts, graph))
         said = [
             *_disagreement(outcome),
@@ -100,11 +104,15 @@ class Watcher:
         except BadInput as error:
             return Seen(notes=(f"why pods wait is not shown: {error.message}",))
 
-    def _job_gpus(self) -> int:
-        """Return the accelerators of a TrainJob; 0 where training runs in the step's own pod."""
-        training = self._profile.training
-        gpus = training.nodes * self._profile.resources_of("train").accelerators
-        return gpus if training.launcher == "trainjob" else 0
+    def _job_gpus(self) -> dict[str, int]:
+        """Return the accelerators of a step's TrainJob; empty where steps make none."""
+        profile = self._profile
+        if profile.training.launcher != "trainjob":
+            return {}
+        return {
+            "train": profile.training.nodes * profile.resources_of("train").accelerators,
+            "rollout": profile.shards * profile.resources_of("generate").accelerators,
+        }
 
     def _links(self, stored: StoredRun | None) -> dict[str, str]:
         links = {"Kubeflow": self._client.link(f"runs/details/{self.run_id}")}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from components.shared.errors import BadInput
 from components.shared.profile import Profile
 from components.shared.recipe import Recipe
+from components.shared.recipe_store import put_recipe
 from components.shared.store import open_store
-from components.state.run import require_same_recipe, resumable
+from components.state.run import first_unfinished, require_going_on, require_same_recipe
 from pipelines.cluster import runs
 from pipelines.cluster.client import Client
 from pipelines.cluster.outcome import read_outcome
@@ -23,6 +24,46 @@ SETTLING_SECONDS = 1.1
 Outcome = Literal["created", "resumed", "running", "done", "would create", "would resume"]
 
 
+class Beginning(NamedTuple):
+    """Where a submission begins.
+
+    Attributes:
+        first: the first iteration compiled in.
+        resumed: whether M_0 has been measured by an earlier execution of the run.
+    """
+
+    first: int
+    resumed: bool
+
+
+def prepare(
+    recipe: Recipe, profile: Profile, run: str, asked: int | None, *, dry: bool = False
+) -> Beginning:
+    """Put the recipe on the store, and find where a run goes on: a resume costs one look.
+
+    Args:
+        recipe: what to learn.
+        profile: where.
+        run: name of the run.
+        asked: the first iteration that somebody has asked for; None for the first unfinished one.
+        dry: whether nothing is written.
+
+    Raises:
+        BadInput: the run was started with another recipe, or cannot go on where it was asked to.
+    """
+    store = open_store(profile.store)
+    text = recipe.model_dump_json()
+    require_same_recipe(store, run, text)
+    if not dry:
+        put_recipe(store, text)
+    if asked is None:
+        first = first_unfinished(store, run, recipe.gate.max_iterations)
+        return Beginning(max(first, 1), resumed=first > 0)
+    if asked > 1:
+        require_going_on(store, run, asked - 1)
+    return Beginning(asked, resumed=asked > 1)
+
+
 @dataclass(frozen=True)
 class Submission:
     """What is submitted.
@@ -32,14 +73,14 @@ class Submission:
         profile: where.
         run: name of the run.
         text: the compiled pipeline.
-        first: the first iteration compiled in.
+        first: the first iteration compiled in; 0 where it begins with M_0.
     """
 
     recipe: Recipe
     profile: Profile
     run: str
     text: str
-    first: int = 1
+    first: int = 0
 
     @property
     def stamp(self) -> Stamp:
@@ -163,8 +204,6 @@ def _require_state(submission: Submission) -> None:
     """Look at the run's state in the store, which a cluster's pods will read and write."""
     store = open_store(submission.profile.store)
     require_same_recipe(store, submission.run, submission.recipe.model_dump_json())
-    if submission.first > 1:
-        resumable(store, submission.run, submission.first - 1)
 
 
 def _create(client: Client, submission: Submission) -> Any:

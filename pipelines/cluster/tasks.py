@@ -19,6 +19,7 @@ from pipelines.status import END, STEP_NAMES, STEPS, Row, State
 
 _NUMBER = re.compile(r"-\d+$")
 _ITERATION = re.compile(r"iteration(?:-(\d+))?")
+_CONCLUSION = re.compile(r"conclude(?:-(\d+))?")
 _DRIVER = "-driver"
 NORMAL_WAITS = ("", "ContainerCreating", "PodInitializing")
 """What a pod says that only needs a moment."""
@@ -77,22 +78,22 @@ def step_of(name: str) -> str:
     return step if step in STEPS else ""
 
 
-def place_of(name: str, first: int = 1, *, drivers: bool = False) -> tuple[int, str] | None:
+def place_of(name: str, first: int = 0, *, drivers: bool = False) -> tuple[int, str] | None:
     """Return iteration and step out of a node's name (`x.root.iteration-2.train`).
 
     Args:
         name: also the annotation `workflows.argoproj.io/node-name` of a pod.
-        first: the first iteration that the pipeline holds.
+        first: the first iteration that the pipeline holds; 0 where it begins with M_0.
         drivers: whether a step's driver has the step's place as well.
     """
     path = path_of(name)
     if drivers:
         path = tuple(part.removesuffix(_DRIVER) for part in path)
     step = next((step for part in reversed(path) if (step := step_of(part))), "")
-    return (_iteration(path, step, first), step) if step else None
+    return _placed(path, step, first) if step else None
 
 
-def parts_of(nodes: Iterable[Node], first: int = 1) -> list[Part]:
+def parts_of(nodes: Iterable[Node], first: int = 0) -> list[Part]:
     """Return the tasks among a workflow's nodes that are a step's.
 
     Args:
@@ -159,10 +160,8 @@ def _part(task: tuple[str, ...], group: list[Node], first: int) -> Part | None:
     if state == "running" and telling and telling.state == "waiting" and telling.message:
         state = "waiting"
     shown = own if own and own.state else driver
-    step = step_of(task[-1])
     return Part(
-        _iteration(task, step, first),
-        step,
+        *_placed(task, step_of(task[-1]), first),
         state,
         shown.began if shown else None,
         shown.ended if shown else None,
@@ -252,9 +251,12 @@ def _joint(states: list[State]) -> State:
     return "done" if "done" in states else "skipped"
 
 
-def _iteration(path: tuple[str, ...], step: str, first: int) -> int:
-    """Return the iteration that a step at a path works for; 0 before the first."""
+def _placed(path: tuple[str, ...], step: str, first: int) -> tuple[int, str]:
+    """Return the iteration that a step at a path works for, 0 before the first, and the step."""
     if step == "report":
-        return END
-    match = next((match for part in path if (match := _ITERATION.fullmatch(part))), None)
-    return int(match[1] or 1) + first - 1 if match else 0
+        return END, step
+    if concluded := next(filter(None, map(_CONCLUSION.fullmatch, path)), None):
+        number = first + int(concluded[1] or 1) - 1
+        return number, step if number else "register"  # M_0 has no gate
+    match = next(filter(None, map(_ITERATION.fullmatch, path)), None)
+    return (max(first, 1) + int(match[1] or 1) - 1 if match else 0), step

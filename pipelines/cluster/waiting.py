@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -75,7 +75,7 @@ def look_at(
     found: list[Pod],
     jobs: list[TrainingJob],
     first: int,
-    gpus: int,
+    gpus: Mapping[str, int],
     failed: Failed,
 ) -> Seen:
     """Return what the pods know of what runs, waits or has failed.
@@ -85,7 +85,7 @@ def look_at(
         found: the run's pods.
         jobs: the run's TrainJobs.
         first: the first iteration that its pipeline holds.
-        gpus: accelerators of all nodes of a TrainJob.
+        gpus: accelerators of all nodes of a step's TrainJob, by step.
         failed: what Kubeflow calls failed.
     """
     rows: list[Row] = []
@@ -102,15 +102,16 @@ def _open_row(
     place: tuple[int, str],
     open_pods: list[Pod],
     jobs: list[TrainingJob],
-    gpus: int,
+    gpus: Mapping[str, int],
 ) -> Row:
     reasons = [reason for pod in open_pods if (reason := _why(namespace, pod))]
     progress = _progress(namespace, open_pods)
     works = any(pods.is_running(pod, CONTAINER) for pod in open_pods)
-    if place[1] == "train" and jobs:
-        nodes = [pod for job in jobs for pod in namespace.pods_of_job(job.name)]
-        reasons = [*_training_waits(namespace, jobs, nodes), *reasons]
-        progress["gpu_seconds"] = _held(nodes) * gpus
+    own = [job for job in jobs if job.name.startswith(f"lidr-{place[1]}-")]
+    if own:
+        nodes = [pod for job in own for pod in namespace.pods_of_job(job.name)]
+        reasons = [*_training_waits(namespace, own, nodes), *reasons]
+        progress["gpu_seconds"] = _held(nodes) * gpus.get(place[1], 0)
         works = any(pods.is_running(pod) for pod in nodes)
     waits = reasons and not works
     note = one_line(reasons[0]) if reasons else ""

@@ -18,13 +18,13 @@ import pytest
 
 from components.generate.run import generate
 from components.pair.run import pair
+from components.rollout.translations import directions
 from components.shared.engines import ChatRequest
 from components.shared.engines.chat import ChatRenderer
 from components.shared.languages import LanguageIdentifier
 from components.shared.prompts import TRANSLATION_STOP, answer_messages
 from components.shared.recipe import Recipe
 from components.shared.records import PreferencePair, Prompt, Response, Translation
-from components.shared.rollout.translations import directions
 from components.shared.stage import Stage, new_stage, open_stage
 from components.shared.store import open_store
 from components.translate.run import translate

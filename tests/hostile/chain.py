@@ -143,7 +143,7 @@ def _engine() -> Iterator[None]:
         return FakeEngine(answer)
 
     with (
-        patch("components.shared.rollout.holder.open_engine", start),
+        patch("components.rollout.engine_session.open_engine", start),
         patch("components.evaluate.run.open_engine", start),
     ):
         yield

@@ -20,14 +20,14 @@ FAKED = {
     "world": "build_world",
     "generate": "generate",
     "translate": "translate",
-    "merge": "merge",
+    "merge": "merge, Merged",
     "pair": "pair",
     "train": "train",
     "evaluate": "evaluate",
     "judge": "judge",
     "gate": "gate",
     "register": "register",
-    "report": "report",
+    "report": "report, report_failure",
 }
 
 _EXTEND = "from pkgutil import extend_path\n__path__ = extend_path(__path__, __name__)\n"

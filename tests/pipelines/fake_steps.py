@@ -21,8 +21,11 @@ from components.shared.kubernetes.launch import Launch
 from components.shared.progress import Meter, emit
 from components.shared.progress import step as real_step
 from components.shared.recipe import Recipe
+from components.shared.runs import note_failure, note_stages
 from components.shared.stage import new_stage, open_stage
 from components.shared.store import open_store
+
+NOTED = ("generate", "translate", "merge", "pair", "train", "evaluate", "judge")
 
 FAKE = json.loads(os.environ.get("FAKE", "{}"))
 
@@ -33,7 +36,16 @@ def step(name):
     def decorate(function):
         def call(run, **given):
             known = {"run": run} if "run" in inspect.signature(function).parameters else {}
-            return real_step(name)(partial(function, **known))(**given)
+            try:
+                result = real_step(name)(partial(function, **known))(**given)
+            except Exception as error:
+                if run:
+                    note_failure(open_store(given["store"]), run, name, 0, error)
+                raise
+            if name in NOTED and run:
+                uris = result if isinstance(result, tuple) else (result,)
+                note_stages(open_store(given["store"]), run, given["iteration"], uris)
+            return result
 
         return call
 
@@ -82,14 +94,16 @@ def build_world(recipe, store):
 
 
 @step("generate")
-def generate(recipe, store, world, model, iteration, shard=0, shards=1, log=None):
+def generate(recipe, store, world, model, iteration, shard=0, shards=1, log=lambda *_: None):
     assert isinstance(iteration, int)
     log("tokens_per_second", 1200.5)
     return _share("generate", store, {"m": model}, {"i": iteration}, shard, shards)
 
 
 @step("translate")
-def translate(recipe, store, world, responses, model, iteration, shard=0, shards=1, log=None):
+def translate(
+    recipe, store, world, responses, model, iteration, shard=0, shards=1, log=lambda *_: None
+):
     return _share("translate", store, {"r": responses}, {}, shard, shards)
 
 
@@ -185,6 +199,12 @@ def register(recipe, store, run, world, model, evaluation, decision, iteration, 
         "register", store, {"m": model}, {"i": iteration, "p": parent}, {"version": iteration + 1}
     )
     return f"fake/{open_stage(stage).counts()['version']}"
+
+
+@step("report")
+def report_failure(recipe, store, run, reason):
+    open_store(store).write(f"runs/{run}/report.html", reason.encode())
+    return ""
 
 
 @step("report")

@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
     store, name = sys.argv[1:]
     recipe = read_recipe("tiny_world", None, ["gate.max_iterations=2"])
-    shape = Shape(2, first=2, watching=True)
+    shape = Shape(2, first=2, resumed=True, watching=True)
     loop = build_loop(recipe, store, name, place_locally, shape)
     with tempfile.TemporaryDirectory() as work:
         local.init(

@@ -120,6 +120,16 @@ def test_the_bound_holds_at_run_time(fake_world: FakeWorld, monkeypatch):
     assert fake_world.result["iterations"][-1]["verdict"] == "stop"
 
 
+def test_failed_run_has_a_report_that_says_why_and_no_result(fake_world: FakeWorld):
+    failed = fake_world.lidr("run", "tiny_world", pair="refuse")
+    assert failed.returncode == 2
+    page = (fake_world.run / "report.html").read_text()
+    assert page == "pair: prompts/en.jsonl:7: the file is broken. Mend it."
+    assert not (fake_world.run / "result.json").exists()
+    assert fake_world.lidr("run", "tiny_world").returncode == 0
+    assert not (fake_world.run / "failure.json").exists()
+
+
 def test_a_rejected_input_is_told_in_its_own_words(fake_world: FakeWorld):
     failed = fake_world.lidr("run", "tiny_world", translate="refuse")
     assert failed.returncode == 2
@@ -174,7 +184,8 @@ def test_shards_share_the_work_and_merge_finishes_it(fake_world: FakeWorld):
     done = fake_world.lidr("run", "tiny_world", "--shards", "3")
     assert done.returncode == 0, done.stderr
     for step in ("generate", "translate"):
-        (first, second) = (fake_world.store / "stages" / step).iterdir()
+        made = (fake_world.store / "stages" / step).glob("*/_SUCCESS")
+        (first, second) = [marker.parent for marker in made]
         for stage in (first, second):
             assert sorted(file.name for file in stage.iterdir()) == [
                 "_SUCCESS",

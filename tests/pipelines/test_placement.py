@@ -104,7 +104,8 @@ def test_processes_that_share_a_pod_get_shared_memory(given: dict, mount: int):
 def test_a_launcher_of_a_trainjob_takes_no_place_of_its_own():
     """It holds no GPU: in the queue of its own TrainJob, it could wait for itself."""
     training = PROFILE.training.model_copy(update={"launcher": "trainjob"})
-    config = kubernetes_config(PROFILE.model_copy(update={"training": training}), "train")
+    profile = PROFILE.model_copy(update={"training": training})
+    config = kubernetes_config(profile, "train", launches=True)
     assert config["podMetadata"]["labels"] == OWN_LABEL | PROFILE.pod_labels
     assert "emptyDirMounts" not in config
     assert config["activeDeadlineSeconds"] == "9000"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from components.rollout.stages import generate_stage
 from components.shared.profile import Profile
 from components.shared.recipe import Recipe
-from components.shared.rollout.stages import generate_stage
 from pipelines.cli.inputs import read_profile, read_recipe
 from pipelines.compiled import compile_loop, compile_promotion
 
@@ -95,7 +95,7 @@ CONTROL = Row(
     tolerations=[],
     affinity=[],
     shm="",
-    labels={"identity": "on"},
+    labels={"identity": "on", "app.kubernetes.io/part-of": "lidr"},
     retry=(1, "5s"),
     timeout="",
     environment={"LIDR_IMAGE": "r/c:1"},
@@ -110,7 +110,11 @@ GENERATE = Row(
     tolerations=["spot Equal yes"],
     affinity=["zone In a b, 10"],
     shm="Memory 16Gi",
-    labels={"identity": "on", "kueue.x-k8s.io/queue-name": "small"},
+    labels={
+        "identity": "on",
+        "app.kubernetes.io/part-of": "lidr",
+        "kueue.x-k8s.io/queue-name": "small",
+    },
     retry=(6, "60s"),
     timeout="43200",
     environment={"LIDR_IMAGE": "r/g:1", "LIDR_TENSOR_PARALLEL": "2"},
@@ -126,7 +130,7 @@ TABLE = {
         tolerations=[],
         affinity=[],
         shm="",
-        labels={"identity": "on"},
+        labels={"identity": "on", "app.kubernetes.io/part-of": "lidr"},
         retry=(2, "30s"),
         timeout="",
         environment={"LIDR_IMAGE": "r/t:1"},
@@ -144,6 +148,7 @@ TABLE = {
         shm="Memory 16Gi",
         labels={
             "identity": "on",
+            "app.kubernetes.io/part-of": "lidr",
             "kueue.x-k8s.io/queue-name": "big",
             "kueue.x-k8s.io/priority-class": "high",
         },
@@ -161,25 +166,30 @@ TABLE = {
         tolerations=["nvidia.com/gpu Exists NoSchedule"],
         affinity=[],
         shm="",
-        labels={"identity": "on"},
+        labels={"identity": "on", "app.kubernetes.io/part-of": "lidr"},
         retry=(2, "30s"),
         timeout="",
         environment={"LIDR_IMAGE": "r/nodes:1"},
     ),
+    # So do those of a rollout; its own pod merges what the shards have written.
+    "roll-out": Row(
+        **{
+            **vars(GENERATE),
+            "image": "r/c:1",
+            "shm": "",
+            "labels": {"identity": "on", "app.kubernetes.io/part-of": "lidr"},
+        }
+    ),
     "judge": Row(**{**vars(CONTROL), "cpu": 0.5, "timeout": "14400"}),
     **dict.fromkeys(
         (
-            "cleanup",
+            "conclude",
+            "finish",
             "gate",
             "look",
-            "merge",
-            "next-state",
             "nominate",
             "pair",
             "promote",
-            "register",
-            "report",
-            "write-state",
         ),
         CONTROL,
     ),
@@ -261,6 +271,8 @@ def affinity_of(term: dict[str, Any]) -> str:
 def test_every_task_asks_for_what_the_profile_says(recipe: Recipe):
     profile = Profile.model_validate(PROFILE)
     loop = rows(quickly(compile_loop, recipe, profile, "run", 1, watching=True))
+    alone = profile.model_copy(update={"shards": 1})
+    loop |= rows(quickly(compile_loop, recipe, alone, "run", 1))
     promotion = rows(quickly(compile_promotion, recipe, profile))
     again = {name: promotion[name] for name in promotion if name in loop}
     assert again == {name: loop[name] for name in again}

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from components.shared.recipe import Recipe
+from components.shared.recipe_store import reference_of, resolve_recipe
 from components.shared.runs import recipe_key, state_key
 from pipelines.cli.inputs import read_recipe
 from pipelines.cluster import submit as submitting
@@ -48,7 +49,9 @@ def test_a_run_is_submitted_once(cluster: Cluster, recipe: Recipe):
     (version,) = cluster.kubeflow.versions.values()
     assert version.name == first["version"]
     inputs = version.pipeline_spec["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
-    assert json.loads(inputs["recipe"]["defaultValue"]) == recipe.model_dump(mode="json")
+    assert inputs["recipe"]["defaultValue"] == reference_of(recipe)
+    there = resolve_recipe(cluster.profile.store, reference_of(recipe))
+    assert json.loads(there) == recipe.model_dump(mode="json")
     said = version.pipeline_spec["pipeline_spec"]["pipelineInfo"]["description"]
     assert f"sha256:{recipe_digest(recipe)}, lidr " in said
     assert first["link"] == f"{cluster.kubeflow.url}/#/runs/details/{run.run_id}"
@@ -273,7 +276,7 @@ def test_finished_iterations_can_be_left_out(cluster: Cluster, recipe: Recipe):
     (version,) = cluster.kubeflow.versions.values()
     ir = version.pipeline_spec["pipeline_spec"]
     tasks = ir["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    assert set(tasks) == {"resume-state", "iteration", "next-state"}
+    assert set(tasks) == {"resume-state", "iteration", "conclude"}
     number = tasks["iteration"]["inputs"]["parameters"]["number"]
     assert number["runtimeValue"]["constant"] == 2
 
@@ -281,6 +284,32 @@ def test_finished_iterations_can_be_left_out(cluster: Cluster, recipe: Recipe):
     cluster.store.write(state_key("mine", 1), json.dumps(state).encode())
     err = cluster.lidr("submit", RECIPE, "--run", "mine", "--from-iteration", "2")[2]
     assert "stopped at iteration 1: well" in err
+
+
+@pytest.mark.parametrize(
+    ("ended", "verdict", "begins"),
+    [(0, "continue", 1), (1, "continue", 2), (1, "stop", None), (2, "stop", None)],
+)
+def test_submit_goes_on_with_the_first_iteration_that_is_not_done(
+    cluster: Cluster, recipe: Recipe, ended: int, verdict: str, begins: int | None
+):
+    """A resume costs one look, not every task of the iterations that are done."""
+    cluster.store.write(recipe_key("mine"), recipe.model_dump_json().encode())
+    names = ("world", "model", "evaluation", "judgements", "version")
+    for number in range(ended + 1):
+        state = {name: f"{name}-{number}" for name in names}
+        word = verdict if number == ended else "continue"
+        state |= {"iteration": number, "verdict": word, "promoted": True, "reason": "well"}
+        cluster.store.write(state_key("mine", number), json.dumps(state).encode())
+    cluster.json("submit", RECIPE, "--run", "mine")
+    (version,) = cluster.kubeflow.versions.values()
+    tasks = version.pipeline_spec["pipeline_spec"]["components"]["comp-exit-handler-1"]["dag"]
+    rounds = [task for name, task in tasks["tasks"].items() if name.startswith("iteration")]
+    numbers = [
+        task["inputs"]["parameters"]["number"]["runtimeValue"]["constant"] for task in rounds
+    ]
+    assert numbers == (list(range(begins, 3)) if begins else [])
+    assert "build-world" not in tasks["tasks"]
 
 
 def test_a_token_is_fetched_with_client_credentials(cluster: Cluster, monkeypatch):

@@ -48,6 +48,26 @@ class Launch(TrainingPlace):
         )
 
     @classmethod
+    def of_rollout(cls, profile: Profile) -> Self:
+        """Resolve how a profile's shards are started: each is a node of a TrainJob."""
+        own, resources = profile.training, profile.resources_of("generate")
+        return cls(
+            launcher="trainjob",
+            nodes=profile.shards,
+            image=profile.images.generate,
+            runtime=own.rollout_runtime,
+            service_account=own.service_account,
+            admission_minutes=own.admission_minutes,
+            deadline_hours=resources.timeout_hours,
+            namespace=profile.namespace,
+            queue=resources.queue,
+            priority=resources.priority,
+            shm=resources.shm,
+            pod_labels=profile.pod_labels,
+            pod_annotations=profile.pod_annotations,
+        )
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """Read the step's parameter; an empty one means one process on this machine."""
         return cls.model_validate_json(text or "{}")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from components.shared.config import flatten
+from components.shared.counts import stage_figures
 from components.shared.digest import digest_of_uri
-from components.shared.rollout.figures import stage_figures
 from components.shared.stage import Stage
 from components.shared.tracking.entries import Dataset, Metric
 

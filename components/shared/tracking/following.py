@@ -25,7 +25,7 @@ _FOLLOWED = (*_STAGES, "register", "merge", "report", "cleanup")
 _DELIVERS = {"register": 30.0, "report": 30.0, "cleanup": 15.0}
 """Steps that deliver themselves what waits, and for how many seconds they try."""
 
-_ENDED_WELL = ("SUCCEEDED", "COMPLETE")
+ENDED_WELL = ("SUCCEEDED", "COMPLETE")
 """What `kfp.local` and Kubeflow Pipelines tell the exit task of a loop that ended well."""
 
 Note = Callable[[object], None]
@@ -91,8 +91,10 @@ class _Follower:
     def end(self, result: object) -> None:
         """Note what the step made."""
         with _harmless():
-            if self._step == "report":
+            if self._step == "report" and "reason" not in self._arguments:
                 self._end_run()
+            elif self._step == "report":
+                pass  # of a failed run, which cleanup has noted
             elif self._step == "cleanup":
                 self._end_loop()
             elif self._step == "register":
@@ -193,7 +195,7 @@ class _Follower:
     def _end_loop(self) -> None:
         """Note that the loop failed or was cancelled; its report says the rest where it did not."""
         state = str(self._arguments.get("state", ""))
-        if state not in _ENDED_WELL and self._spool.begun():
+        if state not in ENDED_WELL and self._spool.begun():
             moment = now()
             tags = {"lidr.state": state}
             self._spool.add(Entry(RUN, f"failed-{moment}", moment, tags=tags))

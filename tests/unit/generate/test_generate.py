@@ -6,11 +6,11 @@ from itertools import islice
 import pytest
 
 from components.generate.run import generate
+from components.rollout.prompts import PromptBook
+from components.rollout.stages import generate_stage
 from components.shared.engines import ChatRequest, Completion
 from components.shared.errors import EngineFailed
 from components.shared.records import Failure, FinishReason, Prompt, Response
-from components.shared.rollout.prompts import PromptBook
-from components.shared.rollout.stages import generate_stage
 from components.shared.stage import MARKER, open_stage
 from components.shared.store import open_store
 from tests.fakes import DyingEngine, FakeEngine, make_recipe, says, use_engine, world_stage

@@ -9,12 +9,12 @@ import pytest
 from components.generate.run import generate
 from components.merge.run import merge
 from components.pair.run import pair
+from components.rollout import summaries
 from components.shared.digest import seed_of
 from components.shared.engines import ChatRequest, Completion
 from components.shared.errors import EngineFailed
 from components.shared.prompts import TRANSLATION_STOP
 from components.shared.records import FinishReason, PreferencePair, Prompt, Response
-from components.shared.rollout import summaries
 from components.shared.stage import open_stage
 from components.shared.store import LocalStore
 from components.translate.run import translate

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
+from components.rollout.chunks import Chunk
+from components.rollout.engine_session import EngineHolder
+from components.rollout.stream import Stream, places
+from components.rollout.writer import Writer
 from components.shared.errors import EngineFailed
 from components.shared.progress import Meter, emit
-from components.shared.rollout.chunks import Chunk
-from components.shared.rollout.holder import EngineHolder
-from components.shared.rollout.stream import Stream, places
-from components.shared.rollout.writer import Writer
 from components.shared.stage import Stage
 
 __all__ = ["EngineHolder", "roll_out"]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
+from components.rollout.engine_session import EngineHolder
+from components.shared.counts import MEASURED, failure_shares
 from components.shared.gpu import gpu_count
-from components.shared.rollout.holder import EngineHolder
 from components.shared.stage import Stage
 
 Log = Callable[[str, float], None]
@@ -25,7 +26,6 @@ _FOLDER = "engine"
 
 NOTES = f"{_FOLDER}/"
 """What the names of the workers' notes begin with; they are no part of the finished stage."""
-_MEASURED = ("tokens_per_second", "prefix_cache_hit_rate")
 
 
 def ignore(_name: str, _value: float) -> None:
@@ -102,31 +102,10 @@ def _take(stage: Stage) -> Iterator[dict[str, Any]]:
         yield facts
 
 
-def stage_figures(counts: Mapping[str, Any]) -> dict[str, float]:
-    """Return throughput and failure shares from the counts of a generate or translate stage."""
-    parts = counts["languages"] if "languages" in counts else counts["directions"]
-    failures: Counter[str] = Counter()
-    for part in parts.values():
-        failures.update(part["failures"])
-    total = counts["responses"] if "responses" in counts else counts["translations"]
-    return {
-        **{name: float(counts[name]) for name in _MEASURED if name in counts},
-        **_shares(failures, total),
-    }
-
-
 def worker_figures(holder: EngineHolder) -> dict[str, float]:
     """Return the same figures of one worker's own requests."""
     facts: dict[str, Any] = holder.described()
     return {
-        **{name: float(facts[name]) for name in _MEASURED if name in facts},
-        **_shares(holder.failures, holder.requests),
-    }
-
-
-def _shares(failures: Counter[str], total: int) -> dict[str, float]:
-    total = max(total, 1)
-    return {
-        "failed_share": failures.total() / total,
-        **{f"{reason}_share": count / total for reason, count in sorted(failures.items())},
+        **{name: float(facts[name]) for name in MEASURED if name in facts},
+        **failure_shares(holder.failures, holder.requests),
     }

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from components.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
+from components.rollout.prompts import PromptBook
 from components.shared.digest import seed_of
 from components.shared.engines import ChatRequest, Completion, Decoding
 from components.shared.prompts import answer_messages
 from components.shared.recipe import Recipe, Sampling
 from components.shared.records import Failure, FinishReason, Prompt, Response
-from components.shared.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
-from components.shared.rollout.prompts import PromptBook
 from components.shared.stage import Stage
 from components.shared.text import is_repetitive
 

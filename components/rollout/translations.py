@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from components.rollout.answers import Question, decoding_of, sampled
+from components.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
+from components.rollout.prompts import PromptBook
 from components.shared.digest import seed_of
 from components.shared.engines import ChatRequest, Completion, Decoding
 from components.shared.prompts import (
@@ -23,9 +26,6 @@ from components.shared.records import (
     Response,
     Translation,
 )
-from components.shared.rollout.answers import Question, decoding_of, sampled
-from components.shared.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
-from components.shared.rollout.prompts import PromptBook
 from components.shared.stage import Stage
 
 

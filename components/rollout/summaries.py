@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.rollout.answers import Answers
+from components.rollout.chunks import Chunk, Share
+from components.rollout.figures import NOTES, clear, gather
+from components.rollout.translations import Translations, directions
 from components.shared.errors import EngineFailed
 from components.shared.languages import UNDETERMINED
 from components.shared.recipe import Recipe
-from components.shared.rollout.answers import Answers
-from components.shared.rollout.chunks import Chunk, Share
-from components.shared.rollout.figures import NOTES, clear, gather
-from components.shared.rollout.translations import Translations, directions
 from components.shared.stage import Stage
 
 _Count = Callable[[Stage, Sequence[str]], dict[str, Any]]

@@ -1,0 +1,142 @@
+"""The KFP faces of the tasks that join several short steps."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.shared.component import image_component
+
+
+@image_component
+def conclude(
+    recipe: str,
+    store: str,
+    run: str,
+    iteration: int,
+    max_iterations: int,
+    world: str,
+    model: str,
+    evaluation: str,
+    judgements: str,
+    version: str,
+    verdict: str,
+) -> NamedTuple(  # type: ignore[valid-type]
+    "State",
+    [
+        ("model", str),
+        ("evaluation", str),
+        ("judgements", str),
+        ("version", str),
+        ("verdict", str),
+    ],
+):
+    """Gate, register and state of an iteration: decide on M_{t+1}, register it, write it down.
+
+    Args:
+        recipe: the resolved recipe's reference on the store, or itself as JSON.
+        store: URI of the store.
+        run: name of the run.
+        iteration: 0 for the start, t + 1 for the iteration that made M_{t+1}.
+        max_iterations: the loop stops after this many.
+        world: URI of the world stage, which holds M_0.
+        model: URI of the stage that holds M_t; empty at the start.
+        evaluation: URI of the evaluate stage of M_t; empty at the start.
+        judgements: URI of the judge stage of M_t; empty without a judge.
+        version: registered version of M_t; empty at the start.
+        verdict: anything but `continue` means that the iteration was skipped.
+
+    Returns:
+        The promoted model, its evaluation and judgements, its registered version, and the verdict.
+    """
+    from pipelines.tasks import conclusion as step
+
+    return step.conclude(
+        recipe=recipe,
+        store=store,
+        run=run,
+        iteration=iteration,
+        max_iterations=max_iterations,
+        world=world,
+        model=model,
+        evaluation=evaluation,
+        judgements=judgements,
+        version=version,
+        verdict=verdict,
+    )
+
+
+@image_component
+def finish(recipe: str, store: str, run: str, status: dsl.PipelineTaskFinalStatus) -> str:
+    """Clean up behind the loop, however it ended, and write its report.
+
+    Args:
+        recipe: the resolved recipe's reference on the store, or itself as JSON.
+        store: URI of the store.
+        run: name of the run; empty where a look at the inputs chooses it.
+        status: how the loop ended; filled in by KFP.
+
+    Returns:
+        URI of the final model's folder; empty where there is none.
+    """
+    from pipelines.tasks import ending as step
+
+    return step.finish(
+        recipe=recipe,
+        store=store,
+        run=run,
+        state=status.state,
+        error=status.error_message or "",
+    )
+
+
+@image_component(
+    task_config_passthroughs=[
+        dsl.TaskConfigField.RESOURCES,
+        dsl.TaskConfigField.KUBERNETES_NODE_SELECTOR,
+        dsl.TaskConfigField.KUBERNETES_TOLERATIONS,
+        dsl.TaskConfigField.KUBERNETES_AFFINITY,
+        dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.ENV, apply_to_task=True),
+    ]
+)
+def roll_out(
+    recipe: str,
+    store: str,
+    run: str,
+    world: str,
+    model: str,
+    iteration: int,
+    shards: int,
+    launch: str,
+    placement: dsl.TaskConfig,
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Merged", [("responses", str), ("translations", str)]
+):
+    """Let M_t answer and translate in several shards, and finish both stages.
+
+    Args:
+        recipe: the resolved recipe's reference on the store, or itself as JSON.
+        store: URI of the store.
+        run: name of the run.
+        world: URI of the world stage, which holds the prompts.
+        model: URI of the stage that holds M_t.
+        iteration: t + 1.
+        shards: how many there are.
+        launch: how they are started, from the profile; empty is on this machine.
+        placement: resources and node selection for the pods of a TrainJob; filled in by KFP.
+
+    Returns:
+        URIs of the generate and the translate stage.
+    """
+    from pipelines.tasks import rollout as step
+
+    return step.roll_out(
+        recipe=recipe,
+        store=store,
+        run=run,
+        world=world,
+        model=model,
+        iteration=iteration,
+        shards=shards,
+        launch=launch,
+        placement=placement,
+    )

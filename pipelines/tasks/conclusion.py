@@ -1,0 +1,111 @@
+"""The end of an iteration: its gate, its registration and the run's state, in one task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.gate.run import gate
+from components.register.run import register
+from components.shared.errors import BadInput
+from components.shared.recipe_store import resolve_recipe
+from components.shared.runs import read_stages
+from components.shared.store import open_store
+from components.state.run import GO_ON, State, next_state, write_state
+
+
+def conclude(
+    recipe: str,
+    store: str,
+    run: str,
+    iteration: int,
+    max_iterations: int,
+    world: str,
+    model: str,
+    evaluation: str,
+    judgements: str,
+    version: str,
+    verdict: str,
+) -> State:
+    """Decide on what an iteration made, register it and write the run's state.
+
+    The iteration's stages are found on the store, where its steps noted them: a task behind a
+    `dsl.If` cannot read from inside it.
+
+    Args:
+        recipe: the resolved recipe as JSON, or its reference on the store.
+        store: URI of the store.
+        run: name of the run.
+        iteration: 0 for the start, t + 1 for the iteration that made M_{t+1}.
+        max_iterations: the loop stops after this many.
+        world: URI of the world stage, which holds M_0.
+        model: URI of the stage that holds M_t; "" at the start.
+        evaluation: URI of the evaluate stage of M_t; "" at the start.
+        judgements: URI of the judge stage of M_t; "" without a judge.
+        version: registered version of M_t; "" at the start.
+        verdict: anything but `continue` means that the iteration was skipped.
+
+    Returns:
+        What the next iteration starts from: M_{t+1} where it was promoted, else M_t.
+
+    Raises:
+        BadInput: a step of the iteration has not noted its stage.
+        TrackingFailed: MLflow stayed away for longer than a registration waits.
+    """
+    before = State(model, evaluation, judgements, version, verdict)
+    if verdict != GO_ON:
+        return before
+    made = _stages(store, run, iteration, world)
+    resolved = resolve_recipe(store, recipe)  # once, not for each of the three
+    common: dict[str, Any] = {
+        "recipe": resolved,
+        "store": store,
+        "run": run,
+        "iteration": iteration,
+    }
+    decision = ""
+    if iteration:
+        decision = gate(
+            **common,
+            before=evaluation,
+            after=made["evaluate"],
+            max_iterations=max_iterations,
+            pairs=made["pair"],
+            judged_before=judgements,
+            judged_after=made.get("judge", ""),
+        )
+    registered = register(
+        **common,
+        world=world,
+        model=made["train"],
+        evaluation=made["evaluate"],
+        decision=decision,
+        parent=version,
+    )
+    write_state(
+        **common,
+        world=world,
+        responses=made.get("generate", ""),
+        translations=made.get("translate", ""),
+        pairs=made.get("pair", ""),
+        model=made["train"],
+        evaluation=made["evaluate"],
+        judgements=made.get("judge", ""),
+        decision=decision,
+        version=registered,
+    )
+    return next_state(store=store, run=run, iteration=iteration, **before._asdict())
+
+
+def _stages(store: str, run: str, iteration: int, world: str) -> dict[str, str]:
+    """Return an iteration's stages by step; the model of the start is the world's."""
+    made = read_stages(open_store(store), run, iteration)
+    if not iteration:
+        made["train"] = world
+    wanted = ("generate", "translate", "pair", "train", "evaluate") if iteration else ("evaluate",)
+    missing = [step for step in wanted if step not in made]
+    if missing:
+        raise BadInput(
+            f"iteration {iteration} of run {run!r} has no stage of {', '.join(missing)}",
+            remedy="Run the same command again.",
+        )
+    return made

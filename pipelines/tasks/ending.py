@@ -1,0 +1,56 @@
+"""What stands behind a run, however it ended: half-made files go, and the report is written."""
+
+from __future__ import annotations
+
+import os
+
+from components.cleanup.run import cleanup
+from components.report.run import report, report_failure
+from components.shared.progress import emit
+from components.shared.runs import (
+    EXECUTION_VARIABLE,
+    forget_failure,
+    forget_scheduled,
+    read_failure,
+    scheduled_run,
+)
+from components.shared.store import Store, open_store
+from components.shared.tracking.following import ENDED_WELL
+
+
+def finish(recipe: str, store: str, run: str, state: str, error: str = "") -> str:
+    """Clean up behind a loop that has ended, however it has, and write its report.
+
+    Args:
+        recipe: the resolved recipe as JSON, or its reference on the store.
+        store: URI of the store.
+        run: name of the run; "" where a look at the inputs has chosen it, or found nothing new.
+        state: how the loop ended, as KFP names it.
+        error: what KFP says of a failure.
+
+    Returns:
+        URI of the final model's folder; "" where there is none.
+    """
+    home = open_store(store)
+    name = run or scheduled_run(home)
+    cleanup(store=store, state=state, run=name)
+    if not name:
+        return ""
+    if state in ENDED_WELL:
+        forget_failure(home, name)
+        final = report(recipe=recipe, store=store, run=name)
+    else:
+        final = report_failure(
+            recipe=recipe, store=store, run=name, reason=_reason(home, name, state, error)
+        )
+    if not run:
+        forget_scheduled(home)
+    return final
+
+
+def _reason(store: Store, run: str, state: str, error: str) -> str:
+    """Return why the loop did not end well: the failed step's own words, else KFP's."""
+    told = read_failure(store, run, os.environ.get(EXECUTION_VARIABLE, ""))
+    reason = f"{told['step']}: {told['message']}" if told else error
+    emit("note", message=f"the loop ended as {state}: {reason or 'no step said why'}")
+    return reason

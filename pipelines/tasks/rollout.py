@@ -1,0 +1,153 @@
+"""M_t answers and translates in several shards: processes of this machine, or pods of a TrainJob.
+
+Argo keeps a kilobyte and more of every task for good, and a ParallelFor makes three of each shard.
+As pods of one TrainJob, shards cost one task in all, wait in a queue together, and each is started
+again by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from components.merge.run import Merged, merge
+from components.rollout.stages import generate_stage, translate_stage
+from components.shared.errors import LaunchFailed
+from components.shared.kubernetes.launch import Launch, Placement, TaskConfig
+from components.shared.kubernetes.launcher import TrainJobLauncher, Work
+from components.shared.processes import kill_marked
+from components.shared.progress import emit, place_environment, step
+from components.shared.recipe import Recipe
+from components.shared.runs import EXECUTION_VARIABLE
+from components.shared.stage import Stage
+from components.shared.termination import raising_terminated
+from pipelines.tasks.shards import ShardJob, Shards, exchange_of
+
+_MARK = "LIDR_SHARDS"
+"""Environment variable that all processes of one rollout have alike."""
+
+_AT_ONCE = 2
+"""Shards of one machine that run side by side: each holds a model of its own."""
+
+
+@step("rollout")
+def roll_out(
+    recipe: str,
+    store: str,
+    run: str,
+    world: str,
+    model: str,
+    iteration: int,
+    shards: int,
+    launch: str = "",
+    placement: TaskConfig | None = None,
+) -> Merged:
+    """Let M_t answer and translate in several shards, and finish both stages.
+
+    A finished stage is not made again, nor is a finished chunk of an unfinished one.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        run: name of the run.
+        world: URI of the world stage, which holds the prompts.
+        model: URI of the stage that holds M_t.
+        iteration: t + 1.
+        shards: how many there are.
+        launch: how they are started, as `Launch.text` writes it; "" is on this machine.
+        placement: what KFP hands over for the pods of a TrainJob.
+
+    Returns:
+        URIs of the generate and the translate stage.
+
+    Raises:
+        LaunchFailed: a shard died, or no machine was found for it.
+        EngineFailed: an inference engine died; finished chunks are kept.
+    """
+    settings = Recipe.model_validate_json(recipe)
+    stage = generate_stage(settings, store, world, model, iteration)
+    target = translate_stage(settings, store, stage.uri, model, iteration)
+    if stage.done() and target.done():
+        emit("reused")
+        return Merged(stage.uri, target.uri)
+    place = Launch.parse(launch)
+    job = ShardJob(
+        recipe=recipe,
+        store=store,
+        run=run,
+        world=world,
+        model=model,
+        iteration=iteration,
+        shards=shards,
+        execution=os.environ.get(EXECUTION_VARIABLE, ""),
+    )
+    exchange = exchange_of(stage)
+    if place.launcher == "trainjob":
+        _run_as_pods(stage, job, exchange, place, Placement.of(placement))
+    else:
+        _run_here(stage, job, exchange)
+    exchange.clear()
+    return merge(recipe=recipe, store=store, run=run, world=world, model=model, iteration=iteration)
+
+
+def job_name(stage: Stage) -> str:
+    """Return the name of a rollout's TrainJob: pods add to it and must stay below 63 characters."""
+    return f"lidr-rollout-{stage.digest[:16]}"
+
+
+def _run_as_pods(
+    stage: Stage, job: ShardJob, exchange: Shards, launch: Launch, placement: Placement
+) -> None:
+    TrainJobLauncher(launch, placement).run(
+        Work(
+            name=job_name(stage),
+            component="rollout",
+            stage=stage,
+            command=_command(job, stage),
+            exchange=exchange,
+            publish=partial(exchange.publish, job),
+            done=lambda: exchange.done() >= job.shards,
+            shares=True,
+        )
+    )
+
+
+def _run_here(stage: Stage, job: ShardJob, exchange: Shards) -> None:
+    """Run every shard as a process of this machine, a few at a time."""
+    exchange.clear()
+    exchange.publish(job)
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, **place_environment(), _MARK: mark}
+
+    def run(shard: int) -> int:
+        command = [*_command(job, stage), "--shard", str(shard)]
+        return subprocess.run(command, env=environment, check=False).returncode
+
+    with raising_terminated(), ThreadPoolExecutor(min(_AT_ONCE, job.shards)) as pool:
+        try:
+            codes = list(pool.map(run, range(job.shards)))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            kill_marked(_MARK, mark)
+            raise
+    if failure := exchange.failure():
+        raise failure.as_error()
+    for shard, code in enumerate(codes):
+        if code:
+            raise LaunchFailed(
+                f"shard {shard} {_manner(code)} and said nothing",
+                remedy="Look into the log above; on SIGKILL, at the machine's memory.",
+            )
+
+
+def _command(job: ShardJob, stage: Stage) -> list[str]:
+    return [sys.executable, "-m", "pipelines.tasks.shards", job.store, stage.prefix]
+
+
+def _manner(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"

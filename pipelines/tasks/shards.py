@@ -1,0 +1,117 @@
+"""What a launcher and its shards tell each other, and what one shard does.
+
+`python -m pipelines.tasks.shards STORE STAGE --shard K` generates and translates the K-th part of
+an iteration's chunks; in a TrainJob the shard is the pod's completion index.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from components.generate.run import generate
+from components.shared.errors import LidrError
+from components.shared.kubernetes.exchange import Exchange
+from components.shared.kubernetes.failure import failure_of
+from components.shared.runs import EXECUTION_VARIABLE
+from components.shared.stage import Stage
+from components.shared.store import open_store
+from components.shared.strict import Strict
+from components.translate.run import translate
+
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+"""Environment variable that numbers the pods of an Indexed Job (batch/v1)."""
+
+
+class ShardJob(Strict):
+    """What all shards of a rollout are asked to do."""
+
+    recipe: str
+    """The resolved recipe as JSON."""
+    store: str
+    """URI of the store."""
+    run: str
+    """Name of the run."""
+    world: str
+    """URI of the world stage, which holds the prompts."""
+    model: str
+    """URI of the stage that holds M_t."""
+    iteration: int
+    """t + 1."""
+    shards: int
+    """How many there are."""
+    execution: str = ""
+    """Id of the KFP run, whose lease the shards share."""
+
+
+class Share(Strict):
+    """What one shard has written."""
+
+    responses: str
+    """URI of the generate stage."""
+    translations: str
+    """URI of the translate stage."""
+
+
+Shards = Exchange[ShardJob, Share]
+
+
+def exchange_of(stage: Stage) -> Shards:
+    """Return the files of a rollout; they lie in its generate stage."""
+    return Exchange(stage, ShardJob, Share)
+
+
+def main(arguments: list[str]) -> int:
+    """Do one shard; return the exit code for its container."""
+    options = _parse(arguments)
+    exchange = exchange_of(Stage(open_store(options.store), options.stage))
+    try:
+        exchange.succeed(work(exchange.job(), options.shard), options.shard)
+    except LidrError as error:
+        failure = failure_of(error).model_copy(update={"node": options.shard})
+        print(failure.as_error(), file=sys.stderr)
+        exchange.fail(failure)
+        return failure.exit_code
+    return 0
+
+
+def work(job: ShardJob, shard: int) -> Share:
+    """Generate and translate one shard's chunks; those that are there already stay.
+
+    Args:
+        job: what all shards do.
+        shard: its number, from 0.
+    """
+    if job.execution:
+        os.environ[EXECUTION_VARIABLE] = job.execution
+    common: dict[str, Any] = {
+        "recipe": job.recipe,
+        "store": job.store,
+        "run": job.run,
+        "world": job.world,
+        "model": job.model,
+        "iteration": job.iteration,
+        "shard": shard,
+        "shards": job.shards,
+    }
+    responses = generate(**common)
+    return Share(responses=responses, translations=translate(**common, responses=responses))
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="shards", description=__doc__)
+    parser.add_argument("store", help="URI of the store")
+    parser.add_argument("stage", help="prefix of the generate stage below it")
+    parser.add_argument(
+        "--shard",
+        type=int,
+        default=int(os.environ.get(INDEX_VARIABLE, "0")),
+        help="number of the shard; default: the pod's completion index",
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

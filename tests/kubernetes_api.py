@@ -35,7 +35,8 @@ SERVERS = (
     f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/",
 )
 
-RUNTIME = Path(__file__).resolve().parents[1] / "manifests" / "base" / "training-runtime.yaml"
+_BASE = Path(__file__).resolve().parents[1] / "manifests" / "base"
+RUNTIMES = (_BASE / "training-runtime.yaml", _BASE / "rollout-runtime.yaml")
 
 Object = dict[str, Any]
 
@@ -362,9 +363,9 @@ def _stamp(moment: datetime) -> str:
 
 @contextmanager
 def serve() -> Iterator[KubernetesApi]:
-    """Start a server that knows the shipped TrainingRuntime."""
-    runtime = yaml.safe_load(RUNTIME.read_text("utf-8"))
-    api = KubernetesApi(runtimes={runtime["metadata"]["name"]: runtime})
+    """Start a server that knows the shipped TrainingRuntimes."""
+    shipped = [yaml.safe_load(file.read_text("utf-8")) for file in RUNTIMES]
+    api = KubernetesApi(runtimes={each["metadata"]["name"]: each for each in shipped})
 
     def answer(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, Any]:
         try:

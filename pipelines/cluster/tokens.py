@@ -83,9 +83,7 @@ class _Fetched:
         session = OAuth2Session(client=client)
         session.register_compliance_hook("access_token_response", self._refuse_trouble)
         try:
-            found = session.fetch_token(
-                given.token_url, client_secret=secret, timeout=30, **more
-            )
+            found = session.fetch_token(given.token_url, client_secret=secret, timeout=30, **more)
         except RequestException as error:
             raise Unavailable(
                 f"cannot reach {given.token_url} ({type(error).__name__})",

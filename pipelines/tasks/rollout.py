@@ -17,7 +17,7 @@ from functools import partial
 
 from components.merge.run import Merged, merge
 from components.rollout.stages import generate_stage, translate_stage
-from components.shared.errors import LaunchFailed
+from components.shared.errors import BadInput, LaunchFailed
 from components.shared.kubernetes.launch import Launch, Placement, TaskConfig
 from components.shared.kubernetes.launcher import TrainJobLauncher, Work
 from components.shared.processes import kill_marked
@@ -87,6 +87,7 @@ def roll_out(
         execution=os.environ.get(EXECUTION_VARIABLE, ""),
     )
     exchange = exchange_of(stage)
+    forget_others(exchange, shards)
     if place.launcher == "trainjob":
         _run_as_pods(stage, job, exchange, place, Placement.of(placement))
     else:
@@ -98,6 +99,16 @@ def roll_out(
 def job_name(stage: Stage) -> str:
     """Return the name of a rollout's TrainJob: pods add to it and must stay below 63 characters."""
     return f"lidr-rollout-{stage.digest[:16]}"
+
+
+def forget_others(exchange: Shards, shards: int) -> None:
+    """Forget what an execution with another number of shards has left: its shares were others."""
+    try:
+        known = exchange.job().shards
+    except BadInput:  # there is none, or it is of another version
+        known = 0
+    if known != shards:
+        exchange.clear()
 
 
 def _run_as_pods(

@@ -44,5 +44,3 @@ def _run(cluster: Cluster, run_id: str) -> Object:
         return found
 
     return client.call(f"read run {run_id}", ask)
-
-

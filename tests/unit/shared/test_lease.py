@@ -66,9 +66,13 @@ def test_who_dies_keeps_others_out_until_the_lease_has_run_out(store):
 def test_a_wait_for_the_lease_is_reported(store, monkeypatch):
     monkeypatch.setattr("components.shared.retrying.REPORT_SECONDS", 0.1)
     heard: list[dict[str, object]] = []
-    with exclusive(store, seconds=60), listening(heard.append):
-        with pytest.raises(LidrError, match="is held by"), exclusive(store, patience=0.4):
-            pass
+    with (
+        exclusive(store, seconds=60),
+        listening(heard.append),
+        pytest.raises(LidrError, match="is held by"),
+        exclusive(store, patience=0.4),
+    ):
+        pass
     assert f"others have the lease at {store.uri}" in str(heard[0]["message"])
 
 

@@ -1,0 +1,143 @@
+"""A rollout in shards: one TrainJob whose pods are the shards, or processes of one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from components.merge.run import Merged
+from components.shared.errors import BadInput, LaunchFailed
+from components.shared.kubernetes.failure import BAD_INPUT
+from components.shared.kubernetes.launch import Launch
+from components.shared.kubernetes.launcher import TrainJobLauncher
+from components.shared.stage import locate_stage
+from pipelines.tasks import rollout, shards
+from tests.crds import needs_crds
+from tests.fakes import FakeEngine, use_engine, world_stage
+from tests.kubernetes_api import (
+    KubernetesApi,
+    ended,
+    running,
+    serve,
+    wait_until,
+    write_kubeconfig,
+)
+from tests.unit.merge.test_shards import PROMPTS, answer, content, recipe, separate
+
+pytestmark = needs_crds
+
+LAUNCH = Launch(
+    launcher="trainjob", nodes=3, image="r/generate:1", runtime="lidr-rollout", queue="gpus"
+)
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
+    with serve() as server:
+        path = write_kubeconfig(server, tmp_path / "kubeconfig")
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+        quick = partial(TrainJobLauncher, poll_seconds=0.05)
+        monkeypatch.setattr(rollout, "TrainJobLauncher", quick)
+        yield server
+
+
+@pytest.fixture
+def launched(api: KubernetesApi, tmp_path: Path, monkeypatch) -> Iterator[Future[Merged]]:
+    """A rollout of three shards, waiting for its TrainJob."""
+    use_engine(monkeypatch, FakeEngine(answer))
+    world = world_stage(str(tmp_path / "store"), PROMPTS).uri
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(
+            rollout.roll_out,
+            recipe=recipe(),
+            store=str(tmp_path / "store"),
+            run="",
+            world=world,
+            model=world,
+            iteration=1,
+            shards=3,
+            launch=LAUNCH.text(),
+        )
+        yield future
+        for name in list(api.jobs):
+            api.set_condition(name, "Failed")
+        future.exception(timeout=30)
+
+
+def made(api: KubernetesApi) -> dict:
+    wait_until(lambda: bool(api.jobs))
+    return next(iter(api.jobs.values()))
+
+
+def command(job: dict) -> list[str]:
+    trainer = job["spec"]["trainer"]
+    assert trainer["command"] == ["python", "-m", "pipelines.tasks.shards"]
+    return trainer["args"]
+
+
+def test_rollout_makes_one_trainjob_whose_pods_are_the_shards(
+    api, launched, tmp_path, monkeypatch, capfd
+):
+    job = made(api)
+    name = job["metadata"]["name"]
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert job["spec"]["runtimeRef"] == {"name": "lidr-rollout", "kind": "TrainingRuntime"}
+    assert (job["spec"]["trainer"]["image"], job["spec"]["trainer"]["numNodes"]) == (
+        "r/generate:1",
+        3,
+    )
+    for index in range(3):
+        pod = api.put_pod(name, index, **running())
+        api.print(pod, f"lidr progress done={index + 1} total=9 unit=requests rate=1.5")
+    wait_until(lambda: "done=6 total=27" in capfd.readouterr().err)
+    for index in range(3):
+        monkeypatch.setenv(shards.INDEX_VARIABLE, str(index))
+        assert shards.main(command(job)) == 0
+    api.set_condition(name, "Complete")
+    merged = launched.result(timeout=30)
+    whole = separate(tmp_path / "whole", monkeypatch)
+    assert tuple(map(content, merged)) == tuple(map(content, whole))
+    assert api.jobs == {}
+    assert not [file for file in locate_stage(merged.responses).files() if "launch" in file]
+
+
+def test_rollout_names_the_shard_that_died(api, launched):
+    job = made(api)
+    name = job["metadata"]["name"]
+    for index in (0, 2):
+        assert shards.main([*command(job), "--shard", str(index)]) == 0
+    api.put_pod(name, 1, **ended("OOMKilled", 137))
+    api.set_condition(name, "Failed", "the pod of index 1 was killed")
+    with pytest.raises(LaunchFailed, match=r"node-0-1-0: OOMKilled \(exit code 137\)"):
+        launched.result(timeout=30)
+
+
+def test_shard_that_refuses_its_input_is_named_in_its_own_words(api, launched, monkeypatch):
+    def refuse(**_: object) -> str:
+        raise BadInput("is broken", file="prompts/en.jsonl", line=7, remedy="Fix it.")
+
+    job = made(api)
+    monkeypatch.setattr(shards, "translate", refuse)
+    assert shards.main([*command(job), "--shard", "2"]) == BAD_INPUT
+    api.set_condition(job["metadata"]["name"], "Failed")
+    with pytest.raises(BadInput, match=r"prompts/en\.jsonl:7: is broken \(node 2\)\. Fix it\."):
+        launched.result(timeout=30)
+
+
+def test_rollout_forgets_what_another_number_of_shards_has_reported(api, launched):
+    """The third of three shards does other chunks than the third of eight."""
+    job = made(api)
+    store, prefix = command(job)
+    exchange = shards.exchange_of(locate_stage(f"{store}/{prefix}"))
+    before = exchange.job().model_copy(update={"shards": 8})
+    exchange.publish(before)
+    for index in range(8):
+        exchange.succeed(shards.Share(responses="r", translations="t"), index)
+    rollout.forget_others(exchange, 8)
+    assert exchange.done() == 8
+    rollout.forget_others(exchange, 3)
+    assert exchange.done() == 0

@@ -38,8 +38,9 @@ def train(
         pairs: URI of the pair stage.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
-        launch: how the ranks are started, as `Launch.text` writes it. It changes no result, so it
-            is no part of the stage's digest.
+        launch: how the ranks are started, as `Launch.text` writes it. Another number of ranks
+            changes the result by rounding only: it is no part of the stage's digest, and its
+            marker says how many there were.
         placement: what KFP hands over for the nodes of a TrainJob.
         run: name of the run, for tracking only.
 

@@ -108,6 +108,7 @@ def roll_out(
     shards: int,
     launch: str,
     placement: dsl.TaskConfig,
+    metrics: dsl.Output[dsl.Metrics],
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Merged", [("responses", str), ("translations", str)]
 ):
@@ -123,6 +124,7 @@ def roll_out(
         shards: how many there are.
         launch: how they are started, from the profile; empty is on this machine.
         placement: resources and node selection for the pods of a TrainJob; filled in by KFP.
+        metrics: throughput, cache hit rate and failure shares of both stages.
 
     Returns:
         URIs of the generate and the translate stage.
@@ -139,4 +141,5 @@ def roll_out(
         shards=shards,
         launch=launch,
         placement=placement,
+        log=metrics.log_metric,
     )

@@ -16,15 +16,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from components.merge.run import Merged, merge
+from components.rollout.figures import Log, ignore
 from components.rollout.stages import generate_stage, translate_stage
+from components.shared.counts import stage_figures
 from components.shared.errors import BadInput, LaunchFailed
 from components.shared.kubernetes.launch import Launch, Placement, TaskConfig
 from components.shared.kubernetes.launcher import TrainJobLauncher, Work
 from components.shared.processes import kill_marked
 from components.shared.progress import emit, place_environment, step
 from components.shared.recipe import Recipe
-from components.shared.runs import EXECUTION_VARIABLE
-from components.shared.stage import Stage
+from components.shared.runs import EXECUTION_VARIABLE, step_of
+from components.shared.stage import Stage, open_stage
 from components.shared.termination import raising_terminated
 from pipelines.tasks.shards import ShardJob, Shards, exchange_of
 
@@ -46,6 +48,7 @@ def roll_out(
     shards: int,
     launch: str = "",
     placement: TaskConfig | None = None,
+    log: Log = ignore,
 ) -> Merged:
     """Let M_t answer and translate in several shards, and finish both stages.
 
@@ -61,6 +64,7 @@ def roll_out(
         shards: how many there are.
         launch: how they are started, as `Launch.text` writes it; "" is on this machine.
         placement: what KFP hands over for the pods of a TrainJob.
+        log: takes throughput, cache hit rate and failure shares of both stages.
 
     Returns:
         URIs of the generate and the translate stage.
@@ -93,7 +97,13 @@ def roll_out(
     else:
         _run_here(stage, job, exchange)
     exchange.clear()
-    return merge(recipe=recipe, store=store, run=run, world=world, model=model, iteration=iteration)
+    merged = merge(
+        recipe=recipe, store=store, run=run, world=world, model=model, iteration=iteration
+    )
+    for uri in merged:
+        for name, value in stage_figures(open_stage(uri).counts()).items():
+            log(f"{step_of(uri)}/{name}", value)
+    return merged
 
 
 def job_name(stage: Stage) -> str:

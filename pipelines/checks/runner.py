@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import threading
 import time
 from collections.abc import Mapping
@@ -19,6 +21,9 @@ _EXTRAS = {
 """Top-level module to the extra of lidr that brings it."""
 
 
+_SHARED = ("requests", "kubernetes.client", "kubernetes.config")
+
+
 def run(subjects: Mapping[str, Subject], seconds: float) -> dict[str, list[Finding]]:
     """Run all subjects at once.
 
@@ -29,11 +34,22 @@ def run(subjects: Mapping[str, Subject], seconds: float) -> dict[str, list[Findi
     Returns:
         Findings by subject, in the subjects' order.
     """
+    _import_shared()
     end = time.monotonic() + seconds
     looks = [_Look(name, subject) for name, subject in subjects.items()]
     for look in looks:
         look.start()
     return {look.name: look.result(end, seconds) for look in looks}
+
+
+def _import_shared() -> None:
+    """Import what several subjects import: with its circles, two threads at once would break it.
+
+    What is not installed is said by the subject that needs it.
+    """
+    for module in _SHARED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
 
 
 class _Look(threading.Thread):

@@ -16,13 +16,14 @@ def only_inside(url: str, profile: Profile) -> bool:
 
     Args:
         url: of a server.
-        profile: for Kubeflow; its namespaces are known as ends of names.
+        profile: for Kubeflow; its namespaces are known as ends of names, and a name without an
+            end is in the pods' own.
     """
     if profile.runner != "kubeflow" or "KUBERNETES_SERVICE_HOST" in os.environ:
         return False
     host = urlsplit(url).hostname or ""
     ends = [f".{name}" for name in (profile.namespace, profile.kubeflow.namespace) if name]
-    if not host.endswith((*_SUFFIXES, *ends)):
+    if "." in host and not host.endswith((*_SUFFIXES, *ends)):
         return False
     try:
         socket.getaddrinfo(host, None)

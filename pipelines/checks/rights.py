@@ -51,8 +51,10 @@ OF_PIPELINE = (
     Right("patch", "workflowtaskresults", "argoproj.io"),
     Right("get", "configmaps", "", "kfp-launcher"),
     Right("get", "secrets", "", "mlpipeline-minio-artifact"),
+    Right("list", "workflows", "argoproj.io"),
 )
-"""What Kubeflow's executor, driver and launcher do (manifests/base/roles.yaml)."""
+"""What Kubeflow's executor, driver and launcher do, and who waits for another run's lease
+(manifests/base/roles.yaml)."""
 
 OF_LAUNCHER = (
     Right("create", "trainjobs", _TRAINER),

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from components.shared.errors import StoreError
 from components.shared.store import Store, open_store
-from pipelines.checks.finding import Finding, Inputs, missing, ok, refused
+from pipelines.checks.api import ClusterApi, Denied
+from pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from pipelines.checks.hosts import only_inside
 
 _PART_BYTES = 5 << 20
 """The least that S3 takes for a part which is not the last."""
+_ENDPOINT = "AWS_ENDPOINT_URL"
 
 
-def findings(inputs: Inputs) -> Iterator[Finding]:
+def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
     """Yield what the store does with objects of our own, which are gone afterwards."""
     uri = inputs.profile.store
+    if inputs.on_cluster and (inside := _inside(inputs, api)):
+        yield inside
+        return
     if inputs.on_cluster and "://" not in uri:
         told = f"{uri} is a folder of this machine, which pods cannot reach"
         yield missing("store", told, "Set store to s3://bucket/prefix in the profile.")
@@ -34,6 +42,26 @@ def findings(inputs: Inputs) -> Iterator[Finding]:
             yield from _tried(store, prefix)
         finally:
             _clear(store, prefix)
+
+
+def _inside(inputs: Inputs, api: ClusterApi) -> Finding | None:
+    """Return what is to be said where only pods reach the store, and know its address."""
+    if os.environ.get(_ENDPOINT) or not api.is_reached():
+        return None
+    namespace, _ = api.namespaces(inputs.profile)
+    for name in inputs.profile.config_maps:
+        with contextlib.suppress(Denied):
+            found = api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}") or {}
+            url = (found.get("data") or {}).get(_ENDPOINT, "")
+            if url and only_inside(url, inputs.profile):
+                service, _, end = (urlsplit(url).hostname or "").partition(".")
+                port = urlsplit(url).port or 80
+                remedy = (
+                    f"kubectl -n {end.partition('.')[0] or namespace} port-forward svc/{service} "
+                    f"{port}, and set ${_ENDPOINT} to http://localhost:{port}, with the store's key"
+                )
+                return unknown("store", f"{url} is reached from inside the cluster only", remedy)
+    return None
 
 
 def _open(uri: str) -> Store:

@@ -37,7 +37,7 @@ def subjects_of(inputs: Inputs, only: Sequence[str] = ()) -> dict[str, Subject]:
     """
     api = ClusterApi(inputs.request_seconds)
     found = (_of_cluster(inputs, api) if inputs.on_cluster else _of_machine(inputs)) | {
-        "store": partial(store.findings, inputs),
+        "store": partial(store.findings, inputs, api),
         "tracking": partial(tracking.findings, inputs),
         "model": partial(model.findings, inputs),
         "prompts": partial(prompts.findings, inputs),

@@ -37,17 +37,17 @@ def findings(inputs: Inputs) -> Iterator[Finding]:
         return
     if only_inside(uri, inputs.profile):
         told = f"{uri} is reached from inside the cluster only"
-        yield unknown("MLflow", told, _tunnel(uri))
+        yield unknown("MLflow", told, _tunnel(uri, inputs.profile.namespace))
     elif uri.startswith(_SQLITE):
         yield _database(Path(uri.removeprefix(_SQLITE)))
     else:
         yield from _server(inputs, uri)
 
 
-def _tunnel(uri: str) -> str:
-    service, _, namespace = uri.partition("://")[2].partition(":")[0].partition(".")
+def _tunnel(uri: str, namespace: str) -> str:
+    service, _, end = uri.partition("://")[2].partition(":")[0].partition(".")
     return (
-        f"kubectl -n {namespace.partition('.')[0]} port-forward svc/{service} 5000, and set "
+        f"kubectl -n {end.partition('.')[0] or namespace} port-forward svc/{service} 5000, and set "
         "$MLFLOW_TRACKING_URI to http://localhost:5000"
     )
 

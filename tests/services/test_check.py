@@ -444,6 +444,18 @@ def test_what_argo_retries_may_be_hidden(bare: Checked):
     )
 
 
+def test_a_store_that_only_pods_reach_is_told(bare: Checked, monkeypatch):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    settings = bare.objects[f"{CORE}/configmaps/lidr-environment"]["data"]
+    settings["AWS_ENDPOINT_URL"] = "http://lidr-object-store:8333"
+    code, found, _ = bare.check("--only", "store")
+    assert (code, found["store"]["state"]) == (0, "unknown")
+    assert (
+        "port-forward svc/lidr-object-store 8333, and set $AWS_ENDPOINT_URL"
+        in (found["store"]["remedy"])
+    )
+
+
 def test_images_that_are_on_every_node_need_no_registry(bare: Checked):
     bare.services.images.clear()
     image = f"{bare.services.host}/lidr/train:0.1.0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -68,6 +69,8 @@ class ScriptedJudge:
         self.script = script
         self.asked: list[Asked] = []
         self.malformed = False
+        self.lists = 200
+        """Status of the list of models, by which clients see whether it is there."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
@@ -84,6 +87,15 @@ def _handler(judge: ScriptedJudge) -> type[BaseHTTPRequestHandler]:
 
         def log_message(self, *_):
             pass
+
+        def do_GET(self):
+            data = json.dumps({"object": "list", "data": []}).encode()
+            self.send_response(judge.lists)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.end_headers()
+                self.wfile.write(data)
 
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

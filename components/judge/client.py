@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,11 +13,16 @@ from typing import Any
 
 from components.judge.cases import Case
 from components.judge.verdicts import Position
-from components.shared.errors import BadInput, EngineFailed, LidrError
+from components.shared.errors import BadInput, EngineFailed, LidrError, Unavailable
 from components.shared.judge_settings import Judge
 from components.shared.records import JudgeFailure
 from components.shared.redaction import without_secrets
+from components.shared.retrying import Wait
 from components.shared.written import fits
+
+_AWAY = (JudgeFailure.UNREACHABLE, JudgeFailure.SERVER_ERROR, JudgeFailure.RATE_LIMITED)
+_TROUBLE = (429, 500, 502, 503, 504)
+_PROBE_SECONDS = 10.0
 
 _KEYS = ("LIDR_JUDGE_API_KEY", "OPENAI_API_KEY")
 
@@ -47,8 +53,8 @@ def ask(cases: Iterable[Case], settings: Judge, take: Take) -> None:
     """Put every case to the judge and hand on each reply as it comes.
 
     The client library repeats a request after 429, 5xx, timeouts and broken connections, with
-    exponential backoff and jitter, and heeds `Retry-After`; what still fails is a reply with a
-    failure.
+    exponential backoff and jitter, and heeds `Retry-After`. Where that does not help and the server
+    lists no models either, it is waited for; what still fails is a reply with a failure.
 
     Args:
         cases: what is asked.
@@ -58,6 +64,7 @@ def ask(cases: Iterable[Case], settings: Judge, take: Take) -> None:
     Raises:
         BadInput: the server refuses the key or has no such model, or the client is not installed.
         EngineFailed: the server's answers are no chat completions.
+        Unavailable: the server was away for LIDR_RETRY_SECONDS.
     """
     if find_spec("openai") is None:
         raise BadInput(
@@ -77,10 +84,15 @@ async def _ask(cases: Iterator[Case], settings: Judge, take: Take) -> None:
         max_retries=endpoint.retries,
         timeout=endpoint.request_seconds,
     ) as client:
+        outage = _Outage(client, endpoint.url)
 
         async def work() -> None:
             for case in cases:  # all workers draw from the same iterator
-                take(case, await _reply(client, case, settings))
+                began = time.monotonic()
+                reply = await _reply(client, case, settings)
+                if reply.failure in _AWAY and await outage.explains(reply.failure, began):
+                    reply = await _reply(client, case, settings)
+                take(case, reply)
 
         workers = [asyncio.create_task(work()) for _ in range(endpoint.concurrency)]
         try:
@@ -89,6 +101,63 @@ async def _ask(cases: Iterator[Case], settings: Judge, take: Take) -> None:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+
+
+class _Outage:
+    """Waits for a server that does not answer at all, once for all workers.
+
+    Args:
+        client: of the server.
+        url: its address, for messages.
+    """
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client.with_options(max_retries=0, timeout=_PROBE_SECONDS)
+        self._url = url
+        self._lock = asyncio.Lock()
+        self._over = 0.0
+
+    async def explains(self, failure: JudgeFailure, began: float) -> bool:
+        """Wait until the server lists its models; tell whether its absence explains a failure.
+
+        Args:
+            failure: of a request.
+            began: when it was made, by the monotonic clock.
+
+        Raises:
+            Unavailable: the server did not answer for LIDR_RETRY_SECONDS.
+        """
+
+        async def ask() -> None:
+            try:
+                await self._client.models.list()
+            except Exception as error:
+                if self._explain(error):
+                    self._over = math.inf
+                    raise  # whatever else it says, it is there
+
+        async with self._lock:
+            if self._over < began:
+                await Wait(f"the judge at {self._url}").call_async(ask, self._explain)
+            if self._over == math.inf:
+                self._over = time.monotonic()
+        return self._over > began or failure is JudgeFailure.UNREACHABLE
+
+    def _explain(self, error: Exception) -> LidrError | None:
+        from openai import APIConnectionError, APIStatusError
+
+        if isinstance(error, APIConnectionError):
+            return Unavailable(
+                f"the judge at {self._url} does not answer ({type(error).__name__})",
+                remedy="See that it runs, then run the same again: judgements are kept.",
+            )
+        if isinstance(error, APIStatusError) and error.status_code in _TROUBLE:
+            return Unavailable(
+                f"the judge at {self._url} is up, but cannot do its work (HTTP "
+                f"{error.status_code})",
+                remedy="Look at its log and its load; judgements are kept.",
+            )
+        return None
 
 
 async def _reply(client: Any, case: Case, settings: Judge) -> Reply:

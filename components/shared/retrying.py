@@ -6,14 +6,14 @@ growing pauses, for LIDR_RETRY_SECONDS, and it says so once it has waited for 20
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
-from itertools import count
 from threading import Event, Lock, Thread, Timer
 from time import monotonic, sleep
 from typing import TypeVar
@@ -114,6 +114,8 @@ class Wait:
         self._alive = monotonic()
         self._long = long
         self._problem: LidrError | None = None
+        self._failures = 0
+        self._end = math.inf
         self._reported_since: float | None = None
         self._ended = Event()
 
@@ -128,9 +130,45 @@ class Wait:
 
     def call(self, action: Callable[[], Result], explain: Explain) -> Result:
         """Do it, see `retry`; once for each `Wait`."""
+        with self._watched():
+            while True:
+                try:
+                    return action()
+                except Exception as error:
+                    pause = self._pause_after(error, explain)
+                sleep(pause)
+
+    async def call_async(self, action: Callable[[], Awaitable[Result]], explain: Explain) -> Result:
+        """Do it, as `call` does, in a coroutine."""
+        with self._watched():
+            while True:
+                try:
+                    return await action()
+                except Exception as error:
+                    pause = self._pause_after(error, explain)
+                await asyncio.sleep(pause)
+
+    def _pause_after(self, error: Exception, explain: Explain) -> float:
+        """Return the seconds until the next attempt; raise what ends the wait."""
+        problem = explain(error)
+        if problem is None:
+            raise error
+        now = monotonic()
+        if self._long and self._problem is None:
+            self._alive = now
+        self._problem = problem
+        self._end = min(self._end, now + self._seconds)
+        if now >= self._end:
+            raise problem from error
+        pause = min(_MAX_PAUSE, _FIRST_PAUSE * 2**self._failures)
+        self._failures += 1
+        return min(random.uniform(pause / 2, pause), self._end - now)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
         Thread(target=copy_context().run, args=(self._watch,), daemon=True).start()
         try:
-            result = self._repeat(action, explain)
+            yield
         finally:
             with _lock:
                 self._ended.set()
@@ -139,26 +177,6 @@ class Wait:
         if self._reported_since is not None:
             waited = monotonic() - self._reported_since
             emit("note", message=f"{self._who} answers again, after {waited:.0f} s")
-        return result
-
-    def _repeat(self, action: Callable[[], Result], explain: Explain) -> Result:
-        end = math.inf
-        for attempt in count():
-            try:
-                return action()
-            except Exception as error:
-                problem = explain(error)
-                if problem is None:
-                    raise
-                if self._long:
-                    self.alive()
-                end = min(end, monotonic() + self._seconds)
-                self._problem = problem
-                if monotonic() >= end:
-                    raise problem from error
-            pause = min(_MAX_PAUSE, _FIRST_PAUSE * 2**attempt)
-            sleep(min(random.uniform(pause / 2, pause), max(0.0, end - monotonic())))
-        raise AssertionError
 
     def _watch(self) -> None:
         """Report a wait of 20 seconds, unless another thread has reported the same service."""

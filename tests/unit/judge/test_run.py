@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from components.shared.errors import BadInput, EngineFailed
+from components.shared.errors import BadInput, EngineFailed, Unavailable
+from components.shared.progress import listening
 from components.shared.records import EvalItem, Order
 from components.shared.stage import open_stage
 from components.shared.statistics import wilson
@@ -220,12 +222,36 @@ def test_faults_that_pass_change_nothing(tmp_path, server):
     assert [item.score for item in items_of(uri)] == [0, 0, 0, 0.5, 1, 1]
 
 
-def test_a_server_that_is_away_is_an_error_and_the_next_run_goes_on(tmp_path, server):
+def test_a_server_that_is_away_is_an_error_and_the_next_run_goes_on(tmp_path, server, monkeypatch):
     away = recipe("http://127.0.0.1:9/v1", [alpaca(tmp_path)], endpoint={"retries": 0})
-    with pytest.raises(EngineFailed, match="unreachable"):
+    monkeypatch.setenv("LIDR_RETRY_SECONDS", "0.2")
+    with pytest.raises(Unavailable, match=r"127.0.0.1:9/v1 does not answer.*judgements are kept"):
         run(away, answered(tmp_path))
     uri = run(recipe(server.url, [alpaca(tmp_path)]), answered(tmp_path))
     assert len(items_of(uri)) == 6
+
+
+def test_a_server_that_is_away_for_a_while_costs_no_judgement(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("components.shared.retrying.REPORT_SECONDS", 0.3)
+    decide = prefers(len)
+    begun: list[float] = []
+
+    def restarts(asked: Asked) -> Says:
+        begun.append(time.monotonic())
+        if len(begun) == 4:  # in the middle of the work
+            server.lists = 503
+            threading.Timer(1.0, lambda: setattr(server, "lists", 200)).start()
+        return Says(status=503) if server.lists == 503 else decide(asked)
+
+    server.script = restarts
+    settings = recipe(server.url, [alpaca(tmp_path)], endpoint={"retries": 0})
+    heard: list[dict[str, object]] = []
+    with listening(heard.append):
+        uri = run(settings, answered(tmp_path))
+    assert [item.score for item in items_of(uri)] == [0, 0, 0, 0.5, 1, 1]
+    told = [str(event["message"]) for event in heard if event["event"] in ("warning", "note")]
+    assert f"the judge at {server.url} is up, but cannot do its work (HTTP 503)" in told[0]
+    assert "answers again" in told[1]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from components.shared.errors import BadInput, LidrError, Unavailable
 from components.shared.profile import Profile
 from components.shared.redaction import login_fault
+from components.shared.retrying import reported
 from components.shared.text import one_line
 from pipelines.cluster.tokens import token_source
 
@@ -149,7 +150,8 @@ class Client:
 
         self._api.last_response = None
         try:
-            answer = function(*args, **options, _request_timeout=self._timeout)
+            with reported(f"Kubeflow Pipelines at {self.host} takes long to {what}"):
+                answer = function(*args, **options, _request_timeout=self._timeout)
         except ApiException as error:
             raise self._refusal(what, error) from error
         except HTTPError as error:
@@ -291,6 +293,7 @@ def _configuration(profile: Profile, host: str) -> Any:
     made.retries = Retry(
         total=4,
         connect=2,
+        read=1,
         backoff_factor=0.3,
         status_forcelist=(429, 502, 503, 504),
         allowed_methods=_REPEATED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.shared.errors import Unavailable
+from components.shared.progress import listening
 from components.shared.recipe import Recipe
 from components.shared.recipe_store import reference_of, resolve_recipe
 from components.shared.runs import recipe_key, state_key
@@ -333,6 +336,18 @@ def test_a_token_is_fetched_with_client_credentials(cluster: Cluster, monkeypatc
     assert code == 0, err
     assert len(asked) == 1 and "grant_type=client_credentials" in asked[0]
     assert "s3cret" not in out + err
+
+
+def test_an_api_that_stalls_is_reported_while_it_does(cluster: Cluster, monkeypatch):
+    monkeypatch.setattr("components.shared.retrying.REPORT_SECONDS", 0.1)
+    heard: list[dict[str, object]] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        cluster.configure(kubeflow={"host": host})
+        client = Client(cluster.profile, seconds=0.4)
+        with listening(heard.append), pytest.raises(Unavailable, match="ReadTimeoutError"):
+            client.check()
+    assert heard[0]["message"] == f"Kubeflow Pipelines at {host} takes long to ask for its health"
 
 
 def test_an_identity_provider_in_trouble_is_called_that(cluster: Cluster, monkeypatch):

@@ -16,7 +16,7 @@ from components.shared.store import Store, open_store
 from components.shared.text import one_line
 from pipelines.events import Event, parse_events
 from pipelines.local import Job
-from pipelines.status import END, STEP_NAMES, STEPS, Row, Status, merged
+from pipelines.status import END, STEP_NAMES, STEPS, Row, Status, logged_by, merged
 from pipelines.step_log import OwnLines
 from pipelines.stored import StoredRun
 
@@ -133,7 +133,8 @@ def log_lines(
         BadInput: there is no log on this machine.
     """
     job = Job(recipe="", store=store.uri, run=run)
-    names = {step, *(name for name, own in STEP_NAMES.items() if own == step)}
+    steps = logged_by(step)
+    names = {*steps, *(name for name, own in STEP_NAMES.items() if own in steps)}
     wanted = not step
     own = OwnLines()
     try:

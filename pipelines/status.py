@@ -34,6 +34,18 @@ STEP_NAMES = {
 }
 """Component's name, where it is not the step's; of a task that joins steps, its first one's."""
 
+_JOINED = {
+    "register": "gate",
+    **dict.fromkeys(("generate", "translate", "merge"), "rollout"),
+}
+"""Steps that a task of another step may have done as well."""
+
+
+def logged_by(step: str) -> frozenset[str]:
+    """Return the steps whose tasks may have printed a step's lines; "" stands for all steps."""
+    return frozenset({step, _JOINED.get(step, step)})
+
+
 END = 1_000_000
 """The iteration of the report, which follows all others."""
 

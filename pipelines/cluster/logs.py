@@ -15,7 +15,7 @@ from pipelines.cluster.client import Client
 from pipelines.cluster.namespace import Namespace
 from pipelines.cluster.waiting import CONTAINER, step_pods
 from pipelines.cluster.watch import RETRY_SECONDS
-from pipelines.status import END
+from pipelines.status import END, logged_by
 from pipelines.step_log import OwnLines
 
 POLL_SECONDS = 2.0
@@ -78,7 +78,7 @@ def _wanted(
 ) -> list[tuple[str, Pod]]:
     wanted = []
     for (number, name), group in sorted(step_pods(found, first).items()):
-        if step not in ("", name) or iteration not in (None, number):
+        if (step and name not in logged_by(step)) or iteration not in (None, number):
             continue
         title = name if number == END else f"M_{number} {name}"
         begun = [pod for pod in group if pods.is_running(pod, CONTAINER) or pods.has_ended(pod)]

@@ -131,13 +131,12 @@ def forget_failure(store: Store, run: str) -> None:
 
 def note_scheduled(store: Store, run: str) -> None:
     """Write down which run the look of this KFP run has chosen; its exit task asks for it."""
-    if execution := os.environ.get(EXECUTION_VARIABLE):
-        store.write(_scheduled_key(execution), json.dumps({"run": run}).encode())
+    store.write(_scheduled_key(), json.dumps({"run": run}).encode())
 
 
 def scheduled_run(store: Store) -> str:
     """Return the run that the look of this KFP run has chosen; "" where it found nothing new."""
-    key = _scheduled_key(os.environ.get(EXECUTION_VARIABLE) or "none")
+    key = _scheduled_key()
     try:
         told = read_object(store.read(key), f"{store.uri}/{key}", {"run": str})
     except FileNotFoundError:
@@ -147,11 +146,11 @@ def scheduled_run(store: Store) -> str:
 
 def forget_scheduled(store: Store) -> None:
     """Remove the note of a choice: the KFP run has come to its end."""
-    store.delete(_scheduled_key(os.environ.get(EXECUTION_VARIABLE) or "none"))
+    store.delete(_scheduled_key())
 
 
-def _scheduled_key(execution: str) -> str:
-    return f"scheduled/{execution}.json"
+def _scheduled_key() -> str:
+    return f"scheduled/{os.environ.get(EXECUTION_VARIABLE) or 'local'}.json"
 
 
 def _failure_key(run: str) -> str:

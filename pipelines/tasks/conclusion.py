@@ -70,7 +70,7 @@ def conclude(
             after=made["evaluate"],
             max_iterations=max_iterations,
             pairs=made["pair"],
-            judged_before=judgements,
+            judged_before=judgements if "judge" in made else "",
             judged_after=made.get("judge", ""),
         )
     registered = register(

@@ -1,0 +1,38 @@
+"""The report of a run that failed: why, how to go on, and whatever there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.report.run import report_failure
+from tests.unit.report.runs import RUN, recipe, write_run
+
+REASON = "train: TrainJob <b>x</b> failed: pod y: OOMKilled (exit code 137)"
+
+
+def page_of(store: str, reason: str = REASON) -> str:
+    report_failure(recipe=recipe().model_dump_json(), store=store, run=RUN, reason=reason)
+    assert not Path(store, "runs", RUN, "result.json").exists()
+    return Path(store, "runs", RUN, "report.html").read_text()
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+def test_report_of_a_failed_run_has_the_iterations_that_ended(tmp_path, iterations: int):
+    page = page_of(write_run(tmp_path, iterations))
+    assert f"The run failed after M{'₀₁'[iterations]}" in page
+    assert "TrainJob &lt;b&gt;x&lt;/b&gt; failed: pod y: OOMKilled (exit code 137)" in page
+    assert "The same command goes on where the run stopped" in page
+    assert 'id="imbalance"' in page or 'id="accuracy"' in page
+
+
+def test_report_of_a_run_that_never_measured_its_start_says_so(tmp_path):
+    page = page_of(str(tmp_path))
+    assert "The run failed before its start was measured" in page
+    assert "was to learn Spanish, German and French from its own English" in page
+    assert "Recipe as YAML" in page
+
+
+def test_report_of_a_failure_that_nobody_explained_says_so(tmp_path):
+    assert "No step said why." in page_of(str(tmp_path), reason="")

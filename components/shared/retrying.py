@@ -191,7 +191,7 @@ class Wait:
         waited = f"for {_duration(REPORT_SECONDS)}"
         what = f"{self._who} has not answered {waited}"
         if self._problem:
-            what = f"{self._problem.message.rstrip('.')}, {waited} now"
+            what = f"{self._problem.message.rstrip('.')} ({waited} now)"
         asked = f"asking again for up to {_duration(self._seconds)}"
         emit("warning", message=f"{what}; {asked}")
 
@@ -202,4 +202,4 @@ class Wait:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds:g} s"
+    return f"{seconds / 60:.3g} minutes" if seconds >= 120 else f"{seconds:g} s"

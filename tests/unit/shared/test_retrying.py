@@ -109,7 +109,7 @@ def test_retry_reports_a_wait_and_its_end(monkeypatch, heard):
     assert retry(Service(failures=3, seconds=0.1), WHO, explain, 900) == "answer"
     warning, note = heard
     assert warning["event"] == "warning"
-    assert warning["message"] == "it is away, for 0.2 s now; asking again for up to 15 minutes"
+    assert warning["message"] == "it is away (for 0.2 s now); asking again for up to 15 minutes"
     assert note["event"] == "note"
     assert str(note["message"]).startswith(f"{WHO} answers again, after ")
 

@@ -7,6 +7,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ChecksumError,
     ClientError,
+    CredentialRetrievalError,
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
@@ -54,6 +55,7 @@ _DAMAGED = ("BadDigest", "XAmzContentSHA256Mismatch")
 
 _LOG = "Look at its log, its load and its free disk, then run the same command again."
 _NETWORK = "Check AWS_ENDPOINT_URL and the network, and that the store runs."
+_IDENTITY = "Look at what gives them: the pod's identity, the metadata service, AWS_PROFILE."
 _STORE = "Check the object store, then run again."
 _ACCESS = "Check the bucket's name, the credentials and the bucket's policy."
 _REMEDIES = {
@@ -122,6 +124,8 @@ def _of_connection(cause: BaseException, who: str) -> StoreError | None:
         return StoreError(f"{who} does not answer in time: {cause}", remedy=_LOG)
     if isinstance(cause, IncompleteReadError | ResponseStreamingError | ResponseParserError):
         return StoreError(f"{who} breaks its answers off: {cause}", remedy=_NETWORK)
+    if isinstance(cause, CredentialRetrievalError):
+        return StoreError(f"no credentials for {who}: {cause}", remedy=_IDENTITY)
     if isinstance(cause, Unreachable | HTTPClientError | ConnectionError):
         return StoreError(f"{who} cannot be reached: {cause}", remedy=_NETWORK)
     return None

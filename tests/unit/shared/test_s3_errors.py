@@ -7,6 +7,7 @@ from boto3.exceptions import RetriesExceededError, S3UploadFailedError
 from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     FlexibleChecksumError,
     IncompleteReadError,
@@ -120,6 +121,7 @@ def test_s3_errors_of_a_server_in_trouble_do_not_blame_the_user():
         (IncompleteReadError(actual_bytes=1, expected_bytes=2), "breaks its answers off"),
         (ResponseStreamingError(error="reset"), "breaks its answers off"),
         (ResponseParserError("no XML"), "breaks its answers off"),
+        (CredentialRetrievalError(provider="sts", error_msg="no answer"), "no credentials for"),
         (RetriesExceededError(ReadTimeoutError(endpoint_url=URL)), "does not answer in time"),
     ],
 )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import pytest
+import yaml
 
 from components.shared import retrying as module
 from components.shared.errors import BadInput, Unavailable
 from components.shared.progress import listening
 from components.shared.retrying import RETRY_VARIABLE, Wait, reported, retry, retry_seconds
+from pipelines.placement import SETTINGS
 
 WHO = "the store at http://s3"
 
@@ -167,6 +170,14 @@ def test_retry_seconds_are_set_and_short_for_commands(monkeypatch):
     assert retry_seconds() == 15
     monkeypatch.setenv(RETRY_VARIABLE, "0")
     assert retry_seconds() == 0
+
+
+def test_retry_seconds_reach_pods_from_the_shipped_settings(monkeypatch):
+    assert RETRY_VARIABLE in SETTINGS
+    manifests = Path(__file__).resolve().parents[3] / "manifests" / "base" / "environment.yaml"
+    shipped = next(yaml.safe_load_all(manifests.read_text("utf-8")))["data"][RETRY_VARIABLE]
+    monkeypatch.delenv(RETRY_VARIABLE)
+    assert float(shipped) == retry_seconds()
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1e999"])

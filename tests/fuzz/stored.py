@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from random import Random
 from typing import Any
@@ -186,6 +187,8 @@ _LEASE = {
     "process": 12,
     "started": "99",
     "since": "2026-01-01T00:00:00+00:00",
+    "cluster": "0123abcd",
+    "namespace": "lidr",
 }
 
 
@@ -202,15 +205,16 @@ def _check_lease(files: dict[str, bytes]) -> None:
     head = find_head(store)
     assert head.number in (0, 7, 8)
     seen = _Seen(0.0)
-    seen.stale(store, head, 15.0)
+    seen.stale(store, head, 15.0, time.monotonic())
     seen._read = -1e9
-    seen.stale(store, head, 15.0)
+    seen.stale(store, head, 15.0, time.monotonic())
     assert 0 < seen._seconds(15.0) <= 3600
     assert isinstance(seen.holder(store, head), str)
     for text in files.values():
         held = lease_holder(text)
         if held:
             assert 0 < held.seconds <= 300 and held.gone in (True, False)
+            assert not held.has_ended()  # this is no pod, so nobody is asked
             assert printable(held.refusal("r").message) == held.refusal("r").message
 
 

@@ -47,6 +47,9 @@ def test_a_run_is_shown_while_it_runs_and_cancelled(fake_world: FakeWorld):
     log, whole = list(log_lines(store, "mine", "evaluate")), list(log_lines(store, "mine"))
     assert any("lidr started step=evaluate" in line or "'evaluate'" in line for line in log)
     assert not any("'build-world'" in line for line in log)
+    assert not any("KFP Executor" in line or '"parameterValues"' in line for line in whole)
+    everything = list(log_lines(store, "mine", everything=True))
+    assert any('"parameterValues"' in line for line in everything) and set(whole) < set(everything)
     assert any("'build-world'" in line for line in whole)
 
 

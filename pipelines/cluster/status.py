@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from components.shared.errors import BadInput
 from components.shared.profile import Profile
+from components.shared.runs import read_failure
 from components.shared.store import Store, open_store
 from components.shared.text import one_line
 from pipelines.cluster import runs
@@ -18,7 +19,7 @@ from pipelines.cluster.tasks import Part, beside_steps, parts_of, rows_of
 from pipelines.cluster.waiting import Failed, Seen, look_at
 from pipelines.placement import KINDS
 from pipelines.stamp import Stamp, lidr_version
-from pipelines.status import Row, Status, merged
+from pipelines.status import END, Row, Status, merged
 from pipelines.stored import StoredRun
 
 _STALE = (
@@ -68,7 +69,8 @@ class Watcher:
                 kept, rows_of(sure, held_by(self._profile)), self._job_gpus().get("train", 0)
             )
         )
-        seen = self._seen(runs.first_iteration(run), failed_in(parts, graph))
+        failed = failed_in(parts, graph)
+        seen = self._seen(runs.first_iteration(run), failed)
         said = [
             *_disagreement(outcome),
             *self._notes,
@@ -79,10 +81,27 @@ class Watcher:
             run=self._name,
             state=outcome.state,
             place=self._client.host,
-            rows=merged(kept, told, seen.rows),
+            rows=merged(kept, self._with_words(told, failed), seen.rows),
             notes=tuple(said),
             links=self._links(stored),
         )
+
+    def _with_words(self, told: list[Row], failed: Failed) -> list[Row]:
+        """Return rows, the failed one with what its step left on the store about it."""
+        found = read_failure(self._store, self._name, self.run_id) if self._store else None
+        if found is None:
+            return told
+        step = found["step"]
+        place = END if step == "report" else max(found["iteration"], 0), step
+        if place not in failed.steps:  # a task may join several steps
+            place = next((each for each in failed.steps if each[0] == place[0]), place)
+        words = found["message"] if place[1] == step else f"{step}: {found['message']}"
+        return [
+            replace(row, note=one_line(f"{row.note}: {words}" if row.note else words))
+            if (row.iteration, row.step) == place and row.state == "failed"
+            else row
+            for row in told
+        ]
 
     def _opened(self, uri: str) -> Store | None:
         try:

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
+from components.shared.errors import BadInput
 from components.shared.recipe import Recipe
+from components.shared.runs import EXECUTION_VARIABLE, note_failure
 from tests.kubernetes_api import ended, waiting
 from tests.services.kubeflow import Cluster, write_end
 from tests.services.workflows import (
@@ -22,7 +24,7 @@ from tests.services.workflows import (
     task,
 )
 
-SHARDS = f"{LOOP}.iteration-2.condition-1.rollout.for-loop-1.iteration-iterations"
+SHARDS = f"{LOOP}.iteration-2.condition-1.for-loop-1.iteration-iterations"
 
 
 @pytest.mark.parametrize("serves_v1", [True, False])
@@ -73,6 +75,24 @@ def test_a_failed_row_has_the_pod_s_reason_and_the_step_s_last_words(
     assert row["pod"] == pod == flow.pods[f"{ROUND}.train"]
     code, out, _ = cluster.lidr("status", RUN)
     assert code == 0 and f"(pod {pod})" in re.sub(r"\s+", " ", out).replace("- ", "-")
+
+
+@pytest.mark.parametrize(("noted", "step"), [("train", "train"), ("register", "gate")])
+def test_a_failed_row_has_the_words_that_its_step_left_on_the_store(
+    cluster: Cluster, submitted: str, monkeypatch: pytest.MonkeyPatch, noted: str, step: str
+):
+    cluster.kubernetes.forbidden = {"pods"}
+    name = {"gate": f"{LOOP}.conclude-2"}.get(step, f"{ROUND}.{step}")
+    set_tasks(cluster, task(name, "Failed", message="main: Error (exit code 2)"))
+    cluster.end_run("FAILED")
+    monkeypatch.setenv(EXECUTION_VARIABLE, submitted)
+    note_failure(cluster.store, RUN, noted, 1, BadInput(f"no {TENSE} room"))
+    row = rows(cluster.json("status", RUN))[1, step]
+    said = f"{noted}: " if noted != step else ""
+    assert row["note"] == f"main: Error (exit code 2): {said}no \ufffd[2J room."
+    monkeypatch.setenv(EXECUTION_VARIABLE, "another")
+    note_failure(cluster.store, RUN, noted, 1, BadInput("of another execution"))
+    assert rows(cluster.json("status", RUN))[1, step]["note"] == "main: Error (exit code 2)"
 
 
 FORBIDDEN = (

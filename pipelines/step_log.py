@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable
 
 _GLOG = re.compile(r"()([IWEF])\d{4} \d\d:\d\d:\d\d\.\d{6}\s+\d+ \S+?:\d+\] ?(.*)")
-_EXECUTOR = re.compile(r"(\s*)(\[KFP Executor) [-\d]+ [:,\d]+ [A-Z]+\]: (.*)")
-"""Indentation (kfp.local indents a step's output), who writes, and what."""
+_EXECUTOR = re.compile(r"(\s*)(\[KFP Executor) [-\d]+ [:,\d]+ (?:INFO|DEBUG)\]: (.*)")
+"""Indentation (kfp.local indents a step's output), who writes, and what. Warnings are the step's
+libraries', whose loggers KFP's executor has set up."""
 
 _ARGO = re.compile(r"""time="?\d{4}-\S+ level=\w+ msg=.*\bargo=true\b|\{"time":".*"argo":true\b""")
 _FAILED = re.compile(r"lidr failed (?:.*? )?message=(.*?)(?: exit_code=\d+)?")

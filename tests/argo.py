@@ -58,6 +58,7 @@ class Workflow:
         self.clock = (began or datetime.now(UTC) - timedelta(hours=1)).replace(microsecond=0)
         self.nodes: dict[str, Object] = {}
         self.message = ""
+        self.cancelled = False
         self.called: dict[str, str] = {}
         """What Argo calls a group, by its path, where that does not follow from what is in it."""
         self._tasks: dict[str, _Task] = {}
@@ -282,12 +283,14 @@ class Workflow:
             "annotations": {"workflows.argoproj.io/pod-name-format": "v2"},
         }
         told = {"message": self.message} if self.message else {}
-        return {"metadata": metadata, "status": status | told}
+        spec = {"activeDeadlineSeconds": 0} if self.cancelled else {}
+        return {"metadata": metadata, "spec": spec, "status": status | told}
 
 
 def pod_metadata(run_id: str, node: str, template: str) -> Object:
     """Return the metadata of a node's pod."""
     workflow = node.partition("(")[0]
+    role = "driver" if template.endswith("-driver") else "launcher"
     return {
         "name": f"{workflow}-{template}-{fnv(node)}",
         "labels": {
@@ -298,7 +301,9 @@ def pod_metadata(run_id: str, node: str, template: str) -> Object:
         },
         "annotations": {
             "kubectl.kubernetes.io/default-container": "main",
+            "pipelines.kubeflow.org/runtime-role": role,
             "pipelines.kubeflow.org/v2_component": "true",
+            "sidecar.istio.io/inject": "false",
             "workflows.argoproj.io/node-id": f"{workflow}-{fnv(node)}",
             "workflows.argoproj.io/node-name": node,
         },

@@ -46,7 +46,8 @@ class Refused(Exception):
     def __init__(self, status: int, code: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-        self.body = {"error": message, "code": code, "message": message, "details": []}
+        detail = {"@type": "type.googleapis.com/google.rpc.Status", "code": code}
+        self.body = {"code": code, "message": message, "details": [detail | {"message": message}]}
 
 
 def invalid(message: str) -> Refused:

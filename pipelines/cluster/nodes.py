@@ -16,7 +16,7 @@ import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -25,7 +25,10 @@ from components.shared.text import one_line
 from pipelines.cluster.client import Client
 from pipelines.status import State
 
-_STATES: dict[str, State] = {
+Reached = State | Literal[""]
+"""How far a node is; "" where it was left out."""
+
+_STATES: dict[str, Reached] = {
     "PENDING": "waiting",
     "PAUSED": "waiting",
     "RUNNING": "running",
@@ -47,6 +50,12 @@ _UNREADABLE = (
     EOFError,
     RecursionError,
 )
+_NO_CAUSE = ("No more retries left",)
+"""What Argo says of a node whose attempts say more."""
+
+_ENDED = re.compile(r"exceeded (its|workflow) deadline")
+"""What Argo says of what it has ended because the whole was asked to end."""
+
 _ATTEMPT = re.compile(r"\(\d+\)$")
 _OFFSET, _PRIME = 0x811C9DC5, 0x01000193
 
@@ -66,7 +75,7 @@ class Node:
     """
 
     name: str
-    state: State | Literal[""]
+    state: Reached
     began: datetime | None = None
     ended: datetime | None = None
     message: str = ""
@@ -95,10 +104,12 @@ class Graph:
     Attributes:
         nodes: its nodes.
         message: what Argo says of it as a whole, e.g. that it has grown too large.
+        cancelled: whether it was asked to end; Kubeflow calls such a run failed once it has ended.
     """
 
     nodes: tuple[Node, ...]
     message: str = ""
+    cancelled: bool = False
 
 
 def read_graph(client: Client, run: Any) -> Graph:
@@ -112,7 +123,10 @@ def read_graph(client: Client, run: Any) -> Graph:
         workflow = parse_workflow(client.workflow(run.run_id))
     except BadInput:  # an installation, or a proxy before it, that serves v2beta1 alone
         workflow = Graph(())
-    return workflow if workflow.nodes else task_graph(run)
+    known = task_graph(run)
+    if not workflow.nodes:
+        return known
+    return replace(workflow, cancelled=workflow.cancelled or known.cancelled)
 
 
 def parse_workflow(manifest: str) -> Graph:
@@ -121,8 +135,9 @@ def parse_workflow(manifest: str) -> Graph:
         workflow = json.loads(manifest)
         status, name = workflow["status"], str(workflow["metadata"]["name"])
         nodes = status.get("nodes") or _unpacked(status["compressedNodes"])
-        message = one_line(str(status.get("message", "")))
-        return Graph(tuple(_node(name, node) for node in nodes.values()), message)
+        cancelled = workflow.get("spec", {}).get("activeDeadlineSeconds") == 0
+        made = tuple(_node(name, node, cancelled) for node in nodes.values())
+        return Graph(made, _message(status), cancelled)
     except (*_UNREADABLE, zlib.error):
         return Graph(())
 
@@ -132,18 +147,27 @@ def _unpacked(packed: str) -> dict[str, Any]:
     return found
 
 
-def _node(workflow: str, node: dict[str, Any]) -> Node:
-    name = str(node["name"])
+def _node(workflow: str, node: dict[str, Any], cancelled: bool) -> Node:
+    name, message = str(node["name"]), _message(node)
+    state = _STATES.get(str(node.get("phase", "")).upper(), "")
+    template = str(node.get("templateName", ""))
     return Node(
         name,
-        _STATES.get(str(node.get("phase", "")).upper(), ""),
+        _ended(state, cancelled=cancelled and _ENDED.search(message) is not None),
         _moment(node.get("startedAt")),
         _moment(node.get("finishedAt")),
-        one_line(str(node.get("message", ""))),
-        pod_name(workflow, name, str(node.get("templateName", "")))
-        if node.get("type") == "Pod"
-        else "",
+        message,
+        pod_name(workflow, name, template) if node.get("type") == "Pod" else "",
     )
+
+
+def _ended(state: Reached, *, cancelled: bool) -> Reached:
+    return "cancelled" if cancelled and state == "failed" else state
+
+
+def _message(status: dict[str, Any]) -> str:
+    message = one_line(str(status.get("message", "")))
+    return "" if message in _NO_CAUSE else message
 
 
 def pod_name(workflow: str, node: str, template: str) -> str:
@@ -163,13 +187,17 @@ def task_graph(run: Any) -> Graph:
     are pods, whose states the nodes above them share.
     """
     details = (run.run_details and run.run_details.task_details) or []
-    return Graph(tuple(_named(name, task) for name, task in _Names(details).found()))
+    cancelled = any(
+        each.state in ("CANCELING", "CANCELED") for each in run.state_history or [] if each
+    )
+    named = _Names(details).found()
+    return Graph(tuple(_named(name, task, cancelled) for name, task in named), "", cancelled)
 
 
-def _named(name: str, task: Any) -> Node:
+def _named(name: str, task: Any, cancelled: bool) -> Node:
     return Node(
         name,
-        _STATES.get(task.state or "", ""),
+        _ended(_STATES.get(task.state or "", ""), cancelled=cancelled),
         task.start_time,
         task.end_time if task.end_time and task.end_time.year > 1 else None,
         one_line((task.error.message if task.error else "") or ""),

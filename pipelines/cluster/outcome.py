@@ -1,7 +1,7 @@
 """How a run ended: what Kubeflow calls it, held against its tasks and the store.
 
 Kubeflow takes its word from Argo, which calls a run succeeded whose last task was left out because
-another one had failed, and failed where a pod's end went wrong after its work was done.
+another one had failed, and failed one that was cancelled, or whose pod ended badly after its work.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ def outcome_of(run: Any, graph: Graph, stored: StoredRun | None, *, known: bool)
     complete = stored is not None and stored.complete
     if told == "failed" and complete:
         return Outcome("done", "Kubeflow calls the run failed, but all its results are written")
+    if told == "failed" and graph.cancelled:
+        return Outcome("cancelled")
     if told != "done":
         return Outcome(told)
     if failed := failures(graph, first_iteration(run)):

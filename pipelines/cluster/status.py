@@ -161,7 +161,7 @@ def _said(run: runs.Run, graph: Graph, seen: Seen) -> Iterator[str]:
         yield f"submitted by lidr {stamp.version}; this is {lidr_version()}"
     if run.error and run.error.message:
         yield one_line(run.error.message)
-    if graph.message:
+    if graph.message and not graph.cancelled:
         yield graph.message
     beside = beside_steps(graph.nodes, "failed")
     if runs.is_live(run):

@@ -121,13 +121,20 @@ def beside_steps(nodes: Iterable[Node], state: State) -> dict[str, str]:
     groups: dict[tuple[str, ...], list[Node]] = defaultdict(list)
     for node in nodes:
         groups[node.path].append(node)
-    found = [path for path, group in groups.items() if _whole(group).state == state]
+    found = [path for path, group in groups.items() if _stands(group, state)]
     inmost = [path for path in found if not any(_within(other, path) for other in found)]
     return {
-        own_name(path): next((node.message for node in groups[path] if node.message), "")
+        own_name(path): next((n.message for n in groups[path] if n.message not in NORMAL_WAITS), "")
         for path in inmost
         if not _task_of(path)
     }
+
+
+def _stands(attempts: list[Node], state: State) -> bool:
+    """Tell whether something is in a state; it waits where one of its attempts does."""
+    if state == "waiting":
+        return any(node.state == state for node in attempts)
+    return _whole(attempts).state == state
 
 
 def own_name(path: tuple[str, ...]) -> str:

@@ -162,6 +162,23 @@ def test_a_run_that_kubeflow_alone_calls_succeeded_has_failed(
     assert (done["state"], done["notes"]) == ("done", [])
 
 
+@pytest.mark.parametrize("serves_v1", [True, False])
+def test_a_cancelled_run_which_kubeflow_calls_failed_is_cancelled(
+    cluster: Cluster, submitted: str, serves_v1: bool
+):
+    cluster.kubeflow.serves_v1 = serves_v1
+    assert cluster.json("cancel", RUN)["ended"] == [submitted]
+    message = "Step exceeded its deadline"
+    laid = set_tasks(cluster, task(f"{ROUND}.train", "Failed", message=message), cancelled=True)
+    laid.flow.message = "retry exceeded workflow deadline 2026-11-29 17:09:00 +0000 UTC"
+    cluster.kubeflow.set_workflow(laid.flow)
+    cluster.end_run("FAILED")
+    status = cluster.json("status", RUN)
+    assert (status["state"], status["notes"]) == ("cancelled", [])
+    assert rows(status)[1, "train"]["state"] == "cancelled"
+    assert cluster.json("status")[0]["state"] == "cancelled"
+
+
 def test_a_run_that_kubeflow_alone_calls_failed_is_done(
     cluster: Cluster, recipe: Recipe, submitted: str
 ):

@@ -15,8 +15,9 @@ def test_logs_are_those_of_the_step_alone(cluster: Cluster, submitted: str):
     path = f"{ROUND}.train.executor"
     pod = cluster.kubernetes.put_step(submitted, path, **ended("", 0, "main"))
     cluster.kubernetes.put_step(submitted, f"{ROUND}.train-driver", **ended("", 0, "main"))
-    cluster.kubernetes.print(pod, *LAUNCHED, "lidr started step=train", "{", "}", *ENDED)
-    own = ["lidr started step=train", "{", "}"]
+    lines = ["lidr started step=train", "[KFP Executor 2026-11-29 13:49:03,1 WARNING]: disk slow"]
+    cluster.kubernetes.print(pod, *LAUNCHED, *lines, "{", "}", *ENDED)
+    own = [*lines, "{", "}"]
     told = cluster.lidr("logs", RUN)[1].splitlines()
     assert told == [f"M_1 train | {line}" for line in own]
     everything = cluster.lidr("logs", RUN, "--all")[1].splitlines()

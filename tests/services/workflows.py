@@ -28,10 +28,14 @@ class Laid(NamedTuple):
 
 
 def set_tasks(
-    cluster: Cluster, *tasks: tuple[str, str, dict[str, Any]], frozen: bool = False
+    cluster: Cluster,
+    *tasks: tuple[str, str, dict[str, Any]],
+    frozen: bool = False,
+    cancelled: bool = False,
 ) -> Laid:
     """Give the one run its workflow."""
     flow = Workflow(cluster.kubeflow.run.run_id)
+    flow.cancelled = cancelled
     pods = {path: flow.task(path, phase, **how) for path, phase, how in tasks}
     cluster.kubeflow.set_workflow(flow, frozen=frozen)
     return Laid(flow, pods)

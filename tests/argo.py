@@ -18,6 +18,7 @@ Object = dict[str, Any]
 
 DRIVER_SECONDS = 10
 _LIVE = ("Pending", "Running")
+_CUT_SHORT = "retry exceeded workflow deadline 2026-11-29 17:09:00 +0000 UTC"
 
 
 @dataclass
@@ -259,6 +260,8 @@ class Workflow:
                 ended = max(ends) if phase not in _LIVE and ends and all(ends) else None
                 for name in (group.name, group.inside):
                     found[self._id(name)] |= {"phase": phase, "finishedAt": ended}
+                if self.cancelled and phase == "Failed":
+                    found[self._id(group.name)]["message"] = _CUT_SHORT
         return found
 
     def manifest(self, *, compressed: bool = False) -> Object:

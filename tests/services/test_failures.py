@@ -170,7 +170,7 @@ def test_a_cancelled_run_which_kubeflow_calls_failed_is_cancelled(
     assert cluster.json("cancel", RUN)["ended"] == [submitted]
     message = "Step exceeded its deadline"
     laid = set_tasks(cluster, task(f"{ROUND}.train", "Failed", message=message), cancelled=True)
-    laid.flow.message = "retry exceeded workflow deadline 2026-11-29 17:09:00 +0000 UTC"
+    laid.flow.message = laid.flow.settled()[laid.flow.name]["message"]
     cluster.kubeflow.set_workflow(laid.flow)
     cluster.end_run("FAILED")
     status = cluster.json("status", RUN)

@@ -6,13 +6,16 @@ Three questions, answered in one run with one model, the same prompts and the sa
   engine of its own for every language and every direction of translation (5 languages: 13).
 - `share_of_bare_engine`: output tokens per second of lidr's rollout (chunks, language
   identification, progress, Parquet and markers included) as a share of those of one
-  `LLM.generate` call over the same requests in the same engine. Both in turn; the median counts.
+  `LLM.generate` call over the same requests in the same engine. Short runs in pairs, the first of
+  a pair in turn: what else the machine does then meets both. The figure is the median of the
+  pairs' ratios; `share_low` and `share_high` are its 95% interval (order statistics, no shape of
+  the distribution assumed), `share_pairs` every ratio.
 - `fused_speedup`: seconds of the two steps over those of the fused rollout, one engine start less.
 
 The last line is JSON. A tiny random model stands in for a real one, so engine starts weigh more
 than they would, and lidr's own work too.
 
-Usage: python -m benchmarks.generation [--prompts 200] [--tokens 64] [--repeats 5] [--no-scripts]
+Usage: python -m benchmarks.generation [--prompts 200] [--tokens 64] [--pairs 21] [--no-scripts]
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from math import comb
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,13 +45,17 @@ from components.shared.stage import Stage, open_stage
 
 LANGUAGES = ("en", "es", "ru", "de", "fr")
 
+_PAIR_PROMPTS = 100
+"""Prompts per language of one short run: two chunks of each language, about eight seconds."""
+
 
 def main() -> None:
     """Measure everything and print the ratios."""
     parser = argparse.ArgumentParser(description="generate and translate on real vLLM.")
     parser.add_argument("--prompts", type=int, default=200, help="prompts per language")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of each answer")
-    parser.add_argument("--repeats", type=int, default=5, help="runs beside the bare engine")
+    parser.add_argument("--pairs", type=int, default=21, help="pairs of runs with the bare engine")
+    parser.add_argument("--only-pairs", action="store_true", help="measure nothing else")
     parser.add_argument("--no-scripts", action="store_true", help="leave the 13 scripts out")
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -60,18 +68,49 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _prepare(folder, options.prompts, options.tokens)
-        print(json.dumps(_figures(folder, options.repeats, scripts=not options.no_scripts)))
+        figures = _share_of_bare(folder, options.pairs)
+        if not options.only_pairs:
+            figures |= _speedups(folder, scripts=not options.no_scripts)
+        print(json.dumps(figures))
 
 
-def _figures(folder: Path, repeats: int, *, scripts: bool) -> dict[str, float]:
+def _share_of_bare(folder: Path, pairs: int) -> dict[str, Any]:
+    rates = _read(_run("bare", folder, folder / "bare.json", pairs))
+    print(f"bare engine {rates['bare']}, lidr {rates['lidr']} output tokens/s")
+    ratios = [lidr / bare for lidr, bare in zip(rates["lidr"], rates["bare"], strict=True)]
+    low, high = median_interval(ratios)
+    return {
+        "share_of_bare_engine": round(median(ratios), 3),
+        "share_low": round(low, 3),
+        "share_high": round(high, 3),
+        "share_pairs": [round(ratio, 3) for ratio in ratios],
+    }
+
+
+def median_interval(values: list[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Return limits of the median from order statistics, which assume no distribution.
+
+    The k-th smallest and the k-th largest value enclose the median unless fewer than k of n
+    independent values fall on one of its sides, each with probability 1/2 (binomial).
+
+    Args:
+        values: independent measurements; few of them give the smallest and the largest.
+        confidence: with which the limits hold, at least, where there are enough values.
+    """
+    ordered, n = sorted(values), len(values)
+    outside, k = 0.0, 0
+    while k < n // 2 and outside + comb(n, k) / 2**n <= (1 - confidence) / 2:
+        outside += comb(n, k) / 2**n
+        k += 1
+    k = max(k, 1)
+    return ordered[k - 1], ordered[n - k]
+
+
+def _speedups(folder: Path, *, scripts: bool) -> dict[str, float]:
     separate = _seconds(partial(_steps, folder, "separate"), "two steps")
     fused = _seconds(partial(_steps, folder, "fused"), "fused")
     _require_same_records(folder)
     figures = {"fused_speedup": round(separate / fused, 3)}
-    bare = _read(_run("bare", folder, folder / "bare.json", repeats))
-    print(f"bare engine {bare['bare']}, lidr {bare['lidr']} output tokens/s")
-    share = median(bare["lidr"]) / median(bare["bare"])
-    figures["share_of_bare_engine"] = round(share, 3)
     if scripts:
         seconds = _seconds(partial(_scripts, folder), "scripts")
         figures["speedup_vs_scripts"] = round(seconds / separate, 2)
@@ -212,8 +251,8 @@ def _part_script(folder: str, out: str, source: str, target: str) -> None:
     _write(out, [output.outputs[0].text for output in outputs])
 
 
-def _part_bare(folder: str, out: str, repeats: str) -> None:
-    """Time LLM.generate and lidr's rollout in turn, in one engine."""
+def _part_bare(folder: str, out: str, pairs: str) -> None:
+    """Time LLM.generate and lidr's rollout side by side in short pairs, in one engine."""
     from components.rollout import EngineHolder, roll_out
     from components.rollout.answers import Answers
     from components.rollout.chunks import Share
@@ -233,7 +272,7 @@ def _part_bare(folder: str, out: str, repeats: str) -> None:
 
     def answers(store: str) -> Answers:
         stage = generate_stage(recipe, store, world, world, 1)
-        book = PromptBook(open_stage(world), recipe.prompts.per_iteration, 1)
+        book = PromptBook(open_stage(world), min(_PAIR_PROMPTS, recipe.prompts.per_iteration), 1)
         return Answers(recipe, stage, book, 1, LanguageIdentifier(LANGUAGES).identify)
 
     def bare() -> float:
@@ -254,9 +293,10 @@ def _part_bare(folder: str, out: str, repeats: str) -> None:
     texts = _rendered(engine, answers(f"{folder}/none"))
     bare(), lidr(-1)  # the first runs warm both sides up
     figures: dict[str, list[float]] = {"bare": [], "lidr": []}
-    for number in range(int(repeats)):
-        figures["bare"].append(bare())
-        figures["lidr"].append(lidr(number))
+    for number in range(int(pairs)):
+        sides: dict[str, Callable[[], float]] = {"bare": bare, "lidr": partial(lidr, number)}
+        for side in sides if number % 2 else reversed(sides):
+            figures[side].append(sides[side]())
     _write(out, figures)
 
 

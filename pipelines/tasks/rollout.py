@@ -106,11 +106,6 @@ def roll_out(
     return merged
 
 
-def job_name(stage: Stage) -> str:
-    """Return the name of a rollout's TrainJob: pods add to it and must stay below 63 characters."""
-    return f"lidr-rollout-{stage.digest[:16]}"
-
-
 def forget_others(exchange: Shards, shards: int) -> None:
     """Forget what an execution with another number of shards has left: its shares were others."""
     try:
@@ -126,7 +121,6 @@ def _run_as_pods(
 ) -> None:
     TrainJobLauncher(launch, placement).run(
         Work(
-            name=job_name(stage),
             component="rollout",
             stage=stage,
             command=_command(job, stage),

@@ -35,7 +35,6 @@ from tests.unit.train.launchers import jobs
 pytestmark = needs_crds
 
 ROLES = Path(__file__).resolve().parents[2] / "manifests" / "base" / "roles.yaml"
-NAME = "lidr-train-0123456789abcdef"
 FOLLOWER = ROLES.parents[1] / "components" / "champion-follower" / "follower.yaml"
 CHAMPION = ROLES.parents[1] / "components" / "champion" / "deployment.yaml"
 
@@ -94,13 +93,13 @@ def launch(api: KubernetesApi, folder: Path) -> None:
 
     def play(name: str) -> None:
         def body() -> None:
-            pod = api.put_pod(NAME, **running())
+            pod = api.put_pod(jobs.NAME, **running())
             api.print(pod, "[rank0] hello")
             log = f"{CORE}/pods/{pod}/log"
             with suppress(AssertionError):  # a launcher that lacks a right never reads it
                 wait_until(lambda: [path for _, path in api.requests if path == log], 5)
             jobs.exchange(job).succeed(jobs.SUMMARY)
-            api.set_condition(NAME, "Complete")
+            api.set_condition(jobs.NAME, "Complete")
 
         threading.Thread(target=body, daemon=True).start()
 

@@ -13,8 +13,9 @@ from components.merge.run import Merged
 from components.shared.errors import BadInput, LaunchFailed
 from components.shared.kubernetes.failure import BAD_INPUT
 from components.shared.kubernetes.launch import Launch
-from components.shared.kubernetes.launcher import TrainJobLauncher
-from components.shared.stage import locate_stage
+from components.shared.kubernetes.launcher import TrainJobLauncher, job_name
+from components.shared.stage import Stage, locate_stage
+from components.shared.store import LocalStore
 from pipelines.tasks import rollout, shards
 from tests.crds import needs_crds
 from tests.fakes import FakeEngine, use_engine, world_stage
@@ -141,3 +142,13 @@ def test_rollout_forgets_what_another_number_of_shards_has_reported(api, launche
     assert exchange.done() == 8
     rollout.forget_others(exchange, 3)
     assert exchange.done() == 0
+
+
+def test_trainjobs_of_two_stores_in_one_namespace_have_names_of_their_own(tmp_path):
+    """Equal stages have equal digests, wherever they are."""
+    names = {
+        job_name("rollout", Stage(LocalStore(tmp_path / store), f"stages/generate/{'a' * 64}"))
+        for store in ("one", "two")
+    }
+    assert len(names) == 2
+    assert all(len(f"{name}-node-0-1023-abcde") < 63 for name in names)

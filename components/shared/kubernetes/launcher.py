@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from components.shared.digest import digest_of
 from components.shared.errors import BadInput, LaunchFailed, LidrError
 from components.shared.kubernetes import pods
 from components.shared.kubernetes.exchange import Exchange
@@ -32,14 +33,20 @@ from components.shared.termination import Terminated, raising_terminated
 _TAIL_LINES = 20
 
 
+def job_name(component: str, stage: Stage) -> str:
+    """Return the name of a stage's TrainJob: pods add to it and must stay below 63 characters.
+
+    A namespace may serve several stores, which give equal stages equal digests.
+    """
+    return f"lidr-{component}-{stage.digest[:10]}-{digest_of(stage.store.uri)[:6]}"
+
+
 @dataclass(frozen=True)
 class Work:
     """What a TrainJob is made for.
 
     Attributes:
-        name: of the TrainJob; it follows from the stage, so that a launcher that is started again
-            finds it.
-        component: the step, for the label `app.kubernetes.io/component`.
+        component: the step, for the label `app.kubernetes.io/component` and the name.
         stage: the stage being made.
         command: what every node runs.
         exchange: where the nodes' failures are found.
@@ -48,7 +55,6 @@ class Work:
         shares: whether each node does a share of its own, so that progress is that of all.
     """
 
-    name: str
     component: str
     stage: Stage
     command: list[str]
@@ -56,6 +62,11 @@ class Work:
     publish: Callable[[], None]
     done: Callable[[], bool]
     shares: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the TrainJob, by which a launcher that is started again finds it."""
+        return job_name(self.component, self.stage)
 
 
 class TrainJobLauncher:

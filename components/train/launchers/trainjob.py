@@ -14,11 +14,6 @@ from components.train.launchers.local import node_command
 from components.train.trainer import Job, Summary
 
 
-def job_name(stage: Stage) -> str:
-    """Return the name of a stage's TrainJob: pods add to it and must stay below 63 characters."""
-    return f"lidr-train-{stage.digest[:16]}"
-
-
 class ClusterLauncher:
     """Runs the ranks as a Kubeflow TrainJob.
 
@@ -46,7 +41,6 @@ class ClusterLauncher:
         exchange = Exchange(stage)
         self._launcher.run(
             Work(
-                name=job_name(stage),
                 component="train",
                 stage=stage,
                 command=node_command(job.store, job.stage, self._launch.ranks_per_node),

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from components.shared.kubernetes.launch import Launch, Placement
+from components.shared.kubernetes.launcher import job_name
 from components.shared.recipe import Training
 from components.shared.stage import Stage
 from components.shared.store import LocalStore
@@ -24,7 +25,13 @@ SUMMARY = Summary(counts={"steps": 7}, digests={"metrics.jsonl": (1, "ab")})
 LAUNCH = Launch(launcher="trainjob", nodes=2, processes=4, image="r/train:1", queue="gpus")
 
 
+NAME = ""
+"""Name of the TrainJob of the last job that was made: it depends on where the store is."""
+
+
 def make_job(root: Path, digest: str = "0123456789abcdef" * 4) -> Job:
+    global NAME
+    NAME = job_name("train", Stage(LocalStore(root), f"stages/train/{digest}"))
     return Job(
         store=str(root),
         stage=f"stages/train/{digest}",

@@ -36,8 +36,6 @@ from tests.unit.train.launchers import jobs
 
 pytestmark = needs_crds
 
-NAME = "lidr-train-0123456789abcdef"
-
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
@@ -79,19 +77,19 @@ def posts(api: KubernetesApi) -> int:
 def complete(api: KubernetesApi, job: Job) -> None:
     """What trainer program and controller do at a good end."""
     jobs.exchange(job).succeed(jobs.SUMMARY)
-    api.set_condition(NAME, "Complete")
+    api.set_condition(jobs.NAME, "Complete")
 
 
 def made(api: KubernetesApi) -> dict:
-    wait_until(lambda: NAME in api.jobs)
-    return api.jobs[NAME]
+    wait_until(lambda: jobs.NAME in api.jobs)
+    return api.jobs[jobs.NAME]
 
 
 def test_a_trainjob_is_made_followed_and_removed(api, job, launched, capfd):
     future = launched()
     found = made(api)
     assert jobs.exchange(job).job() == job
-    pod = api.put_pod(NAME, **running())
+    pod = api.put_pod(jobs.NAME, **running())
     api.print(pod, "[rank0] hello", "[rank0] lidr progress done=3 total=9 unit=steps rate=1.5")
     wait_until(lambda: "total=9" in capfd.readouterr().err)
     complete(api, job)
@@ -104,7 +102,7 @@ def test_a_trainjob_is_made_followed_and_removed(api, job, launched, capfd):
     assert (trainer["image"], trainer["numNodes"]) == ("r/train:1", 2)
     assert trainer["command"] == ["python", "-m", "components.train.launchers.node"]
     assert trainer["args"] == [job.store, job.stage, "--processes", "4"]
-    assert len(f"{NAME}-node-0-1023-abcde") < 63
+    assert len(f"{jobs.NAME}-node-0-1023-abcde") < 63
 
 
 def test_what_kfp_hands_over_reaches_the_nodes(api, job):
@@ -183,7 +181,7 @@ def test_a_launcher_that_was_killed_leaves_its_trainjob_to_the_next(api, job, la
     assert first.returncode == -signal.SIGKILL
     future = launched()
     wait_until(lambda: [r for r in api.requests if r[1].endswith("/pods")])
-    assert api.jobs[NAME]["metadata"]["uid"] == uid
+    assert api.jobs[jobs.NAME]["metadata"]["uid"] == uid
     complete(api, job)
     assert future.result(timeout=30) == jobs.SUMMARY
     assert posts(api) == 1
@@ -206,27 +204,27 @@ def test_of_two_launchers_the_slower_one_adopts(api, job, launched):
     api.before_create = other
     future = launched()
     wait_until(lambda: [r for r in api.requests if r[1].endswith("/pods")])
-    assert api.jobs[NAME]["metadata"]["uid"] == "other"
+    assert api.jobs[jobs.NAME]["metadata"]["uid"] == "other"
     complete(api, job)
     assert future.result(timeout=30) == jobs.SUMMARY
 
 
 def test_a_trainjob_of_another_store_is_not_adopted(api, job, launched):
-    spec = {"name": NAME, "annotations": {"lidr.dev/stage": "s3://other/stages/train/x"}}
-    api.jobs[NAME] = {"metadata": spec, "spec": {}}
+    spec = {"name": jobs.NAME, "annotations": {"lidr.dev/stage": "s3://other/stages/train/x"}}
+    api.jobs[jobs.NAME] = {"metadata": spec, "spec": {}}
     with pytest.raises(BadInput, match="works for 's3://other"):
         launched().result(timeout=30)
 
 
 def test_a_trainjob_that_failed_before_is_made_anew(api, job, launched):
     annotations = {"lidr.dev/stage": f"{job.store}/{job.stage}"}
-    api.jobs[NAME] = {
-        "metadata": {"name": NAME, "uid": "old", "annotations": annotations},
+    api.jobs[jobs.NAME] = {
+        "metadata": {"name": jobs.NAME, "uid": "old", "annotations": annotations},
         "spec": {},
     }
-    api.set_condition(NAME, "Failed")
+    api.set_condition(jobs.NAME, "Failed")
     future = launched()
-    wait_until(lambda: posts(api) == 1 and NAME in api.jobs)
+    wait_until(lambda: posts(api) == 1 and jobs.NAME in api.jobs)
     complete(api, job)
     assert future.result(timeout=30) == jobs.SUMMARY
 
@@ -283,7 +281,7 @@ def test_sigterm_of_an_evicted_launcher_leaves_it(api, job, tmp_path):
     said = jobs.end(process, signal.SIGTERM)
     assert process.returncode == 143
     assert "goes on" in said
-    assert NAME in api.jobs
+    assert jobs.NAME in api.jobs
 
 
 def impatient() -> Launch:
@@ -302,7 +300,7 @@ def test_the_resource_that_is_missing_is_named(api, launched, capfd):
     future = launched(impatient())
     made(api)
     message = "0/5 nodes are available: 2 Insufficient memory, 5 Insufficient nvidia.com/gpu."
-    api.put_pod(NAME, **unschedulable(message))
+    api.put_pod(jobs.NAME, **unschedulable(message))
     with pytest.raises(LaunchFailed, match=r"too little memory and nvidia\.com/gpu: 0/5"):
         future.result(timeout=30)
     said = capfd.readouterr().err
@@ -312,13 +310,13 @@ def test_the_resource_that_is_missing_is_named(api, launched, capfd):
 def test_an_image_that_cannot_be_pulled_is_named(api, launched):
     future = launched(impatient())
     made(api)
-    api.put_pod(NAME, **waiting("ImagePullBackOff", "no such image r/train:1"))
+    api.put_pod(jobs.NAME, **waiting("ImagePullBackOff", "no such image r/train:1"))
     with pytest.raises(LaunchFailed, match="ImagePullBackOff: no such image"):
         future.result(timeout=30)
 
 
 def fail_with(api: KubernetesApi, future: Future[Summary], kind: type[LidrError]) -> str:
-    api.set_condition(NAME, "Failed", "jobset failed")
+    api.set_condition(jobs.NAME, "Failed", "jobset failed")
     with pytest.raises(kind) as raised:
         future.result(timeout=30)
     return str(raised.value)
@@ -327,26 +325,28 @@ def fail_with(api: KubernetesApi, future: Future[Summary], kind: type[LidrError]
 def test_a_node_out_of_memory_is_named_with_its_last_words(api, launched):
     future = launched()
     made(api)
-    api.put_pod(NAME, 0, **running())
-    pod = api.put_pod(NAME, 1, **ended("OOMKilled", 137))
+    api.put_pod(jobs.NAME, 0, **running())
+    pod = api.put_pod(jobs.NAME, 1, **ended("OOMKilled", 137))
     api.print(pod, "step 1", "step 2: allocating")
     said = fail_with(api, future, LaunchFailed)
     assert f"pod {pod}: OOMKilled (exit code 137)" in said
     assert "step 2: allocating" in said
-    assert NAME in api.jobs, "it stays to be looked at"
+    assert jobs.NAME in api.jobs, "it stays to be looked at"
 
 
 def test_an_evicted_node_is_named(api, launched):
     future = launched()
     made(api)
-    api.put_pod(NAME, 1, phase="Failed", reason="Evicted", message="The node was low on memory.")
+    api.put_pod(
+        jobs.NAME, 1, phase="Failed", reason="Evicted", message="The node was low on memory."
+    )
     assert "Evicted: The node was low on memory." in fail_with(api, future, LaunchFailed)
 
 
 def test_what_a_rank_raised_is_raised_here(api, job, launched):
     future = launched()
     made(api)
-    api.put_pod(NAME, 0, **ended("Error", 1))
+    api.put_pod(jobs.NAME, 0, **ended("Error", 1))
     lost = Failure(kind="launch_failed", message="rank 0 exited with 1", time=1.0)
     nan = Failure(
         kind="training_failed", message="the loss is NaN", remedy="Lower it.", node=1, time=2.0
@@ -367,7 +367,7 @@ def test_a_trainjob_that_somebody_deletes_is_missed(api, launched):
 def test_complete_without_a_summary_is_no_success(api, launched):
     future = launched()
     made(api)
-    api.set_condition(NAME, "Complete")
+    api.set_condition(jobs.NAME, "Complete")
     with pytest.raises(LaunchFailed, match="left nothing on the store"):
         future.result(timeout=30)
 
@@ -397,7 +397,7 @@ def test_an_api_server_that_fails_for_long_is_given_up_without_deleting(api, lau
     api.failing = 500
     with pytest.raises(LaunchFailed, match=r"is up, but cannot do its work \(HTTP 500\)"):
         future.result(timeout=30)
-    assert NAME in api.jobs
+    assert jobs.NAME in api.jobs
 
 
 def test_an_api_server_that_falls_silent_is_given_up(api, monkeypatch):
@@ -436,7 +436,7 @@ def test_the_log_of_rank_0_comes_once_also_across_faults_and_restarts(api, job, 
         said += capfd.readouterr().err
         return line in said
 
-    pod = api.put_pod(NAME, **running())
+    pod = api.put_pod(jobs.NAME, **running())
     api.print(pod, "line 1", "line 2", "line 2")
     wait_until(lambda: has_said("line 2"))
     api.failing = 502
@@ -445,8 +445,8 @@ def test_the_log_of_rank_0_comes_once_also_across_faults_and_restarts(api, job, 
     wait_until(lambda: len(api.requests) > seen + 1)
     api.failing = 0
     wait_until(lambda: has_said("line 3"))
-    api.put_pod(NAME, **ended("Error", 1))
-    again = api.put_pod(NAME, attempt=1, **running())
+    api.put_pod(jobs.NAME, **ended("Error", 1))
+    again = api.put_pod(jobs.NAME, attempt=1, **running())
     api.print(again, "line 4")
     wait_until(lambda: has_said("line 4"))
     complete(api, job)

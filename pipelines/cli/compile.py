@@ -53,11 +53,11 @@ def compile_command(
     science = read_recipe(recipe, seed, settings)
     place = read_profile(*profile)
     rounds = science.gate.max_iterations if max_unroll is None else max_unroll
-    there = place.runner == "kubeflow" and _put_on_store(science, place)
+    unreached = _put_on_store(science, place) if place.runner == "kubeflow" else ""
     if promotion:
-        text, what = compile_promotion(science, place, on_store=there), "promotion"
+        text, what = compile_promotion(science, place, on_store=not unreached), "promotion"
     else:
-        text = compile_loop(science, place, run_name(run, science), rounds, on_store=there)
+        text = compile_loop(science, place, run_name(run, science), rounds, on_store=not unreached)
         what = f"{rounds} rounds"
     if manifests:
         text = as_manifests(text, place.kubeflow.namespace or place.namespace)
@@ -71,24 +71,25 @@ def compile_command(
     files = (*science.prompts.files.values(), *judged)
     if place.runner == "kubeflow" and any("://" not in file for file in files):
         print("lidr: note: the prompt files are local; a cluster needs s3:// URIs", file=sys.stderr)
+    if unreached:
+        print(
+            "lidr: note: the pipeline holds the recipe itself, for its first task to put on the "
+            f"store: {unreached}",
+            file=sys.stderr,
+        )
     say(f"{output}: {len(text.encode()):,} bytes, {what}, profile {place.name}")
 
 
-def _put_on_store(recipe: Recipe, profile: Profile) -> bool:
-    """Put the recipe where tasks will read it; say so where the store cannot be reached."""
+def _put_on_store(recipe: Recipe, profile: Profile) -> str:
+    """Put the recipe where tasks will read it; return why that could not be done, or ""."""
     from components.shared.errors import StoreError
     from components.shared.recipe_store import put_recipe
     from components.shared.store_s3 import S3Store
 
     if not profile.store.startswith("s3://"):
-        return False
+        return f"{profile.store} is no bucket"
     try:
         put_recipe(S3Store(profile.store, seconds=0), recipe.model_dump_json())
     except StoreError as error:
-        print(
-            f"lidr: note: the pipeline holds the recipe itself, for its first task to put on the "
-            f"store: {error.message}",
-            file=sys.stderr,
-        )
-        return False
-    return True
+        return error.message
+    return ""

@@ -44,7 +44,10 @@ def test_rounds_hold_each_component_once():
 
 
 def test_settings_of_unused_executors_go_too():
-    pipeline, platform = compiled(5, runner="kubeflow", secrets={"store": ["KEY"]}, shards=3)
+    training = {"launcher": "trainjob"}
+    pipeline, platform = compiled(
+        5, runner="kubeflow", secrets={"store": ["KEY"]}, shards=3, training=training
+    )
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert set(settings) == set(pipeline["deploymentSpec"]["executors"])
 

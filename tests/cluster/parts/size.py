@@ -48,7 +48,8 @@ def _submit(cluster: Cluster, name: str) -> None:
     recipe = read_recipe("tiny_world", None, settings)
     home = f"{cluster.profile.store}/size"
     profile = read_profile(*cluster.layers(shards=SHARDS, store=home))
-    text = stand_in(compile_loop(recipe, profile, name, ROUNDS), profile.images.control)
+    text = compile_loop(recipe, profile, name, ROUNDS, on_store=True)
+    text = stand_in(text, profile.images.control)
     submit(Client(profile), Submission(recipe, profile, name, text))
 
 

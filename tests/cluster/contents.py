@@ -60,7 +60,7 @@ def require_equal(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
 
 @cache
 def local_run(folder: Path, settings: tuple[str, ...], name: str) -> Mapping[str, str]:
-    """Return the contents that the same recipe leaves on this machine; it is run once.
+    """Return the contents that the same recipe leaves on this machine; it is run once for a folder.
 
     Args:
         folder: for its store.
@@ -68,11 +68,12 @@ def local_run(folder: Path, settings: tuple[str, ...], name: str) -> Mapping[str
         name: of the run.
     """
     store = folder / name
-    words = [word for each in settings for word in ("--set", each)]
-    command = [sys.executable, "-m", "pipelines.cli", "run", "tiny_world", *words]
-    done = subprocess.run(
-        [*command, "--store", str(store), "--run", name], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise Failure(f"the local run failed: {done.stderr.strip()[-500:]}")
+    if not (store / "runs" / name / "result.json").exists():
+        words = [word for each in settings for word in ("--set", each)]
+        command = [sys.executable, "-m", "pipelines.cli", "run", "tiny_world", *words]
+        done = subprocess.run(
+            [*command, "--store", str(store), "--run", name], capture_output=True, text=True
+        )
+        if done.returncode:
+            raise Failure(f"the local run failed: {done.stderr.strip()[-500:]}")
     return contents(str(store))

@@ -32,6 +32,7 @@ class Options:
         seed: every random choice follows from it.
         kills: faults to inject.
         minutes: after which no further fault is injected; 0 is no limit.
+        only: words of the faults to inject; none stands for all.
         lives: runs that live through the faults at the same time.
         longest: seconds for which a component is stopped at most.
         folder: of local runs and partial results.
@@ -53,6 +54,7 @@ class Options:
     seed: int = 0
     kills: int = 50
     minutes: float = 0.0
+    only: tuple[str, ...] = ()
     lives: int = 2
     longest: float = 300.0
     folder: Path = Path("build/cluster")
@@ -89,6 +91,7 @@ def parse(arguments: Sequence[str], parts: Sequence[str]) -> Options | None:
         seed=given.seed,
         kills=given.kills,
         minutes=given.minutes,
+        only=tuple(given.only),
         lives=given.lives,
         longest=given.longest,
         folder=given.folder.absolute(),
@@ -116,6 +119,7 @@ def _parser(parts: Sequence[str]) -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="Every random choice follows from it.")
     add("--kills", type=int, default=50, help="Faults to inject. Default: 50.")
     add("--minutes", type=float, default=0.0, help="No fault after so long. Default: no limit.")
+    add("--only", nargs="*", default=[], help="Words of the faults to inject, e.g. pod, disk.")
     add("--lives", type=int, default=2, help="Runs at a time under faults. Default: 2.")
     add("--longest", type=float, default=300.0, help="Seconds of a stop at most. Default: 300.")
     add("--folder", type=Path, default=Path("build/cluster"), help="For local runs and results.")

@@ -134,6 +134,17 @@ def test_work_is_what_lies_between_a_step_s_first_line_and_its_last():
     assert end - begin == 10
 
 
+def test_a_trainjob_is_at_work_from_its_first_rank_s_first_words():
+    log = (
+        "2026-11-29T13:00:00Z lidr started step=train\n"
+        "2026-11-29T13:00:02Z lidr note step=train message=TrainJob lidr-train-1 made in n\n"
+        "2026-11-29T13:00:30Z [rank0] lidr note message=pairs cut\n"
+        "2026-11-29T13:00:40Z [rank0] lidr number name=loss\n"
+        "2026-11-29T13:00:50Z lidr finished step=train seconds=50\n"
+    )
+    assert [end - begin for begin, end in worked(log)] == [2, 20]
+
+
 def test_nodes_that_argo_compressed_are_read():
     import base64
     import gzip
@@ -151,8 +162,12 @@ def test_nodes_that_argo_compressed_are_read():
     assert (found.pod, found.end - found.begin) == ("w-1-system-container-driver-77", 4)
 
 
-def test_an_object_s_bytes_are_those_of_its_compact_json():
+def test_a_workflow_s_bytes_are_those_of_its_compact_json_with_nodes_compressed():
     assert stored_bytes('{ "a": "é" }') == len('{"a":"é"}'.encode())
+    nodes = {str(n): {"inputs": "x" * 1000} for n in range(100)}
+    whole = {"spec": {"templates": ["y" * 500]}, "status": {"phase": "Running", "nodes": nodes}}
+    assert 500 < stored_bytes(json.dumps(whole)) < 3000
+    assert stored_bytes('{"status": {"compressedNodes": "abcd"}}') == 37
 
 
 def test_a_stand_in_writes_every_output_and_goes_on():
@@ -249,10 +264,15 @@ def test_the_deck_has_fifty_faults_of_every_kind_and_a_seed_repeats_its_order():
     assert 250 < max(spans) <= 300
 
 
-def pod(name: str, phase: str = "Running", path: str = "", **labels: str) -> dict:
+def pod(
+    name: str, phase: str = "Running", path: str = "", *, working: bool = True, **labels: str
+) -> dict:
     annotations = {"workflows.argoproj.io/node-name": path} if path else {}
     metadata = {"name": name, "namespace": "n", "labels": labels, "annotations": annotations}
-    return {"metadata": metadata, "status": {"phase": phase}}
+    own = {"name": "node" if "jobset.sigs.k8s.io/jobset-name" in labels else "main"}
+    own["state"] = {"running": {}} if working else {"terminated": {}}
+    status = {"phase": phase, "containerStatuses": [{"name": "wait"}, own]}
+    return {"metadata": metadata, "status": status}
 
 
 def test_victims_are_running_pods_of_the_lives_by_their_role():
@@ -260,6 +280,7 @@ def test_victims_are_running_pods_of_the_lives_by_their_role():
         pod("d", path="w(0).root(0).train-driver(0)", **{"pipeline/runid": "r1"}),
         pod("e", path="w(0).root(0).train(0).executor(0)", **{"pipeline/runid": "r1"}),
         pod("done", "Succeeded", **{"pipeline/runid": "r1"}),
+        pod("ending", working=False, **{"pipeline/runid": "r1"}),
         pod("other", **{"pipeline/runid": "r2"}),
         pod("k", **{"jobset.sigs.k8s.io/jobset-name": "job"}),
     ]

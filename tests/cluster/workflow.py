@@ -83,9 +83,24 @@ def pod_name(workflow: str, node: dict[str, Any]) -> str:
 
 
 def stored_bytes(raw: str) -> int:
-    """Return what an object takes in etcd, where custom resources are kept as compact JSON."""
-    text = json.dumps(json.loads(raw), separators=(",", ":"), ensure_ascii=False)
-    return len(text.encode())
+    """Return what a Workflow takes in etcd, where custom resources are kept as compact JSON.
+
+    Argo keeps the nodes as they are while the Workflow is below its limit, and compresses them from
+    then on: what must stay below the limit is the compressed form, and that is what is counted.
+
+    Args:
+        raw: the Workflow as the API server returns it.
+    """
+    workflow = json.loads(raw)
+    status = workflow.get("status", {})
+    if nodes := status.pop("nodes", None):
+        packed = gzip.compress(_compact(nodes))
+        status["compressedNodes"] = base64.b64encode(packed).decode()
+    return len(_compact(workflow))
+
+
+def _compact(content: Any) -> bytes:
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def covered(intervals: Iterable[Interval], window: Interval) -> float:
@@ -116,15 +131,22 @@ def _ends_iteration(pod: PodNode, number: int) -> bool:
     return pod.iteration > number or ".onExit" in pod.path
 
 
-_LINE = re.compile(r"^(\S+Z) (?:\x1b\[[0-9;]*m)*lidr (started|finished|failed)\b", re.MULTILINE)
+_LINE = re.compile(
+    r"^(\S+Z) (?:\x1b\[[0-9;]*m)*"
+    r"(lidr started|lidr finished|lidr failed|lidr note .*TrainJob \S+ made|\[rank0\])",
+    re.MULTILINE,
+)
 
 
 def worked(log: str) -> list[Interval]:
-    """Return when a step's own code was at work, from its pod's log with time stamps."""
+    """Return when a step's own code was at work, from its pod's log with time stamps.
+
+    From the making of a TrainJob to its first rank's first words nothing is at work.
+    """
     found, begin = [], 0.0
     for stamp, event in _LINE.findall(log):
         at = seconds_of(re.sub(r"(\.\d{6})\d*Z", r"\1Z", stamp))
-        if event == "started":
+        if event in ("lidr started", "[rank0]"):
             begin = begin or at
         elif begin:
             found.append((begin, at))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from tests.cluster.cluster import Cluster, Object
 from tests.cluster.faults.components import Components
 from tests.cluster.faults.journal import Journal, counted, rows
-from tests.cluster.faults.kinds import Kind, duration, shuffled
+from tests.cluster.faults.kinds import COMPONENTS, Kind, duration, shuffled
 from tests.cluster.faults.lives import Life
 
 PAUSE = (4.0, 35.0)
@@ -40,6 +41,8 @@ class Victim:
 class Series:
     """Faults until so many were counted, with always as many lives under way as asked.
 
+    One component at a time is stopped; meanwhile pods go on to die.
+
     Args:
         cluster: under test.
         journal: of this series and those before it.
@@ -55,14 +58,14 @@ class Series:
         self._counted = counted(rows(before))["tried"]
         self._rng = random.Random(f"{cluster.options.seed} {self._next}")
         left = max(0, cluster.options.kills - self._counted)
-        components = Components(cluster)
-        self._components = components
-        self._deck = [
-            kind
-            for kind in shuffled(self._rng, left * 2)
-            if kind.action != "stop" or components.present(kind.target)
-        ][:left]
+        self._components = Components(cluster)
+        self._present = {name: self._components.present(name) for name in COMPONENTS}
+        self._deck = [kind for kind in shuffled(self._rng, left * 9) if self._wanted_here(kind)][
+            :left
+        ]
         self._lives: list[Life] = []
+        self._stopped: threading.Thread | None = None
+        self._hit: set[str] = set()
         self._runs: dict[str, int] = {}
         self._jobs: dict[str, int] = {}
 
@@ -74,8 +77,17 @@ class Series:
             self._keep_living()
             self._pause()
             self._inject()
+        if self._stopped:
+            self._stopped.join()
         for life in self._lives:
             life.join(3600)
+
+    def _wanted_here(self, kind: Kind) -> bool:
+        """Tell whether a fault was asked for and can be injected here."""
+        only = self._cluster.options.only
+        if only and not any(word in kind.words for word in only):
+            return False
+        return kind.action != "stop" or self._present[kind.target]
 
     def _keep_living(self) -> None:
         """Start lives in place of those that have ended."""
@@ -101,7 +113,10 @@ class Series:
         """Do the first of the faults ahead that finds its target now."""
         victims = self._victims()
         roles = {each.role for each in victims}
-        possible = [k for k in self._deck if k.action == "stop" or k.target in roles]
+        busy = self._stopped is not None and self._stopped.is_alive()
+        possible = [
+            k for k in self._deck if (not busy if k.action == "stop" else k.target in roles)
+        ]
         if not possible or not victims:  # a component that nobody needs now is not stopped
             return
         ranks = [kind for kind in possible if kind.target == "rank"]
@@ -119,15 +134,18 @@ class Series:
         self._components.stop(kind.target)
         lives = [life.number for life in self._lives if life.is_alive()]
         self._note(kind, kind.target, lives, time.time(), seconds)
-        try:
-            time.sleep(seconds)
-        finally:
-            self._components.start(kind.target)
+        self._stopped = threading.Thread(target=self._start_after, args=(kind.target, seconds))
+        self._stopped.start()
         return True
+
+    def _start_after(self, component: str, seconds: float) -> None:
+        time.sleep(seconds)
+        self._components.start(component)
+        self._cluster.say(f"{component} is there again")
 
     def _kill(self, kind: Kind, victim: Victim) -> bool:
         """Delete a pod, or kill what runs in it; False where it had ended already."""
-        command = ["delete", "pod", victim.name]
+        command = ["delete", "pod", victim.name, "--wait=false"]
         if kind.action == "kill" and victim.role != "driver":  # whose image has no shell
             container = f"--container={victim.container}"
             command = ["exec", victim.name, container, "--", "sh", "-c", "kill -9 -1"]
@@ -139,6 +157,7 @@ class Series:
             self._journal.add(entry="missed", target=victim.name, told=done.last(200))
             return False
         self._note(kind, victim.name, [victim.life], begun)
+        self._hit.add(victim.name)
         return True
 
     def _note(
@@ -165,7 +184,8 @@ class Series:
         if any(each[_JOBSET_LABEL] not in self._jobs for each in labels if _JOBSET_LABEL in each):
             self._learn_jobs(each[_JOBSET_LABEL] for each in labels if _JOBSET_LABEL in each)
         alive = {life.number for life in self._lives if life.is_alive()}
-        return [each for each in victims_of(pods, self._runs, self._jobs) if each.life in alive]
+        found = victims_of(pods, self._runs, self._jobs)
+        return [each for each in found if each.life in alive and each.name not in self._hit]
 
     def _learn_runs(self, found: Iterable[str]) -> None:
         """Remember which lives Kubeflow's run ids belong to; 0 stands for a stranger."""
@@ -196,9 +216,19 @@ def victims_of(
         if pod["status"].get("phase") != "Running" or "deletionTimestamp" in metadata:
             continue
         name, namespace = metadata["name"], metadata["namespace"]
+        if not _works(pod):
+            continue
         if labels.get(_JOBSET_LABEL) in jobs:
             yield Victim(name, namespace, "rank", "node", jobs[labels[_JOBSET_LABEL]])
         elif labels.get(_RUN_LABEL) in runs:
             path = metadata.get("annotations", {}).get("workflows.argoproj.io/node-name", "")
             role = "driver" if "driver" in path.rsplit(".", 1)[-1] else "executor"
             yield Victim(name, namespace, role, "main", runs[labels[_RUN_LABEL]])
+
+
+def _works(pod: Object) -> bool:
+    """Tell whether a pod's own container runs: Argo's others outlive it by seconds."""
+    return any(
+        each["name"] in ("main", "node") and "running" in each.get("state", {})
+        for each in pod["status"].get("containerStatuses", [])
+    )

@@ -40,10 +40,15 @@ _reported: set[str] = set()
 _lock = Lock()
 
 
-def answer_quickly() -> None:
-    """Give up within seconds from here on: this process is a command that somebody waits for."""
+@contextmanager
+def answering_quickly() -> Iterator[None]:
+    """Give up within seconds inside: this process is a command that somebody waits for."""
     global _commands
-    _commands = True
+    before, _commands = _commands, True
+    try:
+        yield
+    finally:
+        _commands = before
 
 
 def retry_seconds() -> float:

@@ -9,7 +9,7 @@ import typer
 
 from components.shared.errors import LidrError
 from components.shared.redaction import cleanse
-from components.shared.retrying import answer_quickly
+from components.shared.retrying import answering_quickly
 from components.shared.text import printable
 from pipelines.cli.cancel import cancel_command
 from pipelines.cli.check import check_command
@@ -55,9 +55,9 @@ app.command("history")(history_command)
 
 def main() -> None:
     """Run the command line; exit with 0 ok, 1 failure, 2 usage or bad input, 3 gate refused."""
-    answer_quickly()
     try:
-        app()
+        with answering_quickly():
+            app()
     except LidrError as error:
         print(f"lidr: error: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -165,11 +165,12 @@ def test_retry_seconds_are_set_and_short_for_commands(monkeypatch):
     assert retry_seconds() == 900
     monkeypatch.setenv(RETRY_VARIABLE, "120")
     assert retry_seconds() == 120
-    monkeypatch.setattr(module, "_commands", False)
-    module.answer_quickly()
-    assert retry_seconds() == 15
-    monkeypatch.setenv(RETRY_VARIABLE, "0")
-    assert retry_seconds() == 0
+    with module.answering_quickly():
+        assert retry_seconds() == 15
+        monkeypatch.setenv(RETRY_VARIABLE, "0")
+        assert retry_seconds() == 0
+        monkeypatch.setenv(RETRY_VARIABLE, "120")
+    assert retry_seconds() == 120
 
 
 def test_retry_seconds_reach_pods_from_the_shipped_settings(monkeypatch):

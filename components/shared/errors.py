@@ -3,7 +3,8 @@
 LidrError                exit 1   something failed; the message says what and what to do
 ├── BadInput             exit 2   a recipe, profile, prompt file, model folder or option is wrong
 │   ├── StoreError       exit 2   the store cannot be read or written (full, read-only)
-│   │   └── DamagedObject exit 2  an object came back with other bytes than were written
+│   │   ├── DamagedObject exit 2  an object came back with other bytes than were written
+│   │   └── StoreUnavailable exit 2  the store does not answer; it is Unavailable as well
 │   └── Unavailable      exit 2   a service does not answer: a wrong address, or it is down
 ├── CorruptStage         exit 1   a finished stage's bytes differ from its marker
 ├── EngineFailed         exit 1   the inference engine died
@@ -62,6 +63,10 @@ class DamagedObject(StoreError):
 
 class Unavailable(BadInput):
     """A service does not answer; who waits for it may ask again."""
+
+
+class StoreUnavailable(StoreError, Unavailable):
+    """The store does not answer, or cannot do its work now: callers may ask again."""
 
 
 class CorruptStage(LidrError):

@@ -18,7 +18,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as Unreachable
 from botocore.parsers import ResponseParserError
 
-from components.shared.errors import DamagedObject, StoreError
+from components.shared.errors import DamagedObject, StoreError, StoreUnavailable
 
 BUSY_CODES = frozenset(
     {
@@ -121,13 +121,13 @@ def _cause(error: Exception) -> BaseException:
 
 def _of_connection(cause: BaseException, who: str) -> StoreError | None:
     if isinstance(cause, ReadTimeoutError | TimeoutError):
-        return StoreError(f"{who} does not answer in time: {cause}", remedy=_LOG)
+        return StoreUnavailable(f"{who} does not answer in time: {cause}", remedy=_LOG)
     if isinstance(cause, IncompleteReadError | ResponseStreamingError | ResponseParserError):
-        return StoreError(f"{who} breaks its answers off: {cause}", remedy=_NETWORK)
+        return StoreUnavailable(f"{who} breaks its answers off: {cause}", remedy=_NETWORK)
     if isinstance(cause, CredentialRetrievalError):
-        return StoreError(f"no credentials for {who}: {cause}", remedy=_IDENTITY)
+        return StoreUnavailable(f"no credentials for {who}: {cause}", remedy=_IDENTITY)
     if isinstance(cause, Unreachable | HTTPClientError | ConnectionError):
-        return StoreError(f"{who} cannot be reached: {cause}", remedy=_NETWORK)
+        return StoreUnavailable(f"{who} cannot be reached: {cause}", remedy=_NETWORK)
     return None
 
 
@@ -140,9 +140,9 @@ def _of_answer(error: ClientError, who: str, place: str, key: str) -> StoreError
     if code in _DAMAGED:
         raise _damaged(what, "arrived") from error
     if code in BUSY_CODES or status == 429:
-        return StoreError(f"{who} asks for fewer requests ({code})", remedy=_LOG)
+        return StoreUnavailable(f"{who} asks for fewer requests ({code})", remedy=_LOG)
     if may_pass(code, status):
-        return StoreError(
+        return StoreUnavailable(
             f"{who} answers {code} (HTTP {status}) for {what}: it is up, but cannot do its work",
             remedy=_LOG,
         )

@@ -32,7 +32,7 @@ def follow(
         Unavailable: nobody has answered for so long.
     """
     while True:
-        status = retry(watcher.look, "Kubeflow Pipelines", unavailable, retry_seconds)
+        status = retry(watcher.look, "what tells of the run", unavailable, retry_seconds)
         show(status)
         if status.ended:
             return status

@@ -1,0 +1,34 @@
+"""Following a run goes on through outages of what tells of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.shared.errors import BadInput, StoreUnavailable, Unavailable
+from pipelines.cluster import watch
+from pipelines.status import Status
+
+
+class Watcher:
+    """Tells what it is given, one look after another."""
+
+    def __init__(self, *told: object) -> None:
+        self.told = list(told)
+
+    def look(self) -> Status:
+        found = self.told.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.mark.parametrize("outage", [Unavailable("away"), StoreUnavailable("away")])
+def test_follow_waits_for_a_service_that_is_away(outage: Exception):
+    done = Status("run", "done", "here", [])
+    watcher = Watcher(outage, outage, done)
+    assert watch.follow(watcher, lambda status: None, 0.01) is done
+
+
+def test_follow_ends_with_what_no_waiting_mends():
+    with pytest.raises(BadInput, match="forbidden"):
+        watch.follow(Watcher(BadInput("forbidden")), lambda status: None)

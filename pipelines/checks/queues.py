@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from pipelines.checks.api import ClusterApi, Object
+from pipelines.checks.api import ClusterApi, Denied, Object
 from pipelines.checks.finding import Finding, missing, ok, unknown
 from pipelines.checks.looking import APPLY, look
 from pipelines.checks.platform import KUEUE
@@ -37,7 +37,7 @@ def findings(api: ClusterApi, namespace: str, name: str) -> Iterator[Finding]:
         shared,
         f"/apis/{group}/clusterqueues/{kept[0]}",
         remedy,
-        lambda found: _active(shared, found, f"kubectl describe clusterqueue {kept[0]}"),
+        lambda found: _admits(api, shared, found, namespace),
     )
     # An inactive ClusterQueue makes its LocalQueues inactive: one cause, one finding.
     if above.state != "missing":
@@ -45,6 +45,52 @@ def findings(api: ClusterApi, namespace: str, name: str) -> Iterator[Finding]:
         found = _active(title, own, f"kubectl describe localqueue {name} -n {namespace}")
     yield found
     yield above
+
+
+def _admits(api: ClusterApi, title: str, found: Object, namespace: str) -> Finding:
+    """Return whether a ClusterQueue is active, and for this namespace at all: else all waits."""
+    describe = f"kubectl describe clusterqueue {found['metadata']['name']}"
+    state = _active(title, found, describe)
+    if state.state == "missing":
+        return state
+    labels = _labels(api, namespace)
+    if labels is not None and not selects(found["spec"].get("namespaceSelector"), labels):
+        told = f"admits nothing of namespace {namespace}, which its namespaceSelector leaves out"
+        return missing(title, told, f"{describe}; apply cluster/ of the overlay for {namespace}")
+    return state
+
+
+def _labels(api: ClusterApi, namespace: str) -> dict[str, str] | None:
+    """Return a namespace's labels, or None where it may not be read."""
+    try:
+        found = api.get(f"/api/v1/namespaces/{namespace}") or {}
+    except Denied:
+        return None
+    named = {"kubernetes.io/metadata.name": namespace}  # Kubernetes labels each with its name
+    return named | (found.get("metadata", {}).get("labels") or {})
+
+
+def selects(selector: Object | None, labels: Mapping[str, str]) -> bool:
+    """Decide a label selector (meta/v1 LabelSelector); none selects nothing."""
+    if selector is None:
+        return False
+    given = selector.get("matchLabels") or {}
+    return given.items() <= labels.items() and all(
+        _matches(each, labels) for each in selector.get("matchExpressions") or []
+    )
+
+
+def _matches(expression: Object, labels: Mapping[str, str]) -> bool:
+    value, values = labels.get(expression["key"]), expression.get("values") or []
+    match expression["operator"]:
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists":
+            return value is not None
+        case _:
+            return value is None
 
 
 def workload_priority(api: ClusterApi, name: str) -> Finding:

@@ -260,7 +260,7 @@ def _objects() -> dict[str, Object]:
         PRIORITY: {"value": 1},
         STORAGE_CLASS: {"provisioner": "local"},
         LOCAL_QUEUE: {"spec": {"clusterQueue": "lidr"}, "status": active(True)},
-        CLUSTER_QUEUE: {"spec": {"resourceGroups": [_quota(8)]}, "status": active(True)},
+        CLUSTER_QUEUE: cluster_queue({}),
         SERVICES: {"items": [service("ml-pipeline", NAMESPACE)]},
         ARGO: argo(OF_KUBEFLOW),
         QUOTAS: {"items": [resource_quota()]},
@@ -286,6 +286,15 @@ def active(yes: bool, message: str = "") -> Object:
     """Return the status of a queue."""
     condition = {"type": "Active", "status": str(yes), "message": message}
     return {"conditions": [condition]}
+
+
+def cluster_queue(selector: Object) -> Object:
+    """Return a ClusterQueue for the namespaces that a selector chooses."""
+    return {
+        "metadata": {"name": "lidr"},
+        "spec": {"resourceGroups": [_quota(8)], "namespaceSelector": selector},
+        "status": active(True),
+    }
 
 
 def _quota(gpus: int) -> Object:

@@ -212,7 +212,10 @@ MISSING: dict[str, tuple[Breaks, str, str]] = {
         "kubectl describe clusterqueue lidr",
     ),
     "quota of the queue": (
-        put(checked.CLUSTER_QUEUE, spec={"resourceGroups": [checked._quota(4)]}),
+        put(
+            checked.CLUSTER_QUEUE,
+            spec={"resourceGroups": [checked._quota(4)], "namespaceSelector": {}},
+        ),
         "quota of queue lidr",
         "kubectl edit clusterqueue lidr",
     ),

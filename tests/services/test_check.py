@@ -444,6 +444,34 @@ def test_what_argo_retries_may_be_hidden(bare: Checked):
     )
 
 
+@pytest.mark.parametrize(
+    ("selector", "state"),
+    [
+        ({"matchLabels": {"kubernetes.io/metadata.name": "lidr"}}, "ok"),
+        ({"matchLabels": {"kubernetes.io/metadata.name": "kubeflow"}}, "missing"),
+        (
+            {
+                "matchExpressions": [
+                    {
+                        "key": "kubernetes.io/metadata.name",
+                        "operator": "In",
+                        "values": ["kubeflow", "lidr"],
+                    }
+                ]
+            },
+            "ok",
+        ),
+        (None, "missing"),
+    ],
+)
+def test_a_cluster_queue_for_other_namespaces_is_told(bare: Checked, selector, state: str):
+    bare.objects[checked.CLUSTER_QUEUE] = checked.cluster_queue(selector)
+    _, found, _ = bare.check("--only", "objects")
+    assert found["ClusterQueue lidr"]["state"] == state
+    if state == "missing":
+        assert "admits nothing of namespace lidr" in found["ClusterQueue lidr"]["detail"]
+
+
 def test_a_store_that_only_pods_reach_is_told(bare: Checked, monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     settings = bare.objects[f"{CORE}/configmaps/lidr-environment"]["data"]

@@ -25,9 +25,12 @@ class OwnLines:
     def __init__(self) -> None:
         self._json: tuple[str, str] | None = None
         """Lines that the JSON being printed begins and ends with; the first "" once it began."""
+        self._ended = False
 
     def has(self, line: str) -> bool:
         """Return whether the step itself wrote a line."""
+        if self._ended:
+            return False
         if self._json and self._skips(self._json, line):
             return False
         if found := _GLOG.match(line) or _EXECUTOR.match(line):
@@ -35,7 +38,9 @@ class OwnLines:
             if text.endswith(("{", "_input:")):
                 self._json = "" if text.endswith("{") else f"{indent}{{", f"{indent}}}"
             return False
-        return not _ARGO.match(line)
+        argo = _ARGO.match(line)
+        self._ended = argo is not None and "sub-process exited" in line
+        return not argo
 
     def _skips(self, json: tuple[str, str], line: str) -> bool:
         """Tell whether a line belongs to the JSON that is being printed."""

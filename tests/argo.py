@@ -294,6 +294,7 @@ def pod_metadata(run_id: str, node: str, template: str) -> Object:
     """Return the metadata of a node's pod."""
     workflow = node.partition("(")[0]
     role = "driver" if template.endswith("-driver") else "launcher"
+    hooked = {"workflows.argoproj.io/on-exit": "true"} if ".onExit" in node else {}
     return {
         "name": f"{workflow}-{template}-{fnv(node)}",
         "labels": {
@@ -301,6 +302,7 @@ def pod_metadata(run_id: str, node: str, template: str) -> Object:
             "pipelines.kubeflow.org/v2_component": "true",
             "workflows.argoproj.io/completed": "false",
             "workflows.argoproj.io/workflow": workflow,
+            **hooked,
         },
         "annotations": {
             "kubectl.kubernetes.io/default-container": "main",

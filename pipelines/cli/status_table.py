@@ -58,6 +58,7 @@ def draw_status(status: Status) -> RenderableType:
         column.no_wrap = True
     for column in table.columns[3:7]:
         column.justify = "right"
+    table.columns[7].overflow = "fold"  # names of pods are to be copied
     before = None
     for row in status.rows:
         model = label(row) if row.iteration != before else ""

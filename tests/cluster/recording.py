@@ -23,6 +23,10 @@ _STORE = re.compile(r"s3://[^\"'\\ ]+")
 _HOST = re.compile(r"https?://[^\"'\\ ]+|\b\d{1,3}(?:\.\d{1,3}){3}\b")
 _IMAGE = re.compile(r"\b[\w.-]+(?::\d+)?/[\w./-]+:[\w.-]+")
 
+_CONTAINER_ID = re.compile(r"containerd://[0-9a-f]{64}")
+_DEEP = " " * 16
+"""What stands so deep in a log is a part of the JSON that a step is given."""
+
 _RUN = (
     "run_id",
     "experiment_id",
@@ -55,6 +59,13 @@ _NODE = (
     "nodeFlag",
 )
 _METADATA = ("name", "namespace", "generateName", "creationTimestamp", "labels", "annotations")
+_SPEC = (
+    "entrypoint",
+    "activeDeadlineSeconds",
+    "templateDefaults",
+    "ttlStrategy",
+    "podMetadata",
+)
 _STATUS = ("phase", "message", "startedAt", "finishedAt", "progress", "conditions")
 _POD_STATUS = (
     "phase",
@@ -87,7 +98,7 @@ def trimmed_workflow(workflow: Object, ids: Ids | None = None) -> Object:
         status["compressedNodes"] = base64.b64encode(data).decode()
     else:
         status["nodes"] = _nodes(found.get("nodes", {}))
-    spec = _only(workflow["spec"], ("entrypoint", "templateDefaults", "ttlStrategy", "podMetadata"))
+    spec = _only(workflow["spec"], _SPEC)
     spec["templates"] = [_template(each) for each in workflow["spec"]["templates"]]
     metadata = _only(workflow["metadata"], _METADATA)
     return _anonymous({"metadata": metadata, "spec": spec, "status": status}, ids)
@@ -108,9 +119,10 @@ def trimmed_pod(pod: Object, ids: Ids | None = None) -> Object:
 
 
 def trimmed_log(text: str, ids: Ids | None = None) -> str:
-    """Return a pod's log without names; what the step read is left out of its JSON."""
+    """Return a pod's log without names, and with little of the JSON that a step is given."""
     quoted = re.compile(r'("(?:recipe|store|launch)": )"(?:[^"\\]|\\.)*"')
-    return str(_anonymous(quoted.sub(r'\1"..."', text), ids))
+    lines = [line for line in text.splitlines(keepends=True) if not line.startswith(_DEEP)]
+    return str(_anonymous(quoted.sub(r'\1"..."', "".join(lines)), ids))
 
 
 def record(
@@ -187,6 +199,7 @@ def _anonymous(content: Any, ids: Ids | None = None) -> Any:
     text = _UUID.sub(lambda found: known.setdefault(found[0], _counted(len(known))), text)
     text = _STORE.sub("s3://bucket/store", text)
     text = _IMAGE.sub("registry/image:tag", _HOST.sub("host", text))
+    text = _CONTAINER_ID.sub("containerd://id", text)
     return text if isinstance(content, str) else json.loads(text)
 
 

@@ -16,15 +16,20 @@ import kfp_server_api as kfp
 import pytest
 
 from pipelines.cluster.nodes import Graph, parse_workflow, task_graph
+from pipelines.cluster.outcome import outcome_of
 from pipelines.cluster.tasks import beside_steps, parts_of, rows_of
 from pipelines.status import END
-from tests.argo import Workflow
+from pipelines.step_log import OwnLines, last_words
+from tests.argo import Workflow, pod_metadata
 from tests.cluster.recording import FOLDER, read, trimmed, trimmed_log, trimmed_workflow
 from tests.kfp_runs import task_details
 
-NAMES = ("succeeded", "failed", "failed-called-succeeded")
-WHOLE = NAMES[1:]
-"""Those whose tasks Kubeflow knew to the end: the first one's Argo began to compress midway."""
+LAID_OUT = ("failed", "failed-called-succeeded", "failed-in-training")
+WHOLE = (*LAID_OUT, "forbidden", "cancelled")
+"""Those whose tasks Kubeflow knew to the end."""
+
+NAMES = (*WHOLE, "succeeded")
+"""Argo began to compress the last one midway, and Kubeflow no longer followed its tasks."""
 
 CLIENT = kfp.ApiClient(kfp.Configuration(host="http://unused"))
 COMPARED = (
@@ -74,7 +79,7 @@ def test_kubeflow_stand_in_makes_the_recorded_tasks_of_the_recorded_workflow(nam
     assert seen(made) == seen(run.run_details.task_details)
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", LAID_OUT)
 def test_argo_stand_in_lays_out_the_recorded_workflow(name: str):
     recorded = recorded_nodes(name)
     made = replayed(read(f"workflow-{name}")).settled()
@@ -158,8 +163,9 @@ def test_names_of_nodes_are_found_from_the_hashes_of_their_children(name: str):
     assert set(named) <= set(truth)
     assert all(node.began == truth[node.name].began for node in named.values())
     tasks = recorded_run(name).run_details.task_details
-    unnamed = [task for task in tasks if task.display_name == "executor(0)"]
-    assert len(named) == len(tasks) - len(unnamed)
+    if name != "forbidden":  # its three attempts have the same tasks, all of them left out
+        grouping = [task for task in tasks if task.child_tasks]
+        assert len(grouping) <= len(named) < len(tasks)
 
 
 def states(graph: Graph) -> dict[tuple[int, str], str]:
@@ -197,6 +203,59 @@ def test_recorded_failure_has_argo_s_reason_and_the_pod():
     assert (row.note, row.pod) == ("main: Error (exit code 2)", pod)
     beside = beside_steps(whole("failed").nodes, "failed")
     assert beside == {"the driver of cleanup": "main: Error (exit code 1)"}
+
+
+def test_recorded_failure_of_today_s_loop_stands_under_its_iteration():
+    start = {(0, step): "done" for step in ("world", "evaluate", "register")}
+    done = {(1, step): "done" for step in ROUND[:3]}
+    for told in (whole, known):
+        found = states(told("failed-in-training"))
+        assert found == {**start, **done, (1, "train"): "failed", (END, "report"): "done"}
+
+
+def test_recorded_refusal_of_the_first_pod_is_told():
+    (told,) = beside_steps(whole("forbidden").nodes, "failed").items()
+    assert told[0] == "the driver of root"
+    assert told[1].endswith('account kubeflow/lidr-absent: serviceaccount "lidr-absent" not found')
+    assert beside_steps(known("forbidden").nodes, "failed") == {"the driver of root": ""}
+    assert states(whole("forbidden")) == {}
+
+
+@pytest.mark.parametrize("told", [whole, known])
+def test_recorded_cancelled_run_is_cancelled_whatever_kubeflow_calls_it(told: Any):
+    graph, run = told("cancelled"), recorded_run("cancelled")
+    assert run.state == "FAILED" and graph.cancelled
+    assert outcome_of(run, graph, None, known=False).state == "cancelled"
+    assert states(graph) == {(0, "world"): "cancelled", (END, "report"): "done"}
+    assert beside_steps(graph.nodes, "failed") == {}
+
+
+def test_recorded_log_has_the_step_s_own_lines_and_last_words():
+    text = (FOLDER / "log-failed-step.txt").read_text("utf-8")
+    own = OwnLines()
+    lines = [line for line in text.splitlines() if own.has(line)]
+    assert lines[0] == "lidr started step=train iteration=1"
+    assert lines[1].startswith("lidr failed step=train message=")
+    assert lines[2] == "Traceback (most recent call last):"
+    assert lines[-1].startswith("components.shared.errors.BadInput: TrainJob lidr-train-")
+    assert last_words(text).startswith("TrainJob lidr-train-")
+    assert last_words(text) + " exit_code=2" in lines[1]
+
+
+@pytest.mark.parametrize("kind", ["driver", "launcher"])
+def test_kubernetes_stand_in_makes_pods_as_argo_does(kind: str):
+    pods = [*read("pods-failed-in-training"), *read("pods-cancelled")]
+    role = "pipelines.kubeflow.org/runtime-role"
+    recorded = [pod for pod in pods if pod["metadata"]["annotations"][role] == kind]
+    assert recorded
+    for pod in recorded:
+        found = pod["metadata"]
+        node = found["annotations"]["workflows.argoproj.io/node-name"]
+        template = found["name"].removeprefix(node.partition("(")[0] + "-").rpartition("-")[0]
+        made = pod_metadata(found["labels"]["pipeline/runid"], node, template)
+        assert made["name"] == found["name"]
+        assert made["annotations"] == found["annotations"]
+        assert set(made["labels"]) == set(found["labels"]) - {"app.kubernetes.io/part-of"}
 
 
 def test_recordings_hold_no_names_and_are_small():

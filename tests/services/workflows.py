@@ -61,5 +61,6 @@ ENDED = (
     '  "parameterValues": {}',
     "}",
     "E1129 13:49:06.700000      10 launcher_v2.go:449] Component failed to execute: exit status 1",
-    'time=2026-11-29T13:49:07.123Z level=INFO msg="sub-process exited" argo=true error="<nil>"',
+    'time=2026-11-29T13:49:07.123Z level=INFO msg="sub-process exited" argo=true error="exit 1"',
+    "Error: exit status 1",
 )

@@ -7,7 +7,6 @@ all write into the same log: the step's whole input as JSON, its output, their o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 _GLOG = re.compile(r"()([IWEF])\d{4} \d\d:\d\d:\d\d\.\d{6}\s+\d+ \S+?:\d+\] ?(.*)")
 _EXECUTOR = re.compile(r"(\s*)(\[KFP Executor) [-\d]+ [:,\d]+ (?:INFO|DEBUG)\]: (.*)")
@@ -16,6 +15,12 @@ libraries', whose loggers KFP's executor has set up."""
 
 _ARGO = re.compile(r"""time="?\d{4}-\S+ level=\w+ msg=.*\bargo=true\b|\{"time":".*"argo":true\b""")
 _FAILED = re.compile(r"lidr failed (?:.*? )?message=(.*?)(?: exit_code=\d+)?")
+_FRAME = re.compile(r"KFP driver: driver\.\w+\(.*?\) failed: ")
+"""What a driver puts before its error: all that it was called with."""
+
+_MAX_CHARS = 300
+"""Of a launcher's error, whose end says most."""
+
 _NO_CAUSE = re.compile(r"exit status \d+$|signal: \w+$|[sS]kipping publish")
 
 
@@ -67,11 +72,17 @@ def last_words(log: str) -> str:
         if found := _FAILED.fullmatch(line):
             return found[1]
         if line.startswith("lidr finished"):
-            return _launcher_error(lines)
-    return written[-1].strip() if written else _launcher_error(lines)
+            return launcher_error(log)
+    return written[-1].strip() if written else launcher_error(log)
 
 
-def _launcher_error(lines: Iterable[str]) -> str:
-    """Return the last error of the launcher or driver that names a cause, or ""."""
-    found = [match[3] for line in lines if (match := _GLOG.match(line)) and match[2] in "EF"]
-    return next((text for text in reversed(found) if not _NO_CAUSE.search(text)), "")
+def launcher_error(log: str) -> str:
+    """Return the last error of Kubeflow's launcher or driver that names a cause, or "".
+
+    Args:
+        log: the end of its pod's log; a driver's holds nothing else that says why it failed.
+    """
+    found = [match for line in log.splitlines() if (match := _GLOG.match(line))]
+    causes = [match[3] for match in found if match[2] in "EF" and not _NO_CAUSE.search(match[3])]
+    cause = _FRAME.sub("", causes[-1]) if causes else ""
+    return cause if len(cause) <= _MAX_CHARS else f"... {cause[-_MAX_CHARS:]}"

@@ -137,6 +137,11 @@ def _stands(attempts: list[Node], state: State) -> bool:
     return _whole(attempts).state == state
 
 
+def is_driver(name: str) -> bool:
+    """Tell whether a node is one of Kubeflow's drivers, which prepare a task."""
+    return path_of(name)[-1].endswith(_DRIVER)
+
+
 def own_name(path: tuple[str, ...]) -> str:
     """Return what a node of the workflow is, in a message."""
     own = path[-2] if path[-1] == "executor" and len(path) > 1 else path[-1]
@@ -210,7 +215,7 @@ _START = datetime.min.replace(tzinfo=UTC)
 def _message(node: Node | None) -> str:
     if node is None:
         return ""
-    return f"its driver: {node.message}" if node.path[-1].endswith(_DRIVER) else node.message
+    return f"its driver: {node.message}" if is_driver(node.name) else node.message
 
 
 def rows_of(parts: Iterable[Part], gpus: dict[str, int], now: datetime | None = None) -> list[Row]:

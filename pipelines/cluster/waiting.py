@@ -13,9 +13,9 @@ from components.shared.kubernetes.pods import Pod
 from components.shared.text import one_line
 from pipelines.cluster.namespace import Namespace, TrainingJob
 from pipelines.cluster.nodes import path_of
-from pipelines.cluster.tasks import NORMAL_WAITS, own_name, place_of
+from pipelines.cluster.tasks import NORMAL_WAITS, is_driver, own_name, place_of
 from pipelines.status import Row
-from pipelines.step_log import last_words
+from pipelines.step_log import last_words, launcher_error
 
 CONTAINER = "main"
 """Name that Argo gives to a task's own container."""
@@ -93,7 +93,9 @@ def look_at(
         if open_pods := [pod for pod in group if not pods.has_ended(pod)]:
             rows.append(_open_row(namespace, place, open_pods, jobs, gpus))
         elif place in failed.steps and (died := _died_last(group)):
-            rows.append(Row(*place, note=_why_dead(namespace, died), pod=pods.name_of(died)))
+            whose = "its driver: " if is_driver(_node_name(died)) else ""
+            note = whose + _why_dead(namespace, died)
+            rows.append(Row(*place, note=note, pod=pods.name_of(died)))
     return Seen(tuple(rows), dict(_beside(namespace, found, first, failed.beside)))
 
 
@@ -145,7 +147,8 @@ def _died_last(group: list[Pod]) -> Pod | None:
 def _why_dead(namespace: Namespace, pod: Pod) -> str:
     """Return how a pod ended, and what its step said last."""
     reason = pods.why_dead(pod, CONTAINER)
-    words = last_words(namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_LAST_LINES))
+    log = namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_LAST_LINES)
+    words = launcher_error(log) if is_driver(_node_name(pod)) else last_words(log)
     return one_line(f"{reason}: {words}" if words else reason)
 
 

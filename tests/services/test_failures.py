@@ -116,6 +116,36 @@ def test_a_step_whose_driver_failed_has_failed(cluster: Cluster, submitted: str)
     assert (row["state"], row["note"]) == ("failed", f"its driver: {FORBIDDEN}")
 
 
+DRIVER_LOG = (
+    "I1129 17:31:49.741252      16 main.go:353] input RuntimeConfig:{",
+    '  "parameterValues": {}',
+    "}",
+    "I1129 17:31:51.435771      16 resolve.go:138] parent DAG input parameters: map[]",
+    "F1129 17:31:51.463553      16 main.go:127] KFP driver: driver.Container(pipelineName=lidr, "
+    'runID=5ffd3dcb, taskDisplayName="train", dagExecutionID=74, componentSpec) failed: '
+    'failed to resolve inputs: two tasks have the same task name "pair_74", id1=93 id2=95',
+    'time=2026-11-29T17:31:51.518Z level=INFO msg="sub-process exited" error="1" argo=true',
+    "Error: exit status 1",
+)
+
+
+def test_a_driver_s_error_is_the_reason_of_its_step(cluster: Cluster, submitted: str):
+    message = "main: Error (exit code 1)"
+    driver = f"{LOOP}.iteration-driver"
+    set_tasks(cluster, task(f"{ROUND}.train", "Omitted", driver="Failed", message=message))
+    cluster.end_run("FAILED")
+    for path in (f"{ROUND}.train-driver", driver):
+        pod = cluster.kubernetes.put_step(submitted, path, **ended("Error", 1, "main"))
+        cluster.kubernetes.print(pod, *DRIVER_LOG)
+    why = (
+        "Error (exit code 1): failed to resolve inputs: "
+        'two tasks have the same task name "pair_74", id1=93 id2=95'
+    )
+    status = cluster.json("status", RUN)
+    assert rows(status)[1, "train"]["note"] == f"its driver: {why}"
+    assert status["notes"] == [], "the other driver's death was made good"
+
+
 def test_a_step_waits_for_what_argo_says_where_pods_may_not_be_seen(
     cluster: Cluster, submitted: str
 ):

@@ -139,7 +139,7 @@ def record(
         name: how the run ended, e.g. `failed`.
         run: from Kubeflow's v2beta1 API.
         workflow: from the Kubernetes API, or Kubeflow's v1beta1 API.
-        pods: of the run.
+        pods: of the run; one of each kind is kept.
         logs: of some pods' container `main`, by the name of the recording.
         folder: where they go.
     """
@@ -150,12 +150,22 @@ def record(
         f"workflow-{name}.json": _text(trimmed_workflow(workflow, ids)),
     }
     if pods:
-        files[f"pods-{name}.json"] = _text([trimmed_pod(pod, ids) for pod in pods])
+        files[f"pods-{name}.json"] = _text([trimmed_pod(pod, ids) for pod in _kinds(pods)])
     for what, log in (logs or {}).items():
         files[f"log-{what}.txt"] = trimmed_log(log, ids)
     for file, text in files.items():
         (folder / file).write_text(text, "utf-8")
     return [folder / file for file in files]
+
+
+def _kinds(pods: Sequence[Object]) -> list[Object]:
+    """Return the first pod of each role and ending."""
+    role = "pipelines.kubeflow.org/runtime-role"
+    found: dict[tuple[str, str], Object] = {}
+    for pod in pods:
+        kind = pod["metadata"].get("annotations", {}).get(role, ""), pod["status"]["phase"]
+        found.setdefault(kind, pod)
+    return list(found.values())
 
 
 def read(name: str, folder: Path = FOLDER) -> Any:

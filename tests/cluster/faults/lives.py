@@ -14,6 +14,17 @@ from tests.faults.lives import SIZES as SMALL
 _ATTEMPTS = 15
 
 
+def copy_inputs(source: str, target: str) -> None:
+    """Copy the stage of prompts and M_0, whose making takes longer than an iteration."""
+    from components.shared.store import open_store
+
+    here, there = open_store(source), open_store(target)
+    keys = [entry.key for entry in here.list("stages/world")]
+    for key in sorted(keys, key=lambda key: key.endswith("_SUCCESS")):  # the marker comes last
+        if not there.exists(key):
+            there.write(key, here.read(key))
+
+
 class Life(threading.Thread):
     """One run, on a part of the store of its own.
 
@@ -31,13 +42,16 @@ class Life(threading.Thread):
         self._cluster = cluster
         self._journal = journal
         self._wanted = wanted
+        self._local = str(cluster.options.folder / "small")
         self.number = number
         self.run_name = f"{cluster.prefix}-life-{number}"
         self.home = {"store": f"{cluster.profile.store}/life-{number}"}
 
     def run(self) -> None:
         """Submit until the run is done, then compare."""
+        copy_inputs(self._local, self.home["store"])
         begun, attempt = time.time(), 1
+        self._journal.add(entry="begin", life=self.number)
         while not self._attempt():
             if attempt == _ATTEMPTS:
                 self._end(begun, attempt, ["it is not done after so many attempts"])

@@ -14,7 +14,7 @@ from tests.cluster.faults.journal import Journal, counted, rows
 from tests.cluster.faults.kinds import COMPONENTS, Kind, duration, shuffled
 from tests.cluster.faults.lives import Life
 
-PAUSE = (4.0, 35.0)
+PAUSE = (2.0, 20.0)
 _RUN_LABEL = "pipeline/runid"
 _JOBSET_LABEL = "jobset.sigs.k8s.io/jobset-name"
 
@@ -54,7 +54,9 @@ class Series:
         self._journal = journal
         self._wanted = wanted
         before = journal.entries()
-        self._next = 1 + max((e.get("life", 0) for e in before), default=0)
+        begun = {e["life"] for e in before if "life" in e}
+        self._next = 1 + max(begun, default=0)
+        self._open = sorted(begun - {e["life"] for e in before if e["entry"] == "end"})
         self._counted = counted(rows(before))["tried"]
         self._rng = random.Random(f"{cluster.options.seed} {self._next}")
         left = max(0, cluster.options.kills - self._counted)
@@ -90,11 +92,12 @@ class Series:
         return kind.action != "stop" or self._present[kind.target]
 
     def _keep_living(self) -> None:
-        """Start lives in place of those that have ended."""
+        """Start lives in place of those that have ended, first those that were interrupted."""
         self._lives = [life for life in self._lives if life.is_alive()]
         while len(self._lives) < self._cluster.options.lives:
-            life = Life(self._cluster, self._journal, self._next, self._wanted)
-            self._next += 1
+            number = self._open.pop(0) if self._open else self._next
+            self._next = max(self._next, number + 1)
+            life = Life(self._cluster, self._journal, number, self._wanted)
             self._lives.append(life)
             life.start()
             self._cluster.say(f"life {life.number} begins; {len(self._deck)} faults are left")

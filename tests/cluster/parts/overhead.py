@@ -43,10 +43,9 @@ def overhead(cluster: Cluster) -> str:
 
 
 def _whole(cluster: Cluster) -> dict | None:
-    """Return the run's workflow in which M_1 was made, if one of them has it from end to end."""
+    """Return the run's first workflow that holds M_1 from end to end and has begun with M_2."""
     for workflow in cluster.workflows(RUN):
-        rounds = {pod.iteration for pod in pods_of(workflow)}
-        if 1 in rounds and workflow.get("status", {}).get("phase") == "Succeeded":
+        if {1, 2} <= {pod.iteration for pod in pods_of(workflow)}:
             return workflow
     return None
 

@@ -94,7 +94,7 @@ def stored_bytes(raw: str) -> int:
     workflow = json.loads(raw)
     status = workflow.get("status", {})
     if nodes := status.pop("nodes", None):
-        packed = gzip.compress(_compact(nodes))
+        packed = gzip.compress(_compact(nodes), 6)  # as Go does
         status["compressedNodes"] = base64.b64encode(packed).decode()
     return len(_compact(workflow))
 

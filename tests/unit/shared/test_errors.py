@@ -16,6 +16,7 @@ def test_the_exit_codes_are_those_of_the_command_line():
         "BadInput": 2,
         "StoreError": 2,
         "DamagedObject": 2,
+        "StoreUnavailable": 2,
         "Unavailable": 2,
         "CorruptStage": 1,
         "EngineFailed": 1,

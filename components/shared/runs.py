@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,7 @@ _STATE: Fields = {
     "promoted": bool,
 }
 _PLACES = ("world", "responses", "translations", "pairs", "judgements", "decision", "finished")
+_STAGE = re.compile(r"/stages/[^/]+/[^/]+/?$")
 _FAILURE: Fields = {
     **dict.fromkeys(("step", "message", "execution"), str),
     "iteration": int,
@@ -62,9 +64,10 @@ def note_stages(store: Store, run: str, iteration: int, uris: Iterable[str]) -> 
         store: that the run is on.
         run: its name.
         iteration: t of the model the step works for.
-        uris: of the stages; the step that made one is named in its address.
+        uris: of the stages; the step that made one is named in its address. What is no stage's
+            address is left out.
     """
-    for uri in uris:
+    for uri in filter(_STAGE.search, uris):
         text = json.dumps({"stage": uri}).encode()
         store.write(f"{_stages_prefix(run, iteration)}/{step_of(uri)}.json", text)
 

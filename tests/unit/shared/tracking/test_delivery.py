@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from mlflow import MlflowClient
@@ -38,7 +39,8 @@ def client(store) -> MlflowClient:
 @pytest.fixture
 def small(store, request) -> SmallRun:
     """A run of the test's own: all tests share one database."""
-    return SmallRun(store, run=request.node.name, name=request.node.name)
+    name = re.sub(r"\W+", "-", request.node.name).strip("-")
+    return SmallRun(store, run=name, name=name)
 
 
 def delivered(small: SmallRun) -> str:

@@ -40,7 +40,7 @@ class Job:
         run: name of the run.
         max_unroll: rounds in the pipeline.
         max_iterations: rounds that may happen.
-        shards: workers that generate and translate; KFP runs two of them at a time.
+        shards: workers that generate and translate; two of them at a time.
         settings: environment variables for every step, e.g. MLFLOW_TRACKING_URI.
         launch: how the ranks of the train step are started.
         promotion: arguments of the promotion pipeline, which runs instead of the loop; none for

@@ -2,7 +2,8 @@
 
 `python -m tests.unit.train.training_memory JOB.json`, also under torchrun, prints one line of JSON:
 `peak`, the most that rank 0 held in optimizer steps after the first beyond what it held before the
-model came (the process's high-water mark), and the tokens of the largest micro-batch.
+model came (the process's high-water mark without its libraries' files: how much of their code the
+kernel keeps mapped differs from machine to machine), and the tokens of the largest micro-batch.
 """
 
 from __future__ import annotations
@@ -25,6 +26,18 @@ def status(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
 
 
+def libraries() -> int:
+    """Return how much of shared objects is resident, in bytes."""
+    total, counts = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *rest = line.split()
+        if not name.endswith(":"):  # the line of a mapping: addresses, rights, ..., path
+            counts = ".so" in rest[-1]
+        elif name == "Rss:" and counts:
+            total += int(rest[0]) * 1024
+    return total
+
+
 class Measured(preference.PreferenceTrainer):
     """Notes the peak of each step but the first, before which Adam has no state."""
 
@@ -40,7 +53,8 @@ class Measured(preference.PreferenceTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "grad_norm" in logs and self.state.global_step > 1:  # the optimizer has stepped, too
-            FOUND["peak"] = max(FOUND["peak"], status("VmHWM") - BEFORE[0])
+            peak = status("VmHWM") - libraries() - BEFORE[0]
+            FOUND["peak"] = max(FOUND["peak"], peak)
         super().log(logs, start_time)
 
 
@@ -49,7 +63,7 @@ def main(path: Path) -> None:
     load_model = assembly.load_model
 
     def noted(*given: Any) -> Any:
-        BEFORE.append(status("VmRSS"))
+        BEFORE.append(status("VmRSS") - libraries())
         return load_model(*given)
 
     assembly.load_model = noted

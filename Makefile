@@ -71,7 +71,7 @@ audit: setup .audit/.ready
 	touch $@
 
 schema: setup
-	$(BIN)/python -m pipelines.cli.schema
+	$(BIN)/python -m lidr.pipelines.cli.schema
 
 setup: $(VENV)/.ready
 

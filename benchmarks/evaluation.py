@@ -23,14 +23,14 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.training import Shape, write_model
-from components.evaluate.harness import Scored, run_tasks
-from components.evaluate.run import TASKS
-from components.shared.engines import ChatRequest, Completion
-from components.shared.engines.transformers_engine import TransformersEngine
-from components.shared.models import local_model
-from components.shared.progress import EVENTS_VARIABLE
-from components.shared.recipe import Recipe
-from components.shared.store import LocalStore
+from lidr.components.evaluate.harness import Scored, run_tasks
+from lidr.components.evaluate.run import TASKS
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.engines import ChatRequest, Completion
+from lidr.components.shared.engines.transformers_engine import TransformersEngine
+from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.store.local import LocalStore
 
 LANGUAGES = ("en", "es", "de", "fr", "ru")
 _SHAPE = Shape(vocabulary=2_000, width=256, layers=4)

@@ -26,11 +26,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from components.gate.power import Design, detectable_gain
-from components.gate.rule import decide
-from components.shared.paired import Paired
-from components.shared.recipe import Recipe
-from components.shared.statistics import bootstrap_mean
+from lidr.components.gate.power import Design, detectable_gain
+from lidr.components.gate.rule import decide
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.stats.intervals import bootstrap_mean
+from lidr.components.shared.stats.paired import Paired
 
 _CODES = ("es", "de", "fr", "ru", "it", "pt", "pl", "nl", "sv", "da")
 

@@ -34,14 +34,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from components.rollout.answers import decoding_of
-from components.rollout.translations import directions
-from components.shared.engines import start_engine
-from components.shared.languages import NAMES
-from components.shared.models import ModelFiles
-from components.shared.progress import EVENTS_VARIABLE
-from components.shared.recipe import Recipe
-from components.shared.stage import Stage, open_stage
+from lidr.components.rollout.answers import decoding_of
+from lidr.components.rollout.translations import directions
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.core.languages import NAMES
+from lidr.components.shared.engines import start_engine
+from lidr.components.shared.models.sources import ModelFiles
+from lidr.components.shared.store.stage import Stage, open_stage
 
 LANGUAGES = ("en", "es", "ru", "de", "fr")
 
@@ -119,8 +119,8 @@ def _speedups(folder: Path, *, scripts: bool) -> dict[str, float]:
 
 def _prepare(folder: Path, prompts: int, tokens: int) -> None:
     """Write a small model, prompts in five languages and the recipe."""
-    from components.world.pretrain import build_base_model
-    from components.world.problems import draw_problems, question
+    from lidr.components.toy.pretrain import build_base_model
+    from lidr.components.toy.problems import draw_problems, question
 
     build_base_model(folder / "model", 0, solutions=64, weak_solutions=10, translations=10)
     files = {}
@@ -203,20 +203,20 @@ def _rows(stage: Stage, prefix: str) -> dict[tuple[str, ...], str | None]:
 
 
 def _part_world(folder: str, out: str) -> None:
-    from components.world.run import build_world
+    from lidr.components.prepare.run import build_world
 
     recipe = _recipe(Path(folder)).model_dump_json()
     _write(out, {how: build_world(recipe, f"{folder}/{how}") for how in ("separate", "fused")})
 
 
 def _part_generate(folder: str, out: str, how: str) -> None:
-    from components.generate.run import generate
+    from lidr.components.generate.run import generate
 
     _write(out, generate(**_common(folder, how)))
 
 
 def _part_translate(folder: str, out: str, how: str) -> None:
-    from components.translate.run import translate
+    from lidr.components.translate.run import translate
 
     responses = _read(Path(folder) / f"{how}-responses.json")
     _write(out, translate(**_common(folder, how), responses=responses))
@@ -253,13 +253,13 @@ def _part_script(folder: str, out: str, source: str, target: str) -> None:
 
 def _part_bare(folder: str, out: str, pairs: str) -> None:
     """Time LLM.generate and lidr's rollout side by side in short pairs, in one engine."""
-    from components.rollout import EngineHolder, roll_out
-    from components.rollout.answers import Answers
-    from components.rollout.chunks import Share
-    from components.rollout.prompts import PromptBook
-    from components.rollout.stages import generate_stage
-    from components.rollout.summaries import finish_responses
-    from components.shared.languages import LanguageIdentifier
+    from lidr.components.rollout import EngineHolder, roll_out
+    from lidr.components.rollout.answers import Answers
+    from lidr.components.rollout.chunks import Share
+    from lidr.components.rollout.prompts import PromptBook
+    from lidr.components.rollout.stages import generate_stage
+    from lidr.components.rollout.summaries import finish_responses
+    from lidr.components.shared.core.languages import LanguageIdentifier
 
     recipe = _recipe(Path(folder))
     world = _read(Path(folder) / "world.json")["separate"]
@@ -302,7 +302,7 @@ def _part_bare(folder: str, out: str, pairs: str) -> None:
 
 def _rendered(engine: Any, answers: Any) -> list[str]:
     """Return the prompts of a rollout as text, in its order."""
-    from components.rollout.chunks import Share
+    from lidr.components.rollout.chunks import Share
 
     tokenizer = engine._llm.get_tokenizer()
     return [

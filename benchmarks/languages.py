@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from components.shared.languages import LanguageIdentifier
+from lidr.components.shared.core.languages import LanguageIdentifier
 
 _SENTENCE = re.compile(r"(?<=[.!?؟])\s+|(?<=[。！？])")
 _SHORTEST = 20

@@ -26,13 +26,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from components.shared.progress import EVENTS_VARIABLE
-from components.shared.recipe import Recipe
-from components.shared.runs import read_state
-from components.shared.store import open_store
-from components.state.run import next_state, write_state
-from pipelines.cli.inputs import read_recipe
-from pipelines.local import Job, execute, task_environment
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import read_state
+from lidr.components.state.run import next_state, write_state
+from lidr.pipelines.cli.inputs import read_recipe
+from lidr.pipelines.local import Job, execute, task_environment
 
 QUICK = (
     "world.solutions=1200",

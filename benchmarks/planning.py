@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.shared.store import open_store
+from lidr.components.shared.store.open import open_store
 
 _RUN = "planned"
 
@@ -141,7 +141,7 @@ def _set(size: Size) -> list[str]:
 
 
 def _lidr(*arguments: str) -> str:
-    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    command = [sys.executable, "-m", "lidr.pipelines.cli", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(arguments)} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")

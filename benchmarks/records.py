@@ -27,19 +27,25 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.rollout import EngineHolder, roll_out
-from components.rollout.answers import Answers
-from components.rollout.chunks import Share
-from components.rollout.prompts import PromptBook
-from components.rollout.stages import generate_stage
-from components.rollout.stream import places
-from components.rollout.summaries import finish_responses
-from components.shared.engines import ChatRequest, Completion, Engine, Likelihoods, ScoreRequest
-from components.shared.progress import EVENTS_VARIABLE
-from components.shared.recipe import Recipe
-from components.shared.records import Prompt
-from components.shared.stage import Stage, new_stage
-from components.shared.store import open_store
+from lidr.components.rollout import EngineHolder, roll_out
+from lidr.components.rollout.answers import Answers
+from lidr.components.rollout.chunks import Share
+from lidr.components.rollout.prompts import PromptBook
+from lidr.components.rollout.stages import generate_stage
+from lidr.components.rollout.stream import places
+from lidr.components.rollout.summaries import finish_responses
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.engines import (
+    ChatRequest,
+    Completion,
+    Engine,
+    Likelihoods,
+    ScoreRequest,
+)
+from lidr.components.shared.records.schema import Prompt
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, new_stage
 
 LANGUAGES = ("en", "es")
 CHUNK = 500

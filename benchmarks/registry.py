@@ -87,8 +87,8 @@ def sparse_model(store: str, gigabytes: float) -> str:
     """
     from moto.s3.models import s3_backends
 
-    from components.shared.stage import new_stage
-    from components.shared.store import open_store
+    from lidr.components.shared.store.open import open_store
+    from lidr.components.shared.store.stage import new_stage
 
     home = open_store(store)
     stage = new_stage(home, "train", 1, {"pairs": "0" * 64}, {})
@@ -108,8 +108,8 @@ def sparse_model(store: str, gigabytes: float) -> str:
 
 def register_at_once(client: Any, store: str, name: str, count: int) -> list[int]:
     """Let as many register the same stage at the same moment; return the versions they got."""
-    from components.shared.registry.promotion import advance
-    from components.shared.registry.versions import (
+    from lidr.components.shared.registry.promotion import advance
+    from lidr.components.shared.registry.versions import (
         DIGEST_TAG,
         VERDICT_TAG,
         default_trail,
@@ -117,7 +117,7 @@ def register_at_once(client: Any, store: str, name: str, count: int) -> list[int
         open_trail,
     )
     from tests.fakes import finished_stage
-    from tests.unit.registry.models import together
+    from tests.unit.shared.registry.models import together
 
     stage = finished_stage(store, "train", {"model/config.json": b"{}"}, pairs=name)
     tags = {DIGEST_TAG: stage.digest, VERDICT_TAG: "start"}
@@ -134,10 +134,10 @@ def register_at_once(client: Any, store: str, name: str, count: int) -> list[int
 
 def promote_at_once(client: Any, store: str, name: str, count: int) -> dict[str, Any]:
     """Let as many promote one of four versions at the same moment; return what is left of it."""
-    from components.shared.registry.history import history
-    from components.shared.registry.promotion import Order, promote
-    from components.shared.registry.versions import ensure_model
-    from tests.unit.registry.models import registered, together
+    from lidr.components.shared.registry.history import history
+    from lidr.components.shared.registry.promotion import Order, promote
+    from lidr.components.shared.registry.versions import ensure_model
+    from tests.unit.shared.registry.models import registered, together
 
     versions = registered(client, store, name, "promote promote promote promote")[1:]
     trail = ensure_model(client, name, "")
@@ -190,10 +190,10 @@ def measure(gigabytes: float, registrations: int, promotions: int) -> dict[str, 
 
 
 def _registered(store: str, gigabytes: float, proxy: CountingProxy) -> dict[str, Any]:
-    from components.register.run import register
-    from components.shared.registry.promotion import Order, promote
-    from components.shared.registry.versions import ensure_model, read_version
-    from components.shared.tracking import mlflow_client
+    from lidr.components.register.run import register
+    from lidr.components.shared.registry.promotion import Order, promote
+    from lidr.components.shared.registry.versions import ensure_model, read_version
+    from lidr.components.shared.tracking import mlflow_client
     from tests.unit.register.test_run import arguments, decision_at
 
     model = sparse_model(store, gigabytes)
@@ -218,8 +218,8 @@ def _registered(store: str, gigabytes: float, proxy: CountingProxy) -> dict[str,
 
 
 def _many_at_once(store: str, registrations: int, promotions: int) -> dict[str, Any]:
-    from components.shared.registry.versions import all_versions
-    from components.shared.tracking import mlflow_client
+    from lidr.components.shared.registry.versions import all_versions
+    from lidr.components.shared.tracking import mlflow_client
 
     client = mlflow_client(store)
     began = time.monotonic()

@@ -21,9 +21,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from pipelines.planning.queueing import Quota
-from pipelines.planning.simulator import Trouble, simulate
-from pipelines.planning.work import Work
+from lidr.pipelines.planning.queueing import Quota
+from lidr.pipelines.planning.simulator import Trouble, simulate
+from lidr.pipelines.planning.work import Work
 
 _DAY = 86_400.0
 

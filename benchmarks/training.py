@@ -34,10 +34,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from components.shared.progress import EVENTS_VARIABLE
-from components.shared.records import PreferencePair
-from components.shared.stage import Stage, new_stage
-from components.shared.store import LocalStore
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.records.schema import PreferencePair
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.stage import Stage, new_stage
 
 Result = dict[str, Any]
 
@@ -253,8 +253,9 @@ def _part_lidr_losses(folder: Path) -> Result:
 
 
 def _train_lidr(folder: Path, name: str, model: str, pairs: str) -> Stage:
-    from components.shared.recipe import Training
-    from components.train.trainer import Job, run_training
+    from lidr.components.shared.config.recipe import Training
+    from lidr.components.train.job import Job
+    from lidr.components.train.trainer import run_training
 
     # A store of its own: the reference log-probabilities are computed in every run.
     store = LocalStore(folder / f"store-{name}")
@@ -309,9 +310,9 @@ def _train_trl(
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import DPOConfig, DPOTrainer
 
-    from components.shared.models import local_model
-    from components.shared.stage import open_stage
-    from components.train.assembly import training_order
+    from lidr.components.shared.models.sources import local_model
+    from lidr.components.shared.store.stage import open_stage
+    from lidr.components.train.assembly import training_order
 
     records = open_stage(pairs).read_records(["pairs.parquet"], PreferencePair)
     if ordered:

@@ -9,7 +9,7 @@ process of its own, as torchrun starts it; the figures of all parts are of one r
 - `trl`: DPOTrainer's defaults with the same adapters (batches of 8; halved until they fit).
 - `mfu`: model FLOPs (no recomputation counted) over the card's dense bfloat16 rate, which is
   measured first with a matrix product. `memory_vs_predicted`: the allocator's peak over the
-  launcher's prediction (components/train/plan.py).
+  launcher's prediction (components/shared/sizing/memory.py).
 
 `--shape tiny` runs the same program in seconds, also without a GPU: a test of itself, no figure.
 
@@ -36,11 +36,11 @@ from statistics import median
 from typing import Any
 
 from benchmarks.training import store_model, word_pair, write_pairs
-from components.shared.profile import Zero
-from components.shared.progress import EVENTS_VARIABLE
-from components.shared.recipe import Lora, Training
-from components.shared.records import PreferencePair
-from components.shared.store import LocalStore
+from lidr.components.shared.config.profile import Zero
+from lidr.components.shared.config.recipe import Lora, Training
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.records.schema import PreferencePair
+from lidr.components.shared.store.local import LocalStore
 
 Result = dict[str, Any]
 
@@ -141,7 +141,7 @@ def _figures(shape: str) -> Result:
 def _largest(shape: str) -> str:
     """Return the largest shape that can be trained whole here: 16 bytes a parameter in memory, and
     on disk the model, its export and two copies of a checkpoint."""
-    from components.train.architecture import read_architecture
+    from lidr.components.shared.sizing.architecture import read_architecture
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     disk = shutil.disk_usage(tempfile.gettempdir()).free
@@ -232,9 +232,10 @@ def _train(folder: Path, shape: Shape, zero: Zero, lora: Lora) -> Result:
     """Train from stage to stage; the first step, in which kernels are chosen, is left out."""
     import torch
 
-    from components.shared.kubernetes.launch import Launch
-    from components.train.fit import plan_of
-    from components.train.trainer import Job, run_training
+    from lidr.components.shared.kubernetes.launch import Launch
+    from lidr.components.train.job import Job
+    from lidr.components.train.launch.fit import plan_of
+    from lidr.components.train.trainer import run_training
 
     uris = json.loads((folder / "uris.json").read_text())
     settings = Training(
@@ -275,8 +276,8 @@ def _train(folder: Path, shape: Shape, zero: Zero, lora: Lora) -> Result:
 
 def _flops_per_token(shape: Shape, lora: bool) -> float:
     """Return the model FLOPs of a token of a flat row: a prompt is there once for both sides."""
-    from components.train.architecture import read_architecture
-    from components.train.flops import step_flops
+    from lidr.components.shared.sizing.architecture import read_architecture
+    from lidr.components.shared.sizing.flops import step_flops
 
     prompt = shape.length // 5
     tokens = 2 * shape.length - prompt
@@ -307,8 +308,8 @@ def _train_trl(folder: Path, shape: Shape, size: int) -> Result:
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import DPOConfig, DPOTrainer
 
-    from components.shared.models import local_model
-    from components.shared.stage import open_stage
+    from lidr.components.shared.models.sources import local_model
+    from lidr.components.shared.store.stage import open_stage
 
     uris = json.loads((folder / "uris.json").read_text())
     start = local_model(uris["model"])

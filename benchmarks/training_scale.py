@@ -29,11 +29,11 @@ from statistics import median
 from typing import Any
 
 from benchmarks.training import LENGTH, Shape, draw_pair, write_model, write_pairs
-from components.shared.profile import Zero
-from components.shared.progress import EVENTS_VARIABLE
-from components.shared.recipe import Training
-from components.shared.store import LocalStore
-from components.train.trainer import Job
+from lidr.components.shared.config.profile import Zero
+from lidr.components.shared.config.recipe import Training
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.train.job import Job
 
 SHAPE = Shape(vocabulary=2_000, width=256, layers=4)
 BATCH = 16
@@ -79,7 +79,7 @@ def _train(folder: Path, model: str, pairs: str, ranks: int) -> Run:
         zero=Zero(stage=2 if ranks > 1 else 0),
     )
     (folder / "job.json").write_text(job.model_dump_json())
-    program = ["-m", "components.train.trainer"]
+    program = ["-m", "lidr.components.train.trainer"]
     gang = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     files = [str(folder / "job.json"), str(folder / "summary.json")]
     began = time.monotonic()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from components.shared.errors import BadInput
-from components.shared.pools import KINDS, NodeAffinity, Pool, Toleration
-from components.shared.profile import Profile
+from lidr.components.shared.config.pools import KINDS, NodeAffinity, Pool, Toleration
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import BadInput
 
 _OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 """Names of Secrets, ConfigMaps and service accounts (RFC 1123 subdomains)."""

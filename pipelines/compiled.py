@@ -6,18 +6,23 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared.digest import digest_of_bytes
-from components.shared.errors import BadInput
-from components.shared.profile import Profile
-from components.shared.recipe import Recipe
-from pipelines.acceptable import require_acceptable
-from pipelines.stamp import described
-from pipelines.workflow_size import require_workflow_fits
+import yaml
+
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import digest_of_bytes
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.kubernetes.launch import Launch
+from lidr.pipelines.acceptable import require_acceptable
+from lidr.pipelines.lean import import_kfp
+from lidr.pipelines.sharing import share_components
+from lidr.pipelines.stamp import described
+from lidr.pipelines.workflow_size import require_workflow_fits
 
 if TYPE_CHECKING:
     from kfp.dsl.base_component import BaseComponent
 
-    from pipelines.placement import Placement
+    from lidr.pipelines.placement import Placement
 
 MAX_BYTES = 350_000
 """The Argo workflow becomes about twice as large, and a cluster refuses it above 700 kB."""
@@ -65,11 +70,9 @@ def compile_loop(
             remedy="Change --from-iteration.",
         )
     _require_acceptable(profile)
-    from pipelines.lean import import_kfp
 
     import_kfp()
-    from components.shared.kubernetes.launch import Launch
-    from pipelines.loop import Shape, build_loop
+    from lidr.pipelines.loop import Shape, build_loop
 
     loop = build_loop(
         recipe,
@@ -102,10 +105,9 @@ def compile_promotion(recipe: Recipe, profile: Profile, *, on_store: bool = Fals
         BadInput: a cluster would refuse what the profile asks for.
     """
     _require_acceptable(profile)
-    from pipelines.lean import import_kfp
 
     import_kfp()
-    from pipelines.promote import build_promotion
+    from lidr.pipelines.promote import build_promotion
 
     promotion = build_promotion(
         recipe,
@@ -119,8 +121,6 @@ def compile_promotion(recipe: Recipe, profile: Profile, *, on_store: bool = Fals
 
 def _roll_out(profile: Profile) -> str:
     """Return how a profile's shards are started; "" is on the machine of the task."""
-    from components.shared.kubernetes.launch import Launch
-
     in_pods = profile.runner == "kubeflow" and profile.shards > 1
     return Launch.of_rollout(profile).text() if in_pods else ""
 
@@ -131,7 +131,7 @@ def _require_acceptable(profile: Profile) -> None:
 
 
 def _placement(profile: Profile) -> Placement:
-    from pipelines.placement import place_locally, placed_by
+    from lidr.pipelines.placement import place_locally, placed_by
 
     return place_locally if profile.runner == "local" else placed_by(profile)
 
@@ -162,8 +162,6 @@ def as_manifests(text: str, namespace: str) -> str:
         text: from `compile_loop`.
         namespace: of both; "" for that of whoever applies them.
     """
-    import yaml
-
     documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     info = documents[0]["pipelineInfo"]
     where = {"namespace": namespace} if namespace else {}
@@ -188,10 +186,6 @@ def _manifest(kind: str, metadata: dict[str, str], spec: dict[str, Any]) -> dict
 
 def _shared(text: str) -> str:
     """Return the IR with components shared among rounds, its heading kept."""
-    import yaml
-
-    from pipelines.sharing import share_components
-
     documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     share_components(documents[0], documents[1] if len(documents) > 1 else {})
     heading = "".join(line for line in text.splitlines(True) if line.startswith("#"))

@@ -14,9 +14,10 @@ import sys
 import threading
 from typing import Any
 
-from components.shared.processes import kill_marked
-from components.shared.progress import EVENTS_VARIABLE
-from pipelines.lean import import_kfp
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.core.processes import kill_marked
+from lidr.pipelines.lean import import_kfp
 
 
 def main() -> None:
@@ -63,16 +64,13 @@ def _run(job: dict[str, Any]) -> None:
 
 def _pipeline(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the pipeline that a job asks for, and the arguments that only it has."""
-    from components.shared.recipe import Recipe
-    from pipelines.placement import place_locally
+    from lidr.pipelines.loop import Shape, build_loop
+    from lidr.pipelines.placement import place_locally
+    from lidr.pipelines.promote import build_promotion
 
     recipe = Recipe.model_validate_json(job["recipe"])
     if job["promotion"]:
-        from pipelines.promote import build_promotion
-
         return build_promotion(recipe, job["store"], place_locally), job["promotion"]
-    from pipelines.loop import Shape, build_loop
-
     loop = build_loop(
         recipe,
         job["store"],

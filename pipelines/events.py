@@ -1,4 +1,4 @@
-"""The events of a run as its file tells them (components/shared/progress.py writes them).
+"""The events of a run as its file tells them (components/shared/core/events.py writes them).
 
 A step that is killed may leave half a line, and messages quote what models and servers say: what is
 no event is left out, and text keeps nothing that would steer a terminal.
@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from components.shared.text import printable
-from components.shared.written import Fields, fits, is_finite
+from lidr.components.shared.core.json_files import Fields, fits, is_finite
+from lidr.components.shared.core.text import printable
 
 Event = dict[str, Any]
 """One line of the events file."""

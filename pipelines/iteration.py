@@ -3,12 +3,12 @@
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.evaluate.component import evaluate
-from components.judge.component import judge
-from components.pair.component import pair
-from components.train.component import train
-from pipelines.placement import Placement
-from pipelines.rollout import build_rollout
+from lidr.components.evaluate.component import evaluate
+from lidr.components.judge.component import judge
+from lidr.components.pair.component import pair
+from lidr.components.train.component import train
+from lidr.pipelines.placement import Placement
+from lidr.pipelines.rollout import build_rollout
 
 
 def build_iteration(

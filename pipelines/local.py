@@ -15,15 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import components
-from components.shared.digest import digest_of
-from components.shared.errors import BadInput, LidrError
-from components.shared.lease import Lease
-from components.shared.names import require_run_name
-from components.shared.processes import end_group, kill_marked
-from components.shared.progress import EVENTS_VARIABLE
-from components.shared.run_lease import require_held, run_lease
-from pipelines.events import Event, parse_events
+import lidr
+from lidr.components.shared.core.digest import digest_of
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.core.names import require_run_name
+from lidr.components.shared.core.processes import end_group, kill_marked
+from lidr.components.shared.run_lease import require_held, run_lease
+from lidr.components.shared.store.lease import Lease
+from lidr.pipelines.events import Event, parse_events
 
 _POLL_SECONDS = 0.1
 _TAIL_LINES = 15
@@ -166,7 +166,7 @@ def _workspace(job: Job) -> Iterator[None]:
 
 def _start(job: Job, log: int) -> subprocess.Popen[bytes]:
     driver = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.driver"],
+        [sys.executable, "-m", "lidr.pipelines.driver"],
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -193,7 +193,7 @@ def _start(job: Job, log: int) -> subprocess.Popen[bytes]:
 
 def task_environment(job: Job) -> dict[str, str]:
     """Return the environment that every step of a job runs in."""
-    source = str(Path(components.__file__).resolve().parent.parent)
+    source = str(Path(lidr.__file__).resolve().parent.parent)
     paths = [path for path in (os.environ.get("PYTHONPATH"), source) if path]
     return {
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads cost a factor of 10 on busy cores

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from components.shared.errors import BadInput
-from components.shared.store import Store, open_store
-from components.shared.text import one_line
-from pipelines.events import Event, parse_events
-from pipelines.local import Job
-from pipelines.status import END, STEP_NAMES, STEPS, Row, Status, logged_by, merged
-from pipelines.step_log import OwnLines
-from pipelines.stored import StoredRun
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import one_line
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.open import open_store
+from lidr.pipelines.events import Event, parse_events
+from lidr.pipelines.local import Job
+from lidr.pipelines.status import END, STEP_NAMES, STEPS, Row, Status, logged_by, merged
+from lidr.pipelines.step_log import OwnLines
+from lidr.pipelines.stored import StoredRun
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TASK = re.compile(r"(?:Executing task|Task) '([a-z-]*[a-z])(?:-\d+)?'")

@@ -6,16 +6,16 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.evaluate.component import evaluate
-from components.judge.component import judge
-from components.news.component import look
-from components.shared.recipe import Recipe
-from components.shared.recipe_store import reference_of
-from components.state.component import resume_state
-from components.world.component import build_world
-from pipelines.iteration import build_iteration
-from pipelines.placement import Placement
-from pipelines.tasks.component import conclude, finish
+from lidr.components.evaluate.component import evaluate
+from lidr.components.judge.component import judge
+from lidr.components.prepare.component import build_world
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.store.recipes import reference_of
+from lidr.components.state.component import resume_state
+from lidr.components.watch.component import look
+from lidr.pipelines.iteration import build_iteration
+from lidr.pipelines.placement import Placement
+from lidr.pipelines.tasks.component import conclude, finish
 
 
 @dataclass(frozen=True)

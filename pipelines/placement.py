@@ -8,9 +8,16 @@ from dataclasses import replace
 from kfp.dsl import PipelineTask
 from kfp.dsl.structures import ResourceSpec
 
-from components.shared.gpu import TENSOR_PARALLEL
-from components.shared.pools import ENGINES, Kind, NodeAffinity, Resources, Retries, queue_labels
-from components.shared.profile import Profile
+from lidr.components.shared.config.pools import (
+    ENGINES,
+    Kind,
+    NodeAffinity,
+    Resources,
+    Retries,
+    queue_labels,
+)
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.gpu import TENSOR_PARALLEL
 
 Placement = Callable[[PipelineTask], PipelineTask]
 """Puts a task in its place, and returns it."""

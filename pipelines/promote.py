@@ -5,15 +5,15 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.evaluate.component import evaluate
-from components.gate.component import gate
-from components.judge.component import judge
-from components.nominate.component import nominate
-from components.promote.component import promote
-from components.shared.recipe import Recipe
-from components.shared.recipe_store import reference_of
-from components.world.component import build_world
-from pipelines.placement import Placement
+from lidr.components.evaluate.component import evaluate
+from lidr.components.gate.component import gate
+from lidr.components.judge.component import judge
+from lidr.components.nominate.component import nominate
+from lidr.components.prepare.component import build_world
+from lidr.components.promote.component import promote
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.store.recipes import reference_of
+from lidr.pipelines.placement import Placement
 
 _ENDLESS = 5
 

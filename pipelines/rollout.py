@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from components.generate.component import generate
-from components.translate.component import translate
-from pipelines.placement import Placement
-from pipelines.tasks.component import roll_out
+from lidr.components.generate.component import generate
+from lidr.components.translate.component import translate
+from lidr.pipelines.placement import Placement
+from lidr.pipelines.tasks.component import roll_out
 
 RollOut = Callable[..., tuple[Any, Any]]
 """Takes `recipe`, `store`, `run`, `world`, `model` and `iteration`; adds its tasks to the pipeline

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.shared.digest import canonical_json
+from lidr.components.shared.core.digest import canonical_json
 
 Document = dict[str, Any]
 

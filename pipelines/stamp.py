@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Self
 
-from components.shared.digest import canonical_json, digest_of
-from components.shared.recipe import Recipe
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import canonical_json, digest_of
 
 _ITERATION = re.compile(r"0|[1-9][0-9]{0,5}")
 

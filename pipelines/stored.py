@@ -8,16 +8,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components.pair.stage import pair_stage
-from components.rollout.stages import generate_stage, translate_stage
-from components.shared.errors import BadInput
-from components.shared.recipe import Recipe
-from components.shared.runs import read_result, read_states, recipe_key
-from components.shared.stage import MARKER, Stage, locate_stage
-from components.shared.store import Store
-from components.state.run import GO_ON, resumable
-from components.train.stage import train_stage
-from pipelines.status import END, Row
+from lidr.components.pair.stage import pair_stage
+from lidr.components.rollout.stages import generate_stage, translate_stage
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.runs import read_result, read_states, recipe_key
+from lidr.components.shared.store.stage import MARKER, Stage, locate_stage
+from lidr.components.state.run import GO_ON, resumable
+from lidr.components.train.stage import train_stage
+from lidr.pipelines.status import END, Row
 
 _MOST = 5
 _STATES = {

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.shared.errors import BadInput
+import yaml
+
+from lidr.components.shared.core.errors import BadInput
 
 LIMIT = 1 << 20
 """Bytes that Argo lets a Workflow have (`workflowSizeLimit`, 1 MiB in Kubernetes' own limits)."""
@@ -29,8 +31,6 @@ def workflow_bytes(text: str) -> int:
     Args:
         text: the compiled pipeline.
     """
-    import yaml
-
     pipeline = next(iter(yaml.load_all(text, Loader=yaml.CSafeLoader)))
     tasks, groups = _counted(pipeline, pipeline["root"])
     return round(_SPEC_SHARE * len(text.encode()) + _TASK_BYTES * tasks + _GROUP_BYTES * groups)

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from components.register.facts import facts
-from components.shared.digest import digest_of, digest_of_uri
-from components.shared.models import model_uri
-from components.shared.registry.versions import Version
-from components.shared.stage import Stage, new_stage
-from components.shared.store import open_store
-from components.state.run import write_state
+from lidr.components.register.metrics import facts
+from lidr.components.shared.core.digest import digest_of, digest_of_uri
+from lidr.components.shared.models.sources import model_uri
+from lidr.components.shared.registry.versions import Version
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, new_stage
+from lidr.components.state.run import write_state
 from tests.fakes import make_recipe
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

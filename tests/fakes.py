@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from components.shared.engines import (
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import EngineFailed
+from lidr.components.shared.engines import (
     ChatRequest,
     Completion,
     Decoding,
     Likelihoods,
     ScoreRequest,
 )
-from components.shared.errors import EngineFailed
-from components.shared.models import local_model
-from components.shared.recipe import Recipe
-from components.shared.records import FinishReason, Prompt
-from components.shared.stage import Stage, new_stage
-from components.shared.store import open_store
+from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.records.schema import FinishReason, Prompt
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, new_stage
 
 Answer = Callable[[ChatRequest], Completion]
 
@@ -137,5 +137,5 @@ def use_engine(monkeypatch, engine: FakeEngine) -> list[Path]:
         started.append(local_model(stage))
         return engine
 
-    monkeypatch.setattr("components.rollout.engine_session.open_engine", start)
+    monkeypatch.setattr("lidr.components.rollout.engine_session.open_engine", start)
     return started

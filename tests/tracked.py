@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from components.shared.digest import digest_of_uri
-from components.shared.progress import emit, step
-from components.shared.recipe import Recipe
-from components.shared.statistics import wilson
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.stats.intervals import wilson
+from lidr.components.shared.step import step
 from tests.fakes import finished_stage, make_recipe
 
 LANGUAGES = ("en", "es", "de")
@@ -125,7 +126,7 @@ class SmallRun:
 
     def register(self, iteration: int) -> str:
         """Register a model with the real step."""
-        from components.register.run import register
+        from lidr.components.register.run import register
 
         world = self.world()
         model = self.trained() if iteration else world

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
-from components.shared.progress import emit, step
-from components.shared.store import LocalStore, open_store
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.step import step
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.open import open_store
 
 IDLE_SECONDS = 3600
 """A temporary file that nobody wrote to for so long has lost its writer. Other runs may share the

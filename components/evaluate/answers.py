@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from components.shared.digest import seed_of
-from components.shared.engines import ChatRequest, Completion, Decoding, Engine
-from components.shared.judge_settings import JudgedTask
-from components.shared.languages import LanguageIdentifier
-from components.shared.progress import Meter
-from components.shared.questions import Question, digest_of_questions, read_questions
-from components.shared.recipe import Recipe
-from components.shared.records import Answer, FinishReason, Message
+from lidr.components.shared.config.judge import JudgedTask
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import seed_of
+from lidr.components.shared.core.events import Meter
+from lidr.components.shared.core.languages import LanguageIdentifier
+from lidr.components.shared.engines import ChatRequest, Completion, Decoding, Engine
+from lidr.components.shared.inputs.questions import Question, digest_of_questions, read_questions
+from lidr.components.shared.records.schema import Answer, FinishReason, Message
 
 
 def answer(engine: Engine, recipe: Recipe) -> list[Answer]:

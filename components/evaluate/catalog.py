@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from components.evaluate.items.problems import SOURCES
-from components.shared.languages import NAMES
+from lidr.components.evaluate.items.problems import SOURCES
+from lidr.components.shared.core.languages import NAMES
 
 
 class Method(StrEnum):

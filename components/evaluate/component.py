@@ -1,6 +1,6 @@
 """The KFP face of the evaluate step."""
 
-from components.shared.component import image_component
+from lidr.components.shared.component import image_component
 
 
 @image_component
@@ -18,7 +18,7 @@ def evaluate(recipe: str, store: str, run: str, world: str, model: str, iteratio
     Returns:
         URI of the evaluate stage.
     """
-    from components.evaluate import run as step
+    from lidr.components.evaluate import run as step
 
     return step.evaluate(
         recipe=recipe, store=store, run=run, world=world, model=model, iteration=iteration

@@ -23,10 +23,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from components.shared.progress import emit
-from components.shared.records import EvalItem, Overlap
-from components.shared.stage import open_stage
-from components.shared.statistics import Interval, macro_average
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.records.schema import EvalItem, Overlap
+from lidr.components.shared.stats.intervals import Interval, macro_average
+from lidr.components.shared.store.stage import open_stage
 
 SIZES = (13, 8)
 """Units of an n-gram."""

@@ -23,9 +23,12 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from components.evaluate.index import task_manager
-from components.evaluate.items.local_data import use_items
-from components.shared.engines import (
+from lidr.components.evaluate.index import task_manager
+from lidr.components.evaluate.items.local_data import use_items
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import Meter
+from lidr.components.shared.engines import (
     ChatRequest,
     Completion,
     Decoding,
@@ -33,10 +36,7 @@ from components.shared.engines import (
     Likelihoods,
     ScoreRequest,
 )
-from components.shared.errors import BadInput
-from components.shared.progress import Meter
-from components.shared.recipe import Recipe
-from components.shared.records import FinishReason, Message
+from lidr.components.shared.records.schema import FinishReason, Message
 
 _IMPOSSIBLE = (-1e9, False)
 """Stands for the likelihood that an engine could not give; minus infinity would give NaN."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from lm_eval.tasks import TaskManager as Harness
 
-from components.shared.config import nearest
-from components.shared.errors import BadInput
-from components.shared.evaluation_settings import Evaluation
-from components.shared.languages import NAMES
-from components.shared.recipe import Recipe
+from lidr.components.shared.config.evaluation import Evaluation
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.languages import NAMES
+from lidr.components.shared.core.text import nearest
 
 
 class TaskManager(Harness):

@@ -10,26 +10,27 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from components.evaluate.answers import answer, asked
-from components.evaluate.contamination import (
+from lidr.components.evaluate.answers import answer, asked
+from lidr.components.evaluate.contamination import (
     find_overlaps,
     prompt_digests,
     report_overlaps,
     summarise_overlaps,
     world_prompts,
 )
-from components.evaluate.harness import Scored, run_tasks
-from components.evaluate.items.local_data import digests
-from components.shared.digest import digest_of, digest_of_file, digest_of_uri
-from components.shared.engines import choose_engine, open_engine
-from components.shared.engines.deferred import DeferredEngine
-from components.shared.languages import UNDETERMINED, LanguageIdentifier
-from components.shared.progress import emit, step
-from components.shared.recipe import Recipe
-from components.shared.records import Answer, EvalItem, FinishReason, Overlap
-from components.shared.stage import Stage, new_stage, open_stage
-from components.shared.statistics import Interval, macro_average, mean_interval, wilson
-from components.shared.store import open_store
+from lidr.components.evaluate.harness import Scored, run_tasks
+from lidr.components.evaluate.items.local_data import digests
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import digest_of, digest_of_file, digest_of_uri
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.languages import UNDETERMINED, LanguageIdentifier
+from lidr.components.shared.engines import choose_engine, open_engine
+from lidr.components.shared.engines.deferred import DeferredEngine
+from lidr.components.shared.records.schema import Answer, EvalItem, FinishReason, Overlap
+from lidr.components.shared.stats.intervals import Interval, macro_average, mean_interval, wilson
+from lidr.components.shared.step import step
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 
 VERSION = 2
 

@@ -1,6 +1,6 @@
 """The KFP face of the gate step."""
 
-from components.shared.component import image_component
+from lidr.components.shared.component import image_component
 
 
 @image_component
@@ -33,7 +33,7 @@ def gate(
     Returns:
         URI of the gate stage, whose marker holds the decision.
     """
-    from components.gate import run as step
+    from lidr.components.gate import run as step
 
     return step.gate(
         recipe=recipe,

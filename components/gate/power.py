@@ -8,7 +8,7 @@ from math import sqrt
 from statistics import NormalDist
 from typing import Any
 
-from components.shared.recipe import Recipe
+from lidr.components.shared.config.recipe import Recipe
 
 ACCURACIES = (0.5, 0.7, 0.9)
 """Accuracies of M_t that the table is made for."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from components.shared.digest import seed_of
-from components.shared.errors import BadInput
-from components.shared.evaluation_settings import Gate
-from components.shared.paired import Paired, by_question
-from components.shared.recipe import Recipe
-from components.shared.significance import holm, sign_flip
-from components.shared.statistics import Interval, bootstrap_mean
+from lidr.components.shared.config.evaluation import Gate
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import seed_of
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.stats.intervals import Interval, bootstrap_mean
+from lidr.components.shared.stats.paired import Paired, by_question
+from lidr.components.shared.stats.tests import holm, sign_flip
 
 Decision = Literal["promote", "keep", "stop"]
 Finding = tuple[Decision, str]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.gate.rule import decide
-from components.shared.digest import digest_of_uri
-from components.shared.paired import compare
-from components.shared.progress import emit, step
-from components.shared.recipe import Recipe
-from components.shared.stage import Stage, new_stage, open_stage
-from components.shared.statistics import Interval
-from components.shared.store import open_store
+from lidr.components.gate.rule import decide
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.stats.intervals import Interval
+from lidr.components.shared.stats.paired import compare
+from lidr.components.shared.step import step
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 
 VERSION = 2
 

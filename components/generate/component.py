@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.shared.component import image_component
+from lidr.components.shared.component import image_component
 
 
 @image_component
@@ -29,7 +29,7 @@ def generate(
     Returns:
         URI of the generate stage.
     """
-    from components.generate import run as step
+    from lidr.components.generate import run as step
 
     return step.generate(
         recipe=recipe,

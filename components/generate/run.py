@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from components.rollout import EngineHolder, roll_out
-from components.rollout.answers import Answers
-from components.rollout.chunks import Chunk, Share
-from components.rollout.figures import Log, ignore, note, worker_figures
-from components.rollout.prompts import PromptBook
-from components.rollout.stages import generate_stage, translate_stage
-from components.rollout.summaries import finish_responses, finish_translations
-from components.rollout.translations import Translations
-from components.shared.counts import stage_figures
-from components.shared.languages import LanguageIdentifier
-from components.shared.progress import emit, step
-from components.shared.recipe import Recipe
-from components.shared.stage import open_stage
+from lidr.components.rollout import EngineHolder, roll_out
+from lidr.components.rollout.answers import Answers
+from lidr.components.rollout.chunks import Chunk, Share
+from lidr.components.rollout.figures import Log, ignore, note, worker_figures
+from lidr.components.rollout.prompts import PromptBook
+from lidr.components.rollout.stages import generate_stage, translate_stage
+from lidr.components.rollout.summaries import finish_responses, finish_translations
+from lidr.components.rollout.translations import Translations
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.languages import LanguageIdentifier
+from lidr.components.shared.records.counts import stage_figures
+from lidr.components.shared.step import step
+from lidr.components.shared.store.stage import open_stage
 
 
 @step("generate")

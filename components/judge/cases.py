@@ -6,15 +6,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from components.judge.prompts import Block, Prompt, load_prompt
-from components.shared.digest import digest_of
-from components.shared.errors import BadInput
-from components.shared.judge_settings import Judge, JudgedTask
-from components.shared.languages import NAMES
-from components.shared.questions import Question, read_questions, read_references, reference_of
-from components.shared.recipe import Recipe
-from components.shared.records import Answer, FinishReason, Message, Order
-from components.shared.stage import open_stage
+from lidr.components.judge.prompts import Block, Prompt, load_prompt
+from lidr.components.shared.config.judge import Judge, JudgedTask
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import digest_of
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.languages import NAMES
+from lidr.components.shared.inputs.questions import (
+    Question,
+    read_questions,
+    read_references,
+    reference_of,
+)
+from lidr.components.shared.records.schema import Answer, FinishReason, Message, Order
+from lidr.components.shared.store.stage import open_stage
 
 PROMPT_OF = {
     "x_alpacaeval": "pairwise",

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from components.judge.cases import Case
-from components.judge.verdicts import Position
-from components.shared.errors import BadInput, EngineFailed, LidrError, Unavailable
-from components.shared.judge_settings import Judge
-from components.shared.records import JudgeFailure
-from components.shared.redaction import without_secrets
-from components.shared.retrying import Wait
-from components.shared.written import fits
+from lidr.components.judge.cases import Case
+from lidr.components.judge.verdicts import Position
+from lidr.components.shared.config.judge import Judge
+from lidr.components.shared.core.errors import BadInput, EngineFailed, LidrError, Unavailable
+from lidr.components.shared.core.json_files import fits
+from lidr.components.shared.core.redaction import without_secrets
+from lidr.components.shared.core.retry import Wait
+from lidr.components.shared.records.schema import JudgeFailure
 
 _AWAY = (JudgeFailure.UNREACHABLE, JudgeFailure.SERVER_ERROR, JudgeFailure.RATE_LIMITED)
 _TROUBLE = (429, 500, 502, 503, 504)

@@ -1,6 +1,6 @@
 """The KFP face of the judge step."""
 
-from components.shared.component import image_component
+from lidr.components.shared.component import image_component
 
 
 @image_component
@@ -18,7 +18,7 @@ def judge(recipe: str, store: str, run: str, evaluation: str, before: str, itera
     Returns:
         URI of the judge stage.
     """
-    from components.judge import run as step
+    from lidr.components.judge import run as step
 
     return step.judge(
         recipe=recipe,

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.statistics import Interval
+from lidr.components.shared.stats.intervals import Interval
 
 _RIDGE = np.array([1e-3, 1.0])
 """Of theta and phi, against a sum over items: about nothing, and one item."""

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.shared.digest import digest_of, digest_of_bytes
-from components.shared.errors import BadInput
-from components.shared.files import read_file
-from components.shared.records import Message
-from components.shared.text import valid_unicode
+from lidr.components.shared.core.digest import digest_of, digest_of_bytes
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import valid_unicode
+from lidr.components.shared.inputs.files import read_file
+from lidr.components.shared.records.schema import Message
 
 OWN = Path(__file__).parent / "prompts"
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.judge.cases import PROMPT_OF, Case, Docket, cases_of, draw_up, judged_tasks
-from components.judge.client import ask
-from components.judge.keeper import Keeper
-from components.judge.prompts import load_prompt
-from components.judge.summary import Judged, items_of, summarise
-from components.shared.digest import digest_of_uri
-from components.shared.errors import BadInput
-from components.shared.judge_settings import Judge
-from components.shared.progress import emit, step
-from components.shared.questions import digest_of_questions, digest_of_references
-from components.shared.recipe import Recipe
-from components.shared.records import EvalItem, Judgement
-from components.shared.stage import Stage, new_stage
-from components.shared.store import open_store
+from lidr.components.judge.cases import PROMPT_OF, Case, Docket, cases_of, draw_up, judged_tasks
+from lidr.components.judge.client import ask
+from lidr.components.judge.judgement_writer import Keeper
+from lidr.components.judge.prompts import load_prompt
+from lidr.components.judge.summary import Judged, items_of, summarise
+from lidr.components.shared.config.judge import Judge
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.inputs.questions import digest_of_questions, digest_of_references
+from lidr.components.shared.records.schema import EvalItem, Judgement
+from lidr.components.shared.step import step
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, new_stage
 
 VERSION = 1
 

@@ -9,13 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from components.judge.cases import Docket, Item
-from components.judge.lengths import length_controlled
-from components.judge.verdicts import MAX_SCORE
-from components.shared.digest import seed_of
-from components.shared.judge_settings import Price
-from components.shared.records import EvalItem, FinishReason, JudgeFailure, Judgement, Order
-from components.shared.statistics import macro_average, mean_interval
+from lidr.components.judge.cases import Docket, Item
+from lidr.components.judge.lengths import length_controlled
+from lidr.components.judge.verdicts import MAX_SCORE
+from lidr.components.shared.config.judge import Price
+from lidr.components.shared.core.digest import seed_of
+from lidr.components.shared.records.schema import (
+    EvalItem,
+    FinishReason,
+    JudgeFailure,
+    Judgement,
+    Order,
+)
+from lidr.components.shared.stats.intervals import macro_average, mean_interval
 
 _MILLION = 1_000_000
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from components.shared.component import image_component
+from lidr.components.shared.component import image_component
 
 
 @image_component
@@ -21,6 +21,6 @@ def nominate(store: str, name: str, version: str, alias: str) -> NamedTuple(  # 
     Returns:
         URIs of the stages that hold both models, and both version numbers.
     """
-    from components.nominate import run
+    from lidr.components.nominate import run
 
     return run.nominate(store=store, name=name, version=version, alias=alias)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from components.shared.errors import BadInput
-from components.shared.model_stages import stage_of_files
-from components.shared.models import ADAPTER_TAG, Resolved
-from components.shared.progress import emit, step
-from components.shared.registry.versions import Version, read_model, read_version
-from components.shared.store import open_store
-from components.shared.tracking import ask_mlflow, mlflow_client
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.models.sources import ADAPTER_TAG, Resolved
+from lidr.components.shared.models.stages import stage_of_files
+from lidr.components.shared.registry.versions import Version, read_model, read_version
+from lidr.components.shared.step import step
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.tracking import ask_mlflow, mlflow_client
 
 
 class Nomination(NamedTuple):

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from components.shared.recipe import Languages, Recipe
-from components.shared.records import (
+from lidr.components.shared.config.recipe import Languages, Recipe
+from lidr.components.shared.records.schema import (
     CUT_SHORT,
     DropReason,
     Failure,
@@ -16,7 +16,7 @@ from components.shared.records import (
     Response,
     Translation,
 )
-from components.shared.stage import Stage, open_stage
+from lidr.components.shared.store.stage import Stage, open_stage
 
 
 @dataclass(frozen=True, slots=True)

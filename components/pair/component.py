@@ -1,6 +1,6 @@
 """The KFP face of the pair step."""
 
-from components.shared.component import image_component
+from lidr.components.shared.component import image_component
 
 
 @image_component
@@ -29,7 +29,7 @@ def pair(
     Returns:
         URI of the pair stage.
     """
-    from components.pair import run as step
+    from lidr.components.pair import run as step
 
     return step.pair(
         recipe=recipe,

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from components.pair.candidates import Candidate, Sources
-from components.shared.recipe import Languages
-from components.shared.records import Kind
-from components.shared.statistics import Interval, wilson
-from components.shared.text import last_number, numbers, same_numbers
+from sacrebleu.metrics import CHRF
+
+from lidr.components.pair.candidates import Candidate, Sources
+from lidr.components.shared.config.recipe import Languages
+from lidr.components.shared.core.text import last_number, numbers, same_numbers
+from lidr.components.shared.records.schema import Kind
+from lidr.components.shared.stats.intervals import Interval, wilson
 
 _MIN_EVIDENCE = 10
 _FAITHFUL = 0.9
@@ -96,8 +98,6 @@ def _numbers_preserved(samples: Sequence[Sources], source: str, target: str) -> 
 
 
 def _round_trip(samples: Sequence[Sources], source: str, target: str) -> dict[str, float]:
-    from sacrebleu.metrics import CHRF
-
     metric = CHRF()
     scores = [
         metric.sentence_score(back.text, [sources.responses[prompt_id, source].text]).score

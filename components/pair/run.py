@@ -6,19 +6,20 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from components.pair.candidates import Candidate, Sources, candidates, read_sources
-from components.pair.faithfulness import direction_faithfulness, reward_agreement, warnings_of
-from components.pair.sample import sample_of
-from components.pair.stage import pair_stage
-from components.shared.digest import digest_of_uri
-from components.shared.languages import UNDETERMINED, LanguageIdentifier
-from components.shared.pair_samples import SAMPLE_FILE, PairSample
-from components.shared.progress import emit, step
-from components.shared.prompts import answer_messages
-from components.shared.recipe import Pairing, Recipe
-from components.shared.records import DroppedPair, DropReason, PreferencePair
-from components.shared.stage import Stage
-from components.shared.text import is_repetitive
+from lidr.components.pair.candidates import Candidate, Sources, candidates, read_sources
+from lidr.components.pair.faithfulness import direction_faithfulness, reward_agreement, warnings_of
+from lidr.components.pair.sample import sample_of
+from lidr.components.pair.stage import pair_stage
+from lidr.components.shared.config.recipe import Pairing, Recipe
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.languages import UNDETERMINED, LanguageIdentifier
+from lidr.components.shared.core.text import is_repetitive
+from lidr.components.shared.records.chat import answer_messages
+from lidr.components.shared.records.samples import SAMPLE_FILE, PairSample
+from lidr.components.shared.records.schema import DroppedPair, DropReason, PreferencePair
+from lidr.components.shared.step import step
+from lidr.components.shared.store.stage import Stage
 
 _SHORT = 100
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from heapq import nsmallest
 from itertools import chain, zip_longest
 
-from components.pair.candidates import Candidate
-from components.shared.pair_samples import PairSample, sampling_order
-from components.shared.records import DropReason
+from lidr.components.pair.candidates import Candidate
+from lidr.components.shared.records.samples import PairSample, sampling_order
+from lidr.components.shared.records.schema import DropReason
 
 _MOST = 4000
 _CHARACTERS = 12_000_000

@@ -1,6 +1,6 @@
 """The KFP face of the promote step."""
 
-from components.shared.component import image_component
+from lidr.components.shared.component import image_component
 
 
 @image_component
@@ -21,7 +21,7 @@ def promote(
     Returns:
         The promoted version, as `<registered model>/<version>`.
     """
-    from components.promote import run
+    from lidr.components.promote import run
 
     return run.promote(
         store=store,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from components.shared.progress import emit, step
-from components.shared.registry.evidence import Verdict, store_of
-from components.shared.registry.promotion import Order
-from components.shared.registry.promotion import promote as move_alias
-from components.shared.registry.refusals import explained
-from components.shared.registry.versions import default_trail, read_model, read_version, trail_of
-from components.shared.stage import open_stage
-from components.shared.store import open_store
-from components.shared.tracking import ask_mlflow, mlflow_client
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.registry.evidence import Verdict, store_of
+from lidr.components.shared.registry.mlflow_errors import explained
+from lidr.components.shared.registry.promotion import Order
+from lidr.components.shared.registry.promotion import promote as move_alias
+from lidr.components.shared.registry.versions import (
+    default_trail,
+    read_model,
+    read_version,
+    trail_of,
+)
+from lidr.components.shared.step import step
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import open_stage
+from lidr.components.shared.tracking import ask_mlflow, mlflow_client
 
 
 @step("promote")

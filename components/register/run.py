@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from components.register.facts import facts
-from components.register.roles import give_roles
-from components.shared.digest import digest_of, digest_of_uri
-from components.shared.models import model_uri
-from components.shared.progress import emit, step
-from components.shared.recipe import Recipe
-from components.shared.registry.refusals import explained
-from components.shared.registry.versions import VERDICT_TAG, default_trail, ensure_version
-from components.shared.stage import new_stage
-from components.shared.store import open_store
-from components.shared.tracking import ask_mlflow, mlflow_client, tracking_uri
-from components.shared.tracking.runs import iteration_run
+from lidr.components.register.aliases import give_roles
+from lidr.components.register.metrics import facts
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import digest_of, digest_of_uri
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.models.sources import model_uri
+from lidr.components.shared.registry.mlflow_errors import explained
+from lidr.components.shared.registry.versions import VERDICT_TAG, default_trail, ensure_version
+from lidr.components.shared.step import step
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import new_stage
+from lidr.components.shared.tracking import ask_mlflow, mlflow_client, tracking_uri
+from lidr.components.shared.tracking.runs import iteration_run
 
 VERSION = 2
 

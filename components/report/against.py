@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.report import charts
-from components.report.blocks import Chart, Section, Table, verdict
-from components.report.charts import Series
-from components.report.comparison import Evaluated, evaluated, gain_section, gains_of, scores
-from components.report.flips import flips
-from components.report.history import Counts, Round, final_round
-from components.report.html import page
-from components.report.outcomes import NARROW, WIDE
-from components.report.runs import Run
-from components.report.spent import Spent, spent, total
-from components.report.svg import rounded_domain
-from components.report.words import (
+from lidr.components.report import charts
+from lidr.components.report.blocks import Chart, Section, Table, verdict
+from lidr.components.report.charts import Series
+from lidr.components.report.comparison import Evaluated, evaluated, gain_section, gains_of, scores
+from lidr.components.report.durations import Spent, spent, total
+from lidr.components.report.flips import flips
+from lidr.components.report.history import Counts, Round, final_round
+from lidr.components.report.html import page
+from lidr.components.report.outcomes import NARROW, WIDE
+from lidr.components.report.runs import Run
+from lidr.components.report.svg import rounded_domain
+from lidr.components.report.words import (
     duration,
     hours,
     language,
@@ -27,9 +27,9 @@ from components.report.words import (
     percent,
     signed,
 )
-from components.shared.config import flatten
-from components.shared.paired import compare_alike
-from components.shared.recipe import Languages, Recipe
+from lidr.components.shared.config.load import flatten
+from lidr.components.shared.config.recipe import Languages, Recipe
+from lidr.components.shared.stats.paired import compare_alike
 
 _NAMES = ("A", "B")
 

@@ -6,8 +6,8 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from components.shared.errors import BadInput
-from components.shared.tracking import mlflow_client, tracking_uri
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.tracking import mlflow_client, tracking_uri
 
 _SQLITE = "sqlite:///"
 

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
-from components.report.history import Round
-from components.report.words import language, limits, percent
-from components.shared.recipe import Languages
+from lidr.components.report.history import Round
+from lidr.components.report.words import language, limits, percent
+from lidr.components.shared.config.recipe import Languages
 
 COLOURS = 8
 """Colours in style.css for other languages; more languages start over."""

@@ -9,10 +9,10 @@ from typing import TypedDict
 
 from markupsafe import Markup
 
-from components.report.blocks import Browser, Filter, kind_of
-from components.report.words import CONTROLS, language
-from components.shared.recipe import Languages
-from components.shared.text import valid_unicode
+from lidr.components.report.blocks import Browser, Filter, kind_of
+from lidr.components.report.words import CONTROLS, language
+from lidr.components.shared.config.recipe import Languages
+from lidr.components.shared.core.text import valid_unicode
 
 PAIRS_BUDGET = 2_600_000
 FLIPS_BUDGET = 1_400_000

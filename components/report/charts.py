@@ -8,9 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from components.report import svg
-from components.report.svg import Scale
-from components.report.words import plain
+from lidr.components.report import svg
+from lidr.components.report.svg import Scale
+from lidr.components.report.words import plain
 
 Interval = Mapping[str, Any]
 

@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.report.blocks import Chart, Section, Table, kind_of, measured, shape_of, swatch
-from components.report.flips import flips
-from components.report.html import page
-from components.report.outcomes import NARROW, WIDE, by_model
-from components.report.rows import Row, dots
-from components.report.svg import rounded_domain
-from components.report.words import chance, language, limits, listed, literal, percent, signed
-from components.shared.digest import seed_of
-from components.shared.paired import Paired, by_question
-from components.shared.paired import compare as compare_items
-from components.shared.recipe import Recipe
-from components.shared.records import EvalItem
-from components.shared.significance import holm, sign_flip
-from components.shared.stage import open_stage
-from components.shared.statistics import bootstrap_mean
+from lidr.components.report.blocks import Chart, Section, Table, kind_of, measured, shape_of, swatch
+from lidr.components.report.flips import flips
+from lidr.components.report.html import page
+from lidr.components.report.outcomes import NARROW, WIDE, by_model
+from lidr.components.report.rows import Row, dots
+from lidr.components.report.svg import rounded_domain
+from lidr.components.report.words import chance, language, limits, listed, literal, percent, signed
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import seed_of
+from lidr.components.shared.records.schema import EvalItem
+from lidr.components.shared.stats.intervals import bootstrap_mean
+from lidr.components.shared.stats.paired import Paired, by_question
+from lidr.components.shared.stats.paired import compare as compare_items
+from lidr.components.shared.stats.tests import holm, sign_flip
+from lidr.components.shared.store.stage import open_stage
 
 
 @dataclass(frozen=True)

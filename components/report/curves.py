@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
-from components.report import charts
-from components.report.blocks import Chart, Section, Table
-from components.report.charts import Curve
-from components.report.history import Round
-from components.report.words import number, plain
+from lidr.components.report import charts
+from lidr.components.report.blocks import Chart, Section, Table
+from lidr.components.report.charts import Curve
+from lidr.components.report.history import Round
+from lidr.components.report.words import number, plain
 
 _MOST_POINTS = 300
 """Points of a training curve; longer ones are averaged into this many buckets."""

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from components.report.blocks import Chart, Figure, Section, Table, verdict
-from components.report.curves import training
-from components.report.flips import flips_between
-from components.report.history import Round, final_round
-from components.report.html import page
-from components.report.imbalance import Column, imbalance
-from components.report.ledger import versions as libraries
-from components.report.page import CAVEAT
-from components.report.rows import Row, dots
-from components.report.runs import Run
-from components.report.samples import samples
-from components.report.spent import Spent, spent, throughput, total
-from components.report.svg import rounded_domain
-from components.report.words import duration, hours, limits, literal, number, percent, points
-from components.shared.recipe import Languages
+from lidr.components.report.blocks import Chart, Figure, Section, Table, verdict
+from lidr.components.report.curves import training
+from lidr.components.report.durations import Spent, spent, throughput, total
+from lidr.components.report.flips import flips_between
+from lidr.components.report.history import Round, final_round
+from lidr.components.report.html import page
+from lidr.components.report.imbalance import Column, imbalance
+from lidr.components.report.models_table import versions as libraries
+from lidr.components.report.page import CAVEAT
+from lidr.components.report.rows import Row, dots
+from lidr.components.report.runs import Run
+from lidr.components.report.samples import samples
+from lidr.components.report.svg import rounded_domain
+from lidr.components.report.words import duration, hours, limits, literal, number, percent, points
+from lidr.components.shared.config.recipe import Languages
 
 _MOST = 4
 """Runs, the last ones, whose flipped items, training and pairs are shown: they share the room."""

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, zip_longest
 
-from components.report import rows
-from components.report.blocks import Chart, Filter, Section, Table, swatch
-from components.report.browser import FLIPS_BUDGET, Entry, browser, shortened, within
-from components.report.history import Round
-from components.report.words import language, number
-from components.shared.errors import BadInput, StoreError
-from components.shared.languages import UNDETERMINED
-from components.shared.recipe import Languages
-from components.shared.records import EvalItem, FinishReason
-from components.shared.stage import open_stage
+from lidr.components.report import rows
+from lidr.components.report.blocks import Chart, Filter, Section, Table, swatch
+from lidr.components.report.browser import FLIPS_BUDGET, Entry, browser, shortened, within
+from lidr.components.report.history import Round
+from lidr.components.report.words import language, number
+from lidr.components.shared.config.recipe import Languages
+from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.core.languages import UNDETERMINED
+from lidr.components.shared.records.schema import EvalItem, FinishReason
+from lidr.components.shared.store.stage import open_stage
 
 _RIGHT = 0.5
 """An item counts as right from this score on; most have 0 or 1."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.report import rows
-from components.report.blocks import (
+from lidr.components.report import rows
+from lidr.components.report.blocks import (
     Chart,
     Section,
     Table,
@@ -15,10 +15,10 @@ from components.report.blocks import (
     swatch,
     verdict,
 )
-from components.report.history import Round
-from components.report.svg import rounded_domain
-from components.report.words import chance, language, limits, plain, signed
-from components.shared.recipe import Recipe
+from lidr.components.report.history import Round
+from lidr.components.report.svg import rounded_domain
+from lidr.components.report.words import chance, language, limits, plain, signed
+from lidr.components.shared.config.recipe import Recipe
 
 
 def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:

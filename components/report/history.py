@@ -7,12 +7,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.report import words
-from components.shared.errors import BadInput, StoreError
-from components.shared.models import model_uri
-from components.shared.runs import read_states
-from components.shared.stage import open_stage
-from components.shared.store import Store
+from lidr.components.report import words
+from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.models.sources import model_uri
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.runs import read_states
+from lidr.components.shared.store.stage import open_stage
 
 Counts = dict[str, Any]
 

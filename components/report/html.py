@@ -10,8 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from components.report.blocks import Figure, Section
-from components.report.words import visible
+from lidr.components.report.blocks import Figure, Section
+from lidr.components.report.words import visible
 
 _HERE = Path(__file__).parent
 

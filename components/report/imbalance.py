@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from components.report.blocks import Cell, Chart, Section, Table, swatch
-from components.report.history import Round
-from components.report.result import difference
-from components.report.words import language, percent, signed
-from components.shared.recipe import Languages
+from lidr.components.report.blocks import Cell, Chart, Section, Table, swatch
+from lidr.components.report.history import Round
+from lidr.components.report.result import difference
+from lidr.components.report.words import language, percent, signed
+from lidr.components.shared.config.recipe import Languages
 
 _LEVELS = (0.01, 0.05, 0.1, 0.2, 0.4)
 """Where one shade ends and the next begins, as fractions."""

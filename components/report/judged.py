@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.report.blocks import Section, Table, by_language, measured, swatch
-from components.report.history import Counts, Round
-from components.report.words import number, percent, plain, spelled
-from components.shared.judge_settings import PAIRWISE
-from components.shared.recipe import Recipe
+from lidr.components.report.blocks import Section, Table, by_language, measured, swatch
+from lidr.components.report.history import Counts, Round
+from lidr.components.report.words import number, percent, plain, spelled
+from lidr.components.shared.config.judge import PAIRWISE
+from lidr.components.shared.config.recipe import Recipe
 
 _TITLES = {
     "x_alpacaeval": "X-AlpacaEval: win rate against the reference answers",

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from components.report import words
-from components.report.blocks import Chart, Section, Table
-from components.report.history import Round
-from components.report.svg import figure, tag, text
-from components.report.words import number
-from components.shared.lineage import Graph, Node, Presence, trace
+from lidr.components.report import words
+from lidr.components.report.blocks import Chart, Section, Table
+from lidr.components.report.history import Round
+from lidr.components.report.svg import figure, tag, text
+from lidr.components.report.words import number
+from lidr.components.shared.lineage.graph import Graph, Node, Presence, trace
 
 _STEPS = ("world", "model", "generate", "translate", "pair", "train", "evaluate", "judge", "gate")
 _ROOTS = ("model", "evaluation", "judgements", "decision")

@@ -7,8 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from components.report import charts, rows
-from components.report.blocks import (
+from lidr.components.report import charts, rows
+from lidr.components.report.blocks import (
     Chart,
     Section,
     Table,
@@ -17,13 +17,13 @@ from components.report.blocks import (
     shape_of,
     swatch,
 )
-from components.report.charts import WIDTH, Series
-from components.report.history import Round
-from components.report.overlaps import overlaps
-from components.report.result import gap_of
-from components.report.svg import rounded_domain
-from components.report.words import language, percent, signed
-from components.shared.recipe import Recipe
+from lidr.components.report.charts import WIDTH, Series
+from lidr.components.report.history import Round
+from lidr.components.report.overlaps import overlaps
+from lidr.components.report.result import gap_of
+from lidr.components.report.svg import rounded_domain
+from lidr.components.report.words import language, percent, signed
+from lidr.components.shared.config.recipe import Recipe
 
 WIDE = (920.0, 360.0)
 NARROW = (WIDTH, 340.0)

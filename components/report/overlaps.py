@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.report.blocks import Table, measured, swatch
-from components.report.history import Round
-from components.shared.recipe import Recipe
+from lidr.components.report.blocks import Table, measured, swatch
+from lidr.components.report.history import Round
+from lidr.components.shared.config.recipe import Recipe
 
 
 def overlaps(settings: Recipe, item: Round) -> list[Table]:

@@ -6,23 +6,23 @@ from collections.abc import Collection
 
 import yaml
 
-from components.report.blocks import Section
-from components.report.curves import training
-from components.report.evidence import pairs, trust
-from components.report.flips import flips_of_run
-from components.report.gates import decisions
-from components.report.history import Round
-from components.report.html import page
-from components.report.imbalance import Column, imbalance
-from components.report.judged import judged
-from components.report.ledger import figures, models, versions
-from components.report.lineage import lineage
-from components.report.outcomes import accuracy, balance
-from components.report.result import outcome
-from components.report.samples import samples
-from components.report.spent import spent, throughput
-from components.report.words import language, listed
-from components.shared.recipe import Recipe
+from lidr.components.report.blocks import Section
+from lidr.components.report.curves import training
+from lidr.components.report.durations import spent, throughput
+from lidr.components.report.flips import flips_of_run
+from lidr.components.report.gates import decisions
+from lidr.components.report.history import Round
+from lidr.components.report.html import page
+from lidr.components.report.imbalance import Column, imbalance
+from lidr.components.report.judged import judged
+from lidr.components.report.lineage import lineage
+from lidr.components.report.models_table import figures, models, versions
+from lidr.components.report.outcomes import accuracy, balance
+from lidr.components.report.pair_sections import pairs, trust
+from lidr.components.report.result import outcome
+from lidr.components.report.samples import samples
+from lidr.components.report.words import language, listed
+from lidr.components.shared.config.recipe import Recipe
 
 GO_ON = "The same command goes on where the run stopped: what was finished is kept."
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from components.report.blocks import Section
-from components.report.html import style_sheet
+from lidr.components.report.blocks import Section
+from lidr.components.report.html import style_sheet
 
 _NO_NAME = re.compile(r"[^a-z0-9]+")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.report.blocks import by_language
-from components.report.history import Round, final_round
-from components.report.words import language, listed, percent, points
-from components.shared.recipe import Recipe
+from lidr.components.report.blocks import by_language
+from lidr.components.report.history import Round, final_round
+from lidr.components.report.words import language, listed, percent, points
+from lidr.components.shared.config.recipe import Recipe
 
 _MOST_NAMED = 4
 

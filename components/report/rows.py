@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from components.report import svg
-from components.report.charts import WIDTH, Interval
-from components.report.svg import Scale
-from components.report.words import number, plain
+from lidr.components.report import svg
+from lidr.components.report.charts import WIDTH, Interval
+from lidr.components.report.svg import Scale
+from lidr.components.report.words import number, plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 
-from components.report.history import final_round, read_history
-from components.report.page import render, sections_of
-from components.report.plots import plots
-from components.report.result import outcome, result_of
-from components.report.runs import reused
-from components.shared.progress import emit, step
-from components.shared.recipe import Recipe
-from components.shared.runs import state_key
-from components.shared.store import open_store
+from lidr.components.report.history import final_round, read_history
+from lidr.components.report.page import render, sections_of
+from lidr.components.report.plots import plots
+from lidr.components.report.result import outcome, result_of
+from lidr.components.report.runs import reused
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.step import step
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import state_key
 
 
 @step("report")

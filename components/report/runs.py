@@ -7,10 +7,10 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from components.report.history import STAGE_OF, Counts, Round, read_history
-from components.shared.errors import BadInput, StoreError
-from components.shared.recipe import Recipe
-from components.shared.store import Store
+from lidr.components.report.history import STAGE_OF, Counts, Round, read_history
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.store.base import Store
 
 _STATE = re.compile(r"runs/([^/]+)/iteration-\d+/state\.json")
 _RECIPE = re.compile(r"runs/([^/]+)/recipe\.json")

@@ -9,20 +9,20 @@ from itertools import chain, zip_longest
 
 from markupsafe import Markup
 
-from components.report.blocks import Browser, Filter, Section, Table
-from components.report.browser import PAIRS_BUDGET, Entry, browser, shortened, within
-from components.report.history import Round
-from components.report.words import MINUS, language, literal, number, spelled
-from components.shared.pair_samples import (
+from lidr.components.report.blocks import Browser, Filter, Section, Table
+from lidr.components.report.browser import PAIRS_BUDGET, Entry, browser, shortened, within
+from lidr.components.report.history import Round
+from lidr.components.report.words import MINUS, language, literal, number, spelled
+from lidr.components.shared.config.recipe import Languages
+from lidr.components.shared.records.samples import (
     MARGINS_FILE,
     SAMPLE_FILE,
     PairMargin,
     PairSample,
     pair_key,
 )
-from components.shared.recipe import Languages
-from components.shared.records import DropReason, Kind
-from components.shared.stage import open_stage
+from lidr.components.shared.records.schema import DropReason, Kind
+from lidr.components.shared.store.stage import open_stage
 
 _KEPT = "kept"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from components.shared.languages import NAMES
+from lidr.components.shared.core.languages import NAMES
 
 MINUS = "−"
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from components.rollout.chunks import Chunk
-from components.rollout.engine_session import EngineHolder
-from components.rollout.stream import Stream, places
-from components.rollout.writer import Writer
-from components.shared.errors import EngineFailed
-from components.shared.progress import Meter, emit
-from components.shared.stage import Stage
+from lidr.components.rollout.chunks import Chunk
+from lidr.components.rollout.engine_session import EngineHolder
+from lidr.components.rollout.stream import Stream, places
+from lidr.components.rollout.writer import Writer
+from lidr.components.shared.core.errors import EngineFailed
+from lidr.components.shared.core.events import Meter, emit
+from lidr.components.shared.store.stage import Stage
 
 __all__ = ["EngineHolder", "roll_out"]
 

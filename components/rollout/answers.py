@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from components.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
-from components.rollout.prompts import PromptBook
-from components.shared.digest import seed_of
-from components.shared.engines import ChatRequest, Completion, Decoding
-from components.shared.prompts import answer_messages
-from components.shared.recipe import Recipe, Sampling
-from components.shared.records import Failure, FinishReason, Prompt, Response
-from components.shared.stage import Stage
-from components.shared.text import is_repetitive
+from lidr.components.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
+from lidr.components.rollout.prompts import PromptBook
+from lidr.components.shared.config.recipe import Recipe, Sampling
+from lidr.components.shared.core.digest import seed_of
+from lidr.components.shared.core.text import is_repetitive
+from lidr.components.shared.engines import ChatRequest, Completion, Decoding
+from lidr.components.shared.records.chat import answer_messages
+from lidr.components.shared.records.schema import Failure, FinishReason, Prompt, Response
+from lidr.components.shared.store.stage import Stage
 
 Followers = Callable[[str, int], tuple[Follower, ...]]
 Identify = Callable[[Sequence[str]], Sequence[str]]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from components.shared.engines import ChatRequest, Completion
-from components.shared.stage import Stage
+from lidr.components.shared.engines import ChatRequest, Completion
+from lidr.components.shared.store.stage import Stage
 
 Item = TypeVar("Item")
 

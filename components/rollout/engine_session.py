@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 
-from components.shared.engines import Engine, choose_engine, open_engine
-from components.shared.errors import LidrError
-from components.shared.progress import emit
-from components.shared.recipe import EngineName, Recipe
+from lidr.components.shared.config.recipe import EngineName, Recipe
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.engines import Engine, choose_engine, open_engine
 
 
 class EngineHolder:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
-from components.rollout.engine_session import EngineHolder
-from components.shared.counts import MEASURED, failure_shares
-from components.shared.gpu import gpu_count
-from components.shared.stage import Stage
+from lidr.components.rollout.engine_session import EngineHolder
+from lidr.components.shared.core.gpu import gpu_count
+from lidr.components.shared.records.counts import MEASURED, failure_shares
+from lidr.components.shared.store.stage import Stage
 
 Log = Callable[[str, float], None]
 """Takes a metric's name and value, as KFP's `Metrics.log_metric` does."""

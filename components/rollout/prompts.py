@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.shared.errors import CorruptStage
-from components.shared.record_files import NotRecords, require_schema
-from components.shared.records import Prompt
-from components.shared.stage import Stage
+from lidr.components.shared.core.errors import CorruptStage
+from lidr.components.shared.records.parquet import NotRecords, require_schema
+from lidr.components.shared.records.schema import Prompt
+from lidr.components.shared.store.stage import Stage
 
 
 class PromptBook:

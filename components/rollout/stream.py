@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from components.rollout.chunks import Chunk
-from components.shared.engines import ChatRequest, Completion
+from lidr.components.rollout.chunks import Chunk
+from lidr.components.shared.engines import ChatRequest, Completion
 
 
 @dataclass

@@ -10,14 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.rollout.answers import Answers
-from components.rollout.chunks import Chunk, Share
-from components.rollout.figures import NOTES, clear, gather
-from components.rollout.translations import Translations, directions
-from components.shared.errors import EngineFailed
-from components.shared.languages import UNDETERMINED
-from components.shared.recipe import Recipe
-from components.shared.stage import Stage
+from lidr.components.rollout.answers import Answers
+from lidr.components.rollout.chunks import Chunk, Share
+from lidr.components.rollout.figures import NOTES, clear, gather
+from lidr.components.rollout.translations import Translations, directions
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import EngineFailed
+from lidr.components.shared.core.languages import UNDETERMINED
+from lidr.components.shared.store.stage import Stage
 
 _Count = Callable[[Stage, Sequence[str]], dict[str, Any]]
 

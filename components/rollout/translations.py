@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from components.rollout.answers import Question, decoding_of, sampled
-from components.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
-from components.rollout.prompts import PromptBook
-from components.shared.digest import seed_of
-from components.shared.engines import ChatRequest, Completion, Decoding
-from components.shared.prompts import (
+from lidr.components.rollout.answers import Question, decoding_of, sampled
+from lidr.components.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
+from lidr.components.rollout.prompts import PromptBook
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import seed_of
+from lidr.components.shared.engines import ChatRequest, Completion, Decoding
+from lidr.components.shared.records.chat import (
     TRANSLATION_PRIMER,
     TRANSLATION_STOP,
     read_translation,
     translation_messages,
 )
-from components.shared.recipe import Recipe
-from components.shared.records import (
+from lidr.components.shared.records.schema import (
     CUT_SHORT,
     Failure,
     FinishReason,
@@ -26,7 +26,7 @@ from components.shared.records import (
     Response,
     Translation,
 )
-from components.shared.stage import Stage
+from lidr.components.shared.store.stage import Stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
-from components.rollout.chunks import Chunk
+from lidr.components.rollout.chunks import Chunk
 
 _MOST = 4
 """Chunks that may wait to be written: a store that cannot keep up slows the engine down rather than

@@ -1,4 +1,4 @@
-"""`python -m components.serve`: what the champion's pods run."""
+"""`python -m lidr.components.serve`: what the champion's pods run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from components.serve.files import fetch, serve
-from components.serve.follow import Deployment, InferenceService, NothingYet, follow
-from components.shared.errors import LidrError
-from components.shared.models import Resolved
-from components.shared.text import printable
+from lidr.components.serve.files import fetch, serve
+from lidr.components.serve.follow import Deployment, InferenceService, NothingYet, follow
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.text import printable
+from lidr.components.shared.models.sources import Resolved
 
 
 def main(arguments: list[str]) -> int:
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m components.serve", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lidr.components.serve", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("follow", help="point a server at the version an alias names")
     one.add_argument("model", help="name of the registered model")

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from components.shared.errors import BadInput
-from components.shared.model_checks import check_adapter, check_model
-from components.shared.models import Resolved, fetch_model
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.engines.vllm_engine import adapter_rank
+from lidr.components.shared.models.admission import check_adapter, check_model
+from lidr.components.shared.models.sources import Resolved, fetch_model
 
 NAME = "champion"
 """What the model is called under OpenAI's API, whichever version it is."""
@@ -58,8 +59,6 @@ def vllm_command(folder: Path, extra: list[str]) -> list[str]:
     Raises:
         BadInput: no model is there, or vLLM cannot serve its adapter.
     """
-    from components.shared.engines.vllm_engine import adapter_rank
-
     place = folder / NAME if (folder / NAME).exists() else folder
     check_model(place)
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]

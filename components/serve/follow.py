@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from components.shared.errors import BadInput, LidrError
-from components.shared.models import NotRegistered, Resolved, resolve_model
+from urllib3.exceptions import HTTPError
+
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.models.sources import NotRegistered, Resolved, resolve_model
 
 SOURCE = "lidr.dev/champion-source"
 ADAPTER = "lidr.dev/champion-adapter"
@@ -190,7 +192,6 @@ def _holds(now: Object, patch: Object) -> bool:
 def _told(server: Server, what: str, call: Callable[[], T]) -> T:
     """Call the API server; say what went wrong in one sentence."""
     from kubernetes.client import ApiException
-    from urllib3.exceptions import HTTPError
 
     thing = f"{type(server).__name__} {server.name} in namespace {server.namespace}"
     try:

@@ -20,13 +20,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from components.shared.errors import BadInput, LidrError
-from components.shared.kubernetes.runs import cluster_id, has_ended, own_namespace
-from components.shared.lease import Head, Lease, answered_late, clear, find_head, read_text
-from components.shared.progress import emit
-from components.shared.runs import FOLDER
-from components.shared.store import Store, open_store
-from components.shared.text import one_line
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.text import one_line
+from lidr.components.shared.kubernetes.runs import cluster_id, has_ended, own_namespace
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.lease import (
+    Head,
+    Lease,
+    answered_late,
+    clear,
+    find_head,
+    read_text,
+)
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import FOLDER
 
 SECONDS = 60.0
 """Of `lidr run`: it renews the lease five times as often."""

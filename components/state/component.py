@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from components.shared.component import image_component
+from lidr.components.shared.component import image_component
 
 
 @image_component
@@ -28,6 +28,6 @@ def resume_state(recipe: str, store: str, run: str, iteration: int) -> NamedTupl
     Returns:
         The world stage, the promoted model, its evaluation, judgements and version, the verdict.
     """
-    from components.state import run as step
+    from lidr.components.state import run as step
 
     return step.resume_state(recipe=recipe, store=store, run=run, iteration=iteration)

@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from components.shared.digest import canonical_json, digest_of
-from components.shared.errors import BadInput
-from components.shared.progress import step
-from components.shared.recipe_store import put_recipe
-from components.shared.runs import read_state, read_states, recipe_key, state_key
-from components.shared.store import Store, open_store
-from components.shared.written import read_object
+from lidr.components.shared.core.digest import canonical_json, digest_of
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.json_files import read_object
+from lidr.components.shared.step import step
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.recipes import put_recipe
+from lidr.components.shared.store.runs import read_state, read_states, recipe_key, state_key
+from lidr.components.shared.store.stage import open_stage
 
 GO_ON = "continue"
 
@@ -242,7 +244,6 @@ def _finished(store: Store, key: str, state: dict[str, object]) -> str:
 def _outcome(decision: str) -> dict[str, object]:
     if not decision:
         return {"verdict": GO_ON, "promoted": True, "reason": "the start"}
-    from components.shared.stage import open_stage
 
     counts = open_stage(decision).counts()
     return {name: counts[name] for name in ("verdict", "promoted", "reason")}

@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
-from components.shared.errors import BadInput
-from components.shared.model_checks import check_model
-from components.shared.models import ModelFiles, base_stage, model_files
-from components.shared.stage import Stage
-from components.train.adapters import read_adapter
-from components.train.batches import Layout
-from components.train.gang import Gang
-from components.train.loading import load_model, load_pairs, load_tokenizer
-from components.train.lora import add_adapters
-from components.train.preference import PreferenceTrainer
-from components.train.reference import compute_logps, reference_logps, reference_stage
-from components.train.scoring import install
-from components.train.throughput import work_of
-from components.train.tokens import TokenPairs
-from components.train.zero import (
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.models.admission import check_model
+from lidr.components.shared.models.sources import ModelFiles, base_stage, model_files
+from lidr.components.shared.store.stage import Stage
+from lidr.components.train.data.batches import Layout
+from lidr.components.train.data.loading import load_model, load_pairs, load_tokenizer
+from lidr.components.train.data.tokens import TokenPairs
+from lidr.components.train.distributed.ranks import Gang
+from lidr.components.train.distributed.zero import (
     deepspeed_config,
     leave_deepspeed_out,
     running,
     start_deepspeed,
 )
+from lidr.components.train.export.adapter import read_adapter
+from lidr.components.train.forward.lora import add_adapters
+from lidr.components.train.forward.reference import compute_logps, reference_logps, reference_stage
+from lidr.components.train.forward.scoring import install
+from lidr.components.train.preference import PreferenceTrainer
+from lidr.components.train.throughput import work_of
 
 if TYPE_CHECKING:
-    from components.train.trainer import Job
+    from lidr.components.train.job import Job
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,6 @@ def _reference(
         deepspeed: DeepSpeed's configuration, if any.
         loaded: the reference model and its layout where they are there already.
     """
-
     pairs, gang = inputs.pairs.pairs, inputs.gang
 
     def scores(model: Any, layout: Layout) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.shared.component import image_component
+from lidr.components.shared.component import image_component
 
 
 @image_component(
@@ -41,7 +41,7 @@ def train(
     Returns:
         URI of the train stage, which holds M_{t+1}.
     """
-    from components.train import run as step
+    from lidr.components.train import run as step
 
     return step.train(
         recipe=recipe,

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from components.shared.progress import emit
-from components.train.loss import PairLosses
-from components.train.tokens import TokenPair
+from lidr.components.shared.core.events import emit
+from lidr.components.train.data.tokens import TokenPair
+from lidr.components.train.forward.loss import PairLosses
 
 Row = Mapping[str, float]
 

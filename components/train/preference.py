@@ -11,19 +11,19 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
-from components.shared.errors import TrainingFailed
-from components.shared.progress import Meter, emit
-from components.shared.recipe import Training
-from components.shared.tracking.growing import CurveWriter
-from components.train.batches import Layout, token_budget
-from components.train.gang import Gang
-from components.train.loss import pair_losses
-from components.train.metrics import StepSums, Watch
-from components.train.reference import compute_logps
-from components.train.scoring import score
-from components.train.shares import Part, Sharing
-from components.train.throughput import Work, peak_flops
-from components.train.tokens import TokenPair
+from lidr.components.shared.config.recipe import Training
+from lidr.components.shared.core.errors import TrainingFailed
+from lidr.components.shared.core.events import Meter, emit
+from lidr.components.shared.tracking.live_metrics import CurveWriter
+from lidr.components.train.data.batches import Layout, token_budget
+from lidr.components.train.data.shares import Part, Sharing
+from lidr.components.train.data.tokens import TokenPair
+from lidr.components.train.distributed.ranks import Gang
+from lidr.components.train.forward.loss import pair_losses
+from lidr.components.train.forward.reference import compute_logps
+from lidr.components.train.forward.scoring import score
+from lidr.components.train.metrics import StepSums, Watch
+from lidr.components.train.throughput import Work, peak_flops
 
 INTERNAL = ("epoch", "tokens")
 """What a step's log holds besides its metrics."""

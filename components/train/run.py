@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from components.shared.digest import seed_of
-from components.shared.kubernetes.launch import Launch, Placement, TaskConfig
-from components.shared.progress import emit, step
-from components.shared.recipe import Recipe
-from components.shared.stage import Stage
-from components.train.checkpoints import Checkpoints
-from components.train.fit import require_fit
-from components.train.launchers import launcher_of
-from components.train.launchers.exchange import Exchange
-from components.train.stage import start_and_reference, train_stage
-from components.train.trainer import Job
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import seed_of
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.kubernetes.launch import Launch, Placement, TaskConfig
+from lidr.components.shared.step import step
+from lidr.components.shared.store.stage import Stage
+from lidr.components.train.distributed.checkpoints import Checkpoints
+from lidr.components.train.job import Job
+from lidr.components.train.launch import launcher_of
+from lidr.components.train.launch.exchange import Exchange
+from lidr.components.train.launch.fit import require_fit
+from lidr.components.train.stage import start_and_reference, train_stage
 
 
 @step("train")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from components.shared.digest import digest_of_uri
-from components.shared.recipe import Recipe
-from components.shared.stage import Stage, new_stage
-from components.shared.store import open_store
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, new_stage
 
 VERSION = 2
 

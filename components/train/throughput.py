@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from components.train.tokens import TokenPair
-from components.train.zero import size_of
+from lidr.components.train.data.tokens import TokenPair
+from lidr.components.train.distributed.zero import size_of
 
 _PEAKS = {
     "B200": 2250e12,

@@ -1,6 +1,6 @@
 """The trainer program: one training run, from a job of plain URIs to a model on the stage.
 
-`run.py` calls `run_training` in its own process. `python -m components.train.trainer JOB.json
+`run.py` calls `run_training` in its own process. `python -m lidr.components.train.trainer JOB.json
 SUMMARY.json` does the same as a program, for a launcher that needs processes.
 """
 
@@ -14,59 +14,23 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from components.shared.errors import LidrError
-from components.shared.kubernetes.failure import record as record_failure
-from components.shared.models import BASE_FILE
-from components.shared.profile import Zero
-from components.shared.progress import emit
-from components.shared.recipe import Training
-from components.shared.stage import Stage
-from components.shared.store import open_store
-from components.shared.strict import Strict
-from components.shared.tracking.growing import CurveWriter
-from components.shared.tracking.spool import Spool, place_of
-from components.train.checkpoints import Checkpoints, Form
-from components.train.gang import Gang, join, leave
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.kubernetes.failure import record as record_failure
+from lidr.components.shared.models.sources import BASE_FILE
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage
+from lidr.components.shared.tracking.live_metrics import CurveWriter
+from lidr.components.shared.tracking.outbox import Spool, place_of
+from lidr.components.train.distributed.checkpoints import Checkpoints, Form
+from lidr.components.train.distributed.ranks import Gang, join, leave
+from lidr.components.train.job import Job, Summary
 
 if TYPE_CHECKING:
-    from components.train.assembly import Inputs
-    from components.train.preference import PreferenceTrainer
-
-
-class Job(Strict):
-    """Everything a training run reads, as plain values that travel between machines."""
-
-    store: str
-    """URI of the store."""
-    stage: str
-    """Prefix of the train stage below the store, `stages/train/<digest>`."""
-    pairs: str
-    """URI of the pair stage."""
-    start: str
-    """URI of the stage with the model that training starts from."""
-    reference: str
-    """URI of the stage with DPO's reference model."""
-    training: Training
-    """The recipe's settings."""
-    seed: int
-    """Of the order of the pairs."""
-    zero: Zero = Zero()
-    """What the ranks share out, from the profile."""
-    run: str = ""
-    """Name of the run, which is told how training goes; "" where there is none."""
-    iteration: int = 0
-    """t + 1."""
-
-
-class Summary(Strict):
-    """What a training run leaves besides the model."""
-
-    counts: dict[str, Any]
-    """For the stage's marker."""
-    digests: dict[str, tuple[int, str]]
-    """Size and SHA-256 of each file it wrote."""
+    from lidr.components.train.assembly import Inputs
+    from lidr.components.train.preference import PreferenceTrainer
 
 
 def run_training(job: Job) -> Summary:
@@ -87,11 +51,11 @@ def run_training(job: Job) -> Summary:
     joined = time.monotonic()
     import torch
 
-    from components.train.assembly import build_trainer, read_inputs
-    from components.train.keeper import Keeper
-    from components.train.margins import sampled_rows, write_margins
-    from components.train.metrics import Watch, without
-    from components.train.preference import INTERNAL, Reporter
+    from lidr.components.train.assembly import build_trainer, read_inputs
+    from lidr.components.train.distributed.checkpoint_writer import Keeper
+    from lidr.components.train.forward.margins import sampled_rows, write_margins
+    from lidr.components.train.metrics import Watch, without
+    from lidr.components.train.preference import INTERNAL, Reporter
 
     watch = Watch(job.training.beta)
     with gang.together():
@@ -143,7 +107,7 @@ def run_training(job: Job) -> Summary:
 def _curve_writer(job: Job, stage: Stage, gang: Gang) -> CurveWriter | None:
     if not job.run or not gang.leads:
         return None
-    from components.train.preference import INTERNAL
+    from lidr.components.train.preference import INTERNAL
 
     spool = Spool(stage.store, job.run)
     return CurveWriter(spool, place_of(job.iteration, "train"), INTERNAL)
@@ -174,8 +138,8 @@ def _train(trainer: PreferenceTrainer, checkpoints: Checkpoints, folder: Path) -
 
 
 def _export(trainer: PreferenceTrainer, inputs: Inputs, folder: Path, stage: Stage) -> float:
-    from components.train.adapters import write_adapter
-    from components.train.export import Export
+    from lidr.components.train.export.adapter import write_adapter
+    from lidr.components.train.export.model import Export
 
     gang = inputs.gang
     with gang.together():

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.shared.component import image_component
+from lidr.components.shared.component import image_component
 
 
 @image_component
@@ -31,7 +31,7 @@ def translate(
     Returns:
         URI of the translate stage.
     """
-    from components.translate import run as step
+    from lidr.components.translate import run as step
 
     return step.translate(
         recipe=recipe,

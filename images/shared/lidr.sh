@@ -10,8 +10,7 @@ touch /tmp/before
 /opt/tools/bin/pip --python /opt/lidr/bin/python install --quiet --no-index --no-deps --no-compile \
   --find-links /tmp/lidr lidr  # by name: pip notes the hash of a file, which depends on the time
 rm -rf /tmp/lidr
-sh "$here/bytecode.sh" /opt/lidr/lib/python3*/site-packages/components \
-  /opt/lidr/lib/python3*/site-packages/pipelines
+sh "$here/bytecode.sh" /opt/lidr/lib/python3*/site-packages/lidr
 /opt/tools/bin/python "$here/sbom.py" "$1" "$2"
 mkdir /opt/layer
 find /opt/lidr -cnewer /tmp/before ! -type d -print0 | tar --create --null --files-from - \

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from components.shared.errors import BadInput, LidrError, Unavailable
-from components.shared.kubernetes.api_errors import status_of
-from components.shared.profile import Profile
-from pipelines.cluster.namespace import connect
+from urllib3.exceptions import HTTPError
+
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
+from lidr.components.shared.kubernetes.api_errors import status_of
+from lidr.pipelines.cluster.namespace import connect
 
 Object = dict[str, Any]
 
@@ -143,7 +145,6 @@ class ClusterApi:
         self, method: str, path: str, query: Mapping[str, str], body: Object | None = None
     ) -> Object | None:
         from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
 
         try:
             answer = self._client.call_api(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from pipelines.checks.api import ClusterApi, Denied, Object
-from pipelines.checks.asks import Ask, asks_of, quantity, queues_of
-from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
-from pipelines.checks.nodes import room
-from pipelines.checks.place import PlaceFinder
+from lidr.pipelines.checks.api import ClusterApi, Denied, Object
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.pipelines.checks.nodes import room
+from lidr.pipelines.checks.place import PlaceFinder
+from lidr.pipelines.checks.resource_requests import Ask, asks_of, quantity, queues_of
 
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 

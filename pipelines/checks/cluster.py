@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from components.shared.errors import LidrError
-from pipelines.checks.api import ClusterApi, Denied
-from pipelines.checks.asks import asks_of, queues_of
-from pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
-from pipelines.checks.platform import (
+from lidr.components.shared.core.errors import LidrError
+from lidr.pipelines.checks.api import ClusterApi, Denied
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from lidr.pipelines.checks.platform import (
     JOBSET,
     KUBERNETES,
     KUEUE,
@@ -18,6 +17,7 @@ from pipelines.checks.platform import (
     shown,
     version_of,
 )
+from lidr.pipelines.checks.resource_requests import asks_of, queues_of
 
 
 def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:

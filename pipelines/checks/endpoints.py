@@ -6,9 +6,12 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-from components.shared.recipe import Recipe
-from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
-from pipelines.checks.hosts import only_inside
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from lidr.components.shared.config.recipe import Recipe
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.pipelines.checks.hosts import only_inside
 
 _DIGEST = "{digest}"
 
@@ -32,8 +35,6 @@ def findings(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _finding(inputs: Inputs, name: str, url: str, model: str, keys: Sequence[str]) -> Finding:
-    from urllib3.exceptions import HTTPError
-
     if only_inside(url, inputs.profile):
         told = f"{url} is reached from inside the cluster only"
         return unknown(name, told, f"kubectl port-forward to it, and --set {name}.url=... here")
@@ -63,8 +64,6 @@ def _finding(inputs: Inputs, name: str, url: str, model: str, keys: Sequence[str
 
 
 def _models(url: str, key: str, seconds: float) -> tuple[int, bytes]:
-    import urllib3
-
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     address = f"{url.rstrip('/')}/models"
     answer = urllib3.request("GET", address, headers=headers, timeout=seconds, retries=False)

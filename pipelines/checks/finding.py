@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from components.shared.errors import LidrError
-from components.shared.profile import Profile
-from components.shared.recipe import Recipe
-from components.shared.text import one_line
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.text import one_line
 
 State = Literal["ok", "missing", "unknown"]
 

@@ -6,7 +6,7 @@ import os
 import socket
 from urllib.parse import urlsplit
 
-from components.shared.profile import Profile
+from lidr.components.shared.config.profile import Profile
 
 _SUFFIXES = (".svc", ".svc.cluster.local", ".cluster.local")
 

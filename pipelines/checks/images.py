@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from components.shared.profile import Profile
-from pipelines.checks.api import ClusterApi, Denied
-from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from lidr.components.shared.config.profile import Profile
+from lidr.pipelines.checks.api import ClusterApi, Denied
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
 
 _MANIFESTS = ", ".join(
     (
@@ -111,8 +114,6 @@ def _finding(nodes: list[set[str]], image: str, seconds: float) -> Finding:
 
 
 def _in_registry(name: str, image: str, reference: Reference, seconds: float) -> Finding:
-    from urllib3.exceptions import HTTPError
-
     try:
         status = _ask(reference, seconds)
     except (HTTPError, ValueError) as error:
@@ -136,8 +137,6 @@ def _in_registry(name: str, image: str, reference: Reference, seconds: float) ->
 
 def _ask(reference: Reference, seconds: float) -> int:
     """Return the status of a HEAD for the manifest, with a token where one is asked for."""
-    import urllib3
-
     with urllib3.PoolManager(timeout=seconds, retries=urllib3.Retry(2, connect=0, read=0)) as pool:
         answer = pool.request("HEAD", reference.url, headers={"Accept": _MANIFESTS})
         challenge = answer.headers.get("WWW-Authenticate", "")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from components.shared.errors import LidrError
-from pipelines.checks import retrying
-from pipelines.checks.api import ClusterApi
-from pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
-from pipelines.checks.place import PlaceFinder
-from pipelines.checks.platform import KUBEFLOW, shown, version_of
-from pipelines.cluster.client import Client
+from lidr.components.shared.core.errors import LidrError
+from lidr.pipelines.checks import retrying
+from lidr.pipelines.checks.api import ClusterApi
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from lidr.pipelines.checks.place import PlaceFinder
+from lidr.pipelines.checks.platform import KUBEFLOW, shown, version_of
+from lidr.pipelines.cluster.client import Client
 
 _API = "Kubeflow Pipelines API"
 _VERSION = "Kubeflow Pipelines version"

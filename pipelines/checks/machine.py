@@ -7,9 +7,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.shared.errors import LidrError
-from components.shared.gpu import gpu_present
-from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.gpu import gpu_present
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.pipelines.planning.estimate import Inputs as Planned
+from lidr.pipelines.planning.estimate import needs
+from lidr.pipelines.planning.figures import figures
+from lidr.pipelines.planning.requests import read_prompts
+from lidr.pipelines.planning.shapes import model_config
 
 _GIB = 1 << 30
 
@@ -38,12 +43,6 @@ def findings(inputs: Inputs) -> Iterator[Finding]:
 
 def _needs(inputs: Inputs) -> tuple[float, float]:
     """Return the bytes that a run leaves on the store, and those of one rank while training."""
-    from pipelines.planning.estimate import Inputs as Planned
-    from pipelines.planning.estimate import needs
-    from pipelines.planning.figures import figures
-    from pipelines.planning.requests import read_prompts
-    from pipelines.planning.shapes import model_config
-
     config = model_config(inputs.recipe.model)
     planned = Planned(inputs.recipe, inputs.profile, config, read_prompts(inputs.recipe), figures())
     return needs(planned)

@@ -10,16 +10,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components.shared.engines.base import ChatRequest
-from components.shared.errors import BadInput, LidrError
-from components.shared.hub import ask_hub
-from components.shared.model_checks import check_adapter, check_model, check_templates
-from components.shared.models import fetch_model, resolve_model, split_hub
-from components.shared.prompts import TRANSLATION_PRIMER, answer_messages, translation_messages
-from components.shared.recipe import Recipe
-from components.shared.store import open_store
-from pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
-from pipelines.checks.hosts import only_inside
+from jinja2 import TemplateError
+
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.engines.base import ChatRequest
+from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.inputs.hub import ask_hub
+from lidr.components.shared.models.admission import check_adapter, check_model, check_templates
+from lidr.components.shared.models.sources import fetch_model, resolve_model, split_hub
+from lidr.components.shared.records.chat import (
+    TRANSLATION_PRIMER,
+    answer_messages,
+    translation_messages,
+)
+from lidr.components.shared.store.open import open_store
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from lidr.pipelines.checks.hosts import only_inside
 
 _INDEX = "model.safetensors.index.json"
 _SAMPLE = "Two and two are four."
@@ -171,10 +178,6 @@ def _loaded(folder: Path, recipe: Recipe) -> Iterator[Finding]:
 
 def _template(folder: Path, tokenizer: Any, recipe: Recipe) -> Finding:
     """Tell whether the chats that lidr sends render, and hold what was said in them."""
-    from jinja2 import TemplateError
-
-    from components.shared.engines.chat import ChatRenderer
-
     name, chat = "chat template", ChatRenderer(tokenizer)
     try:
         check_templates(folder)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from components.shared.pools import NodeAffinity, NodeRequirement, Toleration
-from pipelines.checks.api import ClusterApi, Denied, Object
-from pipelines.checks.asks import Ask, quantity
-from pipelines.checks.finding import Finding, missing, ok, unknown
+from lidr.components.shared.config.pools import NodeAffinity, NodeRequirement, Toleration
+from lidr.pipelines.checks.api import ClusterApi, Denied, Object
+from lidr.pipelines.checks.finding import Finding, missing, ok, unknown
+from lidr.pipelines.checks.resource_requests import Ask, quantity
 
 _REPELLING = ("NoSchedule", "NoExecute")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from components.shared.profile import TrainingPlace
-from pipelines.checks.api import ClusterApi, Object
-from pipelines.checks.asks import asks_of, queues_of
-from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
-from pipelines.checks.looking import APPLY, look
-from pipelines.checks.place import PlaceFinder
-from pipelines.checks.platform import TRAINER
-from pipelines.checks.queues import findings as queue_findings
-from pipelines.checks.queues import workload_priority
+from lidr.components.shared.config.profile import TrainingPlace
+from lidr.pipelines.checks.api import ClusterApi, Object
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.pipelines.checks.place import PlaceFinder
+from lidr.pipelines.checks.platform import TRAINER
+from lidr.pipelines.checks.probe import APPLY, look
+from lidr.pipelines.checks.queues import findings as queue_findings
+from lidr.pipelines.checks.queues import workload_priority
+from lidr.pipelines.checks.resource_requests import asks_of, queues_of
 
 _SECRETS = "manifests/README.md, Secrets"
 

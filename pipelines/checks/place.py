@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from components.shared.errors import LidrError
-from pipelines.checks.api import ClusterApi, Denied
-from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
-from pipelines.cluster.client import Client
+from lidr.components.shared.core.errors import LidrError
+from lidr.pipelines.checks.api import ClusterApi, Denied
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.pipelines.cluster.client import Client
 
 TITLE = "namespace of pods"
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.evaluate.items.places import files_at, place_of
-from components.evaluate.items.problems import SOURCES, problems
-from components.judge.cases import PROMPT_OF
-from components.judge.prompts import load_prompt
-from components.shared.errors import LidrError
-from components.shared.prompt_files import load_prompt_file, require_same_ids
-from components.shared.questions import read_questions, read_references, reference_of
-from components.shared.recipe import Recipe
-from pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from lidr.components.evaluate.items.places import files_at, place_of
+from lidr.components.evaluate.items.problems import SOURCES, problems
+from lidr.components.judge.cases import PROMPT_OF
+from lidr.components.judge.prompts import load_prompt
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.inputs.prompt_files import load_prompt_file, require_same_ids
+from lidr.components.shared.inputs.questions import read_questions, read_references, reference_of
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
 
 _COPY = "Copy it to the store's bucket, and name it as s3://... in the recipe."
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pipelines.checks.api import ClusterApi, Denied, Object
-from pipelines.checks.finding import Finding, missing, ok, unknown
-from pipelines.checks.looking import APPLY, look
-from pipelines.checks.platform import KUEUE
+from lidr.pipelines.checks.api import ClusterApi, Denied, Object
+from lidr.pipelines.checks.finding import Finding, missing, ok, unknown
+from lidr.pipelines.checks.platform import KUEUE
+from lidr.pipelines.checks.probe import APPLY, look
 
 _GROUP = "kueue.x-k8s.io/v1beta2"
 

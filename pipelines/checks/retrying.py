@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.shared import yaml_text
-from pipelines.checks.api import ClusterApi, Denied
-from pipelines.checks.finding import Finding, Inputs, ok, unknown
+from lidr.components.shared.config import yaml_text
+from lidr.pipelines.checks.api import ClusterApi, Denied
+from lidr.pipelines.checks.finding import Finding, Inputs, ok, unknown
 
 TITLE = "retries by Argo"
 MAP = "workflow-controller-configmap"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipelines.checks.api import ClusterApi, Denied, Object
-from pipelines.checks.asks import asks_of, queues_of
-from pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
-from pipelines.checks.place import PlaceFinder
+from lidr.pipelines.checks.api import ClusterApi, Denied, Object
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.pipelines.checks.place import PlaceFinder
+from lidr.pipelines.checks.resource_requests import asks_of, queues_of
 
 
 class Right(NamedTuple):

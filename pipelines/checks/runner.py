@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Mapping
 
-from components.shared.errors import LidrError
-from pipelines.checks.finding import Finding, Subject, missing, refused, unknown
+from lidr.components.shared.core.errors import LidrError
+from lidr.pipelines.checks.finding import Finding, Subject, missing, refused, unknown
 
 _EXTRAS = {
     "kfp_server_api": "submit",

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from components.shared.errors import StoreError
-from components.shared.store import Store, open_store
-from pipelines.checks.api import ClusterApi, Denied
-from pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
-from pipelines.checks.hosts import only_inside
+from lidr.components.shared.core.errors import StoreError
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.s3 import S3Store
+from lidr.pipelines.checks.api import ClusterApi, Denied
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from lidr.pipelines.checks.hosts import only_inside
 
 _PART_BYTES = 5 << 20
 """The least that S3 takes for a part which is not the last."""
@@ -67,7 +69,6 @@ def _inside(inputs: Inputs, api: ClusterApi) -> Finding | None:
 def _open(uri: str) -> Store:
     if not uri.startswith("s3://"):
         return open_store(uri)
-    from components.shared.store_s3 import S3Store
 
     return S3Store(uri, part_bytes=_PART_BYTES, seconds=0)
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from components.shared.errors import BadInput, LidrError
-from components.shared.tracking.server import client_at, explained, is_server, tracking_uri
-from pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
-from pipelines.checks.hosts import only_inside
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.tracking.client import client_at, explained, is_server, tracking_uri
+from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from lidr.pipelines.checks.hosts import only_inside
 
 _SQLITE = "sqlite:///"
 _WRITING = ("EDIT", "MANAGE")

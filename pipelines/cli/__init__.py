@@ -1,56 +1,70 @@
-"""The command line, `lidr`. Commands import what they need when they run."""
+"""The command line, `lidr`: one module a command, imported when that command is asked for."""
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import Annotated
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from components.shared.errors import LidrError
-from components.shared.redaction import cleanse
-from components.shared.retrying import answering_quickly
-from components.shared.text import printable
-from pipelines.cli.cancel import cancel_command
-from pipelines.cli.check import check_command
-from pipelines.cli.compile import compile_command
-from pipelines.cli.evaluate import evaluate_command
-from pipelines.cli.history import history_command
-from pipelines.cli.lineage import lineage_command
-from pipelines.cli.logs import logs_command
-from pipelines.cli.plan import plan_command
-from pipelines.cli.promote import promote_command
-from pipelines.cli.prune import prune_command
-from pipelines.cli.relocate import relocate_command
-from pipelines.cli.report import report_command
-from pipelines.cli.rollback import rollback_command
-from pipelines.cli.run import run_command
-from pipelines.cli.status import status_command
-from pipelines.cli.submit import submit_command
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.redaction import cleanse
+from lidr.components.shared.core.retry import answering_quickly
+from lidr.components.shared.core.text import printable
+
+COMMANDS = {
+    "run": "Run the loop on this machine; running it again continues where it stopped.",
+    "evaluate": "Evaluate one model, or two side by side; finished evaluations are reused.",
+    "compile": "Compile the loop for Kubeflow Pipelines.",
+    "check": "Look at everything that a run needs, and say what is missing and how to mend it.",
+    "submit": "Run a recipe in Kubeflow; the same command again finds the same run.",
+    "status": "Show how far a run is, what it waits for, and what it has cost.",
+    "logs": "Print the logs of a run's steps.",
+    "cancel": "End a run: its pods, TrainJobs and schedule. Finished stages stay.",
+    "plan": "Say what a recipe takes (time, GPUs, memory, store, cost) and what its gate can see.",
+    "report": "Write a run's report and result anew, or that of a model or of two runs.",
+    "lineage": "Follow a version back to the base model and the prompt files.",
+    "prune": "Remove model versions, stages and checkpoints that nothing kept refers to.",
+    "relocate": "Lead registered versions, and the pointers of runs, to where a store has moved.",
+    "promote": "Promote a version that passed the gate; the champion before it becomes `previous`.",
+    "rollback": "Make the previous champion the champion again; doing it again undoes it.",
+    "history": "List the promotions of a registered model, the oldest first.",
+}
+"""The first line of each command's help; the module of the same name holds the command."""
+
+
+class Commands(TyperGroup):
+    """The commands, of which only the one that was asked for is imported."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {name: TyperCommand(name, help=line) for name, line in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the whole command that the arguments name, and its arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name else command, rest
+
+
+def load_command(name: str) -> Any:
+    """Return a command with all its options."""
+    module = importlib.import_module(f"lidr.pipelines.cli.{name}")
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command(name)(getattr(module, f"{name}_command"))
+    return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="lidr",
+    cls=Commands,
     help="Language models that teach themselves the languages they are weak in.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run")(run_command)
-app.command("evaluate")(evaluate_command)
-app.command("compile")(compile_command)
-app.command("check")(check_command)
-app.command("submit")(submit_command)
-app.command("status")(status_command)
-app.command("logs")(logs_command)
-app.command("cancel")(cancel_command)
-app.command("plan")(plan_command)
-app.command("report")(report_command)
-app.command("lineage")(lineage_command)
-app.command("prune")(prune_command)
-app.command("relocate")(relocate_command)
-app.command("promote")(promote_command)
-app.command("rollback")(rollback_command)
-app.command("history")(history_command)
 
 
 def main() -> None:
@@ -68,8 +82,6 @@ def main() -> None:
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
-
         print(f"lidr {version('lidr')}")
         raise typer.Exit
 

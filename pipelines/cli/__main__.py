@@ -1,5 +1,5 @@
-"""`python -m pipelines.cli` is `lidr`."""
+"""`python -m lidr.pipelines.cli` is `lidr`."""
 
-from pipelines.cli import main
+from lidr.pipelines.cli import main
 
 main()

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
-from pipelines.cli.outputs import Output, say
-from pipelines.cli.status import RunArgument
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import one_line
+from lidr.components.shared.store.open import open_store
+from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
+from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.status import RunArgument
+from lidr.pipelines.cluster.cancel import (
+    Cancelled,
+    cancel,
+    clean_stages,
+    require_alone,
+    wait_for_end,
+)
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.local_status import existing_store, local_status, stop
 
 if TYPE_CHECKING:
-    from components.shared.profile import Profile
-    from pipelines.cluster.cancel import Cancelled
+    from lidr.components.shared.config.profile import Profile
+    from lidr.pipelines.cluster.cancel import Cancelled
 
 
 def cancel_command(
@@ -27,9 +41,6 @@ def cancel_command(
     ] = Output.TEXT,
 ) -> None:
     """End a run: its pods, TrainJobs and schedule. Finished stages stay."""
-    import json
-    from dataclasses import asdict
-
     place = read_profile(*profile)
     if store:
         place = place.model_copy(update={"store": store})
@@ -41,11 +52,6 @@ def cancel_command(
 
 
 def _cancel(place: Profile, run: str, discard: bool) -> Cancelled:
-    from components.shared.errors import BadInput
-    from components.shared.store import open_store
-    from pipelines.cluster.cancel import cancel, clean_stages, require_alone, wait_for_end
-    from pipelines.cluster.client import Client
-
     client = Client(place)
     if discard:
         require_alone(client, place, run)
@@ -61,9 +67,6 @@ def _cancel(place: Profile, run: str, discard: bool) -> Cancelled:
 
 
 def _cancel_here(place: Profile, run: str, discard: bool) -> Cancelled:
-    from pipelines.cluster.cancel import Cancelled, clean_stages
-    from pipelines.local_status import existing_store, local_status, stop
-
     home = existing_store(place.store)
     local_status(home, run)
     done = Cancelled(run)
@@ -74,8 +77,6 @@ def _cancel_here(place: Profile, run: str, discard: bool) -> Cancelled:
 
 
 def _print(done: Cancelled) -> None:
-    from components.shared.text import one_line
-
     parts = {"run": done.ended, "TrainJob": done.jobs, "schedule": done.schedules}
     ended = [
         f"{len(found)} {name}{'s' * (len(found) != 1)}" for name, found in parts.items() if found

@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.inputs import (
+from lidr.pipelines.checks.finding import Inputs
+from lidr.pipelines.checks.registry import subjects_of
+from lidr.pipelines.checks.runner import run
+from lidr.pipelines.cli.check_table import print_findings, print_json, waiting
+from lidr.pipelines.cli.inputs import (
     CLUSTER,
     ProfileOption,
     RecipeArgument,
@@ -14,7 +18,7 @@ from pipelines.cli.inputs import (
     read_profile,
     read_recipe,
 )
-from pipelines.cli.outputs import Output
+from lidr.pipelines.cli.outputs import Output
 
 
 def check_command(
@@ -37,11 +41,6 @@ def check_command(
     Exits with 0 where nothing is missing, else with 2. Nothing is made, but for objects on the
     store that are gone afterwards.
     """
-    from pipelines.checks.finding import Inputs
-    from pipelines.checks.runner import run
-    from pipelines.checks.subjects import subjects_of
-    from pipelines.cli.check_table import print_findings, print_json, waiting
-
     inputs = Inputs(read_recipe(recipe, None, settings), read_profile(*profile), timeout)
     subjects = subjects_of(inputs, only or ())
     with waiting(subjects):

@@ -9,8 +9,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from pipelines.checks.finding import Finding
-from pipelines.cli.status_table import table_width
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from lidr.pipelines.checks.finding import Finding
+from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.status_table import table_width
 
 _STYLES = {"ok": "green", "missing": "bold red", "unknown": "yellow"}
 
@@ -24,7 +29,6 @@ def waiting(subjects: Collection[str]) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    from pipelines.cli.console import PlainConsole
 
     with PlainConsole(stderr=True).status(f"looking at {', '.join(subjects)}"):
         yield
@@ -39,12 +43,6 @@ def print_json(found: Found) -> None:
 
 def print_findings(found: Found) -> None:
     """Print a table, then what is missing with its remedies, then one line that sums it up."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from pipelines.cli.console import PlainConsole
-
     console = PlainConsole(width=table_width())
     table = Table("subject", "what", "state", "", box=SIMPLE_HEAD)
     for subject, findings in found.items():

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.inputs import (
+from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.store.recipes import put_recipe
+from lidr.components.shared.store.s3 import S3Store
+from lidr.pipelines.cli.inputs import (
     CLUSTER,
     ProfileOption,
     RecipeArgument,
@@ -19,11 +22,12 @@ from pipelines.cli.inputs import (
     read_recipe,
     run_name,
 )
-from pipelines.cli.outputs import say
+from lidr.pipelines.cli.outputs import say
+from lidr.pipelines.compiled import as_manifests, compile_loop, compile_promotion
 
 if TYPE_CHECKING:
-    from components.shared.profile import Profile
-    from components.shared.recipe import Recipe
+    from lidr.components.shared.config.profile import Profile
+    from lidr.components.shared.config.recipe import Recipe
 
 
 def compile_command(
@@ -47,9 +51,6 @@ def compile_command(
     ] = False,
 ) -> None:
     """Compile the loop for Kubeflow Pipelines."""
-    from components.shared.errors import BadInput
-    from pipelines.compiled import as_manifests, compile_loop, compile_promotion
-
     science = read_recipe(recipe, seed, settings)
     place = read_profile(*profile)
     rounds = science.gate.max_iterations if max_unroll is None else max_unroll
@@ -82,10 +83,6 @@ def compile_command(
 
 def _put_on_store(recipe: Recipe, profile: Profile) -> str:
     """Put the recipe where tasks will read it; return why that could not be done, or ""."""
-    from components.shared.errors import StoreError
-    from components.shared.recipe_store import put_recipe
-    from components.shared.store_s3 import S3Store
-
     if not profile.store.startswith("s3://"):
         return f"{profile.store} is no bucket"
     try:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from components.shared.text import printable
+from lidr.components.shared.core.text import printable
 
 
 class PlainConsole(Console):

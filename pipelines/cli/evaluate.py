@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
 
-from pipelines.cli.inputs import (
+from lidr.components.evaluate.catalog import rows
+from lidr.components.evaluate.run import evaluate
+from lidr.components.prepare.run import build_world
+from lidr.components.report.comparison import compare, evaluated, render
+from lidr.components.shared.core.digest import digest_of
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import listening
+from lidr.components.shared.models.stages import model_stage
+from lidr.components.shared.store.open import open_store
+from lidr.pipelines.cli.board import progress_text
+from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.inputs import (
     LOCAL,
     ProfileOption,
     RecipeArgument,
@@ -16,21 +32,17 @@ from pipelines.cli.inputs import (
     read_profile,
     read_recipe,
 )
-from pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.outputs import Output, say
 
 if TYPE_CHECKING:
-    from components.report.comparison import Evaluated
-    from components.shared.recipe import Recipe
-    from components.shared.store import Store
+    from lidr.components.report.comparison import Evaluated
+    from lidr.components.shared.config.recipe import Recipe
+    from lidr.components.shared.store.base import Store
 
 
 def _list_tasks(asked: bool) -> None:
     if not asked:
         return
-    from rich.text import Text
-
-    from components.evaluate.catalog import rows
-    from pipelines.cli.console import PlainConsole
 
     console = PlainConsole(soft_wrap=True)
     for row in rows():
@@ -69,15 +81,8 @@ def evaluate_command(
         ),
     ] = False,
 ) -> None:
-    """Evaluate one model, or two side by side; what was evaluated before is not repeated."""
-    import json
-    import os
-
+    """Evaluate one model, or two side by side; finished evaluations are reused."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when libraries are imported
-
-    from components.report.comparison import compare, render
-    from components.shared.digest import digest_of
-    from components.shared.store import open_store
 
     science = read_recipe(recipe, seed, settings)
     home = open_store(store or read_profile(*profile).store)
@@ -94,8 +99,6 @@ def evaluate_command(
 
 
 def _require_two(models: list[str]) -> None:
-    from components.shared.errors import BadInput
-
     if len(models) > 2 or len(set(models)) < len(models):
         raise BadInput(
             "--model is given once, or twice with different models",
@@ -105,12 +108,6 @@ def _require_two(models: list[str]) -> None:
 
 def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]:
     """Evaluate each model here, after the recipe's prompts and items are known to be good."""
-    from components.evaluate.run import evaluate
-    from components.report.comparison import evaluated
-    from components.shared.model_stages import model_stage
-    from components.shared.progress import listening
-    from components.world.run import build_world
-
     text = recipe.model_dump_json()
     with listening(_say):
         world = build_world(recipe=text, store=home.uri)
@@ -127,9 +124,6 @@ def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]
 
 def _say(event: dict[str, Any]) -> None:
     """Print an event that a user waits for."""
-
-    from pipelines.cli.board import progress_text
-
     kind, step = event["event"], event.get("step", "")
     said = {
         "started": "",
@@ -143,12 +137,6 @@ def _say(event: dict[str, Any]) -> None:
 
 
 def _print(recipe: Recipe, result: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from pipelines.cli.console import PlainConsole
-
     models = result["models"]
     names = [model["name"] for model in models]
     gains = result.get("gains", {})

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from lidr.pipelines.cli.screen import open_screen
+from lidr.pipelines.local import execute
+
 if TYPE_CHECKING:
-    from components.shared.recipe import Recipe
-    from pipelines.local import Job
+    from lidr.components.shared.config.recipe import Recipe
+    from lidr.pipelines.local import Job
 
 
 class Interrupted(BaseException):
@@ -28,9 +31,6 @@ def execute_here(recipe: Recipe, job: Job) -> None:
     Raises:
         LidrError: a step failed.
     """
-    from pipelines.cli.screen import open_screen
-    from pipelines.local import execute
-
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:

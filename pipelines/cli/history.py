@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
 
-from pipelines.cli.outputs import Output
-from pipelines.cli.registered import HomeOption, ModelArgument
+from lidr.components.shared.core.text import one_line
+from lidr.components.shared.registry.history import history
+from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.outputs import Output
+from lidr.pipelines.cli.registered import HomeOption, ModelArgument, open_registry
 
 if TYPE_CHECKING:
-    from components.shared.registry.history import History, Row
+    from lidr.components.shared.registry.history import History, Row
 
 
 def history_command(
@@ -21,11 +28,6 @@ def history_command(
     ] = Output.TEXT,
 ) -> None:
     """List the promotions of a registered model, the oldest first."""
-    import json
-
-    from components.shared.registry.history import history
-    from pipelines.cli.registered import open_registry
-
     found = history(open_registry(store), name)
     if output is Output.JSON:
         print(json.dumps(_described(found), indent=2))
@@ -43,12 +45,6 @@ def _described(found: History) -> dict[str, Any]:
 
 
 def _print(found: History) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from pipelines.cli.console import PlainConsole
-
     table = Table("when (UTC)", "what", "from", "to", "gate", "who", "why", box=SIMPLE_HEAD)
     table.columns[0].no_wrap = True
     for row in found.rows:
@@ -63,8 +59,6 @@ def _print(found: History) -> None:
 
 def _cells(row: Row) -> list[str]:
     """Return the cells of an entry; what people wrote there is text, whatever it holds."""
-    from components.shared.text import one_line
-
     entry, move = row.entry, row.entry.move
     what = f"{move.action} {move.alias}{' (forced)' * move.forced}"
     cells = [

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.shared.errors import BadInput
-from components.shared.names import require_run_name
+from lidr.components.shared.config import yaml_text
+from lidr.components.shared.config.profile import load_profile
+from lidr.components.shared.config.recipe import load_recipe
+from lidr.components.shared.core.digest import digest_of
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.names import require_run_name
 
 if TYPE_CHECKING:
-    from components.shared.profile import Profile
-    from components.shared.recipe import Recipe
+    from lidr.components.shared.config.profile import Profile
+    from lidr.components.shared.config.recipe import Recipe
 
 _HERE = Path(__file__).resolve().parent.parent
 
@@ -51,8 +55,6 @@ def read_recipe(given: str, seed: int | None, settings: Sequence[str] | None) ->
     Raises:
         BadInput: it does not exist or breaks the rules.
     """
-    from components.shared.recipe import load_recipe
-
     overrides = parse_settings(settings or [])
     if seed is not None:
         overrides["seed"] = seed
@@ -65,8 +67,6 @@ def read_profile(*given: str) -> Profile:
     Raises:
         BadInput: one does not exist, or they break the rules.
     """
-    from components.shared.profile import load_profile
-
     return load_profile(*(_find(each, "profiles") for each in given))
 
 
@@ -76,8 +76,6 @@ def parse_settings(settings: Sequence[str]) -> dict[str, object]:
     Raises:
         BadInput: there is no `=`, or the value is not YAML.
     """
-    from components.shared import yaml_text
-
     parsed: dict[str, object] = {}
     for setting in settings:
         key, found, value = setting.partition("=")
@@ -96,8 +94,6 @@ def run_name(given: str | None, recipe: Recipe) -> str:
     Raises:
         BadInput: the given one cannot name a folder.
     """
-    from components.shared.digest import digest_of
-
     if given is None:
         digest = digest_of(recipe.model_dump(mode="json"))
         return f"{recipe.name}-seed{recipe.seed}-{digest[:8]}"

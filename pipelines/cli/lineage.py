@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
 
-from pipelines.cli.outputs import Output
-from pipelines.cli.registered import ModelArgument
+from lidr.components.shared.core.errors import CorruptStage
+from lidr.components.shared.lineage.verify import bytes_to_read, verify
+from lidr.components.shared.registry.ancestry import read_ancestry
+from lidr.components.shared.registry.versions import read_version
+from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.outputs import Output
+from lidr.pipelines.cli.registered import ModelArgument, open_registry
+from lidr.pipelines.cli.sizes import size_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from components.shared.lineage import Graph, Node
-    from components.shared.registry.ancestry import Ancestry
-    from components.shared.verification import Finding
-    from pipelines.cli.console import PlainConsole
+    from lidr.components.shared.lineage.graph import Graph, Node
+    from lidr.components.shared.lineage.verify import Finding
+    from lidr.components.shared.registry.ancestry import Ancestry
+    from lidr.pipelines.cli.console import PlainConsole
 
 
 def lineage_command(
@@ -39,13 +51,6 @@ def lineage_command(
     ] = Output.TEXT,
 ) -> None:
     """Follow a version back to the base model and the prompt files."""
-    import json
-
-    from components.shared.errors import CorruptStage
-    from components.shared.registry.ancestry import read_ancestry
-    from components.shared.registry.versions import read_version
-    from pipelines.cli.registered import open_registry
-
     client = open_registry(store or "lidr-store")
     found = read_ancestry(client, read_version(client, name, version), store)
     findings = _verify(found) if verify else []
@@ -64,11 +69,6 @@ def lineage_command(
 
 def _verify(found: Ancestry) -> list[Finding]:
     """Verify everything, with a progress bar on a terminal."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    from components.shared.verification import bytes_to_read, verify
-    from pipelines.cli.console import PlainConsole
-
     columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     screen = PlainConsole(stderr=True)
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -78,8 +78,6 @@ def _verify(found: Ancestry) -> list[Finding]:
 
 def _document(found: Ancestry, findings: list[Finding] | None) -> dict[str, Any]:
     """Return the lineage as plain JSON; `verified` is null where nothing was verified."""
-    from dataclasses import asdict
-
     version = found.version
     rounds = found.graph.rounds()
     return {
@@ -123,10 +121,6 @@ def _numbers(counts: Mapping[str, Any]) -> dict[str, int | float | str]:
 
 
 def _print(found: Ancestry, document: dict[str, Any]) -> None:
-    from rich.text import Text
-
-    from pipelines.cli.console import PlainConsole
-
     console = PlainConsole(soft_wrap=True)
     version = found.version
     roles = f" ({', '.join(version.aliases)})" if version.aliases else ""
@@ -160,12 +154,6 @@ def _facts(found: Ancestry) -> list[tuple[str, str]]:
 
 
 def _table(graph: Graph) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from pipelines.cli.sizes import size_text
-
     table = Table("for", "stage", "digest", "made from", "files", "bytes", "", box=SIMPLE_HEAD)
     for column in (table.columns[4], table.columns[5]):
         column.justify = "right"
@@ -181,8 +169,6 @@ def _table(graph: Graph) -> Table:
 
 def _print_origins(console: PlainConsole, graph: Graph) -> None:
     """Print images, cluster runs, commits and library versions, each with the steps it is of."""
-    from rich.text import Text
-
     steps: dict[tuple[str, str], list[str]] = {}
     for node in graph:
         told = {**node.facts("origin"), "libraries": _listed(node.facts("versions"))}

@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
-from pipelines.cli.status import RunArgument
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import plain
+from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
+from lidr.pipelines.cli.status import RunArgument
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.logs import read_logs
+from lidr.pipelines.cluster.status import namespace_of
+from lidr.pipelines.local_status import existing_store, log_lines
+from lidr.pipelines.status import STEPS
 
 if TYPE_CHECKING:
-    from components.shared.profile import Profile
+    from lidr.components.shared.config.profile import Profile
 
 
 def logs_command(
@@ -31,9 +38,6 @@ def logs_command(
     store: StoreOption = None,
 ) -> None:
     """Print the logs of a run's steps."""
-    from components.shared.errors import BadInput
-    from pipelines.status import STEPS
-
     if step and step not in STEPS:
         raise BadInput(f"no step {step!r}", remedy=f"Steps are {', '.join(STEPS)}.")
     place = read_profile(*profile)
@@ -51,11 +55,6 @@ def logs_command(
 def _print_pods(
     place: Profile, run: str, step: str, iteration: int | None, follow: bool, everything: bool
 ) -> None:
-    from components.shared.text import plain
-    from pipelines.cluster.client import Client
-    from pipelines.cluster.logs import read_logs
-    from pipelines.cluster.status import namespace_of
-
     client, namespace = Client(place), namespace_of(place)
     lines = read_logs(client, namespace, run, step, iteration, follow=follow, everything=everything)
     for title, line in lines:
@@ -65,10 +64,6 @@ def _print_pods(
 def _print_local(
     place: Profile, run: str, step: str, iteration: int | None, follow: bool, everything: bool
 ) -> None:
-    from components.shared.errors import BadInput
-    from components.shared.text import plain
-    from pipelines.local_status import existing_store, log_lines
-
     if iteration is not None:
         raise BadInput(
             "the log of a run on this machine does not tell iterations apart",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 
-from components.shared.text import printable
+from lidr.components.shared.core.text import printable
 
 
 class Output(StrEnum):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from components.shared.errors import BadInput
-from pipelines.cli.inputs import (
+from lidr.components.gate.power import power_table
+from lidr.components.shared.core.errors import BadInput
+from lidr.pipelines.cli.inputs import (
     CLUSTER,
     ProfileOption,
     SeedOption,
@@ -19,11 +20,22 @@ from pipelines.cli.inputs import (
     read_profile,
     read_recipe,
 )
-from pipelines.cli.outputs import Output
+from lidr.pipelines.cli.outputs import Output
+from lidr.pipelines.cli.plan_tables import print_plan
+from lidr.pipelines.planning.answer import as_data
+from lidr.pipelines.planning.calibration import dump, load_calibration
+from lidr.pipelines.planning.estimate import Inputs, estimate
+from lidr.pipelines.planning.figures import figures
+from lidr.pipelines.planning.measured import calibrate
+from lidr.pipelines.planning.queueing import Tenants
+from lidr.pipelines.planning.requests import read_prompts
+from lidr.pipelines.planning.scenario import Scenario, play
+from lidr.pipelines.planning.shapes import model_config
+from lidr.pipelines.planning.simulator import Trouble
 
 if TYPE_CHECKING:
-    from pipelines.planning.estimate import Inputs
-    from pipelines.planning.scenario import Scenario
+    from lidr.pipelines.planning.estimate import Inputs
+    from lidr.pipelines.planning.scenario import Scenario
 
 CalibrateOption = Annotated[
     tuple[str, str] | None,
@@ -96,30 +108,19 @@ def plan_command(
     if output is Output.JSON:
         print(json.dumps(plan))
     else:
-        from pipelines.cli.plan_tables import print_plan
-
         print_plan(plan)
 
 
 def _plan(inputs: Inputs, scenario: Scenario | None) -> dict[str, Any]:
-    from components.gate.power import power_table
-    from pipelines.planning.answer import as_data
-    from pipelines.planning.estimate import estimate
-
     plan = as_data(inputs, estimate(inputs))
     plan["simulation"] = []
     if scenario:
-        from pipelines.planning.scenario import play
-
         plan["simulation"] = play(inputs, scenario)
     plan["power"] = power_table(inputs.recipe)
     return plan
 
 
 def _print_calibration(store: str, run: str) -> None:
-    from pipelines.planning.calibration import dump
-    from pipelines.planning.measured import calibrate
-
     print(dump(calibrate(store, run)), end="")
 
 
@@ -130,12 +131,6 @@ def _inputs(
     settings: Sequence[str] | None,
     calibration: Path | None,
 ) -> Inputs:
-    from pipelines.planning.calibration import load_calibration
-    from pipelines.planning.estimate import Inputs
-    from pipelines.planning.figures import figures
-    from pipelines.planning.requests import read_prompts
-    from pipelines.planning.shapes import model_config
-
     if not recipe:
         raise BadInput("no RECIPE is named", remedy="Name one, or use --calibrate STORE RUN.")
     read = read_recipe(recipe, seed, settings)
@@ -153,10 +148,6 @@ def _scenario(
     gpus: str, trouble: tuple[float, float, float, float], replications: int, seed: int
 ) -> Scenario:
     """Return what is to be simulated; trouble is a node's life, its replacement, pace, load."""
-    from pipelines.planning.queueing import Tenants
-    from pipelines.planning.scenario import Scenario
-    from pipelines.planning.simulator import Trouble
-
     life, replacement, slowness, load = trouble
     troubles = Trouble(life, replacement, slowness, Tenants(load=load))
     return Scenario(_numbers(gpus), troubles, replications, seed)

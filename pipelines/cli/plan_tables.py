@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from lidr.pipelines.cli.console import PlainConsole
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pipelines.cli.console import PlainConsole
+    from lidr.pipelines.cli.console import PlainConsole
 
 _GIB = 1 << 30
 
@@ -17,9 +22,7 @@ _WIDTH = 110
 
 
 def print_plan(plan: dict[str, Any]) -> None:
-    """Print a plan as `pipelines.planning.answer.as_data` and the simulation left it."""
-    from pipelines.cli.console import PlainConsole
-
+    """Print a plan as `lidr.pipelines.planning.answer.as_data` and the simulation left it."""
     width = max(PlainConsole().width, _WIDTH)
     console = PlainConsole(soft_wrap=True, width=width)
     _print_stages(console, plan)
@@ -114,9 +117,6 @@ def _print_power(console: PlainConsole, power: dict[str, Any]) -> None:
 
 def _table(heads: Sequence[str]) -> Table:
     """Return a table whose columns but the first are numbers."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     table = Table(*heads, box=SIMPLE_HEAD)
     for column in table.columns:
         column.no_wrap = True

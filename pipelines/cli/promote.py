@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.outputs import Output, say
-from pipelines.cli.registered import HomeOption, ModelArgument, ReasonOption
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.registry.audit import entries
+from lidr.components.shared.registry.copies import copy_version, target_account
+from lidr.components.shared.registry.evidence import require_files, verdict_of
+from lidr.components.shared.registry.promotion import Order, promote, require_passed
+from lidr.components.shared.registry.versions import read_version
+from lidr.components.shared.store.open import open_store
+from lidr.pipelines.cli.execution import execute_here
+from lidr.pipelines.cli.inputs import read_recipe
+from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.registered import (
+    HomeOption,
+    ModelArgument,
+    ReasonOption,
+    connect,
+    open_registry,
+    trail_at,
+)
+from lidr.pipelines.local import Job
 
 if TYPE_CHECKING:
-    from components.shared.registry.audit import Entry
-    from components.shared.registry.promotion import Order
-    from components.shared.registry.versions import Version
+    from lidr.components.shared.registry.audit import Entry
+    from lidr.components.shared.registry.promotion import Order
+    from lidr.components.shared.registry.versions import Version
 
 
 def promote_command(
@@ -60,11 +79,6 @@ def promote_command(
     ] = Output.TEXT,
 ) -> None:
     """Promote a version that passed the gate; the champion before it becomes `previous`."""
-    from components.shared.errors import BadInput
-    from components.shared.registry.promotion import Order, promote
-    from components.shared.registry.versions import read_version
-    from pipelines.cli.registered import open_registry, trail_at
-
     order = Order(alias=to, reason=reason, force=force, verify=verify)
     order.require_sound()
     if copy_files and not copy_to:
@@ -88,13 +102,6 @@ def _promote_after_evaluation(
     client: Any, version: Version, order: Order, recipe: str, store: str
 ) -> Entry:
     """Run the promotion pipeline here and return the entry that it has made."""
-    from components.shared.registry.audit import entries
-    from components.shared.store import open_store
-    from pipelines.cli.execution import execute_here
-    from pipelines.cli.inputs import read_recipe
-    from pipelines.cli.registered import trail_at
-    from pipelines.local import Job
-
     science = read_recipe(recipe, None, None)
     trail = trail_at(client, version.name, store)
     job = Job(
@@ -118,13 +125,6 @@ def _promote_there(
     client: Any, version: Version, uri: str, files: str, order: Order, store: str
 ) -> tuple[Version, Entry]:
     """Copy a version to another registry and promote it there; here no alias moves."""
-    from dataclasses import replace
-
-    from components.shared.registry.copies import copy_version, target_account
-    from components.shared.registry.evidence import require_files, verdict_of
-    from components.shared.registry.promotion import promote, require_passed
-    from pipelines.cli.registered import connect, trail_at
-
     verdict = verdict_of(version)
     require_passed(version, verdict, order, before=None)
     order = replace(order, verdict=verdict)
@@ -138,8 +138,6 @@ def _promote_there(
 
 
 def _print(version: Version, entry: Entry, output: Output) -> None:
-    import json
-
     if output is Output.JSON:
         print(json.dumps({"name": version.name, **entry.described()}))
         return

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
 
-from pipelines.cli.outputs import Output, say
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.registry.ancestry import open_existing
+from lidr.components.shared.registry.versions import all_versions, model_names
+from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.registered import connect, open_registry
+from lidr.pipelines.cli.sizes import size_text
+from lidr.pipelines.local import running
+from lidr.pipelines.maintenance.prune_plan import Policy, make_plan
+from lidr.pipelines.maintenance.prune_removal import prune
 
 if TYPE_CHECKING:
-    from components.shared.registry.versions import Version
-    from components.shared.retention.plan import Plan
-    from components.shared.store import Store
+    from lidr.components.shared.registry.versions import Version
+    from lidr.components.shared.store.base import Store
+    from lidr.pipelines.maintenance.prune_plan import Plan
 
 _DAY = 86400.0
 
@@ -49,13 +65,6 @@ def prune_command(
     ] = Output.TEXT,
 ) -> None:
     """Remove model versions, stages and checkpoints that nothing kept refers to."""
-    import time
-
-    from components.shared.registry.ancestry import open_existing
-    from components.shared.retention.plan import Policy, make_plan
-    from components.shared.retention.removal import prune
-    from pipelines.cli.registered import connect, open_registry
-
     home = open_existing(store)
     clients = [connect(uri) for uri in registries or ()] or [open_registry(home.uri)]
     owners = _versions(clients)
@@ -75,8 +84,6 @@ def prune_command(
 
 def _versions(clients: list[Any]) -> list[tuple[Version, Any]]:
     """Return every version of every registry, with its registry's client."""
-    from components.shared.registry.versions import all_versions, model_names
-
     return [
         (version, client)
         for client in clients
@@ -87,9 +94,6 @@ def _versions(clients: list[Any]) -> list[tuple[Version, Any]]:
 
 def _require_idle(store: Store, dry_run: bool) -> None:
     """Refuse while a run is being executed on this machine: what it reuses next is not known."""
-    from components.shared.errors import BadInput
-    from pipelines.local import running
-
     if names := running(store.uri):
         if not dry_run:
             raise BadInput(
@@ -100,8 +104,6 @@ def _require_idle(store: Store, dry_run: bool) -> None:
 
 
 def _ask(plan: Plan, yes: bool) -> None:
-    from components.shared.errors import BadInput
-
     if yes:
         return
     if not sys.stdin.isatty():
@@ -111,11 +113,6 @@ def _ask(plan: Plan, yes: bool) -> None:
 
 def _progress(size: int) -> Any:
     """Return a context that shows a progress bar on a terminal and yields how it advances."""
-    from contextlib import contextmanager
-
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-    from pipelines.cli.console import PlainConsole
 
     @contextmanager
     def showing() -> Any:
@@ -131,17 +128,9 @@ def _progress(size: int) -> Any:
 
 
 def _print(plan: Plan, output: Output, dry_run: bool) -> None:
-    import json
-
     if output is Output.JSON:
         print(json.dumps(_document(plan, dry_run), indent=2))
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from pipelines.cli.console import PlainConsole
-    from pipelines.cli.sizes import size_text
 
     console = PlainConsole(soft_wrap=True)
     if not plan.versions and not plan.removals:

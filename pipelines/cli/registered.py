@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.registry.evidence import store_of
+from lidr.components.shared.registry.versions import (
+    TRAIL_TAG,
+    all_versions,
+    default_trail,
+    read_model,
+    trail_of,
+)
+from lidr.components.shared.tracking import client_at, tracking_uri
+
 if TYPE_CHECKING:
-    from components.shared.store import Store
+    from lidr.components.shared.store.base import Store
 
 ModelArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the registered model.")]
 HomeOption = Annotated[
@@ -30,8 +41,6 @@ def open_registry(store: str) -> Any:
     Raises:
         BadInput: there is no registry; none is made.
     """
-    from components.shared.tracking import tracking_uri
-
     return connect(tracking_uri(store))
 
 
@@ -41,8 +50,6 @@ def connect(uri: str) -> Any:
     Raises:
         BadInput: it is an SQLite file that does not exist, or no address.
     """
-    from components.shared.errors import BadInput
-
     database = uri.removeprefix(_SQLITE)
     if uri.startswith(_SQLITE) and not Path(database).is_file():
         raise BadInput(
@@ -53,7 +60,6 @@ def connect(uri: str) -> Any:
         raise BadInput(
             f"{uri!r} is no address of MLflow", remedy="Use https://... or sqlite:///..."
         )
-    from components.shared.tracking import client_at
 
     return client_at(uri)
 
@@ -69,16 +75,6 @@ def trail_at(client: Any, name: str, store: str) -> Store:
     Raises:
         BadInput: there is no such model, or nobody names a store that exists.
     """
-    from components.shared.errors import BadInput
-    from components.shared.registry.evidence import store_of
-    from components.shared.registry.versions import (
-        TRAIL_TAG,
-        all_versions,
-        default_trail,
-        read_model,
-        trail_of,
-    )
-
     model = read_model(client, name)
     if TRAIL_TAG in model.tags:
         return trail_of(client, model, "")

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.outputs import Output, say
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import one_line
+from lidr.components.shared.registry.ancestry import open_existing
+from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.registered import open_registry
+from lidr.pipelines.maintenance.relocate_move import Move
+from lidr.pipelines.maintenance.relocate_pointers import stale_pointers
+from lidr.pipelines.maintenance.relocate_registry import (
+    finish_interrupted,
+    models_to_move,
+    relocate_model,
+    require_moved,
+)
 
 if TYPE_CHECKING:
-    from components.shared.relocation.move import Move
-    from components.shared.relocation.registry import Moving
+    from lidr.pipelines.maintenance.relocate_move import Move
+    from lidr.pipelines.maintenance.relocate_registry import Moving
 
 
 def relocate_command(
@@ -27,18 +40,6 @@ def relocate_command(
     ] = Output.TEXT,
 ) -> None:
     """Lead registered versions, and the pointers of runs, to where a store has moved."""
-    import json
-
-    from components.shared.registry.ancestry import open_existing
-    from components.shared.relocation.move import Move
-    from components.shared.relocation.pointers import stale_pointers
-    from components.shared.relocation.registry import (
-        finish_interrupted,
-        models_to_move,
-        require_moved,
-    )
-    from pipelines.cli.registered import open_registry
-
     move = Move.between(old, new)
     _require_other(move)
     home = open_existing(move.new)
@@ -58,8 +59,6 @@ def relocate_command(
 
 
 def _require_other(move: Move) -> None:
-    from components.shared.errors import BadInput
-
     if move.concerns(move.new) or move.old.startswith(f"{move.new}/"):
         raise BadInput(
             f"{move.new} and {move.old} lie in one another", remedy="Give two different stores."
@@ -67,8 +66,6 @@ def _require_other(move: Move) -> None:
 
 
 def _relocate(client: Any, models: list[Moving], move: Move) -> None:
-    from components.shared.relocation.registry import relocate_model
-
     for moving in models:
         for account in relocate_model(client, moving, move):
             say(
@@ -95,8 +92,6 @@ def _document(
 
 
 def _text(document: dict[str, Any]) -> str:
-    from components.shared.text import one_line
-
     lines = [f"{v['name']}/{v['version']}  {v['source']}" for v in document["versions"]]
     lines += [f"{document['new']}/{key}" for key in document["pointers"]]
     verb = "would lead" if document["dry_run"] else "lead"

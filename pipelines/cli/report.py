@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.outputs import say
+from lidr.components.report.against import render_against
+from lidr.components.report.aliases import aliases_of
+from lidr.components.report.family import render_family
+from lidr.components.report.run import report
+from lidr.components.report.runs import read_run, runs_of_model
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import listening
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import read_state, recipe_key
+from lidr.pipelines.cli.outputs import say
 
 if TYPE_CHECKING:
-    from components.shared.store import Store
+    from lidr.components.shared.store.base import Store
 
 RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name of the run.")]
 StoreOption = Annotated[
@@ -31,10 +41,7 @@ def report_command(
     against: AgainstOption = None,
     store: StoreOption = "lidr-store",
 ) -> None:
-    """Write a run's report and result anew, or that of a model or of two runs; say where it is."""
-    from components.shared.errors import BadInput
-    from components.shared.store import open_store
-
+    """Write a run's report and result anew, or that of a model or of two runs."""
     if (run is None) == (model is None) or (against and run is None):
         raise BadInput(
             "lidr report takes a RUN, a RUN and --against, or --model",
@@ -50,12 +57,6 @@ def report_command(
 
 
 def _of_run(home: Store, run: str) -> str:
-    import json
-
-    from components.report.run import report
-    from components.shared.progress import listening
-    from components.shared.runs import read_state, recipe_key
-
     read_state(home, run, 0)
     with listening(_warn):
         report(recipe=home.read(recipe_key(run)).decode(), store=home.uri, run=run)
@@ -63,16 +64,11 @@ def _of_run(home: Store, run: str) -> str:
 
 
 def _warn(event: dict[str, object]) -> None:
-
     if event["event"] == "warning":
         say(f"lidr: {event['message']}", error=True)
 
 
 def _of_model(home: Store, model: str) -> str:
-    from components.report.aliases import aliases_of
-    from components.report.family import render_family
-    from components.report.runs import runs_of_model
-
     runs, unread = runs_of_model(home, model)
     aliases, unknown = aliases_of(home.uri, model)
     page = render_family(model, runs, unread, aliases, unknown)
@@ -80,9 +76,6 @@ def _of_model(home: Store, model: str) -> str:
 
 
 def _of_two(home: Store, first: str, second: str) -> str:
-    from components.report.against import render_against
-    from components.report.runs import read_run
-
     page = render_against(read_run(home, first), read_run(home, second))
     return _write(home, f"reports/{first}-against-{second}.html", page)
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.outputs import Output, say
-from pipelines.cli.registered import HomeOption, ModelArgument, ReasonOption
+from lidr.components.shared.registry.promotion import rollback
+from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.registered import (
+    HomeOption,
+    ModelArgument,
+    ReasonOption,
+    open_registry,
+    trail_at,
+)
 
 
 def rollback_command(
@@ -19,11 +27,6 @@ def rollback_command(
     ] = Output.TEXT,
 ) -> None:
     """Make the previous champion the champion again; doing it again undoes it."""
-    import json
-
-    from components.shared.registry.promotion import rollback
-    from pipelines.cli.registered import open_registry, trail_at
-
     client = open_registry(store)
     entry = rollback(client, name, trail_at(client, name, store), reason)
     move = entry.move

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.execution import execute_here
-from pipelines.cli.inputs import (
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.gpu import TENSOR_PARALLEL
+from lidr.components.shared.inputs.prompt_files import load_prompts
+from lidr.components.shared.inputs.questions import require_questions
+from lidr.components.shared.kubernetes.launch import Launch
+from lidr.components.shared.store.open import open_store
+from lidr.components.state.run import require_same_recipe
+from lidr.pipelines.cli.execution import execute_here
+from lidr.pipelines.cli.inputs import (
     LOCAL,
     ProfileOption,
     RecipeArgument,
@@ -19,13 +27,15 @@ from pipelines.cli.inputs import (
     read_recipe,
     run_name,
 )
-from pipelines.cli.outputs import Output
+from lidr.pipelines.cli.outputs import Output
+from lidr.pipelines.cli.summary import print_summary
+from lidr.pipelines.local import Job
 
 if TYPE_CHECKING:
-    from components.shared.profile import Profile
-    from components.shared.recipe import Recipe
-    from components.shared.store import Store
-    from pipelines.local import Job
+    from lidr.components.shared.config.profile import Profile
+    from lidr.components.shared.config.recipe import Recipe
+    from lidr.components.shared.store.base import Store
+    from lidr.pipelines.local import Job
 
 
 def run_command(
@@ -44,8 +54,6 @@ def run_command(
     ] = Output.TEXT,
 ) -> None:
     """Run the loop on this machine; running it again continues where it stopped."""
-    from components.shared.store import open_store
-
     science = read_recipe(recipe, seed, settings)
     place = read_profile(*profile)
     home = open_store(store or place.store)
@@ -56,10 +64,6 @@ def run_command(
 
 
 def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) -> Job:
-    from components.shared.gpu import TENSOR_PARALLEL
-    from components.shared.kubernetes.launch import Launch
-    from pipelines.local import Job
-
     parallel = profile.resources_of("generate").tensor_parallel
     named = {"MLFLOW_TRACKING_URI": profile.tracking_uri, TENSOR_PARALLEL: str(parallel or "")}
     bound = recipe.gate.max_iterations
@@ -77,11 +81,6 @@ def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) ->
 
 def _require_good_input(recipe: Recipe, profile: Profile, store: Store, job: Job) -> None:
     """Find out what is wrong before any process is started."""
-    from components.shared.errors import BadInput
-    from components.shared.prompt_files import load_prompts
-    from components.shared.questions import require_questions
-    from components.state.run import require_same_recipe
-
     if profile.runner != "local":
         raise BadInput(
             f"profile {profile.name!r} is for Kubeflow", remedy="Use `lidr compile` for it."
@@ -97,12 +96,9 @@ def _require_good_input(recipe: Recipe, profile: Profile, store: Store, job: Job
 
 
 def _print_result(store: Store, run: str, output: Output) -> None:
-    import json
-
     text = store.read(f"runs/{run}/result.json").decode()
     if output is Output.JSON:
         print(text)
         return
-    from pipelines.cli.summary import print_summary
 
     print_summary(json.loads(text))

@@ -1,4 +1,4 @@
-"""`python -m pipelines.cli.schema` writes the JSON Schemas of recipes and profiles.
+"""`python -m lidr.pipelines.cli.schema` writes the JSON Schemas of recipes and profiles.
 
 Editors complete and check YAML files with them, for example by this first line of a file:
 `# yaml-language-server: $schema=recipe.schema.json`.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from components.shared.profile import Profile
-from components.shared.recipe import Recipe
-from components.shared.strict import Strict
+from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.recipe import Recipe
 
 _PIPELINES = Path(__file__).resolve().parent.parent
 

@@ -9,14 +9,22 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pipelines.cli.board import Board, Event, Scores, Step, label, progress_text, seconds_text
-from pipelines.cli.outputs import say
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lidr.pipelines.cli.board import Board, Event, Scores, Step, label, progress_text, seconds_text
+from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.outputs import say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from components.shared.recipe import Recipe
+    from lidr.components.shared.config.recipe import Recipe
 
 Watch = Callable[[Sequence[Event]], None]
 
@@ -36,9 +44,6 @@ def open_screen(recipe: Recipe, run: str) -> Iterator[Watch]:
         print(f"lidr run {run}", file=sys.stderr)
         yield Lines(board).take
         return
-    from rich.live import Live
-
-    from pipelines.cli.console import PlainConsole
 
     title = f"lidr run {run}, at most {recipe.gate.max_iterations} iterations"
     began = time.monotonic()
@@ -95,9 +100,6 @@ def draw(board: Board, title: str, elapsed: float) -> RenderableType:
         title: first line.
         elapsed: seconds since the start.
     """
-    from rich.console import Group
-    from rich.text import Text
-
     parts: list[RenderableType] = [Text(f"{title} · {seconds_text(elapsed)}", style="bold")]
     for iteration, steps in groupby(board.steps, key=lambda step: step.iteration):
         done = " · ".join(step.outcome for step in steps if step.seconds is not None)
@@ -110,10 +112,6 @@ def draw(board: Board, title: str, elapsed: float) -> RenderableType:
 
 
 def _draw_running(step: Step) -> Table:
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
     grid = Table.grid(padding=(0, 1))
     name = Text(f"   ▸  {step.title}", style="bold cyan")
     if step.progress is None:
@@ -126,9 +124,6 @@ def _draw_running(step: Step) -> Table:
 
 
 def _draw_scores(board: Board, name: str, scores: dict[int, Scores]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     table = Table(name, *board.languages, "others", box=SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
 
-from pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
-from pipelines.cli.outputs import Output
+from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
+from lidr.pipelines.cli.outputs import Output
+from lidr.pipelines.cli.status_table import as_json, print_status, table_width
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.listing import listed
+from lidr.pipelines.cluster.status import Watcher
+from lidr.pipelines.local_status import existing_store, local_status
+from lidr.pipelines.stored import known_runs
 
 if TYPE_CHECKING:
-    from components.shared.profile import Profile
+    from lidr.components.shared.config.profile import Profile
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
 
@@ -24,15 +35,12 @@ def status_command(
     ] = Output.TEXT,
 ) -> None:
     """Show how far a run is, what it waits for, and what it has cost."""
-    import json
-
     place = read_profile(*profile)
     if store:
         place = place.model_copy(update={"store": store})
     if not run:
         _print_list(_listed(place), output)
         return
-    from pipelines.cli.status_table import as_json, print_status
 
     status = _status(place, run)
     if output is Output.JSON:
@@ -43,42 +51,25 @@ def status_command(
 
 def _status(place: Profile, run: str) -> Any:
     if place.runner == "local":
-        from pipelines.local_status import existing_store, local_status
-
         return local_status(existing_store(place.store), run)
-    from pipelines.cluster.client import Client
-    from pipelines.cluster.status import Watcher
 
     return Watcher(Client(place), place, run).look()
 
 
 def _listed(place: Profile) -> list[dict[str, str]]:
     if place.runner == "local":
-        from pipelines.local_status import existing_store, local_status
-        from pipelines.stored import known_runs
-
         store = existing_store(place.store)
         return [
             {"run": name, "state": local_status(store, name).state} for name in known_runs(store)
         ]
-    from pipelines.cluster.client import Client
-    from pipelines.cluster.listing import listed
 
     return listed(Client(place))
 
 
 def _print_list(rows: list[dict[str, str]], output: Output) -> None:
     if output is Output.JSON:
-        import json
-
         print(json.dumps(rows))
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from pipelines.cli.console import PlainConsole
-    from pipelines.cli.status_table import table_width
 
     heads = list(rows[0]) if rows else ["run", "state"]
     table = Table(*heads, box=SIMPLE_HEAD)

@@ -8,9 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cli.board import seconds_text
-from pipelines.cli.outputs import say
-from pipelines.status import END, Row, Status
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from lidr.pipelines.cli.board import seconds_text
+from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.outputs import say
+from lidr.pipelines.status import END, Row, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,8 +41,6 @@ def as_json(status: Status) -> dict[str, Any]:
 
 def print_status(status: Status) -> None:
     """Print a status as a table."""
-    from pipelines.cli.console import PlainConsole
-
     PlainConsole(width=table_width()).print(draw_status(status))
 
 
@@ -46,11 +51,6 @@ def table_width() -> int | None:
 
 def draw_status(status: Status) -> RenderableType:
     """Return the table, with what stands around it."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(
         "model", "step", "state", "time", "progress", "rate", "GPU h", "", box=SIMPLE_HEAD
     )
@@ -105,9 +105,6 @@ def open_table() -> Iterator[Show]:
     if not sys.stderr.isatty():
         yield _Changes().take
         return
-    from rich.live import Live
-
-    from pipelines.cli.console import PlainConsole
 
     with Live(console=PlainConsole(stderr=True), auto_refresh=False, transient=True) as live:
         yield lambda status: live.update(draw_status(status), refresh=True)

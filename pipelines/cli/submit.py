@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.inputs import (
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import listening
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.recipes import put_recipe
+from lidr.pipelines.cli.inputs import (
     CLUSTER,
     ProfileOption,
     RecipeArgument,
@@ -18,12 +24,19 @@ from pipelines.cli.inputs import (
     read_recipe,
     run_name,
 )
-from pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.status_table import as_json, open_table, print_status
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.recurring import When, schedule
+from lidr.pipelines.cluster.status import Watcher
+from lidr.pipelines.cluster.submit import Beginning, Submission, prepare, require_reachable, submit
+from lidr.pipelines.cluster.watch import follow
+from lidr.pipelines.compiled import compile_loop
 
 if TYPE_CHECKING:
-    from pipelines.cluster.client import Client
-    from pipelines.cluster.recurring import When
-    from pipelines.cluster.submit import Submission
+    from lidr.pipelines.cluster.client import Client
+    from lidr.pipelines.cluster.recurring import When
+    from lidr.pipelines.cluster.submit import Submission
 
 
 def submit_command(
@@ -51,14 +64,6 @@ def submit_command(
     ] = Output.TEXT,
 ) -> None:
     """Run a recipe in Kubeflow; the same command again finds the same run."""
-    from components.shared.errors import BadInput
-    from components.shared.recipe_store import put_recipe
-    from components.shared.store import open_store
-    from pipelines.cluster.client import Client
-    from pipelines.cluster.recurring import When
-    from pipelines.cluster.submit import Beginning, Submission, prepare, require_reachable
-    from pipelines.compiled import compile_loop
-
     if every and (wait or from_iteration is not None):
         raise BadInput(
             "--every makes a schedule, which has no end and no --from-iteration",
@@ -93,11 +98,6 @@ def submit_command(
 
 
 def _submit(client: Client, submission: Submission, dry: bool, wait: bool, output: Output) -> None:
-    import json
-    from dataclasses import asdict
-
-    from pipelines.cluster.submit import submit
-
     done = submit(client, submission, dry=dry)
     if output is Output.JSON and not wait:
         print(json.dumps(asdict(done)))
@@ -111,13 +111,6 @@ def _submit(client: Client, submission: Submission, dry: bool, wait: bool, outpu
 
 
 def _wait(client: Client, submission: Submission, output: Output) -> None:
-    import json
-
-    from components.shared.progress import listening
-    from pipelines.cli.status_table import as_json, open_table, print_status
-    from pipelines.cluster.status import Watcher
-    from pipelines.cluster.watch import follow
-
     watcher = Watcher(client, submission.profile, submission.run)
     try:
         with open_table() as show, listening(_report):
@@ -140,10 +133,6 @@ def _report(event: dict[str, object]) -> None:
 def _schedule(
     client: Client, submission: Submission, when: When, dry: bool, output: Output
 ) -> None:
-    import json
-
-    from pipelines.cluster.recurring import schedule
-
     identity = schedule(client, submission, when, dry=dry)
     link = client.link(f"recurringrun/details/{identity}") if identity else ""
     if output is Output.JSON:

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from lidr.pipelines.cli.console import PlainConsole
+
 Measured = tuple[int, dict[str, Any], dict[str, Any]]
 
 
@@ -14,10 +20,6 @@ def print_summary(result: dict[str, Any]) -> None:
     Args:
         result: the content of result.json.
     """
-    from rich.text import Text
-
-    from pipelines.cli.console import PlainConsole
-
     console = PlainConsole(soft_wrap=True)
     measured = [(entry["iteration"], entry["accuracy"], entry) for entry in result["iterations"]]
     console.print(_table(result, "accuracy", measured))
@@ -58,9 +60,6 @@ def _table(result: dict[str, Any], name: str, measured: Sequence[Measured]) -> A
         name: what is measured.
         measured: iteration, interval by language, and what holds the others' average.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     codes = [result["dominant"], *result["others"]]
     table = Table(name, *codes, "others", box=SIMPLE_HEAD)
     for column in table.columns[1:]:

@@ -6,14 +6,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from components.shared.errors import BadInput
-from components.shared.profile import Profile
-from components.shared.store import Store
-from pipelines.cluster import recurring, runs
-from pipelines.cluster.client import Client
-from pipelines.cluster.status import namespace_of
-from pipelines.stamp import Stamp
-from pipelines.stored import StoredRun
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.base import Store
+from lidr.pipelines.cluster import recurring, runs
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.status import namespace_of
+from lidr.pipelines.stamp import Stamp
+from lidr.pipelines.stored import StoredRun
 
 PATIENCE = 120.0
 """Seconds that pods get to end: Kubernetes gives them 30, and Argo notices a little later."""

@@ -11,12 +11,15 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from components.shared.errors import BadInput, LidrError, Unavailable
-from components.shared.profile import Profile
-from components.shared.redaction import login_fault
-from components.shared.retrying import reported
-from components.shared.text import one_line
-from pipelines.cluster.tokens import token_source
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
+
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
+from lidr.components.shared.core.redaction import login_fault
+from lidr.components.shared.core.retry import reported
+from lidr.components.shared.core.text import one_line
+from lidr.pipelines.cluster.tokens import token_source
 
 Result = TypeVar("Result")
 
@@ -116,7 +119,6 @@ class Client:
         Raises:
             BadInput: it is not served, or not to this user.
         """
-
         told: Any = self.call(  # the client has methods for v2beta1 alone
             f"read the workflow of run {run_id}",
             self._api.call_api,
@@ -146,7 +148,6 @@ class Client:
             BadInput: the request is refused; the server's words and a remedy are given.
         """
         from kfp_server_api import ApiException, ApiValueError
-        from urllib3.exceptions import HTTPError
 
         self._api.last_response = None
         try:
@@ -286,7 +287,6 @@ def _host(profile: Profile) -> str:
 
 def _configuration(profile: Profile, host: str) -> Any:
     import kfp_server_api as api
-    from urllib3.util import Retry
 
     made = api.Configuration(host=host)
     made.ssl_ca_cert = profile.kubeflow.ca_file or None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from itertools import islice
 
-from components.shared.text import one_line
-from pipelines.cluster.client import Client
-from pipelines.cluster.nodes import task_graph
-from pipelines.cluster.outcome import outcome_of
-from pipelines.cluster.recurring import When, list_schedules
-from pipelines.cluster.runs import list_runs
-from pipelines.stamp import Stamp
+from lidr.components.shared.core.text import one_line
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.nodes import task_graph
+from lidr.pipelines.cluster.outcome import outcome_of
+from lidr.pipelines.cluster.recurring import When, list_schedules
+from lidr.pipelines.cluster.runs import list_runs
+from lidr.pipelines.stamp import Stamp
 
 _MOST = 50
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from components.shared.errors import BadInput, Unavailable
-from components.shared.kubernetes import pods
-from components.shared.kubernetes.logs import LogFollower
-from components.shared.kubernetes.pods import Pod
-from components.shared.retrying import retry, unavailable
-from pipelines.cluster import runs
-from pipelines.cluster.client import Client
-from pipelines.cluster.namespace import Namespace
-from pipelines.cluster.waiting import CONTAINER, step_pods
-from pipelines.cluster.watch import RETRY_SECONDS
-from pipelines.status import END, logged_by
-from pipelines.step_log import OwnLines
+from lidr.components.shared.core.errors import BadInput, Unavailable
+from lidr.components.shared.core.retry import retry, unavailable
+from lidr.components.shared.kubernetes import pods
+from lidr.components.shared.kubernetes.logs import LogFollower
+from lidr.components.shared.kubernetes.pods import Pod
+from lidr.pipelines.cluster import runs
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.namespace import Namespace
+from lidr.pipelines.cluster.waiting import CONTAINER, step_pods
+from lidr.pipelines.cluster.watch import RETRY_SECONDS
+from lidr.pipelines.status import END, logged_by
+from lidr.pipelines.step_log import OwnLines
 
 POLL_SECONDS = 2.0
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.shared.errors import BadInput, Unavailable
-from components.shared.kubernetes.api_errors import status_of
-from components.shared.kubernetes.pods import Pod
-from components.shared.kubernetes.runs import RUN_LABEL
-from components.shared.kubernetes.trainjobs import RUN_ANNOTATION, STAGE_ANNOTATION
-from components.shared.pools import QUEUE_LABEL
+from urllib3.exceptions import HTTPError
+
+from lidr.components.shared.config.pools import QUEUE_LABEL
+from lidr.components.shared.core.errors import BadInput, Unavailable
+from lidr.components.shared.kubernetes.api_errors import status_of
+from lidr.components.shared.kubernetes.pods import Pod
+from lidr.components.shared.kubernetes.runs import RUN_LABEL
+from lidr.components.shared.kubernetes.trainjobs import RUN_ANNOTATION, STAGE_ANNOTATION
 
 _TRAINER = ("trainer.kubeflow.org", "v1alpha1")
 _KUEUE = ("kueue.x-k8s.io", "v1beta2")
@@ -209,7 +211,6 @@ class Namespace:
 
     def _call(self, what: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
 
         try:
             return function(*args, **options, _request_timeout=_SECONDS)

@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from components.shared.errors import BadInput
-from components.shared.text import one_line
-from pipelines.cluster.client import Client
-from pipelines.status import State
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import one_line
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.status import State
 
 Reached = State | Literal[""]
 """How far a node is; "" where it was left out."""

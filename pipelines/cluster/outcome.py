@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from components.shared.store import open_store
-from pipelines.cluster.client import Client
-from pipelines.cluster.nodes import Graph, read_graph
-from pipelines.cluster.runs import first_iteration
-from pipelines.cluster.tasks import RUN_STATES, Part, beside_steps, parts_of
-from pipelines.status import END
-from pipelines.stored import StoredRun
+from lidr.components.shared.store.open import open_store
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.nodes import Graph, read_graph
+from lidr.pipelines.cluster.runs import first_iteration
+from lidr.pipelines.cluster.tasks import RUN_STATES, Part, beside_steps, parts_of
+from lidr.pipelines.status import END
+from lidr.pipelines.stored import StoredRun
 
 
 @dataclass(frozen=True)

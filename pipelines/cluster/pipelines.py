@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.shared.digest import digest_of_bytes
-from components.shared.errors import BadInput, Unavailable
-from pipelines.cluster.client import Client, named
+from lidr.components.shared.core.digest import digest_of_bytes
+from lidr.components.shared.core.errors import BadInput, Unavailable
+from lidr.pipelines.cluster.client import Client, named
 
 
 @dataclass(frozen=True)

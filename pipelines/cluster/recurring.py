@@ -11,18 +11,18 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from components.shared.errors import BadInput
-from components.shared.text import one_line
-from pipelines.cluster import runs
-from pipelines.cluster.client import Client, named
-from pipelines.cluster.pipelines import Package, find_version, upload
-from pipelines.cluster.submit import (
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import one_line
+from lidr.pipelines.cluster import runs
+from lidr.pipelines.cluster.client import Client, named
+from lidr.pipelines.cluster.pipelines import Package, find_version, upload
+from lidr.pipelines.cluster.submit import (
     SETTLING_SECONDS,
     Submission,
     require_reachable,
     require_same_stamp,
 )
-from pipelines.stamp import described
+from lidr.pipelines.stamp import described
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 _INTERVAL = re.compile(r"([1-9]\d{0,5})([mhd])")

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from components.shared.errors import BadInput, Unavailable
-from pipelines.cluster.client import LIVE, Client, named
-from pipelines.stamp import Stamp
+from lidr.components.shared.core.errors import BadInput, Unavailable
+from lidr.pipelines.cluster.client import LIVE, Client, named
+from lidr.pipelines.stamp import Stamp
 
 Run = Any
 """`kfp_server_api.V2beta1Run`."""

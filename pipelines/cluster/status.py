@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from components.shared.errors import BadInput
-from components.shared.profile import Profile
-from components.shared.runs import read_failure
-from components.shared.store import Store, open_store
-from components.shared.text import one_line
-from pipelines.cluster import runs
-from pipelines.cluster.client import Client
-from pipelines.cluster.namespace import Namespace
-from pipelines.cluster.nodes import Graph, read_graph
-from pipelines.cluster.outcome import Outcome, outcome_of
-from pipelines.cluster.tasks import Part, beside_steps, parts_of, rows_of
-from pipelines.cluster.waiting import Failed, Seen, look_at
-from pipelines.placement import KINDS
-from pipelines.stamp import Stamp, lidr_version
-from pipelines.status import END, Row, Status, merged
-from pipelines.stored import StoredRun
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import one_line
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import read_failure
+from lidr.pipelines.cluster import runs
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.namespace import Namespace
+from lidr.pipelines.cluster.nodes import Graph, read_graph
+from lidr.pipelines.cluster.outcome import Outcome, outcome_of
+from lidr.pipelines.cluster.tasks import Part, beside_steps, parts_of, rows_of
+from lidr.pipelines.cluster.waiting import Failed, Seen, look_at
+from lidr.pipelines.placement import KINDS
+from lidr.pipelines.stamp import Stamp, lidr_version
+from lidr.pipelines.status import END, Row, Status, merged
+from lidr.pipelines.stored import StoredRun
 
 _STALE = (
     "Kubeflow's list of tasks ends before the run did (Argo compresses a large workflow's status); "

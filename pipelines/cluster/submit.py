@@ -6,17 +6,17 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from components.shared.errors import BadInput
-from components.shared.profile import Profile
-from components.shared.recipe import Recipe
-from components.shared.recipe_store import put_recipe
-from components.shared.store import open_store
-from components.state.run import first_unfinished, require_going_on, require_same_recipe
-from pipelines.cluster import runs
-from pipelines.cluster.client import Client
-from pipelines.cluster.outcome import read_outcome
-from pipelines.cluster.pipelines import Package, find_version, upload
-from pipelines.stamp import Stamp, described
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.recipes import put_recipe
+from lidr.components.state.run import first_unfinished, require_going_on, require_same_recipe
+from lidr.pipelines.cluster import runs
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.outcome import read_outcome
+from lidr.pipelines.cluster.pipelines import Package, find_version, upload
+from lidr.pipelines.stamp import Stamp, described
 
 SETTLING_SECONDS = 1.1
 """KFP keeps whole seconds: after one, whoever comes later has a later time of creation."""

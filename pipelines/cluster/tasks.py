@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from pipelines.cluster.nodes import Node, path_of
-from pipelines.status import END, STEP_NAMES, STEPS, Row, State
+from lidr.pipelines.cluster.nodes import Node, path_of
+from lidr.pipelines.status import END, STEP_NAMES, STEPS, Row, State
 
 _NUMBER = re.compile(r"-\d+$")
 _ITERATION = re.compile(r"iteration(?:-(\d+))?")

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from components.shared.errors import BadInput, Unavailable
-from components.shared.profile import Kubeflow, Oidc
+from oauthlib.oauth2 import BackendApplicationClient, OAuth2Error
+from requests import RequestException
+from requests_oauthlib import OAuth2Session
+
+from lidr.components.shared.config.profile import Kubeflow, Oidc
+from lidr.components.shared.core.errors import BadInput, Unavailable
 
 POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 """Where Kubeflow's documentation has pods project the token of their service account."""
@@ -67,10 +71,6 @@ class _Fetched:
         return self._token
 
     def _fetch(self) -> None:
-        from oauthlib.oauth2 import BackendApplicationClient, OAuth2Error
-        from requests import RequestException
-        from requests_oauthlib import OAuth2Session
-
         given = self._settings
         secret = os.environ.get(given.client_secret_env)
         if not secret:

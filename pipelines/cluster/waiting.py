@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from components.shared.kubernetes import pods
-from components.shared.kubernetes.logs import progress_in
-from components.shared.kubernetes.pods import Pod
-from components.shared.text import one_line
-from pipelines.cluster.namespace import Namespace, TrainingJob
-from pipelines.cluster.nodes import path_of
-from pipelines.cluster.tasks import NORMAL_WAITS, is_driver, own_name, place_of
-from pipelines.status import Row
-from pipelines.step_log import last_words, launcher_error
+from lidr.components.shared.core.text import one_line
+from lidr.components.shared.kubernetes import pods
+from lidr.components.shared.kubernetes.logs import progress_in
+from lidr.components.shared.kubernetes.pods import Pod
+from lidr.pipelines.cluster.namespace import Namespace, TrainingJob
+from lidr.pipelines.cluster.nodes import path_of
+from lidr.pipelines.cluster.tasks import NORMAL_WAITS, is_driver, own_name, place_of
+from lidr.pipelines.status import Row
+from lidr.pipelines.step_log import last_words, launcher_error
 
 CONTAINER = "main"
 """Name that Argo gives to a task's own container."""

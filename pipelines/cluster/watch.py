@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from components.shared.retrying import retry, unavailable
-from pipelines.cluster.status import Watcher
-from pipelines.status import Status
+from lidr.components.shared.core.retry import retry, unavailable
+from lidr.pipelines.cluster.status import Watcher
+from lidr.pipelines.status import Status
 
 POLL_SECONDS = 5.0
 RETRY_SECONDS = 600.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from pipelines.planning.estimate import Estimate, Inputs, Step
-from pipelines.planning.figures import Figures
+from lidr.pipelines.planning.estimate import Estimate, Inputs, Step
+from lidr.pipelines.planning.figures import Figures
 
 
 def as_data(inputs: Inputs, plan: Estimate) -> dict[str, Any]:

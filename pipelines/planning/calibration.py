@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from components.shared import config
-from components.shared.recipe import Recipe
-from components.shared.strict import Strict
-from pipelines.planning.requests import Lengths
+from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.config.load import load
+from lidr.components.shared.config.recipe import Recipe
+from lidr.pipelines.planning.requests import Lengths
 
 
 class Rate(Strict):
@@ -85,7 +85,7 @@ def load_calibration(path: Path) -> Calibration:
     Raises:
         BadInput: with file, line, key and the allowed values.
     """
-    return config.load(path, Calibration, {})
+    return load(path, Calibration, {})
 
 
 def world_examples(recipe: Recipe) -> float:

@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from components.shared.errors import BadInput
-from components.shared.kubernetes.launch import Launch
-from components.shared.pools import ENGINES, Kind, Resources
-from components.shared.profile import Profile
-from components.shared.recipe import Recipe
-from components.train.architecture import Architecture, read_architecture
-from components.train.plan import GIB, Memory, Plan, plan_for
-from pipelines.planning.calibration import Calibration, Rate, world_examples
-from pipelines.planning.figures import Figures, Gpu
-from pipelines.planning.requests import Lengths, Load, Prompts, Requests
-from pipelines.planning.speed import Server, training_flops
-from pipelines.planning.work import Work
+from lidr.components.shared.config.pools import ENGINES, Kind, Resources
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.kubernetes.launch import Launch
+from lidr.components.shared.sizing.architecture import Architecture, read_architecture
+from lidr.components.shared.sizing.memory import GIB, Memory, Plan, plan_for
+from lidr.pipelines.planning.calibration import Calibration, Rate, world_examples
+from lidr.pipelines.planning.figures import Figures, Gpu
+from lidr.pipelines.planning.requests import Lengths, Load, Prompts, Requests
+from lidr.pipelines.planning.speed import Server, training_flops
+from lidr.pipelines.planning.work import Work
 
 DEFAULT_GPU = "H100"
 

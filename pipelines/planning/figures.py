@@ -9,9 +9,9 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
-from components.shared import config
-from components.shared.errors import BadInput
-from components.shared.strict import Strict
+from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import nearest
 
 
 class Source(Strict):
@@ -135,7 +135,7 @@ class Figures(Strict):
         """
         if name not in self.gpus:
             raise BadInput(
-                f"no figures for GPU {name!r}{config.nearest(name, self.gpus)}; "
+                f"no figures for GPU {name!r}{nearest(name, self.gpus)}; "
                 f"known are {', '.join(self.gpus)}",
                 remedy="Name one of them as gpu of the pool in the profile.",
             )

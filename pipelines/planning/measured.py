@@ -10,19 +10,22 @@ from datetime import datetime
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from components.shared import config
-from components.shared.errors import BadInput
-from components.shared.recipe import Recipe
-from components.shared.runs import read_state, recipe_key, state_key
-from components.train.architecture import read_architecture
-from pipelines.planning.calibration import Calibration, MeasuredLengths, Rate, world_examples
-from pipelines.planning.figures import figures
-from pipelines.planning.requests import Prompts, Requests
-from pipelines.planning.speed import training_flops
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import nearest
+from lidr.components.shared.models.sources import model_config
+from lidr.components.shared.sizing.architecture import read_architecture
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import read_state, recipe_key, state_key
+from lidr.components.shared.store.stage import open_stage
+from lidr.pipelines.planning.calibration import Calibration, MeasuredLengths, Rate, world_examples
+from lidr.pipelines.planning.figures import figures
+from lidr.pipelines.planning.requests import Prompts, Requests
+from lidr.pipelines.planning.speed import training_flops
 
 if TYPE_CHECKING:
-    from components.shared.stage import Stage
-    from components.shared.store import Store
+    from lidr.components.shared.store.base import Store
+    from lidr.components.shared.store.stage import Stage
 
 
 _STEPS = 7
@@ -54,9 +57,6 @@ def calibrate(store: str, run: str) -> Calibration:
     Raises:
         BadInput: there is no such run, or it has no finished iteration.
     """
-    from components.shared.stage import open_stage
-    from components.shared.store import open_store
-
     home = open_store(store)
     recipe = _recipe(home, run)
     states = list(_states(home, run))
@@ -108,7 +108,7 @@ def _recipe(home: Store, run: str) -> Recipe:
     except FileNotFoundError as error:
         known = sorted({entry.key.split("/")[1] for entry in home.list("runs")})
         raise BadInput(
-            f"no run {run!r} on {home.uri}{config.nearest(run, known)}",
+            f"no run {run!r} on {home.uri}{nearest(run, known)}",
             remedy="Name a run that is there, and its store.",
         ) from error
     except ValueError as error:
@@ -128,8 +128,6 @@ def _states(home: Store, run: str) -> Iterator[dict[str, Any]]:
 
 
 def _round(state: Mapping[str, Any]) -> _Round:
-    from components.shared.stage import open_stage
-
     train = open_stage(state["model"])
     return _Round(
         open_stage(state["responses"]),
@@ -141,9 +139,7 @@ def _round(state: Mapping[str, Any]) -> _Round:
 
 
 def _config(world: Stage, train: Stage) -> dict[str, Any]:
-    """Return the config.json of the model that was trained, or of M_0 under adapters."""
-    from components.shared.models import model_config
-
+    """Return the load.json of the model that was trained, or of M_0 under adapters."""
     whole = train.files(prefix="model/")
     return model_config(train.uri if whole else world.uri)
 
@@ -256,8 +252,6 @@ def _world_rate(recipe: Recipe, world: Stage) -> Rate | None:
 
 
 def _other_seconds(home: Store, states: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    from components.shared.stage import open_stage
-
     gates = [open_stage(state["decision"]).marker()["seconds"] for state in states[1:]]
     versions = {state["version"] for state in states}
     found = {"gate": gates, "register": _registrations(home, versions)}
@@ -271,8 +265,6 @@ def _between(
     register: float,
 ) -> float:
     """Return what a step takes beside its stage, in the iteration that waited least for nodes."""
-    from components.shared.stage import open_stage
-
     ends = [datetime.fromisoformat(state["finished"]) for state in states if "finished" in state]
     if len(ends) < len(states):
         return 0.0

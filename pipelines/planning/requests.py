@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from components.shared.errors import BadInput
-from components.shared.files import json_lines, read_file
-from components.shared.recipe import Recipe
-from pipelines.planning.figures import AssumedLengths
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.inputs.files import json_lines, read_file
+from lidr.pipelines.planning.figures import AssumedLengths
 
 _SAMPLE = 2000
 """Prompts of a file that are read for their length."""
@@ -256,8 +257,6 @@ def _read(file: str, name: str) -> tuple[int, list[str]]:
 
 
 def _read_parquet(file: str, data: bytes, name: str) -> tuple[int, list[str]]:
-    from io import BytesIO
-
     import pyarrow as pa
     import pyarrow.parquet as pq
 

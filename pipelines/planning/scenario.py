@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.planning.estimate import Estimate, Inputs, estimate, with_gpus
-from pipelines.planning.simulator import Outcome, Trouble, simulate
+from lidr.pipelines.planning.estimate import Estimate, Inputs, estimate, with_gpus
+from lidr.pipelines.planning.simulator import Outcome, Trouble, simulate
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from components.shared.errors import BadInput
-from components.shared.recipe import Model
+from lidr.components.shared.config.recipe import Model
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.models.sources import fetch_model, resolve_model
 
 _FILE = Path(__file__).parent / "models.json"
 
@@ -32,12 +33,9 @@ def model_config(model: Model) -> dict[str, Any]:
     """
     source = model.source
     if source.startswith("models:/"):
-        from components.shared.models import resolve_model
-
         source = resolve_model(source).source
     if known := _known(source):
         return known
-    from components.shared.models import fetch_model
 
     path = fetch_model(source, weights=False) / "config.json"
     try:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.planning.queueing import SharedQuota, Tenants
-from pipelines.planning.work import Work
+from lidr.pipelines.planning.queueing import SharedQuota, Tenants
+from lidr.pipelines.planning.work import Work
 
 Array = NDArray[np.float64]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from components.shared.errors import BadInput
-from components.train.architecture import Architecture
-from components.train.flops import reference_flops, step_flops
-from pipelines.planning.figures import Gpu, Roofline
-from pipelines.planning.requests import Load, PairLoad
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.sizing.architecture import Architecture
+from lidr.components.shared.sizing.flops import reference_flops, step_flops
+from lidr.pipelines.planning.figures import Gpu, Roofline
+from lidr.pipelines.planning.requests import Load, PairLoad
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components.shared.component import image_component
+from lidr.components.shared.component import image_component
 
 
 @image_component
@@ -48,7 +48,7 @@ def conclude(
     Returns:
         The promoted model, its evaluation and judgements, its registered version, and the verdict.
     """
-    from pipelines.tasks import conclusion as step
+    from lidr.pipelines.tasks import conclusion as step
 
     return step.conclude(
         recipe=recipe,
@@ -78,7 +78,7 @@ def finish(recipe: str, store: str, run: str, status: dsl.PipelineTaskFinalStatu
     Returns:
         URI of the final model's folder; empty where there is none.
     """
-    from pipelines.tasks import ending as step
+    from lidr.pipelines.tasks import ending as step
 
     return step.finish(
         recipe=recipe,
@@ -129,7 +129,7 @@ def roll_out(
     Returns:
         URIs of the generate and the translate stage.
     """
-    from pipelines.tasks import rollout as step
+    from lidr.pipelines.tasks import rollout as step
 
     return step.roll_out(
         recipe=recipe,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.gate.run import gate
-from components.register.run import register
-from components.shared.errors import BadInput
-from components.shared.recipe_store import resolve_recipe
-from components.shared.runs import read_stages
-from components.shared.store import open_store
-from components.state.run import GO_ON, State, next_state, write_state
+from lidr.components.gate.run import gate
+from lidr.components.register.run import register
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.recipes import resolve_recipe
+from lidr.components.shared.store.runs import read_stages
+from lidr.components.state.run import GO_ON, State, next_state, write_state
 
 
 def conclude(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 
-from components.cleanup.run import cleanup
-from components.report.run import report, report_failure
-from components.shared.progress import emit
-from components.shared.runs import (
+from lidr.components.cleanup.run import cleanup
+from lidr.components.report.run import report, report_failure
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import (
     EXECUTION_VARIABLE,
     forget_failure,
     forget_scheduled,
     read_failure,
     scheduled_run,
 )
-from components.shared.store import Store, open_store
-from components.shared.tracking.following import ENDED_WELL
+from lidr.components.shared.tracking.step_tracking import ENDED_WELL
 
 
 def finish(recipe: str, store: str, run: str, state: str, error: str = "") -> str:

@@ -15,20 +15,21 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from components.merge.run import Merged, merge
-from components.rollout.figures import Log, ignore
-from components.rollout.stages import generate_stage, translate_stage
-from components.shared.counts import stage_figures
-from components.shared.errors import BadInput, LaunchFailed
-from components.shared.kubernetes.launch import Launch, Placement, TaskConfig
-from components.shared.kubernetes.launcher import TrainJobLauncher, Work
-from components.shared.processes import kill_marked
-from components.shared.progress import emit, place_environment, step
-from components.shared.recipe import Recipe
-from components.shared.runs import EXECUTION_VARIABLE, step_of
-from components.shared.stage import Stage, open_stage
-from components.shared.termination import raising_terminated
-from pipelines.tasks.shards import ShardJob, Shards, exchange_of
+from lidr.components.merge.run import Merged, merge
+from lidr.components.rollout.figures import Log, ignore
+from lidr.components.rollout.stages import generate_stage, translate_stage
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput, LaunchFailed
+from lidr.components.shared.core.events import emit, place_environment
+from lidr.components.shared.core.processes import kill_marked
+from lidr.components.shared.core.termination import raising_terminated
+from lidr.components.shared.kubernetes.launch import Launch, Placement, TaskConfig
+from lidr.components.shared.kubernetes.launcher import TrainJobLauncher, Work
+from lidr.components.shared.records.counts import stage_figures
+from lidr.components.shared.step import step
+from lidr.components.shared.store.runs import EXECUTION_VARIABLE, step_of
+from lidr.components.shared.store.stage import Stage, open_stage
+from lidr.pipelines.tasks.shards import ShardJob, Shards, exchange_of
 
 _MARK = "LIDR_SHARDS"
 """Environment variable that all processes of one rollout have alike."""
@@ -161,7 +162,7 @@ def _run_here(stage: Stage, job: ShardJob, exchange: Shards) -> None:
 
 
 def _command(job: ShardJob, stage: Stage) -> list[str]:
-    return [sys.executable, "-m", "pipelines.tasks.shards", job.store, stage.prefix]
+    return [sys.executable, "-m", "lidr.pipelines.tasks.shards", job.store, stage.prefix]
 
 
 def _manner(code: int) -> str:

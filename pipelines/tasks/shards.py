@@ -1,7 +1,7 @@
 """What a launcher and its shards tell each other, and what one shard does.
 
-`python -m pipelines.tasks.shards STORE STAGE --shard K` generates and translates the K-th part of
-an iteration's chunks; in a TrainJob the shard is the pod's completion index.
+`python -m lidr.pipelines.tasks.shards STORE STAGE --shard K` generates and translates the K-th part
+of an iteration's chunks; in a TrainJob the shard is the pod's completion index.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import os
 import sys
 from typing import Any
 
-from components.generate.run import generate
-from components.shared.errors import LidrError
-from components.shared.kubernetes.exchange import Exchange
-from components.shared.kubernetes.failure import failure_of
-from components.shared.runs import EXECUTION_VARIABLE
-from components.shared.stage import Stage
-from components.shared.store import open_store
-from components.shared.strict import Strict
-from components.translate.run import translate
+from lidr.components.generate.run import generate
+from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.kubernetes.exchange import Exchange
+from lidr.components.shared.kubernetes.failure import failure_of
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import EXECUTION_VARIABLE
+from lidr.components.shared.store.stage import Stage
+from lidr.components.translate.run import translate
 
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """Environment variable that numbers the pods of an Indexed Job (batch/v1)."""

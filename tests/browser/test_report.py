@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from components.report.against import render_against
-from components.report.family import render_family
-from components.report.run import report
-from components.report.runs import runs_of_model
-from components.shared.pair_samples import PairSample
-from components.shared.store import open_store
+from lidr.components.report.against import render_against
+from lidr.components.report.family import render_family
+from lidr.components.report.run import report
+from lidr.components.report.runs import runs_of_model
+from lidr.components.shared.records.samples import PairSample
+from lidr.components.shared.store.open import open_store
 from tests.unit.report.runs import RUN, recipe, write_run
 
 PAYLOADS = [

@@ -47,7 +47,7 @@ class Cluster:
     @cached_property
     def profile(self) -> Any:
         """The user's profile, with the store and the experiment of this test."""
-        from pipelines.cli.inputs import read_profile
+        from lidr.pipelines.cli.inputs import read_profile
 
         return read_profile(*self.layers())
 
@@ -65,7 +65,7 @@ class Cluster:
         """Return the profile's files: the user's, one of the test, one with further keys."""
         folder = self.options.folder
         folder.mkdir(parents=True, exist_ok=True)
-        from pipelines.cli.inputs import read_profile
+        from lidr.pipelines.cli.inputs import read_profile
 
         given = read_profile(*self.options.profiles)
         own: Object = {
@@ -113,7 +113,9 @@ class Cluster:
         """Run `lidr` with the test's profile, and with further keys of one."""
         layers = [word for layer in self.layers(**keys) for word in ("--profile", layer)]
         command, *rest = arguments
-        return run([sys.executable, "-m", "pipelines.cli", command, *rest, *layers], None, seconds)
+        return run(
+            [sys.executable, "-m", "lidr.pipelines.cli", command, *rest, *layers], None, seconds
+        )
 
     def lidr_json(self, *arguments: str, **keys: Any) -> Any:
         """Run `lidr ... --output json`, and return what it printed."""
@@ -123,7 +125,7 @@ class Cluster:
     def lidr_registry(self, *arguments: str) -> Done:
         """Run a command on registered models, on this test's store."""
         home = ["--store", self.profile.store] if arguments[0] == "promote" else []
-        return run([sys.executable, "-m", "pipelines.cli", *arguments, *home], None, 600.0)
+        return run([sys.executable, "-m", "lidr.pipelines.cli", *arguments, *home], None, 600.0)
 
     # waiting
 

@@ -21,7 +21,7 @@ def contents(uri: str) -> dict[str, str]:
     Args:
         uri: of the store.
     """
-    from components.shared.store import open_store
+    from lidr.components.shared.store.open import open_store
 
     store = open_store(uri)
     found = {}
@@ -70,7 +70,7 @@ def local_run(folder: Path, settings: tuple[str, ...], name: str) -> Mapping[str
     store = folder / name
     if not (store / "runs" / name / "result.json").exists():
         words = [word for each in settings for word in ("--set", each)]
-        command = [sys.executable, "-m", "pipelines.cli", "run", "tiny_world", *words]
+        command = [sys.executable, "-m", "lidr.pipelines.cli", "run", "tiny_world", *words]
         done = subprocess.run(
             [*command, "--store", str(store), "--run", name], capture_output=True, text=True
         )

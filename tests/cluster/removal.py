@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from components.shared.errors import LidrError
-from components.shared.store import open_store
-from pipelines.cluster import runs
-from pipelines.cluster.client import Client
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.store.open import open_store
+from lidr.pipelines.cluster import runs
+from lidr.pipelines.cluster.client import Client
 
 
 def remove_runs(profile: Any, since: float) -> None:

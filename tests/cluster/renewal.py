@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipelines.cluster.client import Client
+from lidr.pipelines.cluster.client import Client
 from tests.cluster.cluster import Cluster, Object, require
 from tests.cluster.parts.submitting import RUN, first_run
 from tests.cluster.recording import record

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from components.shared.recipe import Recipe
-from tests.unit.shared.engine_cases import TEXTS
+from lidr.components.shared.config.recipe import Recipe
+from tests.unit.shared.engines.cases import TEXTS
 
 LANGUAGES = ("en", "es", "de")
 COUNT = 24

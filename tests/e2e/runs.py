@@ -24,7 +24,7 @@ def command(store: Path, *options: str) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "pipelines.cli",
+        "lidr.pipelines.cli",
         "run",
         "tiny_world",
         "--store",

@@ -86,7 +86,7 @@ def test_its_models_are_compared_outside_the_run(demo: tuple[Path, dict]) -> Non
     first, last = (result["iterations"][t]["model"] for t in (0, 1))
     given = ["tiny_world", "--store", str(store), "--model", first, "--model", last]
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "evaluate", *given, "--output", "json"],
+        [sys.executable, "-m", "lidr.pipelines.cli", "evaluate", *given, "--output", "json"],
         capture_output=True,
         text=True,
         timeout=120,

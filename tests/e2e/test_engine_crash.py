@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.processes import marked
-from components.shared.stage import open_stage
-from components.world.run import build_world
+from lidr.components.prepare.run import build_world
+from lidr.components.shared.core.processes import marked
+from lidr.components.shared.store.stage import open_stage
 from tests.e2e.rollouts import COUNT, LANGUAGES, make_recipe
-from tests.unit.shared.engine_cases import lively_model
+from tests.unit.shared.engines.cases import lively_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 CODE = """
 import sys
-from components.generate.run import generate
+from lidr.components.generate.run import generate
 if __name__ == "__main__":
     recipe, store, world = sys.argv[1:]
     print(generate(recipe=recipe, store=store, world=world, model=world, iteration=1))

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from components.shared.records import Answer, EvalItem
-from components.shared.stage import open_stage
+from lidr.components.shared.records.schema import Answer, EvalItem
+from lidr.components.shared.store.stage import open_stage
 from tests.e2e.runs import small
 from tests.judges import Asked, Says, ScriptedJudge, prefers
 

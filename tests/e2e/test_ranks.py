@@ -10,18 +10,19 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from components.shared.errors import TrainingFailed
-from components.shared.kubernetes.failure import Failure
-from components.shared.kubernetes.launch import Launch
-from components.shared.model_checks import check_model
-from components.shared.models import ModelFiles, local_model
-from components.shared.profile import Zero
-from components.shared.stage import open_stage
-from components.train.launchers.local import LocalLauncher
-from components.train.loading import load_model
-from components.train.run import train
-from components.train.trainer import Job, run_training
-from tests.unit.train.gangs import PAIRS, job, rows, run, stage_of, start
+from lidr.components.shared.config.profile import Zero
+from lidr.components.shared.core.errors import TrainingFailed
+from lidr.components.shared.kubernetes.failure import Failure
+from lidr.components.shared.kubernetes.launch import Launch
+from lidr.components.shared.models.admission import check_model
+from lidr.components.shared.models.sources import ModelFiles, local_model
+from lidr.components.shared.store.stage import open_stage
+from lidr.components.train.data.loading import load_model
+from lidr.components.train.job import Job
+from lidr.components.train.launch.local import LocalLauncher
+from lidr.components.train.run import train
+from lidr.components.train.trainer import run_training
+from tests.unit.train.distributed.gangs import PAIRS, job, rows, run, stage_of, start
 from tests.unit.train.stages import model_stage, pair_stage, recipe
 
 pytestmark = pytest.mark.slow

@@ -16,20 +16,20 @@ from pathlib import Path
 
 import pytest
 
-from components.generate.run import generate
-from components.pair.run import pair
-from components.rollout.translations import directions
-from components.shared.engines import ChatRequest
-from components.shared.engines.chat import ChatRenderer
-from components.shared.languages import LanguageIdentifier
-from components.shared.prompts import TRANSLATION_STOP, answer_messages
-from components.shared.recipe import Recipe
-from components.shared.records import PreferencePair, Prompt, Response, Translation
-from components.shared.stage import Stage, new_stage, open_stage
-from components.shared.store import open_store
-from components.translate.run import translate
-from components.world.run import build_world
-from tests.unit.shared.engine_cases import lively_model
+from lidr.components.generate.run import generate
+from lidr.components.pair.run import pair
+from lidr.components.prepare.run import build_world
+from lidr.components.rollout.translations import directions
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.languages import LanguageIdentifier
+from lidr.components.shared.engines import ChatRequest
+from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.records.chat import TRANSLATION_STOP, answer_messages
+from lidr.components.shared.records.schema import PreferencePair, Prompt, Response, Translation
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, new_stage, open_stage
+from lidr.components.translate.run import translate
+from tests.unit.shared.engines.cases import lively_model
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("LIDR_SHARED_DATA", ROOT.parent / "shared" / "data"))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from components.generate.run import generate
-from components.merge.run import merge
-from components.shared.stage import open_stage
-from components.translate.run import translate
-from components.world.run import build_world
+from lidr.components.generate.run import generate
+from lidr.components.merge.run import merge
+from lidr.components.prepare.run import build_world
+from lidr.components.shared.store.stage import open_stage
+from lidr.components.translate.run import translate
 from tests.e2e.rollouts import make_recipe
-from tests.unit.shared.engine_cases import lively_model
+from tests.unit.shared.engines.cases import lively_model
 
 pytestmark = pytest.mark.slow
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from components.train.launchers.exchange import Exchange, exchange_of
-from components.train.launchers.local import node_command
-from components.train.trainer import Job
+from lidr.components.train.job import Job
+from lidr.components.train.launch.exchange import Exchange, exchange_of
+from lidr.components.train.launch.local import node_command
 from tests.e2e.hosts import LoopbackHost, two_hosts
-from tests.unit.train.gangs import environment, job, rows
+from tests.unit.train.distributed.gangs import environment, job, rows
 
 pytestmark = pytest.mark.slow
 

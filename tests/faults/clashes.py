@@ -88,7 +88,7 @@ def read_only(bench: Bench) -> Row:
             begin(bench.whole, life)
             life.live(["before task pair"])
             subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-            lidr = [sys.executable, "-m", "pipelines.cli", "run", "tiny_world"]
+            lidr = [sys.executable, "-m", "lidr.pipelines.cli", "run", "tiny_world"]
             command = [*lidr, "--store", life.uri]
             told = subprocess.run(command, capture_output=True, text=True, check=False)
             assert told.returncode == 2, told.stderr

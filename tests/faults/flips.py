@@ -89,7 +89,7 @@ def attempt(module: str, function: str, given: dict[str, Any]) -> tuple[str, lis
     import importlib
     import os
 
-    from components.shared.store import LocalStore
+    from lidr.components.shared.store.local import LocalStore
 
     os.environ["LIDR_EVENTS"] = os.devnull
     read: list[str] = []

@@ -20,8 +20,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
-from components.shared.run_lease import run_lease
-from pipelines.local import Job
+from lidr.components.shared.run_lease import run_lease
+from lidr.pipelines.local import Job
 from tests.faults import tripwires
 
 Result = TypeVar("Result")
@@ -88,7 +88,7 @@ def _drive(orders: Orders) -> None:
     """Do what `lidr run` and its driver do, in one process."""
     from kfp.local import subprocess_task_handler
 
-    from pipelines import driver, local
+    from lidr.pipelines import driver, local
 
     os.setsid()
     job = orders.job

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 
-from components.shared.processes import marked
-from components.shared.progress import EVENTS_VARIABLE
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.core.processes import marked
 from tests.faults.bench import Bench, holds
 from tests.faults.lives import SIZES, Life, chosen
 from tests.faults.table import Row
@@ -92,7 +92,7 @@ def _interrupted(life: Life, victim: str, seconds: float) -> bool:
     sets = [part for item in SIZES for part in ("--set", item)]
     names = ["--store", life.uri, "--run", life.run]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "run", "tiny_world", *names, *sets],
+        [sys.executable, "-m", "lidr.pipelines.cli", "run", "tiny_world", *names, *sets],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from pipelines.local import Job
+from lidr.pipelines.local import Job
 from tests.faults import forks
 from tests.faults.contents import TEMPORARY, contents, finished_work, tracked, versions
 
@@ -169,7 +169,7 @@ class Life:
 
 def small_recipe(settings: Sequence[str] = ()) -> str:
     """Return the recipe of the small run as JSON."""
-    from pipelines.cli.inputs import read_recipe
+    from lidr.pipelines.cli.inputs import read_recipe
 
     return read_recipe("tiny_world", None, [*SIZES, *settings]).model_dump_json()
 
@@ -222,6 +222,6 @@ def make_tables(folder: Path) -> None:
 
 
 def _make_tables(uri: str) -> None:
-    from components.shared.tracking.server import client_at
+    from lidr.components.shared.tracking.client import client_at
 
     client_at(uri).search_experiments()

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 
-from components.shared import store as local_store
-from components.shared.store import LocalStore
-from components.shared.store_s3 import S3Store
+from lidr.components.shared.store import local as local_store
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.s3 import S3Store
 
 _OPERATIONS = ("write", "create", "upload", "delete")
 

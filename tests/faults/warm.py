@@ -11,34 +11,34 @@ import trl  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 from trl import DPOTrainer  # noqa: F401
 
-import components.evaluate.harness
-import components.evaluate.run
-import components.gate.run
-import components.generate.run
-import components.pair.run
-import components.register.run
-import components.report.run
-import components.shared.engines.transformers_engine
-import components.state.run
-import components.train.assembly
-import components.train.preference
-import components.train.run
-import components.train.scoring
-import components.train.trainer
-import components.translate.run
-import components.world.pretrain
-import components.world.run  # noqa: F401
-from pipelines.lean import import_kfp
+import lidr.components.evaluate.harness
+import lidr.components.evaluate.run
+import lidr.components.gate.run
+import lidr.components.generate.run
+import lidr.components.pair.run
+import lidr.components.prepare.run
+import lidr.components.register.run
+import lidr.components.report.run
+import lidr.components.shared.engines.transformers_engine
+import lidr.components.state.run
+import lidr.components.toy.pretrain
+import lidr.components.train.assembly
+import lidr.components.train.forward.scoring
+import lidr.components.train.preference
+import lidr.components.train.run
+import lidr.components.train.trainer
+import lidr.components.translate.run
+from lidr.pipelines.lean import import_kfp
 
 import_kfp()
 
 import kfp.local  # noqa: E402
 import kfp.local.subprocess_task_handler  # noqa: E402, F401
 
-import pipelines.driver  # noqa: E402
-import pipelines.local  # noqa: E402
-import pipelines.loop  # noqa: E402, F401
-from components.shared.languages import LanguageIdentifier  # noqa: E402
+import lidr.pipelines.driver  # noqa: E402
+import lidr.pipelines.local  # noqa: E402
+import lidr.pipelines.loop  # noqa: E402, F401
+from lidr.components.shared.core.languages import LanguageIdentifier  # noqa: E402
 
 torch.set_num_threads(1)
 # One text at a time, because a pool of threads does not outlive a fork; its models do.

@@ -5,13 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 from random import Random
 
-from components.evaluate.scoring.numbers import extract_number, same_number
-from components.judge.verdicts import Position, read_preference, read_score
-from components.shared.engines import ChatRequest
-from components.shared.engines.chat import ChatRenderer
-from components.shared.prompts import TRANSLATION_STOP, read_translation, translation_messages
-from components.shared.records import Failure
-from components.shared.text import (
+from lidr.components.evaluate.scoring.numbers import extract_number, same_number
+from lidr.components.judge.verdicts import Position, read_preference, read_score
+from lidr.components.shared.core.text import (
     is_repetitive,
     numbers,
     one_line,
@@ -20,6 +16,14 @@ from components.shared.text import (
     same_numbers,
     valid_unicode,
 )
+from lidr.components.shared.engines import ChatRequest
+from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.records.chat import (
+    TRANSLATION_STOP,
+    read_translation,
+    translation_messages,
+)
+from lidr.components.shared.records.schema import Failure
 from tests.fuzz import mutations
 from tests.fuzz.running import Target
 from tests.models import END, ROLES, tiny_tokenizer

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 
-from components.shared.profile import Profile, load_profile
-from components.shared.recipe import Recipe, load_recipe
-from pipelines.cli.inputs import parse_settings
-from pipelines.cluster.recurring import When
+from lidr.components.shared.config.profile import Profile, load_profile
+from lidr.components.shared.config.recipe import Recipe, load_recipe
+from lidr.pipelines.cli.inputs import parse_settings
+from lidr.pipelines.cluster.recurring import When
 from tests.fuzz import mutations
 from tests.fuzz.running import Target
 from tests.fuzz.scratch import scratch

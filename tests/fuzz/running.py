@@ -10,7 +10,7 @@ from random import Random
 from types import FrameType
 from typing import Any
 
-from components.shared.errors import LidrError
+from lidr.components.shared.core.errors import LidrError
 
 SECONDS = 1.0
 """Processor time that an input may take."""

@@ -19,22 +19,27 @@ import torch  # noqa: F401  # a tokenizer imports it when it first decodes, for 
 import urllib3
 from openai import AsyncOpenAI
 
-from components.judge.client import Reply, _reply
-from components.judge.verdicts import read_preference, read_score
-from components.shared.engines import ChatRequest, Completion, Decoding
-from components.shared.engines.chat import ChatRenderer
-from components.shared.engines.openai_engine import OpenAIEngine
-from components.shared.errors import LidrError
-from components.shared.profile import Profile
-from components.shared.recipe import Endpoint
-from components.shared.records import FinishReason
-from components.shared.registry.versions import all_versions, find_version, model_names, read_model
-from components.shared.tracking.server import client_at
-from pipelines.cluster.client import Client
-from pipelines.cluster.listing import listed
-from pipelines.cluster.nodes import Graph, parse_workflow, read_graph
-from pipelines.cluster.runs import is_live, newest_run
-from pipelines.cluster.tasks import beside_steps, parts_of, rows_of
+from lidr.components.judge.client import Reply, _reply
+from lidr.components.judge.verdicts import read_preference, read_score
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.recipe import Endpoint
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.engines import ChatRequest, Completion, Decoding
+from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.engines.openai_engine import OpenAIEngine
+from lidr.components.shared.records.schema import FinishReason
+from lidr.components.shared.registry.versions import (
+    all_versions,
+    find_version,
+    model_names,
+    read_model,
+)
+from lidr.components.shared.tracking.client import client_at
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.listing import listed
+from lidr.pipelines.cluster.nodes import Graph, parse_workflow, read_graph
+from lidr.pipelines.cluster.runs import is_live, newest_run
+from lidr.pipelines.cluster.tasks import beside_steps, parts_of, rows_of
 from tests.argo import Workflow
 from tests.fuzz import mutations
 from tests.fuzz.running import Target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.shared.store import Entry
+from lidr.components.shared.store.base import Entry
 
 
 class Shelf:

@@ -8,22 +8,22 @@ from dataclasses import asdict
 from random import Random
 from typing import Any
 
-from components.shared.digest import digest_of
-from components.shared.kubernetes.logs import progress_in
-from components.shared.lease import _Seen, find_head
-from components.shared.marker import fault_of, parsed, sealed
-from components.shared.registry import audit
-from components.shared.run_lease import _parsed as lease_holder
-from components.shared.runs import read_states, run_names
-from components.shared.stage import Stage
-from components.shared.text import printable
-from components.shared.tracking.entries import Artifact, Dataset, Entry
-from components.shared.tracking.spool import Spool
-from pipelines.cli.board import Board, progress_text
-from pipelines.events import parse_events
-from pipelines.local_status import event_rows
-from pipelines.stamp import Stamp
-from pipelines.stored import StoredRun
+from lidr.components.shared.core.digest import digest_of
+from lidr.components.shared.core.text import printable
+from lidr.components.shared.kubernetes.logs import progress_in
+from lidr.components.shared.registry import audit
+from lidr.components.shared.run_lease import _parsed as lease_holder
+from lidr.components.shared.store.lease import _Seen, find_head
+from lidr.components.shared.store.marker import fault_of, parsed, sealed
+from lidr.components.shared.store.runs import read_states, run_names
+from lidr.components.shared.store.stage import Stage
+from lidr.components.shared.tracking.entries import Artifact, Dataset, Entry
+from lidr.components.shared.tracking.outbox import Spool
+from lidr.pipelines.cli.board import Board, progress_text
+from lidr.pipelines.events import parse_events
+from lidr.pipelines.local_status import event_rows
+from lidr.pipelines.stamp import Stamp
+from lidr.pipelines.stored import StoredRun
 from tests.fakes import make_recipe
 from tests.fuzz import mutations
 from tests.fuzz.running import Target

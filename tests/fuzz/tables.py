@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.evaluate.items.rows import read_rows
-from components.shared.judge_settings import JudgedTask
-from components.shared.prompt_files import load_prompt_file
-from components.shared.questions import read_questions
-from components.shared.recipe import Prompts
-from components.shared.record_files import from_parquet
-from components.shared.records import (
+from lidr.components.evaluate.items.rows import read_rows
+from lidr.components.shared.config.judge import JudgedTask
+from lidr.components.shared.config.recipe import Prompts
+from lidr.components.shared.inputs.prompt_files import load_prompt_file
+from lidr.components.shared.inputs.questions import read_questions
+from lidr.components.shared.records.parquet import from_parquet
+from lidr.components.shared.records.schema import (
     Answer,
     EvalItem,
     Judgement,
@@ -28,7 +28,7 @@ from components.shared.records import (
     Translation,
     to_parquet,
 )
-from components.shared.stage import Stage
+from lidr.components.shared.store.stage import Stage
 from tests.fuzz import mutations
 from tests.fuzz.running import Target
 from tests.fuzz.scratch import scratch

@@ -14,23 +14,23 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from components.evaluate.run import evaluate
-from components.gate.run import gate
-from components.generate.run import generate
-from components.pair.run import pair
-from components.report.run import report
-from components.shared.engines import ChatRequest, Completion
-from components.shared.models import local_model
-from components.shared.prompt_files import load_prompt_file
-from components.shared.prompts import TRANSLATION_STOP
-from components.shared.recipe import Prompts
-from components.shared.records import Prompt
-from components.shared.stage import Stage, new_stage, open_stage
-from components.shared.store import open_store
-from components.shared.text import valid_unicode
-from components.state.run import write_state
-from components.train.run import train
-from components.translate.run import translate
+from lidr.components.evaluate.run import evaluate
+from lidr.components.gate.run import gate
+from lidr.components.generate.run import generate
+from lidr.components.pair.run import pair
+from lidr.components.report.run import report
+from lidr.components.shared.config.recipe import Prompts
+from lidr.components.shared.core.text import valid_unicode
+from lidr.components.shared.engines import ChatRequest, Completion
+from lidr.components.shared.inputs.prompt_files import load_prompt_file
+from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.records.chat import TRANSLATION_STOP
+from lidr.components.shared.records.schema import Prompt
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, new_stage, open_stage
+from lidr.components.state.run import write_state
+from lidr.components.train.run import train
+from lidr.components.translate.run import translate
 from tests.fakes import FakeEngine, make_recipe
 from tests.models import tiny_model
 from tests.payloads import PAYLOADS
@@ -143,8 +143,8 @@ def _engine() -> Iterator[None]:
         return FakeEngine(answer)
 
     with (
-        patch("components.rollout.engine_session.open_engine", start),
-        patch("components.evaluate.run.open_engine", start),
+        patch("lidr.components.rollout.engine_session.open_engine", start),
+        patch("lidr.components.evaluate.run.open_engine", start),
     ):
         yield
 

@@ -9,10 +9,11 @@ import pytest
 from mlflow import MlflowClient
 from transformers import AutoTokenizer
 
-from components.shared.engines import ChatRequest
-from components.shared.engines.chat import ChatRenderer
-from components.shared.models import local_model
-from components.shared.records import (
+from lidr.components.shared.core.text import valid_unicode
+from lidr.components.shared.engines import ChatRequest
+from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.records.schema import (
     DroppedPair,
     EvalItem,
     PreferencePair,
@@ -20,18 +21,17 @@ from components.shared.records import (
     Response,
     Translation,
 )
-from components.shared.store import open_store
-from components.shared.text import valid_unicode
-from components.shared.tracking import mlflow_client
-from components.shared.tracking.delivery import deliver
-from components.shared.tracking.entries import Dataset, Entry
-from components.shared.tracking.facts import clean
-from components.shared.tracking.spool import Spool, now
-from components.train.tokens import tokenize_pairs
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.tracking import mlflow_client
+from lidr.components.shared.tracking.delivery import deliver
+from lidr.components.shared.tracking.entries import Dataset, Entry
+from lidr.components.shared.tracking.outbox import Spool, now
+from lidr.components.shared.tracking.stage_metrics import clean
+from lidr.components.train.data.tokens import tokenize_pairs
 from tests.browser.chromium import Chromium, find_chromium
 from tests.hostile.chain import PREFIX, RUN, HostileRun, carry_out, prompt_id
 from tests.payloads import LONGEST_LINE, PAYLOADS
-from tests.unit.shared.test_engines_chat import FAMILIES, family_tokenizer
+from tests.unit.shared.engines.test_chat import FAMILIES, family_tokenizer
 from tests.unit.train.stages import preference
 
 
@@ -237,8 +237,8 @@ def test_in_a_browser_nothing_runs_nothing_leaves_and_every_text_stays_in_its_ce
 
 def displayed(text: str) -> str:
     """What the page shows of a text: 3,000 characters, unseen ones by number."""
-    from components.report.browser import shortened
-    from components.report.words import CONTROLS
+    from lidr.components.report.browser import shortened
+    from lidr.components.report.words import CONTROLS
 
     text = shortened(valid_unicode(text).strip())
     return CONTROLS.sub(lambda found: f"U+{ord(found[0]):04X}", text)

@@ -14,12 +14,12 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from components.shared.errors import BadInput
-from components.shared.text import printable
-from pipelines.cli.console import PlainConsole
-from pipelines.cli.status_table import open_table, print_status
-from pipelines.cli.summary import print_summary
-from pipelines.status import Row, Status
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import printable
+from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.status_table import open_table, print_status
+from lidr.pipelines.cli.summary import print_summary
+from lidr.pipelines.status import Row, Status
 from tests.payloads import PAYLOADS
 from tests.pipelines.conftest import FakeWorld, fake_world
 
@@ -144,7 +144,7 @@ def test_every_command_prints_on_the_console_that_keeps_text_text():
 
 
 def test_an_error_is_told_as_text(capsys, monkeypatch):
-    from pipelines import cli
+    from lidr.pipelines import cli
 
     def fail() -> None:
         raise BadInput(" ".join(SHORT), file="\x1b]0;x\x07", line=3, remedy="\x1b[2J")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from kfp.dsl import PipelineTask
 
-from components.shared.profile import Images
-from components.shared.recipe import Recipe
-from pipelines.lean import import_kfp
+from lidr.components.shared.config.profile import Images
+from lidr.components.shared.config.recipe import Recipe
+from lidr.pipelines.lean import import_kfp
 from tests.images.conftest import CONFINED, image
 
 
@@ -22,8 +22,8 @@ def main(job: dict) -> None:
     import_kfp()
     from kfp import local
 
-    from pipelines.loop import Shape, build_loop
-    from pipelines.placement import KINDS
+    from lidr.pipelines.loop import Shape, build_loop
+    from lidr.pipelines.placement import KINDS
 
     def place(task: PipelineTask) -> PipelineTask:
         task.set_caching_options(False)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.profile import Images, load_profile
 from images.build import NAMES, ROOT, version
+from lidr.components.shared.config.profile import Images, load_profile
 
 HADOLINT = Path(sys.executable).with_name("hadolint")
 DIGEST = r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}"

@@ -13,8 +13,9 @@ from typing import Any
 import boto3
 import pytest
 
-from components.shared.stage import MARKER
-from components.shared.store import Store, open_store
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import MARKER
 from tests.e2e.runs import small
 from tests.images.conftest import CONFINED, image
 from tests.moto_server import CREDENTIALS, moto_server

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.serve.follow import Deployment, follow
-from components.shared.errors import BadInput, LidrError
-from components.shared.kubernetes import runs
-from components.shared.kubernetes.own_pod import own_run
-from components.shared.kubernetes.trainjobs import Cluster
-from components.shared.models import Resolved
+from lidr.components.serve.follow import Deployment, follow
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.kubernetes import runs
+from lidr.components.shared.kubernetes.own_pod import own_run
+from lidr.components.shared.kubernetes.trainjobs import Cluster
+from lidr.components.shared.models.sources import Resolved
 from tests.crds import needs_crds
 from tests.kubernetes_api import (
     CORE,
@@ -30,7 +30,7 @@ from tests.kubernetes_api import (
     write_kubeconfig,
 )
 from tests.manifests.rights import Right, asked, granted
-from tests.unit.train.launchers import jobs
+from tests.unit.train.launch import jobs
 
 pytestmark = needs_crds
 
@@ -187,7 +187,7 @@ def test_with_its_role_the_follower_changes_its_deployment_and_no_other(
 ):
     api.allowed = guard = Guard(role("lidr-champion-follower", FOLLOWER))
     monkeypatch.setattr(
-        "components.serve.follow.resolve_model",
+        "lidr.components.serve.follow.resolve_model",
         lambda name: Resolved("s3://b/stages/train/x/model"),
     )
     documents = yaml.safe_load_all(CHAMPION.read_text("utf-8"))

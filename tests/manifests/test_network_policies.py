@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.placement import OWN_LABEL
+from lidr.pipelines.placement import OWN_LABEL
 from tests.manifests.rendering import OVERLAYS, SHARED, Object, named, needs_kubectl, overlay, pods
 
 pytestmark = needs_kubectl

@@ -15,11 +15,11 @@ import pytest
 import yaml
 from referencing import Registry, Resource
 
-from components.shared.kubernetes.launch import Launch
-from components.shared.profile import TrainingPlace, load_profile
 from images import build
-from pipelines.checks.asks import quantity
-from pipelines.placement import SETTINGS
+from lidr.components.shared.config.profile import TrainingPlace, load_profile
+from lidr.components.shared.kubernetes.launch import Launch
+from lidr.pipelines.checks.resource_requests import quantity
+from lidr.pipelines.placement import SETTINGS
 from tests import crds
 from tests.manifests.rendering import (
     OVERLAYS,

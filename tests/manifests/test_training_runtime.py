@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.shared.kubernetes.failure import FATAL
-from components.shared.profile import TrainingPlace
+from lidr.components.shared.config.profile import TrainingPlace
+from lidr.components.shared.kubernetes.failure import FATAL
 from tests.crds import needs_crds, problems
 
 BASE = Path(__file__).resolve().parents[2] / "manifests" / "base"

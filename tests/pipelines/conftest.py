@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.processes import kill_marked, marked
+from lidr.components.shared.core.processes import kill_marked, marked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,7 +72,7 @@ class FakeWorld:
 
     def command(self, *arguments: str) -> list[str]:
         store = ["--store", str(self.store)]
-        return [sys.executable, "-m", "pipelines.cli", *arguments, *store]
+        return [sys.executable, "-m", "lidr.pipelines.cli", *arguments, *store]
 
     @property
     def run(self) -> Path:
@@ -101,7 +101,7 @@ class FakeWorld:
     def driver(self) -> int:
         """The process that runs the pipeline."""
         names = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in self.orphans}
-        return next(pid for pid, name in names.items() if b"pipelines.driver" in name)
+        return next(pid for pid, name in names.items() if b"lidr.pipelines.driver" in name)
 
 
 @pytest.fixture
@@ -125,12 +125,13 @@ def one_round(tmp_path_factory: pytest.TempPathFactory) -> FakeWorld:
 
 def make_world(folder: Path) -> FakeWorld:
     """Lay fakes over the steps."""
-    overlay = folder / "overlay" / "components"
+    overlay = folder / "overlay" / "lidr" / "components"
     for step, function in FAKED.items():
         (overlay / step).mkdir(parents=True)
         (overlay / step / "__init__.py").write_text(_EXTEND)
         module = f"from tests.pipelines.fake_steps import {function}\n"
         (overlay / step / "run.py").write_text(module)
-    (overlay / "__init__.py").write_text(_EXTEND)
-    path = os.pathsep.join([str(overlay.parent), str(ROOT)])
+    for package in (overlay, overlay.parent):
+        (package / "__init__.py").write_text(_EXTEND)
+    path = os.pathsep.join([str(folder / "overlay"), str(ROOT)])
     return FakeWorld(folder / "store", {**os.environ, "PYTHONPATH": path})

@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from components.shared.digest import digest_of_uri
-from components.shared.errors import BadInput
-from components.shared.kubernetes.launch import Launch
-from components.shared.progress import Meter, emit
-from components.shared.progress import step as real_step
-from components.shared.recipe import Recipe
-from components.shared.runs import note_failure, note_stages
-from components.shared.stage import new_stage, open_stage
-from components.shared.store import open_store
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import Meter, emit
+from lidr.components.shared.kubernetes.launch import Launch
+from lidr.components.shared.step import step as real_step
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import note_failure, note_stages
+from lidr.components.shared.store.stage import new_stage, open_stage
 
 NOTED = ("generate", "translate", "merge", "pair", "train", "evaluate", "judge")
 

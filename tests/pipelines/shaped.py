@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 import tempfile
 
-from pipelines.cli.inputs import read_recipe
-from pipelines.lean import import_kfp
+from lidr.pipelines.cli.inputs import read_recipe
+from lidr.pipelines.lean import import_kfp
 
 if __name__ == "__main__":
     import_kfp()
     from kfp import local
 
-    from pipelines.loop import Shape, build_loop
-    from pipelines.placement import place_locally
+    from lidr.pipelines.loop import Shape, build_loop
+    from lidr.pipelines.placement import place_locally
 
     store, name = sys.argv[1:]
     recipe = read_recipe("tiny_world", None, ["gate.max_iterations=2"])

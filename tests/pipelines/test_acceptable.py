@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from components.shared.errors import BadInput
-from components.shared.profile import Profile
-from pipelines.acceptable import require_acceptable
-from pipelines.cli.inputs import read_profile
-from pipelines.cluster import tokens
-from pipelines.cluster.client import Client
-from pipelines.cluster.recurring import When
-from pipelines.cluster.tasks import place_of
-from pipelines.status import END
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import BadInput
+from lidr.pipelines.acceptable import require_acceptable
+from lidr.pipelines.cli.inputs import read_profile
+from lidr.pipelines.cluster import tokens
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.recurring import When
+from lidr.pipelines.cluster.tasks import place_of
+from lidr.pipelines.status import END
 
 
 def profile(**sections: object) -> Profile:

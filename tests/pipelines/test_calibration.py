@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 
-from components.shared.errors import BadInput
-from components.shared.stage import new_stage
-from components.shared.store import LocalStore, Store
-from components.state.run import recipe_key, state_key
-from pipelines.cli.inputs import read_profile, read_recipe
-from pipelines.planning.calibration import Calibration, dump, load_calibration
-from pipelines.planning.estimate import Estimate, Inputs, estimate
-from pipelines.planning.figures import figures
-from pipelines.planning.measured import calibrate
-from pipelines.planning.requests import read_prompts
-from pipelines.planning.shapes import known_models, model_config
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.stage import new_stage
+from lidr.components.state.run import recipe_key, state_key
+from lidr.pipelines.cli.inputs import read_profile, read_recipe
+from lidr.pipelines.planning.calibration import Calibration, dump, load_calibration
+from lidr.pipelines.planning.estimate import Estimate, Inputs, estimate
+from lidr.pipelines.planning.figures import figures
+from lidr.pipelines.planning.measured import calibrate
+from lidr.pipelines.planning.requests import read_prompts
+from lidr.pipelines.planning.shapes import known_models, model_config
 from tests.pipelines.test_cli import main
 
 CODES = ("en", "es", "de", "fr")

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from typer.main import get_command
 
-import pipelines.cli
-from components.shared.errors import BadInput
-from components.shared.recipe_store import reference_of
-from pipelines.cli.inputs import parse_settings, read_profile, read_recipe, run_name
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.recipes import reference_of
+from lidr.pipelines import cli
+from lidr.pipelines.cli.inputs import parse_settings, read_profile, read_recipe, run_name
 
 INLINE = (
     "lidr: note: the pipeline holds the recipe itself, for its first task to put on the store: "
@@ -166,12 +166,12 @@ HEAVY = {"torch", "transformers", "peft", "vllm", "lm_eval", "mlflow", "kubernet
 
 
 def lidr(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    command = [sys.executable, "-m", "lidr.pipelines.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
 
 
 def imported_by(*arguments: str) -> set[str]:
-    command = [sys.executable, "-X", "importtime", "-m", "pipelines.cli", *arguments]
+    command = [sys.executable, "-X", "importtime", "-m", "lidr.pipelines.cli", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
@@ -182,25 +182,32 @@ def main(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
     """Run the command line in this process."""
     monkeypatch.setattr(sys, "argv", ["lidr", *arguments])
     with pytest.raises(SystemExit) as ended:
-        pipelines.cli.main()
+        cli.main()
     captured = capsys.readouterr()
     return ended.value.code, captured.out, captured.err
 
 
 def test_no_option_appears_or_disappears_unnoticed():
-    command = get_command(pipelines.cli.app)
+    command = get_command(cli.app)
+    commands = {name: cli.load_command(name) for name in SURFACE}
     surface = {
         name: {option.name: option.opts for option in each.params}
-        for name, each in command.commands.items()
+        for name, each in commands.items()
     }
     assert surface == SURFACE
     assert [option.opts for option in command.params] == [["--version"]]
     repeated = {
         name
-        for name, each in command.commands.items()
+        for name, each in commands.items()
         if any(option.name == "profile" and option.multiple for option in each.params)
     }
     assert repeated == {name for name, options in SURFACE.items() if "profile" in options}
+
+
+def test_help_lists_every_command_with_the_first_line_of_its_own_help():
+    assert set(cli.COMMANDS) == set(SURFACE)
+    for name, line in cli.COMMANDS.items():
+        assert cli.load_command(name).help.splitlines()[0] == line
 
 
 def test_help_and_compile_import_nothing_heavy(tmp_path: Path):
@@ -208,11 +215,11 @@ def test_help_and_compile_import_nothing_heavy(tmp_path: Path):
     compiling = ("compile", "tiny_world", "-o", str(tmp_path / "loop.yaml"))
     assert not imported_by(*compiling) & HEAVY
     planning = imported_by("plan", "llama3_8b_en_es_ru_de_fr")
-    assert not planning & (HEAVY | {"kfp", "pyarrow", "lm_eval", "numpy"})
+    assert not planning & (HEAVY | {"kfp", "pyarrow", "lm_eval"})
 
 
 def test_version(monkeypatch, capsys):
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.2.3")
+    monkeypatch.setattr("lidr.pipelines.cli.version", lambda name: "1.2.3")
     assert main(monkeypatch, capsys, "--version") == (0, "lidr 1.2.3\n", "")
 
 
@@ -254,7 +261,7 @@ def test_compile_says_when_prompt_files_are_local(monkeypatch, capsys, tmp_path:
 
 
 def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_path: Path):
-    monkeypatch.setattr("pipelines.compiled.MAX_BYTES", 10_000)
+    monkeypatch.setattr("lidr.pipelines.compiled.MAX_BYTES", 10_000)
     arguments = ("compile", "tiny_world", "-o", str(tmp_path / "loop.yaml"))
     code, _, err = main(monkeypatch, capsys, *arguments)
     assert code == 2
@@ -338,9 +345,7 @@ def test_a_recipe_is_found_by_name_or_path(tmp_path: Path):
     shipped = read_recipe("tiny_world", None, None)
     assert read_recipe("tiny-world", None, None) == shipped
     copy = tmp_path / "mine.yaml"
-    copy.write_text(
-        (Path(pipelines.cli.__file__).parents[1] / "recipes/tiny_world.yaml").read_text()
-    )
+    copy.write_text((Path(cli.__file__).parents[1] / "recipes/tiny_world.yaml").read_text())
     assert read_recipe(str(copy), None, None) == shipped
     assert read_profile("local").runner == "local"
 

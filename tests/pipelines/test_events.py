@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from pipelines.cli.board import Board
-from pipelines.events import parse_events
-from pipelines.local_status import event_rows
-from pipelines.stamp import Stamp
+from lidr.pipelines.cli.board import Board
+from lidr.pipelines.events import parse_events
+from lidr.pipelines.local_status import event_rows
+from lidr.pipelines.stamp import Stamp
 
 STARTED = {"event": "started", "time": 1.0, "step": "train", "iteration": 1}
 PROGRESS = {

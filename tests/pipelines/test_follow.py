@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from components.shared.errors import BadInput, StoreUnavailable, Unavailable
-from pipelines.cluster import watch
-from pipelines.status import Status
+from lidr.components.shared.core.errors import BadInput, StoreUnavailable, Unavailable
+from lidr.pipelines.cluster import watch
+from lidr.pipelines.status import Status
 
 
 class Watcher:

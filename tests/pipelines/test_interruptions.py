@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from components.shared.processes import marked
+from lidr.components.shared.core.processes import marked
 from tests.pipelines.conftest import FakeWorld
 
 RUN = ("run", "tiny_world", "--set", "gate.max_iterations=1", "--output", "json")

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.errors import BadInput
-from components.shared.store import open_store
-from pipelines.cli.status_table import as_json
-from pipelines.local_status import (
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.open import open_store
+from lidr.pipelines.cli.status_table import as_json
+from lidr.pipelines.local_status import (
     event_rows,
     existing_store,
     local_status,
     log_lines,
     read_events,
 )
-from pipelines.status import END, Row
+from lidr.pipelines.status import END, Row
 from tests.kubernetes_api import wait_until
 from tests.pipelines.conftest import FakeWorld
 

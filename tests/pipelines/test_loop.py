@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from components.shared.stage import open_stage
+from lidr.components.shared.store.stage import open_stage
 from tests.pipelines.conftest import FakeWorld
 
 ROUND = ["generate", "translate", "pair", "train", "evaluate", "gate", "register"]
@@ -100,7 +100,7 @@ def test_a_kept_model_is_the_start_of_the_next_round_too(fake_world: FakeWorld):
     assert fake_world.steps == START + ROUND + ROUND
     start, kept, last = fake_world.result["iterations"]
     assert (kept["promoted"], kept["verdict"], last["promoted"]) == (False, "continue", True)
-    from components.shared.stage import open_stage
+    from lidr.components.shared.store.stage import open_stage
 
     trained = open_stage(last["model"]).marker()["identity"]["inputs"]
     assert trained["m"] == open_stage(start["model"]).digest
@@ -108,9 +108,9 @@ def test_a_kept_model_is_the_start_of_the_next_round_too(fake_world: FakeWorld):
 
 def test_the_bound_holds_at_run_time(fake_world: FakeWorld, monkeypatch):
     """On a cluster `max_iterations` is a parameter of the pipeline that was compiled for more."""
-    from components.shared.store import open_store
-    from pipelines.cli.inputs import read_recipe
-    from pipelines.local import Job, execute
+    from lidr.components.shared.store.open import open_store
+    from lidr.pipelines.cli.inputs import read_recipe
+    from lidr.pipelines.local import Job, execute
 
     monkeypatch.setenv("PYTHONPATH", fake_world.environment["PYTHONPATH"])
     recipe = read_recipe("tiny_world", None, ["gate.max_iterations=3"])

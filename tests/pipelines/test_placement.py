@@ -3,9 +3,9 @@
 import pytest
 from kfp import dsl, kubernetes
 
-from components.shared.profile import Profile
-from components.train.component import train as train_step
-from pipelines.placement import OWN_LABEL, SETTINGS, kubernetes_config, placed_by
+from lidr.components.shared.config.profile import Profile
+from lidr.components.train.component import train as train_step
+from lidr.pipelines.placement import OWN_LABEL, SETTINGS, kubernetes_config, placed_by
 
 ANY = {"key": "gpu", "operator": "Exists"}
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.shared.errors import BadInput
-from components.shared.profile import Profile
-from components.train.architecture import read_architecture
-from pipelines.cli.inputs import read_profile, read_recipe
-from pipelines.planning.estimate import Estimate, Inputs, estimate, with_gpus
-from pipelines.planning.figures import figures
-from pipelines.planning.requests import Lengths, Load, Prompts, Requests, read_prompts
-from pipelines.planning.shapes import known_models, model_config
-from pipelines.planning.speed import Server
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.sizing.architecture import read_architecture
+from lidr.pipelines.cli.inputs import read_profile, read_recipe
+from lidr.pipelines.planning.estimate import Estimate, Inputs, estimate, with_gpus
+from lidr.pipelines.planning.figures import figures
+from lidr.pipelines.planning.requests import Lengths, Load, Prompts, Requests, read_prompts
+from lidr.pipelines.planning.shapes import known_models, model_config
+from lidr.pipelines.planning.speed import Server
 from tests.pipelines.test_cli import main
 
 LLAMA = "llama3_8b_en_es_ru_de_fr"

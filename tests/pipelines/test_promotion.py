@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from components.shared.registry.promotion import Order, promote
-from components.shared.registry.versions import ensure_model, read_model
-from components.shared.tracking import mlflow_client
+from lidr.components.shared.registry.promotion import Order, promote
+from lidr.components.shared.registry.versions import ensure_model, read_model
+from lidr.components.shared.tracking import mlflow_client
 from tests.pipelines.conftest import FakeWorld
-from tests.unit.registry.models import registered
+from tests.unit.shared.registry.models import registered
 
 
 def test_a_version_is_compared_with_the_champion_and_promoted(fake_world: FakeWorld, monkeypatch):

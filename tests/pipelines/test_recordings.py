@@ -15,11 +15,11 @@ from typing import Any
 import kfp_server_api as kfp
 import pytest
 
-from pipelines.cluster.nodes import Graph, parse_workflow, task_graph
-from pipelines.cluster.outcome import outcome_of
-from pipelines.cluster.tasks import beside_steps, parts_of, rows_of
-from pipelines.status import END
-from pipelines.step_log import OwnLines, last_words
+from lidr.pipelines.cluster.nodes import Graph, parse_workflow, task_graph
+from lidr.pipelines.cluster.outcome import outcome_of
+from lidr.pipelines.cluster.tasks import beside_steps, parts_of, rows_of
+from lidr.pipelines.status import END
+from lidr.pipelines.step_log import OwnLines, last_words
 from tests.argo import Workflow, pod_metadata
 from tests.cluster.recording import FOLDER, read, trimmed, trimmed_log, trimmed_workflow
 from tests.kfp_runs import task_details
@@ -247,7 +247,7 @@ def test_recorded_log_has_the_step_s_own_lines_and_last_words():
     assert lines[0] == "lidr started step=train iteration=1"
     assert lines[1].startswith("lidr failed step=train message=")
     assert lines[2] == "Traceback (most recent call last):"
-    assert lines[-1].startswith("components.shared.errors.BadInput: TrainJob lidr-train-")
+    assert lines[-1].startswith("lidr.components.shared.core.errors.BadInput: TrainJob lidr-train-")
     assert last_words(text).startswith("TrainJob lidr-train-")
     assert last_words(text) + " exit_code=2" in lines[1]
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from components.rollout.stages import generate_stage
-from components.shared.profile import Profile
-from components.shared.recipe import Recipe
-from pipelines.cli.inputs import read_profile, read_recipe
-from pipelines.compiled import compile_loop, compile_promotion
+from lidr.components.rollout.stages import generate_stage
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.recipe import Recipe
+from lidr.pipelines.cli.inputs import read_profile, read_recipe
+from lidr.pipelines.compiled import compile_loop, compile_promotion
 
 PROFILE = {
     "name": "everything",

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from components.merge.run import Merged
-from components.shared.errors import BadInput, LaunchFailed
-from components.shared.kubernetes.failure import BAD_INPUT
-from components.shared.kubernetes.launch import Launch
-from components.shared.kubernetes.launcher import TrainJobLauncher, job_name
-from components.shared.stage import Stage, locate_stage
-from components.shared.store import LocalStore
-from pipelines.tasks import rollout, shards
+from lidr.components.merge.run import Merged
+from lidr.components.shared.core.errors import BadInput, LaunchFailed
+from lidr.components.shared.kubernetes.failure import BAD_INPUT
+from lidr.components.shared.kubernetes.launch import Launch
+from lidr.components.shared.kubernetes.launcher import TrainJobLauncher, job_name
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.stage import Stage, locate_stage
+from lidr.pipelines.tasks import rollout, shards
 from tests.crds import needs_crds
 from tests.fakes import FakeEngine, use_engine, world_stage
 from tests.kubernetes_api import (
@@ -76,7 +76,7 @@ def made(api: KubernetesApi) -> dict:
 
 def command(job: dict) -> list[str]:
     trainer = job["spec"]["trainer"]
-    assert trainer["command"] == ["python", "-m", "pipelines.tasks.shards"]
+    assert trainer["command"] == ["python", "-m", "lidr.pipelines.tasks.shards"]
     return trainer["args"]
 
 

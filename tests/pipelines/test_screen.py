@@ -10,9 +10,9 @@ import subprocess
 
 from rich.console import Console
 
-from pipelines.cli.board import Board, progress_text, seconds_text
-from pipelines.cli.screen import Lines, draw
-from pipelines.cli.summary import print_summary
+from lidr.pipelines.cli.board import Board, progress_text, seconds_text
+from lidr.pipelines.cli.screen import Lines, draw
+from lidr.pipelines.cli.summary import print_summary
 from tests.pipelines.conftest import FakeWorld
 
 EVENTS = [
@@ -95,7 +95,7 @@ def test_without_a_terminal_there_is_a_line_for_each_step(capsys):
 
 
 def test_long_silence_is_broken_by_progress(capsys, monkeypatch):
-    monkeypatch.setattr("pipelines.cli.screen._QUIET_SECONDS", -1.0)
+    monkeypatch.setattr("lidr.pipelines.cli.screen._QUIET_SECONDS", -1.0)
     Lines(board_after(EVENTS)).take([])
     assert "M_1 train: 20/57 steps" in capsys.readouterr().err
 

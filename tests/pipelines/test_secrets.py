@@ -24,7 +24,7 @@ def planted(fake_world: FakeWorld, tmp_path: Path) -> FakeWorld:
 def run(planted: FakeWorld, **fake: str) -> tuple[int, str]:
     with watched_arguments() as arguments:
         done = planted.lidr(*RUN, **fake)
-    assert any(b"pipelines.driver" in each for each in arguments)
+    assert any(b"lidr.pipelines.driver" in each for each in arguments)
     assert "Executing task" in (planted.run / "logs" / "run.log").read_text()
     assert leaks(done.stdout, done.stderr, planted.store, *arguments) == []
     return done.returncode, done.stdout + done.stderr

@@ -6,12 +6,12 @@ import json
 import subprocess
 import sys
 
-from components.news.run import look
-from components.shared.runs import recipe_key, state_key
-from components.shared.stage import open_stage
-from components.shared.store import open_store
-from components.state.run import Resumed
-from pipelines.cli.inputs import read_recipe
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import recipe_key, state_key
+from lidr.components.shared.store.stage import open_stage
+from lidr.components.state.run import Resumed
+from lidr.components.watch.run import look
+from lidr.pipelines.cli.inputs import read_recipe
 from tests.pipelines.conftest import FakeWorld
 from tests.pipelines.test_loop import ROUND
 

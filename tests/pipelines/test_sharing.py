@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from components.shared.profile import Profile
-from components.shared.recipe import load_recipe
-from pipelines.compiled import compile_loop
-from pipelines.sharing import share_components
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.recipe import load_recipe
+from lidr.pipelines.compiled import compile_loop
+from lidr.pipelines.sharing import share_components
 from tests.pipelines.conftest import ROOT, FakeWorld
 
 RECIPE = ROOT / "pipelines" / "recipes" / "tiny_world.yaml"

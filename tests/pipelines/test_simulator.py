@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.simulator import closed_form_errors, interrupted, large_case
-from pipelines.planning.queueing import Quota, Tenants
-from pipelines.planning.simulator import Trouble, simulate
-from pipelines.planning.work import Work
+from lidr.pipelines.planning.queueing import Quota, Tenants
+from lidr.pipelines.planning.simulator import Trouble, simulate
+from lidr.pipelines.planning.work import Work
 
 POOL = Work("generate", workers=3, gpus=2, startup=60.0, pieces=7, piece_seconds=600.0, price=2.0)
 GANG = Work("train", workers=4, gpus=8, startup=90.0, pieces=5, piece_seconds=300.0, gang=True)

@@ -8,13 +8,14 @@ import time
 
 import pytest
 
-from components.cleanup.run import IDLE_SECONDS, cleanup
-from components.shared.errors import BadInput
-from components.shared.runs import read_result, read_state
-from components.shared.stage import new_stage
-from components.shared.store import LocalStore, open_store
-from components.state.run import State, next_state, write_state
-from pipelines.stored import StoredRun
+from lidr.components.cleanup.run import IDLE_SECONDS, cleanup
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import read_result, read_state
+from lidr.components.shared.store.stage import new_stage
+from lidr.components.state.run import State, next_state, write_state
+from lidr.pipelines.stored import StoredRun
 
 
 @pytest.fixture

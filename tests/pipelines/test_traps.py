@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.shared.errors import BadInput
-from components.shared.kubernetes.launch import Launch
-from components.shared.profile import Profile, load_profile
-from components.shared.recipe import load_recipe
-from components.shared.recipe_store import reference_of
-from pipelines.cli.inputs import read_recipe, run_name
-from pipelines.compiled import MAX_BYTES, compile_loop
-from pipelines.workflow_size import LIMIT, workflow_bytes
+from lidr.components.shared.config.profile import Profile, load_profile
+from lidr.components.shared.config.recipe import load_recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.kubernetes.launch import Launch
+from lidr.components.shared.store.recipes import reference_of
+from lidr.pipelines.cli.inputs import read_recipe, run_name
+from lidr.pipelines.compiled import MAX_BYTES, compile_loop
+from lidr.pipelines.workflow_size import LIMIT, workflow_bytes
 
 HERE = Path(__file__).resolve().parents[2] / "pipelines"
 RECIPES = sorted((HERE / "recipes").glob("*.yaml"))
@@ -163,7 +163,7 @@ def test_component_bodies_hold_no_logic(containers: dict):
         source = container["command"][-1]
         body = source.split('"""')[-1].split("return ")
         assert len(body) == 2, name
-        assert body[0].strip().startswith(("from components.", "from pipelines.tasks ")), name
+        assert body[0].strip().startswith(("from components.", "from lidr.pipelines.tasks ")), name
 
 
 def test_parameters_only(ir: dict):

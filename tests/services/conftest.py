@@ -8,8 +8,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from components.shared.recipe import Recipe
-from pipelines.cli.inputs import read_recipe
+from lidr.components.shared.config.recipe import Recipe
+from lidr.pipelines.cli.inputs import read_recipe
 from tests.kfp_api import serve_kubeflow
 from tests.kubernetes_api import serve, write_kubeconfig
 from tests.moto_server import CREDENTIALS, moto_server
@@ -44,9 +44,9 @@ def cluster(
 ) -> Iterator[Cluster]:
     """A Kubeflow that wants a token, a Kubernetes API, a store, and a profile that leads there."""
     monkeypatch.setenv("LIDR_KFP_TOKEN", TOKEN)
-    monkeypatch.setattr("pipelines.cluster.submit.SETTLING_SECONDS", 0.0)
-    monkeypatch.setattr("pipelines.cluster.recurring.SETTLING_SECONDS", 0.0)
-    monkeypatch.setattr("pipelines.compiled.compile_loop", compile_once)
+    monkeypatch.setattr("lidr.pipelines.cluster.submit.SETTLING_SECONDS", 0.0)
+    monkeypatch.setattr("lidr.pipelines.cluster.recurring.SETTLING_SECONDS", 0.0)
+    monkeypatch.setattr("lidr.pipelines.compiled.compile_loop", compile_once)
     with serve_kubeflow() as kubeflow, serve() as kubernetes:
         kubeflow.token = TOKEN
         path = write_kubeconfig(kubernetes, tmp_path / "kubeconfig")

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 import yaml
 
-import pipelines.cli
-from components.shared.profile import Kubeflow, Profile, load_profile
-from components.shared.recipe import Recipe
-from components.shared.runs import recipe_key, state_key
-from components.shared.store import Store, open_store
-from pipelines.cluster.client import Client
-from pipelines.compiled import compile_loop
-from pipelines.stamp import Stamp
+from lidr.components.shared.config.profile import Kubeflow, Profile, load_profile
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import recipe_key, state_key
+from lidr.pipelines import cli
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.compiled import compile_loop
+from lidr.pipelines.stamp import Stamp
 from tests.kfp_api import KubeflowApi
 from tests.kubernetes_api import KubernetesApi
 
@@ -57,7 +58,7 @@ class Cluster:
         words = ["lidr", command, *arguments, "--profile", str(self.file)]
         self.monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as ended:
-            pipelines.cli.main()
+            cli.main()
         told = self.capsys.readouterr()
         return int(ended.value.code or 0), told.out, told.err
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.shared.errors import BadInput
-from pipelines.checks.finding import Finding, ok
-from pipelines.checks.images import Reference
-from pipelines.checks.platform import JOBSET, KUBEFLOW, KUEUE, PARTS, TRAINER
-from pipelines.checks.rights import OF_LAUNCHER, OF_PIPELINE
-from pipelines.checks.runner import run
+from lidr.components.shared.core.errors import BadInput
+from lidr.pipelines.checks.finding import Finding, ok
+from lidr.pipelines.checks.images import Reference
+from lidr.pipelines.checks.platform import JOBSET, KUBEFLOW, KUEUE, PARTS, TRAINER
+from lidr.pipelines.checks.rights import OF_LAUNCHER, OF_PIPELINE
+from lidr.pipelines.checks.runner import run
 from tests.json_server import serving
 from tests.kubernetes_api import CORE
 from tests.manifests.rendering import ROOT

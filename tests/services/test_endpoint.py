@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from components.generate.run import generate
-from components.shared.engines.openai_engine import OpenAIEngine
-from components.shared.errors import BadInput, EngineFailed
-from components.shared.recipe import Endpoint
-from components.shared.records import Failure, Prompt, Response
-from components.shared.stage import open_stage
+from lidr.components.generate.run import generate
+from lidr.components.shared.config.recipe import Endpoint
+from lidr.components.shared.core.errors import BadInput, EngineFailed
+from lidr.components.shared.engines.openai_engine import OpenAIEngine
+from lidr.components.shared.records.schema import Failure, Prompt, Response
+from lidr.components.shared.store.stage import open_stage
 from tests.fakes import make_recipe, world_stage
 from tests.services.faulty import FaultyProxy
 from tests.services.vllm_server import served
-from tests.unit.shared.engine_cases import (
+from tests.unit.shared.engines.cases import (
     CONTEXT,
     cases,
     complete,
@@ -62,7 +62,7 @@ def engine_at(folder: Path, address: str, **settings: object) -> OpenAIEngine:
 
 @pytest.fixture(scope="module")
 def transformers(folder):
-    from components.shared.engines.transformers_engine import TransformersEngine
+    from lidr.components.shared.engines.transformers_engine import TransformersEngine
 
     engine = TransformersEngine(folder, dtype="auto", max_length=0, batch_tokens=1024)
     yield engine

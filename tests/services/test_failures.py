@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from components.shared.errors import BadInput
-from components.shared.recipe import Recipe
-from components.shared.runs import EXECUTION_VARIABLE, note_failure
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.runs import EXECUTION_VARIABLE, note_failure
 from tests.kubernetes_api import ended, waiting
 from tests.services.kubeflow import Cluster, write_end
 from tests.services.workflows import (

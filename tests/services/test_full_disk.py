@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from components.generate.run import generate
-from components.shared.engines import ChatRequest, Completion
-from components.shared.errors import StoreError
-from components.shared.records import FinishReason, Prompt
-from components.shared.stage import MARKER, open_stage
+from lidr.components.generate.run import generate
+from lidr.components.shared.core.errors import StoreError
+from lidr.components.shared.engines import ChatRequest, Completion
+from lidr.components.shared.records.schema import FinishReason, Prompt
+from lidr.components.shared.store.stage import MARKER, open_stage
 from tests.disks import small_disk
 from tests.fakes import FakeEngine, make_recipe, use_engine, world_stage
 

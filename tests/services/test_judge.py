@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from components.judge.prompts import masked
-from components.judge.summary import UNPARSABLE
-from components.shared.records import Answer
+from lidr.components.judge.prompts import masked
+from lidr.components.judge.summary import UNPARSABLE
+from lidr.components.shared.records.schema import Answer
 from tests.judges import Says, ScriptedJudge, prefers
 from tests.services.vllm_server import served
 from tests.unit.judge.evaluations import (
@@ -29,7 +29,7 @@ from tests.unit.judge.evaluations import (
     run,
     write_rows,
 )
-from tests.unit.shared.engine_cases import lively_model
+from tests.unit.shared.engines.cases import lively_model
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("LIDR_SHARED_DATA", ROOT.parent / "shared" / "data")) / "x_alpacaeval"

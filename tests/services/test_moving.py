@@ -14,13 +14,13 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
-import components.shared.relocation.registry as relocation
-import pipelines.cli
-from components.shared.registry.versions import default_trail, ensure_version, read_version
-from components.shared.relocation.move import Move
-from components.shared.runs import recipe_key
-from components.shared.stage import Stage
-from components.shared.store import open_store
+import lidr.pipelines.maintenance.relocate_registry as relocation
+from lidr.components.shared.registry.versions import default_trail, ensure_version, read_version
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import recipe_key
+from lidr.components.shared.store.stage import Stage
+from lidr.pipelines import cli
+from lidr.pipelines.maintenance.relocate_move import Move
 from tests.chains import Chain, make_chain
 from tests.services.stack import ADMIN, USER, Stack
 
@@ -70,7 +70,7 @@ def lidr(monkeypatch, capsys):
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["lidr", *arguments])
         with pytest.raises(SystemExit) as ended:
-            pipelines.cli.main()
+            cli.main()
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out, err
 
@@ -298,7 +298,7 @@ def test_a_version_that_becomes_champion_meanwhile_is_spared(client, built, old,
     def promote(plan, yes):
         client.set_registered_model_alias(NAME, "champion", "1")
 
-    monkeypatch.setattr("pipelines.cli.prune._ask", promote)
+    monkeypatch.setattr("lidr.pipelines.cli.prune._ask", promote)
     arguments = ("prune", "--store", chain.store, "--keep-last", "1", "--grace", "0")
     code, _, err = lidr(*arguments, "--yes")
     assert code == 1 and "moving/1 is champion by now" in err

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from components.news.run import look
-from components.shared.errors import BadInput
-from components.shared.recipe import Recipe
-from components.shared.store import open_store
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.open import open_store
+from lidr.components.watch.run import look
 from tests.fakes import make_recipe
 
 

@@ -7,14 +7,13 @@ import sys
 
 import pytest
 
-import pipelines.cli
 from benchmarks.registry import CountingProxy, promote_at_once, register_at_once
-from components.register.run import register
-from components.shared.digest import digest_of_uri
-from components.shared.registry.audit import entries
-from components.shared.registry.evidence import require_files
-from components.shared.registry.promotion import Order, promote
-from components.shared.registry.versions import (
+from lidr.components.register.run import register
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.registry.audit import entries
+from lidr.components.shared.registry.evidence import require_files
+from lidr.components.shared.registry.promotion import Order, promote
+from lidr.components.shared.registry.versions import (
     DIGEST_TAG,
     VERDICT_TAG,
     Version,
@@ -26,12 +25,13 @@ from components.shared.registry.versions import (
     read_model,
     read_version,
 )
-from components.shared.tracking import client_at, mlflow_client
+from lidr.components.shared.tracking import client_at, mlflow_client
+from lidr.pipelines import cli
 from tests.fakes import finished_stage
 from tests.models import tiny_model
 from tests.services.stack import ADMIN, Stack
 from tests.unit.register.test_run import arguments
-from tests.unit.registry.models import registered
+from tests.unit.shared.registry.models import registered
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def lidr(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
     """Run a command in this process."""
     monkeypatch.setattr(sys, "argv", ["lidr", *words])
     try:
-        pipelines.cli.main()
+        cli.main()
         code: object = 0
     except SystemExit as ended:
         code = ended.code

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
-from components.shared.engines import ChatRequest
-from components.shared.engines.openai_engine import OpenAIEngine
-from components.shared.errors import LidrError
-from components.shared.progress import EVENTS_VARIABLE, step
-from components.shared.recipe import Endpoint
-from components.shared.store import open_store
-from components.shared.tracking.delivery import deliver
+from lidr.components.shared.config.recipe import Endpoint
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.engines import ChatRequest
+from lidr.components.shared.engines.openai_engine import OpenAIEngine
+from lidr.components.shared.step import step
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.tracking.delivery import deliver
 from tests.json_server import serving
 from tests.judges import Asked, Says, ScriptedJudge
 from tests.models import tiny_tokenizer
@@ -210,12 +211,16 @@ def test_a_bucket_that_repeats_the_key_is_not_quoted(planted, monkeypatch, echo)
     assert leaks(str(caught.value)) == []
 
 
-FETCH = "from components.shared.models import *; fetch_model('hf://org/name@{}')".format("a" * 40)
+FETCH = (
+    "from lidr.components.shared.models.sources import *; fetch_model('hf://org/name@{}')".format(
+        "a" * 40
+    )
+)
 
 
 def test_a_model_hub_that_repeats_the_token_is_not_quoted(planted, tmp_path: Path):
     server = Echo(403)
-    program = f"import sys, pipelines.cli as c; c.app = lambda: exec({FETCH!r}); c.main()"
+    program = f"import sys, lidr.pipelines.cli as c; c.app = lambda: exec({FETCH!r}); c.main()"
     with serving(server.answer) as url:
         home = {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "hub")}
         done = subprocess.run(

@@ -7,9 +7,9 @@ import urllib.request
 
 import pytest
 
-from components.shared.profile import Profile
-from pipelines.checks import tracking
-from pipelines.checks.finding import Finding, Inputs
+from lidr.components.shared.config.profile import Profile
+from lidr.pipelines.checks import tracking
+from lidr.pipelines.checks.finding import Finding, Inputs
 from tests.fakes import make_recipe
 from tests.services.stack import ADMIN, USER, Stack, s3_client
 

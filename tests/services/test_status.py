@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from components.shared.recipe import Recipe
-from components.shared.runs import recipe_key, state_key
-from components.shared.stage import Stage, new_stage
-from pipelines.stored import StoredRun
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.store.runs import recipe_key, state_key
+from lidr.components.shared.store.stage import Stage, new_stage
+from lidr.pipelines.stored import StoredRun
 from tests.kfp_api import now
 from tests.kubernetes_api import running, unschedulable, waiting
 from tests.services.kubeflow import Cluster, stamp
@@ -210,7 +210,7 @@ def test_a_run_of_another_version_of_lidr_is_told_of(
 
 
 def test_runs_and_schedules_are_listed(cluster: Cluster, submitted: str, monkeypatch):
-    monkeypatch.setattr("pipelines.cluster.client._PAGE", 10)
+    monkeypatch.setattr("lidr.pipelines.cluster.client._PAGE", 10)
     cluster.lidr("submit", "tiny_world", "--run", "nightly", "--every", "0 3 * * *")
     for number in range(55):
         cluster.kubeflow.runs[f"r{number}"] = type(cluster.kubeflow.runs[submitted])(
@@ -266,7 +266,7 @@ def test_nothing_is_discarded_under_another_run(cluster: Cluster, submitted: str
 
 
 def test_a_run_that_does_not_end_keeps_its_stages(cluster: Cluster, submitted: str, monkeypatch):
-    monkeypatch.setattr("pipelines.cluster.cancel.wait_for_end.__defaults__", (0.1,))
+    monkeypatch.setattr("lidr.pipelines.cluster.cancel.wait_for_end.__defaults__", (0.1,))
     done = cluster.json("cancel", RUN, "--discard")
     assert "has not ended yet" in done["notes"][0]
 

@@ -9,8 +9,9 @@ from threading import Barrier
 
 import pytest
 
-from components.shared.errors import StoreError
-from components.shared.store import Entry, Store, open_store
+from lidr.components.shared.core.errors import StoreError
+from lidr.components.shared.store.base import Entry, Store
+from lidr.components.shared.store.open import open_store
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -145,7 +146,7 @@ def test_two_stores_at_one_address_see_the_same(store):
 
 
 def test_the_digest_of_an_object_is_of_its_bytes_as_they_are(store, monkeypatch):
-    monkeypatch.setattr("components.shared.store_s3._PIECE", 100)
+    monkeypatch.setattr("lidr.components.shared.store.s3._PIECE", 100)
     for data in (b"", b"x" * 100, bytes(range(256)) * 3):
         store.write("a", data)
         assert store.sha256("a") == hashlib.sha256(data).hexdigest()

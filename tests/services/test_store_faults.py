@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from components.shared import retrying
-from components.shared.errors import DamagedObject, StoreError
-from components.shared.progress import listening
-from components.shared.records import Response
-from components.shared.stage import new_stage
-from components.shared.store import open_store
-from components.shared.store_s3 import S3Store
+from lidr.components.shared.core import retry
+from lidr.components.shared.core.errors import DamagedObject, StoreError
+from lidr.components.shared.core.events import listening
+from lidr.components.shared.records.schema import Response
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.s3 import S3Store
+from lidr.components.shared.store.stage import new_stage
 from tests.services.faulty import FAULTS, STALL, FaultyProxy
 
 
@@ -65,8 +65,8 @@ def test_two_workers_on_a_chunk_leave_the_first_one_s(bucket):
 def calm(proxy, bucket, monkeypatch) -> S3Store:
     """A store behind the proxy, which does nothing yet; its pauses are short."""
     proxy.rate = 0.0
-    monkeypatch.setattr(retrying, "REPORT_SECONDS", 0.3)
-    monkeypatch.setattr(retrying, "_MAX_PAUSE", 0.1)
+    monkeypatch.setattr(retry, "REPORT_SECONDS", 0.3)
+    monkeypatch.setattr(retry, "_MAX_PAUSE", 0.1)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     return S3Store(f"s3://{bucket}/calm", seconds=60)
 

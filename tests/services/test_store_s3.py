@@ -9,20 +9,20 @@ from datetime import UTC, datetime
 import boto3
 import pytest
 
-from components.shared.errors import BadInput, CorruptStage, StoreError
-from components.shared.models import (
+from lidr.components.shared.config.recipe import Prompts
+from lidr.components.shared.core.errors import BadInput, CorruptStage, StoreError
+from lidr.components.shared.inputs.prompt_files import load_prompt_file
+from lidr.components.shared.models.sources import (
     fetch_model,
     local_model,
     model_files,
     model_fingerprint,
     model_uri,
 )
-from components.shared.prompt_files import load_prompt_file
-from components.shared.recipe import Prompts
-from components.shared.records import Prompt
-from components.shared.stage import MARKER, new_stage, open_stage
-from components.shared.store import open_store
-from components.shared.store_s3 import S3Store
+from lidr.components.shared.records.schema import Prompt
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.s3 import S3Store
+from lidr.components.shared.store.stage import MARKER, new_stage, open_stage
 from tests.fakes import finished_stage
 
 MIB = 1 << 20

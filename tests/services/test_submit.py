@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.shared.errors import Unavailable
-from components.shared.progress import listening
-from components.shared.recipe import Recipe
-from components.shared.recipe_store import reference_of, resolve_recipe
-from components.shared.runs import recipe_key, state_key
-from pipelines.cli.inputs import read_recipe
-from pipelines.cluster import submit as submitting
-from pipelines.cluster.client import Client
-from pipelines.cluster.submit import Submission, submit
-from pipelines.compiled import as_manifests
-from pipelines.stamp import recipe_digest
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import Unavailable
+from lidr.components.shared.core.events import listening
+from lidr.components.shared.store.recipes import reference_of, resolve_recipe
+from lidr.components.shared.store.runs import recipe_key, state_key
+from lidr.pipelines.cli.inputs import read_recipe
+from lidr.pipelines.cluster import submit as submitting
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.submit import Submission, submit
+from lidr.pipelines.compiled import as_manifests
+from lidr.pipelines.stamp import recipe_digest
 from tests.argo import Workflow
 from tests.json_server import serving
 from tests.services.kubeflow import Cluster, compile_once, stamp, write_end
@@ -339,7 +339,7 @@ def test_a_token_is_fetched_with_client_credentials(cluster: Cluster, monkeypatc
 
 
 def test_an_api_that_stalls_is_reported_while_it_does(cluster: Cluster, monkeypatch):
-    monkeypatch.setattr("components.shared.retrying.REPORT_SECONDS", 0.1)
+    monkeypatch.setattr("lidr.components.shared.core.retry.REPORT_SECONDS", 0.1)
     heard: list[dict[str, object]] = []
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -383,7 +383,7 @@ def test_waiting_ends_with_the_run(cluster: Cluster, monkeypatch):
         cluster.kubeflow.failing = 503 if len(looks) == 1 else 0
         cluster.end_run("FAILED" if len(looks) > 1 else "RUNNING")
 
-    monkeypatch.setattr("pipelines.cluster.watch.time.sleep", pause)
+    monkeypatch.setattr("lidr.pipelines.cluster.watch.time.sleep", pause)
     code, out, err = cluster.lidr("submit", RECIPE, "--run", "mine", "--wait")
     assert code == 1, err
     assert "mine: failed" in out
@@ -391,7 +391,9 @@ def test_waiting_ends_with_the_run(cluster: Cluster, monkeypatch):
 
 
 def test_waiting_for_a_run_that_only_kubeflow_calls_succeeded_fails(cluster: Cluster, monkeypatch):
-    monkeypatch.setattr("pipelines.cluster.watch.time.sleep", lambda _seconds: cluster.end_run())
+    monkeypatch.setattr(
+        "lidr.pipelines.cluster.watch.time.sleep", lambda _seconds: cluster.end_run()
+    )
     code, out, _ = cluster.lidr("submit", RECIPE, "--run", "mine", "--wait")
     assert code == 1
     assert "mine: failed" in out and "Kubeflow calls the run succeeded, but its result is" in out

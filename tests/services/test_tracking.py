@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.errors import BadInput, TrackingFailed
-from components.shared.progress import step
-from components.shared.store import open_store
-from components.shared.tracking import mlflow_client
-from components.shared.tracking.delivery import deliver
-from components.shared.tracking.entries import Entry
-from components.shared.tracking.spool import Spool, now
+from lidr.components.shared.core.errors import BadInput, TrackingFailed
+from lidr.components.shared.step import step
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.tracking import mlflow_client
+from lidr.components.shared.tracking.delivery import deliver
+from lidr.components.shared.tracking.entries import Entry
+from lidr.components.shared.tracking.outbox import Spool, now
 from tests.planted import PLANTED, leaks
 from tests.services.stack import Stack, s3_client
 from tests.tracked import CURVES, SmallRun, told
@@ -215,7 +215,9 @@ def test_a_registration_that_waited_long_enough_says_so(tmp_path, monkeypatch):
     run = SmallRun(str(tmp_path), run="alone", name="alone")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("LIDR_RETRY_SECONDS", "1")
-    monkeypatch.setattr("components.shared.tracking.following._DELIVERS", {"register": 1.0})
+    monkeypatch.setattr(
+        "lidr.components.shared.tracking.step_tracking._DELIVERS", {"register": 1.0}
+    )
     with pytest.raises(TrackingFailed, match="does not answer"):
         run.register(0)
 

@@ -12,7 +12,7 @@ LEFT_OUT = {".py", ".pyc"}
 def test_every_file_beside_the_code_is_part_of_the_package():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     for package, patterns in declared["package-data"].items():
-        folder = ROOT / package
+        folder = ROOT / package.replace(".", "/")
         packed = {path for pattern in patterns for path in folder.glob(pattern)}
         needed = {
             path

@@ -10,15 +10,15 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from components.evaluate.items.places import files_at, place_of
-from components.evaluate.items.problems import SOURCES
-from components.evaluate.items.rows import SUFFIXES, Row, read_rows
-from components.evaluate.scoring.numbers import extract_number
-from components.shared.config import nearest
-from components.shared.digest import digest_of, digest_of_file
-from components.shared.errors import BadInput
-from components.shared.evaluation_settings import Evaluation
-from components.shared.progress import emit
+from lidr.components.evaluate.items.places import files_at, place_of
+from lidr.components.evaluate.items.problems import SOURCES
+from lidr.components.evaluate.items.rows import SUFFIXES, Row, read_rows
+from lidr.components.evaluate.scoring.numbers import extract_number
+from lidr.components.shared.config.evaluation import Evaluation
+from lidr.components.shared.core.digest import digest_of, digest_of_file
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.text import nearest
 
 _SPLITS = ("test_split", "validation_split", "training_split", "fewshot_split")
 
@@ -153,7 +153,7 @@ def _local(entry: Any, language: str, pattern: str) -> list[str]:
         "files": {split: [str(path) for path in paths] for split, paths in files.items()},
     }
     return [
-        "custom_dataset: !function components.evaluate.items.local_data.load",
+        "custom_dataset: !function lidr.components.evaluate.items.local_data.load",
         f"dataset_kwargs: {json.dumps({'local': local})}",
         *(f"{key}: null" for key in absent),
     ]

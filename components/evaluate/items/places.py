@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.evaluate.items.rows import SUFFIXES
-from components.shared.errors import BadInput
-from components.shared.languages import NAMES
+from lidr.components.evaluate.items.rows import SUFFIXES
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.languages import NAMES
 
 
 def place_of(pattern: str, language: str, config: str = "") -> Path:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
-from components.evaluate.items.places import files_at, place_of
-from components.evaluate.items.rows import Row, read_rows
-from components.evaluate.scoring.numbers import extract_number
-from components.shared.errors import BadInput
+from lidr.components.evaluate.items.places import files_at, place_of
+from lidr.components.evaluate.items.rows import Row, read_rows
+from lidr.components.evaluate.scoring.numbers import extract_number
+from lidr.components.shared.core.errors import BadInput
 
 _SECONDS = 60.0
 _QUESTIONS = ("question", "query", "problem")

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.shared.errors import BadInput
-from components.shared.text import encodable
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import encodable
 
 Row = dict[str, Any]
 

@@ -6,12 +6,15 @@ Run as a program it reads `[answer, target]` a line and writes whether they are 
 from __future__ import annotations
 
 import json
+import resource
 import select
 import subprocess
 import sys
 
-from components.evaluate.scoring.numerals import ascii_signs
-from components.shared.errors import BadInput
+from math_verify import parse, verify
+
+from lidr.components.evaluate.scoring.numerals import ascii_signs
+from lidr.components.shared.core.errors import BadInput
 
 _SECONDS = 20.0
 _MEMORY = 4 << 30
@@ -61,7 +64,7 @@ class Verifier:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "components.evaluate.scoring.mathematics"],
+                [sys.executable, "-m", "lidr.components.evaluate.scoring.mathematics"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -95,10 +98,6 @@ def _result(answer: str) -> str:
 
 
 def _main() -> None:
-    import resource
-
-    from math_verify import parse, verify
-
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -12,8 +12,8 @@ import re
 from collections import deque
 from fractions import Fraction
 
-from components.evaluate.scoring import markers
-from components.evaluate.scoring.numerals import Number, numbers, plain
+from lidr.components.evaluate.scoring import markers
+from lidr.components.evaluate.scoring.numerals import Number, numbers, plain
 
 _WINDOW = 2048
 """Characters of an answer's end that are searched for its last number before all of it is."""

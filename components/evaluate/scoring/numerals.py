@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from components.evaluate.scoring import hanzi, magnitudes
+from lidr.components.evaluate.scoring import hanzi, magnitudes
 
 _MOST_DIGITS = 100
 """A run of more digits is noise, not a quantity (and Python refuses to read 4,301 of them)."""

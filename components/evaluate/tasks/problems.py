@@ -9,10 +9,10 @@ from typing import Any
 
 from datasets import Dataset
 
-from components.evaluate.items.problems import problems
-from components.evaluate.scoring.mathematics import Verifier
-from components.evaluate.scoring.numbers import same_number
-from components.shared.progress import emit
+from lidr.components.evaluate.items.problems import problems
+from lidr.components.evaluate.scoring.mathematics import Verifier
+from lidr.components.evaluate.scoring.numbers import same_number
+from lidr.components.shared.core.events import emit
 
 
 def load(*, family: str, language: str, data: Mapping[str, str], **_: object) -> dict[str, Dataset]:

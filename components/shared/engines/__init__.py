@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from components.shared.engines.base import (
+from lidr.components.shared.config.recipe import EngineName, Recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.gpu import gpu_present
+from lidr.components.shared.engines.base import (
     ChatRequest,
     Completion,
     Decoding,
@@ -12,10 +15,9 @@ from components.shared.engines.base import (
     Likelihoods,
     ScoreRequest,
 )
-from components.shared.errors import BadInput
-from components.shared.gpu import gpu_present
-from components.shared.models import ModelFiles, model_files
-from components.shared.recipe import EngineName, Recipe
+from lidr.components.shared.engines.openai_engine import OpenAIEngine
+from lidr.components.shared.engines.vllm_engine import VllmEngine
+from lidr.components.shared.models.sources import ModelFiles, model_files
 
 __all__ = [
     "ChatRequest",
@@ -67,8 +69,6 @@ def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
     """
     name, _ = choose_engine(recipe)
     if name is EngineName.OPENAI:
-        from components.shared.engines.openai_engine import OpenAIEngine
-
         return OpenAIEngine(
             model.folder,
             name=served_name(recipe, model),
@@ -76,8 +76,6 @@ def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
             endpoint=recipe.generation.endpoint,
         )
     if name is EngineName.VLLM:
-        from components.shared.engines.vllm_engine import VllmEngine
-
         return VllmEngine(
             model.folder,
             adapter=model.adapter,
@@ -86,7 +84,7 @@ def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
             seed=recipe.seed,
             options=recipe.generation.vllm,
         )
-    from components.shared.engines.transformers_engine import TransformersEngine
+    from lidr.components.shared.engines.transformers_engine import TransformersEngine
 
     return TransformersEngine(
         model.folder,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from components.shared.records import Failure, Message
+from lidr.components.shared.records.schema import Failure, Message
 
 
 @dataclass(frozen=True, slots=True)

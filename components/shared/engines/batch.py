@@ -20,9 +20,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from components.shared.engines.base import Decoding
-from components.shared.engines.chat import ChatRenderer
-from components.shared.records import FinishReason
+from lidr.components.shared.engines.base import Decoding
+from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.records.schema import FinishReason
 
 
 @dataclass(slots=True)

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from components.shared.engines.base import ChatRequest, ScoreRequest
-from components.shared.records import Message
-from components.shared.text import valid_unicode
+from lidr.components.shared.core.text import valid_unicode
+from lidr.components.shared.engines.base import ChatRequest, ScoreRequest
+from lidr.components.shared.records.schema import Message
 
 _DATE = "26 Jul 2024"
 """What Llama 3's template takes for today when it has no clock; with one, results would age."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from components.shared.engines.base import (
+from lidr.components.shared.engines.base import (
     ChatRequest,
     Completion,
     Engine,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from components.shared.engines.scoring import Pass, Score
+from lidr.components.shared.engines.scoring import Pass, Score
 
 _LOGITS = 1 << 28
 """Numbers of a batch's logits at most: 1 GiB in float32."""

@@ -13,15 +13,15 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
-from components.shared.engines.base import ChatRequest, Completion, Likelihoods, ScoreRequest
-from components.shared.engines.chat import ChatRenderer, end_tokens
-from components.shared.engines.scoring import Pass, Score, Scoring
-from components.shared.errors import BadInput, EngineFailed, LidrError
-from components.shared.progress import emit
-from components.shared.recipe import Endpoint
-from components.shared.records import Failure, FinishReason
-from components.shared.redaction import without_secrets
-from components.shared.written import fits
+from lidr.components.shared.config.recipe import Endpoint
+from lidr.components.shared.core.errors import BadInput, EngineFailed, LidrError
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.json_files import fits
+from lidr.components.shared.core.redaction import without_secrets
+from lidr.components.shared.engines.base import ChatRequest, Completion, Likelihoods, ScoreRequest
+from lidr.components.shared.engines.chat import ChatRenderer, end_tokens
+from lidr.components.shared.engines.scoring import Pass, Score, Scoring
+from lidr.components.shared.records.schema import Failure, FinishReason
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from components.shared.engines.base import Likelihoods, ScoreRequest
-from components.shared.engines.chat import ChatRenderer
-from components.shared.records import Failure
+from lidr.components.shared.engines.base import Likelihoods, ScoreRequest
+from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.records.schema import Failure
 
 Score = tuple[float, bool]
 """Natural log of a text's probability, and whether greedy decoding would write it."""

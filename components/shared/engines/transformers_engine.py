@@ -11,20 +11,20 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from components.shared.engines.base import (
+from lidr.components.shared.core.errors import EngineFailed
+from lidr.components.shared.core.threads import fit_threads
+from lidr.components.shared.engines.base import (
     ChatRequest,
     Completion,
     Decoding,
     Likelihoods,
     ScoreRequest,
 )
-from components.shared.engines.batch import Batch, Ending, Row
-from components.shared.engines.chat import ChatRenderer, end_tokens
-from components.shared.engines.likelihood import Scorer
-from components.shared.engines.scoring import Scoring
-from components.shared.errors import EngineFailed
-from components.shared.records import Failure, FinishReason
-from components.shared.threads import fit_threads
+from lidr.components.shared.engines.batch import Batch, Ending, Row
+from lidr.components.shared.engines.chat import ChatRenderer, end_tokens
+from lidr.components.shared.engines.likelihood import Scorer
+from lidr.components.shared.engines.scoring import Scoring
+from lidr.components.shared.records.schema import Failure, FinishReason
 
 
 class TransformersEngine:

@@ -9,19 +9,19 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, TypeVar, get_args
 
-from components.shared.engines.base import (
+from lidr.components.shared.config.recipe import VllmOptions
+from lidr.components.shared.core.errors import BadInput, EngineFailed
+from lidr.components.shared.core.gpu import gpu_count, gpu_present, split_of
+from lidr.components.shared.engines.base import (
     ChatRequest,
     Completion,
     Decoding,
     Likelihoods,
     ScoreRequest,
 )
-from components.shared.engines.chat import ChatRenderer, end_tokens
-from components.shared.engines.scoring import Pass, Score, Scoring
-from components.shared.errors import BadInput, EngineFailed
-from components.shared.gpu import gpu_count, gpu_present, split_of
-from components.shared.recipe import VllmOptions
-from components.shared.records import Failure, FinishReason
+from lidr.components.shared.engines.chat import ChatRenderer, end_tokens
+from lidr.components.shared.engines.scoring import Pass, Score, Scoring
+from lidr.components.shared.records.schema import Failure, FinishReason
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from multiprocessing import TimeoutError as PoolTimeout
 
-from components.shared.errors import BadInput
+from urllib3.exceptions import HTTPError
+
+from lidr.components.shared.core.errors import BadInput
 
 
 def status_of(error: BaseException) -> int:
@@ -25,10 +28,6 @@ def passing_reason(error: Exception, what: str) -> str:
     Raises:
         BadInput: the API server understood, and refuses.
     """
-    from multiprocessing import TimeoutError as PoolTimeout
-
-    from urllib3.exceptions import HTTPError
-
     status = status_of(error)
     if status in (401, 403):
         raise BadInput(

@@ -12,9 +12,9 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from components.shared.errors import BadInput
-from components.shared.kubernetes.failure import Failure, cause
-from components.shared.stage import Stage
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.kubernetes.failure import Failure, cause
+from lidr.components.shared.store.stage import Stage
 
 FOLDER = "launch"
 

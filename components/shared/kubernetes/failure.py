@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from components.shared.errors import (
+from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.core.errors import (
     BadInput,
     LaunchFailed,
     LidrError,
@@ -21,7 +22,6 @@ from components.shared.errors import (
     StoreError,
     TrainingFailed,
 )
-from components.shared.strict import Strict
 
 FOLDER_VARIABLE = "LIDR_FAILURES"
 """Folder in which ranks leave their records, set by `node.py`."""

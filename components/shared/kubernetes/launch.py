@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 
 from pydantic import Field
 
-from components.shared.profile import Profile, TrainingPlace
+from lidr.components.shared.config.profile import Profile, TrainingPlace
 
 
 class Launch(TrainingPlace):

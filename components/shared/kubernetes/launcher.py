@@ -12,23 +12,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.shared.digest import digest_of
-from components.shared.errors import BadInput, LaunchFailed, LidrError
-from components.shared.kubernetes import pods
-from components.shared.kubernetes.exchange import Exchange
-from components.shared.kubernetes.failure import FATAL
-from components.shared.kubernetes.launch import Launch, Placement
-from components.shared.kubernetes.logs import LogFollower, SharedProgress
-from components.shared.kubernetes.own_pod import is_disrupted, own_run
-from components.shared.kubernetes.trainjobs import (
+from lidr.components.shared.core.digest import digest_of
+from lidr.components.shared.core.errors import BadInput, LaunchFailed, LidrError
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.termination import Terminated, raising_terminated
+from lidr.components.shared.kubernetes import pods
+from lidr.components.shared.kubernetes.exchange import Exchange
+from lidr.components.shared.kubernetes.failure import FATAL
+from lidr.components.shared.kubernetes.launch import Launch, Placement
+from lidr.components.shared.kubernetes.logs import LogFollower, SharedProgress
+from lidr.components.shared.kubernetes.own_pod import is_disrupted, own_run
+from lidr.components.shared.kubernetes.trainjobs import (
     RUN_ANNOTATION,
     STAGE_ANNOTATION,
     Cluster,
     TrainJob,
 )
-from components.shared.progress import emit
-from components.shared.stage import Stage
-from components.shared.termination import Terminated, raising_terminated
+from lidr.components.shared.store.stage import Stage
 
 _TAIL_LINES = 20
 

@@ -11,8 +11,8 @@ import sys
 import time
 from typing import Protocol
 
-from components.shared.kubernetes.pods import CONTAINER, Pod, name_of
-from components.shared.progress import emit
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.kubernetes.pods import CONTAINER, Pod, name_of
 
 _FIRST_LINES = 1000
 """Lines of a log that has been written before this launcher came."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from components.shared.errors import LidrError
-from components.shared.kubernetes import pods
-from components.shared.kubernetes.runs import RUN_LABEL
-from components.shared.kubernetes.trainjobs import Cluster
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.kubernetes import pods
+from lidr.components.shared.kubernetes.runs import RUN_LABEL
+from lidr.components.shared.kubernetes.trainjobs import Cluster
 
 
 def own_run(cluster: Cluster) -> str:

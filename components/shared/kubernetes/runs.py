@@ -13,7 +13,7 @@ from typing import Any
 
 import urllib3
 
-from components.shared.digest import digest_of_bytes
+from lidr.components.shared.core.digest import digest_of_bytes
 
 RUN_LABEL = "pipeline/runid"
 """Kubeflow Pipelines labels every Workflow and every pod of a run with it."""

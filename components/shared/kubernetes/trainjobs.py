@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.shared.errors import BadInput, LaunchFailed
-from components.shared.kubernetes.api_errors import passing_reason, status_of
-from components.shared.kubernetes.launch import Launch, Placement
-from components.shared.kubernetes.pods import JOBSET_LABEL, Pod
-from components.shared.pools import queue_labels
-from components.shared.retrying import retry, retry_seconds
+from lidr.components.shared.config.pools import queue_labels
+from lidr.components.shared.core.errors import BadInput, LaunchFailed
+from lidr.components.shared.core.retry import retry, retry_seconds
+from lidr.components.shared.kubernetes.api_errors import passing_reason, status_of
+from lidr.components.shared.kubernetes.launch import Launch, Placement
+from lidr.components.shared.kubernetes.pods import JOBSET_LABEL, Pod
 
 STAGE_ANNOTATION = "lidr.dev/stage"
 RUN_ANNOTATION = "lidr.dev/kfp-run"

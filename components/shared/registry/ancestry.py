@@ -6,21 +6,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.shared.digest import digest_of_uri
-from components.shared.errors import BadInput, DamagedObject
-from components.shared.lineage import Graph, Presence, stage_of, trace
-from components.shared.marker import home_of
-from components.shared.models import ADAPTER_TAG
-from components.shared.registry.versions import (
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.core.errors import BadInput, DamagedObject
+from lidr.components.shared.lineage.graph import Graph, Presence, stage_of, trace
+from lidr.components.shared.lineage.verify import Finding, recipe_fault
+from lidr.components.shared.models.sources import ADAPTER_TAG
+from lidr.components.shared.registry.versions import (
     DIGEST_TAG,
     TRAIL_TAG,
     Version,
     all_versions,
     read_model,
 )
-from components.shared.runs import read_state, recipe_key, run_names
-from components.shared.store import Store, open_store
-from components.shared.verification import Finding, recipe_fault
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.marker import home_of
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import read_state, recipe_key, run_names
 
 EVIDENCE = {"evaluation": "evaluate", "gate": "gate", "judgements": "judge"}
 """By the name in a version's tag `lidr.<name>_digest`: the step of the stage."""

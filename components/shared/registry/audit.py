@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
-from components.shared.actor import actor
-from components.shared.errors import BadInput
-from components.shared.store import Store
-from components.shared.written import Fields, read_object
+from lidr.components.shared.core.actor import actor
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.json_files import Fields, read_object
+from lidr.components.shared.store.base import Store
 
 Action = Literal["promote", "rollback"]
 

@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.shared.errors import BadInput
-from components.shared.marker import MARKER
-from components.shared.models import ADAPTER_TAG
-from components.shared.progress import emit
-from components.shared.registry.evidence import store_of, verdict_of
-from components.shared.registry.promotion import PROMOTION_TAG
-from components.shared.registry.refusals import explained
-from components.shared.registry.versions import (
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.models.sources import ADAPTER_TAG
+from lidr.components.shared.registry.evidence import store_of, verdict_of
+from lidr.components.shared.registry.mlflow_errors import explained
+from lidr.components.shared.registry.promotion import PROMOTION_TAG
+from lidr.components.shared.registry.versions import (
     Version,
     default_trail,
     ensure_version,
     read_version,
 )
-from components.shared.stage import Stage, locate_stage
-from components.shared.store import Store, open_store
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.marker import MARKER
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, locate_stage
 
 COPIED_TO_TAG = "lidr.copied_to"
 """Of the version here: addresses of the registries that refer to its files, too."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from components.shared.errors import BadInput
-from components.shared.model_checks import check_adapter, check_model
-from components.shared.models import ADAPTER_TAG
-from components.shared.registry.versions import VERDICT_TAG, Version
-from components.shared.stage import Stage, locate_stage
-from components.shared.store import open_store
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.models.admission import check_adapter, check_model
+from lidr.components.shared.models.sources import ADAPTER_TAG
+from lidr.components.shared.registry.versions import VERDICT_TAG, Version
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, locate_stage
 
 GATE_TAG = "lidr.gate_digest"
 """Digest of the gate stage that decided on the version."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.shared.registry.audit import Entry, entries
-from components.shared.registry.versions import TRAIL_TAG, Model, open_trail, read_model
+from lidr.components.shared.registry.audit import Entry, entries
+from lidr.components.shared.registry.versions import TRAIL_TAG, Model, open_trail, read_model
 
 
 @dataclass(frozen=True, slots=True)

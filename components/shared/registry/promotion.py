@@ -7,21 +7,21 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from components.shared.errors import BadInput, GateRefused
-from components.shared.lease import Lease, exclusive
-from components.shared.registry.audit import Entry, Move, confirm, record
-from components.shared.registry.evidence import (
+from lidr.components.shared.core.errors import BadInput, GateRefused
+from lidr.components.shared.core.text import one_line
+from lidr.components.shared.registry.audit import Entry, Move, confirm, record
+from lidr.components.shared.registry.evidence import (
     PASSED,
     START,
     Verdict,
     require_files,
     verdict_of,
 )
-from components.shared.registry.refusals import explained
-from components.shared.registry.versions import Model, Version, read_model, read_version
-from components.shared.store import Store
-from components.shared.text import one_line
-from components.shared.tracking import ask_mlflow
+from lidr.components.shared.registry.mlflow_errors import explained
+from lidr.components.shared.registry.versions import Model, Version, read_model, read_version
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.lease import Lease, exclusive
+from lidr.components.shared.tracking import ask_mlflow
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 

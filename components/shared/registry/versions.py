@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from components.shared.errors import BadInput, RegistryFailed
-from components.shared.lease import exclusive
-from components.shared.names import key_fault
-from components.shared.registry.refusals import explained, is_code
-from components.shared.store import Store, open_store
+from lidr.components.shared.core.errors import BadInput, RegistryFailed
+from lidr.components.shared.core.names import key_fault
+from lidr.components.shared.registry.mlflow_errors import explained, is_code
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.lease import exclusive
+from lidr.components.shared.store.open import open_store
 
 DIGEST_TAG = "lidr.model_digest"
 """Digest of the stage that holds the version's model; one version has it."""
@@ -226,8 +228,6 @@ def default_trail(store: str, name: str) -> str:
     Raises:
         BadInput: no folder can have the name.
     """
-    from urllib.parse import quote
-
     folder = quote(name, safe="")
     if fault := key_fault(folder):
         raise BadInput(f"registered model {name!r} {fault}", remedy="Give it another name.")

@@ -6,7 +6,7 @@ and repeats what was not confirmed; MLflow keeps one of equal metrics, so that a
 `following` is what every step does; `courier` is the process that delivers beside it.
 """
 
-from components.shared.tracking.server import (
+from lidr.components.shared.tracking.client import (
     ask_mlflow,
     client_at,
     experiment_id,

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.shared.errors import BadInput, LidrError, StoreError
-from components.shared.progress import emit
-from components.shared.store import Store
-from components.shared.tracking.entries import Artifact, Dataset, Entry
-from components.shared.tracking.runs import Runs, server_of
-from components.shared.tracking.server import explained
-from components.shared.tracking.spool import END, METRICS, RUN, Spool, Waiting, iteration_of
+from lidr.components.shared.core.errors import BadInput, LidrError, StoreError
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.tracking.client import explained
+from lidr.components.shared.tracking.entries import Artifact, Dataset, Entry
+from lidr.components.shared.tracking.outbox import END, METRICS, RUN, Spool, Waiting, iteration_of
+from lidr.components.shared.tracking.runs import Runs, server_of
 
 _RETRY_SECONDS = 1.0
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "'active' state")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from components.shared.errors import BadInput
-from components.shared.written import Fields, read_object
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.json_files import Fields, read_object
 
 Metric = tuple[str, float, int]
 """Name, value, step."""

@@ -14,14 +14,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.shared.config import flatten
-from components.shared.digest import digest_of
-from components.shared.errors import BadInput
-from components.shared.store import Store
-from components.shared.tracking.entries import Metric
-from components.shared.tracking.facts import as_params
-from components.shared.tracking.server import experiment_id, mlflow_client, tracking_uri
-from components.shared.tracking.spool import RUN, Spool
+from lidr.components.shared.config.load import flatten
+from lidr.components.shared.core.digest import digest_of
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.tracking.client import experiment_id, mlflow_client, tracking_uri
+from lidr.components.shared.tracking.entries import Metric
+from lidr.components.shared.tracking.outbox import RUN, Spool
+from lidr.components.shared.tracking.stage_metrics import as_params
 
 _PARENT = "mlflow.parentRunId"
 _METRICS, _PARAMS, _TAGS = 800, 100, 100

@@ -16,7 +16,7 @@ _ATTEMPTS = 15
 
 def copy_inputs(source: str, target: str) -> None:
     """Copy the stage of prompts and M_0, whose making takes longer than an iteration."""
-    from components.shared.store import open_store
+    from lidr.components.shared.store.open import open_store
 
     here, there = open_store(source), open_store(target)
     keys = [entry.key for entry in here.list("stages/world")]

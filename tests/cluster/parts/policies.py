@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipelines.placement import OWN_LABEL
+from lidr.pipelines.placement import OWN_LABEL
 from tests.cluster.cluster import Cluster, require
 from tests.cluster.probes import Target, connecting, listener, output, reached
 from tests.cluster.results import Failure, LeftOut

@@ -39,10 +39,10 @@ def size(cluster: Cluster) -> str:
 
 
 def _submit(cluster: Cluster, name: str) -> None:
-    from pipelines.cli.inputs import read_profile, read_recipe
-    from pipelines.cluster.client import Client
-    from pipelines.cluster.submit import Submission, submit
-    from pipelines.compiled import compile_loop
+    from lidr.pipelines.cli.inputs import read_profile, read_recipe
+    from lidr.pipelines.cluster.client import Client
+    from lidr.pipelines.cluster.submit import Submission, submit
+    from lidr.pipelines.compiled import compile_loop
 
     settings = [f"gate.max_iterations={ROUNDS}", f"judge={json.dumps(JUDGE)}"]
     recipe = read_recipe("tiny_world", None, settings)

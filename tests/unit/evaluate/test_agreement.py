@@ -7,16 +7,16 @@ import re
 
 import pytest
 
-from components.evaluate.harness import Scored, run_tasks
-from components.evaluate.index import task_manager
-from components.evaluate.items.local_data import use_items
-from components.evaluate.run import TASKS
-from components.shared.engines.transformers_engine import TransformersEngine
-from components.shared.recipe import Recipe
+from lidr.components.evaluate.harness import Scored, run_tasks
+from lidr.components.evaluate.index import task_manager
+from lidr.components.evaluate.items.local_data import use_items
+from lidr.components.evaluate.run import TASKS
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.engines.transformers_engine import TransformersEngine
 from tests.fakes import make_recipe
 from tests.unit.evaluate.shared_data import MGSM, needs_mgsm
 from tests.unit.evaluate.tasks import LANGUAGES, item_lines
-from tests.unit.shared.engine_cases import lively_model
+from tests.unit.shared.engines.cases import lively_model
 
 pytestmark = pytest.mark.slow
 

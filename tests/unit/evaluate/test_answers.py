@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluate.answers import answer, asked
-from components.shared.engines import ChatRequest, Completion, Decoding
-from components.shared.errors import BadInput
-from components.shared.records import Answer, Failure, FinishReason
-from components.shared.stage import open_stage
+from lidr.components.evaluate.answers import answer, asked
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.engines import ChatRequest, Completion, Decoding
+from lidr.components.shared.records.schema import Answer, Failure, FinishReason
+from lidr.components.shared.store.stage import open_stage
 from tests.fakes import FakeEngine, make_recipe, says
 from tests.unit.evaluate.test_run import in_its_language, run, start, world_at
 

@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 from lm_eval.tasks import TaskManager
 
-from components.evaluate.catalog import Method, rows
-from components.evaluate.index import require_tasks
-from components.evaluate.items.local_data import canonical, leaf_tasks
-from components.evaluate.items.problems import SOURCES
-from components.evaluate.run import TASKS
-from components.shared.errors import BadInput
-from components.shared.evaluation_settings import Evaluation
-from components.shared.languages import NAMES
+from lidr.components.evaluate.catalog import Method, rows
+from lidr.components.evaluate.index import require_tasks
+from lidr.components.evaluate.items.local_data import canonical, leaf_tasks
+from lidr.components.evaluate.items.problems import SOURCES
+from lidr.components.evaluate.run import TASKS
+from lidr.components.shared.config.evaluation import Evaluation
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.languages import NAMES
 
 RUN = [row for row in rows() if row.method is not Method.JUDGE]
 

@@ -8,11 +8,11 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from components.evaluate.harness import run_tasks
-from components.shared.engines.transformers_engine import TransformersEngine
+from lidr.components.evaluate.harness import run_tasks
+from lidr.components.shared.engines.transformers_engine import TransformersEngine
 from tests.fakes import make_recipe
 from tests.unit.evaluate.tasks import LANGUAGES
-from tests.unit.shared.engine_cases import lively_model
+from tests.unit.shared.engines.cases import lively_model
 
 LOADER = """
 from datasets import Dataset

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluate.contamination import find_overlaps, prompt_digests, summarise_overlaps
-from components.shared.records import EvalItem, Overlap, Prompt
-from components.shared.statistics import Interval, macro_average, wilson
+from lidr.components.evaluate.contamination import find_overlaps, prompt_digests, summarise_overlaps
+from lidr.components.shared.records.schema import EvalItem, Overlap, Prompt
+from lidr.components.shared.stats.intervals import Interval, macro_average, wilson
 from tests.fakes import world_stage
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from components.evaluate.harness import Scored, run_tasks
-from components.evaluate.run import TASKS
-from components.shared.engines import ChatRequest, Completion, Decoding, Likelihoods
-from components.shared.errors import BadInput
-from components.shared.records import Failure, FinishReason
+from lidr.components.evaluate.harness import Scored, run_tasks
+from lidr.components.evaluate.run import TASKS
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.engines import ChatRequest, Completion, Decoding, Likelihoods
+from lidr.components.shared.records.schema import Failure, FinishReason
 from tests.fakes import FakeEngine, make_recipe, says
 from tests.unit.evaluate.tasks import EXACT_MATCH, LANGUAGES, write_items, write_tasks
 

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.evaluate.harness import Scored, run_tasks
-from components.evaluate.items.local_data import digests, load
-from components.evaluate.items.problems import SOURCES, problems
-from components.evaluate.run import TASKS
-from components.shared.engines import ChatRequest
-from components.shared.errors import BadInput
-from components.shared.progress import listening
-from components.shared.recipe import load_recipe
+from lidr.components.evaluate.harness import Scored, run_tasks
+from lidr.components.evaluate.items.local_data import digests, load
+from lidr.components.evaluate.items.problems import SOURCES, problems
+from lidr.components.evaluate.run import TASKS
+from lidr.components.shared.config.recipe import load_recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import listening
+from lidr.components.shared.engines import ChatRequest
 from tests.fakes import FakeEngine, make_recipe, says
 from tests.unit.evaluate.shared_data import MGSM, needs_mgsm
 

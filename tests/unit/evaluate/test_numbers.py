@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluate.scoring.numbers import extract_number, same_number
+from lidr.components.evaluate.scoring.numbers import extract_number, same_number
 
 ANSWERS = Path(__file__).parent / "answers"
 

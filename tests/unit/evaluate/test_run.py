@@ -7,15 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluate.run import evaluate
-from components.shared.digest import digest_of_uri
-from components.shared.engines import ChatRequest, Completion
-from components.shared.errors import BadInput, EngineFailed
-from components.shared.models import local_model
-from components.shared.progress import EVENTS_VARIABLE
-from components.shared.records import EvalItem, FinishReason, Overlap, Prompt, to_parquet
-from components.shared.stage import open_stage
-from components.shared.statistics import macro_average, wilson
+from lidr.components.evaluate.run import evaluate
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.core.errors import BadInput, EngineFailed
+from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.engines import ChatRequest, Completion
+from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.records.schema import (
+    EvalItem,
+    FinishReason,
+    Overlap,
+    Prompt,
+    to_parquet,
+)
+from lidr.components.shared.stats.intervals import macro_average, wilson
+from lidr.components.shared.store.stage import open_stage
 from tests.fakes import Answer, FakeEngine, finished_stage, make_recipe, says
 from tests.unit.evaluate.tasks import LANGUAGES, item_lines, write_tasks
 
@@ -32,7 +38,7 @@ def start(monkeypatch, answer: Answer) -> tuple[FakeEngine, list[Path]]:
     """Let evaluate start an engine that answers so; return it and the folders it is started on."""
     engine, started = FakeEngine(answer), []
     monkeypatch.setattr(
-        "components.evaluate.run.open_engine",
+        "lidr.components.evaluate.run.open_engine",
         lambda _, stage: started.append(local_model(stage)) or engine,
     )
     return engine, started

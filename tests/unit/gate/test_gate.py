@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from components.gate.run import gate
-from components.shared.errors import BadInput
-from components.shared.records import EvalItem, to_parquet
-from components.shared.stage import open_stage
-from components.shared.statistics import wilson
+from lidr.components.gate.run import gate
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.records.schema import EvalItem, to_parquet
+from lidr.components.shared.stats.intervals import wilson
+from lidr.components.shared.store.stage import open_stage
 from tests.fakes import finished_stage, make_recipe
 
 LANGUAGES = ("en", "es", "de")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.gate import Case, detections, false_promotions, promoted, simulate_copies
-from components.gate.power import ITEMS, Design, detectable_gain, power_table
-from components.shared.paired import Paired, by_question
+from lidr.components.gate.power import ITEMS, Design, detectable_gain, power_table
+from lidr.components.shared.stats.paired import Paired, by_question
 from tests.fakes import make_recipe
 
 ALPHA = 0.05

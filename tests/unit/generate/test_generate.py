@@ -5,14 +5,14 @@ from itertools import islice
 
 import pytest
 
-from components.generate.run import generate
-from components.rollout.prompts import PromptBook
-from components.rollout.stages import generate_stage
-from components.shared.engines import ChatRequest, Completion
-from components.shared.errors import EngineFailed
-from components.shared.records import Failure, FinishReason, Prompt, Response
-from components.shared.stage import MARKER, open_stage
-from components.shared.store import open_store
+from lidr.components.generate.run import generate
+from lidr.components.rollout.prompts import PromptBook
+from lidr.components.rollout.stages import generate_stage
+from lidr.components.shared.core.errors import EngineFailed
+from lidr.components.shared.engines import ChatRequest, Completion
+from lidr.components.shared.records.schema import Failure, FinishReason, Prompt, Response
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import MARKER, open_stage
 from tests.fakes import DyingEngine, FakeEngine, make_recipe, says, use_engine, world_stage
 
 LANGUAGES = ("en", "es", "de")

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from components.judge.run import judge
-from components.shared.recipe import Recipe
-from components.shared.records import Answer, EvalItem, Judgement, to_parquet
-from components.shared.stage import open_stage
+from lidr.components.judge.run import judge
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.records.schema import Answer, EvalItem, Judgement, to_parquet
+from lidr.components.shared.store.stage import open_stage
 from tests.fakes import finished_stage, make_recipe
 
 Texts = Mapping[str, Sequence[str]]

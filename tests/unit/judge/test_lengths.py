@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.judge.lengths import length_controlled
+from lidr.components.judge.lengths import length_controlled
 
 
 def sigmoid(x):

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from components.judge.prompts import OWN, Block, load_prompt, masked
-from components.shared.errors import BadInput
+from lidr.components.judge.prompts import OWN, Block, load_prompt, masked
+from lidr.components.shared.core.errors import BadInput
 
 NAMES = ("pairwise", "score", "rubric")
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.errors import BadInput, EngineFailed, Unavailable
-from components.shared.progress import listening
-from components.shared.records import EvalItem, Order
-from components.shared.stage import open_stage
-from components.shared.statistics import wilson
+from lidr.components.shared.core.errors import BadInput, EngineFailed, Unavailable
+from lidr.components.shared.core.events import listening
+from lidr.components.shared.records.schema import EvalItem, Order
+from lidr.components.shared.stats.intervals import wilson
+from lidr.components.shared.store.stage import open_stage
 from tests.judges import Asked, Says, ScriptedJudge, prefers
 from tests.unit.judge.evaluations import (
     answers_to,
@@ -232,7 +232,7 @@ def test_a_server_that_is_away_is_an_error_and_the_next_run_goes_on(tmp_path, se
 
 
 def test_a_server_that_is_away_for_a_while_costs_no_judgement(tmp_path, server, monkeypatch):
-    monkeypatch.setattr("components.shared.retrying.REPORT_SECONDS", 0.3)
+    monkeypatch.setattr("lidr.components.shared.core.retry.REPORT_SECONDS", 0.3)
     decide = prefers(len)
     begun: list[float] = []
 
@@ -354,7 +354,7 @@ def test_a_killed_judge_asks_only_for_what_is_missing(tmp_path, server):
     uri = answered(tmp_path, texts)
     program = (
         "import sys\nfrom tests.unit.judge.evaluations import run\n"
-        "from components.shared.recipe import Recipe\n"
+        "from lidr.components.shared.config.recipe import Recipe\n"
         "run(Recipe.model_validate_json(sys.argv[1]), sys.argv[2])\n"
     )
     process = subprocess.Popen(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from components.judge.cases import Docket, Item
-from components.judge.summary import Judged, items_of, score_of, summarise
-from components.shared.judge_settings import JudgedTask, Price
-from components.shared.questions import Question
-from components.shared.records import Answer, JudgeFailure, Judgement, Order
-from components.shared.statistics import macro_average, wilson
+from lidr.components.judge.cases import Docket, Item
+from lidr.components.judge.summary import Judged, items_of, score_of, summarise
+from lidr.components.shared.config.judge import JudgedTask, Price
+from lidr.components.shared.inputs.questions import Question
+from lidr.components.shared.records.schema import Answer, JudgeFailure, Judgement, Order
+from lidr.components.shared.stats.intervals import macro_average, wilson
 
 DUEL = JudgedTask.model_validate({"name": "head_to_head", "questions": "q.{language}"})
 BENCH = JudgedTask.model_validate({"name": "mt_bench", "questions": "q.{language}"})

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from components.judge.verdicts import Position, read_preference, read_score
-from components.shared.records import JudgeFailure
+from lidr.components.judge.verdicts import Position, read_preference, read_score
+from lidr.components.shared.records.schema import JudgeFailure
 
 
 def at(token: str, **shares: float) -> Position:

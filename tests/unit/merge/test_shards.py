@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from components.generate.run import generate
-from components.merge.run import merge
-from components.pair.run import pair
-from components.rollout import summaries
-from components.shared.digest import seed_of
-from components.shared.engines import ChatRequest, Completion
-from components.shared.errors import EngineFailed
-from components.shared.prompts import TRANSLATION_STOP
-from components.shared.records import FinishReason, PreferencePair, Prompt, Response
-from components.shared.stage import open_stage
-from components.shared.store import LocalStore
-from components.translate.run import translate
+from lidr.components.generate.run import generate
+from lidr.components.merge.run import merge
+from lidr.components.pair.run import pair
+from lidr.components.rollout import summaries
+from lidr.components.shared.core.digest import seed_of
+from lidr.components.shared.core.errors import EngineFailed
+from lidr.components.shared.engines import ChatRequest, Completion
+from lidr.components.shared.records.chat import TRANSLATION_STOP
+from lidr.components.shared.records.schema import FinishReason, PreferencePair, Prompt, Response
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.stage import open_stage
+from lidr.components.translate.run import translate
 from tests.fakes import DyingEngine, FakeEngine, make_recipe, use_engine, world_stage
 
 COUNT = 11

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.pair.candidates import Sources
-from components.pair.run import pair
-from components.shared.records import (
+from lidr.components.pair.candidates import Sources
+from lidr.components.pair.run import pair
+from lidr.components.shared.records.schema import (
     Failure,
     FinishReason,
     PreferencePair,
@@ -17,8 +17,8 @@ from components.shared.records import (
     Response,
     Translation,
 )
-from components.shared.stage import Stage, new_stage, open_stage
-from components.shared.store import open_store
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 from tests.fakes import make_recipe, world_stage
 
 LANGUAGES = ("en", "es", "de")

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from components.pair.candidates import Candidate, candidates
-from components.pair.faithfulness import direction_faithfulness, reward_agreement, warnings_of
-from components.shared.records import Failure
-from components.shared.statistics import wilson
+from lidr.components.pair.candidates import Candidate, candidates
+from lidr.components.pair.faithfulness import direction_faithfulness, reward_agreement, warnings_of
+from lidr.components.shared.records.schema import Failure
+from lidr.components.shared.stats.intervals import wilson
 from tests.fakes import make_recipe
 from tests.unit.pair.stages import OTHERS, Records, good_records
 

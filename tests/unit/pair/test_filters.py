@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from components.pair.candidates import Candidate
-from components.pair.run import decide
-from components.shared.languages import LanguageIdentifier
-from components.shared.recipe import Filters, Pairing
-from components.shared.records import DropReason, Kind
+from lidr.components.pair.candidates import Candidate
+from lidr.components.pair.run import decide
+from lidr.components.shared.config.recipe import Filters, Pairing
+from lidr.components.shared.core.languages import LanguageIdentifier
+from lidr.components.shared.records.schema import DropReason, Kind
 from tests.unit.pair.stages import LANGUAGES, LOOP, OWN, TRANSLATED
 
 GOOD = Candidate(

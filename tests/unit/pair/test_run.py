@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.digest import digest_of_uri
-from components.shared.pair_samples import SAMPLE_FILE, PairSample, pair_key, sampling_order
-from components.shared.recipe import Filters
-from components.shared.records import DropReason, Failure, Kind
-from components.shared.stage import open_stage
+from lidr.components.shared.config.recipe import Filters
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.records.samples import SAMPLE_FILE, PairSample, pair_key, sampling_order
+from lidr.components.shared.records.schema import DropReason, Failure, Kind
+from lidr.components.shared.store.stage import open_stage
 from tests.unit.pair.stages import (
     LANGUAGES,
     LOOP,
@@ -184,7 +184,7 @@ def test_few_candidates_are_all_in_the_sample_dropped_ones_with_their_reason(tmp
 
 
 def test_a_small_sample_takes_turns_and_prefers_sides_that_differ(tmp_path, monkeypatch):
-    monkeypatch.setattr("components.pair.sample._MOST", 9)
+    monkeypatch.setattr("lidr.components.pair.sample._MOST", 9)
     records = good_records(*(f"p{n}" for n in range(6)))
     for number in range(5):
         records.answer(f"p{number}", "es", translated(f"p{number}", "en", "es"))
@@ -199,7 +199,7 @@ def test_a_small_sample_takes_turns_and_prefers_sides_that_differ(tmp_path, monk
 
 
 def test_long_texts_leave_room_for_fewer(tmp_path, monkeypatch):
-    monkeypatch.setattr("components.pair.sample._CHARACTERS", 400)
+    monkeypatch.setattr("lidr.components.pair.sample._CHARACTERS", 400)
     found = sample_in(run(write(tmp_path, good_records(*(f"p{n}" for n in range(9))))))
     size = sum(len(s.prompt) + len(s.chosen or "") + len(s.rejected or "") for s in found)
     assert 200 < size <= 400

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from components.nominate.run import nominate
-from components.promote.run import promote
-from components.shared.errors import BadInput, GateRefused
-from components.shared.registry.history import history
-from components.shared.registry.promotion import Order
-from components.shared.registry.promotion import promote as move_alias
-from components.shared.registry.versions import default_trail, ensure_model, read_model
-from components.shared.tracking import mlflow_client
+from lidr.components.nominate.run import nominate
+from lidr.components.promote.run import promote
+from lidr.components.shared.core.errors import BadInput, GateRefused
+from lidr.components.shared.registry.history import history
+from lidr.components.shared.registry.promotion import Order
+from lidr.components.shared.registry.promotion import promote as move_alias
+from lidr.components.shared.registry.versions import default_trail, ensure_model, read_model
+from lidr.components.shared.tracking import mlflow_client
 from tests.fakes import finished_stage
-from tests.unit.registry.models import registered
+from tests.unit.shared.registry.models import registered
 
 
 @pytest.fixture(scope="module")

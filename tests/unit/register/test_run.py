@@ -12,12 +12,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from components.register.run import register
-from components.shared.digest import digest_of, digest_of_uri
-from components.shared.registry.history import history
-from components.shared.stage import MARKER
-from components.shared.statistics import wilson
-from components.shared.tracking import mlflow_client
+from lidr.components.register.run import register
+from lidr.components.shared.core.digest import digest_of, digest_of_uri
+from lidr.components.shared.registry.history import history
+from lidr.components.shared.stats.intervals import wilson
+from lidr.components.shared.store.stage import MARKER
+from lidr.components.shared.tracking import mlflow_client
 from tests.fakes import finished_stage, make_recipe
 
 LANGUAGES = ("en", "es", "de")
@@ -221,7 +221,7 @@ def test_processes_that_meet_leave_one_version(store, client, name):
     given = json.dumps(arguments(store, name))
     code = (
         "import json, sys\n"
-        "from components.register.run import register\n"
+        "from lidr.components.register.run import register\n"
         "print(register(**json.loads(sys.argv[1])))\n"
     )
     started = [

@@ -5,4 +5,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_delivery(monkeypatch):
-    monkeypatch.setattr("components.shared.tracking.following._DELIVERS", {})
+    monkeypatch.setattr("lidr.components.shared.tracking.step_tracking._DELIVERS", {})

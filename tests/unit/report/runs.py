@@ -9,18 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.shared.pair_samples import (
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.records.samples import (
     MARGINS_FILE,
     SAMPLE_FILE,
     PairMargin,
     PairSample,
     pair_key,
 )
-from components.shared.recipe import Recipe
-from components.shared.records import EvalItem, to_parquet
-from components.shared.stage import Stage, new_stage, open_stage
-from components.shared.statistics import macro_average, wilson
-from components.shared.store import Store, open_store
+from lidr.components.shared.records.schema import EvalItem, to_parquet
+from lidr.components.shared.stats.intervals import macro_average, wilson
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 
 RUN = "tiny-world-seed0-0000abcd"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from components.report.blocks import Section
-from components.report.comparison import Evaluated, compare, evaluated, render
-from components.report.flips import flips
-from components.report.words import signed
+from lidr.components.report.blocks import Section
+from lidr.components.report.comparison import Evaluated, compare, evaluated, render
+from lidr.components.report.flips import flips
+from lidr.components.report.words import signed
 from tests.unit.report.runs import recipe, state_of, write_run
 
 

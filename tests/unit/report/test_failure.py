@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.report.run import report_failure
+from lidr.components.report.run import report_failure
 from tests.unit.report.runs import RUN, recipe, write_run
 
 REASON = "train: TrainJob <b>x</b> failed: pod y: OOMKilled (exit code 137)"

@@ -3,16 +3,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from components.judge.cases import Docket, Item
-from components.judge.summary import summarise
-from components.report.history import read_history
-from components.report.judged import judged
-from components.report.page import render
-from components.shared.judge_settings import JudgedTask, Price
-from components.shared.questions import Question
-from components.shared.records import Answer, JudgeFailure, Judgement, Order
-from components.shared.stage import new_stage
-from components.shared.store import open_store
+from lidr.components.judge.cases import Docket, Item
+from lidr.components.judge.summary import summarise
+from lidr.components.report.history import read_history
+from lidr.components.report.judged import judged
+from lidr.components.report.page import render
+from lidr.components.shared.config.judge import JudgedTask, Price
+from lidr.components.shared.inputs.questions import Question
+from lidr.components.shared.records.schema import Answer, JudgeFailure, Judgement, Order
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import new_stage
 from tests.unit.report.runs import RUN, recipe, write_run
 
 ALPACA = JudgedTask.model_validate(

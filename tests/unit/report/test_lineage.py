@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from components.report.history import Round
-from components.report.lineage import lineage
-from components.shared.marker import MARKER, RECORD
-from components.shared.runs import read_states
-from components.shared.store import open_store
+from lidr.components.report.history import Round
+from lidr.components.report.lineage import lineage
+from lidr.components.shared.store.marker import MARKER, RECORD
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import read_states
 from tests.chains import Chain, make_chain
 
 

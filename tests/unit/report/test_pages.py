@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.report.against import render_against
-from components.report.aliases import aliases_of
-from components.report.family import render_family
-from components.report.runs import Run, read_run, reused, runs_of_model
-from components.report.spent import spent, throughput, total
-from components.shared.errors import BadInput
-from components.shared.marker import sealed, unsealed
-from components.shared.recipe import Recipe
-from components.shared.records import EvalItem
-from components.shared.stage import open_stage
-from components.shared.store import open_store
+from lidr.components.report.against import render_against
+from lidr.components.report.aliases import aliases_of
+from lidr.components.report.durations import spent, throughput, total
+from lidr.components.report.family import render_family
+from lidr.components.report.runs import Run, read_run, reused, runs_of_model
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.records.schema import EvalItem
+from lidr.components.shared.store.marker import sealed, unsealed
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import open_stage
 from tests.unit.report.runs import RUN, recipe, state_of, write_run
 
 

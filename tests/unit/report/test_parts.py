@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.report import svg, words
-from components.report.browser import shortened, within
-from components.report.curves import _thinned
-from components.report.history import Round
-from components.report.result import outcome
-from components.report.words import CONTROLS, visible
+from lidr.components.report import svg, words
+from lidr.components.report.browser import shortened, within
+from lidr.components.report.curves import _thinned
+from lidr.components.report.history import Round
+from lidr.components.report.result import outcome
+from lidr.components.report.words import CONTROLS, visible
 from tests.unit.report.runs import recipe
 
 SHARES = st.floats(0, 1)

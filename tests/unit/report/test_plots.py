@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from components.report.blocks import Chart, Section
-from components.report.plots import plots
-from components.report.svg import figure, text
+from lidr.components.report.blocks import Chart, Section
+from lidr.components.report.plots import plots
+from lidr.components.report.svg import figure, text
 
 
 def test_a_chart_is_an_image_that_stands_alone():

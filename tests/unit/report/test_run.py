@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from components.report.run import report
-from components.shared.errors import BadInput
-from components.shared.stage import open_stage
+from lidr.components.report.run import report
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.stage import open_stage
 from tests.unit.report.runs import RUN, forget, recipe, state_of, write_run
 
 ITERATION_KEYS = [

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from components.serve.__main__ import main
-from components.serve.files import fetch, run, vllm_command
-from components.shared.errors import BadInput
-from components.shared.models import Resolved
+from lidr.components.serve.__main__ import main
+from lidr.components.serve.files import fetch, run, vllm_command
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.models.sources import Resolved
 from tests.models import CHAT_TEMPLATE, safetensors
 
 pytest.importorskip("vllm")
@@ -90,7 +90,7 @@ SERVER = [sys.executable, "-c", STARTING]
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a container's process table")
 def test_a_server_that_still_starts_ends_at_once_when_its_pod_is_deleted():
-    program = f"from components.serve.files import run; raise SystemExit(run({SERVER!r}))"
+    program = f"from lidr.components.serve.files import run; raise SystemExit(run({SERVER!r}))"
     first = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", program]
     with subprocess.Popen(first, stdout=subprocess.PIPE, text=True) as outer:
         assert outer.stdout and outer.stdout.readline() == "starting\n"

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from components.serve.__main__ import main
-from components.shared.models import ADAPTER_TAG
-from components.shared.tracking import mlflow_client
+from lidr.components.serve.__main__ import main
+from lidr.components.shared.models.sources import ADAPTER_TAG
+from lidr.components.shared.tracking import mlflow_client
 from tests.kubernetes_api import NAMESPACE, SERVERS, KubernetesApi, serve, write_kubeconfig
 
 COMPONENTS = Path(__file__).resolve().parents[3] / "manifests" / "components"

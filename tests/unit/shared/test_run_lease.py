@@ -14,17 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from components.shared import run_lease as module
-from components.shared.errors import BadInput, LidrError
-from components.shared.kubernetes import runs
-from components.shared.lease import Head
-from components.shared.progress import EVENTS_VARIABLE, listening, step
-from components.shared.run_lease import run_lease, task_lease
+from lidr.components.shared import run_lease as module
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.core.events import EVENTS_VARIABLE, listening
+from lidr.components.shared.kubernetes import runs
+from lidr.components.shared.run_lease import run_lease, task_lease
+from lidr.components.shared.step import step
+from lidr.components.shared.store.lease import Head
 from tests.kubernetes_api import NAMESPACE, KubernetesApi, running, serve
 
 CODE = """
 import sys, time
-from components.shared import run_lease as module
+from lidr.components.shared import run_lease as module
 module.SECONDS = float(sys.argv[2])
 with module.run_lease(sys.argv[1], "mine") as lease:
     print("held", flush=True)
@@ -291,7 +292,7 @@ def test_a_lease_names_no_path_to_ask_for(pod):
 
 def test_a_lease_is_watched_anew_after_the_store_was_away(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("components.shared.lease.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("lidr.components.shared.store.lease.time.monotonic", lambda: clock[0])
     watch = module._Watch(Head(1, False, ()), b"text", 60.0)
     clock[0] = 300.0
     assert not watch.silent(b"text", asked=1.0), "this look took the whole outage"

@@ -8,8 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
-from components.shared.store import LocalStore
-from components.train.run import train
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.train.run import train
 
 if __name__ == "__main__":
     left = int(sys.argv[1])

@@ -11,9 +11,9 @@ import signal
 import sys
 from pathlib import Path
 
-from components.shared.store import LocalStore
-from components.train import trainer
-from components.train.gang import leave
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.train import trainer
+from lidr.components.train.distributed.ranks import leave
 
 if __name__ == "__main__":
     manner, number = os.environ["ENDING"].split()
@@ -34,7 +34,7 @@ if __name__ == "__main__":
 
         LocalStore.upload = dying_upload  # type: ignore[method-assign]
     if os.environ["RANK"] == "1" and manner == "term":
-        from components.train.preference import PreferenceTrainer
+        from lidr.components.train.preference import PreferenceTrainer
 
         step = PreferenceTrainer.training_step
 

@@ -19,7 +19,7 @@ from transformers import (
     Qwen3NextConfig,
 )
 
-from components.train.tokens import TokenPair
+from lidr.components.train.data.tokens import TokenPair
 
 VOCABULARY = 61
 

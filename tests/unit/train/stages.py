@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.shared.recipe import Recipe
-from components.shared.records import PreferencePair
-from components.shared.stage import new_stage
-from components.shared.store import LocalStore
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.records.schema import PreferencePair
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.stage import new_stage
 from tests.models import tiny_model
 
 

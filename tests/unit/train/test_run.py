@@ -10,18 +10,18 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from components.shared.errors import BadInput, TrainingFailed
-from components.shared.model_checks import check_model
-from components.shared.models import local_model
-from components.shared.pair_samples import MARGINS_FILE, PairMargin
-from components.shared.stage import open_stage
-from components.shared.store import LocalStore
-from components.train.assembly import training_order
-from components.train.loading import load_tokenizer
-from components.train.metrics import Watch, troubles
-from components.train.run import train
-from components.train.tokens import tokenize_pairs
-from components.train.trainer import main
+from lidr.components.shared.core.errors import BadInput, TrainingFailed
+from lidr.components.shared.models.admission import check_model
+from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.stage import open_stage
+from lidr.components.train.assembly import training_order
+from lidr.components.train.data.loading import load_tokenizer
+from lidr.components.train.data.tokens import tokenize_pairs
+from lidr.components.train.metrics import Watch, troubles
+from lidr.components.train.run import train
+from lidr.components.train.trainer import main
 from tests.models import tiny_model
 from tests.unit.train.stages import model_stage, pair_stage, preference, recipe
 

@@ -2,12 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from components.shared.engines import ChatRequest, Completion
-from components.shared.prompts import TRANSLATION_PRIMER, TRANSLATION_STOP
-from components.shared.records import Failure, FinishReason, Prompt, Response, Translation
-from components.shared.stage import new_stage, open_stage
-from components.shared.store import open_store
-from components.translate.run import translate
+from lidr.components.shared.engines import ChatRequest, Completion
+from lidr.components.shared.records.chat import TRANSLATION_PRIMER, TRANSLATION_STOP
+from lidr.components.shared.records.schema import (
+    Failure,
+    FinishReason,
+    Prompt,
+    Response,
+    Translation,
+)
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import new_stage, open_stage
+from lidr.components.translate.run import translate
 from tests.fakes import FakeEngine, make_recipe, says, use_engine, world_stage
 
 LANGUAGES = ("en", "es", "de")

@@ -8,14 +8,14 @@ import re
 import pytest
 from mlflow import MlflowClient
 
-from components.shared.config import flatten
-from components.shared.languages import NAMES
-from components.shared.store import open_store
-from components.shared.tracking import mlflow_client
-from components.shared.tracking.delivery import deliver
-from components.shared.tracking.entries import Entry
-from components.shared.tracking.facts import as_params
-from components.shared.tracking.spool import Spool, now
+from lidr.components.shared.config.load import flatten
+from lidr.components.shared.core.languages import NAMES
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.tracking import mlflow_client
+from lidr.components.shared.tracking.delivery import deliver
+from lidr.components.shared.tracking.entries import Entry
+from lidr.components.shared.tracking.outbox import Spool, now
+from lidr.components.shared.tracking.stage_metrics import as_params
 from tests.fakes import make_recipe
 from tests.tracked import SmallRun, told
 

@@ -7,10 +7,10 @@ from dataclasses import asdict
 
 import pytest
 
-from components.shared.errors import BadInput
-from components.shared.store import open_store
-from components.shared.tracking.entries import Artifact, Dataset, Entry
-from components.shared.tracking.spool import Spool
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.tracking.entries import Artifact, Dataset, Entry
+from lidr.components.shared.tracking.outbox import Spool
 
 ENTRY = Entry(
     "1-train",

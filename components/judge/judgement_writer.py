@@ -1,0 +1,150 @@
+"""Judgements that are kept as they come, so that a judge that was killed asks only for the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from lidr.components.judge.cases import Case
+from lidr.components.judge.client import Reply
+from lidr.components.judge.verdicts import Verdict, read_preference, read_score
+from lidr.components.shared.core.errors import EngineFailed
+from lidr.components.shared.core.events import Meter
+from lidr.components.shared.records.schema import JudgeFailure, Judgement, Order
+from lidr.components.shared.store.stage import Stage
+
+FILE = "judgements.parquet"
+_PARTS = "judgements/"
+
+PASSING = (
+    JudgeFailure.TIMEOUT,
+    JudgeFailure.RATE_LIMITED,
+    JudgeFailure.SERVER_ERROR,
+    JudgeFailure.UNREACHABLE,
+)
+"""Failures of the server rather than of the judge: asked again when the stage is run again."""
+
+
+class Keeper:
+    """Reads replies, writes them down in parts, and gives up on a judge that fails too often.
+
+    Args:
+        stage: the judge stage, which is not complete.
+        total: how many judgements it will hold.
+        chunk_size: judgements per part.
+        max_failed: how many of them may fail.
+    """
+
+    def __init__(self, stage: Stage, total: int, chunk_size: int, max_failed: int) -> None:
+        self._stage = stage
+        self._chunk_size = chunk_size
+        self._max_failed = max_failed
+        self._open: list[Judgement] = []
+        names = _written(stage)
+        self._parts = sum(name.startswith(_PARTS) for name in names)
+        self.judgements: dict[str, Judgement] = {
+            judgement.request: judgement
+            for name in names
+            for judgement in stage.peek_records(name, Judgement)
+        }
+        """All so far, by the digest of their request."""
+        self.failures: Counter[str] = Counter()
+        self._meter = Meter(total, "judgements", "tokens")
+
+    def has(self, case: Case) -> bool:
+        """Tell whether a case was judged before, and count it."""
+        found = self.judgements.get(case.request)
+        if found is None or found.failure in PASSING:
+            return False
+        self._count(found)
+        return True
+
+    def take(self, case: Case, reply: Reply) -> None:
+        """Keep one reply.
+
+        Raises:
+            EngineFailed: too many judgements failed.
+        """
+        judgement = _judgement(case, reply)
+        self.judgements[judgement.request] = judgement
+        if judgement.failure not in PASSING:
+            self._open.append(judgement)
+        if len(self._open) >= self._chunk_size:
+            self.flush()
+        self._count(judgement)
+
+    def flush(self) -> None:
+        """Write down what has not been written yet."""
+        if self._open:
+            self._stage.write_records(f"{_PARTS}{self._parts:06d}.parquet", self._open, Judgement)
+            self._parts += 1
+            self._open = []
+
+    def close(self, judgements: list[Judgement]) -> None:
+        """Replace the parts by one file with all judgements, in their order."""
+        self._stage.write_records(FILE, judgements, Judgement)
+        for name in _written(self._stage):
+            if name.startswith(_PARTS):
+                self._stage.store.delete(self._stage.key(name))
+
+    def _count(self, judgement: Judgement) -> None:
+        if judgement.failure:
+            self.failures[judgement.failure] += 1
+        self._meter.advance(1, judgement.output_tokens, self.failures)
+        failed = self.failures.total()
+        if failed > self._max_failed:
+            reasons = ", ".join(f"{count} {name}" for name, count in self.failures.most_common())
+            raise EngineFailed(
+                f"the judge failed {failed} of {self._meter.total} judgements ({reasons})",
+                remedy="Choose a judge that does what the prompts ask, or raise "
+                "judge.max_failed_share. Running again asks only for what is missing.",
+            )
+
+
+def _written(stage: Stage) -> list[str]:
+    """Return the names of the files with judgements that a stage has so far."""
+    skip = len(stage.prefix) + 1
+    names = [entry.key[skip:] for entry in stage.store.list(stage.prefix)]
+    return [name for name in names if name == FILE or name.startswith(_PARTS)]
+
+
+def _judgement(case: Case, reply: Reply) -> Judgement:
+    verdict = _verdict(case, reply)
+    return Judgement(
+        task=case.item.task.name,
+        language=case.item.language,
+        item_id=case.item.question.item_id,
+        turn=case.turn,
+        order=case.order,
+        raw=reply.text,
+        logprobs=_listed(verdict.alternatives or {}),
+        value=verdict.value,
+        failure=verdict.failure,
+        input_tokens=reply.input_tokens,
+        output_tokens=reply.output_tokens,
+        request=case.request,
+    )
+
+
+def _verdict(case: Case, reply: Reply) -> Verdict:
+    """Read a reply; the value of a comparison is the probability that the model's answer wins."""
+    if reply.failure:
+        return Verdict(None, reply.failure, _last(reply))
+    read = read_score if case.order is Order.ALONE else read_preference
+    verdict = read(reply.text, reply.positions)
+    if verdict.value is None:
+        return Verdict(None, verdict.failure, _last(reply))
+    if case.order is Order.CANDIDATE_SECOND:
+        return Verdict(1.0 - verdict.value, None, verdict.alternatives)
+    return verdict
+
+
+def _last(reply: Reply) -> Mapping[str, float]:
+    """Return the alternatives to the last token of a reply that gives no verdict."""
+    return reply.positions[-1].alternatives if reply.positions else {}
+
+
+def _listed(alternatives: Mapping[str, float]) -> list[dict[str, object]]:
+    """Return tokens with their log-probabilities, the likeliest first."""
+    ordered = sorted(alternatives.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [{"token": token, "logprob": logprob} for token, logprob in ordered]

@@ -1,0 +1,197 @@
+"""world: put what the loop starts from on the store: M_0, the prompts, the evaluation items."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import digest_of, digest_of_bytes
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import Meter, emit
+from lidr.components.shared.engines.base import ChatRequest
+from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.inputs.files import read_file
+from lidr.components.shared.inputs.prompt_files import line_of, load_prompts
+from lidr.components.shared.models.admission import check_adapter, check_model
+from lidr.components.shared.models.sources import fetch_model, model_fingerprint, resolve_model
+from lidr.components.shared.records.chat import answer_messages
+from lidr.components.shared.records.schema import Prompt
+from lidr.components.shared.step import step
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.recipes import put_recipe
+from lidr.components.shared.store.stage import Stage, new_stage
+from lidr.components.toy.pretrain import build_base_model
+from lidr.components.toy.problems import draw_problems, question
+
+VERSION = 1
+
+_MOST_ITERATIONS = 5
+_TEMPLATE_TOKENS = 512
+
+
+@step("world")
+def build_world(recipe: str, store: str, run: str = "") -> str:
+    """Build the tiny world, or check and import a recipe's own model and prompts.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        run: name of the run, for tracking only.
+
+    Returns:
+        URI of the stage: `prompts/<language>.parquet`, and either `model/` with
+        `evaluation/<language>.jsonl` (tiny world) or `model.json` that says where M_0 is.
+
+    Raises:
+        BadInput: a prompt file or the model folder is unusable; file, line and remedy are named.
+    """
+    settings = Recipe.model_validate_json(recipe)
+    target = open_store(store)
+    put_recipe(target, recipe)
+    return _tiny_world(settings, target) if settings.is_world else _import(settings, target)
+
+
+def _tiny_world(settings: Recipe, store: Store) -> str:
+    stage = new_stage(
+        store,
+        "world",
+        VERSION,
+        {},
+        {
+            "seed": settings.seed,
+            "languages": settings.languages.model_dump(mode="json"),
+            "per_iteration": settings.prompts.per_iteration,
+            **settings.world.model_dump(mode="json"),
+        },
+    )
+    if stage.done():
+        emit("reused")
+        return stage.uri
+    for code in settings.languages.all:
+        _write_prompts_and_items(stage, settings, code)
+    _pretrain(stage, settings)
+    return stage.finish({"prompts": settings.prompts.per_iteration * _MOST_ITERATIONS})
+
+
+def _write_prompts_and_items(stage: Stage, settings: Recipe, code: str) -> None:
+    count = settings.prompts.per_iteration * _MOST_ITERATIONS
+    prompts = [
+        Prompt(problem.prompt_id, code, question(problem, code), problem.answer)
+        for problem in draw_problems(settings.seed, "prompts", count)
+    ]
+    stage.write_records(f"prompts/{code}.parquet", prompts, Prompt)
+    items = [
+        {
+            "item_id": problem.prompt_id,
+            "question": question(problem, code),
+            "answer": problem.answer,
+        }
+        for problem in draw_problems(settings.seed, "evaluation", settings.world.evaluation_items)
+    ]
+    lines = [json.dumps(item, ensure_ascii=False) for item in items]
+    stage.write(f"evaluation/{code}.jsonl", ("\n".join(lines) + "\n").encode())
+
+
+def _pretrain(stage: Stage, settings: Recipe) -> None:
+    meters: list[Meter] = []
+
+    def report(done: int, total: int, loss: float) -> None:
+        if not meters:
+            meters.append(Meter(total, "steps", "steps"))
+        meters[0].advance(done - meters[0].done, done - meters[0].done)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        build_base_model(
+            folder,
+            settings.seed,
+            solutions=settings.world.solutions,
+            weak_solutions=settings.world.weak_solutions,
+            translations=settings.world.translations,
+            passes=settings.world.passes,
+            report=report,
+        )
+        for path in sorted(folder.iterdir()):
+            stage.upload(f"model/{path.name}", path)
+
+
+def _import(settings: Recipe, store: Store) -> str:
+    prompts = load_prompts(settings)
+    source, own_adapter = resolve_model(settings.model.source, unpinned=settings.model.unpinned)
+    fingerprint = model_fingerprint(source)
+    adapter = _adapter(settings.model.adapter or own_adapter)
+    stage = new_stage(
+        store,
+        "world",
+        VERSION,
+        {"model": fingerprint, "prompts": _digest_of_prompts(prompts)}
+        | {name: adapter[name] for name in ("adapter_digest",) if name in adapter},
+        {
+            "languages": settings.languages.model_dump(mode="json"),
+            "max_length": settings.model.max_length,
+        },
+    )
+    if stage.done():
+        emit("reused")
+        return stage.uri
+    folder = fetch_model(source)
+    check_model(folder)
+    _require_fit(settings, folder, prompts)
+    for code, rows in prompts.items():
+        stage.write_records(f"prompts/{code}.parquet", rows, Prompt)
+    described = {"source": source, "digest": fingerprint, **adapter}
+    stage.write("model.json", json.dumps(described).encode())
+    facts = {"model": described, "prompt_files": _prompt_files(settings)}
+    return stage.finish({"prompts": len(prompts[settings.languages.dominant])}, facts)
+
+
+def _prompt_files(settings: Recipe) -> dict[str, dict[str, str]]:
+    """Return by language which file its prompts came from, and the digest of its bytes."""
+    files = {code: settings.prompts.files[code] for code in settings.languages.all}
+    return {
+        code: {"file": file, "sha256": digest_of_bytes(read_file(file, "prompts.files"))}
+        for code, file in files.items()
+    }
+
+
+def _adapter(source: str) -> dict[str, str]:
+    """Return what a model's description says of its LoRA adapter, if it has one."""
+    if not source:
+        return {}
+    check_adapter(fetch_model(source))
+    return {"adapter": source, "adapter_digest": model_fingerprint(source, check_adapter)}
+
+
+def _digest_of_prompts(prompts: Mapping[str, Sequence[Prompt]]) -> str:
+    return digest_of(
+        {
+            code: [[p.prompt_id, p.text, p.answer, p.translation_task] for p in rows]
+            for code, rows in prompts.items()
+        }
+    )
+
+
+def _require_fit(settings: Recipe, folder: Path, prompts: Mapping[str, Sequence[Prompt]]) -> None:
+    """Refuse prompts that leave no room for an answer, before any GPU time is spent."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    own = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    context = settings.model.max_length or own.max_position_embeddings
+    chat = ChatRenderer(AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+    for code, rows in prompts.items():
+        for prompt in rows:
+            if 4 * len(prompt.text) + _TEMPLATE_TOKENS < context:
+                continue  # byte-level tokenizers make at most four tokens of a character
+            tokens = len(chat.render(ChatRequest("", answer_messages(prompt.text))))
+            if tokens >= context:
+                file = settings.prompts.files[code]
+                raise BadInput(
+                    f"prompt {prompt.prompt_id!r} has {tokens} tokens, the context {context}",
+                    file=file,
+                    line=line_of(file, prompt.prompt_id, settings.prompts),
+                    remedy="Shorten the prompt, remove its id, or raise model.max_length.",
+                )

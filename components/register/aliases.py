@@ -1,0 +1,62 @@
+"""The roles that a version has as soon as it is registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.registry.evidence import PASSED, START
+from lidr.components.shared.registry.promotion import CANDIDATE, CHAMPION, Order, advance, promote
+from lidr.components.shared.registry.versions import (
+    Model,
+    read_model,
+    read_version,
+    trail_of,
+)
+from lidr.components.shared.store.base import Store
+
+
+def give_roles(
+    client: Any, settings: Recipe, label: str, verdict: str, run: str, trail: str
+) -> None:
+    """Make a version that passed the gate the candidate and, where the recipe says so, champion.
+
+    Args:
+        client: an `mlflow.MlflowClient`.
+        settings: the recipe.
+        label: "<registered model>/<version>".
+        verdict: of the gate; `start` for M_0.
+        run: name of the run, for the audit entry.
+        trail: URI of the folder for lease and audit entries, where the model names none.
+    """
+    name, _, text = label.rpartition("/")
+    number = int(text)
+    if verdict not in (PASSED, START):
+        return
+    model = read_model(client, name)
+    home = trail_of(client, model, trail)
+    if model.aliases.get(CANDIDATE, 0) < number:
+        advance(client, name, CANDIDATE, number, home)
+    if settings.registry.promote == "gated":
+        _promote(client, model, number, home, run)
+
+
+def _promote(client: Any, model: Model, number: int, trail: Store, run: str) -> None:
+    """Promote a version whose gate compared it with the champion itself, or there is none yet."""
+    version = read_version(client, model.name, str(number))
+    champion = model.aliases.get(CHAMPION)
+    if champion == version.number:
+        return
+    parent = version.tags.get("lidr.parent_version", "")
+    if champion is not None and parent != f"{version.name}/{champion}":
+        emit(
+            "note",
+            message=f"{version.label} is not promoted: the gate compared it with "
+            f"{parent or 'nothing'}, and the champion is {version.name}/{champion}",
+        )
+        return
+    reason = f"run {run} passed the gate" if parent else f"run {run} starts here"
+    order = Order(reason=reason, expected=champion)
+    entry = promote(client, version, trail, order)
+    emit("number", name="champion", value=f"{version.label} since {entry.time}")

@@ -1,0 +1,168 @@
+"""The section on time: how long each stage took, on how many GPUs, and what was there before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from markupsafe import Markup
+
+from lidr.components.report import rows
+from lidr.components.report.blocks import Chart, Section, Table
+from lidr.components.report.history import STAGE_OF, Counts, Round
+from lidr.components.report.words import duration, hours, number
+
+_STEPS = ("world", "generate", "translate", "pair", "train", "evaluate", "judge", "gate")
+
+_ON_GPUS = ("world", "generate", "translate", "train", "evaluate")
+"""Steps that use GPUs where there are some; the others only see them."""
+
+_MOST = 40
+"""Stages in a table that is not folded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one stage took.
+
+    Attributes:
+        item: the iteration.
+        step: its step.
+        seconds: from the start of the process that finished it; of the slowest worker's, where
+            several shared it.
+        gpu_seconds: the same times the GPUs, summed over workers; None where that is not known.
+        reused: it had been there before and counts for nothing.
+    """
+
+    item: Round
+    step: str
+    seconds: float
+    gpu_seconds: float | None
+    reused: bool
+
+
+def spent(rounds: Sequence[Round], earlier: Collection[str] = ()) -> list[Spent]:
+    """Return what every stage took, each stage counted once.
+
+    Args:
+        rounds: iterations, of several runs too.
+        earlier: URIs of stages that were there before.
+    """
+    seen = set(earlier)
+    found = []
+    for item in rounds:
+        for step in _STEPS:
+            if step not in item.stages:
+                continue
+            uri, marker = str(item.state[STAGE_OF[step]]), item.stages[step]
+            found.append(
+                Spent(item, step, _seconds(marker), _gpu_seconds(step, marker), uri in seen)
+            )
+            seen.add(uri)
+    return found
+
+
+def total(times: Sequence[Spent]) -> tuple[float, float]:
+    """Return the seconds and GPU seconds of all stages that were not there before."""
+    fresh = [each for each in times if not each.reused]
+    return sum(each.seconds for each in fresh), sum(each.gpu_seconds or 0.0 for each in fresh)
+
+
+def throughput(rounds: Sequence[Round], times: Sequence[Spent]) -> Section:
+    """Return how long each stage took and how fast it was.
+
+    Args:
+        rounds: the iterations.
+        times: as `spent` gives them.
+    """
+    seconds, gpu_seconds = total(times)
+    on_gpus = gpu_seconds > 0
+    head = ["Stage", "Time", *(["GPU hours"] if on_gpus else []), "Work", "Tokens/s"]
+    used = (
+        f", {hours(gpu_seconds)} GPU hours (the GPUs that a step could see, as long as it ran)"
+        if on_gpus
+        else "; no step saw a GPU"
+    )
+    again = sum(each.reused for each in times)
+    return Section(
+        "throughput",
+        "Time and throughput",
+        f"{duration(seconds)} of work in all{used}. "
+        + (f"{number(again)} stages were there already and count for nothing. " if again else "")
+        + "A stage that was interrupted counts from its last start. "
+        + " ".join(_engines(rounds)),
+        charts=[_chart(times)] if seconds else [],
+        tables=[
+            Table(
+                "Stages",
+                head,
+                [_line(each, on_gpus) for each in times],
+                folded=len(times) > _MOST,
+            )
+        ],
+    )
+
+
+def _seconds(marker: Counts) -> float:
+    counts = marker.get("counts", {})
+    if counts.get("within"):  # done in the time of another step
+        return 0.0
+    return max(float(marker.get("seconds", 0.0)), float(counts.get("held_seconds", 0.0)))
+
+
+def _gpu_seconds(step: str, marker: Counts) -> float | None:
+    counts = marker.get("counts", {})
+    if step not in _ON_GPUS or counts.get("within"):
+        return 0.0
+    if "gpu_seconds" in counts:
+        return float(counts["gpu_seconds"])
+    gpus = counts.get("gpus") if step == "train" else marker.get("gpus")
+    return None if gpus is None else float(gpus) * _seconds(marker)
+
+
+def _chart(times: Sequence[Spent]) -> Chart:
+    by_step: dict[str, float] = dict.fromkeys(_STEPS, 0.0)
+    for each in times:
+        by_step[each.step] += 0.0 if each.reused else each.seconds
+    lines = [(step, by_step[step], duration(by_step[step])) for step in _STEPS if by_step[step]]
+    described = "; ".join(f"{step} {written}" for step, _, written in lines)
+    return Chart("Time by step", rows.bars("time", "Time by step", described, lines))
+
+
+def _line(each: Spent, on_gpus: bool) -> list[str]:
+    marker = each.item.stages[each.step]
+    within = str(marker.get("counts", {}).get("within", ""))
+    time = f"within {within}" if within else duration(each.seconds)
+    took: str = Markup('{} <span class="badge plain">reused</span>').format(time)
+    gpus = "–" if each.gpu_seconds is None else hours(each.gpu_seconds)
+    return [
+        f"{each.item.name} {each.step}",
+        took if each.reused else time,
+        *([gpus if each.gpu_seconds or each.gpu_seconds is None else ""] if on_gpus else []),
+        *_pace(each.item, each.step),
+    ]
+
+
+def _pace(item: Round, step: str) -> list[str]:
+    counts = item.counts(step)
+    rate = counts.get("tokens_per_second", 0.0)
+    if step == "train":
+        rate = fmean([row.get("tokens_per_second", 0.0) for row in item.curves] or [0.0])
+    units = ("responses", "translations", "pairs", "steps", "prompts", "judgements")
+    work = next((f"{number(counts[unit])} {unit}" for unit in units if unit in counts), "–")
+    return [work, number(rate) if rate else "–"]
+
+
+def _engines(rounds: Sequence[Round]) -> list[str]:
+    """Return which engines were used, and why; of a server's GPUs nothing is known here."""
+    found = set()
+    for item in rounds:
+        for step in ("generate", "evaluate"):
+            counts = item.counts(step)
+            if "engine" in counts:
+                reason = counts.get("engine_reason", "")
+                why = f", because {reason}" if reason else ""
+                remote = "; its server's GPUs are not counted" * (counts["engine"] == "openai")
+                found.add(f"Engine: {counts['engine']}{why}{remote}.")
+    return sorted(found)

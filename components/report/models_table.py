@@ -1,0 +1,79 @@
+"""For who wants to use or repeat a run: where its models are, and its key figures."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from lidr.components.report.blocks import Figure, Section, Table, verdict
+from lidr.components.report.history import Counts, Round, final_round
+from lidr.components.report.result import gap_of, off_target_average
+from lidr.components.report.words import language, limits, literal, number, percent, points, signed
+from lidr.components.shared.config.recipe import Recipe
+
+
+def figures(settings: Recipe, rounds: list[Round]) -> list[Figure]:
+    """Return the run's key figures, each with where it started."""
+    first, final = rounds[0], final_round(rounds)
+    dominant, others = settings.languages.dominant, settings.languages.others
+    before, after = first.accuracy[dominant]["value"], final.accuracy[dominant]["value"]
+    gap = [signed(gap_of(item, dominant)["value"]).lstrip("+") for item in (first, final)]
+    off = [percent(off_target_average(item, others)) for item in (first, final)]
+    moved = first is not final
+    gain = points(final.average["value"] - first.average["value"])
+    found = [
+        Figure(
+            "Average of the others",
+            percent(final.average["value"]),
+            f"{gain}; 95% interval {limits(final.average)}" if moved else limits(final.average),
+        ),
+        Figure(
+            language(dominant),
+            percent(after),
+            points(after - before) if moved else limits(final.accuracy[dominant]),
+        ),
+        Figure("Gap, in points", gap[1], f"from {gap[0]}" if moved else "at the start"),
+        Figure("Off-target answers", off[1], f"from {off[0]}" if moved else "at the start"),
+    ]
+    pairs = [item.counts("pair") for item in rounds if item.counts("pair")]
+    if pairs:
+        kept, made = (sum(counts[key] for counts in pairs) for key in ("pairs", "candidates"))
+        found.append(Figure("Preference pairs", number(kept), f"of {number(made)} candidates"))
+    return [*found, Figure("Final model", final.name, str(final.state["version"]))]
+
+
+def models(rounds: list[Round]) -> Section:
+    """Return where each model is and under which version it is registered."""
+    final = final_round(rounds)
+    return Section(
+        "models",
+        "Models",
+        "Safetensors folders; the final model is the last one that was promoted.",
+        tables=[
+            Table(
+                "Where the models are",
+                ["Model", "Role", "Registered as", "Files"],
+                [
+                    [
+                        item.name,
+                        _role(item, final),
+                        str(item.state["version"]) or "–",
+                        literal(item.model),
+                    ]
+                    for item in rounds
+                ],
+                wordy=True,
+            )
+        ],
+    )
+
+
+def versions(rounds: list[Round]) -> str:
+    """Return the libraries' versions that wrote the last stage, as `lidr 0.1.0, torch 2.13.0`."""
+    found: Counts = rounds[-1].stages["evaluate"].get("versions", {})
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def _role(item: Round, final: Round) -> Markup:
+    if item is final:
+        return Markup('<span class="badge good">final</span>')
+    return Markup("start") if item.iteration == 0 else verdict(item)

@@ -1,0 +1,122 @@
+"""The recipe's sections on how models are measured, and when one is better than another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from lidr.components.shared.config.base_model import LanguageCode, Strict
+from lidr.components.shared.core.languages import NAMES
+from lidr.components.shared.core.text import nearest
+
+
+def _holding_only(*places: str) -> Callable[[str], str]:
+    def check(name: str) -> str:
+        rest = name
+        for place in places:
+            rest = rest.replace(f"{{{place}}}", "")
+        if set("{}") & set(rest):
+            allowed = " and ".join(f"{{{place}}}" for place in places)
+            raise ValueError(f"{name!r} may hold {allowed}, and no other braces")
+        return name
+
+    return check
+
+
+TaskName = Annotated[str, AfterValidator(_holding_only("language", "language_name"))]
+Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+DataPath = Annotated[
+    str,
+    Field(min_length=1),
+    AfterValidator(_holding_only("language", "language_name", "config")),
+]
+
+
+class Evaluation(Strict):
+    """The evaluate stage: lm-evaluation-harness tasks, one per language."""
+
+    tasks: tuple[TaskName, ...] = Field(min_length=1)
+    """Task names in which `{language}` stands for the code and `{language_name}` for the English
+    name in lower case (include_base_44_{language_name}). `lidr evaluate --list-tasks` names them.
+    Required."""
+    languages: dict[TaskName, tuple[LanguageCode, ...]] = Field(default_factory=dict)
+    """Languages of a task that lacks some of the recipe's, by the name in `tasks`, e.g.
+    `{"math500_{language}": [en]}`. A name without a place for the language needs one entry here,
+    of one language. Default: all of the recipe's."""
+    data: dict[str, DataPath] = Field(default_factory=dict)
+    """Local items of tasks: a file or folder by the task's family (mgsm, mmath, math500) or by the
+    harness's dataset_path (juletxara/mgsm), relative to the recipe's folder; `{language}`,
+    `{language_name}` and `{config}` (the harness's dataset_name) may stand in it. Default none:
+    from the network."""
+    revisions: dict[str, Commit] = Field(default_factory=dict)
+    """Commits of data sets on the Hugging Face hub, by the harness's dataset_path, e.g.
+    `{CohereLabs/Global-MMLU-Lite: <40 hex digits>}`. Default none: their newest revision, with a
+    warning; what stands under data is not downloaded."""
+    include_path: str = ""
+    """Folder with YAML tasks of your own, relative to the recipe's folder. Default none."""
+    limit: int = Field(0, ge=0)
+    """Items per task and language. Default 0: all."""
+    max_tokens: int = Field(512, ge=1)
+    """Longest answer, in tokens, where the task does not say. Default 512."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if unknown := set(self.languages) - set(self.tasks):
+            name = min(unknown)
+            raise ValueError(
+                f"languages names {name!r}, which is not among tasks{nearest(name, self.tasks)}"
+            )
+        if both := set(self.data) & set(self.revisions):
+            raise ValueError(f"{min(both)!r} is under data and under revisions; drop one of them")
+        for name in self.tasks:
+            if "{language" not in name and len(self.languages.get(name, ())) != 1:
+                raise ValueError(
+                    f"{name!r} holds no {{language}}; say under languages which one it is in"
+                )
+        return self
+
+    def asked(self, languages: Sequence[str]) -> dict[str, str]:
+        """Return the name of every task to run, with the language it is in.
+
+        Args:
+            languages: ISO 639-1 codes of the recipe's languages.
+        """
+        return {
+            name.format(language=code, language_name=NAMES[code].lower()): code
+            for name in self.tasks
+            for code in self.languages.get(name, tuple(languages))
+        }
+
+
+class Gate(Strict):
+    """When M_{t+1} is better than M_t, and when the loop ends."""
+
+    max_iterations: int = Field(2, ge=1, le=5)
+    """Iterations of the loop at most. Default 2, at most 5."""
+    min_gain: float = Field(0.0, ge=0.0)
+    """The bar: mean gain over the other languages that promotes, as a fraction. Default 0."""
+    alpha: float = Field(0.05, gt=0.0, lt=0.5)
+    """How often a model that is no better may be promoted, at most. Default 0.05."""
+    tolerance: float = Field(0.02, ge=0.0)
+    """Largest fall of any language, as a fraction. Default 0.02."""
+    tolerances: dict[LanguageCode, Annotated[float, Field(ge=0.0)]] = Field(default_factory=dict)
+    """Largest fall of single languages, where it differs from tolerance. Default none."""
+    max_off_target: float = Field(0.1, ge=0.0, le=1.0)
+    """Largest share of off-target answers in any language, unless the predecessor had as many.
+    Default 0.1; 1 switches it off."""
+    max_truncated: float = Field(0.1, ge=0.0, le=1.0)
+    """Largest share of truncated answers in any language, unless the predecessor had as many.
+    Default 0.1; 1 switches it off."""
+    min_faithfulness: float = Field(0.8, ge=0.0, le=1.0)
+    """Smallest share of the translations behind the pairs that keep the numbers, in any direction;
+    broken where the whole interval lies below. Default 0.8; 0 switches it off."""
+    confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    """Level of the languages' intervals; that of the mean gain is 1 - 2 alpha. Default 0.95."""
+    resamples: int = Field(10_000, ge=100)
+    """Paired bootstrap resamples. Default 10000."""
+
+    def tolerance_of(self, code: str) -> float:
+        """Return the largest fall of one language."""
+        return self.tolerances.get(code, self.tolerance)

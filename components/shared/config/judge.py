@@ -1,0 +1,159 @@
+"""The recipe's `judge` section: who judges open-ended answers, and on which questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from lidr.components.shared.config.base_model import LanguageCode, Strict, one_per_language
+
+JudgedName = Literal["x_alpacaeval", "mt_bench", "care", "head_to_head"]
+
+PAIRWISE: tuple[JudgedName, ...] = ("x_alpacaeval", "head_to_head")
+"""Tasks whose answers are compared with others; the answers of all others get a score."""
+
+
+FilePerLanguage = Annotated[str, AfterValidator(lambda name: name and one_per_language(name))]
+"""A file's name in which `{language}` stands for the code, or ""."""
+
+
+class JudgeEndpoint(Strict):
+    """A server with OpenAI's chat completions API.
+
+    Its key is read from the environment variable LIDR_JUDGE_API_KEY, else from OPENAI_API_KEY.
+    """
+
+    url: str = Field(pattern=r"^https?://[^\s@]+$")
+    """Address up to and with the version, e.g. https://api.openai.com/v1. Required."""
+    model: str = Field(min_length=1)
+    """Name that the judge is served under, best one that never moves. Required."""
+    concurrency: int = Field(16, ge=1)
+    """Requests under way at once. Default 16."""
+    retries: int = Field(6, ge=0)
+    """How often a request is repeated after 429, 5xx, a timeout or a broken connection, with
+    exponential backoff and jitter. Default 6."""
+    request_seconds: float = Field(120.0, gt=0.0)
+    """Longest wait for one judgement, in seconds. Default 120."""
+
+
+class Price(Strict):
+    """What the judge costs, in US dollars per million tokens."""
+
+    input: float = Field(0.0, ge=0.0)
+    """Of a request. Default 0."""
+    output: float = Field(0.0, ge=0.0)
+    """Of a judgement. Default 0."""
+
+
+class JudgedTask(Strict):
+    """Questions that the model answers and the judge judges, one file per language."""
+
+    name: JudgedName
+    """x_alpacaeval: against reference answers. mt_bench: a score for every turn. care: a score by
+    the question's own criteria. head_to_head: against the answers of the model before. Required."""
+    questions: FilePerLanguage = ""
+    """Path, `s3://` URI or `hf://org/dataset@revision#file` in which `{language}` stands for the
+    code: a JSON array or JSON Lines with `id` and `instruction`, `prompt` or `turns`, and, where
+    there are any, `reference` and `criteria`. Required, but for head_to_head, which otherwise
+    compares the answers to x_alpacaeval."""
+    references: FilePerLanguage = ""
+    """Answers to be compared with, in the same form, with `id` and `response`. Required for
+    x_alpacaeval, and for it alone."""
+    languages: tuple[LanguageCode, ...] = ()
+    """ISO 639-1 codes. Default: all of the recipe's."""
+    limit: int = Field(0, ge=0)
+    """Questions per language. Default 0: all."""
+    max_tokens: int = Field(1024, ge=1)
+    """Longest answer, in tokens. Default 1024."""
+
+    @property
+    def is_pairwise(self) -> bool:
+        """Whether the judge compares two answers, rather than scoring one."""
+        return self.name in PAIRWISE
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.questions and self.name != "head_to_head":
+            raise ValueError(f"{self.name} needs questions")
+        if bool(self.references) != (self.name == "x_alpacaeval"):
+            wrong = "has no" if self.name == "x_alpacaeval" else "takes no"
+            raise ValueError(f"{self.name} {wrong} references")
+        return self
+
+
+class Judge(Strict):
+    """The judge stage: a language model judges open-ended answers."""
+
+    endpoint: JudgeEndpoint
+    """The server that judges. Required."""
+    tasks: tuple[JudgedTask, ...] = Field(min_length=1)
+    """What is judged; each name once. Required."""
+    prompts: str = ""
+    """Folder or `s3://` prefix with pairwise.md, score.md and rubric.md of your own, as far as the
+    tasks need them. Default empty: those of lidr."""
+    max_tokens: int = Field(512, ge=1)
+    """Longest judgement, in tokens. Default 512."""
+    top_logprobs: int = Field(20, ge=0, le=20)
+    """Alternatives whose log-probabilities weight a verdict. Default 20; 0 for a judge that gives
+    none, whose verdicts count as they stand."""
+    price: Price = Price()
+    """For the cost in the report."""
+    max_failed_share: float = Field(0.1, ge=0.0, le=1.0)
+    """The stage fails where more of the judgements than this share failed. Default 0.1."""
+    chunk_size: int = Field(50, ge=1)
+    """Judgements per file while the stage is under way: what a killed judge loses at most, besides
+    those it waits for. Default 50."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [task.name for task in self.tasks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"tasks: {', '.join(twice)} stands twice")
+        for task in self.tasks:
+            if not task.questions and "x_alpacaeval" not in names:
+                raise ValueError("head_to_head needs questions where there is no x_alpacaeval")
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files and folders that the section names."""
+        named = [name for task in self.tasks for name in (task.questions, task.references)]
+        return tuple(name for name in (*named, self.prompts) if name)
+
+    def answered_by(self, task: JudgedTask) -> JudgedTask:
+        """Return the task whose questions and answers this one judges, mostly itself."""
+        if task.questions:
+            return task
+        return next(other for other in self.tasks if other.name == "x_alpacaeval")
+
+    def languages_of(self, task: JudgedTask, everything: Sequence[str]) -> tuple[str, ...]:
+        """Return the languages of a task: its own, those of its answers, or the recipe's."""
+        return task.languages or self.answered_by(task).languages or tuple(everything)
+
+    def require_languages(self, known: Sequence[str]) -> None:
+        """Refuse a task in a language that the recipe, or the task it judges, does not have.
+
+        Raises:
+            ValueError: with the task and the language.
+        """
+        for task in self.tasks:
+            answered = self.languages_of(self.answered_by(task), known)
+            for allowed, whose in ((known, "the recipe"), (answered, "its questions' task")):
+                if strangers := set(task.languages) - set(allowed):
+                    listed = ", ".join(sorted(strangers))
+                    raise ValueError(f"judge.tasks: {task.name}: {whose} has no {listed}")
+
+    def resolved(self, resolve: Callable[[str], str]) -> Judge:
+        """Return the section with every path resolved."""
+        tasks = tuple(
+            task.model_copy(
+                update={
+                    "questions": resolve(task.questions),
+                    "references": resolve(task.references),
+                }
+            )
+            for task in self.tasks
+        )
+        return self.model_copy(update={"tasks": tasks, "prompts": resolve(self.prompts)})

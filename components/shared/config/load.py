@@ -1,0 +1,213 @@
+"""YAML configuration with errors that name file, line, key and the allowed values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from lidr.components.shared.config.yaml_merge import data_of, fill, laid_over, read_node
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.redaction import is_about_a_secret
+from lidr.components.shared.core.text import nearest
+
+Config = TypeVar("Config", bound=BaseModel)
+
+Location = tuple[str | int, ...]
+
+_LONGEST = 200
+"""Characters of a wrong value that a message shows."""
+
+
+class Misplaced(ValueError):
+    """A model's rule across keys is broken, and one key is to blame.
+
+    Args:
+        message: what is wrong, without the key.
+        *location: the key's place in the model.
+    """
+
+    def __init__(self, message: str, *location: str | int) -> None:
+        super().__init__(message)
+        self.location: Location = location
+
+
+def load(path: Path, kind: type[Config], overrides: dict[str, object]) -> Config:
+    """Read a YAML file into a pydantic model.
+
+    Args:
+        path: the file.
+        kind: the model class.
+        overrides: dotted keys and values that replace or add to the file's.
+
+    Raises:
+        BadInput: the file cannot be read, is not YAML, or breaks the model's rules.
+    """
+    return _validated(_document(path, kind), kind, overrides)
+
+
+def load_layers(paths: Sequence[Path], kind: type[Config], variables: Sequence[str]) -> Config:
+    """Read YAML files into one pydantic model; later ones win.
+
+    Args:
+        paths: the files.
+        kind: the model class.
+        variables: environment variables that the files may name as `${NAME}`.
+
+    Raises:
+        BadInput: a file cannot be read, is not YAML, or together they break the model's rules; it
+            names the file and line that the key came from.
+    """
+    node = reduce(laid_over, [_document(path, kind) for path in paths])
+    fill(node, variables)
+    return _validated(node, kind, {})
+
+
+def _document(path: Path, kind: type[BaseModel]) -> yaml.Node:
+    node = read_node(path)
+    if not isinstance(node, yaml.MappingNode):
+        raise BadInput("expected keys and values", file=path, line=1, remedy=_fields_remedy(kind))
+    return node
+
+
+def _validated(node: yaml.Node, kind: type[Config], overrides: dict[str, object]) -> Config:
+    data = data_of(node)
+    for key, value in overrides.items():
+        _set(data, key, value)
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error, kind, node, overrides) from error
+
+
+def _set(data: dict[str, object], dotted: str, value: object) -> None:
+    *parents, leaf = dotted.split(".")
+    for name in parents:
+        child = data.setdefault(name, {})
+        if not isinstance(child, dict):
+            raise BadInput(
+                f"{dotted}: {name} has no keys of its own", remedy="Check the name after --set."
+            )
+        data = child
+    data[leaf] = value
+
+
+def _explain(
+    error: ValidationError,
+    kind: type[BaseModel],
+    node: yaml.Node,
+    overrides: dict[str, object],
+) -> BadInput:
+    details = _most_specific(error.errors(include_url=False))
+    location = _location(details)
+    key = ".".join(str(part) for part in location)
+    if key and any(_one_within_the_other(key, name) for name in overrides):
+        return BadInput(_sentence(details, key, kind, location), remedy="Check --set and --seed.")
+    mark = _mark(node, location)
+    return BadInput(
+        _sentence(details, key, kind, location),
+        file=mark.name,
+        line=mark.line + 1,
+        remedy=_remedy(details),
+    )
+
+
+def _one_within_the_other(key: str, name: str) -> bool:
+    return f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.")
+
+
+def _location(details: ErrorDetails) -> Location:
+    """Return the way to a finding; a name that the user made up ends it, whatever it looks like."""
+    found = details["loc"]
+    broken = details.get("ctx", {}).get("error")
+    if isinstance(broken, Misplaced):
+        return found + broken.location
+    own = len(found) - (details["type"] in ("extra_forbidden", "invalid_key"))
+    return tuple(part for part in found[:own] if _is_key(part)) + found[own:]
+
+
+def _is_key(part: str | int) -> bool:
+    """Tell keys and list positions from the names pydantic gives to a union's members."""
+    return isinstance(part, int) or (part.isidentifier() and part[0].islower())
+
+
+def _most_specific(errors: list[ErrorDetails]) -> ErrorDetails:
+    """Of several findings (a union reports one per member), take the deepest."""
+    return max(errors, key=lambda item: len(item["loc"]))
+
+
+def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: Location) -> str:
+    if details["type"] == "extra_forbidden":
+        allowed = _fields_at(kind, location[:-1])
+        return (
+            f"unknown key {key!r}{nearest(str(location[-1]), allowed)}; "
+            f"allowed here: {', '.join(allowed)}"
+        )
+    if details["type"] == "missing":
+        return f"key {key!r} is missing"
+    told = not isinstance(details["input"], dict) and not is_about_a_secret(key)
+    given = f", not {_shown(details['input'])}" if told else ""
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "value_error":
+        return f"{key}: {message}" if key else message
+    return f"{key}: {message[0].lower()}{message[1:]}{given}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _remedy(details: ErrorDetails) -> str:
+    if details["type"] == "extra_forbidden":
+        return "Remove or rename the key."
+    if details["type"] == "missing":
+        return "Add the key."
+    return "Change the value."
+
+
+def _fields_at(kind: type[BaseModel], location: Location) -> list[str]:
+    """Names of the fields of the nested model at `location`."""
+    for part in location:
+        field = kind.model_fields.get(str(part))
+        if field is None:
+            continue
+        members = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        models = [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
+        if models:
+            kind = models[0]
+    return list(kind.model_fields)
+
+
+def _fields_remedy(kind: type[BaseModel]) -> str:
+    required = [name for name, field in kind.model_fields.items() if field.is_required()]
+    return f"Give at least {', '.join(required)}." if required else "See the example files."
+
+
+def _mark(node: yaml.Node, location: Location) -> yaml.Mark:
+    """Return where the deepest node that exists on the way to `location` stands."""
+    mark = node.start_mark
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if found is None:
+                return mark
+            mark, node = found[0].start_mark, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            mark = node.start_mark
+    return mark
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested keys joined by dots: `{"a": {"b": 1}}` gives `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(item, f"{name}.") if isinstance(item, Mapping) else {name: item}
+    return flat

@@ -1,0 +1,254 @@
+"""Pools of nodes, and what one pod of a step gets of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.config.load import Misplaced
+from lidr.components.shared.core.text import nearest
+
+NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+QUANTITY = r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$"
+
+Kind = Literal["generate", "translate", "evaluate", "train", "world", "control", "judge"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+FOLLOWS: Mapping[Kind, Kind] = {
+    "translate": "generate",
+    "evaluate": "generate",
+    "world": "train",
+    "judge": "control",
+}
+"""Kind of step to the one whose resources it has, but for what is said of it."""
+
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+
+ENGINES: frozenset[Kind] = frozenset(("generate", "translate", "evaluate"))
+"""Kinds of step that ask a model."""
+
+
+def queue_labels(queue: str, priority: str) -> dict[str, str]:
+    """Return the labels by which Kueue knows whom to admit; none without a queue."""
+    labels = {QUEUE_LABEL: queue, PRIORITY_LABEL: priority}
+    return {label: value for label, value in labels.items() if value}
+
+
+class Toleration(Strict):
+    """A Kubernetes toleration (core/v1 Toleration)."""
+
+    key: str = ""
+    """Taint key. Default empty: all keys."""
+    operator: Literal["Exists", "Equal"] = "Exists"
+    """Default Exists."""
+    value: str = ""
+    """Taint value, with operator Equal. Default empty."""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+    """Default empty: all effects."""
+
+
+class NodeRequirement(Strict):
+    """What one label of a node must be (core/v1 NodeSelectorRequirement)."""
+
+    key: str
+    """Label key."""
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] = "In"
+    """Default In."""
+    values: tuple[str, ...] = ()
+    """Label values; one with Gt and Lt, none with Exists and DoesNotExist. Default none."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        wanted = {"Exists": 0, "DoesNotExist": 0, "Gt": 1, "Lt": 1}.get(self.operator)
+        if wanted is None and not self.values:
+            raise ValueError(f"operator {self.operator} needs values")
+        if wanted is not None and len(self.values) != wanted:
+            raise ValueError(f"operator {self.operator} takes {wanted or 'no'} value(s)")
+        return self
+
+
+class NodeAffinity(Strict):
+    """Nodes that a pod needs, or prefers. KFP cannot place pods by other pods."""
+
+    match: tuple[NodeRequirement, ...] = Field(min_length=1)
+    """All of them hold on such a node."""
+    weight: int = Field(0, ge=0, le=100)
+    """How much such a node is preferred. Default 0: it is needed; of several that are needed, one
+    is enough."""
+
+
+class Pool(Strict):
+    """Nodes of one kind, and how they are asked for."""
+
+    gpu: str = ""
+    """Type of GPU, as named in pipelines/planning/figures.yaml, e.g. H100. Default empty: plans
+    assume an H100."""
+    accelerators: int = Field(0, ge=0)
+    """Accelerators per pod. Default 0."""
+    accelerator_type: str = "nvidia.com/gpu"
+    """Extended resource that is requested. Default nvidia.com/gpu."""
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    """Node labels the pod needs. Default none."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints the pod accepts. Default none."""
+    affinity: tuple[NodeAffinity, ...] = ()
+    """Further nodes that the pod needs or prefers. Default none."""
+    spot: bool = False
+    """Whether nodes may be taken away at any time: plans count the spot price, and a step there
+    must be retried. Default false."""
+    queue: str = Field("", pattern=f"{NAME}|^$")
+    """Kueue LocalQueue that admits the pods, or the TrainJob. Default empty: no queue."""
+    priority: str = Field("", pattern=f"{NAME}|^$")
+    """Kueue WorkloadPriorityClass in that queue. Default empty: the queue's own order."""
+
+
+class Retries(Strict):
+    """How often a pod that failed is started again. What it had finished is kept."""
+
+    count: int = Field(2, ge=0, le=10)
+    """Times at most. Default 2."""
+    backoff_seconds: int = Field(30, ge=0, le=3600)
+    """Before the first retry; doubled for each further one. Default 30."""
+
+
+class Resources(Pool):
+    """What one pod of a step gets. What is not said here is the pool's."""
+
+    pool: str = ""
+    """One of the profile's pools. Default empty: none; the nodes are described here."""
+    cpu: str = Field("1", pattern=r"^\d+(\.\d+)?m?$")
+    """CPU request, in cores. Default 1."""
+    memory: str = Field("4Gi", pattern=QUANTITY)
+    """Memory request and limit, in bytes with suffix. Default 4Gi."""
+    shm: str = Field("", pattern=f"{QUANTITY}|^$")
+    """Size of /dev/shm, which counts towards memory. Default empty: bounded by memory alone where a
+    pod has several accelerators, whose processes talk through it; else the node's (64Mi)."""
+    tensor_parallel: int = Field(0, ge=0)
+    """Accelerators that a layer of the model is split over, in steps that ask a model; with fewer
+    than the pod has, the rest are further stages of layers. Default 0: all of the pod's."""
+    retries: Retries = Retries()
+    """How often a pod that failed is started again."""
+    timeout_hours: float = Field(0.0, ge=0.0)
+    """A pod is ended after so long, and counts as failed. Default 0: never."""
+
+    @field_validator("timeout_hours")
+    @classmethod
+    def _whole_seconds(cls, hours: float) -> float:
+        if 0 < hours * 3600 < 1:
+            raise ValueError("shorter than a second")
+        return hours
+
+    @property
+    def timeout_seconds(self) -> int:
+        """Seconds after which a pod is ended; 0 for never."""
+        return round(self.timeout_hours * 3600)
+
+    @property
+    def shared_memory(self) -> bool:
+        """Whether the pod needs another /dev/shm than the node's."""
+        return bool(self.shm) or self.accelerators > 1
+
+
+class Steps(Strict):
+    """Resources by kind of step. A kind that follows another has its resources, but for what is
+    said of it; one that names a pool of its own (or `pool: ""`) takes no node settings over."""
+
+    generate: Resources = Resources()
+    """generate."""
+    translate: Resources = Resources()
+    """translate; follows generate."""
+    evaluate: Resources = Resources()
+    """evaluate; follows generate."""
+    train: Resources = Resources()
+    """train; of a TrainJob, one node."""
+    world: Resources = Resources()
+    """world, which makes the tiny world's M_0 and checks any other; follows train."""
+    control: Resources = Resources()
+    """pair, gate, register, report and state."""
+    judge: Resources = Resources()
+    """judge; follows control."""
+
+    def given(self, kind: Kind) -> Resources:
+        """Return what is said of one kind of step."""
+        resources: Resources = getattr(self, kind)
+        return resources
+
+    def resolve(self, kind: Kind, pools: Mapping[str, Pool]) -> Resources:
+        """Return what a pod gets: what is said of its step, of the one it follows, of the pool.
+
+        Args:
+            kind: of step.
+            pools: by name; all that are named exist.
+        """
+        said = _said(self.given(kind))
+        if base := FOLLOWS.get(kind):
+            taken = _said(self.given(base))
+            if "pool" in said:
+                taken = {key: value for key, value in taken.items() if key not in _PLACE}
+            said = taken | said
+        if name := said.get("pool"):
+            said = _said(pools[name]) | said
+        return Resources(**said)
+
+
+_PLACE = {*Pool.model_fields, "pool", "tensor_parallel"}
+"""What a step that names a pool does not take from the one that it follows."""
+
+
+def _said(settings: Pool) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.model_fields_set}
+
+
+def require_consistent(steps: Steps, pools: Mapping[str, Pool]) -> None:
+    """Refuse what contradicts itself, or a pool that does not exist.
+
+    Raises:
+        Misplaced: at the key that is wrong.
+    """
+    for kind in KINDS:
+        name = steps.given(kind).pool
+        if name and name not in pools:
+            known = ", ".join(pools) or "none"
+            raise Misplaced(
+                f"no pool {name!r}{nearest(name, pools)}; pools are {known}",
+                "steps",
+                kind,
+                "pool",
+            )
+    for kind in KINDS:
+        resources = steps.resolve(kind, pools)
+        for key, wrong in _contradictions(kind, resources):
+            raise Misplaced(wrong, "steps", kind, key)
+
+
+def _contradictions(kind: Kind, resources: Resources) -> list[tuple[str, str]]:
+    parallel, accelerators = resources.tensor_parallel, resources.accelerators
+    found = []
+    if parallel and kind not in ENGINES:
+        found.append(("tensor_parallel", "only steps that ask a model have it; see training.zero"))
+    elif parallel > accelerators:
+        found.append(("tensor_parallel", f"{parallel} is more than {accelerators} accelerators"))
+    elif parallel and accelerators % parallel:
+        found.append(("tensor_parallel", f"{parallel} does not divide {accelerators} accelerators"))
+    if resources.spot and not resources.retries.count:
+        found.append(("retries", "a step on spot nodes needs retries: count is 0"))
+    if resources.shm and size_of(resources.shm) > size_of(resources.memory):
+        found.append(("shm", f"{resources.shm} is more than memory, {resources.memory}"))
+    if resources.priority and not resources.queue:
+        found.append(("priority", f"{resources.priority!r} is of a queue, and queue names none"))
+    return found
+
+
+_SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_SUFFIXES |= {f"{suffix}i": 1024 ** (at + 1) for at, suffix in enumerate("KMGT")}
+
+
+def size_of(quantity: str) -> float:
+    """Return the bytes of a Kubernetes quantity of memory, e.g. 64Gi."""
+    number = quantity.rstrip("KMGTi")
+    return float(number) * _SUFFIXES[quantity.removeprefix(number)]

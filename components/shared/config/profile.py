@@ -1,0 +1,254 @@
+"""The cluster profile: where a recipe runs. It never says what is learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.config.load import Misplaced, load_layers
+from lidr.components.shared.config.pools import (
+    ENGINES,
+    NAME,
+    Kind,
+    Pool,
+    Resources,
+    Steps,
+    require_consistent,
+)
+
+IMAGE = r"^[A-Za-z0-9_.\-/:]+(@sha256:[0-9a-f]{64})?$"
+
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
+
+
+class Images(Strict):
+    """Container images, best by digest (`name@sha256:...`)."""
+
+    generate: str = Field("lidr/generate:latest", pattern=IMAGE)
+    """vLLM: generate, translate and evaluate."""
+    train: str = Field("lidr/train:latest", pattern=IMAGE)
+    """torch, transformers and peft: world and train."""
+    control: str = Field("lidr/control:latest", pattern=IMAGE)
+    """CPU only: pair, judge, gate, register, report and state."""
+
+    def of(self, kind: Kind) -> str:
+        """Return the image of a kind of step."""
+        if kind in ENGINES:
+            return self.generate
+        return self.train if kind in ("train", "world") else self.control
+
+
+Offload = Literal["none", "optimizer", "all"]
+
+
+class Zero(Strict):
+    """What ZeRO (DeepSpeed, arXiv 1910.02054) shares out among ranks, and keeps off the GPUs."""
+
+    stage: Literal[0, 1, 2, 3] = 0
+    """1: optimizer state; 2: and gradients; 3: and weights. Default 0: nothing in one process,
+    which then needs no DeepSpeed; several processes share out as stage 1 does."""
+    offload: Offload = "none"
+    """What stays in the machine's own memory: the optimizer state, or at stage 3 the weights too.
+    Default none."""
+
+    def stage_among(self, world: int) -> int:
+        """Return the stage in force: several ranks never hold the optimizer state several times.
+
+        Args:
+            world: number of ranks.
+        """
+        return max(self.stage, 1) if world > 1 else self.stage
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.offload != "none" and self.stage == 0:
+            raise ValueError(f"offload {self.offload} needs stage 1, 2 or 3")
+        if self.offload == "all" and self.stage != 3:
+            raise ValueError("offload all needs stage 3")
+        return self
+
+
+class TrainingPlace(Strict):
+    """How the processes of a training run are started, and what they may use."""
+
+    launcher: Literal["local", "trainjob"] = "local"
+    """`local` starts the processes where the train step runs; `trainjob` asks Kubeflow Trainer for
+    a TrainJob. Default local."""
+    nodes: int = Field(1, ge=1, le=1024)
+    """Nodes of the TrainJob, each with the resources of a train step. Default 1."""
+    processes: int = Field(0, ge=0, le=64)
+    """Ranks per node. Default 0: one per accelerator of a train step, at least 1."""
+    image: str = Field("", pattern=f"{IMAGE}|^$")
+    """Container image of the nodes. Default empty: images.train."""
+    runtime: str = Field("lidr-training", pattern=NAME)
+    """TrainingRuntime in the namespace (manifests/base/training-runtime.yaml).
+    Default lidr-training."""
+    rollout_runtime: str = Field("lidr-rollout", pattern=NAME)
+    """TrainingRuntime whose pods are the shards of a rollout (manifests/base/rollout-runtime.yaml).
+    Default lidr-rollout."""
+    service_account: str = Field("", pattern=f"{NAME}|^$")
+    """Service account of the nodes. Default empty: the runtime's."""
+    nccl: dict[EnvironmentName, str] = Field(default_factory=dict)
+    """Environment variables of the ranks for NCCL and its network plugins, e.g.
+    `{NCCL_SOCKET_IFNAME: eth0}`. No secrets. Default none."""
+    admission_minutes: float = Field(60.0, gt=0.0)
+    """A TrainJob whose pods do not run after so long is given up. Default 60."""
+    deadline_hours: float = Field(0.0, ge=0.0)
+    """A TrainJob is ended after so long, also where nobody follows it. Default 0: never."""
+    gpu_memory_gib: float = Field(0.0, ge=0.0)
+    """Memory of one accelerator, in GiB: a plan that does not fit is refused before anything
+    starts. Default 0: not checked."""
+    zero: Zero = Zero()
+    """How the ranks share memory out. It changes no result beyond rounding."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.nodes > 1 and self.launcher == "local":
+            raise ValueError(f"{self.nodes} nodes need launcher trainjob; local has one")
+        return self
+
+
+class Oidc(Strict):
+    """How a token for an ingress is fetched: OAuth 2.0 client credentials (RFC 6749, 4.4)."""
+
+    token_url: str = Field(pattern=r"^https?://[^\s@]+$")
+    """The identity provider's token endpoint."""
+    client_id: str = Field(min_length=1)
+    """Name of the client."""
+    client_secret_env: EnvironmentName = "LIDR_KFP_CLIENT_SECRET"  # noqa: S105
+    """Environment variable that holds its secret. Default LIDR_KFP_CLIENT_SECRET."""
+    scope: str = ""
+    """Scopes, separated by spaces. Default empty: the provider's."""
+    audience: str = ""
+    """Audience, where the provider wants one. Default empty."""
+
+
+class Kubeflow(Strict):
+    """How the Kubeflow Pipelines API is reached. Secrets are named here, and read when needed."""
+
+    host: str = Field("", pattern=r"^(https?://[^\s@]+)?$")
+    """Address of the API, e.g. http://localhost:8888 behind `kubectl port-forward`, or an ingress.
+    Default empty: KF_PIPELINES_ENDPOINT, or inside a pod the cluster's own service."""
+    namespace: str = Field("", pattern=f"{NAME}|^$")
+    """Namespace of experiments and runs in a multi-user installation.
+    Default empty: the profile's."""
+    experiment: str = Field("lidr", min_length=1)
+    """Experiment that the runs are in; it is made where it does not exist. Default lidr."""
+    token_env: EnvironmentName = "LIDR_KFP_TOKEN"  # noqa: S105
+    """Environment variable with a bearer token. Default LIDR_KFP_TOKEN."""
+    token_file: str = ""
+    """File with a bearer token, read anew for every request. Default empty: inside a pod, the
+    token that Kubernetes projects for Kubeflow Pipelines; elsewhere none."""
+    oidc: Oidc | None = None
+    """Where a token is fetched if neither variable nor file gives one. Default none."""
+    ca_file: str = ""
+    """Certificates that sign the API's. Default empty: the public ones."""
+    ui: str = Field("", pattern=r"^(https?://[^\s@]+)?$")
+    """Address of the user interface, for links. Default empty: the API's."""
+
+
+class GpuPrice(Strict):
+    """What one GPU of a type costs for an hour, its share of the machine included."""
+
+    on_demand: float = Field(0.0, ge=0.0)
+    """Where it is kept. Default 0."""
+    spot: float = Field(0.0, ge=0.0)
+    """Where it may be taken away. Default 0."""
+
+
+class Prices(Strict):
+    """What GPUs cost: only `lidr plan` reads it."""
+
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
+    """ISO 4217 code. Default USD."""
+    gpus: dict[str, GpuPrice] = Field(default_factory=dict)
+    """Prices by type of GPU, as pools name them (`gpu`). Default none: plans have no cost."""
+
+    def hour(self, gpu: str, *, spot: bool) -> float:
+        """Return the price of a GPU for an hour, 0 where none is named."""
+        price = self.gpus.get(gpu, GpuPrice())
+        return price.spot if spot else price.on_demand
+
+
+class Profile(Strict):
+    """Where a recipe runs."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")
+    """Lower-case letters, digits and hyphens."""
+    runner: Literal["local", "kubeflow"] = "local"
+    """`local` runs every step as a process here. Default local."""
+    store: str = "lidr-store"
+    """Folder or `s3://bucket/prefix` for all results. Default ./lidr-store."""
+    tracking_uri: str = ""
+    """MLflow tracking server. Default empty: MLFLOW_TRACKING_URI, or SQLite beside the store."""
+    namespace: str = ""
+    """Kubernetes namespace; only on a cluster. Default empty: that of the client."""
+    service_account: str = "lidr-pipeline"
+    """Service account of the pipeline's pods. Default lidr-pipeline."""
+    kubeflow: Kubeflow = Kubeflow()
+    """How the Kubeflow Pipelines API is reached."""
+    images: Images = Images()
+    """Container images."""
+    pools: dict[Annotated[str, Field(pattern=NAME)], Pool] = Field(default_factory=dict)
+    """Kinds of nodes by a name of yours, which steps refer to. Default none."""
+    steps: Steps = Steps()
+    """Resources by kind of step."""
+    training: TrainingPlace = TrainingPlace()
+    """How the processes of a training run are started."""
+    shards: int = Field(1, ge=1, le=256)
+    """Workers that generate and translate side by side, each with the resources of a generate step:
+    pods of one TrainJob, or processes of this machine. What comes out does not depend on it.
+    Default 1."""
+    prices: Prices = Prices()
+    """What GPUs cost, for plans."""
+    config_maps: tuple[str, ...] = ()
+    """ConfigMaps whose keys become environment variables of every step. Default none."""
+    secrets: dict[str, tuple[EnvironmentName, ...]] = Field(default_factory=dict)
+    """Secret name and those of its keys that become environment variables. Default none."""
+    pod_labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of every pod, e.g. `{azure.workload.identity/use: "true"}`. Default none."""
+    pod_annotations: dict[str, str] = Field(default_factory=dict)
+    """Annotations of every pod. Default none."""
+
+    def resources_of(self, kind: Kind) -> Resources:
+        """Return what a pod of a kind of step gets, its pool and the kind it follows counted in."""
+        return self.steps.resolve(kind, self.pools)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        require_consistent(self.steps, self.pools)
+        if self.runner == "kubeflow" and self.shards > 1 and self.training.launcher == "local":
+            raise Misplaced(
+                f"{self.shards} shards are pods of a TrainJob: set training.launcher to trainjob",
+                "shards",
+            )
+        return self
+
+
+VARIABLES = (
+    "LIDR_STORE",
+    "LIDR_NAMESPACE",
+    "LIDR_KFP_HOST",
+    "LIDR_TRACKING_URI",
+    "LIDR_REGISTRY",
+    "LIDR_QUEUE",
+)
+"""Environment variables that a profile may name as `${NAME}`; docs/cluster.md says what for. No
+secret is among them: what a profile says is written into pipelines."""
+
+
+def load_profile(*layers: Path) -> Profile:
+    """Load a profile from one file, or from several of which later ones win.
+
+    Args:
+        *layers: files. Their mappings are merged key by key, lists and values are replaced, and a
+            later null takes a key away. `${NAME}` and `${NAME:-default}` stand for the environment
+            variables of `VARIABLES`.
+
+    Raises:
+        BadInput: with file, line, key and the allowed values.
+    """
+    return load_layers(layers, Profile, variables=VARIABLES)

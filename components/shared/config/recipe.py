@@ -1,0 +1,478 @@
+"""The recipe: what to learn. Science only; where it runs is the profile's business."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from lidr.components.shared.config.base_model import LanguageCode, Strict
+from lidr.components.shared.config.evaluation import Evaluation, Gate
+from lidr.components.shared.config.judge import Judge
+from lidr.components.shared.config.load import load
+from lidr.components.shared.core.names import key_fault
+
+
+class Languages(Strict):
+    """Which languages, and which of them the model is strong in."""
+
+    dominant: LanguageCode = "en"
+    """ISO 639-1 code of the dominant language d. Default en."""
+    others: tuple[LanguageCode, ...] = Field(min_length=1)
+    """ISO 639-1 codes of the languages to improve. Required."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.all)) != len(self.all):
+            raise ValueError(f"languages must differ from one another: {', '.join(self.all)}")
+        return self
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The dominant language, then the others in the recipe's order."""
+        return (self.dominant, *self.others)
+
+
+class World(Strict):
+    """Sizes of the tiny world, a synthetic M_0 with injected weaknesses."""
+
+    solutions: int = Field(5000, ge=10)
+    """Correct dominant-language solutions M_0 is trained on. Default 5000."""
+    weak_solutions: int = Field(1500, ge=10)
+    """Solutions per other language, systematically flawed. Default 1500."""
+    translations: int = Field(700, ge=10)
+    """Answer translations per direction. Default 700."""
+    passes: float = Field(1.5, gt=0.0)
+    """Passes over all of these when M_0 is trained. Default 1.5."""
+    evaluation_items: int = Field(300, ge=1)
+    """Held-out items per language. Default 300."""
+
+
+class Model(Strict):
+    """M_0."""
+
+    source: str
+    """A folder, `s3://bucket/prefix`, `hf://org/name@revision`, `models:/name@alias` (MLflow), or
+    `world` for the tiny world."""
+    unpinned: bool = False
+    """Take the newest revision of an `hf://org/name` without one; the run records which it was.
+    Default false: a revision is required."""
+    adapter: str = ""
+    """A LoRA adapter in PEFT's form that belongs to it: a folder, `s3://` or `hf://` as above.
+    Default none."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of inference. Default auto: bfloat16 on a GPU, float32 on a CPU."""
+    max_length: int = Field(0, ge=0)
+    """Context in tokens, prompt and response together. Default 0: the model's own."""
+
+
+class Fields(Strict):
+    """Names of the fields in prompt files that are not written by lidr."""
+
+    prompt_id: str = "prompt_id"
+    """The id that is the same across languages. Default prompt_id."""
+    text: str = "text"
+    """The instruction. Default text."""
+    answer: str = "answer"
+    """The reference answer, where there is one. Default answer."""
+    translation_task: str = "translation_task"
+    """True where the prompt is itself about translation or a language. Default translation_task."""
+
+
+def _one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    if pattern and groups != 1:
+        raise ValueError(f"{pattern!r} must have one group, not {groups}")
+    return pattern
+
+
+IdPattern = Annotated[str, AfterValidator(_one_group)]
+
+
+class Prompts(Strict):
+    """The prompts to learn from: one JSON Lines or Parquet file per language, same ids in each."""
+
+    files: dict[LanguageCode, str] = Field(default_factory=dict)
+    """Path or `s3://` URI per language; relative paths start at the recipe's folder.
+    Default empty: the tiny world's own prompts."""
+    fields: Fields = Fields()
+    """Field names in those files."""
+    id_pattern: IdPattern = ""
+    """Regular expression whose one group is the part of an id that the languages share, for files
+    that write the language into it: `gsm8k_(\\d+)$` makes 7 of `degsm8k_7`. Default empty: the
+    whole id."""
+    per_iteration: int = Field(1000, ge=1)
+    """Prompt ids used in one iteration; the next iteration takes the next ones. Default 1000."""
+
+
+class Sampling(Strict):
+    """How the engine decodes."""
+
+    temperature: float = Field(0.0, ge=0.0)
+    """0 is greedy. Default 0."""
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    """Nucleus mass. Default 1."""
+    top_k: int = Field(0, ge=0)
+    """Only the k likeliest tokens are sampled from. Default 0: all."""
+    repetition_penalty: float = Field(1.0, gt=0.0)
+    """Above 1 discourages repetition (the paper uses 1.1). Default 1."""
+    max_tokens: int = Field(1024, ge=1)
+    """Longest output, in tokens. Default 1024."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Strings that end an output and are no part of it. Default none: the model's end tokens."""
+
+
+class VllmOptions(Strict):
+    """vLLM's own settings (https://docs.vllm.ai, engine arguments); other engines ignore them.
+
+    Parallelism is not among them: an engine uses all GPUs that its pod has, as the profile says.
+    """
+
+    quantization: str = Field("", pattern=r"^[a-z0-9_-]*$")
+    """Quantisation method, e.g. fp8, awq or gptq. Default empty: what the model's files say."""
+    gpu_memory_utilization: float = Field(0.9, gt=0.0, le=1.0)
+    """Share of a GPU's memory for weights and KV cache. Default 0.9."""
+    max_num_seqs: int = Field(0, ge=0)
+    """Requests that are decoded at once. Default 0: vLLM's choice."""
+    max_num_batched_tokens: int = Field(0, ge=0)
+    """Tokens of one step, prompts included. Default 0: vLLM's choice."""
+    kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
+    """Precision of the KV cache. Default auto: the model's."""
+    speculative: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """vLLM's speculative_config, e.g. `{method: ngram, num_speculative_tokens: 4,
+    prompt_lookup_max: 4}`. Default none."""
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """What differs from vLLM's defaults, by the names of its engine arguments."""
+        named: dict[str, object] = {
+            "quantization": self.quantization,
+            "max_num_seqs": self.max_num_seqs,
+            "max_num_batched_tokens": self.max_num_batched_tokens,
+            "speculative_config": dict(self.speculative),
+        }
+        return {
+            "gpu_memory_utilization": self.gpu_memory_utilization,
+            "kv_cache_dtype": self.kv_cache_dtype,
+            **{key: value for key, value in named.items() if value},
+        }
+
+
+class Endpoint(Strict):
+    """A server with OpenAI's completions API (vLLM's, for one) that answers for `engine: openai`.
+
+    Its key is read from the environment variable OPENAI_API_KEY. It must take token ids for a
+    prompt, so that text inside a prompt cannot become a control token.
+    """
+
+    url: str = Field("", pattern=r"^(https?://[^\s@]+)?$")
+    """Address up to and with the version, e.g. https://models.example.org/v1. Required where
+    engine is openai."""
+    model: str = "lidr-{digest}"
+    """Name that M_t is served under; `{digest}` stands for the first 12 characters of the digest of
+    its stage, which differs from iteration to iteration. Default lidr-{digest}."""
+    concurrency: int = Field(64, ge=1)
+    """Requests under way at once. Default 64."""
+    retries: int = Field(8, ge=0)
+    """How often a request is repeated after 429, 5xx or a broken connection, with exponential
+    backoff and jitter. Default 8."""
+    request_seconds: float = Field(600.0, gt=0.0)
+    """Longest wait for one answer, in seconds. Default 600."""
+    wait_minutes: float = Field(30.0, ge=0.0)
+    """Longest wait for the model to be served, in minutes. Default 30."""
+
+
+class Generation(Sampling):
+    """The generate stage."""
+
+    engine: Literal["auto", "transformers", "vllm", "openai"] = "auto"
+    """Inference engine of all stages. Default auto: vllm on a GPU where installed,
+    transformers otherwise. `openai` asks a server, see endpoint."""
+    samples: int = Field(1, ge=1)
+    """Responses to each prompt; the i-th ones of two languages become pairs. Default 1."""
+    chunk_size: int = Field(500, ge=1)
+    """Prompts per chunk: the unit of work that is written, and resumed. Default 500."""
+    batch_tokens: int = Field(32768, ge=256)
+    """Tokens (prompt and output) of one transformers batch. Default 32768."""
+    fused: bool = False
+    """Translate each response as soon as it is there, in the same engine. Default false."""
+    restarts: int = Field(2, ge=0)
+    """How often an engine that died is started again within a stage. Default 2."""
+    vllm: VllmOptions = VllmOptions()
+    """Settings of the vllm engine."""
+    endpoint: Endpoint = Endpoint()
+    """Settings of the openai engine."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(
+                f"samples is {self.samples}, but at temperature 0 all of them would be the same"
+            )
+        if self.engine == "openai" and not self.endpoint.url:
+            raise ValueError("endpoint.url is required where engine is openai")
+        return self
+
+
+class TranslationSettings(Sampling):
+    """The translate stage."""
+
+    round_trip_sample: int = Field(100, ge=0)
+    """Translations per direction that are translated back, to measure faithfulness.
+    Default 100."""
+
+
+class Filters(Strict):
+    """Which pairs are dropped. Never kept: failed translations, missing partners, empty chosen."""
+
+    truncated: bool = True
+    """A side was cut at max_tokens. Default true."""
+    empty: bool = True
+    """The rejected side has no text. Default true."""
+    identical: bool = True
+    """Chosen and rejected are the same text. Default true."""
+    off_target: bool = True
+    """The chosen text is not in the prompt's language. Default true."""
+    repetition: bool = True
+    """The chosen text repeats itself in a loop. Default true."""
+    length_ratio: bool = True
+    """Chosen and rejected differ in length beyond max_length_ratio. Default true."""
+
+    @classmethod
+    def paper(cls) -> Filters:
+        """The paper's setting: only failed translations are dropped."""
+        return cls(**dict.fromkeys(cls.model_fields, False))
+
+
+class Pairing(Strict):
+    """The pair stage."""
+
+    filters: Literal["all", "paper"] | Filters = "all"
+    """`all`, `paper` (failed translations only), or each filter on or off. Default all."""
+    max_length_ratio: float = Field(4.0, gt=1.0)
+    """Largest ratio of the sides' lengths in characters, for texts over 100. Default 4."""
+    swap: bool = False
+    """Control: exchange chosen and rejected. Default false."""
+
+    @property
+    def active(self) -> Filters:
+        """The filters in force, with the names `all` and `paper` resolved."""
+        if isinstance(self.filters, Filters):
+            return self.filters
+        return Filters.paper() if self.filters == "paper" else Filters()
+
+
+class Lora(Strict):
+    """Low-rank adapters (arXiv 2106.09685)."""
+
+    rank: int = Field(0, ge=0)
+    """Rank of the adapters. Default 0: none, all weights are trained."""
+    alpha: int = Field(16, ge=1)
+    """The adapters' output is multiplied by alpha / rank. Default 16."""
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the adapters' input that is dropped. Default 0."""
+    targets: tuple[str, ...] = ()
+    """Names of the layers that get one, e.g. `[q_proj, v_proj]`. Default empty: every linear layer
+    but the head."""
+    merge: bool = True
+    """Whether adapters are added to the weights when training ends. If not, the stage holds the
+    adapter alone, whose rank grows by `rank` in each iteration. Default true."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.merge and self.rank == 0:
+            raise ValueError("merge false needs a rank: without adapters all weights change")
+        return self
+
+
+class Training(Strict):
+    """The train stage: L = dpo_weight * L_DPO(beta) + nll_weight * L_NLL(chosen)."""
+
+    beta: float = Field(0.1, gt=0.0)
+    """Strength of the pull towards the reference model. Default 0.1."""
+    dpo_weight: float = Field(1.0, ge=0.0)
+    """Weight of the DPO term; 0 is SFT on the chosen texts only. Default 1."""
+    nll_weight: float = Field(1.0, ge=0.0)
+    """Weight alpha of the NLL term; 0 is plain DPO. Default 1."""
+    start: Literal["previous", "base"] = "previous"
+    """Model that training starts from: M_t or M_0. Default previous."""
+    reference: Literal["previous", "base"] = "previous"
+    """Reference model of DPO: M_t or M_0. Default previous."""
+    learning_rate: float = Field(5e-7, gt=0.0)
+    """Peak learning rate of AdamW. Default 5e-7."""
+    warmup_ratio: float = Field(0.1, ge=0.0, lt=1.0)
+    """Share of the steps with a rising learning rate. Default 0.1."""
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
+    """Learning rate after the warm-up. Default cosine."""
+    weight_decay: float = Field(0.0, ge=0.0)
+    """AdamW's decoupled weight decay. Default 0."""
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    """Gradients are clipped to this norm. Default 1."""
+    epochs: float = Field(1.0, gt=0.0)
+    """Passes over the pairs. Default 1."""
+    batch_size: int = Field(128, ge=1)
+    """Pairs per optimizer step, over all ranks. Default 128."""
+    micro_batch_tokens: int = Field(0, ge=0)
+    """Tokens per forward pass on one rank; a longer pair stands alone. Default 0: what the longest
+    pair needs anyway, at least 2048."""
+    micro_batch_size: int = Field(0, ge=0)
+    """Pairs per forward pass at most. Default 0: as many as micro_batch_tokens hold."""
+    max_length: int = Field(2048, ge=16)
+    """Tokens of prompt and response; longer responses are cut. Default 2048."""
+    prompt_overflow: Literal["refuse", "drop"] = "refuse"
+    """What happens to a pair whose prompt alone has max_length tokens. Default refuse: training
+    does not start."""
+    lora: Lora = Lora()
+    """Low-rank adapters instead of full fine-tuning."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Default auto: bfloat16 on a GPU, float32 on a CPU."""
+    gradient_checkpointing: bool = False
+    """Recompute activations to save memory. Default false."""
+    checkpoint_steps: int = Field(50, ge=1)
+    """Optimizer steps between checkpoints. Default 50."""
+    shard_gigabytes: float = Field(4.0, gt=0.0)
+    """Size of the trained model's weight files, at most; a larger tensor stands alone. A rank holds
+    one of them at a time. Default 4."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.dpo_weight == 0 and self.nll_weight == 0:
+            raise ValueError("dpo_weight and nll_weight cannot both be 0: nothing would be learnt")
+        return self
+
+
+def _nameable(name: str) -> str:
+    if name and (fault := key_fault(name)):
+        raise ValueError(f"{name!r} {fault}")
+    return name
+
+
+class Registry(Strict):
+    """Where each iteration's model is registered."""
+
+    model_name: Annotated[str, Field(pattern=r"^[^/:'\"`%]*$"), AfterValidator(_nameable)] = ""
+    """MLflow registered model, without / : % or quotes. Default: the recipe's name."""
+    promote: Literal["never", "gated"] = "never"
+    """Whether a version becomes the champion by itself. `gated`: when it has passed the gate
+    against the champion, or there is none yet. Default never: `lidr promote` does it."""
+
+
+class EngineName(StrEnum):
+    """The engines that `generation.engine` resolves to."""
+
+    TRANSFORMERS = "transformers"
+    VLLM = "vllm"
+    OPENAI = "openai"
+
+
+class Recipe(Strict):
+    """One self-improvement experiment."""
+
+    name: Annotated[
+        str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"), AfterValidator(_nameable)
+    ]
+    """Lower-case letters, digits and hyphens, at most 40. Names runs and the MLflow model."""
+    seed: int = Field(0, ge=0)
+    """Every random choice derives from it. Default 0."""
+    languages: Languages
+    """Dominant and other languages."""
+    model: Model
+    """M_0."""
+    world: World = World()
+    """Sizes of the tiny world; read only where `model.source` is `world`."""
+    prompts: Prompts = Prompts()
+    """What to learn from."""
+    generation: Generation = Generation()
+    """The generate stage."""
+    translation: TranslationSettings = TranslationSettings()
+    """The translate stage."""
+    pairing: Pairing = Pairing()
+    """The pair stage."""
+    training: Training = Training()
+    """The train stage."""
+    evaluation: Evaluation
+    """The evaluate stage."""
+    judge: Judge | None = None
+    """A judge of open-ended answers. Default none: there is no judge stage."""
+    gate: Gate = Gate()
+    """The gate."""
+    registry: Registry = Registry()
+    """The register stage."""
+
+    @property
+    def is_world(self) -> bool:
+        """True where M_0, prompts and evaluation items are the tiny world's."""
+        return self.model.source == "world"
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if strange := self.gate.tolerances.keys() - set(self.languages.all):
+            raise ValueError(f"gate.tolerances: {', '.join(sorted(strange))} is not in languages")
+        if self.is_world:
+            if self.model.adapter:
+                raise ValueError("model.adapter must be absent where model.source is 'world'")
+            if self.prompts.files:
+                raise ValueError("prompts.files must be absent where model.source is 'world'")
+            if outside := set(self.languages.all) - {"en", "es", "de", "fr"}:
+                raise ValueError(f"the tiny world has no {', '.join(sorted(outside))}")
+            if self.languages.dominant != "en":
+                raise ValueError("the dominant language of the tiny world is en")
+        elif missing := [code for code in self.languages.all if code not in self.prompts.files]:
+            raise ValueError(f"prompts.files has no file for {', '.join(missing)}")
+        if self.judge:
+            self.judge.require_languages(self.languages.all)
+        for name, codes in self.evaluation.languages.items():
+            if foreign := set(codes) - set(self.languages.all):
+                raise ValueError(
+                    f"evaluation.languages: {name!r} names {', '.join(sorted(foreign))}, "
+                    "which the recipe's languages lack"
+                )
+        return self
+
+
+def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recipe:
+    """Load a recipe; relative paths in it are resolved against its folder.
+
+    Args:
+        path: the YAML file.
+        overrides: dotted keys and their values, e.g. `{"training.nll_weight": 0}`.
+
+    Raises:
+        BadInput: with file, line, key and the allowed values.
+    """
+    recipe = load(path, Recipe, overrides or {})
+    base = path.resolve().parent
+    files = {code: _resolve(base, name) for code, name in recipe.prompts.files.items()}
+    return recipe.model_copy(
+        update={
+            "model": recipe.model.model_copy(
+                update={
+                    "source": _resolve_model(base, recipe),
+                    "adapter": _resolve(base, recipe.model.adapter),
+                }
+            ),
+            "prompts": recipe.prompts.model_copy(update={"files": files}),
+            "evaluation": recipe.evaluation.model_copy(
+                update={
+                    "include_path": _resolve(base, recipe.evaluation.include_path),
+                    "data": {k: _resolve(base, v) for k, v in recipe.evaluation.data.items()},
+                }
+            ),
+            "judge": recipe.judge and recipe.judge.resolved(partial(_resolve, base)),
+        }
+    )
+
+
+def _resolve_model(base: Path, recipe: Recipe) -> str:
+    return "world" if recipe.is_world else _resolve(base, recipe.model.source)
+
+
+def _resolve(base: Path, name: str) -> str:
+    return name if not name or "://" in name or name.startswith("models:/") else str(base / name)

@@ -1,0 +1,157 @@
+"""YAML files as nodes that know their file and line, laid over one another."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lidr.components.shared.config import yaml_text
+from lidr.components.shared.config.yaml_text import NotYaml
+from lidr.components.shared.core.errors import BadInput
+
+_PLACEHOLDER = re.compile(r"\$\{([^}:]*)(:-)?([^}]*)\}?")
+
+_TEXT = "tag:yaml.org,2002:str"
+_NULL = "tag:yaml.org,2002:null"
+
+
+def read_node(path: Path) -> yaml.Node | None:
+    """Read a YAML file; its nodes' marks name it.
+
+    Returns:
+        The document, or None where there is nothing in it.
+
+    Raises:
+        BadInput: the file cannot be read, is not YAML, or a key stands twice.
+    """
+    text = _read(path)
+    try:
+        node = yaml_text.compose(text.removeprefix("\ufeff"), str(path))
+    except NotYaml as error:
+        raise BadInput(
+            f"not valid YAML: {error.problem}", file=path, line=error.line, remedy=error.remedy
+        ) from error
+    if node is not None:
+        _refuse_bad_keys(node)
+    return node
+
+
+def data_of(node: yaml.Node) -> Any:
+    """Return the values that a document stands for.
+
+    Raises:
+        BadInput: a value is none, e.g. a date that does not exist.
+    """
+    try:
+        return yaml_text.value_of(node)
+    except NotYaml as error:
+        raise BadInput(
+            f"not valid YAML: {error.problem}",
+            file=error.name or node.start_mark.name,
+            line=error.line,
+            remedy=error.remedy,
+        ) from error
+
+
+def laid_over(base: yaml.Node, over: yaml.Node) -> yaml.Node:
+    """Return two documents as one, the second winning.
+
+    Mappings are merged key by key, a null takes a key away, anything else is replaced.
+    """
+    if not (isinstance(base, yaml.MappingNode) and isinstance(over, yaml.MappingNode)):
+        return over
+    pairs = {key.value: (key, value) for key, value in base.value}
+    for key, value in over.value:
+        if value.tag == _NULL:
+            pairs.pop(key.value, None)
+        elif key.value in pairs:
+            pairs[key.value] = (key, laid_over(pairs[key.value][1], value))
+        else:
+            pairs[key.value] = (key, value)
+    return yaml.MappingNode(base.tag, list(pairs.values()), base.start_mark, base.end_mark)
+
+
+def fill(node: yaml.Node, variables: Sequence[str]) -> None:
+    """Put environment variables in the place of `${NAME}` and `${NAME:-default}`, in texts.
+
+    Args:
+        node: the document.
+        variables: names that are allowed.
+
+    Raises:
+        BadInput: another name stands there, or one without a default is not set.
+    """
+    for each in _below(node):
+        if each.tag == _TEXT and "${" in each.value:
+            each.value = _filled(each, variables)
+
+
+def _filled(node: yaml.Node, variables: Sequence[str]) -> str:
+    def value(found: re.Match[str]) -> str:
+        name, defaulted, default = found.groups()
+        if name not in variables or not found[0].endswith("}") or (default and not defaulted):
+            raise _bad(
+                node,
+                f"{found[0]} is no placeholder; allowed are {', '.join(variables)}",
+                f"Write ${{{variables[0]}}} or ${{{variables[0]}:-default}}, in quotes.",
+            )
+        given = os.environ.get(name) or default
+        if not given and not defaulted:
+            raise _bad(
+                node,
+                f"environment variable {name} is not set",
+                f"Set it, or write ${{{name}:-default}}.",
+            )
+        return given
+
+    return _PLACEHOLDER.sub(value, node.value)
+
+
+def _bad(node: yaml.Node, message: str, remedy: str) -> BadInput:
+    mark = node.start_mark
+    return BadInput(message, file=mark.name, line=mark.line + 1, remedy=remedy)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BadInput("no such file", file=path, remedy="Check the path.") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise BadInput("not UTF-8", file=path, line=line, remedy="Save it as UTF-8.") from error
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror}", file=path) from error
+
+
+def _refuse_bad_keys(document: yaml.Node) -> None:
+    for node in _below(document):
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _bad(key, "a key is a list or a mapping", "Write a word before the colon.")
+            if key.value in seen:
+                raise _bad(key, f"key {key.value!r} stands twice", "Remove one.")
+            seen.add(key.value)
+
+
+def _below(document: yaml.Node) -> Iterator[yaml.Node]:
+    """Yield a document's nodes in their order, keys left out; what an anchor names comes once."""
+    waiting, seen = [document], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        if isinstance(node, yaml.MappingNode):
+            waiting += [value for _, value in reversed(node.value)]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += reversed(node.value)

@@ -1,0 +1,173 @@
+"""What a step tells its user: events, as JSON Lines in a file, or as plain lines on stderr.
+
+`lidr run` sets LIDR_EVENTS and draws its screen from the file; in a pod the variable is absent and
+the same events become log lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from lidr.components.shared.core.redaction import redacted
+from lidr.components.shared.core.text import one_line
+
+EVENTS_VARIABLE = "LIDR_EVENTS"
+_PLACE_VARIABLE = "LIDR_PLACE"
+
+_reused: ContextVar[list[str] | None] = ContextVar("reused", default=None)
+_place: ContextVar[dict[str, object]] = ContextVar(
+    "place",
+    default=json.loads(os.environ.get(_PLACE_VARIABLE, "{}")),  # noqa: B039
+)
+"""Values that every event of a running step carries: its name and shard."""
+
+
+@contextmanager
+def within(values: dict[str, object]) -> Iterator[None]:
+    """Add values, such as the step's name, to every event reported inside."""
+    outside = _place.set(values)
+    try:
+        yield
+    finally:
+        _place.reset(outside)
+
+
+@contextmanager
+def noticing_reuse() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether `reused` has been reported inside so far."""
+    found: list[str] = []
+    outside = _reused.set(found)
+    try:
+        yield lambda: bool(found)
+    finally:
+        _reused.reset(outside)
+
+
+def place_environment() -> dict[str, str]:
+    """Return the environment in which a child process's events are those of the running step."""
+    return {_PLACE_VARIABLE: json.dumps(_place.get())}
+
+
+_silent = False
+
+
+def silence() -> None:
+    """Report nothing from here on: this process is one of several, and another one speaks."""
+    global _silent
+    _silent = True
+
+
+_listener: Callable[[dict[str, object]], None] | None = None
+
+
+@contextmanager
+def listening(listener: Callable[[dict[str, object]], None]) -> Iterator[None]:
+    """Hand the events of this process to a function meanwhile, instead of writing them."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
+
+
+def emit(event: str, **values: object) -> None:
+    """Report one event; those of a step carry its name and, where there are several, its shard.
+
+    Events are `started`, `progress` (done, total, rate, unit, failures), `number` (name, value),
+    `accuracy` (iteration, language, value, low, high, n, off_target), `judged` (iteration, task,
+    language, value, low, high, n), `note` and `warning` (message), `reused`, `finished` (seconds)
+    and `failed` (message, exit_code).
+    """
+    reused = _reused.get()
+    if event == "reused" and reused is not None:
+        reused.append(event)
+    if _silent:
+        return
+    values = {**_place.get(), **{key: _told(value) for key, value in values.items()}}
+    if _listener:
+        _listener({"event": event, **values})
+        return
+    path = os.environ.get(EVENTS_VARIABLE)
+    if path:
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n"
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
+        return
+    details = " ".join(f"{key}={value}" for key, value in values.items())
+    print(f"lidr {event} {one_line(details)}", file=sys.stderr, flush=True)
+
+
+def _told(value: object) -> object:
+    return redacted(value) if isinstance(value, str) else value
+
+
+class Meter:
+    """Counts work and reports it at most twice a second (every 30 s in a pod log).
+
+    Args:
+        total: units of work in all.
+        unit: what is counted, e.g. "requests" or "steps".
+        rate_unit: what the rate counts, e.g. "tokens".
+    """
+
+    def __init__(self, total: int, unit: str, rate_unit: str = "") -> None:
+        self.total = total
+        self.unit = unit
+        self.rate_unit = rate_unit
+        self.done = 0
+        self._amount = 0.0
+        self._began = time.monotonic()
+        self._interval = 0.5 if os.environ.get(EVENTS_VARIABLE) else 30.0
+        self._next = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Amount per second since the start."""
+        return self._amount / max(time.monotonic() - self._began, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """Estimated seconds to the end, from the pace so far."""
+        elapsed = time.monotonic() - self._began
+        return elapsed / self.done * (self.total - self.done) if self.done else 0.0
+
+    def advance(
+        self, done: int = 1, amount: float = 0.0, failures: Mapping[str, int] | None = None
+    ) -> None:
+        """Add finished units, and the amount that the rate counts.
+
+        Args:
+            done: units.
+            amount: what the rate counts.
+            failures: how many failed so far, by reason.
+        """
+        self.done += done
+        self._amount += amount
+        now = time.monotonic()
+        if now < self._next and self.done < self.total:
+            return
+        self._next = now + self._interval
+        emit(
+            "progress",
+            done=self.done,
+            total=self.total,
+            unit=self.unit,
+            rate=round(self.rate, 1),
+            rate_unit=self.rate_unit,
+            seconds_left=round(self.seconds_left),
+            **(
+                {"failures": {str(key): failures[key] for key in sorted(failures)}}
+                if failures
+                else {}
+            ),
+        )

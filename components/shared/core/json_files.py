@@ -1,0 +1,70 @@
+"""JSON that lidr has written itself, read with suspicion: disks tear it, and people edit it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lidr.components.shared.core.errors import BadInput
+
+Fields = Mapping[str, type | tuple[type, ...]]
+"""Names of fields, and the types that their values may have; an int does for a float."""
+
+
+def read_object(data: bytes | str, place: str, required: Fields, optional: Fields = {}) -> Any:  # noqa: B006
+    """Return a JSON object with the fields that are read of it; others stay in it unread.
+
+    Args:
+        data: the bytes of a file.
+        place: where they are from, for the message.
+        required: fields that must be there.
+        optional: fields that may be.
+
+    Raises:
+        BadInput: it is no JSON object, or a field is missing or of another kind.
+    """
+    try:
+        found = json.loads(data)
+        what = _fault(found, required, optional)
+    except (ValueError, RecursionError):
+        what = "is not JSON"
+    if what:
+        raise BadInput(
+            what,
+            file=place,
+            remedy="It was damaged or edited: restore it, or remove it and run again.",
+        )
+    return found
+
+
+def is_finite(value: object) -> bool:
+    """Tell whether a value is a number, neither NaN nor infinite, and no bool."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def fits(value: object, kinds: type | tuple[type, ...]) -> bool:
+    """Tell whether a value of JSON has one of some types; numbers must be finite."""
+    wanted = kinds if isinstance(kinds, tuple) else (kinds,)
+    if isinstance(value, bool):
+        return bool in wanted
+    if isinstance(value, int):
+        return int in wanted or (float in wanted and abs(value) < 1 << 63)
+    if isinstance(value, float):
+        return float in wanted and math.isfinite(value)
+    return isinstance(value, wanted)
+
+
+def _fault(found: object, required: Fields, optional: Fields) -> str:
+    if not isinstance(found, dict):
+        return "is no JSON object"
+    for name, kinds in required.items():
+        if name not in found:
+            return f"has no {name!r}"
+        if not fits(found[name], kinds):
+            return f"has a wrong {name!r}"
+    wrong = (n for n, kinds in optional.items() if n in found and not fits(found[n], kinds))
+    return next((f"has a wrong {name!r}" for name in wrong), "")

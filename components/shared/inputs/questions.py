@@ -1,0 +1,180 @@
+"""Questions that a judge's tasks ask, and the answers they are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lidr.components.shared.config.judge import Judge, JudgedTask
+from lidr.components.shared.core.digest import digest_of, digest_of_bytes
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.text import valid_unicode
+from lidr.components.shared.inputs.files import json_rows, read_file
+
+_TEXTS = ("instruction", "prompt", "question")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, turn by turn.
+
+    Attributes:
+        item_id: unique in its file.
+        turns: what the user says; one or more.
+        reference: an answer that is known to be good; "" where there is none.
+        criteria: what an answer to this question is to be measured by; "" for the general ones.
+    """
+
+    item_id: str
+    turns: tuple[str, ...]
+    reference: str = ""
+    criteria: str = ""
+
+
+def read_questions(task: JudgedTask, language: str) -> list[Question]:
+    """Return a task's questions in one language, at most its limit.
+
+    Raises:
+        BadInput: with file and line, where one is unusable, or where a pairwise task has several
+            turns.
+    """
+    file = task.questions.replace("{language}", language)
+    found: dict[str, Question] = {}
+    for line, item_id, row in _rows(file, "judge.tasks.questions"):
+        turns = _turns(row, file, line)
+        if len(turns) > 1 and task.name != "mt_bench":
+            raise BadInput(
+                f"{task.name} takes one turn, not {len(turns)}",
+                file=file,
+                line=line,
+                remedy="Judge questions of several turns as mt_bench.",
+            )
+        reference, criteria = (
+            _text(row, (name,), file, line, required=False) for name in ("reference", "criteria")
+        )
+        found[item_id] = Question(item_id, turns, reference, criteria)
+    return list(found.values())[: task.limit or None]
+
+
+def read_references(task: JudgedTask, language: str) -> dict[str, str]:
+    """Return the answers that a task's are compared with, by id.
+
+    Raises:
+        BadInput: with file and line, where one is unusable.
+    """
+    file = task.references.replace("{language}", language)
+    return {
+        item_id: _text(row, ("response", "output"), file, line)
+        for line, item_id, row in _rows(file, "judge.tasks.references")
+    }
+
+
+def require_questions(judge: Judge, languages: Sequence[str]) -> None:
+    """Read every file of a judge's tasks, so that what is wrong is known before anything starts.
+
+    Args:
+        judge: the recipe's section.
+        languages: codes of the recipe's.
+
+    Raises:
+        BadInput: a file is missing or broken, or a question has no reference.
+    """
+    for task in judge.tasks:
+        for language in judge.languages_of(task, languages):
+            questions = read_questions(judge.answered_by(task), language)
+            if task.references:
+                references = read_references(task, language)
+                for question in questions:
+                    reference_of(question, references, task, language)
+
+
+def reference_of(
+    question: Question, references: Mapping[str, str], task: JudgedTask, language: str
+) -> str:
+    """Return the answer that a question's is compared with.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if question.item_id not in references:
+        raise BadInput(
+            f"there is no reference for question {question.item_id!r}",
+            file=task.references.replace("{language}", language),
+            remedy="Add it, or lower the task's limit.",
+        )
+    return references[question.item_id]
+
+
+def digest_of_questions(task: JudgedTask, language: str) -> str:
+    """Return a digest of what is asked: the questions in force."""
+    return digest_of(
+        [
+            [question.item_id, *question.turns, question.reference, question.criteria]
+            for question in read_questions(task, language)
+        ]
+    )
+
+
+def digest_of_references(task: JudgedTask, language: str) -> str:
+    """Return a digest of the file with a task's references; "" where it has none."""
+    if not task.references:
+        return ""
+    file = task.references.replace("{language}", language)
+    return digest_of_bytes(read_file(file, "judge.tasks.references"))
+
+
+def _rows(file: str, key: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Yield line, id and content of each row; ids are unique."""
+    seen: set[str] = set()
+    for line, row in json_rows(file, read_file(file, key)):
+        item_id = next(
+            (row[name] for name in ("id", "item_id", "question_id") if name in row), None
+        )
+        if isinstance(item_id, bool) or not isinstance(item_id, int | str) or item_id == "":
+            raise BadInput(
+                f"no usable id; the row has {', '.join(row)}",
+                file=file,
+                line=line,
+                remedy="Give every row its own `id`.",
+            )
+        name = valid_unicode(str(item_id))
+        if name in seen:
+            raise BadInput(
+                f"id {name!r} stands twice", file=file, line=line, remedy="Give each its own id."
+            )
+        seen.add(name)
+        yield line, name, row
+    if not seen:
+        raise BadInput("there is nothing in the file", file=file, remedy="Add at least one row.")
+
+
+def _turns(row: dict[str, Any], file: str, line: int) -> tuple[str, ...]:
+    if "turns" not in row:
+        return (_text(row, _TEXTS, file, line),)
+    turns = row["turns"]
+    if not isinstance(turns, list) or not turns or not all(_is_text(turn) for turn in turns):
+        raise BadInput(
+            "`turns` is not a list of texts", file=file, line=line, remedy="Write what is said."
+        )
+    return tuple(valid_unicode(turn) for turn in turns)
+
+
+def _text(
+    row: dict[str, Any], names: tuple[str, ...], file: str, line: int, *, required: bool = True
+) -> str:
+    value = next((row[name] for name in names if row.get(name) is not None), None)
+    if value is None and not required:
+        return ""
+    if not _is_text(value):
+        raise BadInput(
+            f"`{names[0]}` is missing, empty or not text; the row has {', '.join(row)}",
+            file=file,
+            line=line,
+            remedy="Fill it in.",
+        )
+    return valid_unicode(str(value))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())

@@ -1,0 +1,129 @@
+"""Verifying a lineage: every marker, and every byte of every file that is meant to be there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from lidr.components.shared.core.digest import canonical_json, digest_of
+from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.lineage.graph import Graph, Node, Presence
+from lidr.components.shared.models.sources import is_weights, model_fingerprint
+from lidr.components.shared.store.marker import fault_of
+from lidr.components.shared.store.open import open_store
+
+_FILES_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it was written.
+
+    Attributes:
+        place: URI of the file or stage.
+        what: is wrong with it.
+    """
+
+    place: str
+    what: str
+
+
+def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> list[Finding]:
+    """Return what is wrong anywhere in a lineage; files are read piece by piece, four at a time.
+
+    Of a pruned stage only the record is checked. A model from outside the store is compared with
+    the fingerprint that was taken when it was brought in: every byte of a folder, the listing of
+    an `s3://` prefix; `hf://` is pinned by its revision and is not fetched.
+
+    Args:
+        graph: what to verify.
+        advance: called with the bytes that were read since the last call.
+
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+    found = [finding for node in graph for finding in _faults(node)]
+    checks = [(node, name) for node in graph for name in _expected(node)]
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        for (node, name), what in zip(checks, pool.map(_file_fault, checks), strict=True):
+            advance(int(node.files[name].get("size") or 0))
+            if what:
+                found.append(Finding(f"{node.uri}/{name}", what))
+    return found
+
+
+def bytes_to_read(graph: Graph) -> int:
+    """Return how many bytes of the stages' files are read to verify a graph."""
+    return sum(node.size for node in graph if node.presence is Presence.WHOLE)
+
+
+def _faults(node: Node) -> Iterator[Finding]:
+    if node.presence is Presence.GONE:
+        yield Finding(node.uri, "is gone")
+        return
+    if what := "cannot be read" if not node.data else fault_of(node.data, node.digest):
+        yield Finding(f"{node.uri}/{node.kept_as}", what)
+    if node.presence is Presence.WHOLE:
+        yield from _outside_faults(node)
+
+
+def _outside_faults(node: Node) -> Iterator[Finding]:
+    described = node.facts("facts").get("model")
+    if not isinstance(described, dict):
+        return
+    for name, key in (("source", "digest"), ("adapter", "adapter_digest")):
+        place, expected = node.outside.get(name, ""), described.get(key)
+        if place and expected and not place.startswith("hf://"):
+            what = _outside_fault(place, str(expected))
+            if what:
+                yield Finding(place, what)
+
+
+def _outside_fault(place: str, expected: str) -> str:
+    if "://" in place:
+        try:
+            if not open_store(place).list(""):
+                return "is gone"
+        except StoreError as error:
+            return f"cannot be read: {error}"
+    elif not Path(place).is_dir():
+        return "is gone"
+    try:
+        actual = model_fingerprint(place, lambda _: None)
+    except BadInput as error:
+        return f"cannot be read: {error}"
+    return "" if actual == expected else "is not the model that was brought in"
+
+
+def _expected(node: Node) -> list[str]:
+    """Return the names of files that must be there, the small ones first: they tell soonest."""
+    if node.presence is not Presence.WHOLE:
+        return []
+    return sorted(node.files, key=lambda name: (is_weights(name), name))
+
+
+def _file_fault(check: tuple[Node, str]) -> str:
+    node, name = check
+    try:
+        actual = node.stage.store.sha256(node.stage.key(name))
+    except FileNotFoundError:
+        return "is gone"
+    return "" if actual == node.files[name].get("sha256") else "was changed after it was written"
+
+
+def recipe_fault(data: bytes, digest: str) -> str:
+    """Return what is wrong with the bytes of a run's recipe, or "".
+
+    Args:
+        data: the bytes of `recipe.json`.
+        digest: of the recipe, as the registered version names it.
+    """
+    try:
+        recipe = json.loads(data)
+        same = canonical_json(recipe).encode() == data and digest_of(recipe) == digest
+    except (TypeError, ValueError):
+        same = False
+    return "" if same else "is not the recipe that was registered"

@@ -1,0 +1,70 @@
+"""Models that no step of a run has made: how a user names them, and the stages they become."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.models.admission import check_adapter
+from lidr.components.shared.models.sources import Resolved, model_fingerprint, resolve_model
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.stage import locate_stage, new_stage
+
+VERSION = 1
+
+
+def model_stage(store: Store, source: str) -> str:
+    """Return the URI of the stage that holds a model.
+
+    A model that a run has trained keeps its own stage, so that an evaluation of it is known again.
+
+    Args:
+        store: where the stage of an outside model is written.
+        source: URI of a train or world stage or of its `model` folder; a folder, `s3://`, `hf://`
+            or `models:/name@alias`, as in a recipe's `model.source`.
+
+    Raises:
+        BadInput: there is no such model, or its files are unusable.
+    """
+    return stage_of_files(store, resolve_model(source))
+
+
+def stage_of_files(store: Store, files: Resolved) -> str:
+    """Return the URI of the stage that holds a model, from where its files are.
+
+    Args:
+        store: where the stage of an outside model is written.
+        files: of the model, and of its adapter.
+
+    Raises:
+        BadInput: nothing is there, or it is unusable.
+    """
+    place, adapter = files
+    trained = (adapter or place).rstrip("/")
+    for uri in (trained, trained.rpartition("/")[0]):
+        if _is_done(uri):
+            return uri
+    if "://" not in place and not Path(place).is_dir():
+        raise BadInput(
+            f"no model at {place!r}",
+            remedy="Name a folder, a stage of a run, s3://bucket/prefix, hf://org/name@revision or "
+            "models:/name@alias.",
+        )
+    inputs = {"model": model_fingerprint(place)}
+    described = {"source": place, "digest": inputs["model"]}
+    if adapter:
+        inputs["adapter"] = model_fingerprint(adapter, check_adapter)
+        described |= {"adapter": adapter, "adapter_digest": inputs["adapter"]}
+    stage = new_stage(store, "model", VERSION, inputs, {})
+    if not stage.done():
+        stage.write("model.json", json.dumps(described).encode())
+        stage.finish({}, {"model": described})
+    return stage.uri
+
+
+def _is_done(uri: str) -> bool:
+    try:
+        return locate_stage(uri).done()
+    except BadInput:  # it is another kind of place
+        return False

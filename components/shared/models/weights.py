@@ -1,0 +1,119 @@
+"""Whether files of weights are what their names say: safetensors, whole, and nothing that runs.
+
+Format: https://github.com/huggingface/safetensors#format. Eight bytes with the header's length,
+little-endian; the header, a JSON object; the tensors, without gaps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from lidr.components.shared.core.errors import BadInput
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", "*.npy", "*.npz")
+
+INDEX = "model.safetensors.index.json"
+
+_MOST_HEADER = 100_000_000
+"""Bytes; the bound of the safetensors library."""
+
+_DISGUISES = {
+    b"PK\x03\x04": "a zip archive, as torch.save writes pickles",
+    b"\x80": "a pickle, which can run code",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x93NUMPY": "a NumPy file, which may hold pickles",
+    b"GGUF": "a GGUF file",
+    b"#!": "a script",
+    b"version https://git-lfs": "a pointer of Git LFS; the file itself was never fetched",
+}
+
+_SAFE = "Write the weights as safetensors where you trust them: model.save_pretrained(folder)."
+
+
+def check_weights(path: Path) -> None:
+    """Refuse a file that is not safetensors from its first byte to its last.
+
+    Args:
+        path: the file; its header is read, its tensors are not.
+
+    Raises:
+        BadInput: with what it is instead.
+    """
+    if fault := _fault(path):
+        raise BadInput(f"not safetensors: {fault}", file=path, remedy=_SAFE)
+
+
+def check_no_pickles(folder: Path) -> None:
+    """Refuse a folder in which pickles lie, whether or not anything would open them.
+
+    Raises:
+        BadInput: with the first one.
+    """
+    found = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if found:
+        raise BadInput(
+            f"{found[0]} may be a pickle, which can run code when it is opened",
+            file=folder,
+            remedy="Remove it where there are safetensors; else load it where you trust it, then "
+            "model.save_pretrained(folder).",
+        )
+
+
+def check_index(folder: Path) -> None:
+    """Refuse an index of weights that names files elsewhere, or files that are not there.
+
+    Raises:
+        BadInput: with the name.
+    """
+    file = folder / INDEX
+    if not file.is_file():
+        return
+    try:
+        names = set(json.loads(file.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadInput(
+            "not an index of weights", file=file, remedy="Fetch the model's files again."
+        ) from error
+    present = {path.name for path in folder.glob("*.safetensors")}
+    if absent := sorted(map(str, names - present)):
+        raise BadInput(
+            f"it names {absent[0]!r}, which is no safetensors file of the folder",
+            file=file,
+            remedy="Fetch the model's files again.",
+        )
+
+
+def _fault(path: Path) -> str:
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        start = stream.read(64)
+        for mark, what in _DISGUISES.items():
+            # The shortest of these could begin a header's length, which "{" would then follow.
+            if start.startswith(mark) and start[8:9] != b"{":
+                return what
+        length = int.from_bytes(start[:8], "little")
+        if not 2 <= length <= min(size - 8, _MOST_HEADER):
+            return "it has no header"
+        stream.seek(8)
+        data = stream.read(length)
+    return _fault_of_header(data, size - 8 - length)
+
+
+def _fault_of_header(data: bytes, rest: int) -> str:
+    try:
+        header = json.loads(data)
+        tensors = [each for name, each in header.items() if name != "__metadata__"]
+        spans = sorted(tuple(each["data_offsets"]) for each in tensors)
+        shapes = [math.prod(each["shape"]) for each in tensors]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "its header is broken"
+    if data[:1] != b"{" or any(not isinstance(shape, int) or shape < 0 for shape in shapes):
+        return "its header is broken"
+    end = 0
+    for span in spans:
+        if len(span) != 2 or span[0] != end or span[1] < end:
+            return "its tensors overlap or leave gaps"
+        end = span[1]
+    return "" if end == rest else f"it has {rest} bytes of tensors, not {end}"

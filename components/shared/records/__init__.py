@@ -1,0 +1,4 @@
+"""What steps exchange: the records, their Parquet files, the chats that ask for them.
+
+Imports `core` alone.
+"""

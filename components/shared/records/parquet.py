@@ -1,0 +1,74 @@
+"""Records out of Parquet files, whoever wrote them: they are checked before they are believed."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lidr.components.shared.records.seal import is_whole
+
+
+class NotRecords(ValueError):
+    """The bytes of a file are not a Parquet file with records of the kind that was expected."""
+
+
+def read_whole(data: bytes) -> pa.Table:
+    """Return the table of a Parquet file, whose seal and page checksums are checked.
+
+    Raises:
+        pa.ArrowException, OSError: it is damaged.
+    """
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    if not is_whole(data, file):
+        raise pa.ArrowInvalid("its bytes are not those that were written")
+    return file.read()
+
+
+def from_parquet(data: bytes, kind: Any) -> list[Any]:
+    """Return the records of one kind that a Parquet file holds, in order.
+
+    Args:
+        data: the file; untrusted.
+        kind: class of the records. A field with a default may be missing, as in files of older
+            versions.
+
+    Raises:
+        NotRecords: it is damaged, or holds something else.
+    """
+    try:
+        table = read_whole(data)
+        require_schema(table.schema, kind)
+        table.validate(full=True)
+        _require_values(table, kind)
+        return [kind(**row) for row in table.to_pylist()]
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise NotRecords(f"is damaged, or no Parquet file ({error})") from error
+
+
+def require_schema(schema: pa.Schema, kind: Any) -> None:
+    """Refuse columns that are not those of a kind of records.
+
+    Raises:
+        NotRecords: one is missing, unknown or of another type.
+    """
+    wanted: pa.Schema = kind.schema
+    needed = {each.name for each in fields(kind) if each.default is MISSING}
+    for name in schema.names:
+        if name not in wanted.names or schema.names.count(name) > 1:
+            raise NotRecords(f"has a column {name!r} that {kind.__name__} does not have")
+        if not schema.field(name).type.equals(wanted.field(name).type):
+            raise NotRecords(f"has a column {name!r} of {schema.field(name).type}")
+    if absent := sorted(needed - set(schema.names)):
+        raise NotRecords(f"has no column {absent[0]!r}")
+
+
+def _require_values(table: pa.Table, kind: Any) -> None:
+    """Refuse nulls where a record has none."""
+    for each in fields(kind):
+        if "None" in str(each.type) or each.name not in table.column_names:
+            continue
+        if table.column(each.name).null_count:
+            raise NotRecords(f"lacks values of {each.name!r}")

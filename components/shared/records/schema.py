@@ -1,0 +1,377 @@
+"""The records that steps exchange, and their Parquet form (zstd).
+
+Joins are by `prompt_id` (and language), never by order or text. A failure is a typed reason.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lidr.components.shared.core.text import encodable
+from lidr.components.shared.records.seal import seal
+
+Message = dict[str, str]
+"""One chat message: `{"role": ..., "content": ...}`."""
+
+
+class Failure(StrEnum):
+    """Why a response or translation has no usable text."""
+
+    PROMPT_TOO_LONG = "prompt_too_long"
+    TRUNCATED = "truncated"
+    EMPTY = "empty"
+    UNTAGGED = "untagged"
+    """The translation did not close its `<translated>` tag."""
+    REPETITION = "repetition"
+    """It ran into max_tokens saying the same over and over."""
+    TRANSLATION_TASK = "translation_task"
+    """The prompt is about translation, so its response is not translated."""
+    SOURCE_FAILED = "source_failed"
+    """There was no text to translate: the source response itself failed."""
+    ENGINE_REJECTED = "engine_rejected"
+
+
+CUT_SHORT = (Failure.TRUNCATED, Failure.REPETITION)
+"""Failures of responses that ran into max_tokens but do have a text."""
+
+
+class FinishReason(StrEnum):
+    """Why the engine stopped: end of text, `max_tokens`, or it never ran."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    FAILED = "failed"
+
+
+class DropReason(StrEnum):
+    """Why two texts did not become a pair."""
+
+    TRANSLATION_FAILED = "translation_failed"
+    MISSING_PARTNER = "missing_partner"
+    """The model has no answer in one of the two languages."""
+    TRANSLATION_TASK = "translation_task"
+    """The prompt is about translation: the other language's answer is not translated back."""
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    IDENTICAL = "identical"
+    OFF_TARGET = "off_target"
+    REPETITION = "repetition"
+    LENGTH_RATIO = "length_ratio"
+
+
+class JudgeFailure(StrEnum):
+    """Why a judgement has no value."""
+
+    UNPARSABLE = "unparsable"
+    """It does not say what was asked for."""
+    CONTRADICTORY = "contradictory"
+    """It gives several scores."""
+    OUT_OF_RANGE = "out_of_range"
+    TRUNCATED = "truncated"
+    EMPTY = "empty"
+    REJECTED = "rejected"
+    """The server refuses the request, mostly because it is too long."""
+    TIMEOUT = "timeout"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    UNREACHABLE = "unreachable"
+
+
+class Order(StrEnum):
+    """Which answer the judge read first."""
+
+    CANDIDATE_FIRST = "candidate_first"
+    CANDIDATE_SECOND = "candidate_second"
+    ALONE = "alone"
+    """There was one answer, which got a score."""
+
+
+class Kind(StrEnum):
+    """Which way a preference pair points (paper, section 3.2)."""
+
+    TRANSLATION_CHOSEN = "translation_chosen"
+    """Other language: the translated dominant answer is chosen over the model's own."""
+    OWN_CHOSEN = "own_chosen"
+    """Dominant language: the model's own answer is chosen over the translated one."""
+
+
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One instruction in one language; `prompt_id` is the same across languages."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("prompt_id", pa.string()),
+            ("language", pa.string()),
+            ("text", pa.string()),
+            ("answer", pa.string()),
+            ("translation_task", pa.bool_()),
+        ]
+    )
+    prompt_id: str
+    language: str
+    text: str
+    answer: str | None = None
+    translation_task: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The model's own answer to a prompt, in the prompt's language; `sample` counts from 0."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("prompt_id", pa.string()),
+            ("language", pa.string()),
+            ("text", pa.string()),
+            ("finish_reason", pa.string()),
+            ("prompt_tokens", pa.int32()),
+            ("output_tokens", pa.int32()),
+            ("detected_language", pa.string()),
+            ("failure", pa.string()),
+            ("sample", pa.int32()),
+        ]
+    )
+    prompt_id: str
+    language: str
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    output_tokens: int
+    detected_language: str
+    failure: str | None = None
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A response translated by the model itself; `text` is None when it failed."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("prompt_id", pa.string()),
+            ("source_language", pa.string()),
+            ("target_language", pa.string()),
+            ("text", pa.string()),
+            ("finish_reason", pa.string()),
+            ("output_tokens", pa.int32()),
+            ("failure", pa.string()),
+            ("sample", pa.int32()),
+        ]
+    )
+    prompt_id: str
+    source_language: str
+    target_language: str
+    text: str | None
+    finish_reason: str
+    output_tokens: int
+    failure: str | None = None
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencePair:
+    """A pair in TRL's conversational form (https://huggingface.co/docs/trl/dataset_formats)."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("prompt", _MESSAGES),
+            ("chosen", _MESSAGES),
+            ("rejected", _MESSAGES),
+            ("prompt_id", pa.string()),
+            ("language", pa.string()),
+            ("other_language", pa.string()),
+            ("kind", pa.string()),
+            ("iteration", pa.int32()),
+            ("source_model", pa.string()),
+            ("sample", pa.int32()),
+        ]
+    )
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    prompt_id: str
+    language: str
+    other_language: str
+    kind: str
+    iteration: int
+    source_model: str
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedPair:
+    """A pair that was not made, and why (`DropReason`)."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("prompt_id", pa.string()),
+            ("language", pa.string()),
+            ("other_language", pa.string()),
+            ("kind", pa.string()),
+            ("reason", pa.string()),
+            ("sample", pa.int32()),
+        ]
+    )
+    prompt_id: str
+    language: str
+    other_language: str
+    kind: str
+    reason: str
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EvalItem:
+    """One evaluated item: what was asked, what came back and whether it was right."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("task", pa.string()),
+            ("language", pa.string()),
+            ("item_id", pa.string()),
+            ("prompt", pa.string()),
+            ("response", pa.string()),
+            ("target", pa.string()),
+            ("score", pa.float64()),
+            ("detected_language", pa.string()),
+            ("finish_reason", pa.string()),
+            ("output_tokens", pa.int32()),
+        ]
+    )
+    task: str
+    language: str
+    item_id: str
+    prompt: str
+    response: str
+    target: str
+    score: float
+    detected_language: str
+    finish_reason: str
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """An evaluated item that shares an n-gram of `size` units with training prompts."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("task", pa.string()),
+            ("language", pa.string()),
+            ("item_id", pa.string()),
+            ("size", pa.int32()),
+            ("ngram", pa.string()),
+            ("prompts", pa.int64()),
+            ("prompt_ids", pa.list_(pa.string())),
+        ]
+    )
+    task: str
+    language: str
+    item_id: str
+    size: int
+    ngram: str
+    prompts: int
+    prompt_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model wrote in one turn of a judged question; `turn` counts from 0."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("task", pa.string()),
+            ("language", pa.string()),
+            ("item_id", pa.string()),
+            ("turn", pa.int32()),
+            ("prompt", pa.string()),
+            ("response", pa.string()),
+            ("finish_reason", pa.string()),
+            ("output_tokens", pa.int32()),
+            ("detected_language", pa.string()),
+        ]
+    )
+    task: str
+    language: str
+    item_id: str
+    turn: int
+    prompt: str
+    response: str
+    finish_reason: str
+    output_tokens: int
+    detected_language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One thing a judge said, `raw`, and what it means.
+
+    `value` is the probability that the model's answer is the better one, or a score from 0 to 10;
+    None where there is a failure. `logprobs` are those of the tokens that the judge could have
+    written where its verdict stands. `request` is the digest of what it was asked.
+    """
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("task", pa.string()),
+            ("language", pa.string()),
+            ("item_id", pa.string()),
+            ("turn", pa.int32()),
+            ("order", pa.string()),
+            ("raw", pa.string()),
+            ("logprobs", pa.list_(pa.struct([("token", pa.string()), ("logprob", pa.float64())]))),
+            ("value", pa.float64()),
+            ("failure", pa.string()),
+            ("input_tokens", pa.int32()),
+            ("output_tokens", pa.int32()),
+            ("request", pa.string()),
+        ]
+    )
+    task: str
+    language: str
+    item_id: str
+    turn: int
+    order: str
+    raw: str
+    logprobs: list[dict[str, Any]]
+    value: float | None
+    failure: str | None
+    input_tokens: int
+    output_tokens: int
+    request: str
+
+
+_ROW_GROUP = 4096
+"""Rows that are read at once where a file is too large for the memory."""
+
+
+def to_parquet(records: Sequence[object], kind: Any) -> bytes:
+    """Encode records of one kind as a sealed Parquet file (zstd); lone surrogates become U+FFFD."""
+    schema: pa.Schema = kind.schema
+    columns = [
+        _column([getattr(record, name) for record in records], schema.field(name).type)
+        for name in schema.names
+    ]
+    sink = io.BytesIO()
+    table = pa.Table.from_arrays(columns, schema=schema)
+    writer = pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
+    writer.write_table(table, row_group_size=_ROW_GROUP)
+    return seal(writer, sink)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        return pa.array([encodable(value) for value in values], kind)

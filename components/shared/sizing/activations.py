@@ -1,0 +1,57 @@
+"""What the passes of one micro-batch hold in memory, by formula; checked against real passes."""
+
+from __future__ import annotations
+
+from lidr.components.shared.sizing.architecture import Architecture
+
+TILE_LOGITS, TILE_ROWS = 1 << 22, 32
+"""Logits that exist at once, and rows at least (components/train/forward/head.py)."""
+
+
+def activation_bytes(
+    shape: Architecture,
+    tokens: int,
+    precision: str,
+    operands: float,
+    *,
+    checkpointing: bool = False,
+) -> int:
+    """Return the bytes that a micro-batch leaves for its backward pass, the head apart.
+
+    Without checkpointing every block keeps `Architecture.block_bytes` a token; with it every block
+    keeps its input, and one block at a time the rest. Besides come the final norm, the rotary
+    tables and, under autocast, the cast weights.
+
+    Args:
+        shape: the model's.
+        tokens: of the micro-batch, without padding.
+        precision: as `Architecture.block_bytes` takes it.
+        operands: elements a token that attention keeps in a block.
+        checkpointing: activations are computed again in the backward pass.
+    """
+    block, residual = shape.block_bytes(precision, operands), shape.residual_bytes(precision)
+    kept = shape.layers * residual + block if checkpointing else shape.layers * block
+    final = 2 * residual + 2 * 4 * shape.head_dim + 3 * 4
+    cast = 2 * shape.block_matmul * (1 if checkpointing else shape.layers)
+    return round(tokens * (kept + final)) + cast * (precision == "autocast")
+
+
+def passing_bytes(shape: Architecture, tokens: int, precision: str) -> int:
+    """Return the bytes of the gradients that pass through one block in the backward pass."""
+    element = 4 if precision == "float32" else 2
+    return tokens * (2 * shape.residual_bytes(precision) + element * 3 * shape.intermediate)
+
+
+def logit_bytes(shape: Architecture, rows: int, precision: str, trained: bool = True) -> int:
+    """Return the bytes of the head: a tile's logits with its gradient, cast and new weights.
+
+    Args:
+        shape: the model's.
+        rows: response tokens of the micro-batch at most.
+        precision: as `Architecture.block_bytes` takes it.
+        trained: the head gets a gradient, which is made anew for each micro-batch.
+    """
+    tile = min(rows, max(TILE_ROWS, TILE_LOGITS // shape.vocabulary))
+    cast = 2 * shape.embedding if precision == "autocast" else 0
+    weights = (2 if precision == "bfloat16" else 4) * shape.embedding if trained else 0
+    return 2 * 4 * tile * shape.vocabulary + cast + weights

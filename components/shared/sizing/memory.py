@@ -1,0 +1,273 @@
+"""Whether a training run fits the machines, before they cost anything: memory by formula.
+
+Everything follows from config.json, the recipe and the profile; nothing is loaded. Bytes are those
+of one rank. The formulas are checked against measured runs (tests/unit/shared/sizing).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lidr.components.shared.config.profile import Offload, Zero
+from lidr.components.shared.config.recipe import Training
+from lidr.components.shared.kubernetes.launch import Launch
+from lidr.components.shared.sizing.activations import activation_bytes, logit_bytes, passing_bytes
+from lidr.components.shared.sizing.architecture import Architecture, read_architecture
+
+GIB = 1 << 30
+
+RESERVED = int(1.5 * GIB)
+"""Bytes of an accelerator that are never ours: CUDA's context, NCCL's buffers."""
+
+FRAGMENTED = 0.05
+"""Share of an accelerator's memory that torch's allocator cannot hand out."""
+
+FLOOR = 2048
+"""Tokens of a micro-batch where the recipe leaves them open (components/train/data/batches.py)."""
+
+PROMPT_SHARE = 1 / 3
+"""Prompt tokens of a micro-batch's, where they are not known."""
+
+_MOST_NODES = 64
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one rank.
+
+    Attributes:
+        weights: what passes read, with float32 masters and gathered shards.
+        gradients: with communication buckets.
+        optimizer: Adam's two moments.
+        activations: what one micro-batch leaves for its backward pass.
+        logits: of the rows that exist at once, with the head's gradient and cast weights.
+        step: what the optimizer's step needs for a moment, when activations are gone.
+        host: what lies in the node's own memory instead.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    step: int
+    host: int
+
+    @property
+    def peak(self) -> int:
+        """The most that the accelerator holds at once."""
+        passing = self.activations + self.logits
+        return self.weights + self.gradients + self.optimizer + max(passing, self.step)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.peak / GIB:.1f} GiB (weights {self.weights / GIB:.1f}, gradients "
+            f"{self.gradients / GIB:.1f}, optimizer {self.optimizer / GIB:.1f}, activations "
+            f"{self.activations / GIB:.1f}, logits {self.logits / GIB:.1f})"
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to train a model.
+
+    Attributes:
+        architecture: the model's shape.
+        tokens: of one micro-batch on one rank, prompts and both sides, without padding.
+        nodes: machines.
+        ranks_per_node: processes, each with one accelerator.
+        zero: what the ranks share out, and what lies in the nodes' own memory.
+        bfloat16: passes run in bfloat16.
+        checkpointing: activations are computed again in the backward pass.
+        lora_rank: of adapters; 0 trains all weights.
+        gpu: the ranks have accelerators; else their memory is the machine's.
+        prompt_share: prompt tokens of the micro-batch's.
+    """
+
+    architecture: Architecture
+    tokens: int
+    nodes: int = 1
+    ranks_per_node: int = 1
+    zero: Zero = field(default_factory=Zero)
+    bfloat16: bool = True
+    checkpointing: bool = False
+    lora_rank: int = 0
+    gpu: bool = True
+    prompt_share: float = PROMPT_SHARE
+
+    @property
+    def world_size(self) -> int:
+        """Ranks in all."""
+        return self.nodes * self.ranks_per_node
+
+    @property
+    def stage(self) -> int:
+        """The ZeRO stage in force."""
+        return self.zero.stage_among(self.world_size)
+
+    @property
+    def trained(self) -> int:
+        """Parameters that change."""
+        if self.lora_rank:
+            return self.architecture.lora_parameters(self.lora_rank)
+        return self.architecture.parameters
+
+    @property
+    def precision(self) -> str:
+        """How passes run: as `Architecture.block_bytes` names it."""
+        if not self.bfloat16:
+            return "float32"
+        return "bfloat16" if self.stage or self.lora_rank else "autocast"
+
+    def memory(self) -> Memory:
+        """Return the bytes that one rank needs."""
+        optimizer = 8 * self._share(self.trained, 1)
+        masters = self._masters()
+        host = 0
+        if (
+            self.zero.offload != "none"
+        ):  # gradients go there as well, in float32, to be stepped with
+            host += optimizer + masters + 4 * self._share(self.trained, 1)
+            optimizer = masters = 0
+        weights = self._element * self._share(self.architecture.parameters, 3)
+        if self.zero.offload == "all":
+            host, weights = host + weights, 0
+        extra = self.trained * (4 if self.bfloat16 else 0) if self.lora_rank else 0
+        return Memory(
+            weights=weights + masters + self._gathered() + extra,
+            gradients=self._gradients(),
+            optimizer=optimizer,
+            activations=self._activations(),
+            logits=logit_bytes(self.architecture, self.tokens, self.precision, not self.lora_rank),
+            step=self._step(),
+            host=host,
+        )
+
+    def fits(self, memory: float) -> bool:
+        """Tell whether a rank fits an accelerator.
+
+        Args:
+            memory: bytes of the accelerator.
+        """
+        return self.memory().peak <= usable(memory)
+
+    def nearest_fit(self, memory: float) -> Plan | None:
+        """Return the plan nearest to this one, by what it costs in speed, that fits; or None."""
+        fitting = (plan for plan in self._variants() if plan.fits(memory))
+        return min(fitting, key=lambda plan: plan._cost(), default=None)
+
+    def differs(self, other: Plan) -> list[str]:
+        """Name the settings in which another plan is different, with its values."""
+        before, after = self._settings(), other._settings()
+        return [f"{name}={value}" for name, value in after.items() if value != before[name]]
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            "training.zero.stage": str(self.stage),
+            "training.zero.offload": self.zero.offload,
+            "training.gradient_checkpointing": str(self.checkpointing).lower(),
+            "training.nodes": str(self.nodes),
+        }
+
+    @property
+    def _element(self) -> int:
+        """Bytes of a weight as passes read it."""
+        return 2 if self.precision == "bfloat16" else 4
+
+    def _share(self, parameters: int, stage: int) -> int:
+        """Return how many of these a rank holds, sharded from this ZeRO stage on."""
+        return -(-parameters // self.world_size) if self.stage >= stage else parameters
+
+    def _masters(self) -> int:
+        """Bytes of DeepSpeed's float32 copies, which it keeps also of float32 weights."""
+        return 4 * self._share(self.trained, 1) if self.stage else 0
+
+    def _gathered(self) -> int:
+        """Bytes of weights that stage 3 has gathered at once: two blocks and the embeddings."""
+        if self.stage < 3:
+            return 0
+        shape = self.architecture
+        return self._element * (2 * shape.block + shape.embedding * (1 if shape.tied else 2))
+
+    def _gradients(self) -> int:
+        element = self._element if self.stage else 4
+        if self.stage == 0:
+            return element * self.trained
+        own = 0 if self.zero.offload != "none" else element * self._share(self.trained, 2)
+        # `auto` makes reduce_bucket_size the square of the width; overlap_comm has two of them.
+        bucket = min(self.architecture.hidden**2, self.trained)
+        return own + (2 if self.gpu else 1) * element * bucket
+
+    def _activations(self) -> int:
+        operands = self.architecture.operands(self.prompt_share, gpu=self.gpu)
+        kept = activation_bytes(
+            self.architecture,
+            self.tokens,
+            self.precision,
+            operands,
+            checkpointing=self.checkpointing,
+        )
+        return kept + passing_bytes(self.architecture, self.tokens, self.precision)
+
+    def _step(self) -> int:
+        """Bytes of the optimizer's step: on a GPU torch handles all weights at once."""
+        together = self.gpu and self.zero.offload == "none"
+        return 4 * self._share(self.trained, 1) if together else 0
+
+    def _variants(self) -> Iterator[Plan]:
+        nodes = [self.nodes]
+        while nodes[-1] < _MOST_NODES:
+            nodes.append(2 * nodes[-1])
+        offloads: tuple[Offload, ...] = ("none", "optimizer", "all")
+        for count, stage, offload, checkpointing in itertools.product(
+            nodes, range(self.stage, 4), offloads, (False, True)
+        ):
+            if offloads.index(offload) < offloads.index(self.zero.offload):
+                continue
+            if (offload != "none" and not stage) or (offload == "all" and stage < 3):
+                continue
+            if checkpointing or not self.checkpointing:
+                yield replace(
+                    self,
+                    nodes=count,
+                    zero=Zero(stage=stage, offload=offload),
+                    checkpointing=checkpointing,
+                )
+
+    def _cost(self) -> tuple[int, float]:
+        """Nodes cost most; then what takes time: offloading, a third forward pass, ZeRO-3."""
+        slower = {"none": 0.0, "optimizer": 1.0, "all": 2.0}[self.zero.offload]
+        slower += 0.33 * self.checkpointing
+        return self.nodes, slower + {0: 0.0, 1: 0.01, 2: 0.02, 3: 0.2}[self.stage]
+
+
+def plan_for(config: Mapping[str, Any], settings: Training, launch: Launch) -> Plan:
+    """Return the plan of a model's training: its longest micro-batch, on the profile's machines.
+
+    The longest pair that the recipe's max_length lets through has two sides of that length and no
+    prompt; such a pair stands alone, however few tokens a micro-batch may have.
+
+    Args:
+        config: the model's config.json.
+        settings: the recipe's training section.
+        launch: what the profile says.
+    """
+    length = min(settings.max_length, config.get("max_position_embeddings") or settings.max_length)
+    return Plan(
+        architecture=read_architecture(dict(config)),
+        tokens=max(settings.micro_batch_tokens or FLOOR, 2 * length),
+        nodes=launch.nodes,
+        ranks_per_node=launch.ranks_per_node,
+        zero=launch.zero,
+        bfloat16=settings.precision != "float32",
+        checkpointing=settings.gradient_checkpointing,
+        lora_rank=settings.lora.rank,
+    )
+
+
+def usable(memory: float) -> float:
+    """Return the bytes of an accelerator that a training run can have."""
+    return memory * (1 - FRAGMENTED) - RESERVED

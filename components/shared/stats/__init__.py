@@ -1,0 +1,1 @@
+"""Intervals, tests and paired comparisons. Imports `core`, `records` and `store`."""

@@ -1,0 +1,114 @@
+"""The decorator that every step wears: events, the recipe, the run's lease, tracking, notes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.events import EVENTS_VARIABLE, emit, noticing_reuse, within
+from lidr.components.shared.core.redaction import cleanse
+from lidr.components.shared.run_lease import task_lease
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.recipes import resolve_recipe
+from lidr.components.shared.store.runs import note_failure, note_stages
+from lidr.components.shared.tracking.step_tracking import following
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Decorate a step's function: its start, end and failure become events, and facts of its run.
+
+    A step that has a `run` among its arguments is tracked as part of that run; see
+    components/shared/tracking.
+    """
+
+    def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        @wraps(function)
+        def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            began = time.monotonic()
+            with within({"step": name, **_shard(kwargs)}):
+                emit("started", iteration=kwargs.get("iteration", -1))
+                try:
+                    if "recipe" in kwargs:
+                        store, recipe = str(kwargs["store"]), str(kwargs["recipe"])
+                        kwargs["recipe"] = resolve_recipe(store, recipe)
+                    with _leased(name, kwargs), _tracked(name, kwargs) as note:
+                        result = function(*args, **kwargs)
+                        _note_stages(name, kwargs, result)
+                        note(result)
+                    emit("finished", seconds=round(time.monotonic() - began, 2))
+                except Exception as error:
+                    cleanse(error)  # whoever runs the step prints the traceback
+                    if isinstance(error, LidrError):
+                        emit("failed", message=str(error), exit_code=error.exit_code)
+                    _note_failure(name, kwargs, error)
+                    raise
+            return result
+
+        return run
+
+    return decorate
+
+
+_NOTED = ("generate", "translate", "merge", "pair", "train", "evaluate", "judge")
+"""Steps of an iteration whose stages the end of the iteration looks for."""
+
+
+def _note_stages(name: str, arguments: Mapping[str, object], result: object) -> None:
+    if name not in _NOTED or not arguments.get("run"):
+        return
+    uris = result if isinstance(result, tuple) else (result,)
+    note_stages(
+        open_store(str(arguments["store"])),
+        str(arguments["run"]),
+        int(str(arguments["iteration"])),
+        map(str, uris),
+    )
+
+
+def _note_failure(name: str, arguments: Mapping[str, object], error: Exception) -> None:
+    """Write down on the store why a step failed; what failed may be the store itself."""
+    if not arguments.get("run") or not arguments.get("store"):
+        return
+    try:
+        store = open_store(str(arguments["store"]))
+        iteration = int(str(arguments.get("iteration", -1)))
+        note_failure(store, str(arguments["run"]), name, iteration, error)
+    except (LidrError, ValueError) as second:
+        emit("note", message=f"why it failed is not noted on the store: {second}")
+
+
+@contextmanager
+def _leased(name: str, arguments: Mapping[str, object]) -> Iterator[None]:
+    """Keep other executions of the run out; `lidr run` does it for all of its steps."""
+    execution = os.environ.get("KFP_RUN_ID", "")
+    if not arguments.get("run") or not execution or EVENTS_VARIABLE in os.environ:
+        yield
+        return
+    with task_lease(name, str(arguments["store"]), str(arguments["run"]), execution):
+        yield
+
+
+@contextmanager
+def _tracked(name: str, arguments: Mapping[str, object]) -> Iterator[Callable[[object], None]]:
+    """Track a step of a run; a step that is called by itself belongs to none."""
+    if not arguments.get("run"):
+        yield lambda result: None
+        return
+    with noticing_reuse() as reused, following(name, arguments, reused) as note:
+        yield note
+
+
+def _shard(arguments: Mapping[str, object]) -> dict[str, object]:
+    """Name the shard of a step that several workers do: `{"shard": "2/3"}`."""
+    shards = arguments.get("shards", 1)
+    if shards == 1 or "shard" not in arguments:
+        return {}
+    return {"shard": f"{int(str(arguments['shard'])) + 1}/{shards}"}

@@ -1,0 +1,117 @@
+"""The store: a local folder or an `s3://` prefix, with the same few atomic operations."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from lidr.components.shared.core.errors import StoreError
+from lidr.components.shared.core.names import key_fault
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a listing.
+
+    Attributes:
+        key: below the store.
+        size: in bytes.
+        modified: when it was written, in seconds since 1970.
+    """
+
+    key: str
+    size: int
+    modified: float = field(default=0.0, compare=False)
+
+
+class Store(Protocol):
+    """What steps need of a store. Keys are relative names with `/` (core/names.py).
+
+    Every method raises StoreError for a full, read-only or unreachable store, and for a key that
+    leads out of it.
+    """
+
+    uri: str
+
+    def read(self, key: str) -> bytes:
+        """Return an object's bytes; FileNotFoundError where there is none."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write an object; readers see the old bytes or all of the new ones."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object only where none exists; False if another writer was first.
+
+        Of two writers of the same bytes both may be told True: who competes writes its own name.
+        """
+
+    def exists(self, key: str) -> bool:
+        """Tell whether the object exists."""
+
+    def list(self, prefix: str) -> list[Entry]:
+        """Return every object below a prefix (a folder, without the final `/`), by key."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+
+    def upload(self, path: Path, key: str) -> None:
+        """Copy a file into the store, as `write` does, without holding it in memory."""
+
+    def download(self, key: str, path: Path) -> None:
+        """Copy an object into a file, which appears whole or not at all."""
+
+    def sha256(self, key: str) -> str:
+        """Return the digest of an object's bytes as they are now, read piece by piece."""
+
+    def abort_uploads(self, prefix: str, before: float) -> int:
+        """Remove what writers that died left half-written below a prefix; return how many.
+
+        Args:
+            prefix: a folder, without the final `/`.
+            before: seconds since 1970; what was begun later may still have its writer.
+        """
+
+
+def require_key(key: str) -> None:
+    """Refuse a key that leaves the store, or means another object on another system.
+
+    Raises:
+        StoreError: with the reason.
+    """
+    if fault := key_fault(key):
+        raise StoreError(f"key {key!r} {fault}", remedy="Use plain relative names.")
+
+
+_REMEDIES = {
+    errno.ENOSPC: "Free some space, then run the same command again: finished work is kept.",
+    errno.EDQUOT: "Raise the quota, then run the same command again: finished work is kept.",
+    errno.EACCES: "Give this user write permission, or choose another --store.",
+    errno.EPERM: "Give this user write permission, or choose another --store.",
+    errno.EROFS: "It is on a read-only file system: choose another --store.",
+    errno.ENAMETOOLONG: "Choose a shorter --store.",
+    errno.EEXIST: "It is a file: choose another --store.",
+    errno.ENOTDIR: "A part of the path is a file: choose another --store.",
+}
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into StoreError; a missing file stays what it is.
+
+    Args:
+        path: what was being used, for the message.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        raise StoreError(
+            f"cannot use the store at {path}: {os.strerror(error.errno)}.",
+            remedy=_REMEDIES[error.errno],
+        ) from error

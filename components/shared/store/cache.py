@@ -1,0 +1,104 @@
+"""The node's cache of model files: one folder a model, with a bound on the size of all.
+
+LIDR_CACHE names its place (default `~/.cache/lidr`), LIDR_CACHE_GIB the most it may hold (default
+no bound). A folder appears whole or not at all. A process that uses one holds a shared lock on it
+until it ends, so nobody removes it meanwhile; the one that fills it holds the lock alone, so that a
+model is fetched once however many workers start on a node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.retry import reported
+
+_GIB = 1 << 30
+
+_held: dict[Path, int] = {}
+"""Locks that this process holds until it ends, by file; each an open file descriptor."""
+
+
+def cached(digest: str, fill: Callable[[Path], None]) -> Path:
+    """Return the cache folder of a digest, filled now if it is not there.
+
+    Args:
+        digest: names what is in the folder.
+        fill: puts it there.
+
+    Raises:
+        BadInput: LIDR_CACHE_GIB is not a number.
+    """
+    root = Path(os.environ.get("LIDR_CACHE", "~/.cache/lidr")).expanduser() / "models"
+    root.mkdir(parents=True, exist_ok=True)
+    folder, lock = root / digest, root / f"{digest}.lock"
+    if lock in _held and folder.is_dir():
+        return folder
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock(handle, fcntl.LOCK_SH)
+        while not folder.is_dir():
+            _lock(handle, fcntl.LOCK_EX)
+            if not folder.is_dir():
+                _fill(folder, fill)
+            _lock(handle, fcntl.LOCK_SH)  # it may be evicted in between: look again
+    except BaseException:
+        os.close(handle)
+        raise
+    _held[lock] = handle
+    os.utime(lock)
+    _evict(root)
+    return folder
+
+
+def _lock(handle: int, kind: int) -> None:
+    with reported("another process of this node brings the model into the cache: it is waited for"):
+        fcntl.flock(handle, kind)
+
+
+def _fill(folder: Path, fill: Callable[[Path], None]) -> None:
+    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+    try:
+        fill(temporary)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _evict(root: Path) -> None:
+    """Remove the least recently used folders that nobody uses until all is within the bound."""
+    bound = _bound()
+    if bound is None:
+        return
+    sizes = {path: _size(path) for path in root.iterdir() if path.is_dir()}
+    locks = {path: path.with_name(f"{path.name}.lock") for path in sizes}
+    known = [path for path in sizes if locks[path].is_file()]
+    for folder in sorted(known, key=lambda path: locks[path].stat().st_mtime):
+        if sum(sizes.values()) <= bound:
+            return
+        with locks[folder].open("a") as handle, contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+            del sizes[folder]
+
+
+def _bound() -> float | None:
+    given = os.environ.get("LIDR_CACHE_GIB")
+    if not given:
+        return None
+    try:
+        return float(given) * _GIB
+    except ValueError as error:
+        raise BadInput(
+            f"LIDR_CACHE_GIB is {given!r}, not a number", remedy="Give it in GiB, e.g. 200."
+        ) from error
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

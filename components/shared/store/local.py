@@ -1,0 +1,151 @@
+"""The store in a folder, which several machines may share."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lidr.components.shared.core.digest import digest_of_file
+from lidr.components.shared.core.errors import StoreError
+from lidr.components.shared.store.base import Entry, explained, require_key
+
+_TEMPORARY = ".tmp-"
+
+
+class LocalStore:
+    """A folder. Writes go to a temporary name in the same folder, are flushed and renamed."""
+
+    def __init__(self, root: Path) -> None:
+        if "\0" in str(root):
+            raise StoreError(f"{str(root)!r} is no folder's name", remedy="Correct --store.")
+        self.root = root.absolute()
+        self.uri = str(self.root)
+        with explained(self.root):
+            _make_folder(self.root)
+            self._real = Path(os.path.realpath(self.root))
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                fixed = os.statvfs(self.root).f_flag & os.ST_RDONLY
+                code = errno.EROFS if fixed else errno.EACCES
+                raise OSError(code, os.strerror(code), str(self.root))
+
+    def read(self, key: str) -> bytes:
+        path = self.path(key)
+        with explained(path):
+            return path.read_bytes()
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._replacing(key) as temporary:
+            temporary.write_bytes(data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        path = self.path(key)
+        with explained(path), self._temporary(path) as temporary:
+            temporary.write_bytes(data)
+            _flush(temporary)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+        return True
+
+    def exists(self, key: str) -> bool:
+        path = self.path(key)
+        with explained(path):
+            return path.is_file()
+
+    def list(self, prefix: str) -> list[Entry]:
+        folder = self.path(prefix) if prefix else self.root
+        entries = []
+        for path in folder.rglob("*"):
+            if path.name.startswith(_TEMPORARY):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+                status = path.stat()
+                if stat.S_ISREG(status.st_mode):
+                    key = path.relative_to(self.root).as_posix()
+                    entries.append(Entry(key, status.st_size, status.st_mtime))
+        return sorted(entries, key=lambda entry: entry.key)
+
+    def delete(self, key: str) -> None:
+        path = self.path(key)
+        with explained(path):
+            path.unlink(missing_ok=True)
+
+    def upload(self, path: Path, key: str) -> None:
+        with self._replacing(key) as temporary:
+            shutil.copyfile(path, temporary)
+
+    def download(self, key: str, path: Path) -> None:
+        source = self.path(key)
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._temporary(path) as temporary:
+                shutil.copyfile(source, temporary)
+                temporary.replace(path)
+
+    def sha256(self, key: str) -> str:
+        path = self.path(key)
+        with explained(path):
+            return digest_of_file(path)
+
+    def abort_uploads(self, prefix: str, before: float) -> int:
+        removed = 0
+        for path in self.path(prefix).rglob(f"{_TEMPORARY}*"):
+            with explained(path), contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+                    removed += 1
+        return removed
+
+    def path(self, key: str) -> Path:
+        """Return the file behind a key; it stays inside the store, links followed."""
+        require_key(key)
+        path = self.root / key
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(self._real):
+            raise StoreError(
+                f"{path} leaves the store: a link leads to {real}",
+                remedy="Remove the link, or make the folder that it leads to the store.",
+            )
+        return path
+
+    @contextmanager
+    def _replacing(self, key: str) -> Iterator[Path]:
+        path = self.path(key)
+        with explained(path), self._temporary(path) as temporary:
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
+
+    @contextmanager
+    def _temporary(self, path: Path) -> Iterator[Path]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+        temporary.touch(exist_ok=False)  # with the user's umask: others may share the store
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # /proc and its like have no place for new folders
+        raise PermissionError(errno.EACCES, "Permission denied", str(path)) from error
+
+
+def _flush(path: Path) -> None:
+    """Make the bytes survive a power cut before the name that announces them does."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,82 @@
+"""Recipes on the store, by digest: what tasks of a pipeline are told is a reference.
+
+A recipe of a few kilobytes would stand six times in Argo's Workflow for every task, and a Workflow
+has a limit (findings in docs/cluster.md). `sha256:<digest>` stands for `recipes/<digest>.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from lidr.components.shared.core.digest import canonical_json, digest_of
+from lidr.components.shared.core.errors import BadInput, DamagedObject
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.open import open_store
+
+if TYPE_CHECKING:
+    from lidr.components.shared.config.recipe import Recipe
+
+_REFERENCE = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+def reference_of(recipe: Recipe) -> str:
+    """Return the reference that a resolved recipe has on any store."""
+    return f"sha256:{digest_of(recipe.model_dump(mode='json'))}"
+
+
+def put_recipe(store: Store, text: str) -> str:
+    """Put a resolved recipe on a store, where it is not; return its reference.
+
+    Args:
+        store: where tasks will read it.
+        text: the recipe as JSON.
+    """
+    content = json.loads(text)
+    digest = digest_of(content)
+    store.create(_key(digest), canonical_json(content).encode())
+    return f"sha256:{digest}"
+
+
+def resolve_recipe(store_uri: str, recipe: str) -> str:
+    """Return a recipe as JSON, read from the store where it is only referred to.
+
+    Args:
+        store_uri: URI of the store.
+        recipe: the recipe as JSON, or `sha256:<digest>`.
+
+    Raises:
+        BadInput: the store has no such recipe, or another one under its name.
+    """
+    found = _REFERENCE.fullmatch(recipe)
+    if not found:
+        return recipe
+    store, key = open_store(store_uri), _key(found[1])
+    try:
+        data = store.read(key)
+    except FileNotFoundError as error:
+        raise BadInput(
+            "the run's recipe is not on the store",
+            file=f"{store.uri}/{key}",
+            remedy="`lidr submit` and `lidr compile` put it there: check that they and the run "
+            "use one store, then submit again.",
+        ) from error
+    if _digest(data) != found[1]:
+        raise DamagedObject(
+            "is not the recipe whose digest its name has",
+            file=f"{store.uri}/{key}",
+            remedy="Delete it, and submit again.",
+        )
+    return data.decode()
+
+
+def _digest(data: bytes) -> str:
+    try:
+        return digest_of(json.loads(data))
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _key(digest: str) -> str:
+    return f"recipes/{digest}.json"

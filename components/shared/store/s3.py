@@ -1,0 +1,272 @@
+"""The store on S3 (AWS, SeaweedFS, Ceph, ...), through boto3."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lidr.components.shared.core.digest import digest_of_file
+from lidr.components.shared.core.errors import DamagedObject, StoreError
+from lidr.components.shared.core.redaction import login_fault
+from lidr.components.shared.core.retry import Wait, retry, retry_seconds
+from lidr.components.shared.store.base import Entry, explained, require_key
+from lidr.components.shared.store.s3_errors import code_of, explain
+
+_SHA = "sha256"
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
+
+_PART_BYTES = 64 << 20
+_PIECE = 32 << 20
+_CONNECT_SECONDS, _READ_SECONDS = 10.0, 60.0
+_ATTEMPTS, _QUICK_ATTEMPTS = 4, 2
+"""How often botocore itself makes a request, by whether there is time to wait."""
+
+_TAKEN = ("412", "PreconditionFailed")
+"""Codes of a conditional PUT that met an object."""
+
+Result = TypeVar("Result")
+
+
+class S3Store:
+    """A prefix of a bucket.
+
+    Endpoint, region and credentials come from the environment (AWS_ENDPOINT_URL, AWS_REGION,
+    AWS_ACCESS_KEY_ID, ...) as boto3 documents. Each object carries its SHA-256 as metadata, which
+    is checked on the way back. botocore repeats a request a few times (AWS_MAX_ATTEMPTS); what then
+    still fails, and may pass, is asked again for LIDR_RETRY_SECONDS. Servers that refuse boto3's
+    trailing checksums (411) want AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
+
+    Args:
+        uri: `s3://bucket/prefix`.
+        part_bytes: from which size on a file travels in parts of that size; S3 takes 5 MiB or more.
+        seconds: for which the server may fail, where that is not LIDR_RETRY_SECONDS.
+    """
+
+    def __init__(
+        self, uri: str, *, part_bytes: int = _PART_BYTES, seconds: float | None = None
+    ) -> None:
+        from boto3.s3.transfer import TransferConfig
+
+        self._transfer = TransferConfig(
+            multipart_threshold=part_bytes, multipart_chunksize=part_bytes, max_concurrency=8
+        )
+        self._seconds = retry_seconds() if seconds is None else seconds
+        place = uri.removeprefix("s3://").rstrip("/")
+        self.uri = f"s3://{place}"
+        self.bucket, _, prefix = place.partition("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        if not _BUCKET.fullmatch(self.bucket):
+            raise StoreError(f"{uri!r} names no bucket", remedy="Use s3://bucket/prefix.")
+        if prefix:
+            require_key(prefix)
+        unmade = partial(explain, who="the object store", place=self.uri, key="")
+        self._client: Any = retry(lambda: _client(self._seconds), "", unmade, seconds=0)
+        self._ask("", lambda _: self._client.head_bucket(Bucket=self.bucket))
+
+    def read(self, key: str) -> bytes:
+        return _twice(lambda: self._read(key))
+
+    def _read(self, key: str) -> bytes:
+        data, metadata = self._ask(key, lambda _: self._get(key))
+        self._verify(key, metadata, hashlib.sha256(data).hexdigest())
+        return data
+
+    def sha256(self, key: str) -> str:
+        sha = hashlib.sha256()
+        head = self._head(key)
+        for start in range(0, head["ContentLength"], _PIECE):
+            sha.update(self._piece(key, start))
+        return sha.hexdigest()
+
+    def _piece(self, key: str, start: int) -> bytes:
+        span = f"bytes={start}-{start + _PIECE - 1}"
+        return self._ask(key, lambda _: self._get(key, Range=span))[0]
+
+    def _get(self, key: str, **options: str) -> tuple[bytes, dict[str, str]]:
+        answer = self._client.get_object(Bucket=self.bucket, Key=self._name(key), **options)
+        return answer["Body"].read(), answer["Metadata"]
+
+    def write(self, key: str, data: bytes) -> None:
+        _twice(lambda: self._ask(key, lambda _: self._put(key, data)))
+
+    def create(self, key: str, data: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        def put(_: Wait) -> bool:
+            try:
+                self._put(key, data, IfNoneMatch="*")
+            except ClientError as error:
+                if code_of(error) not in _TAKEN:
+                    raise
+                return self._holds(key, data)
+            return True
+
+        return _twice(lambda: self._ask(key, put))
+
+    def _put(self, key: str, data: bytes, **options: str) -> None:
+        sha = hashlib.sha256(data).hexdigest()
+        self._client.put_object(
+            Bucket=self.bucket, Key=self._name(key), Body=data, Metadata={_SHA: sha}, **options
+        )
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        """Tell whether an object is what we wrote: a PUT whose answer was lost is repeated."""
+        try:
+            head = self._head(key)
+        except FileNotFoundError:  # it is gone again, so somebody else's came and went
+            return False
+        stored: str | None = head["Metadata"].get(_SHA)
+        return stored == hashlib.sha256(data).hexdigest()
+
+    def exists(self, key: str) -> bool:
+        try:
+            self._head(key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _head(self, key: str) -> Any:
+        name = self._name(key)
+        return self._ask(key, lambda _: self._client.head_object(Bucket=self.bucket, Key=name))
+
+    def list(self, prefix: str) -> list[Entry]:
+        start = f"{self._name(prefix)}/" if prefix else self._prefix
+        skip = len(self._prefix)
+        found = self._pages(prefix, "list_objects_v2", "Contents", start)
+        return sorted(
+            (
+                Entry(item["Key"][skip:], item["Size"], item["LastModified"].timestamp())
+                for item in found
+            ),
+            key=lambda entry: entry.key,
+        )
+
+    def _pages(self, key: str, operation: str, field: str, start: str) -> Sequence[Any]:
+        def listed(wait: Wait) -> Sequence[Any]:
+            pages = self._client.get_paginator(operation).paginate(Bucket=self.bucket, Prefix=start)
+            found: Any = []
+            for page in pages:
+                wait.alive()
+                found.extend(page.get(field, []))
+            return tuple(found)
+
+        return self._ask(key, listed)
+
+    def delete(self, key: str) -> None:
+        name = self._name(key)
+        self._ask(key, lambda _: self._client.delete_object(Bucket=self.bucket, Key=name))
+
+    def upload(self, path: Path, key: str) -> None:
+        name, extra = self._name(key), {"Metadata": {_SHA: digest_of_file(path)}}
+
+        def put(wait: Wait) -> None:
+            self._client.upload_file(
+                str(path), self.bucket, name, extra, wait.alive, self._transfer
+            )
+
+        _twice(lambda: self._ask(key, put))
+
+    def download(self, key: str, path: Path) -> None:
+        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+        with explained(path):
+            metadata = self._head(key)["Metadata"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _twice(lambda: self._download(key, temporary, metadata))
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _download(self, key: str, path: Path, metadata: dict[str, str]) -> None:
+        name = self._name(key)
+        self._ask(
+            key,
+            lambda wait: self._client.download_file(
+                self.bucket, name, str(path), None, wait.alive, self._transfer
+            ),
+        )
+        self._verify(key, metadata, digest_of_file(path))
+
+    def abort_uploads(self, prefix: str, before: float) -> int:
+        found = self._pages(prefix, "list_multipart_uploads", "Uploads", f"{self._name(prefix)}/")
+        uploads = [upload for upload in found if upload["Initiated"].timestamp() < before]
+        for upload in uploads:
+            self._abort(prefix, upload["Key"], upload["UploadId"])
+        return len(uploads)
+
+    def _abort(self, prefix: str, name: str, upload: str) -> None:
+        from botocore.exceptions import ClientError
+
+        def abort(_: Wait) -> None:
+            try:
+                self._client.abort_multipart_upload(Bucket=self.bucket, Key=name, UploadId=upload)
+            except ClientError as error:
+                if code_of(error) != "NoSuchUpload":  # somebody was faster
+                    raise
+
+        self._ask(prefix, abort)
+
+    def _name(self, key: str) -> str:
+        require_key(key)
+        return self._prefix + key
+
+    def _verify(self, key: str, metadata: dict[str, str], actual: str) -> None:
+        expected = metadata.get(_SHA)
+        if expected and expected != actual:
+            raise DamagedObject(
+                f"{self.uri}/{key} came back with other bytes than were written",
+                remedy="Check the object store, then run again.",
+            )
+
+    def _ask(self, key: str, request: Callable[[Wait], Result]) -> Result:
+        """Make a request until it is answered, or refused for good.
+
+        Args:
+            key: what it is about, for messages; "" is the bucket.
+            request: gets the wait, to which a long answer tells its progress.
+        """
+        who = f"the object store at {self._client.meta.endpoint_url}"
+        wait = Wait(who, self._seconds)
+        return wait.call(lambda: request(wait), partial(explain, who=who, place=self.uri, key=key))
+
+
+def _twice(action: Callable[[], Result]) -> Result:
+    """Do it once more where bytes arrived damaged: the way may be bad, not the object."""
+    try:
+        return action()
+    except DamagedObject:
+        return action()
+
+
+def _client(seconds: float) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if fault := login_fault(os.environ.get(name, "")):
+            raise StoreError(
+                f"the address in {name} {fault}",
+                remedy="Put it into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+            )
+    retries: Any = {"mode": "adaptive"}
+    if "AWS_MAX_ATTEMPTS" not in os.environ:
+        retries["max_attempts"] = _ATTEMPTS if seconds > _READ_SECONDS else _QUICK_ATTEMPTS
+    config = Config(
+        retries=retries,
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=min(_READ_SECONDS, max(seconds, _CONNECT_SECONDS)),
+        max_pool_connections=16,
+        user_agent_extra="lidr",
+    )
+    try:
+        return boto3.client("s3", config=config)
+    except ValueError as error:  # botocore's own word for an endpoint that is no URL
+        raise StoreError(
+            f"S3 cannot be used: {error}", remedy="Correct AWS_ENDPOINT_URL."
+        ) from error

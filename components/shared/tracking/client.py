@@ -1,0 +1,239 @@
+"""Where MLflow is: the server the environment names, or SQLite beside the store.
+
+MLflow's own variables say how to reach it: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD,
+MLFLOW_TRACKING_TOKEN or MLFLOW_TRACKING_AUTH, and MLFLOW_TRACKING_SERVER_CERT_PATH.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from lidr.components.shared.core.errors import BadInput, LidrError, RegistryFailed, TrackingFailed
+from lidr.components.shared.core.redaction import login_fault
+from lidr.components.shared.core.retry import retry
+
+_SQLITE = "sqlite:///"
+
+_HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""MLflow's client would repeat a request for four minutes and wait two for an answer: we ask again
+ourselves, where it is known how long that may take."""
+
+_MAX_CLASHES = 4
+
+_ANSWERED = re.compile(r"(?:too many|error code) ([45]\d\d)\b")
+"""In what MLflow's client says of a server that answered; all else is about the way to it."""
+
+Result = TypeVar("Result")
+
+
+def tracking_uri(store: str) -> str:
+    """Return the MLflow tracking URI: MLFLOW_TRACKING_URI, or SQLite in a local store's folder.
+
+    Args:
+        store: URI of the store.
+
+    Raises:
+        BadInput: the store is remote and no server is named, or the URI holds a password.
+    """
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    if named:
+        _refuse_password(named)
+        return named
+    if "://" in store:
+        raise BadInput(
+            "MLFLOW_TRACKING_URI is not set, and a remote store has no SQLite beside it",
+            remedy="Set it to your MLflow server, or to sqlite:////path/mlflow.db.",
+        )
+    return f"{_SQLITE}{Path(store).absolute() / 'mlflow.db'}"
+
+
+def _refuse_password(uri: str) -> None:
+    """Keep passwords out of what holds a URI: markers, tags and messages."""
+    if fault := login_fault(uri):
+        raise BadInput(
+            f"the address of MLflow {fault}",
+            remedy="Put it into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+            "for a database into PGPASSWORD.",
+        )
+
+
+def is_server(uri: str) -> bool:
+    """Tell whether a tracking URI is a server's, which others see at once."""
+    return uri.startswith(("http://", "https://"))
+
+
+def mlflow_client(store: str) -> Any:
+    """Return an `mlflow.MlflowClient` for the store's tracking server, its chatter off."""
+    return client_at(tracking_uri(store))
+
+
+def client_at(uri: str) -> Any:
+    """Return an `mlflow.MlflowClient` for a tracking URI, its chatter off.
+
+    Raises:
+        BadInput: the URI holds a password.
+    """
+    _refuse_password(uri)
+    for name, value in _HTTP.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):  # importing mlflow sets its own level
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with _alone(uri):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Keep other processes out while a client may make the tables of a SQLite database.
+
+    Two runs that share a new store would both make them, and the second would fail.
+    """
+    if not uri.startswith(_SQLITE):
+        yield
+        return
+    database = Path(uri.removeprefix(_SQLITE))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists():
+            _make_tables(database)
+        yield
+
+
+def _make_tables(database: Path) -> None:
+    """Make MLflow's tables beside the place, then move them there.
+
+    Who is killed while making them would leave a database that MLflow refuses for ever.
+    """
+    from mlflow import MlflowClient
+
+    for part in database.parent.glob(f"{database.name}.new-*"):
+        part.unlink()
+    fresh = database.with_name(f"{database.name}.new-{uuid4().hex}")
+    MlflowClient(tracking_uri=f"{_SQLITE}{fresh}", registry_uri=f"{_SQLITE}{fresh}")
+    fresh.replace(database)
+
+
+def experiment_id(client: Any, name: str, store: str) -> str:
+    """Return the id of an experiment, made now if it does not exist.
+
+    Args:
+        client: from `mlflow_client`.
+        name: the experiment's name.
+        store: artifacts of a local tracking database go into its folder, beside the database.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    location = str(Path(store) / "mlflow") if tracking_uri(store).startswith(_SQLITE) else None
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException:  # another process was first
+        return str(client.get_experiment_by_name(name).experiment_id)
+
+
+def ask_mlflow(action: Callable[[], Result], clashes: int = _MAX_CLASHES) -> Result:
+    """Do something with MLflow, again and again while it does not answer.
+
+    Args:
+        action: may be repeated without harm.
+        clashes: how often the request itself may be refused: two writers may have met.
+
+    Raises:
+        BadInput: the server refuses us: a wrong password, a host name it does not trust.
+        TrackingFailed: it did not answer for LIDR_RETRY_SECONDS.
+        MlflowException, RegistryFailed: it refused the action itself.
+    """
+    from mlflow.exceptions import MlflowException
+
+    refused = 0
+
+    def explain(error: Exception) -> LidrError | None:
+        nonlocal refused
+        problem = explained(error) if isinstance(error, MlflowException) else error
+        if isinstance(problem, BadInput) and problem is not error:
+            raise problem from error
+        if isinstance(problem, TrackingFailed):
+            return problem
+        if not isinstance(error, MlflowException | RegistryFailed):
+            return None
+        refused += 1
+        return None if refused == clashes else RegistryFailed(str(error))
+
+    return retry(action, "MLflow", explain)
+
+
+def explained(error: Any, uri: str = "") -> LidrError | None:
+    """Say what an MlflowException means for the whole server.
+
+    Args:
+        error: raised by an MLflow client.
+        uri: address of the server; by default the environment's.
+
+    Returns:
+        BadInput where the server does not let us in, TrackingFailed where it does not answer or is
+        in trouble; None where only this request was refused.
+    """
+    status, text = error.get_http_status_code(), str(error)
+    place = urlsplit(uri or os.environ.get("MLFLOW_TRACKING_URI", ""))
+    where = f"MLflow at {place.scheme}://{place.hostname}:{place.port}" if place.port else "MLflow"
+    if status == 401:
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+        return BadInput(
+            f"{where} refuses {f'the password of {user!r}' if user else 'an unnamed user'}",
+            remedy="Correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+            "or MLFLOW_TRACKING_TOKEN.",
+        )
+    if status == 403 and "Invalid Host header" in text:
+        return BadInput(
+            f"{where} does not trust the host name {place.netloc!r}",
+            remedy="Add it, with its port, to the server's MLFLOW_SERVER_ALLOWED_HOSTS.",
+        )
+    if status == 403:
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
+        return BadInput(
+            f"{where} does not let {user!r} write here, or what it asked for is gone",
+            remedy="Give the user EDIT or MANAGE permission on the experiment and the model.",
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return BadInput(
+            f"{where} shows a certificate that is not trusted",
+            remedy="Name its authority's file in MLFLOW_TRACKING_SERVER_CERT_PATH.",
+        )
+    return _unavailable(error, where) if status >= 500 or status == 429 else None
+
+
+def _unavailable(error: Any, where: str) -> TrackingFailed:
+    from mlflow.exceptions import RestException
+
+    text = str(error)
+    answered = _ANSWERED.search(text)
+    if answered or isinstance(error, RestException):
+        said = f"HTTP {answered[1]}" if answered else _cause(text)
+        return TrackingFailed(
+            f"{where} is up, but cannot do its work ({said})",
+            remedy="Look at its log and at its database, then run the same again.",
+        )
+    return TrackingFailed(
+        f"{where} does not answer ({_cause(text)})",
+        remedy="See whether the server runs and is reached, then run the same again.",
+    )
+
+
+def _cause(text: str) -> str:
+    """Return the last, innermost part of a chain of network errors, in one line."""
+    line = " ".join(text.split())
+    return line.rsplit("(Caused by ", 1)[-1].rstrip(")")[:200]

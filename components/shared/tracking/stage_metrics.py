@@ -1,0 +1,196 @@
+"""What a finished stage tells MLflow, from its own marker."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from lidr.components.shared.config.load import flatten
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.records.counts import stage_figures
+from lidr.components.shared.store.stage import Stage
+from lidr.components.shared.tracking.entries import Dataset, Metric
+
+Counts = Mapping[str, Any]
+
+_READ = {
+    "generate": {"prompts": ("world", "generation")},
+    "translate": {"responses": ("generate", "translation")},
+    "pair": {"responses": ("generate", "pairing"), "translations": ("translate", "pairing")},
+    "train": {"pairs": ("pair", "training")},
+    "evaluate": {"world": ("world", "evaluation")},
+    "judge": {"evaluation": ("evaluate", "judging")},
+}
+"""What each step reads that is data: the input's name, the step that made it and what it is for."""
+
+_FINAL = ("loss", "reward_margin", "reward_accuracy")
+_LONGEST = 5000
+_UNNAMEABLE = re.compile(r"[^\w\-. :]")
+"""What MLflow takes in no parameter's name; it reads slashes as folders."""
+
+
+def metrics_of(step: str, stage: Stage, iteration: int) -> list[Metric]:
+    """Return what a stage measured that belongs beside it alone.
+
+    Args:
+        step: the step that made it.
+        stage: a finished stage.
+        iteration: t.
+    """
+    if step == "train":
+        return curves(_rows(stage))
+    if step == "evaluate":
+        counts = stage.counts()["languages"].items()
+        rows = [(code, bound, row["accuracy"][bound]) for code, row in counts for bound in _BOUNDS]
+        return [
+            (f"accuracy/{code}/{bound}", float(value), iteration) for code, bound, value in rows
+        ]
+    return []
+
+
+_BOUNDS = ("low", "high")
+
+
+def curves(rows: Iterable[Mapping[str, float]]) -> list[Metric]:
+    """Return training curves, from the metrics of each optimizer step."""
+    return [
+        (f"train/{key}", float(value), int(row["step"]))
+        for row in rows
+        for key, value in row.items()
+        if key != "step"
+    ]
+
+
+def _rows(stage: Stage) -> list[dict[str, float]]:
+    if not stage.files(prefix="metrics.jsonl"):
+        return []
+    return [json.loads(line) for line in stage.read("metrics.jsonl").decode().splitlines()]
+
+
+def headline_of(step: str, stage: Stage, iteration: int) -> list[Metric]:
+    """Return the figures of a stage that stand for its iteration.
+
+    Args:
+        step: the step that made it.
+        stage: a finished stage.
+        iteration: t; their step.
+    """
+    figures = {f"{step}/seconds": float(stage.marker().get("seconds", 0.0))}
+    if step in _FIGURES:
+        figures |= _FIGURES[step](stage.counts())
+    return [(name, value, iteration) for name, value in figures.items() if math.isfinite(value)]
+
+
+def _generated(counts: Counts) -> dict[str, float]:
+    return {f"generate/{name}": value for name, value in stage_figures(counts).items()}
+
+
+def _translated(counts: Counts) -> dict[str, float]:
+    return {f"translate/{name}": value for name, value in stage_figures(counts).items()}
+
+
+def _paired(counts: Counts) -> dict[str, float]:
+    parts = {
+        f"pair/yield/{code}": row["kept"] / max(row["candidates"], 1)
+        for code, row in counts.get("languages", {}).items()
+    }
+    return {
+        "pair/pairs": float(counts["pairs"]),
+        "pair/yield": counts["pairs"] / max(counts["candidates"], 1),
+        "pair/identical_share": float(counts["identical_share"]),
+        **parts,
+    }
+
+
+def _trained(counts: Counts) -> dict[str, float]:
+    final = counts.get("final", {})
+    return {
+        **{f"train/{name}": float(counts[name]) for name in ("pairs", "steps") if name in counts},
+        **{f"train/final_{name}": float(final[name]) for name in _FINAL if name in final},
+    }
+
+
+def _evaluated(counts: Counts) -> dict[str, float]:
+    figures = {"accuracy/average": float(counts["average"]["value"])}
+    for code, row in counts["languages"].items():
+        figures[f"accuracy/{code}"] = float(row["accuracy"]["value"])
+        figures[f"off_target/{code}"] = float(row["off_target"]["value"])
+    return figures
+
+
+def _judged(counts: Counts) -> dict[str, float]:
+    return {
+        f"judge/{task}/{code}": float(place["score"]["value"])
+        for task, found in counts["tasks"].items()
+        for code, place in found["languages"].items()
+        if place["score"]["n"]
+    }
+
+
+def _gated(counts: Counts) -> dict[str, float]:
+    gains = {
+        f"gate/gain/{code}": float(row["gain"]["value"])
+        for code, row in counts.get("languages", {}).items()
+    }
+    mean = counts.get("mean_gain")
+    return {**({"gate/mean_gain": float(mean["value"])} if mean else {}), **gains}
+
+
+_FIGURES: dict[str, Callable[[Counts], dict[str, float]]] = {
+    "generate": _generated,
+    "translate": _translated,
+    "pair": _paired,
+    "train": _trained,
+    "evaluate": _evaluated,
+    "judge": _judged,
+    "gate": _gated,
+}
+
+
+def tags_of(step: str, stage: Stage) -> dict[str, str]:
+    """Return the facts of a stage that are no numbers."""
+    tags = {"lidr.stage": stage.digest, "lidr.uri": stage.uri}
+    if step == "gate":
+        counts = stage.counts()
+        names = ("decision", "verdict", "reason")
+        tags |= {f"lidr.gate.{name}": clean(str(counts.get(name, ""))) for name in names}
+    return tags
+
+
+def params_of(stage: Stage) -> dict[str, str]:
+    """Return what a stage was given: the settings and inputs that its digest covers."""
+    identity = stage.marker()["identity"]
+    given = {**flatten(identity["settings"]), **flatten({"inputs": identity["inputs"]})}
+    return as_params(given)
+
+
+def as_params(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return values as MLflow parameters; KFP's plugin owns the names without a prefix."""
+    return {
+        _UNNAMEABLE.sub("_", f"lidr.{key}")[:250]: clean(str(value), 6000)
+        for key, value in values.items()
+    }
+
+
+def datasets_of(step: str, stage: Stage) -> list[Dataset]:
+    """Return the data that a stage has read."""
+    return list(_datasets(step, stage))
+
+
+def _datasets(step: str, stage: Stage) -> Iterator[Dataset]:
+    inputs = stage.marker()["identity"]["inputs"]
+    for name, (source, context) in _READ.get(step, {}).items():
+        # The generate stage's digest covers the prompts through the world stage's.
+        digest = inputs.get(name) or inputs.get(source)
+        if digest:
+            uri = f"{stage.store.uri}/stages/{source}/{digest_of_uri(digest)}"
+            yield Dataset(name, uri, digest[:36], context)
+
+
+def clean(text: str, longest: int = _LONGEST) -> str:
+    """Return text without what databases and terminals do not take, cut to a length."""
+    plain = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text[:longest])
+    return plain.encode("utf-8", "replace").decode()

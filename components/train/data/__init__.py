@@ -1,0 +1,4 @@
+"""Preference pairs as tokens, micro-batches and shares of the ranks.
+
+Imports `shared`.
+"""

@@ -1,0 +1,191 @@
+"""Micro-batches of pairs, without padding where the model allows: one row, attention by segment.
+
+A flat row holds `prompt, chosen, rejected` of several pairs, one behind the other. Positions start
+anew with every pair, and the rejected text goes on from the prompt's end as the chosen one does: it
+sees the prompt (which is computed once) and not the chosen text. The padded form, for models whose
+attention knows no segments, has a row per side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from lidr.components.train.data.tokens import TokenPair
+
+FLOOR = 2048
+"""Tokens of a micro-batch that are no burden: below, a small model's time goes into overhead."""
+
+Span = tuple[int, int, int]
+"""Tokens of a pair's prompt, chosen and rejected text in a flat row."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """How a flat row divides into pairs; what attention by segment needs to know.
+
+    Attributes:
+        spans: one for each pair, in the row's order.
+        device: where the row is.
+    """
+
+    spans: tuple[Span, ...]
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @cached_property
+    def key_index(self) -> torch.Tensor:
+        """Positions in the row of what each side reads: prompt and chosen, prompt and rejected."""
+        parts: list[range] = []
+        start = 0
+        for prompt, chosen, rejected in self.spans:
+            middle = start + prompt + chosen
+            parts += [range(start, middle)]
+            parts += [range(start, start + prompt), range(middle, middle + rejected)]
+            start = middle + rejected
+        return torch.from_numpy(np.concatenate(parts)).to(self.device)
+
+    @cached_property
+    def query_ends(self) -> torch.Tensor:
+        """Cumulative lengths of the queries: prompt and chosen, then rejected, of each pair."""
+        lengths = [side for p, c, r in self.spans for side in (p + c, r)]
+        return self._cumulative(lengths)
+
+    @cached_property
+    def key_ends(self) -> torch.Tensor:
+        """Cumulative lengths of the keys: prompt and chosen, then prompt and rejected."""
+        lengths = [side for p, c, r in self.spans for side in (p + c, p + r)]
+        return self._cumulative(lengths)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest side, its prompt included."""
+        return max(p + max(c, r) for p, c, r in self.spans)
+
+    def _cumulative(self, lengths: Sequence[int]) -> torch.Tensor:
+        ends = np.cumsum([0, *lengths])
+        return torch.from_numpy(ends.astype(np.int32)).to(self.device)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs as a model reads them.
+
+    Attributes:
+        ids: token ids, (rows, tokens).
+        positions: position ids of the same shape; None where they count from 0 in each row.
+        segments: of a flat row; None for padded rows.
+        sources: of each response token, the place (in all rows, one behind the other) that predicts
+            it; pair by pair, chosen before rejected.
+        targets: the response tokens, in the same order.
+        lengths: response tokens of each side: chosen, rejected, chosen, ...
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor | None
+    segments: Segments | None
+    sources: torch.Tensor
+    targets: torch.Tensor
+    lengths: tuple[int, ...]
+
+
+Layout = Callable[[Sequence[TokenPair], torch.device], Batch]
+"""Makes a batch of pairs on a device."""
+
+
+def flat_batch(pairs: Sequence[TokenPair], device: torch.device) -> Batch:
+    """Return the pairs as one row without padding, each prompt once."""
+    ids: list[int] = []
+    positions: list[range] = []
+    sources: list[range] = []
+    for pair in pairs:
+        start, prompt = len(ids), len(pair.prompt)
+        middle = start + prompt + len(pair.chosen)
+        ids += pair.prompt + pair.chosen + pair.rejected
+        positions += [range(middle - start), range(prompt, prompt + len(pair.rejected))]
+        # The prompt's last token predicts the first one of both sides.
+        sources += [range(start + prompt - 1, middle - 1)]
+        sources += [range(start + prompt - 1, start + prompt)]
+        sources += [range(middle, middle + len(pair.rejected) - 1)]
+    spans = tuple((len(pair.prompt), len(pair.chosen), len(pair.rejected)) for pair in pairs)
+    return Batch(
+        ids=torch.tensor([ids], device=device),
+        positions=_places(positions)[None].to(device),
+        segments=Segments(spans, device),
+        sources=_places(sources).to(device),
+        targets=_targets(pairs, device),
+        lengths=_lengths(pairs),
+    )
+
+
+def padded_batch(pairs: Sequence[TokenPair], device: torch.device) -> Batch:
+    """Return the pairs as a row per side, padded on the right.
+
+    There is no attention mask: padding stands behind everything a causal model reads.
+    """
+    sides = [pair.prompt + side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    width = max(map(len, sides))
+    ids = np.zeros((len(sides), width), dtype=np.int64)
+    sources: list[range] = []
+    for row, (side, length) in enumerate(zip(sides, _lengths(pairs), strict=True)):
+        ids[row, : len(side)] = side
+        end = row * width + len(side) - 1
+        sources.append(range(end - length, end))
+    return Batch(
+        ids=torch.from_numpy(ids).to(device),
+        positions=None,
+        segments=None,
+        sources=_places(sources).to(device),
+        targets=_targets(pairs, device),
+        lengths=_lengths(pairs),
+    )
+
+
+def micro_batches(
+    rows: Sequence[int], pairs: Sequence[TokenPair], layout: Layout, tokens: int, most: int
+) -> list[list[int]]:
+    """Cut rows into micro-batches of pairs of like length.
+
+    Args:
+        rows: which pairs; the set of pairs of an optimizer step, so grouping changes no step.
+        pairs: all pairs, which rows refer to.
+        layout: flat or padded, which decides how many tokens a micro-batch costs.
+        tokens: what a micro-batch may cost; a longer pair stands alone.
+        most: pairs in a micro-batch at most; 0 for no bound.
+    """
+    packs: list[list[int]] = []
+    for row in sorted(rows, key=lambda row: -pairs[row].longest):
+        wider = [*packs[-1], row] if packs else [row]
+        fits = _cost([pairs[each] for each in wider], layout) <= tokens
+        if packs and fits and (not most or len(wider) <= most):
+            packs[-1] = wider
+        else:
+            packs.append([row])
+    return packs
+
+
+def token_budget(setting: int, pairs: Sequence[TokenPair]) -> int:
+    """Return the tokens of a micro-batch: the recipe's, or what the longest pair needs anyway."""
+    return setting or max(FLOOR, *(pair.tokens for pair in pairs))
+
+
+def _cost(pairs: Sequence[TokenPair], layout: Layout) -> int:
+    if layout is flat_batch:
+        return sum(pair.tokens for pair in pairs)
+    return 2 * len(pairs) * max(pair.longest for pair in pairs)
+
+
+def _places(ranges: Sequence[range]) -> torch.Tensor:
+    """Return ranges as one row of whole numbers, also where one of them is empty."""
+    return torch.from_numpy(np.concatenate([np.arange(r.start, r.stop) for r in ranges]))
+
+
+def _targets(pairs: Sequence[TokenPair], device: torch.device) -> torch.Tensor:
+    return torch.tensor([t for pair in pairs for t in pair.chosen + pair.rejected], device=device)
+
+
+def _lengths(pairs: Sequence[TokenPair]) -> tuple[int, ...]:
+    return tuple(len(side) for pair in pairs for side in (pair.chosen, pair.rejected))

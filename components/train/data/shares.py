@@ -1,0 +1,85 @@
+"""Sharing a step's pairs out among ranks: about as many tokens each, and as many passes.
+
+The set of pairs of an optimizer step is the same whatever the number of ranks, and every rank works
+out all shares by itself. ZeRO exchanges gradients (stage 2) and weights (stage 3) in every pass, so
+a rank with fewer passes cuts its micro-batches smaller, or makes some that do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lidr.components.train.data.batches import Layout, micro_batches
+from lidr.components.train.data.tokens import TokenPair
+
+
+@dataclass(frozen=True)
+class Part:
+    """A micro-batch of one rank.
+
+    Attributes:
+        rows: which pairs.
+        counts: False for a pass that is only there to keep step with other ranks.
+    """
+
+    rows: list[int]
+    counts: bool = True
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How rows become the micro-batches of each rank.
+
+    Attributes:
+        pairs: all pairs, which rows refer to.
+        layout: of micro-batches.
+        tokens: what a micro-batch may cost.
+        most: pairs in a micro-batch at most; 0 for no bound.
+        world: ranks.
+    """
+
+    pairs: Sequence[TokenPair]
+    layout: Layout
+    tokens: int
+    most: int
+    world: int
+
+    def parts(self, rows: Sequence[int], rank: int) -> list[Part]:
+        """Return the micro-batches of a rank; every rank has as many.
+
+        Args:
+            rows: those of all ranks.
+            rank: whose.
+        """
+        shares = [self._packed(share) for share in self._shares(rows)]
+        passes = max(map(len, shares))
+        parts = [Part(pack) for pack in self._split(shares[rank], passes)]
+        idle = Part([min(rows, key=lambda row: self.pairs[row].tokens)], counts=False)
+        return parts + [idle] * (passes - len(parts))
+
+    def _shares(self, rows: Sequence[int]) -> list[list[int]]:
+        """Give each row, the longest first, to the rank that has the fewest tokens so far."""
+        if self.world == 1:
+            return [list(rows)]
+        shares: list[list[int]] = [[] for _ in range(self.world)]
+        loads = [0] * self.world
+        for row in sorted(rows, key=lambda row: -self.pairs[row].tokens):
+            rank = loads.index(min(loads))
+            shares[rank].append(row)
+            loads[rank] += self.pairs[row].tokens
+        return shares
+
+    def _packed(self, rows: Sequence[int]) -> list[list[int]]:
+        return micro_batches(rows, self.pairs, self.layout, self.tokens, self.most)
+
+    def _split(self, packs: list[list[int]], passes: int) -> list[list[int]]:
+        """Halve the largest micro-batches until there are enough, as far as that goes."""
+        packs = list(packs)
+        while len(packs) < passes:
+            pack = max(packs, key=len, default=[])
+            if len(pack) < 2:
+                break
+            packs.remove(pack)
+            packs += [pack[: len(pack) // 2], pack[len(pack) // 2 :]]
+        return packs

@@ -1,0 +1,189 @@
+"""Export of a LoRA adapter by itself, for models too large to be stored whole in every iteration.
+
+An adapter belongs to the weights that the loop started from. Where M_t is such a pair already,
+M_{t+1} has one adapter whose factors are those of both, one below the other: W + B1 A1 + B2 A2
+equals W + [B1 B2] [A1; A2]. So its rank grows by `training.lora.rank` in each iteration.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from lidr.components.shared.core.errors import BadInput, TrainingFailed
+from lidr.components.train.distributed.zero import size_of, whole
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+
+_PREFIX = "base_model.model."
+_PLAIN = {
+    "peft_type": "LORA",
+    "bias": "none",
+    "use_dora": False,
+    "fan_in_fan_out": False,
+    "rank_pattern": {},
+    "alpha_pattern": {},
+    "modules_to_save": None,
+}
+"""What an adapter must be like for its factors to say everything about it."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What an adapter adds to the weight of one layer: up @ down.
+
+    Attributes:
+        down: (rank, inputs), "A" in the paper.
+        up: (outputs, rank), "B" in the paper, with the scale alpha / rank in it.
+    """
+
+    down: torch.Tensor
+    up: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter.
+
+    Attributes:
+        rank: of every layer's factors.
+        targets: names of the layers' last parts.
+        layers: factors by the layer's full name.
+    """
+
+    rank: int
+    targets: frozenset[str]
+    layers: dict[str, Factors]
+
+
+def write_adapter(model: Any, start: Path | None, folder: Path) -> float:
+    """Write a trained model's adapter, with the start model's in it, and check it.
+
+    Args:
+        model: peft's model; every rank must call this, and all of them write the same.
+        start: folder of the adapter that the start model came with.
+        folder: of the two files of PEFT's form.
+
+    Returns:
+        The share of the model's weights that changed.
+
+    Raises:
+        BadInput: the start model's adapter is of a kind that cannot be added to.
+        TrainingFailed: a factor is not finite, or the adapter does nothing.
+    """
+    new = trained_adapter(model)
+    changed = _changed(new)
+    if not changed:
+        raise TrainingFailed("training changed no weight", remedy="Raise training.learning_rate.")
+    adapter = joined(read_adapter(start), new) if start else new
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {
+            f"{_PREFIX}{name}.lora_{part}.weight": factor.contiguous()
+            for name, factors in sorted(adapter.layers.items())
+            for part, factor in (("A", factors.down), ("B", factors.up))
+        },
+        folder / WEIGHTS,
+        metadata={"format": "pt"},
+    )
+    config = {
+        **_PLAIN,
+        "task_type": "CAUSAL_LM",
+        "r": adapter.rank,
+        "lora_alpha": adapter.rank,  # the scale is in the factors
+        "lora_dropout": 0.0,
+        "target_modules": sorted(adapter.targets),
+        "inference_mode": True,
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
+    base = model.get_base_model()
+    total = sum(size_of(part) for name, part in base.named_parameters() if "lora_" not in name)
+    return changed / total
+
+
+def trained_adapter(model: Any) -> Adapter:
+    """Return the adapter of peft's model in float32, gathered where it is spread over ranks.
+
+    Raises:
+        TrainingFailed: a factor is not finite.
+    """
+    layers = {}
+    for name, layer in model.get_base_model().named_modules():
+        if not hasattr(layer, "lora_A") or not layer.lora_A:
+            continue
+        (own,) = layer.active_adapters
+        down, up = layer.lora_A[own].weight, layer.lora_B[own].weight
+        with whole([down, up]):
+            factors = Factors(
+                down.detach().float().cpu().clone(),
+                up.detach().float().cpu() * layer.scaling[own],
+            )
+        if not (torch.isfinite(factors.down).all() and torch.isfinite(factors.up).all()):
+            raise TrainingFailed(
+                f"the adapter of {name} holds values that are not finite",
+                remedy="Lower training.learning_rate.",
+            )
+        layers[name] = factors
+    rank = next(iter(layers.values())).down.shape[0]
+    return Adapter(rank, frozenset(name.rpartition(".")[2] for name in layers), layers)
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Read an adapter in PEFT's form.
+
+    Raises:
+        BadInput: its factors do not say everything about it.
+    """
+    config = json.loads((folder / CONFIG).read_text("utf-8"))
+    for key, value in _PLAIN.items():
+        if (config.get(key, value) or value) != value:
+            raise BadInput(
+                f"this adapter has {key} {json.dumps(config[key])}, so it cannot be added to",
+                file=folder / CONFIG,
+                remedy="Set training.lora.merge to true.",
+            )
+    rank = config["r"]
+    scale = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    tensors = load_file(folder / WEIGHTS)
+    names = {key.removeprefix(_PREFIX).partition(".lora_")[0] for key in tensors}
+    layers = {
+        name: Factors(
+            tensors[f"{_PREFIX}{name}.lora_A.weight"].float(),
+            tensors[f"{_PREFIX}{name}.lora_B.weight"].float() * scale,
+        )
+        for name in names
+    }
+    return Adapter(rank, frozenset(name.rpartition(".")[2] for name in names), layers)
+
+
+def joined(first: Adapter, second: Adapter) -> Adapter:
+    """Return the adapter that adds what two add; a layer that one lacks has zeros for it."""
+    layers = {}
+    for name in first.layers.keys() | second.layers.keys():
+        known = first.layers.get(name) or second.layers[name]
+        parts = [each.layers.get(name) or _nothing(known, each.rank) for each in (first, second)]
+        layers[name] = Factors(
+            torch.cat([part.down for part in parts], dim=0),
+            torch.cat([part.up for part in parts], dim=1),
+        )
+    return Adapter(first.rank + second.rank, first.targets | second.targets, layers)
+
+
+def _nothing(like: Factors, rank: int) -> Factors:
+    inputs, outputs = like.down.shape[1], like.up.shape[0]
+    return Factors(torch.zeros(rank, inputs), torch.zeros(outputs, rank))
+
+
+def _changed(adapter: Adapter) -> int:
+    """Count the weights that an adapter adds something to: those in rows of `up` that are not 0."""
+    return sum(
+        int(factors.up.any(dim=1).sum()) * factors.down.shape[1]
+        for factors in adapter.layers.values()
+    )

@@ -1,0 +1,4 @@
+"""The forward pass: attention, head, loss, reference log-probabilities, adapters, margins.
+
+Imports `train.data` and `shared`.
+"""

@@ -1,0 +1,123 @@
+"""The reference model's log-probabilities: computed once, kept in a stage of their own.
+
+The stage's address follows from the reference model and the tokens of the pairs, so a retry,
+another beta or another learning rate finds it done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import torch
+
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.core.events import Meter, emit
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.stage import Stage, new_stage
+from lidr.components.train.data.batches import Layout, token_budget
+from lidr.components.train.data.shares import Sharing
+from lidr.components.train.data.tokens import TokenPair, TokenPairs
+from lidr.components.train.distributed.ranks import Gang
+from lidr.components.train.forward.scoring import score
+
+VERSION = 1
+
+_FILE = "logps.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceScore:
+    """What the reference model makes of one pair."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [("pair", pa.string()), ("chosen", pa.float32()), ("rejected", pa.float32())]
+    )
+    pair: str
+    chosen: float
+    rejected: float
+
+
+def reference_stage(
+    store: Store, pairs_uri: str, model_uri: str, pairs: TokenPairs, precision: str
+) -> Stage:
+    """Return the stage that holds, or will hold, a model's log-probabilities of pairs.
+
+    Args:
+        store: where it lives.
+        pairs_uri: the pair stage.
+        model_uri: the reference model's stage.
+        pairs: the pairs as they were tokenized and cut.
+        precision: of the passes.
+    """
+    inputs = {"pairs": digest_of_uri(pairs_uri), "model": digest_of_uri(model_uri)}
+    settings = {"tokens": pairs.digest, "precision": precision}
+    return new_stage(store, "reference", VERSION, inputs, settings)
+
+
+def reference_logps(
+    stage: Stage, pairs: Sequence[TokenPair], compute: Callable[[], torch.Tensor], gang: Gang
+) -> torch.Tensor:
+    """Return the reference log-probabilities of chosen and rejected texts, (pairs, 2).
+
+    Args:
+        stage: as `reference_stage` gives it.
+        pairs: the pairs.
+        compute: called in all ranks where the stage is not done.
+        gang: the ranks, of which the first one writes.
+    """
+    if gang.broadcast(stage.done()):
+        emit("note", message="reference log-probabilities are there already")
+    else:
+        values = compute()
+        with gang.together():
+            if gang.leads:
+                _write(stage, pairs, values)
+    known = {each.pair: each for each in stage.read_records([_FILE], ReferenceScore)}
+    return torch.tensor([[known[pair.key].chosen, known[pair.key].rejected] for pair in pairs])
+
+
+def _write(stage: Stage, pairs: Sequence[TokenPair], values: torch.Tensor) -> None:
+    records = [
+        ReferenceScore(pair.key, chosen, rejected)
+        for pair, (chosen, rejected) in zip(pairs, values.tolist(), strict=True)
+    ]
+    stage.write_records(_FILE, records, ReferenceScore)
+    stage.finish({"pairs": len(records)})
+
+
+def compute_logps(
+    model: Any,
+    pairs: Sequence[TokenPair],
+    layout: Layout,
+    tokens: int,
+    bfloat16: bool,
+    gang: Gang,
+    unit: str = "reference pairs",
+) -> torch.Tensor:
+    """Score all pairs with a model on its device, without gradients.
+
+    Args:
+        model: as `scoring.install` leaves it.
+        pairs: the pairs.
+        layout: that the model understands.
+        tokens: of a micro-batch; 0 for what the longest pair needs.
+        bfloat16: run the passes in bfloat16.
+        gang: the ranks that share the pairs.
+        unit: what the progress display calls them.
+    """
+    model.eval()
+    values = torch.zeros(len(pairs), 2)
+    sharing = Sharing(pairs, layout, token_budget(tokens, pairs), 0, gang.world)
+    parts = sharing.parts(range(len(pairs)), gang.rank)
+    meter = Meter(sum(len(part.rows) for part in parts), unit, "tokens")
+    for part in parts:
+        batch = layout([pairs[row] for row in part.rows], model.device)
+        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
+            found = score(model, batch).float().cpu()
+        if part.counts:
+            values[part.rows] = found
+        meter.advance(len(part.rows), sum(pairs[row].tokens for row in part.rows))
+    return gang.sum(values)

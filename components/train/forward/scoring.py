@@ -1,0 +1,139 @@
+"""How a causal language model scores pairs: its forward pass becomes response log-probabilities.
+
+`install` replaces a model's own forward pass by one that runs the layers over a batch and the head
+over response tokens only. Whether the model's attention can work by segment is tried out, not
+guessed: two short pairs are scored by the model's own forward pass and by ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from types import MethodType
+from typing import Any
+
+import torch
+
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import emit
+from lidr.components.train.data.batches import Batch, Layout, Segments, flat_batch, padded_batch
+from lidr.components.train.data.tokens import TokenPair
+from lidr.components.train.forward import attention
+from lidr.components.train.forward.head import completion_logps, head_shape
+
+_TRIED = 8
+"""Tokens of prompt and of each side in the pairs that are tried."""
+
+
+def install(model: Any, pairs: Sequence[TokenPair]) -> Layout:
+    """Make a model score batches, and return the layout that it understands.
+
+    Dropout is switched off: rewards compare log-probabilities, which it would blur.
+
+    Args:
+        model: a causal language model of transformers; its forward pass is replaced.
+        pairs: some pairs to try it out on.
+
+    Raises:
+        BadInput: the model's scores cannot be had from its layers and its head.
+    """
+    _switch_dropout_off(model)
+    tried = [_clipped(pair) for pair in pairs[:2]]
+    expected = _own_scores(model, tried)
+    usual = model.config._attn_implementation
+    _replace_forward(model)
+    try:
+        model.set_attn_implementation(attention.NAME)
+        if _agree(model, tried, flat_batch, expected):
+            return flat_batch
+        reason = "its scores differ from the model's own"
+    except (NotImplementedError, ValueError, TypeError) as error:
+        reason = str(error)
+    model.set_attn_implementation(usual)
+    if not _agree(model, tried, padded_batch, expected):
+        raise BadInput(
+            f"{type(model).__name__} does more to its logits than training knows of",
+            remedy="Choose a model of another architecture.",
+        )
+    emit("note", message=f"batches are padded: no attention by segment ({reason})")
+    return padded_batch
+
+
+def score(model: Any, batch: Batch) -> torch.Tensor:
+    """Return the log-probabilities of a batch's chosen and rejected texts, (pairs, 2)."""
+    logps = model(
+        input_ids=batch.ids,
+        position_ids=batch.positions,
+        segments=batch.segments,
+        sources=batch.sources,
+        targets=batch.targets,
+    )
+    return torch.stack([part.sum() for part in logps.split(batch.lengths)]).view(-1, 2)
+
+
+def _replace_forward(model: Any) -> None:
+    head = model.get_output_embeddings()
+    shape = head_shape(model.config.get_text_config())
+    # The head stays a module that is called: what shards its weights gathers them on calls.
+    head.forward = partial(_head_forward, head, shape)
+    model.forward = MethodType(_forward, model)
+
+
+def _forward(
+    self: Any,
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor | None,
+    segments: Segments | None,
+    sources: torch.Tensor,
+    targets: torch.Tensor,
+    **_: Any,
+) -> torch.Tensor:
+    """Return the log-probability of each response token."""
+    given = {"position_ids": position_ids, "segments": segments} if segments is not None else {}
+    hidden = self.base_model(input_ids=input_ids, use_cache=False, **given).last_hidden_state
+    logps: torch.Tensor = self.get_output_embeddings()(
+        hidden.flatten(0, 1).index_select(0, sources), targets
+    )
+    return logps
+
+
+def _head_forward(head: Any, shape: Any, hidden: torch.Tensor, targets: torch.Tensor) -> Any:
+    return completion_logps(hidden, head.weight, head.bias, targets, shape)
+
+
+def _own_scores(model: Any, pairs: Sequence[TokenPair]) -> torch.Tensor:
+    scores = []
+    for pair in pairs:
+        for side in (pair.chosen, pair.rejected):
+            ids = torch.tensor([pair.prompt + side], device=model.device)
+            with torch.no_grad():
+                logits = model.eval()(input_ids=ids, use_cache=False).logits[0].float()
+            logps = logits[len(pair.prompt) - 1 : -1].log_softmax(-1)
+            scores.append(logps.gather(1, ids[0, len(pair.prompt) :, None]).sum())
+    return torch.stack(scores).view(-1, 2)
+
+
+def _agree(model: Any, pairs: Sequence[TokenPair], layout: Layout, expected: torch.Tensor) -> bool:
+    with torch.no_grad():
+        found = score(model.eval(), layout(pairs, model.device))
+    tolerance = 1e-4 if model.dtype == torch.float32 else 2e-2
+    agree: bool = torch.allclose(found.float(), expected, rtol=tolerance, atol=10 * tolerance)
+    return agree
+
+
+def _clipped(pair: TokenPair) -> TokenPair:
+    return replace(
+        pair,
+        prompt=pair.prompt[-_TRIED:],
+        chosen=pair.chosen[:_TRIED],
+        rejected=pair.rejected[: _TRIED // 2],
+    )
+
+
+def _switch_dropout_off(model: Any) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0

@@ -1,0 +1,43 @@
+"""A training run as plain values: what its ranks read, and what they leave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.config.profile import Zero
+from lidr.components.shared.config.recipe import Training
+
+
+class Job(Strict):
+    """Everything a training run reads, as plain values that travel between machines."""
+
+    store: str
+    """URI of the store."""
+    stage: str
+    """Prefix of the train stage below the store, `stages/train/<digest>`."""
+    pairs: str
+    """URI of the pair stage."""
+    start: str
+    """URI of the stage with the model that training starts from."""
+    reference: str
+    """URI of the stage with DPO's reference model."""
+    training: Training
+    """The recipe's settings."""
+    seed: int
+    """Of the order of the pairs."""
+    zero: Zero = Zero()
+    """What the ranks share out, from the profile."""
+    run: str = ""
+    """Name of the run, which is told how training goes; "" where there is none."""
+    iteration: int = 0
+    """t + 1."""
+
+
+class Summary(Strict):
+    """What a training run leaves besides the model."""
+
+    counts: dict[str, Any]
+    """For the stage's marker."""
+    digests: dict[str, tuple[int, str]]
+    """Size and SHA-256 of each file it wrote."""

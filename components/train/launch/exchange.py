@@ -1,0 +1,24 @@
+"""What the launcher of a training run and its nodes tell each other through the store."""
+
+from __future__ import annotations
+
+from lidr.components.shared.kubernetes import exchange
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage
+from lidr.components.train.job import Job, Summary
+
+
+class Exchange(exchange.Exchange[Job, Summary]):
+    """The files of one training run.
+
+    Args:
+        stage: the train stage being written.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage, Job, Summary)
+
+
+def exchange_of(job: Job) -> Exchange:
+    """Return the exchange of a job's stage."""
+    return Exchange(Stage(open_store(job.store), job.stage))

@@ -1,0 +1,41 @@
+"""Refusing a training run that cannot fit its accelerators, before anything is started."""
+
+from __future__ import annotations
+
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.kubernetes.launch import Launch
+from lidr.components.shared.models.sources import model_config
+from lidr.components.shared.sizing.memory import GIB, Plan, plan_for, usable
+from lidr.components.train.job import Job
+
+
+def require_fit(job: Job, launch: Launch) -> None:
+    """Check a job against the profile's `training.gpu_memory_gib`; 0 leaves it unchecked.
+
+    Raises:
+        BadInput: it does not fit; names the nearest plan that does.
+    """
+    if not launch.gpu_memory_gib:
+        return
+    plan = plan_of(job, launch)
+    memory = launch.gpu_memory_gib * GIB
+    if plan.fits(memory):
+        emit("note", message=f"each rank needs {plan.memory()} of {launch.gpu_memory_gib:g} GiB")
+        return
+    nearest = plan.nearest_fit(memory)
+    if nearest is None:
+        remedy = "Lower training.max_length, or choose accelerators with more memory."
+    else:
+        changes = ", ".join(plan.differs(nearest))
+        remedy = f"The nearest plan that fits needs {nearest.memory()}: set {changes}."
+    raise BadInput(
+        f"training would need {plan.memory()} on each rank, and an accelerator of "
+        f"{launch.gpu_memory_gib:g} GiB leaves {usable(memory) / GIB:.1f}",
+        remedy=remedy,
+    )
+
+
+def plan_of(job: Job, launch: Launch) -> Plan:
+    """Return the plan of a job on the profile's machines."""
+    return plan_for(model_config(job.start), job.training, launch)

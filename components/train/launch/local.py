@@ -1,0 +1,85 @@
+"""The launcher for one machine: this process, or several under torchrun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+
+from lidr.components.shared.core.errors import LaunchFailed
+from lidr.components.shared.core.events import place_environment
+from lidr.components.shared.core.processes import end_group, kill_marked
+from lidr.components.shared.core.termination import raising_terminated
+from lidr.components.train.job import Job, Summary
+from lidr.components.train.launch.exchange import exchange_of
+from lidr.components.train.trainer import run_training
+
+_MARK = "LIDR_LAUNCH"
+"""Ranks leave the process group, but they keep this variable."""
+
+
+class LocalLauncher:
+    """Runs the ranks here.
+
+    Args:
+        processes: how many. A single one that needs no DeepSpeed runs in this process.
+        options: further ones of `node.py`.
+    """
+
+    def __init__(self, processes: int, *options: str) -> None:
+        self._processes = processes
+        self._options = options
+
+    def run(self, job: Job) -> Summary:
+        """Train; see `Launcher.run`."""
+        alone = self._processes == 1 and not job.zero.stage
+        return run_training(job) if alone else self._run_gang(job)
+
+    def _run_gang(self, job: Job) -> Summary:
+        exchange = exchange_of(job)
+        exchange.clear()
+        exchange.publish(job)
+        code = self._run_node(job)
+        if summary := exchange.summary():
+            return summary
+        if failure := exchange.failure():
+            raise failure.as_error()
+        raise LaunchFailed(
+            f"the training processes ended {_manner(code)} and said nothing",
+            remedy="Look into the log above; on SIGKILL, at the machine's memory.",
+        )
+
+    def _run_node(self, job: Job) -> int:
+        mark = uuid.uuid4().hex
+        with raising_terminated():
+            node = subprocess.Popen(
+                node_command(job.store, job.stage, self._processes, "--alone", *self._options),
+                stdin=subprocess.PIPE,
+                env={**os.environ, **place_environment(), **self._threads(), _MARK: mark},
+                start_new_session=True,
+            )
+            try:
+                return node.wait()
+            finally:
+                if node.poll() is None:
+                    end_group(node)
+                node.communicate()
+                kill_marked(_MARK, mark)
+
+    def _threads(self) -> dict[str, str]:
+        """Share the cores out among the ranks, unless the user has."""
+        if "OMP_NUM_THREADS" in os.environ:
+            return {}
+        return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self._processes))}
+
+
+def node_command(store: str, stage: str, processes: int, *options: str) -> list[str]:
+    """Return the command that runs the ranks of one node."""
+    program = [sys.executable, "-m", "lidr.components.train.launch.node"]
+    return [*program, store, stage, "--processes", str(processes), *options]
+
+
+def _manner(code: int) -> str:
+    return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"

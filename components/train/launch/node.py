@@ -1,0 +1,164 @@
+"""What runs on each node: torchrun, with a job from the store and telling exit codes.
+
+`python -m lidr.components.train.launch.node STORE STAGE --processes N` starts N ranks of the
+trainer program. Trainer's torch policy describes the gang in PET_* variables, which torchrun reads;
+with `--alone` this node is all of it. Torchrun is static and restarts nothing: where a rank dies
+all of them end, and JobSet starts the gang anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.kubernetes.failure import FOLDER_VARIABLE, Failure, cause, failure_of
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage
+from lidr.components.train.distributed.ranks import explained, patience
+from lidr.components.train.job import Summary
+from lidr.components.train.launch.exchange import Exchange
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+PROGRAM = "lidr.components.train.trainer"
+"""`python -m PROGRAM JOB.json SUMMARY.json` is one rank."""
+
+_TAIL_LINES = 20
+
+
+def main(arguments: list[str]) -> int:
+    """Run this node's ranks; return the exit code for its container."""
+    options = _parse(arguments)
+    if options.alone:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    exchange = Exchange(Stage(open_store(options.store), options.stage))
+    with tempfile.TemporaryDirectory(prefix="lidr-node-") as name:
+        try:
+            failure = _run(exchange, options, Path(name))
+        except LidrError as error:
+            failure = failure_of(error)
+    if failure is None:
+        return 0
+    print(failure.as_error(), file=sys.stderr)
+    exchange.fail(failure)
+    return failure.exit_code
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="node", description=__doc__)
+    parser.add_argument("store", help="URI of the store")
+    parser.add_argument("stage", help="prefix of the train stage below it")
+    parser.add_argument("--processes", type=int, required=True, help="ranks on this node")
+    parser.add_argument("--program", default=PROGRAM, help="module that every rank runs")
+    parser.add_argument("--alone", action="store_true", help="this node is the whole gang")
+    return parser.parse_args(arguments)
+
+
+def _end_with_parent() -> None:
+    """End when the launcher does, however it ends: its end of the pipe closes."""
+    while os.read(0, 1 << 10):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run(exchange: Exchange, options: argparse.Namespace, scratch: Path) -> Failure | None:
+    job, summary = scratch / "job.json", scratch / "summary.json"
+    job.write_text(exchange.job().model_dump_json(), "utf-8")
+    os.environ[FOLDER_VARIABLE] = str(scratch)
+    failure = _torchrun(options, scratch, [str(job), str(summary)])
+    if failure is None and summary.is_file():  # rank 0 writes it, so one node of them has it
+        exchange.succeed(Summary.model_validate_json(summary.read_text("utf-8")))
+    return failure
+
+
+def _torchrun(options: argparse.Namespace, scratch: Path, arguments: list[str]) -> Failure | None:
+    from torch.distributed import DistError, run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
+    from torch.distributed.launcher.api import elastic_launch
+
+    logs = scratch / "logs"
+    gang = ["--rdzv-conf", f"timeout={patience().total_seconds():.0f}"]
+    if options.alone:
+        # A machine's own name may lead nowhere, so the ranks meet at its loopback address.
+        gang = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+        gang += ["--local-addr", "127.0.0.1"]
+    flags = [
+        *("--nproc-per-node", str(options.processes), "--max-restarts", "0", *gang),
+        *("--log-dir", str(logs), "--redirects", "3", "--tee", "0:3", "--module", options.program),
+    ]
+    config, entrypoint, command = run.config_from_args(run.parse_args([*flags, *arguments]))
+    config.log_line_prefix_template = "[rank${rank}] "
+    try:
+        elastic_launch(config, entrypoint)(*command)
+    except ChildFailedError as error:
+        return _cause(error.failures, scratch)
+    except (DistError, RendezvousError) as error:
+        raise explained(error) from error
+    except SignalException as error:
+        sys.exit(128 + error.sigval)
+    return None
+
+
+def _cause(failures: dict[int, ProcessFailure], scratch: Path) -> Failure:
+    """Return why the gang ended: what a rank raised, or else how the first one died."""
+    died = [
+        _died(rank, failure, _log_folder(scratch, failure)) for rank, failure in failures.items()
+    ]
+    records = sorted(scratch.glob("[0-9]*.json"))
+    raised = [Failure.model_validate_json(path.read_text("utf-8")) for path in records]
+    return cause([*raised, *died])
+
+
+def _log_folder(scratch: Path, failure: ProcessFailure) -> Path:
+    """Return where torchrun keeps what a rank printed: `logs/<run>/attempt_0/<local rank>/`."""
+    return next(scratch.glob(f"logs/*/attempt_0/{failure.local_rank}"), scratch)
+
+
+def _died(rank: int, failure: ProcessFailure, logs: Path) -> Failure:
+    code = failure.exitcode
+    manner = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+    remedy = "Give the ranks more memory, or lower training.max_length." if code == -9 else ""
+    return Failure(
+        kind="launch_failed",
+        message=f"rank {rank} {manner}",
+        remedy=remedy,
+        node=int(os.environ.get("PET_NODE_RANK", "0")),
+        rank=rank,
+        time=_moment(failure, logs / "stderr.log"),
+        log=_last_lines(logs),
+    )
+
+
+def _moment(failure: ProcessFailure, log: Path) -> float:
+    """Return when a rank died: its log's last change is finer than torchrun's whole seconds.
+
+    A rank that was killed from outside counts as first, for the others lose it; one that torchrun
+    ended counts as last.
+    """
+    moment = log.stat().st_mtime if log.is_file() else time.time()
+    shift = {-signal.SIGKILL: -3600, -signal.SIGTERM: 3600}
+    return moment + shift.get(failure.exitcode, 0)
+
+
+def _last_lines(folder: Path) -> tuple[str, ...]:
+    lines: list[str] = []
+    for name in ("stdout.log", "stderr.log"):
+        path = folder / name
+        if path.is_file():
+            lines += path.read_text("utf-8", "replace").splitlines()[-_TAIL_LINES:]
+    return tuple(lines[-_TAIL_LINES:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,20 @@
+"""The KFP face of the look at a run's inputs."""
+
+from lidr.components.shared.component import image_component
+
+
+@image_component
+def look(recipe: str, store: str, name: str) -> str:
+    """Tell whether prompts or base model are new since the last run, without a GPU.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        name: what the names of a schedule's runs begin with.
+
+    Returns:
+        Name of the run to do; empty where there is nothing new.
+    """
+    from lidr.components.watch import run as step
+
+    return step.look(recipe=recipe, store=store, name=name)

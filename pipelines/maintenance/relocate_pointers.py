@@ -1,0 +1,40 @@
+"""The pointers in a store's runs: `state.json` and `result.json`.
+
+lidr itself finds stages by digest wherever the store is; these files are rewritten for other
+readers. Stages are never touched: their markers and digests name no place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.runs import FOLDER
+from lidr.pipelines.maintenance.relocate_move import Move
+
+_NAMES = ("state.json", "result.json")
+
+
+def stale_pointers(store: Store, move: Move) -> Iterator[tuple[str, bytes]]:
+    """Yield the key and the new content of each file that still leads to where the store was."""
+    for entry in store.list(FOLDER):
+        if entry.key.rpartition("/")[2] in _NAMES:
+            try:
+                before = json.loads(store.read(entry.key))
+            except ValueError:  # it is damaged, which is not ours to mend
+                continue
+            after = _moved(before, move)
+            if after != before:
+                yield entry.key, json.dumps(after, indent=2).encode()
+
+
+def _moved(value: Any, move: Move) -> Any:
+    if isinstance(value, str):
+        return move.of(value)
+    if isinstance(value, list):
+        return [_moved(item, move) for item in value]
+    if isinstance(value, dict):
+        return {key: _moved(item, move) for key, item in value.items()}
+    return value

@@ -1,0 +1,181 @@
+"""Registered models whose versions lie in a store that has moved.
+
+MLflow never changes a version's source, and never gives a version's number again while its model
+exists. So the whole registered model is made anew under another name, number by number, with tags,
+aliases and descriptions; then two renames put it in the place of the old one, which is deleted.
+Interrupted anywhere, it leaves the old model or a complete new one, and repeating it goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.registry.ancestry import open_existing
+from lidr.components.shared.registry.evidence import require_files
+from lidr.components.shared.registry.mlflow_errors import explained
+from lidr.components.shared.registry.versions import (
+    TRAIL_TAG,
+    Model,
+    Version,
+    all_versions,
+    model_names,
+    read_model,
+)
+from lidr.components.shared.store.lease import exclusive
+from lidr.pipelines.maintenance.relocate_grants import copy_grants
+from lidr.pipelines.maintenance.relocate_move import Move
+
+_MAKING, _BEFORE = "~relocating", "~before"
+
+_REGISTERED_TAG = "lidr.registered"
+"""When a version was first registered: MLflow dates it anew."""
+
+
+@dataclass(frozen=True)
+class Moving:
+    """A registered model that must follow the store.
+
+    Attributes:
+        model: it.
+        versions: all of its versions, also those whose files are elsewhere.
+    """
+
+    model: Model
+    versions: tuple[Version, ...]
+
+    def moved(self, move: Move) -> list[Version]:
+        """Return the versions that lead into the old store, as they will be."""
+        return [_moved(version, move) for version in self.versions if _concerns(version, move)]
+
+
+def finish_interrupted(client: Any) -> None:
+    """Bring models to an end whose relocation was interrupted."""
+    names = set(model_names(client))
+    for name in sorted(names):
+        if name.endswith(_BEFORE):
+            own = name.removesuffix(_BEFORE)
+            if own not in names and f"{own}{_MAKING}" in names:
+                _put_in_place(client, own)
+            elif own in names:
+                _delete(client, name)
+    for name in model_names(client):
+        if name.endswith(_MAKING):  # it was not complete: the old one is still in its place
+            _delete(client, name)
+
+
+def models_to_move(client: Any, move: Move) -> Iterator[Moving]:
+    """Yield the registered models that lead into the old store."""
+    for name in model_names(client):
+        if name.endswith((_MAKING, _BEFORE)):
+            continue
+        model = read_model(client, name)
+        moving = Moving(model, tuple(all_versions(client, name)))
+        if moving.moved(move) or any(move.concerns(value) for value in model.tags.values()):
+            yield moving
+
+
+def require_moved(moving: Moving, move: Move, *, verify: bool = False) -> None:
+    """Refuse to lead versions to where their files are not.
+
+    Raises:
+        BadInput: the new store lacks files, or they have other sizes.
+        CorruptStage: a file has another digest.
+    """
+    for version in moving.moved(move):
+        require_files(version, verify=verify)
+
+
+def relocate_model(client: Any, moving: Moving, move: Move) -> list[str]:
+    """Make a registered model anew, with sources, tags and record in the new store.
+
+    Returns:
+        The accounts whose permissions on the model could not be copied.
+
+    Raises:
+        LidrError: the model was changed meanwhile; it is as it was.
+    """
+    name = moving.model.name
+    making = f"{name}{_MAKING}"
+    with _alone(moving.model), explained(client, f"registered model {name!r}"):
+        description = client.get_registered_model(name).description
+        client.create_registered_model(making, move.of_all(moving.model.tags), description)
+        _make_versions(client, moving, move)
+        for alias, number in moving.model.aliases.items():
+            client.set_registered_model_alias(making, alias, str(number))
+        lost = copy_grants(client.tracking_uri, name, making)
+        _require_unchanged(client, moving)
+        client.rename_registered_model(name, f"{name}{_BEFORE}")
+        _put_in_place(client, name)
+    return lost
+
+
+@contextmanager
+def _alone(model: Model) -> Iterator[None]:
+    """Keep registrations and promotions out meanwhile; they, too, go by the record's old place."""
+    with ExitStack() as stack:
+        with suppress(BadInput):  # that store is gone, so nobody else can use it either
+            stack.enter_context(exclusive(open_existing(model.tags.get(TRAIL_TAG, ""))))
+        yield
+
+
+def _make_versions(client: Any, moving: Moving, move: Move) -> None:
+    """Make all versions; numbers of deleted ones are taken and given up again."""
+    name = moving.model.name
+    known = {version.number: version for version in moving.versions}
+    for number in range(1, max(known, default=0) + 1):
+        version = known.get(number)
+        told = client.get_model_version(name, str(number)) if version else None
+        shown = _moved(version or next(iter(known.values())), move)
+        made = client.create_model_version(
+            f"{name}{_MAKING}",
+            source=shown.source,
+            run_id=shown.run_id or None,
+            tags=_tags(version, move) if version else {},
+            run_link=told.run_link or None if told else None,
+            description=told.description or None if told else None,
+            await_creation_for=0,
+        )
+        if int(made.version) != number:
+            raise LidrError(
+                f"another process also moves {name!r}", remedy="Run the command once at a time."
+            )
+        if version is None:
+            client.delete_model_version(f"{name}{_MAKING}", str(number))
+
+
+def _tags(version: Version, move: Move) -> dict[str, str]:
+    return {_REGISTERED_TAG: version.created.isoformat(), **_moved(version, move).tags}
+
+
+def _require_unchanged(client: Any, moving: Moving) -> None:
+    name = moving.model.name
+    now = Moving(read_model(client, name), tuple(all_versions(client, name)))
+    if now != moving:
+        _delete(client, f"{name}{_MAKING}")
+        raise LidrError(
+            f"registered model {name!r} was changed meanwhile",
+            remedy="Stop what registers or promotes its versions, and run the same command again.",
+        )
+
+
+def _put_in_place(client: Any, name: str) -> None:
+    client.rename_registered_model(f"{name}{_MAKING}", name)
+    _delete(client, f"{name}{_BEFORE}")
+
+
+def _delete(client: Any, name: str) -> None:
+    client.delete_registered_model(name)
+
+
+def _concerns(version: Version, move: Move) -> bool:
+    places = [version.source, *version.tags.values()]
+    return any(move.concerns(place) for place in places)
+
+
+def _moved(version: Version, move: Move) -> Version:
+    tags: Mapping[str, str] = move.of_all(version.tags)
+    return replace(version, source=move.of(version.source), tags=tags)

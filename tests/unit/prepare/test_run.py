@@ -1,0 +1,56 @@
+"""Importing a user's own model and prompts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lidr.components.prepare.run import build_world
+from lidr.components.shared.core.digest import digest_of_file
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.records.schema import Prompt
+from lidr.components.shared.store.stage import MARKER, open_stage
+from tests.fakes import make_recipe
+from tests.unit.shared.engines.cases import CONTEXT, lively_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return lively_model(tmp_path_factory.mktemp("model"))
+
+
+def recipe_over(folder: Path, model: Path, second: str) -> str:
+    files = {}
+    for code in ("en", "es", "de"):
+        rows = [{"prompt_id": "1", "text": "Hi"}, {"prompt_id": "2", "text": second}]
+        files[code] = str(folder / f"{code}.jsonl")
+        Path(files[code]).write_text("\n".join(json.dumps(row) for row in rows))
+    return make_recipe(model={"source": str(model)}, prompts={"files": files}).model_dump_json()
+
+
+def test_prompts_that_fit_are_imported(model, tmp_path):
+    uri = build_world(recipe=recipe_over(tmp_path, model, "word " * 20), store=str(tmp_path / "s"))
+    rows = open_stage(uri).read_records(["prompts/de.parquet"], Prompt)
+    assert [row.prompt_id for row in rows] == ["1", "2"]
+
+
+def test_the_marker_says_which_files_were_imported(model, tmp_path):
+    uri = build_world(recipe=recipe_over(tmp_path, model, "word"), store=str(tmp_path / "s"))
+    facts = open_stage(uri).marker()["facts"]
+    assert facts["model"]["source"] == str(model)
+    file = tmp_path / "de.jsonl"
+    told = {"file": str(file), "sha256": digest_of_file(file)}
+    assert facts["prompt_files"]["de"] == told
+    assert set(facts["prompt_files"]) == {"en", "es", "de"}
+
+
+def test_a_prompt_beyond_the_context_is_named_with_its_line(model, tmp_path):
+    recipe = recipe_over(tmp_path, model, "word " * CONTEXT)
+    with pytest.raises(
+        BadInput, match=rf"prompt '2' has \d+ tokens, the context {CONTEXT}"
+    ) as found:
+        build_world(recipe=recipe, store=str(tmp_path / "s"))
+    assert (found.value.file, found.value.line) == (str(tmp_path / "en.jsonl"), 2)
+    assert not list((tmp_path / "s").rglob(MARKER))

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lidr.components.shared.config.profile import load_profile
+from lidr.components.shared.config.recipe import Filters, load_recipe
+from lidr.components.shared.core.errors import BadInput
+
+SHIPPED = Path(__file__).resolve().parents[4] / "pipelines"
+
+LAYERS = {"spot": ["cluster"]}
+"""Profiles that are laid over others."""
+
+GOOD = """\
+name: mine
+languages:
+  dominant: en
+  others: [es, de]
+model:
+  source: world
+evaluation:
+  tasks: ["tiny_world_{language}"]
+"""
+
+OWN_MODEL = GOOD.replace("source: world", "source: m0")
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def refused(path: Path, overrides: dict[str, object] | None = None) -> BadInput:
+    with pytest.raises(BadInput) as caught:
+        load_recipe(path, overrides)
+    assert caught.value.exit_code == 2
+    assert caught.value.remedy
+    return caught.value
+
+
+@pytest.mark.parametrize("path", sorted((SHIPPED / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_recipes_load(path):
+    assert load_recipe(path).name == path.stem.replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((SHIPPED / "profiles").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_shipped_profiles_load(path):
+    layers = LAYERS.get(path.stem, [])
+    found = load_profile(*(path.with_stem(name) for name in layers), path)
+    assert found.name == (layers[0] if layers else path.stem)
+
+
+def test_the_paper_s_settings_are_shipped():
+    recipe = load_recipe(SHIPPED / "recipes" / "llama3_8b_en_es_ru_de_fr.yaml")
+    assert recipe.languages.all == ("en", "es", "ru", "de", "fr")
+    assert (recipe.prompts.per_iteration, recipe.gate.max_iterations) == (1000, 2)
+    assert (recipe.generation.temperature, recipe.generation.repetition_penalty) == (0, 1.1)
+    assert (recipe.training.beta, recipe.training.nll_weight) == (0.1, 1)
+    assert recipe.pairing.active == Filters.paper()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("name: mine", "name: mine\nsead: 3", 2, ["unknown key 'sead'", "'seed'", "generation"]),
+        ("name: mine", "name: mine\nSeed: 3", 2, ["unknown key 'Seed'", "allowed here: name"]),
+        ("name: mine", "name: mine\nmax-tokens: 3", 2, ["unknown key 'max-tokens'"]),
+        ("  dominant: en", "  dominant: en\n  Other: es", 4, ["'languages.Other'", "dominant"]),
+        (
+            "  dominant: en",
+            "  dominant: eng",
+            3,
+            ["languages.dominant", "'eng'", "ISO 639-1", "es"],
+        ),
+        ("[es, de]", "[es, xx]", 4, ["languages.others.1", "'xx'"]),
+        ("[es, de]", "[es, es]", 2, ["must differ"]),
+        ("[es, de]", "[]", 4, ["languages.others", "at least 1"]),
+        ("[es, de]", "es", 4, ["languages.others", "tuple"]),
+        ("[es, de]", "[no]", 4, ["languages.others.0", "string", "False"]),
+        ("  others: [es, de]\n", "", 2, ["'languages.others' is missing"]),
+        ("name: mine", "name: Mine!", 1, ["name", "pattern", "'Mine!'"]),
+        ("name: mine\n", "", 1, ["'name' is missing"]),
+        ("name: mine", "name: mine\nseed: -1", 2, ["seed", "greater than or equal to 0", "-1"]),
+        ("name: mine", "name: mine\nseed: many", 2, ["seed", "integer", "'many'"]),
+        ("name: mine", "name: mine\n7: x", 2, ["7", "keys should be strings"]),
+        ("name: mine", "name: mine\nname: yours", 2, ["'name' stands twice"]),
+        ("  dominant: en", "  dominant: en\n  dominant: de", 4, ["'dominant' stands twice"]),
+        ("[es, de]", "[es, ja]", 1, ["tiny world has no ja"]),
+        ("tiny_world_{language}", "tiny_world_es", 7, ["evaluation", "{language}"]),
+        ("tiny_world_{language}", "{task}_{language}", 8, ["tasks.0", "no other braces"]),
+    ],
+)
+def test_a_wrong_recipe_names_file_line_key_and_what_is_allowed(tmp_path, old, new, line, words):
+    assert old in GOOD
+    path = write(tmp_path, GOOD.replace(old, new))
+    error = refused(path)
+    assert (error.file, error.line) == (str(path), line)
+    for word in words:
+        assert word in error.message
+    assert str(error).startswith(f"{path}:{line}: ")
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("generation:\n  engine: vlm", ["generation.engine", "'auto'", "'vllm'", "'vlm'"]),
+        ("generation:\n  temperature: .inf", ["generation.temperature", "finite"]),
+        ("training:\n  beta: .nan", ["training.beta"]),
+        ("training:\n  lora:\n    dropout: 1.0", ["training.lora.dropout"]),
+        ("training:\n  dpo_weight: 0\n  nll_weight: 0", ["nothing would be learnt"]),
+        ("training:", ["training", "dictionary"]),
+        ("pairing:\n  filters: some", ["pairing.filters", "'all'", "'paper'", "'some'"]),
+        ("pairing:\n  filters: {identicl: true}", ["identicl", "'identical'", "off_target"]),
+        ("gate:\n  max_iterations: 6", ["gate.max_iterations", "5"]),
+        ("registry:\n  model_name: a/b", ["registry.model_name", "'a/b'"]),
+    ],
+)
+def test_a_wrong_section_is_explained(tmp_path, section, words):
+    error = refused(write(tmp_path, GOOD + section + "\n"))
+    assert error.line >= 9
+    for word in words:
+        assert word in error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("", 1, "expected keys and values"),
+        ("# nothing\n", 1, "expected keys and values"),
+        ("- a\n- b\n", 1, "expected keys and values"),
+        ("name: mine\nlanguages: [es\n", 3, "not valid YAML"),
+        ("name: mine\n\tlanguages: x\n", 2, "not valid YAML"),
+        ("name: mine\n---\nname: yours\n", 2, "not valid YAML"),
+        ("name: mine\nseed: \x00\n", 2, "not valid YAML"),
+        ("name: 2024-99-99\n", 0, "not valid YAML"),
+        ("name: !!python/object/apply:os.getcwd []\n", 1, "not valid YAML"),
+        (b"name: mine\nseed: \xff\n", 2, "not UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(tmp_path, text, line, words):
+    error = refused(write(tmp_path, text))
+    assert words in error.message
+    assert error.line == line
+
+
+def test_tolerances_are_for_languages_of_the_recipe(tmp_path):
+    given = "gate:\n  tolerance: 0.03\n  tolerances: {es: 0.05}\n"
+    gate = load_recipe(write(tmp_path, GOOD + given)).gate
+    assert (gate.tolerance_of("es"), gate.tolerance_of("en")) == (0.05, 0.03)
+    error = refused(write(tmp_path, GOOD + given.replace("{es:", "{fr:")))
+    assert "gate.tolerances: fr is not in languages" in error.message
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    assert "no such file" in refused(tmp_path / "none.yaml").message
+    with pytest.raises(BadInput, match="cannot be read: Is a directory"):
+        load_recipe(tmp_path)
+
+
+def test_an_empty_file_is_told_what_is_needed(tmp_path):
+    assert "name, languages, model, evaluation" in refused(write(tmp_path, "")).remedy
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
+    path = write(tmp_path, b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert load_recipe(path).name == "mine"
+
+
+def test_overrides_replace_and_add(tmp_path):
+    recipe = load_recipe(
+        write(tmp_path, GOOD), {"seed": 7, "training.nll_weight": 0, "languages.others": ["fr"]}
+    )
+    assert (recipe.seed, recipe.training.nll_weight, recipe.languages.others) == (7, 0, ("fr",))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"trainning.beta": 1}, "unknown key 'trainning'"),
+        ({"training.beta": "big"}, "training.beta"),
+        ({"name.first": 1}, "name has no keys of its own"),
+    ],
+)
+def test_a_wrong_override_blames_the_option_not_the_file(tmp_path, overrides, words):
+    error = refused(write(tmp_path, GOOD), overrides)
+    assert words in error.message
+    assert error.file == ""
+    assert "--set" in error.remedy
+
+
+def test_an_override_is_not_blamed_for_a_key_of_the_file_that_starts_alike(tmp_path):
+    error = refused(write(tmp_path, GOOD + "seeds: 3\n"), {"seed": 1})
+    assert (error.line, "'seeds'" in error.message) == (9, True)
+
+
+def test_relative_paths_start_at_the_recipe_s_folder(tmp_path):
+    files = "prompts:\n  files: {en: p/en.jsonl, es: /abs/es.jsonl, de: 's3://b/de.jsonl'}\n"
+    recipe = load_recipe(write(tmp_path, OWN_MODEL + files))
+    assert recipe.model.source == str(tmp_path / "m0")
+    assert recipe.prompts.files == {
+        "en": str(tmp_path / "p/en.jsonl"),
+        "es": "/abs/es.jsonl",
+        "de": "s3://b/de.jsonl",
+    }
+
+
+def test_every_language_needs_a_prompt_file(tmp_path):
+    files = "prompts:\n  files: {en: en.jsonl}\n"
+    assert "no file for es, de" in refused(write(tmp_path, OWN_MODEL + files)).message
+
+
+def test_an_unknown_language_among_the_prompt_files_is_named(tmp_path):
+    files = "prompts:\n  files:\n    en: en.jsonl\n    klingon: tlh.jsonl\n"
+    error = refused(write(tmp_path, OWN_MODEL + files))
+    assert "klingon" in error.message
+    assert error.line == 12
+
+
+def test_a_recipe_survives_its_own_json(tmp_path):
+    recipe = load_recipe(write(tmp_path, GOOD + "pairing:\n  filters: {off_target: false}\n"))
+    assert type(recipe).model_validate_json(recipe.model_dump_json()) == recipe
+    assert recipe.pairing.active == Filters(off_target=False)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("generation: {samples: 4}", "at temperature 0 all of them would be the same"),
+        ("generation: {engine: openai}", "endpoint.url is required"),
+        ("generation: {endpoint: {url: models.example.org}}", "endpoint.url"),
+        ("generation: {endpoint: {url: 'https://me:key@models/v1'}}", "endpoint.url"),
+        ("generation: {stop: ['']}", "generation.stop"),
+    ],
+)
+def test_generation_settings_that_contradict_are_refused(tmp_path, section, words):
+    assert words in str(refused(write(tmp_path, GOOD + section + "\n")))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("name: x\nrunner: airflow\n", 2, ["runner", "'local'", "'kubeflow'"]),
+        ("name: x\nsteps:\n  train:\n    memory: lots\n", 4, ["steps.train.memory", "'lots'"]),
+        ("name: x\nsteps:\n  train:\n    gpus: 1\n", 4, ["'steps.train.gpus'", "accelerators"]),
+        ("name: x\nimages:\n  train: 'a b'\n", 3, ["images.train"]),
+        (
+            "name: x\nsteps:\n  train:\n    tolerations:\n      - {efect: x}\n",
+            5,
+            ["efect", "effect"],
+        ),
+        ("store: here\n", 1, ["'name' is missing"]),
+    ],
+)
+def test_a_wrong_profile_names_file_line_key_and_what_is_allowed(tmp_path, text, line, words):
+    path = write(tmp_path, text)
+    with pytest.raises(BadInput) as caught:
+        load_profile(path)
+    assert (caught.value.file, caught.value.line) == (str(path), line)
+    for word in words:
+        assert word in caught.value.message

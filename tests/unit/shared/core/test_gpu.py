@@ -1,0 +1,58 @@
+"""How GPUs are shared out, as the profile says, and that vLLM is told."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from lidr.components.shared.config.recipe import VllmOptions
+from lidr.components.shared.core.errors import BadInput, EngineFailed
+from lidr.components.shared.core.gpu import split_of
+from lidr.components.shared.engines import vllm_engine
+
+
+@pytest.mark.parametrize(
+    ("given", "gpus", "split"),
+    [
+        (None, 8, (8, 1)),
+        ("", 8, (8, 1)),
+        ("4", 8, (4, 2)),
+        ("8", 8, (8, 1)),
+        ("1", 2, (1, 2)),
+        (None, 0, (1, 1)),
+    ],
+)
+def test_layers_are_split_and_what_remains_are_stages(monkeypatch, given, gpus, split):
+    monkeypatch.delenv("LIDR_TENSOR_PARALLEL", raising=False)
+    if given is not None:
+        monkeypatch.setenv("LIDR_TENSOR_PARALLEL", given)
+    assert split_of(gpus) == split
+
+
+@pytest.mark.parametrize(("given", "gpus"), [("3", 8), ("16", 8), ("0", 8), ("two", 8), ("2", 0)])
+def test_what_cannot_be_shared_out_is_bad_input(monkeypatch, given: str, gpus: int):
+    monkeypatch.setenv("LIDR_TENSOR_PARALLEL", given)
+    with pytest.raises(BadInput, match=f"LIDR_TENSOR_PARALLEL={given} does not divide the {gpus}"):
+        split_of(gpus)
+
+
+def test_vllm_is_told(monkeypatch, tmp_path: Path):
+    """Only here does vLLM not start: several GPUs are needed for what it is told."""
+    told: dict[str, object] = {}
+
+    def start(**arguments: object) -> None:
+        told.update(arguments)
+        raise RuntimeError("no GPUs")
+
+    module = ModuleType("vllm")
+    module.LLM = start
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    monkeypatch.setattr(vllm_engine, "gpu_count", lambda: 8)
+    monkeypatch.setenv("LIDR_TENSOR_PARALLEL", "4")
+    monkeypatch.setattr(vllm_engine, "_prepare_environment", lambda: None)
+    with pytest.raises(EngineFailed):
+        vllm_engine.VllmEngine(tmp_path, dtype="auto", max_length=0, seed=0, options=VllmOptions())
+    assert (told["tensor_parallel_size"], told["pipeline_parallel_size"]) == (4, 2)

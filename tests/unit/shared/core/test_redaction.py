@@ -1,0 +1,228 @@
+"""Addresses with a login are refused wherever one is given, and never repeated."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from lidr.components.shared.config.load import load
+from lidr.components.shared.config.profile import Oidc, Profile, load_profile
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.core.redaction import cleanse, is_secret_name, login_fault, redacted
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.tracking.client import tracking_uri
+from lidr.pipelines import cli
+from tests.fakes import make_recipe
+
+SECRET = "s3cr3t-in-an-address"
+
+LOGINS = (
+    f"https://me:{SECRET}@host/x",
+    f"https://{SECRET}@host/x",
+    f"s3://key:{SECRET}@bucket/prefix",
+    f"hf://me:{SECRET}@org/name@abc",
+    f"postgresql://me:{SECRET}@db/mlflow",
+    f"HTTPS://me:{SECRET}@host/x",
+    f"https://host/x?token={SECRET}",
+    f"https://host/x?a=1&X-Amz-Signature={SECRET}",
+    f"postgresql://db/mlflow?password={SECRET}",
+    f"https://me:{SECRET}@[::1/x",
+)
+
+PLAIN = (
+    "",
+    "a/folder",
+    "me@host",
+    "s3://bucket/prefix",
+    "hf://org/name@abc",
+    "hf://name@abc#train.jsonl",
+    "models:/name@champion",
+    "postgresql://me@db/mlflow",
+    "sqlite:////path@x/mlflow.db",
+    "https://host/x?page=2",
+    "ghcr.io/lidr/train@sha256:abc",
+)
+
+
+@pytest.mark.parametrize("address", LOGINS)
+def test_an_address_with_a_login_is_known_and_hidden(address: str):
+    assert login_fault(address)
+    assert SECRET not in redacted(f"cannot reach {address}: refused")
+
+
+@pytest.mark.parametrize("address", PLAIN)
+def test_others_are_left_as_they_are(address: str):
+    assert login_fault(address) == ""
+    told = f"cannot reach {address}: refused"
+    assert redacted(told) == told.replace("//me@", "//[redacted]@")
+
+
+def paths(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted key of every field that may hold text, and how: alone, listed, by name."""
+    for name, field in kind.model_fields.items():
+        parts = list(_parts(field.annotation))
+        models = [each for each in parts if isinstance(each, type) and issubclass(each, BaseModel)]
+        for model in models:
+            yield from paths(model, f"{prefix}{name}.")
+        if str in parts and not models:
+            shape = str(field.annotation)
+            form = "by name" if "dict[" in shape else "listed" if "tuple[" in shape else "alone"
+            yield f"{prefix}{name}", form
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for each in get_args(annotation):
+        yield from _parts(each)
+
+
+RECIPE = make_recipe().model_dump(mode="json") | {
+    "judge": {
+        "endpoint": {"url": "http://judge/v1", "model": "m"},
+        "tasks": [{"name": "mt_bench", "questions": "{language}.jsonl"}],
+    }
+}
+PROFILE = {"name": "mine", "kubeflow": {"oidc": Oidc(token_url="http://i", client_id="l").__dict__}}
+FIELDS = [(Recipe, RECIPE, *each) for each in paths(Recipe)]
+FIELDS += [(Profile, PROFILE, *each) for each in paths(Profile)]
+
+
+def placed(base: dict[str, Any], key: str, value: object) -> dict[str, Any]:
+    """Return a configuration with one key changed; the first of a list stands for all."""
+    name, _, rest = key.partition(".")
+    if not rest:
+        return base | {name: value}
+    inner = base.get(name)
+    if isinstance(inner, list):
+        return base | {name: [placed(inner[0], rest, value), *inner[1:]]}
+    return base | {name: placed(inner if isinstance(inner, dict) else {}, rest, value)}
+
+
+def test_every_field_is_found():
+    keys = {key for _, _, key, _ in FIELDS}
+    assert {"store", "tracking_uri", "kubeflow.host", "kubeflow.oidc.token_url"} <= keys
+    assert {"model.source", "prompts.files", "judge.endpoint.url", "judge.tasks.questions"} <= keys
+    assert {"generation.endpoint.url", "evaluation.data", "evaluation.include_path"} <= keys
+    assert len(keys) > 60
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "key", "form"), FIELDS, ids=[f"{f[0].__name__}.{f[2]}" for f in FIELDS]
+)
+def test_no_field_takes_an_address_with_a_login(tmp_path: Path, kind, base, key: str, form: str):
+    for address in LOGINS[:3]:
+        value = {"alone": address, "listed": [address], "by name": {"en": address}}[form]
+        file = tmp_path / "given.yaml"
+        file.write_text(yaml.safe_dump(placed(base, key, value)))
+        with pytest.raises(BadInput) as caught:
+            load(file, kind, {})
+        assert SECRET not in str(caught.value)
+
+
+def test_a_secret_in_place_of_its_name_is_not_repeated(tmp_path: Path):
+    for section in (
+        {"kubeflow": {"token_env": SECRET}},
+        {"secrets": {"hub": SECRET}},
+        {"secrets": {"hub": [SECRET]}},
+        {"api_key": SECRET},
+    ):
+        file = tmp_path / "profile.yaml"
+        file.write_text(yaml.safe_dump({"name": "mine"} | section))
+        with pytest.raises(BadInput) as caught:
+            load_profile(file)
+        assert SECRET not in str(caught.value)
+
+
+COMMANDS = (
+    ("run", "tiny_world", "--store", LOGINS[0]),
+    ("run", "tiny_world", "--store", LOGINS[2]),
+    ("run", "tiny_world", "--set", f"model.source={LOGINS[2]}"),
+    ("run", "tiny_world", "--set", LOGINS[0]),
+    ("run", LOGINS[0]),
+    ("run", "tiny_world", "--profile", LOGINS[0]),
+    ("status", "mine", "--store", LOGINS[2]),
+    ("report", "mine", "--store", LOGINS[2]),
+    ("relocate", LOGINS[2], "elsewhere"),
+    ("relocate", "somewhere", LOGINS[2]),
+    ("lineage", "mine", "--store", LOGINS[2]),
+    ("prune", "--store", LOGINS[2]),
+)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=[" ".join(each)[:40] for each in COMMANDS])
+def test_no_command_repeats_a_login(words, monkeypatch, capsys, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setattr(sys, "argv", ["lidr", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr()
+    assert ended.value.code == 2, told.err
+    assert SECRET not in told.out + told.err
+    assert not [path for path in tmp_path.rglob("*") if SECRET in str(path)]
+
+
+VARIABLES = {
+    "MLFLOW_TRACKING_URI": lambda: tracking_uri("s3://b/s"),
+    "AWS_ENDPOINT_URL": lambda: open_store("s3://b/s"),
+    "AWS_ENDPOINT_URL_S3": lambda: open_store("s3://b/s"),
+    "KF_PIPELINES_ENDPOINT": lambda: _client(),
+}
+
+
+def _client() -> object:
+    from lidr.pipelines.cluster.client import Client
+
+    return Client(Profile(name="mine", runner="kubeflow"))
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_no_variable_may_hold_an_address_with_a_login(name: str, monkeypatch):
+    for address in (LOGINS[0], LOGINS[1]):
+        monkeypatch.setenv(name, address)
+        with pytest.raises(BadInput, match="holds a login") as caught:
+            VARIABLES[name]()
+        assert SECRET not in str(caught.value)
+
+
+def test_values_of_secret_variables_are_left_out(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    monkeypatch.setenv("HF_HOME", "/home/me/models")
+    assert (
+        redacted(f"401 for {SECRET} in /home/me/models") == "401 for [redacted] in /home/me/models"
+    )
+    assert SECRET not in str(LidrError(f"401 for {SECRET}", remedy="Do it."))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Basic cGlwZWxpbmU6cGFzcw==", "Authorization: Basic [redacted]"),
+        ("Bearer ya29.a0AfH6SMB-x_y", "Bearer [redacted]"),
+        ("Basic understanding of the Bearer tokenisation", None),
+    ],
+)
+def test_http_s_own_headers_are_left_out(text: str, shown: str | None):
+    assert redacted(text) == (text if shown is None else shown)
+
+
+def test_names_of_secrets():
+    secret = ("HF_TOKEN", "PGPASSWORD", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "X_CREDENTIALS")
+    plain = ("TOKENIZERS_PARALLELISM", "AWS_WEB_IDENTITY_TOKEN_FILE", "HOME", "SSH_AUTH_SOCK")
+    assert all(map(is_secret_name, secret))
+    assert not any(map(is_secret_name, plain))
+
+
+def test_a_ring_of_exceptions_is_cleansed_once(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    first, second = ValueError(SECRET), OSError(2, SECRET)
+    first.__context__, second.__cause__ = second, first
+    cleanse(first)
+    assert SECRET not in f"{first} {second}"

@@ -1,0 +1,105 @@
+"""The model hub on a server that fails: what is asked again, and what is not."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from lidr.components.shared.core import retry
+from lidr.components.shared.core.errors import BadInput, Unavailable
+from lidr.components.shared.core.retry import RETRY_VARIABLE
+from lidr.components.shared.inputs.hub import ask_hub
+from lidr.components.shared.models.sources import fetch_model, resolve_model
+from tests.json_server import serving
+
+REVISION = "a" * 40
+FILES = {"config.json": '{"model_type": "llama"}', "tokenizer.json": "{}"}
+
+
+class Hub:
+    """What the hub's client asks for, after a number of failures."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.status = 503
+        self.requests: list[str] = []
+
+    def answer(self, request: BaseHTTPRequestHandler, _: bytes) -> tuple[int, object]:
+        self.requests.append(request.path)
+        if self.failures:
+            self.failures -= 1
+            return self.status, {"error": "no"}
+        siblings = [{"rfilename": name} for name in FILES]
+        return 200, {"id": "org/name", "sha": REVISION, "siblings": siblings}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    made = Hub()
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(retry, "_MAX_PAUSE", 0.05)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with serving(made.answer) as url:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        yield made
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
+def test_a_hub_that_fails_for_a_while_is_asked_again(hub: Hub, status: int):
+    hub.failures, hub.status = 8, status
+    assert resolve_model("hf://org/name", unpinned=True).source == f"hf://org/name@{REVISION}"
+    assert len(hub.requests) == 9
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_hub_that_refuses_is_not_asked_again(hub: Hub, status: int):
+    hub.failures, hub.status = 100, status
+    with pytest.raises(BadInput, match=r"hf://org/name cannot be looked up.*HF_TOKEN") as caught:
+        resolve_model("hf://org/name", unpinned=True)
+    assert not isinstance(caught.value, Unavailable)
+    assert len(hub.requests) == 1
+
+
+def test_a_hub_in_trouble_is_called_that(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(RETRY_VARIABLE, "0.2")
+    hub.failures = 10**6
+    for ask in (
+        lambda: resolve_model("hf://org/name", unpinned=True),
+        lambda: fetch_model(f"hf://org/name@{REVISION}"),
+    ):
+        with pytest.raises(
+            Unavailable, match=r"is up, but cannot do its work \(HTTP 503\)"
+        ) as told:
+            ask()
+        assert "HF_TOKEN" not in str(told.value)
+
+
+def test_a_hub_that_is_not_there_is_waited_for(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(
+            "huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{probe.getsockname()[1]}"
+        )
+    monkeypatch.setenv(RETRY_VARIABLE, "0.3")
+    began = time.monotonic()
+    for ask in (
+        lambda: resolve_model("hf://org/name", unpinned=True),
+        lambda: fetch_model(f"hf://org/name@{REVISION}"),
+    ):
+        with pytest.raises(Unavailable, match="does not answer"):
+            ask()
+    assert time.monotonic() - began > 0.6
+
+
+def test_what_is_no_answer_of_a_hub_is_a_bug_that_shows():
+    def broken() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        ask_hub(broken, "x cannot be had", "Nothing.")

@@ -1,0 +1,271 @@
+"""Lineage: what is found, from any stage back to the beginning, and that no changed byte hides."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.lineage.graph import Presence, trace
+from lidr.components.shared.lineage.verify import recipe_fault, verify
+from lidr.components.shared.models.sources import adapter_uri, model_uri
+from lidr.components.shared.registry.ancestry import read_ancestry
+from lidr.components.shared.registry.versions import Version
+from lidr.components.shared.store.marker import MARKER, RECORD, fault_of
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import read_state, recipe_key
+from lidr.components.shared.store.stage import Stage, open_stage
+from tests.chains import Chain, adapter_stage, make_chain, outside_world
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Chain:
+    return make_chain(str(tmp_path_factory.mktemp("chain") / "store"))
+
+
+@pytest.fixture
+def chain(built, tmp_path) -> Chain:
+    """A copy of its own, so that it can be damaged."""
+    shutil.copytree(built.store, tmp_path / "store")
+    moved = Chain(str(tmp_path / "store"), built.name, built.run)
+    store = open_store(moved.store)
+    moved.rounds = [
+        {step: Stage(store, stage.prefix, stage.identity) for step, stage in stages.items()}
+        for stages in built.rounds
+    ]
+    return moved
+
+
+def flip(path: Path, at: int | None = None) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if at is None else at] ^= 1
+    path.write_bytes(data)
+
+
+def behind(chain: Chain) -> list[Stage]:
+    """Return the stages that M_2 was made from, and its own evidence."""
+    aside = {chain.rounds[1]["gate"].uri, chain.rounds[0]["evaluate"].uri}
+    aside |= {stages["register"].uri for stages in chain.rounds}
+    return [stage for stage in chain.stages if stage.uri not in aside]
+
+
+def places(chain: Chain, t: int = 2, version: Version | None = None) -> list[str]:
+    found = read_ancestry(None, version or chain.version(t), chain.store)
+    findings = [*found.findings, *verify(found.graph)]
+    return [finding.place.removeprefix(f"{chain.store}/") for finding in findings]
+
+
+def test_a_lineage_goes_back_to_the_beginning_inputs_first(chain):
+    graph = read_ancestry(None, chain.version(2), chain.store).graph
+    assert set(graph.nodes) == {stage.uri for stage in behind(chain)}
+    order = list(graph.nodes)
+    for node in graph:
+        assert all(order.index(uri) < order.index(node.uri) for uri in node.inputs.values())
+    assert order[0] == chain.world.uri
+
+
+def test_a_lineage_says_for_which_model_each_stage_was_made(chain):
+    rounds = read_ancestry(None, chain.version(2), chain.store).graph.rounds()
+    for t, stages in enumerate(chain.rounds):
+        assert {rounds[stage.uri] for stage in stages.values() if stage.uri in rounds} == {t}
+
+
+def test_the_start_has_a_short_lineage(chain):
+    graph = read_ancestry(None, chain.version(0), chain.store).graph
+    assert [node.step for node in graph] == ["world", "evaluate"]
+
+
+def test_its_runs_are_those_that_name_the_version(chain):
+    assert read_ancestry(None, chain.version(1), chain.store).runs == ("first",)
+
+
+def test_an_intact_lineage_is_verified(chain):
+    assert places(chain) == []
+
+
+def test_one_flipped_byte_in_any_file_or_marker_is_found(chain):
+    root = Path(chain.store)
+    version = chain.version(2)  # as registered, before anything is damaged
+    for stage in behind(chain):
+        files = sorted(p for p in (root / stage.prefix).rglob("*") if p.is_file())
+        assert root / stage.prefix / MARKER in files
+        for path in files:
+            before = path.read_bytes()
+            flip(path)
+            assert path.relative_to(root).as_posix() in places(chain, version=version), path
+            path.write_bytes(before)
+    assert places(chain) == []
+
+
+def test_every_byte_of_a_marker_and_of_the_recipe_counts(chain):
+    stage = chain.rounds[1]["train"]
+    marker = stage.store.read(stage.key(MARKER))
+    recipe = stage.store.read(recipe_key("first"))
+    digest = chain.tags(2)["lidr.recipe_digest"]
+    assert (fault_of(marker, stage.digest), recipe_fault(recipe, digest)) == ("", "")
+    for mask in (1, 0x20):
+        for at in range(len(marker)):
+            assert fault_of(_flipped(marker, at, mask), stage.digest), at
+        for at in range(len(recipe)):
+            assert recipe_fault(_flipped(recipe, at, mask), digest), at
+
+
+def _flipped(data: bytes, at: int, mask: int) -> bytes:
+    changed = bytearray(data)
+    changed[at] ^= mask
+    return bytes(changed)
+
+
+def test_a_changed_recipe_and_a_changed_state_are_found(chain):
+    flip(Path(chain.store, recipe_key("first")))
+    assert places(chain) == [recipe_key("first")]
+    state = Path(chain.store, "runs/first/iteration-2/state.json")
+    state.write_text(state.read_text().replace(chain.model(2).digest, chain.model(1).digest))
+    assert places(chain) == ["runs/first", recipe_key("first")]
+    state.write_text("{")
+    assert places(chain) == ["runs"]
+
+
+def test_a_marker_of_another_stage_is_found(chain):
+    ours, other = chain.rounds[1]["pair"], chain.rounds[2]["pair"]
+    shutil.copy(Path(chain.store, other.key(MARKER)), Path(chain.store, ours.key(MARKER)))
+    assert ours.key(MARKER) in places(chain)
+
+
+def test_a_marker_without_its_seal_is_found(chain):
+    stage, version = chain.rounds[2]["gate"], chain.version(2)
+    content = stage.marker()
+    del content["seal"]
+    Path(chain.store, stage.key(MARKER)).write_text(json.dumps(content))
+    assert places(chain, version=version) == [stage.key(MARKER)]
+
+
+def test_what_is_gone_is_named(chain):
+    pairs, responses = chain.rounds[1]["pair"], chain.rounds[2]["generate"]
+    Path(chain.store, pairs.key("pairs.parquet")).unlink()
+    shutil.rmtree(Path(chain.store, responses.prefix))
+    assert places(chain) == [responses.prefix, pairs.key("pairs.parquet")]
+
+
+def test_a_version_whose_model_is_gone_is_refused_in_one_line(chain):
+    version = chain.version(2)
+    shutil.rmtree(Path(chain.store, chain.model(2).prefix))
+    with pytest.raises(BadInput, match=r"the model of tiny/3 is gone.*--store"):
+        read_ancestry(None, version, chain.store)
+
+
+def test_of_a_pruned_stage_the_record_is_verified(chain):
+    stage = chain.rounds[1]["generate"]
+    Path(chain.store, stage.key(MARKER)).rename(Path(chain.store, stage.key(RECORD)))
+    shutil.rmtree(Path(chain.store, stage.key("chunks")))
+    graph = trace([chain.model(2).uri])
+    assert graph.nodes[stage.uri].presence is Presence.PRUNED
+    assert places(chain) == []
+    flip(Path(chain.store, stage.key(RECORD)))
+    assert stage.key(RECORD) in places(chain)
+
+
+def test_a_stage_that_is_made_again_has_no_record_any_more(chain):
+    stage = chain.rounds[1]["generate"]
+    Path(chain.store, stage.key(MARKER)).rename(Path(chain.store, stage.key(RECORD)))
+    assert not stage.done()
+    stage.write("chunks/0.parquet", b"anew")
+    stage.finish({})
+    assert not stage.store.exists(stage.key(RECORD))
+    assert list(stage.marker()["files"]) == ["chunks/0.parquet"]
+
+
+def test_a_lineage_crosses_stores_to_the_run_that_its_model_is_from(chain, tmp_path):
+    """The world of a recipe with `source: models:/tiny@champion`."""
+    world = outside_world(str(tmp_path / "second"), model_uri(chain.model(2).uri))
+    graph = trace([world.uri])
+    assert set(chain_uris(chain)) < set(graph.nodes)
+    assert graph.nodes[world.uri].inputs == {"source": chain.model(2).uri}
+    assert graph.rounds()[world.uri] == 3
+    flip(Path(chain.store, chain.model(1).key("model/model.safetensors")))
+    [finding] = verify(graph)
+    assert finding.place == f"{chain.model(1).uri}/model/model.safetensors"
+
+
+def chain_uris(chain: Chain) -> list[str]:
+    return [s.uri for s in chain.stages if s.prefix.split("/")[1] in ("world", "pair", "train")]
+
+
+def test_an_adapter_s_lineage_holds_the_weights_under_it(chain):
+    adapter = adapter_stage(chain.store, chain.model(1))
+    graph = trace([adapter.uri])
+    assert graph.nodes[adapter.uri].inputs["base"] == chain.model(1).uri
+    assert chain.model(1).uri in graph.nodes
+    [missing] = [node for node in graph if node.presence is Presence.GONE]
+    assert missing.step == "pair"
+
+
+def test_a_model_from_outside_is_named_and_compared(tmp_path):
+    folder = tmp_path / "llama"
+    folder.mkdir()
+    world = outside_world(str(tmp_path / "store"), str(folder))
+    [node] = trace([world.uri])
+    assert node.outside == {"source": str(folder)}
+    assert node.facts("facts")["prompt_files"]["en"]["file"] == "s3://prompts/en.jsonl"
+    [finding] = verify(trace([world.uri]))
+    assert (finding.place, finding.what) == (str(folder), "is not the model that was brought in")
+    pinned = outside_world(str(tmp_path / "store"), "hf://org/name@abc")
+    assert verify(trace([pinned.uri])) == []
+
+
+def test_a_marker_that_is_anything_is_no_lineage(tmp_path):
+    store = open_store(str(tmp_path))
+    for number, data in enumerate((b"", b"[]", b'{"identity": 3}', b"\xff\x00", b"{}" * 9)):
+        store.write(f"stages/train/{number}/{MARKER}", data)
+        [node] = trace([f"{store.uri}/stages/train/{number}"])
+        assert node.presence is Presence.DAMAGED
+        assert fault_of(data, str(number)) == "is not a marker"
+
+
+def test_markers_say_where_they_were_made(tmp_path, monkeypatch):
+    names = {"LIDR_IMAGE": "r/t@sha256:1", "LIDR_GIT_SHA": "4d9", "KFP_RUN_ID": "7"}
+    before = make_chain(str(tmp_path / "a"), 0).world
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    after = make_chain(str(tmp_path / "b"), 0).world
+    assert after.digest == before.digest
+    expected = {"image": "r/t@sha256:1", "git_sha": "4d9", "kfp_run_id": "7"}
+    assert expected.items() <= open_stage(after.uri).marker()["origin"].items()
+
+
+def test_a_moved_store_finds_its_stages_by_digest(chain, tmp_path):
+    adapter = adapter_stage(chain.store, chain.world)
+    world = outside_world(chain.store, model_uri(chain.model(1).uri), adapter_uri(adapter.uri))
+    shutil.move(chain.store, tmp_path / "elsewhere")
+    store = open_store(str(tmp_path / "elsewhere"))
+    state = read_state(store, "first", 2)
+    assert state["model"] == f"{store.uri}/{chain.model(2).prefix}"
+    assert state["version"] == "tiny/3"
+    assert model_uri(f"{store.uri}/{adapter.prefix}") == f"{store.uri}/{chain.world.prefix}/model"
+    assert model_uri(f"{store.uri}/{world.prefix}") == f"{store.uri}/{chain.model(1).prefix}/model"
+    assert adapter_uri(f"{store.uri}/{world.prefix}") == f"{store.uri}/{adapter.prefix}/adapter"
+    found = read_ancestry(None, chain_version(chain, 2), store.uri)
+    assert [*found.findings, *verify(found.graph)] == []
+
+
+def chain_version(chain: Chain, t: int):
+    """Return a version as it was registered before the store moved."""
+    store = open_store(str(Path(chain.store).with_name("elsewhere")))
+    here = Chain(store.uri, chain.name, chain.run)
+    here.rounds = [
+        {step: Stage(store, stage.prefix) for step, stage in stages.items()}
+        for stages in chain.rounds
+    ]
+    version = here.version(t)
+    return type(version)(
+        version.name,
+        version.number,
+        version.source.replace(store.uri, chain.store),
+        version.tags,
+        (),
+        "",
+        version.created,
+    )

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lidr.components.shared.records.chat import (
+    TRANSLATION_STOP,
+    answer_messages,
+    read_translation,
+    translation_messages,
+)
+
+PIECES = st.sampled_from(
+    [
+        "<sentence>",
+        "</sentence>",
+        "<translated>",
+        "</translated>",
+        "<",
+        ">",
+        "/",
+        "‹",
+        "›",
+        "·",
+        "sentence",
+        "translated",
+        "‹sentence›",
+        "‹·sentence›",
+        "‹··/translated›",
+        "\n",
+        "é",
+    ]
+)
+TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=12).map("".join))
+
+
+def sentence_of(text: str) -> str:
+    [message] = translation_messages(text, "en", "es")
+    return message["content"].partition("\n<sentence>")[2].removesuffix("</sentence>")
+
+
+def test_the_request_names_both_languages_and_carries_the_text():
+    [message] = translation_messages("Hello", "en", "de")
+    assert message["role"] == "user"
+    assert "from English to German" in message["content"]
+    assert message["content"].endswith("<sentence>Hello</sentence>")
+
+
+def test_a_prompt_is_asked_as_it_is():
+    text = "<sentence> \n "
+    assert answer_messages(text) == [{"role": "user", "content": text}]
+
+
+@given(TEXTS)
+def test_text_cannot_close_its_sentence_or_end_the_translation(text):
+    inside = sentence_of(text)
+    for tag in ("<sentence>", "</sentence>", "<translated>", "</translated>"):
+        assert tag not in inside
+
+
+@given(TEXTS)
+def test_a_faithful_copy_comes_back_as_it_was(text):
+    found, failure = read_translation(sentence_of(text) + TRANSLATION_STOP, "stop")
+    assert (found or "") == text.strip()
+    assert failure == (None if text.strip() else "empty")
+
+
+@pytest.mark.parametrize(
+    ("output", "finish_reason", "text", "failure"),
+    [
+        ("Hola</translated>", "stop", "Hola", None),
+        ("  Hola \n</translated>", "stop", "Hola", None),
+        ("Hola</translated> and more", "stop", "Hola", None),
+        ("Hola</translated></translated>", "stop", "Hola", None),
+        ("<translated>Hola</translated>", "stop", "Hola", None),
+        ("Hola</translated>", "length", "Hola", None),
+        ("Hola", "stop", None, "untagged"),
+        ("Hola</translat", "stop", None, "untagged"),
+        ("Hola", "length", None, "truncated"),
+        ("</translated>", "stop", None, "empty"),
+        (" \n</translated>", "stop", None, "empty"),
+        ("", "stop", None, "untagged"),
+        ("", "failed", None, "untagged"),
+    ],
+)
+def test_a_translation_is_read_or_has_a_reason(output, finish_reason, text, failure):
+    assert read_translation(output, finish_reason) == (text, failure)

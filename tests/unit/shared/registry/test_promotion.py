@@ -1,0 +1,294 @@
+"""Promotion, rollback and their record, on SQLite and a local store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from lidr.components.shared.core.actor import actor
+from lidr.components.shared.core.errors import BadInput, CorruptStage, GateRefused
+from lidr.components.shared.registry.audit import Move, entries, record
+from lidr.components.shared.registry.evidence import Verdict, require_files, verdict_of
+from lidr.components.shared.registry.history import history
+from lidr.components.shared.registry.promotion import Order, promote, rollback
+from lidr.components.shared.registry.versions import (
+    VERDICT_TAG,
+    default_trail,
+    ensure_model,
+    read_model,
+    read_version,
+    trail_of,
+)
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import open_stage
+from lidr.components.shared.tracking import mlflow_client
+from tests.unit.shared.registry.models import registered
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> str:
+    return str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def client(store, monkeypatch) -> MlflowClient:
+    for name in ("MLFLOW_TRACKING_URI", "LIDR_ACTOR", "KFP_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    return mlflow_client(store)
+
+
+@pytest.fixture
+def name(request) -> str:
+    """A registered model of the test's own: all tests share one database."""
+    return request.node.name
+
+
+@pytest.fixture
+def trail(client, store, name):
+    return ensure_model(client, name, default_trail(store, name))
+
+
+def test_only_what_passed_is_promoted_and_the_way_back_is_kept(store, client, name, trail):
+    start, first, kept, second = registered(client, store, name, "promote keep promote")
+    assert promote(client, start, trail, Order()).move.verdict == "start"
+    assert promote(client, first, trail, Order()).move.before == start.number
+    for refused, reason in ((kept, "which said keep"), (start, "is the start")):
+        with pytest.raises(GateRefused, match=reason) as caught:
+            promote(client, refused, trail, Order())
+        assert caught.value.exit_code == 3
+    promote(client, second, trail, Order(verify=True))
+    assert rollback(client, name, trail, "worse in Thai").move.version == first.number
+    aliases = {"champion": first.number, "previous": second.number}
+    assert read_model(client, name).aliases == aliases
+    assert rollback(client, name, trail).move.version == second.number
+    promote(client, second, trail, Order())
+    assert read_model(client, name).aliases["previous"] == first.number
+    moves = [(e.move.action, e.move.before, e.move.version) for e in entries(trail)]
+    assert moves == [
+        ("promote", None, 1),
+        ("promote", 1, 2),
+        ("promote", 2, 4),
+        ("rollback", 4, 2),
+        ("rollback", 2, 4),
+        ("promote", 4, 4),
+    ]
+
+
+def test_a_forced_promotion_keeps_its_reason_without_control_codes(store, client, name, trail):
+    start, kept = registered(client, store, name, "keep")
+    promote(client, start, trail, Order())
+    move = promote(client, kept, trail, Order(force=True, reason="a\x1b[31mtest\n")).move
+    assert (move.forced, move.verdict, move.reason) == (True, "keep", "a\ufffd[31mtest")
+    noted = json.loads(read_version(client, name, "@champion").tags["lidr.promotion"])
+    assert (noted["before"], noted["forced"], noted["reason"]) == (1, True, move.reason)
+    [_, entry] = entries(trail)
+    assert entry.actor == actor()
+    assert entry.move.gate.endswith(f"stages/gate/{kept.tags['lidr.gate_digest']}")
+
+
+def test_the_gates_own_stage_counts_not_the_tag(store, client, name, trail):
+    kept = registered(client, store, name, "keep")[-1]
+    client.set_model_version_tag(name, "2", VERDICT_TAG, "promote")
+    forged = read_version(client, name, "2")
+    assert verdict_of(forged).word == "keep"
+    with pytest.raises(GateRefused, match="which said keep"):
+        promote(client, forged, trail, Order())
+    shutil.rmtree(verdict_of(kept).gate)
+    assert verdict_of(forged) == Verdict("promote")
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (Order(alias="candidate"), "is not moved by hand"),
+        (Order(alias="previous"), "is not moved by hand"),
+        (Order(alias="latest"), "is not moved by hand"),
+        (Order(alias="V12"), "is not moved by hand"),
+        (Order(alias="a b"), "cannot be an alias"),
+        (Order(force=True), "needs a reason"),
+        (Order(force=True, reason=" \n"), "needs a reason"),
+        (Order(reason="x" * 1001), "1,001 characters"),
+    ],
+)
+def test_an_order_that_contradicts_itself_is_refused(order, message):
+    with pytest.raises(BadInput, match=message):
+        order.require_sound()
+
+
+def test_a_comparison_with_a_champion_that_is_gone_does_not_count(store, client, name, trail):
+    start, first, second = registered(client, store, name, "promote promote")
+    promote(client, start, trail, Order())
+    promote(client, first, trail, Order())
+    late = Order(verdict=Verdict("promote", "gate"), expected=start.number, force=True, reason="x")
+    with pytest.raises(GateRefused, match="is version 2 by now"):
+        promote(client, second, trail, late)
+    assert promote(client, second, trail, Order(expected=2)).done is False
+
+
+def test_another_alias_moves_without_previous(store, client, name, trail):
+    first, second = registered(client, store, name, "promote")
+    promote(client, first, trail, Order(alias="staging"))
+    promote(client, second, trail, Order(alias="staging"))
+    assert read_model(client, name).aliases == {"staging": 2}
+
+
+def test_there_is_nothing_to_go_back_to_before_the_second_promotion(store, client, name, trail):
+    start = registered(client, store, name, "")[0]
+    for _ in range(2):
+        with pytest.raises(BadInput, match="has no previous champion"):
+            rollback(client, name, trail)
+        promote(client, start, trail, Order())
+    assert len(entries(trail)) == 2
+
+
+class Died(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("after", "note", "champion"),
+    [(0, "not carried out", 1), (1, "not carried out", 1), (2, "not confirmed", 2)],
+)
+def test_a_promotion_that_was_cut_off_is_seen_and_can_be_repeated(
+    store, client, name, monkeypatch, after, note, champion
+):
+    trail = ensure_model(client, name, default_trail(store, name))
+    start, first = registered(client, store, name, "promote")
+    promote(client, start, trail, Order())
+    original, calls = MlflowClient.set_registered_model_alias, []
+
+    def dies(self, *arguments: str) -> None:
+        calls.append(arguments)
+        if len(calls) <= after:
+            original(self, *arguments)
+        if len(calls) >= max(after, 1):
+            raise Died
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(MlflowClient, "set_registered_model_alias", dies)
+        promote(client, first, trail, Order())
+    found = history(client, name)
+    assert [row.note for row in found.rows] == ["", note]
+    assert (found.model.aliases["champion"], found.strays) == (champion, [])
+    promote(client, first, trail, Order())
+    assert read_model(client, name).aliases["champion"] == 2
+    assert history(client, name).rows[1].note == note
+
+
+def test_an_alias_that_others_moved_is_noticed(store, client, name, trail):
+    start, first, second = registered(client, store, name, "promote promote")
+    promote(client, first, trail, Order())
+    client.set_registered_model_alias(name, "champion", str(start.number))
+    [stray] = history(client, name).strays
+    assert stray.startswith("champion is version 1 in MLflow, but the record left it at version 2")
+    promote(client, second, trail, Order())
+    last = history(client, name).rows[-1]
+    assert last.note == "before it, the alias was moved from version 2 by other means"
+    assert history(client, name).strays == []
+    client.delete_model_version(name, str(second.number))
+    assert history(client, name).strays[0].startswith("champion is nowhere in MLflow")
+
+
+def test_a_version_without_its_files_is_not_promoted(store, client, name, trail):
+    version = registered(client, store, name, "promote")[-1]
+    stage = open_stage(version.source.removesuffix("/model"))
+    stage.store.write(stage.key("model/config.json"), b"[]")
+    require_files(version)
+    with pytest.raises(CorruptStage, match="does not have the digest"):
+        require_files(version, verify=True)
+    stage.store.write(stage.key("model/config.json"), b"{} ")
+    with pytest.raises(BadInput, match="1 of 1 are missing or cut: model/config"):
+        require_files(version)
+    stage.store.delete(stage.key("_SUCCESS"))
+    with pytest.raises(BadInput, match="no complete stage"):
+        promote(client, version, trail, Order())
+    assert read_model(client, name).aliases == {}
+    assert entries(trail) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("/gone/stages/train/abc/model", "no such folder"),
+        ("/gone/model", "no such model folder"),
+        ("mlflow-artifacts:/1/model", "cannot look into"),
+    ],
+)
+def test_files_that_are_nowhere_are_named(store, client, name, source, message):
+    version = registered(client, store, f"files {message}", "")[0]
+    with pytest.raises(BadInput, match=message):
+        require_files(replace(version, source=source))
+    assert not Path("/gone").exists()
+
+
+def test_a_record_that_is_gone_or_damaged_is_named(store, client, name, trail):
+    start = registered(client, store, name, "")[0]
+    entry = promote(client, start, trail, Order())
+    trail.write(f"audit/{entry.name}.json", b'{"time": 3}')
+    with pytest.raises(BadInput, match="damaged or edited"):
+        history(client, name)
+    client.set_registered_model_tag(name, "lidr.trail", "/gone/registry/x")
+    with pytest.raises(BadInput, match="there is no folder /gone"):
+        history(client, name)
+
+
+def test_a_model_that_others_registered_gets_a_record_once(store, client, name):
+    client.create_registered_model(name)
+    assert history(client, name).rows == []
+    first = trail_of(client, read_model(client, name), default_trail(store, name))
+    again = trail_of(client, read_model(client, name), "/elsewhere")
+    assert first.uri == again.uri == default_trail(store, name)
+
+
+def test_entries_sort_by_when_they_were_written_whatever_the_clock_says(store, client, name, trail):
+    start = registered(client, store, name, "")[0]
+    future = promote(client, start, trail, Order(reason="first"))
+    later = future.name.replace("2", "3", 1)
+    for suffix in (".json", ".done"):
+        trail.write(f"audit/{later}{suffix}", trail.read(f"audit/{future.name}{suffix}"))
+        trail.delete(f"audit/{future.name}{suffix}")
+    promote(client, start, trail, Order(reason="second"))
+    assert [entry.move.reason for entry in entries(trail)] == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"LIDR_ACTOR": "Ada\x1b[0m", "KFP_RUN_ID": "r"}, "Ada\ufffd[0m"),
+        ({"KFP_RUN_ID": "run-7", "KFP_POD_NAME": "pod-3"}, "kfp:run-7/pod-3"),
+    ],
+)
+def test_who_it_was(monkeypatch, environment, expected):
+    for key in ("LIDR_ACTOR", "KFP_RUN_ID", "KFP_POD_NAME"):
+        monkeypatch.delenv(key, raising=False)
+    assert "@" in actor()
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    assert actor() == expected
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": "3"}, {"forced": 1}, {"action": "delete"}, {"before": "2"}]
+)
+def test_an_audit_entry_that_was_edited_is_named(tmp_path, change):
+    folder = open_store(str(tmp_path))
+    entry = record(folder, Move("promote", "champion", 3, None))
+    key = f"audit/{entry.name}.json"
+    text = json.loads(folder.read(key)) | change
+    folder.write(key, json.dumps(text).encode())
+    with pytest.raises(BadInput) as caught:
+        entries(folder)
+    assert caught.value.file.endswith(key)
+
+
+def test_a_file_that_is_no_entry_is_named_and_keeps_nobody_from_writing(tmp_path):
+    folder = open_store(str(tmp_path))
+    folder.write("audit/notes.json", b"{}")
+    record(folder, Move("promote", "champion", 3, None))
+    with pytest.raises(BadInput, match=r"notes\.json: not the name of an audit entry"):
+        entries(folder)

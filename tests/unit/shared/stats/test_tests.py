@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lidr.components.shared.stats.tests import holm, mcnemar, sign_flip
+
+binomtest = pytest.importorskip("scipy.stats").binomtest
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "p"),
+    [
+        (0, 0, 1.0),
+        (1, 1, 1.0),
+        (5, 0, 2 * 1 / 32),
+        (8, 2, 2 * (1 + 10 + 45) / 1024),
+        (7, 1, 2 * (1 + 8) / 256),
+        (4, 12, 2 * (1 + 16 + 120 + 560 + 1820) / 65536),
+    ],
+)
+def test_mcnemar_agrees_with_values_by_hand(won, lost, p):
+    assert mcnemar(won, lost) == pytest.approx(p, rel=1e-12)
+    assert mcnemar(won, lost) == mcnemar(lost, won)
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_mcnemar_agrees_with_scipy(won, lost):
+    if won + lost:
+        assert mcnemar(won, lost) == pytest.approx(binomtest(won, won + lost).pvalue)
+        greater = binomtest(won, won + lost, alternative="greater").pvalue
+        assert mcnemar(won, lost, "greater") == pytest.approx(greater)
+
+
+def test_mcnemar_is_exact_where_floats_end():
+    assert mcnemar(5000, 0, "greater") == 0.0
+    assert mcnemar(20_000, 20_000, "greater") == pytest.approx(0.502, abs=1e-3)
+
+
+def test_right_and_wrong_items_need_no_draws():
+    differences = [1.0] * 9 + [-1.0] * 3 + [0.0] * 50
+    assert sign_flip(differences) == mcnemar(9, 3)
+    assert sign_flip(differences, alternative="greater") == mcnemar(9, 3, "greater")
+    assert sign_flip([0.0] * 10) == 1.0
+    assert sign_flip([]) == 1.0
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater"])
+def test_other_items_agree_with_every_pattern_of_signs(alternative):
+    differences = np.array([0.3, 0.5, -0.1, 0.2, 0.7, -0.4, 0.25, 0.6])
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 8)).reshape(8, -1)
+    sums = np.abs(differences) @ signs
+    observed = differences.sum()
+    if alternative == "two-sided":
+        sums = np.abs(sums)
+    exact = (sums >= observed - 1e-9).mean()
+    found = sign_flip(differences, alternative=alternative, resamples=200_000)
+    assert found == pytest.approx(exact, abs=0.002)
+
+
+def test_few_sizes_and_many_agree():
+    """The two ways of drawing, by counts and by single signs, give the same p-value."""
+    rng = np.random.default_rng(1)
+    few = rng.choice([-1.0, -0.5, 0.5, 1.0], 400, p=[0.2, 0.25, 0.25, 0.3])
+    many = few + rng.normal(0, 1e-7, 400)
+    found = [sign_flip(each, resamples=50_000) for each in (few, many)]
+    assert found[0] == pytest.approx(found[1], abs=0.01)
+    assert 0.01 < found[0] < 0.5
+
+
+def test_a_draw_counts_itself():
+    assert sign_flip([0.1 * k for k in range(1, 41)], resamples=99) == 1 / 100
+
+
+def test_the_same_seed_gives_the_same_p_value():
+    differences = np.random.default_rng(0).normal(0.1, 1, 200)
+    assert sign_flip(differences, seed=3) == sign_flip(differences, seed=3)
+    assert sign_flip(differences, seed=3) != sign_flip(differences, seed=4)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_keeps_the_order_and_lies_between_raw_and_bonferroni(raw):
+    adjusted = holm(raw)
+    for (p, q), (other, another) in zip(
+        zip(raw, adjusted, strict=True), zip(raw[1:], adjusted[1:], strict=False), strict=False
+    ):
+        assert p > other or q <= another
+    for p, q in zip(raw, adjusted, strict=True):
+        assert p <= q <= min(1.0, p * len(raw)) + 1e-12
+
+
+def test_ten_thousand_different_items_take_under_a_second():
+    differences = np.random.default_rng(0).normal(0, 1, 10_000)
+    began = time.process_time()
+    sign_flip(differences, resamples=10_000)
+    assert time.process_time() - began < 1.0

@@ -1,0 +1,72 @@
+"""What a run's steps note on the store: the stages they ended with, and why one failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.step import step
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.runs import (
+    forget_failure,
+    note_stages,
+    read_failure,
+    read_stages,
+    step_of,
+)
+
+
+def uri(store: LocalStore, name: str) -> str:
+    return f"{store.uri}/stages/{name}/{'0' * 64}"
+
+
+def test_stages_of_an_iteration_are_found_by_step(tmp_path):
+    store = LocalStore(tmp_path)
+    note_stages(store, "mine", 1, [uri(store, "generate"), uri(store, "translate")])
+    note_stages(store, "mine", 2, [uri(store, "pair")])
+    assert read_stages(store, "mine", 1) == {
+        name: uri(store, name) for name in ("generate", "translate")
+    }
+    assert read_stages(store, "mine", 3) == {}
+    assert step_of(uri(store, "judge")) == "judge"
+
+
+def test_step_notes_its_stage_for_the_end_of_its_iteration(tmp_path, monkeypatch):
+    monkeypatch.setattr("lidr.components.shared.tracking.step_tracking._FOLLOWED", ())
+    store = LocalStore(tmp_path)
+
+    @step("pair")
+    def pair(store: str, run: str, iteration: int) -> str:
+        return f"{store}/stages/pair/{'1' * 64}"
+
+    pair(store=store.uri, run="mine", iteration=2)
+    assert list(read_stages(store, "mine", 2)) == ["pair"]
+    pair(store=store.uri, run="", iteration=3)  # called for itself
+    assert read_stages(store, "mine", 3) == {}
+
+
+def test_failure_is_told_to_the_execution_that_it_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("lidr.components.shared.tracking.step_tracking._FOLLOWED", ())
+    monkeypatch.setenv("KFP_RUN_ID", "first")
+    monkeypatch.setattr("lidr.components.shared.step._leased", _free)
+    store = LocalStore(tmp_path)
+
+    @step("pair")
+    def pair(store: str, run: str, iteration: int) -> str:
+        raise BadInput("is broken", file="en.jsonl", line=7, remedy="Fix it.")
+
+    with pytest.raises(BadInput):
+        pair(store=store.uri, run="mine", iteration=2)
+    told = read_failure(store, "mine", "first")
+    assert told and (told["step"], told["iteration"]) == ("pair", 2)
+    assert told["message"] == "en.jsonl:7: is broken. Fix it."
+    assert read_failure(store, "mine", "second") is None
+    assert read_failure(store, "mine") == told
+    forget_failure(store, "mine")
+    assert read_failure(store, "mine") is None
+
+
+def _free(*_: object):
+    from contextlib import nullcontext
+
+    return nullcontext()

@@ -1,0 +1,165 @@
+"""Which errors of S3 may pass, and what users read of them."""
+
+from __future__ import annotations
+
+import pytest
+from boto3.exceptions import RetriesExceededError, S3UploadFailedError
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    FlexibleChecksumError,
+    IncompleteReadError,
+    NoCredentialsError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+    SSLError,
+)
+from botocore.parsers import ResponseParserError
+
+from lidr.components.shared.core.errors import DamagedObject, StoreError
+from lidr.components.shared.store.s3_errors import explain, may_pass
+
+URL = "http://s3:8333"
+WHO = f"the object store at {URL}"
+
+
+def answer(code: str, status: int) -> ClientError:
+    told = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(told, "PutObject")
+
+
+def explained(error: Exception) -> StoreError | None:
+    return explain(error, WHO, "s3://bucket/store", "a/b")
+
+
+PASSING = {
+    ("InternalError", 500),
+    ("InternalServerError", 500),
+    ("500", 500),
+    ("BadGateway", 502),
+    ("ServiceUnavailable", 503),
+    ("SlowDown", 503),
+    ("503", 503),
+    ("GatewayTimeout", 504),
+    ("XMinioStorageFull", 507),
+    ("TooManyRequests", 429),
+    ("429", 429),
+    ("SlowDownWrite", 429),
+    ("ThrottlingException", 400),
+    ("RequestTimeout", 400),
+    ("OperationAborted", 409),
+    ("ConditionalRequestConflict", 409),
+    ("PreconditionFailed", 412),
+    ("NoSuchUpload", 404),
+}
+LASTING = {
+    ("AccessDenied", 403),
+    ("403", 403),
+    ("InvalidAccessKeyId", 403),
+    ("SignatureDoesNotMatch", 403),
+    ("ExpiredToken", 400),
+    ("RequestTimeTooSkewed", 403),
+    ("NoSuchBucket", 404),
+    ("EntityTooLarge", 400),
+    ("InvalidArgument", 400),
+    ("MissingContentLength", 411),
+    ("NotImplemented", 501),
+    ("MethodNotAllowed", 405),
+    ("QuotaExceeded", 403),
+}
+
+
+@pytest.mark.parametrize(("code", "status"), sorted(PASSING))
+def test_s3_errors_that_may_pass_are_returned_with_their_remedy(code, status):
+    assert may_pass(code, status)
+    found = explained(answer(code, status))
+    assert found is not None
+    assert WHO in str(found)
+    assert code in str(found)
+    assert "Look at its log, its load and its free disk" in str(found)
+    assert "credentials" not in str(found)
+
+
+@pytest.mark.parametrize(("code", "status"), sorted(LASTING))
+def test_s3_errors_that_last_are_raised_at_once(code, status):
+    assert not may_pass(code, status)
+    with pytest.raises(StoreError, match=f"S3 refused a/b at s3://bucket/store: {code}"):
+        explained(answer(code, status))
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "remedy"),
+    [
+        ("AccessDenied", 403, "Check the bucket's name, the credentials and the bucket's policy."),
+        ("RequestTimeTooSkewed", 403, "Set the clock"),
+        ("ExpiredToken", 400, "Log in again"),
+        ("MissingContentLength", 411, "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
+    ],
+)
+def test_s3_errors_that_last_name_what_mends_them(code, status, remedy):
+    with pytest.raises(StoreError, match=remedy):
+        explained(answer(code, status))
+
+
+def test_s3_errors_of_a_server_in_trouble_do_not_blame_the_user():
+    assert str(explained(answer("InternalError", 500))) == (
+        f"{WHO} answers InternalError (HTTP 500) for s3://bucket/store/a/b: it is up, but cannot "
+        "do its work. Look at its log, its load and its free disk, then run the same command again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (EndpointConnectionError(endpoint_url=URL), "cannot be reached"),
+        (ConnectTimeoutError(endpoint_url=URL), "cannot be reached"),
+        (ConnectionResetError(), "cannot be reached"),
+        (ReadTimeoutError(endpoint_url=URL), "does not answer in time"),
+        (TimeoutError(), "does not answer in time"),
+        (IncompleteReadError(actual_bytes=1, expected_bytes=2), "breaks its answers off"),
+        (ResponseStreamingError(error="reset"), "breaks its answers off"),
+        (ResponseParserError("no XML"), "breaks its answers off"),
+        (CredentialRetrievalError(provider="sts", error_msg="no answer"), "no credentials for"),
+        (RetriesExceededError(ReadTimeoutError(endpoint_url=URL)), "does not answer in time"),
+    ],
+)
+def test_s3_errors_of_the_way_to_a_store_may_pass(error, words):
+    found = explained(error)
+    assert found is not None
+    assert words in str(found)
+
+
+def test_s3_errors_of_an_upload_are_those_of_its_parts():
+    def failed(cause: ClientError) -> Exception:
+        try:
+            raise cause
+        except ClientError:
+            try:
+                raise S3UploadFailedError("Failed to upload")
+            except S3UploadFailedError as error:
+                return error
+
+    assert explained(failed(answer("SlowDown", 503))) is not None
+    with pytest.raises(StoreError, match="AccessDenied"):
+        explained(failed(answer("AccessDenied", 403)))
+
+
+@pytest.mark.parametrize("code", ["BadDigest", "XAmzContentSHA256Mismatch"])
+def test_s3_errors_about_bytes_are_damage(code):
+    with pytest.raises(DamagedObject):
+        explained(answer(code, 400))
+    with pytest.raises(DamagedObject):
+        explained(FlexibleChecksumError(error_msg="no match"))
+
+
+def test_s3_errors_about_missing_objects_and_settings_are_raised():
+    with pytest.raises(FileNotFoundError):
+        explained(answer("NoSuchKey", 404))
+    with pytest.raises(StoreError, match="AWS_ACCESS_KEY_ID"):
+        explained(NoCredentialsError())
+    untrusted = SSLError(endpoint_url=URL, error="[SSL: CERTIFICATE_VERIFY_FAILED]")
+    with pytest.raises(StoreError, match="AWS_CA_BUNDLE"):
+        explained(untrusted)
+    assert explained(OSError(28, "No space left on device")) is None

@@ -1,0 +1,99 @@
+"""MLflow that fails: what is asked again, and what the user reads of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from lidr.components.shared.core import retry
+from lidr.components.shared.core.errors import BadInput, RegistryFailed, TrackingFailed
+from lidr.components.shared.core.events import listening
+from lidr.components.shared.core.retry import RETRY_VARIABLE
+from lidr.components.shared.models.sources import resolve_model
+from lidr.components.shared.tracking import ask_mlflow
+from tests.json_server import serving
+
+pytest.importorskip("mlflow")
+
+VERSION = {"name": "mine", "version": "3", "source": "s3://bucket/model", "tags": []}
+NO_DATABASE = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "the database is away"}
+
+
+class Server:
+    """MLflow's registry, after a number of failures."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.status = 503
+        self.body: object = "<html>no upstream</html>"
+        self.requests = 0
+
+    def answer(self, request: BaseHTTPRequestHandler, _: bytes) -> tuple[int, object]:
+        self.requests += 1
+        if self.failures:
+            self.failures -= 1
+            return self.status, self.body
+        return 200, {"model_version": VERSION}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    made = Server()
+    monkeypatch.setattr(retry, "_MAX_PAUSE", 0.05)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with serving(made.answer) as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        yield made
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("body", ["<html>no upstream</html>", NO_DATABASE], ids=["proxy", "itself"])
+def test_mlflow_that_fails_for_a_while_is_asked_again(server: Server, status: int, body: object):
+    server.failures, server.status, server.body = 8, status, body
+    assert resolve_model("models:/mine@champion").source == "s3://bucket/model"
+    assert server.requests == 9
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_mlflow_in_trouble_is_called_that(
+    server: Server, status: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(RETRY_VARIABLE, "0.2")
+    monkeypatch.setattr(retry, "REPORT_SECONDS", 0.1)
+    server.failures, server.status = 10**6, status
+    heard: list[dict[str, object]] = []
+    with listening(heard.append), pytest.raises(TrackingFailed) as caught:
+        resolve_model("models:/mine@champion")
+    words = f"is up, but cannot do its work (HTTP {status})"
+    assert words in str(caught.value)
+    assert "Look at its log and at its database" in str(caught.value)
+    assert words in str(heard[0]["message"])
+
+
+def test_mlflow_that_is_not_there_does_not_answer(server: Server, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(RETRY_VARIABLE, "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(TrackingFailed, match=r"MLflow at http://127.0.0.1:9 does not answer \("):
+        resolve_model("models:/mine@champion")
+
+
+def test_mlflow_that_refuses_is_asked_once(server: Server):
+    server.failures, server.status = 100, 404
+    server.body = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such alias"}
+    with pytest.raises(BadInput, match="is not in MLflow"):
+        resolve_model("models:/mine@champion")
+    assert server.requests == 1
+
+
+def test_mlflow_s_refusal_of_one_request_is_repeated_a_few_times(server: Server):
+    calls = []
+
+    def clash() -> None:
+        calls.append(1)
+        raise RegistryFailed("another writer was there")
+
+    with pytest.raises(RegistryFailed, match="another writer"):
+        ask_mlflow(clash)
+    assert len(calls) == 4

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.stage import Stage, new_stage
+from lidr.components.train.distributed.checkpoints import COMPLETE, Checkpoints
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return new_stage(LocalStore(tmp_path / "store"), "train", 1, {}, {})
+
+
+def written(folder: Path, step: int) -> Path:
+    folder = folder / f"checkpoint-{step}"
+    folder.mkdir()
+    (folder / "model.safetensors").write_text(f"weights {step}")
+    (folder / "optimizer.pt").write_text(f"moments {step}")
+    (folder / "training_args.bin").write_text("a pickle")
+    return folder
+
+
+def test_the_newest_two_are_kept_and_pickled_arguments_are_not(stage: Stage, tmp_path: Path):
+    checkpoints = Checkpoints(stage)
+    for step in (2, 4, 10):
+        checkpoints.save(written(tmp_path, step), step)
+    checkpoints.wait()
+    names = {entry.key.split("checkpoints/")[1] for entry in stage.store.list(stage.prefix)}
+    assert names == {
+        f"{step:08d}/{name}"
+        for step in (4, 10)
+        for name in ("model.safetensors", "optimizer.pt", COMPLETE)
+    }
+    assert checkpoints.restore(tmp_path / "back") == 10
+    assert (tmp_path / "back/optimizer.pt").read_text() == "moments 10"
+
+
+def test_one_without_its_marker_or_with_damage_is_passed_over(stage: Stage, tmp_path: Path):
+    checkpoints = Checkpoints(stage)
+    for step in (2, 4):
+        checkpoints.save(written(tmp_path, step), step)
+    checkpoints.wait()
+    stage.store.write(stage.key("checkpoints/00000006/model.safetensors"), b"half")
+    stage.store.write(stage.key("checkpoints/00000004/optimizer.pt"), b"damaged")
+    assert checkpoints.restore(tmp_path / "back") == 2
+    assert (tmp_path / "back/model.safetensors").read_text() == "weights 2"
+
+
+@pytest.mark.parametrize("at", [0, 20, -5])
+def test_one_whose_marker_is_damaged_is_passed_over(stage: Stage, tmp_path: Path, at: int):
+    checkpoints = Checkpoints(stage)
+    for step in (2, 4):
+        checkpoints.save(written(tmp_path, step), step)
+    checkpoints.wait()
+    marker = bytearray(stage.store.read(stage.key(f"checkpoints/00000004/{COMPLETE}")))
+    marker[at] ^= 1
+    stage.store.write(stage.key(f"checkpoints/00000004/{COMPLETE}"), bytes(marker))
+    assert checkpoints.restore(tmp_path / "back") == 2
+
+
+def test_nothing_to_restore_and_clearing(stage: Stage, tmp_path: Path):
+    checkpoints = Checkpoints(stage)
+    assert checkpoints.restore(tmp_path / "back") == 0
+    checkpoints.save(written(tmp_path, 2), 2)
+    checkpoints.wait()
+    checkpoints.clear()
+    assert stage.store.list(stage.prefix) == []

@@ -1,0 +1,164 @@
+"""Flat rows and the tiled head against the model's own forward pass in float64."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.train.data.batches import Segments, flat_batch, padded_batch
+from lidr.components.train.forward import head
+from lidr.components.train.forward.attention import by_length, flat_attention
+from lidr.components.train.forward.head import Shape, completion_logps
+from lidr.components.train.forward.loss import pair_losses
+from lidr.components.train.forward.scoring import install, score
+from tests.unit.train.models import FLAT, PADDED, random_model, random_pairs
+
+CPU = torch.device("cpu")
+PAIRS = random_pairs()
+REFERENCE = torch.linspace(-90, -60, 2 * len(PAIRS)).view(-1, 2)
+
+
+def own_scores(model, pairs) -> torch.Tensor:
+    """Score each side by itself through the model's own forward pass."""
+    scores = []
+    for pair in pairs:
+        for side in (pair.chosen, pair.rejected):
+            logits = model(torch.tensor([pair.prompt + side]), use_cache=False).logits[0]
+            logps = logits[len(pair.prompt) - 1 : -1].log_softmax(-1)
+            scores.append(logps[torch.arange(len(side)), torch.tensor(side)].sum())
+    return torch.stack(scores).view(-1, 2)
+
+
+def objective(scores: torch.Tensor, pairs, reference: torch.Tensor) -> torch.Tensor:
+    lengths = torch.tensor([len(pair.chosen) for pair in pairs])
+    losses = pair_losses(scores, lengths, reference, 0.1)
+    return (losses.dpo + losses.nll).sum() / len(PAIRS)
+
+
+def loss_and_grads(model, parts, layout) -> tuple[float, dict[str, torch.Tensor]]:
+    """Run forward and backward over some micro-batches, rows of PAIRS."""
+    model.zero_grad()
+    total = 0.0
+    for rows in parts:
+        pairs = [PAIRS[row] for row in rows]
+        found = score(model, layout(pairs, CPU)) if layout else own_scores(model, pairs)
+        loss = objective(found, pairs, REFERENCE[rows])
+        loss.backward()
+        total += loss.item()
+    grads = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
+    return total, copy.deepcopy(grads)
+
+
+@pytest.mark.parametrize("name", [*FLAT, *PADDED])
+def test_losses_and_gradients_are_those_of_the_model_in_float64(name: str, capsys):
+    config = {**FLAT, **PADDED}[name]
+    expected = loss_and_grads(random_model(config, torch.float64).eval(), [range(5)], None)
+    model = random_model(config)
+    layout = install(model, PAIRS)
+    assert layout is (flat_batch if name in FLAT else padded_batch)
+    assert ("batches are padded" in capsys.readouterr().err) == (name in PADDED)
+    model.train()
+    for parts in ([[0, 1, 2, 3, 4]], [[3, 1], [0, 4], [2]], [[0], [1], [2], [3], [4]]):
+        loss, grads = loss_and_grads(model, parts, layout)
+        assert loss == pytest.approx(expected[0], rel=1e-6)
+        assert grads.keys() == expected[1].keys()
+        for key, grad in grads.items():
+            scale = expected[1][key].abs().max().item()
+            assert torch.allclose(grad.double(), expected[1][key], atol=1e-5 * scale + 1e-7), key
+
+
+def test_gradient_checkpointing_changes_nothing():
+    model = random_model(FLAT["llama"])
+    layout = install(model, PAIRS)
+    model.train()
+    plain = loss_and_grads(model, [range(5)], layout)
+    model.gradient_checkpointing_enable()
+    again = loss_and_grads(model, [range(5)], layout)
+    assert again[0] == plain[0]
+    assert all(torch.equal(again[1][key], grad) for key, grad in plain[1].items())
+
+
+def test_a_model_that_does_more_to_its_logits_is_refused():
+    model = random_model(FLAT["llama"])
+    usual = model.forward
+
+    def stranger(*args, **kwargs):
+        out = usual(*args, **kwargs)
+        out.logits = out.logits.square()
+        return out
+
+    model.forward = stranger
+    with pytest.raises(BadInput, match="LlamaForCausalLM does more to its logits"):
+        install(model, PAIRS)
+
+
+@pytest.mark.parametrize("shape", [Shape(), Shape(scale=0.3), Shape(cap=2.0), Shape(0.5, 1.5)])
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_head_in_tiles(shape: Shape, biased: bool, monkeypatch):
+    monkeypatch.setattr(head, "_ROWS", 3)
+    monkeypatch.setattr(head, "_TILE", 1)
+    torch.manual_seed(0)
+    hidden, weight, bias = (
+        torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((8, 6), (11, 6), 11)
+    )
+    targets = torch.randint(11, (8,))
+
+    def tiled(hidden, weight, bias):
+        return completion_logps(hidden, weight, bias if biased else None, targets, shape)
+
+    logits = (hidden @ weight.t() + (bias if biased else 0)) * shape.scale
+    logits = shape.cap * torch.tanh(logits / shape.cap) if shape.cap else logits
+    expected = logits.log_softmax(-1)[torch.arange(8), targets]
+    assert torch.allclose(tiled(hidden, weight, bias), expected)
+    assert torch.autograd.gradcheck(tiled, (hidden, weight, bias))
+
+
+def test_no_tile_holds_a_batch_of_logits(monkeypatch):
+    seen = []
+    logits = head._logits
+    monkeypatch.setattr(head, "_logits", lambda *args: seen.append(logits(*args)) or seen[-1])
+    hidden = torch.randn(300, 4, requires_grad=True)
+    weight = torch.randn(128_000, 4, requires_grad=True)
+    targets = torch.randint(128_000, (300,))
+    completion_logps(hidden, weight, None, targets, Shape()).sum().backward()
+    assert len(seen) == 20  # 10 tiles, forward and backward
+    assert max(each.numel() for each in seen) <= 32 * 128_000
+
+
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_gpu_s_call_of_one_kernel_attends_to_the_same(window: int | None, groups: int):
+    """The kernel needs a GPU; one that means the same stands in for it."""
+    segments = Segments(((3, 5, 2), (1, 1, 6), (7, 2, 9)))
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, heads, 36, 8) for heads in (4, 4 // groups, 4 // groups))
+
+    def kernel(q, k, v, query_ends, key_ends, *_, scale, window_size, enable_gqa):
+        assert enable_gqa == (groups > 1)
+        found = []
+        for number in range(len(query_ends) - 1):
+            qs, ks, vs = (
+                each[ends[number] : ends[number + 1]].transpose(0, 1)
+                for each, ends in ((q, query_ends), (k, key_ends), (v, key_ends))
+            )
+            ahead = torch.arange(ks.shape[1]) - torch.arange(qs.shape[1])[:, None]
+            ahead -= ks.shape[1] - qs.shape[1]  # the last query and the last key meet
+            seen = ahead <= window_size[1]
+            if window_size[0] >= 0:
+                seen &= ahead >= -window_size[0]
+            found.append(
+                torch.nn.functional.scaled_dot_product_attention(
+                    qs, ks, vs, attn_mask=seen, scale=scale, enable_gqa=enable_gqa
+                ).transpose(0, 1)
+            )
+        return torch.cat(found)
+
+    layer = torch.nn.Module()
+    expected, _ = flat_attention(
+        layer, query, key, value, None, segments=segments, scaling=0.3, sliding_window=window
+    )
+    found = by_length(kernel, query, key, value, segments, 0.3, window)
+    assert torch.allclose(found, expected, atol=1e-6)

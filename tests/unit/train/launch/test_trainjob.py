@@ -1,0 +1,457 @@
+"""The TrainJob launcher with the real SDK and client, against an API server over HTTP."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from kfp import dsl
+
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core import retry
+from lidr.components.shared.core.errors import BadInput, LaunchFailed, LidrError, TrainingFailed
+from lidr.components.shared.kubernetes import trainjobs as cluster
+from lidr.components.shared.kubernetes.failure import Failure
+from lidr.components.shared.kubernetes.launch import Launch, Placement
+from lidr.components.train.job import Job, Summary
+from lidr.components.train.launch import launcher_of
+from lidr.components.train.launch.trainjob import ClusterLauncher
+from tests.crds import needs_crds
+from tests.kubernetes_api import (
+    KubernetesApi,
+    ended,
+    running,
+    serve,
+    unschedulable,
+    wait_until,
+    waiting,
+    write_kubeconfig,
+)
+from tests.unit.train.launch import jobs
+
+pytestmark = needs_crds
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesApi]:
+    with serve() as server:
+        path = write_kubeconfig(server, tmp_path / "kubeconfig")
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+        yield server
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return jobs.make_job(tmp_path / "store")
+
+
+@pytest.fixture
+def launched(api: KubernetesApi, job: Job) -> Iterator[Callable[..., Future[Summary]]]:
+    """Start a launcher in a thread; whatever it waits for, it ends with the test."""
+    pool = ThreadPoolExecutor(1)
+    futures: list[Future[Summary]] = []
+
+    def start(launch: Launch = jobs.LAUNCH, **options: float) -> Future[Summary]:
+        futures.append(pool.submit(jobs.launcher(launch, **options).run, job))
+        return futures[-1]
+
+    yield start
+    api.failing = 0
+    jobs.exchange(job).succeed(jobs.SUMMARY)
+    for name in list(api.jobs):
+        api.set_condition(name, "Complete")
+    for future in futures:
+        future.exception(timeout=30)
+    pool.shutdown()
+
+
+def posts(api: KubernetesApi) -> int:
+    return sum(method == "POST" for method, _ in api.requests)
+
+
+def complete(api: KubernetesApi, job: Job) -> None:
+    """What trainer program and controller do at a good end."""
+    jobs.exchange(job).succeed(jobs.SUMMARY)
+    api.set_condition(jobs.NAME, "Complete")
+
+
+def made(api: KubernetesApi) -> dict:
+    wait_until(lambda: jobs.NAME in api.jobs)
+    return api.jobs[jobs.NAME]
+
+
+def test_a_trainjob_is_made_followed_and_removed(api, job, launched, capfd):
+    future = launched()
+    found = made(api)
+    assert jobs.exchange(job).job() == job
+    pod = api.put_pod(jobs.NAME, **running())
+    api.print(pod, "[rank0] hello", "[rank0] lidr progress done=3 total=9 unit=steps rate=1.5")
+    wait_until(lambda: "total=9" in capfd.readouterr().err)
+    complete(api, job)
+    assert future.result(timeout=30) == jobs.SUMMARY
+    assert api.jobs == {}
+
+    assert found["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert found["spec"]["runtimeRef"] == {"name": "lidr-training", "kind": "TrainingRuntime"}
+    trainer = found["spec"]["trainer"]
+    assert (trainer["image"], trainer["numNodes"]) == ("r/train:1", 2)
+    assert trainer["command"] == ["python", "-m", "lidr.components.train.launch.node"]
+    assert trainer["args"] == [job.store, job.stage, "--processes", "4"]
+    assert len(f"{jobs.NAME}-node-0-1023-abcde") < 63
+
+
+def test_what_kfp_hands_over_reaches_the_nodes(api, job):
+    config = dsl.TaskConfig(
+        resources={
+            "requests": {"cpu": "16", "memory": "1Gi"},
+            "limits": {"memory": "256Gi", "nvidia.com/gpu": "8"},
+        },
+        node_selector={"pool": "gpu"},
+        tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        env=[
+            {"name": "MLFLOW_TRACKING_URI", "value": "http://mlflow:5000"},
+            {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "t"}}},
+        ],
+    )
+    settings = {"nccl": {"NCCL_DEBUG": "WARN"}, "deadline_hours": 2, "priority": "high"}
+    pods = {"pod_labels": {"identity": "on"}, "pod_annotations": {"team": "nlp"}, "shm": "32Gi"}
+    launch = jobs.LAUNCH.model_copy(update={**settings, **pods, "service_account": "trainer"})
+    launcher = launcher_of(launch, Placement.of(config))
+    assert isinstance(launcher, ClusterLauncher)
+    launcher._poll_seconds = 0.05
+
+    seen: list[dict] = []
+
+    def finish(name: str) -> None:
+        threading.Timer(0.2, complete, (api, job)).start()
+        threading.Timer(0.1, lambda: seen.append(api.jobs[name])).start()
+
+    api.before_create = finish
+    launcher.run(job)
+    spec = seen[0]["spec"]
+    quantities = {"cpu": "16", "memory": "256Gi", "nvidia.com/gpu": "8"}
+    assert spec["trainer"]["resourcesPerNode"] == {"requests": quantities, "limits": quantities}
+    assert spec["trainer"]["env"] == [
+        {"name": "MLFLOW_TRACKING_URI", "value": "http://mlflow:5000"},
+        {"name": "NCCL_DEBUG", "value": "WARN"},
+    ]
+    assert spec["activeDeadlineSeconds"] == 7200
+    (patch,) = spec["runtimePatches"]
+    (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    assert node["name"] == "node"
+    assert node["template"]["spec"]["template"] == {
+        "metadata": {"labels": {"identity": "on"}, "annotations": {"team": "nlp"}},
+        "spec": {
+            "serviceAccountName": "trainer",
+            "nodeSelector": {"pool": "gpu"},
+            "tolerations": config.tolerations,
+            "volumes": [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "32Gi"}}],
+        },
+    }
+    labels = seen[0]["metadata"]["labels"]
+    assert labels["kueue.x-k8s.io/queue-name"] == "gpus"
+    assert labels["kueue.x-k8s.io/priority-class"] == "high"
+
+
+def test_the_profile_s_pool_decides_over_nodes_and_queue():
+    steps = {"train": {"pool": "big", "accelerators": 8, "shm": "32Gi", "memory": "64Gi"}}
+    profile = Profile.model_validate(
+        {
+            "name": "p",
+            "pools": {"big": {"queue": "gpus", "priority": "high"}},
+            "steps": steps,
+            "training": {"launcher": "trainjob"},
+            "pod_labels": {"identity": "on"},
+        }
+    )
+    launch = Launch.parse(Launch.of(profile).text())
+    assert (launch.queue, launch.priority, launch.shm) == ("gpus", "high", "32Gi")
+    assert (launch.processes, launch.pod_labels) == (8, {"identity": "on"})
+
+
+def test_a_launcher_that_was_killed_leaves_its_trainjob_to_the_next(api, job, launched, tmp_path):
+    first = jobs.start(Path(job.store), tmp_path / "kubeconfig")
+    uid = made(api)["metadata"]["uid"]
+    jobs.end(first, signal.SIGKILL)
+    assert first.returncode == -signal.SIGKILL
+    future = launched()
+    wait_until(lambda: [r for r in api.requests if r[1].endswith("/pods")])
+    assert api.jobs[jobs.NAME]["metadata"]["uid"] == uid
+    complete(api, job)
+    assert future.result(timeout=30) == jobs.SUMMARY
+    assert posts(api) == 1
+
+
+def test_of_two_launchers_the_slower_one_adopts(api, job, launched):
+    def other(name: str) -> None:
+        api.before_create = lambda name: None
+        jobs_made = {
+            **api.jobs.get(name, {}),
+            "metadata": {
+                "name": name,
+                "uid": "other",
+                "annotations": {"lidr.dev/stage": f"{job.store}/{job.stage}"},
+            },
+            "spec": {},
+        }
+        api.jobs[name] = jobs_made
+
+    api.before_create = other
+    future = launched()
+    wait_until(lambda: [r for r in api.requests if r[1].endswith("/pods")])
+    assert api.jobs[jobs.NAME]["metadata"]["uid"] == "other"
+    complete(api, job)
+    assert future.result(timeout=30) == jobs.SUMMARY
+
+
+def test_a_trainjob_of_another_store_is_not_adopted(api, job, launched):
+    spec = {"name": jobs.NAME, "annotations": {"lidr.dev/stage": "s3://other/stages/train/x"}}
+    api.jobs[jobs.NAME] = {"metadata": spec, "spec": {}}
+    with pytest.raises(BadInput, match="works for 's3://other"):
+        launched().result(timeout=30)
+
+
+def test_a_trainjob_that_failed_before_is_made_anew(api, job, launched):
+    annotations = {"lidr.dev/stage": f"{job.store}/{job.stage}"}
+    api.jobs[jobs.NAME] = {
+        "metadata": {"name": jobs.NAME, "uid": "old", "annotations": annotations},
+        "spec": {},
+    }
+    api.set_condition(jobs.NAME, "Failed")
+    future = launched()
+    wait_until(lambda: posts(api) == 1 and jobs.NAME in api.jobs)
+    complete(api, job)
+    assert future.result(timeout=30) == jobs.SUMMARY
+
+
+@pytest.mark.parametrize(("run", "again"), [("run-7", False), ("run-8", True)])
+def test_a_retry_does_not_repeat_what_cannot_come_out_otherwise(
+    api, job, launched, run: str, again: bool
+):
+    name = socket.gethostname()
+    api.pods[name] = {"metadata": {"name": name, "labels": {"pipeline/runid": "run-7"}}}
+    future = launched()
+    assert made(api)["metadata"]["annotations"]["lidr.dev/kfp-run"] == "run-7"
+    nan = Failure(kind="training_failed", message="the loss is NaN")
+    jobs.exchange(job).fail(nan)
+    assert fail_with(api, future, TrainingFailed).startswith("the loss is NaN")
+    api.pods[name] = {"metadata": {"name": name, "labels": {"pipeline/runid": run}}}
+    future = launched()
+    if again:
+        wait_until(lambda: posts(api) == 2)
+        complete(api, job)
+        assert future.result(timeout=30) == jobs.SUMMARY
+    else:
+        with pytest.raises(TrainingFailed, match="the loss is NaN"):
+            future.result(timeout=30)
+        assert posts(api) == 1
+
+
+def test_a_summary_on_the_store_needs_no_trainjob(api, job, launched):
+    """The launcher was lost between the summary and the stage's marker."""
+    jobs.exchange(job).succeed(jobs.SUMMARY)
+    assert launched().result(timeout=30) == jobs.SUMMARY
+    assert posts(api) == 0
+
+
+def test_sigterm_deletes_the_trainjob(api, job, tmp_path):
+    process = jobs.start(Path(job.store), tmp_path / "kubeconfig")
+    made(api)
+    wait_until(lambda: [r for r in api.requests if r[1].endswith("/pods")])
+    said = jobs.end(process, signal.SIGTERM)
+    assert process.returncode == 143
+    assert "deleted" in said
+    assert api.jobs == {}
+
+
+def test_sigterm_of_an_evicted_launcher_leaves_it(api, job, tmp_path):
+    disrupted = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+    api.pods[socket.gethostname()] = {
+        "metadata": {"name": socket.gethostname(), "labels": {}},
+        "status": {"conditions": [disrupted]},
+    }
+    process = jobs.start(Path(job.store), tmp_path / "kubeconfig")
+    made(api)
+    wait_until(lambda: [r for r in api.requests if r[1].endswith("/pods")])
+    said = jobs.end(process, signal.SIGTERM)
+    assert process.returncode == 143
+    assert "goes on" in said
+    assert jobs.NAME in api.jobs
+
+
+def impatient() -> Launch:
+    return jobs.LAUNCH.model_copy(update={"admission_minutes": 0.01})
+
+
+def test_one_that_is_never_admitted_is_given_up(api, launched):
+    future = launched(impatient())
+    made(api)
+    with pytest.raises(LaunchFailed, match=r"did not run within 0.01 minutes .* 'gpus' has not"):
+        future.result(timeout=30)
+    assert api.jobs == {}
+
+
+def test_the_resource_that_is_missing_is_named(api, launched, capfd):
+    future = launched(impatient())
+    made(api)
+    message = "0/5 nodes are available: 2 Insufficient memory, 5 Insufficient nvidia.com/gpu."
+    api.put_pod(jobs.NAME, **unschedulable(message))
+    with pytest.raises(LaunchFailed, match=r"too little memory and nvidia\.com/gpu: 0/5"):
+        future.result(timeout=30)
+    said = capfd.readouterr().err
+    assert said.count("too little memory and nvidia.com/gpu") == 1, "warned once, while it waits"
+
+
+def test_an_image_that_cannot_be_pulled_is_named(api, launched):
+    future = launched(impatient())
+    made(api)
+    api.put_pod(jobs.NAME, **waiting("ImagePullBackOff", "no such image r/train:1"))
+    with pytest.raises(LaunchFailed, match="ImagePullBackOff: no such image"):
+        future.result(timeout=30)
+
+
+def fail_with(api: KubernetesApi, future: Future[Summary], kind: type[LidrError]) -> str:
+    api.set_condition(jobs.NAME, "Failed", "jobset failed")
+    with pytest.raises(kind) as raised:
+        future.result(timeout=30)
+    return str(raised.value)
+
+
+def test_a_node_out_of_memory_is_named_with_its_last_words(api, launched):
+    future = launched()
+    made(api)
+    api.put_pod(jobs.NAME, 0, **running())
+    pod = api.put_pod(jobs.NAME, 1, **ended("OOMKilled", 137))
+    api.print(pod, "step 1", "step 2: allocating")
+    said = fail_with(api, future, LaunchFailed)
+    assert f"pod {pod}: OOMKilled (exit code 137)" in said
+    assert "step 2: allocating" in said
+    assert jobs.NAME in api.jobs, "it stays to be looked at"
+
+
+def test_an_evicted_node_is_named(api, launched):
+    future = launched()
+    made(api)
+    api.put_pod(
+        jobs.NAME, 1, phase="Failed", reason="Evicted", message="The node was low on memory."
+    )
+    assert "Evicted: The node was low on memory." in fail_with(api, future, LaunchFailed)
+
+
+def test_what_a_rank_raised_is_raised_here(api, job, launched):
+    future = launched()
+    made(api)
+    api.put_pod(jobs.NAME, 0, **ended("Error", 1))
+    lost = Failure(kind="launch_failed", message="rank 0 exited with 1", time=1.0)
+    nan = Failure(
+        kind="training_failed", message="the loss is NaN", remedy="Lower it.", node=1, time=2.0
+    )
+    jobs.exchange(job).fail(lost)
+    jobs.exchange(job).fail(nan)
+    assert fail_with(api, future, TrainingFailed).startswith("the loss is NaN (node 1)")
+
+
+def test_a_trainjob_that_somebody_deletes_is_missed(api, launched):
+    future = launched()
+    made(api)
+    api.jobs.clear()
+    with pytest.raises(LaunchFailed, match="somebody deleted it"):
+        future.result(timeout=30)
+
+
+def test_complete_without_a_summary_is_no_success(api, launched):
+    future = launched()
+    made(api)
+    api.set_condition(jobs.NAME, "Complete")
+    with pytest.raises(LaunchFailed, match="left nothing on the store"):
+        future.result(timeout=30)
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_an_api_server_that_fails_for_a_while_is_waited_for(
+    api, job, launched, capfd, monkeypatch, status
+):
+    monkeypatch.setattr(retry, "REPORT_SECONDS", 0.3)
+    future = launched()
+    made(api)
+    api.failing = status
+    seen = len(api.requests)
+    wait_until(lambda: len(api.requests) > seen + 3)
+    assert not future.done()
+    complete(api, job)
+    api.failing = 0
+    assert future.result(timeout=30) == jobs.SUMMARY
+    told = capfd.readouterr().err
+    assert f"HTTP {status}" in told
+    assert f"the Kubernetes API at {api.url} answers again" in told
+
+
+def test_an_api_server_that_fails_for_long_is_given_up_without_deleting(api, launched):
+    future = launched(retry_seconds=0.3)
+    made(api)
+    api.failing = 500
+    with pytest.raises(LaunchFailed, match=r"is up, but cannot do its work \(HTTP 500\)"):
+        future.result(timeout=30)
+    assert jobs.NAME in api.jobs
+
+
+def test_an_api_server_that_falls_silent_is_given_up(api, monkeypatch):
+    limit = type(cluster._CALL_SECONDS)(1)  # a float would be no limit, and this test would hang
+    monkeypatch.setattr(cluster, "_CALL_SECONDS", limit)
+    namespace = cluster.Cluster("lidr", seconds=0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = namespace._backend.custom_api.api_client.configuration
+        settings.host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(LaunchFailed, match="does not answer"):
+            namespace.read("x")
+
+
+def test_a_missing_right_is_no_passing_fault(api, launched):
+    future = launched()
+    made(api)
+    api.failing = 403
+    with pytest.raises(BadInput, match="may not"):
+        future.result(timeout=30)
+
+
+def test_a_missing_runtime_is_named_before_anything_is_made(api, launched):
+    api.runtimes.clear()
+    with pytest.raises(BadInput, match="no TrainingRuntime 'lidr-training' in namespace lidr"):
+        launched().result(timeout=30)
+    assert posts(api) == 0
+
+
+def test_the_log_of_rank_0_comes_once_also_across_faults_and_restarts(api, job, launched, capfd):
+    future = launched()
+    made(api)
+    said = ""
+
+    def has_said(line: str) -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return line in said
+
+    pod = api.put_pod(jobs.NAME, **running())
+    api.print(pod, "line 1", "line 2", "line 2")
+    wait_until(lambda: has_said("line 2"))
+    api.failing = 502
+    api.print(pod, "line 3")
+    seen = len(api.requests)
+    wait_until(lambda: len(api.requests) > seen + 1)
+    api.failing = 0
+    wait_until(lambda: has_said("line 3"))
+    api.put_pod(jobs.NAME, **ended("Error", 1))
+    again = api.put_pod(jobs.NAME, attempt=1, **running())
+    api.print(again, "line 4")
+    wait_until(lambda: has_said("line 4"))
+    complete(api, job)
+    future.result(timeout=30)
+    has_said("")
+    lines = [line for line in said.splitlines() if line.startswith("line")]
+    assert lines == ["line 1", "line 2", "line 2", "line 3", "line 4"]
+    assert has_said("all nodes are started anew")

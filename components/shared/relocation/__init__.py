@@ -1,1 +1,0 @@
-"""A store that has moved: the registry (`registry.py`) and the runs (`pointers.py`) follow it."""

@@ -49,6 +49,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 # checkov pins many packages, so it lives in an environment of its own; `make test` uses it from then on.
 lint-manifests: setup .checkov/.ready

@@ -1,1 +1,4 @@
+"""The pipeline, its compilation and everything around runs: command line, checks, plans.
 
+Imports `components`; nothing there imports it.
+"""

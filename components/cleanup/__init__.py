@@ -1,0 +1,1 @@
+"""Cleanup: ends what an ended loop leaves behind. Imports `shared`."""

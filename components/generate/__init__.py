@@ -1,1 +1,1 @@
-
+"""Generate: M_t answers every prompt in every language. Imports `rollout` and `shared`."""

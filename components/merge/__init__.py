@@ -1,0 +1,1 @@
+"""Merge: the shards of a rollout become one stage. Imports `rollout` and `shared`."""

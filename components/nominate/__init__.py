@@ -1,0 +1,1 @@
+"""Nominate: chooses what a promotion compares with the champion. Imports `shared`."""

@@ -1,0 +1,1 @@
+"""Promote: moves the alias `champion` to a version that passed. Imports `shared`."""

@@ -1,1 +1,1 @@
-
+"""Register: makes an iteration's model a version in MLflow's registry. Imports `shared`."""

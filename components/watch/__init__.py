@@ -1,0 +1,1 @@
+"""Watch: looks for new inputs before a scheduled run begins. Imports `shared`."""

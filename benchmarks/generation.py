@@ -144,7 +144,7 @@ def _prepare(folder: Path, prompts: int, tokens: int) -> None:
         "evaluation": {"tasks": ["tiny_world_{language}"]},
     }
     (folder / "recipe.json").write_text(Recipe.model_validate(recipe).model_dump_json())
-    _run("world", folder, folder / "world.json")
+    _run("world", folder, folder / "toy.json")
 
 
 def _steps(folder: Path, how: str) -> None:
@@ -203,10 +203,10 @@ def _rows(stage: Stage, prefix: str) -> dict[tuple[str, ...], str | None]:
 
 
 def _part_world(folder: str, out: str) -> None:
-    from lidr.components.prepare.run import build_world
+    from lidr.components.prepare.run import prepare
 
     recipe = _recipe(Path(folder)).model_dump_json()
-    _write(out, {how: build_world(recipe, f"{folder}/{how}") for how in ("separate", "fused")})
+    _write(out, {how: prepare(recipe, f"{folder}/{how}") for how in ("separate", "fused")})
 
 
 def _part_generate(folder: str, out: str, how: str) -> None:
@@ -225,11 +225,11 @@ def _part_translate(folder: str, out: str, how: str) -> None:
 def _common(folder: str, how: str) -> dict[str, Any]:
     recipe = _recipe(Path(folder))
     generation = recipe.generation.model_copy(update={"fused": how == "fused"})
-    world = _read(Path(folder) / "world.json")[how]
+    world = _read(Path(folder) / "toy.json")[how]
     return {
         "recipe": recipe.model_copy(update={"generation": generation}).model_dump_json(),
         "store": f"{folder}/{how}",
-        "world": world,
+        "inputs": world,
         "model": world,
         "iteration": 1,
     }
@@ -262,7 +262,7 @@ def _part_bare(folder: str, out: str, pairs: str) -> None:
     from lidr.components.shared.core.languages import LanguageIdentifier
 
     recipe = _recipe(Path(folder))
-    world = _read(Path(folder) / "world.json")["separate"]
+    world = _read(Path(folder) / "toy.json")["separate"]
     engine: Any = start_engine(recipe, ModelFiles(Path(recipe.model.source)))
 
     class Held(EngineHolder):

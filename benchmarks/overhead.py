@@ -35,10 +35,10 @@ from lidr.pipelines.cli.inputs import read_recipe
 from lidr.pipelines.local import Job, execute, task_environment
 
 QUICK = (
-    "world.solutions=1200",
-    "world.weak_solutions=400",
-    "world.translations=400",
-    "world.evaluation_items=20",
+    "toy.solutions=1200",
+    "toy.weak_solutions=400",
+    "toy.translations=400",
+    "toy.evaluation_items=20",
     "prompts.per_iteration=16",
     "translation.round_trip_sample=0",
 )
@@ -67,7 +67,7 @@ class Direct:
 
     def run(self) -> None:
         """Run the loop until the gate says stop, then the report."""
-        world = self._call("world", "build_world")
+        world = self._call("prepare", "prepare")
         state = self._end_iteration(world, world, 0, {}, {"evaluation": "", "version": ""})
         for number in range(1, self.job.max_iterations + 1):
             if state["verdict"] == "continue":
@@ -76,7 +76,7 @@ class Direct:
         self._call("report", "report")
 
     def _iteration(self, world: str, number: int, state: State) -> None:
-        common = {"world": world, "model": state["model"], "iteration": number}
+        common = {"inputs": world, "model": state["model"], "iteration": number}
         made = {"responses": self._call("generate", "generate", **common)}
         made["translations"] = self._call("translate", "translate", **common, **made)
         made["pairs"] = self._call("pair", "pair", **common, **made)
@@ -91,7 +91,7 @@ class Direct:
     def _end_iteration(
         self, world: str, model: str, number: int, made: dict[str, str], before: State
     ) -> State:
-        common = {"world": world, "model": model, "iteration": number}
+        common = {"inputs": world, "model": model, "iteration": number}
         evaluation = self._call("evaluate", "evaluate", **common)
         decision = self._gate(before["evaluation"], evaluation, made, number) if number else ""
         facts: dict[str, Any] = {

@@ -169,7 +169,7 @@ def _recipe(prompts: int) -> Recipe:
         {
             "name": "records",
             "languages": {"others": list(LANGUAGES[1:])},
-            "model": {"source": "world"},
+            "model": {"source": "toy"},
             "prompts": {"per_iteration": prompts},
             "generation": {"chunk_size": CHUNK},
             "evaluation": {"tasks": ["tiny_world_{language}"]},
@@ -179,7 +179,7 @@ def _recipe(prompts: int) -> Recipe:
 
 def _write_world(folder: str, recipe: Recipe) -> Stage:
     """Write a world stage with short prompts, a part at a time."""
-    stage = new_stage(open_store(folder), "world", 1, {}, {})
+    stage = new_stage(open_store(folder), "prepare", 1, {}, {})
     count = recipe.prompts.per_iteration
     for language in LANGUAGES:
         path = Path(folder) / f"{language}.parquet"

@@ -173,7 +173,7 @@ def store_model(store: LocalStore, folder: Path, model: Any) -> str:
     """Write a model and its tokenizer into a folder and a stage; return the stage's URI."""
     model.save_pretrained(folder)
     word_tokenizer(model.config.vocab_size).save_pretrained(folder)
-    stage = new_stage(store, "world", 1, {}, {"model": str(folder)})
+    stage = new_stage(store, "prepare", 1, {}, {"model": str(folder)})
     for path in sorted(folder.iterdir()):
         stage.upload(f"model/{path.name}", path)
     return stage.finish({})

@@ -49,7 +49,7 @@ def compile_loop(
         run: the default name of the run.
         max_unroll: rounds compiled in, from the recipe's `gate.max_iterations` to 5.
         first: the first iteration compiled in; those before it are in the run's state.
-        watching: whether a look for new inputs comes first (`components/news`).
+        watching: whether a check for new inputs comes first (`components/watch`).
         resumed: whether M_0 has been measured by an earlier execution of the run.
         on_store: whether the recipe is on the store; else the pipeline holds it once.
 

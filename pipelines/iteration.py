@@ -35,7 +35,7 @@ def build_iteration(
         store: str,
         run: str,
         number: int,
-        world: str,
+        inputs: str,
         model: str,
         evaluation: str,
         verdict: str,
@@ -47,27 +47,27 @@ def build_iteration(
             store: URI of the store.
             run: name of the run.
             number: t + 1.
-            world: URI of the world stage, which holds the prompts.
+            inputs: URI of the stage `prepare`, which holds the prompts.
             model: URI of the stage that holds M_t.
             evaluation: URI of the evaluate stage of M_t.
             verdict: anything but `continue` skips the iteration.
         """
         common = {"recipe": recipe, "store": store, "run": run, "iteration": number}
         with dsl.If(verdict == "continue"):
-            responses, translations = answer_and_translate(**common, world=world, model=model)
+            responses, translations = answer_and_translate(**common, inputs=inputs, model=model)
             pairs = place(
                 pair(
                     **common,
-                    world=world,
+                    inputs=inputs,
                     responses=responses,
                     translations=translations,
                     model=model,
                 )
             ).output
             trained = place(
-                train(**common, world=world, pairs=pairs, model=model, launch=launch)
+                train(**common, inputs=inputs, pairs=pairs, model=model, launch=launch)
             ).output
-            measured = place(evaluate(**common, world=world, model=trained)).output
+            measured = place(evaluate(**common, inputs=inputs, model=trained)).output
             if judged:
                 place(judge(**common, evaluation=measured, before=evaluation))
 

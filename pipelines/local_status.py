@@ -17,7 +17,7 @@ from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.events import Event, parse_events
 from lidr.pipelines.local import Job
-from lidr.pipelines.status import END, STEP_NAMES, STEPS, Row, Status, logged_by, merged
+from lidr.pipelines.status import END, SHOWN, STEP_NAMES, Row, Status, logged_by, merged
 from lidr.pipelines.step_log import OwnLines
 from lidr.pipelines.stored import StoredRun
 
@@ -176,7 +176,7 @@ def event_rows(events: list[Event], *, running: bool) -> Iterator[Row]:
     steps: dict[tuple[int, str], dict[str, Event]] = {}
     active: dict[tuple[str, str], tuple[int, str]] = {}
     for event in events:
-        if event.get("step") not in STEPS:
+        if event.get("step") not in SHOWN:
             continue
         named = event["step"], event.get("shard", "")
         if event["event"] == "started":

@@ -8,11 +8,11 @@ from kfp.dsl.base_component import BaseComponent
 
 from lidr.components.evaluate.component import evaluate
 from lidr.components.judge.component import judge
-from lidr.components.prepare.component import build_world
+from lidr.components.prepare.component import prepare
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.store.recipes import reference_of
 from lidr.components.state.component import resume_state
-from lidr.components.watch.component import look
+from lidr.components.watch.component import check_inputs
 from lidr.pipelines.iteration import build_iteration
 from lidr.pipelines.placement import Placement
 from lidr.pipelines.tasks.component import conclude, finish
@@ -57,16 +57,16 @@ class _Rounds:
         """Add the tasks to the pipeline being built."""
         common = {"recipe": recipe, "store": store, "run": run}
         begin = self._resume if self.shape.resumed else self._start
-        world, state = begin(common, max_iterations)
+        inputs, state = begin(common, max_iterations)
         for number in range(self.shape.first, self.shape.rounds + 1):
             known = {name: state[name] for name in ("model", "evaluation", "verdict")}
-            done = self.iteration(**common, number=number, world=world, **known)
+            done = self.iteration(**common, number=number, inputs=inputs, **known)
             concluded = self.place(
                 conclude(
                     **common,
                     iteration=number,
                     max_iterations=max_iterations,
-                    world=world,
+                    inputs=inputs,
                     **state,
                 )
             )
@@ -76,14 +76,14 @@ class _Rounds:
         """Take what the first round starts from out of the run's states."""
         known = common | ({"recipe": self.text} if self.text else {})
         state = dict(self.place(resume_state(**known, iteration=self.shape.first - 1)).outputs)
-        return state.pop("world"), state
+        return state.pop("inputs"), state
 
     def _start(self, common: dict[str, Any], max_iterations: Any) -> tuple[Any, dict[str, Any]]:
         """Measure M_0."""
         place = self.place
         known = common | ({"recipe": self.text} if self.text and not self.shape.watching else {})
-        world = place(build_world(**known)).output
-        last = place(evaluate(**common, world=world, model=world, iteration=0))
+        inputs = place(prepare(**known)).output
+        last = place(evaluate(**common, inputs=inputs, model=inputs, iteration=0))
         if self.judged:
             last = place(judge(**common, evaluation=last.output, before="", iteration=0))
         nothing = dict.fromkeys(("model", "evaluation", "judgements", "version"), "")
@@ -92,12 +92,12 @@ class _Rounds:
                 **common,
                 iteration=0,
                 max_iterations=max_iterations,
-                world=world,
+                inputs=inputs,
                 verdict="continue",
                 **nothing,
             )
         )
-        return world, dict(start.after(last).outputs)
+        return inputs, dict(start.after(last).outputs)
 
 
 def build_loop(
@@ -191,8 +191,8 @@ def _watching(
             max_iterations: iterations at most, within those compiled in.
         """
         with dsl.ExitHandler(place(finish(recipe=recipe, store=store, run="")), name="iterations"):
-            found = place(look(recipe=rounds.text or recipe, store=store, name=run)).output
-            with dsl.If(found != "", name="news"):
+            found = place(check_inputs(recipe=rounds.text or recipe, store=store, name=run)).output
+            with dsl.If(found != "", name="changed"):
                 rounds.add(recipe, store, found, max_iterations)
 
     return watch

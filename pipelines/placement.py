@@ -18,18 +18,13 @@ from lidr.components.shared.config.pools import (
 )
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.gpu import TENSOR_PARALLEL
+from lidr.components.shared.steps import TASKS
 
 Placement = Callable[[PipelineTask], PipelineTask]
 """Puts a task in its place, and returns it."""
 
 KINDS: Mapping[str, Kind] = {
-    "build-world": "world",
-    "train": "train",
-    "generate": "generate",
-    "translate": "translate",
-    "evaluate": "evaluate",
-    "judge": "judge",
-    "roll-out": "generate",
+    task: steps[0].kind for task, steps in TASKS.items() if steps[0].kind != "control"
 }
 """Component name to the profile's kind of step; all others are `control`."""
 

@@ -9,7 +9,7 @@ from lidr.components.evaluate.component import evaluate
 from lidr.components.gate.component import gate
 from lidr.components.judge.component import judge
 from lidr.components.nominate.component import nominate
-from lidr.components.prepare.component import build_world
+from lidr.components.prepare.component import prepare
 from lidr.components.promote.component import promote
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.store.recipes import reference_of
@@ -67,9 +67,9 @@ def build_promotion(
         """
         common = {"recipe": recipe, "store": store, "run": ""}  # nothing is learnt: no MLflow run
         chosen = place(nominate(store=store, name=name, version=version, alias=alias)).outputs
-        world = place(build_world(**common | ({"recipe": text} if inline else {}))).output
+        inputs = place(prepare(**common | ({"recipe": text} if inline else {}))).output
         measured = [
-            place(evaluate(**common, world=world, model=chosen[role], iteration=number)).output
+            place(evaluate(**common, inputs=inputs, model=chosen[role], iteration=number)).output
             for number, role in enumerate(("champion", "challenger"))
         ]
         verdicts: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from lidr.pipelines.placement import Placement
 from lidr.pipelines.tasks.component import roll_out
 
 RollOut = Callable[..., tuple[Any, Any]]
-"""Takes `recipe`, `store`, `run`, `world`, `model` and `iteration`; adds its tasks to the pipeline
+"""Takes `recipe`, `store`, `run`, `inputs`, `model` and `iteration`; adds its tasks to the pipeline
 being built and returns their outputs: the URIs of the generate and translate stages."""
 
 

@@ -6,44 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from lidr.components.shared.steps import BY_NAME, STEPS, TASKS
+
 State = Literal["waiting", "running", "done", "skipped", "failed", "cancelled"]
 
-STEPS = (
-    "news",
-    "world",
-    "rollout",
-    "generate",
-    "translate",
-    "merge",
-    "pair",
-    "train",
-    "evaluate",
-    "judge",
-    "gate",
-    "register",
-    "report",
-)
-"""In the order of an iteration; what is not among them is the loop's own bookkeeping."""
+SHOWN = tuple(step.name for step in STEPS if step.shown)
+"""Steps with a row of their own, in the order of an iteration; others are bookkeeping."""
 
-STEP_NAMES = {
-    "build-world": "world",
-    "look": "news",
-    "roll-out": "rollout",
-    "conclude": "gate",
-    "finish": "report",
-}
-"""Component's name, where it is not the step's; of a task that joins steps, its first one's."""
-
-_JOINED = {
-    "register": "gate",
-    **dict.fromkeys(("generate", "translate", "merge"), "rollout"),
-}
-"""Steps that a task of another step may have done as well."""
+STEP_NAMES = {task: steps[0].name for task, steps in TASKS.items()}
+"""By Kubeflow's component: the step it is shown as; of one that joins steps, the first."""
 
 
 def logged_by(step: str) -> frozenset[str]:
     """Return the steps whose tasks may have printed a step's lines; "" stands for all steps."""
-    return frozenset({step, _JOINED.get(step, step)})
+    tasks = BY_NAME[step].tasks if step else ()
+    return frozenset({step, *(STEP_NAMES[task] for task in tasks)})
 
 
 END = 1_000_000
@@ -85,7 +62,7 @@ class Row:
     @property
     def place(self) -> tuple[int, int]:
         """Where it stands among the rows."""
-        return self.iteration, STEPS.index(self.step)
+        return self.iteration, SHOWN.index(self.step)
 
     def over(self, other: Row) -> Row:
         """Return the other row with what this one knows put over it."""

@@ -12,6 +12,7 @@ from lidr.components.pair.stage import pair_stage
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import read_result, read_states, recipe_key
 from lidr.components.shared.store.stage import MARKER, Stage, locate_stage
@@ -20,18 +21,6 @@ from lidr.components.train.stage import train_stage
 from lidr.pipelines.status import END, Row
 
 _MOST = 5
-_STATES = {
-    "world": "world",
-    "responses": "generate",
-    "translations": "translate",
-    "pairs": "pair",
-    "model": "train",
-    "evaluation": "evaluate",
-    "judgements": "judge",
-    "decision": "gate",
-}
-"""Name in an iteration's state, and the step whose stage it points at."""
-
 _RESULTS = {"generate": "responses/", "translate": "translations/"}
 
 
@@ -93,8 +82,8 @@ class StoredRun:
     def rows(self) -> Iterator[Row]:
         """Yield a row for each finished stage, and for those under way that have files."""
         for state in self.states:
-            for name, step in _STATES.items():
-                own = name != "world" or state["iteration"] == 0
+            for step, name in STATE_KEYS.items():
+                own = name != "inputs" or state["iteration"] == 0
                 if state.get(name) and own and (step != "train" or state["iteration"]):
                     yield from _finished(state["iteration"], step, locate_stage(state[name]))
         if number := self.next_iteration:
@@ -113,12 +102,12 @@ class StoredRun:
             start = resumable(self.store, self.run, number - 1)
         except BadInput:  # another execution of the run has just begun anew
             return {}
-        responses = generate_stage(settings, store, start.world, start.model, number)
+        responses = generate_stage(settings, store, start.inputs, start.model, number)
         translations = translate_stage(settings, store, responses.uri, start.model, number)
         pairs = pair_stage(
-            settings, store, start.world, responses.uri, translations.uri, start.model, number
+            settings, store, start.inputs, responses.uri, translations.uri, start.model, number
         )
-        trained = train_stage(settings, store, start.world, pairs.uri, start.model, number)
+        trained = train_stage(settings, store, start.inputs, pairs.uri, start.model, number)
         return {
             "generate": responses,
             "translate": translations,
@@ -150,7 +139,7 @@ class StoredRun:
         """Return how many chunks a step writes in all; 0 where it writes none."""
         codes = self.recipe.languages
         width = {"generate": len(codes.all), "translate": 2 * len(codes.others)}.get(step, 0)
-        prompts = locate_stage(self.states[0]["world"]).counts().get("prompts", 0)
+        prompts = locate_stage(self.states[0]["inputs"]).counts().get("prompts", 0)
         size = min(self.recipe.prompts.per_iteration, int(prompts))
         return width * -(-size // self.recipe.generation.chunk_size)
 

@@ -34,14 +34,14 @@ class Chain:
 
     @property
     def world(self) -> Stage:
-        return self.rounds[0]["world"]
+        return self.rounds[0]["prepare"]
 
     @property
     def stages(self) -> list[Stage]:
         return [stage for stages in self.rounds for stage in stages.values()]
 
     def model(self, t: int) -> Stage:
-        return self.rounds[t]["train" if t else "world"]
+        return self.rounds[t]["train" if t else "prepare"]
 
     def label(self, t: int) -> str:
         return f"{self.name}/{t + 1}"
@@ -72,7 +72,7 @@ class Chain:
         t = len(self.rounds)
         model, before = self.model(t - 1), self.rounds[t - 1]["evaluate"]
         chunks = [f"chunks/{n}.parquet" for n in range(4 if wide else 1)]
-        read = {"world": self.world, "model": model}
+        read = {"inputs": self.world, "model": model}
         responses = self._stage("generate", t, read, chunks)
         translations = self._stage("translate", t, {"responses": responses, "model": model}, chunks)
         read |= {"responses": responses, "translations": translations}
@@ -111,7 +111,7 @@ class Chain:
             store=self.store,
             run=self.run,
             iteration=t,
-            world=self.world.uri,
+            inputs=self.world.uri,
             responses=stages.get("generate", ""),
             translations=stages.get("translate", ""),
             pairs=stages.get("pair", ""),
@@ -131,7 +131,7 @@ class Chain:
         counts: Mapping[str, object] | None = None,
     ) -> Stage:
         inputs = {name: stage.digest for name, stage in read.items()}
-        settings = {"iteration": t, "run": self.run if step != "world" else ""}
+        settings = {"iteration": t, "run": self.run if step != "prepare" else ""}
         stage = new_stage(open_store(self.store), step, 1, inputs, settings)
         for name in files:
             stage.write(name, f"{step} {t} {name} {'x' * 40}".encode())
@@ -143,8 +143,8 @@ def make_chain(store: str, iterations: int = 2, **names: str) -> Chain:
     """Return a run with M_0 in its world stage; the last iteration ends it."""
     chain = Chain(store, **names)
     weights = ["model/config.json", "model/model.safetensors", "prompts/en.parquet"]
-    world = chain._stage("world", 0, {}, weights)
-    chain.rounds.append({"world": world})
+    world = chain._stage("prepare", 0, {}, weights)
+    chain.rounds.append({"prepare": world})
     chain.rounds[0]["evaluate"] = chain._stage("evaluate", 0, {"model": world}, ["items.parquet"])
     chain.register(0)
     chain.end(0)
@@ -157,7 +157,7 @@ def outside_world(store: str, source: str, adapter: str = "") -> Stage:
     """Write the world stage of a recipe whose model is elsewhere."""
     described = {"source": source, "digest": digest_of(source)}
     described |= {"adapter": adapter, "adapter_digest": digest_of(adapter)} if adapter else {}
-    stage = new_stage(open_store(store), "world", 1, {"model": described["digest"]}, {})
+    stage = new_stage(open_store(store), "prepare", 1, {"model": described["digest"]}, {})
     stage.write("model.json", json.dumps(described).encode())
     files = {"en": {"file": "s3://prompts/en.jsonl", "sha256": digest_of("en")}}
     stage.finish({}, {"model": described, "prompt_files": files})

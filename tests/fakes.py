@@ -28,7 +28,7 @@ def make_recipe(**sections: object) -> Recipe:
     base: dict[str, object] = {
         "name": "tiny-world",
         "languages": {"dominant": "en", "others": ["es", "de"]},
-        "model": {"source": "world"},
+        "model": {"source": "toy"},
         "prompts": {"per_iteration": 4},
         "generation": {"engine": "transformers", "chunk_size": 2},
         "translation": {"round_trip_sample": 2},
@@ -117,7 +117,7 @@ def finished_stage(
 
 def world_stage(store: str, prompts: Sequence[Prompt], model: Path | None = None) -> Stage:
     """Write a world stage with prompts and a model; without one, only a fake engine can load it."""
-    stage = new_stage(open_store(store), "world", 1, {}, {})
+    stage = new_stage(open_store(store), "prepare", 1, {}, {})
     for code in sorted({prompt.language for prompt in prompts}):
         rows = [prompt for prompt in prompts if prompt.language == code]
         stage.write_records(f"prompts/{code}.parquet", rows, Prompt)

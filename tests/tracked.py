@@ -36,7 +36,9 @@ class SmallRun:
         return make_recipe(registry={"model_name": self.name})
 
     def world(self) -> str:
-        return finished_stage(self.store, "world", {"model/config.json": b"{}"}, {"prompts": 4}).uri
+        return finished_stage(
+            self.store, "prepare", {"model/config.json": b"{}"}, {"prompts": 4}
+        ).uri
 
     def responses(self) -> str:
         part = {"failures": {"truncated": 3, "empty": 1}}
@@ -47,7 +49,7 @@ class SmallRun:
             "prefix_cache_hit_rate": 0.25,
         }
         world = digest_of_uri(self.world())
-        return finished_stage(self.store, "generate", {}, counts, world=world, model=world).uri
+        return finished_stage(self.store, "generate", {}, counts, inputs=world, model=world).uri
 
     def translations(self) -> str:
         counts = {"translations": 20, "directions": {"en-es": {"failures": {"truncated": 4}}}}
@@ -78,7 +80,7 @@ class SmallRun:
             for n, code in enumerate(LANGUAGES)
         }
         counts = {"languages": languages, "average": wilson(11, 20)}
-        inputs = {"model": digest_of_uri(model), "world": digest_of_uri(self.world())}
+        inputs = {"model": digest_of_uri(model), "inputs": digest_of_uri(self.world())}
         return finished_stage(self.store, "evaluate", {}, counts, **inputs).uri
 
     def decision(self) -> str:
@@ -112,7 +114,7 @@ class SmallRun:
     def start(self) -> None:
         """Do what comes before the first registration."""
         world = self.world()
-        self.follow("world", 0, world)
+        self.follow("prepare", 0, world)
         self.follow("evaluate", 0, self.evaluation(world))
 
     def iterate(self) -> None:
@@ -134,7 +136,7 @@ class SmallRun:
             recipe=self.recipe.model_dump_json(),
             store=self.store,
             run=self.run,
-            world=world,
+            inputs=world,
             model=model,
             evaluation=self.evaluation(model),
             decision=self.decision() if iteration else "",

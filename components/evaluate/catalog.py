@@ -77,7 +77,7 @@ def _ours() -> tuple[Row, ...]:
         Row("MATH-500", "math500_{language}", math500[0].languages, generate, proof, "math500",
             math500[1]),
         Row("tiny world", "tiny_world_{language}", _TINY, generate, "the last number",
-            "the world stage"),
+            "the stage `prepare`"),
     )  # fmt: skip
 
 

@@ -4,14 +4,14 @@ from lidr.components.shared.component import image_component
 
 
 @image_component
-def evaluate(recipe: str, store: str, run: str, world: str, model: str, iteration: int) -> str:
+def evaluate(recipe: str, store: str, run: str, inputs: str, model: str, iteration: int) -> str:
     """Measure a model in every language on the recipe's benchmarks.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         run: name of the run, for tracking only.
-        world: URI of the world stage.
+        inputs: URI of the stage `prepare`.
         model: URI of the stage that holds the model.
         iteration: t of the model M_t that is measured; 0 for the start model.
 
@@ -21,5 +21,5 @@ def evaluate(recipe: str, store: str, run: str, world: str, model: str, iteratio
     from lidr.components.evaluate import run as step
 
     return step.evaluate(
-        recipe=recipe, store=store, run=run, world=world, model=model, iteration=iteration
+        recipe=recipe, store=store, run=run, inputs=inputs, model=model, iteration=iteration
     )

@@ -104,14 +104,14 @@ def summarise_overlaps(
     return found
 
 
-def prompt_digests(world: str) -> dict[str, str]:
+def prompt_digests(inputs: str) -> dict[str, str]:
     """Return the SHA-256 of each prompt file, which the check's result depends on.
 
     Only the prompts count: the evaluation of a model is the same in worlds that differ otherwise.
     """
-    if not world:
+    if not inputs:
         return {}
-    stage = open_stage(world)
+    stage = open_stage(inputs)
     described = stage.marker()["files"]
     return {name: described[name]["sha256"] for name in stage.files(prefix="prompts/")}
 
@@ -132,17 +132,17 @@ def report_overlaps(counts: Mapping[str, Any]) -> None:
             )
 
 
-def world_prompts(world: str, code: str) -> Iterator[tuple[str, str]]:
+def stage_prompts(inputs: str, code: str) -> Iterator[tuple[str, str]]:
     """Yield the id and text of each training prompt in a language.
 
     Args:
-        world: URI of the world stage, all of whose prompts are read; "" for none.
+        inputs: URI of the stage `prepare`, all of whose prompts are read; "" for none.
         code: of the language.
     """
     name = f"prompts/{code}.parquet"
-    if name not in prompt_digests(world):
+    if name not in prompt_digests(inputs):
         return
-    with pq.ParquetFile(open_stage(world).local_file(name)) as file:
+    with pq.ParquetFile(open_stage(inputs).local_file(name)) as file:
         for batch in file.iter_batches(_BATCH, columns=["prompt_id", "text"]):
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 

@@ -178,7 +178,7 @@ def _messages(context: str) -> tuple[list[Message], str]:
 
 
 def run_tasks(
-    engine: Engine, recipe: Recipe, include_paths: Sequence[Path], world_items: Path
+    engine: Engine, recipe: Recipe, include_paths: Sequence[Path], toy_items: Path
 ) -> list[Scored]:
     """Run the recipe's tasks in every language through one engine.
 
@@ -186,7 +186,7 @@ def run_tasks(
         engine: answers all requests.
         recipe: names tasks (or the harness's groups and tags of tasks), languages and limits.
         include_paths: folders with YAML tasks of our own and the user's.
-        world_items: folder of the tiny world's `<language>.jsonl`.
+        toy_items: folder of the tiny world's `<language>.jsonl`.
 
     Raises:
         BadInput: a task does not exist, measures likelihoods of whole texts, or gives its items no
@@ -195,7 +195,7 @@ def run_tasks(
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     languages = recipe.evaluation.asked(recipe.languages.all)
     model = EngineModel(engine, recipe.evaluation.max_tokens)
-    manager = task_manager(recipe, include_paths, world_items)
+    manager = task_manager(recipe, include_paths, toy_items)
     with tempfile.TemporaryDirectory(prefix="lidr-tasks-") as folder:
         use_items(manager, languages, recipe.evaluation, Path(folder))
         results = _results(model, manager, list(languages), recipe)

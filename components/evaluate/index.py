@@ -35,20 +35,20 @@ class TaskManager(Harness):
             ) from error
 
 
-def task_manager(recipe: Recipe, include_paths: Sequence[Path], world_items: Path) -> Any:
+def task_manager(recipe: Recipe, include_paths: Sequence[Path], toy_items: Path) -> Any:
     """Return an index of tasks; the harness's own 14,000 (10 s) are read only where needed.
 
     Args:
         recipe: names the tasks, their languages and their local items.
         include_paths: folders with YAML tasks of our own and the user's.
-        world_items: folder of the tiny world's `<language>.jsonl`.
+        toy_items: folder of the tiny world's `<language>.jsonl`.
 
     Raises:
         BadInput: a task does not exist, or not in a language.
     """
     names = recipe.evaluation.asked(recipe.languages.all)
     paths = [str(path) for path in include_paths]
-    metadata = {"world_items": str(world_items), "data": dict(recipe.evaluation.data)}
+    metadata = {"toy_items": str(toy_items), "data": dict(recipe.evaluation.data)}
     manager = TaskManager(include_path=paths, include_defaults=False, metadata=metadata)
     if not all(name in manager.all_tasks for name in names):
         manager = TaskManager(include_path=paths, metadata=metadata)

@@ -15,8 +15,8 @@ from lidr.components.evaluate.contamination import (
     find_overlaps,
     prompt_digests,
     report_overlaps,
+    stage_prompts,
     summarise_overlaps,
-    world_prompts,
 )
 from lidr.components.evaluate.harness import Scored, run_tasks
 from lidr.components.evaluate.items.local_data import digests
@@ -42,13 +42,15 @@ SCORING = Path(__file__).parent / "scoring"
 
 
 @step("evaluate")
-def evaluate(recipe: str, store: str, world: str, model: str, iteration: int, run: str = "") -> str:
+def evaluate(
+    recipe: str, store: str, inputs: str, model: str, iteration: int, run: str = ""
+) -> str:
     """Evaluate a model on the recipe's tasks in every language.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        world: URI of the world stage, which holds the training prompts and the tiny world's
+        inputs: URI of the stage `prepare`, which holds the training prompts and the tiny world's
             evaluation items; "" where there is none.
         model: URI of the stage that holds the model.
         iteration: t of M_t, for progress and tracking only.
@@ -64,11 +66,11 @@ def evaluate(recipe: str, store: str, world: str, model: str, iteration: int, ru
         EngineFailed: the inference engine died.
     """
     settings = Recipe.model_validate_json(recipe)
-    stage = _stage(settings, store, world, model)
+    stage = _stage(settings, store, inputs, model)
     if stage.done():
         emit("reused")
     else:
-        _evaluate(settings, stage, world, model)
+        _evaluate(settings, stage, inputs, model)
     _announce(stage.counts(), iteration)
     return stage.uri
 
@@ -104,15 +106,15 @@ def _accuracy(items: Sequence[EvalItem]) -> Interval:
     return mean_interval([item.score for item in items])
 
 
-def _stage(settings: Recipe, store: str, world: str, model: str) -> Stage:
-    inputs = {"model": digest_of_uri(model), "prompts": digest_of(prompt_digests(world))}
-    if settings.is_world:
-        inputs["world"] = digest_of_uri(world)
+def _stage(settings: Recipe, store: str, inputs: str, model: str) -> Stage:
+    read = {"model": digest_of_uri(model), "prompts": digest_of(prompt_digests(inputs))}
+    if settings.is_toy:
+        read["inputs"] = digest_of_uri(inputs)
     return new_stage(
         open_store(store),
         "evaluate",
         VERSION,
-        inputs,
+        read,
         {
             "languages": settings.languages.model_dump(mode="json"),
             "seed": settings.seed,
@@ -148,11 +150,11 @@ def _include_paths(settings: Recipe) -> list[Path]:
     return [TASKS, Path(own)] if own else [TASKS]
 
 
-def _evaluate(settings: Recipe, stage: Stage, world: str, model: str) -> None:
+def _evaluate(settings: Recipe, stage: Stage, inputs: str, model: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if settings.is_world:
-            source = open_stage(world)
+        if settings.is_toy:
+            source = open_stage(inputs)
             source.download(folder, source.files(prefix="evaluation/"))
         engine = DeferredEngine(partial(open_engine, settings, model))
         try:
@@ -165,7 +167,7 @@ def _evaluate(settings: Recipe, stage: Stage, world: str, model: str) -> None:
     if settings.judge:
         stage.write_records("answers.parquet", answers, Answer)
     others = settings.languages.others
-    overlaps, prompts = find_overlaps(items, partial(world_prompts, world))
+    overlaps, prompts = find_overlaps(items, partial(stage_prompts, inputs))
     stage.write_records("overlaps.parquet", overlaps, Overlap)
     contamination = summarise_overlaps(items, overlaps, prompts, others, _accuracy)
     report_overlaps(contamination)

@@ -128,5 +128,5 @@ def _row(items: int, gain: Design, fall: Design, *, own: bool) -> Row:
 
 
 def _own_items(recipe: Recipe) -> int | None:
-    known = recipe.evaluation.limit or (recipe.world.evaluation_items if recipe.is_world else 0)
+    known = recipe.evaluation.limit or (recipe.toy.evaluation_items if recipe.is_toy else 0)
     return known * len(recipe.evaluation.tasks) or None

@@ -10,7 +10,7 @@ def generate(
     recipe: str,
     store: str,
     run: str,
-    world: str,
+    inputs: str,
     model: str,
     iteration: int,
     metrics: dsl.Output[dsl.Metrics],
@@ -21,7 +21,7 @@ def generate(
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         run: name of the run, for tracking only.
-        world: URI of the world stage, which holds the prompts.
+        inputs: URI of the stage `prepare`, which holds the prompts.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
         metrics: throughput, cache hit rate and failure shares.
@@ -35,7 +35,7 @@ def generate(
         recipe=recipe,
         store=store,
         run=run,
-        world=world,
+        inputs=inputs,
         model=model,
         iteration=iteration,
         log=metrics.log_metric,

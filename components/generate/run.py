@@ -25,7 +25,7 @@ from lidr.components.shared.store.stage import open_stage
 def generate(
     recipe: str,
     store: str,
-    world: str,
+    inputs: str,
     model: str,
     iteration: int,
     shard: int = 0,
@@ -41,7 +41,7 @@ def generate(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        world: URI of the world stage, which holds the prompts.
+        inputs: URI of the stage `prepare`, which holds the prompts.
         model: URI of the stage that holds M_t.
         iteration: t + 1, the iteration that this is the first step of.
         shard: which part of the chunks this worker does, from 0.
@@ -56,13 +56,13 @@ def generate(
         EngineFailed: the inference engine died; finished chunks are kept.
     """
     settings = Recipe.model_validate_json(recipe)
-    stage = generate_stage(settings, store, world, model, iteration)
+    stage = generate_stage(settings, store, inputs, model, iteration)
     target = translate_stage(settings, store, stage.uri, model, iteration)
     fused = settings.generation.fused
     if stage.done() and (not fused or target.done()):
         emit("reused")
         return stage.uri
-    prompts = PromptBook(open_stage(world), settings.prompts.per_iteration, iteration)
+    prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     identify = LanguageIdentifier(settings.languages.all).identify
     answers = Answers(settings, stage, prompts, iteration, identify)
     translations = Translations(settings, target, stage, prompts, iteration)

@@ -24,13 +24,15 @@ class Merged(NamedTuple):
 
 
 @step("merge")
-def merge(recipe: str, store: str, world: str, model: str, iteration: int, run: str = "") -> Merged:
+def merge(
+    recipe: str, store: str, inputs: str, model: str, iteration: int, run: str = ""
+) -> Merged:
     """Check that every chunk of every shard is there, count the records and finish both stages.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        world: URI of the world stage.
+        inputs: URI of the stage `prepare`.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
         run: name of the run, for tracking only.
@@ -43,12 +45,12 @@ def merge(recipe: str, store: str, world: str, model: str, iteration: int, run: 
         CorruptStage: a chunk is no Parquet file.
     """
     settings = Recipe.model_validate_json(recipe)
-    responses = generate_stage(settings, store, world, model, iteration)
+    responses = generate_stage(settings, store, inputs, model, iteration)
     target = translate_stage(settings, store, responses.uri, model, iteration)
     if responses.done() and target.done():
         emit("reused")
         return Merged(responses.uri, target.uri)
-    prompts = PromptBook(open_stage(world), settings.prompts.per_iteration, iteration)
+    prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     identify = LanguageIdentifier(settings.languages.all).identify
     answers = Answers(settings, responses, prompts, iteration, identify)
     translations = Translations(settings, target, responses, prompts, iteration)

@@ -68,11 +68,11 @@ class Sources:
     round_trips: dict[tuple[str, str, str], Translation]
 
 
-def read_sources(settings: Recipe, world: str, responses: str, translations: str) -> list[Sources]:
+def read_sources(settings: Recipe, inputs: str, responses: str, translations: str) -> list[Sources]:
     """Read the records of three stages by their URIs; one element for each sample."""
     answered, translated = open_stage(responses), open_stage(translations)
     files = [f"prompts/{code}.parquet" for code in settings.languages.all]
-    prompts: list[Prompt] = open_stage(world).read_records(files, Prompt)
+    prompts: list[Prompt] = open_stage(inputs).read_records(files, Prompt)
     answers: list[Response] = _all(answered, "responses/", Response)
     first: list[Translation] = _all(translated, "translations/", Translation)
     back: list[Translation] = _all(translated, "round_trip/", Translation)

@@ -8,7 +8,7 @@ def pair(
     recipe: str,
     store: str,
     run: str,
-    world: str,
+    inputs: str,
     responses: str,
     translations: str,
     model: str,
@@ -20,7 +20,7 @@ def pair(
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         run: name of the run, for tracking only.
-        world: URI of the world stage, which holds the prompts.
+        inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
         translations: URI of the translate stage.
         model: URI of the stage that holds M_t.
@@ -35,7 +35,7 @@ def pair(
         recipe=recipe,
         store=store,
         run=run,
-        world=world,
+        inputs=inputs,
         responses=responses,
         translations=translations,
         model=model,

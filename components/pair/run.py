@@ -30,7 +30,7 @@ Decided = list[tuple[Candidate, DropReason | None]]
 def pair(
     recipe: str,
     store: str,
-    world: str,
+    inputs: str,
     responses: str,
     translations: str,
     model: str,
@@ -42,7 +42,7 @@ def pair(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        world: URI of the world stage, which holds the prompts.
+        inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
         translations: URI of the translate stage.
         model: URI of the stage that holds M_t, whose answers these are.
@@ -54,11 +54,11 @@ def pair(
         `sample.parquet` (PairSample), some of both with their texts.
     """
     settings = Recipe.model_validate_json(recipe)
-    stage = pair_stage(settings, store, world, responses, translations, model, iteration)
+    stage = pair_stage(settings, store, inputs, responses, translations, model, iteration)
     if stage.done():
         emit("reused")
         return stage.uri
-    sources = read_sources(settings, world, responses, translations)
+    sources = read_sources(settings, inputs, responses, translations)
     identifier = LanguageIdentifier(settings.languages.all)
     decided = decide(settings.pairing, candidates(settings.languages, sources), identifier)
     if settings.pairing.swap:

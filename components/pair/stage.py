@@ -13,19 +13,24 @@ VERSION = 2
 def pair_stage(
     settings: Recipe,
     store: str,
-    world: str,
+    inputs: str,
     responses: str,
     translations: str,
     model: str,
     iteration: int,
 ) -> Stage:
     """Return the stage with an iteration's preference pairs, complete or not."""
-    inputs = {"world": world, "responses": responses, "translations": translations, "model": model}
+    read = {
+        "inputs": inputs,
+        "responses": responses,
+        "translations": translations,
+        "model": model,
+    }
     return new_stage(
         open_store(store),
         "pair",
         VERSION,
-        {name: digest_of_uri(uri) for name, uri in inputs.items()},
+        {name: digest_of_uri(uri) for name, uri in read.items()},
         {
             "iteration": iteration,
             "languages": settings.languages.model_dump(mode="json"),

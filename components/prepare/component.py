@@ -1,10 +1,10 @@
-"""The KFP face of the world step."""
+"""The KFP face of the step `prepare`."""
 
 from lidr.components.shared.component import image_component
 
 
 @image_component
-def build_world(recipe: str, store: str, run: str) -> str:
+def prepare(recipe: str, store: str, run: str) -> str:
     """Prepare M_0, the prompts and the evaluation items.
 
     Args:
@@ -13,8 +13,8 @@ def build_world(recipe: str, store: str, run: str) -> str:
         run: name of the run, for tracking only.
 
     Returns:
-        URI of the world stage, which is also the stage that holds M_0.
+        URI of the stage `prepare`, which is also the stage that holds M_0.
     """
     from lidr.components.prepare import run as step
 
-    return step.build_world(recipe=recipe, store=store, run=run)
+    return step.prepare(recipe=recipe, store=store, run=run)

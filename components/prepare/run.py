@@ -1,4 +1,4 @@
-"""world: put what the loop starts from on the store: M_0, the prompts, the evaluation items."""
+"""prepare: put what the loop starts from on the store: M_0, the prompts, the evaluation items."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _MOST_ITERATIONS = 5
 _TEMPLATE_TOKENS = 512
 
 
-@step("world")
-def build_world(recipe: str, store: str, run: str = "") -> str:
+@step("prepare")
+def prepare(recipe: str, store: str, run: str = "") -> str:
     """Build the tiny world, or check and import a recipe's own model and prompts.
 
     Args:
@@ -52,20 +52,20 @@ def build_world(recipe: str, store: str, run: str = "") -> str:
     settings = Recipe.model_validate_json(recipe)
     target = open_store(store)
     put_recipe(target, recipe)
-    return _tiny_world(settings, target) if settings.is_world else _import(settings, target)
+    return _tiny_world(settings, target) if settings.is_toy else _import(settings, target)
 
 
 def _tiny_world(settings: Recipe, store: Store) -> str:
     stage = new_stage(
         store,
-        "world",
+        "prepare",
         VERSION,
         {},
         {
             "seed": settings.seed,
             "languages": settings.languages.model_dump(mode="json"),
             "per_iteration": settings.prompts.per_iteration,
-            **settings.world.model_dump(mode="json"),
+            **settings.toy.model_dump(mode="json"),
         },
     )
     if stage.done():
@@ -90,7 +90,7 @@ def _write_prompts_and_items(stage: Stage, settings: Recipe, code: str) -> None:
             "question": question(problem, code),
             "answer": problem.answer,
         }
-        for problem in draw_problems(settings.seed, "evaluation", settings.world.evaluation_items)
+        for problem in draw_problems(settings.seed, "evaluation", settings.toy.evaluation_items)
     ]
     lines = [json.dumps(item, ensure_ascii=False) for item in items]
     stage.write(f"evaluation/{code}.jsonl", ("\n".join(lines) + "\n").encode())
@@ -109,10 +109,10 @@ def _pretrain(stage: Stage, settings: Recipe) -> None:
         build_base_model(
             folder,
             settings.seed,
-            solutions=settings.world.solutions,
-            weak_solutions=settings.world.weak_solutions,
-            translations=settings.world.translations,
-            passes=settings.world.passes,
+            solutions=settings.toy.solutions,
+            weak_solutions=settings.toy.weak_solutions,
+            translations=settings.toy.translations,
+            passes=settings.toy.passes,
             report=report,
         )
         for path in sorted(folder.iterdir()):
@@ -126,7 +126,7 @@ def _import(settings: Recipe, store: Store) -> str:
     adapter = _adapter(settings.model.adapter or own_adapter)
     stage = new_stage(
         store,
-        "world",
+        "prepare",
         VERSION,
         {"model": fingerprint, "prompts": _digest_of_prompts(prompts)}
         | {name: adapter[name] for name in ("adapter_digest",) if name in adapter},

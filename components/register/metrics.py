@@ -10,58 +10,45 @@ from lidr.components.shared.core.digest import digest_of, digest_of_uri
 from lidr.components.shared.models.sources import ADAPTER_TAG, adapter_uri, model_uri
 from lidr.components.shared.registry.evidence import GATE_TAG, START
 from lidr.components.shared.registry.versions import DIGEST_TAG, VERDICT_TAG
+from lidr.components.shared.steps import BY_NAME
 from lidr.components.shared.store.marker import IMAGE_VARIABLE
 from lidr.components.shared.store.stage import Stage, open_stage
 
-_READ = {
-    "train": {"pairs": "pair"},
-    "pair": {"responses": "generate", "translations": "translate"},
-    "gate": {"judged_after": "judge"},
-}
-"""By step: what a stage of it has read under which name, and which step that was made by."""
-
-_TAG_OF = {
-    "pair": "lidr.pairs_digest",
-    "generate": "lidr.responses_digest",
-    "translate": "lidr.translations_digest",
-    "judge": "lidr.judgements_digest",
-}
-
 
 def facts(
-    settings: Recipe, world: str, inputs: Mapping[str, str], iteration: int, parent: str
+    settings: Recipe, inputs: str, stages: Mapping[str, str], iteration: int, parent: str
 ) -> dict[str, str]:
     """Return the tags of a version; what is not known is left out.
 
     Args:
         settings: the recipe.
-        world: URI of the world stage.
-        inputs: URIs of the stages `model`, `evaluation` and `decision` ("" for M_0).
+        inputs: URI of the stage `prepare`.
+        stages: URIs of the stages `model`, `evaluation` and `decision` ("" for M_0).
         iteration: t of M_t.
         parent: "<registered model>/<version>" it was trained from; "" for M_0.
     """
-    model = open_stage(inputs["model"])
+    model = open_stage(stages["model"])
     read = model.marker()["identity"]["inputs"]
     found = {
         DIGEST_TAG: model.digest,
         "lidr.iteration": str(iteration),
         "lidr.parent_version": parent,
-        "lidr.base_model": model_uri(world),
-        "lidr.base_adapter": adapter_uri(world),
-        ADAPTER_TAG: adapter_uri(inputs["model"]),
+        "lidr.base_model": model_uri(inputs),
+        "lidr.base_adapter": adapter_uri(inputs),
+        ADAPTER_TAG: adapter_uri(stages["model"]),
         "lidr.languages": ",".join(settings.languages.all),
         "lidr.recipe_digest": digest_of(settings.model_dump(mode="json")),
-        "lidr.world_digest": digest_of_uri(world),
+        "lidr.inputs_digest": digest_of_uri(inputs),
         "lidr.start_digest": read.get("start", ""),
         "lidr.reference_digest": read.get("reference", ""),
-        "lidr.evaluation_digest": digest_of_uri(inputs["evaluation"]),
-        GATE_TAG: digest_of_uri(inputs["decision"]),
-        VERDICT_TAG: _verdict(inputs["decision"]),
+        "lidr.evaluation_digest": digest_of_uri(stages["evaluation"]),
+        GATE_TAG: digest_of_uri(stages["decision"]),
+        VERDICT_TAG: _verdict(stages["decision"]),
         "lidr.git_sha": os.environ.get("LIDR_GIT_SHA", ""),
         "lidr.kfp_run_id": os.environ.get("KFP_RUN_ID", ""),
         "lidr.image.register": os.environ.get(IMAGE_VARIABLE, ""),
     }
-    for uri in dict.fromkeys([world, *inputs.values()]):
+    for uri in dict.fromkeys([inputs, *stages.values()]):
         if uri:
             found |= _stage_facts(open_stage(uri))
     return {key: value for key, value in found.items() if value}
@@ -76,7 +63,7 @@ def _stage_facts(stage: Stage) -> dict[str, str]:
     step = _step_of(stage)
     found = {f"lidr.image.{step}": str(stage.marker()["origin"].get("image", ""))}
     for kind, digest in _read(stage):
-        found[_TAG_OF[kind]] = digest
+        found[BY_NAME[kind].digest_tag] = digest
         earlier = Stage(stage.store, f"stages/{kind}/{digest}")
         if earlier.done():  # it may have been cleared away
             found |= _stage_facts(earlier)
@@ -84,9 +71,11 @@ def _stage_facts(stage: Stage) -> dict[str, str]:
 
 
 def _read(stage: Stage) -> Iterator[tuple[str, str]]:
-    inputs = stage.marker()["identity"]["inputs"]
-    for name, kind in _READ.get(_step_of(stage), {}).items():
-        if digest := inputs.get(name):
+    """Yield what a stage has read of its own iteration: the step that made it, and its digest."""
+    inputs, row = stage.marker()["identity"]["inputs"], BY_NAME[_step_of(stage)]
+    for name, (kind, *others) in row.reads.items():
+        tagged = BY_NAME[kind].digest_tag and not others and name not in row.aside
+        if tagged and (digest := inputs.get(name)):
             yield kind, digest
 
 

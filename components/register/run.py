@@ -24,7 +24,7 @@ def register(
     recipe: str,
     store: str,
     run: str,
-    world: str,
+    inputs: str,
     model: str,
     evaluation: str,
     decision: str,
@@ -37,7 +37,7 @@ def register(
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         run: name of the run.
-        world: URI of the world stage.
+        inputs: URI of the stage `prepare`.
         model: URI of the stage that holds the model.
         evaluation: URI of its evaluate stage.
         decision: URI of its gate stage; "" for M_0.
@@ -53,12 +53,12 @@ def register(
     """
     settings = Recipe.model_validate_json(recipe)
     name = settings.registry.model_name or settings.name
-    inputs = {"model": model, "evaluation": evaluation, "decision": decision}
+    stages = {"model": model, "evaluation": evaluation, "decision": decision}
     stage = new_stage(
         open_store(store),
         "register",
         VERSION,
-        {key: digest_of_uri(uri) for key, uri in inputs.items()},
+        {key: digest_of_uri(uri) for key, uri in stages.items()},
         {
             "tracking_uri": tracking_uri(store),
             "name": name,
@@ -69,7 +69,7 @@ def register(
     if stage.done():
         emit("reused")
         return str(stage.counts()["version"])
-    tags = facts(settings, world, inputs, iteration, parent)
+    tags = facts(settings, inputs, stages, iteration, parent)
     trail = default_trail(stage.store.uri, name)
 
     def once() -> int:

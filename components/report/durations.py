@@ -10,13 +10,9 @@ from markupsafe import Markup
 
 from lidr.components.report import rows
 from lidr.components.report.blocks import Chart, Section, Table
-from lidr.components.report.history import STAGE_OF, Counts, Round
+from lidr.components.report.history import Counts, Round
 from lidr.components.report.words import duration, hours, number
-
-_STEPS = ("world", "generate", "translate", "pair", "train", "evaluate", "judge", "gate")
-
-_ON_GPUS = ("world", "generate", "translate", "train", "evaluate")
-"""Steps that use GPUs where there are some; the others only see them."""
+from lidr.components.shared.steps import BY_NAME, STATE_KEYS
 
 _MOST = 40
 """Stages in a table that is not folded."""
@@ -52,10 +48,10 @@ def spent(rounds: Sequence[Round], earlier: Collection[str] = ()) -> list[Spent]
     seen = set(earlier)
     found = []
     for item in rounds:
-        for step in _STEPS:
+        for step in STATE_KEYS:
             if step not in item.stages:
                 continue
-            uri, marker = str(item.state[STAGE_OF[step]]), item.stages[step]
+            uri, marker = str(item.state[STATE_KEYS[step]]), item.stages[step]
             found.append(
                 Spent(item, step, _seconds(marker), _gpu_seconds(step, marker), uri in seen)
             )
@@ -113,7 +109,7 @@ def _seconds(marker: Counts) -> float:
 
 def _gpu_seconds(step: str, marker: Counts) -> float | None:
     counts = marker.get("counts", {})
-    if step not in _ON_GPUS or counts.get("within"):
+    if not BY_NAME[step].gpus or counts.get("within"):
         return 0.0
     if "gpu_seconds" in counts:
         return float(counts["gpu_seconds"])
@@ -122,10 +118,10 @@ def _gpu_seconds(step: str, marker: Counts) -> float | None:
 
 
 def _chart(times: Sequence[Spent]) -> Chart:
-    by_step: dict[str, float] = dict.fromkeys(_STEPS, 0.0)
+    by_step: dict[str, float] = dict.fromkeys(STATE_KEYS, 0.0)
     for each in times:
         by_step[each.step] += 0.0 if each.reused else each.seconds
-    lines = [(step, by_step[step], duration(by_step[step])) for step in _STEPS if by_step[step]]
+    lines = [(step, by_step[step], duration(by_step[step])) for step in STATE_KEYS if by_step[step]]
     described = "; ".join(f"{step} {written}" for step, _, written in lines)
     return Chart("Time by step", rows.bars("time", "Time by step", described, lines))
 

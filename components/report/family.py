@@ -63,7 +63,7 @@ def render_family(
         figures=_figures(runs, made, times),
         sections=_sections(runs, unread, made, times),
         notes=[
-            CAVEAT if all(run.settings.is_world for run in runs) else "",
+            CAVEAT if all(run.settings.is_toy for run in runs) else "",
             libraries(rounds),
         ],
     )

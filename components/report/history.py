@@ -10,23 +10,12 @@ from typing import Any
 from lidr.components.report import words
 from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.models.sources import model_uri
+from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import read_states
 from lidr.components.shared.store.stage import open_stage
 
 Counts = dict[str, Any]
-
-STAGE_OF = {
-    "world": "world",
-    "generate": "responses",
-    "translate": "translations",
-    "pair": "pairs",
-    "train": "model",
-    "evaluate": "evaluation",
-    "judge": "judgements",
-    "gate": "decision",
-}
-"""Step to the key of a state that holds its stage."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +25,8 @@ class Round:
     Attributes:
         state: the content of `state.json`.
         model: URI of the folder with the model's files.
-        stages: the marker of each step's stage (`world` at the start; then `generate`, `translate`,
-            `pair`, `train`, `evaluate`, `judge`, `gate`); absent where there is none, or not any
-            more.
+        stages: the marker of each step's stage (`prepare` at the start; then those of the
+            iteration's steps); absent where there is none, or not any more.
         curves: the training metrics, one row an optimizer step.
         source: the t of the model it was made from, which is the last one that was promoted.
         label: what tells it from the iterations of other runs on the same page; mostly "".
@@ -133,8 +121,8 @@ def final_round(rounds: list[Round]) -> Round:
 
 
 def _round(state: Counts, source: int, label: str) -> Round:
-    markers = {step: _marker(str(state.get(key, ""))) for step, key in STAGE_OF.items()}
-    markers["world" if state["iteration"] else "train"] = {}  # the start was not trained
+    markers = {step: _marker(str(state.get(key, ""))) for step, key in STATE_KEYS.items()}
+    markers["prepare" if state["iteration"] else "train"] = {}  # the start was not trained
     if not markers["evaluate"]:
         raise BadInput(
             f"the evaluation {state['evaluation']} is gone", remedy="Run the recipe again."

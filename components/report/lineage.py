@@ -13,11 +13,12 @@ from lidr.components.report.history import Round
 from lidr.components.report.svg import figure, tag, text
 from lidr.components.report.words import number
 from lidr.components.shared.lineage.graph import Graph, Node, Presence, trace
+from lidr.components.shared.steps import STEPS
 
-_STEPS = ("world", "model", "generate", "translate", "pair", "train", "evaluate", "judge", "gate")
+_STEPS = tuple(step.name for step in STEPS if step.state or step.name == "model")
 _ROOTS = ("model", "evaluation", "judgements", "decision")
-_ASIDE = ("world", "reference")
-"""Not drawn: almost every stage reads the world's prompts, and most references are starts."""
+_ASIDE = ("inputs", "reference")
+"""Not drawn: almost every stage reads the prompts, and most references are starts."""
 
 _BOX = (92.0, 40.0)
 _PAGE, _PHONE = 988, 354

@@ -61,7 +61,7 @@ def render(
         recipe=yaml.safe_dump(
             settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True
         ),
-        notes=[CAVEAT if settings.is_world else "", versions(rounds) if rounds else ""],
+        notes=[CAVEAT if settings.is_toy else "", versions(rounds) if rounds else ""],
     )
 
 
@@ -102,7 +102,7 @@ def sections_of(
 
 def _subtitle(settings: Recipe, rounds: list[Round]) -> str:
     names = listed([language(code) for code in settings.languages.others])
-    source = "A tiny synthetic model" if settings.is_world else settings.model.source
+    source = "A tiny synthetic model" if settings.is_toy else settings.model.source
     dominant = language(settings.languages.dominant)
     recipe = f"Recipe {settings.name}, seed {settings.seed}."
     if not rounds:

@@ -7,9 +7,10 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from lidr.components.report.history import STAGE_OF, Counts, Round, read_history
+from lidr.components.report.history import Counts, Round, read_history
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
 
 _STATE = re.compile(r"runs/([^/]+)/iteration-\d+/state\.json")
@@ -94,7 +95,7 @@ def reused(store: Store, run: str) -> frozenset[str]:
             continue
         state: Counts = json.loads(store.read(entry.key))
         when = str(state.get("finished", "")) or ("" if found[1] == run else "~")
-        for uri in filter(None, (str(state.get(name, "")) for name in STAGE_OF.values())):
+        for uri in filter(None, (str(state.get(name, "")) for name in STATE_KEYS.values())):
             own |= {uri} if found[1] == run else set()
             first[uri] = min(first.get(uri, ("~", "~")), (when, found[1]))
     return frozenset(uri for uri in own if first[uri][1] != run)

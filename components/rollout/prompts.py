@@ -1,4 +1,4 @@
-"""An iteration's prompts, read from the world stage a chunk at a time."""
+"""An iteration's prompts, read from the stage `prepare` a chunk at a time."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class PromptBook:
     """The prompts that one iteration uses: the next `per_iteration` ones, starting over at the end.
 
     Args:
-        world: the complete world stage.
+        inputs: the complete stage `prepare`.
         per_iteration: prompts of one iteration, at most; all where there are fewer.
         iteration: 1 for the first.
     """
 
-    def __init__(self, world: Stage, per_iteration: int, iteration: int) -> None:
-        self._world = world
+    def __init__(self, inputs: Stage, per_iteration: int, iteration: int) -> None:
+        self._world = inputs
         self._files: dict[str, _Rows] = {}
         self._per_iteration = per_iteration
         self._iteration = iteration

@@ -14,13 +14,13 @@ _MACHINE = {"fused", "restarts", "vllm", "endpoint"}
 """Settings that say how the work is done and not what comes out."""
 
 
-def generate_stage(settings: Recipe, store: str, world: str, model: str, iteration: int) -> Stage:
+def generate_stage(settings: Recipe, store: str, inputs: str, model: str, iteration: int) -> Stage:
     """Return the stage with an iteration's responses, complete or not."""
     return new_stage(
         open_store(store),
         "generate",
         GENERATE_VERSION,
-        {"world": digest_of_uri(world), "model": digest_of_uri(model)},
+        {"inputs": digest_of_uri(inputs), "model": digest_of_uri(model)},
         {
             **_common(settings, iteration),
             "per_iteration": settings.prompts.per_iteration,

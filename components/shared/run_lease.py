@@ -24,6 +24,7 @@ from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes.runs import cluster_id, has_ended, own_namespace
+from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.lease import (
     Head,
@@ -41,9 +42,6 @@ SECONDS = 60.0
 
 TASK_SECONDS = 300.0
 """Of a KFP run, whose tasks have pauses between them."""
-
-_LAST_STEPS = ("cleanup", "report")
-"""Steps after which a KFP run's next task, if there is one, may come late."""
 
 _LOOKS = 60
 """How often a waiting process looks within the time a lease lasts."""
@@ -144,7 +142,7 @@ def task_lease(step: str, store: str, run: str, execution: str) -> Iterator[None
         yield
         require_held(lease, run)
     finally:
-        if step in _LAST_STEPS and not lease.lost:
+        if step_named(step).hands_over and not lease.lost:
             lease.give_back()
         else:
             lease.leave()

@@ -13,6 +13,7 @@ from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import EVENTS_VARIABLE, emit, noticing_reuse, within
 from lidr.components.shared.core.redaction import cleanse
 from lidr.components.shared.run_lease import task_lease
+from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import resolve_recipe
 from lidr.components.shared.store.runs import note_failure, note_stages
@@ -57,12 +58,8 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
     return decorate
 
 
-_NOTED = ("generate", "translate", "merge", "pair", "train", "evaluate", "judge")
-"""Steps of an iteration whose stages the end of the iteration looks for."""
-
-
 def _note_stages(name: str, arguments: Mapping[str, object], result: object) -> None:
-    if name not in _NOTED or not arguments.get("run"):
+    if not step_named(name).noted or not arguments.get("run"):
         return
     uris = result if isinstance(result, tuple) else (result,)
     note_stages(

@@ -9,7 +9,7 @@ from lidr.components.shared.component import image_component
 def resume_state(recipe: str, store: str, run: str, iteration: int) -> NamedTuple(  # type: ignore[valid-type]
     "Resumed",
     [
-        ("world", str),
+        ("inputs", str),
         ("model", str),
         ("evaluation", str),
         ("judgements", str),
@@ -26,7 +26,7 @@ def resume_state(recipe: str, store: str, run: str, iteration: int) -> NamedTupl
         iteration: t, the last iteration that is not run again.
 
     Returns:
-        The world stage, the promoted model, its evaluation, judgements and version, the verdict.
+        Stage `prepare`, the promoted model, its evaluation, judgements and version, the verdict.
     """
     from lidr.components.state import run as step
 

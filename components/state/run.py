@@ -36,9 +36,9 @@ class State(NamedTuple):
 
 
 class Resumed(NamedTuple):
-    """What an iteration starts from, with the world stage that holds its prompts."""
+    """What an iteration starts from, with the stage that holds its prompts."""
 
-    world: str
+    inputs: str
     model: str
     evaluation: str
     judgements: str
@@ -52,7 +52,7 @@ def write_state(
     store: str,
     run: str,
     iteration: int,
-    world: str,
+    inputs: str,
     responses: str,
     translations: str,
     pairs: str,
@@ -69,7 +69,7 @@ def write_state(
         store: URI of the store.
         run: name of the run.
         iteration: 0 for the start, t + 1 for the iteration that made M_{t+1}.
-        world: URI of the world stage.
+        inputs: URI of the stage `prepare`.
         responses: URI of the generate stage; empty at the start.
         translations: URI of the translate stage; empty at the start.
         pairs: URI of the pair stage; empty at the start.
@@ -91,7 +91,7 @@ def write_state(
     outcome = _outcome(decision)
     state = {
         "iteration": iteration,
-        "world": world,
+        "inputs": inputs,
         "responses": responses,
         "translations": translations,
         "pairs": pairs,
@@ -174,7 +174,7 @@ def resumable(store: Store, run: str, iteration: int) -> Resumed:
     for number in range(1, iteration + 1):
         if state.verdict == GO_ON:
             state = _after(state, read_state(store, run, number))
-    return Resumed(start["world"], *state)
+    return Resumed(start["inputs"], *state)
 
 
 def require_going_on(store: Store, run: str, iteration: int) -> None:

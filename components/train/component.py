@@ -18,7 +18,7 @@ def train(
     recipe: str,
     store: str,
     run: str,
-    world: str,
+    inputs: str,
     pairs: str,
     model: str,
     iteration: int,
@@ -31,7 +31,7 @@ def train(
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         run: name of the run, for tracking only.
-        world: URI of the world stage, which holds M_0.
+        inputs: URI of the stage `prepare`, which holds M_0.
         pairs: URI of the pair stage.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
@@ -47,7 +47,7 @@ def train(
         recipe=recipe,
         store=store,
         run=run,
-        world=world,
+        inputs=inputs,
         pairs=pairs,
         model=model,
         iteration=iteration,

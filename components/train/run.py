@@ -20,7 +20,7 @@ from lidr.components.train.stage import start_and_reference, train_stage
 def train(
     recipe: str,
     store: str,
-    world: str,
+    inputs: str,
     pairs: str,
     model: str,
     iteration: int,
@@ -35,7 +35,7 @@ def train(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        world: URI of the world stage, which holds M_0.
+        inputs: URI of the stage `prepare`, which holds M_0.
         pairs: URI of the pair stage.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
@@ -55,8 +55,8 @@ def train(
         LaunchFailed: a rank died, or no machine was found for it.
     """
     settings = Recipe.model_validate_json(recipe)
-    start, reference = start_and_reference(settings, world, model)
-    stage = train_stage(settings, store, world, pairs, model, iteration)
+    start, reference = start_and_reference(settings, inputs, model)
+    stage = train_stage(settings, store, inputs, pairs, model, iteration)
     if stage.done():
         emit("reused")
         return stage.uri

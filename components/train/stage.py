@@ -13,17 +13,17 @@ _MACHINE = {"checkpoint_steps", "gradient_checkpointing", "shard_gigabytes"}
 """Settings that change no result beyond rounding, so they are no part of the stage's digest."""
 
 
-def start_and_reference(settings: Recipe, world: str, model: str) -> tuple[str, str]:
+def start_and_reference(settings: Recipe, inputs: str, model: str) -> tuple[str, str]:
     """Return the URIs of the stages that training starts from and is held against."""
-    models = {"previous": model, "base": world}
+    models = {"previous": model, "base": inputs}
     return models[settings.training.start], models[settings.training.reference]
 
 
 def train_stage(
-    settings: Recipe, store: str, world: str, pairs: str, model: str, iteration: int
+    settings: Recipe, store: str, inputs: str, pairs: str, model: str, iteration: int
 ) -> Stage:
     """Return the stage with an iteration's trained model, complete or not."""
-    start, reference = start_and_reference(settings, world, model)
+    start, reference = start_and_reference(settings, inputs, model)
     return new_stage(
         open_store(store),
         "train",

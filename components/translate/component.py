@@ -10,7 +10,7 @@ def translate(
     recipe: str,
     store: str,
     run: str,
-    world: str,
+    inputs: str,
     responses: str,
     model: str,
     iteration: int,
@@ -22,7 +22,7 @@ def translate(
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         run: name of the run, for tracking only.
-        world: URI of the world stage, which holds the prompts.
+        inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
@@ -37,7 +37,7 @@ def translate(
         recipe=recipe,
         store=store,
         run=run,
-        world=world,
+        inputs=inputs,
         responses=responses,
         model=model,
         iteration=iteration,

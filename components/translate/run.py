@@ -22,7 +22,7 @@ from lidr.components.shared.store.stage import locate_stage, open_stage
 def translate(
     recipe: str,
     store: str,
-    world: str,
+    inputs: str,
     responses: str,
     model: str,
     iteration: int,
@@ -36,7 +36,7 @@ def translate(
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        world: URI of the world stage: prompts that are translation tasks are not translated.
+        inputs: URI of the stage `prepare`: prompts that are translation tasks are not translated.
         responses: URI of the generate stage; its chunks of this share must be there.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
@@ -58,7 +58,7 @@ def translate(
     if stage.done():
         emit("reused")
         return stage.uri
-    prompts = PromptBook(open_stage(world), settings.prompts.per_iteration, iteration)
+    prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     translations = Translations(settings, stage, locate_stage(responses), prompts, iteration)
     plan = partial(translations.chunks, Share(shard, shards))
     with EngineHolder(settings, model) as holder:

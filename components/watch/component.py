@@ -1,10 +1,10 @@
-"""The KFP face of the look at a run's inputs."""
+"""The KFP face of the step `watch`."""
 
 from lidr.components.shared.component import image_component
 
 
 @image_component
-def look(recipe: str, store: str, name: str) -> str:
+def check_inputs(recipe: str, store: str, name: str) -> str:
     """Tell whether prompts or base model are new since the last run, without a GPU.
 
     Args:
@@ -17,4 +17,4 @@ def look(recipe: str, store: str, name: str) -> str:
     """
     from lidr.components.watch import run as step
 
-    return step.look(recipe=recipe, store=store, name=name)
+    return step.check_inputs(recipe=recipe, store=store, name=name)

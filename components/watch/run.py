@@ -1,4 +1,4 @@
-"""news: whether there is anything to do, so that a schedule may look often and cost nothing.
+"""watch: whether there is anything to do, so that a schedule may look often and cost nothing.
 
 A loop whose stages are all done is skipped by their digests, too, but every one of its tasks would
 first wait for its pod, those of training and generation for a GPU. This one look needs neither.
@@ -17,8 +17,8 @@ from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.shared.store.runs import note_scheduled
 
 
-@step("news")
-def look(recipe: str, store: str, name: str) -> str:
+@step("watch")
+def check_inputs(recipe: str, store: str, name: str) -> str:
     """Return the name of the run that the inputs as they are now ask for, "" where it is done.
 
     Args:
@@ -43,7 +43,7 @@ def look(recipe: str, store: str, name: str) -> str:
 def _inputs(settings: Recipe) -> dict[str, object]:
     """Return digests of everything outside the recipe that a run starts from, and the recipe."""
     inputs: dict[str, object] = {"recipe": settings.model_dump(mode="json")}
-    if settings.is_world:
+    if settings.is_toy:
         return inputs
     source, own_adapter = resolve_model(settings.model.source, unpinned=settings.model.unpinned)
     inputs["model"] = [model_fingerprint(source), settings.model.adapter or own_adapter]

@@ -35,8 +35,8 @@ _SAMPLE = "Two and two are four."
 def findings(inputs: Inputs) -> Iterator[Finding]:
     """Yield whether the model's files are there, whole and safe, and whether its chats render."""
     recipe = inputs.recipe
-    if recipe.is_world:
-        yield ok("model", "the world step makes the tiny world's M_0")
+    if recipe.is_toy:
+        yield ok("model", "the step `prepare` makes the tiny world's M_0")
         return
     if (elsewhere := _elsewhere(inputs)) is not None:
         yield elsewhere

@@ -21,8 +21,8 @@ _COPY = "Copy it to the store's bucket, and name it as s3://... in the recipe."
 def findings(inputs: Inputs) -> Iterator[Finding]:
     """Yield how many prompts, questions and items there are in each language."""
     recipe = inputs.recipe
-    if recipe.is_world:
-        yield ok("prompts", "the world step makes the tiny world's")
+    if recipe.is_toy:
+        yield ok("prompts", "the step `prepare` makes the tiny world's")
     else:
         yield from _prompts(inputs)
     if recipe.judge:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lidr.components.shared.steps import step_named
+
 Event = dict[str, Any]
 
 Scores = dict[str, float]
 """By language."""
 
-_HIDDEN = ("state", "cleanup", "nominate")
 """The pipelines' own bookkeeping."""
 
 
@@ -73,12 +74,12 @@ class Board:
 
     def take(self, event: Event) -> None:
         """Fold one event in."""
-        if event.get("step") in _HIDDEN:
+        if "step" in event and not step_named(str(event["step"])).shown:
             return
         kind = event["event"]
         current = self.step_of(event)
         if kind == "started":
-            iteration = 0 if event["step"] == "world" else int(event["iteration"])
+            iteration = 0 if event["step"] == "prepare" else int(event["iteration"])
             self.steps.append(Step(event["step"], iteration, event.get("shard", "")))
         elif kind == "accuracy":
             self.accuracy.setdefault(event["iteration"], {})[event["language"]] = event["value"]

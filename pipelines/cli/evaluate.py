@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lidr.components.evaluate.catalog import rows
 from lidr.components.evaluate.run import evaluate
-from lidr.components.prepare.run import build_world
+from lidr.components.prepare.run import prepare
 from lidr.components.report.comparison import compare, evaluated, render
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
@@ -110,10 +110,10 @@ def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]
     """Evaluate each model here, after the recipe's prompts and items are known to be good."""
     text = recipe.model_dump_json()
     with listening(_say):
-        world = build_world(recipe=text, store=home.uri)
-        named = [(name, model_stage(home, name)) for name in models] or [("M_0", world)]
+        inputs = prepare(recipe=text, store=home.uri)
+        named = [(name, model_stage(home, name)) for name in models] or [("M_0", inputs)]
         stages = [
-            evaluate(recipe=text, store=home.uri, world=world, model=uri, iteration=0)
+            evaluate(recipe=text, store=home.uri, inputs=inputs, model=uri, iteration=0)
             for _, uri in named
         ]
     return [

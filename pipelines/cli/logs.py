@@ -14,7 +14,7 @@ from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.logs import read_logs
 from lidr.pipelines.cluster.status import namespace_of
 from lidr.pipelines.local_status import existing_store, log_lines
-from lidr.pipelines.status import STEPS
+from lidr.pipelines.status import SHOWN
 
 if TYPE_CHECKING:
     from lidr.components.shared.config.profile import Profile
@@ -38,8 +38,8 @@ def logs_command(
     store: StoreOption = None,
 ) -> None:
     """Print the logs of a run's steps."""
-    if step and step not in STEPS:
-        raise BadInput(f"no step {step!r}", remedy=f"Steps are {', '.join(STEPS)}.")
+    if step and step not in SHOWN:
+        raise BadInput(f"no step {step!r}", remedy=f"Steps are {', '.join(SHOWN)}.")
     place = read_profile(*profile)
     if store:
         place = place.model_copy(update={"store": store})

@@ -89,7 +89,7 @@ def _require_good_input(recipe: Recipe, profile: Profile, store: Store, job: Job
     store.write(probe, b"")
     store.delete(probe)
     require_same_recipe(store, job.run, job.recipe)
-    if not recipe.is_world:
+    if not recipe.is_toy:
         load_prompts(recipe)
     if recipe.judge:
         require_questions(recipe.judge, recipe.languages.all)

@@ -1,7 +1,7 @@
 """Schedules: the loop looks again and again, and runs where prompts or base model are new.
 
-The pipeline of a schedule begins with the look (`components/news`): one small pod that needs no
-GPU. Where it finds nothing new, nothing else happens.
+The pipeline of a schedule begins with a check of its inputs (`components/watch`): one small pod
+that needs no GPU. Where it finds nothing new, nothing else happens.
 """
 
 from __future__ import annotations

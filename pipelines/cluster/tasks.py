@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from lidr.pipelines.cluster.nodes import Node, path_of
-from lidr.pipelines.status import END, STEP_NAMES, STEPS, Row, State
+from lidr.pipelines.status import END, SHOWN, STEP_NAMES, Row, State
 
 _NUMBER = re.compile(r"-\d+$")
 _ITERATION = re.compile(r"iteration(?:-(\d+))?")
@@ -75,7 +75,7 @@ def step_of(name: str) -> str:
     """Return the step that a task's name stands for, or ""."""
     plain = _NUMBER.sub("", name.partition("(")[0])
     step = STEP_NAMES.get(plain, plain)
-    return step if step in STEPS else ""
+    return step if step in SHOWN else ""
 
 
 def place_of(name: str, first: int = 0, *, drivers: bool = False) -> tuple[int, str] | None:

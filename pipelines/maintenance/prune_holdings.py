@@ -8,15 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lidr.components.shared.lineage.graph import Node, Presence, read_node
+from lidr.components.shared.steps import STEPS
 from lidr.components.shared.store.base import Entry, Store
 from lidr.components.shared.store.marker import MARKER, RECORD
 from lidr.components.shared.store.stage import Stage
 
 _READERS = 8
 _WEIGHTS = ("base", "source", "adapter")
-_ASIDE = ("world", "reference", "before", "judged_before")
-"""What a stage also reads, of whichever iteration: prompts, and what a model is compared with."""
-_LATER = ("generate", "translate", "pair", "reference", "train")
+_ASIDE = {name for step in STEPS for name in step.aside}
+_MAKING = [step.name for step in STEPS if step.reads]
+_LATER = _MAKING[: _MAKING.index("train") + 1]
+"""Steps on the way from a model to the one that is trained from it."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Holdings:
         """Return stages and what they were made from in the same iteration.
 
         That ends at the model that answered: it belongs to the iteration before. The weights under
-        an adapter belong to it, and so do those that a world stands for.
+        an adapter belong to it, and so do those that a inputs stands for.
         """
 
         def inputs(node: Node) -> list[str]:

@@ -2,7 +2,7 @@
 
 A version is kept that an alias points at, that another registry refers to, that is one of its
 model's last, or that is young. A kept version keeps its own iteration whole: model, pairs, answers
-and translations, evaluation, judgements, decision and world, the weights under an adapter, and the
+and translations, evaluation, judgements, decision and inputs, the weights under an adapter, and the
 evaluation that it was compared with. Of the iterations before it the markers stay, as records.
 Whatever a run that has not ended refers to stays whole with all it was made from, and so does
 everything young.
@@ -19,12 +19,13 @@ from lidr.components.shared.lineage.graph import Presence
 from lidr.components.shared.registry.ancestry import evidence_of, model_stage_of, own_stage
 from lidr.components.shared.registry.copies import COPIED_TO_TAG
 from lidr.components.shared.registry.versions import Version
+from lidr.components.shared.steps import STEPS
 from lidr.components.shared.store.base import Entry, Store
 from lidr.components.shared.store.runs import FOLDER, read_states, run_names
 from lidr.pipelines.maintenance.prune_holdings import Holding, Holdings, read_holdings
 
-_SPEAKS_FOR = {"evaluate": "model", "judge": "evaluation", "gate": "after", "register": "model"}
-"""By step: the input that a stage says something about; such stages stay with what they read."""
+_ABOUT = {step.name: step.about for step in STEPS if step.about}
+"""By step: the input that its stages are about; they stay with it."""
 
 _STARTING_SECONDS = 86400.0
 
@@ -227,7 +228,7 @@ def _kept_versions(
 def _said_of(holdings: Holdings, about: Collection[str]) -> set[str]:
     """Return the stages that say something about others: evaluations, judgements, decisions."""
     found: set[str] = set()
-    for step, name in _SPEAKS_FOR.items():
+    for step, name in _ABOUT.items():
         for holding in holdings.stages.values():
             subject = holding.node.inputs.get(name, "")
             if holding.node.step == step and subject and subject in found | set(about):

@@ -67,7 +67,7 @@ class Calibration(Strict):
     """FLOPs a second of one rank."""
     pair: Rate
     """Candidates a second."""
-    world: Rate | None = None
+    toy: Rate | None = None
     """Examples of M_0's training a second; only of the tiny world."""
     seconds: Mapping[str, float]
     """Of the steps whose work is small: gate, register."""
@@ -90,7 +90,7 @@ def load_calibration(path: Path) -> Calibration:
 
 def world_examples(recipe: Recipe) -> float:
     """Return how many examples the tiny world's M_0 is trained on."""
-    others, world = len(recipe.languages.others), recipe.world
+    others, world = len(recipe.languages.others), recipe.toy
     kinds = world.solutions + world.weak_solutions * others + world.translations * 2 * others
     return kinds * world.passes
 

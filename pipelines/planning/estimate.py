@@ -166,7 +166,7 @@ class _Estimator:
         self._shape: Architecture = read_architecture(dict(inputs.config))
         self._notes: list[str] = []
         kinds: tuple[Kind, ...] = ("generate", "translate", "evaluate", "train")
-        self._resources = {kind: inputs.profile.resources_of(kind) for kind in (*kinds, "world")}
+        self._resources = {kind: inputs.profile.resources_of(kind) for kind in (*kinds, "prepare")}
         self._calibration = self._fitting(inputs.calibration)
         lengths = inputs.calibration.lengths.lengths() if inputs.calibration else Lengths()
         self._requests = Requests(self._recipe, self._prompts, self._figures.lengths, lengths)
@@ -326,16 +326,16 @@ class _Estimator:
 
     def _world(self) -> Work:
         """Return the first step: M_0 of the tiny world is trained, any other is looked at."""
-        resources = self._resources["world"]
+        resources = self._resources["prepare"]
         seconds = self._figures.times.control_seconds
-        if self._recipe.is_world:
-            rate = self._calibration.world if self._calibration else None
+        if self._recipe.is_toy:
+            rate = self._calibration.toy if self._calibration else None
             if rate:
                 seconds = rate.fixed_seconds + rate.seconds(world_examples(self._recipe))
             else:
                 self._notes.append("training the tiny world's M_0 is not counted")
         return Work(
-            "world", gpus=resources.accelerators, startup=seconds, price=self._price("world")
+            "prepare", gpus=resources.accelerators, startup=seconds, price=self._price("prepare")
         )
 
     def _pair(self) -> Work:

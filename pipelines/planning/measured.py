@@ -67,8 +67,8 @@ def calibrate(store: str, run: str) -> Calibration:
             remedy="Let the run finish its first iteration, or name another one.",
         )
     evaluations = [open_stage(state["evaluation"]) for state in states]
-    world = open_stage(states[0]["world"])
-    shape = read_architecture(_config(world, rounds[0].train))
+    inputs = open_stage(states[0]["inputs"])
+    shape = read_architecture(_config(inputs, rounds[0].train))
     lengths = _lengths(recipe, rounds, evaluations)
     work = _work(recipe, rounds[0], lengths)
     written, translated = work.generate.output_tokens, work.translate.output_tokens
@@ -96,7 +96,7 @@ def calibrate(store: str, run: str) -> Calibration:
         evaluate=_evaluate_rate(evaluations, generate.per_second),
         train=_train_rate(rounds, flops),
         pair=_pair_rate([each.pair for each in rounds]),
-        world=_world_rate(recipe, world),
+        toy=_toy_rate(recipe, inputs),
         seconds=(others := _other_seconds(home, states)),
         between=_between(states, rounds, evaluations, others.get("register", 0.0)),
     )
@@ -138,10 +138,10 @@ def _round(state: Mapping[str, Any]) -> _Round:
     )
 
 
-def _config(world: Stage, train: Stage) -> dict[str, Any]:
+def _config(inputs: Stage, train: Stage) -> dict[str, Any]:
     """Return the load.json of the model that was trained, or of M_0 under adapters."""
     whole = train.files(prefix="model/")
-    return model_config(train.uri if whole else world.uri)
+    return model_config(train.uri if whole else inputs.uri)
 
 
 def _lengths(
@@ -244,10 +244,10 @@ def _pair_rate(stages: Sequence[Stage]) -> Rate:
     return Rate(fixed_seconds=0.0, per_second=round(candidates / max(seconds, 1e-3), 3))
 
 
-def _world_rate(recipe: Recipe, world: Stage) -> Rate | None:
-    if not recipe.is_world:
+def _toy_rate(recipe: Recipe, inputs: Stage) -> Rate | None:
+    if not recipe.is_toy:
         return None
-    seconds = float(world.marker()["seconds"])
+    seconds = float(inputs.marker()["seconds"])
     return Rate(fixed_seconds=0.0, per_second=round(world_examples(recipe) / seconds, 3))
 
 

@@ -181,14 +181,14 @@ class Requests:
 
     def unknown_tasks(self) -> list[str]:
         """Name the tasks whose number of items is assumed."""
-        if self._recipe.evaluation.limit or self._recipe.is_world:
+        if self._recipe.evaluation.limit or self._recipe.is_toy:
             return []
         known = tuple(self._assumed.items)
         return [name for name in self._recipe.evaluation.tasks if not name.startswith(known)]
 
     def _items(self, task: str) -> int:
-        if self._recipe.is_world:
-            return self._recipe.evaluation.limit or self._recipe.world.evaluation_items
+        if self._recipe.is_toy:
+            return self._recipe.evaluation.limit or self._recipe.toy.evaluation_items
         sizes = (size for name, size in self._assumed.items.items() if task.startswith(name))
         count = next(sizes, self._assumed.evaluation_items)
         return min(count, self._recipe.evaluation.limit or count)
@@ -227,7 +227,7 @@ def read_prompts(recipe: Recipe) -> Prompts:
         BadInput: a prompt file is broken; file and line are named.
     """
     settings = recipe.prompts
-    if recipe.is_world:
+    if recipe.is_toy:
         return Prompts(settings.per_iteration, {})
     sizes, characters, missing = [], {}, []
     for code in recipe.languages.all:

@@ -14,7 +14,7 @@ def conclude(
     run: str,
     iteration: int,
     max_iterations: int,
-    world: str,
+    inputs: str,
     model: str,
     evaluation: str,
     judgements: str,
@@ -38,7 +38,7 @@ def conclude(
         run: name of the run.
         iteration: 0 for the start, t + 1 for the iteration that made M_{t+1}.
         max_iterations: the loop stops after this many.
-        world: URI of the world stage, which holds M_0.
+        inputs: URI of the stage `prepare`, which holds M_0.
         model: URI of the stage that holds M_t; empty at the start.
         evaluation: URI of the evaluate stage of M_t; empty at the start.
         judgements: URI of the judge stage of M_t; empty without a judge.
@@ -56,7 +56,7 @@ def conclude(
         run=run,
         iteration=iteration,
         max_iterations=max_iterations,
-        world=world,
+        inputs=inputs,
         model=model,
         evaluation=evaluation,
         judgements=judgements,
@@ -102,7 +102,7 @@ def roll_out(
     recipe: str,
     store: str,
     run: str,
-    world: str,
+    inputs: str,
     model: str,
     iteration: int,
     shards: int,
@@ -118,7 +118,7 @@ def roll_out(
         recipe: the resolved recipe's reference on the store, or itself as JSON.
         store: URI of the store.
         run: name of the run.
-        world: URI of the world stage, which holds the prompts.
+        inputs: URI of the stage `prepare`, which holds the prompts.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
         shards: how many there are.
@@ -135,7 +135,7 @@ def roll_out(
         recipe=recipe,
         store=store,
         run=run,
-        world=world,
+        inputs=inputs,
         model=model,
         iteration=iteration,
         shards=shards,

@@ -19,7 +19,7 @@ def conclude(
     run: str,
     iteration: int,
     max_iterations: int,
-    world: str,
+    inputs: str,
     model: str,
     evaluation: str,
     judgements: str,
@@ -37,7 +37,7 @@ def conclude(
         run: name of the run.
         iteration: 0 for the start, t + 1 for the iteration that made M_{t+1}.
         max_iterations: the loop stops after this many.
-        world: URI of the world stage, which holds M_0.
+        inputs: URI of the stage `prepare`, which holds M_0.
         model: URI of the stage that holds M_t; "" at the start.
         evaluation: URI of the evaluate stage of M_t; "" at the start.
         judgements: URI of the judge stage of M_t; "" without a judge.
@@ -54,7 +54,7 @@ def conclude(
     before = State(model, evaluation, judgements, version, verdict)
     if verdict != GO_ON:
         return before
-    made = _stages(store, run, iteration, world)
+    made = _stages(store, run, iteration, inputs)
     resolved = resolve_recipe(store, recipe)  # once, not for each of the three
     common: dict[str, Any] = {
         "recipe": resolved,
@@ -75,7 +75,7 @@ def conclude(
         )
     registered = register(
         **common,
-        world=world,
+        inputs=inputs,
         model=made["train"],
         evaluation=made["evaluate"],
         decision=decision,
@@ -83,7 +83,7 @@ def conclude(
     )
     write_state(
         **common,
-        world=world,
+        inputs=inputs,
         responses=made.get("generate", ""),
         translations=made.get("translate", ""),
         pairs=made.get("pair", ""),
@@ -96,11 +96,11 @@ def conclude(
     return next_state(store=store, run=run, iteration=iteration, **before._asdict())
 
 
-def _stages(store: str, run: str, iteration: int, world: str) -> dict[str, str]:
-    """Return an iteration's stages by step; the model of the start is the world's."""
+def _stages(store: str, run: str, iteration: int, inputs: str) -> dict[str, str]:
+    """Return an iteration's stages by step; that of the start's model is `prepare`'s."""
     made = read_stages(open_store(store), run, iteration)
     if not iteration:
-        made["train"] = world
+        made["train"] = inputs
     wanted = ("generate", "translate", "pair", "train", "evaluate") if iteration else ("evaluate",)
     missing = [step for step in wanted if step not in made]
     if missing:

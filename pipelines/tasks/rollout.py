@@ -43,7 +43,7 @@ def roll_out(
     recipe: str,
     store: str,
     run: str,
-    world: str,
+    inputs: str,
     model: str,
     iteration: int,
     shards: int,
@@ -59,7 +59,7 @@ def roll_out(
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         run: name of the run.
-        world: URI of the world stage, which holds the prompts.
+        inputs: URI of the stage `prepare`, which holds the prompts.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
         shards: how many there are.
@@ -75,7 +75,7 @@ def roll_out(
         EngineFailed: an inference engine died; finished chunks are kept.
     """
     settings = Recipe.model_validate_json(recipe)
-    stage = generate_stage(settings, store, world, model, iteration)
+    stage = generate_stage(settings, store, inputs, model, iteration)
     target = translate_stage(settings, store, stage.uri, model, iteration)
     if stage.done() and target.done():
         emit("reused")
@@ -85,7 +85,7 @@ def roll_out(
         recipe=recipe,
         store=store,
         run=run,
-        world=world,
+        inputs=inputs,
         model=model,
         iteration=iteration,
         shards=shards,
@@ -99,7 +99,7 @@ def roll_out(
         _run_here(stage, job, exchange)
     exchange.clear()
     merged = merge(
-        recipe=recipe, store=store, run=run, world=world, model=model, iteration=iteration
+        recipe=recipe, store=store, run=run, inputs=inputs, model=model, iteration=iteration
     )
     for uri in merged:
         for name, value in stage_figures(open_stage(uri).counts()).items():

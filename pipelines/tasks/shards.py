@@ -34,8 +34,8 @@ class ShardJob(Strict):
     """URI of the store."""
     run: str
     """Name of the run."""
-    world: str
-    """URI of the world stage, which holds the prompts."""
+    inputs: str
+    """URI of the stage `prepare`, which holds the prompts."""
     model: str
     """URI of the stage that holds M_t."""
     iteration: int
@@ -90,7 +90,7 @@ def work(job: ShardJob, shard: int) -> Share:
         "recipe": job.recipe,
         "store": job.store,
         "run": job.run,
-        "world": job.world,
+        "inputs": job.inputs,
         "model": job.model,
         "iteration": job.iteration,
         "shard": shard,

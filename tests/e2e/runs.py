@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 SMALL = [
-    "world.solutions=400",
-    "world.weak_solutions=100",
-    "world.translations=60",
-    "world.evaluation_items=20",
+    "toy.solutions=400",
+    "toy.weak_solutions=100",
+    "toy.translations=60",
+    "toy.evaluation_items=20",
     "prompts.per_iteration=24",
     "generation.chunk_size=8",
     "translation.round_trip_sample=4",

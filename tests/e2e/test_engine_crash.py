@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.prepare.run import build_world
+from lidr.components.prepare.run import prepare
 from lidr.components.shared.core.processes import marked
 from lidr.components.shared.store.stage import open_stage
 from tests.e2e.rollouts import COUNT, LANGUAGES, make_recipe
@@ -31,7 +31,7 @@ import sys
 from lidr.components.generate.run import generate
 if __name__ == "__main__":
     recipe, store, world = sys.argv[1:]
-    print(generate(recipe=recipe, store=store, world=world, model=world, iteration=1))
+    print(generate(recipe=recipe, store=store, inputs=world, model=world, iteration=1))
 """
 
 
@@ -51,7 +51,7 @@ def cores(mark: str) -> list[int]:
 def test_a_killed_core_is_replaced_and_nothing_is_asked_twice(tmp_path):
     lively_model(tmp_path / "model", context=1024)
     recipe, store = slow_recipe(tmp_path), tmp_path / "store"
-    world = build_world(recipe=recipe, store=str(store))
+    world = prepare(recipe=recipe, store=str(store))
     settings = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "1",  # as on a GPU
         "VLLM_CPU_KVCACHE_SPACE": "1",

@@ -107,7 +107,7 @@ def test_the_train_step_of_a_profile_with_two_processes_gives_the_stage_of_one(t
         uri = train(
             recipe=recipe(shard_gigabytes=1e-4),
             store=str(root),
-            world=model_stage(root, 1),
+            inputs=model_stage(root, 1),
             pairs=pair_stage(root, PAIRS),
             model=model_stage(root),
             iteration=1,

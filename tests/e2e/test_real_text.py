@@ -18,7 +18,7 @@ import pytest
 
 from lidr.components.generate.run import generate
 from lidr.components.pair.run import pair
-from lidr.components.prepare.run import build_world
+from lidr.components.prepare.run import prepare
 from lidr.components.rollout.translations import directions
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.languages import LanguageIdentifier
@@ -87,13 +87,13 @@ def chat_model(folder: Path) -> Path:
 
 def run_steps(recipe: str, store: str) -> dict[str, str]:
     """Run the steps up to pair and return the URIs of their stages."""
-    world = build_world(recipe=recipe, store=store)
-    common = {"recipe": recipe, "store": store, "world": world, "model": world, "iteration": 1}
+    world = prepare(recipe=recipe, store=store)
+    common = {"recipe": recipe, "store": store, "inputs": world, "model": world, "iteration": 1}
     responses = generate(**common)
     translations = translate(responses=responses, **common)
     pairs = pair(responses=responses, translations=translations, **common)
     return {
-        "world": world,
+        "inputs": world,
         "responses": responses,
         "translations": translations,
         "pairs": pairs,
@@ -110,7 +110,7 @@ def check(recipe: str, uris: dict[str, str], ids: int) -> dict[str, object]:
     """Check that every id and language arrived and that all counts add up; return the counts."""
     settings = Recipe.model_validate_json(recipe)
     stages = {name: open_stage(uri) for name, uri in uris.items()}
-    _check_prompts(settings, stages["world"])
+    _check_prompts(settings, stages["inputs"])
     wanted = list(lines("en"))[:ids]
     for code in settings.languages.all:
         names = stages["responses"].files(prefix=f"responses/{code}/")
@@ -199,7 +199,7 @@ def llama_stages(recipe: str, store: str) -> tuple[str, str, str]:
     """
     rows = [json.loads(line) for line in TRANSLATED.read_text("utf-8").splitlines()]
     target = open_store(store)
-    world = new_stage(target, "world", 1, {}, {})
+    world = new_stage(target, "prepare", 1, {}, {})
     for code in ("en", "fr"):
         texts = lines(code)
         prompts = [Prompt(row["id"], code, texts[row["id"]]) for row in rows]
@@ -230,7 +230,7 @@ def pair_llama(folder: Path, filters: str) -> Stage:
     uri = pair(
         recipe=recipe,
         store=str(folder),
-        world=world,
+        inputs=world,
         responses=responses,
         translations=translations,
         model=world,

@@ -6,7 +6,7 @@ import pytest
 
 from lidr.components.generate.run import generate
 from lidr.components.merge.run import merge
-from lidr.components.prepare.run import build_world
+from lidr.components.prepare.run import prepare
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.translate.run import translate
 from tests.e2e.rollouts import make_recipe
@@ -28,8 +28,8 @@ def files(uri: str) -> dict[str, str]:
 
 def rolled_out(folder, store: str, shards: int, fused: bool = False) -> list[dict[str, str]]:
     recipe = make_recipe(folder, "transformers", fused)
-    world = build_world(recipe=recipe, store=store)
-    common = {"recipe": recipe, "store": store, "world": world, "model": world, "iteration": 1}
+    world = prepare(recipe=recipe, store=store)
+    common = {"recipe": recipe, "store": store, "inputs": world, "model": world, "iteration": 1}
     for shard in reversed(range(shards)):
         share = {"shard": shard, "shards": shards}
         responses = generate(**common, **share)

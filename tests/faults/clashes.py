@@ -54,7 +54,7 @@ def two_recipes(bench: Bench) -> Row:
 def full_disk(bench: Bench) -> Row:
     """Let the disk run full at four sizes, then make room."""
     used = _megabytes(bench.whole)
-    start = _megabytes(bench.whole, "stages/world") + 2
+    start = _megabytes(bench.whole, "stages/prepare") + 2
     faults = []
     sizes = [start + (used - start) * share / 5 for share in range(1, 5)]
     for size in sizes:

@@ -24,7 +24,7 @@ def by_moment(bench: Bench, lives: int = 4, each: int = 3) -> Row:
         name = f"moments-{number}"
         rng = bench.rng(name)
         life = bench.life(name, fresh=number == 0)
-        moments = [m for m in bench.whole.moments() if number == 0 or "stages/world" not in m]
+        moments = [m for m in bench.whole.moments() if number == 0 or "stages/prepare" not in m]
         ahead = chosen(moments, rng, each)
 
         def check(life: Life = life, ahead: list[str] = ahead, rng: random.Random = rng) -> None:

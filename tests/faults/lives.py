@@ -19,11 +19,11 @@ from tests.faults.contents import TEMPORARY, contents, finished_work, tracked, v
 
 RUN = "small"
 SIZES = [
-    "world.passes=1.1",
-    "world.solutions=200",
-    "world.weak_solutions=50",
-    "world.translations=60",
-    "world.evaluation_items=8",
+    "toy.passes=1.1",
+    "toy.solutions=200",
+    "toy.weak_solutions=50",
+    "toy.translations=60",
+    "toy.evaluation_items=8",
     "prompts.per_iteration=16",
     "generation.chunk_size=8",
     "translation.round_trip_sample=4",
@@ -210,7 +210,7 @@ def _step_of(moment: str) -> str:
 
 def begin(base: Life, life: Life) -> Life:
     """Give a run the world and the empty tables of MLflow that another one has made."""
-    shutil.copytree(base.store / "stages" / "world", life.store / "stages" / "world")
+    shutil.copytree(base.store / "stages" / "prepare", life.store / "stages" / "prepare")
     shutil.copyfile(base.folder / "mlflow.db", life.store / "mlflow.db")
     return life
 

@@ -121,7 +121,7 @@ class Team:
         recipe = small_recipe([f"registry.model_name={model}"])
         life = TeamLife(folder, recipe, tuple(told.items()), model=model, s3=self.s3)
         client: Any = s3_client(self.s3)
-        world = self.bench.whole.store / "stages" / "world"
+        world = self.bench.whole.store / "stages" / "prepare"
         for path in sorted(world.rglob("*"), key=lambda path: path.name == "_SUCCESS"):
             if path.is_file():
                 key = path.relative_to(self.bench.whole.store)

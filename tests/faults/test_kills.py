@@ -28,7 +28,7 @@ def test_killed_in_every_stage_it_ends_as_if_undisturbed(tmp_path: Path) -> None
     begin(whole, killed)
 
     rng = random.Random(SEED)
-    moments = [each for each in whole.moments() if "stages/world" not in each]
+    moments = [each for each in whole.moments() if "stages/prepare" not in each]
     ahead = chosen(moments, rng, each=1)
     killed.live_through(ahead, rng)
     killed.finish()

@@ -55,7 +55,7 @@ _MOMENT = "2026-01-01T00:00:00Z"
 def _workflow() -> Workflow:
     flow = Workflow("r1")
     loop = "root.exit-handler-1"
-    flow.task(f"{loop}.build-world")
+    flow.task(f"{loop}.prepare")
     flow.task(f"{loop}.iteration-2.condition-1.train", "Failed", message="it \x1b[2J died")
     flow.task(f"{loop}.next-state-2", "Omitted")
     return flow

@@ -63,8 +63,8 @@ def _check_marker(data: bytes) -> None:
 
 _STATE = {
     "iteration": 0,
-    "world": "/shelf/stages/world/a",
-    "model": "/shelf/stages/world/a",
+    "inputs": "/shelf/stages/prepare/a",
+    "model": "/shelf/stages/prepare/a",
     "evaluation": "/elsewhere/stages/evaluate/b",
     "judgements": "",
     "decision": "",

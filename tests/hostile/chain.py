@@ -104,9 +104,9 @@ class HostileRun:
 
 def carry_out(run: HostileRun, *, training: bool = True) -> HostileRun:
     """Carry out the iteration; without training M_1 is M_0."""
-    run.stages["world"] = _world(run)
+    run.stages["prepare"] = _world(run)
     common = {"recipe": run.recipe.model_dump_json(), "store": run.store}
-    model = {**common, "world": run.stages["world"], "model": run.stages["world"]}
+    model = {**common, "inputs": run.stages["prepare"], "model": run.stages["prepare"]}
     with _engine():
         run.stages["before"] = evaluate(**model, iteration=0)
         run.stages["generate"] = generate(**model, iteration=1)
@@ -114,7 +114,7 @@ def carry_out(run: HostileRun, *, training: bool = True) -> HostileRun:
         run.stages["translate"] = translate(**model, iteration=1, **given)
         given["translations"] = run.stages["translate"]
         run.stages["pair"] = pair(**model, iteration=1, **given)
-        run.stages["train"] = run.stages["world"]
+        run.stages["train"] = run.stages["prepare"]
         if training:
             run.stages["train"] = train(**model, iteration=1, pairs=run.stages["pair"])
         trained = {**model, "model": run.stages["train"]}
@@ -151,7 +151,7 @@ def _engine() -> Iterator[None]:
 
 def _world(run: HostileRun) -> str:
     """Read the payloads out of prompt files, as a recipe names them, into a world stage."""
-    stage = new_stage(open_store(run.store), "world", 1, {}, {})
+    stage = new_stage(open_store(run.store), "prepare", 1, {}, {})
     for code in run.codes:
         file = run.folder / f"{code}.jsonl"
         rows = [
@@ -174,14 +174,14 @@ def _world(run: HostileRun) -> str:
 
 def _write_states(run: HostileRun, common: dict[str, str]) -> None:
     start = dict.fromkeys(("responses", "translations", "pairs", "judgements", "decision"), "")
-    own = {"world": run.stages["world"], "run": RUN}
+    own = {"inputs": run.stages["prepare"], "run": RUN}
     for iteration in (0, 1):
         write_state(
             **common,
             **own,
             **start,
             iteration=iteration,
-            model=run.stages["train" if iteration else "world"],
+            model=run.stages["train" if iteration else "prepare"],
             evaluation=run.stages["after" if iteration else "before"],
             version=f"hostile/{iteration + 1}",
         )

@@ -47,7 +47,7 @@ def test_there_are_many_payloads_and_none_is_there_twice():
 
 
 def test_prompts_answers_and_translations_are_exact(run):
-    prompts = run.records("world", "prompts/", Prompt)
+    prompts = run.records("prepare", "prompts/", Prompt)
     assert {(p.prompt_id, p.language): p.text for p in prompts} == {
         key: PREFIX + text for key, text in run.expected.items()
     }

@@ -238,9 +238,9 @@ def test_two_ranks_train_in_the_image_without_a_compiler(
         outside,
         recipe=json.dumps(recipe),
         store=store.uri,
-        world=state["world"],
+        inputs=state["inputs"],
         pairs=state["pairs"],
-        model=state["world"],
+        model=state["inputs"],
         iteration=1,
         launch=launch,
     )
@@ -259,8 +259,8 @@ def test_vllm_generates_in_its_image(outside: tuple[Store, dict], run: Callable[
         outside,
         recipe=json.dumps(recipe),
         store=store.uri,
-        world=state["world"],
-        model=state["world"],
+        inputs=state["inputs"],
+        model=state["inputs"],
         iteration=1,
     )
     marker = json.loads(store.read(f"{uri.removeprefix(store.uri + '/')}/{MARKER}"))

@@ -17,7 +17,7 @@ from lidr.components.shared.core.processes import kill_marked, marked
 ROOT = Path(__file__).resolve().parents[2]
 
 FAKED = {
-    "world": "build_world",
+    "prepare": "prepare",
     "generate": "generate",
     "translate": "translate",
     "merge": "merge, Merged",

@@ -88,13 +88,13 @@ def _misbehave(name):
         time.sleep(600)
 
 
-@step("world")
-def build_world(recipe, store):
-    return _work("world", store, {}, {"seed": Recipe.model_validate_json(recipe).seed}, {})
+@step("prepare")
+def prepare(recipe, store):
+    return _work("prepare", store, {}, {"seed": Recipe.model_validate_json(recipe).seed}, {})
 
 
 @step("generate")
-def generate(recipe, store, world, model, iteration, shard=0, shards=1, log=lambda *_: None):
+def generate(recipe, store, inputs, model, iteration, shard=0, shards=1, log=lambda *_: None):
     assert isinstance(iteration, int)
     log("tokens_per_second", 1200.5)
     return _share("generate", store, {"m": model}, {"i": iteration}, shard, shards)
@@ -102,7 +102,7 @@ def generate(recipe, store, world, model, iteration, shard=0, shards=1, log=lamb
 
 @step("translate")
 def translate(
-    recipe, store, world, responses, model, iteration, shard=0, shards=1, log=lambda *_: None
+    recipe, store, inputs, responses, model, iteration, shard=0, shards=1, log=lambda *_: None
 ):
     return _share("translate", store, {"r": responses}, {}, shard, shards)
 
@@ -119,7 +119,7 @@ def _share(name, store, inputs, settings, shard, shards):
 
 
 @step("merge")
-def merge(recipe, store, world, model, iteration):
+def merge(recipe, store, inputs, model, iteration):
     responses = new_stage(
         open_store(store), "generate", 1, {"m": digest_of_uri(model)}, {"i": iteration}
     )
@@ -136,7 +136,7 @@ class Merged(NamedTuple):
 
 
 @step("pair")
-def pair(recipe, store, world, responses, translations, model, iteration):
+def pair(recipe, store, inputs, responses, translations, model, iteration):
     emit("number", name="pairs", value="18 of 20")
     emit("warning", message="the reward of [es] looks inverted")
     for text in FAKE.get("says", ()):
@@ -147,7 +147,7 @@ def pair(recipe, store, world, responses, translations, model, iteration):
 
 
 @step("train")
-def train(recipe, store, world, pairs, model, iteration, launch, placement):
+def train(recipe, store, inputs, pairs, model, iteration, launch, placement):
     assert Launch.parse(launch).ranks_per_node == 1
     assert placement.resources is None
     return _work("train", store, {"p": pairs, "m": model}, {}, {})
@@ -159,7 +159,7 @@ def _score(iteration):
 
 
 @step("evaluate")
-def evaluate(recipe, store, world, model, iteration):
+def evaluate(recipe, store, inputs, model, iteration):
     codes = Recipe.model_validate_json(recipe).languages.all
     counts = {"languages": {code: {"accuracy": _score(iteration)} for code in codes}}
     uri = _work("evaluate", store, {"m": model}, {"i": iteration}, counts)
@@ -194,7 +194,7 @@ def gate(recipe, store, before, after, iteration, max_iterations, pairs="", **ju
 
 
 @step("register")
-def register(recipe, store, run, world, model, evaluation, decision, iteration, parent):
+def register(recipe, store, run, inputs, model, evaluation, decision, iteration, parent):
     stage = _work(
         "register", store, {"m": model}, {"i": iteration, "p": parent}, {"version": iteration + 1}
     )

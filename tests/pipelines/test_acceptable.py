@@ -95,12 +95,12 @@ def test_a_schedule_s_times(text: str, when: When | None):
 @pytest.mark.parametrize(
     ("path", "first", "place"),
     [
-        ("x.root.exit-handler-1.build-world.executor", 1, (0, "world")),
+        ("x.root.exit-handler-1.prepare.executor", 1, (0, "prepare")),
         ("x.root.exit-handler-1.evaluate.executor(0)", 1, (0, "evaluate")),
         ("x.root.exit-handler-1.iteration-2.condition-1.train.executor", 1, (2, "train")),
         ("x.root.exit-handler-1.iteration.condition-1.train.executor", 3, (3, "train")),
         ("x.root.e.iteration.c.rollout.for-loop-1(0:0).generate.executor", 1, (1, "generate")),
-        ("x.root.exit-handler-1.condition-2.look.executor", 1, (0, "news")),
+        ("x.root.exit-handler-1.condition-2.check-inputs.executor", 1, (0, "watch")),
         ("x.root.report.executor", 1, (END, "report")),
         ("x.root.exit-handler-1.iteration-2.next-state-2.executor", 1, None),
         ("x.root.exit-handler-1.iteration-2.condition-1.train-driver", 1, None),

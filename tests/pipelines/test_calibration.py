@@ -56,9 +56,9 @@ class Run:
         ]
         recipe = read_recipe("tiny_world", None, self.settings)
         store.write(recipe_key(self.name), recipe.model_dump_json().encode())
-        world = self.stage("world", 100.0, {})
+        world = self.stage("prepare", 100.0, {})
         evaluated = self.evaluate(0)
-        state = {"world": world, "model": world, "evaluation": evaluated, "version": "m/1"}
+        state = {"inputs": world, "model": world, "evaluation": evaluated, "version": "m/1"}
         self.ended = datetime(2026, 1, 1, tzinfo=UTC)
         self.state(0, state)
         before = sum(self.seconds.values())
@@ -83,7 +83,7 @@ class Run:
         made = new_stage(self.store, step, 1, {}, {"run": self.name, "key": key})
         stage = replace(made, began=time.monotonic() - seconds)
         if step == "train":
-            config = known_models()["world"]
+            config = known_models()["toy"]
             stage.write("model/config.json", json.dumps(config).encode())
         self.seconds[step] = self.seconds.get(step, 0.0) + seconds
         return stage.finish(counts)
@@ -146,7 +146,7 @@ def by_stage(plan: Estimate) -> dict[str, float]:
 def test_one_run_predicts_others_of_the_same_machine(runs, base: int, other: int):
     calibration = calibrate(runs[base].store.uri, runs[base].name)
     seconds, measured = by_stage(planned(runs[other], calibration)), runs[other].seconds
-    for stage in ("world", "generate", "translate", "pair", "train", "evaluate", "gate"):
+    for stage in ("prepare", "generate", "translate", "pair", "train", "evaluate", "gate"):
         assert seconds[stage] == pytest.approx(measured[stage], rel=0.02, abs=0.2), stage
 
 

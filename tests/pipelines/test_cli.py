@@ -333,7 +333,7 @@ def test_compile_writes_a_promotion(monkeypatch, capsys, tmp_path: Path):
     assert parameters["version"]["defaultValue"] == "@candidate"
     assert set(root["dag"]["tasks"]) == {
         "nominate",
-        "build-world",
+        "prepare",
         "evaluate",
         "evaluate-2",
         "gate",

@@ -33,7 +33,7 @@ def test_a_run_is_shown_while_it_runs_and_cancelled(fake_world: FakeWorld):
     shown = status(fake_world)
     rows = {(row["iteration"], row["step"]): row["state"] for row in shown["rows"]}
     assert shown["state"] == "running"
-    assert rows == {(0, "world"): "done", (0, "evaluate"): "running"}
+    assert rows == {(0, "prepare"): "done", (0, "evaluate"): "running"}
 
     cancelled = fake_world.lidr("cancel", "mine")
     assert cancelled.stdout == "mine: ended 1 run\n", cancelled.stderr
@@ -46,11 +46,11 @@ def test_a_run_is_shown_while_it_runs_and_cancelled(fake_world: FakeWorld):
     store = open_store(str(fake_world.store))
     log, whole = list(log_lines(store, "mine", "evaluate")), list(log_lines(store, "mine"))
     assert any("lidr started step=evaluate" in line or "'evaluate'" in line for line in log)
-    assert not any("'build-world'" in line for line in log)
+    assert not any("'prepare'" in line for line in log)
     assert not any("KFP Executor" in line or '"parameterValues"' in line for line in whole)
     everything = list(log_lines(store, "mine", everything=True))
     assert any('"parameterValues"' in line for line in everything) and set(whole) < set(everything)
-    assert any("'build-world'" in line for line in whole)
+    assert any("'prepare'" in line for line in whole)
 
 
 def test_a_failed_run_says_why(tmp_path: Path):
@@ -78,9 +78,9 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path):
 def test_events_become_rows(tmp_path: Path):
     file = tmp_path / "events.jsonl"
     events = [
-        {"event": "started", "time": 1.0, "step": "world", "iteration": -1},
-        {"event": "reused", "time": 1.0, "step": "world"},
-        {"event": "finished", "time": 2.0, "step": "world", "seconds": 1.0},
+        {"event": "started", "time": 1.0, "step": "prepare", "iteration": -1},
+        {"event": "reused", "time": 1.0, "step": "prepare"},
+        {"event": "finished", "time": 2.0, "step": "prepare", "seconds": 1.0},
         {"event": "started", "time": 2.0, "step": "state", "iteration": 0},
         {"event": "started", "time": 2.0, "step": "train", "iteration": 1},
         {
@@ -97,7 +97,7 @@ def test_events_become_rows(tmp_path: Path):
     ]
     file.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"torn')
     assert list(event_rows(read_events(file), running=True)) == [
-        Row(0, "world", "done", 1.0, note="reused"),
+        Row(0, "prepare", "done", 1.0, note="reused"),
         Row(1, "train", "running", 10.0, 3, 9, "steps", 0.3, "pairs"),
         Row(END, "report", "running"),
     ]

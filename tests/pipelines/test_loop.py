@@ -11,7 +11,7 @@ from lidr.components.shared.store.stage import open_stage
 from tests.pipelines.conftest import FakeWorld
 
 ROUND = ["generate", "translate", "pair", "train", "evaluate", "gate", "register"]
-START = ["world", "evaluate", "register"]
+START = ["prepare", "evaluate", "register"]
 
 
 def test_two_iterations_then_everything_is_reused(fake_world: FakeWorld):
@@ -36,8 +36,8 @@ def test_state_points_at_every_stage(one_round: FakeWorld):
     assert datetime.fromisoformat(start.pop("finished")) <= datetime.now(UTC)
     assert start == {
         "iteration": 0,
-        "world": start["world"],
-        "model": start["world"],
+        "inputs": start["inputs"],
+        "model": start["inputs"],
         "responses": "",
         "translations": "",
         "pairs": "",

@@ -156,7 +156,7 @@ def passthroughs(launcher: str):
 
     @dsl.pipeline
     def pipeline():
-        words = dict.fromkeys(("recipe", "store", "run", "world", "pairs", "model", "launch"), "x")
+        words = dict.fromkeys(("recipe", "store", "run", "inputs", "pairs", "model", "launch"), "x")
         found.append(placed_by(profile)(train_step(**words, iteration=1)))
 
     return found[0].component_spec.task_config_passthroughs

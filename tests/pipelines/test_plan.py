@@ -156,12 +156,12 @@ def test_steps_use_the_gpus_the_pipeline_gives_them():
     found = plan(LLAMA)
     gpus = {work.stage: work.gpus for work in found.works}
     assert gpus == {
-        "world": 0, "evaluate": 1, "register": 0, "generate": 1, "translate": 1, "pair": 0,
+        "prepare": 0, "evaluate": 1, "register": 0, "generate": 1, "translate": 1, "pair": 0,
         "train": 8, "gate": 0, "report": 0,
     }  # fmt: skip
     stages = [work.stage for work in found.works]
     once = ["generate", "translate", "pair", "train", "evaluate", "gate", "register"]
-    assert stages == ["world", "evaluate", "register", *once, *once, "report"]
+    assert stages == ["prepare", "evaluate", "register", *once, *once, "report"]
 
 
 def test_more_work_takes_longer_and_more_gpus_do_it_sooner():
@@ -228,7 +228,7 @@ def test_a_pool_without_a_type_of_gpu_is_noted():
         for note in estimate(Inputs(recipe, placed, config, prompts, figures())).notes
         if "H100" in note
     ]
-    assert "generate, translate, evaluate, train, world: H100 is assumed" in note
+    assert "generate, translate, evaluate, train, prepare: H100 is assumed" in note
 
 
 def test_json_has_gpu_hours_of_every_stage_and_in_total(monkeypatch, capsys):

@@ -24,5 +24,5 @@ def test_a_version_is_compared_with_the_champion_and_promoted(fake_world: FakeWo
     assert (entry["version"], entry["before"], entry["verdict"]) == (2, 1, "promote")
     assert entry["gate"] in fake_world.work
     assert entry["reason"] == "as the test wants it"
-    assert fake_world.steps == ["world", "evaluate", "evaluate", "gate"]
+    assert fake_world.steps == ["prepare", "evaluate", "evaluate", "gate"]
     assert read_model(client, "tiny-world").aliases == {"champion": 2, "previous": 1}

@@ -177,7 +177,7 @@ def states(graph: Graph) -> dict[tuple[int, str], str]:
 
 
 ROUND = ("generate", "translate", "pair", "train", "evaluate", "gate", "register")
-START = {(0, step): "done" for step in ("world", "evaluate", "register")}
+START = {(0, step): "done" for step in ("prepare", "evaluate", "register")}
 
 
 def test_steps_of_a_recorded_success_stand_under_their_iterations():
@@ -195,7 +195,7 @@ def test_recorded_failure_stands_under_its_iteration_alone(told: Any):
     failed = {(1, step): "done" for step in ROUND[:3]} | {(1, "train"): "failed"}
     assert states(told("failed-exit")) == {**START, **failed}
     assert list(beside_steps(told("failed-exit").nodes, "failed")) == ["the driver of cleanup"]
-    assert states(told("failed-called-succeeded")) == {(0, "world"): "failed"}
+    assert states(told("failed-called-succeeded")) == {(0, "prepare"): "failed"}
     assert beside_steps(told("failed-called-succeeded").nodes, "failed") == {}
 
 
@@ -208,7 +208,7 @@ def test_recorded_failure_has_argo_s_reason_and_the_pod():
 
 
 def test_recorded_failure_of_today_s_loop_stands_under_its_iteration():
-    start = {(0, step): "done" for step in ("world", "evaluate", "register")}
+    start = {(0, step): "done" for step in ("prepare", "evaluate", "register")}
     done = {(1, step): "done" for step in ROUND[:3]}
     for told in (whole, known):
         found = states(told("failed"))
@@ -236,7 +236,7 @@ def test_recorded_cancelled_run_is_cancelled_whatever_kubeflow_calls_it(told: An
     graph, run = told("cancelled"), recorded_run("cancelled")
     assert run.state == "FAILED" and graph.cancelled
     assert outcome_of(run, graph, None, known=False).state == "cancelled"
-    assert states(graph) == {(0, "world"): "cancelled", (END, "report"): "done"}
+    assert states(graph) == {(0, "prepare"): "cancelled", (END, "report"): "done"}
     assert beside_steps(graph.nodes, "failed") == {}
 
 

@@ -55,7 +55,7 @@ PROFILE = {
         "translate": {"cpu": "4"},
         "evaluate": {"pool": "h100", "accelerators": 1, "timeout_hours": 1},
         "train": {"pool": "h100", "cpu": "16", "memory": "256Gi", "shm": "32Gi"},
-        "world": {"pool": "", "cpu": "2", "shm": ""},
+        "prepare": {"pool": "", "cpu": "2", "shm": ""},
         "judge": {"cpu": "500m", "timeout_hours": 4},
         "control": {"memory": "2Gi", "retries": {"count": 1, "backoff_seconds": 5}},
     },
@@ -121,7 +121,7 @@ GENERATE = Row(
 )
 
 TABLE = {
-    "build-world": Row(
+    "prepare": Row(
         image="r/t:1",
         cpu=2.0,
         memory="256Gi",
@@ -186,7 +186,7 @@ TABLE = {
             "conclude",
             "finish",
             "gate",
-            "look",
+            "check-inputs",
             "nominate",
             "pair",
             "promote",
@@ -287,7 +287,7 @@ def test_place_and_science_are_apart(recipe: Recipe, tmp_path, monkeypatch):
         root = next(yaml.load_all(text, Loader=yaml.CSafeLoader))["root"]
         science.add(root["inputDefinitions"]["parameters"]["recipe"]["defaultValue"])
     assert len(science) == 1
-    world = f"{tmp_path}/stages/world/{'0' * 64}"
+    world = f"{tmp_path}/stages/prepare/{'0' * 64}"
     here = generate_stage(recipe, str(tmp_path), world, world, 1).digest
     monkeypatch.setenv("LIDR_TENSOR_PARALLEL", "4")
     assert generate_stage(recipe, str(tmp_path), world, world, 1).digest == here

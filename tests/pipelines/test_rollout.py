@@ -57,7 +57,7 @@ def launched(api: KubernetesApi, tmp_path: Path, monkeypatch) -> Iterator[Future
             recipe=recipe(),
             store=str(tmp_path / "store"),
             run="",
-            world=world,
+            inputs=world,
             model=world,
             iteration=1,
             shards=3,

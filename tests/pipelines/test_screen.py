@@ -16,8 +16,8 @@ from lidr.pipelines.cli.summary import print_summary
 from tests.pipelines.conftest import FakeWorld
 
 EVENTS = [
-    {"event": "started", "step": "world", "iteration": -1},
-    {"event": "finished", "step": "world", "seconds": 75.3},
+    {"event": "started", "step": "prepare", "iteration": -1},
+    {"event": "finished", "step": "prepare", "seconds": 75.3},
     {"event": "started", "step": "evaluate", "iteration": 0},
     {"step": "evaluate", "event": "accuracy", "iteration": 0, "language": "en", "value": 1.0},
     {"step": "evaluate", "event": "accuracy", "iteration": 0, "language": "es", "value": 0.46},
@@ -84,7 +84,7 @@ def test_without_a_terminal_there_is_a_line_for_each_step(capsys):
     for event in EVENTS:
         lines.take([event])
     assert capsys.readouterr().err.splitlines() == [
-        "M_0 world 1:15 min",
+        "M_0 prepare 1:15 min",
         "M_0 evaluate 8.2 s",
         "M_0 accuracy: en 100.0%, es 46.0%, de 50.0%",
         "M_1 generate reused",
@@ -115,7 +115,7 @@ def test_the_summary_names_models_verdicts_and_the_report(capsys):
     score = {"value": 0.461, "low": 0.42, "high": 0.5, "n": 300}
     entry = {
         "iteration": 0,
-        "model": "/store/stages/world/abc",
+        "model": "/store/stages/prepare/abc",
         "accuracy": {"en": score, "es": score},
         "average": score,
         "judged": {
@@ -135,7 +135,7 @@ def test_the_summary_names_models_verdicts_and_the_report(capsys):
             "dominant": "en",
             "others": ["es"],
             "iterations": [entry],
-            "final_model": "/store/stages/world/abc",
+            "final_model": "/store/stages/prepare/abc",
             "report": "/store/runs/mine/report.html",
         }
     )

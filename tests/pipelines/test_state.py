@@ -34,7 +34,7 @@ def write(store, iteration: int, decided: str = "", recipe: str = "{}") -> str:
         store=store.uri,
         run="mine",
         iteration=iteration,
-        world="w",
+        inputs="w",
         responses="r",
         translations="t",
         pairs="p",

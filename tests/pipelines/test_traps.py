@@ -222,7 +222,7 @@ def test_iteration_has_one_task_of_bookkeeping(dags: dict):
     """Kubeflow spends 20 seconds on each task, whatever it does."""
     rounds = dags["comp-exit-handler-1"]["tasks"]
     kinds = [re.sub(r"-\d+$", "", name) for name in rounds]
-    assert sorted(set(kinds)) == ["build-world", "conclude", "evaluate", "iteration"]
+    assert sorted(set(kinds)) == ["prepare", "conclude", "evaluate", "iteration"]
     assert kinds.count("conclude") == kinds.count("iteration") + 1 == 6
 
 
@@ -243,7 +243,7 @@ def test_images_come_from_the_profile(containers: dict, profile: Profile):
         return
     for name, container in containers.items():
         step = name.removeprefix("exec-").rstrip("-0123456789")
-        kind = {"build-world": "train", "train": "train"}.get(step, "control")
+        kind = {"prepare": "train", "train": "train"}.get(step, "control")
         kind = "generate" if step in ("generate", "translate", "evaluate") else kind
         assert container["image"] == getattr(profile.images, kind), name
         assert "{{" not in container["image"], name

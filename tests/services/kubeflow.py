@@ -83,7 +83,7 @@ def stamp(recipe: Recipe, run: str, store: str, changes: dict[str, str]) -> str:
 def write_end(store: Store, recipe: Recipe, run: str, verdict: str = "stop") -> None:
     """Write what a run leaves that has come to the end of its first iteration."""
     store.write(recipe_key(run), recipe.model_dump_json().encode())
-    names = ("world", "model", "evaluation", "judgements", "version", "responses", "translations")
+    names = ("inputs", "model", "evaluation", "judgements", "version", "responses", "translations")
     for number, said in enumerate(("continue", verdict)):
         state = dict.fromkeys((*names, "pairs", "decision"), "")
         state |= {"iteration": number, "verdict": said, "promoted": True, "reason": "well"}

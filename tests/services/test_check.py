@@ -119,7 +119,7 @@ def unknown(found: dict) -> dict[str, str]:
 
 
 ENGINES = "nodes for generate, translate, evaluate"
-OTHER_KINDS = ("train", "world", "control, judge")
+OTHER_KINDS = ("train", "prepare", "control, judge")
 UNSEEN: dict[str, tuple[str, list[str]]] = {
     "secrets": (f"{CORE}/secrets/lidr-hub", ["Secret lidr-hub"]),
     "nodes": (checked.NODES, [ENGINES, *(f"nodes for {kind}" for kind in OTHER_KINDS)]),
@@ -368,14 +368,14 @@ def test_a_machine_is_looked_at_and_left_as_it_was(bare: Checked, tmp_path: Path
     profile.write_text("name: here\nrunner: local\nstore: deep/down/store\n")
     bare.cluster.file = profile
     before = sorted(tmp_path.rglob("*"))
-    code, found, _ = bare.check("--set", "model.source=world", "--set", "prompts.files={}", *HERE)
+    code, found, _ = bare.check("--set", "model.source=toy", "--set", "prompts.files={}", *HERE)
     assert (code, unknown(found)) == (0, {}), found
     assert found["store conditional write"]["detail"] == "the second of two writers is refused"
     assert "will be made" in found["MLflow"]["detail"]
     assert sorted(tmp_path.rglob("*")) == before
 
     profile.write_text("name: here\nrunner: local\nstore: recipe.yaml\n")
-    code, found, _ = bare.check("--set", "model.source=world", "--set", "prompts.files={}", *HERE)
+    code, found, _ = bare.check("--set", "model.source=toy", "--set", "prompts.files={}", *HERE)
     assert (code, found["store"]["state"]) == (2, "missing")
 
 

@@ -179,7 +179,7 @@ def test_a_generate_stage_is_answered_by_the_server(folder, server, tmp_path):
         generation={**settings, "endpoint": endpoint}, prompts={"per_iteration": 6}
     )
     uri = generate(
-        recipe=recipe.model_dump_json(), store=store, world=world, model=world, iteration=1
+        recipe=recipe.model_dump_json(), store=store, inputs=world, model=world, iteration=1
     )
     stage = open_stage(uri)
     rows = stage.read_records(stage.files(prefix="responses/"), Response)

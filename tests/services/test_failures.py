@@ -174,18 +174,18 @@ def test_a_driver_and_a_first_container_that_cannot_start_are_told_of(
 def test_a_run_that_kubeflow_alone_calls_succeeded_has_failed(
     cluster: Cluster, recipe: Recipe, submitted: str
 ):
-    set_tasks(cluster, task(f"{LOOP}.build-world", "Failed", message="main: Error (exit code 1)"))
+    set_tasks(cluster, task(f"{LOOP}.prepare", "Failed", message="main: Error (exit code 1)"))
     cluster.end_run("SUCCEEDED")
     status = cluster.json("status", RUN)
-    assert (status["state"], rows(status)[0, "world"]["state"]) == ("failed", "failed")
+    assert (status["state"], rows(status)[0, "prepare"]["state"]) == ("failed", "failed")
     assert status["notes"][0] == (
-        "Kubeflow calls the run succeeded, but M_0 world failed; "
+        "Kubeflow calls the run succeeded, but M_0 prepare failed; "
         "the same `lidr submit` goes on with it"
     )
     (listed,) = cluster.json("status")
     assert listed["state"] == "failed"
 
-    set_tasks(cluster, task(f"{LOOP}.build-world"))
+    set_tasks(cluster, task(f"{LOOP}.prepare"))
     assert "its result is not on the store" in cluster.json("status", RUN)["notes"][0]
     write_end(cluster.store, recipe, RUN)
     done = cluster.json("status", RUN)

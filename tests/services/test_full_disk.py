@@ -36,7 +36,7 @@ def test_a_full_disk_ends_the_stage_and_room_lets_it_go_on(tmp_path, monkeypatch
 
     def run(store: Path) -> str:
         world = world_stage(str(store), PROMPTS).uri
-        return generate(recipe=recipe, store=str(store), world=world, model=world, iteration=1)
+        return generate(recipe=recipe, store=str(store), inputs=world, model=world, iteration=1)
 
     whole = open_stage(run(tmp_path)).marker()["files"]
     with small_disk("400k") as disk:

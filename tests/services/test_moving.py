@@ -122,7 +122,7 @@ def test_lineage_of_the_champion_is_verified_in_the_store(client, built, old, li
     assert "Every marker and every file is as it was written." in out
     code, out, _ = lidr("lineage", NAME, "1", "--output", "json")
     told = json.loads(out)
-    assert [stage["step"] for stage in told["stages"]] == ["world", "evaluate"]
+    assert [stage["step"] for stage in told["stages"]] == ["prepare", "evaluate"]
     assert (told["runs"], told["verified"]) == (["first"], None)
     for key in (
         chain.rounds[1]["pair"].key("pairs.parquet"),
@@ -303,7 +303,7 @@ def test_a_version_that_becomes_champion_meanwhile_is_spared(client, built, old,
     code, _, err = lidr(*arguments, "--yes")
     assert code == 1 and "moving/1 is champion by now" in err
     assert read_version(client, NAME, "1").source
-    assert all(chain.rounds[0][step].done() for step in ("world", "evaluate"))
+    assert all(chain.rounds[0][step].done() for step in ("prepare", "evaluate"))
 
 
 def test_bad_input_is_one_line(client, built, old, new, lidr, tmp_path):

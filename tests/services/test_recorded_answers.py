@@ -40,7 +40,7 @@ def answers(cluster: Cluster, submitted: str) -> tuple[Any, Any]:
     """A failed run as the stand-in sends it, and the recorded one."""
     set_tasks(
         cluster,
-        task(f"{LOOP}.build-world"),
+        task(f"{LOOP}.prepare"),
         task(f"{ROUND}.train", "Failed", message="main: Error (exit code 2)"),
         task(f"{LOOP}.next-state", "Omitted"),
     )

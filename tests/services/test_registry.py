@@ -84,10 +84,10 @@ def test_many_that_promote_leave_one_champion_and_an_entry_each(store, client, n
 
 def test_registration_moves_no_files_through_mlflow(stack, store, name, monkeypatch):
     files = {"model/config.json": b"{}", "model/model.safetensors": bytes(8 << 20)}
-    model = finished_stage(store, "world", files, model=name).uri
+    model = finished_stage(store, "prepare", files, model=name).uri
     with CountingProxy(stack.mlflow.uri) as proxy:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
-        register(**arguments(store, name, model, world=model))
+        register(**arguments(store, name, model, inputs=model))
         assert 1000 < proxy.transferred < 1 << 20
 
 

@@ -21,13 +21,13 @@ from tests.services.workflows import LOOP, ROUND, RUN, TENSE, rows, set_tasks, t
 def write_start(cluster: Cluster, recipe: Recipe) -> Stage:
     """Write what a run's first state and world stage are; return the world."""
     store = cluster.store
-    world = new_stage(store, "world", 1, {}, {})
+    world = new_stage(store, "prepare", 1, {}, {})
     world.finish({"prompts": 1500})
     evaluation = new_stage(store, "evaluate", 1, {}, {})
     evaluation.finish({})
     store.write(recipe_key(RUN), recipe.model_dump_json().encode())
     state = {"iteration": 0, "verdict": "continue", "promoted": True, "reason": "the start"}
-    uris = {"world": world.uri, "model": world.uri, "evaluation": evaluation.uri}
+    uris = {"inputs": world.uri, "model": world.uri, "evaluation": evaluation.uri}
     rest = dict.fromkeys(("responses", "translations", "pairs", "judgements", "decision"), "")
     store.write(
         state_key(RUN, 0), json.dumps({**state, **uris, **rest, "version": "tiny/1"}).encode()
@@ -52,7 +52,7 @@ def test_a_status_is_put_together_from_all_who_know(
         stages["translate"].write(f"translations/en-es/{chunk:05}.parquet", b"")
     set_tasks(
         cluster,
-        task(f"{LOOP}.build-world", seconds=100),
+        task(f"{LOOP}.prepare", seconds=100),
         task(f"{LOOP}.evaluate"),
         task(f"{ROUND}.generate", seconds=7200),
         task(f"{ROUND}.translate", "Running", seconds=1800),
@@ -67,7 +67,7 @@ def test_a_status_is_put_together_from_all_who_know(
     status = cluster.json("status", RUN)
     found = rows(status)
     assert list(found) == [
-        (0, "world"),
+        (0, "prepare"),
         (0, "evaluate"),
         (1, "generate"),
         (1, "translate"),
@@ -290,7 +290,7 @@ def test_a_schedule_is_made_once(cluster: Cluster, recipe: Recipe):
     spec = version.pipeline_spec["pipeline_spec"]
     assert spec["pipelineInfo"]["name"] == "lidr-tiny-world-watch"
     news = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    assert {name for name in news if "look" not in name} == {"condition-2"}
+    assert {name for name in news if "check-inputs" not in name} == {"condition-2"}
     assert cluster.json(*arguments, "6h")["id"] == first["id"]
     code, _, err = cluster.lidr(*arguments, "1d")
     assert code == 2 and "schedule 'nightly' looks every 21600 s, not every 86400 s" in err

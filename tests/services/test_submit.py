@@ -72,12 +72,12 @@ def test_a_run_that_only_kubeflow_calls_succeeded_is_run_again(
 ):
     first = submit(cluster.client, submission)
     flow = Workflow(first.run_id)
-    flow.task("root.exit-handler-1.build-world", "Failed", message="main: Error (exit code 1)")
+    flow.task("root.exit-handler-1.prepare", "Failed", message="main: Error (exit code 1)")
     cluster.kubeflow.set_workflow(flow)
     cluster.end_run("SUCCEEDED")
     code, out, _ = cluster.lidr("submit", RECIPE, "--run", "mine", "--dry-run")
     assert code == 0 and "mine would resume" in out
-    assert "Kubeflow calls the run succeeded, but M_0 world failed" in out
+    assert "Kubeflow calls the run succeeded, but M_0 prepare failed" in out
     second = submit(cluster.client, submission)
     assert (second.outcome, second.run_id != first.run_id) == ("resumed", True)
 
@@ -270,7 +270,7 @@ def test_finished_iterations_can_be_left_out(cluster: Cluster, recipe: Recipe):
     code, _, err = cluster.lidr("submit", RECIPE, "--run", "mine", "--from-iteration", "2")
     assert code == 2 and "has no iteration 0" in err
     cluster.store.write(recipe_key("mine"), recipe.model_dump_json().encode())
-    names = ("world", "model", "evaluation", "judgements", "version")
+    names = ("inputs", "model", "evaluation", "judgements", "version")
     for number in (0, 1):
         state = {name: f"{name}-{number}" for name in names}
         state |= {"iteration": number, "verdict": "continue", "promoted": True, "reason": "well"}
@@ -298,7 +298,7 @@ def test_submit_goes_on_with_the_first_iteration_that_is_not_done(
 ):
     """A resume costs one look, not every task of the iterations that are done."""
     cluster.store.write(recipe_key("mine"), recipe.model_dump_json().encode())
-    names = ("world", "model", "evaluation", "judgements", "version")
+    names = ("inputs", "model", "evaluation", "judgements", "version")
     for number in range(ended + 1):
         state = {name: f"{name}-{number}" for name in names}
         word = verdict if number == ended else "continue"
@@ -312,7 +312,7 @@ def test_submit_goes_on_with_the_first_iteration_that_is_not_done(
         task["inputs"]["parameters"]["number"]["runtimeValue"]["constant"] for task in rounds
     ]
     assert numbers == (list(range(begins, 3)) if begins else [])
-    assert "build-world" not in tasks["tasks"]
+    assert "prepare" not in tasks["tasks"]
 
 
 def test_a_token_is_fetched_with_client_credentials(cluster: Cluster, monkeypatch):

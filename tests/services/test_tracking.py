@@ -84,7 +84,7 @@ def test_a_run_is_a_tree_of_mlflow_runs(stack, undisturbed):
         "small": None,
         "small-M0": "small",
         "small-M1": "small",
-        **{f"small-M0-{step}": "small-M0" for step in ("world", "evaluate", "register")},
+        **{f"small-M0-{step}": "small-M0" for step in ("prepare", "evaluate", "register")},
         **{
             f"small-M1-{step}": "small-M1"
             for step in ("generate", "translate", "pair", "train", "evaluate", "gate", "register")

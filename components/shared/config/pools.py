@@ -14,14 +14,14 @@ from lidr.components.shared.core.text import nearest
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 QUANTITY = r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$"
 
-Kind = Literal["generate", "translate", "evaluate", "train", "world", "control", "judge"]
+Kind = Literal["generate", "translate", "evaluate", "train", "prepare", "control", "judge"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 FOLLOWS: Mapping[Kind, Kind] = {
     "translate": "generate",
     "evaluate": "generate",
-    "world": "train",
+    "prepare": "train",
     "judge": "control",
 }
 """Kind of step to the one whose resources it has, but for what is said of it."""
@@ -166,8 +166,8 @@ class Steps(Strict):
     """evaluate; follows generate."""
     train: Resources = Resources()
     """train; of a TrainJob, one node."""
-    world: Resources = Resources()
-    """world, which makes the tiny world's M_0 and checks any other; follows train."""
+    prepare: Resources = Resources()
+    """prepare, which makes the tiny world's M_0 and checks any other; follows train."""
     control: Resources = Resources()
     """pair, gate, register, report and state."""
     judge: Resources = Resources()

@@ -30,7 +30,7 @@ class Images(Strict):
     generate: str = Field("lidr/generate:latest", pattern=IMAGE)
     """vLLM: generate, translate and evaluate."""
     train: str = Field("lidr/train:latest", pattern=IMAGE)
-    """torch, transformers and peft: world and train."""
+    """torch, transformers and peft: prepare and train."""
     control: str = Field("lidr/control:latest", pattern=IMAGE)
     """CPU only: pair, judge, gate, register, report and state."""
 
@@ -38,7 +38,7 @@ class Images(Strict):
         """Return the image of a kind of step."""
         if kind in ENGINES:
             return self.generate
-        return self.train if kind in ("train", "world") else self.control
+        return self.train if kind in ("train", "prepare") else self.control
 
 
 Offload = Literal["none", "optimizer", "all"]

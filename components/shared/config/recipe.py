@@ -37,7 +37,7 @@ class Languages(Strict):
         return (self.dominant, *self.others)
 
 
-class World(Strict):
+class Toy(Strict):
     """Sizes of the tiny world, a synthetic M_0 with injected weaknesses."""
 
     solutions: int = Field(5000, ge=10)
@@ -57,7 +57,7 @@ class Model(Strict):
 
     source: str
     """A folder, `s3://bucket/prefix`, `hf://org/name@revision`, `models:/name@alias` (MLflow), or
-    `world` for the tiny world."""
+    `toy` for the tiny world."""
     unpinned: bool = False
     """Take the newest revision of an `hf://org/name` without one; the run records which it was.
     Default false: a revision is required."""
@@ -385,8 +385,8 @@ class Recipe(Strict):
     """Dominant and other languages."""
     model: Model
     """M_0."""
-    world: World = World()
-    """Sizes of the tiny world; read only where `model.source` is `world`."""
+    toy: Toy = Toy()
+    """Sizes of the tiny world; read only where `model.source` is `toy`."""
     prompts: Prompts = Prompts()
     """What to learn from."""
     generation: Generation = Generation()
@@ -407,19 +407,19 @@ class Recipe(Strict):
     """The register stage."""
 
     @property
-    def is_world(self) -> bool:
+    def is_toy(self) -> bool:
         """True where M_0, prompts and evaluation items are the tiny world's."""
-        return self.model.source == "world"
+        return self.model.source == "toy"
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if strange := self.gate.tolerances.keys() - set(self.languages.all):
             raise ValueError(f"gate.tolerances: {', '.join(sorted(strange))} is not in languages")
-        if self.is_world:
+        if self.is_toy:
             if self.model.adapter:
-                raise ValueError("model.adapter must be absent where model.source is 'world'")
+                raise ValueError("model.adapter must be absent where model.source is 'toy'")
             if self.prompts.files:
-                raise ValueError("prompts.files must be absent where model.source is 'world'")
+                raise ValueError("prompts.files must be absent where model.source is 'toy'")
             if outside := set(self.languages.all) - {"en", "es", "de", "fr"}:
                 raise ValueError(f"the tiny world has no {', '.join(sorted(outside))}")
             if self.languages.dominant != "en":
@@ -471,7 +471,7 @@ def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recip
 
 
 def _resolve_model(base: Path, recipe: Recipe) -> str:
-    return "world" if recipe.is_world else _resolve(base, recipe.model.source)
+    return "toy" if recipe.is_toy else _resolve(base, recipe.model.source)
 
 
 def _resolve(base: Path, name: str) -> str:

@@ -16,33 +16,13 @@ from typing import Any
 
 from lidr.components.shared.core.errors import DamagedObject
 from lidr.components.shared.models.sources import BASE_FILE
+from lidr.components.shared.steps import MAKERS, STEPS
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.marker import MARKER, RECORD, home_of, parsed
 from lidr.components.shared.store.stage import Stage, locate_stage
 
-_MODELS = ("train", "world", "model")
-
-HOLDERS: Mapping[str, tuple[str, ...]] = {
-    "world": ("world",),
-    "model": _MODELS,
-    "start": _MODELS,
-    "reference": _MODELS,
-    "responses": ("generate",),
-    "translations": ("translate",),
-    "pairs": ("pair",),
-    "evaluation": ("evaluate",),
-    "before": ("evaluate",),
-    "after": ("evaluate",),
-    "judged_before": ("judge",),
-    "judged_after": ("judge",),
-    "decision": ("gate",),
-}
-"""By the name under which a stage was read: the steps that may have made it."""
-
-_NEXT = {"generate": "model", "train": "start", "world": "source", "model": "source"}
-"""By step: the input whose model the stage is one round further than."""
-
-_OUTSIDE = ("world", "model")
+_FURTHER = {step.name: step.further_than for step in STEPS if step.further_than}
+_OUTSIDE = tuple(step.name for step in STEPS if step.further_than == "source")
 """Steps whose input `model` is no stage: they bring it in."""
 
 
@@ -138,7 +118,7 @@ class Graph:
         found: dict[str, int] = {}
         for node in self:
             before = {name: found[uri] for name, uri in node.inputs.items()}
-            after = [before[name] + 1 for name in (_NEXT.get(node.step),) if name in before]
+            after = [before[name] + 1 for name in (_FURTHER.get(node.step),) if name in before]
             found[node.uri] = max([*before.values(), *after], default=0)
         return found
 
@@ -186,7 +166,7 @@ def _read(stage: Stage, marker: Mapping[str, Any]) -> tuple[dict[str, str], dict
     step = stage.prefix.split("/")[1]
     inputs: dict[str, str] = {}
     for name, digest in (marker["identity"].get("inputs") or {}).items():
-        steps = HOLDERS.get(name, ())
+        steps = MAKERS.get(name, ())
         if steps and isinstance(digest, str) and digest and step not in _OUTSIDE:
             inputs[name] = _stage_with(stage.store, steps, digest)
     outside: dict[str, str] = {}

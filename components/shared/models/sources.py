@@ -236,7 +236,9 @@ def model_fingerprint(source: str, check: Callable[[Path], None] | None = None) 
 
 def _outside(stage: Stage) -> dict[str, Any]:
     if not stage.files(prefix="model.json"):
-        raise BadInput(f"stage {stage.uri} holds no model", remedy="Name a world or train stage.")
+        raise BadInput(
+            f"stage {stage.uri} holds no model", remedy="Name one of `prepare` or `train`."
+        )
     outside: dict[str, Any] = json.loads(stage.read("model.json"))
     places = {name: outside[name] for name in ("source", "adapter") if outside.get(name)}
     return outside | {name: home_of(stage.store, place) for name, place in places.items()}

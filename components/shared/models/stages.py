@@ -21,7 +21,7 @@ def model_stage(store: Store, source: str) -> str:
 
     Args:
         store: where the stage of an outside model is written.
-        source: URI of a train or world stage or of its `model` folder; a folder, `s3://`, `hf://`
+        source: URI of a train or inputs stage or of its `model` folder; a folder, `s3://`, `hf://`
             or `models:/name@alias`, as in a recipe's `model.source`.
 
     Raises:

@@ -18,13 +18,14 @@ from lidr.components.shared.registry.versions import (
     all_versions,
     read_model,
 )
+from lidr.components.shared.steps import STEPS
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.marker import home_of
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_state, recipe_key, run_names
 
-EVIDENCE = {"evaluation": "evaluate", "gate": "gate", "judgements": "judge"}
-"""By the name in a version's tag `lidr.<name>_digest`: the step of the stage."""
+EVIDENCE = {step.name: step.digest_tag for step in STEPS if step.about and step.digest_tag}
+"""By step whose stage says something about a model: the version's tag with its digest."""
 
 _POINTERS = {"model": DIGEST_TAG, "evaluation": "lidr.evaluation_digest"}
 
@@ -125,12 +126,12 @@ def model_stage_of(version: Version, home: Store) -> str:
             f"{version.label} was not registered by lidr: it has no tag {DIGEST_TAG}",
             remedy="Name another version.",
         )
-    return f"{home.uri}/stages/world/{digest}"  # a model from outside, which the world stands for
+    return f"{home.uri}/stages/prepare/{digest}"  # from outside: `prepare` holds it
 
 
 def evidence_of(version: Version, home: Store) -> list[str]:
     """Return the URIs of the stages that speak for a version: evaluation, judgements, decision."""
-    digests = {step: version.tags.get(f"lidr.{name}_digest", "") for name, step in EVIDENCE.items()}
+    digests = {step: version.tags.get(tag, "") for step, tag in EVIDENCE.items()}
     return [f"{home.uri}/stages/{step}/{digest}" for step, digest in digests.items() if digest]
 
 

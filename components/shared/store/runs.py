@@ -15,6 +15,7 @@ from typing import Any
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.core.json_files import Fields, read_object
 from lidr.components.shared.core.names import require_run_name
+from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.marker import home_of
 
@@ -28,7 +29,7 @@ _STATE: Fields = {
     "iteration": int,
     "promoted": bool,
 }
-_PLACES = ("world", "responses", "translations", "pairs", "judgements", "decision", "finished")
+_OPTIONAL = ("finished", *(key for key in STATE_KEYS.values() if key not in _STATE))
 _STAGE = re.compile(r"/stages/[^/]+/[^/]+/?$")
 _FAILURE: Fields = {
     **dict.fromkeys(("step", "message", "execution"), str),
@@ -174,7 +175,7 @@ def read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:
             f"run {run!r} in {store.uri} has no iteration {iteration}",
             remedy="Check --store and the run's name, or run the recipe again.",
         ) from error
-    state = read_object(data, f"{store.uri}/{key}", _STATE, dict.fromkeys(_PLACES, str))
+    state = read_object(data, f"{store.uri}/{key}", _STATE, dict.fromkeys(_OPTIONAL, str))
     return {
         name: home_of(store, value) if isinstance(value, str) else value
         for name, value in state.items()

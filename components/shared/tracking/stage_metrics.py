@@ -11,20 +11,11 @@ from typing import Any
 from lidr.components.shared.config.load import flatten
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.records.counts import stage_figures
+from lidr.components.shared.steps import BY_NAME
 from lidr.components.shared.store.stage import Stage
 from lidr.components.shared.tracking.entries import Dataset, Metric
 
 Counts = Mapping[str, Any]
-
-_READ = {
-    "generate": {"prompts": ("world", "generation")},
-    "translate": {"responses": ("generate", "translation")},
-    "pair": {"responses": ("generate", "pairing"), "translations": ("translate", "pairing")},
-    "train": {"pairs": ("pair", "training")},
-    "evaluate": {"world": ("world", "evaluation")},
-    "judge": {"evaluation": ("evaluate", "judging")},
-}
-"""What each step reads that is data: the input's name, the step that made it and what it is for."""
 
 _FINAL = ("loss", "reward_margin", "reward_accuracy")
 _LONGEST = 5000
@@ -181,13 +172,11 @@ def datasets_of(step: str, stage: Stage) -> list[Dataset]:
 
 
 def _datasets(step: str, stage: Stage) -> Iterator[Dataset]:
-    inputs = stage.marker()["identity"]["inputs"]
-    for name, (source, context) in _READ.get(step, {}).items():
-        # The generate stage's digest covers the prompts through the world stage's.
-        digest = inputs.get(name) or inputs.get(source)
-        if digest:
-            uri = f"{stage.store.uri}/stages/{source}/{digest_of_uri(digest)}"
-            yield Dataset(name, uri, digest[:36], context)
+    inputs, row = stage.marker()["identity"]["inputs"], BY_NAME[step]
+    for name, context in row.data.items():
+        if digest := inputs.get(name):
+            uri = f"{stage.store.uri}/stages/{row.reads[name][0]}/{digest_of_uri(digest)}"
+            yield Dataset("prompts" if name == "inputs" else name, uri, digest[:36], context)
 
 
 def clean(text: str, longest: int = _LONGEST) -> str:

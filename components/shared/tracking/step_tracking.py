@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lidr.components.shared.core.digest import digest_of_bytes
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import emit
+from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import locate_stage
 from lidr.components.shared.tracking import stage_metrics
@@ -26,12 +27,6 @@ from lidr.components.shared.tracking.uploader import courier
 
 if TYPE_CHECKING:
     from lidr.components.shared.store.base import Store
-
-_STAGES = ("world", "generate", "translate", "pair", "train", "evaluate", "judge", "gate")
-_FOLLOWED = (*_STAGES, "register", "merge", "report", "cleanup")
-
-_DELIVERS = {"register": 30.0, "report": 30.0, "cleanup": 15.0}
-"""Steps that deliver themselves what waits, and for how many seconds they try."""
 
 ENDED_WELL = ("SUCCEEDED", "COMPLETE")
 """What `kfp.local` and Kubeflow Pipelines tell the exit task of a loop that ended well."""
@@ -54,7 +49,7 @@ def following(
     Yields:
         A function to be called with the step's result.
     """
-    if step not in _FOLLOWED or not arguments.get("run"):
+    if not step_named(step).tracked or not arguments.get("run"):
         yield lambda result: None
         return
 
@@ -124,19 +119,19 @@ class _Follower:
         """Have what waits delivered: beside the step to a server, else by the steps that wait."""
         with self._courier():
             yield
-        if self._step in _DELIVERS:
+        if step_named(self._step).delivers:
             with _harmless():
                 self._deliver()
 
     def _courier(self) -> Any:
         with suppress(LidrError):  # register says what is wrong with the address
-            if self._step not in _DELIVERS and is_server(tracking_uri(self._store.uri)):
+            if not step_named(self._step).delivers and is_server(tracking_uri(self._store.uri)):
                 return courier(self._store.uri, self._run)
         return nullcontext()
 
     def _deliver(self) -> None:
         if anything_waits(self._store, self._run):
-            report(deliver(self._store, self._run, _DELIVERS[self._step]), self._run)
+            report(deliver(self._store, self._run, step_named(self._step).delivers), self._run)
 
     def _end_stage(self, uri: str) -> None:
         stage = locate_stage(uri)

@@ -19,7 +19,7 @@ def copy_inputs(source: str, target: str) -> None:
     from lidr.components.shared.store.open import open_store
 
     here, there = open_store(source), open_store(target)
-    keys = [entry.key for entry in here.list("stages/world")]
+    keys = [entry.key for entry in here.list("stages/prepare")]
     for key in sorted(keys, key=lambda key: key.endswith("_SUCCESS")):  # the marker comes last
         if not there.exists(key):
             there.write(key, here.read(key))

@@ -46,14 +46,14 @@ def start(monkeypatch, answer: Answer) -> tuple[FakeEngine, list[Path]]:
 
 def world_at(folder, items=ITEMS) -> str:
     files = {f"evaluation/{code}.jsonl": item_lines(items) for code in LANGUAGES}
-    return finished_stage(str(folder), "world", files | {"model/config.json": b"{}"}).uri
+    return finished_stage(str(folder), "prepare", files | {"model/config.json": b"{}"}).uri
 
 
 def world_with_prompts(folder, *texts: str) -> str:
     rows = [Prompt(str(n), "es", text) for n, text in enumerate(texts)]
     files = {f"evaluation/{code}.jsonl": item_lines(ITEMS) for code in LANGUAGES}
     files |= {"model/config.json": b"{}", "prompts/es.parquet": to_parquet(rows, Prompt)}
-    return finished_stage(str(folder), "world", files, of=repr(texts)).uri
+    return finished_stage(str(folder), "prepare", files, of=repr(texts)).uri
 
 
 def model_at(folder, name: str) -> str:
@@ -64,7 +64,7 @@ def run(world: str, on: str = "", iteration: int = 0, **sections: object) -> str
     return evaluate(
         recipe=make_recipe(**sections).model_dump_json(),
         store=world.rpartition("/stages/")[0],
-        world=world,
+        inputs=world,
         model=on or world,
         iteration=iteration,
     )
@@ -190,7 +190,7 @@ def test_the_prompts_are_part_of_the_question_and_the_rest_of_the_world_is_not(
     worlds = [world_with_prompts(tmp_path / "store", text) for text in ("a", "b")]
     same = finished_stage(
         str(tmp_path / "store"),
-        "world",
+        "prepare",
         {"prompts/es.parquet": to_parquet([Prompt("0", "es", "a")], Prompt)},
     ).uri
     first, other, again = (run(world, on=model, **imported) for world in (*worlds, same))
@@ -249,7 +249,7 @@ def test_another_question_is_another_stage(tmp_path, monkeypatch):
         {"evaluation": {"tasks": [task], "limit": 3}},
         {"evaluation": {"tasks": [task], "max_tokens": 9}},
         {"languages": {"dominant": "en", "others": ["es"]}},
-        {"model": {"source": "world", "dtype": "float32"}},
+        {"model": {"source": "toy", "dtype": "float32"}},
         {"seed": 1},
     ]
     uris = [run(world, **variant) for variant in variants]

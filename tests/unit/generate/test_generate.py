@@ -32,7 +32,7 @@ def world(tmp_path) -> str:
 def run(world: str, iteration: int = 1, **sections: object) -> str:
     store = world.rpartition("/stages/")[0]
     recipe = make_recipe(**sections).model_dump_json()
-    return generate(recipe=recipe, store=store, world=world, model=world, iteration=iteration)
+    return generate(recipe=recipe, store=store, inputs=world, model=world, iteration=iteration)
 
 
 def responses(uri: str) -> dict[tuple[str, str], Response]:

@@ -51,7 +51,7 @@ def separate(folder, monkeypatch, shards: int = 1, **generation: object) -> tupl
     """Run both steps in every shard, then merge where there are several."""
     use_engine(monkeypatch, FakeEngine(answer))
     world = world_stage(str(folder), PROMPTS).uri
-    common = {"recipe": recipe(**generation), "store": str(folder), "world": world, "model": world}
+    common = {"recipe": recipe(**generation), "store": str(folder), "inputs": world, "model": world}
     for shard in range(shards):
         share = {"shard": shard, "shards": shards, "iteration": 1}
         responses = generate(**common, **share)
@@ -104,7 +104,7 @@ def test_a_fused_rollout_changes_nothing(shards, whole, tmp_path, monkeypatch):
 
 def test_a_fused_rollout_starts_one_engine(tmp_path, monkeypatch):
     world = world_stage(str(tmp_path), PROMPTS).uri
-    common = {"recipe": recipe(fused=True), "store": str(tmp_path), "world": world, "model": world}
+    common = {"recipe": recipe(fused=True), "store": str(tmp_path), "inputs": world, "model": world}
     started = use_engine(monkeypatch, FakeEngine(answer))
     responses = generate(**common, iteration=1)
     translate(**common, responses=responses, iteration=1)
@@ -119,7 +119,7 @@ def test_a_fused_rollout_goes_on_wherever_it_ended(after, whole, tmp_path, monke
         generate(
             recipe=recipe(fused=True, restarts=0),
             store=str(tmp_path / "cut"),
-            world=world,
+            inputs=world,
             model=world,
             iteration=1,
         )
@@ -130,7 +130,7 @@ def test_a_fused_rollout_goes_on_wherever_it_ended(after, whole, tmp_path, monke
 def test_merging_before_all_is_there_names_a_missing_chunk(tmp_path, monkeypatch):
     use_engine(monkeypatch, FakeEngine(answer))
     world = world_stage(str(tmp_path), PROMPTS).uri
-    common = {"recipe": recipe(), "store": str(tmp_path), "world": world, "model": world}
+    common = {"recipe": recipe(), "store": str(tmp_path), "inputs": world, "model": world}
     generate(**common, iteration=1, shard=0, shards=2)
     with pytest.raises(EngineFailed, match=r"9 of 18 chunks are missing, first .*/00001\.parquet"):
         merge(**common, iteration=1)
@@ -143,7 +143,7 @@ def test_several_samples_of_each_prompt_keep_apart(tmp_path, monkeypatch):
         use_engine(monkeypatch, FakeEngine(answer_with_seed))
         world = world_stage(str(folder), PROMPTS).uri
         given = recipe(**sampling, **more)
-        common = {"recipe": given, "store": str(folder), "world": world, "model": world}
+        common = {"recipe": given, "store": str(folder), "inputs": world, "model": world}
         for shard in range(shards):
             share = {"shard": shard, "shards": shards, "iteration": 1}
             responses = generate(**common, **share)
@@ -202,7 +202,7 @@ def test_a_stop_string_is_no_part_of_an_answer(tmp_path, monkeypatch):
         generation={"engine": "transformers", "stop": ["###", "\n\n"]},
         translation={"stop": ["###", "\n\n"]},
     ).model_dump_json()
-    common = {"recipe": settings, "store": str(tmp_path), "world": world, "model": world}
+    common = {"recipe": settings, "store": str(tmp_path), "inputs": world, "model": world}
     responses = generate(**common, iteration=1)
     stage = open_stage(responses)
     rows = stage.read_records(stage.files(prefix="responses/"), Response)
@@ -227,7 +227,7 @@ def test_merge_adds_up_what_the_shards_engines_measured(tmp_path, monkeypatch):
 def test_every_worker_logs_its_figures(tmp_path, monkeypatch):
     use_engine(monkeypatch, FakeEngine(answer))
     world = world_stage(str(tmp_path), PROMPTS).uri
-    common = {"recipe": recipe(), "store": str(tmp_path), "world": world, "model": world}
+    common = {"recipe": recipe(), "store": str(tmp_path), "inputs": world, "model": world}
     logged: dict[str, float] = {}
     generate(**common, iteration=1, shard=1, shards=2, log=logged.__setitem__)
     assert logged["tokens_per_second"] > 0

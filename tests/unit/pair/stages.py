@@ -138,7 +138,7 @@ def write(folder: Path, records: Records, order: int = 1, chunk: int = 2) -> Inp
     store = str(folder)
     world = world_stage(store, list(records.prompts.values())[::order])
     made = {"order": order, "chunk": chunk}
-    responses = new_stage(open_store(store), "generate", 1, {"world": world.digest}, made)
+    responses = new_stage(open_store(store), "generate", 1, {"inputs": world.digest}, made)
     for code in LANGUAGES:
         rows = [row for row in records.responses.values() if row.language == code]
         _chunks(responses, f"responses/{code}", rows[::order], Response, chunk)
@@ -166,7 +166,7 @@ def run(inputs: Inputs, iteration: int = 1, **sections: object) -> str:
     return pair(
         recipe=make_recipe(**{"pairing": {"filters": "all"}} | sections).model_dump_json(),
         store=inputs.store,
-        world=inputs.world,
+        inputs=inputs.world,
         responses=inputs.responses,
         translations=inputs.translations,
         model=inputs.world,

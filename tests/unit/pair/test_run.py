@@ -209,7 +209,7 @@ def test_a_finished_stage_is_not_computed_again(tmp_path, capsys):
     inputs = write(tmp_path, good_records("p0"))
     uri = run(inputs)
     before = {path: path.stat().st_mtime_ns for path in Path(uri).rglob("*")}
-    for step in ("world", "generate", "translate"):
+    for step in ("prepare", "generate", "translate"):
         shutil.rmtree(tmp_path / "stages" / step)
     capsys.readouterr()
     assert run(inputs) == uri

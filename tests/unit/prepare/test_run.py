@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.prepare.run import build_world
+from lidr.components.prepare.run import prepare
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.records.schema import Prompt
@@ -31,13 +31,13 @@ def recipe_over(folder: Path, model: Path, second: str) -> str:
 
 
 def test_prompts_that_fit_are_imported(model, tmp_path):
-    uri = build_world(recipe=recipe_over(tmp_path, model, "word " * 20), store=str(tmp_path / "s"))
+    uri = prepare(recipe=recipe_over(tmp_path, model, "word " * 20), store=str(tmp_path / "s"))
     rows = open_stage(uri).read_records(["prompts/de.parquet"], Prompt)
     assert [row.prompt_id for row in rows] == ["1", "2"]
 
 
 def test_the_marker_says_which_files_were_imported(model, tmp_path):
-    uri = build_world(recipe=recipe_over(tmp_path, model, "word"), store=str(tmp_path / "s"))
+    uri = prepare(recipe=recipe_over(tmp_path, model, "word"), store=str(tmp_path / "s"))
     facts = open_stage(uri).marker()["facts"]
     assert facts["model"]["source"] == str(model)
     file = tmp_path / "de.jsonl"
@@ -51,6 +51,6 @@ def test_a_prompt_beyond_the_context_is_named_with_its_line(model, tmp_path):
     with pytest.raises(
         BadInput, match=rf"prompt '2' has \d+ tokens, the context {CONTEXT}"
     ) as found:
-        build_world(recipe=recipe, store=str(tmp_path / "s"))
+        prepare(recipe=recipe, store=str(tmp_path / "s"))
     assert (found.value.file, found.value.line) == (str(tmp_path / "en.jsonl"), 2)
     assert not list((tmp_path / "s").rglob(MARKER))

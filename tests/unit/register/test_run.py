@@ -46,7 +46,7 @@ def name(request) -> str:
 
 
 def world_at(store: str) -> str:
-    return finished_stage(store, "world", {"model/config.json": b"{}"}).uri
+    return finished_stage(store, "prepare", {"model/config.json": b"{}"}).uri
 
 
 def trained_at(store: str, pairs: str, rows: Sequence[dict[str, float]] = ()) -> str:
@@ -77,7 +77,7 @@ def arguments(store: str, name: str, model: str = "", **changes: object) -> dict
         "recipe": make_recipe(registry={"model_name": name}).model_dump_json(),
         "store": store,
         "run": "tiny-world-seed0",
-        "world": world_at(store),
+        "inputs": world_at(store),
         "model": model,
         "evaluation": evaluation_at(store, model),
         "decision": "",
@@ -120,8 +120,8 @@ def test_a_version_points_at_the_files_of_the_model(store, client, name):
 def test_an_outside_model_is_registered_where_it_is(store, client, source):
     name = f"outside {digest_of(source)}"
     described = json.dumps({"source": source}).encode()
-    model = finished_stage(store, "world", {"model.json": described}, model=source).uri
-    register(**arguments(store, name, model, world=model))
+    model = finished_stage(store, "prepare", {"model.json": described}, model=source).uri
+    register(**arguments(store, name, model, inputs=model))
     assert versions(client, name)[1].source == source
     assert versions(client, name)[1].tags["lidr.base_model"] == source
 
@@ -139,10 +139,10 @@ def test_the_tags_of_the_start_are_its_facts(store, client, name):
     assert versions(client, name)[1].tags == {
         "lidr.model_digest": digest_of_uri(given["model"]),
         "lidr.iteration": "0",
-        "lidr.base_model": f"{given['world']}/model",
+        "lidr.base_model": f"{given['inputs']}/model",
         "lidr.languages": "en,es,de",
         "lidr.recipe_digest": digest_of(json.loads(given["recipe"])),
-        "lidr.world_digest": digest_of_uri(given["world"]),
+        "lidr.inputs_digest": digest_of_uri(given["inputs"]),
         "lidr.evaluation_digest": digest_of_uri(given["evaluation"]),
         "lidr.gate_verdict": "start",
     }
@@ -160,11 +160,11 @@ def test_the_tags_of_a_trained_model_lead_back_to_all_it_comes_from(
         "lidr.model_digest": digest_of_uri(given["model"]),
         "lidr.iteration": "1",
         "lidr.parent_version": f"{name}/1",
-        "lidr.base_model": f"{given['world']}/model",
+        "lidr.base_model": f"{given['inputs']}/model",
         "lidr.languages": "en,es,de",
         "lidr.pairs_digest": "pairs-digest",
         "lidr.recipe_digest": digest_of(json.loads(given["recipe"])),
-        "lidr.world_digest": digest_of_uri(given["world"]),
+        "lidr.inputs_digest": digest_of_uri(given["inputs"]),
         "lidr.evaluation_digest": digest_of_uri(given["evaluation"]),
         "lidr.gate_digest": digest_of_uri(given["decision"]),
         "lidr.gate_verdict": "promote",
@@ -281,7 +281,7 @@ def test_the_digests_and_images_of_all_stages_are_tags(store, client, name, monk
     register(**arguments(store, name, model, decision=gate.uri, iteration=1))
     tags = versions(client, name)[1].tags
     found = {key: value for key, value in tags.items() if key.endswith("_digest")}
-    assert {key: found[key] for key in found if "recipe" not in key and "world" not in key} == {
+    assert {key: found[key] for key in found if "recipe" not in key and "inputs" not in key} == {
         "lidr.model_digest": digest_of_uri(model),
         "lidr.pairs_digest": pairs.digest,
         "lidr.responses_digest": responses.digest,

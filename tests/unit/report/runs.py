@@ -67,7 +67,7 @@ def recipe(**changes: object) -> Recipe:
     settings = {
         "name": "tiny-world",
         "languages": {"dominant": "en", "others": ["es", "de", "fr"]},
-        "model": {"source": "world"},
+        "model": {"source": "toy"},
         "evaluation": {"tasks": ["tiny_world_{language}"]},
         **changes,
     }
@@ -103,7 +103,7 @@ def write_run(
     kept = {"run": run, "month": month}
     settings = json.loads(recipe(seed=int(worse * 100)).model_dump_json())
     store.write(f"runs/{run}/recipe.json", json.dumps(settings).encode())
-    world = _finished(store, "world", 0, {"prompts": 1500}, {"model/config.json": b"{}"})
+    world = _finished(store, "prepare", 0, {"prompts": 1500}, {"model/config.json": b"{}"})
     _write_state(store, kept, 0, world, model=world, evaluation=_evaluation(store, 0, samples))
     for t in range(1, iterations + 1):
         last = t == iterations
@@ -151,7 +151,7 @@ def _write_state(
 ) -> None:
     state = {
         "iteration": iteration,
-        "world": world,
+        "inputs": world,
         "responses": "",
         "translations": "",
         "pairs": "",

@@ -32,7 +32,7 @@ def test_every_stage_is_a_box_and_every_read_an_edge(chain):
         drawn = ElementTree.fromstring(str(image))
         assert len(drawn.findall(".//rect")) == len(made)
         reads = sum(
-            name not in ("world", "reference")
+            name not in ("inputs", "reference")
             for stage in made
             for name in stage.identity["inputs"]
         )

@@ -104,9 +104,9 @@ def test_gpu_hours_are_those_of_the_gpus_each_step_could_see(tmp_path):
     change(state["translations"], counts=shared | {"within": "generate"}, seconds=900.0)
     change(state["evaluation"], gpus=2, seconds=1800.0)
     change(state["pairs"], gpus=2)  # it sees them, and leaves them idle
-    unknown = unsealed(Path(state["world"], "_SUCCESS").read_bytes())
+    unknown = unsealed(Path(state["inputs"], "_SUCCESS").read_bytes())
     del unknown["gpus"]
-    Path(state["world"], "_SUCCESS").write_bytes(sealed(unknown))
+    Path(state["inputs"], "_SUCCESS").write_bytes(sealed(unknown))
     rounds = read_run(open_store(store), RUN).rounds
     times = {(each.item.iteration, each.step): each for each in spent(rounds)}
     assert times[1, "generate"].seconds == 900.0
@@ -115,7 +115,7 @@ def test_gpu_hours_are_those_of_the_gpus_each_step_could_see(tmp_path):
     assert times[1, "evaluate"].gpu_seconds == 3600.0
     assert times[1, "train"].gpu_seconds == pytest.approx(8 * times[1, "train"].seconds)
     assert times[1, "pair"].gpu_seconds == 0.0
-    assert times[0, "world"].gpu_seconds is None
+    assert times[0, "prepare"].gpu_seconds is None
     table = throughput(rounds, list(times.values())).tables[0]
     cells = {row[0]: row[1:3] for row in table.rows}
     assert cells["M₁ generate"] == ["15 min 0 s", "2"]

@@ -154,19 +154,19 @@ def test_tasks_of_one_kfp_run_share_it_and_another_run_waits(tmp_path, monkeypat
         pass
     with task("train", "first"):
         monkeypatch.setattr(module, "_machine", lambda: "another pod")
-        with pytest.raises(BadInput, match="already being executed"), task("world", "second"):
+        with pytest.raises(BadInput, match="already being executed"), task("prepare", "second"):
             pass
         with task("train", "first"):  # its retry
             pass
     began = time.monotonic()
-    with task("world", "second"):
+    with task("prepare", "second"):
         assert time.monotonic() - began > 1.0
         with pytest.raises(BadInput, match="already being executed"), task("pair", "first"):
             pass
     with task("report", "second"):
         pass
     began = time.monotonic()
-    with task("world", "third"):
+    with task("prepare", "third"):
         assert time.monotonic() - began < 0.9, "the last step gives it back"
 
 
@@ -230,7 +230,7 @@ def test_the_lease_of_a_run_that_the_cluster_knows_as_ended_is_taken_at_once(pod
     died(tmp_path, "first")
     heard: list[dict[str, object]] = []
     began = time.monotonic()
-    with listening(heard.append), task_lease("world", str(tmp_path), "mine", "second"):
+    with listening(heard.append), task_lease("prepare", str(tmp_path), "mine", "second"):
         pass
     assert time.monotonic() - began < 5
     [note] = [str(event["message"]) for event in heard]
@@ -270,7 +270,7 @@ def test_the_lease_of_a_run_that_may_live_is_watched(pod, tmp_path, monkeypatch,
     died(tmp_path, "first")
     state(pod)
     began = time.monotonic()
-    with task_lease("world", str(tmp_path), "mine", "second"):
+    with task_lease("prepare", str(tmp_path), "mine", "second"):
         assert time.monotonic() - began > 1.0
 
 
@@ -279,7 +279,7 @@ def test_a_lease_that_another_cluster_knows_of_is_watched(pod, tmp_path, monkeyp
     died(tmp_path, "first")
     (runs._ACCOUNT / "ca.crt").write_text("of another cluster, which has no such run")
     began = time.monotonic()
-    with task_lease("world", str(tmp_path), "mine", "second"):
+    with task_lease("prepare", str(tmp_path), "mine", "second"):
         assert time.monotonic() - began > 1.0
     assert not pod.requests
 

@@ -12,7 +12,7 @@ from tests.models import tiny_model
 
 
 def model_stage(root: Path, seed: int = 0) -> str:
-    stage = new_stage(LocalStore(root), "world", 1, {}, {"seed": seed})
+    stage = new_stage(LocalStore(root), "prepare", 1, {}, {"seed": seed})
     if not stage.done():
         folder = tiny_model(root / f"model-{seed}", seed)
         for path in sorted(folder.iterdir()):
@@ -63,7 +63,7 @@ def recipe(**training: object) -> str:
         {
             "name": "test",
             "languages": {"dominant": "en", "others": ["es"]},
-            "model": {"source": "world"},
+            "model": {"source": "toy"},
             "evaluation": {"tasks": ["tiny_world_{language}"]},
             "training": settings,
         }

@@ -38,7 +38,7 @@ def arguments(root: Path, seed: int = 0, **training: object) -> dict[str, object
     return {
         "recipe": recipe(**training),
         "store": str(root),
-        "world": world,
+        "inputs": world,
         "pairs": pair_stage(root, PAIRS),
         "model": world,
         "iteration": 1,
@@ -78,7 +78,7 @@ def test_the_margins_at_the_end_are_those_of_the_model_that_was_written(root: Pa
     stage = open_stage(train(**given))
     margins = stage.read_records([MARGINS_FILE], PairMargin)
     assert len(margins) == 2, "a tenth of the pairs"
-    folders = [local_model(uri) for uri in (stage.uri, str(given["world"]))]
+    folders = [local_model(uri) for uri in (stage.uri, str(given["inputs"]))]
     pairs = tokenize_pairs(PAIRS, AutoTokenizer.from_pretrained(folders[0]), 128).pairs
     policy, reference = (AutoModelForCausalLM.from_pretrained(folder) for folder in folders)
     for found in margins:
@@ -127,7 +127,7 @@ def test_the_loss_is_the_papers_at_every_micro_batch_and_with_another_reference(
     given = arguments(root, micro_batch_size=micro, **settings)
     given["model"] = model_stage(root, 1)
     uri = train(**given)
-    dpo, nll = reference_losses(local_model(given["model"]), local_model(given["world"]))
+    dpo, nll = reference_losses(local_model(given["model"]), local_model(given["inputs"]))
     (row,) = rows(uri)
     assert row["dpo_loss"] == pytest.approx(dpo, abs=2e-6)
     assert row["nll_loss"] == pytest.approx(nll, abs=2e-6)

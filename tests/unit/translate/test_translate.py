@@ -38,7 +38,7 @@ def prepare(folder, responses, tasks: tuple[str, ...] = ()) -> tuple[str, str]:
         for row in responses
     ]
     world = world_stage(str(folder), prompts)
-    stage = new_stage(open_store(str(folder)), "generate", 1, {"world": world.digest}, {})
+    stage = new_stage(open_store(str(folder)), "generate", 1, {"inputs": world.digest}, {})
     for code in LANGUAGES:
         rows = [row for row in responses if row.language == code]
         for index in range(0, len(rows), 2):  # the recipe's chunk size
@@ -52,7 +52,7 @@ def run(uris: tuple[str, str], **sections: object) -> str:
     return translate(
         recipe=make_recipe(**sections).model_dump_json(),
         store=world.rpartition("/stages/")[0],
-        world=world,
+        inputs=world,
         responses=responses,
         model=world,
         iteration=1,

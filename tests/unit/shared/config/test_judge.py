@@ -15,7 +15,7 @@ ALPACA = {
 BASE = {
     "name": "mine",
     "languages": {"others": ["es", "de"]},
-    "model": {"source": "world"},
+    "model": {"source": "toy"},
     "evaluation": {"tasks": ["t_{language}"]},
 }
 ENDPOINT = {"url": "https://judge.example.org/v1", "model": "j"}

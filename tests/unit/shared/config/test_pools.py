@@ -36,7 +36,7 @@ def test_a_step_has_what_its_pool_has_and_its_own_keys_win():
     [
         ("translate", "generate"),
         ("evaluate", "generate"),
-        ("world", "train"),
+        ("prepare", "train"),
         ("judge", "control"),
     ],
 )

@@ -149,5 +149,5 @@ def test_the_documentation_names_the_variables_and_shows_a_profile_that_loads(tm
     (shown,) = re.findall(r"```yaml\n(pools:.*?)```", text, re.DOTALL)
     found = layered(tmp_path, f"name: shown\nrunner: kubeflow\n{shown}")
     require_acceptable(found)
-    translate, world = found.resources_of("translate"), found.resources_of("world")
+    translate, world = found.resources_of("translate"), found.resources_of("prepare")
     assert (translate.gpu, translate.tensor_parallel, world.accelerators) == ("H100", 4, 0)

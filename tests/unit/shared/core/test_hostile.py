@@ -85,7 +85,7 @@ def test_every_text_arrives_in_its_own_record(texts, fused, monkeypatch):
     recipe = make_recipe(generation={"engine": "transformers", "chunk_size": 2, "fused": fused})
     with tempfile.TemporaryDirectory() as store:
         world = world_stage(store, prompts).uri
-        common = {"recipe": recipe.model_dump_json(), "store": store, "world": world}
+        common = {"recipe": recipe.model_dump_json(), "store": store, "inputs": world}
         common |= {"model": world, "iteration": 1}
         responses = generate(**common)
         translations = translate(**common, responses=responses)

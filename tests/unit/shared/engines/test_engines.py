@@ -241,7 +241,7 @@ def _recipe(**generation) -> Recipe:
         {
             "name": "engines",
             "languages": {"others": ["es"]},
-            "model": {"source": "world"},
+            "model": {"source": "toy"},
             "generation": generation,
             "evaluation": {"tasks": ["tiny_world_{language}"]},
         }

@@ -75,7 +75,7 @@ def test_a_lineage_says_for_which_model_each_stage_was_made(chain):
 
 def test_the_start_has_a_short_lineage(chain):
     graph = read_ancestry(None, chain.version(0), chain.store).graph
-    assert [node.step for node in graph] == ["world", "evaluate"]
+    assert [node.step for node in graph] == ["prepare", "evaluate"]
 
 
 def test_its_runs_are_those_that_name_the_version(chain):
@@ -191,7 +191,7 @@ def test_a_lineage_crosses_stores_to_the_run_that_its_model_is_from(chain, tmp_p
 
 
 def chain_uris(chain: Chain) -> list[str]:
-    return [s.uri for s in chain.stages if s.prefix.split("/")[1] in ("world", "pair", "train")]
+    return [s.uri for s in chain.stages if s.prefix.split("/")[1] in ("prepare", "pair", "train")]
 
 
 def test_an_adapter_s_lineage_holds_the_weights_under_it(chain):

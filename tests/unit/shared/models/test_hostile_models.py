@@ -381,7 +381,7 @@ def test_a_template_is_checked_wherever_it_stands(folder: Path, name: str):
 
 def test_a_model_that_was_changed_after_it_was_brought_in_is_not_loaded(tmp_path, folder: Path):
     described = json.dumps({"source": str(folder), "digest": "abc"}).encode()
-    stage = finished_stage(str(tmp_path / "s"), "world", {"model.json": described})
+    stage = finished_stage(str(tmp_path / "s"), "prepare", {"model.json": described})
     assert model_files(stage.uri) == ModelFiles(folder, None, stage.digest)
     (folder / "model.safetensors").write_bytes(pickled(folder))
     with pytest.raises(BadInput, match="not safetensors: a pickle"):

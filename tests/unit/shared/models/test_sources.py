@@ -135,7 +135,7 @@ def test_a_corrupt_model_is_not_loaded(tmp_path):
 
 def test_an_outside_model_is_where_it_was(tmp_path, folder):
     described = json.dumps({"source": str(folder), "digest": "abc"}).encode()
-    stage = finished_stage(str(tmp_path / "s"), "world", {"model.json": described})
+    stage = finished_stage(str(tmp_path / "s"), "prepare", {"model.json": described})
     assert local_model(stage.uri) == fetch_model(str(folder)) == folder
     assert model_uri(stage.uri) == str(folder)
 
@@ -186,7 +186,7 @@ def test_an_adapter_goes_with_an_outside_model(tmp_path, folder):
     (adapter / "adapter_model.safetensors").write_bytes(safetensors())
     described = {"source": str(folder), "adapter": str(adapter)}
     data = json.dumps(described).encode()
-    stage = finished_stage(str(tmp_path / "store"), "world", {"model.json": data})
+    stage = finished_stage(str(tmp_path / "store"), "prepare", {"model.json": data})
     files = model_files(stage.uri)
     assert (files.folder, files.adapter, files.trained) == (folder, adapter, False)
 

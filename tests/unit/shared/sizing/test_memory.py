@@ -176,7 +176,7 @@ def big_stage(root: Path) -> str:
     config = LlamaConfig(**{**SIZES, **sizes, **heads, "vocab_size": len(tiny_tokenizer())})
     torch.manual_seed(0)
     LlamaForCausalLM(config).save_pretrained(folder)
-    stage = new_stage(LocalStore(root), "world", 1, {}, {"big": True})
+    stage = new_stage(LocalStore(root), "prepare", 1, {}, {"big": True})
     for path in sorted(folder.iterdir()):
         stage.upload(f"model/{path.name}", path)
     stage.finish({})

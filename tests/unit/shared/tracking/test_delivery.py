@@ -140,7 +140,7 @@ def test_a_run_deleted_before_it_could_be_ended_is_made_anew(client, small, monk
 
 def test_an_entry_that_mlflow_refuses_keeps_no_other_waiting(client, small):
     spool = Spool(open_store(small.store), small.run)
-    small.follow("world", 0, small.world())
+    small.follow("prepare", 0, small.world())
     spool.add(Entry("0-world", "metrics-00000001", now(), metrics=[("a\nb", 1.0, 1)]))
     small.follow("pair", 1, small.pairs())
     problem = delivered(small)
@@ -204,7 +204,7 @@ def test_names_and_values_are_what_mlflow_takes():
 
 
 def test_a_note_that_is_damaged_keeps_no_other_waiting(client, small):
-    small.follow("world", 0, small.world())
+    small.follow("prepare", 0, small.world())
     store = open_store(small.store)
     store.write(f"runs/{small.run}/tracking/spool/0-world/metrics-00000003.json", b'{"place": ')
     small.follow("pair", 1, small.pairs())

@@ -39,7 +39,7 @@ def two_iterations(root: Path, **lora: object) -> list[str]:
     given: dict[str, Any] = {
         "recipe": recipe(lora={"rank": 4, **lora}, batch_size=4),
         "store": str(root),
-        "world": world,
+        "inputs": world,
         "pairs": pair_stage(root, PAIRS),
     }
     first = train(**given, model=world, iteration=1)

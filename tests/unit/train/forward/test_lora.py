@@ -26,7 +26,7 @@ def arguments(root: Path, lora: dict[str, object], **training: object) -> dict[s
     return {
         "recipe": recipe(lora=lora, batch_size=4, **training),
         "store": str(root),
-        "world": world,
+        "inputs": world,
         "pairs": pair_stage(root, PAIRS),
         "model": world,
         "iteration": 1,
@@ -36,7 +36,7 @@ def arguments(root: Path, lora: dict[str, object], **training: object) -> dict[s
 def test_adapters_are_merged_and_change_their_targets_only(tmp_path: Path):
     given = arguments(tmp_path, {"rank": 4, "targets": ["q_proj", "v_proj"]}, epochs=3)
     uri = train(**given)
-    before, after = weights(given["world"]), weights(uri)
+    before, after = weights(given["inputs"]), weights(uri)
     assert before.keys() == after.keys()
     changed = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"q_proj", "v_proj"}
@@ -48,7 +48,7 @@ def test_adapters_are_merged_and_change_their_targets_only(tmp_path: Path):
 
 def test_without_targets_every_linear_layer_but_the_head_is_adapted(tmp_path: Path):
     given = arguments(tmp_path, {"rank": 2, "dropout": 0.1})
-    before, after = weights(given["world"]), weights(train(**given))
+    before, after = weights(given["inputs"]), weights(train(**given))
     same = {name for name in before if torch.equal(before[name], after[name])}
     assert same == {name for name in before if "norm" in name or "embed" in name or "head" in name}
 

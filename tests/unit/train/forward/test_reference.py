@@ -18,7 +18,7 @@ def trained(root: Path, model: str, **training: object) -> str:
     return train(
         recipe=recipe(**training),
         store=str(root),
-        world=model_stage(root),
+        inputs=model_stage(root),
         pairs=pair_stage(root, PAIRS),
         model=model,
         iteration=1,

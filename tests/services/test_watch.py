@@ -1,4 +1,4 @@
-"""The look at a run's inputs, which are where a cluster has them: in a bucket."""
+"""The check of a run's inputs, which are where a cluster has them: in a bucket."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import pytest
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.open import open_store
-from lidr.components.watch.run import look
+from lidr.components.watch.run import check_inputs
 from tests.fakes import make_recipe
 
 
-def test_news_are_other_prompts_or_another_base_model(bucket: str):
+def test_new_inputs_are_other_prompts_or_another_base_model(bucket: str):
     root = open_store(f"s3://{bucket}")
     root.write("model/config.json", b"{}")
     files = {code: f"s3://{bucket}/{code}.jsonl" for code in ("en", "es", "de")}
@@ -20,26 +20,26 @@ def test_news_are_other_prompts_or_another_base_model(bucket: str):
     source = {"source": f"s3://{bucket}/model"}
     recipe = make_recipe(model=source, prompts={"files": files, "per_iteration": 4})
 
-    first = _look(recipe, bucket)
+    first = _checked(recipe, bucket)
     assert first.startswith("nightly-")
-    assert _look(recipe, bucket) == first  # not done yet: gone on with
+    assert _checked(recipe, bucket) == first  # not done yet: gone on with
     _end(bucket, first)
-    assert _look(recipe, bucket) == ""
+    assert _checked(recipe, bucket) == ""
     root.write("es.jsonl", b'{"prompt_id": "1", "text": "Hola"}')
-    second = _look(recipe, bucket)
+    second = _checked(recipe, bucket)
     _end(bucket, second)
     root.write("model/model-00002.safetensors", b"weights")
-    third = _look(recipe, bucket)
+    third = _checked(recipe, bucket)
     assert len({first, second, third, ""}) == 4
 
     root.delete("de.jsonl")
     with pytest.raises(BadInput, match=r"de\.jsonl: no such file"):
-        _look(recipe, bucket)
+        _checked(recipe, bucket)
 
 
-def _look(recipe: Recipe, bucket: str) -> str:
+def _checked(recipe: Recipe, bucket: str) -> str:
     store = f"s3://{bucket}/store"
-    return look(recipe=recipe.model_dump_json(), store=store, name="nightly")
+    return check_inputs(recipe=recipe.model_dump_json(), store=store, name="nightly")
 
 
 def _end(bucket: str, name: str) -> None:

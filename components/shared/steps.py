@@ -177,6 +177,7 @@ STEPS = (
     ),
     Step("state", ("conclude",), tracked=False, shown=False),
     Step("nominate", ("nominate",), tracked=False, shown=False),
+    Step("promote", ("promote",), tracked=False),
     Step("report", ("finish",), delivers=30.0, hands_over=True),
     Step("cleanup", ("finish",), delivers=15.0, shown=False, hands_over=True),
 )

@@ -1,8 +1,8 @@
 """Conditions that cost no pods of their own.
 
-KFP starts a driver's pod for every group of tasks, and Argo's queue looks at it ten seconds later. A
-sub-pipeline that is nothing but one `dsl.If` is two groups, one inside the other; on the backend the
-task that calls it can bear the condition itself. Where that does not hold, Argo leaves out the
+KFP starts a driver's pod for every group of tasks, and Argo's queue looks at it ten seconds later.
+A sub-pipeline that is nothing but one `dsl.If` is two groups, one inside the other; on the backend
+the task that calls it can bear the condition itself. Where that does not hold, Argo leaves out the
 sub-pipeline and all that follows it.
 """
 

@@ -15,6 +15,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.pipelines.acceptable import require_acceptable
 from lidr.pipelines.lean import import_kfp
+from lidr.pipelines.lifting import lift_conditions
 from lidr.pipelines.sharing import share_components
 from lidr.pipelines.stamp import described
 from lidr.pipelines.workflow_size import require_workflow_fits
@@ -87,7 +88,7 @@ def compile_loop(
         on_store=on_store,
         roll_out=_roll_out(profile),
     )
-    text = _compiled(loop)
+    text = _compiled(loop, lifted=profile.runner == "kubeflow")
     if profile.runner == "kubeflow":
         require_workflow_fits(text)
     return text
@@ -136,13 +137,13 @@ def _placement(profile: Profile) -> Placement:
     return place_locally if profile.runner == "local" else placed_by(profile)
 
 
-def _compiled(pipeline: BaseComponent) -> str:
+def _compiled(pipeline: BaseComponent, *, lifted: bool = False) -> str:
     from kfp import compiler
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(file))
-        text = _shared(file.read_text(encoding="utf-8"))
+        text = _rewritten(file.read_text(encoding="utf-8"), lifted=lifted)
     size = len(text.encode())
     if size > MAX_BYTES:
         raise BadInput(
@@ -184,10 +185,17 @@ def _manifest(kind: str, metadata: dict[str, str], spec: dict[str, Any]) -> dict
     return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
 
 
-def _shared(text: str) -> str:
-    """Return the IR with components shared among rounds, its heading kept."""
+def _rewritten(text: str, *, lifted: bool) -> str:
+    """Return the IR with components shared among rounds, its heading kept.
+
+    Args:
+        text: as KFP's compiler wrote it.
+        lifted: whether rounds bear their conditions themselves, which KFP's backend can.
+    """
     documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     share_components(documents[0], documents[1] if len(documents) > 1 else {})
+    if lifted:
+        lift_conditions(documents[0])
     heading = "".join(line for line in text.splitlines(True) if line.startswith("#"))
     body: str = yaml.dump_all(documents, Dumper=yaml.CSafeDumper, allow_unicode=True, width=1000)
     return heading + body

@@ -14,9 +14,14 @@ from lidr.components.shared.store.runs import (
     forget_failure,
     forget_scheduled,
     read_failure,
+    read_states,
     scheduled_run,
 )
 from lidr.components.shared.tracking.step_tracking import ENDED_WELL
+from lidr.components.state.run import GO_ON
+
+_UNFINISHED = "RUNNING"
+"""What Kubeflow calls a loop of which a task was left out, and none has failed."""
 
 
 def finish(recipe: str, store: str, run: str, state: str, error: str = "") -> str:
@@ -34,6 +39,7 @@ def finish(recipe: str, store: str, run: str, state: str, error: str = "") -> st
     """
     home = open_store(store)
     name = run or scheduled_run(home)
+    state = ENDED_WELL[0] if _has_stopped(home, name, state) else state
     cleanup(store=store, state=state, run=name)
     if not name:
         return ""
@@ -47,6 +53,15 @@ def finish(recipe: str, store: str, run: str, state: str, error: str = "") -> st
     if not run:
         forget_scheduled(home)
     return final
+
+
+def _has_stopped(store: Store, run: str, state: str) -> bool:
+    """Tell whether the loop has ended by its own verdict, before the last round compiled in.
+
+    Kubeflow waits for the rounds behind it, which Argo leaves out, and calls the loop running.
+    """
+    states = read_states(store, run) if run and state == _UNFINISHED else []
+    return bool(states) and states[-1]["verdict"] != GO_ON
 
 
 def _reason(store: Store, run: str, state: str, error: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
@@ -9,6 +10,9 @@ from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.kubernetes import pods
 from lidr.components.shared.kubernetes.runs import RUN_LABEL
 from lidr.components.shared.kubernetes.trainjobs import Cluster
+
+_NAME_VARIABLE = "KFP_POD_NAME"
+"""Kubernetes cuts a host's name after 63 characters; those of Kubeflow's pods are often longer."""
 
 
 def own_run(cluster: Cluster) -> str:
@@ -30,6 +34,6 @@ def is_disrupted(cluster: Cluster) -> bool:
 
 def _own(cluster: Cluster) -> dict[str, Any] | None:
     try:
-        return cluster.pod(socket.gethostname())
+        return cluster.pod(os.environ.get(_NAME_VARIABLE) or socket.gethostname())
     except LidrError:
         return None

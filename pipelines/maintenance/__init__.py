@@ -1,4 +1,4 @@
 """Work on a store as a whole: pruning what nothing refers to, and following a store that moved.
 
-Imports `lidr.components.shared` alone.
+Imports `components.shared` alone.
 """

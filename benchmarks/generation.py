@@ -253,9 +253,9 @@ def _part_script(folder: str, out: str, source: str, target: str) -> None:
 
 def _part_bare(folder: str, out: str, pairs: str) -> None:
     """Time LLM.generate and lidr's rollout side by side in short pairs, in one engine."""
-    from lidr.components.rollout import EngineHolder, roll_out
+    from lidr.components.rollout import EngineSession, roll_out
     from lidr.components.rollout.answers import Answers
-    from lidr.components.rollout.chunks import Share
+    from lidr.components.rollout.chunks import ChunkShare
     from lidr.components.rollout.prompts import PromptBook
     from lidr.components.rollout.stages import generate_stage
     from lidr.components.rollout.summaries import finish_responses
@@ -265,7 +265,7 @@ def _part_bare(folder: str, out: str, pairs: str) -> None:
     world = _read(Path(folder) / "toy.json")["separate"]
     engine: Any = start_engine(recipe, ModelFiles(Path(recipe.model.source)))
 
-    class Held(EngineHolder):
+    class Held(EngineSession):
         @property
         def engine(self) -> Any:
             return engine
@@ -286,7 +286,7 @@ def _part_bare(folder: str, out: str, pairs: str) -> None:
         found = answers(f"{folder}/rollout-{number}")
         holder = Held(recipe, world)
         began = time.monotonic()
-        roll_out(holder, [found.stage], lambda: found.chunks(Share()))
+        roll_out(holder, [found.stage], lambda: found.chunks(ChunkShare()))
         finish_responses(recipe, found)
         return _rate(holder.tokens, began)
 
@@ -302,12 +302,12 @@ def _part_bare(folder: str, out: str, pairs: str) -> None:
 
 def _rendered(engine: Any, answers: Any) -> list[str]:
     """Return the prompts of a rollout as text, in its order."""
-    from lidr.components.rollout.chunks import Share
+    from lidr.components.rollout.chunks import ChunkShare
 
     tokenizer = engine._llm.get_tokenizer()
     return [
         tokenizer.decode(engine._chat.render(chunk.task.request(item)))
-        for chunk in answers.chunks(Share())
+        for chunk in answers.chunks(ChunkShare())
         for item in chunk.items()
     ]
 

@@ -32,7 +32,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_state
 from lidr.components.state.run import next_state, write_state
 from lidr.pipelines.cli.inputs import read_recipe
-from lidr.pipelines.local import Job, execute, task_environment
+from lidr.pipelines.local import LocalJob, execute, task_environment
 
 QUICK = (
     "toy.solutions=1200",
@@ -63,7 +63,7 @@ class Direct:
         job: what the pipeline would be given.
     """
 
-    job: Job
+    job: LocalJob
 
     def run(self) -> None:
         """Run the loop until the gate says stop, then the report."""
@@ -184,9 +184,9 @@ def figures(
     }
 
 
-def _job(recipe: Recipe, store: Path) -> Job:
+def _job(recipe: Recipe, store: Path) -> LocalJob:
     bound = recipe.gate.max_iterations
-    job = Job(recipe.model_dump_json(), str(store), "overhead", bound, bound)
+    job = LocalJob(recipe.model_dump_json(), str(store), "overhead", bound, bound)
     job.folder.mkdir(parents=True)
     return job
 

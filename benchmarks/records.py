@@ -27,9 +27,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lidr.components.rollout import EngineHolder, roll_out
+from lidr.components.rollout import EngineSession, roll_out
 from lidr.components.rollout.answers import Answers
-from lidr.components.rollout.chunks import Share
+from lidr.components.rollout.chunks import ChunkShare
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage
 from lidr.components.rollout.stream import places
@@ -73,7 +73,7 @@ class InstantEngine:
         """Do nothing."""
 
 
-class InstantHolder(EngineHolder):
+class InstantHolder(EngineSession):
     """Holds an instant engine."""
 
     @property
@@ -121,7 +121,7 @@ def measure(records: int) -> dict[str, float]:
         stage = generate_stage(recipe, folder, world.uri, world.uri, 1)
         answers = _answers(recipe, stage, world)
         began, cpu = time.monotonic(), time.process_time()
-        roll_out(InstantHolder(recipe, world.uri), [stage], lambda: answers.chunks(Share()))
+        roll_out(InstantHolder(recipe, world.uri), [stage], lambda: answers.chunks(ChunkShare()))
         finish_responses(recipe, answers)
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu
         if stage.counts()["responses"] != records:
@@ -141,14 +141,14 @@ def missing_seconds() -> float:
         recipe = _recipe(CHUNKS // len(LANGUAGES) * CHUNK)
         world = _write_world(folder, recipe)
         stage = generate_stage(recipe, folder, world.uri, world.uri, 1)
-        chunks = list(_answers(recipe, stage, world).chunks(Share()))
+        chunks = list(_answers(recipe, stage, world).chunks(ChunkShare()))
         for chunk in chunks[1:]:
             path = Path(folder) / chunk.key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         began = time.monotonic()
         present = {entry.key for entry in stage.store.list(stage.prefix)}
-        missing = places(_answers(recipe, stage, world).chunks(Share()), present)
+        missing = places(_answers(recipe, stage, world).chunks(ChunkShare()), present)
         seconds = time.monotonic() - began
         if missing != CHUNK:
             sys.exit(f"{missing} places are missing, not {CHUNK}")

@@ -135,7 +135,7 @@ def register_at_once(client: Any, store: str, name: str, count: int) -> list[int
 def promote_at_once(client: Any, store: str, name: str, count: int) -> dict[str, Any]:
     """Let as many promote one of four versions at the same moment; return what is left of it."""
     from lidr.components.shared.registry.history import history
-    from lidr.components.shared.registry.promotion import Order, promote
+    from lidr.components.shared.registry.promotion import PromotionOrder, promote
     from lidr.components.shared.registry.versions import ensure_model
     from tests.unit.shared.registry.models import registered, together
 
@@ -143,7 +143,7 @@ def promote_at_once(client: Any, store: str, name: str, count: int) -> dict[str,
     trail = ensure_model(client, name, "")
 
     def one(number: int) -> object:
-        order = Order(reason=f"number {number}")
+        order = PromotionOrder(reason=f"number {number}")
         return promote(client, versions[number % len(versions)], trail, order)
 
     began = time.monotonic()
@@ -191,7 +191,7 @@ def measure(gigabytes: float, registrations: int, promotions: int) -> dict[str, 
 
 def _registered(store: str, gigabytes: float, proxy: CountingProxy) -> dict[str, Any]:
     from lidr.components.register.run import register
-    from lidr.components.shared.registry.promotion import Order, promote
+    from lidr.components.shared.registry.promotion import PromotionOrder, promote
     from lidr.components.shared.registry.versions import ensure_model, read_version
     from lidr.components.shared.tracking import mlflow_client
     from tests.unit.register.test_run import arguments, decision_at
@@ -206,7 +206,7 @@ def _registered(store: str, gigabytes: float, proxy: CountingProxy) -> dict[str,
     moved, requests = proxy.transferred, proxy.requests
     version = read_version(client, "large", "1")
     began = time.monotonic()
-    promote(client, version, ensure_model(client, "large", ""), Order())
+    promote(client, version, ensure_model(client, "large", ""), PromotionOrder())
     return {
         "gigabytes": gigabytes,
         "register_seconds": round(registering, 2),

@@ -254,7 +254,7 @@ def _part_lidr_losses(folder: Path) -> Result:
 
 def _train_lidr(folder: Path, name: str, model: str, pairs: str) -> Stage:
     from lidr.components.shared.config.recipe import Training
-    from lidr.components.train.job import Job
+    from lidr.components.train.job import TrainingJob
     from lidr.components.train.trainer import run_training
 
     # A store of its own: the reference log-probabilities are computed in every run.
@@ -268,7 +268,7 @@ def _train_lidr(folder: Path, name: str, model: str, pairs: str) -> Stage:
         precision="float32",
         checkpoint_steps=500,  # the trainer's default, as on TRL's side
     )
-    job = Job(
+    job = TrainingJob(
         store=store.uri,
         stage="stages/train/benchmark",
         pairs=pairs,

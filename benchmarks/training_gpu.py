@@ -233,7 +233,7 @@ def _train(folder: Path, shape: Shape, zero: Zero, lora: Lora) -> Result:
     import torch
 
     from lidr.components.shared.kubernetes.launch import Launch
-    from lidr.components.train.job import Job
+    from lidr.components.train.job import TrainingJob
     from lidr.components.train.launch.fit import plan_of
     from lidr.components.train.trainer import run_training
 
@@ -247,7 +247,7 @@ def _train(folder: Path, shape: Shape, zero: Zero, lora: Lora) -> Result:
         checkpoint_steps=1000,
         lora=lora,
     )
-    job = Job(
+    job = TrainingJob(
         store=str(folder / "store"),
         stage=f"stages/train/{'lora' if lora.rank else 'full'}",
         pairs=uris["pairs"],

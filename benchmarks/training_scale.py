@@ -33,7 +33,7 @@ from lidr.components.shared.config.profile import Zero
 from lidr.components.shared.config.recipe import Training
 from lidr.components.shared.core.events import EVENTS_VARIABLE
 from lidr.components.shared.store.local import LocalStore
-from lidr.components.train.job import Job
+from lidr.components.train.job import TrainingJob
 
 SHAPE = Shape(vocabulary=2_000, width=256, layers=4)
 BATCH = 16
@@ -68,7 +68,7 @@ def main() -> None:
 def _train(folder: Path, model: str, pairs: str, ranks: int) -> Run:
     folder.mkdir()
     settings = Training(batch_size=BATCH, max_length=LENGTH, checkpoint_steps=CHECKPOINT)
-    job = Job(
+    job = TrainingJob(
         store=str(folder / "store"),
         stage="stages/train/benchmark",
         pairs=pairs,

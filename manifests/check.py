@@ -24,7 +24,7 @@ from lidr.pipelines.checks.platform import (
     KUBEFLOW,
     KUBERNETES,
     PARTS,
-    Part,
+    PlatformPart,
     running_version,
     shown,
     version_of,
@@ -97,7 +97,7 @@ class Overlay:
         versions = re.findall(r"^apiVersion: (\S+)/\S+$", text, re.MULTILINE)
         return cls(namespace, "\nkind: Namespace\n" not in rendered[1], frozenset(versions))
 
-    def needs(self, part: Part) -> bool:
+    def needs(self, part: PlatformPart) -> bool:
         """Tell whether the overlay's objects need a part, themselves or by what they stand on."""
         if part.under:
             return any(self.needs(each) for each in PARTS if each.name == part.under)
@@ -118,7 +118,7 @@ def check_kubernetes() -> Finding:
     return Finding("ok" if found[:2] >= KUBERNETES else "FAIL", text)
 
 
-def check_part(part: Part, required: bool, images: list[str]) -> Iterator[Finding]:
+def check_part(part: PlatformPart, required: bool, images: list[str]) -> Iterator[Finding]:
     """Compare a controller's version and its CRDs' versions."""
     running, found = running_version(part, images)
     wanted = f"{part.name} {shown(part.least)} or newer"

@@ -73,14 +73,14 @@ def compile_loop(
     _require_acceptable(profile)
 
     import_kfp()
-    from lidr.pipelines.loop import Shape, build_loop
+    from lidr.pipelines.loop import LoopShape, build_loop
 
     loop = build_loop(
         recipe,
         profile.store,
         run,
         _placement(profile),
-        Shape(max_unroll, first, resumed, watching),
+        LoopShape(max_unroll, first, resumed, watching),
         profile.shards,
         Launch.of(profile).text(),
         description=described(recipe),

@@ -64,7 +64,7 @@ def _run(job: dict[str, Any]) -> None:
 
 def _pipeline(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the pipeline that a job asks for, and the arguments that only it has."""
-    from lidr.pipelines.loop import Shape, build_loop
+    from lidr.pipelines.loop import LoopShape, build_loop
     from lidr.pipelines.placement import place_locally
     from lidr.pipelines.promote import build_promotion
 
@@ -76,7 +76,7 @@ def _pipeline(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         job["store"],
         job["run"],
         place_locally,
-        Shape(job["max_unroll"]),
+        LoopShape(job["max_unroll"]),
         job["shards"],
         job["launch"],
     )

@@ -31,7 +31,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
-class Job:
+class LocalJob:
     """One execution of the pipeline on this machine.
 
     Attributes:
@@ -103,7 +103,7 @@ def _runs_folder(store: str) -> Path:
     return cache / "lidr" / "runs" / digest_of(store)[:8]
 
 
-def execute(job: Job, watch: Callable[[list[Event]], None]) -> None:
+def execute(job: LocalJob, watch: Callable[[list[Event]], None]) -> None:
     """Run the pipeline in a child process until it ends.
 
     Whatever ends this function, also a signal that raises, leaves no process behind.
@@ -133,7 +133,7 @@ def execute(job: Job, watch: Callable[[list[Event]], None]) -> None:
 
 
 @contextmanager
-def _locked(job: Job) -> Iterator[None]:
+def _locked(job: LocalJob) -> Iterator[None]:
     """Hold the run's lock; the kernel releases it with the process."""
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with (job.folder / "lock").open("a+") as lock:
@@ -152,7 +152,7 @@ def _locked(job: Job) -> Iterator[None]:
 
 
 @contextmanager
-def _workspace(job: Job) -> Iterator[None]:
+def _workspace(job: LocalJob) -> Iterator[None]:
     """Make the folder for temporary files anew; what a killed execution left goes first."""
     kill_marked(EVENTS_VARIABLE, str(job.events))
     shutil.rmtree(job.work, ignore_errors=True)
@@ -164,7 +164,7 @@ def _workspace(job: Job) -> Iterator[None]:
         shutil.rmtree(job.work, ignore_errors=True)
 
 
-def _start(job: Job, log: int) -> subprocess.Popen[bytes]:
+def _start(job: LocalJob, log: int) -> subprocess.Popen[bytes]:
     driver = subprocess.Popen(
         [sys.executable, "-m", "lidr.pipelines.driver"],
         stdin=subprocess.PIPE,
@@ -191,7 +191,7 @@ def _start(job: Job, log: int) -> subprocess.Popen[bytes]:
     return driver
 
 
-def task_environment(job: Job) -> dict[str, str]:
+def task_environment(job: LocalJob) -> dict[str, str]:
     """Return the environment that every step of a job runs in."""
     source = str(Path(lidr.__file__).resolve().parent.parent)
     paths = [path for path in (os.environ.get("PYTHONPATH"), source) if path]
@@ -209,7 +209,10 @@ def task_environment(job: Job) -> dict[str, str]:
 
 
 def _follow(
-    driver: subprocess.Popen[bytes], job: Job, watch: Callable[[list[Event]], None], lease: Lease
+    driver: subprocess.Popen[bytes],
+    job: LocalJob,
+    watch: Callable[[list[Event]], None],
+    lease: Lease,
 ) -> list[Event]:
     """Hand on events until the driver ends; return all of them."""
     events: list[Event] = []
@@ -233,7 +236,7 @@ def _ended(driver: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _failure(job: Job, events: list[Event], begin: int) -> LidrError:
+def _failure(job: LocalJob, events: list[Event], begin: int) -> LidrError:
     """Say why the pipeline failed: the step's own words, or the last ones of its log."""
     told = next((event for event in events if event["event"] == "failed"), None)
     if told is not None:

@@ -16,8 +16,8 @@ from lidr.components.shared.core.text import one_line
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.events import Event, parse_events
-from lidr.pipelines.local import Job
-from lidr.pipelines.status import END, SHOWN, STEP_NAMES, Row, Status, logged_by, merged
+from lidr.pipelines.local import LocalJob
+from lidr.pipelines.status import END, SHOWN, STEP_NAMES, Status, StepRow, logged_by, merged
 from lidr.pipelines.step_log import OwnLines
 from lidr.pipelines.stored import StoredRun
 
@@ -42,7 +42,7 @@ def local_status(store: Store, run: str) -> Status:
     Raises:
         BadInput: the store knows nothing of it.
     """
-    job = Job(recipe="", store=store.uri, run=run)
+    job = LocalJob(recipe="", store=store.uri, run=run)
     stored = StoredRun.read(store, run)
     events = read_events(job.events)
     if stored is None and not events:
@@ -64,7 +64,7 @@ def local_status(store: Store, run: str) -> Status:
     )
 
 
-def holder(job: Job) -> int:
+def holder(job: LocalJob) -> int:
     """Return the process that executes a run on this machine; 0 where none does."""
     path = job.folder / "lock"
     try:
@@ -89,7 +89,7 @@ def stop(store: Store, run: str, patience: float = 60.0) -> bool:
     Raises:
         BadInput: it is executed on another machine, or does not end.
     """
-    job = Job(recipe="", store=store.uri, run=run)
+    job = LocalJob(recipe="", store=store.uri, run=run)
     process = holder(job)
     if not process:
         return False
@@ -133,7 +133,7 @@ def log_lines(
     Raises:
         BadInput: there is no log on this machine.
     """
-    job = Job(recipe="", store=store.uri, run=run)
+    job = LocalJob(recipe="", store=store.uri, run=run)
     steps = logged_by(step)
     names = {*steps, *(name for name, own in STEP_NAMES.items() if own in steps)}
     wanted = not step
@@ -166,7 +166,7 @@ def read_events(path: Path) -> list[Event]:
         return []
 
 
-def event_rows(events: list[Event], *, running: bool) -> Iterator[Row]:
+def event_rows(events: list[Event], *, running: bool) -> Iterator[StepRow]:
     """Yield a row for each step that has started; shards of a step are one.
 
     Args:
@@ -193,8 +193,8 @@ def _iteration(event: Event) -> int:
     return max(0, int(event["iteration"]))
 
 
-def _row(iteration: int, step: str, told: dict[str, Event], running: bool) -> Row:
-    row = Row(iteration, step, "running" if running else "cancelled")
+def _row(iteration: int, step: str, told: dict[str, Event], running: bool) -> StepRow:
+    row = StepRow(iteration, step, "running" if running else "cancelled")
     if "failed" in told:
         return replace(row, state="failed", note=one_line(told["failed"]["message"]))
     if "finished" in told:

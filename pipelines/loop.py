@@ -19,7 +19,7 @@ from lidr.pipelines.tasks.component import conclude, finish
 
 
 @dataclass(frozen=True)
-class Shape:
+class LoopShape:
     """What of the loop a pipeline holds.
 
     Attributes:
@@ -49,7 +49,7 @@ class _Rounds:
 
     place: Placement
     iteration: BaseComponent
-    shape: Shape
+    shape: LoopShape
     judged: bool
     text: str
 
@@ -105,7 +105,7 @@ def build_loop(
     store_uri: str,
     run_name: str,
     place: Placement,
-    shape: Shape,
+    shape: LoopShape,
     shards: int = 1,
     launch: str = "",
     description: str | None = None,

@@ -28,7 +28,7 @@ END = 1_000_000
 
 
 @dataclass(frozen=True)
-class Row:
+class StepRow:
     """One step of one iteration.
 
     Attributes:
@@ -64,7 +64,7 @@ class Row:
         """Where it stands among the rows."""
         return self.iteration, SHOWN.index(self.step)
 
-    def over(self, other: Row) -> Row:
+    def over(self, other: StepRow) -> StepRow:
         """Return the other row with what this one knows put over it."""
         known = {
             name: value for name in self.__dataclass_fields__ if (value := self.__dict__[name])
@@ -88,7 +88,7 @@ class Status:
     run: str
     state: str
     place: str
-    rows: tuple[Row, ...]
+    rows: tuple[StepRow, ...]
     notes: tuple[str, ...] = ()
     links: dict[str, str] = field(default_factory=dict)
 
@@ -103,9 +103,9 @@ class Status:
         return self.state in ("done", "failed", "cancelled")
 
 
-def merged(*sources: Iterable[Row]) -> tuple[Row, ...]:
+def merged(*sources: Iterable[StepRow]) -> tuple[StepRow, ...]:
     """Return the rows of several sources in order; a later source's words count more."""
-    found: dict[tuple[int, int], Row] = {}
+    found: dict[tuple[int, int], StepRow] = {}
     for row in (row for source in sources for row in source):
         before = found.get(row.place)
         found[row.place] = row if before is None else row.over(before)

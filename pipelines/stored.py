@@ -18,7 +18,7 @@ from lidr.components.shared.store.runs import read_result, read_states, recipe_k
 from lidr.components.shared.store.stage import MARKER, Stage, locate_stage
 from lidr.components.state.run import GO_ON, resumable
 from lidr.components.train.stage import train_stage
-from lidr.pipelines.status import END, Row
+from lidr.pipelines.status import END, StepRow
 
 _MOST = 5
 _RESULTS = {"generate": "responses/", "translate": "translations/"}
@@ -79,7 +79,7 @@ class StoredRun:
         goes_on = self.states[-1]["verdict"] == GO_ON
         return len(self.states) if goes_on and len(self.states) <= _MOST else 0
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[StepRow]:
         """Yield a row for each finished stage, and for those under way that have files."""
         for state in self.states:
             for step, name in STATE_KEYS.items():
@@ -90,7 +90,7 @@ class StoredRun:
             for step, stage in self.under_way().items():
                 yield from self._row(number, step, stage)
         if self.result:
-            yield Row(END, "report", "done")
+            yield StepRow(END, "report", "done")
 
     def under_way(self) -> dict[str, Stage]:
         """Return the stages of the iteration under way, by step, complete or not."""
@@ -124,7 +124,7 @@ class StoredRun:
                 found[step] = (stage, keys)
         return found
 
-    def _row(self, number: int, step: str, stage: Stage) -> Iterator[Row]:
+    def _row(self, number: int, step: str, stage: Stage) -> Iterator[StepRow]:
         if stage.done():
             yield from _finished(number, step, stage)
             return
@@ -133,7 +133,7 @@ class StoredRun:
             return
         chunks = sum(key.startswith(stage.key(_RESULTS.get(step, "\0"))) for key in written)
         total = self._chunks(step)
-        yield Row(number, step, done=chunks, total=total, unit="chunks" if total else "")
+        yield StepRow(number, step, done=chunks, total=total, unit="chunks" if total else "")
 
     def _chunks(self, step: str) -> int:
         """Return how many chunks a step writes in all; 0 where it writes none."""
@@ -150,12 +150,12 @@ def known_runs(store: Store) -> list[str]:
     return sorted({parts[1] for parts in files if parts[2:] in (["recipe.json"], ["events.jsonl"])})
 
 
-def _finished(iteration: int, step: str, stage: Stage) -> Iterator[Row]:
+def _finished(iteration: int, step: str, stage: Stage) -> Iterator[StepRow]:
     if not stage.done():
         return
     marker = stage.marker()
     rate, unit = _rate(step, marker["counts"])
-    yield Row(iteration, step, "done", float(marker["seconds"]), rate=rate, rate_unit=unit)
+    yield StepRow(iteration, step, "done", float(marker["seconds"]), rate=rate, rate_unit=unit)
 
 
 def _rate(step: str, counts: dict[str, Any]) -> tuple[float, str]:

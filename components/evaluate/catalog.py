@@ -20,7 +20,7 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Benchmark:
     """One benchmark.
 
     Attributes:
@@ -60,63 +60,66 @@ _OKAPI = (
 _TINY = ("de", "en", "es", "fr")
 
 
-def rows() -> tuple[Row, ...]:
+def rows() -> tuple[Benchmark, ...]:
     """Return every benchmark, ours and those of lm-evaluation-harness 0.4.13 that are checked."""
     return (*_ours(), *_harness(), *_judged())
 
 
-def _ours() -> tuple[Row, ...]:
+def _ours() -> tuple[Benchmark, ...]:
     generate, exact, proof = Method.GENERATE, "the same number", "math-verify"
     mgsm, mmath, math500 = ((SOURCES[f], _revision(f)) for f in ("mgsm", "mmath", "math500"))
     return (
-        Row("MGSM, as the paper asks", "mgsm_paper_{language}", mgsm[0].languages, generate,
+        Benchmark("MGSM, as the paper asks", "mgsm_paper_{language}", mgsm[0].languages, generate,
             exact, "mgsm", mgsm[1]),
-        Row("MGSM, told to think in its language", "mgsm_steps_{language}", mgsm[0].languages,
+        Benchmark("MGSM, told to think in its language", "mgsm_steps_{language}", mgsm[0].languages,
             generate, exact, "mgsm", mgsm[1]),
-        Row("MMATH", "mmath_{language}", mmath[0].languages, generate, proof, "mmath", mmath[1]),
-        Row("MATH-500", "math500_{language}", math500[0].languages, generate, proof, "math500",
-            math500[1]),
-        Row("tiny world", "tiny_world_{language}", _TINY, generate, "the last number",
+        Benchmark("MMATH", "mmath_{language}", mmath[0].languages, generate, proof, "mmath",
+            mmath[1]),
+        Benchmark("MATH-500", "math500_{language}", math500[0].languages, generate, proof,
+            "math500", math500[1]),
+        Benchmark("tiny world", "tiny_world_{language}", _TINY, generate, "the last number",
             "the stage `prepare`"),
     )  # fmt: skip
 
 
-def _harness() -> tuple[Row, ...]:
+def _harness() -> tuple[Benchmark, ...]:
     generate, likelihood = Method.GENERATE, Method.LIKELIHOOD
     mgsm, flexible = "juletxara/mgsm", "exact_match (flexible-extract)"
     return (
-        Row("MGSM, direct", "mgsm_direct_{language}", _MGSM, generate, flexible, mgsm),
-        Row("MGSM, native CoT", "mgsm_native_cot_{language}", _MGSM, generate, flexible, mgsm),
-        Row("MGSM, English CoT", "mgsm_en_cot_{language}", _MGSM, generate, flexible, mgsm),
-        Row("Global-MMLU-Lite", "global_mmlu_{language}", _GLOBAL, likelihood, "acc",
+        Benchmark("MGSM, direct", "mgsm_direct_{language}", _MGSM, generate, flexible, mgsm),
+        Benchmark("MGSM, native CoT", "mgsm_native_cot_{language}", _MGSM, generate, flexible,
+            mgsm),
+        Benchmark("MGSM, English CoT", "mgsm_en_cot_{language}", _MGSM, generate, flexible, mgsm),
+        Benchmark("Global-MMLU-Lite", "global_mmlu_{language}", _GLOBAL, likelihood, "acc",
             "CohereLabs/Global-MMLU-Lite"),
-        Row("MMLU-ProX-Lite", "mmlu_prox_lite_{language}", _PROX, generate, "exact_match",
+        Benchmark("MMLU-ProX-Lite", "mmlu_prox_lite_{language}", _PROX, generate, "exact_match",
             "li-lab/MMLU-ProX-Lite"),
-        Row("INCLUDE (base, 44)", "include_base_44_{language_name}", _INCLUDE, likelihood, "acc",
-            "CohereLabs/include-base-44"),
-        Row("multilingual MMLU", "m_mmlu_{language}",
+        Benchmark("INCLUDE (base, 44)", "include_base_44_{language_name}", _INCLUDE, likelihood,
+            "acc", "CohereLabs/include-base-44"),
+        Benchmark("multilingual MMLU", "m_mmlu_{language}",
             tuple(sorted({*_OKAPI, "en", "is", "nb", "zh"})), likelihood, "acc",
             "alexandrainst/m_mmlu"),
-        Row("multilingual HellaSwag", "hellaswag_{language}", _OKAPI, likelihood, "acc",
+        Benchmark("multilingual HellaSwag", "hellaswag_{language}", _OKAPI, likelihood, "acc",
             "alexandrainst/m_hellaswag"),
-        Row("HellaSwag", "hellaswag", ("en",), likelihood, "acc", "Rowan/hellaswag"),
-        Row("multilingual ARC", "arc_{language}", (*_OKAPI, "zh"), likelihood, "acc",
+        Benchmark("HellaSwag", "hellaswag", ("en",), likelihood, "acc", "Rowan/hellaswag"),
+        Benchmark("multilingual ARC", "arc_{language}", (*_OKAPI, "zh"), likelihood, "acc",
             "alexandrainst/m_arc"),
-        Row("ARC", "arc_challenge", ("en",), likelihood, "acc", "allenai/ai2_arc"),
-        Row("multilingual TruthfulQA", "truthfulqa_{language}_mc1", (*_OKAPI, "zh"), likelihood,
-            "acc", "alexandrainst/m_truthfulqa"),
-        Row("TruthfulQA", "truthfulqa_mc1", ("en",), likelihood, "acc", "truthfulqa/truthful_qa"),
+        Benchmark("ARC", "arc_challenge", ("en",), likelihood, "acc", "allenai/ai2_arc"),
+        Benchmark("multilingual TruthfulQA", "truthfulqa_{language}_mc1", (*_OKAPI, "zh"),
+            likelihood, "acc", "alexandrainst/m_truthfulqa"),
+        Benchmark("TruthfulQA", "truthfulqa_mc1", ("en",), likelihood, "acc",
+            "truthfulqa/truthful_qa"),
     )  # fmt: skip
 
 
-def _judged() -> tuple[Row, ...]:
+def _judged() -> tuple[Benchmark, ...]:
     """Return what a judge scores: in any language that the user has questions in."""
     every, judge, files = tuple(NAMES), Method.JUDGE, "judge.tasks"
     return (
-        Row("X-AlpacaEval", "x_alpacaeval", every, judge, "win probability", files),
-        Row("head-to-head with M_t", "head_to_head", every, judge, "win probability", files),
-        Row("multilingual MT-Bench", "mt_bench", every, judge, "grade of 10", files),
-        Row("CARE", "care", every, judge, "grade of 10", files),
+        Benchmark("X-AlpacaEval", "x_alpacaeval", every, judge, "win probability", files),
+        Benchmark("head-to-head with M_t", "head_to_head", every, judge, "win probability", files),
+        Benchmark("multilingual MT-Bench", "mt_bench", every, judge, "grade of 10", files),
+        Benchmark("CARE", "care", every, judge, "grade of 10", files),
     )
 
 

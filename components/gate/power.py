@@ -40,7 +40,7 @@ class Design:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PowerRow:
     """One row of the table, gains and falls as fractions; None is more than there is room for.
 
     Attributes:
@@ -98,7 +98,7 @@ def power_table(recipe: Recipe) -> dict[str, Any]:
 
     Returns:
         `items` (the recipe's own number per language, None where the tasks decide), `accuracies`,
-        the fields of the `gain` and `fall` designs, and `rows` (fields of `Row`).
+        the fields of the `gain` and `fall` designs, and `rows` (fields of `PowerRow`).
     """
     others, rules = recipe.languages.others, recipe.gate
     gain = Design(rules.alpha, len(others), rules.min_gain)
@@ -114,8 +114,8 @@ def power_table(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _row(items: int, gain: Design, fall: Design, *, own: bool) -> Row:
-    return Row(
+def _row(items: int, gain: Design, fall: Design, *, own: bool) -> PowerRow:
+    return PowerRow(
         items,
         [detectable_gain(items, gain, accuracy) for accuracy in ACCURACIES],
         # A fall is a gain of the wrong answers.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lidr.components.rollout import EngineHolder, roll_out
+from lidr.components.rollout import EngineSession, roll_out
 from lidr.components.rollout.answers import Answers
-from lidr.components.rollout.chunks import Chunk, Share
+from lidr.components.rollout.chunks import Chunk, ChunkShare
 from lidr.components.rollout.figures import Log, ignore, note, worker_figures
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage, translate_stage
@@ -68,9 +68,9 @@ def generate(
     translations = Translations(settings, target, stage, prompts, iteration)
 
     def plan() -> Iterator[Chunk[Any]]:
-        return answers.chunks(Share(shard, shards), translations.followers if fused else None)
+        return answers.chunks(ChunkShare(shard, shards), translations.followers if fused else None)
 
-    with EngineHolder(settings, model) as holder:
+    with EngineSession(settings, model) as holder:
         roll_out(holder, [stage, target] if fused else [stage], plan, settings.generation.restarts)
         for written in [stage, target] if fused else [stage]:
             note(written, holder, shard, within="" if written is stage else "generate")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lidr.components.judge.prompts import Block, Prompt, load_prompt
+from lidr.components.judge.prompts import Block, JudgePrompt, load_prompt
 from lidr.components.shared.config.judge import Judge, JudgedTask
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of
@@ -135,7 +135,7 @@ def draw_up(recipe: Recipe, settings: Judge, evaluation: str, before: str) -> Do
 
 def cases_of(docket: Docket, settings: Judge) -> Iterator[Case]:
     """Yield every request: both orders of a comparison, every turn of a conversation."""
-    prompts: dict[str, Prompt] = {}
+    prompts: dict[str, JudgePrompt] = {}
     for item in docket.items:
         name = PROMPT_OF[item.task.name]
         if name not in prompts:
@@ -168,7 +168,7 @@ def _answered(answers: Answers, key: Key, question: Question) -> list[Answer]:
     return sorted(found, key=lambda answer: answer.turn) if whole and not failed else []
 
 
-def _comparison(prompt: Prompt, item: Item, order: Order) -> list[Message]:
+def _comparison(prompt: JudgePrompt, item: Item, order: Order) -> list[Message]:
     texts = (item.answers[0].response, item.rival)
     first, second = texts if order is Order.CANDIDATE_FIRST else reversed(texts)
     return prompt.messages(
@@ -181,7 +181,7 @@ def _comparison(prompt: Prompt, item: Item, order: Order) -> list[Message]:
     )
 
 
-def _grading(prompt: Prompt, item: Item, turn: int) -> list[Message]:
+def _grading(prompt: JudgePrompt, item: Item, turn: int) -> list[Message]:
     said = [
         block
         for answer in item.answers[:turn]

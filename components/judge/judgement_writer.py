@@ -25,7 +25,7 @@ PASSING = (
 """Failures of the server rather than of the judge: asked again when the stage is run again."""
 
 
-class Keeper:
+class JudgementWriter:
     """Reads replies, writes them down in parts, and gives up on a judge that fails too often.
 
     Args:

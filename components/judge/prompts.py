@@ -45,7 +45,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class JudgePrompt:
     """A prompt file.
 
     Attributes:
@@ -71,7 +71,7 @@ class Prompt:
         return [{"role": "user", "content": content}]
 
 
-def load_prompt(name: str, folder: str = "") -> Prompt:
+def load_prompt(name: str, folder: str = "") -> JudgePrompt:
     """Read a prompt.
 
     Args:
@@ -90,7 +90,7 @@ def load_prompt(name: str, folder: str = "") -> Prompt:
         raise BadInput("not UTF-8", file=file, line=line, remedy="Save it as UTF-8.") from error
     required, optional = _PLACES[name]
     _require_places(text, file, required, (*required, *optional, *_ALWAYS))
-    return Prompt(text, digest_of_bytes(data))
+    return JudgePrompt(text, digest_of_bytes(data))
 
 
 def masked(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lidr.components.judge.cases import PROMPT_OF, Case, Docket, cases_of, draw_up, judged_tasks
 from lidr.components.judge.client import ask
-from lidr.components.judge.judgement_writer import Keeper
+from lidr.components.judge.judgement_writer import JudgementWriter
 from lidr.components.judge.prompts import load_prompt
 from lidr.components.judge.summary import Judged, items_of, summarise
 from lidr.components.shared.config.judge import Judge
@@ -93,7 +93,7 @@ def _stage(settings: Recipe, judge: Judge, store: str, evaluation: str, before: 
 def _judge(settings: Recipe, judge: Judge, stage: Stage, docket: Docket) -> None:
     cases = list(cases_of(docket, judge))
     allowed = int(judge.max_failed_share * len(cases))
-    keeper = Keeper(stage, len(cases), judge.chunk_size, allowed)
+    keeper = JudgementWriter(stage, len(cases), judge.chunk_size, allowed)
     try:
         ask((case for case in cases if not keeper.has(case)), judge, keeper.take)
     finally:

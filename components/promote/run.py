@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.registry.evidence import Verdict, store_of
+from lidr.components.shared.registry.evidence import GateVerdict, store_of
 from lidr.components.shared.registry.mlflow_errors import explained
-from lidr.components.shared.registry.promotion import Order
+from lidr.components.shared.registry.promotion import PromotionOrder
 from lidr.components.shared.registry.promotion import promote as move_alias
 from lidr.components.shared.registry.versions import (
     default_trail,
@@ -48,10 +48,10 @@ def promote(
         home = store_of(version) or open_store(store).uri
         model = ask_mlflow(lambda: read_model(client, name))
         trail = ask_mlflow(lambda: trail_of(client, model, default_trail(home, name)))
-        order = Order(
+        order = PromotionOrder(
             alias=alias,
             reason=reason or str(counts["reason"]),
-            verdict=Verdict(str(counts["decision"]), decision),
+            verdict=GateVerdict(str(counts["decision"]), decision),
             expected=standing,
         )
         move_alias(client, version, trail, order)

@@ -7,9 +7,15 @@ from typing import Any
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.registry.evidence import PASSED, START
-from lidr.components.shared.registry.promotion import CANDIDATE, CHAMPION, Order, advance, promote
+from lidr.components.shared.registry.promotion import (
+    CANDIDATE,
+    CHAMPION,
+    PromotionOrder,
+    advance,
+    promote,
+)
 from lidr.components.shared.registry.versions import (
-    Model,
+    RegisteredModel,
     read_model,
     read_version,
     trail_of,
@@ -42,7 +48,7 @@ def give_roles(
         _promote(client, model, number, home, run)
 
 
-def _promote(client: Any, model: Model, number: int, trail: Store, run: str) -> None:
+def _promote(client: Any, model: RegisteredModel, number: int, trail: Store, run: str) -> None:
     """Promote a version whose gate compared it with the champion itself, or there is none yet."""
     version = read_version(client, model.name, str(number))
     champion = model.aliases.get(CHAMPION)
@@ -57,6 +63,6 @@ def _promote(client: Any, model: Model, number: int, trail: Store, run: str) -> 
         )
         return
     reason = f"run {run} passed the gate" if parent else f"run {run} starts here"
-    order = Order(reason=reason, expected=champion)
+    order = PromotionOrder(reason=reason, expected=champion)
     entry = promote(client, version, trail, order)
     emit("number", name="champion", value=f"{version.label} since {entry.time}")

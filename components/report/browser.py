@@ -27,7 +27,7 @@ Side = tuple[str, str, str | None, str]
 """Heading, class, text (None where there is none) and language code ("" if unknown)."""
 
 
-class Entry(TypedDict, total=False):
+class BrowserEntry(TypedDict, total=False):
     """One entry; texts are as the model wrote them."""
 
     language: str
@@ -60,7 +60,7 @@ def browser(
     return Browser(Markup(data), useful, rank, len(encoded))  # noqa: S704  # `<` is escaped
 
 
-def within(entries: Iterable[Entry], budget: int) -> list[str]:
+def within(entries: Iterable[BrowserEntry], budget: int) -> list[str]:
     """Return entries as JSON, as many as the budget has room for, in their order.
 
     Args:

@@ -10,7 +10,7 @@ from lidr.components.report.blocks import Chart, Section, Table, kind_of, measur
 from lidr.components.report.flips import flips
 from lidr.components.report.html import page
 from lidr.components.report.outcomes import NARROW, WIDE, by_model
-from lidr.components.report.rows import Row, dots
+from lidr.components.report.rows import ReportRow, dots
 from lidr.components.report.svg import rounded_domain
 from lidr.components.report.words import chance, language, limits, listed, literal, percent, signed
 from lidr.components.shared.config.recipe import Recipe
@@ -213,9 +213,9 @@ def _answers(settings: Recipe, names: Sequence[str], scores: Sequence[Any]) -> T
 def gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any]) -> Section:
     """Return what the second of two models gained over the first, as `compare` found it."""
     languages = settings.languages
-    rows = [Row("Mean", "mean", 3, result["mean_gain"], signed(result["mean_gain"]["value"]))]
+    rows = [ReportRow("Mean", "mean", 3, result["mean_gain"], signed(result["mean_gain"]["value"]))]
     rows += [
-        Row(
+        ReportRow(
             language(code),
             kind_of(languages, code),
             shape_of(languages, code),

@@ -14,7 +14,7 @@ from lidr.components.report.html import page
 from lidr.components.report.imbalance import Column, imbalance
 from lidr.components.report.models_table import versions as libraries
 from lidr.components.report.page import CAVEAT
-from lidr.components.report.rows import Row, dots
+from lidr.components.report.rows import ReportRow, dots
 from lidr.components.report.runs import Run
 from lidr.components.report.samples import samples
 from lidr.components.report.svg import rounded_domain
@@ -191,7 +191,7 @@ def _run_line(run: Run) -> list[str]:
 
 def _over_time(made: Sequence[_Version]) -> Section:
     lines = [
-        Row(f"{place}: {each.item.name}", "mean", 3, average, percent(average["value"]))
+        ReportRow(f"{place}: {each.item.name}", "mean", 3, average, percent(average["value"]))
         for each in made
         for place, average in [(each.name.rpartition("/")[2], each.item.average)]
     ]

@@ -8,7 +8,7 @@ from itertools import chain, zip_longest
 
 from lidr.components.report import rows
 from lidr.components.report.blocks import Chart, Filter, Section, Table, swatch
-from lidr.components.report.browser import FLIPS_BUDGET, Entry, browser, shortened, within
+from lidr.components.report.browser import FLIPS_BUDGET, BrowserEntry, browser, shortened, within
 from lidr.components.report.history import Round
 from lidr.components.report.words import language, number
 from lidr.components.shared.config.recipe import Languages
@@ -170,7 +170,7 @@ def _filters(codes: Sequence[str], turns: Sequence[Pair]) -> list[Filter]:
     ]
 
 
-def _entries(names: tuple[str, str], turns: Sequence[Pair]) -> Iterator[Entry]:
+def _entries(names: tuple[str, str], turns: Sequence[Pair]) -> Iterator[BrowserEntry]:
     for old, new in turns:
         gained = _is_right(new)
         looks = ("rejected", "chosen") if gained else ("chosen", "rejected")

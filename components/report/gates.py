@@ -46,13 +46,13 @@ def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
     )
 
 
-def _rows(settings: Recipe, item: Round) -> list[rows.Row]:
+def _rows(settings: Recipe, item: Round) -> list[rows.ReportRow]:
     counts, languages = item.counts("gate"), settings.languages
     mean = counts["mean_gain"]
     return [
-        rows.Row("Mean", "mean", 3, mean, signed(mean["value"])),
+        rows.ReportRow("Mean", "mean", 3, mean, signed(mean["value"])),
         *(
-            rows.Row(
+            rows.ReportRow(
                 language(code),
                 kind_of(languages, code),
                 shape_of(languages, code),

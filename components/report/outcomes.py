@@ -151,7 +151,7 @@ def _start(
 ) -> Markup:
     """Draw what was measured of the start alone: there is no line to draw yet."""
     lines = [
-        rows.Row(
+        rows.ReportRow(
             language(code),
             kind_of(settings.languages, code),
             shape_of(settings.languages, code),

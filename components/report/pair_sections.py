@@ -178,7 +178,7 @@ def _trust_charts(settings: Recipe, paired: list[Round]) -> list[Chart]:
 def _dots(
     identity: str,
     caption: str,
-    lines: list[rows.Row],
+    lines: list[rows.ReportRow],
     domain: tuple[float, float],
     references: dict[float, str],
 ) -> Chart:
@@ -186,7 +186,7 @@ def _dots(
     return Chart(caption, rows.dots(identity, caption, described, lines, domain, references))
 
 
-def _faithful(settings: Recipe, item: Round) -> list[rows.Row]:
+def _faithful(settings: Recipe, item: Round) -> list[rows.ReportRow]:
     return [
         _row(settings, key.removeprefix(f"{settings.languages.dominant}-").split("-")[0], kept, key)
         for key, row in by_direction(settings.languages, item.counts("pair")["directions"]).items()
@@ -194,7 +194,7 @@ def _faithful(settings: Recipe, item: Round) -> list[rows.Row]:
     ]
 
 
-def _agreeing(settings: Recipe, item: Round) -> list[rows.Row]:
+def _agreeing(settings: Recipe, item: Round) -> list[rows.ReportRow]:
     return [
         _row(settings, code, row["agree"])
         for code, row in by_language(
@@ -204,8 +204,8 @@ def _agreeing(settings: Recipe, item: Round) -> list[rows.Row]:
     ]
 
 
-def _row(settings: Recipe, code: str, value: dict[str, Any], key: str = "") -> rows.Row:
-    return rows.Row(
+def _row(settings: Recipe, code: str, value: dict[str, Any], key: str = "") -> rows.ReportRow:
+    return rows.ReportRow(
         direction(key) if key else language(code),
         kind_of(settings.languages, code),
         shape_of(settings.languages, code),

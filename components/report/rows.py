@@ -14,7 +14,7 @@ from lidr.components.report.words import number, plain
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReportRow:
     """One interval of a dot plot; `bar` is a share that only this row is held against."""
 
     label: str
@@ -29,7 +29,7 @@ def dots(
     identity: str,
     title: str,
     description: str,
-    rows: Sequence[Row],
+    rows: Sequence[ReportRow],
     domain: tuple[float, float],
     references: Mapping[float, str],
     width: float = WIDTH,
@@ -134,7 +134,7 @@ def _columns(x: Scale, bottom: float, unit: str) -> list[Markup]:
     ]
 
 
-def _dot_row(row: Row, x: Scale, y: float, width: float) -> Markup:
+def _dot_row(row: ReportRow, x: Scale, y: float, width: float) -> Markup:
     at = None if row.bar is None else x(row.bar)
     return svg.tag(
         "g",

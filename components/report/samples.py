@@ -10,7 +10,7 @@ from itertools import chain, zip_longest
 from markupsafe import Markup
 
 from lidr.components.report.blocks import Browser, Filter, Section, Table
-from lidr.components.report.browser import PAIRS_BUDGET, Entry, browser, shortened, within
+from lidr.components.report.browser import PAIRS_BUDGET, BrowserEntry, browser, shortened, within
 from lidr.components.report.history import Round
 from lidr.components.report.words import MINUS, language, literal, number, spelled
 from lidr.components.shared.config.recipe import Languages
@@ -86,10 +86,10 @@ def _margins(item: Round) -> dict[str, float]:
     return {row.pair: row.margin for row in stage.read_records([MARGINS_FILE], PairMargin)}
 
 
-def _entries(languages: Languages, drawn: Sequence[_Drawn]) -> Iterator[Entry]:
+def _entries(languages: Languages, drawn: Sequence[_Drawn]) -> Iterator[BrowserEntry]:
     for each in drawn:
         pair = each.pair
-        entry: Entry = {
+        entry: BrowserEntry = {
             "language": pair.language,
             "about": f"{_meaning(languages, pair)} · for {each.item.name} · {pair.prompt_id}",
             "badges": _badges(each),

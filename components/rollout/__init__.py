@@ -8,18 +8,18 @@ from itertools import chain
 from typing import Any
 
 from lidr.components.rollout.chunks import Chunk
-from lidr.components.rollout.engine_session import EngineHolder
+from lidr.components.rollout.engine_session import EngineSession
 from lidr.components.rollout.stream import Stream, places
 from lidr.components.rollout.writer import Writer
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.events import Meter, emit
 from lidr.components.shared.store.stage import Stage
 
-__all__ = ["EngineHolder", "roll_out"]
+__all__ = ["EngineSession", "roll_out"]
 
 
 def roll_out(
-    holder: EngineHolder,
+    holder: EngineSession,
     stages: Sequence[Stage],
     plan: Callable[[], Iterable[Chunk[Any]]],
     restarts: int = 0,
@@ -47,7 +47,7 @@ def roll_out(
 
 
 def _attempt(
-    holder: EngineHolder, stages: Sequence[Stage], plan: Callable[[], Iterable[Chunk[Any]]]
+    holder: EngineSession, stages: Sequence[Stage], plan: Callable[[], Iterable[Chunk[Any]]]
 ) -> None:
     present = {entry.key for stage in stages for entry in stage.store.list(stage.prefix)}
     total = places(plan(), present)
@@ -66,7 +66,7 @@ def _attempt(
         )
 
 
-def _answer(holder: EngineHolder, stream: Stream, requests: Iterable[Any], total: int) -> None:
+def _answer(holder: EngineSession, stream: Stream, requests: Iterable[Any], total: int) -> None:
     engine = holder.engine
     began = time.monotonic()
     meter = Meter(total, "requests", "tokens")

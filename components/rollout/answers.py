@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lidr.components.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
+from lidr.components.rollout.chunks import Chunk, ChunkShare, Follower, Task, chunk_name
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.shared.config.recipe import Recipe, Sampling
 from lidr.components.shared.core.digest import seed_of
@@ -21,7 +21,7 @@ Identify = Callable[[Sequence[str]], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AnswerRequest:
     """A prompt to be answered for the `sample`-th time, from 0."""
 
     prompt: Prompt
@@ -58,7 +58,9 @@ class Answers:
             partial(_identified, identify),
         )
 
-    def chunks(self, share: Share, followers: Followers | None = None) -> Iterator[Chunk[Question]]:
+    def chunks(
+        self, share: ChunkShare, followers: Followers | None = None
+    ) -> Iterator[Chunk[AnswerRequest]]:
         """Yield a share's chunks; all languages of the same prompts stand together.
 
         Args:
@@ -71,15 +73,19 @@ class Answers:
                 fed = followers(language, index) if followers else ()
                 yield self._chunk(language, index, fed)
 
-    def _chunk(self, language: str, index: int, followers: tuple[Follower, ...]) -> Chunk[Question]:
+    def _chunk(
+        self, language: str, index: int, followers: tuple[Follower, ...]
+    ) -> Chunk[AnswerRequest]:
         """Return one language's `index`-th chunk; the samples of a prompt stand together."""
         length, samples = self._settings.generation.chunk_size, self._settings.generation.samples
         first = index * length
         size = min(length, self._prompts.size(language) - first)
 
-        def questions() -> list[Question]:
+        def questions() -> list[AnswerRequest]:
             prompts = self._prompts.read(language, first, size)
-            return [Question(prompt, sample) for prompt in prompts for sample in range(samples)]
+            return [
+                AnswerRequest(prompt, sample) for prompt in prompts for sample in range(samples)
+            ]
 
         name = chunk_name(f"responses/{language}", index)
         return Chunk(self.stage, name, size * samples, self._task, questions, followers)
@@ -97,7 +103,7 @@ def decoding_of(sampling: Sampling, stop: tuple[str, ...] = ()) -> Decoding:
     )
 
 
-def _request(seed: int, iteration: int, decoding: Decoding, question: Question) -> ChatRequest:
+def _request(seed: int, iteration: int, decoding: Decoding, question: AnswerRequest) -> ChatRequest:
     prompt = question.prompt
     return ChatRequest(
         prompt.prompt_id,
@@ -114,7 +120,7 @@ def sampled(purpose: str, sample: int) -> str:
     return f"{purpose}, sample {sample}" if sample else purpose
 
 
-def _record(stop: Sequence[str], question: Question, answer: Completion | None) -> Response:
+def _record(stop: Sequence[str], question: AnswerRequest, answer: Completion | None) -> Response:
     if answer is None:
         raise ValueError("every prompt is asked")
     if answer.finish_reason == FinishReason.STOP:

@@ -69,7 +69,7 @@ class Follower:
 
 
 @dataclass(frozen=True)
-class Share:
+class ChunkShare:
     """The part of a stage's chunks that one worker does: each `shards`-th of them.
 
     What a chunk holds and how it is named does not depend on it.

@@ -11,7 +11,7 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.engines import Engine, choose_engine, open_engine
 
 
-class EngineHolder:
+class EngineSession:
     """Starts the engine once for a whole stage, or not at all.
 
     Args:
@@ -29,7 +29,7 @@ class EngineHolder:
         self.requests = 0
         self.failures: Counter[str] = Counter()
 
-    def __enter__(self) -> EngineHolder:
+    def __enter__(self) -> EngineSession:
         return self
 
     def __exit__(self, *_: object) -> None:

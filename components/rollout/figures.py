@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
-from lidr.components.rollout.engine_session import EngineHolder
+from lidr.components.rollout.engine_session import EngineSession
 from lidr.components.shared.core.gpu import gpu_count
 from lidr.components.shared.records.counts import MEASURED, failure_shares
 from lidr.components.shared.store.stage import Stage
@@ -32,7 +32,7 @@ def ignore(_name: str, _value: float) -> None:
     """Log nowhere."""
 
 
-def note(stage: Stage, holder: EngineHolder, shard: int, *, within: str = "") -> None:
+def note(stage: Stage, holder: EngineSession, shard: int, *, within: str = "") -> None:
     """Leave what this worker's engine measured, if it was started.
 
     Args:
@@ -102,7 +102,7 @@ def _take(stage: Stage) -> Iterator[dict[str, Any]]:
         yield facts
 
 
-def worker_figures(holder: EngineHolder) -> dict[str, float]:
+def worker_figures(holder: EngineSession) -> dict[str, float]:
     """Return the same figures of one worker's own requests."""
     facts: dict[str, Any] = holder.described()
     return {

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from lidr.components.rollout.answers import Question, decoding_of, sampled
-from lidr.components.rollout.chunks import Chunk, Follower, Share, Task, chunk_name
+from lidr.components.rollout.answers import AnswerRequest, decoding_of, sampled
+from lidr.components.rollout.chunks import Chunk, ChunkShare, Follower, Task, chunk_name
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
@@ -30,7 +30,7 @@ from lidr.components.shared.store.stage import Stage
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TranslationJob:
     """One text to translate; `text` is None where there is nothing to, for the reason given."""
 
     prompt_id: str
@@ -76,13 +76,13 @@ class Translations:
         )
         self._size = prompts.size(settings.languages.dominant)
 
-    def chunks(self, share: Share) -> Iterator[Chunk[Job]]:
+    def chunks(self, share: ChunkShare) -> Iterator[Chunk[TranslationJob]]:
         """Yield a share's chunks; those of one direction ask with the same instruction."""
         for index in share.indexes(self._size, self._settings.generation.chunk_size):
             for source, target in directions(self._settings):
                 yield self.chunk(source, target, index)
 
-    def chunk(self, source: str, target: str, index: int) -> Chunk[Job]:
+    def chunk(self, source: str, target: str, index: int) -> Chunk[TranslationJob]:
         """Return one direction's `index`-th chunk, made of the source's `index`-th responses."""
         length, samples = self._settings.generation.chunk_size, self._settings.generation.samples
         size = min(length, self._size - index * length) * samples
@@ -103,7 +103,7 @@ class Translations:
             if own == source
         )
 
-    def _jobs(self, source: str, target: str, index: int) -> list[Job]:
+    def _jobs(self, source: str, target: str, index: int) -> list[TranslationJob]:
         length = self._settings.generation.chunk_size
         prompts = self._prompts.read(source, index * length, length)
         name = chunk_name(f"responses/{source}", index)
@@ -116,11 +116,11 @@ class Translations:
             for sample in samples
         ]
 
-    def _follow(self, target: str, question: Question, answer: Response) -> Job:
+    def _follow(self, target: str, question: AnswerRequest, answer: Response) -> TranslationJob:
         return self._job(target, question.prompt, answer)
 
-    def _job(self, target: str, prompt: Prompt, answer: Response) -> Job:
-        return Job(
+    def _job(self, target: str, prompt: Prompt, answer: Response) -> TranslationJob:
+        return TranslationJob(
             answer.prompt_id,
             answer.language,
             target,
@@ -152,18 +152,24 @@ class Translations:
                 lambda _, translation: _back(translation),
             )
 
-    def _trips_back(self, source: str, target: str, index: int, size: int) -> Sequence[Job | None]:
+    def _trips_back(
+        self, source: str, target: str, index: int, size: int
+    ) -> Sequence[TranslationJob | None]:
         name = chunk_name(f"translations/{source}-{target}", index)
         return [_back(row) for row in self.stage.peek_records(name, Translation)[:size]]
 
 
-def _back(row: Translation) -> Job | None:
+def _back(row: Translation) -> TranslationJob | None:
     if row.text is None:
         return None
-    return Job(row.prompt_id, row.target_language, row.source_language, row.text, sample=row.sample)
+    return TranslationJob(
+        row.prompt_id, row.target_language, row.source_language, row.text, sample=row.sample
+    )
 
 
-def _request(seed: int, iteration: int, decoding: Decoding, job: Job) -> ChatRequest | None:
+def _request(
+    seed: int, iteration: int, decoding: Decoding, job: TranslationJob
+) -> ChatRequest | None:
     if job.text is None:
         return None
     return ChatRequest(
@@ -177,7 +183,7 @@ def _request(seed: int, iteration: int, decoding: Decoding, job: Job) -> ChatReq
     )
 
 
-def _record(job: Job, answer: Completion | None) -> Translation:
+def _record(job: TranslationJob, answer: Completion | None) -> Translation:
     if answer is None:
         return Translation(
             job.prompt_id,

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Server(ABC):
+class ChampionServer(ABC):
     """The one object that is re-pointed.
 
     Attributes:
@@ -55,7 +55,7 @@ class Server(ABC):
 
 
 @dataclass(frozen=True)
-class Deployment(Server):
+class Deployment(ChampionServer):
     """An apps/v1 Deployment, as manifests/components/champion has it."""
 
     def patch(self, model: Resolved) -> Object:  # noqa: D102
@@ -87,7 +87,7 @@ _KSERVE = ("serving.kserve.io", "v1beta1")
 
 
 @dataclass(frozen=True)
-class InferenceService(Server):
+class InferenceService(ChampionServer):
     """A serving.kserve.io/v1beta1 InferenceService: KServe fetches the model itself."""
 
     def patch(self, model: Resolved) -> Object:  # noqa: D102
@@ -130,7 +130,7 @@ class NothingYet(LidrError):
     """There is nothing to serve so far."""
 
 
-def follow(model: str, alias: str, server: Server) -> Resolved | None:
+def follow(model: str, alias: str, server: ChampionServer) -> Resolved | None:
     """Point a server at the version that an alias names.
 
     Args:
@@ -189,7 +189,7 @@ def _holds(now: Object, patch: Object) -> bool:
     )
 
 
-def _told(server: Server, what: str, call: Callable[[], T]) -> T:
+def _told(server: ChampionServer, what: str, call: Callable[[], T]) -> T:
     """Call the API server; say what went wrong in one sentence."""
     from kubernetes.client import ApiException
 

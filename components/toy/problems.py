@@ -29,7 +29,7 @@ Operations = tuple[bool, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ProblemStep:
     """One change: add or subtract `amount`, told with the `verb`-th verb of that kind."""
 
     adds: bool
@@ -53,8 +53,8 @@ class Problem:
     name: str
     thing: int
     start: int
-    first: Step
-    second: Step
+    first: ProblemStep
+    second: ProblemStep
     form: int
 
     @property
@@ -169,8 +169,8 @@ def _draw(rng: random.Random) -> Problem:
         name=rng.choice(NAMES),
         thing=rng.randrange(4),
         start=start,
-        first=Step(rng.random() < 0.5, rng.randrange(3), first),
-        second=Step(rng.random() < 0.5, rng.randrange(3), second),
+        first=ProblemStep(rng.random() < 0.5, rng.randrange(3), first),
+        second=ProblemStep(rng.random() < 0.5, rng.randrange(3), second),
         form=rng.randrange(3),
     )
 
@@ -197,7 +197,7 @@ class _Words:
     forms: tuple[str, ...]
     solution: str
 
-    def verb(self, step: Step) -> str:
+    def verb(self, step: ProblemStep) -> str:
         return (self.add if step.adds else self.subtract)[step.verb]
 
 

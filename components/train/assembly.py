@@ -17,7 +17,7 @@ from lidr.components.shared.store.stage import Stage
 from lidr.components.train.data.batches import Layout
 from lidr.components.train.data.loading import load_model, load_pairs, load_tokenizer
 from lidr.components.train.data.tokens import TokenPairs
-from lidr.components.train.distributed.ranks import Gang
+from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.distributed.zero import (
     deepspeed_config,
     leave_deepspeed_out,
@@ -32,11 +32,11 @@ from lidr.components.train.preference import PreferenceTrainer
 from lidr.components.train.throughput import work_of
 
 if TYPE_CHECKING:
-    from lidr.components.train.job import Job
+    from lidr.components.train.job import TrainingJob
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TrainingInputs:
     """What a run reads, checked.
 
     Attributes:
@@ -55,10 +55,10 @@ class Inputs:
     reference: Stage
     base: str
     bfloat16: bool
-    gang: Gang
+    gang: Ranks
 
 
-def read_inputs(job: Job, stage: Stage, gang: Gang) -> Inputs:
+def read_inputs(job: TrainingJob, stage: Stage, gang: Ranks) -> TrainingInputs:
     """Return what a run reads. No rank needs another one for it."""
     start = model_files(job.start)
     other = start if job.reference == job.start else model_files(job.reference)
@@ -77,11 +77,11 @@ def read_inputs(job: Job, stage: Stage, gang: Gang) -> Inputs:
     bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
     name = "bfloat16" if bfloat16 else "float32"
     reference = reference_stage(stage.store, job.pairs, job.reference, pairs, name)
-    return Inputs(start, other, pairs, reference, base_stage(job.start), bfloat16, gang)
+    return TrainingInputs(start, other, pairs, reference, base_stage(job.start), bfloat16, gang)
 
 
 def build_trainer(
-    job: Job, inputs: Inputs, callbacks: list[TrainerCallback], scratch: Path
+    job: TrainingJob, inputs: TrainingInputs, callbacks: list[TrainerCallback], scratch: Path
 ) -> PreferenceTrainer:
     """Return the trainer, its model loaded, the reference log-probabilities computed.
 
@@ -116,15 +116,15 @@ def build_trainer(
     )
 
 
-def _start_model(job: Job, inputs: Inputs) -> Any:
+def _start_model(job: TrainingJob, inputs: TrainingInputs) -> Any:
     # Weights that stay as they are need no more precision than the passes have.
     frozen = inputs.bfloat16 and job.training.lora.rank
     return load_model(inputs.start, torch.bfloat16 if frozen else torch.float32)
 
 
 def _reference(
-    job: Job,
-    inputs: Inputs,
+    job: TrainingJob,
+    inputs: TrainingInputs,
     deepspeed: dict[str, Any] | None,
     loaded: tuple[Any, Layout] | None = None,
 ) -> torch.Tensor:
@@ -162,7 +162,7 @@ def training_order(pairs: int, epochs: float, seed: int) -> list[int]:
     return order[:total]
 
 
-def _arguments(job: Job, examples: int, inputs: Inputs, scratch: Path) -> Any:
+def _arguments(job: TrainingJob, examples: int, inputs: TrainingInputs, scratch: Path) -> Any:
     settings = job.training
     config = deepspeed_config(job.zero, inputs.gang.world, inputs.bfloat16)
     if config:

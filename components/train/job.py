@@ -9,7 +9,7 @@ from lidr.components.shared.config.profile import Zero
 from lidr.components.shared.config.recipe import Training
 
 
-class Job(Strict):
+class TrainingJob(Strict):
     """Everything a training run reads, as plain values that travel between machines."""
 
     store: str
@@ -34,7 +34,7 @@ class Job(Strict):
     """t + 1."""
 
 
-class Summary(Strict):
+class TrainingSummary(Strict):
     """What a training run leaves besides the model."""
 
     counts: dict[str, Any]

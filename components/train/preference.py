@@ -16,14 +16,14 @@ from lidr.components.shared.core.errors import TrainingFailed
 from lidr.components.shared.core.events import Meter, emit
 from lidr.components.shared.tracking.live_metrics import CurveWriter
 from lidr.components.train.data.batches import Layout, token_budget
-from lidr.components.train.data.shares import Part, Sharing
+from lidr.components.train.data.shares import RankPart, Sharing
 from lidr.components.train.data.tokens import TokenPair
-from lidr.components.train.distributed.ranks import Gang
+from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.forward.loss import pair_losses
 from lidr.components.train.forward.reference import compute_logps
 from lidr.components.train.forward.scoring import score
 from lidr.components.train.metrics import StepSums, Watch
-from lidr.components.train.throughput import Work, peak_flops
+from lidr.components.train.throughput import StepWork, peak_flops
 
 INTERNAL = ("epoch", "tokens")
 """What a step's log holds besides its metrics."""
@@ -54,8 +54,8 @@ class PreferenceTrainer(Trainer):
         reference: torch.Tensor,
         layout: Layout,
         settings: Training,
-        work: Work | None,
-        gang: Gang,
+        work: StepWork | None,
+        gang: Ranks,
         **kwargs: Any,
     ) -> None:
         super().__init__(train_dataset=list(order), data_collator=list, **kwargs)
@@ -97,7 +97,7 @@ class PreferenceTrainer(Trainer):
             total += loss.detach()
         return total
 
-    def _loss(self, model: Any, part: Part, in_step: int) -> torch.Tensor:
+    def _loss(self, model: Any, part: RankPart, in_step: int) -> torch.Tensor:
         """Return a micro-batch's share of the step's loss, and add to the step's sums."""
         pairs = [self._pairs[row] for row in part.rows]
         logps = score(model, self._layout(pairs, self.args.device)).float()

@@ -9,9 +9,9 @@ from lidr.components.shared.kubernetes.launch import Launch, Placement, TaskConf
 from lidr.components.shared.step import step
 from lidr.components.shared.store.stage import Stage
 from lidr.components.train.distributed.checkpoints import Checkpoints
-from lidr.components.train.job import Job
+from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch import launcher_of
-from lidr.components.train.launch.exchange import Exchange
+from lidr.components.train.launch.exchange import TrainExchange
 from lidr.components.train.launch.fit import require_fit
 from lidr.components.train.stage import start_and_reference, train_stage
 
@@ -61,7 +61,7 @@ def train(
         emit("reused")
         return stage.uri
     place = Launch.parse(launch)
-    job = Job(
+    job = TrainingJob(
         store=store,
         stage=stage.prefix,
         pairs=pairs,
@@ -76,10 +76,10 @@ def train(
     return _finish(stage, job, place, Placement.of(placement))
 
 
-def _finish(stage: Stage, job: Job, launch: Launch, placement: Placement) -> str:
+def _finish(stage: Stage, job: TrainingJob, launch: Launch, placement: Placement) -> str:
     require_fit(job, launch)
     summary = launcher_of(launch, placement).run(job)
     stage.digests.update(summary.digests)
     Checkpoints(stage).clear()
-    Exchange(stage).clear()
+    TrainExchange(stage).clear()
     return stage.finish(summary.counts)

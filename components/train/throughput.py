@@ -31,7 +31,7 @@ def peak_flops(device_name: str) -> float:
 
 
 @dataclass(frozen=True)
-class Work:
+class StepWork:
     """The arithmetic of forward and backward passes; recomputation is not counted.
 
     Attributes:
@@ -57,7 +57,7 @@ class Work:
         return total
 
 
-def work_of(model: Any) -> Work | None:
+def work_of(model: Any) -> StepWork | None:
     """Return the work of a causal language model; None for experts, of which a token sees few."""
     config = model.config.get_text_config()
     if any("expert" in name and value for name, value in config.to_dict().items()):
@@ -66,7 +66,7 @@ def work_of(model: Any) -> Work | None:
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     weight: torch.Tensor = model.get_output_embeddings().weight
-    return Work(
+    return StepWork(
         body=body - size_of(model.get_input_embeddings().weight),
         head=size_of(weight),
         attention=4 * config.num_hidden_layers * heads * size,

@@ -23,17 +23,17 @@ from lidr.components.shared.models.sources import BASE_FILE
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage
 from lidr.components.shared.tracking.live_metrics import CurveWriter
-from lidr.components.shared.tracking.outbox import Spool, place_of
+from lidr.components.shared.tracking.outbox import Outbox, place_of
 from lidr.components.train.distributed.checkpoints import Checkpoints, Form
-from lidr.components.train.distributed.ranks import Gang, join, leave
-from lidr.components.train.job import Job, Summary
+from lidr.components.train.distributed.ranks import Ranks, join, leave
+from lidr.components.train.job import TrainingJob, TrainingSummary
 
 if TYPE_CHECKING:
-    from lidr.components.train.assembly import Inputs
+    from lidr.components.train.assembly import TrainingInputs
     from lidr.components.train.preference import PreferenceTrainer
 
 
-def run_training(job: Job) -> Summary:
+def run_training(job: TrainingJob) -> TrainingSummary:
     """Train, export the model to the stage's `model/`, write `metrics.jsonl` and `margins.parquet`.
 
     Under torchrun every rank calls this; rank 0 returns what all of them wrote. A run that was
@@ -52,7 +52,7 @@ def run_training(job: Job) -> Summary:
     import torch
 
     from lidr.components.train.assembly import build_trainer, read_inputs
-    from lidr.components.train.distributed.checkpoint_writer import Keeper
+    from lidr.components.train.distributed.checkpoint_writer import CheckpointWriter
     from lidr.components.train.forward.margins import sampled_rows, write_margins
     from lidr.components.train.metrics import Watch, without
     from lidr.components.train.preference import INTERNAL, Reporter
@@ -64,7 +64,7 @@ def run_training(job: Job) -> Summary:
     read = time.monotonic()
     form = Form(gang.world, job.zero.stage_among(gang.world))
     checkpoints = Checkpoints(stage, gang, form)
-    keeper = Keeper(checkpoints, gang)
+    keeper = CheckpointWriter(checkpoints, gang)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
         scratch = Path(name)
         reporter = Reporter(watch, _curve_writer(job, stage, gang))
@@ -101,15 +101,15 @@ def run_training(job: Job) -> Summary:
         "warnings": watch.judge(rows),
     }
     digests = {name: each for own in gang.gather(stage.digests) for name, each in own.items()}
-    return Summary(counts=counts, digests=digests)
+    return TrainingSummary(counts=counts, digests=digests)
 
 
-def _curve_writer(job: Job, stage: Stage, gang: Gang) -> CurveWriter | None:
+def _curve_writer(job: TrainingJob, stage: Stage, gang: Ranks) -> CurveWriter | None:
     if not job.run or not gang.leads:
         return None
     from lidr.components.train.preference import INTERNAL
 
-    spool = Spool(stage.store, job.run)
+    spool = Outbox(stage.store, job.run)
     return CurveWriter(spool, place_of(job.iteration, "train"), INTERNAL)
 
 
@@ -137,7 +137,9 @@ def _train(trainer: PreferenceTrainer, checkpoints: Checkpoints, folder: Path) -
     trainer.train(resume_from_checkpoint=str(folder) if step else None)
 
 
-def _export(trainer: PreferenceTrainer, inputs: Inputs, folder: Path, stage: Stage) -> float:
+def _export(
+    trainer: PreferenceTrainer, inputs: TrainingInputs, folder: Path, stage: Stage
+) -> float:
     from lidr.components.train.export.adapter import write_adapter
     from lidr.components.train.export.model import Export
 
@@ -167,7 +169,7 @@ def main(arguments: list[str]) -> int:
     """
     job, summary = (Path(argument) for argument in arguments)
     try:
-        done = run_training(Job.model_validate_json(job.read_text("utf-8")))
+        done = run_training(TrainingJob.model_validate_json(job.read_text("utf-8")))
     except LidrError as error:
         print(error, file=sys.stderr)
         record_failure(error)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from lidr.components.rollout import EngineHolder, roll_out
-from lidr.components.rollout.chunks import Share
+from lidr.components.rollout import EngineSession, roll_out
+from lidr.components.rollout.chunks import ChunkShare
 from lidr.components.rollout.figures import Log, ignore, note, worker_figures
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import translate_stage
@@ -60,8 +60,8 @@ def translate(
         return stage.uri
     prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     translations = Translations(settings, stage, locate_stage(responses), prompts, iteration)
-    plan = partial(translations.chunks, Share(shard, shards))
-    with EngineHolder(settings, model) as holder:
+    plan = partial(translations.chunks, ChunkShare(shard, shards))
+    with EngineSession(settings, model) as holder:
         roll_out(holder, [stage], plan, settings.generation.restarts)
         note(stage, holder, shard)
         figures = worker_figures(holder)

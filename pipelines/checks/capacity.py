@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from lidr.pipelines.checks.api import ClusterApi, Denied, Object
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, unknown
 from lidr.pipelines.checks.nodes import room
 from lidr.pipelines.checks.place import PlaceFinder
 from lidr.pipelines.checks.resource_requests import Ask, asks_of, quantity, queues_of
@@ -14,7 +14,7 @@ from lidr.pipelines.checks.resource_requests import Ask, asks_of, quantity, queu
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 
 
-def findings(inputs: Inputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
+def findings(inputs: CheckInputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
     """Yield where a step's pods would find no room."""
     if not api.is_reached():
         yield unknown("capacity", "not looked at: the Kubernetes API does not answer")

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from lidr.components.shared.core.errors import LidrError
 from lidr.pipelines.checks.api import ClusterApi, Denied
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.checks.platform import (
     JOBSET,
     KUBERNETES,
     KUEUE,
     TRAINER,
-    Part,
+    PlatformPart,
     running_version,
     shown,
     version_of,
@@ -20,7 +20,7 @@ from lidr.pipelines.checks.platform import (
 from lidr.pipelines.checks.resource_requests import asks_of, queues_of
 
 
-def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
+def findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
     """Yield what the API server serves, and the versions of the controllers behind it."""
     try:
         version = api.reach()
@@ -37,7 +37,7 @@ def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
             yield _controller(part, images)
 
 
-def _needed(inputs: Inputs) -> list[Part]:
+def _needed(inputs: CheckInputs) -> list[PlatformPart]:
     gang = [JOBSET, TRAINER] if inputs.profile.training.launcher == "trainjob" else []
     queued = queues_of(asks_of(inputs.recipe, inputs.profile, "", ""))
     return [*gang, *([KUEUE] if queued else [])]
@@ -53,7 +53,7 @@ def _kubernetes(told: str) -> Finding:
     return ok(name, shown(found))
 
 
-def _served(part: Part, api: ClusterApi) -> Finding:
+def _served(part: PlatformPart, api: ClusterApi) -> Finding:
     """Tell whether a part's kinds are served, in the version that we speak."""
     name = f"{part.name} API"
     for crd, version in part.crds.items():
@@ -81,7 +81,7 @@ def _images(api: ClusterApi) -> list[str] | None:
         return None
 
 
-def _controller(part: Part, images: list[str] | None) -> Finding:
+def _controller(part: PlatformPart, images: list[str] | None) -> Finding:
     name, wanted = f"{part.name} version", f"{shown(part.least)} or newer is needed"
     if images is None:
         return unknown(

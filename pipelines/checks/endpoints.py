@@ -10,7 +10,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from lidr.components.shared.config.recipe import Recipe
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, unknown
 from lidr.pipelines.checks.hosts import only_inside
 
 _DIGEST = "{digest}"
@@ -21,7 +21,7 @@ def asked(recipe: Recipe) -> bool:
     return recipe.judge is not None or recipe.generation.engine == "openai"
 
 
-def findings(inputs: Inputs) -> Iterator[Finding]:
+def findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield what the servers list under `/models`."""
     recipe = inputs.recipe
     if recipe.generation.engine == "openai":
@@ -34,7 +34,7 @@ def findings(inputs: Inputs) -> Iterator[Finding]:
         yield _finding(inputs, "judge.endpoint", judge.url, judge.model, keys)
 
 
-def _finding(inputs: Inputs, name: str, url: str, model: str, keys: Sequence[str]) -> Finding:
+def _finding(inputs: CheckInputs, name: str, url: str, model: str, keys: Sequence[str]) -> Finding:
     if only_inside(url, inputs.profile):
         told = f"{url} is reached from inside the cluster only"
         return unknown(name, told, f"kubectl port-forward to it, and --set {name}.url=... here")
@@ -70,7 +70,9 @@ def _models(url: str, key: str, seconds: float) -> tuple[int, bytes]:
     return answer.status, answer.data
 
 
-def _keyless(inputs: Inputs, name: str, url: str, keys: Sequence[str], *, given: bool) -> Finding:
+def _keyless(
+    inputs: CheckInputs, name: str, url: str, keys: Sequence[str], *, given: bool
+) -> Finding:
     told = f"{url} refuses {'the key' if given else 'requests without a key'}"
     remedy = f"export {keys[0]}=..."
     held = {key for each in inputs.profile.secrets.values() for key in each}

@@ -32,7 +32,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class CheckInputs:
     """What is to run.
 
     Attributes:

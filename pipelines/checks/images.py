@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from lidr.components.shared.config.profile import Profile
 from lidr.pipelines.checks.api import ClusterApi, Denied
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, unknown
 
 _MANIFESTS = ", ".join(
     (
@@ -75,7 +75,7 @@ class Reference:
         return f"{scheme}://{self.registry}/v2/{self.repository}/manifests/{self.tag}"
 
 
-def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
+def findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
     """Yield whether each image can be had; registries are asked side by side."""
     images, nodes = images_of(inputs.profile), _on_nodes(api)
     with ThreadPoolExecutor(len(images)) as pool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lidr.components.shared.core.errors import LidrError
 from lidr.pipelines.checks import retrying
 from lidr.pipelines.checks.api import ClusterApi
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.checks.place import PlaceFinder
 from lidr.pipelines.checks.platform import KUBEFLOW, shown, version_of
 from lidr.pipelines.cluster.client import Client
@@ -16,7 +16,7 @@ _API = "Kubeflow Pipelines API"
 _VERSION = "Kubeflow Pipelines version"
 
 
-def findings(inputs: Inputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
+def findings(inputs: CheckInputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
     """Yield what the Kubeflow Pipelines API says, and what Argo behind it will retry."""
     try:
         client = Client(inputs.profile, inputs.request_seconds)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.gpu import gpu_present
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
-from lidr.pipelines.planning.estimate import Inputs as Planned
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, unknown
+from lidr.pipelines.planning.estimate import PlanInputs as Planned
 from lidr.pipelines.planning.estimate import needs
 from lidr.pipelines.planning.figures import figures
 from lidr.pipelines.planning.requests import read_prompts
@@ -19,7 +19,7 @@ from lidr.pipelines.planning.shapes import model_config
 _GIB = 1 << 30
 
 
-def findings(inputs: Inputs) -> Iterator[Finding]:
+def findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield what is free here, against what the run leaves and training needs."""
     try:
         store, rank = _needs(inputs)
@@ -41,14 +41,14 @@ def findings(inputs: Inputs) -> Iterator[Finding]:
     yield ok("memory", told) if need < free else missing("memory", told, remedy)
 
 
-def _needs(inputs: Inputs) -> tuple[float, float]:
+def _needs(inputs: CheckInputs) -> tuple[float, float]:
     """Return the bytes that a run leaves on the store, and those of one rank while training."""
     config = model_config(inputs.recipe.model)
     planned = Planned(inputs.recipe, inputs.profile, config, read_prompts(inputs.recipe), figures())
     return needs(planned)
 
 
-def _free(inputs: Inputs) -> int:
+def _free(inputs: CheckInputs) -> int:
     place = Path(inputs.profile.store).absolute()
     while not place.exists():
         place = place.parent

@@ -25,14 +25,14 @@ from lidr.components.shared.records.chat import (
     translation_messages,
 )
 from lidr.components.shared.store.open import open_store
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.checks.hosts import only_inside
 
 _INDEX = "model.safetensors.index.json"
 _SAMPLE = "Two and two are four."
 
 
-def findings(inputs: Inputs) -> Iterator[Finding]:
+def findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield whether the model's files are there, whole and safe, and whether its chats render."""
     recipe = inputs.recipe
     if recipe.is_toy:
@@ -59,7 +59,7 @@ def findings(inputs: Inputs) -> Iterator[Finding]:
         yield from _Files(inputs, adapter).findings("adapter files", check_adapter)
 
 
-def _elsewhere(inputs: Inputs) -> Finding | None:
+def _elsewhere(inputs: CheckInputs) -> Finding | None:
     """Return why a registered model cannot be looked up from here, if so."""
     uri = inputs.profile.tracking_uri
     if not inputs.recipe.model.source.startswith("models:/") or "MLFLOW_TRACKING_URI" in os.environ:
@@ -81,7 +81,7 @@ class _Files:
         source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
     """
 
-    def __init__(self, inputs: Inputs, source: str) -> None:
+    def __init__(self, inputs: CheckInputs, source: str) -> None:
         self._inputs = inputs
         self.source = source
         self.names: list[str] = []
@@ -128,7 +128,7 @@ def _names(source: str) -> list[str]:
     return [file.rfilename for file in found.siblings or ()]
 
 
-def _unless_pods_may(name: str, error: LidrError, inputs: Inputs) -> Finding:
+def _unless_pods_may(name: str, error: LidrError, inputs: CheckInputs) -> Finding:
     """Return a refusal, unless it is for want of a key that pods have and we do not."""
     keys = {key for each in inputs.profile.secrets.values() for key in each}
     hub = inputs.recipe.model.source.startswith("hf://")

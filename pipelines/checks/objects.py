@@ -7,7 +7,7 @@ from typing import Any
 
 from lidr.components.shared.config.profile import TrainingPlace
 from lidr.pipelines.checks.api import ClusterApi, Object
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, unknown
 from lidr.pipelines.checks.place import PlaceFinder
 from lidr.pipelines.checks.platform import TRAINER
 from lidr.pipelines.checks.probe import APPLY, look
@@ -18,7 +18,7 @@ from lidr.pipelines.checks.resource_requests import asks_of, queues_of
 _SECRETS = "manifests/README.md, Secrets"
 
 
-def findings(inputs: Inputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
+def findings(inputs: CheckInputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
     """Yield the namespaces, and what must be in them."""
     if not api.is_reached():
         yield unknown("objects", "not looked at: the Kubernetes API does not answer")
@@ -51,7 +51,7 @@ def _namespace(api: ClusterApi, name: str) -> Finding:
     return look(api, title, f"/api/v1/namespaces/{name}", remedy, lambda _: ok(title))
 
 
-def _environment(inputs: Inputs, api: ClusterApi, namespace: str) -> Iterator[Finding]:
+def _environment(inputs: CheckInputs, api: ClusterApi, namespace: str) -> Iterator[Finding]:
     """Yield what the pods of every step are given."""
     profile, place = inputs.profile, f"/api/v1/namespaces/{namespace}"
     yield _account(api, namespace, profile.service_account)

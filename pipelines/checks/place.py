@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from lidr.components.shared.core.errors import LidrError
 from lidr.pipelines.checks.api import ClusterApi, Denied
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, unknown
 from lidr.pipelines.cluster.client import Client
 
 TITLE = "namespace of pods"
@@ -46,7 +46,7 @@ class PlaceFinder:
         api: the cluster, which has been reached when somebody asks.
     """
 
-    def __init__(self, inputs: Inputs, api: ClusterApi) -> None:
+    def __init__(self, inputs: CheckInputs, api: ClusterApi) -> None:
         self._inputs = inputs
         self._api = api
         self._lock = threading.Lock()

@@ -12,7 +12,7 @@ KUBERNETES = (1, 33)
 
 
 @dataclass(frozen=True)
-class Part:
+class PlatformPart:
     """Something that is installed into a cluster.
 
     Attributes:
@@ -46,7 +46,7 @@ _KUEUE = (
     "https://github.com/kubernetes-sigs/kueue/releases/download/v0.18.4/manifests.yaml"
 )
 
-KUBEFLOW = Part(
+KUBEFLOW = PlatformPart(
     "Kubeflow Pipelines",
     r"kfp-api-server:|ml-pipeline/api-server:",
     (2, 17),
@@ -54,7 +54,7 @@ KUBEFLOW = Part(
     'kubectl apply -k "github.com/kubeflow/pipelines/manifests/kustomize/env/platform-agnostic'
     '?ref=2.17.0"',
 )
-JOBSET = Part(
+JOBSET = PlatformPart(
     "JobSet",
     r"jobset:",
     (0, 10),
@@ -62,14 +62,14 @@ JOBSET = Part(
     _TRAINER,
     under="Kubeflow Trainer",
 )
-TRAINER = Part(
+TRAINER = PlatformPart(
     "Kubeflow Trainer",
     r"trainer-controller-manager:",
     (2, 3),
     {f"{each}.trainer.kubeflow.org": "v1alpha1" for each in ("trainjobs", "trainingruntimes")},
     _TRAINER,
 )
-KUEUE = Part(
+KUEUE = PlatformPart(
     "Kueue",
     r"kueue:",
     (0, 16),
@@ -81,12 +81,12 @@ KUEUE = Part(
 )
 
 PARTS = (
-    Part("cert-manager", r"cert-manager-controller:", (1, 18), {}, under="KServe"),
+    PlatformPart("cert-manager", r"cert-manager-controller:", (1, 18), {}, under="KServe"),
     KUBEFLOW,
     JOBSET,
     TRAINER,
     KUEUE,
-    Part(
+    PlatformPart(
         "CloudNativePG",
         r"cloudnative-pg:",
         (1, 27),
@@ -95,7 +95,7 @@ PARTS = (
             "scheduledbackups.postgresql.cnpg.io": "v1",
         },
     ),
-    Part(
+    PlatformPart(
         "KServe",
         r"kserve-controller:",
         (0, 16),
@@ -104,7 +104,7 @@ PARTS = (
             "servingruntimes.serving.kserve.io": "v1alpha1",
         },
     ),
-    Part(
+    PlatformPart(
         "Prometheus operator",
         r"prometheus-operator:",
         (0, 80),
@@ -124,7 +124,7 @@ def shown(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
 
 
-def running_version(part: Part, images: list[str]) -> tuple[str, tuple[int, ...]]:
+def running_version(part: PlatformPart, images: list[str]) -> tuple[str, tuple[int, ...]]:
     """Return the image that a part's controller runs as, and the version in its tag.
 
     Args:

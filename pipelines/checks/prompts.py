@@ -13,12 +13,12 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.inputs.prompt_files import load_prompt_file, require_same_ids
 from lidr.components.shared.inputs.questions import read_questions, read_references, reference_of
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 
 _COPY = "Copy it to the store's bucket, and name it as s3://... in the recipe."
 
 
-def findings(inputs: Inputs) -> Iterator[Finding]:
+def findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield how many prompts, questions and items there are in each language."""
     recipe = inputs.recipe
     if recipe.is_toy:
@@ -30,7 +30,7 @@ def findings(inputs: Inputs) -> Iterator[Finding]:
     yield from _items(inputs)
 
 
-def _prompts(inputs: Inputs) -> Iterator[Finding]:
+def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield how many prompts each language has; only ids are kept, of two languages at once."""
     recipe, order = inputs.recipe, list[str]()
     for code in recipe.languages.all:
@@ -51,7 +51,7 @@ def _prompts(inputs: Inputs) -> Iterator[Finding]:
             yield ok(name, f"{len(found):,} in {file}")
 
 
-def _judged(inputs: Inputs) -> Iterator[Finding]:
+def _judged(inputs: CheckInputs) -> Iterator[Finding]:
     recipe, judge = inputs.recipe, inputs.recipe.judge
     if judge is None:
         return
@@ -99,7 +99,7 @@ def _judge_prompts(recipe: Recipe) -> Finding:
     return ok("judge prompts", recipe.judge.prompts)
 
 
-def _items(inputs: Inputs) -> Iterator[Finding]:
+def _items(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield the evaluation items that stand in files; others are fetched by the step itself."""
     recipe = inputs.recipe
     folder = recipe.evaluation.include_path
@@ -110,7 +110,7 @@ def _items(inputs: Inputs) -> Iterator[Finding]:
         yield _family(inputs, family, pattern)
 
 
-def _family(inputs: Inputs, family: str, pattern: str) -> Finding:
+def _family(inputs: CheckInputs, family: str, pattern: str) -> Finding:
     recipe, name = inputs.recipe, f"items {family}"
     datasets = {source.dataset: key for key, source in SOURCES.items()}
     own = family if family in SOURCES else datasets.get(family, "")

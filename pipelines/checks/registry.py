@@ -21,11 +21,11 @@ from lidr.pipelines.checks import (
     tracking,
 )
 from lidr.pipelines.checks.api import ClusterApi
-from lidr.pipelines.checks.finding import Inputs, Subject
+from lidr.pipelines.checks.finding import CheckInputs, Subject
 from lidr.pipelines.checks.place import PlaceFinder
 
 
-def subjects_of(inputs: Inputs, only: Sequence[str] = ()) -> dict[str, Subject]:
+def subjects_of(inputs: CheckInputs, only: Sequence[str] = ()) -> dict[str, Subject]:
     """Return the subjects that make sense for a profile.
 
     Args:
@@ -54,7 +54,7 @@ def subjects_of(inputs: Inputs, only: Sequence[str] = ()) -> dict[str, Subject]:
     return {name: subject for name, subject in found.items() if not only or name in only}
 
 
-def _of_cluster(inputs: Inputs, api: ClusterApi) -> dict[str, Subject]:
+def _of_cluster(inputs: CheckInputs, api: ClusterApi) -> dict[str, Subject]:
     place = PlaceFinder(inputs, api)
     return {
         "kubeflow": partial(kubeflow.findings, inputs, api, place),
@@ -65,5 +65,5 @@ def _of_cluster(inputs: Inputs, api: ClusterApi) -> dict[str, Subject]:
     }
 
 
-def _of_machine(inputs: Inputs) -> dict[str, Subject]:
+def _of_machine(inputs: CheckInputs) -> dict[str, Subject]:
     return {"machine": partial(machine.findings, inputs)}

@@ -6,7 +6,7 @@ from typing import Any
 
 from lidr.components.shared.config import yaml_text
 from lidr.pipelines.checks.api import ClusterApi, Denied
-from lidr.pipelines.checks.finding import Finding, Inputs, ok, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, ok, unknown
 
 TITLE = "retries by Argo"
 MAP = "workflow-controller-configmap"
@@ -23,7 +23,7 @@ _DEFAULT = "OnFailure"
 """Argo's own, for a retryStrategy that names no policy."""
 
 
-def finding(inputs: Inputs, api: ClusterApi, namespace: str) -> Finding:
+def finding(inputs: CheckInputs, api: ClusterApi, namespace: str) -> Finding:
     """Return what will be retried, from Argo's settings in Kubeflow's namespace.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from lidr.pipelines.checks.api import ClusterApi, Denied, Object
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, unknown
 from lidr.pipelines.checks.place import PlaceFinder
 from lidr.pipelines.checks.resource_requests import asks_of, queues_of
 
@@ -68,7 +68,7 @@ OF_LAUNCHER = (
 """What the train step does (manifests/base/roles.yaml)."""
 
 
-def findings(inputs: Inputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
+def findings(inputs: CheckInputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
     """Yield who may not do what it has to: one finding a right, or one where all are there."""
     if not api.is_reached():
         yield unknown("rights", "not looked at: the Kubernetes API does not answer")

@@ -15,7 +15,7 @@ from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.s3 import S3Store
 from lidr.pipelines.checks.api import ClusterApi, Denied
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.checks.hosts import only_inside
 
 _PART_BYTES = 5 << 20
@@ -23,7 +23,7 @@ _PART_BYTES = 5 << 20
 _ENDPOINT = "AWS_ENDPOINT_URL"
 
 
-def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
+def findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
     """Yield what the store does with objects of our own, which are gone afterwards."""
     uri = inputs.profile.store
     if inputs.on_cluster and (inside := _inside(inputs, api)):
@@ -46,7 +46,7 @@ def findings(inputs: Inputs, api: ClusterApi) -> Iterator[Finding]:
             _clear(store, prefix)
 
 
-def _inside(inputs: Inputs, api: ClusterApi) -> Finding | None:
+def _inside(inputs: CheckInputs, api: ClusterApi) -> Finding | None:
     """Return what is to be said where only pods reach the store, and know its address."""
     if os.environ.get(_ENDPOINT) or not api.is_reached():
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.tracking.client import client_at, explained, is_server, tracking_uri
-from lidr.pipelines.checks.finding import Finding, Inputs, missing, ok, refused, unknown
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.checks.hosts import only_inside
 
 _SQLITE = "sqlite:///"
@@ -18,7 +18,7 @@ _WRITING = ("EDIT", "MANAGE")
 _ALLOW = "An MLflow administrator grants it: EDIT or MANAGE on the {kind}, or a role that has it."
 
 
-def findings(inputs: Inputs) -> Iterator[Finding]:
+def findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield what the tracking server says; its address here may be that of a tunnel."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or inputs.profile.tracking_uri
     if not uri and inputs.on_cluster and inputs.profile.config_maps:
@@ -65,7 +65,7 @@ def _database(file: Path) -> Finding:
     return ok("MLflow", str(file))
 
 
-def _server(inputs: Inputs, uri: str) -> Iterator[Finding]:
+def _server(inputs: CheckInputs, uri: str) -> Iterator[Finding]:
     from mlflow.exceptions import MlflowException
 
     recipe = inputs.recipe

@@ -17,7 +17,7 @@ Scores = dict[str, float]
 
 
 @dataclass
-class Step:
+class BoardStep:
     """One step of one model.
 
     Attributes:
@@ -62,13 +62,13 @@ class Board:
     """
 
     languages: Sequence[str]
-    steps: list[Step] = field(default_factory=list)
+    steps: list[BoardStep] = field(default_factory=list)
     accuracy: dict[int, Scores] = field(default_factory=dict)
     judged: dict[str, dict[int, Scores]] = field(default_factory=dict)
     facts: list[str] = field(default_factory=list)
 
     @property
-    def running(self) -> list[Step]:
+    def running(self) -> list[BoardStep]:
         """The steps that run now; shards run side by side."""
         return [step for step in self.steps if step.seconds is None]
 
@@ -80,7 +80,7 @@ class Board:
         current = self.step_of(event)
         if kind == "started":
             iteration = 0 if event["step"] == "prepare" else int(event["iteration"])
-            self.steps.append(Step(event["step"], iteration, event.get("shard", "")))
+            self.steps.append(BoardStep(event["step"], iteration, event.get("shard", "")))
         elif kind == "accuracy":
             self.accuracy.setdefault(event["iteration"], {})[event["language"]] = event["value"]
         elif kind == "judged":
@@ -98,18 +98,18 @@ class Board:
         values = [known[code] for code in self.languages[1:] if code in known]
         return sum(values) / len(values) if len(values) == len(self.languages) - 1 else None
 
-    def step_of(self, event: Event) -> Step | None:
+    def step_of(self, event: Event) -> BoardStep | None:
         """Return the running step that an event comes from."""
         named = event.get("step"), event.get("shard", "")
         mine = (step for step in reversed(self.running) if (step.name, step.shard) == named)
         return next(mine, None)
 
 
-def _place(step: Step | None) -> str:
+def _place(step: BoardStep | None) -> str:
     return "" if step is None else f"{label(step.iteration)} {step.title}: "
 
 
-def _advance(step: Step, event: Event) -> None:
+def _advance(step: BoardStep, event: Event) -> None:
     kind = event["event"]
     if kind == "progress":
         step.progress = event

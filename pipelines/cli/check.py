@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lidr.pipelines.checks.finding import Inputs
+from lidr.pipelines.checks.finding import CheckInputs
 from lidr.pipelines.checks.registry import subjects_of
 from lidr.pipelines.checks.runner import run
 from lidr.pipelines.cli.check_table import print_findings, print_json, waiting
@@ -41,7 +41,7 @@ def check_command(
     Exits with 0 where nothing is missing, else with 2. Nothing is made, but for objects on the
     store that are gone afterwards.
     """
-    inputs = Inputs(read_recipe(recipe, None, settings), read_profile(*profile), timeout)
+    inputs = CheckInputs(read_recipe(recipe, None, settings), read_profile(*profile), timeout)
     subjects = subjects_of(inputs, only or ())
     with waiting(subjects):
         found = run(subjects, timeout)

@@ -14,7 +14,7 @@ from lidr.pipelines.local import execute
 
 if TYPE_CHECKING:
     from lidr.components.shared.config.recipe import Recipe
-    from lidr.pipelines.local import Job
+    from lidr.pipelines.local import LocalJob
 
 
 class Interrupted(BaseException):
@@ -25,7 +25,7 @@ class Interrupted(BaseException):
         super().__init__(number)
 
 
-def execute_here(recipe: Recipe, job: Job) -> None:
+def execute_here(recipe: Recipe, job: LocalJob) -> None:
     """Run a job in this terminal.
 
     Raises:

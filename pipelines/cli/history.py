@@ -17,7 +17,7 @@ from lidr.pipelines.cli.outputs import Output
 from lidr.pipelines.cli.registered import HomeOption, ModelArgument, open_registry
 
 if TYPE_CHECKING:
-    from lidr.components.shared.registry.history import History, Row
+    from lidr.components.shared.registry.history import History, HistoryRow
 
 
 def history_command(
@@ -57,7 +57,7 @@ def _print(found: History) -> None:
         console.print(Text(f"warning: {stray}"))
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: HistoryRow) -> list[str]:
     """Return the cells of an entry; what people wrote there is text, whatever it holds."""
     entry, move = row.entry, row.entry.move
     what = f"{move.action} {move.alias}{' (forced)' * move.forced}"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lidr.components.shared.lineage.graph import Graph, Node
-    from lidr.components.shared.lineage.verify import Finding
+    from lidr.components.shared.lineage.verify import LineageFinding
     from lidr.components.shared.registry.ancestry import Ancestry
     from lidr.pipelines.cli.console import PlainConsole
 
@@ -67,7 +67,7 @@ def lineage_command(
         )
 
 
-def _verify(found: Ancestry) -> list[Finding]:
+def _verify(found: Ancestry) -> list[LineageFinding]:
     """Verify everything, with a progress bar on a terminal."""
     columns = (TextColumn("verifying"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     screen = PlainConsole(stderr=True)
@@ -76,7 +76,7 @@ def _verify(found: Ancestry) -> list[Finding]:
         return [*found.findings, *verify(found.graph, lambda size: bar.advance(task, size))]
 
 
-def _document(found: Ancestry, findings: list[Finding] | None) -> dict[str, Any]:
+def _document(found: Ancestry, findings: list[LineageFinding] | None) -> dict[str, Any]:
     """Return the lineage as plain JSON; `verified` is null where nothing was verified."""
     version = found.version
     rounds = found.graph.rounds()

@@ -24,7 +24,7 @@ from lidr.pipelines.cli.outputs import Output
 from lidr.pipelines.cli.plan_tables import print_plan
 from lidr.pipelines.planning.answer import as_data
 from lidr.pipelines.planning.calibration import dump, load_calibration
-from lidr.pipelines.planning.estimate import Inputs, estimate
+from lidr.pipelines.planning.estimate import PlanInputs, estimate
 from lidr.pipelines.planning.figures import figures
 from lidr.pipelines.planning.measured import calibrate
 from lidr.pipelines.planning.queueing import Tenants
@@ -34,7 +34,7 @@ from lidr.pipelines.planning.shapes import model_config
 from lidr.pipelines.planning.simulator import Trouble
 
 if TYPE_CHECKING:
-    from lidr.pipelines.planning.estimate import Inputs
+    from lidr.pipelines.planning.estimate import PlanInputs
     from lidr.pipelines.planning.scenario import Scenario
 
 CalibrateOption = Annotated[
@@ -111,7 +111,7 @@ def plan_command(
         print_plan(plan)
 
 
-def _plan(inputs: Inputs, scenario: Scenario | None) -> dict[str, Any]:
+def _plan(inputs: PlanInputs, scenario: Scenario | None) -> dict[str, Any]:
     plan = as_data(inputs, estimate(inputs))
     plan["simulation"] = []
     if scenario:
@@ -130,11 +130,11 @@ def _inputs(
     seed: int | None,
     settings: Sequence[str] | None,
     calibration: Path | None,
-) -> Inputs:
+) -> PlanInputs:
     if not recipe:
         raise BadInput("no RECIPE is named", remedy="Name one, or use --calibrate STORE RUN.")
     read = read_recipe(recipe, seed, settings)
-    return Inputs(
+    return PlanInputs(
         recipe=read,
         profile=read_profile(*profile),
         config=model_config(read.model),

@@ -12,7 +12,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.registry.audit import entries
 from lidr.components.shared.registry.copies import copy_version, target_account
 from lidr.components.shared.registry.evidence import require_files, verdict_of
-from lidr.components.shared.registry.promotion import Order, promote, require_passed
+from lidr.components.shared.registry.promotion import PromotionOrder, promote, require_passed
 from lidr.components.shared.registry.versions import read_version
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.cli.execution import execute_here
@@ -26,11 +26,11 @@ from lidr.pipelines.cli.registered import (
     open_registry,
     trail_at,
 )
-from lidr.pipelines.local import Job
+from lidr.pipelines.local import LocalJob
 
 if TYPE_CHECKING:
-    from lidr.components.shared.registry.audit import Entry
-    from lidr.components.shared.registry.promotion import Order
+    from lidr.components.shared.registry.audit import AuditEntry
+    from lidr.components.shared.registry.promotion import PromotionOrder
     from lidr.components.shared.registry.versions import Version
 
 
@@ -79,7 +79,7 @@ def promote_command(
     ] = Output.TEXT,
 ) -> None:
     """Promote a version that passed the gate; the champion before it becomes `previous`."""
-    order = Order(alias=to, reason=reason, force=force, verify=verify)
+    order = PromotionOrder(alias=to, reason=reason, force=force, verify=verify)
     order.require_sound()
     if copy_files and not copy_to:
         raise BadInput("--copy-files needs --copy-to", remedy="Name the other registry.")
@@ -99,12 +99,12 @@ def promote_command(
 
 
 def _promote_after_evaluation(
-    client: Any, version: Version, order: Order, recipe: str, store: str
-) -> Entry:
+    client: Any, version: Version, order: PromotionOrder, recipe: str, store: str
+) -> AuditEntry:
     """Run the promotion pipeline here and return the entry that it has made."""
     science = read_recipe(recipe, None, None)
     trail = trail_at(client, version.name, store)
-    job = Job(
+    job = LocalJob(
         recipe=science.model_dump_json(),
         store=open_store(store).uri,
         run=f"promotion-{trail.uri.rpartition('/')[2]}-{version.number}",
@@ -122,8 +122,8 @@ def _promote_after_evaluation(
 
 
 def _promote_there(
-    client: Any, version: Version, uri: str, files: str, order: Order, store: str
-) -> tuple[Version, Entry]:
+    client: Any, version: Version, uri: str, files: str, order: PromotionOrder, store: str
+) -> tuple[Version, AuditEntry]:
     """Copy a version to another registry and promote it there; here no alias moves."""
     verdict = verdict_of(version)
     require_passed(version, verdict, order, before=None)
@@ -137,7 +137,7 @@ def _promote_there(
         return copy, promote(target, copy, trail_at(target, version.name, store), order)
 
 
-def _print(version: Version, entry: Entry, output: Output) -> None:
+def _print(version: Version, entry: AuditEntry, output: Output) -> None:
     if output is Output.JSON:
         print(json.dumps({"name": version.name, **entry.described()}))
         return

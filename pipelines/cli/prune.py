@@ -28,7 +28,7 @@ from lidr.pipelines.maintenance.prune_removal import prune
 if TYPE_CHECKING:
     from lidr.components.shared.registry.versions import Version
     from lidr.components.shared.store.base import Store
-    from lidr.pipelines.maintenance.prune_plan import Plan
+    from lidr.pipelines.maintenance.prune_plan import PrunePlan
 
 _DAY = 86400.0
 
@@ -103,7 +103,7 @@ def _require_idle(store: Store, dry_run: bool) -> None:
         say(f"lidr: note: run {names[0]!r} is being executed", error=True)
 
 
-def _ask(plan: Plan, yes: bool) -> None:
+def _ask(plan: PrunePlan, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
@@ -127,7 +127,7 @@ def _progress(size: int) -> Any:
     return showing()
 
 
-def _print(plan: Plan, output: Output, dry_run: bool) -> None:
+def _print(plan: PrunePlan, output: Output, dry_run: bool) -> None:
     if output is Output.JSON:
         print(json.dumps(_document(plan, dry_run), indent=2))
         return
@@ -153,14 +153,14 @@ def _print(plan: Plan, output: Output, dry_run: bool) -> None:
     )
 
 
-def _groups(plan: Plan) -> dict[tuple[str, str], list[Any]]:
+def _groups(plan: PrunePlan) -> dict[tuple[str, str], list[Any]]:
     groups: dict[tuple[str, str], list[Any]] = {}
     for removal in plan.removals:
         groups.setdefault((removal.holding.node.step, removal.why.value), []).append(removal)
     return groups
 
 
-def _document(plan: Plan, dry_run: bool) -> dict[str, Any]:
+def _document(plan: PrunePlan, dry_run: bool) -> dict[str, Any]:
     return {
         "dry_run": dry_run,
         "bytes": plan.size,

@@ -12,7 +12,7 @@ from lidr.components.shared.core.text import one_line
 from lidr.components.shared.registry.ancestry import open_existing
 from lidr.pipelines.cli.outputs import Output, say
 from lidr.pipelines.cli.registered import open_registry
-from lidr.pipelines.maintenance.relocate_move import Move
+from lidr.pipelines.maintenance.relocate_move import StoreMove
 from lidr.pipelines.maintenance.relocate_pointers import stale_pointers
 from lidr.pipelines.maintenance.relocate_registry import (
     finish_interrupted,
@@ -22,7 +22,7 @@ from lidr.pipelines.maintenance.relocate_registry import (
 )
 
 if TYPE_CHECKING:
-    from lidr.pipelines.maintenance.relocate_move import Move
+    from lidr.pipelines.maintenance.relocate_move import StoreMove
     from lidr.pipelines.maintenance.relocate_registry import Moving
 
 
@@ -40,7 +40,7 @@ def relocate_command(
     ] = Output.TEXT,
 ) -> None:
     """Lead registered versions, and the pointers of runs, to where a store has moved."""
-    move = Move.between(old, new)
+    move = StoreMove.between(old, new)
     _require_other(move)
     home = open_existing(move.new)
     client = open_registry(home.uri)
@@ -58,14 +58,14 @@ def relocate_command(
     say(json.dumps(document, indent=2) if output is Output.JSON else _text(document))
 
 
-def _require_other(move: Move) -> None:
+def _require_other(move: StoreMove) -> None:
     if move.concerns(move.new) or move.old.startswith(f"{move.new}/"):
         raise BadInput(
             f"{move.new} and {move.old} lie in one another", remedy="Give two different stores."
         )
 
 
-def _relocate(client: Any, models: list[Moving], move: Move) -> None:
+def _relocate(client: Any, models: list[Moving], move: StoreMove) -> None:
     for moving in models:
         for account in relocate_model(client, moving, move):
             say(
@@ -76,7 +76,7 @@ def _relocate(client: Any, models: list[Moving], move: Move) -> None:
 
 
 def _document(
-    models: list[Moving], move: Move, pointers: list[str], dry_run: bool
+    models: list[Moving], move: StoreMove, pointers: list[str], dry_run: bool
 ) -> dict[str, Any]:
     return {
         "dry_run": dry_run,

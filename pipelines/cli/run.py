@@ -29,13 +29,13 @@ from lidr.pipelines.cli.inputs import (
 )
 from lidr.pipelines.cli.outputs import Output
 from lidr.pipelines.cli.summary import print_summary
-from lidr.pipelines.local import Job
+from lidr.pipelines.local import LocalJob
 
 if TYPE_CHECKING:
     from lidr.components.shared.config.profile import Profile
     from lidr.components.shared.config.recipe import Recipe
     from lidr.components.shared.store.base import Store
-    from lidr.pipelines.local import Job
+    from lidr.pipelines.local import LocalJob
 
 
 def run_command(
@@ -63,11 +63,11 @@ def run_command(
     _print_result(home, job.run, output)
 
 
-def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) -> Job:
+def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) -> LocalJob:
     parallel = profile.resources_of("generate").tensor_parallel
     named = {"MLFLOW_TRACKING_URI": profile.tracking_uri, TENSOR_PARALLEL: str(parallel or "")}
     bound = recipe.gate.max_iterations
-    return Job(
+    return LocalJob(
         recipe=recipe.model_dump_json(),
         store=store,
         run=run,
@@ -79,7 +79,7 @@ def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) ->
     )
 
 
-def _require_good_input(recipe: Recipe, profile: Profile, store: Store, job: Job) -> None:
+def _require_good_input(recipe: Recipe, profile: Profile, store: Store, job: LocalJob) -> None:
     """Find out what is wrong before any process is started."""
     if profile.runner != "local":
         raise BadInput(

@@ -16,7 +16,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lidr.pipelines.cli.board import Board, Event, Scores, Step, label, progress_text, seconds_text
+from lidr.pipelines.cli.board import (
+    Board,
+    BoardStep,
+    Event,
+    Scores,
+    label,
+    progress_text,
+    seconds_text,
+)
 from lidr.pipelines.cli.console import PlainConsole
 from lidr.pipelines.cli.outputs import say
 
@@ -82,7 +90,7 @@ class Lines:
                     _say(f"{label(step.iteration)} {step.title}: {progress_text(step.progress)}")
                     self._next = time.monotonic() + _QUIET_SECONDS
 
-    def _say_finished(self, step: Step) -> None:
+    def _say_finished(self, step: BoardStep) -> None:
         _say(f"{label(step.iteration)} {step.outcome}")
         self._next = time.monotonic() + _QUIET_SECONDS
         measured = {"evaluate": {"accuracy": self._board.accuracy}, "judge": self._board.judged}
@@ -111,7 +119,7 @@ def draw(board: Board, title: str, elapsed: float) -> RenderableType:
     return Group(*parts)
 
 
-def _draw_running(step: Step) -> Table:
+def _draw_running(step: BoardStep) -> Table:
     grid = Table.grid(padding=(0, 1))
     name = Text(f"   ▸  {step.title}", style="bold cyan")
     if step.progress is None:

@@ -17,7 +17,7 @@ from rich.text import Text
 from lidr.pipelines.cli.board import seconds_text
 from lidr.pipelines.cli.console import PlainConsole
 from lidr.pipelines.cli.outputs import say
-from lidr.pipelines.status import END, Row, Status
+from lidr.pipelines.status import END, Status, StepRow
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,18 +75,18 @@ def draw_status(status: Status) -> RenderableType:
     return Group(head, *([table] if status.rows else []), *notes, *links)
 
 
-def label(row: Row) -> str:
+def label(row: StepRow) -> str:
     """Return the model that a row works for."""
     return "end" if row.iteration == END else f"M_{row.iteration}"
 
 
-def _reason(row: Row) -> str:
+def _reason(row: StepRow) -> str:
     """Return why a row's step waits or failed, and in which pod."""
     pod = f"pod {row.pod}" if row.pod else ""
     return f"{row.note} ({pod})" if row.note and pod else row.note or pod
 
 
-def _figures(row: Row) -> tuple[str, str, str, str]:
+def _figures(row: StepRow) -> tuple[str, str, str, str]:
     return (
         seconds_text(row.seconds) if row.seconds else "",
         f"{row.done:,}/{row.total:,} {row.unit}".rstrip() if row.total else "",

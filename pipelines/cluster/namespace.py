@@ -29,7 +29,7 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True)
-class TrainingJob:
+class OwnTrainJob:
     """A TrainJob that a run has made.
 
     Attributes:
@@ -108,7 +108,7 @@ class Namespace:
         items.sort(key=lambda each: each.get("lastTimestamp") or "")
         return [f"{each.get('reason', '')}: {each.get('message', '')}" for each in items]
 
-    def jobs(self, run_id: str) -> list[TrainingJob]:
+    def jobs(self, run_id: str) -> list[OwnTrainJob]:
         """Return the TrainJobs that a run's train steps have made."""
         found = self._custom_list("TrainJobs", *_TRAINER, "trainjobs", self.training)
         return [_job(each) for each in found if _annotations(each).get(RUN_ANNOTATION) == run_id]
@@ -128,7 +128,7 @@ class Namespace:
             return False
         return True
 
-    def why_queued(self, job: TrainingJob) -> str:
+    def why_queued(self, job: OwnTrainJob) -> str:
         """Return why Kueue does not admit a TrainJob yet and at which place it waits, or ""."""
         return self._why_queued(job.queue, job.uid, self.training)
 
@@ -273,10 +273,10 @@ def _annotations(found: dict[str, Any]) -> dict[str, str]:
     return annotations
 
 
-def _job(found: dict[str, Any]) -> TrainingJob:
+def _job(found: dict[str, Any]) -> OwnTrainJob:
     metadata = found["metadata"]
     labels = metadata.get("labels", {})
-    return TrainingJob(
+    return OwnTrainJob(
         name=metadata["name"],
         uid=metadata.get("uid", ""),
         stage=_annotations(found).get(STAGE_ANNOTATION, ""),

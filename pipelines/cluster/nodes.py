@@ -61,7 +61,7 @@ _OFFSET, _PRIME = 0x811C9DC5, 0x01000193
 
 
 @dataclass(frozen=True)
-class Node:
+class WorkflowNode:
     """One node of a workflow: a task, its driver, its pod, or what groups them.
 
     Attributes:
@@ -98,7 +98,7 @@ def path_of(name: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Graph:
+class WorkflowGraph:
     """All that Kubeflow tells of the workflow behind a run.
 
     Attributes:
@@ -107,12 +107,12 @@ class Graph:
         cancelled: whether it was asked to end; Kubeflow calls such a run failed once it has ended.
     """
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[WorkflowNode, ...]
     message: str = ""
     cancelled: bool = False
 
 
-def read_graph(client: Client, run: Any) -> Graph:
+def read_graph(client: Client, run: Any) -> WorkflowGraph:
     """Return a run's workflow; where it is not served, what the run's task details make of it.
 
     Args:
@@ -122,14 +122,14 @@ def read_graph(client: Client, run: Any) -> Graph:
     try:
         workflow = parse_workflow(client.workflow(run.run_id))
     except BadInput:  # an installation, or a proxy before it, that serves v2beta1 alone
-        workflow = Graph(())
+        workflow = WorkflowGraph(())
     known = task_graph(run)
     if not workflow.nodes:
         return known
     return replace(workflow, cancelled=workflow.cancelled or known.cancelled)
 
 
-def parse_workflow(manifest: str) -> Graph:
+def parse_workflow(manifest: str) -> WorkflowGraph:
     """Read an Argo Workflow (JSON); one in a shape that we do not know has no nodes."""
     try:
         workflow = json.loads(manifest)
@@ -137,9 +137,9 @@ def parse_workflow(manifest: str) -> Graph:
         nodes = status.get("nodes") or _unpacked(status["compressedNodes"])
         cancelled = workflow.get("spec", {}).get("activeDeadlineSeconds") == 0
         made = tuple(_node(name, node, cancelled) for node in nodes.values())
-        return Graph(made, _message(status), cancelled)
+        return WorkflowGraph(made, _message(status), cancelled)
     except (*_UNREADABLE, zlib.error):
-        return Graph(())
+        return WorkflowGraph(())
 
 
 def _unpacked(packed: str) -> dict[str, Any]:
@@ -147,11 +147,11 @@ def _unpacked(packed: str) -> dict[str, Any]:
     return found
 
 
-def _node(workflow: str, node: dict[str, Any], cancelled: bool) -> Node:
+def _node(workflow: str, node: dict[str, Any], cancelled: bool) -> WorkflowNode:
     name, message = str(node["name"]), _message(node)
     state = _STATES.get(str(node.get("phase", "")).upper(), "")
     template = str(node.get("templateName", ""))
-    return Node(
+    return WorkflowNode(
         name,
         _ended(state, cancelled=cancelled and _ENDED.search(message) is not None),
         _moment(node.get("startedAt")),
@@ -180,7 +180,7 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def task_graph(run: Any) -> Graph:
+def task_graph(run: Any) -> WorkflowGraph:
     """Return the nodes of a run's task details, as far as they can be named.
 
     A node without children, and with a display name that others have as well, stays unnamed: such
@@ -191,11 +191,13 @@ def task_graph(run: Any) -> Graph:
         each.state in ("CANCELING", "CANCELED") for each in run.state_history or [] if each
     )
     named = _Names(details).found()
-    return Graph(tuple(_named(name, task, cancelled) for name, task in named), "", cancelled)
+    return WorkflowGraph(
+        tuple(_named(name, task, cancelled) for name, task in named), "", cancelled
+    )
 
 
-def _named(name: str, task: Any, cancelled: bool) -> Node:
-    return Node(
+def _named(name: str, task: Any, cancelled: bool) -> WorkflowNode:
+    return WorkflowNode(
         name,
         _ended(_STATES.get(task.state or "", ""), cancelled=cancelled),
         task.start_time,

@@ -11,9 +11,9 @@ from typing import Any
 
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.nodes import Graph, read_graph
+from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
 from lidr.pipelines.cluster.runs import first_iteration
-from lidr.pipelines.cluster.tasks import RUN_STATES, Part, beside_steps, parts_of
+from lidr.pipelines.cluster.tasks import RUN_STATES, TaskPart, beside_steps, parts_of
 from lidr.pipelines.status import END
 from lidr.pipelines.stored import StoredRun
 
@@ -31,7 +31,7 @@ class Outcome:
     note: str = ""
 
 
-def outcome_of(run: Any, graph: Graph, stored: StoredRun | None, *, known: bool) -> Outcome:
+def outcome_of(run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, known: bool) -> Outcome:
     """Return a run's state: an ended one is done if its result is there and no task failed.
 
     Args:
@@ -57,13 +57,13 @@ def outcome_of(run: Any, graph: Graph, stored: StoredRun | None, *, known: bool)
     return Outcome("failed", f"Kubeflow calls the run succeeded, but {what}")
 
 
-def failures(graph: Graph, first: int) -> list[str]:
+def failures(graph: WorkflowGraph, first: int) -> list[str]:
     """Return what failed in a run: steps first, then the loop's own tasks."""
     steps = [_label(part) for part in parts_of(graph.nodes, first) if part.state == "failed"]
     return steps + list(beside_steps(graph.nodes, "failed"))
 
 
-def _label(part: Part) -> str:
+def _label(part: TaskPart) -> str:
     return part.step if part.iteration == END else f"M_{part.iteration} {part.step}"
 
 

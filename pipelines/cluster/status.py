@@ -14,13 +14,13 @@ from lidr.components.shared.store.runs import read_failure
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.namespace import Namespace
-from lidr.pipelines.cluster.nodes import Graph, read_graph
+from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
 from lidr.pipelines.cluster.outcome import Outcome, outcome_of
-from lidr.pipelines.cluster.tasks import Part, beside_steps, parts_of, rows_of
+from lidr.pipelines.cluster.tasks import TaskPart, beside_steps, parts_of, rows_of
 from lidr.pipelines.cluster.waiting import Failed, Seen, look_at
 from lidr.pipelines.placement import KINDS
 from lidr.pipelines.stamp import Stamp, lidr_version
-from lidr.pipelines.status import END, Row, Status, merged
+from lidr.pipelines.status import END, Status, StepRow, merged
 from lidr.pipelines.stored import StoredRun
 
 _STALE = (
@@ -87,7 +87,7 @@ class Watcher:
             links=self._links(stored),
         )
 
-    def _with_words(self, told: list[Row], failed: Failed) -> list[Row]:
+    def _with_words(self, told: list[StepRow], failed: Failed) -> list[StepRow]:
         """Return rows, the failed one with what its step left on the store about it."""
         found = read_failure(self._store, self._name, self.run_id) if self._store else None
         if found is None:
@@ -149,13 +149,13 @@ def _disagreement(outcome: Outcome) -> Iterator[str]:
         yield outcome.note + goes_on
 
 
-def failed_in(parts: Iterable[Part], graph: Graph) -> Failed:
+def failed_in(parts: Iterable[TaskPart], graph: WorkflowGraph) -> Failed:
     """Return what Kubeflow calls failed."""
     steps = frozenset((part.iteration, part.step) for part in parts if part.state == "failed")
     return Failed(steps, frozenset(beside_steps(graph.nodes, "failed")))
 
 
-def _said(run: runs.Run, graph: Graph, seen: Seen) -> Iterator[str]:
+def _said(run: runs.Run, graph: WorkflowGraph, seen: Seen) -> Iterator[str]:
     """Yield what there is to say beside the rows."""
     stamp = Stamp.parse(run.description)
     if stamp and stamp.version != lidr_version():
@@ -191,7 +191,7 @@ def namespace_of(profile: Profile) -> Namespace:
     return Namespace(profile.kubeflow.namespace or profile.namespace, profile.namespace)
 
 
-def _with_reuse(stored: Iterable[Row], told: Iterable[Row], gpus: int) -> Iterator[Row]:
+def _with_reuse(stored: Iterable[StepRow], told: Iterable[StepRow], gpus: int) -> Iterator[StepRow]:
     """Yield Kubeflow's rows: what took longer once than its task did was not done again.
 
     Args:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from lidr.pipelines.cluster.nodes import Node, path_of
-from lidr.pipelines.status import END, SHOWN, STEP_NAMES, Row, State
+from lidr.pipelines.cluster.nodes import WorkflowNode, path_of
+from lidr.pipelines.status import END, SHOWN, STEP_NAMES, State, StepRow
 
 _NUMBER = re.compile(r"-\d+$")
 _ITERATION = re.compile(r"iteration(?:-(\d+))?")
@@ -38,7 +38,7 @@ RUN_STATES = {
 
 
 @dataclass(frozen=True)
-class Part:
+class TaskPart:
     """One task: a step, or one shard of it.
 
     Attributes:
@@ -93,14 +93,14 @@ def place_of(name: str, first: int = 0, *, drivers: bool = False) -> tuple[int, 
     return _placed(path, step, first) if step else None
 
 
-def parts_of(nodes: Iterable[Node], first: int = 0) -> list[Part]:
+def parts_of(nodes: Iterable[WorkflowNode], first: int = 0) -> list[TaskPart]:
     """Return the tasks among a workflow's nodes that are a step's.
 
     Args:
         nodes: of the workflow.
         first: the first iteration that its pipeline holds.
     """
-    tasks: dict[tuple[str, ...], list[Node]] = defaultdict(list)
+    tasks: dict[tuple[str, ...], list[WorkflowNode]] = defaultdict(list)
     for node in nodes:
         if task := _task_of(node.path):
             tasks[task].append(node)
@@ -108,7 +108,7 @@ def parts_of(nodes: Iterable[Node], first: int = 0) -> list[Part]:
     return [part for part in found if part]
 
 
-def beside_steps(nodes: Iterable[Node], state: State) -> dict[str, str]:
+def beside_steps(nodes: Iterable[WorkflowNode], state: State) -> dict[str, str]:
     """Return what failed, or waits, that is no step's: the loop's own tasks, drivers of groups.
 
     Args:
@@ -118,7 +118,7 @@ def beside_steps(nodes: Iterable[Node], state: State) -> dict[str, str]:
     Returns:
         What it is, and what Argo says of it, which may be nothing.
     """
-    groups: dict[tuple[str, ...], list[Node]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[WorkflowNode]] = defaultdict(list)
     for node in nodes:
         groups[node.path].append(node)
     found = [path for path, group in groups.items() if _stands(group, state)]
@@ -130,7 +130,7 @@ def beside_steps(nodes: Iterable[Node], state: State) -> dict[str, str]:
     }
 
 
-def _stands(attempts: list[Node], state: State) -> bool:
+def _stands(attempts: list[WorkflowNode], state: State) -> bool:
     """Tell whether something is in a state; it waits where one of its attempts does."""
     if state == "waiting":
         return any(node.state == state for node in attempts)
@@ -161,7 +161,7 @@ def _task_of(path: tuple[str, ...]) -> tuple[str, ...]:
     return ()
 
 
-def _part(task: tuple[str, ...], group: list[Node], first: int) -> Part | None:
+def _part(task: tuple[str, ...], group: list[WorkflowNode], first: int) -> TaskPart | None:
     """Return what a task's nodes tell; None where it was left out."""
     own = _at(group, task)
     driver = _at(group, (*task[:-1], task[-1] + _DRIVER))
@@ -172,7 +172,7 @@ def _part(task: tuple[str, ...], group: list[Node], first: int) -> Part | None:
     if state == "running" and telling and telling.state == "waiting" and telling.message:
         state = "waiting"
     shown = own if own and own.state else driver
-    return Part(
+    return TaskPart(
         *_placed(task, step_of(task[-1]), first),
         state,
         shown.began if shown else None,
@@ -182,17 +182,17 @@ def _part(task: tuple[str, ...], group: list[Node], first: int) -> Part | None:
     )
 
 
-def _at(group: list[Node], path: tuple[str, ...]) -> Node | None:
+def _at(group: list[WorkflowNode], path: tuple[str, ...]) -> WorkflowNode | None:
     found = [node for node in group if node.path == path]
     return _whole(found) if found else None
 
 
-def _whole(attempts: list[Node]) -> Node:
+def _whole(attempts: list[WorkflowNode]) -> WorkflowNode:
     """Return what holds all attempts at something, or else the last of them."""
     return max(attempts, key=lambda node: (not node.is_attempt, node.name))
 
 
-def _state(own: Node | None, driver: Node | None) -> State | Literal[""]:
+def _state(own: WorkflowNode | None, driver: WorkflowNode | None) -> State | Literal[""]:
     if own and own.state:
         return own.state
     if driver and driver.state == "failed":
@@ -200,7 +200,7 @@ def _state(own: Node | None, driver: Node | None) -> State | Literal[""]:
     return "waiting" if driver and driver.state in ("waiting", "running") else ""
 
 
-def _telling(group: list[Node], state: str) -> Node | None:
+def _telling(group: list[WorkflowNode], state: str) -> WorkflowNode | None:
     """Return the node that says why a task failed or waits: the newest, then the inmost."""
     wanted = "failed" if state == "failed" else "waiting"
     if state not in ("failed", "running", "waiting"):
@@ -212,13 +212,15 @@ def _telling(group: list[Node], state: str) -> Node | None:
 _START = datetime.min.replace(tzinfo=UTC)
 
 
-def _message(node: Node | None) -> str:
+def _message(node: WorkflowNode | None) -> str:
     if node is None:
         return ""
     return f"its driver: {node.message}" if is_driver(node.name) else node.message
 
 
-def rows_of(parts: Iterable[Part], gpus: dict[str, int], now: datetime | None = None) -> list[Row]:
+def rows_of(
+    parts: Iterable[TaskPart], gpus: dict[str, int], now: datetime | None = None
+) -> list[StepRow]:
     """Return a row for each step; shards of a step are one row.
 
     Args:
@@ -226,20 +228,22 @@ def rows_of(parts: Iterable[Part], gpus: dict[str, int], now: datetime | None = 
         gpus: accelerators that one task of a step holds.
         now: the time until which those that run are counted.
     """
-    grouped: dict[tuple[int, str], list[Part]] = defaultdict(list)
+    grouped: dict[tuple[int, str], list[TaskPart]] = defaultdict(list)
     for part in parts:
         grouped[part.iteration, part.step].append(part)
     moment = now or datetime.now(UTC)
     return [_row(*place, group, gpus, moment) for place, group in grouped.items()]
 
 
-def _row(iteration: int, step: str, group: list[Part], gpus: dict[str, int], now: datetime) -> Row:
+def _row(
+    iteration: int, step: str, group: list[TaskPart], gpus: dict[str, int], now: datetime
+) -> StepRow:
     seconds = [part.seconds(now) for part in group]
     done = sum(part.state == "done" for part in group)
     sharded = len(group) > 1
     state = _joint([part.state for part in group])
     telling = next((part for part in group if part.state == state and part.error), None)
-    return Row(
+    return StepRow(
         iteration,
         step,
         state,

@@ -11,10 +11,10 @@ from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes import pods
 from lidr.components.shared.kubernetes.logs import progress_in
 from lidr.components.shared.kubernetes.pods import Pod
-from lidr.pipelines.cluster.namespace import Namespace, TrainingJob
+from lidr.pipelines.cluster.namespace import Namespace, OwnTrainJob
 from lidr.pipelines.cluster.nodes import path_of
 from lidr.pipelines.cluster.tasks import NORMAL_WAITS, is_driver, own_name, place_of
-from lidr.pipelines.status import Row
+from lidr.pipelines.status import StepRow
 from lidr.pipelines.step_log import last_words, launcher_error
 
 CONTAINER = "main"
@@ -35,7 +35,7 @@ class Seen:
         notes: what could not be seen.
     """
 
-    rows: tuple[Row, ...] = ()
+    rows: tuple[StepRow, ...] = ()
     beside: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -73,7 +73,7 @@ def step_pods(
 def look_at(
     namespace: Namespace,
     found: list[Pod],
-    jobs: list[TrainingJob],
+    jobs: list[OwnTrainJob],
     first: int,
     gpus: Mapping[str, int],
     failed: Failed,
@@ -88,14 +88,14 @@ def look_at(
         gpus: accelerators of all nodes of a step's TrainJob, by step.
         failed: what Kubeflow calls failed.
     """
-    rows: list[Row] = []
+    rows: list[StepRow] = []
     for place, group in step_pods(found, first, drivers=True).items():
         if open_pods := [pod for pod in group if not pods.has_ended(pod)]:
             rows.append(_open_row(namespace, place, open_pods, jobs, gpus))
         elif place in failed.steps and (died := _died_last(group)):
             whose = "its driver: " if is_driver(_node_name(died)) else ""
             note = whose + _why_dead(namespace, died)
-            rows.append(Row(*place, note=note, pod=pods.name_of(died)))
+            rows.append(StepRow(*place, note=note, pod=pods.name_of(died)))
     return Seen(tuple(rows), dict(_beside(namespace, found, first, failed.beside)))
 
 
@@ -103,9 +103,9 @@ def _open_row(
     namespace: Namespace,
     place: tuple[int, str],
     open_pods: list[Pod],
-    jobs: list[TrainingJob],
+    jobs: list[OwnTrainJob],
     gpus: Mapping[str, int],
-) -> Row:
+) -> StepRow:
     reasons = [reason for pod in open_pods if (reason := _why(namespace, pod))]
     progress = _progress(namespace, open_pods)
     works = any(pods.is_running(pod, CONTAINER) for pod in open_pods)
@@ -117,7 +117,7 @@ def _open_row(
         works = any(pods.is_running(pod) for pod in nodes)
     waits = reasons and not works
     note = one_line(reasons[0]) if reasons else ""
-    return Row(*place, "waiting" if waits else "", note=note, **progress)
+    return StepRow(*place, "waiting" if waits else "", note=note, **progress)
 
 
 def _beside(
@@ -173,7 +173,7 @@ def _why_not_begun(pod: Pod) -> str:
 
 
 def _training_waits(
-    namespace: Namespace, jobs: list[TrainingJob], nodes: list[Pod]
+    namespace: Namespace, jobs: list[OwnTrainJob], nodes: list[Pod]
 ) -> Iterator[str]:
     for job in jobs:
         if reason := namespace.why_queued(job):

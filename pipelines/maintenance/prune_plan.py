@@ -81,7 +81,7 @@ class Removal:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PrunePlan:
     """What pruning would remove.
 
     Attributes:
@@ -98,7 +98,7 @@ class Plan:
         return sum(removal.size for removal in self.removals)
 
 
-def make_plan(store: Store, versions: Iterable[Version], policy: Policy) -> Plan:
+def make_plan(store: Store, versions: Iterable[Version], policy: Policy) -> PrunePlan:
     """Return what a store may lose.
 
     Args:
@@ -121,7 +121,7 @@ def make_plan(store: Store, versions: Iterable[Version], policy: Policy) -> Plan
     whole = busy | holdings.needed(models | evidence | _said_of(holdings, models | busy))
     records = holdings.upstream(models | evidence) - whole
     removals = [_removal(holding, whole, records, policy) for holding in holdings.stages.values()]
-    return Plan(
+    return PrunePlan(
         tuple(version for version in own if version not in kept),
         tuple(sorted((removal for removal in removals if removal.entries), key=_order)),
     )

@@ -22,7 +22,7 @@ from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import MARKER, RECORD
 from lidr.components.shared.store.stage import Stage
 from lidr.pipelines.maintenance.prune_holdings import newest_of
-from lidr.pipelines.maintenance.prune_plan import Plan, Removal, Why
+from lidr.pipelines.maintenance.prune_plan import PrunePlan, Removal, Why
 
 _DELETERS = 16
 _CHECKPOINT = "/COMPLETE"
@@ -30,7 +30,7 @@ _CHECKPOINT = "/COMPLETE"
 
 
 def prune(
-    plan: Plan,
+    plan: PrunePlan,
     client_of: Callable[[Version], Any],
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class StoreMove:
     """A store's address before and after.
 
     Attributes:
@@ -20,7 +20,7 @@ class Move:
     new: str
 
     @classmethod
-    def between(cls, old: str, new: str) -> Move:
+    def between(cls, old: str, new: str) -> StoreMove:
         """Return the move between two addresses as a user gives them."""
         return cls(_address(old), _address(new))
 

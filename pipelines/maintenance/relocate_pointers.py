@@ -12,12 +12,12 @@ from typing import Any
 
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import FOLDER
-from lidr.pipelines.maintenance.relocate_move import Move
+from lidr.pipelines.maintenance.relocate_move import StoreMove
 
 _NAMES = ("state.json", "result.json")
 
 
-def stale_pointers(store: Store, move: Move) -> Iterator[tuple[str, bytes]]:
+def stale_pointers(store: Store, move: StoreMove) -> Iterator[tuple[str, bytes]]:
     """Yield the key and the new content of each file that still leads to where the store was."""
     for entry in store.list(FOLDER):
         if entry.key.rpartition("/")[2] in _NAMES:
@@ -30,7 +30,7 @@ def stale_pointers(store: Store, move: Move) -> Iterator[tuple[str, bytes]]:
                 yield entry.key, json.dumps(after, indent=2).encode()
 
 
-def _moved(value: Any, move: Move) -> Any:
+def _moved(value: Any, move: StoreMove) -> Any:
     if isinstance(value, str):
         return move.of(value)
     if isinstance(value, list):

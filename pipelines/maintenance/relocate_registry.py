@@ -19,7 +19,7 @@ from lidr.components.shared.registry.evidence import require_files
 from lidr.components.shared.registry.mlflow_errors import explained
 from lidr.components.shared.registry.versions import (
     TRAIL_TAG,
-    Model,
+    RegisteredModel,
     Version,
     all_versions,
     model_names,
@@ -27,7 +27,7 @@ from lidr.components.shared.registry.versions import (
 )
 from lidr.components.shared.store.lease import exclusive
 from lidr.pipelines.maintenance.relocate_grants import copy_grants
-from lidr.pipelines.maintenance.relocate_move import Move
+from lidr.pipelines.maintenance.relocate_move import StoreMove
 
 _MAKING, _BEFORE = "~relocating", "~before"
 
@@ -44,10 +44,10 @@ class Moving:
         versions: all of its versions, also those whose files are elsewhere.
     """
 
-    model: Model
+    model: RegisteredModel
     versions: tuple[Version, ...]
 
-    def moved(self, move: Move) -> list[Version]:
+    def moved(self, move: StoreMove) -> list[Version]:
         """Return the versions that lead into the old store, as they will be."""
         return [_moved(version, move) for version in self.versions if _concerns(version, move)]
 
@@ -67,7 +67,7 @@ def finish_interrupted(client: Any) -> None:
             _delete(client, name)
 
 
-def models_to_move(client: Any, move: Move) -> Iterator[Moving]:
+def models_to_move(client: Any, move: StoreMove) -> Iterator[Moving]:
     """Yield the registered models that lead into the old store."""
     for name in model_names(client):
         if name.endswith((_MAKING, _BEFORE)):
@@ -78,7 +78,7 @@ def models_to_move(client: Any, move: Move) -> Iterator[Moving]:
             yield moving
 
 
-def require_moved(moving: Moving, move: Move, *, verify: bool = False) -> None:
+def require_moved(moving: Moving, move: StoreMove, *, verify: bool = False) -> None:
     """Refuse to lead versions to where their files are not.
 
     Raises:
@@ -89,7 +89,7 @@ def require_moved(moving: Moving, move: Move, *, verify: bool = False) -> None:
         require_files(version, verify=verify)
 
 
-def relocate_model(client: Any, moving: Moving, move: Move) -> list[str]:
+def relocate_model(client: Any, moving: Moving, move: StoreMove) -> list[str]:
     """Make a registered model anew, with sources, tags and record in the new store.
 
     Returns:
@@ -114,7 +114,7 @@ def relocate_model(client: Any, moving: Moving, move: Move) -> list[str]:
 
 
 @contextmanager
-def _alone(model: Model) -> Iterator[None]:
+def _alone(model: RegisteredModel) -> Iterator[None]:
     """Keep registrations and promotions out meanwhile; they, too, go by the record's old place."""
     with ExitStack() as stack:
         with suppress(BadInput):  # that store is gone, so nobody else can use it either
@@ -122,7 +122,7 @@ def _alone(model: Model) -> Iterator[None]:
         yield
 
 
-def _make_versions(client: Any, moving: Moving, move: Move) -> None:
+def _make_versions(client: Any, moving: Moving, move: StoreMove) -> None:
     """Make all versions; numbers of deleted ones are taken and given up again."""
     name = moving.model.name
     known = {version.number: version for version in moving.versions}
@@ -147,7 +147,7 @@ def _make_versions(client: Any, moving: Moving, move: Move) -> None:
             client.delete_model_version(f"{name}{_MAKING}", str(number))
 
 
-def _tags(version: Version, move: Move) -> dict[str, str]:
+def _tags(version: Version, move: StoreMove) -> dict[str, str]:
     return {_REGISTERED_TAG: version.created.isoformat(), **_moved(version, move).tags}
 
 
@@ -171,11 +171,11 @@ def _delete(client: Any, name: str) -> None:
     client.delete_registered_model(name)
 
 
-def _concerns(version: Version, move: Move) -> bool:
+def _concerns(version: Version, move: StoreMove) -> bool:
     places = [version.source, *version.tags.values()]
     return any(move.concerns(place) for place in places)
 
 
-def _moved(version: Version, move: Move) -> Version:
+def _moved(version: Version, move: StoreMove) -> Version:
     tags: Mapping[str, str] = move.of_all(version.tags)
     return replace(version, source=move.of(version.source), tags=tags)

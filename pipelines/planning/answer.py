@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from lidr.pipelines.planning.estimate import Estimate, Inputs, Step
+from lidr.pipelines.planning.estimate import Estimate, PlanInputs, PlannedStep
 from lidr.pipelines.planning.figures import Figures
 
 
-def as_data(inputs: Inputs, plan: Estimate) -> dict[str, Any]:
+def as_data(inputs: PlanInputs, plan: Estimate) -> dict[str, Any]:
     """Return a plan as JSON values.
 
     Returns:
@@ -45,7 +45,7 @@ def _stages(plan: Estimate) -> list[dict[str, Any]]:
     return [_stage(name, [s for s in plan.steps if s.work.stage == name]) for name in names]
 
 
-def _stage(name: str, steps: list[Step]) -> dict[str, Any]:
+def _stage(name: str, steps: list[PlannedStep]) -> dict[str, Any]:
     works = [step.work for step in steps]
     return {
         "stage": name,

@@ -13,11 +13,11 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing.architecture import Architecture, read_architecture
-from lidr.components.shared.sizing.memory import GIB, Memory, Plan, plan_for
+from lidr.components.shared.sizing.memory import GIB, Memory, MemoryPlan, plan_for
 from lidr.pipelines.planning.calibration import Calibration, Rate, world_examples
 from lidr.pipelines.planning.figures import Figures, Gpu
-from lidr.pipelines.planning.requests import Lengths, Load, Prompts, Requests
-from lidr.pipelines.planning.speed import Server, training_flops
+from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests
+from lidr.pipelines.planning.speed import ModelServer, training_flops
 from lidr.pipelines.planning.work import Work
 
 DEFAULT_GPU = "H100"
@@ -27,7 +27,7 @@ _RECORD_BYTES = 3.0
 
 
 @dataclass(frozen=True)
-class Inputs:
+class PlanInputs:
     """What an estimate is made from.
 
     Attributes:
@@ -42,13 +42,13 @@ class Inputs:
     recipe: Recipe
     profile: Profile
     config: Mapping[str, Any]
-    prompts: Prompts
+    prompts: PlannedPrompts
     figures: Figures
     calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
-class Step:
+class PlannedStep:
     """One step of the run.
 
     Attributes:
@@ -77,7 +77,7 @@ class Estimate:
         notes: what was assumed.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[PlannedStep, ...]
     parameters: int
     memory: Memory
     fits: bool | None
@@ -107,7 +107,7 @@ class Estimate:
         return sum(work.gpu_hours * work.price for work in self.works)
 
 
-def estimate(inputs: Inputs) -> Estimate:
+def estimate(inputs: PlanInputs) -> Estimate:
     """Estimate a run.
 
     Raises:
@@ -116,7 +116,7 @@ def estimate(inputs: Inputs) -> Estimate:
     return _Estimator(inputs).estimate()
 
 
-def needs(inputs: Inputs) -> tuple[float, float]:
+def needs(inputs: PlanInputs) -> tuple[float, float]:
     """Return the bytes that a run leaves on the store, and those of a rank while it trains.
 
     Raises:
@@ -159,7 +159,7 @@ def with_gpus(profile: Profile, gpus: int) -> Profile:
 
 
 class _Estimator:
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: PlanInputs) -> None:
         self._recipe, self._profile = inputs.recipe, inputs.profile
         self._figures, self._prompts = inputs.figures, inputs.prompts
         self._config = inputs.config
@@ -195,30 +195,30 @@ class _Estimator:
     def needs(self) -> tuple[float, float]:
         return sum(self._store_bytes().values()), self._plan().memory().peak
 
-    def _steps(self) -> Iterator[Step]:
+    def _steps(self) -> Iterator[PlannedStep]:
         """Yield the loop's steps in the order of pipelines/loop.py and pipelines/iteration.py."""
-        yield Step(0, Load(), self._world())
+        yield PlannedStep(0, Load(), self._world())
         yield from self._measured(0)
         for number in range(1, self._recipe.gate.max_iterations + 1):
             yield from self._rollout(number)
-            yield Step(number, Load(), self._pair())
-            yield Step(number, Load(), self._train())
+            yield PlannedStep(number, Load(), self._pair())
+            yield PlannedStep(number, Load(), self._train())
             yield from self._measured(number)
         yield self._control(self._recipe.gate.max_iterations, "report")
 
-    def _begun(self, step: Step) -> Step:
+    def _begun(self, step: PlannedStep) -> PlannedStep:
         """Add what a calibration measured beside a step's own work; other figures hold it."""
         beside = self._calibration.between if self._calibration else 0.0
         return replace(step, work=replace(step.work, startup=step.work.startup + beside))
 
-    def _measured(self, number: int) -> Iterator[Step]:
+    def _measured(self, number: int) -> Iterator[PlannedStep]:
         load = self._requests.evaluate
-        yield Step(number, load, self._served("evaluate", load, workers=1, pieces=1))
+        yield PlannedStep(number, load, self._served("evaluate", load, workers=1, pieces=1))
         if number:
             yield self._control(number, "gate")
         yield self._control(number, "register")
 
-    def _rollout(self, number: int) -> Iterator[Step]:
+    def _rollout(self, number: int) -> Iterator[PlannedStep]:
         chunk = self._recipe.generation.chunk_size
         chunks = -(-self._prompts.count // chunk)
         workers = min(self._profile.shards, chunks)
@@ -232,11 +232,13 @@ class _Estimator:
         kinds = len(self._recipe.languages.all)
         if self._recipe.generation.fused:
             generate, translate = generate + translate, Load()
-        yield Step(number, generate, self._served("generate", generate, workers, chunks * kinds))
+        yield PlannedStep(
+            number, generate, self._served("generate", generate, workers, chunks * kinds)
+        )
         kinds = 2 * len(self._recipe.languages.others)
         if translate.requests:
             work = self._served("translate", translate, workers, chunks * kinds)
-            yield Step(number, translate, work)
+            yield PlannedStep(number, translate, work)
         else:
             yield self._control(number, "translate")
         if self._profile.shards > 1:
@@ -276,10 +278,10 @@ class _Estimator:
             load.longest,
         )
 
-    def _server(self, gpu: Gpu, resources: Resources) -> Server:
+    def _server(self, gpu: Gpu, resources: Resources) -> ModelServer:
         options = self._recipe.generation.vllm
         fp8 = options.quantization == "fp8"
-        return Server(
+        return ModelServer(
             self._shape,
             gpu,
             resources.accelerators,
@@ -344,11 +346,11 @@ class _Estimator:
             seconds = self._calibration.pair.seconds(self._requests.pairs.candidates)
         return Work("pair", startup=seconds)
 
-    def _control(self, number: int, stage: str) -> Step:
+    def _control(self, number: int, stage: str) -> PlannedStep:
         seconds = self._figures.times.control_seconds
         if self._calibration:
             seconds = self._calibration.seconds.get(stage, 0.0)
-        return Step(number, Load(), Work(stage, startup=seconds))
+        return PlannedStep(number, Load(), Work(stage, startup=seconds))
 
     def _rate(self, stage: str) -> Rate | None:
         if self._calibration is None:
@@ -388,7 +390,7 @@ class _Estimator:
         resources = self._resources[kind]
         return self._profile.prices.hour(resources.gpu or DEFAULT_GPU, spot=resources.spot)
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> MemoryPlan:
         launch = Launch.of(self._profile)
         return plan_for(self._config, self._recipe.training, launch)
 
@@ -396,7 +398,7 @@ class _Estimator:
         """Return the bytes of a training GPU: the profile's where it says, else the type's."""
         return self._profile.training.gpu_memory_gib * GIB or gpu.memory_gb * 1e9
 
-    def _remedy(self, plan: Plan, gpu: Gpu) -> str:
+    def _remedy(self, plan: MemoryPlan, gpu: Gpu) -> str:
         nearest = plan.nearest_fit(self._memory(gpu))
         if nearest is None:
             return "nothing fits: lower training.max_length, or choose GPUs with more memory"

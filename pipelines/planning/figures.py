@@ -14,7 +14,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import nearest
 
 
-class Source(Strict):
+class FigureSource(Strict):
     """Where a figure was published."""
 
     title: str
@@ -116,7 +116,7 @@ class Times(Strict):
 class Figures(Strict):
     """All of figures.yaml."""
 
-    sources: Mapping[str, Source]
+    sources: Mapping[str, FigureSource]
     """By name."""
     gpus: Mapping[str, Gpu]
     """By type."""

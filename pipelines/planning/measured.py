@@ -20,7 +20,7 @@ from lidr.components.shared.store.runs import read_state, recipe_key, state_key
 from lidr.components.shared.store.stage import open_stage
 from lidr.pipelines.planning.calibration import Calibration, MeasuredLengths, Rate, world_examples
 from lidr.pipelines.planning.figures import figures
-from lidr.pipelines.planning.requests import Prompts, Requests
+from lidr.pipelines.planning.requests import PlannedPrompts, Requests
 from lidr.pipelines.planning.speed import training_flops
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _lengths(
 
 def _work(recipe: Recipe, first: _Round, lengths: MeasuredLengths) -> Requests:
     responses = first.generate.counts()["responses"] // len(recipe.languages.all)
-    prompts = Prompts(responses // recipe.generation.samples, {})
+    prompts = PlannedPrompts(responses // recipe.generation.samples, {})
     return Requests(recipe, prompts, figures().lengths, lengths.lengths())
 
 

@@ -90,7 +90,7 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class PlannedPrompts:
     """What the prompt files hold.
 
     Attributes:
@@ -115,7 +115,7 @@ class Requests:
     """
 
     def __init__(
-        self, recipe: Recipe, prompts: Prompts, assumed: AssumedLengths, measured: Lengths
+        self, recipe: Recipe, prompts: PlannedPrompts, assumed: AssumedLengths, measured: Lengths
     ) -> None:
         self._recipe = recipe
         self._assumed = assumed
@@ -220,7 +220,7 @@ class Requests:
         return min(tokens, self._recipe.translation.max_tokens)
 
 
-def read_prompts(recipe: Recipe) -> Prompts:
+def read_prompts(recipe: Recipe) -> PlannedPrompts:
     """Count a recipe's prompts and measure their length, without reading all of them.
 
     Raises:
@@ -228,7 +228,7 @@ def read_prompts(recipe: Recipe) -> Prompts:
     """
     settings = recipe.prompts
     if recipe.is_toy:
-        return Prompts(settings.per_iteration, {})
+        return PlannedPrompts(settings.per_iteration, {})
     sizes, characters, missing = [], {}, []
     for code in recipe.languages.all:
         file = settings.files[code]
@@ -239,7 +239,7 @@ def read_prompts(recipe: Recipe) -> Prompts:
         sizes.append(count)
         characters[code] = fmean(len(text) for text in texts)
     count = min([settings.per_iteration, *sizes])
-    return Prompts(count, characters, tuple(missing))
+    return PlannedPrompts(count, characters, tuple(missing))
 
 
 def _read(file: str, name: str) -> tuple[int, list[str]]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lidr.pipelines.planning.estimate import Estimate, Inputs, estimate, with_gpus
-from lidr.pipelines.planning.simulator import Outcome, Trouble, simulate
+from lidr.pipelines.planning.estimate import Estimate, PlanInputs, estimate, with_gpus
+from lidr.pipelines.planning.simulator import SimulatedOutcome, Trouble, simulate
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Scenario:
     seed: int = 0
 
 
-def play(inputs: Inputs, scenario: Scenario) -> list[dict[str, Any]]:
+def play(inputs: PlanInputs, scenario: Scenario) -> list[dict[str, Any]]:
     """Simulate a recipe with each number of GPUs.
 
     Returns:
@@ -80,7 +80,7 @@ def _peak(plan: Estimate) -> int:
     return max([work.workers * work.gpus for work in plan.works] + [1])
 
 
-def _never(found: Outcome) -> str:
+def _never(found: SimulatedOutcome) -> str:
     return next((name for name, hours in found.gpu_hours.items() if np.isinf(hours).any()), "")
 
 

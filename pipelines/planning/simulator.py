@@ -45,7 +45,7 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SimulatedOutcome:
     """What came out, one element per replication.
 
     Attributes:
@@ -78,7 +78,7 @@ class _Spans:
 
 def simulate(
     works: Sequence[Work], quota: int, trouble: Trouble, *, replications: int = 200, seed: int = 0
-) -> Outcome:
+) -> SimulatedOutcome:
     """Play the steps one after another, `replications` times.
 
     Args:
@@ -106,7 +106,7 @@ def simulate(
             starts, ends = _queued(work, spans, clock, quotas)
             waited += starts
         clock = clock + ends
-    return Outcome(clock, hours, lost, waited, cost)
+    return SimulatedOutcome(clock, hours, lost, waited, cost)
 
 
 def _queued(

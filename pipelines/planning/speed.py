@@ -13,7 +13,7 @@ from lidr.pipelines.planning.requests import Load, PairLoad
 
 
 @dataclass(frozen=True)
-class Server:
+class ModelServer:
     """One engine and its GPUs.
 
     Attributes:

@@ -24,7 +24,7 @@ from lidr.components.shared.core.events import emit, place_environment
 from lidr.components.shared.core.processes import kill_marked
 from lidr.components.shared.core.termination import raising_terminated
 from lidr.components.shared.kubernetes.launch import Launch, Placement, TaskConfig
-from lidr.components.shared.kubernetes.launcher import TrainJobLauncher, Work
+from lidr.components.shared.kubernetes.launcher import LaunchedWork, TrainJobLauncher
 from lidr.components.shared.records.counts import stage_figures
 from lidr.components.shared.step import step
 from lidr.components.shared.store.runs import EXECUTION_VARIABLE, step_of
@@ -121,7 +121,7 @@ def _run_as_pods(
     stage: Stage, job: ShardJob, exchange: Shards, launch: Launch, placement: Placement
 ) -> None:
     TrainJobLauncher(launch, placement).run(
-        Work(
+        LaunchedWork(
             component="rollout",
             stage=stage,
             command=_command(job, stage),

@@ -46,7 +46,7 @@ class ShardJob(Strict):
     """Id of the KFP run, whose lease the shards share."""
 
 
-class Share(Strict):
+class ShardShare(Strict):
     """What one shard has written."""
 
     responses: str
@@ -55,12 +55,12 @@ class Share(Strict):
     """URI of the translate stage."""
 
 
-Shards = Exchange[ShardJob, Share]
+Shards = Exchange[ShardJob, ShardShare]
 
 
 def exchange_of(stage: Stage) -> Shards:
     """Return the files of a rollout; they lie in its generate stage."""
-    return Exchange(stage, ShardJob, Share)
+    return Exchange(stage, ShardJob, ShardShare)
 
 
 def main(arguments: list[str]) -> int:
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def work(job: ShardJob, shard: int) -> Share:
+def work(job: ShardJob, shard: int) -> ShardShare:
     """Generate and translate one shard's chunks; those that are there already stay.
 
     Args:
@@ -97,7 +97,7 @@ def work(job: ShardJob, shard: int) -> Share:
         "shards": job.shards,
     }
     responses = generate(**common)
-    return Share(responses=responses, translations=translate(**common, responses=responses))
+    return ShardShare(responses=responses, translations=translate(**common, responses=responses))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -12,13 +12,13 @@ from safetensors import safe_open
 
 from lidr.components.shared.config.profile import Zero
 from lidr.components.shared.core.errors import TrainingFailed
-from lidr.components.shared.kubernetes.failure import Failure
+from lidr.components.shared.kubernetes.failure import RecordedFailure
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.models.admission import check_model
 from lidr.components.shared.models.sources import ModelFiles, local_model
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.data.loading import load_model
-from lidr.components.train.job import Job
+from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch.local import LocalLauncher
 from lidr.components.train.run import train
 from lidr.components.train.trainer import run_training
@@ -43,7 +43,7 @@ def weights(given: dict[str, Any]) -> dict[str, torch.Tensor]:
 def one_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A run of one process without DeepSpeed, with another model as the reference."""
     given = job(tmp_path_factory.mktemp("one"), 1, **SETTINGS)
-    run_training(Job.model_validate(given))
+    run_training(TrainingJob.model_validate(given))
     return given
 
 
@@ -138,7 +138,7 @@ def test_one_process_may_offload_and_then_go_without(one_process: dict[str, Any]
         for number, zero in enumerate([{"stage": 3, "offload": "all"}, {}])
     ]
     for given in jobs:
-        LocalLauncher(1).run(Job.model_validate(given))
+        LocalLauncher(1).run(TrainingJob.model_validate(given))
     for given in jobs:
         alike(given, one_process)
     assert rows(jobs[1]) == rows(one_process)
@@ -147,7 +147,7 @@ def test_one_process_may_offload_and_then_go_without(one_process: dict[str, Any]
 def test_adapters_under_stage_3_with_all_weights_offloaded(tmp_path: Path):
     lora = {"rank": 4}
     alone = job(tmp_path / "one", 1, lora=lora, **SETTINGS)
-    run_training(Job.model_validate(alone))
+    run_training(TrainingJob.model_validate(alone))
     zero = {"stage": 3, "offload": "all"}
     alike(gang_run(tmp_path / "two", zero, lora=lora), alone)
     apart = job(tmp_path / "apart", 1, zero, lora={**lora, "merge": False}, **SETTINGS)
@@ -199,6 +199,6 @@ def complete(given: dict[str, Any]) -> list[int]:
 def test_a_loss_that_is_not_finite_ends_every_rank(tmp_path: Path):
     given = job(tmp_path, zero={"stage": 2}, learning_rate=1e30)
     with pytest.raises(TrainingFailed, match="gradient norm inf; the batch held the prompts p"):
-        LocalLauncher(2).run(Job.model_validate(given))
+        LocalLauncher(2).run(TrainingJob.model_validate(given))
     failure = stage_of(given).store.read(stage_of(given).key("launch/failure-0.json"))
-    assert Failure.model_validate_json(failure).exit_code == 70
+    assert RecordedFailure.model_validate_json(failure).exit_code == 70

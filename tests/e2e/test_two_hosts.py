@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from lidr.components.train.job import Job
-from lidr.components.train.launch.exchange import Exchange, exchange_of
+from lidr.components.train.job import TrainingJob
+from lidr.components.train.launch.exchange import TrainExchange, exchange_of
 from lidr.components.train.launch.local import node_command
 from tests.e2e.hosts import LoopbackHost, two_hosts
 from tests.unit.train.distributed.gangs import environment, job, rows
@@ -43,8 +43,8 @@ class Gang:
         self.store = Path(given["store"])
         self.checkpoints = self.store / given["stage"] / "checkpoints"
         self.log = self.store / "log"
-        self.job = Job.model_validate(given)
-        self.exchange: Exchange = exchange_of(self.job)
+        self.job = TrainingJob.model_validate(given)
+        self.exchange: TrainExchange = exchange_of(self.job)
         self.exchange.publish(self.job)
         self._nodes: list[subprocess.Popen] = []
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lidr.components.shared.run_lease import run_lease
-from lidr.pipelines.local import Job
+from lidr.pipelines.local import LocalJob
 from tests.faults import tripwires
 
 Result = TypeVar("Result")
@@ -43,7 +43,7 @@ class Orders:
         prepare: called in the driver before anything else.
     """
 
-    job: Job
+    job: LocalJob
     trace: Path
     environment: tuple[tuple[str, str], ...] = ()
     fatal: frozenset[str] = frozenset()

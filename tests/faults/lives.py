@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from lidr.pipelines.local import Job
+from lidr.pipelines.local import LocalJob
 from tests.faults import forks
 from tests.faults.contents import TEMPORARY, contents, finished_work, tracked, versions
 
@@ -72,8 +72,8 @@ class Life:
         return self.folder / "trace"
 
     @property
-    def job(self) -> Job:
-        return Job(self.recipe, self.uri, self.run, max_unroll=1, max_iterations=1)
+    def job(self) -> LocalJob:
+        return LocalJob(self.recipe, self.uri, self.run, max_unroll=1, max_iterations=1)
 
     def live(
         self, fatal: Collection[str] = (), victim: str = "all", seconds: float = _PATIENCE

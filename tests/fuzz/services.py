@@ -37,7 +37,7 @@ from lidr.components.shared.registry.versions import (
 from lidr.components.shared.tracking.client import client_at
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.listing import listed
-from lidr.pipelines.cluster.nodes import Graph, parse_workflow, read_graph
+from lidr.pipelines.cluster.nodes import WorkflowGraph, parse_workflow, read_graph
 from lidr.pipelines.cluster.runs import is_live, newest_run
 from lidr.pipelines.cluster.tasks import beside_steps, parts_of, rows_of
 from tests.argo import Workflow
@@ -139,7 +139,7 @@ def _check_kubeflow(answers: dict[str, Answer]) -> None:
             assert all(c.isprintable() for value in row.values() for c in value)
 
 
-def _check_graph(graph: Graph) -> None:
+def _check_graph(graph: WorkflowGraph) -> None:
     for row in rows_of(parts_of(graph.nodes), {"train": 8}):
         assert row.seconds >= 0 and all(c.isprintable() for c in row.note)
     told = [graph.message, *beside_steps(graph.nodes, "failed").values()]

@@ -17,8 +17,8 @@ from lidr.components.shared.store.lease import _Seen, find_head
 from lidr.components.shared.store.marker import fault_of, parsed, sealed
 from lidr.components.shared.store.runs import read_states, run_names
 from lidr.components.shared.store.stage import Stage
-from lidr.components.shared.tracking.entries import Artifact, Dataset, Entry
-from lidr.components.shared.tracking.outbox import Spool
+from lidr.components.shared.tracking.entries import Artifact, Dataset, TrackingEntry
+from lidr.components.shared.tracking.outbox import Outbox
 from lidr.pipelines.cli.board import Board, progress_text
 from lidr.pipelines.events import parse_events
 from lidr.pipelines.local_status import event_rows
@@ -104,7 +104,7 @@ def _check_run(files: dict[str, bytes]) -> None:
 
 
 _ENTRY = asdict(
-    Entry(
+    TrackingEntry(
         "1-train",
         "end",
         1_700_000_000_000,
@@ -119,10 +119,10 @@ _ENTRY = asdict(
 
 
 def _check_entry(data: bytes) -> None:
-    entry = Entry.parse(data, "spool/1-train/end.json")
+    entry = TrackingEntry.parse(data, "spool/1-train/end.json")
     assert not any(".." in each.path.split("/") or each.path[0] == "/" for each in entry.artifacts)
     written = json.dumps(asdict(entry)).encode()
-    assert repr(Entry.parse(written)) == repr(entry)
+    assert repr(TrackingEntry.parse(written)) == repr(entry)
 
 
 _NOTE_NAMES = ("start-17", "metrics-00000010", "failed-18", "end", "end-0a1b", "x", ".DS_Store")
@@ -143,7 +143,7 @@ def _spool(random: Random) -> dict[str, bytes]:
 
 
 def _check_spool(files: dict[str, bytes]) -> None:
-    spool = Spool(Shelf(files), "r")
+    spool = Outbox(Shelf(files), "r")
     waiting = spool.waiting("abc")
     assert all(name in waiting.names[place] for place, name in waiting.left)
     assert spool.steps_told("1-train") >= 0
@@ -155,7 +155,9 @@ def _check_spool(files: dict[str, bytes]) -> None:
 _AUDIT = {
     "time": "2026-01-01T00:00:00+00:00",
     "actor": "ann@host",
-    **asdict(audit.Move("promote", "champion", 3, None, "better", False, "promote", "/s/gate")),
+    **asdict(
+        audit.AliasMove("promote", "champion", 3, None, "better", False, "promote", "/s/gate")
+    ),
 }
 
 
@@ -168,7 +170,7 @@ def _trail(random: Random) -> dict[str, bytes]:
 
 def _check_trail(files: dict[str, bytes]) -> None:
     store = Shelf(files)
-    noted = audit.record(store, audit.Move("rollback", "champion", 2, 3))
+    noted = audit.record(store, audit.AliasMove("rollback", "champion", 2, 3))
     assert audit._time_of(noted.name)
     for entry in audit.entries(store):
         move = entry.move

@@ -24,8 +24,8 @@ from lidr.components.shared.records.schema import (
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking import mlflow_client
 from lidr.components.shared.tracking.delivery import deliver
-from lidr.components.shared.tracking.entries import Dataset, Entry
-from lidr.components.shared.tracking.outbox import Spool, now
+from lidr.components.shared.tracking.entries import Dataset, TrackingEntry
+from lidr.components.shared.tracking.outbox import Outbox, now
 from lidr.components.shared.tracking.stage_metrics import clean
 from lidr.components.train.data.tokens import tokenize_pairs
 from tests.browser.chromium import Chromium, find_chromium
@@ -137,11 +137,11 @@ def test_mlflow_has_the_payloads_as_text(run, monkeypatch):
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     store = open_store(run.store)
-    spool = Spool(store, RUN)
+    spool = Outbox(store, RUN)
     spool.keep_recipe(run.recipe.model_dump_json())
     facts = {f"payload.{n}": clean(text) for n, text in enumerate(PAYLOADS.values())}
     data = [Dataset("pairs", run.stages["pair"], "ab", clean(PAYLOADS["script"]))]
-    entry = Entry("1-pair", "end", now(), tags=facts, params=facts, datasets=data)
+    entry = TrackingEntry("1-pair", "end", now(), tags=facts, params=facts, datasets=data)
     spool.add(entry)
     outcome = deliver(store, RUN, 60)
     assert (outcome.left, outcome.problem) == (0, "")

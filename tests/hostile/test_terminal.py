@@ -19,7 +19,7 @@ from lidr.components.shared.core.text import printable
 from lidr.pipelines.cli.console import PlainConsole
 from lidr.pipelines.cli.status_table import open_table, print_status
 from lidr.pipelines.cli.summary import print_summary
-from lidr.pipelines.status import Row, Status
+from lidr.pipelines.status import Status, StepRow
 from tests.payloads import PAYLOADS
 from tests.pipelines.conftest import FakeWorld, fake_world
 
@@ -95,7 +95,9 @@ def test_on_a_terminal_only_our_own_codes_are_written(fake_world: FakeWorld):
 def test_tables_and_lines_show_a_payload_as_text(name, capsys):
     text = PAYLOADS[name]
     interval = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
-    row = Row(1, "train", "failed", done=1, total=2, unit=text, rate=1.0, rate_unit=text, note=text)
+    row = StepRow(
+        1, "train", "failed", done=1, total=2, unit=text, rate=1.0, rate_unit=text, note=text
+    )
     print_status(Status(text, text, text, (row,), notes=(text,), links={"log": text}))
     with open_table() as show:
         show(Status(text, "failed", text, (row,), notes=(), links={}))

@@ -22,7 +22,7 @@ def main(job: dict) -> None:
     import_kfp()
     from kfp import local
 
-    from lidr.pipelines.loop import Shape, build_loop
+    from lidr.pipelines.loop import LoopShape, build_loop
     from lidr.pipelines.placement import KINDS
 
     def place(task: PipelineTask) -> PipelineTask:
@@ -44,7 +44,9 @@ def main(job: dict) -> None:
             pipeline_root=f"{folder}/outputs",
             workspace_root=f"{folder}/workspace",
         )
-        loop = build_loop(recipe, job["store"], "inside", place, Shape(recipe.gate.max_iterations))
+        loop = build_loop(
+            recipe, job["store"], "inside", place, LoopShape(recipe.gate.max_iterations)
+        )
         loop(recipe=job["recipe"], store=job["store"], run="inside")
 
 

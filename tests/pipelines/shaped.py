@@ -12,12 +12,12 @@ if __name__ == "__main__":
     import_kfp()
     from kfp import local
 
-    from lidr.pipelines.loop import Shape, build_loop
+    from lidr.pipelines.loop import LoopShape, build_loop
     from lidr.pipelines.placement import place_locally
 
     store, name = sys.argv[1:]
     recipe = read_recipe("tiny_world", None, ["gate.max_iterations=2"])
-    shape = Shape(2, first=2, resumed=True, watching=True)
+    shape = LoopShape(2, first=2, resumed=True, watching=True)
     loop = build_loop(recipe, store, name, place_locally, shape)
     with tempfile.TemporaryDirectory() as work:
         local.init(

@@ -18,7 +18,7 @@ from lidr.components.shared.store.stage import new_stage
 from lidr.components.state.run import recipe_key, state_key
 from lidr.pipelines.cli.inputs import read_profile, read_recipe
 from lidr.pipelines.planning.calibration import Calibration, dump, load_calibration
-from lidr.pipelines.planning.estimate import Estimate, Inputs, estimate
+from lidr.pipelines.planning.estimate import Estimate, PlanInputs, estimate
 from lidr.pipelines.planning.figures import figures
 from lidr.pipelines.planning.measured import calibrate
 from lidr.pipelines.planning.requests import read_prompts
@@ -132,7 +132,7 @@ def runs(tmp_path_factory) -> dict[int, Run]:
 def planned(run: Run, calibration: Calibration, profile: str = "local") -> Estimate:
     recipe, placed = read_recipe("tiny_world", None, run.settings), read_profile(profile)
     config, prompts = model_config(recipe.model), read_prompts(recipe)
-    return estimate(Inputs(recipe, placed, config, prompts, figures(), calibration))
+    return estimate(PlanInputs(recipe, placed, config, prompts, figures(), calibration))
 
 
 def by_stage(plan: Estimate) -> dict[str, float]:

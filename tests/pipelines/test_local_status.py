@@ -17,7 +17,7 @@ from lidr.pipelines.local_status import (
     log_lines,
     read_events,
 )
-from lidr.pipelines.status import END, Row
+from lidr.pipelines.status import END, StepRow
 from tests.kubernetes_api import wait_until
 from tests.pipelines.conftest import FakeWorld
 
@@ -97,7 +97,7 @@ def test_events_become_rows(tmp_path: Path):
     ]
     file.write_text("".join(json.dumps(event) + "\n" for event in events) + '{"torn')
     assert list(event_rows(read_events(file), running=True)) == [
-        Row(0, "prepare", "done", 1.0, note="reused"),
-        Row(1, "train", "running", 10.0, 3, 9, "steps", 0.3, "pairs"),
-        Row(END, "report", "running"),
+        StepRow(0, "prepare", "done", 1.0, note="reused"),
+        StepRow(1, "train", "running", 10.0, 3, 9, "steps", 0.3, "pairs"),
+        StepRow(END, "report", "running"),
     ]

@@ -110,12 +110,12 @@ def test_the_bound_holds_at_run_time(fake_world: FakeWorld, monkeypatch):
     """On a cluster `max_iterations` is a parameter of the pipeline that was compiled for more."""
     from lidr.components.shared.store.open import open_store
     from lidr.pipelines.cli.inputs import read_recipe
-    from lidr.pipelines.local import Job, execute
+    from lidr.pipelines.local import LocalJob, execute
 
     monkeypatch.setenv("PYTHONPATH", fake_world.environment["PYTHONPATH"])
     recipe = read_recipe("tiny_world", None, ["gate.max_iterations=3"])
     store = open_store(str(fake_world.store)).uri
-    execute(Job(recipe.model_dump_json(), store, "bounded", 3, 1), lambda events: None)
+    execute(LocalJob(recipe.model_dump_json(), store, "bounded", 3, 1), lambda events: None)
     assert fake_world.steps == START + ROUND
     assert fake_world.result["iterations"][-1]["verdict"] == "stop"
 

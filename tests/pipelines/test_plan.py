@@ -12,11 +12,11 @@ from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.sizing.architecture import read_architecture
 from lidr.pipelines.cli.inputs import read_profile, read_recipe
-from lidr.pipelines.planning.estimate import Estimate, Inputs, estimate, with_gpus
+from lidr.pipelines.planning.estimate import Estimate, PlanInputs, estimate, with_gpus
 from lidr.pipelines.planning.figures import figures
-from lidr.pipelines.planning.requests import Lengths, Load, Prompts, Requests, read_prompts
+from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests, read_prompts
 from lidr.pipelines.planning.shapes import known_models, model_config
-from lidr.pipelines.planning.speed import Server
+from lidr.pipelines.planning.speed import ModelServer
 from tests.pipelines.test_cli import main
 
 LLAMA = "llama3_8b_en_es_ru_de_fr"
@@ -59,7 +59,7 @@ TWO_H100 = {  # Llama 3.3 70B in FP8
 def plan(name: str, profile: str = "cluster", *settings: str, gpus: int = 0) -> Estimate:
     recipe, placed = read_recipe(name, None, settings), read_profile(*profile.split())
     placed = with_gpus(placed, gpus) if gpus else placed
-    inputs = Inputs(recipe, placed, model_config(recipe.model), read_prompts(recipe), figures())
+    inputs = PlanInputs(recipe, placed, model_config(recipe.model), read_prompts(recipe), figures())
     return estimate(inputs)
 
 
@@ -69,7 +69,7 @@ def published(model: str, gpus: int, figures_of: dict[tuple[int, int], int]) -> 
     fp8 = h100.model_copy(update={"tflops": 2 * h100.tflops})
     shape = read_architecture(known_models()[model])
     peaks = figures().roofline.model_copy(update={"engine": 1.0})
-    server = Server(shape, fp8, gpus, peaks, sequences=2048, weight_bytes=1, cache_bytes=1)
+    server = ModelServer(shape, fp8, gpus, peaks, sequences=2048, weight_bytes=1, cache_bytes=1)
     ratios = []
     for (prompt, output), speed in figures_of.items():
         load = Load(3000, 3000.0 * prompt, 3000.0 * output, output)
@@ -115,7 +115,7 @@ def test_requests_are_those_the_steps_make():
         evaluation=dict.fromkeys(recipe.languages.all, 50.0),
         kept=0.5,
     )
-    work = Requests(recipe, Prompts(10, {}), figures().lengths, measured)
+    work = Requests(recipe, PlannedPrompts(10, {}), figures().lengths, measured)
     assert work.generate == Load(150, 1500.0, 15_000.0, 2048)
     assert work.translate.requests == 4 * 2 * (30 + 4)
     assert work.translate.output_tokens == 3 * 2 * 34 * 100 + 30 * 210 + 4 * 210
@@ -131,7 +131,7 @@ def test_no_request_is_longer_than_the_recipe_lets_it_be():
         None,
         ["generation.max_tokens=50", "translation.max_tokens=20", "training.max_length=16"],
     )
-    work = Requests(recipe, Prompts(10, {}), figures().lengths, Lengths())
+    work = Requests(recipe, PlannedPrompts(10, {}), figures().lengths, Lengths())
     assert work.generate.output_tokens == 5 * 10 * 50
     assert work.translate.output_tokens == 4 * 2 * (10 + 10) * 20
     assert work.pairs.length <= 32
@@ -211,7 +211,9 @@ def test_every_step_is_planned_on_its_own_pool():
     recipe = read_recipe(LLAMA, None, None)
     config, prompts = model_config(recipe.model), read_prompts(recipe)
     placed = Profile.model_validate(profile)
-    works = {w.stage: w for w in estimate(Inputs(recipe, placed, config, prompts, figures())).works}
+    works = {
+        w.stage: w for w in estimate(PlanInputs(recipe, placed, config, prompts, figures())).works
+    }
     before = {work.stage: work for work in plan(LLAMA).works}
     assert (works["evaluate"].gpus, works["evaluate"].price) == (2, 0.7)
     assert works["evaluate"].seconds > before["evaluate"].seconds
@@ -225,7 +227,7 @@ def test_a_pool_without_a_type_of_gpu_is_noted():
     placed = Profile.model_validate({"name": "p", "steps": steps})
     (note,) = [
         note
-        for note in estimate(Inputs(recipe, placed, config, prompts, figures())).notes
+        for note in estimate(PlanInputs(recipe, placed, config, prompts, figures())).notes
         if "H100" in note
     ]
     assert "generate, translate, evaluate, train, prepare: H100 is assumed" in note

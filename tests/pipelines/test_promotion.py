@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lidr.components.shared.registry.promotion import Order, promote
+from lidr.components.shared.registry.promotion import PromotionOrder, promote
 from lidr.components.shared.registry.versions import ensure_model, read_model
 from lidr.components.shared.tracking import mlflow_client
 from tests.pipelines.conftest import FakeWorld
@@ -16,7 +16,7 @@ def test_a_version_is_compared_with_the_champion_and_promoted(fake_world: FakeWo
     store = str(fake_world.store)
     client = mlflow_client(store)
     start = registered(client, store, "tiny-world", "keep")[0]
-    promote(client, start, ensure_model(client, "tiny-world", ""), Order())
+    promote(client, start, ensure_model(client, "tiny-world", ""), PromotionOrder())
     words = ("promote", "tiny-world", "2", "--evaluate", "tiny_world", "--output", "json")
     done = fake_world.lidr(*words)
     assert done.returncode == 0, done.stderr

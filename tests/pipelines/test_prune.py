@@ -22,7 +22,7 @@ from lidr.components.shared.store.marker import MARKER, RECORD
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 from lidr.pipelines.local import running
-from lidr.pipelines.maintenance.prune_plan import Plan, Policy, Why, make_plan
+from lidr.pipelines.maintenance.prune_plan import Policy, PrunePlan, Why, make_plan
 from lidr.pipelines.maintenance.prune_removal import prune
 from tests.chains import Chain, adapter_stage, make_chain, outside_world
 
@@ -64,15 +64,15 @@ def versions(chain: Chain, **aliases: int) -> list:
     return [chain.version(t, *roles[t]) for t in range(len(chain.rounds))]
 
 
-def planned(chain: Chain, keep_last: int = 1, **aliases: int) -> Plan:
+def planned(chain: Chain, keep_last: int = 1, **aliases: int) -> PrunePlan:
     return make_plan(open_store(chain.store), versions(chain, **aliases), policy(keep_last))
 
 
-def carry_out(plan: Plan) -> None:
+def carry_out(plan: PrunePlan) -> None:
     prune(replace(plan, versions=()), lambda version: None)
 
 
-def by_uri(plan: Plan) -> dict[str, Why]:
+def by_uri(plan: PrunePlan) -> dict[str, Why]:
     return {removal.holding.uri: removal.why for removal in plan.removals}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import kfp_server_api as kfp
 import pytest
 
-from lidr.pipelines.cluster.nodes import Graph, parse_workflow, task_graph
+from lidr.pipelines.cluster.nodes import WorkflowGraph, parse_workflow, task_graph
 from lidr.pipelines.cluster.outcome import outcome_of
 from lidr.pipelines.cluster.tasks import beside_steps, parts_of, rows_of
 from lidr.pipelines.status import END
@@ -148,12 +148,12 @@ def add_task(
     )
 
 
-def known(name: str) -> Graph:
+def known(name: str) -> WorkflowGraph:
     """Return what Kubeflow's v2beta1 API tells of a recorded run's workflow."""
     return task_graph(recorded_run(name))
 
 
-def whole(name: str) -> Graph:
+def whole(name: str) -> WorkflowGraph:
     """Return what its v1beta1 API tells."""
     return parse_workflow(json.dumps(read(f"workflow-{name}")))
 
@@ -170,7 +170,7 @@ def test_names_of_nodes_are_found_from_the_hashes_of_their_children(name: str):
         assert len(grouping) <= len(named) < len(tasks)
 
 
-def states(graph: Graph) -> dict[tuple[int, str], str]:
+def states(graph: WorkflowGraph) -> dict[tuple[int, str], str]:
     rows = rows_of(parts_of(graph.nodes), {})
     assert not [row for row in rows if row.total], "no step was shared out in shards"
     return {(row.iteration, row.step): row.state for row in rows}

@@ -20,7 +20,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import recipe_key
 from lidr.components.shared.store.stage import Stage
 from lidr.pipelines import cli
-from lidr.pipelines.maintenance.relocate_move import Move
+from lidr.pipelines.maintenance.relocate_move import StoreMove
 from tests.chains import Chain, make_chain
 from tests.services.stack import ADMIN, USER, Stack
 
@@ -80,7 +80,7 @@ def lidr(monkeypatch, capsys):
 def registered(client: MlflowClient, built: Chain, bucket: str, models: int = 4) -> Chain:
     """Return the run on a store in a bucket, its first models registered, the last as champion."""
     store = open_store(f"{bucket}/lidr")
-    move = Move(built.store, store.uri)
+    move = StoreMove(built.store, store.uri)
     for path in sorted(p for p in Path(built.store).rglob("*") if p.is_file()):
         key, data = path.relative_to(built.store).as_posix(), path.read_bytes()
         pointer = key.startswith("runs/")
@@ -223,9 +223,9 @@ FAULTS = [
 
 def test_a_relocation_may_be_interrupted_and_repeated(client, built, old, new):
     registered(client, built, old, 2)
-    move = Move.between(old, new)
+    move = StoreMove.between(old, new)
     for number, fault in enumerate(FAULTS):
-        move = Move.between(*((old, new), (new, old))[number % 2])
+        move = StoreMove.between(*((old, new), (new, old))[number % 2])
         known = json.dumps(tags_and_aliases(client)).replace(move.old, move.new)
         [moving] = relocation.models_to_move(client, move)
         with pytest.raises(KeyboardInterrupt):
@@ -253,10 +253,10 @@ def test_accounts_keep_their_permissions_when_an_administrator_relocates(
 
 def test_a_model_that_changes_meanwhile_is_left_as_it_was(client, built, old, new):
     registered(client, built, old, 2)
-    [moving] = relocation.models_to_move(client, Move.between(old, new))
+    [moving] = relocation.models_to_move(client, StoreMove.between(old, new))
     client.set_registered_model_alias(NAME, "candidate", "1")
     with pytest.raises(Exception, match="was changed meanwhile"):
-        relocation.relocate_model(client, moving, Move.between(old, new))
+        relocation.relocate_model(client, moving, StoreMove.between(old, new))
     assert read_version(client, NAME, "@candidate").source.startswith(old)
     assert [found.name for found in client.search_registered_models()] == [NAME]
 

@@ -12,7 +12,7 @@ from lidr.components.register.run import register
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.registry.audit import entries
 from lidr.components.shared.registry.evidence import require_files
-from lidr.components.shared.registry.promotion import Order, promote
+from lidr.components.shared.registry.promotion import PromotionOrder, promote
 from lidr.components.shared.registry.versions import (
     DIGEST_TAG,
     VERDICT_TAG,
@@ -100,7 +100,7 @@ def champion(store, client, name, tmp_path) -> Version:
     tags = {DIGEST_TAG: digest_of_uri(model), VERDICT_TAG: "promote"}
     ensure_version(client, name, f"{model}/model", tags, "", default_trail(store, name))
     version = read_version(client, name, "1")
-    promote(client, version, ensure_model(client, name, ""), Order())
+    promote(client, version, ensure_model(client, name, ""), PromotionOrder())
     return version
 
 

@@ -20,7 +20,7 @@ _ANSWERS = ("answer_number", "answer", "response")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ItemSource:
     """Where a family's items are published.
 
     Attributes:
@@ -38,7 +38,7 @@ class Source:
 
 SOURCES = {
     # Shi et al. 2022, arXiv 2210.03057; the harness reads a copy of it, juletxara/mgsm.
-    "mgsm": Source(
+    "mgsm": ItemSource(
         "juletxara/mgsm",
         "https://raw.githubusercontent.com/google-research/url-nlp/"
         "2d5736bde2ca9eeccb0f937fddef518591ac3aa7/mgsm/mgsm_{language}.tsv",
@@ -46,7 +46,7 @@ SOURCES = {
         numeric=True,
     ),
     # Luo et al. 2025, arXiv 2505.19126.
-    "mmath": Source(
+    "mmath": ItemSource(
         "RUCAIBox/MMATH",
         "https://raw.githubusercontent.com/RUCAIBox/MMATH/"
         "e04a8ba49ba24a504512be6f84d25b8370add1dd/mmath/{language}.json",
@@ -54,7 +54,7 @@ SOURCES = {
         numeric=False,
     ),
     # Lightman et al. 2023, arXiv 2305.20050.
-    "math500": Source(
+    "math500": ItemSource(
         "HuggingFaceH4/MATH-500",
         "https://huggingface.co/datasets/HuggingFaceH4/MATH-500/resolve/"
         "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be/test.jsonl",
@@ -84,7 +84,7 @@ def problems(family: str, language: str, data: Mapping[str, str]) -> list[Row]:
         return _items(_fetch(source, family, language, Path(folder)), language, source)
 
 
-def _fetch(source: Source, family: str, language: str, folder: Path) -> Path:
+def _fetch(source: ItemSource, family: str, language: str, folder: Path) -> Path:
     url = source.url.format(language=language)
     path = folder / url.rpartition("/")[2]
     try:
@@ -99,7 +99,7 @@ def _fetch(source: Source, family: str, language: str, folder: Path) -> Path:
     return path
 
 
-def _items(path: Path, language: str, source: Source) -> list[Row]:
+def _items(path: Path, language: str, source: ItemSource) -> list[Row]:
     return [
         {
             "item_id": str(number),
@@ -111,7 +111,7 @@ def _items(path: Path, language: str, source: Source) -> list[Row]:
     ]
 
 
-def _answer(row: Row, path: Path, line: int, source: Source) -> str:
+def _answer(row: Row, path: Path, line: int, source: ItemSource) -> str:
     answer = _field(row, _ANSWERS, "answer", path, line)
     if source.numeric and extract_number(answer, "en") is None:
         raise BadInput(

@@ -26,7 +26,7 @@ from lidr.components.shared.records.schema import FinishReason
 
 
 @dataclass(slots=True)
-class Row:
+class BatchRow:
     """A request being decoded.
 
     Attributes:
@@ -59,7 +59,7 @@ class Ending:
         self._stop = stop
         self._closing: dict[int, bool] = {}
 
-    def reason(self, row: Row) -> FinishReason | None:
+    def reason(self, row: BatchRow) -> FinishReason | None:
         """Return why a row ended with its last token, or None."""
         last = row.written[-1]
         if last in self._ends:
@@ -68,7 +68,7 @@ class Ending:
             return FinishReason.STOP
         return FinishReason.LENGTH if len(row.written) >= row.limit else None
 
-    def text(self, row: Row) -> str:
+    def text(self, row: BatchRow) -> str:
         """Return a row's text without the end token, up to and with its first stop string."""
         ended = row.written[-1] in self._ends
         text = self._chat.text(row.written[:-1] if ended else row.written)
@@ -86,7 +86,7 @@ class Ending:
         return self._closing[token]
 
 
-class Batch:
+class GenerationBatch:
     """Rows that share a KV cache; a row that ends leaves at once.
 
     Args:
@@ -96,7 +96,9 @@ class Batch:
         decoding: how tokens are chosen.
     """
 
-    def __init__(self, model: Any, rows: Sequence[Row], ending: Ending, decoding: Decoding) -> None:
+    def __init__(
+        self, model: Any, rows: Sequence[BatchRow], ending: Ending, decoding: Decoding
+    ) -> None:
         self.rows = list(rows)
         self._model = model
         self._ending = ending
@@ -114,7 +116,7 @@ class Batch:
         self._positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)
 
     @torch.inference_mode()
-    def step(self) -> list[tuple[Row, FinishReason]]:
+    def step(self) -> list[tuple[BatchRow, FinishReason]]:
         """Write one token to every row and return the rows that ended with it."""
         logits = self._model(
             input_ids=self._input,
@@ -156,7 +158,7 @@ class _Choice:
     generator per row a request's tokens do not depend on the batch it is in.
     """
 
-    def __init__(self, rows: Sequence[Row], decoding: Decoding, device: torch.device) -> None:
+    def __init__(self, rows: Sequence[BatchRow], decoding: Decoding, device: torch.device) -> None:
         self._processors = LogitsProcessorList()
         if decoding.repetition_penalty != 1:
             self._processors.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))

@@ -20,7 +20,7 @@ from lidr.components.shared.engines.base import (
     Likelihoods,
     ScoreRequest,
 )
-from lidr.components.shared.engines.batch import Batch, Ending, Row
+from lidr.components.shared.engines.batch import BatchRow, Ending, GenerationBatch
 from lidr.components.shared.engines.chat import ChatRenderer, end_tokens
 from lidr.components.shared.engines.likelihood import Scorer
 from lidr.components.shared.engines.scoring import Scoring
@@ -74,13 +74,13 @@ class TransformersEngine:
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
         for group in _groups(requests):
             decoding = group[0].decoding
-            rows: list[Row] = []
+            rows: list[BatchRow] = []
             for request in group:
                 prompt = self._chat.render(request)
                 room = self._context - len(prompt)
                 if room > 0:
                     limit = min(decoding.max_tokens, room)
-                    rows.append(Row(request.key, prompt, limit, request.seed))
+                    rows.append(BatchRow(request.key, prompt, limit, request.seed))
                 else:
                     yield _too_long(request, len(prompt))
             for batch in self._batches(rows):
@@ -102,9 +102,9 @@ class TransformersEngine:
     def close(self) -> None:
         del self._model
 
-    def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+    def _batches(self, rows: Sequence[BatchRow]) -> Iterator[list[BatchRow]]:
         """Yield batches, longest first: the first one shows whether memory suffices."""
-        batch: list[Row] = []
+        batch: list[BatchRow] = []
         width = 0
         for row in sorted(rows, key=lambda row: (-len(row.prompt), row.key)):
             width = max(width, len(row.prompt) + row.limit)
@@ -115,9 +115,9 @@ class TransformersEngine:
         if batch:
             yield batch
 
-    def _decode(self, rows: Sequence[Row], decoding: Decoding) -> Iterator[Completion]:
+    def _decode(self, rows: Sequence[BatchRow], decoding: Decoding) -> Iterator[Completion]:
         ending = Ending(self._chat, self._ends, decoding.stop)
-        batch = Batch(self._model, rows, ending, decoding)
+        batch = GenerationBatch(self._model, rows, ending, decoding)
         while batch.rows:
             try:
                 finished = batch.step()

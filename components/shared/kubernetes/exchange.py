@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.kubernetes.failure import Failure, cause
+from lidr.components.shared.kubernetes.failure import RecordedFailure, cause
 from lidr.components.shared.store.stage import Stage
 
 FOLDER = "launch"
@@ -79,14 +79,14 @@ class Exchange(Generic[Job, Summary]):
         """Return how many nodes have written what they did."""
         return len(self._keys("summary-"))
 
-    def fail(self, failure: Failure) -> None:
+    def fail(self, failure: RecordedFailure) -> None:
         """Write why a node failed."""
         self._write(f"failure-{failure.node}.json", failure)
 
-    def failure(self) -> Failure | None:
+    def failure(self) -> RecordedFailure | None:
         """Return the cause of the failures so far, or None."""
         found = [json.loads(self._store.read(key)) for key in self._keys("failure-")]
-        return cause([Failure.model_validate(each) for each in found]) if found else None
+        return cause([RecordedFailure.model_validate(each) for each in found]) if found else None
 
     def clear(self) -> None:
         """Delete the files: a finished stage holds none of them."""

@@ -52,7 +52,7 @@ _EXIT_CODES: dict[Kind, int] = {
 """A store that cannot be reached may be reached later, so `store` is not among them."""
 
 
-class Failure(Strict):
+class RecordedFailure(Strict):
     """Why one rank ended."""
 
     kind: Kind
@@ -100,9 +100,9 @@ def record(error: LidrError) -> None:
         (Path(folder) / f"{failure.rank}.json").write_text(failure.model_dump_json(), "utf-8")
 
 
-def failure_of(error: LidrError) -> Failure:
+def failure_of(error: LidrError) -> RecordedFailure:
     """Describe an exception of this process; torchrun tells each rank its numbers."""
-    return Failure(
+    return RecordedFailure(
         kind=next(kind for kind, known in _CLASSES.items() if isinstance(error, known)),
         message=error.message,
         remedy=error.remedy,
@@ -112,6 +112,6 @@ def failure_of(error: LidrError) -> Failure:
     )
 
 
-def cause(failures: list[Failure]) -> Failure:
+def cause(failures: list[RecordedFailure]) -> RecordedFailure:
     """Return the failure that the others follow from: a raised one, then the earliest."""
     return min(failures, key=lambda failure: (not failure.deliberate, failure.time))

@@ -42,7 +42,7 @@ def job_name(component: str, stage: Stage) -> str:
 
 
 @dataclass(frozen=True)
-class Work:
+class LaunchedWork:
     """What a TrainJob is made for.
 
     Attributes:
@@ -92,7 +92,7 @@ class TrainJobLauncher:
         self._poll_seconds = poll_seconds
         self._retry_seconds = retry_seconds
 
-    def run(self, work: Work) -> None:
+    def run(self, work: LaunchedWork) -> None:
         """Make or adopt the TrainJob, and return when its work is done.
 
         Raises:
@@ -109,7 +109,7 @@ class TrainJobLauncher:
                 raise _nothing_came_back(cluster, work.name)
             cluster.delete(work.name)
 
-    def _make_or_adopt(self, cluster: Cluster, work: Work) -> None:
+    def _make_or_adopt(self, cluster: Cluster, work: LaunchedWork) -> None:
         name = work.name
         while True:
             found = cluster.read(name)
@@ -132,13 +132,13 @@ class TrainJobLauncher:
                 cluster.delete(name)
             time.sleep(self._poll_seconds)
 
-    def _refuse_repetition(self, cluster: Cluster, found: TrainJob, work: Work) -> None:
+    def _refuse_repetition(self, cluster: Cluster, found: TrainJob, work: LaunchedWork) -> None:
         """Fail at once where KFP tries again what cannot come out otherwise; a new run may try."""
         failure = work.exchange.failure()
         if failure and failure.exit_code in FATAL and found.run and found.run == own_run(cluster):
             raise failure.as_error()
 
-    def _make(self, cluster: Cluster, work: Work) -> bool:
+    def _make(self, cluster: Cluster, work: LaunchedWork) -> bool:
         work.publish()
         annotations = {STAGE_ANNOTATION: work.stage.uri}
         if run := own_run(cluster):
@@ -161,7 +161,7 @@ class TrainJobLauncher:
                 f"{self._launch.nodes}; delete it to change that",
             )
 
-    def _follow(self, cluster: Cluster, work: Work) -> None:
+    def _follow(self, cluster: Cluster, work: LaunchedWork) -> None:
         """Wait for the TrainJob's end, and raise where it failed."""
         nodes = Nodes(cluster, shares=work.shares)
         waits = Waits(self._launch.admission_minutes * 60)

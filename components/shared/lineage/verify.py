@@ -19,7 +19,7 @@ _FILES_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LineageFinding:
     """Something that is not as it was written.
 
     Attributes:
@@ -31,7 +31,7 @@ class Finding:
     what: str
 
 
-def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> list[Finding]:
+def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> list[LineageFinding]:
     """Return what is wrong anywhere in a lineage; files are read piece by piece, four at a time.
 
     Of a pruned stage only the record is checked. A model from outside the store is compared with
@@ -51,7 +51,7 @@ def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> lis
         for (node, name), what in zip(checks, pool.map(_file_fault, checks), strict=True):
             advance(int(node.files[name].get("size") or 0))
             if what:
-                found.append(Finding(f"{node.uri}/{name}", what))
+                found.append(LineageFinding(f"{node.uri}/{name}", what))
     return found
 
 
@@ -60,17 +60,17 @@ def bytes_to_read(graph: Graph) -> int:
     return sum(node.size for node in graph if node.presence is Presence.WHOLE)
 
 
-def _faults(node: Node) -> Iterator[Finding]:
+def _faults(node: Node) -> Iterator[LineageFinding]:
     if node.presence is Presence.GONE:
-        yield Finding(node.uri, "is gone")
+        yield LineageFinding(node.uri, "is gone")
         return
     if what := "cannot be read" if not node.data else fault_of(node.data, node.digest):
-        yield Finding(f"{node.uri}/{node.kept_as}", what)
+        yield LineageFinding(f"{node.uri}/{node.kept_as}", what)
     if node.presence is Presence.WHOLE:
         yield from _outside_faults(node)
 
 
-def _outside_faults(node: Node) -> Iterator[Finding]:
+def _outside_faults(node: Node) -> Iterator[LineageFinding]:
     described = node.facts("facts").get("model")
     if not isinstance(described, dict):
         return
@@ -79,7 +79,7 @@ def _outside_faults(node: Node) -> Iterator[Finding]:
         if place and expected and not place.startswith("hf://"):
             what = _outside_fault(place, str(expected))
             if what:
-                yield Finding(place, what)
+                yield LineageFinding(place, what)
 
 
 def _outside_fault(place: str, expected: str) -> str:

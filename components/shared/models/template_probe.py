@@ -31,7 +31,7 @@ _ABSENT = {
 """Names that transformers gives a value, none of which a conversation needs."""
 
 
-class Generation(Extension):
+class GenerationTag(Extension):
     """`{% generation %}`, by which transformers finds the assistant's words: plain text here."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2's own declaration
@@ -45,7 +45,7 @@ class Generation(Extension):
 def environment() -> ImmutableSandboxedEnvironment:
     """Return what a chat template is rendered in."""
     made = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
     )
     made.filters["tojson"] = _to_json
     made.globals["raise_exception"] = _refuse

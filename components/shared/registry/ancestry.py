@@ -9,7 +9,7 @@ from typing import Any
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.errors import BadInput, DamagedObject
 from lidr.components.shared.lineage.graph import Graph, Presence, stage_of, trace
-from lidr.components.shared.lineage.verify import Finding, recipe_fault
+from lidr.components.shared.lineage.verify import LineageFinding, recipe_fault
 from lidr.components.shared.models.sources import ADAPTER_TAG
 from lidr.components.shared.registry.versions import (
     DIGEST_TAG,
@@ -48,7 +48,7 @@ class Ancestry:
     model: str
     graph: Graph
     runs: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[LineageFinding, ...] = field(default=())
 
 
 def read_ancestry(client: Any, version: Version, store: str = "") -> Ancestry:
@@ -145,10 +145,10 @@ def own_stage(version: Version) -> str:
     return ""
 
 
-def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[LineageFinding, ...]]:
     """Return the runs that name a version, and what they say that the registry does not."""
     runs: list[str] = []
-    findings: list[Finding] = []
+    findings: list[LineageFinding] = []
     iteration = int(version.tags.get("lidr.iteration", "0") or 0)
     for run in run_names(store):
         try:
@@ -159,22 +159,26 @@ def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[Fin
             runs.append(run)
             findings += _differences(store, run, state, version)
     if not runs:
-        findings.append(Finding(f"{store.uri}/runs", f"no run there names {version.label}"))
+        findings.append(LineageFinding(f"{store.uri}/runs", f"no run there names {version.label}"))
     return tuple(runs), tuple(findings)
 
 
-def _differences(store: Store, run: str, state: dict[str, Any], version: Version) -> list[Finding]:
+def _differences(
+    store: Store, run: str, state: dict[str, Any], version: Version
+) -> list[LineageFinding]:
     findings = [
-        Finding(f"{store.uri}/runs/{run}", f"names another {name} than the registered version")
+        LineageFinding(
+            f"{store.uri}/runs/{run}", f"names another {name} than the registered version"
+        )
         for name, tag in _POINTERS.items()
         if digest_of_uri(str(state.get(name, ""))) != version.tags.get(tag)
     ]
     try:
         data = store.read(recipe_key(run))
     except FileNotFoundError:
-        return [*findings, Finding(f"{store.uri}/{recipe_key(run)}", "is gone")]
+        return [*findings, LineageFinding(f"{store.uri}/{recipe_key(run)}", "is gone")]
     except DamagedObject:
         data = b""
     if what := recipe_fault(data, version.tags.get("lidr.recipe_digest", "")):
-        findings.append(Finding(f"{store.uri}/{recipe_key(run)}", what))
+        findings.append(LineageFinding(f"{store.uri}/{recipe_key(run)}", what))
     return findings

@@ -33,7 +33,7 @@ _READERS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class AliasMove:
     """One move of an alias, as it was ordered.
 
     Attributes:
@@ -58,7 +58,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """A move in the record.
 
     Attributes:
@@ -72,7 +72,7 @@ class Entry:
     name: str
     time: str
     actor: str
-    move: Move
+    move: AliasMove
     done: bool
 
     def described(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Entry:
         return {"time": self.time, "actor": self.actor, **asdict(self.move), "done": self.done}
 
 
-def record(trail: Store, move: Move) -> Entry:
+def record(trail: Store, move: AliasMove) -> AuditEntry:
     """Write an entry; whoever calls it holds the trail's lease.
 
     Its time is later than that of every entry before it, also where clocks differ.
@@ -92,19 +92,21 @@ def record(trail: Store, move: Move) -> Entry:
     at = datetime.now(UTC)
     if names := [name for name in _names(trail, _ENTRY) if _is_timed(name)]:
         at = max(at, _time_of(names[-1]) + timedelta(microseconds=1))
-    entry = Entry(f"{at.strftime(_TIME)}-{uuid.uuid4().hex}", at.isoformat(), actor(), move, False)
+    entry = AuditEntry(
+        f"{at.strftime(_TIME)}-{uuid.uuid4().hex}", at.isoformat(), actor(), move, False
+    )
     text = {"time": entry.time, "actor": entry.actor, **asdict(move)}
     if not trail.create(f"{_FOLDER}/{entry.name}{_ENTRY}", json.dumps(text, indent=2).encode()):
         raise AssertionError(f"{entry.name} is taken")
     return entry
 
 
-def confirm(trail: Store, entry: Entry) -> None:
+def confirm(trail: Store, entry: AuditEntry) -> None:
     """Note that what an entry announced is done."""
     trail.create(f"{_FOLDER}/{entry.name}{_DONE}", b"")
 
 
-def entries(trail: Store) -> list[Entry]:
+def entries(trail: Store) -> list[AuditEntry]:
     """Return all entries, the oldest first.
 
     Raises:
@@ -116,7 +118,7 @@ def entries(trail: Store) -> list[Entry]:
         return list(pool.map(lambda name: _read(trail, name, name in done), names))
 
 
-def _read(trail: Store, name: str, done: bool) -> Entry:
+def _read(trail: Store, name: str, done: bool) -> AuditEntry:
     key = f"{_FOLDER}/{name}{_ENTRY}"
     if not _is_timed(name):
         raise BadInput(
@@ -131,8 +133,8 @@ def _read(trail: Store, name: str, done: bool) -> Entry:
             file=f"{trail.uri}/{key}",
             remedy="Restore it, or move it away.",
         )
-    fields = {field: text[field] for field in Move.__dataclass_fields__}
-    return Entry(name, text["time"], text["actor"], Move(**fields), done)
+    fields = {field: text[field] for field in AliasMove.__dataclass_fields__}
+    return AuditEntry(name, text["time"], text["actor"], AliasMove(**fields), done)
 
 
 def _names(trail: Store, suffix: str) -> list[str]:

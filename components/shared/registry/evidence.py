@@ -25,14 +25,14 @@ _STAGES = "/stages/"
 _NAMED = 3
 
 
-class Verdict(NamedTuple):
+class GateVerdict(NamedTuple):
     """A gate's decision, and the URI of its stage ("" where the version's tag is all there is)."""
 
     word: str
     gate: str = ""
 
 
-def verdict_of(version: Version) -> Verdict:
+def verdict_of(version: Version) -> GateVerdict:
     """Return what the gate decided: from its stage where that still exists, else from the tag."""
     word = version.tags.get(VERDICT_TAG, "")
     digest = version.tags.get(GATE_TAG, "")
@@ -40,8 +40,8 @@ def verdict_of(version: Version) -> Verdict:
     if digest and home and _reachable(home):
         stage = Stage(open_store(home), f"stages/gate/{digest}")
         if stage.done():
-            return Verdict(str(stage.counts()["decision"]), stage.uri)
-    return Verdict(word)
+            return GateVerdict(str(stage.counts()["decision"]), stage.uri)
+    return GateVerdict(word)
 
 
 def store_of(version: Version) -> str:

@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.components.shared.registry.audit import Entry, entries
-from lidr.components.shared.registry.versions import TRAIL_TAG, Model, open_trail, read_model
+from lidr.components.shared.registry.audit import AuditEntry, entries
+from lidr.components.shared.registry.versions import (
+    TRAIL_TAG,
+    RegisteredModel,
+    open_trail,
+    read_model,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class HistoryRow:
     """An entry, and what is odd about it ("" for nothing)."""
 
-    entry: Entry
+    entry: AuditEntry
     note: str
 
 
@@ -28,8 +33,8 @@ class History:
         strays: aliases that stand elsewhere than the record says, with a sentence each.
     """
 
-    model: Model
-    rows: Sequence[Row]
+    model: RegisteredModel
+    rows: Sequence[HistoryRow]
     strays: Sequence[str]
 
 
@@ -46,12 +51,14 @@ def history(client: Any, name: str) -> History:
     trail = read_model(client, name).tags.get(TRAIL_TAG, "")
     found = entries(open_trail(name, trail)) if trail else []
     model = read_model(client, name)
-    rows: dict[str, Row] = {}
+    rows: dict[str, HistoryRow] = {}
     strays = []
     for alias in sorted({entry.move.alias for entry in found}):
         own = [entry for entry in found if entry.move.alias == alias]
         stands, notes = _replay(own, model.aliases.get(alias))
-        rows |= {entry.name: Row(entry, note) for entry, note in zip(own, notes, strict=True)}
+        rows |= {
+            entry.name: HistoryRow(entry, note) for entry, note in zip(own, notes, strict=True)
+        }
         if stands != model.aliases.get(alias):
             strays.append(
                 f"{alias} is {_at(model.aliases.get(alias))} in MLflow, but the record left it at "
@@ -60,7 +67,7 @@ def history(client: Any, name: str) -> History:
     return History(model, [rows[entry.name] for entry in found], strays)
 
 
-def _replay(own: Sequence[Entry], now: int | None) -> tuple[int | None, list[str]]:
+def _replay(own: Sequence[AuditEntry], now: int | None) -> tuple[int | None, list[str]]:
     """Return where the record leaves one alias, and a note for each of its entries."""
     stands: int | None = None
     notes = []

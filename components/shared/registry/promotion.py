@@ -9,16 +9,21 @@ from typing import Any
 
 from lidr.components.shared.core.errors import BadInput, GateRefused
 from lidr.components.shared.core.text import one_line
-from lidr.components.shared.registry.audit import Entry, Move, confirm, record
+from lidr.components.shared.registry.audit import AliasMove, AuditEntry, confirm, record
 from lidr.components.shared.registry.evidence import (
     PASSED,
     START,
-    Verdict,
+    GateVerdict,
     require_files,
     verdict_of,
 )
 from lidr.components.shared.registry.mlflow_errors import explained
-from lidr.components.shared.registry.versions import Model, Version, read_model, read_version
+from lidr.components.shared.registry.versions import (
+    RegisteredModel,
+    Version,
+    read_model,
+    read_version,
+)
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.lease import Lease, exclusive
 from lidr.components.shared.tracking import ask_mlflow
@@ -34,7 +39,7 @@ _LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PromotionOrder:
     """What a promotion was asked to do.
 
     Attributes:
@@ -51,7 +56,7 @@ class Order:
     reason: str = ""
     force: bool = False
     verify: bool = False
-    verdict: Verdict | None = None
+    verdict: GateVerdict | None = None
     expected: int | None = None
 
     def require_sound(self) -> None:
@@ -78,7 +83,7 @@ class Order:
             )
 
 
-def promote(client: Any, version: Version, trail: Store, order: Order) -> Entry:
+def promote(client: Any, version: Version, trail: Store, order: PromotionOrder) -> AuditEntry:
     """Point an alias at a version that passed the gate, and record it.
 
     The champion before it becomes `previous`. M_0 passes no gate; it may become the first champion.
@@ -103,7 +108,7 @@ def promote(client: Any, version: Version, trail: Store, order: Order) -> Entry:
         model = read_model(client, version.name)
         before = model.aliases.get(order.alias)
         forced = require_passed(version, verdict, order, before)
-        move = Move(
+        move = AliasMove(
             action="promote",
             alias=order.alias,
             version=version.number,
@@ -116,7 +121,7 @@ def promote(client: Any, version: Version, trail: Store, order: Order) -> Entry:
         return _carry_out(client, model, trail, lease, move)
 
 
-def rollback(client: Any, name: str, trail: Store, reason: str = "") -> Entry:
+def rollback(client: Any, name: str, trail: Store, reason: str = "") -> AuditEntry:
     """Make the previous champion the champion again; the one that goes becomes `previous`.
 
     Args:
@@ -131,7 +136,7 @@ def rollback(client: Any, name: str, trail: Store, reason: str = "") -> Entry:
     Raises:
         BadInput: there is no previous champion, or its files are gone.
     """
-    Order(reason=reason).require_sound()
+    PromotionOrder(reason=reason).require_sound()
     with exclusive(trail) as lease:
         model = read_model(client, name)
         if model.aliases.get(PREVIOUS) in (None, model.aliases.get(CHAMPION)):
@@ -140,7 +145,7 @@ def rollback(client: Any, name: str, trail: Store, reason: str = "") -> Entry:
             )
         version = read_version(client, name, f"@{PREVIOUS}")
         require_files(version)
-        move = Move(
+        move = AliasMove(
             action="rollback",
             alias=CHAMPION,
             version=version.number,
@@ -151,7 +156,9 @@ def rollback(client: Any, name: str, trail: Store, reason: str = "") -> Entry:
         return _carry_out(client, model, trail, lease, move)
 
 
-def require_passed(version: Version, verdict: Verdict, order: Order, before: int | None) -> bool:
+def require_passed(
+    version: Version, verdict: GateVerdict, order: PromotionOrder, before: int | None
+) -> bool:
     """Return whether a promotion has to be forced, and is.
 
     Args:
@@ -182,7 +189,9 @@ def require_passed(version: Version, verdict: Verdict, order: Order, before: int
     )
 
 
-def _carry_out(client: Any, model: Model, trail: Store, lease: Lease, move: Move) -> Entry:
+def _carry_out(
+    client: Any, model: RegisteredModel, trail: Store, lease: Lease, move: AliasMove
+) -> AuditEntry:
     """Record a move, make it and confirm it."""
     entry = record(trail, move)
     name = model.name
@@ -205,7 +214,7 @@ def _set_alias(client: Any, lease: Lease, name: str, alias: str, version: str) -
     ask_mlflow(move, clashes=1)
 
 
-def _brief(move: Move) -> dict[str, Any]:
+def _brief(move: AliasMove) -> dict[str, Any]:
     return {
         "action": move.action,
         "alias": move.alias,

@@ -57,7 +57,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class RegisteredModel:
     """A registered model: its aliases with the versions they point at, and its tags."""
 
     name: str
@@ -69,7 +69,7 @@ class Model:
         return tuple(sorted(alias for alias, at in self.aliases.items() if at == number))
 
 
-def read_model(client: Any, name: str) -> Model:
+def read_model(client: Any, name: str) -> RegisteredModel:
     """Return a registered model.
 
     Args:
@@ -82,7 +82,7 @@ def read_model(client: Any, name: str) -> Model:
     with explained(client, f"registered model {name!r}"):
         found = client.get_registered_model(name)
         aliases = {alias: int(number) for alias, number in found.aliases.items()}
-        return Model(name, aliases, dict(found.tags))
+        return RegisteredModel(name, aliases, dict(found.tags))
 
 
 def read_version(client: Any, name: str, ref: str) -> Version:
@@ -149,7 +149,7 @@ def ensure_model(client: Any, name: str, trail: str) -> Store:
     return trail_of(client, read_model(client, name), trail)
 
 
-def trail_of(client: Any, model: Model, default: str) -> Store:
+def trail_of(client: Any, model: RegisteredModel, default: str) -> Store:
     """Return the folder with a registered model's lease and audit entries.
 
     Args:
@@ -234,7 +234,7 @@ def default_trail(store: str, name: str) -> str:
     return f"{store.rstrip('/')}/registry/{folder}"
 
 
-def _number(client: Any, model: Model, ref: str) -> int:
+def _number(client: Any, model: RegisteredModel, ref: str) -> int:
     alias = ref.removeprefix("@")
     if ref.startswith("@"):
         if alias in model.aliases:
@@ -250,7 +250,7 @@ def _number(client: Any, model: Model, ref: str) -> int:
     )
 
 
-def _version(entity: Any, model: Model) -> Version:
+def _version(entity: Any, model: RegisteredModel) -> Version:
     number = int(entity.version)
     return Version(
         name=model.name,

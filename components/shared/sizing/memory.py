@@ -71,7 +71,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """One way to train a model.
 
     Attributes:
@@ -154,12 +154,12 @@ class Plan:
         """
         return self.memory().peak <= usable(memory)
 
-    def nearest_fit(self, memory: float) -> Plan | None:
+    def nearest_fit(self, memory: float) -> MemoryPlan | None:
         """Return the plan nearest to this one, by what it costs in speed, that fits; or None."""
         fitting = (plan for plan in self._variants() if plan.fits(memory))
         return min(fitting, key=lambda plan: plan._cost(), default=None)
 
-    def differs(self, other: Plan) -> list[str]:
+    def differs(self, other: MemoryPlan) -> list[str]:
         """Name the settings in which another plan is different, with its values."""
         before, after = self._settings(), other._settings()
         return [f"{name}={value}" for name, value in after.items() if value != before[name]]
@@ -217,7 +217,7 @@ class Plan:
         together = self.gpu and self.zero.offload == "none"
         return 4 * self._share(self.trained, 1) if together else 0
 
-    def _variants(self) -> Iterator[Plan]:
+    def _variants(self) -> Iterator[MemoryPlan]:
         nodes = [self.nodes]
         while nodes[-1] < _MOST_NODES:
             nodes.append(2 * nodes[-1])
@@ -244,7 +244,7 @@ class Plan:
         return self.nodes, slower + {0: 0.0, 1: 0.01, 2: 0.02, 3: 0.2}[self.stage]
 
 
-def plan_for(config: Mapping[str, Any], settings: Training, launch: Launch) -> Plan:
+def plan_for(config: Mapping[str, Any], settings: Training, launch: Launch) -> MemoryPlan:
     """Return the plan of a model's training: its longest micro-batch, on the profile's machines.
 
     The longest pair that the recipe's max_length lets through has two sides of that length and no
@@ -256,7 +256,7 @@ def plan_for(config: Mapping[str, Any], settings: Training, launch: Launch) -> P
         launch: what the profile says.
     """
     length = min(settings.max_length, config.get("max_position_embeddings") or settings.max_length)
-    return Plan(
+    return MemoryPlan(
         architecture=read_architecture(dict(config)),
         tokens=max(settings.micro_batch_tokens or FLOOR, 2 * length),
         nodes=launch.nodes,

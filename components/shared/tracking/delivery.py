@@ -14,8 +14,8 @@ from lidr.components.shared.core.errors import BadInput, LidrError, StoreError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.tracking.client import explained
-from lidr.components.shared.tracking.entries import Artifact, Dataset, Entry
-from lidr.components.shared.tracking.outbox import END, METRICS, RUN, Spool, Waiting, iteration_of
+from lidr.components.shared.tracking.entries import Artifact, Dataset, TrackingEntry
+from lidr.components.shared.tracking.outbox import END, METRICS, RUN, Outbox, Waiting, iteration_of
 from lidr.components.shared.tracking.runs import Runs, server_of
 
 _RETRY_SECONDS = 1.0
@@ -68,14 +68,14 @@ def deliver(store: Store, run: str, seconds: float) -> Delivered:
 
 
 def _failed(store: Store, run: str, error: Exception) -> Delivered:
-    spool = Spool(store, run)
+    spool = Outbox(store, run)
     left = spool.waiting(server_of(spool)).left
     return Delivered(0, len(left), " ".join(str(error).split()))
 
 
 def anything_waits(store: Store, run: str) -> bool:
     """Tell whether a run's spool holds something that was not delivered; needs no MLflow."""
-    spool = Spool(store, run)
+    spool = Outbox(store, run)
     return bool(spool.waiting(server_of(spool)).left)
 
 
@@ -148,7 +148,7 @@ class _Delivery:
             self._turns.append((place, name))
         return ""
 
-    def _tell(self, entry: Entry) -> None:
+    def _tell(self, entry: TrackingEntry) -> None:
         iteration = iteration_of(entry.place)
         own = self._runs.id_of(entry.place, entry.time)
         rows = [*entry.metrics, *entry.headline]

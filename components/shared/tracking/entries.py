@@ -45,7 +45,7 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TrackingEntry:
     """One thing to tell MLflow. Its times are fixed when it is written: MLflow keeps one of equal
     metrics, so that telling it twice is harmless.
 
@@ -72,7 +72,7 @@ class Entry:
     artifacts: Sequence[Artifact] = ()
 
     @staticmethod
-    def parse(data: bytes, file: str = "") -> Entry:
+    def parse(data: bytes, file: str = "") -> TrackingEntry:
         """Return the entry that a file of the spool holds.
 
         Args:
@@ -100,7 +100,7 @@ class Entry:
                 file=file,
                 remedy="Restore it, or move it away.",
             ) from error
-        return Entry(**{**raw, **rows, **parts})
+        return TrackingEntry(**{**raw, **rows, **parts})
 
 
 _FIELDS: Fields = {

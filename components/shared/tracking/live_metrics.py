@@ -6,8 +6,8 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from lidr.components.shared.tracking.entries import Entry, Metric
-from lidr.components.shared.tracking.outbox import Spool, now
+from lidr.components.shared.tracking.entries import Metric, TrackingEntry
+from lidr.components.shared.tracking.outbox import Outbox, now
 from lidr.components.shared.tracking.stage_metrics import curves
 
 _INTERVAL = 30.0
@@ -27,7 +27,7 @@ class CurveWriter:
     """
 
     def __init__(
-        self, spool: Spool, place: str, left_out: Collection[str], interval: float = _INTERVAL
+        self, spool: Outbox, place: str, left_out: Collection[str], interval: float = _INTERVAL
     ) -> None:
         self._spool = spool
         self._place = place
@@ -62,5 +62,5 @@ class CurveWriter:
 
     def _write(self, metrics: Sequence[Metric]) -> None:
         last = metrics[-1][2]
-        self._spool.add(Entry(self._place, f"metrics-{last:08}", now(), metrics=metrics))
+        self._spool.add(TrackingEntry(self._place, f"metrics-{last:08}", now(), metrics=metrics))
         self._told = last

@@ -18,7 +18,7 @@ from typing import Any
 
 from lidr.components.shared.core.json_files import read_object
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.tracking.entries import Entry
+from lidr.components.shared.tracking.entries import TrackingEntry
 
 RUN = "run"
 """The place of the whole run."""
@@ -55,7 +55,7 @@ class Waiting:
     left: list[tuple[str, str]]
 
 
-class Spool:
+class Outbox:
     """The spool of one run.
 
     Args:
@@ -82,7 +82,7 @@ class Spool:
         found: dict[str, Any] = read_object(self.store.read(key), f"{self.store.uri}/{key}", {})
         return found
 
-    def add(self, entry: Entry) -> bool:
+    def add(self, entry: TrackingEntry) -> bool:
         """Write an entry, unless there is one of its name already."""
         data = json.dumps(asdict(entry), ensure_ascii=False).encode("utf-8", "replace")
         return self.store.create(self._key(entry.place, entry.name), data)
@@ -97,14 +97,14 @@ class Spool:
         told = [found[1] for name in names if (found := _METRICS.fullmatch(name))]
         return max(map(int, told), default=0)
 
-    def read(self, place: str, name: str) -> Entry:
+    def read(self, place: str, name: str) -> TrackingEntry:
         """Return an entry.
 
         Raises:
             BadInput: it is damaged.
         """
         key = self._key(place, name)
-        return Entry.parse(self.store.read(key), f"{self.store.uri}/{key}")
+        return TrackingEntry.parse(self.store.read(key), f"{self.store.uri}/{key}")
 
     def waiting(self, server: str) -> Waiting:
         """List the spool.

@@ -20,7 +20,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.tracking.client import experiment_id, mlflow_client, tracking_uri
 from lidr.components.shared.tracking.entries import Metric
-from lidr.components.shared.tracking.outbox import RUN, Spool
+from lidr.components.shared.tracking.outbox import RUN, Outbox
 from lidr.components.shared.tracking.stage_metrics import as_params
 
 _PARENT = "mlflow.parentRunId"
@@ -39,7 +39,7 @@ class Runs:
     """
 
     def __init__(self, store: Store, run: str, client: Any = None) -> None:
-        self.spool = Spool(store, run)
+        self.spool = Outbox(store, run)
         self.client = client or mlflow_client(store.uri)
         self._store = store
         self._recipe = self.spool.recipe()
@@ -185,7 +185,7 @@ class Runs:
         return f"mlflow/{self.server}/{place}"
 
 
-def server_of(spool: Spool) -> str:
+def server_of(spool: Outbox) -> str:
     """Return the spool's name for the tracking server and the pipeline's own run on it."""
     name = _server_name(spool.store.uri)
     pipeline = spool.note(_pipeline_note(spool.store.uri))

@@ -20,8 +20,8 @@ from lidr.components.shared.store.stage import locate_stage
 from lidr.components.shared.tracking import stage_metrics
 from lidr.components.shared.tracking.client import is_server, tracking_uri
 from lidr.components.shared.tracking.delivery import anything_waits, deliver, report
-from lidr.components.shared.tracking.entries import Artifact, Entry
-from lidr.components.shared.tracking.outbox import END, RUN, Spool, now, place_of
+from lidr.components.shared.tracking.entries import Artifact, TrackingEntry
+from lidr.components.shared.tracking.outbox import END, RUN, Outbox, now, place_of
 from lidr.components.shared.tracking.stage_metrics import clean
 from lidr.components.shared.tracking.uploader import courier
 
@@ -75,7 +75,7 @@ class _Follower:
         self._reused = reused
         self._run = str(arguments["run"])
         self._iteration = int(arguments.get("iteration", 0))
-        self._spool = Spool(store, self._run)
+        self._spool = Outbox(store, self._run)
         self._whole = step in ("report", "cleanup")
         # A merge ends what the shards of the rollout have begun.
         name = "translate" if step == "merge" else step
@@ -88,7 +88,7 @@ class _Follower:
                 self._spool.keep_recipe(str(self._arguments["recipe"]))
             if not self._whole and not self._spool.has(self._place, END):
                 moment = now()
-                self._spool.add(Entry(self._place, f"start-{moment}", moment))
+                self._spool.add(TrackingEntry(self._place, f"start-{moment}", moment))
 
     def end(self, result: object) -> None:
         """Note what the step made."""
@@ -101,7 +101,7 @@ class _Follower:
                 self._end_loop()
             elif self._step == "register":
                 tags = {"lidr.version": str(result)}
-                self._spool.add(Entry(self._place, END, now(), tags=tags))
+                self._spool.add(TrackingEntry(self._place, END, now(), tags=tags))
             else:
                 uris = result if isinstance(result, tuple) else (result,)
                 for uri in uris:
@@ -112,7 +112,7 @@ class _Follower:
         with _harmless():
             moment = now()
             tags = {"lidr.error": clean(str(error) or type(error).__name__)}
-            self._spool.add(Entry(self._place, f"failed-{moment}", moment, tags=tags))
+            self._spool.add(TrackingEntry(self._place, f"failed-{moment}", moment, tags=tags))
 
     @contextmanager
     def delivering(self) -> Iterator[None]:
@@ -148,7 +148,7 @@ class _Follower:
             told = self._spool.steps_told(place)
             metrics = [row for row in metrics if row[2] > told]
         self._spool.add(
-            Entry(
+            TrackingEntry(
                 place,
                 END,
                 now(),
@@ -182,7 +182,7 @@ class _Follower:
         artifacts = [Artifact(f"{folder}/{key}", path) for key, path in shown.items()]
         plots = [entry.key for entry in self._store.list(f"{folder}/plots")]
         artifacts += [Artifact(key, key.removeprefix(f"{folder}/")) for key in plots]
-        self._spool.add(Entry(RUN, f"{END}-{content}", now(), artifacts=artifacts))
+        self._spool.add(TrackingEntry(RUN, f"{END}-{content}", now(), artifacts=artifacts))
 
     def _end_loop(self) -> None:
         """Note that the loop failed or was cancelled; its report says the rest where it did not."""
@@ -190,7 +190,7 @@ class _Follower:
         if state not in ENDED_WELL and self._spool.begun():
             moment = now()
             tags = {"lidr.state": state}
-            self._spool.add(Entry(RUN, f"failed-{moment}", moment, tags=tags))
+            self._spool.add(TrackingEntry(RUN, f"failed-{moment}", moment, tags=tags))
 
 
 @contextmanager

@@ -71,7 +71,7 @@ class Segments:
 
 
 @dataclass(frozen=True)
-class Batch:
+class MicroBatch:
     """Pairs as a model reads them.
 
     Attributes:
@@ -92,11 +92,11 @@ class Batch:
     lengths: tuple[int, ...]
 
 
-Layout = Callable[[Sequence[TokenPair], torch.device], Batch]
+Layout = Callable[[Sequence[TokenPair], torch.device], MicroBatch]
 """Makes a batch of pairs on a device."""
 
 
-def flat_batch(pairs: Sequence[TokenPair], device: torch.device) -> Batch:
+def flat_batch(pairs: Sequence[TokenPair], device: torch.device) -> MicroBatch:
     """Return the pairs as one row without padding, each prompt once."""
     ids: list[int] = []
     positions: list[range] = []
@@ -111,7 +111,7 @@ def flat_batch(pairs: Sequence[TokenPair], device: torch.device) -> Batch:
         sources += [range(start + prompt - 1, start + prompt)]
         sources += [range(middle, middle + len(pair.rejected) - 1)]
     spans = tuple((len(pair.prompt), len(pair.chosen), len(pair.rejected)) for pair in pairs)
-    return Batch(
+    return MicroBatch(
         ids=torch.tensor([ids], device=device),
         positions=_places(positions)[None].to(device),
         segments=Segments(spans, device),
@@ -121,7 +121,7 @@ def flat_batch(pairs: Sequence[TokenPair], device: torch.device) -> Batch:
     )
 
 
-def padded_batch(pairs: Sequence[TokenPair], device: torch.device) -> Batch:
+def padded_batch(pairs: Sequence[TokenPair], device: torch.device) -> MicroBatch:
     """Return the pairs as a row per side, padded on the right.
 
     There is no attention mask: padding stands behind everything a causal model reads.
@@ -134,7 +134,7 @@ def padded_batch(pairs: Sequence[TokenPair], device: torch.device) -> Batch:
         ids[row, : len(side)] = side
         end = row * width + len(side) - 1
         sources.append(range(end - length, end))
-    return Batch(
+    return MicroBatch(
         ids=torch.from_numpy(ids).to(device),
         positions=None,
         segments=None,

@@ -15,7 +15,7 @@ from lidr.components.train.data.tokens import TokenPair
 
 
 @dataclass(frozen=True)
-class Part:
+class RankPart:
     """A micro-batch of one rank.
 
     Attributes:
@@ -45,7 +45,7 @@ class Sharing:
     most: int
     world: int
 
-    def parts(self, rows: Sequence[int], rank: int) -> list[Part]:
+    def parts(self, rows: Sequence[int], rank: int) -> list[RankPart]:
         """Return the micro-batches of a rank; every rank has as many.
 
         Args:
@@ -54,8 +54,8 @@ class Sharing:
         """
         shares = [self._packed(share) for share in self._shares(rows)]
         passes = max(map(len, shares))
-        parts = [Part(pack) for pack in self._split(shares[rank], passes)]
-        idle = Part([min(rows, key=lambda row: self.pairs[row].tokens)], counts=False)
+        parts = [RankPart(pack) for pack in self._split(shares[rank], passes)]
+        idle = RankPart([min(rows, key=lambda row: self.pairs[row].tokens)], counts=False)
         return parts + [idle] * (passes - len(parts))
 
     def _shares(self, rows: Sequence[int]) -> list[list[int]]:

@@ -15,10 +15,10 @@ from transformers import TrainerCallback
 
 from lidr.components.shared.core.errors import Stopped
 from lidr.components.train.distributed.checkpoints import Checkpoints
-from lidr.components.train.distributed.ranks import Gang
+from lidr.components.train.distributed.ranks import Ranks
 
 
-class Keeper(TrainerCallback):
+class CheckpointWriter(TrainerCallback):
     """Copies checkpoints onto the stage; where a rank was sent SIGTERM, all end after a last one.
 
     Args:
@@ -26,7 +26,7 @@ class Keeper(TrainerCallback):
         gang: the ranks.
     """
 
-    def __init__(self, checkpoints: Checkpoints, gang: Gang) -> None:
+    def __init__(self, checkpoints: Checkpoints, gang: Ranks) -> None:
         self._checkpoints = checkpoints
         self._gang = gang
         self._asked = False

@@ -19,7 +19,7 @@ from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.marker import sealed, unsealed
 from lidr.components.shared.store.stage import Stage
-from lidr.components.train.distributed.ranks import Gang
+from lidr.components.train.distributed.ranks import Ranks
 
 FOLDER = "checkpoints"
 COMPLETE = "COMPLETE"
@@ -67,10 +67,10 @@ class Checkpoints:
         form: of the run.
     """
 
-    def __init__(self, stage: Stage, gang: Gang | None = None, form: Form | None = None) -> None:
+    def __init__(self, stage: Stage, gang: Ranks | None = None, form: Form | None = None) -> None:
         self._stage = stage
         self._store = stage.store
-        self._gang = gang or Gang()
+        self._gang = gang or Ranks()
         self._line = self._gang.fork()
         self._form = form or Form()
         self._thread: threading.Thread | None = None

@@ -25,7 +25,7 @@ TIMEOUT_VARIABLE = "LIDR_GANG_TIMEOUT"
 Value = TypeVar("Value")
 
 
-class Gang:
+class Ranks:
     """This process among the ranks of a run.
 
     Every method is called by all ranks, in the same order; a gang of one answers at once.
@@ -99,12 +99,12 @@ class Gang:
         if raised:
             raise own or raised[0]
 
-    def fork(self) -> Gang:
+    def fork(self) -> Ranks:
         """Return the same gang with a line of its own, for another thread of each rank."""
-        return Gang(self.rank, self.world, _new_group() if self.world > 1 else None)
+        return Ranks(self.rank, self.world, _new_group() if self.world > 1 else None)
 
 
-def join() -> Gang:
+def join() -> Ranks:
     """Join the gang that torchrun's variables describe; without them, be alone.
 
     Ranks but the first report no events from here on.
@@ -115,12 +115,12 @@ def join() -> Gang:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         os.environ.pop("LOCAL_RANK", None)  # libraries would take it for a gang of several
-        return Gang()
+        return Ranks()
     rank = int(os.environ["RANK"])
     meet()
     if rank:
         silence()
-    return Gang(rank, world, _new_group())
+    return Ranks(rank, world, _new_group())
 
 
 def leave(code: int) -> NoReturn:

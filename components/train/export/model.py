@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 
 from lidr.components.shared.core.errors import LidrError, TrainingFailed
 from lidr.components.shared.models.sources import MODEL_FILES
-from lidr.components.train.distributed.ranks import Gang
+from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.distributed.zero import whole
-from lidr.components.train.export.sources import Source, sources_of
+from lidr.components.train.export.sources import TensorSource, sources_of
 
 _WEIGHTS = ("*.safetensors", "*.index.json")
 _SINGLE = "model.safetensors"
@@ -47,7 +47,7 @@ class Export:
     start: Path
     folder: Path
     shard_bytes: int
-    gang: Gang = field(default_factory=Gang)
+    gang: Ranks = field(default_factory=Ranks)
 
     def run(self, deliver: Callable[[Path], object]) -> float:
         """Write all files and return the share of weights that changed.
@@ -137,7 +137,9 @@ def _check_names(before: Any, after: Any, tied: set[str]) -> None:
         raise TrainingFailed(f"the trained model lacks or adds tensors: {named}")
 
 
-def _collect(names: list[str], sources: dict[str, Source], keep: bool) -> dict[str, torch.Tensor]:
+def _collect(
+    names: list[str], sources: dict[str, TensorSource], keep: bool
+) -> dict[str, torch.Tensor]:
     tensors = {}
     for name in names:
         with whole(sources[name].parameters):

@@ -13,7 +13,7 @@ from lidr.components.train.distributed.zero import whole
 
 
 @dataclass(frozen=True)
-class Source:
+class TensorSource:
     """One tensor, not there yet.
 
     Attributes:
@@ -25,7 +25,7 @@ class Source:
     make: Callable[[], torch.Tensor]
 
 
-def sources_of(model: Any, names: Collection[str]) -> dict[str, Source]:
+def sources_of(model: Any, names: Collection[str]) -> dict[str, TensorSource]:
     """Return a source for each tensor of a model, adapters merged into their weights.
 
     Args:
@@ -41,13 +41,13 @@ def sources_of(model: Any, names: Collection[str]) -> dict[str, Source]:
             sources[f"{holder}.weight"] = _merged(base.get_submodule(holder), tensor)
         elif ".lora_" not in key:
             name = f"{holder}.{rest}" if adapted else key
-            sources[name] = Source((tensor,), tensor.detach)
+            sources[name] = TensorSource((tensor,), tensor.detach)
     return sources if set(names) <= sources.keys() else _unpacked(base, sources)
 
 
-def _merged(layer: Any, weight: Any) -> Source:
+def _merged(layer: Any, weight: Any) -> TensorSource:
     adapter = tuple(part for name, part in layer.named_parameters() if "lora_" in name)
-    return Source((weight, *adapter), partial(_merge, layer, weight))
+    return TensorSource((weight, *adapter), partial(_merge, layer, weight))
 
 
 def _merge(layer: Any, weight: torch.Tensor) -> torch.Tensor:
@@ -61,7 +61,7 @@ def _merge(layer: Any, weight: torch.Tensor) -> torch.Tensor:
     return weight.detach().float() + delta.detach()
 
 
-def _unpacked(model: Any, sources: dict[str, Source]) -> dict[str, Source]:
+def _unpacked(model: Any, sources: dict[str, TensorSource]) -> dict[str, TensorSource]:
     from transformers.core_model_loading import revert_weight_conversion
 
     state = {}
@@ -69,4 +69,4 @@ def _unpacked(model: Any, sources: dict[str, Source]) -> dict[str, Source]:
         with whole(source.parameters):
             state[name] = source.make().cpu().clone()
     files = revert_weight_conversion(model, state)
-    return {name: Source((), tensor.detach) for name, tensor in files.items()}
+    return {name: TensorSource((), tensor.detach) for name, tensor in files.items()}

@@ -19,7 +19,7 @@ _ROWS = 32
 
 
 @dataclass(frozen=True)
-class Shape:
+class HeadShape:
     """What a model does to its head's output.
 
     Attributes:
@@ -31,12 +31,12 @@ class Shape:
     cap: float = 0.0
 
 
-def head_shape(config: Any) -> Shape:
+def head_shape(config: Any) -> HeadShape:
     """Return what a model's configuration says of its logits (names as in transformers)."""
     scale = getattr(config, "logit_scale", None)
     if getattr(config, "logits_scaling", None):
         scale = 1 / config.logits_scaling
-    return Shape(
+    return HeadShape(
         scale=1.0 if scale is None else float(scale),
         cap=float(getattr(config, "final_logit_softcapping", None) or 0.0),
     )
@@ -47,7 +47,7 @@ def completion_logps(
     weight: torch.Tensor,
     bias: torch.Tensor | None,
     targets: torch.Tensor,
-    shape: Shape,
+    shape: HeadShape,
 ) -> torch.Tensor:
     """Return the log-probability of each target, in float32 or better.
 
@@ -71,7 +71,7 @@ class _CompletionLogps(torch.autograd.Function):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         targets: torch.Tensor,
-        shape: Shape,
+        shape: HeadShape,
     ) -> torch.Tensor:
         precise = torch.promote_types(hidden.dtype, torch.float32)
         found = torch.empty(len(targets), dtype=precise, device=hidden.device)
@@ -114,7 +114,7 @@ def _tiles(rows: int, vocabulary: int) -> Iterator[slice]:
 
 
 def _logits(
-    hidden: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor | None, shape: Shape
+    hidden: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor | None, shape: HeadShape
 ) -> torch.Tensor:
     with torch.autocast(hidden.device.type, enabled=False):
         logits = torch.mm(hidden, matrix.t())
@@ -133,7 +133,7 @@ def _logit_grad(
     norms: torch.Tensor,
     targets: torch.Tensor,
     grad: torch.Tensor,
-    shape: Shape,
+    shape: HeadShape,
 ) -> torch.Tensor:
     """Turn logits, in place, into the gradient of what the head put out."""
     slope = 1 - (logits / shape.cap).square() if shape.cap else None

@@ -20,7 +20,7 @@ from lidr.components.shared.store.stage import Stage, new_stage
 from lidr.components.train.data.batches import Layout, token_budget
 from lidr.components.train.data.shares import Sharing
 from lidr.components.train.data.tokens import TokenPair, TokenPairs
-from lidr.components.train.distributed.ranks import Gang
+from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.forward.scoring import score
 
 VERSION = 1
@@ -58,7 +58,7 @@ def reference_stage(
 
 
 def reference_logps(
-    stage: Stage, pairs: Sequence[TokenPair], compute: Callable[[], torch.Tensor], gang: Gang
+    stage: Stage, pairs: Sequence[TokenPair], compute: Callable[[], torch.Tensor], gang: Ranks
 ) -> torch.Tensor:
     """Return the reference log-probabilities of chosen and rejected texts, (pairs, 2).
 
@@ -94,7 +94,7 @@ def compute_logps(
     layout: Layout,
     tokens: int,
     bfloat16: bool,
-    gang: Gang,
+    gang: Ranks,
     unit: str = "reference pairs",
 ) -> torch.Tensor:
     """Score all pairs with a model on its device, without gradients.

@@ -17,7 +17,13 @@ import torch
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
-from lidr.components.train.data.batches import Batch, Layout, Segments, flat_batch, padded_batch
+from lidr.components.train.data.batches import (
+    Layout,
+    MicroBatch,
+    Segments,
+    flat_batch,
+    padded_batch,
+)
 from lidr.components.train.data.tokens import TokenPair
 from lidr.components.train.forward import attention
 from lidr.components.train.forward.head import completion_logps, head_shape
@@ -60,7 +66,7 @@ def install(model: Any, pairs: Sequence[TokenPair]) -> Layout:
     return padded_batch
 
 
-def score(model: Any, batch: Batch) -> torch.Tensor:
+def score(model: Any, batch: MicroBatch) -> torch.Tensor:
     """Return the log-probabilities of a batch's chosen and rejected texts, (pairs, 2)."""
     logps = model(
         input_ids=batch.ids,

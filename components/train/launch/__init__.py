@@ -1,7 +1,7 @@
 """How the processes of a training run are started: on this machine, or as a TrainJob.
 
-Both launchers keep one contract. They get a `Job`, they return its `Summary`, or they raise what
-went wrong in the ranks; neither writes the stage's marker.
+Both launchers keep one contract. They get a `TrainingJob`, they return its `TrainingSummary`, or
+they raise what went wrong in the ranks; neither writes the stage's marker.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from lidr.components.train.launch.trainjob import ClusterLauncher
 
 if TYPE_CHECKING:
     from lidr.components.shared.kubernetes.launch import Launch, Placement
-    from lidr.components.train.job import Job, Summary
+    from lidr.components.train.job import TrainingJob, TrainingSummary
 
 
 class Launcher(Protocol):
     """Starts the ranks of one training run and waits for them."""
 
-    def run(self, job: Job) -> Summary:
+    def run(self, job: TrainingJob) -> TrainingSummary:
         """Train, and return what the trainer program counted.
 
         Raises:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from lidr.components.shared.kubernetes import exchange
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage
-from lidr.components.train.job import Job, Summary
+from lidr.components.train.job import TrainingJob, TrainingSummary
 
 
-class Exchange(exchange.Exchange[Job, Summary]):
+class TrainExchange(exchange.Exchange[TrainingJob, TrainingSummary]):
     """The files of one training run.
 
     Args:
@@ -16,9 +16,9 @@ class Exchange(exchange.Exchange[Job, Summary]):
     """
 
     def __init__(self, stage: Stage) -> None:
-        super().__init__(stage, Job, Summary)
+        super().__init__(stage, TrainingJob, TrainingSummary)
 
 
-def exchange_of(job: Job) -> Exchange:
+def exchange_of(job: TrainingJob) -> TrainExchange:
     """Return the exchange of a job's stage."""
-    return Exchange(Stage(open_store(job.store), job.stage))
+    return TrainExchange(Stage(open_store(job.store), job.stage))

@@ -6,11 +6,11 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.models.sources import model_config
-from lidr.components.shared.sizing.memory import GIB, Plan, plan_for, usable
-from lidr.components.train.job import Job
+from lidr.components.shared.sizing.memory import GIB, MemoryPlan, plan_for, usable
+from lidr.components.train.job import TrainingJob
 
 
-def require_fit(job: Job, launch: Launch) -> None:
+def require_fit(job: TrainingJob, launch: Launch) -> None:
     """Check a job against the profile's `training.gpu_memory_gib`; 0 leaves it unchecked.
 
     Raises:
@@ -36,6 +36,6 @@ def require_fit(job: Job, launch: Launch) -> None:
     )
 
 
-def plan_of(job: Job, launch: Launch) -> Plan:
+def plan_of(job: TrainingJob, launch: Launch) -> MemoryPlan:
     """Return the plan of a job on the profile's machines."""
     return plan_for(model_config(job.start), job.training, launch)

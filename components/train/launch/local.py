@@ -12,7 +12,7 @@ from lidr.components.shared.core.errors import LaunchFailed
 from lidr.components.shared.core.events import place_environment
 from lidr.components.shared.core.processes import end_group, kill_marked
 from lidr.components.shared.core.termination import raising_terminated
-from lidr.components.train.job import Job, Summary
+from lidr.components.train.job import TrainingJob, TrainingSummary
 from lidr.components.train.launch.exchange import exchange_of
 from lidr.components.train.trainer import run_training
 
@@ -32,12 +32,12 @@ class LocalLauncher:
         self._processes = processes
         self._options = options
 
-    def run(self, job: Job) -> Summary:
+    def run(self, job: TrainingJob) -> TrainingSummary:
         """Train; see `Launcher.run`."""
         alone = self._processes == 1 and not job.zero.stage
         return run_training(job) if alone else self._run_gang(job)
 
-    def _run_gang(self, job: Job) -> Summary:
+    def _run_gang(self, job: TrainingJob) -> TrainingSummary:
         exchange = exchange_of(job)
         exchange.clear()
         exchange.publish(job)
@@ -51,7 +51,7 @@ class LocalLauncher:
             remedy="Look into the log above; on SIGKILL, at the machine's memory.",
         )
 
-    def _run_node(self, job: Job) -> int:
+    def _run_node(self, job: TrainingJob) -> int:
         mark = uuid.uuid4().hex
         with raising_terminated():
             node = subprocess.Popen(

@@ -19,12 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lidr.components.shared.core.errors import LidrError
-from lidr.components.shared.kubernetes.failure import FOLDER_VARIABLE, Failure, cause, failure_of
+from lidr.components.shared.kubernetes.failure import (
+    FOLDER_VARIABLE,
+    RecordedFailure,
+    cause,
+    failure_of,
+)
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage
 from lidr.components.train.distributed.ranks import explained, patience
-from lidr.components.train.job import Summary
-from lidr.components.train.launch.exchange import Exchange
+from lidr.components.train.job import TrainingSummary
+from lidr.components.train.launch.exchange import TrainExchange
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -40,7 +45,7 @@ def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     if options.alone:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    exchange = Exchange(Stage(open_store(options.store), options.stage))
+    exchange = TrainExchange(Stage(open_store(options.store), options.stage))
     with tempfile.TemporaryDirectory(prefix="lidr-node-") as name:
         try:
             failure = _run(exchange, options, Path(name))
@@ -70,17 +75,21 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _run(exchange: Exchange, options: argparse.Namespace, scratch: Path) -> Failure | None:
+def _run(
+    exchange: TrainExchange, options: argparse.Namespace, scratch: Path
+) -> RecordedFailure | None:
     job, summary = scratch / "job.json", scratch / "summary.json"
     job.write_text(exchange.job().model_dump_json(), "utf-8")
     os.environ[FOLDER_VARIABLE] = str(scratch)
     failure = _torchrun(options, scratch, [str(job), str(summary)])
     if failure is None and summary.is_file():  # rank 0 writes it, so one node of them has it
-        exchange.succeed(Summary.model_validate_json(summary.read_text("utf-8")))
+        exchange.succeed(TrainingSummary.model_validate_json(summary.read_text("utf-8")))
     return failure
 
 
-def _torchrun(options: argparse.Namespace, scratch: Path, arguments: list[str]) -> Failure | None:
+def _torchrun(
+    options: argparse.Namespace, scratch: Path, arguments: list[str]
+) -> RecordedFailure | None:
     from torch.distributed import DistError, run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -110,13 +119,13 @@ def _torchrun(options: argparse.Namespace, scratch: Path, arguments: list[str]) 
     return None
 
 
-def _cause(failures: dict[int, ProcessFailure], scratch: Path) -> Failure:
+def _cause(failures: dict[int, ProcessFailure], scratch: Path) -> RecordedFailure:
     """Return why the gang ended: what a rank raised, or else how the first one died."""
     died = [
         _died(rank, failure, _log_folder(scratch, failure)) for rank, failure in failures.items()
     ]
     records = sorted(scratch.glob("[0-9]*.json"))
-    raised = [Failure.model_validate_json(path.read_text("utf-8")) for path in records]
+    raised = [RecordedFailure.model_validate_json(path.read_text("utf-8")) for path in records]
     return cause([*raised, *died])
 
 
@@ -125,11 +134,11 @@ def _log_folder(scratch: Path, failure: ProcessFailure) -> Path:
     return next(scratch.glob(f"logs/*/attempt_0/{failure.local_rank}"), scratch)
 
 
-def _died(rank: int, failure: ProcessFailure, logs: Path) -> Failure:
+def _died(rank: int, failure: ProcessFailure, logs: Path) -> RecordedFailure:
     code = failure.exitcode
     manner = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
     remedy = "Give the ranks more memory, or lower training.max_length." if code == -9 else ""
-    return Failure(
+    return RecordedFailure(
         kind="launch_failed",
         message=f"rank {rank} {manner}",
         remedy=remedy,

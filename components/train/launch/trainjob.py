@@ -6,11 +6,11 @@ from functools import partial
 
 from lidr.components.shared.core.errors import LaunchFailed
 from lidr.components.shared.kubernetes.launch import Launch, Placement
-from lidr.components.shared.kubernetes.launcher import TrainJobLauncher, Work
+from lidr.components.shared.kubernetes.launcher import LaunchedWork, TrainJobLauncher
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage
-from lidr.components.train.job import Job, Summary
-from lidr.components.train.launch.exchange import Exchange
+from lidr.components.train.job import TrainingJob, TrainingSummary
+from lidr.components.train.launch.exchange import TrainExchange
 from lidr.components.train.launch.local import node_command
 
 
@@ -35,12 +35,12 @@ class ClusterLauncher:
         self._launch = launch
         self._launcher = TrainJobLauncher(launch, placement, poll_seconds, retry_seconds)
 
-    def run(self, job: Job) -> Summary:
+    def run(self, job: TrainingJob) -> TrainingSummary:
         """Train; see `Launcher.run`."""
         stage = Stage(open_store(job.store), job.stage)
-        exchange = Exchange(stage)
+        exchange = TrainExchange(stage)
         self._launcher.run(
-            Work(
+            LaunchedWork(
                 component="train",
                 stage=stage,
                 command=node_command(job.store, job.stage, self._launch.ranks_per_node),

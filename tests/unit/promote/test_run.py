@@ -8,7 +8,7 @@ from lidr.components.nominate.run import nominate
 from lidr.components.promote.run import promote
 from lidr.components.shared.core.errors import BadInput, GateRefused
 from lidr.components.shared.registry.history import history
-from lidr.components.shared.registry.promotion import Order
+from lidr.components.shared.registry.promotion import PromotionOrder
 from lidr.components.shared.registry.promotion import promote as move_alias
 from lidr.components.shared.registry.versions import default_trail, ensure_model, read_model
 from lidr.components.shared.tracking import mlflow_client
@@ -36,7 +36,7 @@ def decision(store: str, word: str, name: str) -> str:
 def test_the_better_one_of_two_becomes_the_champion(store, client):
     name = "better"
     start, first, kept = registered(client, store, name, "promote keep")
-    move_alias(client, first, ensure_model(client, name, ""), Order())
+    move_alias(client, first, ensure_model(client, name, ""), PromotionOrder())
     chosen = nominate(store=store, name=name, version="3", alias="champion")
     assert chosen.champion == first.source.removesuffix("/model")
     assert chosen.challenger == kept.source.removesuffix("/model")
@@ -60,7 +60,9 @@ def test_who_has_no_rival_is_told_what_to_do(store, client):
     start = registered(client, store, name, "")[0]
     with pytest.raises(BadInput, match="has no champion to compare alone/1 with"):
         nominate(store=store, name=name, version="1", alias="champion")
-    move_alias(client, start, ensure_model(client, name, default_trail(store, name)), Order())
+    move_alias(
+        client, start, ensure_model(client, name, default_trail(store, name)), PromotionOrder()
+    )
     with pytest.raises(BadInput, match="is champion already"):
         nominate(store=store, name=name, version="@champion", alias="champion")
     with pytest.raises(BadInput, match="has no registered model 'nobody'"):

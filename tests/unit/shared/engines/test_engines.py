@@ -165,7 +165,7 @@ def test_batches_stay_in_their_group_and_budget(folder, monkeypatch):
     seen: list[tuple[str, ...]] = []
     widths: list[int] = []
 
-    class Watched(batch.Batch):
+    class Watched(batch.GenerationBatch):
         def __init__(self, model, rows, *rest):
             seen.append(tuple(row.key for row in rows))
             widths.append(len(rows) * max(len(row.prompt) + row.limit for row in rows))
@@ -219,12 +219,12 @@ def test_samples_follow_the_models_distribution(folder, temperature, top_p):
 
 
 def test_running_out_of_memory_is_an_engine_failure(engine, monkeypatch):
-    from lidr.components.shared.engines.batch import Batch
+    from lidr.components.shared.engines.batch import GenerationBatch
 
     def step(self):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(Batch, "step", step)
+    monkeypatch.setattr(GenerationBatch, "step", step)
     with pytest.raises(EngineFailed, match=r"allocate memory.*batch_tokens"):
         list(complete(engine, requests(), Decoding(max_tokens=4)))
 

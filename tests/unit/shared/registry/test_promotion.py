@@ -12,10 +12,10 @@ from mlflow import MlflowClient
 
 from lidr.components.shared.core.actor import actor
 from lidr.components.shared.core.errors import BadInput, CorruptStage, GateRefused
-from lidr.components.shared.registry.audit import Move, entries, record
-from lidr.components.shared.registry.evidence import Verdict, require_files, verdict_of
+from lidr.components.shared.registry.audit import AliasMove, entries, record
+from lidr.components.shared.registry.evidence import GateVerdict, require_files, verdict_of
 from lidr.components.shared.registry.history import history
-from lidr.components.shared.registry.promotion import Order, promote, rollback
+from lidr.components.shared.registry.promotion import PromotionOrder, promote, rollback
 from lidr.components.shared.registry.versions import (
     VERDICT_TAG,
     default_trail,
@@ -55,18 +55,18 @@ def trail(client, store, name):
 
 def test_only_what_passed_is_promoted_and_the_way_back_is_kept(store, client, name, trail):
     start, first, kept, second = registered(client, store, name, "promote keep promote")
-    assert promote(client, start, trail, Order()).move.verdict == "start"
-    assert promote(client, first, trail, Order()).move.before == start.number
+    assert promote(client, start, trail, PromotionOrder()).move.verdict == "start"
+    assert promote(client, first, trail, PromotionOrder()).move.before == start.number
     for refused, reason in ((kept, "which said keep"), (start, "is the start")):
         with pytest.raises(GateRefused, match=reason) as caught:
-            promote(client, refused, trail, Order())
+            promote(client, refused, trail, PromotionOrder())
         assert caught.value.exit_code == 3
-    promote(client, second, trail, Order(verify=True))
+    promote(client, second, trail, PromotionOrder(verify=True))
     assert rollback(client, name, trail, "worse in Thai").move.version == first.number
     aliases = {"champion": first.number, "previous": second.number}
     assert read_model(client, name).aliases == aliases
     assert rollback(client, name, trail).move.version == second.number
-    promote(client, second, trail, Order())
+    promote(client, second, trail, PromotionOrder())
     assert read_model(client, name).aliases["previous"] == first.number
     moves = [(e.move.action, e.move.before, e.move.version) for e in entries(trail)]
     assert moves == [
@@ -81,8 +81,8 @@ def test_only_what_passed_is_promoted_and_the_way_back_is_kept(store, client, na
 
 def test_a_forced_promotion_keeps_its_reason_without_control_codes(store, client, name, trail):
     start, kept = registered(client, store, name, "keep")
-    promote(client, start, trail, Order())
-    move = promote(client, kept, trail, Order(force=True, reason="a\x1b[31mtest\n")).move
+    promote(client, start, trail, PromotionOrder())
+    move = promote(client, kept, trail, PromotionOrder(force=True, reason="a\x1b[31mtest\n")).move
     assert (move.forced, move.verdict, move.reason) == (True, "keep", "a\ufffd[31mtest")
     noted = json.loads(read_version(client, name, "@champion").tags["lidr.promotion"])
     assert (noted["before"], noted["forced"], noted["reason"]) == (1, True, move.reason)
@@ -97,22 +97,22 @@ def test_the_gates_own_stage_counts_not_the_tag(store, client, name, trail):
     forged = read_version(client, name, "2")
     assert verdict_of(forged).word == "keep"
     with pytest.raises(GateRefused, match="which said keep"):
-        promote(client, forged, trail, Order())
+        promote(client, forged, trail, PromotionOrder())
     shutil.rmtree(verdict_of(kept).gate)
-    assert verdict_of(forged) == Verdict("promote")
+    assert verdict_of(forged) == GateVerdict("promote")
 
 
 @pytest.mark.parametrize(
     ("order", "message"),
     [
-        (Order(alias="candidate"), "is not moved by hand"),
-        (Order(alias="previous"), "is not moved by hand"),
-        (Order(alias="latest"), "is not moved by hand"),
-        (Order(alias="V12"), "is not moved by hand"),
-        (Order(alias="a b"), "cannot be an alias"),
-        (Order(force=True), "needs a reason"),
-        (Order(force=True, reason=" \n"), "needs a reason"),
-        (Order(reason="x" * 1001), "1,001 characters"),
+        (PromotionOrder(alias="candidate"), "is not moved by hand"),
+        (PromotionOrder(alias="previous"), "is not moved by hand"),
+        (PromotionOrder(alias="latest"), "is not moved by hand"),
+        (PromotionOrder(alias="V12"), "is not moved by hand"),
+        (PromotionOrder(alias="a b"), "cannot be an alias"),
+        (PromotionOrder(force=True), "needs a reason"),
+        (PromotionOrder(force=True, reason=" \n"), "needs a reason"),
+        (PromotionOrder(reason="x" * 1001), "1,001 characters"),
     ],
 )
 def test_an_order_that_contradicts_itself_is_refused(order, message):
@@ -122,18 +122,20 @@ def test_an_order_that_contradicts_itself_is_refused(order, message):
 
 def test_a_comparison_with_a_champion_that_is_gone_does_not_count(store, client, name, trail):
     start, first, second = registered(client, store, name, "promote promote")
-    promote(client, start, trail, Order())
-    promote(client, first, trail, Order())
-    late = Order(verdict=Verdict("promote", "gate"), expected=start.number, force=True, reason="x")
+    promote(client, start, trail, PromotionOrder())
+    promote(client, first, trail, PromotionOrder())
+    late = PromotionOrder(
+        verdict=GateVerdict("promote", "gate"), expected=start.number, force=True, reason="x"
+    )
     with pytest.raises(GateRefused, match="is version 2 by now"):
         promote(client, second, trail, late)
-    assert promote(client, second, trail, Order(expected=2)).done is False
+    assert promote(client, second, trail, PromotionOrder(expected=2)).done is False
 
 
 def test_another_alias_moves_without_previous(store, client, name, trail):
     first, second = registered(client, store, name, "promote")
-    promote(client, first, trail, Order(alias="staging"))
-    promote(client, second, trail, Order(alias="staging"))
+    promote(client, first, trail, PromotionOrder(alias="staging"))
+    promote(client, second, trail, PromotionOrder(alias="staging"))
     assert read_model(client, name).aliases == {"staging": 2}
 
 
@@ -142,7 +144,7 @@ def test_there_is_nothing_to_go_back_to_before_the_second_promotion(store, clien
     for _ in range(2):
         with pytest.raises(BadInput, match="has no previous champion"):
             rollback(client, name, trail)
-        promote(client, start, trail, Order())
+        promote(client, start, trail, PromotionOrder())
     assert len(entries(trail)) == 2
 
 
@@ -159,7 +161,7 @@ def test_a_promotion_that_was_cut_off_is_seen_and_can_be_repeated(
 ):
     trail = ensure_model(client, name, default_trail(store, name))
     start, first = registered(client, store, name, "promote")
-    promote(client, start, trail, Order())
+    promote(client, start, trail, PromotionOrder())
     original, calls = MlflowClient.set_registered_model_alias, []
 
     def dies(self, *arguments: str) -> None:
@@ -171,22 +173,22 @@ def test_a_promotion_that_was_cut_off_is_seen_and_can_be_repeated(
 
     with monkeypatch.context() as patch, pytest.raises(Died):
         patch.setattr(MlflowClient, "set_registered_model_alias", dies)
-        promote(client, first, trail, Order())
+        promote(client, first, trail, PromotionOrder())
     found = history(client, name)
     assert [row.note for row in found.rows] == ["", note]
     assert (found.model.aliases["champion"], found.strays) == (champion, [])
-    promote(client, first, trail, Order())
+    promote(client, first, trail, PromotionOrder())
     assert read_model(client, name).aliases["champion"] == 2
     assert history(client, name).rows[1].note == note
 
 
 def test_an_alias_that_others_moved_is_noticed(store, client, name, trail):
     start, first, second = registered(client, store, name, "promote promote")
-    promote(client, first, trail, Order())
+    promote(client, first, trail, PromotionOrder())
     client.set_registered_model_alias(name, "champion", str(start.number))
     [stray] = history(client, name).strays
     assert stray.startswith("champion is version 1 in MLflow, but the record left it at version 2")
-    promote(client, second, trail, Order())
+    promote(client, second, trail, PromotionOrder())
     last = history(client, name).rows[-1]
     assert last.note == "before it, the alias was moved from version 2 by other means"
     assert history(client, name).strays == []
@@ -206,7 +208,7 @@ def test_a_version_without_its_files_is_not_promoted(store, client, name, trail)
         require_files(version)
     stage.store.delete(stage.key("_SUCCESS"))
     with pytest.raises(BadInput, match="no complete stage"):
-        promote(client, version, trail, Order())
+        promote(client, version, trail, PromotionOrder())
     assert read_model(client, name).aliases == {}
     assert entries(trail) == []
 
@@ -228,7 +230,7 @@ def test_files_that_are_nowhere_are_named(store, client, name, source, message):
 
 def test_a_record_that_is_gone_or_damaged_is_named(store, client, name, trail):
     start = registered(client, store, name, "")[0]
-    entry = promote(client, start, trail, Order())
+    entry = promote(client, start, trail, PromotionOrder())
     trail.write(f"audit/{entry.name}.json", b'{"time": 3}')
     with pytest.raises(BadInput, match="damaged or edited"):
         history(client, name)
@@ -247,12 +249,12 @@ def test_a_model_that_others_registered_gets_a_record_once(store, client, name):
 
 def test_entries_sort_by_when_they_were_written_whatever_the_clock_says(store, client, name, trail):
     start = registered(client, store, name, "")[0]
-    future = promote(client, start, trail, Order(reason="first"))
+    future = promote(client, start, trail, PromotionOrder(reason="first"))
     later = future.name.replace("2", "3", 1)
     for suffix in (".json", ".done"):
         trail.write(f"audit/{later}{suffix}", trail.read(f"audit/{future.name}{suffix}"))
         trail.delete(f"audit/{future.name}{suffix}")
-    promote(client, start, trail, Order(reason="second"))
+    promote(client, start, trail, PromotionOrder(reason="second"))
     assert [entry.move.reason for entry in entries(trail)] == ["first", "second"]
 
 
@@ -277,7 +279,7 @@ def test_who_it_was(monkeypatch, environment, expected):
 )
 def test_an_audit_entry_that_was_edited_is_named(tmp_path, change):
     folder = open_store(str(tmp_path))
-    entry = record(folder, Move("promote", "champion", 3, None))
+    entry = record(folder, AliasMove("promote", "champion", 3, None))
     key = f"audit/{entry.name}.json"
     text = json.loads(folder.read(key)) | change
     folder.write(key, json.dumps(text).encode())
@@ -289,6 +291,6 @@ def test_an_audit_entry_that_was_edited_is_named(tmp_path, change):
 def test_a_file_that_is_no_entry_is_named_and_keeps_nobody_from_writing(tmp_path):
     folder = open_store(str(tmp_path))
     folder.write("audit/notes.json", b"{}")
-    record(folder, Move("promote", "champion", 3, None))
+    record(folder, AliasMove("promote", "champion", 3, None))
     with pytest.raises(BadInput, match=r"notes\.json: not the name of an audit entry"):
         entries(folder)

@@ -35,7 +35,7 @@ from lidr.components.shared.sizing import memory
 from lidr.components.shared.sizing.activations import TILE_LOGITS, TILE_ROWS, activation_bytes
 from lidr.components.shared.sizing.architecture import read_architecture
 from lidr.components.shared.sizing.flops import reference_flops, step_flops
-from lidr.components.shared.sizing.memory import GIB, Plan, usable
+from lidr.components.shared.sizing.memory import GIB, MemoryPlan, usable
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage
 from lidr.components.train.data.batches import FLOOR, flat_batch
@@ -43,7 +43,7 @@ from lidr.components.train.data.tokens import TokenPair
 from lidr.components.train.forward import head
 from lidr.components.train.forward.lora import add_adapters
 from lidr.components.train.forward.scoring import install, score
-from lidr.components.train.job import Job
+from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch.fit import plan_of, require_fit
 from lidr.components.train.throughput import work_of
 from tests.models import tiny_model, tiny_tokenizer
@@ -183,7 +183,7 @@ def big_stage(root: Path) -> str:
     return stage.uri
 
 
-def big_job(root: Path, zero: int = 0, **training: object) -> Job:
+def big_job(root: Path, zero: int = 0, **training: object) -> TrainingJob:
     texts = ["At first 4 books. " * count for count in (48, 40, 50, 42)]
     pairs = [
         preference(number, prompt="Nina has 4 books. " * 12, chosen=text, rejected=text[:-9])
@@ -193,7 +193,7 @@ def big_job(root: Path, zero: int = 0, **training: object) -> Job:
     settings = Recipe.model_validate_json(
         recipe(max_length=1024, batch_size=4, epochs=2, micro_batch_size=1, **training)
     ).training
-    return Job(
+    return TrainingJob(
         store=str(root),
         stage="stages/train/memory",
         pairs=pair_stage(root, pairs),
@@ -244,8 +244,8 @@ def test_peak_memory_is_that_of_a_real_run(tmp_path: Path, ranks: int, training:
     assert planned.memory().peak == pytest.approx(found["peak"], rel=0.15)
 
 
-def plan_8b(**settings: object) -> Plan:
-    return Plan(read_architecture(LLAMA_8B), tokens=4096, **settings)
+def plan_8b(**settings: object) -> MemoryPlan:
+    return MemoryPlan(read_architecture(LLAMA_8B), tokens=4096, **settings)
 
 
 def test_zero_shards_what_it_says():
@@ -322,9 +322,9 @@ def fit(root: Path, monkeypatch: pytest.MonkeyPatch, **launch: object) -> None:
     require_fit(big_free_job(root), Launch(launcher="trainjob", **launch))
 
 
-def big_free_job(root: Path) -> Job:
+def big_free_job(root: Path) -> TrainingJob:
     settings = Recipe.model_validate_json(recipe(max_length=2048)).training
-    return Job(
+    return TrainingJob(
         store=str(root),
         stage="stages/train/x",
         pairs="",

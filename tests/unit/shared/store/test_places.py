@@ -24,7 +24,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_state, recipe_key, state_key
 from lidr.components.shared.store.stage import locate_stage, open_stage
 from lidr.pipelines.cli.inputs import run_name
-from lidr.pipelines.local import Job
+from lidr.pipelines.local import LocalJob
 from tests.fakes import finished_stage, make_recipe
 from tests.tricks import ESCAPES, HARMLESS
 
@@ -55,7 +55,7 @@ STORE_DOORS = {
 
 NAME_DOORS = {
     "run of the command line": lambda name: run_name(name, RECIPE),
-    "run of a job": lambda name: Job(recipe="", store="s", run=name),
+    "run of a job": lambda name: LocalJob(recipe="", store="s", run=name),
     "run of a state": lambda name: state_key(name, 1),
     "run of a recipe": recipe_key,
     "recipe": recipe,

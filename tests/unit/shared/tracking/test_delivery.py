@@ -13,8 +13,8 @@ from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking import mlflow_client
 from lidr.components.shared.tracking.delivery import deliver
-from lidr.components.shared.tracking.entries import Entry
-from lidr.components.shared.tracking.outbox import Spool, now
+from lidr.components.shared.tracking.entries import TrackingEntry
+from lidr.components.shared.tracking.outbox import Outbox, now
 from lidr.components.shared.tracking.stage_metrics import as_params
 from tests.fakes import make_recipe
 from tests.tracked import SmallRun, told
@@ -110,8 +110,8 @@ def test_an_mlflow_run_that_somebody_deleted_is_made_anew(client, small):
     small.start()
     assert delivered(small) == ""
     client.delete_run(runs(client, small)["-M0-world"].info.run_id)
-    Spool(open_store(small.store), small.run).add(
-        Entry("0-world", "metrics-00000001", now(), metrics=[("late", 1.0, 1)])
+    Outbox(open_store(small.store), small.run).add(
+        TrackingEntry("0-world", "metrics-00000001", now(), metrics=[("late", 1.0, 1)])
     )
     assert delivered(small) == ""
     world = runs(client, small)["-M0-world"]
@@ -139,9 +139,9 @@ def test_a_run_deleted_before_it_could_be_ended_is_made_anew(client, small, monk
 
 
 def test_an_entry_that_mlflow_refuses_keeps_no_other_waiting(client, small):
-    spool = Spool(open_store(small.store), small.run)
+    spool = Outbox(open_store(small.store), small.run)
     small.follow("prepare", 0, small.world())
-    spool.add(Entry("0-world", "metrics-00000001", now(), metrics=[("a\nb", 1.0, 1)]))
+    spool.add(TrackingEntry("0-world", "metrics-00000001", now(), metrics=[("a\nb", 1.0, 1)]))
     small.follow("pair", 1, small.pairs())
     problem = delivered(small)
     assert "0-world/metrics-00000001" in problem
@@ -150,10 +150,10 @@ def test_an_entry_that_mlflow_refuses_keeps_no_other_waiting(client, small):
 
 
 def test_a_failure_ends_an_mlflow_run_and_another_attempt_revives_it(client, small):
-    spool = Spool(open_store(small.store), small.run)
+    spool = Outbox(open_store(small.store), small.run)
     spool.keep_recipe(small.recipe.model_dump_json())
     for number, kind in enumerate(("start", "failed"), start=1):
-        spool.add(Entry("1-pair", f"{kind}-{number}", number))
+        spool.add(TrackingEntry("1-pair", f"{kind}-{number}", number))
     assert delivered(small) == ""
     assert runs(client, small)["-M1-pair"].info.status == "FAILED"
     small.follow("pair", 1, "no stage's URI")  # a start without an end
@@ -172,10 +172,10 @@ def test_a_recipe_of_any_size_and_numbers_of_any_kind_arrive(client, small):
         prompts={"files": {code: f"/prompts/{code}.jsonl" for code in NAMES}},
         evaluation={"tasks": [f"task_{number}_{{language}}" for number in range(400)]},
     )
-    spool = Spool(open_store(small.store), small.run)
+    spool = Outbox(open_store(small.store), small.run)
     spool.keep_recipe(recipe.model_dump_json())
     rows = [("norm", math.nan if n % 2 else math.inf, n) for n in range(1, 1802)]
-    spool.add(Entry("1-train", "end", now(), metrics=rows))
+    spool.add(TrackingEntry("1-train", "end", now(), metrics=rows))
     assert delivered(small) == ""
     found = runs(client, small)
     params = found[""].data.params

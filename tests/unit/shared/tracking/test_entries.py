@@ -9,10 +9,10 @@ import pytest
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.tracking.entries import Artifact, Dataset, Entry
-from lidr.components.shared.tracking.outbox import Spool
+from lidr.components.shared.tracking.entries import Artifact, Dataset, TrackingEntry
+from lidr.components.shared.tracking.outbox import Outbox
 
-ENTRY = Entry(
+ENTRY = TrackingEntry(
     "1-train",
     "end",
     17,
@@ -25,7 +25,7 @@ ENTRY = Entry(
 
 
 def test_an_entry_comes_back_as_it_was():
-    assert Entry.parse(json.dumps(asdict(ENTRY)).encode()) == ENTRY
+    assert TrackingEntry.parse(json.dumps(asdict(ENTRY)).encode()) == ENTRY
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_an_entry_comes_back_as_it_was():
 )
 def test_what_lidr_does_not_write_is_refused_with_its_file(change):
     with pytest.raises(BadInput) as caught:
-        Entry.parse(json.dumps(asdict(ENTRY) | change).encode(), "/s/end.json")
+        TrackingEntry.parse(json.dumps(asdict(ENTRY) | change).encode(), "/s/end.json")
     assert caught.value.file == "/s/end.json"
     assert caught.value.remedy
 
@@ -54,13 +54,13 @@ def test_what_lidr_does_not_write_is_refused_with_its_file(change):
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"place": '])
 def test_what_is_no_json_object_is_refused(data):
     with pytest.raises(BadInput):
-        Entry.parse(data)
+        TrackingEntry.parse(data)
 
 
 def test_files_of_others_in_the_spool_are_left_alone(tmp_path):
-    spool = Spool(open_store(str(tmp_path)), "r")
+    spool = Outbox(open_store(str(tmp_path)), "r")
     spool.add(ENTRY)
-    spool.add(Entry("1-train", "metrics-00000007", 3))
+    spool.add(TrackingEntry("1-train", "metrics-00000007", 3))
     for name in ("1-train/.DS_Store", "1-train/metrics-x.json", "README", "x/end.json"):
         spool.store.write(f"runs/r/tracking/spool/{name}", b"?")
     waiting = spool.waiting("server")

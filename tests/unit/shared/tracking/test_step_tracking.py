@@ -14,7 +14,7 @@ from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking.entries import Dataset
 from lidr.components.shared.tracking.live_metrics import CurveWriter
-from lidr.components.shared.tracking.outbox import RUN, Spool
+from lidr.components.shared.tracking.outbox import RUN, Outbox
 from tests.tracked import CURVES, SmallRun
 
 
@@ -29,8 +29,8 @@ def small(tmp_path: Path) -> SmallRun:
     return SmallRun(str(tmp_path))
 
 
-def spool_of(small: SmallRun) -> Spool:
-    return Spool(open_store(small.store), small.run)
+def spool_of(small: SmallRun) -> Outbox:
+    return Outbox(open_store(small.store), small.run)
 
 
 def names(small: SmallRun) -> dict[str, list[str]]:

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from lidr.components.train.distributed.ranks import Gang
+from lidr.components.train.distributed.ranks import Ranks
 from tests.unit.train.distributed.gangs import environment, torchrun
 
 PROGRAM = "tests.unit.train.distributed.gang_words"
 
 
 def test_a_gang_of_one_answers_at_once():
-    gang = Gang()
+    gang = Ranks()
     assert gang.broadcast("a") == "a"
     assert gang.fork().gather(1) == [1]
     with pytest.raises(ValueError, match="x"), gang.together():  # not one of ours: it propagates

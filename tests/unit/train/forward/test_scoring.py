@@ -11,7 +11,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.train.data.batches import Segments, flat_batch, padded_batch
 from lidr.components.train.forward import head
 from lidr.components.train.forward.attention import by_length, flat_attention
-from lidr.components.train.forward.head import Shape, completion_logps
+from lidr.components.train.forward.head import HeadShape, completion_logps
 from lidr.components.train.forward.loss import pair_losses
 from lidr.components.train.forward.scoring import install, score
 from tests.unit.train.models import FLAT, PADDED, random_model, random_pairs
@@ -95,9 +95,11 @@ def test_a_model_that_does_more_to_its_logits_is_refused():
         install(model, PAIRS)
 
 
-@pytest.mark.parametrize("shape", [Shape(), Shape(scale=0.3), Shape(cap=2.0), Shape(0.5, 1.5)])
+@pytest.mark.parametrize(
+    "shape", [HeadShape(), HeadShape(scale=0.3), HeadShape(cap=2.0), HeadShape(0.5, 1.5)]
+)
 @pytest.mark.parametrize("biased", [False, True])
-def test_the_head_in_tiles(shape: Shape, biased: bool, monkeypatch):
+def test_the_head_in_tiles(shape: HeadShape, biased: bool, monkeypatch):
     monkeypatch.setattr(head, "_ROWS", 3)
     monkeypatch.setattr(head, "_TILE", 1)
     torch.manual_seed(0)
@@ -123,7 +125,7 @@ def test_no_tile_holds_a_batch_of_logits(monkeypatch):
     hidden = torch.randn(300, 4, requires_grad=True)
     weight = torch.randn(128_000, 4, requires_grad=True)
     targets = torch.randint(128_000, (300,))
-    completion_logps(hidden, weight, None, targets, Shape()).sum().backward()
+    completion_logps(hidden, weight, None, targets, HeadShape()).sum().backward()
     assert len(seen) == 20  # 10 tiles, forward and backward
     assert max(each.numel() for each in seen) <= 32 * 128_000
 

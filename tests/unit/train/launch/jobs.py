@@ -16,11 +16,11 @@ from lidr.components.shared.kubernetes.launch import Launch, Placement
 from lidr.components.shared.kubernetes.launcher import job_name
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import Stage
-from lidr.components.train.job import Job, Summary
-from lidr.components.train.launch.exchange import Exchange
+from lidr.components.train.job import TrainingJob, TrainingSummary
+from lidr.components.train.launch.exchange import TrainExchange
 from lidr.components.train.launch.trainjob import ClusterLauncher
 
-SUMMARY = Summary(counts={"steps": 7}, digests={"metrics.jsonl": (1, "ab")})
+SUMMARY = TrainingSummary(counts={"steps": 7}, digests={"metrics.jsonl": (1, "ab")})
 
 LAUNCH = Launch(launcher="trainjob", nodes=2, processes=4, image="r/train:1", queue="gpus")
 
@@ -29,10 +29,10 @@ NAME = ""
 """Name of the TrainJob of the last job that was made: it depends on where the store is."""
 
 
-def make_job(root: Path, digest: str = "0123456789abcdef" * 4) -> Job:
+def make_job(root: Path, digest: str = "0123456789abcdef" * 4) -> TrainingJob:
     global NAME
     NAME = job_name("train", Stage(LocalStore(root), f"stages/train/{digest}"))
-    return Job(
+    return TrainingJob(
         store=str(root),
         stage=f"stages/train/{digest}",
         pairs="pairs",
@@ -43,8 +43,8 @@ def make_job(root: Path, digest: str = "0123456789abcdef" * 4) -> Job:
     )
 
 
-def exchange(job: Job) -> Exchange:
-    return Exchange(Stage(LocalStore(Path(job.store)), job.stage))
+def exchange(job: TrainingJob) -> TrainExchange:
+    return TrainExchange(Stage(LocalStore(Path(job.store)), job.stage))
 
 
 def launcher(launch: Launch = LAUNCH, **options: float) -> ClusterLauncher:

@@ -24,7 +24,7 @@ from lidr.components.shared.core.processes import marked
 from lidr.components.shared.kubernetes.failure import failure_of
 from lidr.components.shared.kubernetes.launch import Launch, Placement
 from lidr.components.shared.step import step
-from lidr.components.train.job import Job
+from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch import launcher_of, local
 from lidr.components.train.launch.exchange import exchange_of
 from lidr.components.train.launch.local import LocalLauncher, node_command
@@ -35,7 +35,7 @@ PROGRAM = ("--program", "tests.unit.train.launch.ranks")
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def job(tmp_path: Path) -> TrainingJob:
     return jobs.make_job(tmp_path / "store")
 
 
@@ -43,13 +43,13 @@ def behave(monkeypatch: pytest.MonkeyPatch, **ranks: str) -> None:
     monkeypatch.setenv("RANKS", json.dumps({key[1:]: value for key, value in ranks.items()}))
 
 
-def test_one_process_is_this_one(monkeypatch: pytest.MonkeyPatch, job: Job):
+def test_one_process_is_this_one(monkeypatch: pytest.MonkeyPatch, job: TrainingJob):
     monkeypatch.setattr(local, "run_training", lambda job: jobs.SUMMARY)
     monkeypatch.setattr(subprocess, "Popen", None)
     assert launcher_of(Launch(), Placement()).run(job) == jobs.SUMMARY
 
 
-def test_two_processes_give_back_a_summary(monkeypatch, tmp_path: Path, job: Job, capfd):
+def test_two_processes_give_back_a_summary(monkeypatch, tmp_path: Path, job: TrainingJob, capfd):
     events = tmp_path / "events.jsonl"
     monkeypatch.setenv(EVENTS_VARIABLE, str(events))
     summary = step("train")(lambda iteration: LocalLauncher(2, *PROGRAM).run(job))(iteration=1)
@@ -77,7 +77,7 @@ def test_two_processes_give_back_a_summary(monkeypatch, tmp_path: Path, job: Job
     ],
 )
 def test_a_rank_s_failure_is_this_step_s(
-    monkeypatch, job: Job, how: str, kind: type[LidrError], said: str, code: int
+    monkeypatch, job: TrainingJob, how: str, kind: type[LidrError], said: str, code: int
 ):
     behave(monkeypatch, r0="hang", r1=how)
     codes = []
@@ -91,7 +91,7 @@ def test_a_rank_s_failure_is_this_step_s(
     assert codes == [code], "the container's exit code, for podFailurePolicy"
 
 
-def test_a_later_attempt_forgets_the_failure(monkeypatch, job: Job):
+def test_a_later_attempt_forgets_the_failure(monkeypatch, job: TrainingJob):
     behave(monkeypatch, r1="refuse")
     with pytest.raises(BadInput):
         LocalLauncher(2, *PROGRAM).run(job)
@@ -99,7 +99,7 @@ def test_a_later_attempt_forgets_the_failure(monkeypatch, job: Job):
     assert LocalLauncher(2, *PROGRAM).run(job) == jobs.SUMMARY
 
 
-def start(job: Job, monkeypatch: pytest.MonkeyPatch) -> subprocess.Popen[bytes]:
+def start(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> subprocess.Popen[bytes]:
     behave(monkeypatch, r0="hang", r1="hang")
     code = (
         "from tests.unit.train.launch import jobs; from pathlib import Path;"
@@ -119,7 +119,7 @@ def start(job: Job, monkeypatch: pytest.MonkeyPatch) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_the_launcher(monkeypatch, job: Job, number: signal.Signals):
+def test_no_process_outlives_the_launcher(monkeypatch, job: TrainingJob, number: signal.Signals):
     process = start(job, monkeypatch)
     process.send_signal(number)
     process.communicate(timeout=60)
@@ -134,7 +134,7 @@ def test_nodes_that_do_not_see_the_store_say_so(tmp_path: Path):
     assert f"no job at {tmp_path}/stages/train/absent. Give the nodes a store" in done.stderr
 
 
-def test_a_node_that_never_comes_is_waited_for_and_named(job: Job):
+def test_a_node_that_never_comes_is_waited_for_and_named(job: TrainingJob):
     exchange_of(job).publish(job)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -16,9 +16,9 @@ from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core import retry
 from lidr.components.shared.core.errors import BadInput, LaunchFailed, LidrError, TrainingFailed
 from lidr.components.shared.kubernetes import trainjobs as cluster
-from lidr.components.shared.kubernetes.failure import Failure
+from lidr.components.shared.kubernetes.failure import RecordedFailure
 from lidr.components.shared.kubernetes.launch import Launch, Placement
-from lidr.components.train.job import Job, Summary
+from lidr.components.train.job import TrainingJob, TrainingSummary
 from lidr.components.train.launch import launcher_of
 from lidr.components.train.launch.trainjob import ClusterLauncher
 from tests.crds import needs_crds
@@ -46,17 +46,19 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubernetesA
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def job(tmp_path: Path) -> TrainingJob:
     return jobs.make_job(tmp_path / "store")
 
 
 @pytest.fixture
-def launched(api: KubernetesApi, job: Job) -> Iterator[Callable[..., Future[Summary]]]:
+def launched(
+    api: KubernetesApi, job: TrainingJob
+) -> Iterator[Callable[..., Future[TrainingSummary]]]:
     """Start a launcher in a thread; whatever it waits for, it ends with the test."""
     pool = ThreadPoolExecutor(1)
-    futures: list[Future[Summary]] = []
+    futures: list[Future[TrainingSummary]] = []
 
-    def start(launch: Launch = jobs.LAUNCH, **options: float) -> Future[Summary]:
+    def start(launch: Launch = jobs.LAUNCH, **options: float) -> Future[TrainingSummary]:
         futures.append(pool.submit(jobs.launcher(launch, **options).run, job))
         return futures[-1]
 
@@ -74,7 +76,7 @@ def posts(api: KubernetesApi) -> int:
     return sum(method == "POST" for method, _ in api.requests)
 
 
-def complete(api: KubernetesApi, job: Job) -> None:
+def complete(api: KubernetesApi, job: TrainingJob) -> None:
     """What trainer program and controller do at a good end."""
     jobs.exchange(job).succeed(jobs.SUMMARY)
     api.set_condition(jobs.NAME, "Complete")
@@ -237,7 +239,7 @@ def test_a_retry_does_not_repeat_what_cannot_come_out_otherwise(
     api.pods[name] = {"metadata": {"name": name, "labels": {"pipeline/runid": "run-7"}}}
     future = launched()
     assert made(api)["metadata"]["annotations"]["lidr.dev/kfp-run"] == "run-7"
-    nan = Failure(kind="training_failed", message="the loss is NaN")
+    nan = RecordedFailure(kind="training_failed", message="the loss is NaN")
     jobs.exchange(job).fail(nan)
     assert fail_with(api, future, TrainingFailed).startswith("the loss is NaN")
     api.pods[name] = {"metadata": {"name": name, "labels": {"pipeline/runid": run}}}
@@ -320,7 +322,7 @@ def test_an_image_that_cannot_be_pulled_is_named(api, launched):
         future.result(timeout=30)
 
 
-def fail_with(api: KubernetesApi, future: Future[Summary], kind: type[LidrError]) -> str:
+def fail_with(api: KubernetesApi, future: Future[TrainingSummary], kind: type[LidrError]) -> str:
     api.set_condition(jobs.NAME, "Failed", "jobset failed")
     with pytest.raises(kind) as raised:
         future.result(timeout=30)
@@ -352,8 +354,8 @@ def test_what_a_rank_raised_is_raised_here(api, job, launched):
     future = launched()
     made(api)
     api.put_pod(jobs.NAME, 0, **ended("Error", 1))
-    lost = Failure(kind="launch_failed", message="rank 0 exited with 1", time=1.0)
-    nan = Failure(
+    lost = RecordedFailure(kind="launch_failed", message="rank 0 exited with 1", time=1.0)
+    nan = RecordedFailure(
         kind="training_failed", message="the loss is NaN", remedy="Lower it.", node=1, time=2.0
     )
     jobs.exchange(job).fail(lost)

@@ -284,11 +284,11 @@ def _part_bare(folder: str, out: str, pairs: str) -> None:
     def lidr(number: int) -> float:
         engine._llm.reset_prefix_cache()
         found = answers(f"{folder}/rollout-{number}")
-        holder = Held(recipe, world)
+        session = Held(recipe, world)
         began = time.monotonic()
-        roll_out(holder, [found.stage], lambda: found.chunks(ChunkShare()))
+        roll_out(session, [found.stage], lambda: found.chunks(ChunkShare()))
         finish_responses(recipe, found)
-        return _rate(holder.tokens, began)
+        return _rate(session.tokens, began)
 
     texts = _rendered(engine, answers(f"{folder}/none"))
     bare(), lidr(-1)  # the first runs warm both sides up

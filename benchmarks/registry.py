@@ -112,20 +112,20 @@ def register_at_once(client: Any, store: str, name: str, count: int) -> list[int
     from lidr.components.shared.registry.versions import (
         DIGEST_TAG,
         VERDICT_TAG,
-        default_trail,
+        default_audit_log,
         ensure_version,
-        open_trail,
+        open_audit_log,
     )
     from tests.fakes import finished_stage
     from tests.unit.shared.registry.models import together
 
     stage = finished_stage(store, "train", {"model/config.json": b"{}"}, pairs=name)
     tags = {DIGEST_TAG: stage.digest, VERDICT_TAG: "start"}
-    trail = default_trail(store, name)
+    audit_log = default_audit_log(store, name)
 
     def one(_: int) -> int:
-        number = ensure_version(client, name, f"{stage.uri}/model", tags, "", trail)
-        advance(client, name, "candidate", number, open_trail(name, trail))
+        number = ensure_version(client, name, f"{stage.uri}/model", tags, "", audit_log)
+        advance(client, name, "candidate", number, open_audit_log(name, audit_log))
         return number
 
     numbers: list[int] = together(count, one)
@@ -140,11 +140,11 @@ def promote_at_once(client: Any, store: str, name: str, count: int) -> dict[str,
     from tests.unit.shared.registry.models import registered, together
 
     versions = registered(client, store, name, "promote promote promote promote")[1:]
-    trail = ensure_model(client, name, "")
+    audit_log = ensure_model(client, name, "")
 
     def one(number: int) -> object:
         order = PromotionOrder(reason=f"number {number}")
-        return promote(client, versions[number % len(versions)], trail, order)
+        return promote(client, versions[number % len(versions)], audit_log, order)
 
     began = time.monotonic()
     together(count, one)

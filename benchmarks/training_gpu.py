@@ -155,9 +155,9 @@ def _largest(shape: str) -> str:
 
 def _run(part: str, folder: Path, shape: str) -> Result:
     out = folder / f"{part}.json"
-    gang = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"]
+    ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"]
     program = ["-m", "benchmarks.training_gpu", "--shape", shape, "--part", part]
-    subprocess.run([sys.executable, *gang, *program, str(folder), str(out)], check=True)
+    subprocess.run([sys.executable, *ranks, *program, str(folder), str(out)], check=True)
     result: Result = json.loads(out.read_text())
     print(f"{part}: {result}", flush=True)
     return result

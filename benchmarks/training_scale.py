@@ -80,10 +80,10 @@ def _train(folder: Path, model: str, pairs: str, ranks: int) -> Run:
     )
     (folder / "job.json").write_text(job.model_dump_json())
     program = ["-m", "lidr.components.train.trainer"]
-    gang = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     files = [str(folder / "job.json"), str(folder / "summary.json")]
     began = time.monotonic()
-    subprocess.run([sys.executable, *(gang if ranks > 1 else []), *program, *files], check=True)
+    subprocess.run([sys.executable, *(launcher if ranks > 1 else []), *program, *files], check=True)
     wall = time.monotonic() - began
     counts = json.loads((folder / "summary.json").read_text())["counts"]
     metrics = folder / "store" / job.stage / "metrics.jsonl"

@@ -78,13 +78,13 @@ def holder(job: LocalJob) -> int:
     return 0
 
 
-def stop(store: Store, run: str, patience: float = 60.0) -> bool:
+def stop(store: Store, run: str, timeout: float = 60.0) -> bool:
     """End the process that executes a run, and wait until it has; False where none does.
 
     Args:
         store: the run's.
         run: its name.
-        patience: seconds that it gets.
+        timeout: seconds that it gets.
 
     Raises:
         BadInput: it is executed on another machine, or does not end.
@@ -100,11 +100,11 @@ def stop(store: Store, run: str, patience: float = 60.0) -> bool:
             f"run {run!r} is executed on another machine, by its process {process}",
             remedy="Stop it there.",
         ) from error
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
     while holder(job):
         if time.monotonic() > until:
             raise BadInput(
-                f"process {process} of run {run!r} has not ended in {patience:.0f} s",
+                f"process {process} of run {run!r} has not ended in {timeout:.0f} s",
                 remedy="Look at what it does, or kill it.",
             )
         time.sleep(0.1)

@@ -70,11 +70,11 @@ def generate(
     def plan() -> Iterator[Chunk[Any]]:
         return answers.chunks(ChunkShare(shard, shards), translations.followers if fused else None)
 
-    with EngineSession(settings, model) as holder:
-        roll_out(holder, [stage, target] if fused else [stage], plan, settings.generation.restarts)
+    with EngineSession(settings, model) as session:
+        roll_out(session, [stage, target] if fused else [stage], plan, settings.generation.restarts)
         for written in [stage, target] if fused else [stage]:
-            note(written, holder, shard, within="" if written is stage else "generate")
-        figures = worker_figures(holder)
+            note(written, session, shard, within="" if written is stage else "generate")
+        figures = worker_figures(session)
     if shards == 1:
         finish_responses(settings, answers)
         if fused:

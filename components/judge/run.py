@@ -93,13 +93,13 @@ def _stage(settings: Recipe, judge: Judge, store: str, evaluation: str, before: 
 def _judge(settings: Recipe, judge: Judge, stage: Stage, docket: Docket) -> None:
     cases = list(cases_of(docket, judge))
     allowed = int(judge.max_failed_share * len(cases))
-    keeper = JudgementWriter(stage, len(cases), judge.chunk_size, allowed)
+    writer = JudgementWriter(stage, len(cases), judge.chunk_size, allowed)
     try:
-        ask((case for case in cases if not keeper.has(case)), judge, keeper.take)
+        ask((case for case in cases if not writer.has(case)), judge, writer.take)
     finally:
-        keeper.flush()
-    judged = _by_item(cases, keeper.judgements)
-    keeper.close([judgement for _, group in judged for judgement in group])
+        writer.flush()
+    judged = _by_item(cases, writer.judgements)
+    writer.close([judgement for _, group in judged for judgement in group])
     stage.write_records("items.parquet", items_of(judged), EvalItem)
     stage.finish(
         {"model": judge.endpoint.model}

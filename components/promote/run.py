@@ -8,10 +8,10 @@ from lidr.components.shared.registry.mlflow_errors import explained
 from lidr.components.shared.registry.promotion import PromotionOrder
 from lidr.components.shared.registry.promotion import promote as move_alias
 from lidr.components.shared.registry.versions import (
-    default_trail,
+    audit_log_of,
+    default_audit_log,
     read_model,
     read_version,
-    trail_of,
 )
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
@@ -47,13 +47,13 @@ def promote(
         version = ask_mlflow(lambda: read_version(client, name, str(number)))
         home = store_of(version) or open_store(store).uri
         model = ask_mlflow(lambda: read_model(client, name))
-        trail = ask_mlflow(lambda: trail_of(client, model, default_trail(home, name)))
+        audit_log = ask_mlflow(lambda: audit_log_of(client, model, default_audit_log(home, name)))
         order = PromotionOrder(
             alias=alias,
             reason=reason or str(counts["reason"]),
             verdict=GateVerdict(str(counts["decision"]), decision),
             expected=standing,
         )
-        move_alias(client, version, trail, order)
+        move_alias(client, version, audit_log, order)
     emit("number", name=alias, value=f"{version.label}: {counts['reason']}")
     return version.label

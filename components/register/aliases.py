@@ -16,15 +16,15 @@ from lidr.components.shared.registry.promotion import (
 )
 from lidr.components.shared.registry.versions import (
     RegisteredModel,
+    audit_log_of,
     read_model,
     read_version,
-    trail_of,
 )
 from lidr.components.shared.store.base import Store
 
 
-def give_roles(
-    client: Any, settings: Recipe, label: str, verdict: str, run: str, trail: str
+def give_aliases(
+    client: Any, settings: Recipe, label: str, verdict: str, run: str, audit_log: str
 ) -> None:
     """Make a version that passed the gate the candidate and, where the recipe says so, champion.
 
@@ -34,21 +34,21 @@ def give_roles(
         label: "<registered model>/<version>".
         verdict: of the gate; `start` for M_0.
         run: name of the run, for the audit entry.
-        trail: URI of the folder for lease and audit entries, where the model names none.
+        audit_log: URI of the folder for lease and audit entries, where the model names none.
     """
     name, _, text = label.rpartition("/")
     number = int(text)
     if verdict not in (PASSED, START):
         return
     model = read_model(client, name)
-    home = trail_of(client, model, trail)
+    home = audit_log_of(client, model, audit_log)
     if model.aliases.get(CANDIDATE, 0) < number:
         advance(client, name, CANDIDATE, number, home)
     if settings.registry.promote == "gated":
         _promote(client, model, number, home, run)
 
 
-def _promote(client: Any, model: RegisteredModel, number: int, trail: Store, run: str) -> None:
+def _promote(client: Any, model: RegisteredModel, number: int, audit_log: Store, run: str) -> None:
     """Promote a version whose gate compared it with the champion itself, or there is none yet."""
     version = read_version(client, model.name, str(number))
     champion = model.aliases.get(CHAMPION)
@@ -64,5 +64,5 @@ def _promote(client: Any, model: RegisteredModel, number: int, trail: Store, run
         return
     reason = f"run {run} passed the gate" if parent else f"run {run} starts here"
     order = PromotionOrder(reason=reason, expected=champion)
-    entry = promote(client, version, trail, order)
+    entry = promote(client, version, audit_log, order)
     emit("number", name="champion", value=f"{version.label} since {entry.time}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from lidr.components.register.aliases import give_roles
+from lidr.components.register.aliases import give_aliases
 from lidr.components.register.metrics import facts
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of, digest_of_uri
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.sources import model_uri
 from lidr.components.shared.registry.mlflow_errors import explained
-from lidr.components.shared.registry.versions import VERDICT_TAG, default_trail, ensure_version
+from lidr.components.shared.registry.versions import VERDICT_TAG, default_audit_log, ensure_version
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import new_stage
@@ -70,14 +70,14 @@ def register(
         emit("reused")
         return str(stage.counts()["version"])
     tags = facts(settings, inputs, stages, iteration, parent)
-    trail = default_trail(stage.store.uri, name)
+    audit_log = default_audit_log(stage.store.uri, name)
 
     def once() -> int:
         client = mlflow_client(store)
         with explained(client, f"registration of {name!r}"):
             run_id = iteration_run(stage.store, run, iteration, client)
-            number = ensure_version(client, name, model_uri(model), tags, run_id, trail)
-            give_roles(client, settings, f"{name}/{number}", tags[VERDICT_TAG], run, trail)
+            number = ensure_version(client, name, model_uri(model), tags, run_id, audit_log)
+            give_aliases(client, settings, f"{name}/{number}", tags[VERDICT_TAG], run, audit_log)
         return number
 
     version = f"{name}/{ask_mlflow(once)}"

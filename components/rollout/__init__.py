@@ -19,7 +19,7 @@ __all__ = ["EngineSession", "roll_out"]
 
 
 def roll_out(
-    holder: EngineSession,
+    session: EngineSession,
     stages: Sequence[Stage],
     plan: Callable[[], Iterable[Chunk[Any]]],
     restarts: int = 0,
@@ -27,7 +27,7 @@ def roll_out(
     """Write every chunk that the stages do not have yet, each as soon as it is complete.
 
     Args:
-        holder: of the engine.
+        session: of the engine.
         stages: those that the chunks belong to.
         plan: gives the chunks; called again after a restart.
         restarts: how often an engine that dies is started again.
@@ -37,28 +37,28 @@ def roll_out(
     """
     for attempt in range(restarts + 1):
         try:
-            _attempt(holder, stages, plan)
+            _attempt(session, stages, plan)
             return
         except EngineFailed as error:
-            if attempt == restarts or not holder.running:
+            if attempt == restarts or not session.running:
                 raise
             emit("warning", message=f"{error.message}; starting it again")
-            holder.drop()
+            session.drop()
 
 
 def _attempt(
-    holder: EngineSession, stages: Sequence[Stage], plan: Callable[[], Iterable[Chunk[Any]]]
+    session: EngineSession, stages: Sequence[Stage], plan: Callable[[], Iterable[Chunk[Any]]]
 ) -> None:
     present = {entry.key for stage in stages for entry in stage.store.list(stage.prefix)}
     total = places(plan(), present)
     if not total:
         return
     with Writer() as writer:
-        stream = Stream(plan(), present, whole=holder.batches, close=writer.write)
+        stream = Stream(plan(), present, whole=session.batches, close=writer.write)
         requests = stream.requests()
         first = next(requests, None)
         if first is not None:
-            _answer(holder, stream, chain([first], requests), total)
+            _answer(session, stream, chain([first], requests), total)
     if stream.unanswered:
         raise EngineFailed(
             f"the engine left {stream.unanswered} requests unanswered",
@@ -66,17 +66,17 @@ def _attempt(
         )
 
 
-def _answer(holder: EngineSession, stream: Stream, requests: Iterable[Any], total: int) -> None:
-    engine = holder.engine
+def _answer(session: EngineSession, stream: Stream, requests: Iterable[Any], total: int) -> None:
+    engine = session.engine
     began = time.monotonic()
     meter = Meter(total, "requests", "tokens")
     try:
         for completion in engine.complete(requests):
             stream.take(completion)
-            holder.tokens += completion.output_tokens
+            session.tokens += completion.output_tokens
             meter.total = total - stream.unasked
             meter.advance(1, completion.output_tokens, stream.failures)
     finally:
-        holder.seconds += time.monotonic() - began
-        holder.requests += meter.done + stream.unasked
-        holder.failures += stream.failures
+        session.seconds += time.monotonic() - began
+        session.requests += meter.done + stream.unasked
+        session.failures += stream.failures

@@ -32,19 +32,19 @@ def ignore(_name: str, _value: float) -> None:
     """Log nowhere."""
 
 
-def note(stage: Stage, holder: EngineSession, shard: int, *, within: str = "") -> None:
+def note(stage: Stage, session: EngineSession, shard: int, *, within: str = "") -> None:
     """Leave what this worker's engine measured, if it was started.
 
     Args:
         stage: what it worked on.
-        holder: its engine.
+        session: its engine.
         shard: which worker it is.
         within: the step in whose time this one was done as well; that step counts the time.
     """
-    if holder.starts and not stage.done():
+    if session.starts and not stage.done():
         held = round(time.monotonic() - stage.began, 3)
         facts = {"shard": shard, "held": held, "gpus": gpu_count(), "within": within}
-        facts |= holder.described()
+        facts |= session.described()
         stage.write(f"{_FOLDER}/{uuid4().hex}.json", json.dumps(facts).encode())
 
 
@@ -102,10 +102,10 @@ def _take(stage: Stage) -> Iterator[dict[str, Any]]:
         yield facts
 
 
-def worker_figures(holder: EngineSession) -> dict[str, float]:
+def worker_figures(session: EngineSession) -> dict[str, float]:
     """Return the same figures of one worker's own requests."""
-    facts: dict[str, Any] = holder.described()
+    facts: dict[str, Any] = session.described()
     return {
         **{name: float(facts[name]) for name in MEASURED if name in facts},
-        **failure_shares(holder.failures, holder.requests),
+        **failure_shares(session.failures, session.requests),
     }

@@ -58,9 +58,9 @@ class Holder:
         machine: of the process, which tells whether its id means anything here.
         process: its id.
         started: when the process was started, in the kernel's ticks; ids are used again.
-        since: when the lease was taken, by the holder's clock (UTC).
+        since: when the lease was taken, by the owner's clock (UTC).
         seconds: how long the lease lasts without being renewed.
-        cluster: whose API server knows of the holder's pod; "" for none.
+        cluster: whose API server knows of the owner's pod; "" for none.
         namespace: of that pod.
     """
 
@@ -86,7 +86,7 @@ class Holder:
         return self._is_near and _started(self.process) != self.started
 
     def has_ended(self) -> bool:
-        """Ask the Kubernetes API whether the holder was a run of this cluster, which has ended."""
+        """Ask the Kubernetes API whether the owner was a run of this cluster, which has ended."""
         kind, _, run = self.identity.partition(":")
         near = kind == "kfp" and bool(self.cluster) and self.cluster == cluster_id()
         return near and has_ended(self.namespace, run)
@@ -120,7 +120,7 @@ def run_lease(store: str, run: str) -> Iterator[Lease]:
     try:
         yield lease
     finally:
-        lease.give_back()
+        lease.release()
 
 
 @contextmanager
@@ -143,9 +143,9 @@ def task_lease(step: str, store: str, run: str, execution: str) -> Iterator[None
         require_held(lease, run)
     finally:
         if step_named(step).hands_over and not lease.lost:
-            lease.give_back()
+            lease.release()
         else:
-            lease.leave()
+            lease.stop_renewing()
 
 
 def require_held(lease: Lease, run: str) -> None:
@@ -182,7 +182,7 @@ def _acquire(folder: Store, run: str, identity: str, seconds: float) -> Lease:
         ended = head.free or (held and held.gone) or watch.silent(text, asked)
         if ended or watch.has_ended(held, text):
             lease = Lease(folder, head.number + 1, seconds, facts)
-            if lease.take():
+            if lease.acquire():
                 clear(folder, head)
                 return lease
         elif held and (held.here or text != watch.text):
@@ -213,7 +213,7 @@ class _Watch:
         return text == self.text and time.monotonic() - self._began > self._seconds
 
     def has_ended(self, held: Holder | None, text: bytes) -> bool:
-        """Tell whether the holder is known to have ended; say so."""
+        """Tell whether the owner is known to have ended; say so."""
         if held is None or held.here or text != self.text or not held.has_ended():
             return False
         run = held.identity.partition(":")[2]
@@ -260,7 +260,7 @@ def _parsed(text: bytes) -> Holder | None:
             return None
         return Holder(
             identity=str(told["identity"]),
-            who=one_line(str(told["holder"])),
+            who=one_line(str(told["owner"])),
             host=one_line(str(told["host"])),
             machine=str(told["machine"]),
             process=int(str(told["process"])),

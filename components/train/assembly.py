@@ -46,7 +46,7 @@ class TrainingInputs:
         reference: the stage of the reference log-probabilities, done or not.
         base: URI of the stage that holds the start model's weights.
         bfloat16: whether passes run in bfloat16.
-        gang: the ranks.
+        ranks: the ranks.
     """
 
     start: ModelFiles
@@ -55,10 +55,10 @@ class TrainingInputs:
     reference: Stage
     base: str
     bfloat16: bool
-    gang: Ranks
+    ranks: Ranks
 
 
-def read_inputs(job: TrainingJob, stage: Stage, gang: Ranks) -> TrainingInputs:
+def read_inputs(job: TrainingJob, stage: Stage, ranks: Ranks) -> TrainingInputs:
     """Return what a run reads. No rank needs another one for it."""
     start = model_files(job.start)
     other = start if job.reference == job.start else model_files(job.reference)
@@ -77,7 +77,7 @@ def read_inputs(job: TrainingJob, stage: Stage, gang: Ranks) -> TrainingInputs:
     bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
     name = "bfloat16" if bfloat16 else "float32"
     reference = reference_stage(stage.store, job.pairs, job.reference, pairs, name)
-    return TrainingInputs(start, other, pairs, reference, base_stage(job.start), bfloat16, gang)
+    return TrainingInputs(start, other, pairs, reference, base_stage(job.start), bfloat16, ranks)
 
 
 def build_trainer(
@@ -109,7 +109,7 @@ def build_trainer(
         layout=layout,
         settings=settings,
         work=work_of(base),
-        gang=inputs.gang,
+        ranks=inputs.ranks,
         model=model,
         args=arguments,
         callbacks=callbacks,
@@ -136,11 +136,11 @@ def _reference(
         deepspeed: DeepSpeed's configuration, if any.
         loaded: the reference model and its layout where they are there already.
     """
-    pairs, gang = inputs.pairs.pairs, inputs.gang
+    pairs, ranks = inputs.pairs.pairs, inputs.ranks
 
     def scores(model: Any, layout: Layout) -> torch.Tensor:
         tokens = job.training.micro_batch_tokens
-        return compute_logps(model, pairs, layout, tokens, inputs.bfloat16, gang)
+        return compute_logps(model, pairs, layout, tokens, inputs.bfloat16, ranks)
 
     def compute() -> torch.Tensor:
         if loaded is not None:
@@ -149,7 +149,7 @@ def _reference(
         with running(model, deepspeed):
             return scores(model, install(model, pairs))
 
-    return reference_logps(inputs.reference, pairs, compute, gang)
+    return reference_logps(inputs.reference, pairs, compute, ranks)
 
 
 def training_order(pairs: int, epochs: float, seed: int) -> list[int]:
@@ -164,7 +164,7 @@ def training_order(pairs: int, epochs: float, seed: int) -> list[int]:
 
 def _arguments(job: TrainingJob, examples: int, inputs: TrainingInputs, scratch: Path) -> Any:
     settings = job.training
-    config = deepspeed_config(job.zero, inputs.gang.world, inputs.bfloat16)
+    config = deepspeed_config(job.zero, inputs.ranks.world, inputs.bfloat16)
     if config:
         start_deepspeed()
     else:

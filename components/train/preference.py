@@ -42,7 +42,7 @@ class PreferenceTrainer(Trainer):
         layout: of micro-batches, which the model understands.
         settings: the recipe's.
         work: the model's, for MFU; None where that is not known.
-        gang: the ranks that share the pairs of a step.
+        ranks: the ranks that share the pairs of a step.
         kwargs: as for Trainer: `model`, `args`.
     """
 
@@ -55,7 +55,7 @@ class PreferenceTrainer(Trainer):
         layout: Layout,
         settings: Training,
         work: StepWork | None,
-        gang: Ranks,
+        ranks: Ranks,
         **kwargs: Any,
     ) -> None:
         super().__init__(train_dataset=list(order), data_collator=list, **kwargs)
@@ -63,9 +63,9 @@ class PreferenceTrainer(Trainer):
         self._reference = reference.to(self.args.device)
         self._layout = layout
         self.settings = settings
-        self._gang = gang
+        self._ranks = ranks
         budget = token_budget(settings.micro_batch_tokens, pairs)
-        self._sharing = Sharing(pairs, layout, budget, settings.micro_batch_size, gang.world)
+        self._sharing = Sharing(pairs, layout, budget, settings.micro_batch_size, ranks.world)
         self._work = work
         self._peak = _peak(self.args.device, self.args.bf16)
         self._sums = StepSums()
@@ -86,7 +86,7 @@ class PreferenceTrainer(Trainer):
         model.train()
         self._step_began = time.monotonic()
         self._step_rows = inputs
-        parts = self._sharing.parts(inputs, self._gang.rank)
+        parts = self._sharing.parts(inputs, self._ranks.rank)
         total = torch.zeros((), device=self.args.device)
         for number, part in enumerate(parts, start=1):
             # Ranks exchange gradients once, after the last micro-batch.
@@ -108,7 +108,7 @@ class PreferenceTrainer(Trainer):
             return loss.sum() * 0.0
         self._sums.add(loss, losses, pairs)
         # Ranks average their gradients, so each counts its own pairs world-size times.
-        return loss.sum() * self._gang.world / in_step
+        return loss.sum() * self._ranks.world / in_step
 
     def margins(self, rows: Sequence[int]) -> torch.Tensor:
         """Return the reward margins of rows under the model as it is now, (rows,), on the CPU.
@@ -119,7 +119,7 @@ class PreferenceTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         budget, bfloat16 = self.settings.micro_batch_tokens, self.args.bf16
         logps = compute_logps(
-            model, pairs, self._layout, budget, bfloat16, self._gang, "reward margins"
+            model, pairs, self._layout, budget, bfloat16, self._ranks, "reward margins"
         )
         gains = logps - self._reference[list(rows)].cpu()
         return self.settings.beta * (gains[:, 0] - gains[:, 1])
@@ -140,7 +140,7 @@ class PreferenceTrainer(Trainer):
 
     def _row(self, logs: Mapping[str, float]) -> dict[str, float]:
         sums, self._sums = self._sums, StepSums()
-        means, tokens = sums.means(self._gang.sum)
+        means, tokens = sums.means(self._ranks.sum)
         self._refuse_nan(means["loss"], logs["grad_norm"])
         seconds = max(time.monotonic() - self._step_began, 1e-9)
         row = {

@@ -47,7 +47,7 @@ def run_training(job: TrainingJob) -> TrainingSummary:
     """
     began = time.monotonic()
     _quiet()
-    gang = join()
+    ranks = join()
     joined = time.monotonic()
     import torch
 
@@ -58,26 +58,26 @@ def run_training(job: TrainingJob) -> TrainingSummary:
     from lidr.components.train.preference import INTERNAL, Reporter
 
     watch = Watch(job.training.beta)
-    with gang.together():
+    with ranks.together():
         stage = Stage(open_store(job.store), job.stage)
-        inputs = read_inputs(job, stage, gang)
+        inputs = read_inputs(job, stage, ranks)
     read = time.monotonic()
-    form = Form(gang.world, job.zero.stage_among(gang.world))
-    checkpoints = Checkpoints(stage, gang, form)
-    keeper = CheckpointWriter(checkpoints, gang)
+    form = Form(ranks.world, job.zero.stage_among(ranks.world))
+    checkpoints = Checkpoints(stage, ranks, form)
+    writer = CheckpointWriter(checkpoints, ranks)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
         scratch = Path(name)
-        reporter = Reporter(watch, _curve_writer(job, stage, gang))
-        trainer = build_trainer(job, inputs, [reporter, keeper], scratch)
+        reporter = Reporter(watch, _curve_writer(job, stage, ranks))
+        trainer = build_trainer(job, inputs, [reporter, writer], scratch)
         built = time.monotonic()
-        with keeper.keeping():
+        with writer.writing():
             _train(trainer, checkpoints, scratch / "restored")
         # The state's history holds every step, also those before an interruption.
         rows = [without(row, INTERNAL) for row in trainer.state.log_history]
         sampled = sampled_rows(inputs.pairs.pairs)
         margins = trainer.margins(sampled)
         changed = _export(trainer, inputs, scratch / "model", stage)
-    if gang.leads:
+    if ranks.leads:
         write_margins(stage, inputs.pairs.pairs, sampled, margins)
         stage.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     counts = {
@@ -88,29 +88,29 @@ def run_training(job: TrainingJob) -> TrainingSummary:
             "libraries": round(joined - began, 1),
             "read": round(read - joined, 1),
             "models": round(built - read, 1),
-            "engine": round(max(keeper.first_step - built, 0.0), 1),
+            "engine": round(max(writer.first_step - built, 0.0), 1),
         },
-        "train_seconds": round(keeper.trained, 3),
-        "checkpoint_seconds": round(keeper.seconds, 3),
-        "ranks": gang.world,
-        "gpus": gang.world if torch.cuda.is_available() else 0,
+        "train_seconds": round(writer.trained, 3),
+        "checkpoint_seconds": round(writer.seconds, 3),
+        "ranks": ranks.world,
+        "gpus": ranks.world if torch.cuda.is_available() else 0,
         "final": rows[-1],
         "languages": inputs.pairs.languages,
         "reference": inputs.reference.uri,
         "changed_share": round(changed, 6),
         "warnings": watch.judge(rows),
     }
-    digests = {name: each for own in gang.gather(stage.digests) for name, each in own.items()}
+    digests = {name: each for own in ranks.gather(stage.digests) for name, each in own.items()}
     return TrainingSummary(counts=counts, digests=digests)
 
 
-def _curve_writer(job: TrainingJob, stage: Stage, gang: Ranks) -> CurveWriter | None:
-    if not job.run or not gang.leads:
+def _curve_writer(job: TrainingJob, stage: Stage, ranks: Ranks) -> CurveWriter | None:
+    if not job.run or not ranks.leads:
         return None
     from lidr.components.train.preference import INTERNAL
 
-    spool = Outbox(stage.store, job.run)
-    return CurveWriter(spool, place_of(job.iteration, "train"), INTERNAL)
+    outbox = Outbox(stage.store, job.run)
+    return CurveWriter(outbox, place_of(job.iteration, "train"), INTERNAL)
 
 
 def _quiet() -> None:
@@ -143,22 +143,22 @@ def _export(
     from lidr.components.train.export.adapter import write_adapter
     from lidr.components.train.export.model import Export
 
-    gang = inputs.gang
-    with gang.together():
-        if gang.leads:  # what an interrupted export left
+    ranks = inputs.ranks
+    with ranks.together():
+        if ranks.leads:  # what an interrupted export left
             for entry in stage.store.list(stage.key("model")):
                 stage.store.delete(entry.key)
     model = trainer.accelerator.unwrap_model(trainer.model)
     if not trainer.settings.lora.merge:
         changed = write_adapter(model, inputs.start.adapter, folder)
-        with gang.together():
-            if gang.leads:
+        with ranks.together():
+            if ranks.leads:
                 for path in sorted(folder.iterdir()):
                     stage.upload(f"adapter/{path.name}", path)
                 stage.write(BASE_FILE, json.dumps({"stage": inputs.base}).encode())
         return changed
     size = round(trainer.settings.shard_gigabytes * 1e9)
-    export = Export(model, inputs.start.folder, folder, size, gang)
+    export = Export(model, inputs.start.folder, folder, size, ranks)
     return export.run(lambda path: stage.upload(f"model/{path.name}", path))
 
 

@@ -61,10 +61,10 @@ def translate(
     prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     translations = Translations(settings, stage, locate_stage(responses), prompts, iteration)
     plan = partial(translations.chunks, ChunkShare(shard, shards))
-    with EngineSession(settings, model) as holder:
-        roll_out(holder, [stage], plan, settings.generation.restarts)
-        note(stage, holder, shard)
-        figures = worker_figures(holder)
+    with EngineSession(settings, model) as session:
+        roll_out(session, [stage], plan, settings.generation.restarts)
+        note(stage, session, shard)
+        figures = worker_figures(session)
     if shards == 1:
         finish_translations(settings, translations)
         figures = stage_figures(stage.counts())

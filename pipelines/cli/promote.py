@@ -22,9 +22,9 @@ from lidr.pipelines.cli.registered import (
     HomeOption,
     ModelArgument,
     ReasonOption,
+    audit_log_at,
     connect,
     open_registry,
-    trail_at,
 )
 from lidr.pipelines.local import LocalJob
 
@@ -94,7 +94,7 @@ def promote_command(
     elif copy_to:
         chosen, entry = _promote_there(client, found, copy_to, copy_files, order, store)
     else:
-        chosen, entry = found, promote(client, found, trail_at(client, name, store), order)
+        chosen, entry = found, promote(client, found, audit_log_at(client, name, store), order)
     _print(chosen, entry, output)
 
 
@@ -103,11 +103,11 @@ def _promote_after_evaluation(
 ) -> AuditEntry:
     """Run the promotion pipeline here and return the entry that it has made."""
     science = read_recipe(recipe, None, None)
-    trail = trail_at(client, version.name, store)
+    audit_log = audit_log_at(client, version.name, store)
     job = LocalJob(
         recipe=science.model_dump_json(),
         store=open_store(store).uri,
-        run=f"promotion-{trail.uri.rpartition('/')[2]}-{version.number}",
+        run=f"promotion-{audit_log.uri.rpartition('/')[2]}-{version.number}",
         settings=(("MLFLOW_TRACKING_URI", client.tracking_uri),),
         promotion=(
             ("name", version.name),
@@ -117,7 +117,7 @@ def _promote_after_evaluation(
         ),
     )
     execute_here(science, job)
-    own = [e for e in entries(trail) if e.move.version == version.number]
+    own = [e for e in entries(audit_log) if e.move.version == version.number]
     return own[-1]
 
 
@@ -129,12 +129,12 @@ def _promote_there(
     require_passed(version, verdict, order, before=None)
     order = replace(order, verdict=verdict)
     require_files(version, verify=order.verify)
-    here = trail_at(client, version.name, store)
+    here = audit_log_at(client, version.name, store)
     with target_account():
         target = connect(uri)
     copy = copy_version(client, version, target, files, here)
     with target_account():
-        return copy, promote(target, copy, trail_at(target, version.name, store), order)
+        return copy, promote(target, copy, audit_log_at(target, version.name, store), order)
 
 
 def _print(version: Version, entry: AuditEntry, output: Output) -> None:

@@ -10,11 +10,11 @@ import typer
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.registry.evidence import store_of
 from lidr.components.shared.registry.versions import (
-    TRAIL_TAG,
+    AUDIT_LOG_TAG,
     all_versions,
-    default_trail,
+    audit_log_of,
+    default_audit_log,
     read_model,
-    trail_of,
 )
 from lidr.components.shared.tracking import client_at, tracking_uri
 
@@ -64,7 +64,7 @@ def connect(uri: str) -> Any:
     return client_at(uri)
 
 
-def trail_at(client: Any, name: str, store: str) -> Store:
+def audit_log_at(client: Any, name: str, store: str) -> Store:
     """Return the folder of a registered model's lease and audit entries.
 
     Args:
@@ -76,8 +76,8 @@ def trail_at(client: Any, name: str, store: str) -> Store:
         BadInput: there is no such model, or nobody names a store that exists.
     """
     model = read_model(client, name)
-    if TRAIL_TAG in model.tags:
-        return trail_of(client, model, "")
+    if AUDIT_LOG_TAG in model.tags:
+        return audit_log_of(client, model, "")
     known = [home for each in all_versions(client, name) if (home := store_of(each))]
     home = known[-1] if known else store
     if "://" not in home and not Path(home).is_dir():
@@ -86,4 +86,4 @@ def trail_at(client: Any, name: str, store: str) -> Store:
             remedy="Give --store.",
         )
     root = home if "://" in home else str(Path(home).absolute())
-    return trail_of(client, model, default_trail(root, name))
+    return audit_log_of(client, model, default_audit_log(root, name))

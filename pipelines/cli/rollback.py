@@ -13,8 +13,8 @@ from lidr.pipelines.cli.registered import (
     HomeOption,
     ModelArgument,
     ReasonOption,
+    audit_log_at,
     open_registry,
-    trail_at,
 )
 
 
@@ -28,7 +28,7 @@ def rollback_command(
 ) -> None:
     """Make the previous champion the champion again; doing it again undoes it."""
     client = open_registry(store)
-    entry = rollback(client, name, trail_at(client, name, store), reason)
+    entry = rollback(client, name, audit_log_at(client, name, store), reason)
     move = entry.move
     if output is Output.JSON:
         print(json.dumps({"name": name, **entry.described()}))

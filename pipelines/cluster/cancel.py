@@ -15,7 +15,7 @@ from lidr.pipelines.cluster.status import namespace_of
 from lidr.pipelines.stamp import Stamp
 from lidr.pipelines.stored import StoredRun
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds that pods get to end: Kubernetes gives them 30, and Argo notices a little later."""
 
 
@@ -84,19 +84,19 @@ def clean_stages(store: Store, name: str, done: Cancelled, *, discard: bool) -> 
             store.delete(key)
 
 
-def wait_for_end(client: Client, done: Cancelled, patience: float = PATIENCE) -> bool:
+def wait_for_end(client: Client, done: Cancelled, timeout: float = TIMEOUT) -> bool:
     """Wait until the runs that were asked to end have ended; False where one takes longer.
 
     Args:
         client: the connection.
         done: names the runs.
-        patience: seconds.
+        timeout: seconds.
     """
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
     while any(runs.is_live(runs.read_run(client, run_id)) for run_id in done.ended):
         if time.monotonic() > until:
             return False
-        time.sleep(min(2.0, patience / 10))
+        time.sleep(min(2.0, timeout / 10))
     return True
 
 

@@ -18,7 +18,7 @@ from lidr.components.shared.registry.ancestry import open_existing
 from lidr.components.shared.registry.evidence import require_files
 from lidr.components.shared.registry.mlflow_errors import explained
 from lidr.components.shared.registry.versions import (
-    TRAIL_TAG,
+    AUDIT_LOG_TAG,
     RegisteredModel,
     Version,
     all_versions,
@@ -118,7 +118,7 @@ def _alone(model: RegisteredModel) -> Iterator[None]:
     """Keep registrations and promotions out meanwhile; they, too, go by the record's old place."""
     with ExitStack() as stack:
         with suppress(BadInput):  # that store is gone, so nobody else can use it either
-            stack.enter_context(exclusive(open_existing(model.tags.get(TRAIL_TAG, ""))))
+            stack.enter_context(exclusive(open_existing(model.tags.get(AUDIT_LOG_TAG, ""))))
         yield
 
 

@@ -22,7 +22,7 @@ from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch.local import LocalLauncher
 from lidr.components.train.run import train
 from lidr.components.train.trainer import run_training
-from tests.unit.train.distributed.gangs import PAIRS, job, rows, run, stage_of, start
+from tests.unit.train.distributed.programs import PAIRS, job, rows, run, stage_of, start
 from tests.unit.train.stages import model_stage, pair_stage, recipe
 
 pytestmark = pytest.mark.slow

@@ -19,11 +19,11 @@ from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch.exchange import TrainExchange, exchange_of
 from lidr.components.train.launch.local import node_command
 from tests.e2e.hosts import LoopbackHost, two_hosts
-from tests.unit.train.distributed.gangs import environment, job, rows
+from tests.unit.train.distributed.programs import environment, job, rows
 
 pytestmark = pytest.mark.slow
 
-PATIENCE = 10
+TIMEOUT = 10
 """Seconds that a rank waits for a silent one; in a cluster it is minutes."""
 
 SETTINGS = {"zero": {"stage": 2}, "batch_size": 4, "epochs": 8, "checkpoint_steps": 6}
@@ -55,7 +55,7 @@ class Gang:
         command = node_command(self.job.store, self.job.stage, 1)
         for number, host in enumerate(self.hosts):
             variables = environment(
-                LIDR_GANG_TIMEOUT=str(PATIENCE),
+                LIDR_RANKS_TIMEOUT=str(TIMEOUT),
                 PET_NNODES="2",
                 PET_NODE_RANK=str(number),
                 PET_MASTER_ADDR=self.hosts[0].address,
@@ -85,7 +85,7 @@ class Gang:
         assert self.codes() == [0, 0], self.log.read_text()[-4000:]
 
     def restart(self) -> None:
-        """What JobSet does: delete what is left of the gang, start all of it."""
+        """What JobSet does: delete what is left of the ranks, start all of it."""
         for host in self.hosts:
             host.kill()
         for node in self._nodes:
@@ -118,7 +118,7 @@ def test_a_dead_host_and_a_dead_network_change_no_bit(
         times["new_checkpoint_after_kill"] = storm.until(lambda: storm.newest() > reached, 90)
 
         hosts[1].unplug()
-        times["noticed_partition"] = storm.until(storm.failed, PATIENCE + 60)
+        times["noticed_partition"] = storm.until(storm.failed, TIMEOUT + 60)
         hosts[1].plug()
         reached = storm.newest()
         assert reached < 36

@@ -168,7 +168,7 @@ _MLFLOW = {
         "registered_model": {
             "name": "tiny",
             "aliases": [{"alias": "champion", "version": "3"}],
-            "tags": [{"key": "lidr.trail", "value": "/s/registry/tiny"}],
+            "tags": [{"key": "lidr.audit_log", "value": "/s/registry/tiny"}],
         }
     },
     "model-versions/search": {"model_versions": [_VERSION]},

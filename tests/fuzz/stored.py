@@ -129,12 +129,12 @@ _NOTE_NAMES = ("start-17", "metrics-00000010", "failed-18", "end", "end-0a1b", "
 _PLACES = ("run", "0-world", "1-train", "12-generate", "x", "", "-", "9" * 30 + "-train")
 
 
-def _spool(random: Random) -> dict[str, bytes]:
+def _outbox(random: Random) -> dict[str, bytes]:
     files = {"runs/r/tracking/recipe.json": mutations.as_json(random, mutations.tree(random, {}))}
     for _ in range(random.randint(0, 6)):
         place = random.choice(_PLACES)
         name = mutations.text(random, _NOTE_NAMES, 1).replace("/", "")
-        folder = random.choice(("spool", "spool", "sent/abc", "mlflow/abc"))
+        folder = random.choice(("outbox", "outbox", "sent/abc", "mlflow/abc"))
         end = random.choice((".json", ".json", "", ".json.tmp"))
         files[f"runs/r/tracking/{folder}/{place}/{name}{end}"] = mutations.as_json(random, _ENTRY)
     note = mutations.tree(random, {"run": "0af", "experiment": "1"})
@@ -143,13 +143,13 @@ def _spool(random: Random) -> dict[str, bytes]:
 
 
 def _check_spool(files: dict[str, bytes]) -> None:
-    spool = Outbox(Shelf(files), "r")
-    waiting = spool.waiting("abc")
+    outbox = Outbox(Shelf(files), "r")
+    waiting = outbox.waiting("abc")
     assert all(name in waiting.names[place] for place, name in waiting.left)
-    assert spool.steps_told("1-train") >= 0
-    note = spool.note("mlflow/abc/run")
+    assert outbox.steps_reported("1-train") >= 0
+    note = outbox.note("mlflow/abc/run")
     assert note is None or isinstance(note["run"], str)
-    assert isinstance(spool.recipe(), dict)
+    assert isinstance(outbox.recipe(), dict)
 
 
 _AUDIT = {
@@ -304,7 +304,7 @@ TARGETS: list[Target] = [
     Target("_SUCCESS marker", _marker, _check_marker, 50_000),
     Target("state, result and recipe of a run", _run, _check_run, 40_000),
     Target("note for MLflow", _refused_or_same(_ENTRY), _check_entry, 60_000),
-    Target("spool of notes", _spool, _check_spool, 40_000),
+    Target("spool of notes", _outbox, _check_spool, 40_000),
     Target("audit entry", _trail, _check_trail, 20_000),
     Target("lease", _lease, _check_lease, 50_000),
     Target("events of a run", _events, _check_events, 40_000),

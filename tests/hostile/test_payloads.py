@@ -137,12 +137,12 @@ def test_mlflow_has_the_payloads_as_text(run, monkeypatch):
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     store = open_store(run.store)
-    spool = Outbox(store, RUN)
-    spool.keep_recipe(run.recipe.model_dump_json())
+    outbox = Outbox(store, RUN)
+    outbox.keep_recipe(run.recipe.model_dump_json())
     facts = {f"payload.{n}": clean(text) for n, text in enumerate(PAYLOADS.values())}
     data = [Dataset("pairs", run.stages["pair"], "ab", clean(PAYLOADS["script"]))]
     entry = TrackingEntry("1-pair", "end", now(), tags=facts, params=facts, datasets=data)
-    spool.add(entry)
+    outbox.add(entry)
     outcome = deliver(store, RUN, 60)
     assert (outcome.left, outcome.problem) == (0, "")
     client: MlflowClient = mlflow_client(run.store)

@@ -15,7 +15,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 import lidr.pipelines.maintenance.relocate_registry as relocation
-from lidr.components.shared.registry.versions import default_trail, ensure_version, read_version
+from lidr.components.shared.registry.versions import default_audit_log, ensure_version, read_version
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import recipe_key
 from lidr.components.shared.store.stage import Stage
@@ -87,8 +87,8 @@ def registered(client: MlflowClient, built: Chain, bucket: str, models: int = 4)
         store.write(key, data.replace(move.old.encode(), move.new.encode()) if pointer else data)
     for t in range(models):
         version = built.version(t)
-        tags, trail = move.of_all(version.tags), default_trail(store.uri, NAME)
-        ensure_version(client, NAME, move.of(version.source), tags, "", trail)
+        tags, audit_log = move.of_all(version.tags), default_audit_log(store.uri, NAME)
+        ensure_version(client, NAME, move.of(version.source), tags, "", audit_log)
     client.set_registered_model_alias(NAME, "champion", str(models))
     there = Chain(store.uri, built.name, built.run)
     there.rounds = [

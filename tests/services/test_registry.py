@@ -18,10 +18,10 @@ from lidr.components.shared.registry.versions import (
     VERDICT_TAG,
     Version,
     all_versions,
-    default_trail,
+    default_audit_log,
     ensure_model,
     ensure_version,
-    open_trail,
+    open_audit_log,
     read_model,
     read_version,
 )
@@ -98,7 +98,7 @@ def champion(store, client, name, tmp_path) -> Version:
     files = {f"model/{path.name}": path.read_bytes() for path in folder.iterdir()}
     model = finished_stage(store, "train", files, pairs=name).uri
     tags = {DIGEST_TAG: digest_of_uri(model), VERDICT_TAG: "promote"}
-    ensure_version(client, name, f"{model}/model", tags, "", default_trail(store, name))
+    ensure_version(client, name, f"{model}/model", tags, "", default_audit_log(store, name))
     version = read_version(client, name, "1")
     promote(client, version, ensure_model(client, name, ""), PromotionOrder())
     return version
@@ -129,9 +129,9 @@ def test_a_copy_in_another_registry_refers_to_the_files_or_has_its_own(
     assert copy.tags["lidr.gate_verdict"] == "promote"
     assert copy.tags["lidr.copied_from"].endswith(f" {name}/1")
     assert read_version(client, name, "1").tags["lidr.copied_to"] == other
-    trails = [read_model(c, name).tags["lidr.trail"] for c in (client, there)]
+    trails = [read_model(c, name).tags["lidr.audit_log"] for c in (client, there)]
     assert trails[0] != trails[1]
-    assert [len(entries(open_trail(name, trail))) for trail in trails] == [1, 1]
+    assert [len(entries(open_audit_log(name, audit_log))) for audit_log in trails] == [1, 1]
 
     second = registered(client, store, name, "promote")[-1]
     files = f"{store}-production"

@@ -38,7 +38,7 @@ def nodes_of(pods: list[Pod]) -> dict[int, Pod]:
 
 
 def attempt_of(pod: Pod) -> int:
-    """Return how often the gang had been restarted when this pod was made."""
+    """Return how often the job's pods had been restarted when this pod was made."""
     return int(_labels(pod).get(ATTEMPT_LABEL, 0))
 
 

@@ -12,8 +12,8 @@ from lidr.components.shared.lineage.graph import Graph, Presence, stage_of, trac
 from lidr.components.shared.lineage.verify import LineageFinding, recipe_fault
 from lidr.components.shared.models.sources import ADAPTER_TAG
 from lidr.components.shared.registry.versions import (
+    AUDIT_LOG_TAG,
     DIGEST_TAG,
-    TRAIL_TAG,
     Version,
     all_versions,
     read_model,
@@ -91,7 +91,7 @@ def store_uri(client: Any, version: Version) -> str:
         if stage := own_stage(each):
             return stage.rpartition("/stages/")[0]
     root, found, _ = (
-        read_model(client, version.name).tags.get(TRAIL_TAG, "").rpartition("/registry/")
+        read_model(client, version.name).tags.get(AUDIT_LOG_TAG, "").rpartition("/registry/")
     )
     if found:
         return root

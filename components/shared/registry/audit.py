@@ -80,65 +80,65 @@ class AuditEntry:
         return {"time": self.time, "actor": self.actor, **asdict(self.move), "done": self.done}
 
 
-def record(trail: Store, move: AliasMove) -> AuditEntry:
-    """Write an entry; whoever calls it holds the trail's lease.
+def record(audit_log: Store, move: AliasMove) -> AuditEntry:
+    """Write an entry; whoever calls it holds the audit log's lease.
 
     Its time is later than that of every entry before it, also where clocks differ.
 
     Args:
-        trail: the folder of a registered model's lease and audit entries.
+        audit_log: the folder of a registered model's lease and audit entries.
         move: what is about to be done.
     """
     at = datetime.now(UTC)
-    if names := [name for name in _names(trail, _ENTRY) if _is_timed(name)]:
+    if names := [name for name in _names(audit_log, _ENTRY) if _is_timed(name)]:
         at = max(at, _time_of(names[-1]) + timedelta(microseconds=1))
     entry = AuditEntry(
         f"{at.strftime(_TIME)}-{uuid.uuid4().hex}", at.isoformat(), actor(), move, False
     )
     text = {"time": entry.time, "actor": entry.actor, **asdict(move)}
-    if not trail.create(f"{_FOLDER}/{entry.name}{_ENTRY}", json.dumps(text, indent=2).encode()):
+    if not audit_log.create(f"{_FOLDER}/{entry.name}{_ENTRY}", json.dumps(text, indent=2).encode()):
         raise AssertionError(f"{entry.name} is taken")
     return entry
 
 
-def confirm(trail: Store, entry: AuditEntry) -> None:
+def confirm(audit_log: Store, entry: AuditEntry) -> None:
     """Note that what an entry announced is done."""
-    trail.create(f"{_FOLDER}/{entry.name}{_DONE}", b"")
+    audit_log.create(f"{_FOLDER}/{entry.name}{_DONE}", b"")
 
 
-def entries(trail: Store) -> list[AuditEntry]:
+def entries(audit_log: Store) -> list[AuditEntry]:
     """Return all entries, the oldest first.
 
     Raises:
         BadInput: one of them is not as lidr writes it.
     """
-    done = set(_names(trail, _DONE))
-    names = _names(trail, _ENTRY)
+    done = set(_names(audit_log, _DONE))
+    names = _names(audit_log, _ENTRY)
     with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(lambda name: _read(trail, name, name in done), names))
+        return list(pool.map(lambda name: _read(audit_log, name, name in done), names))
 
 
-def _read(trail: Store, name: str, done: bool) -> AuditEntry:
+def _read(audit_log: Store, name: str, done: bool) -> AuditEntry:
     key = f"{_FOLDER}/{name}{_ENTRY}"
     if not _is_timed(name):
         raise BadInput(
             "not the name of an audit entry of lidr",
-            file=f"{trail.uri}/{key}",
+            file=f"{audit_log.uri}/{key}",
             remedy="Move it away.",
         )
-    text = read_object(trail.read(key), f"{trail.uri}/{key}", _FIELDS)
+    text = read_object(audit_log.read(key), f"{audit_log.uri}/{key}", _FIELDS)
     if text["action"] not in get_args(Action):
         raise BadInput(
             f"not an audit entry of lidr: {text['action']!r} is no action",
-            file=f"{trail.uri}/{key}",
+            file=f"{audit_log.uri}/{key}",
             remedy="Restore it, or move it away.",
         )
     fields = {field: text[field] for field in AliasMove.__dataclass_fields__}
     return AuditEntry(name, text["time"], text["actor"], AliasMove(**fields), done)
 
 
-def _names(trail: Store, suffix: str) -> list[str]:
-    keys = [entry.key for entry in trail.list(_FOLDER) if entry.key.endswith(suffix)]
+def _names(audit_log: Store, suffix: str) -> list[str]:
+    keys = [entry.key for entry in audit_log.list(_FOLDER) if entry.key.endswith(suffix)]
     return [key.removeprefix(f"{_FOLDER}/").removesuffix(suffix) for key in keys]
 
 

@@ -18,7 +18,7 @@ from lidr.components.shared.registry.mlflow_errors import explained
 from lidr.components.shared.registry.promotion import PROMOTION_TAG
 from lidr.components.shared.registry.versions import (
     Version,
-    default_trail,
+    default_audit_log,
     ensure_version,
     read_version,
 )
@@ -57,7 +57,9 @@ def target_account() -> Iterator[None]:
         _set_account(before)
 
 
-def copy_version(client: Any, version: Version, target: Any, files: str, trail: Store) -> Version:
+def copy_version(
+    client: Any, version: Version, target: Any, files: str, audit_log: Store
+) -> Version:
     """Return a version's copy in another registry, made now if there is none.
 
     Args:
@@ -66,7 +68,7 @@ def copy_version(client: Any, version: Version, target: Any, files: str, trail: 
         target: an `mlflow.MlflowClient` of the other one, used under `target_account`.
         files: URI of a store that the files are copied to; "" refers to them where they are, which
             no bytes need to move for: a stage never changes.
-        trail: the folder of the registered model's lease and audit entries here.
+        audit_log: the folder of the registered model's lease and audit entries here.
 
     Raises:
         BadInput: both registries are the same, or refuse.
@@ -83,7 +85,7 @@ def copy_version(client: Any, version: Version, target: Any, files: str, trail: 
     tags[COPIED_FROM_TAG] = f"{client.tracking_uri} {version.label}"
     if _adapter(version):
         tags[ADAPTER_TAG] = moved[_adapter(version)]
-    home = _target_trail(version, target, files or store_of(version), trail)
+    home = _target_audit_log(version, target, files or store_of(version), audit_log)
     with target_account(), explained(target, f"registration of {version.name!r}"):
         number = ensure_version(target, version.name, moved[version.source], tags, "", home)
         copy = read_version(target, version.name, str(number))
@@ -129,10 +131,10 @@ def _copy_decision(version: Version, files: str) -> None:
         copy_stage(locate_stage(gate), open_store(files))
 
 
-def _target_trail(version: Version, target: Any, root: str, trail: Store) -> str:
-    """Return the folder for a registered model's trail there: never the one used here."""
-    uri = default_trail(root or trail.uri.rpartition("/registry/")[0], version.name)
-    if uri != trail.uri:
+def _target_audit_log(version: Version, target: Any, root: str, audit_log: Store) -> str:
+    """Return the folder for a registered model's audit log there: never the one used here."""
+    uri = default_audit_log(root or audit_log.uri.rpartition("/registry/")[0], version.name)
+    if uri != audit_log.uri:
         return uri
     server = urlsplit(target.tracking_uri)
     return f"{uri}@{server.netloc or server.path.replace('/', '-').strip('-')}"

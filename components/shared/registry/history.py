@@ -8,9 +8,9 @@ from typing import Any
 
 from lidr.components.shared.registry.audit import AuditEntry, entries
 from lidr.components.shared.registry.versions import (
-    TRAIL_TAG,
+    AUDIT_LOG_TAG,
     RegisteredModel,
-    open_trail,
+    open_audit_log,
     read_model,
 )
 
@@ -48,8 +48,8 @@ def history(client: Any, name: str) -> History:
     Raises:
         BadInput: there is no such model, or an entry is not as lidr writes it.
     """
-    trail = read_model(client, name).tags.get(TRAIL_TAG, "")
-    found = entries(open_trail(name, trail)) if trail else []
+    audit_log = read_model(client, name).tags.get(AUDIT_LOG_TAG, "")
+    found = entries(open_audit_log(name, audit_log)) if audit_log else []
     model = read_model(client, name)
     rows: dict[str, HistoryRow] = {}
     strays = []

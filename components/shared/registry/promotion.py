@@ -83,7 +83,7 @@ class PromotionOrder:
             )
 
 
-def promote(client: Any, version: Version, trail: Store, order: PromotionOrder) -> AuditEntry:
+def promote(client: Any, version: Version, audit_log: Store, order: PromotionOrder) -> AuditEntry:
     """Point an alias at a version that passed the gate, and record it.
 
     The champion before it becomes `previous`. M_0 passes no gate; it may become the first champion.
@@ -91,7 +91,7 @@ def promote(client: Any, version: Version, trail: Store, order: PromotionOrder) 
     Args:
         client: an `mlflow.MlflowClient`.
         version: the version.
-        trail: the folder of the registered model's lease and audit entries.
+        audit_log: the folder of the registered model's lease and audit entries.
         order: what to do.
 
     Returns:
@@ -104,7 +104,7 @@ def promote(client: Any, version: Version, trail: Store, order: PromotionOrder) 
     order.require_sound()
     verdict = order.verdict or verdict_of(version)
     require_files(version, verify=order.verify)
-    with exclusive(trail) as lease:
+    with exclusive(audit_log) as lease:
         model = read_model(client, version.name)
         before = model.aliases.get(order.alias)
         forced = require_passed(version, verdict, order, before)
@@ -118,16 +118,16 @@ def promote(client: Any, version: Version, trail: Store, order: PromotionOrder) 
             verdict=verdict.word,
             gate=verdict.gate,
         )
-        return _carry_out(client, model, trail, lease, move)
+        return _carry_out(client, model, audit_log, lease, move)
 
 
-def rollback(client: Any, name: str, trail: Store, reason: str = "") -> AuditEntry:
+def rollback(client: Any, name: str, audit_log: Store, reason: str = "") -> AuditEntry:
     """Make the previous champion the champion again; the one that goes becomes `previous`.
 
     Args:
         client: an `mlflow.MlflowClient`.
         name: of the registered model.
-        trail: the folder of its lease and audit entries.
+        audit_log: the folder of its lease and audit entries.
         reason: why; "" for none.
 
     Returns:
@@ -137,7 +137,7 @@ def rollback(client: Any, name: str, trail: Store, reason: str = "") -> AuditEnt
         BadInput: there is no previous champion, or its files are gone.
     """
     PromotionOrder(reason=reason).require_sound()
-    with exclusive(trail) as lease:
+    with exclusive(audit_log) as lease:
         model = read_model(client, name)
         if model.aliases.get(PREVIOUS) in (None, model.aliases.get(CHAMPION)):
             raise BadInput(
@@ -153,7 +153,7 @@ def rollback(client: Any, name: str, trail: Store, reason: str = "") -> AuditEnt
             reason=one_line(reason),
             verdict=verdict_of(version).word,
         )
-        return _carry_out(client, model, trail, lease, move)
+        return _carry_out(client, model, audit_log, lease, move)
 
 
 def require_passed(
@@ -190,16 +190,16 @@ def require_passed(
 
 
 def _carry_out(
-    client: Any, model: RegisteredModel, trail: Store, lease: Lease, move: AliasMove
+    client: Any, model: RegisteredModel, audit_log: Store, lease: Lease, move: AliasMove
 ) -> AuditEntry:
     """Record a move, make it and confirm it."""
-    entry = record(trail, move)
+    entry = record(audit_log, move)
     name = model.name
     with explained(client, f"alias {move.alias!r} of {name!r}"):
         if move.alias == CHAMPION and move.before not in (None, move.version):
             _set_alias(client, lease, name, PREVIOUS, str(move.before))
         _set_alias(client, lease, name, move.alias, str(move.version))
-        confirm(trail, entry)
+        confirm(audit_log, entry)
         text = json.dumps({"time": entry.time, "actor": entry.actor, **_brief(move)})
         tag = (name, str(move.version), PROMOTION_TAG, text)
         ask_mlflow(lambda: client.set_model_version_tag(*tag), clashes=1)
@@ -224,7 +224,7 @@ def _brief(move: AliasMove) -> dict[str, Any]:
     }
 
 
-def advance(client: Any, name: str, alias: str, number: int, trail: Store) -> None:
+def advance(client: Any, name: str, alias: str, number: int, audit_log: Store) -> None:
     """Point an alias at a version, but never back from a newer one: steps may be repeated.
 
     Args:
@@ -232,9 +232,9 @@ def advance(client: Any, name: str, alias: str, number: int, trail: Store) -> No
         name: of the registered model.
         alias: to move; no audit entry is written, for it is no decision.
         number: of the version.
-        trail: the folder of the registered model's lease.
+        audit_log: the folder of the registered model's lease.
     """
-    with exclusive(trail) as lease:
+    with exclusive(audit_log) as lease:
         if read_model(client, name).aliases.get(alias, 0) < number:
             lease.require()
             client.set_registered_model_alias(name, alias, str(number))

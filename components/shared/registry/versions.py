@@ -22,7 +22,7 @@ DIGEST_TAG = "lidr.model_digest"
 VERDICT_TAG = "lidr.gate_verdict"
 """What the gate decided: promote, keep or stop; `start` for M_0, which it never saw."""
 
-TRAIL_TAG = "lidr.trail"
+AUDIT_LOG_TAG = "lidr.audit_log"
 """Of a registered model: URI of the folder with its lease and its audit entries."""
 
 _PAGE = 1000
@@ -128,7 +128,7 @@ def all_versions(client: Any, name: str) -> list[Version]:
     return sorted(found, key=lambda version: version.number)
 
 
-def ensure_model(client: Any, name: str, trail: str) -> Store:
+def ensure_model(client: Any, name: str, audit_log: str) -> Store:
     """Return the folder with a registered model's lease and audit entries.
 
     Everybody must use the same one, so its URI is a tag of the registered model, written once.
@@ -136,20 +136,20 @@ def ensure_model(client: Any, name: str, trail: str) -> Store:
     Args:
         client: an `mlflow.MlflowClient`.
         name: of the registered model, which is made now where there is none.
-        trail: URI of the folder where none is known yet.
+        audit_log: URI of the folder where none is known yet.
     """
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name, tags={TRAIL_TAG: trail})
-        return open_store(trail)
+        client.create_registered_model(name, tags={AUDIT_LOG_TAG: audit_log})
+        return open_store(audit_log)
     except MlflowException as error:
         if not is_code(error, "RESOURCE_ALREADY_EXISTS"):
             raise
-    return trail_of(client, read_model(client, name), trail)
+    return audit_log_of(client, read_model(client, name), audit_log)
 
 
-def trail_of(client: Any, model: RegisteredModel, default: str) -> Store:
+def audit_log_of(client: Any, model: RegisteredModel, default: str) -> Store:
     """Return the folder with a registered model's lease and audit entries.
 
     Args:
@@ -157,15 +157,15 @@ def trail_of(client: Any, model: RegisteredModel, default: str) -> Store:
         model: the registered model; `default` is noted in its tags where they name no folder.
         default: URI of the folder where none is known yet.
     """
-    known = model.tags.get(TRAIL_TAG, "")
+    known = model.tags.get(AUDIT_LOG_TAG, "")
     if not known:
         with explained(client, f"registered model {model.name!r}"):
-            client.set_registered_model_tag(model.name, TRAIL_TAG, default)
-        known = read_model(client, model.name).tags[TRAIL_TAG]  # another one may have been last
-    return open_trail(model.name, known)
+            client.set_registered_model_tag(model.name, AUDIT_LOG_TAG, default)
+        known = read_model(client, model.name).tags[AUDIT_LOG_TAG]  # another one may have been last
+    return open_audit_log(model.name, known)
 
 
-def open_trail(name: str, uri: str) -> Store:
+def open_audit_log(name: str, uri: str) -> Store:
     """Return the folder with a registered model's lease and audit entries.
 
     Raises:
@@ -175,7 +175,7 @@ def open_trail(name: str, uri: str) -> Store:
     if "://" not in uri and not Path(root).is_dir():
         raise BadInput(
             f"the record of {name!r} is at {uri}, and there is no folder {root}",
-            remedy=f"Bring it back, or set the registered model's tag {TRAIL_TAG}.",
+            remedy=f"Bring it back, or set the registered model's tag {AUDIT_LOG_TAG}.",
         )
     return open_store(uri)
 
@@ -189,7 +189,7 @@ def find_version(client: Any, name: str, digest: str) -> int | None:
 
 
 def ensure_version(
-    client: Any, name: str, source: str, tags: Mapping[str, str], run_id: str, trail: str
+    client: Any, name: str, source: str, tags: Mapping[str, str], run_id: str, audit_log: str
 ) -> int:
     """Return the one version with this model digest, made now if there is none.
 
@@ -203,10 +203,10 @@ def ensure_version(
         source: URI of the model's files.
         tags: the version's facts, DIGEST_TAG among them.
         run_id: of the MLflow run with its numbers; "" for none.
-        trail: URI of the folder for lease and audit entries, where the model names none.
+        audit_log: URI of the folder for lease and audit entries, where the model names none.
     """
     digest = tags[DIGEST_TAG]
-    home = ensure_model(client, name, trail)
+    home = ensure_model(client, name, audit_log)
     if (known := find_version(client, name, digest)) is not None:
         return known
     with exclusive(home) as lease:
@@ -222,7 +222,7 @@ def ensure_version(
         return winner
 
 
-def default_trail(store: str, name: str) -> str:
+def default_audit_log(store: str, name: str) -> str:
     """Return the URI of the folder with a model's lease and audit entries, below a store.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A lease on the store: one holder at a time, also where the holder dies.
+"""A lease on the store: one owner at a time, also where the owner dies.
 
 It needs no more of a store than creating an object where none exists (on S3 `If-None-Match`), and
 no clocks that agree. The lease is the object `lease/<n>.json` with the highest n. Who wants it
@@ -31,7 +31,7 @@ from lidr.components.shared.store.base import Store
 
 _FOLDER = "lease"
 _SECONDS = 15.0
-_PATIENCE = 300.0
+_TIMEOUT = 300.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 3.0
 _TURNS = 4
 _SAFE_SHARE = 0.7
@@ -58,7 +58,7 @@ class Lease:
         store: the folder.
         number: of the lease object.
         seconds: after which it is lost when it is no longer renewed.
-        facts: what else the object says of its holder.
+        facts: what else the object says of its owner.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Lease:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Create the object; False where another one was faster."""
         began = time.monotonic()
         if not self._store.create(_key(self.number), self._text()):
@@ -111,15 +111,15 @@ class Lease:
                 remedy="Run the same command again.",
             )
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Let the next one have it at once; where the store fails, when it runs out."""
-        self.leave()
+        self.stop_renewing()
         try:
             self._store.create(_key(self.number, "free"), self._text())
         except LidrError as error:
             emit("note", message=f"the lease was not given back: {error}")
 
-    def leave(self) -> None:
+    def stop_renewing(self) -> None:
         """Renew it no longer; it runs out unless others share it."""
         self._ended.set()
         self._thread.join()
@@ -127,7 +127,7 @@ class Lease:
     def _text(self) -> bytes:
         held = {
             **self._facts,
-            "holder": actor(),
+            "owner": actor(),
             "token": self._token,
             "seconds": self._seconds,
             "renewals": self._renewals,
@@ -151,27 +151,27 @@ class Lease:
 
 @contextmanager
 def exclusive(
-    store: Store, *, seconds: float = _SECONDS, patience: float = _PATIENCE
+    store: Store, *, seconds: float = _SECONDS, timeout: float = _TIMEOUT
 ) -> Iterator[Lease]:
     """Hold the lease of a folder.
 
     Args:
         store: the folder.
-        seconds: after which a holder that no longer renews it has lost it.
-        patience: longest wait for it, in seconds.
+        seconds: after which a owner that no longer renews it has lost it.
+        timeout: longest wait for it, in seconds.
 
     Raises:
         LidrError: others held it all the time.
     """
     with reported(f"others have the lease at {store.uri}: they are waited for"):
-        lease = _acquire(store, seconds, patience)
+        lease = _acquire(store, seconds, timeout)
     try:
         yield lease
     finally:
-        lease.give_back()
+        lease.release()
 
 
-def _acquire(store: Store, seconds: float, patience: float) -> Lease:
+def _acquire(store: Store, seconds: float, timeout: float) -> Lease:
     """Wait for the lease, asking once in a few turns of others: many must not crowd the store."""
     began = time.monotonic()
     wait, first = _FIRST_WAIT, -1
@@ -182,12 +182,12 @@ def _acquire(store: Store, seconds: float, patience: float) -> Lease:
         first = head.number if first < 0 else first
         if head.free or seen.stale(store, head, seconds, asked):
             lease = Lease(store, head.number + 1, seconds)
-            if lease.take():
+            if lease.acquire():
                 clear(store, head)
                 return lease
-        if time.monotonic() > began + patience:
+        if time.monotonic() > began + timeout:
             raise LidrError(
-                f"the lease at {store.uri} is held by {seen.holder(store, head)}",
+                f"the lease at {store.uri} is held by {seen.owner(store, head)}",
                 remedy="Run the same command again.",
             )
         turns = head.number - first
@@ -206,7 +206,7 @@ class _Seen:
         self._read = 0.0
 
     def stale(self, store: Store, head: Head, seconds: float, asked: float) -> bool:
-        """Tell whether the same holder has not renewed the lease for as long as it says.
+        """Tell whether the same owner has not renewed the lease for as long as it says.
 
         Args:
             store: the folder.
@@ -226,10 +226,10 @@ class _Seen:
             self._text, self._since = text, time.monotonic()
         return now - self._since > self._seconds(seconds)
 
-    def holder(self, store: Store, head: Head) -> str:
+    def owner(self, store: Store, head: Head) -> str:
         """Return who holds it, for a message."""
         text = read_text(store, head.number)
-        return str(held(text).get("holder", "nobody known")) if text else "others in turn"
+        return str(held(text).get("owner", "nobody known")) if text else "others in turn"
 
     def _seconds(self, default: float) -> float:
         told = held(self._text).get("seconds", default)
@@ -237,7 +237,7 @@ class _Seen:
 
 
 def answered_late(asked: float, seconds: float) -> bool:
-    """Tell whether the store took so long that a holder could not renew its lease either.
+    """Tell whether the store took so long that a owner could not renew its lease either.
 
     Args:
         asked: when it was asked, by the monotonic clock.
@@ -247,7 +247,7 @@ def answered_late(asked: float, seconds: float) -> bool:
 
 
 def held(text: bytes) -> dict[str, Any]:
-    """Return what a lease says of its holder; empty where it is torn: it then runs out as usual."""
+    """Return what a lease says of its owner; empty where it is torn: it then runs out as usual."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,9 +1,9 @@
 """What MLflow is told about a run, and how it gets there whatever happens to the server.
 
-Stages *spool*: small files below `runs/<run>/tracking/` of the store (`spool`), filled from a
+Stages leave small files below `runs/<run>/tracking/` of the store (`outbox`), filled from a
 finished stage's own marker (`facts`). Delivery (`delivery`) finds or makes the MLflow runs (`runs`)
 and repeats what was not confirmed; MLflow keeps one of equal metrics, so that arrives exactly once.
-`following` is what every step does; `courier` is the process that delivers beside it.
+`following` is what every step does; `uploader` is the process that delivers beside it.
 """
 
 from lidr.components.shared.tracking.client import (

@@ -1,4 +1,4 @@
-"""Delivery of what waits in a run's spool to MLflow, in bounded time and as often as needed."""
+"""Delivery of what waits in a run's outbox to MLflow, in bounded time and as often as needed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Delivered:
 
 
 def deliver(store: Store, run: str, seconds: float) -> Delivered:
-    """Tell MLflow what waits in a run's spool; what it does not take waits on.
+    """Tell MLflow what waits in a run's outbox; what it does not take waits on.
 
     Args:
         store: where the run is.
@@ -68,15 +68,15 @@ def deliver(store: Store, run: str, seconds: float) -> Delivered:
 
 
 def _failed(store: Store, run: str, error: Exception) -> Delivered:
-    spool = Outbox(store, run)
-    left = spool.waiting(server_of(spool)).left
+    outbox = Outbox(store, run)
+    left = outbox.waiting(server_of(outbox)).left
     return Delivered(0, len(left), " ".join(str(error).split()))
 
 
 def anything_waits(store: Store, run: str) -> bool:
-    """Tell whether a run's spool holds something that was not delivered; needs no MLflow."""
-    spool = Outbox(store, run)
-    return bool(spool.waiting(server_of(spool)).left)
+    """Tell whether a run's outbox holds something that was not delivered; needs no MLflow."""
+    outbox = Outbox(store, run)
+    return bool(outbox.waiting(server_of(outbox)).left)
 
 
 def report(outcome: Delivered, run: str) -> None:
@@ -90,7 +90,7 @@ def report(outcome: Delivered, run: str) -> None:
 
 
 class _Delivery:
-    """One pass over the spool.
+    """One pass over the outbox.
 
     Args:
         runs: of the MLflow server.
@@ -99,7 +99,7 @@ class _Delivery:
 
     def __init__(self, runs: Runs, end: float) -> None:
         self._runs = runs
-        self._spool = runs.spool
+        self._outbox = runs.outbox
         self._end = end
         self._touched: set[str] = set()
         self._turns: list[tuple[str, str]] = []
@@ -108,7 +108,7 @@ class _Delivery:
         """Whether somebody has deleted one of the MLflow runs, which is made anew next time."""
 
     def go(self) -> Delivered:
-        waiting = self._spool.waiting(self._runs.server)
+        waiting = self._outbox.waiting(self._runs.server)
         sent, problem = 0, ""
         for place, name in waiting.left:
             if time.monotonic() > self._end:
@@ -122,13 +122,13 @@ class _Delivery:
             sent, problem = sent - len(self._turns), problem or "an MLflow run was deleted"
         else:
             for place, name in self._turns:
-                self._spool.mark(self._runs.server, place, name)
+                self._outbox.mark(self._runs.server, place, name)
         return Delivered(sent, len(waiting.left) - sent, problem)
 
     def _send(self, place: str, name: str) -> str:
         """Deliver an entry; return what is wrong with this one alone, or ""."""
         try:
-            entry = self._spool.read(place, name)
+            entry = self._outbox.read(place, name)
         except StoreError:
             raise
         except BadInput as error:
@@ -143,7 +143,7 @@ class _Delivery:
                 self.gone = True
             return f"MLflow refused {place}/{name}: {' '.join(str(error).split())[:300]}"
         if name.startswith(METRICS):
-            self._spool.mark(self._runs.server, place, name)
+            self._outbox.mark(self._runs.server, place, name)
         else:
             self._turns.append((place, name))
         return ""
@@ -170,12 +170,12 @@ class _Delivery:
             for artifact in artifacts:
                 path = Path(folder) / artifact.path
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self._spool.store.read(artifact.key))
+                path.write_bytes(self._outbox.store.read(artifact.key))
             if artifacts:
                 self._runs.client.log_artifacts(run_id, folder)
 
     def _end_runs(self, waiting: Waiting) -> None:
-        """Give the MLflow runs that were touched the state that the whole spool speaks of."""
+        """Give the MLflow runs that were touched the state that the whole outbox speaks of."""
         for place in sorted(self._touched):
             if not self._runs.owns(place):
                 continue
@@ -202,7 +202,7 @@ class _Delivery:
         source = f"{place}-register" if place.isdigit() else place
         own = names.get(source, [])
         if ends := [name for name in own if name.startswith(END)]:
-            return "FINISHED", max(self._spool.read(source, name).time for name in ends)
+            return "FINISHED", max(self._outbox.read(source, name).time for name in ends)
         starts = names.values() if place == RUN else [own]
         began = max((_time(n) for each in starts for n in each if n.startswith("start")), default=0)
         failed = max((_time(name) for name in own if name.startswith("failed")), default=-1)

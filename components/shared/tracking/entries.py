@@ -1,4 +1,4 @@
-"""What the spool holds: entries, each one thing to tell MLflow, read back with suspicion."""
+"""What the outbox holds: entries, each one thing to tell MLflow, read back with suspicion."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TrackingEntry:
 
     @staticmethod
     def parse(data: bytes, file: str = "") -> TrackingEntry:
-        """Return the entry that a file of the spool holds.
+        """Return the entry that a file of the outbox holds.
 
         Args:
             data: the file.

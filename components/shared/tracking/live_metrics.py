@@ -1,4 +1,4 @@
-"""Training curves while they grow: whoever trains leaves its newest steps in the run's spool."""
+"""Training curves while they grow: whoever trains leaves its newest steps in the run's outbox."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _INTERVAL = 30.0
 
 
 class CurveWriter:
-    """Writes the steps since the last time into the spool now and then, beside training.
+    """Writes the steps since the last time into the outbox now and then, beside training.
 
     What a failing store does not take comes with the next steps, or with the stage's end. Steps
     that an earlier attempt has left are not written again: they would come to MLflow twice.
 
     Args:
-        spool: of the run.
+        outbox: of the run.
         place: of the train stage in it.
         left_out: what the rows hold besides metrics.
         interval: seconds from one time to the next.
     """
 
     def __init__(
-        self, spool: Outbox, place: str, left_out: Collection[str], interval: float = _INTERVAL
+        self, outbox: Outbox, place: str, left_out: Collection[str], interval: float = _INTERVAL
     ) -> None:
-        self._spool = spool
+        self._outbox = outbox
         self._place = place
         self._left_out = left_out
         self._interval = interval
-        self._told = spool.steps_told(place)
+        self._told = outbox.steps_reported(place)
         self._next = time.monotonic() + interval
         self._worker = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
@@ -62,5 +62,5 @@ class CurveWriter:
 
     def _write(self, metrics: Sequence[Metric]) -> None:
         last = metrics[-1][2]
-        self._spool.add(TrackingEntry(self._place, f"metrics-{last:08}", now(), metrics=metrics))
+        self._outbox.add(TrackingEntry(self._place, f"metrics-{last:08}", now(), metrics=metrics))
         self._told = last

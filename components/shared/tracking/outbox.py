@@ -1,7 +1,7 @@
 """What waits on the store to be told to MLflow: small files, each written once.
 
     runs/<run>/tracking/recipe.json                       the resolved recipe
-    runs/<run>/tracking/spool/<place>/<name>.json         an entry
+    runs/<run>/tracking/outbox/<place>/<name>.json         an entry
     runs/<run>/tracking/sent/<server>/<place>/<name>      the mark of a delivered one
 
 A place is `run` for the whole run, and `<iteration>-<step>` for a stage. A name begins with the
@@ -44,7 +44,7 @@ def now() -> int:
 
 @dataclass(frozen=True)
 class Waiting:
-    """What the spool held when it was listed.
+    """What the outbox held when it was listed.
 
     Attributes:
         names: the names of all entries by place, in the order of their writing as far as known.
@@ -56,7 +56,7 @@ class Waiting:
 
 
 class Outbox:
-    """The spool of one run.
+    """The outbox of one run.
 
     Args:
         store: where the run is.
@@ -91,8 +91,8 @@ class Outbox:
         """Tell whether an entry was written."""
         return self.store.exists(self._key(place, name))
 
-    def steps_told(self, place: str) -> int:
-        """Return the last optimizer step whose metrics are in the spool already; 0 for none."""
+    def steps_reported(self, place: str) -> int:
+        """Return the last optimizer step whose metrics are in the outbox already; 0 for none."""
         names = [each.key.rsplit("/", 1)[-1] for each in self.store.list(self._folder(place))]
         told = [found[1] for name in names if (found := _METRICS.fullmatch(name))]
         return max(map(int, told), default=0)
@@ -107,13 +107,13 @@ class Outbox:
         return TrackingEntry.parse(self.store.read(key), f"{self.store.uri}/{key}")
 
     def waiting(self, server: str) -> Waiting:
-        """List the spool.
+        """List the outbox.
 
         Args:
             server: whom entries are delivered to.
         """
         keys = [entry.key for entry in self.store.list(self._root)]
-        begin, sent = f"{self._root}/spool/", f"{self._root}/sent/{server}/"
+        begin, sent = f"{self._root}/outbox/", f"{self._root}/sent/{server}/"
         done = {key.removeprefix(sent) for key in keys if key.startswith(sent)}
         found = [
             key.removeprefix(begin).removesuffix(".json") for key in keys if key.startswith(begin)
@@ -166,7 +166,7 @@ class Outbox:
         return f"{self._folder(place)}/{name}.json"
 
     def _folder(self, place: str) -> str:
-        return f"{self._root}/spool/{place}"
+        return f"{self._root}/outbox/{place}"
 
 
 _PATH = re.compile(r"(?:run|\d{1,9}-[a-z_-]+)/(?:(?:start|metrics|failed)-\d{1,18}|end(?:-\w+)?)")

@@ -39,12 +39,12 @@ class Runs:
     """
 
     def __init__(self, store: Store, run: str, client: Any = None) -> None:
-        self.spool = Outbox(store, run)
+        self.outbox = Outbox(store, run)
         self.client = client or mlflow_client(store.uri)
         self._store = store
-        self._recipe = self.spool.recipe()
+        self._recipe = self.outbox.recipe()
         self._injected = self._find_injected()
-        self.server = server_of(self.spool)
+        self.server = server_of(self.outbox)
         self._experiment = str(self._injected["experiment"]) if self._injected else ""
         self._known: dict[str, str] = {}
 
@@ -66,8 +66,8 @@ class Runs:
     def forget(self, place: str) -> None:
         """Forget an MLflow run that is not there any more, and what was sent to it."""
         self._known.pop(place, None)
-        self.spool.drop(self._note(place))
-        self.spool.forget(self.server, place)
+        self.outbox.drop(self._note(place))
+        self.outbox.forget(self.server, place)
 
     def log(
         self,
@@ -94,7 +94,7 @@ class Runs:
         own = os.environ.get("MLFLOW_RUN_ID")
         note = _pipeline_note(self._store.uri)
         if not own:
-            return self.spool.note(note)
+            return self.outbox.note(note)
         top = self.client.get_run(own)
         for _ in range(_HIGHEST):
             above = top.data.tags.get(_PARENT)
@@ -102,24 +102,24 @@ class Runs:
                 break
             top = self.client.get_run(above)
         found = {"run": top.info.run_id, "experiment": top.info.experiment_id}
-        if self.spool.note(note) != found:
-            self.spool.drop(note)
-            self.spool.agree(note, found)
+        if self.outbox.note(note) != found:
+            self.outbox.drop(note)
+            self.outbox.agree(note, found)
         return found
 
     def _noted(self, place: str) -> str | None:
         if place == RUN and self._injected:
             return self._adopt()
-        note = self.spool.note(self._note(place))
+        note = self.outbox.note(self._note(place))
         return str(note["run"]) if note else None
 
     def _adopt(self) -> str:
         """Show the recipe in the pipeline's own run, the first time that we meet it."""
         assert self._injected is not None  # noqa: S101
         run_id = str(self._injected["run"])
-        if self.spool.note(self._note(RUN)) is None:
+        if self.outbox.note(self._note(RUN)) is None:
             self.log(run_id, 0, params=self._recipe_params(), tags=self._tags(RUN))
-            self.spool.agree(self._note(RUN), {"run": run_id})
+            self.outbox.agree(self._note(RUN), {"run": run_id})
         return run_id
 
     def _make(self, place: str, start: int | None) -> str:
@@ -133,7 +133,7 @@ class Runs:
         run_id = str(stands.info.run_id)
         if place == RUN or place.isdigit():
             self.log(run_id, 0, params=self._recipe_params())
-        standing = str(self.spool.agree(self._note(place), {"run": run_id})["run"])
+        standing = str(self.outbox.agree(self._note(place), {"run": run_id})["run"])
         if not found and standing != run_id:
             self.client.delete_run(run_id)  # another process noted its own first
         return standing
@@ -146,14 +146,14 @@ class Runs:
 
     def _name(self, place: str) -> str:
         if place == RUN:
-            return self.spool.run
+            return self.outbox.run
         iteration, _, step = place.partition("-")
-        return f"{self.spool.run}-M{iteration}" + (f"-{step}" if step else "")
+        return f"{self.outbox.run}-M{iteration}" + (f"-{step}" if step else "")
 
     def _key(self, place: str) -> dict[str, str]:
         """Return the tags that name a place on a server that several stores share."""
         return {
-            "lidr.key": digest_of([self._store.uri, self.spool.run, place]),
+            "lidr.key": digest_of([self._store.uri, self.outbox.run, place]),
             **({"lidr.pipeline": str(self._injected["run"])} if self._injected else {}),
         }
 
@@ -161,7 +161,7 @@ class Runs:
         iteration, _, step = ("", "", "") if place == RUN else place.partition("-")
         tags = {
             **self._key(place),
-            "lidr.run": self.spool.run,
+            "lidr.run": self.outbox.run,
             "lidr.store": self._store.uri,
             "lidr.recipe": str(self._recipe["name"]),
             "lidr.recipe_digest": digest_of(self._recipe),
@@ -185,10 +185,10 @@ class Runs:
         return f"mlflow/{self.server}/{place}"
 
 
-def server_of(spool: Outbox) -> str:
-    """Return the spool's name for the tracking server and the pipeline's own run on it."""
-    name = _server_name(spool.store.uri)
-    pipeline = spool.note(_pipeline_note(spool.store.uri))
+def server_of(outbox: Outbox) -> str:
+    """Return the outbox's name for the tracking server and the pipeline's own run on it."""
+    name = _server_name(outbox.store.uri)
+    pipeline = outbox.note(_pipeline_note(outbox.store.uri))
     return digest_of([name, pipeline["run"]])[:8] if pipeline else name
 
 

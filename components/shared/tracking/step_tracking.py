@@ -23,7 +23,7 @@ from lidr.components.shared.tracking.delivery import anything_waits, deliver, re
 from lidr.components.shared.tracking.entries import Artifact, TrackingEntry
 from lidr.components.shared.tracking.outbox import END, RUN, Outbox, now, place_of
 from lidr.components.shared.tracking.stage_metrics import clean
-from lidr.components.shared.tracking.uploader import courier
+from lidr.components.shared.tracking.uploader import uploader
 
 if TYPE_CHECKING:
     from lidr.components.shared.store.base import Store
@@ -75,7 +75,7 @@ class _Follower:
         self._reused = reused
         self._run = str(arguments["run"])
         self._iteration = int(arguments.get("iteration", 0))
-        self._spool = Outbox(store, self._run)
+        self._outbox = Outbox(store, self._run)
         self._whole = step in ("report", "cleanup")
         # A merge ends what the shards of the rollout have begun.
         name = "translate" if step == "merge" else step
@@ -85,10 +85,10 @@ class _Follower:
         """Note that the step begins, unless it has ended before."""
         with _harmless():
             if self._arguments.get("recipe"):
-                self._spool.keep_recipe(str(self._arguments["recipe"]))
-            if not self._whole and not self._spool.has(self._place, END):
+                self._outbox.keep_recipe(str(self._arguments["recipe"]))
+            if not self._whole and not self._outbox.has(self._place, END):
                 moment = now()
-                self._spool.add(TrackingEntry(self._place, f"start-{moment}", moment))
+                self._outbox.add(TrackingEntry(self._place, f"start-{moment}", moment))
 
     def end(self, result: object) -> None:
         """Note what the step made."""
@@ -101,7 +101,7 @@ class _Follower:
                 self._end_loop()
             elif self._step == "register":
                 tags = {"lidr.version": str(result)}
-                self._spool.add(TrackingEntry(self._place, END, now(), tags=tags))
+                self._outbox.add(TrackingEntry(self._place, END, now(), tags=tags))
             else:
                 uris = result if isinstance(result, tuple) else (result,)
                 for uri in uris:
@@ -112,21 +112,21 @@ class _Follower:
         with _harmless():
             moment = now()
             tags = {"lidr.error": clean(str(error) or type(error).__name__)}
-            self._spool.add(TrackingEntry(self._place, f"failed-{moment}", moment, tags=tags))
+            self._outbox.add(TrackingEntry(self._place, f"failed-{moment}", moment, tags=tags))
 
     @contextmanager
     def delivering(self) -> Iterator[None]:
         """Have what waits delivered: beside the step to a server, else by the steps that wait."""
-        with self._courier():
+        with self._uploader():
             yield
         if step_named(self._step).delivers:
             with _harmless():
                 self._deliver()
 
-    def _courier(self) -> Any:
+    def _uploader(self) -> Any:
         with suppress(LidrError):  # register says what is wrong with the address
             if not step_named(self._step).delivers and is_server(tracking_uri(self._store.uri)):
-                return courier(self._store.uri, self._run)
+                return uploader(self._store.uri, self._run)
         return nullcontext()
 
     def _deliver(self) -> None:
@@ -137,7 +137,7 @@ class _Follower:
         stage = locate_stage(uri)
         step = uri.split("/")[-2]
         place = place_of(self._iteration, step)
-        if not stage.done() or self._spool.has(place, END):
+        if not stage.done() or self._outbox.has(place, END):
             return  # other shards are at work, or another execution of the run was first
         tags = {
             **stage_metrics.tags_of(step, stage),
@@ -145,9 +145,9 @@ class _Follower:
         }
         metrics = stage_metrics.metrics_of(step, stage, self._iteration)
         if step == "train":
-            told = self._spool.steps_told(place)
+            told = self._outbox.steps_reported(place)
             metrics = [row for row in metrics if row[2] > told]
-        self._spool.add(
+        self._outbox.add(
             TrackingEntry(
                 place,
                 END,
@@ -166,9 +166,9 @@ class _Follower:
             return self._reused()
         place = place_of(self._iteration, "generate")
         fused = json.loads(str(self._arguments["recipe"]))["generation"]["fused"]
-        if not fused or not self._spool.has(place, END):
+        if not fused or not self._outbox.has(place, END):
             return True
-        return self._spool.read(place, END).tags["lidr.reused"] == "true"
+        return self._outbox.read(place, END).tags["lidr.reused"] == "true"
 
     def _end_run(self) -> None:
         """Note the run's report, a new one only where it differs."""
@@ -182,15 +182,15 @@ class _Follower:
         artifacts = [Artifact(f"{folder}/{key}", path) for key, path in shown.items()]
         plots = [entry.key for entry in self._store.list(f"{folder}/plots")]
         artifacts += [Artifact(key, key.removeprefix(f"{folder}/")) for key in plots]
-        self._spool.add(TrackingEntry(RUN, f"{END}-{content}", now(), artifacts=artifacts))
+        self._outbox.add(TrackingEntry(RUN, f"{END}-{content}", now(), artifacts=artifacts))
 
     def _end_loop(self) -> None:
         """Note that the loop failed or was cancelled; its report says the rest where it did not."""
         state = str(self._arguments.get("state", ""))
-        if state not in ENDED_WELL and self._spool.begun():
+        if state not in ENDED_WELL and self._outbox.begun():
             moment = now()
             tags = {"lidr.state": state}
-            self._spool.add(TrackingEntry(RUN, f"failed-{moment}", moment, tags=tags))
+            self._outbox.add(TrackingEntry(RUN, f"failed-{moment}", moment, tags=tags))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A process beside a step that delivers to an MLflow server what waits in the run's spool.
+"""A process beside a step that delivers to an MLflow server what waits in the run's outbox.
 
 The step writes to its own store and never waits for MLflow; importing MLflow's client takes
 seconds, which this process spends elsewhere. It lives as long as its standard input is open, so
@@ -22,12 +22,12 @@ from lidr.components.shared.tracking.delivery import anything_waits, deliver
 _INTERVAL = 10.0
 _LAST_SECONDS = 15.0
 _PATIENCE = 2.0
-"""Seconds that a step in a pod, whose processes end with it, leaves the courier at its end."""
+"""Seconds that a step in a pod, whose processes end with it, leaves the uploader at its end."""
 
 
 @contextmanager
-def courier(store: str, run: str) -> Iterator[None]:
-    """Deliver what waits in a run's spool while the body goes on.
+def uploader(store: str, run: str) -> Iterator[None]:
+    """Deliver what waits in a run's outbox while the body goes on.
 
     Args:
         store: URI of the store.
@@ -37,7 +37,7 @@ def courier(store: str, run: str) -> Iterator[None]:
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, store, run],
         stdin=subprocess.PIPE,
-        # Whoever reads a step's output would wait for the courier to close it.
+        # Whoever reads a step's output would wait for the uploader to close it.
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL if local else None,
         env={**os.environ, **place_environment()},

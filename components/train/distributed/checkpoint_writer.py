@@ -23,12 +23,12 @@ class CheckpointWriter(TrainerCallback):
 
     Args:
         checkpoints: of the stage.
-        gang: the ranks.
+        ranks: the ranks.
     """
 
-    def __init__(self, checkpoints: Checkpoints, gang: Ranks) -> None:
+    def __init__(self, checkpoints: Checkpoints, ranks: Ranks) -> None:
         self._checkpoints = checkpoints
-        self._gang = gang
+        self._ranks = ranks
         self._asked = False
         self._stopping = False
         self._logged = 0.0
@@ -40,7 +40,7 @@ class CheckpointWriter(TrainerCallback):
         """Seconds from there until the last checkpoint was complete."""
 
     @contextmanager
-    def keeping(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
         """Train inside: SIGTERM is heard, and the last checkpoint is complete at the end.
 
         Raises:
@@ -65,7 +65,7 @@ class CheckpointWriter(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask all ranks whether one of them must end: then all do, at this step."""
-        if self._gang.any(self._asked):
+        if self._ranks.any(self._asked):
             self._stopping = True
             control.should_save = True
             control.should_training_stop = True

@@ -3,7 +3,7 @@
 Every rank copies its own files, in a thread of its own, while training goes on. When all have, rank
 0 writes COMPLETE with the digest of each file. A checkpoint is for the number of ranks and the ZeRO
 stage that wrote it: DeepSpeed can convert one, but training then no longer goes on bit for bit (a
-measured 1e-3 in the loss), so another gang is refused. Another recipe has another stage.
+measured 1e-3 in the loss), so other numbers of ranks are refused. Another recipe has another stage.
 """
 
 from __future__ import annotations
@@ -63,15 +63,15 @@ class Checkpoints:
 
     Args:
         stage: the train stage being written.
-        gang: the ranks of the run.
+        ranks: the ranks of the run.
         form: of the run.
     """
 
-    def __init__(self, stage: Stage, gang: Ranks | None = None, form: Form | None = None) -> None:
+    def __init__(self, stage: Stage, ranks: Ranks | None = None, form: Form | None = None) -> None:
         self._stage = stage
         self._store = stage.store
-        self._gang = gang or Ranks()
-        self._line = self._gang.fork()
+        self._ranks = ranks or Ranks()
+        self._line = self._ranks.fork()
         self._form = form or Form()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -105,11 +105,11 @@ class Checkpoints:
         Raises:
             BadInput: another number of ranks, or another ZeRO stage, wrote it.
         """
-        for step, manifest in self._gang.broadcast(self._newest() if self._gang.leads else []):
+        for step, manifest in self._ranks.broadcast(self._newest() if self._ranks.leads else []):
             self._refuse_other(step, manifest)
-            if not self._gang.any(not self._fetch(step, manifest["files"], folder)):
+            if not self._ranks.any(not self._fetch(step, manifest["files"], folder)):
                 return step
-            if self._gang.leads:
+            if self._ranks.leads:
                 self._remove(step)  # it is damaged
         return 0
 
@@ -132,7 +132,7 @@ class Checkpoints:
                 self._store.upload(path, self._key(step, name))
                 own[name] = digest_of_file(path)
         everyones = self._line.gather(own)
-        if self._gang.leads:
+        if self._ranks.leads:
             files = {name: sha for each in everyones for name, sha in each.items()}
             manifest = {"world": self._form.world, "zero": self._form.zero, "files": files}
             self._store.write(self._key(step, COMPLETE), sealed(manifest))
@@ -167,7 +167,7 @@ class Checkpoints:
         shutil.rmtree(folder, ignore_errors=True)
         for name, sha in files.items():
             owner = _OWNER.search(name)
-            if owner and int(owner[1]) != self._gang.rank:
+            if owner and int(owner[1]) != self._ranks.rank:
                 continue
             try:
                 self._store.download(self._key(step, name), folder / name)

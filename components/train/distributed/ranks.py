@@ -19,7 +19,7 @@ from lidr.components.shared.core.events import silence
 if TYPE_CHECKING:
     import torch
 
-TIMEOUT_VARIABLE = "LIDR_GANG_TIMEOUT"
+TIMEOUT_VARIABLE = "LIDR_RANKS_TIMEOUT"
 """Seconds that a rank waits for the others: at the start, and in every exchange. Default 600."""
 
 Value = TypeVar("Value")
@@ -28,12 +28,12 @@ Value = TypeVar("Value")
 class Ranks:
     """This process among the ranks of a run.
 
-    Every method is called by all ranks, in the same order; a gang of one answers at once.
+    Every method is called by all ranks, in the same order; a single rank answers at once.
 
     Args:
         rank: of this process.
         world: how many there are.
-        group: torch's process group for the gang's words; None in a gang of one.
+        group: torch's process group for these collectives; None in a single rank.
     """
 
     def __init__(self, rank: int = 0, world: int = 1, group: Any = None) -> None:
@@ -100,12 +100,12 @@ class Ranks:
             raise own or raised[0]
 
     def fork(self) -> Ranks:
-        """Return the same gang with a line of its own, for another thread of each rank."""
+        """Return the same ranks with a line of its own, for another thread of each rank."""
         return Ranks(self.rank, self.world, _new_group() if self.world > 1 else None)
 
 
 def join() -> Ranks:
-    """Join the gang that torchrun's variables describe; without them, be alone.
+    """Join the ranks that torchrun's variables describe; without them, be alone.
 
     Ranks but the first report no events from here on.
 
@@ -114,7 +114,7 @@ def join() -> Ranks:
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        os.environ.pop("LOCAL_RANK", None)  # libraries would take it for a gang of several
+        os.environ.pop("LOCAL_RANK", None)  # libraries would take it for several ranks
         return Ranks()
     rank = int(os.environ["RANK"])
     meet()
@@ -144,14 +144,14 @@ def meet() -> None:
     if dist.is_initialized():
         return
     # DeepSpeed makes groups of its own and sets no time: a cut cable would go unnoticed for long.
-    distributed_c10d.default_pg_timeout = patience()
-    distributed_c10d.default_pg_nccl_timeout = patience()
+    distributed_c10d.default_pg_timeout = rendezvous_timeout()
+    distributed_c10d.default_pg_nccl_timeout = rendezvous_timeout()
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl"
     try:
-        dist.init_process_group(backend, timeout=patience())
+        dist.init_process_group(backend, timeout=rendezvous_timeout())
     except (dist.DistError, RuntimeError) as error:
         raise explained(error) from error
 
@@ -172,7 +172,7 @@ def explained(error: Exception) -> LaunchFailed:
     world = os.environ.get("WORLD_SIZE")
     who = f"{world} ranks" if world else f"{_told('NNODES')} nodes"
     return LaunchFailed(
-        f"not all {who} came to {place} within {patience().total_seconds():.0f} s "
+        f"not all {who} came to {place} within {rendezvous_timeout().total_seconds():.0f} s "
         f"({text.splitlines()[0] if text else error!r})",
         remedy="See whether every node has started and can reach that address; "
         f"{TIMEOUT_VARIABLE} is the time to wait, in seconds.",
@@ -184,7 +184,7 @@ def _told(name: str) -> str:
     return os.environ.get(name) or os.environ.get(f"PET_{name}", "?")
 
 
-def patience() -> timedelta:
+def rendezvous_timeout() -> timedelta:
     """Return how long a rank or node waits for the others."""
     return timedelta(seconds=float(os.environ.get(TIMEOUT_VARIABLE, "600")))
 
@@ -192,4 +192,4 @@ def patience() -> timedelta:
 def _new_group() -> Any:
     import torch.distributed as dist
 
-    return dist.new_group(backend="gloo", timeout=patience())
+    return dist.new_group(backend="gloo", timeout=rendezvous_timeout())

@@ -62,7 +62,7 @@ def deepspeed_config(zero: Zero, world: int, bfloat16: bool) -> dict[str, Any] |
 
 def start_deepspeed() -> None:
     """Import DeepSpeed and let it adopt torch's process group, as torchrun describes it."""
-    os.environ.setdefault("LOCAL_RANK", "0")  # a gang of one has forgotten it
+    os.environ.setdefault("LOCAL_RANK", "0")  # a single rank has forgotten it
     meet()
     with _without_mlflow():
         import deepspeed
@@ -99,7 +99,7 @@ def leave_deepspeed_out() -> None:
 
 
 def _tell_accelerate(backend: str) -> None:
-    """Fix accelerate's view of the gang: left alone, it takes one without GPUs for a gang of one.
+    """Fix accelerate's view of the ranks: left alone, it takes one without GPUs for a single rank.
 
     The trainer's arguments take this view over (`use_configured_state`).
     """

@@ -40,14 +40,14 @@ class Export:
         start: folder of the model that training started from.
         folder: where this rank's files go, before they are delivered.
         shard_bytes: size of a weight file at most; a larger tensor stands alone.
-        gang: the ranks, which write the files in turn.
+        ranks: the ranks, which write the files in turn.
     """
 
     model: Any
     start: Path
     folder: Path
     shard_bytes: int
-    gang: Ranks = field(default_factory=Ranks)
+    ranks: Ranks = field(default_factory=Ranks)
 
     def run(self, deliver: Callable[[Path], object]) -> float:
         """Write all files and return the share of weights that changed.
@@ -66,7 +66,7 @@ class Export:
         error: LidrError | None = None
         tally = torch.zeros(2, dtype=torch.float64)
         for number, (file, names) in enumerate(shards.items()):
-            mine = number % self.gang.world == self.gang.rank
+            mine = number % self.ranks.world == self.ranks.rank
             tensors = _collect(names, sources, mine)
             if mine and error is None:  # all ranks must gather to the end, whatever happens here
                 try:
@@ -74,16 +74,16 @@ class Export:
                     self._deliver(file, deliver)
                 except LidrError as caught:
                     error = caught
-        with self.gang.together():
+        with self.ranks.together():
             if error is not None:
                 raise error
-        changed, total = self.gang.sum(tally).tolist()
+        changed, total = self.ranks.sum(tally).tolist()
         if not changed:
             raise TrainingFailed(
                 "training changed no weight", remedy="Raise training.learning_rate."
             )
-        with self.gang.together():
-            if self.gang.leads:
+        with self.ranks.together():
+            if self.ranks.leads:
                 self._write_others(shards, places, deliver)
         return float(changed / total)
 

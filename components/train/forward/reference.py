@@ -58,7 +58,7 @@ def reference_stage(
 
 
 def reference_logps(
-    stage: Stage, pairs: Sequence[TokenPair], compute: Callable[[], torch.Tensor], gang: Ranks
+    stage: Stage, pairs: Sequence[TokenPair], compute: Callable[[], torch.Tensor], ranks: Ranks
 ) -> torch.Tensor:
     """Return the reference log-probabilities of chosen and rejected texts, (pairs, 2).
 
@@ -66,14 +66,14 @@ def reference_logps(
         stage: as `reference_stage` gives it.
         pairs: the pairs.
         compute: called in all ranks where the stage is not done.
-        gang: the ranks, of which the first one writes.
+        ranks: the ranks, of which the first one writes.
     """
-    if gang.broadcast(stage.done()):
+    if ranks.broadcast(stage.done()):
         emit("note", message="reference log-probabilities are there already")
     else:
         values = compute()
-        with gang.together():
-            if gang.leads:
+        with ranks.together():
+            if ranks.leads:
                 _write(stage, pairs, values)
     known = {each.pair: each for each in stage.read_records([_FILE], ReferenceScore)}
     return torch.tensor([[known[pair.key].chosen, known[pair.key].rejected] for pair in pairs])
@@ -94,7 +94,7 @@ def compute_logps(
     layout: Layout,
     tokens: int,
     bfloat16: bool,
-    gang: Ranks,
+    ranks: Ranks,
     unit: str = "reference pairs",
 ) -> torch.Tensor:
     """Score all pairs with a model on its device, without gradients.
@@ -105,13 +105,13 @@ def compute_logps(
         layout: that the model understands.
         tokens: of a micro-batch; 0 for what the longest pair needs.
         bfloat16: run the passes in bfloat16.
-        gang: the ranks that share the pairs.
+        ranks: the ranks that share the pairs.
         unit: what the progress display calls them.
     """
     model.eval()
     values = torch.zeros(len(pairs), 2)
-    sharing = Sharing(pairs, layout, token_budget(tokens, pairs), 0, gang.world)
-    parts = sharing.parts(range(len(pairs)), gang.rank)
+    sharing = Sharing(pairs, layout, token_budget(tokens, pairs), 0, ranks.world)
+    parts = sharing.parts(range(len(pairs)), ranks.rank)
     meter = Meter(sum(len(part.rows) for part in parts), unit, "tokens")
     for part in parts:
         batch = layout([pairs[row] for row in part.rows], model.device)
@@ -120,4 +120,4 @@ def compute_logps(
         if part.counts:
             values[part.rows] = found
         meter.advance(len(part.rows), sum(pairs[row].tokens for row in part.rows))
-    return gang.sum(values)
+    return ranks.sum(values)

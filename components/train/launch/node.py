@@ -1,9 +1,9 @@
 """What runs on each node: torchrun, with a job from the store and telling exit codes.
 
 `python -m lidr.components.train.launch.node STORE STAGE --processes N` starts N ranks of the
-trainer program. Trainer's torch policy describes the gang in PET_* variables, which torchrun reads;
-with `--alone` this node is all of it. Torchrun is static and restarts nothing: where a rank dies
-all of them end, and JobSet starts the gang anew.
+trainer program. Trainer's torch policy describes them in PET_* variables, which torchrun reads;
+with `--alone` this node is all of it. Torchrun is static and restarts nothing: where a rank dies,
+all of them end, and JobSet starts the ranks anew.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lidr.components.shared.kubernetes.failure import (
 )
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage
-from lidr.components.train.distributed.ranks import explained, patience
+from lidr.components.train.distributed.ranks import explained, rendezvous_timeout
 from lidr.components.train.job import TrainingSummary
 from lidr.components.train.launch.exchange import TrainExchange
 
@@ -64,7 +64,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("stage", help="prefix of the train stage below it")
     parser.add_argument("--processes", type=int, required=True, help="ranks on this node")
     parser.add_argument("--program", default=PROGRAM, help="module that every rank runs")
-    parser.add_argument("--alone", action="store_true", help="this node is the whole gang")
+    parser.add_argument("--alone", action="store_true", help="there is no other node")
     return parser.parse_args(arguments)
 
 
@@ -97,13 +97,13 @@ def _torchrun(
     from torch.distributed.launcher.api import elastic_launch
 
     logs = scratch / "logs"
-    gang = ["--rdzv-conf", f"timeout={patience().total_seconds():.0f}"]
+    ranks = ["--rdzv-conf", f"timeout={rendezvous_timeout().total_seconds():.0f}"]
     if options.alone:
         # A machine's own name may lead nowhere, so the ranks meet at its loopback address.
-        gang = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-        gang += ["--local-addr", "127.0.0.1"]
+        ranks = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+        ranks += ["--local-addr", "127.0.0.1"]
     flags = [
-        *("--nproc-per-node", str(options.processes), "--max-restarts", "0", *gang),
+        *("--nproc-per-node", str(options.processes), "--max-restarts", "0", *ranks),
         *("--log-dir", str(logs), "--redirects", "3", "--tee", "0:3", "--module", options.program),
     ]
     config, entrypoint, command = run.config_from_args(run.parse_args([*flags, *arguments]))
@@ -120,7 +120,7 @@ def _torchrun(
 
 
 def _cause(failures: dict[int, ProcessFailure], scratch: Path) -> RecordedFailure:
-    """Return why the gang ended: what a rank raised, or else how the first one died."""
+    """Return why the ranks ended: what a rank raised, or else how the first one died."""
     died = [
         _died(rank, failure, _log_folder(scratch, failure)) for rank, failure in failures.items()
     ]

@@ -10,7 +10,7 @@ from lidr.components.shared.core.errors import BadInput, GateRefused
 from lidr.components.shared.registry.history import history
 from lidr.components.shared.registry.promotion import PromotionOrder
 from lidr.components.shared.registry.promotion import promote as move_alias
-from lidr.components.shared.registry.versions import default_trail, ensure_model, read_model
+from lidr.components.shared.registry.versions import default_audit_log, ensure_model, read_model
 from lidr.components.shared.tracking import mlflow_client
 from tests.fakes import finished_stage
 from tests.unit.shared.registry.models import registered
@@ -61,7 +61,7 @@ def test_who_has_no_rival_is_told_what_to_do(store, client):
     with pytest.raises(BadInput, match="has no champion to compare alone/1 with"):
         nominate(store=store, name=name, version="1", alias="champion")
     move_alias(
-        client, start, ensure_model(client, name, default_trail(store, name)), PromotionOrder()
+        client, start, ensure_model(client, name, default_audit_log(store, name)), PromotionOrder()
     )
     with pytest.raises(BadInput, match="is champion already"):
         nominate(store=store, name=name, version="@champion", alias="champion")

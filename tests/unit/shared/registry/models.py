@@ -13,7 +13,7 @@ from lidr.components.shared.registry.versions import (
     VERDICT_TAG,
     Version,
     all_versions,
-    default_trail,
+    default_audit_log,
     ensure_version,
 )
 from tests.fakes import finished_stage
@@ -30,8 +30,8 @@ def registered(client: Any, store: str, name: str, decisions: str) -> list[Versi
             counts = {"decision": decision}
             gate = finished_stage(store, "gate", {}, counts, after=stage.digest)
             tags |= {GATE_TAG: gate.digest, "lidr.parent_version": f"{name}/1"}
-        trail = default_trail(store, name)
-        ensure_version(client, name, f"{stage.uri}/model", tags, "", trail)
+        audit_log = default_audit_log(store, name)
+        ensure_version(client, name, f"{stage.uri}/model", tags, "", audit_log)
     return all_versions(client, name)
 
 

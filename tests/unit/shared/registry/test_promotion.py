@@ -18,11 +18,11 @@ from lidr.components.shared.registry.history import history
 from lidr.components.shared.registry.promotion import PromotionOrder, promote, rollback
 from lidr.components.shared.registry.versions import (
     VERDICT_TAG,
-    default_trail,
+    audit_log_of,
+    default_audit_log,
     ensure_model,
     read_model,
     read_version,
-    trail_of,
 )
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import open_stage
@@ -49,26 +49,26 @@ def name(request) -> str:
 
 
 @pytest.fixture
-def trail(client, store, name):
-    return ensure_model(client, name, default_trail(store, name))
+def audit_log(client, store, name):
+    return ensure_model(client, name, default_audit_log(store, name))
 
 
-def test_only_what_passed_is_promoted_and_the_way_back_is_kept(store, client, name, trail):
+def test_only_what_passed_is_promoted_and_the_way_back_is_kept(store, client, name, audit_log):
     start, first, kept, second = registered(client, store, name, "promote keep promote")
-    assert promote(client, start, trail, PromotionOrder()).move.verdict == "start"
-    assert promote(client, first, trail, PromotionOrder()).move.before == start.number
+    assert promote(client, start, audit_log, PromotionOrder()).move.verdict == "start"
+    assert promote(client, first, audit_log, PromotionOrder()).move.before == start.number
     for refused, reason in ((kept, "which said keep"), (start, "is the start")):
         with pytest.raises(GateRefused, match=reason) as caught:
-            promote(client, refused, trail, PromotionOrder())
+            promote(client, refused, audit_log, PromotionOrder())
         assert caught.value.exit_code == 3
-    promote(client, second, trail, PromotionOrder(verify=True))
-    assert rollback(client, name, trail, "worse in Thai").move.version == first.number
+    promote(client, second, audit_log, PromotionOrder(verify=True))
+    assert rollback(client, name, audit_log, "worse in Thai").move.version == first.number
     aliases = {"champion": first.number, "previous": second.number}
     assert read_model(client, name).aliases == aliases
-    assert rollback(client, name, trail).move.version == second.number
-    promote(client, second, trail, PromotionOrder())
+    assert rollback(client, name, audit_log).move.version == second.number
+    promote(client, second, audit_log, PromotionOrder())
     assert read_model(client, name).aliases["previous"] == first.number
-    moves = [(e.move.action, e.move.before, e.move.version) for e in entries(trail)]
+    moves = [(e.move.action, e.move.before, e.move.version) for e in entries(audit_log)]
     assert moves == [
         ("promote", None, 1),
         ("promote", 1, 2),
@@ -79,25 +79,27 @@ def test_only_what_passed_is_promoted_and_the_way_back_is_kept(store, client, na
     ]
 
 
-def test_a_forced_promotion_keeps_its_reason_without_control_codes(store, client, name, trail):
+def test_a_forced_promotion_keeps_its_reason_without_control_codes(store, client, name, audit_log):
     start, kept = registered(client, store, name, "keep")
-    promote(client, start, trail, PromotionOrder())
-    move = promote(client, kept, trail, PromotionOrder(force=True, reason="a\x1b[31mtest\n")).move
+    promote(client, start, audit_log, PromotionOrder())
+    move = promote(
+        client, kept, audit_log, PromotionOrder(force=True, reason="a\x1b[31mtest\n")
+    ).move
     assert (move.forced, move.verdict, move.reason) == (True, "keep", "a\ufffd[31mtest")
     noted = json.loads(read_version(client, name, "@champion").tags["lidr.promotion"])
     assert (noted["before"], noted["forced"], noted["reason"]) == (1, True, move.reason)
-    [_, entry] = entries(trail)
+    [_, entry] = entries(audit_log)
     assert entry.actor == actor()
     assert entry.move.gate.endswith(f"stages/gate/{kept.tags['lidr.gate_digest']}")
 
 
-def test_the_gates_own_stage_counts_not_the_tag(store, client, name, trail):
+def test_the_gates_own_stage_counts_not_the_tag(store, client, name, audit_log):
     kept = registered(client, store, name, "keep")[-1]
     client.set_model_version_tag(name, "2", VERDICT_TAG, "promote")
     forged = read_version(client, name, "2")
     assert verdict_of(forged).word == "keep"
     with pytest.raises(GateRefused, match="which said keep"):
-        promote(client, forged, trail, PromotionOrder())
+        promote(client, forged, audit_log, PromotionOrder())
     shutil.rmtree(verdict_of(kept).gate)
     assert verdict_of(forged) == GateVerdict("promote")
 
@@ -120,32 +122,32 @@ def test_an_order_that_contradicts_itself_is_refused(order, message):
         order.require_sound()
 
 
-def test_a_comparison_with_a_champion_that_is_gone_does_not_count(store, client, name, trail):
+def test_a_comparison_with_a_champion_that_is_gone_does_not_count(store, client, name, audit_log):
     start, first, second = registered(client, store, name, "promote promote")
-    promote(client, start, trail, PromotionOrder())
-    promote(client, first, trail, PromotionOrder())
+    promote(client, start, audit_log, PromotionOrder())
+    promote(client, first, audit_log, PromotionOrder())
     late = PromotionOrder(
         verdict=GateVerdict("promote", "gate"), expected=start.number, force=True, reason="x"
     )
     with pytest.raises(GateRefused, match="is version 2 by now"):
-        promote(client, second, trail, late)
-    assert promote(client, second, trail, PromotionOrder(expected=2)).done is False
+        promote(client, second, audit_log, late)
+    assert promote(client, second, audit_log, PromotionOrder(expected=2)).done is False
 
 
-def test_another_alias_moves_without_previous(store, client, name, trail):
+def test_another_alias_moves_without_previous(store, client, name, audit_log):
     first, second = registered(client, store, name, "promote")
-    promote(client, first, trail, PromotionOrder(alias="staging"))
-    promote(client, second, trail, PromotionOrder(alias="staging"))
+    promote(client, first, audit_log, PromotionOrder(alias="staging"))
+    promote(client, second, audit_log, PromotionOrder(alias="staging"))
     assert read_model(client, name).aliases == {"staging": 2}
 
 
-def test_there_is_nothing_to_go_back_to_before_the_second_promotion(store, client, name, trail):
+def test_there_is_nothing_to_go_back_to_before_the_second_promotion(store, client, name, audit_log):
     start = registered(client, store, name, "")[0]
     for _ in range(2):
         with pytest.raises(BadInput, match="has no previous champion"):
-            rollback(client, name, trail)
-        promote(client, start, trail, PromotionOrder())
-    assert len(entries(trail)) == 2
+            rollback(client, name, audit_log)
+        promote(client, start, audit_log, PromotionOrder())
+    assert len(entries(audit_log)) == 2
 
 
 class Died(BaseException):
@@ -159,9 +161,9 @@ class Died(BaseException):
 def test_a_promotion_that_was_cut_off_is_seen_and_can_be_repeated(
     store, client, name, monkeypatch, after, note, champion
 ):
-    trail = ensure_model(client, name, default_trail(store, name))
+    audit_log = ensure_model(client, name, default_audit_log(store, name))
     start, first = registered(client, store, name, "promote")
-    promote(client, start, trail, PromotionOrder())
+    promote(client, start, audit_log, PromotionOrder())
     original, calls = MlflowClient.set_registered_model_alias, []
 
     def dies(self, *arguments: str) -> None:
@@ -173,22 +175,22 @@ def test_a_promotion_that_was_cut_off_is_seen_and_can_be_repeated(
 
     with monkeypatch.context() as patch, pytest.raises(Died):
         patch.setattr(MlflowClient, "set_registered_model_alias", dies)
-        promote(client, first, trail, PromotionOrder())
+        promote(client, first, audit_log, PromotionOrder())
     found = history(client, name)
     assert [row.note for row in found.rows] == ["", note]
     assert (found.model.aliases["champion"], found.strays) == (champion, [])
-    promote(client, first, trail, PromotionOrder())
+    promote(client, first, audit_log, PromotionOrder())
     assert read_model(client, name).aliases["champion"] == 2
     assert history(client, name).rows[1].note == note
 
 
-def test_an_alias_that_others_moved_is_noticed(store, client, name, trail):
+def test_an_alias_that_others_moved_is_noticed(store, client, name, audit_log):
     start, first, second = registered(client, store, name, "promote promote")
-    promote(client, first, trail, PromotionOrder())
+    promote(client, first, audit_log, PromotionOrder())
     client.set_registered_model_alias(name, "champion", str(start.number))
     [stray] = history(client, name).strays
     assert stray.startswith("champion is version 1 in MLflow, but the record left it at version 2")
-    promote(client, second, trail, PromotionOrder())
+    promote(client, second, audit_log, PromotionOrder())
     last = history(client, name).rows[-1]
     assert last.note == "before it, the alias was moved from version 2 by other means"
     assert history(client, name).strays == []
@@ -196,7 +198,7 @@ def test_an_alias_that_others_moved_is_noticed(store, client, name, trail):
     assert history(client, name).strays[0].startswith("champion is nowhere in MLflow")
 
 
-def test_a_version_without_its_files_is_not_promoted(store, client, name, trail):
+def test_a_version_without_its_files_is_not_promoted(store, client, name, audit_log):
     version = registered(client, store, name, "promote")[-1]
     stage = open_stage(version.source.removesuffix("/model"))
     stage.store.write(stage.key("model/config.json"), b"[]")
@@ -208,9 +210,9 @@ def test_a_version_without_its_files_is_not_promoted(store, client, name, trail)
         require_files(version)
     stage.store.delete(stage.key("_SUCCESS"))
     with pytest.raises(BadInput, match="no complete stage"):
-        promote(client, version, trail, PromotionOrder())
+        promote(client, version, audit_log, PromotionOrder())
     assert read_model(client, name).aliases == {}
-    assert entries(trail) == []
+    assert entries(audit_log) == []
 
 
 @pytest.mark.parametrize(
@@ -228,13 +230,13 @@ def test_files_that_are_nowhere_are_named(store, client, name, source, message):
     assert not Path("/gone").exists()
 
 
-def test_a_record_that_is_gone_or_damaged_is_named(store, client, name, trail):
+def test_a_record_that_is_gone_or_damaged_is_named(store, client, name, audit_log):
     start = registered(client, store, name, "")[0]
-    entry = promote(client, start, trail, PromotionOrder())
-    trail.write(f"audit/{entry.name}.json", b'{"time": 3}')
+    entry = promote(client, start, audit_log, PromotionOrder())
+    audit_log.write(f"audit/{entry.name}.json", b'{"time": 3}')
     with pytest.raises(BadInput, match="damaged or edited"):
         history(client, name)
-    client.set_registered_model_tag(name, "lidr.trail", "/gone/registry/x")
+    client.set_registered_model_tag(name, "lidr.audit_log", "/gone/registry/x")
     with pytest.raises(BadInput, match="there is no folder /gone"):
         history(client, name)
 
@@ -242,20 +244,22 @@ def test_a_record_that_is_gone_or_damaged_is_named(store, client, name, trail):
 def test_a_model_that_others_registered_gets_a_record_once(store, client, name):
     client.create_registered_model(name)
     assert history(client, name).rows == []
-    first = trail_of(client, read_model(client, name), default_trail(store, name))
-    again = trail_of(client, read_model(client, name), "/elsewhere")
-    assert first.uri == again.uri == default_trail(store, name)
+    first = audit_log_of(client, read_model(client, name), default_audit_log(store, name))
+    again = audit_log_of(client, read_model(client, name), "/elsewhere")
+    assert first.uri == again.uri == default_audit_log(store, name)
 
 
-def test_entries_sort_by_when_they_were_written_whatever_the_clock_says(store, client, name, trail):
+def test_entries_sort_by_when_they_were_written_whatever_the_clock_says(
+    store, client, name, audit_log
+):
     start = registered(client, store, name, "")[0]
-    future = promote(client, start, trail, PromotionOrder(reason="first"))
+    future = promote(client, start, audit_log, PromotionOrder(reason="first"))
     later = future.name.replace("2", "3", 1)
     for suffix in (".json", ".done"):
-        trail.write(f"audit/{later}{suffix}", trail.read(f"audit/{future.name}{suffix}"))
-        trail.delete(f"audit/{future.name}{suffix}")
-    promote(client, start, trail, PromotionOrder(reason="second"))
-    assert [entry.move.reason for entry in entries(trail)] == ["first", "second"]
+        audit_log.write(f"audit/{later}{suffix}", audit_log.read(f"audit/{future.name}{suffix}"))
+        audit_log.delete(f"audit/{future.name}{suffix}")
+    promote(client, start, audit_log, PromotionOrder(reason="second"))
+    assert [entry.move.reason for entry in entries(audit_log)] == ["first", "second"]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch.fit import plan_of, require_fit
 from lidr.components.train.throughput import work_of
 from tests.models import tiny_model, tiny_tokenizer
-from tests.unit.train.distributed.gangs import environment, torchrun
+from tests.unit.train.distributed.programs import environment, torchrun
 from tests.unit.train.stages import pair_stage, preference, recipe
 
 SIZES = {
@@ -223,9 +223,9 @@ def test_peak_memory_is_that_of_a_real_run(tmp_path: Path, ranks: int, training:
     file.write_text(job.model_dump_json())
     # Freed memory goes back to the system at once, so that the peak is what is in use.
     sizes = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    gang = torchrun("--standalone", "--nproc-per-node", str(ranks))
+    launcher = torchrun("--standalone", "--nproc-per-node", str(ranks))
     done = subprocess.run(
-        [*(gang if ranks > 1 else [sys.executable]), "-m", PROGRAM, str(file)],
+        [*(launcher if ranks > 1 else [sys.executable]), "-m", PROGRAM, str(file)],
         env=environment(**sizes),
         capture_output=True,
         text=True,

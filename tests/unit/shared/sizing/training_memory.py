@@ -42,7 +42,7 @@ class Measured(preference.PreferenceTrainer):
     """Notes the peak of each step but the first, before which Adam has no state."""
 
     def training_step(self, model: Any, inputs: list[int], *args: Any) -> Any:
-        for part in self._sharing.parts(inputs, self._gang.rank):
+        for part in self._sharing.parts(inputs, self._ranks.rank):
             pairs = [self._pairs[row] for row in part.rows]
             tokens = sum(pair.tokens for pair in pairs)
             if tokens > FOUND["tokens"]:

@@ -53,7 +53,7 @@ def test_who_dies_keeps_others_out_until_the_lease_has_run_out(store):
         [sys.executable, "-c", code, store.uri], stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(LidrError, match="is held by"), exclusive(store, patience=1.6):
+    with pytest.raises(LidrError, match="is held by"), exclusive(store, timeout=1.6):
         pass  # longer than the lease: it is being renewed
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
@@ -70,7 +70,7 @@ def test_a_wait_for_the_lease_is_reported(store, monkeypatch):
         exclusive(store, seconds=60),
         listening(heard.append),
         pytest.raises(LidrError, match="is held by"),
-        exclusive(store, patience=0.4),
+        exclusive(store, timeout=0.4),
     ):
         pass
     assert f"others have the lease at {store.uri}" in str(heard[0]["message"])
@@ -105,7 +105,7 @@ def test_a_lease_that_is_torn_runs_out_and_files_of_others_do_not_matter(store, 
     store.write("lease/000000000003.json", torn)
     store.write("lease/notes.txt", b"x")
     store.write("lease/.DS_Store", b"x")
-    with pytest.raises(LidrError, match="is held by"), exclusive(store, seconds=60, patience=0.1):
+    with pytest.raises(LidrError, match="is held by"), exclusive(store, seconds=60, timeout=0.1):
         pass
     store.write("lease/000000000003.free", b"")
     with exclusive(store) as lease:

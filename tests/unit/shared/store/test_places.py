@@ -16,7 +16,7 @@ from lidr.components.shared.core.errors import BadInput, LidrError, StoreError
 from lidr.components.shared.core.names import key_fault
 from lidr.components.shared.inputs.files import read_file
 from lidr.components.shared.models import sources
-from lidr.components.shared.registry.versions import default_trail
+from lidr.components.shared.registry.versions import default_audit_log
 from lidr.components.shared.store.base import Entry
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import MARKER, sealed
@@ -110,10 +110,10 @@ def test_names_in_any_language_stay_usable(store: LocalStore, key: str):
 def test_a_registered_model_s_folder_is_below_the_registry(name: str):
     """MLflow takes names that no recipe may have; what is quoted is one part of a path."""
     try:
-        trail = default_trail("/store", name)
+        audit_log = default_audit_log("/store", name)
     except (BadInput, UnicodeEncodeError):
         return
-    assert re.fullmatch(r"/store/registry/[A-Za-z0-9._~%-]+", trail)
+    assert re.fullmatch(r"/store/registry/[A-Za-z0-9._~%-]+", audit_log)
 
 
 LINKS = {

@@ -139,9 +139,9 @@ def test_a_run_deleted_before_it_could_be_ended_is_made_anew(client, small, monk
 
 
 def test_an_entry_that_mlflow_refuses_keeps_no_other_waiting(client, small):
-    spool = Outbox(open_store(small.store), small.run)
+    outbox = Outbox(open_store(small.store), small.run)
     small.follow("prepare", 0, small.world())
-    spool.add(TrackingEntry("0-world", "metrics-00000001", now(), metrics=[("a\nb", 1.0, 1)]))
+    outbox.add(TrackingEntry("0-world", "metrics-00000001", now(), metrics=[("a\nb", 1.0, 1)]))
     small.follow("pair", 1, small.pairs())
     problem = delivered(small)
     assert "0-world/metrics-00000001" in problem
@@ -150,10 +150,10 @@ def test_an_entry_that_mlflow_refuses_keeps_no_other_waiting(client, small):
 
 
 def test_a_failure_ends_an_mlflow_run_and_another_attempt_revives_it(client, small):
-    spool = Outbox(open_store(small.store), small.run)
-    spool.keep_recipe(small.recipe.model_dump_json())
+    outbox = Outbox(open_store(small.store), small.run)
+    outbox.keep_recipe(small.recipe.model_dump_json())
     for number, kind in enumerate(("start", "failed"), start=1):
-        spool.add(TrackingEntry("1-pair", f"{kind}-{number}", number))
+        outbox.add(TrackingEntry("1-pair", f"{kind}-{number}", number))
     assert delivered(small) == ""
     assert runs(client, small)["-M1-pair"].info.status == "FAILED"
     small.follow("pair", 1, "no stage's URI")  # a start without an end
@@ -172,10 +172,10 @@ def test_a_recipe_of_any_size_and_numbers_of_any_kind_arrive(client, small):
         prompts={"files": {code: f"/prompts/{code}.jsonl" for code in NAMES}},
         evaluation={"tasks": [f"task_{number}_{{language}}" for number in range(400)]},
     )
-    spool = Outbox(open_store(small.store), small.run)
-    spool.keep_recipe(recipe.model_dump_json())
+    outbox = Outbox(open_store(small.store), small.run)
+    outbox.keep_recipe(recipe.model_dump_json())
     rows = [("norm", math.nan if n % 2 else math.inf, n) for n in range(1, 1802)]
-    spool.add(TrackingEntry("1-train", "end", now(), metrics=rows))
+    outbox.add(TrackingEntry("1-train", "end", now(), metrics=rows))
     assert delivered(small) == ""
     found = runs(client, small)
     params = found[""].data.params
@@ -206,7 +206,7 @@ def test_names_and_values_are_what_mlflow_takes():
 def test_a_note_that_is_damaged_keeps_no_other_waiting(client, small):
     small.follow("prepare", 0, small.world())
     store = open_store(small.store)
-    store.write(f"runs/{small.run}/tracking/spool/0-world/metrics-00000003.json", b'{"place": ')
+    store.write(f"runs/{small.run}/tracking/outbox/0-world/metrics-00000003.json", b'{"place": ')
     small.follow("pair", 1, small.pairs())
     assert "metrics-00000003.json: is not JSON" in delivered(small)
     assert runs(client, small)["-M1-pair"].data.metrics["pair/yield"] == 0.75

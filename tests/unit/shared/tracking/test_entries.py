@@ -58,14 +58,14 @@ def test_what_is_no_json_object_is_refused(data):
 
 
 def test_files_of_others_in_the_spool_are_left_alone(tmp_path):
-    spool = Outbox(open_store(str(tmp_path)), "r")
-    spool.add(ENTRY)
-    spool.add(TrackingEntry("1-train", "metrics-00000007", 3))
+    outbox = Outbox(open_store(str(tmp_path)), "r")
+    outbox.add(ENTRY)
+    outbox.add(TrackingEntry("1-train", "metrics-00000007", 3))
     for name in ("1-train/.DS_Store", "1-train/metrics-x.json", "README", "x/end.json"):
-        spool.store.write(f"runs/r/tracking/spool/{name}", b"?")
-    waiting = spool.waiting("server")
+        outbox.store.write(f"runs/r/tracking/outbox/{name}", b"?")
+    waiting = outbox.waiting("server")
     assert waiting.left == [("1-train", "metrics-00000007"), ("1-train", "end")]
-    assert spool.steps_told("1-train") == 7
-    spool.store.write("runs/r/tracking/note.json", b'{"run": 3}')
+    assert outbox.steps_reported("1-train") == 7
+    outbox.store.write("runs/r/tracking/note.json", b'{"run": 3}')
     with pytest.raises(BadInput, match="wrong 'run'"):
-        spool.note("note")
+        outbox.note("note")

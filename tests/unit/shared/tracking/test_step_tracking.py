@@ -65,8 +65,8 @@ def test_repeating_a_run_adds_nothing(small):
 
 def test_the_end_of_a_stage_holds_its_facts(small):
     small.iterate()
-    spool = spool_of(small)
-    pair = spool.read("1-pair", "end")
+    outbox = spool_of(small)
+    pair = outbox.read("1-pair", "end")
     assert {name: value for name, value, _ in pair.headline if "seconds" not in name} == {
         "pair/pairs": 30.0,
         "pair/yield": 0.75,
@@ -74,18 +74,18 @@ def test_the_end_of_a_stage_holds_its_facts(small):
         "pair/identical_share": 0.1,
     }
     assert {number for _, _, number in pair.headline} == {1}
-    generate = {name: value for name, value, _ in spool.read("1-generate", "end").headline}
+    generate = {name: value for name, value, _ in outbox.read("1-generate", "end").headline}
     assert generate["generate/tokens_per_second"] == 812.5
     assert generate["generate/failed_share"] == 0.2
     assert generate["generate/truncated_share"] == pytest.approx(0.15)
     pairs = small.pairs()
-    train = spool.read("1-train", "end")
+    train = outbox.read("1-train", "end")
     assert train.datasets == [Dataset("pairs", pairs, pairs.rsplit("/", 1)[1][:36], "training")]
     assert [row for row in train.metrics if row[0] == "train/loss"] == [
         ("train/loss", row["loss"], row["step"]) for row in CURVES
     ]
     assert ("train/final_loss", 0.2, 1) in train.headline
-    gate = spool.read("1-gate", "end")
+    gate = outbox.read("1-gate", "end")
     assert gate.tags["lidr.gate.decision"] == "promote"
     assert ("gate/mean_gain", 0.3, 1) in gate.headline
 
@@ -105,14 +105,14 @@ def test_shards_leave_the_end_to_the_merge(small):
 
 def test_curves_that_were_told_while_training_are_not_told_again(small):
     rows = [{**row, "epoch": 0.1, "tokens": 9} for row in CURVES[:3]]
-    spool = spool_of(small)
+    outbox = spool_of(small)
     for _ in range(2):  # a later attempt replays its history
-        writer = CurveWriter(spool, "1-train", ("epoch", "tokens"), interval=0.0)
+        writer = CurveWriter(outbox, "1-train", ("epoch", "tokens"), interval=0.0)
         writer.look(rows)
         writer.close()
     small.follow("train", 1, small.trained())
-    found = spool.waiting("").names["1-train"]
-    told = [row for name in found for row in spool.read("1-train", name).metrics]
+    found = outbox.waiting("").names["1-train"]
+    told = [row for name in found for row in outbox.read("1-train", name).metrics]
     assert [row for row in told if row[0] == "train/loss"] == [
         ("train/loss", row["loss"], row["step"]) for row in CURVES
     ]
@@ -155,8 +155,8 @@ def test_cleanup_notes_only_a_loop_that_did_not_end_well(small, state):
     assert not names(small)  # the run was never begun
     small.start()
     cleanup(store=small.store, state=state, run=small.run)
-    spool = spool_of(small)
-    told = [spool.read(RUN, name).tags for name in spool.waiting("").names.get(RUN, [])]
+    outbox = spool_of(small)
+    told = [outbox.read(RUN, name).tags for name in outbox.waiting("").names.get(RUN, [])]
     well = state in ("SUCCEEDED", "COMPLETE")  # kfp.local's word, Kubeflow Pipelines' own
     assert told == ([] if well else [{"lidr.state": state}])
 

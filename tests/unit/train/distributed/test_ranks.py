@@ -7,16 +7,16 @@ import sys
 import pytest
 
 from lidr.components.train.distributed.ranks import Ranks
-from tests.unit.train.distributed.gangs import environment, torchrun
+from tests.unit.train.distributed.programs import environment, torchrun
 
-PROGRAM = "tests.unit.train.distributed.gang_words"
+PROGRAM = "tests.unit.train.distributed.collectives"
 
 
 def test_a_gang_of_one_answers_at_once():
-    gang = Ranks()
-    assert gang.broadcast("a") == "a"
-    assert gang.fork().gather(1) == [1]
-    with pytest.raises(ValueError, match="x"), gang.together():  # not one of ours: it propagates
+    ranks = Ranks()
+    assert ranks.broadcast("a") == "a"
+    assert ranks.fork().gather(1) == [1]
+    with pytest.raises(ValueError, match="x"), ranks.together():  # not one of ours: it propagates
         raise ValueError("x")
 
 
@@ -35,7 +35,7 @@ def test_two_ranks_talk_and_fail_together():
 def alone(port: int) -> str:
     """Start only rank 0 of 2; return what it says."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LIDR_GANG_TIMEOUT": "2"}
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LIDR_RANKS_TIMEOUT": "2"}
     command = [sys.executable, "-m", PROGRAM]
     done = subprocess.run(
         command,

@@ -140,10 +140,10 @@ def test_a_node_that_never_comes_is_waited_for_and_named(job: TrainingJob):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     place = {"NNODES": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    gang = {f"PET_{name}": value for name, value in place.items()}
+    ranks = {f"PET_{name}": value for name, value in place.items()}
     done = subprocess.run(
         node_command(job.store, job.stage, 1),
-        env={**os.environ, **gang, "LIDR_GANG_TIMEOUT": "2"},
+        env={**os.environ, **ranks, "LIDR_RANKS_TIMEOUT": "2"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -42,7 +42,7 @@ def environment(**variables: str) -> dict[str, str]:
     return {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "LIDR_GANG_TIMEOUT": "60",
+        "LIDR_RANKS_TIMEOUT": "60",
         "TOKENIZERS_PARALLELISM": "false",
         **variables,
     }

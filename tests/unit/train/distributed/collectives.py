@@ -10,24 +10,24 @@ from lidr.components.train.distributed.ranks import join, leave
 
 def main() -> int:
     try:
-        gang = join()
+        ranks = join()
     except LidrError as error:
         print(error)
         return error.exit_code
-    assert gang.world == 2
-    assert gang.leads == (gang.rank == 0)
-    assert gang.broadcast(f"of {gang.rank}") == "of 0"
-    assert gang.gather(gang.rank * 10) == [0, 10]
-    assert gang.sum(torch.tensor([1.0, gang.rank])).tolist() == [2.0, 1.0]
-    assert gang.any(gang.rank == 1)
-    assert not gang.any(False)
-    assert gang.fork().gather(gang.rank) == [0, 1]
+    assert ranks.world == 2
+    assert ranks.leads == (ranks.rank == 0)
+    assert ranks.broadcast(f"of {ranks.rank}") == "of 0"
+    assert ranks.gather(ranks.rank * 10) == [0, 10]
+    assert ranks.sum(torch.tensor([1.0, ranks.rank])).tolist() == [2.0, 1.0]
+    assert ranks.any(ranks.rank == 1)
+    assert not ranks.any(False)
+    assert ranks.fork().gather(ranks.rank) == [0, 1]
     try:
-        with gang.together():
-            if gang.rank == 1:
+        with ranks.together():
+            if ranks.rank == 1:
                 raise BadInput("the pairs are empty", file="p.parquet", line=3, remedy="Mend them.")
     except BadInput as error:
-        print(f"rank {gang.rank}: {error}")
+        print(f"rank {ranks.rank}: {error}")
         assert error.remedy == "Mend them."
         return error.exit_code
     return 0

@@ -20,7 +20,7 @@ from lidr.components.state.run import GO_ON, resumable
 from lidr.components.train.stage import train_stage
 from lidr.pipelines.status import END, StepRow
 
-_MOST = 5
+_MAX_ITERATIONS = 5
 _RESULTS = {"generate": "responses/", "translate": "translations/"}
 
 
@@ -77,7 +77,7 @@ class StoredRun:
     def next_iteration(self) -> int:
         """The iteration under way; 0 where the loop has stopped."""
         goes_on = self.states[-1]["verdict"] == GO_ON
-        return len(self.states) if goes_on and len(self.states) <= _MOST else 0
+        return len(self.states) if goes_on and len(self.states) <= _MAX_ITERATIONS else 0
 
     def rows(self) -> Iterator[StepRow]:
         """Yield a row for each finished stage, and for those under way that have files."""

@@ -16,7 +16,7 @@ from lidr.components.shared.core.text import nearest
 
 
 class TaskManager(Harness):
-    """The harness's, whose failures to load a task are the user's to mend."""
+    """The harness's, whose failures to load a task are the user's to fix."""
 
     def load(self, specs: Any) -> Any:
         """Load tasks with their items.

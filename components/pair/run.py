@@ -21,7 +21,7 @@ from lidr.components.shared.records.schema import DroppedPair, DropReason, Prefe
 from lidr.components.shared.step import step
 from lidr.components.shared.store.stage import Stage
 
-_SHORT = 100
+_SHORT_CHARS = 100
 
 Decided = list[tuple[Candidate, DropReason | None]]
 
@@ -98,7 +98,9 @@ def _drop_reason(pairing: Pairing, candidate: Candidate, detected: str) -> DropR
         (DropReason.REPETITION, on.repetition and is_repetitive(chosen)),
         (
             DropReason.LENGTH_RATIO,
-            on.length_ratio and longer > _SHORT and longer > pairing.max_length_ratio * shorter,
+            on.length_ratio
+            and longer > _SHORT_CHARS
+            and longer > pairing.max_length_ratio * shorter,
         ),
     )
     return next((reason for reason, holds in checks if holds), None)

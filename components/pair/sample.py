@@ -11,7 +11,7 @@ from lidr.components.pair.candidates import Candidate
 from lidr.components.shared.records.samples import PairSample, sampling_order
 from lidr.components.shared.records.schema import DropReason
 
-_MOST = 4000
+_MAX_CANDIDATES = 4000
 _CHARACTERS = 12_000_000
 """Of all texts together: about 12 MB, zstd makes a third of it."""
 
@@ -30,7 +30,10 @@ def sample_of(decided: Sequence[tuple[Candidate, DropReason | None]]) -> list[Pa
     for candidate, reason in decided:
         languages = candidate.language, candidate.other_language
         groups[*languages, str(candidate.kind), str(reason or "")].append((candidate, reason))
-    drawn = [nsmallest(_MOST, group, key=lambda each: _order(each[0])) for group in groups.values()]
+    drawn = [
+        nsmallest(_MAX_CANDIDATES, group, key=lambda each: _order(each[0]))
+        for group in groups.values()
+    ]
     shown: list[PairSample] = []
     room = _CHARACTERS
     for turn in chain.from_iterable(zip_longest(*drawn)):
@@ -38,7 +41,7 @@ def sample_of(decided: Sequence[tuple[Candidate, DropReason | None]]) -> list[Pa
             continue
         sample = _sample(*turn)
         room -= sum(len(text or "") for text in (sample.prompt, sample.chosen, sample.rejected))
-        if room < 0 or len(shown) == _MOST:
+        if room < 0 or len(shown) == _MAX_CANDIDATES:
             break
         shown.append(sample)
     return shown

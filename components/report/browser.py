@@ -18,7 +18,7 @@ PAIRS_BUDGET = 2_600_000
 FLIPS_BUDGET = 1_400_000
 """Bytes of a page for pairs and for flipped items: with charts and tables it stays under 5 MB."""
 
-_LONGEST = 3000
+_MAX_CHARS = 3000
 """Characters of a text that are shown."""
 
 _UNSAFE = re.compile(f"[<\u2028\u2029]|{CONTROLS.pattern}")
@@ -79,8 +79,8 @@ def within(entries: Iterable[BrowserEntry], budget: int) -> list[str]:
 
 def shortened(text: str) -> str:
     """Return the first 3,000 characters, and how many were left out."""
-    left_out = len(text) - _LONGEST
-    return text if left_out <= 0 else f"{text[:_LONGEST]} … ({left_out:,} more characters)"
+    left_out = len(text) - _MAX_CHARS
+    return text if left_out <= 0 else f"{text[:_MAX_CHARS]} … ({left_out:,} more characters)"
 
 
 def _encoded(value: object) -> str:

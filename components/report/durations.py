@@ -14,7 +14,7 @@ from lidr.components.report.history import Counts, Round
 from lidr.components.report.words import duration, hours, number
 from lidr.components.shared.steps import BY_NAME, STATE_KEYS
 
-_MOST = 40
+_MAX_OPEN_ROWS = 40
 """Stages in a table that is not folded."""
 
 
@@ -94,7 +94,7 @@ def throughput(rounds: Sequence[Round], times: Sequence[Spent]) -> Section:
                 "Stages",
                 head,
                 [_line(each, on_gpus) for each in times],
-                folded=len(times) > _MOST,
+                folded=len(times) > _MAX_OPEN_ROWS,
             )
         ],
     )

@@ -21,7 +21,7 @@ from lidr.components.report.svg import rounded_domain
 from lidr.components.report.words import duration, hours, limits, literal, number, percent, points
 from lidr.components.shared.config.recipe import Languages
 
-_MOST = 4
+_MAX_DETAILED_RUNS = 4
 """Runs, the last ones, whose flipped items, training and pairs are shown: they share the room."""
 
 
@@ -100,10 +100,10 @@ def _title(model: str, runs: Sequence[Run], made: Sequence[_Version]) -> str:
 
 def _subtitle(runs: Sequence[Run], unknown: str) -> str:
     roles = f" Roles of versions are not known: {unknown}." if unknown else ""
-    recent = f" Items, training and pairs are those of the last {_MOST} runs."
+    recent = f" Items, training and pairs are those of the last {_MAX_DETAILED_RUNS} runs."
     return (
         f"R1 is the run that ended first, R{len(runs)} the last one."
-        f"{recent if len(runs) > _MOST else ''}{roles}"
+        f"{recent if len(runs) > _MAX_DETAILED_RUNS else ''}{roles}"
     )
 
 
@@ -126,13 +126,13 @@ def _sections(
     runs: Sequence[Run], unread: Sequence[str], made: Sequence[_Version], times: Sequence[Spent]
 ) -> list[Section]:
     languages = _languages(runs)
-    recent = [item for run in runs[-_MOST:] for item in run.rounds]
+    recent = [item for run in runs[-_MAX_DETAILED_RUNS:] for item in run.rounds]
     columns = [
         Column(each.item.name, each.item, each.run.settings.languages.dominant) for each in made
     ]
     compared = [
         (run.rounds[0], final)
-        for run in runs[-_MOST:]
+        for run in runs[-_MAX_DETAILED_RUNS:]
         if (final := final_round(run.rounds)) is not run.rounds[0]
     ]
     found = [

@@ -10,7 +10,7 @@ from typing import Any
 
 from lidr.components.rollout.chunks import Chunk
 
-_MOST = 4
+_MAX_WAITING_CHUNKS = 4
 """Chunks that may wait to be written: a store that cannot keep up slows the engine down rather than
 filling the memory."""
 
@@ -45,7 +45,9 @@ class Writer:
 
     def write(self, chunk: Chunk[Any], records: Sequence[Any]) -> None:
         """Complete a chunk's records and write them where no other worker has."""
-        while len(self._waiting) >= _MOST or (self._waiting and self._waiting[0].done()):
+        while len(self._waiting) >= _MAX_WAITING_CHUNKS or (
+            self._waiting and self._waiting[0].done()
+        ):
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(_write, chunk, records))
 

@@ -22,7 +22,7 @@ from lidr.components.shared.store.stage import open_stage
 
 GO_ON = "continue"
 
-_MOST = 5
+_MAX_ITERATIONS = 5
 
 
 class State(NamedTuple):
@@ -251,5 +251,5 @@ def _outcome(decision: str) -> dict[str, object]:
 
 def _forget_later(store: Store, run: str, iteration: int) -> None:
     """Remove what a longer execution of the same run left: its result would mix the two."""
-    for later in range(iteration + 1, _MOST + 1):
+    for later in range(iteration + 1, _MAX_ITERATIONS + 1):
         store.delete(state_key(run, later))

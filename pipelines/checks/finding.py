@@ -22,7 +22,7 @@ class Finding:
         name: of the requirement.
         state: `unknown` where it cannot be told from here, which `detail` gives the reason of.
         detail: what was found, in one line.
-        remedy: how to mend it, with the command where there is one; never empty where missing.
+        remedy: how to fix it, with the command where there is one; never empty where missing.
     """
 
     name: str
@@ -70,7 +70,7 @@ def missing(name: str, detail: str, remedy: str) -> Finding:
 
 
 def unknown(name: str, detail: str, remedy: str = "") -> Finding:
-    """Return a requirement of which nothing can be told from here."""
+    """Return a requirement of which nothing can be checked from here."""
     return Finding(name, "unknown", one_line(detail), one_line(remedy))
 
 

@@ -72,7 +72,7 @@ class PlaceFinder:
             told = f"{pods}; Kubeflow Pipelines is for several users"
             return Place(pods, training, kubeflow, ok(TITLE, told))
         if not kubeflow:
-            told = f"{_OWN}, which cannot be told from here; {pods} is looked at"
+            told = f"{_OWN}, which cannot be checked from here; {pods} is looked at"
             remedy = "kubectl get services -A shows where ml-pipeline is; set namespace to it"
             return Place(pods, training, "", unknown(TITLE, told, remedy))
         named = profile.kubeflow.namespace or profile.namespace

@@ -59,7 +59,7 @@ def _database(file: Path) -> Finding:
         with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
             database.execute("select version_num from alembic_version").fetchone()
     except sqlite3.Error as error:
-        return missing("MLflow", f"{file} cannot be read: {error}", "Move it away, or mend it.")
+        return missing("MLflow", f"{file} cannot be read: {error}", "Move it away, or fix it.")
     if not os.access(file, os.W_OK):
         return missing("MLflow", f"{file} may not be written", f"chmod u+w {file}")
     return ok("MLflow", str(file))

@@ -36,7 +36,7 @@ def check_command(
         Output, typer.Option("--output", help="How the result is printed.")
     ] = Output.TEXT,
 ) -> None:
-    """Look at everything that a run needs, and say what is missing and how to mend it.
+    """Look at everything that a run needs, and say what is missing and how to fix it.
 
     Exits with 0 where nothing is missing, else with 2. Nothing is made, but for objects on the
     store that are gone afterwards.

@@ -60,7 +60,7 @@ def _summary(found: Found) -> str:
     every = [each for findings in found.values() for each in findings]
     lacking = [each.name for each in every if each.state == "missing"]
     unseen = sum(each.state == "unknown" for each in every)
-    tail = f"; {unseen} could not be told from here" if unseen else ""
+    tail = f"; {unseen} could not be checked from here" if unseen else ""
     if lacking:
         return f"{len(lacking)} missing: {', '.join(lacking)}{tail}."
     return f"Nothing is missing ({len(every) - unseen} checked){tail}."

@@ -12,7 +12,7 @@ from lidr.pipelines.cluster.recurring import When, list_schedules
 from lidr.pipelines.cluster.runs import list_runs
 from lidr.pipelines.stamp import Stamp
 
-_MOST = 50
+_MAX_RUNS = 50
 
 
 def listed(client: Client) -> list[dict[str, str]]:
@@ -22,7 +22,7 @@ def listed(client: Client) -> list[dict[str, str]]:
         _row(each, f"schedule, {When.of(each.trigger)}", (each.status or "").lower())
         for each in list_schedules(client, experiment)
     ]
-    for run in islice(list_runs(client, experiment), _MOST):
+    for run in islice(list_runs(client, experiment), _MAX_RUNS):
         kind = "of a schedule" if run.recurring_run_id else "run"
         state = outcome_of(run, task_graph(run), None, known=False).state
         rows.append(_row(run, kind, state))

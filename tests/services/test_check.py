@@ -295,7 +295,7 @@ def test_a_table_says_what_to_mend(world: Checked):
     code, out, err = world.cluster.lidr("check", str(world.recipe), *only)
     assert (code, err) == (2, "")
     assert "Correct prompts.files in the recipe" in out
-    assert out.splitlines()[-1] == "1 missing: prompts es; 3 could not be told from here."
+    assert out.splitlines()[-1] == "1 missing: prompts es; 3 could not be checked from here."
 
 
 def test_a_subject_that_there_is_not_is_refused(bare: Checked):

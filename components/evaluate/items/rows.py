@@ -64,7 +64,7 @@ def _object(text: str, path: Path, line: int) -> Row:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadInput(
-            f"not JSON: {error}", file=path, line=line, remedy="Mend or remove the line."
+            f"not JSON: {error}", file=path, line=line, remedy="Fix or remove the line."
         ) from error
     if not isinstance(row, dict):
         raise BadInput("not an object", file=path, line=line, remedy='Write {"question": ...}.')
@@ -75,7 +75,7 @@ def _array(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         rows = json.loads(_text(path))
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"not JSON: {error}", file=path, remedy="Mend the file.") from error
+        raise BadInput(f"not JSON: {error}", file=path, remedy="Fix the file.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadInput("not an array of objects", file=path, remedy="Give JSON Lines instead.")
     yield from enumerate(rows, 1)
@@ -90,7 +90,7 @@ def _tsv(path: Path) -> Iterator[tuple[int, Row]]:
                 f"{len(row)} columns instead of question and answer",
                 file=path,
                 line=reader.line_num,
-                remedy="Mend or remove the line.",
+                remedy="Fix or remove the line.",
             )
         yield reader.line_num, dict(zip(_COLUMNS, row, strict=True))
 

@@ -18,7 +18,7 @@ from lidr.components.shared.core.errors import BadInput
 
 _SECONDS = 20.0
 _MEMORY = 4 << 30
-_LONGEST = 2000
+_MAX_CHARS = 2000
 _BOXED = "\\boxed"
 
 
@@ -94,7 +94,7 @@ def _result(answer: str) -> str:
     """Return the last box of an answer, else its end; longer text holds no result to compare."""
     readable = ascii_signs(answer)
     place = readable.rfind(_BOXED)
-    return readable[place : place + _LONGEST] if place >= 0 else readable[-_LONGEST:]
+    return readable[place : place + _MAX_CHARS] if place >= 0 else readable[-_MAX_CHARS:]
 
 
 def _main() -> None:

@@ -110,7 +110,7 @@ class Judge(Strict):
     def _consistent(self) -> Self:
         names = [task.name for task in self.tasks]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"tasks: {', '.join(twice)} stands twice")
+            raise ValueError(f"tasks: {', '.join(twice)} appears twice")
         for task in self.tasks:
             if not task.questions and "x_alpacaeval" not in names:
                 raise ValueError("head_to_head needs questions where there is no x_alpacaeval")

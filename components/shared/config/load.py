@@ -20,7 +20,7 @@ Config = TypeVar("Config", bound=BaseModel)
 
 Location = tuple[str | int, ...]
 
-_LONGEST = 200
+_MAX_SHOWN_CHARS = 200
 """Characters of a wrong value that a message shows."""
 
 
@@ -160,7 +160,7 @@ def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: 
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}…"
 
 
 def _remedy(details: ErrorDetails) -> str:

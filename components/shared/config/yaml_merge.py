@@ -27,7 +27,7 @@ def read_node(path: Path) -> yaml.Node | None:
         The document, or None where there is nothing in it.
 
     Raises:
-        BadInput: the file cannot be read, is not YAML, or a key stands twice.
+        BadInput: the file cannot be read, is not YAML, or a key appears twice.
     """
     text = _read(path)
     try:
@@ -138,7 +138,7 @@ def _refuse_bad_keys(document: yaml.Node) -> None:
             if not isinstance(key, yaml.ScalarNode):
                 raise _bad(key, "a key is a list or a mapping", "Write a word before the colon.")
             if key.value in seen:
-                raise _bad(key, f"key {key.value!r} stands twice", "Remove one.")
+                raise _bad(key, f"key {key.value!r} appears twice", "Remove one.")
             seen.add(key.value)
 
 

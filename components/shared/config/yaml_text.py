@@ -9,7 +9,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 
 _DEEPEST = 32
-_MOST = 100_000
+_MAX_NODES = 100_000
 
 
 class NotYaml(ValueError):
@@ -27,7 +27,7 @@ class NotYaml(ValueError):
         problem: str,
         mark: yaml.Mark | None = None,
         line: int = 0,
-        remedy: str = "Mend the syntax.",
+        remedy: str = "Fix the syntax.",
     ) -> None:
         self.problem = problem
         self.name = str(mark.name) if mark else ""
@@ -105,7 +105,7 @@ def _require_bounded(root: yaml.Node) -> None:
         if seen:
             open_nodes.discard(key)
             sizes[key] = 1 + sum(sizes[id(child)] for child in _children(node))
-            if sizes[key] > _MOST:
+            if sizes[key] > _MAX_NODES:
                 raise NotYaml("too large with its aliases written out", node.start_mark)
         elif key in open_nodes:
             raise NotYaml("a value that holds itself", node.start_mark, remedy="Remove the alias.")

@@ -8,13 +8,13 @@ import socket
 
 from lidr.components.shared.core.text import one_line
 
-_LONGEST = 200
+_MAX_CHARS = 200
 
 
 def actor() -> str:
     """Return LIDR_ACTOR, the KFP run and its pod, or `user@host`."""
     named = os.environ.get("LIDR_ACTOR") or _pipeline_task() or f"{_user()}@{socket.gethostname()}"
-    return one_line(named)[:_LONGEST]
+    return one_line(named)[:_MAX_CHARS]
 
 
 def _pipeline_task() -> str:

@@ -13,7 +13,7 @@ from lingua import IsoCode639_1, Language, LanguageDetectorBuilder
 
 from lidr.components.shared.core.text import valid_unicode
 
-_LONGEST = 4000
+_MAX_CHARS = 4000
 """Characters that are looked at: more make no difference to the answer."""
 
 _CODE = re.compile(r"```(?!markdown|text|plaintext).*?(?:```|\Z)", re.DOTALL)
@@ -133,6 +133,6 @@ class LanguageIdentifier:
     def identify(self, texts: Sequence[str]) -> list[str]:
         """Return one ISO 639-1 code, or `UNDETERMINED`, for each text, in order."""
         found = self._detector.detect_languages_in_parallel_of(
-            [valid_unicode(_CODE.sub(" ", text)[:_LONGEST]) for text in texts]
+            [valid_unicode(_CODE.sub(" ", text)[:_MAX_CHARS]) for text in texts]
         )
         return [lang.iso_code_639_1.name.lower() if lang else UNDETERMINED for lang in found]

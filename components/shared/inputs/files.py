@@ -72,7 +72,7 @@ def json_lines(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"not valid JSON ({error})",
                 file=file,
                 line=line,
-                remedy="Mend the line: one JSON object a line.",
+                remedy="Fix the line: one JSON object a line.",
             ) from error
         yield line, _as_object(row, file, line)
 
@@ -97,7 +97,7 @@ def _array_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
         raise BadInput("not UTF-8", file=file, line=line, remedy="Save it as UTF-8.") from error
     except json.JSONDecodeError as error:
         raise BadInput(
-            f"not valid JSON ({error.msg})", file=file, line=error.lineno, remedy="Mend the array."
+            f"not valid JSON ({error.msg})", file=file, line=error.lineno, remedy="Fix the array."
         ) from error
     except RecursionError as error:
         raise BadInput("nested too deeply", file=file, remedy="Use plain objects.") from error

@@ -64,7 +64,7 @@ def load_prompt_file(file: str, language: str, settings: Prompts) -> list[Prompt
         prompt = _prompt(row, language, settings, file, line)
         if prompt.prompt_id in prompts:
             raise BadInput(
-                f"id {prompt.prompt_id!r} stands twice",
+                f"id {prompt.prompt_id!r} appears twice",
                 file=file,
                 line=line,
                 remedy="Give every prompt its own id.",

@@ -141,7 +141,7 @@ def _rows(file: str, key: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
         name = valid_unicode(str(item_id))
         if name in seen:
             raise BadInput(
-                f"id {name!r} stands twice", file=file, line=line, remedy="Give each its own id."
+                f"id {name!r} appears twice", file=file, line=line, remedy="Give each its own id."
             )
         seen.add(name)
         yield line, name, row

@@ -10,7 +10,7 @@ from lidr.components.shared.core.errors import BadInput, LidrError, RegistryFail
 from lidr.components.shared.tracking.client import explained as unavailability
 
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-_LONGEST = 300
+_MAX_CHARS = 300
 
 
 @contextmanager
@@ -59,4 +59,4 @@ def _of_request(error: Any, uri: str, what: str, remedy: str) -> LidrError:
             f"MLflow at {uri} takes no files on this machine",
             remedy="Use a store on s3://, or the SQLite beside the store.",
         )
-    return RegistryFailed(f"MLflow at {uri} refused {what}: {said[:_LONGEST]}")
+    return RegistryFailed(f"MLflow at {uri} refused {what}: {said[:_MAX_CHARS]}")

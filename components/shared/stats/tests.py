@@ -18,7 +18,7 @@ Alternative = Literal["two-sided", "greater"]
 _DIGITS = 12
 """Decimals within which two differences are the same: sums of fractions differ in the last bits."""
 
-_FEW = 25
+_SIGNS_PER_DRAW = 25
 """Drawing one binomial count takes as long as drawing about this many signs."""
 
 _AT_ONCE = 64
@@ -97,7 +97,7 @@ def _flipped(
     """Return sums with random signs, shape (resamples,); `counts` differences are of each size."""
     generator = np.random.default_rng(seed)
     sums: NDArray[np.float64]
-    if len(sizes) * _FEW < counts.sum():
+    if len(sizes) * _SIGNS_PER_DRAW < counts.sum():
         sums = (2 * generator.binomial(counts, 0.5, (resamples, len(counts))) - counts) @ sizes
         return sums
     every = np.repeat(sizes, counts)

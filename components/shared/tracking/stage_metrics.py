@@ -18,7 +18,7 @@ from lidr.components.shared.tracking.entries import Dataset, Metric
 Counts = Mapping[str, Any]
 
 _FINAL = ("loss", "reward_margin", "reward_accuracy")
-_LONGEST = 5000
+_MAX_TAG_CHARS = 5000
 _UNNAMEABLE = re.compile(r"[^\w\-. :]")
 """What MLflow takes in no parameter's name; it reads slashes as folders."""
 
@@ -179,7 +179,7 @@ def _datasets(step: str, stage: Stage) -> Iterator[Dataset]:
             yield Dataset("prompts" if name == "inputs" else name, uri, digest[:36], context)
 
 
-def clean(text: str, longest: int = _LONGEST) -> str:
+def clean(text: str, longest: int = _MAX_TAG_CHARS) -> str:
     """Return text without what databases and terminals do not take, cut to a length."""
     plain = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text[:longest])
     return plain.encode("utf-8", "replace").decode()

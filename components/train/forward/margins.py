@@ -15,12 +15,12 @@ from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin, sam
 from lidr.components.shared.store.stage import Stage
 from lidr.components.train.data.tokens import TokenPair
 
-_MOST = 400
+_MAX_PAIRS = 400
 
 
 def sampled_rows(pairs: Sequence[TokenPair]) -> list[int]:
     """Return rows of pairs that the pair stage's sample is likely to hold, too."""
-    size = min(_MOST, -(-len(pairs) // 10))
+    size = min(_MAX_PAIRS, -(-len(pairs) // 10))
     return nsmallest(size, range(len(pairs)), key=lambda row: _order(pairs[row]))
 
 

@@ -24,7 +24,7 @@ def found_in(records: Records) -> Found:
     """Return the candidates by (prompt_id, language, other language)."""
     made = candidates(LANGUAGE_SETTINGS, records.sources())
     found = {(c.prompt_id, c.language, c.other_language): c for c in made}
-    assert len(found) == len(made), "a candidate stands twice"
+    assert len(found) == len(made), "a candidate appears twice"
     return found
 
 

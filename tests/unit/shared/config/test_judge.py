@@ -49,7 +49,7 @@ def test_head_to_head_is_about_the_answers_of_x_alpacaeval(tmp_path):
     ("tasks", "words"),
     [
         ([], "at least 1 item"),
-        ([CARE, CARE], "care stands twice"),
+        ([CARE, CARE], "care appears twice"),
         ([{"name": "care"}], "care needs questions"),
         ([{**CARE, "questions": "q.jsonl"}], "must hold {language}"),
         ([{**CARE, "references": "r.{language}"}], "care takes no references"),

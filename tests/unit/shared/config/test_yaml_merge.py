@@ -89,7 +89,7 @@ def test_anchors_stay_within_their_file(tmp_path):
         ("- a\n", 1, 1, "expected keys and values"),
         ("", 1, 1, "expected keys and values"),
         ("a: b: c\n", 1, 1, "not valid YAML"),
-        ("a: 1\na: 2\n", 1, 2, "key 'a' stands twice"),
+        ("a: 1\na: 2\n", 1, 2, "key 'a' appears twice"),
         ("[a, b]: 1\n", 1, 1, "a key is a list or a mapping"),
         ("pools: &p {gpu: {node_selector: *p}}\n", 1, 1, "a value that holds itself"),
     ],

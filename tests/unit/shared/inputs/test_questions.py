@@ -48,7 +48,7 @@ def test_turns_are_for_conversations(tmp_path):
     [
         ("", 0, "nothing in the file"),
         ("[]", 0, "nothing in the file"),
-        ('{"id": 1, "instruction": "x"}\n{"id": 1, "instruction": "y"}', 2, "'1' stands twice"),
+        ('{"id": 1, "instruction": "x"}\n{"id": 1, "instruction": "y"}', 2, "'1' appears twice"),
         ('[{"id": 1, "instruction": "x"},\n\n {"id": 2}]', 3, "`instruction` is missing"),
         ('[{"id": 1, "instruction": "x"},\n 7]', 2, "not a JSON object"),
         ('[{"id": 1,\n "instruction": "x"},\n}]', 3, "not valid JSON"),

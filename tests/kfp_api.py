@@ -33,7 +33,7 @@ from tests.kfp_runs import task_details
 ROOT = "/apis/v2beta1"
 _CLIENT = kfp.ApiClient(kfp.Configuration(host="http://unused"))
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_MOST_BYTES = 350_000
+_MAX_BYTES = 350_000
 _LIVE = ("PENDING", "RUNNING", "PAUSED", "CANCELING")
 _OLD_ROOT = "/apis/v1beta1"
 _NOT_YET = datetime(1970, 1, 1, tzinfo=UTC)
@@ -352,7 +352,7 @@ def read_ir(file: bytes) -> dict[str, Any]:
     """Return an uploaded pipeline, checked as `NewV2SpecTemplate` does."""
     documents = list(yaml.load_all(file, Loader=yaml.CSafeLoader))
     spec = documents[0]
-    if len(file) > _MOST_BYTES:
+    if len(file) > _MAX_BYTES:
         raise invalid("the workflow is longer than the database takes")
     if spec.get("schemaVersion") != "2.1.0" or not spec.get("root"):
         raise invalid("invalid v2 pipeline spec")

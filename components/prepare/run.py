@@ -29,7 +29,7 @@ from lidr.components.toy.problems import draw_problems, question
 
 VERSION = 1
 
-_MOST_ITERATIONS = 5
+_MAX_ITERATIONS = 5
 _TEMPLATE_TOKENS = 512
 
 
@@ -74,11 +74,11 @@ def _tiny_world(settings: Recipe, store: Store) -> str:
     for code in settings.languages.all:
         _write_prompts_and_items(stage, settings, code)
     _pretrain(stage, settings)
-    return stage.finish({"prompts": settings.prompts.per_iteration * _MOST_ITERATIONS})
+    return stage.finish({"prompts": settings.prompts.per_iteration * _MAX_ITERATIONS})
 
 
 def _write_prompts_and_items(stage: Stage, settings: Recipe, code: str) -> None:
-    count = settings.prompts.per_iteration * _MOST_ITERATIONS
+    count = settings.prompts.per_iteration * _MAX_ITERATIONS
     prompts = [
         Prompt(problem.prompt_id, code, question(problem, code), problem.answer)
         for problem in draw_problems(settings.seed, "prompts", count)

@@ -11,7 +11,7 @@ from lidr.components.report.charts import Curve
 from lidr.components.report.history import Round
 from lidr.components.report.words import number, plain
 
-_MOST_POINTS = 300
+_MAX_POINTS = 300
 """Points of a training curve; longer ones are averaged into this many buckets."""
 
 
@@ -99,7 +99,7 @@ def _chart(
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return at most 300 points: means of neighbours."""
-    size = -(-len(points) // _MOST_POINTS)
+    size = -(-len(points) // _MAX_POINTS)
     if size <= 1:
         return points
     groups = [points[start : start + size] for start in range(0, len(points), size)]

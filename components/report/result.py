@@ -10,7 +10,7 @@ from lidr.components.report.history import Round, final_round
 from lidr.components.report.words import language, listed, percent, points
 from lidr.components.shared.config.recipe import Recipe
 
-_MOST_NAMED = 4
+_MAX_NAMED = 4
 
 
 def result_of(settings: Recipe, run: str, rounds: list[Round], report: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def result_of(settings: Recipe, run: str, rounds: list[Round], report: str) -> d
 def outcome(settings: Recipe, rounds: list[Round]) -> str:
     """Return the run's outcome as one sentence."""
     names = [language(code) for code in settings.languages.others]
-    many = len(names) > _MOST_NAMED
+    many = len(names) > _MAX_NAMED
     who = f"{len(names)} languages" if many else listed(names)
     subject = who if len(names) == 1 else f"Average of {who}"
     first, final = rounds[0], final_round(rounds)

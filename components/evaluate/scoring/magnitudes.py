@@ -89,7 +89,7 @@ _REST = re.compile(r"(\d{1,4})(百|千|万|萬|백|천|만)?(?![\d.,])")
 
 _LONGEST_WORD = 12
 
-_MOST_WORDS = 4
+_MAX_WORDS = 4
 """After one number; a model in a loop may write a hundred thousand."""
 
 
@@ -100,7 +100,7 @@ def scaled(value: Fraction, text: str, start: int, end: int, language: str) -> t
         return value * size, end
     pattern = _AFTER_PATTERNS.get(language)
     enlarged = False
-    for _ in range(_MOST_WORDS):
+    for _ in range(_MAX_WORDS):
         found = pattern.match(text, end) if pattern else None
         if not found:
             break

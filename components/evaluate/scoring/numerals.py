@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from lidr.components.evaluate.scoring import hanzi, magnitudes
 
-_MOST_DIGITS = 100
+_MAX_DIGITS = 100
 """A run of more digits is noise, not a quantity (and Python refuses to read 4,301 of them)."""
 
 _DECIMAL_COMMA = frozenset(
@@ -270,7 +270,7 @@ def _grouped(groups: list[str]) -> bool:
 
 def _decimal(core: str, text: str, place: int, language: str) -> Fraction | None:
     """Return the value of one number's digits and separators."""
-    if len(core) > _MOST_DIGITS:
+    if len(core) > _MAX_DIGITS:
         return None
     separators = _SEPARATOR.findall(core)
     point = (

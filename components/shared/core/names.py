@@ -16,7 +16,7 @@ _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNOR
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode categories of what nobody sees: control codes, bidi overrides, lone surrogates."""
 
-_MOST_BYTES, _MOST_OF_A_PART = 1024, 255
+_MAX_BYTES, _MAX_OF_A_PART = 1024, 255
 """Of an S3 key, and of a file's name."""
 
 
@@ -30,8 +30,8 @@ def key_fault(key: str) -> str:
     """
     if any(unicodedata.category(character) in _UNSEEN for character in key):
         return "holds characters that cannot be seen"
-    if len(key.encode()) > _MOST_BYTES:
-        return f"is longer than {_MOST_BYTES} bytes"
+    if len(key.encode()) > _MAX_BYTES:
+        return f"is longer than {_MAX_BYTES} bytes"
     return next(filter(None, map(_part_fault, key.split("/"))), "")
 
 
@@ -39,8 +39,8 @@ def _part_fault(part: str) -> str:
     shown = unicodedata.normalize("NFKC", part)
     if part in ("", ".", "..") or shown in (".", "..") or "/" in shown or "\\" in shown:
         return "leaves its folder"
-    if len(part.encode()) > _MOST_OF_A_PART:
-        return f"has a part of more than {_MOST_OF_A_PART} bytes"
+    if len(part.encode()) > _MAX_OF_A_PART:
+        return f"has a part of more than {_MAX_OF_A_PART} bytes"
     if _DEVICE.fullmatch(shown) or part[-1] in ". ":
         return "is no file's name on some systems"
     return ""

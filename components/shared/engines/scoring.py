@@ -14,7 +14,7 @@ Score = tuple[float, bool]
 
 _ALL = -1
 
-_MOST_IN_ONE = 128
+_MAX_ROWS_IN_ONE = 128
 """Continuations of one token that one pass scores; vLLM's `logprob_token_ids` holds no more."""
 
 
@@ -97,4 +97,4 @@ class Scoring:
 
 
 def _short(continuations: Sequence[Sequence[int]]) -> bool:
-    return len(continuations) <= _MOST_IN_ONE and all(len(each) == 1 for each in continuations)
+    return len(continuations) <= _MAX_ROWS_IN_ONE and all(len(each) == 1 for each in continuations)

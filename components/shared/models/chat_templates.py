@@ -25,8 +25,8 @@ from lidr.components.shared.models.template_probe import environment
 if TYPE_CHECKING:
     from lidr.components.shared.records.schema import Message
 
-_MOST_CHARACTERS = 1 << 18
-_LARGEST = 100_000
+_MAX_CHARS = 1 << 18
+_MAX_RANGE = 100_000
 """Jinja2's own bound on a range; no template of a known family names a number over 1000."""
 
 _FILTERS = {
@@ -77,8 +77,8 @@ def check_chat_template(template: str, file: Path) -> None:
 @lru_cache(maxsize=64)
 def _fault(template: str) -> tuple[str, int]:
     """Return what is wrong with a template, and where (line, or 0)."""
-    if len(template) > _MOST_CHARACTERS:
-        return f"is longer than {_MOST_CHARACTERS} characters", 0
+    if len(template) > _MAX_CHARS:
+        return f"is longer than {_MAX_CHARS} characters", 0
     try:
         tree = environment().parse(template)
         environment().compile(template)
@@ -112,7 +112,7 @@ def _fault_of_node(node: Any) -> str:
     if isinstance(node, nodes.Mul | nodes.Mod):
         return _fault_of_repetition(node)
     if isinstance(node, nodes.Const) and isinstance(node.value, int | float):
-        return f"counts to {node.value:.0f}" if abs(node.value) > _LARGEST else ""
+        return f"counts to {node.value:.0f}" if abs(node.value) > _MAX_RANGE else ""
     return ""
 
 

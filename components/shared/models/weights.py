@@ -16,7 +16,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", 
 
 INDEX = "model.safetensors.index.json"
 
-_MOST_HEADER = 100_000_000
+_MAX_HEADER = 100_000_000
 """Bytes; the bound of the safetensors library."""
 
 _DISGUISES = {
@@ -94,7 +94,7 @@ def _fault(path: Path) -> str:
             if start.startswith(mark) and start[8:9] != b"{":
                 return what
         length = int.from_bytes(start[:8], "little")
-        if not 2 <= length <= min(size - 8, _MOST_HEADER):
+        if not 2 <= length <= min(size - 8, _MAX_HEADER):
             return "it has no header"
         stream.seek(8)
         data = stream.read(length)

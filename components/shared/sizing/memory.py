@@ -31,7 +31,7 @@ FLOOR = 2048
 PROMPT_SHARE = 1 / 3
 """Prompt tokens of a micro-batch's, where they are not known."""
 
-_MOST_NODES = 64
+_MAX_NODES = 64
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ class MemoryPlan:
 
     def _variants(self) -> Iterator[MemoryPlan]:
         nodes = [self.nodes]
-        while nodes[-1] < _MOST_NODES:
+        while nodes[-1] < _MAX_NODES:
             nodes.append(2 * nodes[-1])
         offloads: tuple[Offload, ...] = ("none", "optimizer", "all")
         for count, stage, offload, checkpointing in itertools.product(

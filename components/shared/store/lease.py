@@ -37,7 +37,7 @@ _TURNS = 4
 _SAFE_SHARE = 0.7
 _READ_SHARE = 0.1
 _LATE_SHARE, _LATE_SECONDS = 0.25, 5.0
-_MOST_KEYS = 40
+_MAX_KEYS = 40
 _LONGEST_SECONDS = 3600.0
 _NAME = re.compile(rf"{_FOLDER}/\d{{12}}\.(?:json|free)")
 
@@ -266,7 +266,7 @@ def find_head(store: Store) -> Head:
 
 def clear(store: Store, head: Head) -> None:
     """Remove what lies below the lease, now and then: a long list is slow to read."""
-    if len(head.keys) >= _MOST_KEYS:
+    if len(head.keys) >= _MAX_KEYS:
         for key in head.keys:
             store.delete(key)
 

@@ -184,7 +184,7 @@ def test_few_candidates_are_all_in_the_sample_dropped_ones_with_their_reason(tmp
 
 
 def test_a_small_sample_takes_turns_and_prefers_sides_that_differ(tmp_path, monkeypatch):
-    monkeypatch.setattr("lidr.components.pair.sample._MOST", 9)
+    monkeypatch.setattr("lidr.components.pair.sample._MAX_CANDIDATES", 9)
     records = good_records(*(f"p{n}" for n in range(6)))
     for number in range(5):
         records.answer(f"p{number}", "es", translated(f"p{number}", "en", "es"))

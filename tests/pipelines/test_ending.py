@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.store.base import open_store
+from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import state_key
 from lidr.pipelines.tasks import ending
 

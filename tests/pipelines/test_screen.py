@@ -64,7 +64,7 @@ def test_every_event_has_its_place():
     text = drawn(board_after(EVENTS))
     lines = [line.rstrip() for line in text.splitlines()]
     assert lines[0] == "lidr run mine · 2:30 min"
-    assert lines[1] == " M_0  world 1:15 min · evaluate 8.2 s"
+    assert lines[1] == " M_0  prepare 1:15 min · evaluate 8.2 s"
     assert lines[2] == " M_1  generate reused · pair 1:01 min"
     assert lines[3].startswith("   ▸  train")
     assert lines[3].endswith("20/57 steps, 3,204 tokens/s, 12 s left")

@@ -10,7 +10,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import recipe_key, state_key
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.state.run import Resumed
-from lidr.components.watch.run import look
+from lidr.components.watch.run import check_inputs
 from lidr.pipelines.cli.inputs import read_recipe
 from tests.pipelines.conftest import FakeWorld
 from tests.pipelines.test_loop import ROUND
@@ -33,7 +33,7 @@ def test_a_schedule_runs_what_is_new_from_where_it_is_and_else_ends_at_once(fake
     """The second iteration starts from M_0: the first one's model was not promoted."""
     recipe = read_recipe("tiny_world", None, ["gate.max_iterations=2"]).model_dump_json()
     store = open_store(str(fake_world.store))
-    name = look(recipe=recipe, store=store.uri, name="nightly")
+    name = check_inputs(recipe=recipe, store=store.uri, name="nightly")
     store.write(recipe_key(name), recipe.encode())
     for number, promoted in ((0, True), (1, False)):
         state = {name: f"/s/stages/{name}/{number}" for name in Resumed._fields}

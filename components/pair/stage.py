@@ -1,4 +1,4 @@
-"""The stage of the pair step, known also to who only wants to find it."""
+"""The address of the pair stage, importable without the step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For who wants to use or repeat a run: where its models are, and its key figures."""
+"""How to use or reproduce a run: where its models are, and its key figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stages of generate and translate, known to whoever writes a part of them."""
+"""The addresses of the stages of generate and translate, importable without the steps."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Holder:
         return bool(self.machine) and self.machine == _machine()
 
     def refusal(self, run: str) -> BadInput:
-        """Return what a second execution is told."""
+        """Return the error raised to a second execution."""
         return BadInput(
             f"run {run!r} is already being executed by process {self.process} of {self.who} on "
             f"{self.host}, since {self.since}; should it die, its lease ends {self.seconds:.0f} s "

@@ -29,7 +29,7 @@ class TrainingJob(Strict):
     zero: Zero = Zero()
     """What the ranks share out, from the profile."""
     run: str = ""
-    """Name of the run, which is told how training goes; "" where there is none."""
+    """Name of the run that training reports to; "" where there is none."""
     iteration: int = 0
     """t + 1."""
 

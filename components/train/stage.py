@@ -1,4 +1,4 @@
-"""The stage of the train step, known also to who only wants to find it."""
+"""The address of the train stage, importable without the step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at, in the order in which it is told."""
+"""The subjects of `lidr check`, in the order of its table."""
 
 from __future__ import annotations
 

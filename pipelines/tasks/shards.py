@@ -1,4 +1,4 @@
-"""What a launcher and its shards tell each other, and what one shard does.
+"""One shard of a rollout, and the files it exchanges with its launcher.
 
 `python -m lidr.pipelines.tasks.shards STORE STAGE --shard K` generates and translates the K-th part
 of an iteration's chunks; in a TrainJob the shard is the pod's completion index.

@@ -62,7 +62,7 @@ class DamagedObject(StoreError):
 
 
 class Unavailable(BadInput):
-    """A service does not answer; who waits for it may ask again."""
+    """A service is unavailable; callers may retry."""
 
 
 class StoreUnavailable(StoreError, Unavailable):

@@ -101,7 +101,7 @@ class Engine(Protocol):
 
         Args:
             requests: read only as far as the engine has room, so that there may be millions, and
-                new ones may follow from completions. None says that there is none now: the engine
+                new ones may follow from completions. None means no request is ready yet: the engine
                 asks again after its next completion.
 
         Raises:

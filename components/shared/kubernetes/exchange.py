@@ -1,4 +1,4 @@
-"""The files by which a launcher and the nodes of its TrainJob tell each other: job and outcome.
+"""The files through which a launcher and the nodes of its TrainJob exchange job and outcome.
 
 They lie in `launch/` of the stage being made, on the store. The job goes one way; the summary, or
 each failed node's reason, comes back. Pods, their logs and the TrainJob may vanish at any time, and

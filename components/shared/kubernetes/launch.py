@@ -1,4 +1,4 @@
-"""What a launcher is told: the profile's part, and what KFP hands over."""
+"""A launcher's settings: those of the profile, and what KFP passes in."""
 
 from __future__ import annotations
 

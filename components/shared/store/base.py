@@ -47,7 +47,8 @@ class Store(Protocol):
     def create(self, key: str, data: bytes) -> bool:
         """Write an object only where none exists; False if another writer was first.
 
-        Of two writers of the same bytes both may be told True: who competes writes its own name.
+        Two writers of identical bytes may both get True; competing writers must write
+        something unique.
         """
 
     def exists(self, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""What MLflow is told about a run, and how it gets there whatever happens to the server.
+"""A run in MLflow: what is logged, and how it arrives whatever happens to the server.
 
 Stages leave small files below `runs/<run>/tracking/` of the store (`outbox`), filled from a
 finished stage's own marker (`facts`). Delivery (`delivery`) finds or makes the MLflow runs (`runs`)

@@ -56,7 +56,7 @@ def uploader(store: str, run: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """Deliver now and then until standard input is closed, and once more then."""
+    """Deliver periodically until standard input closes, then flush."""
     store, run = open_store(sys.argv[1]), sys.argv[2]
     told, open_ = "", True
     while open_:

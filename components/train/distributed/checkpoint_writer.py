@@ -41,7 +41,7 @@ class CheckpointWriter(TrainerCallback):
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Train inside: SIGTERM is heard, and the last checkpoint is complete at the end.
+        """Train inside: on SIGTERM, writes the last checkpoint, then ends.
 
         Raises:
             Stopped: training was asked to end.

@@ -1,4 +1,4 @@
-"""The processes of a training run (ranks, as torchrun starts them) and what they tell each other.
+"""The ranks of a training run (processes, as torchrun starts them) and their control collectives.
 
 Weights and gradients travel as DeepSpeed sees fit. Here are the few words about the run itself:
 which checkpoint, who failed, is somebody asked to end. They go over gloo, on a CPU as on a GPU.

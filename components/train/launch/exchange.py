@@ -1,4 +1,4 @@
-"""What the launcher of a training run and its nodes tell each other through the store."""
+"""Job and outcome of a training run, exchanged by launcher and nodes through the store."""
 
 from __future__ import annotations
 

@@ -165,7 +165,9 @@ def test_component_bodies_hold_no_logic(containers: dict):
         source = container["command"][-1]
         body = source.split('"""')[-1].split("return ")
         assert len(body) == 2, name
-        assert body[0].strip().startswith(("from lidr.components.", "from lidr.pipelines.tasks ")), name
+        assert (
+            body[0].strip().startswith(("from lidr.components.", "from lidr.pipelines.tasks "))
+        ), name
 
 
 def test_parameters_only(ir: dict):

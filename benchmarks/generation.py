@@ -36,6 +36,7 @@ from typing import Any
 
 from lidr.components.rollout.answers import decoding_of
 from lidr.components.rollout.translations import directions
+from lidr.components.shared.config.machine import MACHINE, EngineSettings, Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import EVENTS_VARIABLE
 from lidr.components.shared.core.languages import NAMES
@@ -226,10 +227,10 @@ def _part_translate(folder: str, out: str, how: str) -> None:
 
 def _common(folder: str, how: str) -> dict[str, Any]:
     recipe = _recipe(Path(folder))
-    generation = recipe.generation.model_copy(update={"fused": how == "fused"})
+    os.environ[MACHINE] = Machine(engine=EngineSettings(fused=how == "fused")).text()
     world = _read(Path(folder) / "toy.json")[how]
     return {
-        "recipe": recipe.model_copy(update={"generation": generation}).model_dump_json(),
+        "recipe": recipe.model_dump_json(),
         "store": f"{folder}/{how}",
         "inputs": world,
         "model": world,

@@ -253,6 +253,7 @@ def _part_lidr_losses(folder: Path) -> Result:
 
 
 def _train_lidr(folder: Path, name: str, model: str, pairs: str) -> Stage:
+    from lidr.components.shared.config.machine import TrainingSettings
     from lidr.components.shared.config.recipe import Training
     from lidr.components.train.job import TrainingJob
     from lidr.components.train.trainer import run_training
@@ -266,7 +267,6 @@ def _train_lidr(folder: Path, name: str, model: str, pairs: str) -> Stage:
         schedule="linear",
         warmup_ratio=0.0,
         precision="float32",
-        checkpoint_steps=500,  # the trainer's default, as on TRL's side
     )
     job = TrainingJob(
         store=store.uri,
@@ -276,6 +276,7 @@ def _train_lidr(folder: Path, name: str, model: str, pairs: str) -> Stage:
         reference=model,
         training=settings,
         seed=0,
+        machine=TrainingSettings(checkpoint_steps=500),  # the trainer's default, as on TRL's side
     )
     run_training(job)
     return Stage(store, job.stage)

@@ -36,6 +36,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.training import store_model, word_pair, write_pairs
+from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.profile import Zero
 from lidr.components.shared.config.recipe import Lora, Training
 from lidr.components.shared.core.events import EVENTS_VARIABLE
@@ -243,10 +244,9 @@ def _train(folder: Path, shape: Shape, zero: Zero, lora: Lora) -> Result:
         max_length=shape.length,
         learning_rate=1e-5,
         precision="bfloat16",
-        gradient_checkpointing=True,
-        checkpoint_steps=1000,
         lora=lora,
     )
+    machine = TrainingSettings(gradient_checkpointing=True, checkpoint_steps=1000)
     job = TrainingJob(
         store=str(folder / "store"),
         stage=f"stages/train/{'lora' if lora.rank else 'full'}",
@@ -255,6 +255,7 @@ def _train(folder: Path, shape: Shape, zero: Zero, lora: Lora) -> Result:
         reference=uris["model"],
         training=settings,
         seed=0,
+        machine=machine,
         zero=zero,
     )
     if torch.cuda.is_available():
@@ -263,7 +264,8 @@ def _train(folder: Path, shape: Shape, zero: Zero, lora: Lora) -> Result:
     metrics = folder / "store" / job.stage / "metrics.jsonl"
     rows = [json.loads(line) for line in metrics.read_text().splitlines()][1:]
     speed = median(row["tokens_per_second"] for row in rows)
-    predicted = plan_of(job, Launch(launcher="trainjob", zero=zero)).memory().peak
+    launch = Launch(launcher="trainjob", zero=zero, **machine.model_dump())
+    predicted = plan_of(job, launch).memory().peak
     return {
         "tokens_per_second": speed,
         "flops_per_second": speed * _flops_per_token(shape, bool(lora.rank)),

@@ -29,6 +29,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.training import LENGTH, Shape, draw_pair, write_model, write_pairs
+from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.profile import Zero
 from lidr.components.shared.config.recipe import Training
 from lidr.components.shared.core.events import EVENTS_VARIABLE
@@ -38,7 +39,7 @@ from lidr.components.train.job import TrainingJob
 SHAPE = Shape(vocabulary=2_000, width=256, layers=4)
 BATCH = 16
 CHECKPOINT = 4
-_DEFAULT = Training().checkpoint_steps
+_DEFAULT = TrainingSettings().checkpoint_steps
 
 Run = dict[str, Any]
 
@@ -67,7 +68,7 @@ def main() -> None:
 
 def _train(folder: Path, model: str, pairs: str, ranks: int) -> Run:
     folder.mkdir()
-    settings = Training(batch_size=BATCH, max_length=LENGTH, checkpoint_steps=CHECKPOINT)
+    settings = Training(batch_size=BATCH, max_length=LENGTH)
     job = TrainingJob(
         store=str(folder / "store"),
         stage="stages/train/benchmark",
@@ -76,6 +77,7 @@ def _train(folder: Path, model: str, pairs: str, ranks: int) -> Run:
         reference=model,
         training=settings,
         seed=0,
+        machine=TrainingSettings(checkpoint_steps=CHECKPOINT),
         zero=Zero(stage=2 if ranks > 1 else 0),
     )
     (folder / "job.json").write_text(job.model_dump_json())

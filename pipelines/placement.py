@@ -8,6 +8,7 @@ from dataclasses import replace
 from kfp.dsl import PipelineTask
 from kfp.dsl.structures import ResourceSpec
 
+from lidr.components.shared.config.machine import MACHINE
 from lidr.components.shared.config.pools import (
     ENGINES,
     Kind,
@@ -97,6 +98,7 @@ def _environment(profile: Profile, kind: Kind, resources: Resources) -> dict[str
         "LIDR_IMAGE": (kind == "train" and profile.training.image) or image,
         _TRACKING: profile.tracking_uri,
         TENSOR_PARALLEL: str(resources.tensor_parallel or "") if kind in ENGINES else "",
+        MACHINE: profile.machine.text() if kind in (*ENGINES, "judge") else "",
     }
     return {name: value for name, value in named.items() if value}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+from lidr.components.shared.config.machine import MACHINE, EngineSettings, Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.engines import (
@@ -127,6 +128,11 @@ def world_stage(store: str, prompts: Sequence[Prompt], model: Path | None = None
         stage.upload(f"model/{path.name}", path)
     stage.finish({})
     return stage
+
+
+def tell(monkeypatch, **engine: object) -> None:
+    """Let this process be told a profile's settings of the engine."""
+    monkeypatch.setenv(MACHINE, Machine(engine=EngineSettings(**engine)).text())
 
 
 def use_engine(monkeypatch, engine: FakeEngine) -> list[Path]:

@@ -20,11 +20,12 @@ from lidr.components.evaluate.contamination import (
 )
 from lidr.components.evaluate.harness import Scored, run_tasks
 from lidr.components.evaluate.items.local_data import digests
+from lidr.components.shared.config.engine_choice import choose_engine, engine_identity
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of, digest_of_file, digest_of_uri
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.languages import UNDETERMINED, LanguageIdentifier
-from lidr.components.shared.engines import choose_engine, open_engine
+from lidr.components.shared.engines import open_engine
 from lidr.components.shared.engines.deferred import DeferredEngine
 from lidr.components.shared.records.schema import Answer, EvalItem, FinishReason, Overlap
 from lidr.components.shared.stats.intervals import Interval, macro_average, mean_interval, wilson
@@ -118,10 +119,7 @@ def _stage(settings: Recipe, store: str, inputs: str, model: str) -> Stage:
         {
             "languages": settings.languages.model_dump(mode="json"),
             "seed": settings.seed,
-            "dtype": settings.model.dtype,
-            "max_length": settings.model.max_length,
-            "engine": choose_engine(settings)[0].value,
-            "batch_tokens": settings.generation.batch_tokens,
+            **engine_identity(settings),
             "harness": metadata.version("lm-eval"),
             "task_files": _task_files(settings),
             "data": digests(settings.evaluation.data, settings.languages.all),

@@ -13,6 +13,7 @@ from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.rollout.summaries import finish_responses, finish_translations
 from lidr.components.rollout.translations import Translations
+from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.languages import LanguageIdentifier
@@ -35,8 +36,8 @@ def generate(
 ) -> str:
     """Let M_t answer this iteration's prompts in every language.
 
-    With `generation.fused` the same engine also translates each response once it is there, into
-    the translate stage, which is then done when its turn comes.
+    With the profile's `engine.fused` the same engine also translates each response once it is
+    there, into the translate stage, which is then done when its turn comes.
 
     Args:
         recipe: the resolved recipe as JSON.
@@ -58,7 +59,8 @@ def generate(
     settings = Recipe.model_validate_json(recipe)
     stage = generate_stage(settings, store, inputs, model, iteration)
     target = translate_stage(settings, store, stage.uri, model, iteration)
-    fused = settings.generation.fused
+    machine = Machine.here().engine
+    fused = machine.fused
     if stage.done() and (not fused or target.done()):
         emit("reused")
         return stage.uri
@@ -71,7 +73,7 @@ def generate(
         return answers.chunks(ChunkShare(shard, shards), translations.followers if fused else None)
 
     with EngineSession(settings, model) as session:
-        roll_out(session, [stage, target] if fused else [stage], plan, settings.generation.restarts)
+        roll_out(session, [stage, target] if fused else [stage], plan, machine.restarts)
         for written in [stage, target] if fused else [stage]:
             note(written, session, shard, within="" if written is stage else "generate")
         figures = worker_figures(session)

@@ -14,6 +14,7 @@ from typing import Any
 from lidr.components.judge.cases import Case
 from lidr.components.judge.verdicts import Position
 from lidr.components.shared.config.judge import Judge
+from lidr.components.shared.config.machine import JudgeServer
 from lidr.components.shared.core.errors import BadInput, EngineFailed, LidrError, Unavailable
 from lidr.components.shared.core.json_files import fits
 from lidr.components.shared.core.redaction import without_secrets
@@ -49,7 +50,7 @@ class Reply:
 Take = Callable[[Case, Reply], None]
 
 
-def ask(cases: Iterable[Case], settings: Judge, take: Take) -> None:
+def ask(cases: Iterable[Case], settings: Judge, server: JudgeServer, take: Take) -> None:
     """Put every case to the judge and hand on each reply as it comes.
 
     The client library repeats a request after 429, 5xx, timeouts and broken connections, with
@@ -58,43 +59,49 @@ def ask(cases: Iterable[Case], settings: Judge, take: Take) -> None:
 
     Args:
         cases: what is asked.
-        settings: the server, and how the judge decodes: always greedily.
+        settings: the model, and how the judge decodes: always greedily.
+        server: where it is, and how it is asked.
         take: gets each reply; what it raises ends everything.
 
     Raises:
-        BadInput: the server refuses the key or has no such model, or the client is not installed.
+        BadInput: there is no address, the server refuses the key or has no such model, or the
+            client is not installed.
         EngineFailed: the server's answers are no chat completions.
         Unavailable: the server was away for LIDR_RETRY_SECONDS.
     """
+    if not server.url:
+        raise BadInput(
+            "the recipe has a judge, but the profile names no server",
+            remedy="Set judge.url in the profile.",
+        )
     if find_spec("openai") is None:
         raise BadInput(
             "a judge is asked with the openai library, which is not installed here",
             remedy="Install lidr[judge].",
         )
-    asyncio.run(_ask(iter(cases), settings, take))
+    asyncio.run(_ask(iter(cases), settings, server, take))
 
 
-async def _ask(cases: Iterator[Case], settings: Judge, take: Take) -> None:
+async def _ask(cases: Iterator[Case], settings: Judge, server: JudgeServer, take: Take) -> None:
     from openai import AsyncOpenAI
 
-    endpoint = settings.endpoint
     async with AsyncOpenAI(
-        base_url=endpoint.url,
+        base_url=server.url,
         api_key=next((os.environ[name] for name in _KEYS if os.environ.get(name)), "none"),
-        max_retries=endpoint.retries,
-        timeout=endpoint.request_seconds,
+        max_retries=server.retries,
+        timeout=server.request_seconds,
     ) as client:
-        outage = _Outage(client, endpoint.url)
+        outage = _Outage(client, server.url)
 
         async def work() -> None:
             for case in cases:  # all workers draw from the same iterator
                 began = time.monotonic()
-                reply = await _reply(client, case, settings)
+                reply = await _reply(client, case, settings, server.url)
                 if reply.failure in _AWAY and await outage.explains(reply.failure, began):
-                    reply = await _reply(client, case, settings)
+                    reply = await _reply(client, case, settings, server.url)
                 take(case, reply)
 
-        workers = [asyncio.create_task(work()) for _ in range(endpoint.concurrency)]
+        workers = [asyncio.create_task(work()) for _ in range(server.concurrency)]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -160,7 +167,7 @@ class _Outage:
         return None
 
 
-async def _reply(client: Any, case: Case, settings: Judge) -> Reply:
+async def _reply(client: Any, case: Case, settings: Judge, url: str) -> Reply:
     from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 
     asked: dict[str, Any] = {}
@@ -180,11 +187,11 @@ async def _reply(client: Any, case: Case, settings: Judge) -> Reply:
     except APIConnectionError:
         return Reply(failure=JudgeFailure.UNREACHABLE)
     except APIStatusError as error:
-        return Reply(failure=_failure(error.status_code, settings))
+        return Reply(failure=_failure(error.status_code, settings, url))
     except (OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise EngineFailed(
-            f"{settings.endpoint.url} does not answer with chat completions: {error!r}",
-            remedy="Correct judge.endpoint.url: it ends with the version, such as /v1.",
+            f"{url} does not answer with chat completions: {error!r}",
+            remedy="Correct judge.url in the profile: it ends with the version, such as /v1.",
         ) from error
 
 
@@ -212,22 +219,21 @@ def _read(answer: Any) -> Reply:
     return Reply(text, positions, failure or (None if text.strip() else JudgeFailure.EMPTY), *used)
 
 
-def _failure(status: int, settings: Judge) -> JudgeFailure:
+def _failure(status: int, settings: Judge, url: str) -> JudgeFailure:
     if status in (401, 403, 404):
-        raise _refusal(status, settings)
+        raise _refusal(status, settings, url)
     if status == 429:
         return JudgeFailure.RATE_LIMITED
     return JudgeFailure.SERVER_ERROR if status >= 500 else JudgeFailure.REJECTED
 
 
-def _refusal(status: int, settings: Judge) -> LidrError:
-    endpoint = settings.endpoint
+def _refusal(status: int, settings: Judge, url: str) -> LidrError:
     if status == 404:
         return BadInput(
-            f"{endpoint.url} has no {endpoint.model!r} (status 404)",
-            remedy="Correct judge.endpoint, or serve the judge under that name.",
+            f"{url} has no {settings.endpoint.model!r} (status 404)",
+            remedy="Correct judge.endpoint.model, or serve the judge under that name.",
         )
     return BadInput(
-        f"{endpoint.url} refuses the key (status {status})",
+        f"{url} refuses the key (status {status})",
         remedy=f"Set {_KEYS[0]} to a key that may use it.",
     )

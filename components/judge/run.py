@@ -10,6 +10,7 @@ from lidr.components.judge.judgement_writer import JudgementWriter
 from lidr.components.judge.prompts import load_prompt
 from lidr.components.judge.summary import Judged, items_of, summarise
 from lidr.components.shared.config.judge import Judge
+from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.errors import BadInput
@@ -95,7 +96,8 @@ def _judge(settings: Recipe, judge: Judge, stage: Stage, docket: Docket) -> None
     allowed = int(judge.max_failed_share * len(cases))
     writer = JudgementWriter(stage, len(cases), judge.chunk_size, allowed)
     try:
-        ask((case for case in cases if not writer.has(case)), judge, writer.take)
+        asked = (case for case in cases if not writer.has(case))
+        ask(asked, judge, Machine.here().judge, writer.take)
     finally:
         writer.flush()
     judged = _by_item(cases, writer.judgements)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 
+from lidr.components.shared.config.engine_choice import choose_engine
 from lidr.components.shared.config.recipe import EngineName, Recipe
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.engines import Engine, choose_engine, open_engine
+from lidr.components.shared.engines import Engine, open_engine
 
 
 class EngineSession:
@@ -40,8 +41,9 @@ class EngineSession:
     def engine(self) -> Engine:
         """The engine, started now if it was not."""
         if self._engine is None:
-            name, reason = choose_engine(self._recipe)
-            emit("note", message=f"engine: {name}, because {reason}")
+            if self._recipe.generation.engine == "auto":  # else the run's beginning has said it
+                name, reason = choose_engine(self._recipe)
+                emit("note", message=f"engine: {name}, because {reason}")
             self._engine = open_engine(self._recipe, self._model)
             self.starts += 1
         return self._engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lidr.components.shared.config.engine_choice import engine_identity
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.store.open import open_store
@@ -9,9 +10,6 @@ from lidr.components.shared.store.stage import Stage, new_stage
 
 GENERATE_VERSION = 3
 TRANSLATE_VERSION = 3
-
-_MACHINE = {"fused", "restarts", "vllm", "endpoint"}
-"""Settings that say how the work is done and not what comes out."""
 
 
 def generate_stage(settings: Recipe, store: str, inputs: str, model: str, iteration: int) -> Stage:
@@ -24,7 +22,8 @@ def generate_stage(settings: Recipe, store: str, inputs: str, model: str, iterat
         {
             **_common(settings, iteration),
             "per_iteration": settings.prompts.per_iteration,
-            **settings.generation.model_dump(mode="json", exclude=_MACHINE),
+            **settings.generation.model_dump(mode="json"),
+            **engine_identity(settings),
         },
     )
 
@@ -40,11 +39,11 @@ def translate_stage(
         {"responses": digest_of_uri(responses), "model": digest_of_uri(model)},
         {
             **_common(settings, iteration),
-            "engine": settings.generation.engine,
             "samples": settings.generation.samples,
-            "batch_tokens": settings.generation.batch_tokens,
+            "chunk_size": settings.generation.chunk_size,
             "truncated": settings.pairing.active.truncated,
             **settings.translation.model_dump(mode="json"),
+            **engine_identity(settings),
         },
     )
 
@@ -54,9 +53,4 @@ def _common(settings: Recipe, iteration: int) -> dict[str, object]:
         "iteration": iteration,
         "seed": settings.seed,
         "languages": settings.languages.model_dump(mode="json"),
-        "dtype": settings.model.dtype,
-        "max_length": settings.model.max_length,
-        "chunk_size": settings.generation.chunk_size,
-        "quantization": settings.generation.vllm.quantization,
-        "kv_cache_dtype": settings.generation.vllm.kv_cache_dtype,
     }

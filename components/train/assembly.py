@@ -108,6 +108,7 @@ def build_trainer(
         reference=reference,
         layout=layout,
         settings=settings,
+        machine=job.machine,
         work=work_of(base),
         ranks=inputs.ranks,
         model=model,
@@ -139,7 +140,7 @@ def _reference(
     pairs, ranks = inputs.pairs.pairs, inputs.ranks
 
     def scores(model: Any, layout: Layout) -> torch.Tensor:
-        tokens = job.training.micro_batch_tokens
+        tokens = job.machine.micro_batch_tokens
         return compute_logps(model, pairs, layout, tokens, inputs.bfloat16, ranks)
 
     def compute() -> torch.Tensor:
@@ -184,9 +185,9 @@ def _arguments(job: TrainingJob, examples: int, inputs: TrainingInputs, scratch:
         use_cpu=not torch.cuda.is_available(),  # or bfloat16 is refused there
         deepspeed=config,
         accelerator_config={"use_configured_state": bool(config)},
-        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing=job.machine.gradient_checkpointing,
         save_strategy="steps",
-        save_steps=settings.checkpoint_steps,
+        save_steps=job.machine.checkpoint_steps,
         logging_steps=1,
         logging_nan_inf_filter=False,
         remove_unused_columns=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.profile import Zero
 from lidr.components.shared.config.recipe import Training
 
@@ -26,6 +27,8 @@ class TrainingJob(Strict):
     """The recipe's settings."""
     seed: int
     """Of the order of the pairs."""
+    machine: TrainingSettings = TrainingSettings()
+    """How the ranks use their machines, from the profile."""
     zero: Zero = Zero()
     """What the ranks share out, from the profile."""
     run: str = ""

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
+from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.recipe import Training
 from lidr.components.shared.core.errors import TrainingFailed
 from lidr.components.shared.core.events import Meter, emit
@@ -41,6 +42,7 @@ class PreferenceTrainer(Trainer):
         reference: the reference model's log-probabilities of all pairs, (pairs, 2).
         layout: of micro-batches, which the model understands.
         settings: the recipe's.
+        machine: how the ranks use their machines.
         work: the model's, for MFU; None where that is not known.
         ranks: the ranks that share the pairs of a step.
         kwargs: as for Trainer: `model`, `args`.
@@ -54,6 +56,7 @@ class PreferenceTrainer(Trainer):
         reference: torch.Tensor,
         layout: Layout,
         settings: Training,
+        machine: TrainingSettings,
         work: StepWork | None,
         ranks: Ranks,
         **kwargs: Any,
@@ -63,9 +66,10 @@ class PreferenceTrainer(Trainer):
         self._reference = reference.to(self.args.device)
         self._layout = layout
         self.settings = settings
+        self.machine = machine
         self._ranks = ranks
-        budget = token_budget(settings.micro_batch_tokens, pairs)
-        self._sharing = Sharing(pairs, layout, budget, settings.micro_batch_size, ranks.world)
+        budget = token_budget(machine.micro_batch_tokens, pairs)
+        self._sharing = Sharing(pairs, layout, budget, machine.micro_batch_size, ranks.world)
         self._work = work
         self._peak = _peak(self.args.device, self.args.bf16)
         self._sums = StepSums()
@@ -117,7 +121,7 @@ class PreferenceTrainer(Trainer):
         """
         pairs = [self._pairs[row] for row in rows]
         model = self.accelerator.unwrap_model(self.model)
-        budget, bfloat16 = self.settings.micro_batch_tokens, self.args.bf16
+        budget, bfloat16 = self.machine.micro_batch_tokens, self.args.bf16
         logps = compute_logps(
             model, pairs, self._layout, budget, bfloat16, self._ranks, "reward margins"
         )

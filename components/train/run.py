@@ -69,6 +69,7 @@ def train(
         reference=reference,
         training=settings.training,
         seed=seed_of(settings.seed, "train", iteration),
+        machine=place.settings,
         zero=place.zero,
         run=run,
         iteration=iteration,

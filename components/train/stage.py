@@ -9,9 +9,6 @@ from lidr.components.shared.store.stage import Stage, new_stage
 
 VERSION = 2
 
-_MACHINE = {"checkpoint_steps", "gradient_checkpointing", "shard_gigabytes"}
-"""Settings that change no result beyond rounding, so they are no part of the stage's digest."""
-
 
 def start_and_reference(settings: Recipe, inputs: str, model: str) -> tuple[str, str]:
     """Return the URIs of the stages that training starts from and is held against."""
@@ -36,6 +33,6 @@ def train_stage(
         {
             "seed": settings.seed,
             "iteration": iteration,
-            **settings.training.model_dump(mode="json", exclude=_MACHINE),
+            **settings.training.model_dump(mode="json"),
         },
     )

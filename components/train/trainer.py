@@ -93,6 +93,7 @@ def run_training(job: TrainingJob) -> TrainingSummary:
         "train_seconds": round(writer.trained, 3),
         "checkpoint_seconds": round(writer.seconds, 3),
         "ranks": ranks.world,
+        "gradient_checkpointing": job.machine.gradient_checkpointing,
         "gpus": ranks.world if torch.cuda.is_available() else 0,
         "final": rows[-1],
         "languages": inputs.pairs.languages,
@@ -157,7 +158,7 @@ def _export(
                     stage.upload(f"adapter/{path.name}", path)
                 stage.write(BASE_FILE, json.dumps({"stage": inputs.base}).encode())
         return changed
-    size = round(trainer.settings.shard_gigabytes * 1e9)
+    size = round(trainer.machine.shard_gigabytes * 1e9)
     export = Export(model, inputs.start.folder, folder, size, ranks)
     return export.run(lambda path: stage.upload(f"model/{path.name}", path))
 

@@ -11,6 +11,7 @@ from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import translate_stage
 from lidr.components.rollout.summaries import finish_translations
 from lidr.components.rollout.translations import Translations
+from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.records.counts import stage_figures
@@ -62,7 +63,7 @@ def translate(
     translations = Translations(settings, stage, locate_stage(responses), prompts, iteration)
     plan = partial(translations.chunks, ChunkShare(shard, shards))
     with EngineSession(settings, model) as session:
-        roll_out(session, [stage], plan, settings.generation.restarts)
+        roll_out(session, [stage], plan, Machine.here().engine.restarts)
         note(stage, session, shard)
         figures = worker_figures(session)
     if shards == 1:

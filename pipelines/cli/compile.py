@@ -11,6 +11,7 @@ import typer
 from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.shared.store.s3 import S3Store
+from lidr.pipelines.begin import begin
 from lidr.pipelines.cli.inputs import (
     CLUSTER,
     ProfileOption,
@@ -51,8 +52,9 @@ def compile_command(
     ] = False,
 ) -> None:
     """Compile the loop for Kubeflow Pipelines."""
-    science = read_recipe(recipe, seed, settings)
     place = read_profile(*profile)
+    begun = begin(read_recipe(recipe, seed, settings), place)
+    science = begun.recipe
     rounds = science.gate.max_iterations if max_unroll is None else max_unroll
     unreached = _put_on_store(science, place) if place.runner == "kubeflow" else ""
     if promotion:
@@ -68,6 +70,7 @@ def compile_command(
         raise BadInput(
             f"cannot be written: {error.strerror}", file=output, remedy="Choose another --output."
         ) from error
+    begun.say()
     judged = science.judge.files if science.judge else ()
     files = (*science.prompts.files.values(), *judged)
     if place.runner == "kubeflow" and any("://" not in file for file in files):

@@ -15,11 +15,13 @@ from lidr.components.evaluate.catalog import rows
 from lidr.components.evaluate.run import evaluate
 from lidr.components.prepare.run import prepare
 from lidr.components.report.comparison import compare, evaluated, render
+from lidr.components.shared.config.machine import MACHINE
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.models.stages import model_stage
 from lidr.components.shared.store.open import open_store
+from lidr.pipelines.begin import begin
 from lidr.pipelines.cli.board import progress_text
 from lidr.pipelines.cli.console import PlainConsole
 from lidr.pipelines.cli.inputs import (
@@ -84,9 +86,13 @@ def evaluate_command(
     """Evaluate one model, or two side by side; finished evaluations are reused."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when libraries are imported
 
-    science = read_recipe(recipe, seed, settings)
-    home = open_store(store or read_profile(*profile).store)
+    place = read_profile(*profile)
+    begun = begin(read_recipe(recipe, seed, settings), place, here=True)
+    science = begun.recipe
+    os.environ[MACHINE] = place.machine.text()
+    home = open_store(store or place.store)
     _require_two(models or [])
+    begun.say()
     measured = _evaluate(science, home, models or [])
     result = compare(science, measured)
     key = f"comparisons/{digest_of([result, science.model_dump(mode='json')])[:16]}.html"

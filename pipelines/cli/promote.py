@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lidr.components.shared.config.machine import MACHINE
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.registry.audit import entries
 from lidr.components.shared.registry.copies import copy_version, target_account
@@ -15,8 +16,9 @@ from lidr.components.shared.registry.evidence import require_files, verdict_of
 from lidr.components.shared.registry.promotion import PromotionOrder, promote, require_passed
 from lidr.components.shared.registry.versions import read_version
 from lidr.components.shared.store.open import open_store
+from lidr.pipelines.begin import begin
 from lidr.pipelines.cli.execution import execute_here
-from lidr.pipelines.cli.inputs import read_recipe
+from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, read_profile, read_recipe
 from lidr.pipelines.cli.outputs import Output, say
 from lidr.pipelines.cli.registered import (
     HomeOption,
@@ -29,6 +31,7 @@ from lidr.pipelines.cli.registered import (
 from lidr.pipelines.local import LocalJob
 
 if TYPE_CHECKING:
+    from lidr.components.shared.config.profile import Profile
     from lidr.components.shared.registry.audit import AuditEntry
     from lidr.components.shared.registry.promotion import PromotionOrder
     from lidr.components.shared.registry.versions import Version
@@ -73,6 +76,7 @@ def promote_command(
             help="Evaluate it and the champion on this recipe's benchmarks; its gate decides.",
         ),
     ] = "",
+    profile: ProfileOption = LOCAL,
     store: HomeOption = "lidr-store",
     output: Annotated[
         Output, typer.Option("--output", help="How the result is printed.")
@@ -90,7 +94,9 @@ def promote_command(
     client = open_registry(store)
     found = read_version(client, name, version)
     if evaluate:
-        chosen, entry = found, _promote_after_evaluation(client, found, order, evaluate, store)
+        place = read_profile(*profile)
+        entry = _promote_after_evaluation(client, found, order, evaluate, place, store)
+        chosen = found
     elif copy_to:
         chosen, entry = _promote_there(client, found, copy_to, copy_files, order, store)
     else:
@@ -99,16 +105,21 @@ def promote_command(
 
 
 def _promote_after_evaluation(
-    client: Any, version: Version, order: PromotionOrder, recipe: str, store: str
+    client: Any, version: Version, order: PromotionOrder, recipe: str, place: Profile, store: str
 ) -> AuditEntry:
     """Run the promotion pipeline here and return the entry that it has made."""
-    science = read_recipe(recipe, None, None)
+    begun = begin(read_recipe(recipe, None, None), place, here=True)
+    science = begun.recipe
+    machine = place.machine.text()
     audit_log = audit_log_at(client, version.name, store)
     job = LocalJob(
         recipe=science.model_dump_json(),
         store=open_store(store).uri,
         run=f"promotion-{audit_log.uri.rpartition('/')[2]}-{version.number}",
-        settings=(("MLFLOW_TRACKING_URI", client.tracking_uri),),
+        settings=(
+            ("MLFLOW_TRACKING_URI", client.tracking_uri),
+            *(((MACHINE, machine),) if machine else ()),
+        ),
         promotion=(
             ("name", version.name),
             ("version", str(version.number)),
@@ -116,6 +127,7 @@ def _promote_after_evaluation(
             ("reason", order.reason),
         ),
     )
+    begun.say()
     execute_here(science, job)
     own = [e for e in entries(audit_log) if e.move.version == version.number]
     return own[-1]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lidr.components.shared.config.machine import MACHINE
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.gpu import TENSOR_PARALLEL
 from lidr.components.shared.inputs.prompt_files import load_prompts
@@ -14,6 +15,7 @@ from lidr.components.shared.inputs.questions import require_questions
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.store.open import open_store
 from lidr.components.state.run import require_same_recipe
+from lidr.pipelines.begin import begin
 from lidr.pipelines.cli.execution import execute_here
 from lidr.pipelines.cli.inputs import (
     LOCAL,
@@ -54,18 +56,25 @@ def run_command(
     ] = Output.TEXT,
 ) -> None:
     """Run the loop on this machine; running it again continues where it stopped."""
-    science = read_recipe(recipe, seed, settings)
+    asked = read_recipe(recipe, seed, settings)
     place = read_profile(*profile)
     home = open_store(store or place.store)
+    begun = begin(asked, place, home, run or "")
+    science = begun.recipe
     job = _job(science, place, home.uri, run_name(run, science), shards or place.shards)
     _require_good_input(science, place, home, job)
+    begun.say()
     execute_here(science, job)
     _print_result(home, job.run, output)
 
 
 def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) -> LocalJob:
     parallel = profile.resources_of("generate").tensor_parallel
-    named = {"MLFLOW_TRACKING_URI": profile.tracking_uri, TENSOR_PARALLEL: str(parallel or "")}
+    named = {
+        "MLFLOW_TRACKING_URI": profile.tracking_uri,
+        TENSOR_PARALLEL: str(parallel or ""),
+        MACHINE: profile.machine.text(),
+    }
     bound = recipe.gate.max_iterations
     return LocalJob(
         recipe=recipe.model_dump_json(),

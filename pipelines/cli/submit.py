@@ -13,6 +13,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe
+from lidr.pipelines.begin import begin
 from lidr.pipelines.cli.inputs import (
     CLUSTER,
     ProfileOption,
@@ -34,6 +35,7 @@ from lidr.pipelines.cluster.watch import follow
 from lidr.pipelines.compiled import compile_loop
 
 if TYPE_CHECKING:
+    from lidr.pipelines.begin import Begun
     from lidr.pipelines.cluster.client import Client
     from lidr.pipelines.cluster.recurring import When
     from lidr.pipelines.cluster.submit import Submission
@@ -69,36 +71,42 @@ def submit_command(
             "--every makes a schedule, which has no end and no --from-iteration",
             remedy="Leave --wait and --from-iteration out.",
         )
-    science, place = read_recipe(recipe, seed, settings), read_profile(*profile)
-    require_reachable(science, place)
+    asked, place = read_recipe(recipe, seed, settings), read_profile(*profile)
+    require_reachable(asked, place)
     when = When.parse(every) if every else None
     client = Client(place)
     client.check()
+    begun = begin(asked, place, open_store(place.store), run or "")
+    science = begun.recipe
     name = run_name(run, science)
-    begin = Beginning(1, resumed=False)
+    start = Beginning(1, resumed=False)
     if every and not dry_run:
         put_recipe(open_store(place.store), science.model_dump_json())
     elif not every:
-        begin = prepare(science, place, name, from_iteration, dry=dry_run)
+        start = prepare(science, place, name, from_iteration, dry=dry_run)
     text = compile_loop(
         science,
         place,
         run_name(None, science),
         science.gate.max_iterations,
-        begin.first,
+        start.first,
         watching=bool(every),
-        resumed=begin.resumed,
+        resumed=start.resumed,
         on_store=True,
     )
-    submission = Submission(science, place, name, text, begin.first if begin.resumed else 0)
+    submission = Submission(science, place, name, text, start.first if start.resumed else 0)
     if when:
         _schedule(client, submission, when, dry_run, output)
+        begun.say()
     else:
-        _submit(client, submission, dry_run, wait, output)
+        _submit(client, submission, begun, dry_run, wait, output)
 
 
-def _submit(client: Client, submission: Submission, dry: bool, wait: bool, output: Output) -> None:
+def _submit(
+    client: Client, submission: Submission, begun: Begun, dry: bool, wait: bool, output: Output
+) -> None:
     done = submit(client, submission, dry=dry)
+    begun.say()
     if output is Output.JSON and not wait:
         print(json.dumps(asdict(done)))
     else:

@@ -230,7 +230,7 @@ class _Estimator:
             )
         generate, translate = self._requests.generate, self._requests.translate
         kinds = len(self._recipe.languages.all)
-        if self._recipe.generation.fused:
+        if self._profile.engine.fused:
             generate, translate = generate + translate, Load()
         yield PlannedStep(
             number, generate, self._served("generate", generate, workers, chunks * kinds)
@@ -250,7 +250,7 @@ class _Estimator:
         share = self._share(load, workers)
         if rate := self._rate(stage):
             startup, busy = rate.fixed_seconds, rate.seconds(share.output_tokens)
-            running = self._recipe.generation.vllm.max_num_seqs or (gpu.sequences if gpu else 1)
+            running = self._profile.engine.max_num_seqs or (gpu.sequences if gpu else 1)
         elif gpu:
             server = self._server(gpu, resources)
             startup, busy = self._startup(server.weights), server.seconds(share)
@@ -279,15 +279,15 @@ class _Estimator:
         )
 
     def _server(self, gpu: Gpu, resources: Resources) -> ModelServer:
-        options = self._recipe.generation.vllm
+        options, machine = self._recipe.generation.vllm, self._profile.engine
         fp8 = options.quantization == "fp8"
         return ModelServer(
             self._shape,
             gpu,
             resources.accelerators,
             self._figures.roofline,
-            utilization=options.gpu_memory_utilization,
-            sequences=options.max_num_seqs,
+            utilization=machine.gpu_memory_utilization,
+            sequences=machine.max_num_seqs,
             weight_bytes=1.0 if fp8 else 2.0,
             cache_bytes=1.0 if options.kv_cache_dtype.startswith("fp8") else 2.0,
         )
@@ -302,7 +302,7 @@ class _Estimator:
             self._shape,
             pairs,
             settings.epochs,
-            checkpointing=settings.gradient_checkpointing,
+            checkpointing=self._profile.training.gradient_checkpointing,
             lora=settings.lora.rank > 0,
         )
         launch, gpu = Launch.of(self._profile), self._gpus["train"]
@@ -314,7 +314,7 @@ class _Estimator:
             busy = flops / speed
         else:
             raise self._uncalibrated("train")
-        pieces = -(-pairs.steps // settings.checkpoint_steps)
+        pieces = -(-pairs.steps // launch.checkpoint_steps)
         return Work(
             "train",
             workers=launch.nodes,

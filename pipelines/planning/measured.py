@@ -72,7 +72,7 @@ def calibrate(store: str, run: str) -> Calibration:
     lengths = _lengths(recipe, rounds, evaluations)
     work = _work(recipe, rounds[0], lengths)
     written, translated = work.generate.output_tokens, work.translate.output_tokens
-    if recipe.generation.fused:
+    if rounds[0].translate.counts().get("within"):  # both in one engine
         generate = _engine_rate([each.generate for each in rounds], written + translated)
         translate = Rate(fixed_seconds=0.0, per_second=generate.per_second)
     else:
@@ -83,7 +83,7 @@ def calibrate(store: str, run: str) -> Calibration:
         shape,
         work.pairs,
         settings.epochs,
-        checkpointing=settings.gradient_checkpointing,
+        checkpointing=rounds[0].train.counts().get("gradient_checkpointing", False),
         lora=settings.lora.rank > 0,
     )
     return Calibration(

@@ -12,7 +12,7 @@ LANGUAGES = ("en", "es", "de")
 COUNT = 24
 
 
-def make_recipe(folder: Path, engine: str, fused: bool) -> str:
+def make_recipe(folder: Path, engine: str) -> str:
     files = {}
     for code in LANGUAGES:
         rows = [
@@ -26,7 +26,7 @@ def make_recipe(folder: Path, engine: str, fused: bool) -> str:
         "languages": {"others": list(LANGUAGES[1:])},
         "model": {"source": str(folder / "model")},
         "prompts": {"files": files, "per_iteration": COUNT},
-        "generation": {"engine": engine, "max_tokens": 40, "chunk_size": 2, "fused": fused},
+        "generation": {"engine": engine, "max_tokens": 40, "chunk_size": 2},
         "translation": {"max_tokens": 40, "round_trip_sample": 7},
         "pairing": {"filters": "paper"},
         "evaluation": {"tasks": ["tiny_world_{language}"]},

@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+from tests.layers import layer
+
 SMALL = [
     "toy.solutions=400",
     "toy.weak_solutions=100",
@@ -14,7 +16,6 @@ SMALL = [
     "prompts.per_iteration=24",
     "generation.chunk_size=8",
     "translation.round_trip_sample=4",
-    "training.checkpoint_steps=2",
     "gate.tolerance=1.0",
 ]
 """Sizes at which M_0 learns little, but every step does real work."""
@@ -33,9 +34,11 @@ def command(store: Path, *options: str) -> list[str]:
     ]
 
 
-def small(store: Path, *settings: str) -> list[str]:
+def small(store: Path, *settings: str, **machine: object) -> list[str]:
     sets = [part for item in [*SMALL, *settings] for part in ("--set", item)]
-    return command(store, "--run", "small", "--output", "json", *sets)
+    place = layer(store.parent, training={"checkpoint_steps": 2}, **machine)
+    layers = ("--profile", "local", "--profile", place)
+    return command(store, "--run", "small", "--output", "json", *layers, *sets)
 
 
 def result_of(store: Path, run: str) -> dict:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lidr.components.prepare.run import prepare
+from lidr.components.shared.config.machine import MACHINE, EngineSettings, Machine
 from lidr.components.shared.core.processes import marked
 from lidr.components.shared.store.stage import open_stage
 from tests.e2e.rollouts import COUNT, LANGUAGES, make_recipe
@@ -37,8 +38,8 @@ if __name__ == "__main__":
 
 def slow_recipe(folder: Path) -> str:
     """Return a recipe whose answers come a few at a time, so that there is a middle."""
-    recipe = json.loads(make_recipe(folder, "vllm", fused=False))
-    recipe["generation"] |= {"max_tokens": 300, "vllm": {"max_num_seqs": 4}}
+    recipe = json.loads(make_recipe(folder, "vllm"))
+    recipe["generation"] |= {"max_tokens": 300}
     return json.dumps(recipe)
 
 
@@ -57,6 +58,7 @@ def test_a_killed_core_is_replaced_and_nothing_is_asked_twice(tmp_path):
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "OMP_NUM_THREADS": "1",
         "LIDR_TEST": str(tmp_path),
+        MACHINE: Machine(engine=EngineSettings(max_num_seqs=4)).text(),
     }
     process = subprocess.Popen(
         [sys.executable, "-c", CODE, recipe, str(store), world],

@@ -38,9 +38,10 @@ def test_every_model_is_judged_in_every_language(tmp_path):
         },
         {"name": "head_to_head"},
     ]
-    section = json.dumps({"endpoint": {"url": server.url, "model": "scripted"}, "tasks": tasks})
+    section = json.dumps({"endpoint": {"model": "scripted"}, "tasks": tasks})
     store = tmp_path / "store"
-    command = small(store, "gate.max_iterations=1", f"judge={section}")
+    judge = {"url": server.url}
+    command = small(store, "gate.max_iterations=1", f"judge={section}", judge=judge)
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     server.close()
     assert done.returncode == 0, done.stderr

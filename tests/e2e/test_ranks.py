@@ -13,7 +13,6 @@ from safetensors import safe_open
 from lidr.components.shared.config.profile import Zero
 from lidr.components.shared.core.errors import TrainingFailed
 from lidr.components.shared.kubernetes.failure import RecordedFailure
-from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.models.admission import check_model
 from lidr.components.shared.models.sources import ModelFiles, local_model
 from lidr.components.shared.store.stage import open_stage
@@ -23,11 +22,11 @@ from lidr.components.train.launch.local import LocalLauncher
 from lidr.components.train.run import train
 from lidr.components.train.trainer import run_training
 from tests.unit.train.distributed.programs import PAIRS, job, rows, run, stage_of, start
-from tests.unit.train.stages import model_stage, pair_stage, recipe
+from tests.unit.train.stages import launch, model_stage, pair_stage, recipe
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = {"checkpoint_steps": 1, "shard_gigabytes": 1e-4}
+SETTINGS = {"machine": {"checkpoint_steps": 1, "shard_gigabytes": 1e-4}}
 
 
 def weights(given: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -105,13 +104,13 @@ def test_the_train_step_of_a_profile_with_two_processes_gives_the_stage_of_one(t
     stages = []
     for root, processes in ((tmp_path / "one", 1), (tmp_path / "two", 2)):
         uri = train(
-            recipe=recipe(shard_gigabytes=1e-4),
+            recipe=recipe(),
             store=str(root),
             inputs=model_stage(root, 1),
             pairs=pair_stage(root, PAIRS),
             model=model_stage(root),
             iteration=1,
-            launch=Launch(processes=processes, zero=Zero(stage=2)).text(),
+            launch=launch(processes=processes, zero=Zero(stage=2), shard_gigabytes=1e-4),
         )
         check_model(local_model(uri))
         stages.append(open_stage(uri))

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 TIMEOUT = 10
 """Seconds that a rank waits for a silent one; in a cluster it is minutes."""
 
-SETTINGS = {"zero": {"stage": 2}, "batch_size": 4, "epochs": 8, "checkpoint_steps": 6}
+SETTINGS = {"zero": {"stage": 2}, "batch_size": 4, "epochs": 8, "machine": {"checkpoint_steps": 6}}
 """36 steps."""
 
 

@@ -15,6 +15,7 @@ from lidr.components.shared.core.processes import marked
 from tests.faults.bench import Bench, holds
 from tests.faults.lives import SIZES, Life, chosen
 from tests.faults.table import Row
+from tests.layers import layer
 
 
 def by_moment(bench: Bench, lives: int = 4, each: int = 3) -> Row:
@@ -91,6 +92,8 @@ def _interrupted(life: Life, victim: str, seconds: float) -> bool:
     """Start `lidr run`, hit one of its processes after some time, and see that all end."""
     sets = [part for item in SIZES for part in ("--set", item)]
     names = ["--store", life.uri, "--run", life.run]
+    place = layer(life.folder / "profile", training={"checkpoint_steps": 2})
+    names += ["--profile", "local", "--profile", place]
     process = subprocess.Popen(
         [sys.executable, "-m", "lidr.pipelines.cli", "run", "tiny_world", *names, *sets],
         stdout=subprocess.DEVNULL,

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from lidr.components.shared.kubernetes.launch import Launch
 from lidr.pipelines.local import LocalJob
 from tests.faults import forks
 from tests.faults.contents import TEMPORARY, contents, finished_work, tracked, versions
 
 RUN = "small"
 SIZES = [
+    "generation.engine=transformers",
     "toy.passes=1.1",
     "toy.solutions=200",
     "toy.weak_solutions=50",
@@ -28,7 +30,6 @@ SIZES = [
     "generation.chunk_size=8",
     "translation.round_trip_sample=4",
     "training.batch_size=8",
-    "training.checkpoint_steps=2",
     "gate.tolerance=1.0",
     "gate.max_iterations=1",
 ]
@@ -73,7 +74,10 @@ class Life:
 
     @property
     def job(self) -> LocalJob:
-        return LocalJob(self.recipe, self.uri, self.run, max_unroll=1, max_iterations=1)
+        often = Launch(checkpoint_steps=2).text()
+        return LocalJob(
+            self.recipe, self.uri, self.run, max_unroll=1, max_iterations=1, launch=often
+        )
 
     def live(
         self, fatal: Collection[str] = (), victim: str = "all", seconds: float = _PATIENCE

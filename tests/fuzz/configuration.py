@@ -27,13 +27,15 @@ _EXTRA = {
         "generation": {"samples": 2, "temperature": 0.7, "stop": ["###"]},
         "training": {"lora": {"rank": 8}, "epochs": 2},
         "judge": {
-            "endpoint": {"url": "http://judge:8000/v1", "model": "m"},
+            "endpoint": {"model": "m"},
             "tasks": [{"name": "mt_bench", "questions": "q/{language}.jsonl"}],
         },
     },
     "profiles": {
         "steps": {"train": {"memory": "8Gi", "accelerators": 1}},
         "kubeflow": {"host": "https://kfp.example.org", "namespace": "lidr"},
+        "engine": {"max_num_seqs": 64, "endpoint": {"url": "http://models:8000/v1"}},
+        "judge": {"url": "http://judge:8000/v1"},
     },
 }
 

@@ -21,8 +21,8 @@ from openai import AsyncOpenAI
 
 from lidr.components.judge.client import Reply, _reply
 from lidr.components.judge.verdicts import read_preference, read_score
+from lidr.components.shared.config.machine import EngineServer
 from lidr.components.shared.config.profile import Profile
-from lidr.components.shared.config.recipe import Endpoint
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding
 from lidr.components.shared.engines.chat import ChatRenderer
@@ -255,16 +255,14 @@ def _openai() -> tuple[_Transport, AsyncOpenAI]:
     )
 
 
-_JUDGE = SimpleNamespace(
-    endpoint=SimpleNamespace(url="http://judge.test/v1", model="m"), top_logprobs=5, max_tokens=9
-)
+_JUDGE = SimpleNamespace(endpoint=SimpleNamespace(model="m"), top_logprobs=5, max_tokens=9)
 
 
 def _check_judge(answer: Answer) -> None:
     transport, client = _openai()
     transport.answer = answer
     case = SimpleNamespace(messages=[{"role": "user", "content": "Which?"}])
-    reply: Reply = _loop().run_until_complete(_reply(client, case, _JUDGE))
+    reply: Reply = _loop().run_until_complete(_reply(client, case, _JUDGE, "http://judge.test/v1"))
     assert isinstance(reply.text, str)
     assert isinstance(reply.input_tokens, int) and isinstance(reply.output_tokens, int)
     for read, most in ((read_preference, 1), (read_score, 10)):
@@ -279,7 +277,7 @@ def _engine() -> OpenAIEngine:
     tokenizer = tiny_tokenizer()
     engine._chat, engine._ends = ChatRenderer(tokenizer), [tokenizer.eos_token_id]
     engine._name, engine._context = "m", 256
-    engine._endpoint = Endpoint(url="http://engine.test/v1")
+    engine._server = EngineServer(url="http://engine.test/v1")
     engine._client = _openai()[1]
     return engine
 

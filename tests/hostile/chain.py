@@ -34,6 +34,7 @@ from lidr.components.translate.run import translate
 from tests.fakes import FakeEngine, make_recipe
 from tests.models import tiny_model
 from tests.payloads import PAYLOADS
+from tests.unit.train.stages import launch
 
 RUN = "hostile"
 PREFIX = "Answer this: "
@@ -83,7 +84,6 @@ class HostileRun:
             translation={"round_trip_sample": 0},
             training={
                 "batch_size": 256,
-                "micro_batch_size": 4,
                 "max_length": 64,
                 "prompt_overflow": "drop",
                 "precision": "float32",
@@ -116,7 +116,9 @@ def carry_out(run: HostileRun, *, training: bool = True) -> HostileRun:
         run.stages["pair"] = pair(**model, iteration=1, **given)
         run.stages["train"] = run.stages["prepare"]
         if training:
-            run.stages["train"] = train(**model, iteration=1, pairs=run.stages["pair"])
+            run.stages["train"] = train(
+                **model, iteration=1, pairs=run.stages["pair"], launch=launch()
+            )
         trained = {**model, "model": run.stages["train"]}
         run.stages["after"] = evaluate(**trained, iteration=1)
     judged = {"before": run.stages["before"], "after": run.stages["after"]}

@@ -16,6 +16,7 @@ from lidr.components.shared.store.recipes import reference_of
 from lidr.pipelines import cli
 from lidr.pipelines.cli.inputs import parse_settings, read_profile, read_recipe, run_name
 
+ENGINE = "lidr: note: engine: vllm, because profile cluster gives a generate step 1 GPU(s)\n"
 INLINE = (
     "lidr: note: the pipeline holds the recipe itself, for its first task to put on the store: "
 )
@@ -126,6 +127,7 @@ SURFACE = {
         "copy_to": ["--copy-to"],
         "copy_files": ["--copy-files"],
         "evaluate": ["--evaluate"],
+        "profile": ["--profile"],
         "store": ["--store"],
         "output": ["--output"],
     },
@@ -227,10 +229,10 @@ def test_compile_writes_the_pipeline(monkeypatch, capsys, tmp_path: Path):
     file = tmp_path / "loop.yaml"
     arguments = ("compile", "tiny_world", "-o", str(file), "--seed", "3", "--max-unroll", "3")
     code, out, err = main(monkeypatch, capsys, *arguments)
-    assert code == 0 and err.startswith(INLINE) and err.count("\n") == 1
+    assert code == 0 and err.startswith(ENGINE + INLINE) and err.count("\n") == 2
     assert out.startswith(f"{file}: ") and "3 rounds, profile cluster" in out
     inputs = next(yaml.safe_load_all(file.read_text()))["root"]["inputDefinitions"]["parameters"]
-    recipe = read_recipe("tiny_world", 3, None)
+    recipe = read_recipe("tiny_world", 3, ["generation.engine=vllm"])
     assert inputs["recipe"]["defaultValue"] == reference_of(recipe)
     assert inputs["run"]["defaultValue"].startswith("tiny-world-seed3-")
 
@@ -241,7 +243,7 @@ def test_compile_lays_profiles_over_one_another(monkeypatch, capsys, tmp_path: P
     layers = [word for name in ("cluster", "spot", str(own)) for word in ("--profile", name)]
     file = tmp_path / "loop.yaml"
     code, out, err = main(monkeypatch, capsys, "compile", "tiny_world", "-o", str(file), *layers)
-    assert code == 0 and err.startswith(INLINE)
+    assert code == 0 and err.startswith(ENGINE.replace("cluster", "own") + INLINE)
     assert "profile own" in out
     settings = list(yaml.safe_load_all(file.read_text()))[1]
     executors = settings["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
@@ -325,7 +327,7 @@ def test_compile_writes_a_promotion(monkeypatch, capsys, tmp_path: Path):
     code, out, err = main(
         monkeypatch, capsys, "compile", "tiny_world", "--promotion", "-o", str(file)
     )
-    assert code == 0 and err.startswith(INLINE)
+    assert code == 0 and err.startswith(ENGINE + INLINE)
     assert "bytes, promotion, profile cluster" in out
     root = next(yaml.safe_load_all(file.read_text()))["root"]
     parameters = root["inputDefinitions"]["parameters"]

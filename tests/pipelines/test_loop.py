@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lidr.components.shared.store.stage import open_stage
+from tests.layers import layer
 from tests.pipelines.conftest import FakeWorld
 
 ROUND = ["generate", "translate", "pair", "train", "evaluate", "gate", "register"]
@@ -57,12 +58,14 @@ def test_state_points_at_every_stage(one_round: FakeWorld):
 
 
 def test_a_judge_follows_every_evaluation(fake_world: FakeWorld, tmp_path):
-    endpoint = "{url: 'http://judge/v1', model: j}"
+    place = layer(tmp_path, judge={"url": "http://judge/v1"})
     for code in ("en", "es", "de", "fr"):
         (tmp_path / f"q.{code}.jsonl").write_text('{"id": 1, "instruction": "?"}')
     task = f"{{name: care, questions: '{tmp_path}/q.{{language}}.jsonl'}}"
-    section = f"judge={{endpoint: {endpoint}, tasks: [{task}]}}"
-    done = fake_world.lidr("run", "tiny_world", "--set", section, "--set", "gate.max_iterations=1")
+    section = f"judge={{endpoint: {{model: j}}, tasks: [{task}]}}"
+    command = ("run", "tiny_world", "--profile", "local", "--profile", place)
+    command += ("--set", section, "--set", "gate.max_iterations=1")
+    done = fake_world.lidr(*command)
     assert done.returncode == 0, done.stderr
     assert Counter(fake_world.steps) == Counter([*START, *ROUND, "judge", "judge"])
     judged = [uri for uri in fake_world.work if "/judge/" in uri]
@@ -73,7 +76,7 @@ def test_a_judge_follows_every_evaluation(fake_world: FakeWorld, tmp_path):
     assert {name for name in decided if "judged" in name} == {"judged_before", "judged_after"}
 
     (tmp_path / "q.de.jsonl").unlink()
-    refused = fake_world.lidr("run", "tiny_world", "--set", section, "--run", "another")
+    refused = fake_world.lidr(*command, "--run", "another")
     assert refused.returncode == 2
     assert "q.de.jsonl: no such file" in refused.stderr
 

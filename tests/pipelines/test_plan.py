@@ -17,6 +17,7 @@ from lidr.pipelines.planning.figures import figures
 from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests, read_prompts
 from lidr.pipelines.planning.shapes import known_models, model_config
 from lidr.pipelines.planning.speed import ModelServer
+from tests.layers import layer
 from tests.pipelines.test_cli import main
 
 LLAMA = "llama3_8b_en_es_ru_de_fr"
@@ -164,13 +165,13 @@ def test_steps_use_the_gpus_the_pipeline_gives_them():
     assert stages == ["prepare", "evaluate", "register", *once, *once, "report"]
 
 
-def test_more_work_takes_longer_and_more_gpus_do_it_sooner():
+def test_more_work_takes_longer_and_more_gpus_do_it_sooner(tmp_path):
     small, large = (plan(LLAMA, "cluster", f"prompts.per_iteration={n}") for n in (1000, 64_000))
     assert large.gpu_hours > 30 * small.gpu_hours
     wide = plan(LLAMA, "cluster", "prompts.per_iteration=64000", gpus=64)
     assert wide.seconds < large.seconds / 5
     assert wide.gpu_hours > large.gpu_hours
-    fused = plan(LLAMA, "cluster", "generation.fused=true")
+    fused = plan(LLAMA, f"cluster {layer(tmp_path, engine={'fused': True})}")
     assert fused.gpu_hours < small.gpu_hours  # one engine less is started
 
 

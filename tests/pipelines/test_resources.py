@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from lidr.components.rollout.stages import generate_stage
+from lidr.components.shared.config.machine import MACHINE, Machine
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.pipelines.cli.inputs import read_profile, read_recipe
@@ -199,7 +200,7 @@ TABLE = {
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
     task = "{name: care, questions: 's3://b/{language}.jsonl'}"
-    section = f"judge={{endpoint: {{url: 'http://judge/v1', model: j}}, tasks: [{task}]}}"
+    section = f"judge={{endpoint: {{model: j}}, tasks: [{task}]}}"
     return read_recipe("tiny_world", None, [section, "gate.max_iterations=1"])
 
 
@@ -291,3 +292,22 @@ def test_place_and_science_are_apart(recipe: Recipe, tmp_path, monkeypatch):
     here = generate_stage(recipe, str(tmp_path), world, world, 1).digest
     monkeypatch.setenv("LIDR_TENSOR_PARALLEL", "4")
     assert generate_stage(recipe, str(tmp_path), world, world, 1).digest == here
+
+
+def test_machine_settings_reach_those_who_ask_a_model_and_no_recipe(recipe: Recipe):
+    plain = Profile.model_validate(PROFILE)
+    engine = {"max_num_seqs": 3, "endpoint": {"url": "http://models/v1"}}
+    told = Profile.model_validate(PROFILE | {"engine": engine, "judge": {"url": "http://judge/v1"}})
+    science, asking = set(), set()
+    for profile in (plain, told):
+        for shards in (1, profile.shards):
+            sharded = profile.model_copy(update={"shards": shards})
+            text = quickly(compile_loop, recipe, sharded, "run", 1)
+            root = next(yaml.load_all(text, Loader=yaml.CSafeLoader))["root"]
+            science.add(root["inputDefinitions"]["parameters"]["recipe"]["defaultValue"])
+            found = {name: row.environment for name, row in rows(text).items()}
+            asking |= {(name, each[MACHINE]) for name, each in found.items() if MACHINE in each}
+    assert len(science) == 1
+    names = ("evaluate", "generate", "judge", "roll-out", "translate")
+    assert asking == {(name, told.machine.text()) for name in names}
+    assert Machine.model_validate_json(told.machine.text()) == told.machine

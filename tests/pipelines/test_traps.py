@@ -338,7 +338,7 @@ def test_five_rounds_of_sixteen_shards_with_a_judge_fit_into_half_of_a_workflow(
     """A real Argo counted 378,503 bytes of this run at its end."""
     profile = load_profile(HERE / "profiles/kind.yaml").model_copy(update={"shards": 16})
     task = "{name: care, questions: 's3://b/{language}.jsonl'}"
-    judge = f"judge={{endpoint: {{url: 'http://judge/v1', model: j}}, tasks: [{task}]}}"
+    judge = f"judge={{endpoint: {{model: j}}, tasks: [{task}]}}"
     recipe = read_recipe("tiny_world", None, [judge, "gate.max_iterations=5"])
     text = compile_loop(recipe, profile, "mine", 5, on_store=on_store)
     assert 378_503 * 1.1 > workflow_bytes(text) > 378_503 * 0.95

@@ -143,7 +143,8 @@ class Checked:
         names = ("generate", "train", "control")
         self.services.images = {f"lidr/{name}:0.1.0" for name in names}
         images = {name: f"{host}/lidr/{name}:0.1.0" for name in names}
-        self.cluster.configure(images=images, tracking_uri=self.services.url)
+        judge = {"url": f"{self.services.url}/v1"}
+        self.cluster.configure(images=images, tracking_uri=self.services.url, judge=judge)
         self.write_recipe()
 
     def fill_bucket(self) -> None:
@@ -159,7 +160,7 @@ class Checked:
         """Write the recipe, with sections of its own replaced."""
         place = f"s3://{self.bucket}"
         judge = {
-            "endpoint": {"url": f"{self.services.url}/v1", "model": JUDGE},
+            "endpoint": {"model": JUDGE},
             "tasks": [{"name": "mt_bench", "questions": f"{place}/questions/{{language}}.jsonl"}],
         }
         content = {

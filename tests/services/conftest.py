@@ -60,7 +60,7 @@ def cluster(
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return read_recipe("tiny_world", None, None)
+    return read_recipe("tiny_world", None, ["generation.engine=vllm"])  # what its GPUs make of auto
 
 
 @pytest.fixture

@@ -223,11 +223,11 @@ def test_a_check_that_breaks_is_a_finding(bare: Checked):
 
 
 def test_what_only_pods_can_reach_is_unknown(bare: Checked):
-    bare.cluster.configure(tracking_uri="http://lidr-mlflow.lidr:5000")
-    endpoint = {"url": "http://judge.models.svc:8000/v1", "model": "j"}
+    judge = {"url": "http://judge.models.svc:8000/v1"}
+    bare.cluster.configure(tracking_uri="http://lidr-mlflow.lidr:5000", judge=judge)
     questions = f"s3://{bare.bucket}/questions/{{language}}.jsonl"
     tasks = [{"name": "mt_bench", "questions": questions}]
-    bare.write_recipe(judge={"endpoint": endpoint, "tasks": tasks})
+    bare.write_recipe(judge={"endpoint": {"model": "j"}, "tasks": tasks})
     _, found, _ = bare.check("--only", "tracking", "--only", "endpoints")
     assert sorted(unknown(found)) == ["MLflow", "judge.endpoint"]
     assert "kubectl -n lidr port-forward svc/lidr-mlflow 5000" in found["MLflow"]["remedy"]

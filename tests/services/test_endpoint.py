@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from lidr.components.generate.run import generate
-from lidr.components.shared.config.recipe import Endpoint
+from lidr.components.shared.config.machine import EngineServer
 from lidr.components.shared.core.errors import BadInput, EngineFailed
 from lidr.components.shared.engines.openai_engine import OpenAIEngine
 from lidr.components.shared.records.schema import Failure, Prompt, Response
 from lidr.components.shared.store.stage import open_stage
-from tests.fakes import make_recipe, world_stage
+from tests.fakes import make_recipe, tell, world_stage
 from tests.services.faulty import FaultyProxy
 from tests.services.vllm_server import served
 from tests.unit.shared.engines.cases import (
@@ -56,8 +56,8 @@ def key(monkeypatch):
 
 
 def engine_at(folder: Path, address: str, **settings: object) -> OpenAIEngine:
-    endpoint = Endpoint(url=f"{address}/v1", model=NAME, **{"wait_minutes": 0, **settings})
-    return OpenAIEngine(folder, name=NAME, max_length=0, endpoint=endpoint)
+    at = EngineServer(url=f"{address}/v1", **{"wait_minutes": 0, **settings})
+    return OpenAIEngine(folder, name=NAME, max_length=0, server=at)
 
 
 @pytest.fixture(scope="module")
@@ -144,9 +144,9 @@ def test_a_wrong_key_is_told_at_once(folder, server, monkeypatch):
 
 
 def test_a_model_that_is_not_served_is_named(folder, server):
-    endpoint = Endpoint(url=f"{server}/v1", wait_minutes=0)
+    at = EngineServer(url=f"{server}/v1", wait_minutes=0)
     with pytest.raises(BadInput, match=f"does not serve 'lidr-123', but {NAME}"):
-        OpenAIEngine(folder, name="lidr-123", max_length=0, endpoint=endpoint)
+        OpenAIEngine(folder, name="lidr-123", max_length=0, server=at)
 
 
 def test_what_follows_is_asked_as_answers_come(folder, server):
@@ -165,7 +165,7 @@ def test_what_follows_is_asked_as_answers_come(folder, server):
     assert len({answer.key for answer in answers}) == 10
 
 
-def test_a_generate_stage_is_answered_by_the_server(folder, server, tmp_path):
+def test_a_generate_stage_is_answered_by_the_server(folder, server, tmp_path, monkeypatch):
     prompts = [
         Prompt(f"p{number}", code, "word " * (CONTEXT if number == 3 else number + 1))
         for code in ("en", "es", "de")
@@ -174,9 +174,9 @@ def test_a_generate_stage_is_answered_by_the_server(folder, server, tmp_path):
     store = str(tmp_path / "store")
     world = world_stage(store, prompts, model=folder).uri
     settings = {"engine": "openai", "max_tokens": 12, "chunk_size": 4}
-    endpoint = {"url": f"{server}/v1", "model": NAME, "wait_minutes": 0}
+    tell(monkeypatch, endpoint=EngineServer(url=f"{server}/v1", wait_minutes=0))
     recipe = make_recipe(
-        generation={**settings, "endpoint": endpoint}, prompts={"per_iteration": 6}
+        generation={**settings, "endpoint": {"model": NAME}}, prompts={"per_iteration": 6}
     )
     uri = generate(
         recipe=recipe.model_dump_json(), store=store, inputs=world, model=world, iteration=1

@@ -66,7 +66,7 @@ def judged(folder: Path, url: str, candidate: str, reference: str, limit: int = 
         Answer("x_alpacaeval", "fr", item, 0, "?", text, "stop", 100, "fr")
         for item, text in texts_of(candidate).items()
     ]
-    settings = recipe(url, [task], endpoint={"concurrency": 32})
+    settings = recipe(url, [task], server={"concurrency": 32})
     return run(settings, evaluation(folder / "store", answers, candidate))
 
 

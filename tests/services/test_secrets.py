@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lidr.components.shared.config.recipe import Endpoint
+from lidr.components.shared.config.machine import EngineServer
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import EVENTS_VARIABLE
 from lidr.components.shared.engines import ChatRequest
@@ -136,8 +136,8 @@ def test_a_model_s_server_that_repeats_its_key_is_not_recorded(planted, tmp_path
     tiny_tokenizer().save_pretrained(tmp_path / "model")
     (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')
     with serving(completions) as url:
-        endpoint = Endpoint(url=f"{url}/v1", model="m", wait_minutes=0)
-        engine = OpenAIEngine(tmp_path / "model", name="m", max_length=64, endpoint=endpoint)
+        server = EngineServer(url=f"{url}/v1", wait_minutes=0)
+        engine = OpenAIEngine(tmp_path / "model", name="m", max_length=64, server=server)
         (done,) = engine.complete([ChatRequest("1", [{"role": "user", "content": "Hello"}])])
         engine.close()
     assert done.text == "Bearer [redacted]"

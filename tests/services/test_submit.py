@@ -31,7 +31,7 @@ RECIPE = "tiny_world"
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return read_recipe(RECIPE, None, None)
+    return read_recipe(RECIPE, None, ["generation.engine=vllm"])  # what its GPUs make of auto
 
 
 @pytest.fixture

@@ -20,22 +20,13 @@ FilePerLanguage = Annotated[str, AfterValidator(lambda name: name and one_per_la
 
 
 class JudgeEndpoint(Strict):
-    """A server with OpenAI's chat completions API.
+    """What a server with OpenAI's chat completions API serves as the judge.
 
-    Its key is read from the environment variable LIDR_JUDGE_API_KEY, else from OPENAI_API_KEY.
+    Where it is and how it is asked, the profile says under `judge`.
     """
 
-    url: str = Field(pattern=r"^https?://[^\s@]+$")
-    """Address up to and with the version, e.g. https://api.openai.com/v1. Required."""
     model: str = Field(min_length=1)
     """Name that the judge is served under, best one that never moves. Required."""
-    concurrency: int = Field(16, ge=1)
-    """Requests under way at once. Default 16."""
-    retries: int = Field(6, ge=0)
-    """How often a request is repeated after 429, 5xx, a timeout or a broken connection, with
-    exponential backoff and jitter. Default 6."""
-    request_seconds: float = Field(120.0, gt=0.0)
-    """Longest wait for one judgement, in seconds. Default 120."""
 
 
 class Price(Strict):
@@ -87,7 +78,7 @@ class Judge(Strict):
     """The judge stage: a language model judges open-ended answers."""
 
     endpoint: JudgeEndpoint
-    """The server that judges. Required."""
+    """The model that judges. Required."""
     tasks: tuple[JudgedTask, ...] = Field(min_length=1)
     """What is judged; each name once. Required."""
     prompts: str = ""

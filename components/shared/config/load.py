@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.yaml_merge import data_of, fill, laid_over, read_node
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.redaction import is_about_a_secret
@@ -103,12 +104,22 @@ def _explain(
     node: yaml.Node,
     overrides: dict[str, object],
 ) -> BadInput:
-    details = _most_specific(error.errors(include_url=False))
+    errors = error.errors(include_url=False)
+    moved_keys = [each for each in errors if _moved(each, kind)]
+    details = _most_specific(moved_keys or errors)
     location = _location(details)
-    key = ".".join(str(part) for part in location)
-    if key and any(_one_within_the_other(key, name) for name in overrides):
-        return BadInput(_sentence(details, key, kind, location), remedy="Check --set and --seed.")
+    key = _dotted(location)
     mark = _mark(node, location)
+    set_here = bool(key) and any(_one_within_the_other(key, name) for name in overrides)
+    if moved := _moved(details, kind):
+        return BadInput(
+            f"key {key!r} is the profile's: {moved}",
+            file="" if set_here else mark.name,
+            line=mark.line + 1,
+            remedy="Write it there.",
+        )
+    if set_here:
+        return BadInput(_sentence(details, key, kind, location), remedy="Check --set and --seed.")
     return BadInput(
         _sentence(details, key, kind, location),
         file=mark.name,
@@ -156,6 +167,18 @@ def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: 
     if details["type"] == "value_error":
         return f"{key}: {message}" if key else message
     return f"{key}: {message[0].lower()}{message[1:]}{given}"
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _moved(details: ErrorDetails, kind: type[BaseModel]) -> str:
+    """Return where the profile has an unknown key that the model had once; "" for any other."""
+    if details["type"] != "extra_forbidden" or not issubclass(kind, Strict):
+        return ""
+    moved: Mapping[str, str] = kind.moved
+    return moved.get(_dotted(_location(details)), "")
 
 
 def _shown(value: object) -> str:

@@ -9,6 +9,12 @@ from pydantic import Field, model_validator
 
 from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.load import Misplaced, load_layers
+from lidr.components.shared.config.machine import (
+    EngineSettings,
+    JudgeServer,
+    Machine,
+    TrainingSettings,
+)
 from lidr.components.shared.config.pools import (
     ENGINES,
     NAME,
@@ -71,7 +77,7 @@ class Zero(Strict):
         return self
 
 
-class TrainingPlace(Strict):
+class TrainingPlace(TrainingSettings):
     """How the processes of a training run are started, and what they may use."""
 
     launcher: Literal["local", "trainjob"] = "local"
@@ -109,6 +115,13 @@ class TrainingPlace(Strict):
         if self.nodes > 1 and self.launcher == "local":
             raise ValueError(f"{self.nodes} nodes need launcher trainjob; local has one")
         return self
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """What of it the ranks are told."""
+        return TrainingSettings(
+            **{key: getattr(self, key) for key in TrainingSettings.model_fields}
+        )
 
 
 class Oidc(Strict):
@@ -197,7 +210,11 @@ class Profile(Strict):
     steps: Steps = Steps()
     """Resources by kind of step."""
     training: TrainingPlace = TrainingPlace()
-    """How the processes of a training run are started."""
+    """How the processes of a training run are started, and how they use their machines."""
+    engine: EngineSettings = EngineSettings()
+    """How engines use their machines, and the server of the openai engine."""
+    judge: JudgeServer = JudgeServer()
+    """The server of the recipe's judge."""
     shards: int = Field(1, ge=1, le=256)
     """Workers that generate and translate side by side, each with the resources of a generate step:
     pods of one TrainJob, or processes of this machine. What comes out does not depend on it.
@@ -216,6 +233,11 @@ class Profile(Strict):
     def resources_of(self, kind: Kind) -> Resources:
         """Return what a pod of a kind of step gets, its pool and the kind it follows counted in."""
         return self.steps.resolve(kind, self.pools)
+
+    @property
+    def machine(self) -> Machine:
+        """What steps that ask a model, or a judge, are told."""
+        return Machine(engine=self.engine, judge=self.judge)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

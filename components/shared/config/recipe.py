@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -14,6 +15,7 @@ from lidr.components.shared.config.base_model import LanguageCode, Strict
 from lidr.components.shared.config.evaluation import Evaluation, Gate
 from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.load import load
+from lidr.components.shared.config.machine import MOVED
 from lidr.components.shared.core.names import key_fault
 
 
@@ -132,17 +134,11 @@ class Sampling(Strict):
 class VllmOptions(Strict):
     """vLLM's own settings (https://docs.vllm.ai, engine arguments); other engines ignore them.
 
-    Parallelism is not among them: an engine uses all GPUs that its pod has, as the profile says.
+    Neither memory nor parallelism is among them: an engine uses its pod as the profile says.
     """
 
     quantization: str = Field("", pattern=r"^[a-z0-9_-]*$")
     """Quantisation method, e.g. fp8, awq or gptq. Default empty: what the model's files say."""
-    gpu_memory_utilization: float = Field(0.9, gt=0.0, le=1.0)
-    """Share of a GPU's memory for weights and KV cache. Default 0.9."""
-    max_num_seqs: int = Field(0, ge=0)
-    """Requests that are decoded at once. Default 0: vLLM's choice."""
-    max_num_batched_tokens: int = Field(0, ge=0)
-    """Tokens of one step, prompts included. Default 0: vLLM's choice."""
     kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
     """Precision of the KV cache. Default auto: the model's."""
     speculative: dict[str, str | int | float | bool] = Field(default_factory=dict)
@@ -154,61 +150,42 @@ class VllmOptions(Strict):
         """What differs from vLLM's defaults, by the names of its engine arguments."""
         named: dict[str, object] = {
             "quantization": self.quantization,
-            "max_num_seqs": self.max_num_seqs,
-            "max_num_batched_tokens": self.max_num_batched_tokens,
             "speculative_config": dict(self.speculative),
         }
         return {
-            "gpu_memory_utilization": self.gpu_memory_utilization,
             "kv_cache_dtype": self.kv_cache_dtype,
             **{key: value for key, value in named.items() if value},
         }
 
 
 class Endpoint(Strict):
-    """A server with OpenAI's completions API (vLLM's, for one) that answers for `engine: openai`.
+    """What a server with OpenAI's completions API (vLLM's, for one) serves for `engine: openai`.
 
-    Its key is read from the environment variable OPENAI_API_KEY. It must take token ids for a
-    prompt, so that text inside a prompt cannot become a control token.
+    Where it is and how it is asked, the profile says under `engine.endpoint`.
     """
 
-    url: str = Field("", pattern=r"^(https?://[^\s@]+)?$")
-    """Address up to and with the version, e.g. https://models.example.org/v1. Required where
-    engine is openai."""
     model: str = "lidr-{digest}"
     """Name that M_t is served under; `{digest}` stands for the first 12 characters of the digest of
     its stage, which differs from iteration to iteration. Default lidr-{digest}."""
-    concurrency: int = Field(64, ge=1)
-    """Requests under way at once. Default 64."""
-    retries: int = Field(8, ge=0)
-    """How often a request is repeated after 429, 5xx or a broken connection, with exponential
-    backoff and jitter. Default 8."""
-    request_seconds: float = Field(600.0, gt=0.0)
-    """Longest wait for one answer, in seconds. Default 600."""
-    wait_minutes: float = Field(30.0, ge=0.0)
-    """Longest wait for the model to be served, in minutes. Default 30."""
 
 
 class Generation(Sampling):
     """The generate stage."""
 
     engine: Literal["auto", "transformers", "vllm", "openai"] = "auto"
-    """Inference engine of all stages. Default auto: vllm on a GPU where installed,
-    transformers otherwise. `openai` asks a server, see endpoint."""
+    """Inference engine of all stages. Default auto, which is settled when the run begins and
+    written into its recipe: vllm where it is installed and there are GPUs (on a cluster: where the
+    profile gives a generate step some), else transformers. `openai` asks a server, see
+    endpoint."""
     samples: int = Field(1, ge=1)
     """Responses to each prompt; the i-th ones of two languages become pairs. Default 1."""
     chunk_size: int = Field(500, ge=1)
-    """Prompts per chunk: the unit of work that is written, and resumed. Default 500."""
-    batch_tokens: int = Field(32768, ge=256)
-    """Tokens (prompt and output) of one transformers batch. Default 32768."""
-    fused: bool = False
-    """Translate each response as soon as it is there, in the same engine. Default false."""
-    restarts: int = Field(2, ge=0)
-    """How often an engine that died is started again within a stage. Default 2."""
+    """Prompts per chunk: the unit of work that is written, and resumed. Files are named by it.
+    Default 500."""
     vllm: VllmOptions = VllmOptions()
-    """Settings of the vllm engine."""
+    """Settings of the vllm engine that change what it writes."""
     endpoint: Endpoint = Endpoint()
-    """Settings of the openai engine."""
+    """The model that the openai engine asks for."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -216,8 +193,6 @@ class Generation(Sampling):
             raise ValueError(
                 f"samples is {self.samples}, but at temperature 0 all of them would be the same"
             )
-        if self.engine == "openai" and not self.endpoint.url:
-            raise ValueError("endpoint.url is required where engine is openai")
         return self
 
 
@@ -319,11 +294,6 @@ class Training(Strict):
     """Passes over the pairs. Default 1."""
     batch_size: int = Field(128, ge=1)
     """Pairs per optimizer step, over all ranks. Default 128."""
-    micro_batch_tokens: int = Field(0, ge=0)
-    """Tokens per forward pass on one rank; a longer pair stands alone. Default 0: what the longest
-    pair needs anyway, at least 2048."""
-    micro_batch_size: int = Field(0, ge=0)
-    """Pairs per forward pass at most. Default 0: as many as micro_batch_tokens hold."""
     max_length: int = Field(2048, ge=16)
     """Tokens of prompt and response; longer responses are cut. Default 2048."""
     prompt_overflow: Literal["refuse", "drop"] = "refuse"
@@ -333,13 +303,6 @@ class Training(Strict):
     """Low-rank adapters instead of full fine-tuning."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Default auto: bfloat16 on a GPU, float32 on a CPU."""
-    gradient_checkpointing: bool = False
-    """Recompute activations to save memory. Default false."""
-    checkpoint_steps: int = Field(50, ge=1)
-    """Optimizer steps between checkpoints. Default 50."""
-    shard_gigabytes: float = Field(4.0, gt=0.0)
-    """Size of the trained model's weight files, at most; a larger tensor stands alone. A rank holds
-    one of them at a time. Default 4."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -374,6 +337,8 @@ class EngineName(StrEnum):
 
 class Recipe(Strict):
     """One self-improvement experiment."""
+
+    moved: ClassVar[Mapping[str, str]] = MOVED
 
     name: Annotated[
         str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"), AfterValidator(_nameable)

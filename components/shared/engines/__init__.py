@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from lidr.components.shared.config.engine_choice import choose_engine
+from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import EngineName, Recipe
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.core.gpu import gpu_present
 from lidr.components.shared.engines.base import (
     ChatRequest,
     Completion,
@@ -26,38 +27,29 @@ __all__ = [
     "Engine",
     "Likelihoods",
     "ScoreRequest",
-    "choose_engine",
     "open_engine",
+    "require_installed",
     "served_name",
     "start_engine",
 ]
 
 
-def choose_engine(recipe: Recipe) -> tuple[EngineName, str]:
-    """Return the engine a recipe resolves to on this machine, and why.
+def require_installed(engine: EngineName) -> None:
+    """Refuse an engine that this machine cannot start.
 
     Raises:
-        BadInput: the recipe asks for what is not installed.
+        BadInput: its library is not installed.
     """
-    wanted = recipe.generation.engine
-    has_vllm = find_spec("vllm") is not None
-    if wanted == "vllm" and not has_vllm:
+    if engine is EngineName.VLLM and find_spec("vllm") is None:
         raise BadInput(
             "generation.engine is vllm, which is not installed here",
             remedy="Install lidr[vllm], or set generation.engine to transformers.",
         )
-    if wanted == "openai" and find_spec("openai") is None:
+    if engine is EngineName.OPENAI and find_spec("openai") is None:
         raise BadInput(
             "generation.engine is openai, whose client is not installed here",
             remedy="Install lidr[endpoint], or set generation.engine to transformers.",
         )
-    if wanted != "auto":
-        return EngineName(wanted), "the recipe says so"
-    if not has_vllm:
-        return EngineName.TRANSFORMERS, "vllm is not installed"
-    if not gpu_present():
-        return EngineName.TRANSFORMERS, "there is no GPU"
-    return EngineName.VLLM, "there is a GPU and vllm is installed"
 
 
 def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
@@ -66,14 +58,19 @@ def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
     Args:
         recipe: its `generation` and `model` parts set up the engine.
         model: the model's files on this machine.
+
+    Raises:
+        BadInput: it is not installed, or the profile names no server for it.
     """
     name, _ = choose_engine(recipe)
+    require_installed(name)
+    machine = Machine.here().engine
     if name is EngineName.OPENAI:
         return OpenAIEngine(
             model.folder,
             name=served_name(recipe, model),
             max_length=recipe.model.max_length,
-            endpoint=recipe.generation.endpoint,
+            server=machine.endpoint,
         )
     if name is EngineName.VLLM:
         return VllmEngine(
@@ -83,6 +80,7 @@ def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
             max_length=recipe.model.max_length,
             seed=recipe.seed,
             options=recipe.generation.vllm,
+            machine=machine,
         )
     from lidr.components.shared.engines.transformers_engine import TransformersEngine
 
@@ -91,7 +89,7 @@ def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
         adapter=model.adapter,
         dtype=recipe.model.dtype,
         max_length=recipe.model.max_length,
-        batch_tokens=recipe.generation.batch_tokens,
+        batch_tokens=machine.batch_tokens,
     )
 
 

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
-from lidr.components.shared.config.recipe import Endpoint
+from lidr.components.shared.config.machine import EngineServer
 from lidr.components.shared.core.errors import BadInput, EngineFailed, LidrError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.json_files import fits
@@ -43,13 +43,19 @@ class OpenAIEngine:
         folder: the model's tokenizer and configuration; weights are not needed.
         name: that the model is served under.
         max_length: context in tokens; 0 is the model's own.
-        endpoint: the server.
+        server: where it is, and how it is asked.
 
     Raises:
-        BadInput: the server refuses the key, or does not serve the model in time.
+        BadInput: there is no address, the server refuses the key, or does not serve the model in
+            time.
     """
 
-    def __init__(self, folder: Path, *, name: str, max_length: int, endpoint: Endpoint) -> None:
+    def __init__(self, folder: Path, *, name: str, max_length: int, server: EngineServer) -> None:
+        if not server.url:
+            raise BadInput(
+                "the recipe's engine is openai, but the profile names no server",
+                remedy="Set engine.endpoint.url in the profile.",
+            )
         from openai import AsyncOpenAI
         from transformers import AutoConfig, AutoTokenizer
 
@@ -58,15 +64,15 @@ class OpenAIEngine:
         self._chat = ChatRenderer(tokenizer)
         self._ends = end_tokens(folder, tokenizer)
         self._name = name
-        self._endpoint = endpoint
+        self._server = server
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True, name="lidr-endpoint")
         self._thread.start()
         self._client = AsyncOpenAI(
-            base_url=endpoint.url,
+            base_url=server.url,
             api_key=os.environ.get("OPENAI_API_KEY", "none"),
-            max_retries=endpoint.retries,
-            timeout=endpoint.request_seconds,
+            max_retries=server.retries,
+            timeout=server.request_seconds,
         )
         try:
             served = self._wait_for_model()
@@ -112,7 +118,7 @@ class OpenAIEngine:
         open_source = True
         try:
             while open_source or waiting:
-                while open_source and len(waiting) < self._endpoint.concurrency:
+                while open_source and len(waiting) < self._server.concurrency:
                     request = next(source, _END)
                     if request is _END or request is None:
                         open_source = request is None
@@ -244,7 +250,7 @@ class OpenAIEngine:
 
     def _wait_for_model(self) -> int:
         """Wait until the server lists the model; return its context, 0 where it does not say."""
-        deadline = time.monotonic() + 60 * self._endpoint.wait_minutes
+        deadline = time.monotonic() + 60 * self._server.wait_minutes
         told = False
         while True:
             served = self._served()
@@ -252,12 +258,12 @@ class OpenAIEngine:
                 return served[self._name]
             if time.monotonic() >= deadline:
                 raise BadInput(
-                    f"{self._endpoint.url} does not serve {self._name!r}, "
+                    f"{self._server.url} does not serve {self._name!r}, "
                     f"but {', '.join(sorted(served)) or 'nothing that it lists'}",
                     remedy="Serve the model under that name, or set generation.endpoint.model.",
                 )
             if not told:
-                emit("note", message=f"waiting until {self._endpoint.url} serves {self._name}")
+                emit("note", message=f"waiting until {self._server.url} serves {self._name}")
                 told = True
             time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
 
@@ -286,19 +292,19 @@ class OpenAIEngine:
     def _refusal(self, error: Any) -> LidrError:
         if error.status_code in (401, 403):
             return BadInput(
-                f"{self._endpoint.url} refuses the key (status {error.status_code})",
+                f"{self._server.url} refuses the key (status {error.status_code})",
                 remedy="Set OPENAI_API_KEY to a key that may use it.",
             )
         if error.status_code == 404:
             return BadInput(
-                f"{self._endpoint.url} does not serve {self._name!r} (status 404)",
-                remedy="Correct generation.endpoint, and serve the model under that name.",
+                f"{self._server.url} does not serve {self._name!r} (status 404)",
+                remedy="Serve the model under that name, or set generation.endpoint.model.",
             )
         return self._death(error)
 
     def _death(self, error: Exception) -> EngineFailed:
         return EngineFailed(
-            f"{self._endpoint.url} does not answer: {error}",
+            f"{self._server.url} does not answer: {error}",
             remedy="Run again: finished chunks are kept.",
         )
 

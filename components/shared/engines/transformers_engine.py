@@ -155,7 +155,7 @@ def _kind(request: ChatRequest) -> tuple[str, Decoding]:
 def _death(error: RuntimeError) -> EngineFailed:
     return EngineFailed(
         f"transformers died: {error}",
-        remedy="Where memory ran out, lower generation.batch_tokens. "
+        remedy="Where memory ran out, lower engine.batch_tokens in the profile. "
         "Run again: finished chunks are kept.",
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, TypeVar, get_args
 
+from lidr.components.shared.config.machine import EngineSettings
 from lidr.components.shared.config.recipe import VllmOptions
 from lidr.components.shared.core.errors import BadInput, EngineFailed
 from lidr.components.shared.core.gpu import gpu_count, gpu_present, split_of
@@ -43,7 +44,8 @@ class VllmEngine:
         dtype: precision as in the recipe.
         max_length: context in tokens; 0 is the model's own.
         seed: of the engine; requests carry their own.
-        options: vLLM's own settings.
+        options: vLLM's own settings that change what it writes.
+        machine: how it uses the machine.
         adapter: a LoRA adapter that every request uses.
     """
 
@@ -55,6 +57,7 @@ class VllmEngine:
         max_length: int,
         seed: int,
         options: VllmOptions,
+        machine: EngineSettings,
         adapter: Path | None = None,
     ) -> None:
         _prepare_environment()
@@ -79,12 +82,13 @@ class VllmEngine:
                 pipeline_parallel_size=stages,
                 **_lora_arguments(adapter),
                 **options.arguments,
+                **machine.vllm_arguments,
             )
         except (RuntimeError, ValueError, AssertionError) as error:
             raise EngineFailed(
                 f"vLLM did not start: {error}",
-                remedy="Where memory is short, lower model.max_length or generation.vllm's "
-                "max_num_seqs.",
+                remedy="Where memory is short, lower model.max_length, or engine.max_num_seqs "
+                "in the profile.",
             ) from error
         self._lora = _lora_request(adapter)
         self._engine: Any = self._llm.llm_engine

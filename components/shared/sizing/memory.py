@@ -258,12 +258,12 @@ def plan_for(config: Mapping[str, Any], settings: Training, launch: Launch) -> M
     length = min(settings.max_length, config.get("max_position_embeddings") or settings.max_length)
     return MemoryPlan(
         architecture=read_architecture(dict(config)),
-        tokens=max(settings.micro_batch_tokens or FLOOR, 2 * length),
+        tokens=max(launch.micro_batch_tokens or FLOOR, 2 * length),
         nodes=launch.nodes,
         ranks_per_node=launch.ranks_per_node,
         zero=launch.zero,
         bfloat16=settings.precision != "float32",
-        checkpointing=settings.gradient_checkpointing,
+        checkpointing=launch.gradient_checkpointing,
         lora_rank=settings.lora.rank,
     )
 

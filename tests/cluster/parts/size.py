@@ -13,7 +13,7 @@ ROUNDS, SHARDS, LIMIT = 5, 16, 524_288
 _ENDED = ("Succeeded", "Failed", "Error")
 
 JUDGE = {
-    "endpoint": {"url": "http://judge.example:8000/v1", "model": "judge"},
+    "endpoint": {"model": "judge"},
     "tasks": [
         {"name": "mt_bench", "questions": "s3://lidr/mt_bench.{language}.jsonl"},
         {

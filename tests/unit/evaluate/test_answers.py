@@ -23,7 +23,7 @@ def judged(folder: Path, *tasks: dict[str, object]) -> dict[str, object]:
         (folder / f"care.{code}.json").write_text(json.dumps(care, indent=1))
     bench = {"name": "mt_bench", "questions": str(folder / "bench.{language}.jsonl")}
     care = {"name": "care", "questions": str(folder / "care.{language}.json"), "max_tokens": 9}
-    endpoint = {"url": "http://judge/v1", "model": "j"}
+    endpoint = {"model": "j"}
     return {"judge": {"endpoint": endpoint, "tasks": tasks or [bench, care]}}
 
 

@@ -13,7 +13,15 @@ from lidr.components.shared.engines import ChatRequest, Completion
 from lidr.components.shared.records.schema import Failure, FinishReason, Prompt, Response
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import MARKER, open_stage
-from tests.fakes import DyingEngine, FakeEngine, make_recipe, says, use_engine, world_stage
+from tests.fakes import (
+    DyingEngine,
+    FakeEngine,
+    make_recipe,
+    says,
+    tell,
+    use_engine,
+    world_stage,
+)
 
 LANGUAGES = ("en", "es", "de")
 
@@ -174,18 +182,16 @@ def test_another_iteration_seed_or_setting_is_another_stage(world, monkeypatch):
     assert run(world, training={"beta": 0.5}) in uris, "training is not generate's business"
 
 
-ONCE = {"engine": "transformers", "chunk_size": 2, "restarts": 0}
-
-
 def test_an_interrupted_stage_goes_on_with_the_missing_chunks(world, monkeypatch):
     dying = DyingEngine(echo, after=7)
     use_engine(monkeypatch, dying)
+    tell(monkeypatch, restarts=0)
     with pytest.raises(EngineFailed):
-        run(world, generation=ONCE)
+        run(world)
     assert dying.closed
     resumed = FakeEngine(echo)
     use_engine(monkeypatch, resumed)
-    uri = run(world, generation=ONCE)
+    uri = run(world)
     assert len(resumed.asked) == 6, "three chunks of two were finished before"
     assert len(responses(uri)) == 12
 
@@ -200,8 +206,9 @@ def test_an_engine_that_forgets_a_request_cannot_finish_the_stage(world, monkeyp
             return islice(super().complete(requests), 11)
 
     use_engine(monkeypatch, Forgetful(echo))
+    tell(monkeypatch, restarts=0)
     with pytest.raises(EngineFailed, match="1 requests unanswered"):
-        run(world, generation=ONCE)
+        run(world)
     store = open_store(world.rpartition("/stages/")[0])
     assert not [entry for entry in store.list("stages/generate") if entry.key.endswith(MARKER)]
 
@@ -217,9 +224,10 @@ def test_an_engine_that_dies_is_started_again_with_the_rest(world, monkeypatch):
 
 
 def test_an_engine_that_dies_again_and_again_ends_the_stage_in_its_own_words(world, monkeypatch):
+    tell(monkeypatch, restarts=3)
     started = use_engine(monkeypatch, DyingEngine(echo, after=1))
     with pytest.raises(EngineFailed, match="the engine died"):
-        run(world, generation={"engine": "transformers", "chunk_size": 2, "restarts": 3})
+        run(world)
     assert len(started) == 4
 
 

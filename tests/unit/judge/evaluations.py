@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lidr.components.judge.run import judge
+from lidr.components.shared.config.machine import MACHINE, JudgeServer, Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.records.schema import Answer, EvalItem, Judgement, to_parquet
 from lidr.components.shared.store.stage import open_stage
@@ -36,9 +38,10 @@ def answers_to(task: str, language: str, texts: Texts, finish_reason: str = "sto
 
 
 def recipe(url: str, tasks: Sequence[Mapping[str, object]], **settings: object) -> Recipe:
-    """Return a recipe whose judge is at `url`."""
-    endpoint = {"url": url, "model": "scripted", "retries": 1, "request_seconds": 10}
-    endpoint |= settings.pop("endpoint", {})
+    """Return a recipe with a judge, and let this process be told that it is at `url`."""
+    server = {"url": url, "retries": 1, "request_seconds": 10, **settings.pop("server", {})}
+    os.environ[MACHINE] = Machine(judge=JudgeServer(**server)).text()
+    endpoint = {"model": "scripted", **settings.pop("endpoint", {})}
     return make_recipe(
         languages={"dominant": "en", "others": ["fr"]},
         judge={"endpoint": endpoint, "tasks": tasks, **settings},

@@ -200,8 +200,8 @@ def test_a_judge_that_fails_too_often_ends_the_step_and_is_asked_no_more(tmp_pat
 )
 def test_a_server_that_fails_is_counted_after_retries(tmp_path, server, says, reason):
     server.script = lambda asked: says if asked.block("user") == "q0?" else Says("A")
-    endpoint = {"request_seconds": 0.5, "retries": 1}
-    settings = recipe(server.url, [alpaca(tmp_path)], endpoint=endpoint, max_failed_share=0.2)
+    fast = {"request_seconds": 0.5, "retries": 1}
+    settings = recipe(server.url, [alpaca(tmp_path)], server=fast, max_failed_share=0.2)
     uri = run(settings, answered(tmp_path))
     found = counts_of(uri, "x_alpacaeval", "fr")
     assert (found["failures"], found["left_out"]) == ({reason: 2}, 1)
@@ -223,7 +223,7 @@ def test_faults_that_pass_change_nothing(tmp_path, server):
 
 
 def test_a_server_that_is_away_is_an_error_and_the_next_run_goes_on(tmp_path, server, monkeypatch):
-    away = recipe("http://127.0.0.1:9/v1", [alpaca(tmp_path)], endpoint={"retries": 0})
+    away = recipe("http://127.0.0.1:9/v1", [alpaca(tmp_path)], server={"retries": 0})
     monkeypatch.setenv("LIDR_RETRY_SECONDS", "0.2")
     with pytest.raises(Unavailable, match=r"127.0.0.1:9/v1 does not answer.*judgements are kept"):
         run(away, answered(tmp_path))
@@ -244,7 +244,7 @@ def test_a_server_that_is_away_for_a_while_costs_no_judgement(tmp_path, server, 
         return Says(status=503) if server.lists == 503 else decide(asked)
 
     server.script = restarts
-    settings = recipe(server.url, [alpaca(tmp_path)], endpoint={"retries": 0})
+    settings = recipe(server.url, [alpaca(tmp_path)], server={"retries": 0})
     heard: list[dict[str, object]] = []
     with listening(heard.append):
         uri = run(settings, answered(tmp_path))
@@ -350,7 +350,7 @@ def test_a_killed_judge_asks_only_for_what_is_missing(tmp_path, server):
     task = alpaca(tmp_path)
     write_rows(tmp_path / "fr.jsonl", [{"id": i, "instruction": f"{i}?"} for i in texts])
     write_rows(tmp_path / "ref.fr.jsonl", [{"id": i, "response": "x" * 99} for i in texts])
-    settings = recipe(server.url, [task], chunk_size=2, endpoint={"concurrency": 2})
+    settings = recipe(server.url, [task], chunk_size=2, server={"concurrency": 2})
     uri = answered(tmp_path, texts)
     program = (
         "import sys\nfrom tests.unit.judge.evaluations import run\n"

@@ -18,7 +18,7 @@ from lidr.components.shared.records.schema import FinishReason, PreferencePair, 
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.translate.run import translate
-from tests.fakes import DyingEngine, FakeEngine, make_recipe, use_engine, world_stage
+from tests.fakes import DyingEngine, FakeEngine, make_recipe, tell, use_engine, world_stage
 
 COUNT = 11
 PROMPTS = [
@@ -47,11 +47,12 @@ def recipe(**generation: object) -> str:
     return make_recipe(generation=settings, **sections).model_dump_json()
 
 
-def separate(folder, monkeypatch, shards: int = 1, **generation: object) -> tuple[str, str]:
+def separate(folder, monkeypatch, shards: int = 1, **engine: object) -> tuple[str, str]:
     """Run both steps in every shard, then merge where there are several."""
+    tell(monkeypatch, **engine)
     use_engine(monkeypatch, FakeEngine(answer))
     world = world_stage(str(folder), PROMPTS).uri
-    common = {"recipe": recipe(**generation), "store": str(folder), "inputs": world, "model": world}
+    common = {"recipe": recipe(), "store": str(folder), "inputs": world, "model": world}
     for shard in range(shards):
         share = {"shard": shard, "shards": shards, "iteration": 1}
         responses = generate(**common, **share)
@@ -104,7 +105,8 @@ def test_a_fused_rollout_changes_nothing(shards, whole, tmp_path, monkeypatch):
 
 def test_a_fused_rollout_starts_one_engine(tmp_path, monkeypatch):
     world = world_stage(str(tmp_path), PROMPTS).uri
-    common = {"recipe": recipe(fused=True), "store": str(tmp_path), "inputs": world, "model": world}
+    common = {"recipe": recipe(), "store": str(tmp_path), "inputs": world, "model": world}
+    tell(monkeypatch, fused=True)
     started = use_engine(monkeypatch, FakeEngine(answer))
     responses = generate(**common, iteration=1)
     translate(**common, responses=responses, iteration=1)
@@ -114,10 +116,11 @@ def test_a_fused_rollout_starts_one_engine(tmp_path, monkeypatch):
 @pytest.mark.parametrize("after", range(0, 90, 9))
 def test_a_fused_rollout_goes_on_wherever_it_ended(after, whole, tmp_path, monkeypatch):
     world = world_stage(str(tmp_path / "cut"), PROMPTS).uri
+    tell(monkeypatch, fused=True, restarts=0)
     use_engine(monkeypatch, DyingEngine(answer, after))
     with pytest.raises(EngineFailed):
         generate(
-            recipe=recipe(fused=True, restarts=0),
+            recipe=recipe(),
             store=str(tmp_path / "cut"),
             inputs=world,
             model=world,
@@ -139,10 +142,11 @@ def test_merging_before_all_is_there_names_a_missing_chunk(tmp_path, monkeypatch
 def test_several_samples_of_each_prompt_keep_apart(tmp_path, monkeypatch):
     sampling = {"samples": 3, "temperature": 0.7}
 
-    def both(folder, shards=1, **more):
+    def both(folder, shards=1, **engine):
+        tell(monkeypatch, **engine)
         use_engine(monkeypatch, FakeEngine(answer_with_seed))
         world = world_stage(str(folder), PROMPTS).uri
-        given = recipe(**sampling, **more)
+        given = recipe(**sampling)
         common = {"recipe": given, "store": str(folder), "inputs": world, "model": world}
         for shard in range(shards):
             share = {"shard": shard, "shards": shards, "iteration": 1}

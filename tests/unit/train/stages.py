@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.records.schema import PreferencePair
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage
@@ -51,7 +52,6 @@ def preference(
 def recipe(**training: object) -> str:
     settings = {
         "batch_size": 8,
-        "micro_batch_size": 4,
         "learning_rate": 1e-3,
         "precision": "float32",
         "schedule": "linear",
@@ -68,3 +68,8 @@ def recipe(**training: object) -> str:
             "training": settings,
         }
     ).model_dump_json()
+
+
+def launch(**machine: object) -> str:
+    """Return how training is started here: four pairs a pass."""
+    return Launch(**{"micro_batch_size": 4, **machine}).text()

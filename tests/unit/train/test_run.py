@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.core.errors import BadInput, TrainingFailed
 from lidr.components.shared.models.admission import check_model
 from lidr.components.shared.models.sources import local_model
@@ -23,7 +24,7 @@ from lidr.components.train.metrics import Watch, troubles
 from lidr.components.train.run import train
 from lidr.components.train.trainer import main
 from tests.models import tiny_model
-from tests.unit.train.stages import model_stage, pair_stage, preference, recipe
+from tests.unit.train.stages import launch, model_stage, pair_stage, preference, recipe
 
 PAIRS = [preference(number, "es" if number % 2 else "en") for number in range(20)]
 
@@ -33,10 +34,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
-def arguments(root: Path, seed: int = 0, **training: object) -> dict[str, object]:
+def arguments(
+    root: Path, seed: int = 0, machine: dict[str, object] | None = None, **training: object
+) -> dict[str, object]:
     world = model_stage(root, seed)
     return {
         "recipe": recipe(**training),
+        "launch": launch(**machine or {}),
         "store": str(root),
         "inputs": world,
         "pairs": pair_stage(root, PAIRS),
@@ -121,11 +125,11 @@ def log_probability(model, prompt: list[int], response: list[int]) -> torch.Tens
 
 @pytest.mark.parametrize("micro", [20, 4, 1])
 def test_the_loss_is_the_papers_at_every_micro_batch_and_with_another_reference(
-    root: Path, micro: int
+    tmp_path: Path, micro: int
 ):
     settings = {"batch_size": 20, "reference": "base", "dpo_weight": 0.5, "nll_weight": 2.0}
-    given = arguments(root, micro_batch_size=micro, **settings)
-    given["model"] = model_stage(root, 1)
+    given = arguments(tmp_path, machine={"micro_batch_size": micro}, **settings)
+    given["model"] = model_stage(tmp_path, 1)
     uri = train(**given)
     dpo, nll = reference_losses(local_model(given["model"]), local_model(given["inputs"]))
     (row,) = rows(uri)
@@ -133,15 +137,18 @@ def test_the_loss_is_the_papers_at_every_micro_batch_and_with_another_reference(
     assert row["nll_loss"] == pytest.approx(nll, abs=2e-6)
     assert row["loss"] == pytest.approx(0.5 * dpo + 2.0 * nll, abs=4e-6)
     # So is the gradient.
-    other = dict(given, recipe=recipe(micro_batch_size=10, **settings))
+    apart = tmp_path / "other"  # the stage is the same: another store computes it again
+    other = arguments(apart, machine={"micro_batch_size": 10}, **settings)
+    other["model"] = model_stage(apart, 1)
     assert row["grad_norm"] == pytest.approx(rows(train(**other))[0]["grad_norm"], rel=1e-5)
 
 
-def test_the_last_smaller_batch_weighs_its_own_pairs_only(root: Path):
+def test_the_last_smaller_batch_weighs_its_own_pairs_only(tmp_path: Path):
     """20 pairs in batches of 16: the second step has 4, in one micro-batch or in four."""
     whole, parts = (
-        rows(train(**arguments(root, batch_size=16, micro_batch_size=micro)))[1]
+        rows(train(**arguments(tmp_path / str(micro), machine=machine, batch_size=16)))[1]
         for micro in (16, 1)
+        for machine in [{"micro_batch_size": micro}]
     )
     assert whole["loss"] == pytest.approx(parts["loss"], rel=1e-3)
     assert whole["grad_norm"] == pytest.approx(parts["grad_norm"], rel=1e-2)
@@ -169,14 +176,15 @@ def test_sft_learns_nothing_from_the_rejected_texts(root: Path):
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    given = arguments(tmp_path, checkpoint_steps=2, epochs=2)
+    given = arguments(tmp_path, machine={"checkpoint_steps": 2}, epochs=2)
     # A checkpoint is 5 uploads: the first kill falls into the second one (of step 4), the second
     # kill into the export, behind the checkpoints of step 4 and of the end, step 5.
     killed(given, uploads=6)
     assert "checkpoint of step 2" in killed(given, uploads=10)
     uri = train(**given)
     assert "checkpoint of step 5" in capsys.readouterr().err
-    undisturbed = train(**arguments(tmp_path / "other", checkpoint_steps=2, epochs=2))
+    calm = arguments(tmp_path / "other", machine={"checkpoint_steps": 2}, epochs=2)
+    undisturbed = train(**calm)
     for name in open_stage(uri).files(prefix="model/"):
         assert open_stage(uri).read(name) == open_stage(undisturbed).read(name), name
     assert untimed(uri) == untimed(undisturbed)
@@ -195,7 +203,7 @@ def untimed(uri: str) -> list[dict[str, float]]:
 
 
 def test_a_loss_that_is_not_finite_names_step_and_prompts(root: Path):
-    given = arguments(root, learning_rate=1e30, batch_size=4, micro_batch_size=4)
+    given = arguments(root, learning_rate=1e30, batch_size=4)
     with pytest.raises(
         TrainingFailed, match=r"step 2: .*nan.* prompts p\d+, p\d+, p\d+, p\d+\. Low"
     ):
@@ -246,12 +254,29 @@ def test_a_tokenizer_of_another_model_is_bad_input(tmp_path: Path):
         load_tokenizer(folder)
 
 
-def test_micro_batches_by_tokens_change_nothing_but_rounding(root: Path):
-    whole, parts = (rows(train(**arguments(root, micro_batch_tokens=n)))[2] for n in (9999, 1))
+def test_micro_batches_by_tokens_change_nothing_but_rounding(tmp_path: Path):
+    whole, parts = (
+        rows(train(**arguments(tmp_path / str(tokens), machine={"micro_batch_tokens": tokens})))
+        for tokens in (9999, 1)
+    )
     for key in ("loss", "dpo_loss", "nll_loss", "chosen_logps"):
-        assert whole[key] == pytest.approx(parts[key], rel=1e-3)
-    first = [rows(train(**arguments(root, micro_batch_tokens=n)))[0]["loss"] for n in (9999, 1)]
-    assert first[0] == pytest.approx(first[1], rel=1e-6)
+        assert whole[2][key] == pytest.approx(parts[2][key], rel=1e-3)
+    assert whole[0]["loss"] == pytest.approx(parts[0]["loss"], rel=1e-6)
+
+
+def test_train_stage_is_the_same_on_every_machine(tmp_path: Path):
+    """No setting of the profile is in the address; what is finished is found from any machine."""
+    uri = train(**arguments(tmp_path))
+    other = {
+        "micro_batch_tokens": 1,
+        "micro_batch_size": 2,
+        "gradient_checkpointing": True,
+        "checkpoint_steps": 1,
+        "shard_gigabytes": 0.5,
+    }
+    assert set(other) == set(TrainingSettings.model_fields)
+    assert train(**arguments(tmp_path, machine=other)) == uri
+    assert train(**arguments(tmp_path, beta=0.5)) != uri
 
 
 def test_metrics_that_speak_against_the_result_become_warnings(

@@ -18,7 +18,7 @@ BASE = {
     "model": {"source": "toy"},
     "evaluation": {"tasks": ["t_{language}"]},
 }
-ENDPOINT = {"url": "https://judge.example.org/v1", "model": "j"}
+ENDPOINT = {"model": "j"}
 
 
 def load(folder, *tasks: dict[str, object], **settings: object) -> Recipe:

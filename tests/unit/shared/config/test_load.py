@@ -231,9 +231,6 @@ def test_a_recipe_survives_its_own_json(tmp_path):
     ("section", "words"),
     [
         ("generation: {samples: 4}", "at temperature 0 all of them would be the same"),
-        ("generation: {engine: openai}", "endpoint.url is required"),
-        ("generation: {endpoint: {url: models.example.org}}", "endpoint.url"),
-        ("generation: {endpoint: {url: 'https://me:key@models/v1'}}", "endpoint.url"),
         ("generation: {stop: ['']}", "generation.stop"),
     ],
 )
@@ -253,6 +250,13 @@ def test_generation_settings_that_contradict_are_refused(tmp_path, section, word
             5,
             ["efect", "effect"],
         ),
+        ("name: x\nengine: {endpoint: {url: models.example.org}}\n", 2, ["engine.endpoint.url"]),
+        (
+            "name: x\nengine:\n  endpoint: {url: 'https://me:key@models/v1'}\n",
+            3,
+            ["engine.endpoint.url"],
+        ),
+        ("name: x\njudge: {url: judge/v1}\n", 2, ["judge.url"]),
         ("store: here\n", 1, ["'name' is missing"]),
     ],
 )

@@ -15,7 +15,7 @@ from lidr.components.shared.records.chat import TRANSLATION_STOP, translation_me
 from lidr.components.shared.records.schema import Prompt, Response, Translation
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.translate.run import translate
-from tests.fakes import FakeEngine, make_recipe, use_engine, world_stage
+from tests.fakes import FakeEngine, make_recipe, tell, use_engine, world_stage
 from tests.models import END, ROLES, tiny_tokenizer
 
 MARKERS = [
@@ -75,6 +75,7 @@ def copied(request: ChatRequest) -> Completion:
 )
 @given(texts=st.lists(HOSTILE, min_size=3, max_size=3), fused=st.booleans())
 def test_every_text_arrives_in_its_own_record(texts, fused, monkeypatch):
+    tell(monkeypatch, fused=fused)
     use_engine(monkeypatch, FakeEngine(copied))
     codes = ("en", "es", "de")
     prompts = [
@@ -82,7 +83,7 @@ def test_every_text_arrives_in_its_own_record(texts, fused, monkeypatch):
         for code in codes
         for number, text in enumerate(texts)
     ]
-    recipe = make_recipe(generation={"engine": "transformers", "chunk_size": 2, "fused": fused})
+    recipe = make_recipe(generation={"engine": "transformers", "chunk_size": 2})
     with tempfile.TemporaryDirectory() as store:
         world = world_stage(store, prompts).uri
         common = {"recipe": recipe.model_dump_json(), "store": store, "inputs": world}

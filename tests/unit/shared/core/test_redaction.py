@@ -85,7 +85,7 @@ def _parts(annotation: Any) -> Iterator[Any]:
 
 RECIPE = make_recipe().model_dump(mode="json") | {
     "judge": {
-        "endpoint": {"url": "http://judge/v1", "model": "m"},
+        "endpoint": {"model": "m"},
         "tasks": [{"name": "mt_bench", "questions": "{language}.jsonl"}],
     }
 }
@@ -108,8 +108,8 @@ def placed(base: dict[str, Any], key: str, value: object) -> dict[str, Any]:
 def test_every_field_is_found():
     keys = {key for _, _, key, _ in FIELDS}
     assert {"store", "tracking_uri", "kubeflow.host", "kubeflow.oidc.token_url"} <= keys
-    assert {"model.source", "prompts.files", "judge.endpoint.url", "judge.tasks.questions"} <= keys
-    assert {"generation.endpoint.url", "evaluation.data", "evaluation.include_path"} <= keys
+    assert {"model.source", "prompts.files", "judge.url", "judge.tasks.questions"} <= keys
+    assert {"engine.endpoint.url", "evaluation.data", "evaluation.include_path"} <= keys
     assert len(keys) > 60
 
 

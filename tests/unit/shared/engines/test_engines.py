@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.config import engine_choice
+from lidr.components.shared.config.engine_choice import choose_engine
+from lidr.components.shared.config.recipe import EngineName, Recipe
 from lidr.components.shared.core import gpu
 from lidr.components.shared.core.errors import BadInput, EngineFailed
 from lidr.components.shared.engines import (
     ChatRequest,
     Completion,
     Decoding,
-    choose_engine,
+    require_installed,
     served_name,
     start_engine,
 )
@@ -225,7 +227,7 @@ def test_running_out_of_memory_is_an_engine_failure(engine, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(GenerationBatch, "step", step)
-    with pytest.raises(EngineFailed, match=r"allocate memory.*batch_tokens"):
+    with pytest.raises(EngineFailed, match=r"allocate memory.*engine\.batch_tokens in the profile"):
         list(complete(engine, requests(), Decoding(max_tokens=4)))
 
 
@@ -259,10 +261,8 @@ def _recipe(**generation) -> Recipe:
     ],
 )
 def test_the_choice_says_why(monkeypatch, wanted, vllm, has_gpu, engine, reason):
-    import lidr.components.shared.engines as engines
-
-    monkeypatch.setattr(engines, "find_spec", lambda name: object() if vllm else None)
-    monkeypatch.setattr(engines, "gpu_present", lambda: has_gpu)
+    monkeypatch.setattr(engine_choice, "find_spec", lambda name: object() if vllm else None)
+    monkeypatch.setattr(engine_choice, "gpu_present", lambda: has_gpu)
     assert choose_engine(_recipe(engine=wanted)) == (engine, reason)
 
 
@@ -271,7 +271,7 @@ def test_vllm_that_is_not_installed_is_bad_input(monkeypatch):
 
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"lidr\[vllm\]"):
-        choose_engine(_recipe(engine="vllm"))
+        require_installed(EngineName.VLLM)
 
 
 def test_an_endpoint_without_its_client_is_bad_input(monkeypatch):
@@ -279,7 +279,7 @@ def test_an_endpoint_without_its_client_is_bad_input(monkeypatch):
 
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"lidr\[endpoint\]"):
-        choose_engine(_recipe(engine="openai", endpoint={"url": "http://models/v1"}))
+        require_installed(EngineName.OPENAI)
 
 
 @pytest.mark.parametrize(
@@ -291,13 +291,13 @@ def test_an_endpoint_without_its_client_is_bad_input(monkeypatch):
     ],
 )
 def test_a_model_is_served_under_the_name_the_recipe_gives(name, trained, served):
-    recipe = _recipe(engine="openai", endpoint={"url": "http://models/v1", "model": name})
+    recipe = _recipe(engine="openai", endpoint={"model": name})
     files = ModelFiles(Path("none"), None, "0123456789abcdef", trained)
     assert served_name(recipe, files) == served
 
 
 def test_a_name_that_never_changes_is_no_trained_model_s():
-    recipe = _recipe(engine="openai", endpoint={"url": "http://models/v1", "model": "llama-3"})
+    recipe = _recipe(engine="openai", endpoint={"model": "llama-3"})
     with pytest.raises(BadInput, match="'llama-3' is M_0") as caught:
         served_name(recipe, ModelFiles(Path("none"), None, "0123", trained=True))
     assert "{digest}" in caught.value.remedy

@@ -27,6 +27,7 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
+from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.profile import Zero
 from lidr.components.shared.config.recipe import Lora, Recipe
 from lidr.components.shared.core.errors import BadInput
@@ -183,7 +184,9 @@ def big_stage(root: Path) -> str:
     return stage.uri
 
 
-def big_job(root: Path, zero: int = 0, **training: object) -> TrainingJob:
+def big_job(
+    root: Path, zero: int = 0, *, checkpointing: bool = False, **training: object
+) -> TrainingJob:
     texts = ["At first 4 books. " * count for count in (48, 40, 50, 42)]
     pairs = [
         preference(number, prompt="Nina has 4 books. " * 12, chosen=text, rejected=text[:-9])
@@ -191,7 +194,7 @@ def big_job(root: Path, zero: int = 0, **training: object) -> TrainingJob:
     ]
     start = big_stage(root)
     settings = Recipe.model_validate_json(
-        recipe(max_length=1024, batch_size=4, epochs=2, micro_batch_size=1, **training)
+        recipe(max_length=1024, batch_size=4, epochs=2, **training)
     ).training
     return TrainingJob(
         store=str(root),
@@ -201,6 +204,7 @@ def big_job(root: Path, zero: int = 0, **training: object) -> TrainingJob:
         reference=start,
         training=settings,
         seed=0,
+        machine=TrainingSettings(micro_batch_size=1, gradient_checkpointing=checkpointing),
         zero=Zero(stage=zero),
     )
 
@@ -210,7 +214,7 @@ def big_job(root: Path, zero: int = 0, **training: object) -> TrainingJob:
 @pytest.mark.parametrize(
     ("ranks", "training"),
     [
-        (1, {"gradient_checkpointing": True}),
+        (1, {"checkpointing": True}),
         (1, {"lora": {"rank": 8}}),
         (2, {"zero": 3}),
     ],
@@ -234,7 +238,7 @@ def test_peak_memory_is_that_of_a_real_run(tmp_path: Path, ranks: int, training:
     assert done.returncode == 0, done.stderr
     found = json.loads(next(line for line in done.stdout.splitlines() if '"peak"' in line))
     planned = replace(
-        plan_of(job, Launch(processes=ranks, zero=job.zero)),
+        plan_of(job, Launch(processes=ranks, zero=job.zero, **job.machine.model_dump())),
         tokens=found["tokens"],
         prompt_share=found["prompt_share"],
         gpu=False,

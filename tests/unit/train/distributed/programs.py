@@ -18,9 +18,13 @@ PAIRS = [preference(number, "es" if number % 2 else "en") for number in range(18
 
 
 def job(
-    root: Path, reference_seed: int = 0, zero: dict[str, Any] | None = None, **training: object
+    root: Path,
+    reference_seed: int = 0,
+    zero: dict[str, Any] | None = None,
+    machine: dict[str, Any] | None = None,
+    **training: object,
 ) -> dict[str, Any]:
-    """Return a job in a store of its own: batches of 8, 8 and 2 pairs."""
+    """Return a job in a store of its own: batches of 8, 8 and 2 pairs, 4 a pass."""
     settings = Recipe.model_validate_json(recipe(**training)).training
     return {
         "store": str(root),
@@ -30,6 +34,7 @@ def job(
         "reference": model_stage(root, reference_seed),
         "training": settings.model_dump(mode="json"),
         "seed": 1,
+        "machine": {"micro_batch_size": 4, **(machine or {})},
         "zero": zero or {},
     }
 

@@ -28,7 +28,7 @@ from lidr.components.train.forward.lora import add_adapters
 from lidr.components.train.run import train
 from tests.models import tiny_model
 from tests.unit.shared.engines.cases import lively_adapter
-from tests.unit.train.stages import model_stage, pair_stage, preference, recipe
+from tests.unit.train.stages import launch, model_stage, pair_stage, preference, recipe
 
 PAIRS = [preference(number) for number in range(12)]
 
@@ -38,6 +38,7 @@ def two_iterations(root: Path, **lora: object) -> list[str]:
     world = model_stage(root)
     given: dict[str, Any] = {
         "recipe": recipe(lora={"rank": 4, **lora}, batch_size=4),
+        "launch": launch(),
         "store": str(root),
         "inputs": world,
         "pairs": pair_stage(root, PAIRS),

@@ -15,16 +15,23 @@ from lidr.components.train.run import train
 from tests.models import tiny_model
 from tests.unit.shared.engines.cases import lively_adapter
 from tests.unit.train.models import FLAT, random_model
-from tests.unit.train.stages import model_stage, pair_stage, preference, recipe
+from tests.unit.train.stages import launch, model_stage, pair_stage, preference, recipe
 from tests.unit.train.test_run import killed, untimed, weights
 
 PAIRS = [preference(number) for number in range(12)]
 
 
-def arguments(root: Path, lora: dict[str, object], **training: object) -> dict[str, object]:
+def arguments(
+    root: Path,
+    lora: dict[str, object],
+    *,
+    machine: dict[str, object] | None = None,
+    **training: object,
+) -> dict[str, object]:
     world = model_stage(root)
     return {
         "recipe": recipe(lora=lora, batch_size=4, **training),
+        "launch": launch(**machine or {}),
         "store": str(root),
         "inputs": world,
         "pairs": pair_stage(root, PAIRS),
@@ -57,11 +64,11 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     lora = {"rank": 2, "dropout": 0.2}
-    given = arguments(tmp_path, lora, checkpoint_steps=1)
+    given = arguments(tmp_path, lora, machine={"checkpoint_steps": 1})
     assert "progress" in killed(given, uploads=7)  # a checkpoint is 6 uploads
     uri = train(**given)
     assert "checkpoint of step 1" in capsys.readouterr().err
-    undisturbed = train(**arguments(tmp_path / "other", lora, checkpoint_steps=1))
+    undisturbed = train(**arguments(tmp_path / "other", lora, machine={"checkpoint_steps": 1}))
     for name in open_stage(uri).files(prefix="model/"):
         assert open_stage(uri).read(name) == open_stage(undisturbed).read(name), name
     assert untimed(uri) == untimed(undisturbed)

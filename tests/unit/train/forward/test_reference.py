@@ -8,7 +8,7 @@ import pytest
 
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.run import train
-from tests.unit.train.stages import model_stage, pair_stage, preference, recipe
+from tests.unit.train.stages import launch, model_stage, pair_stage, preference, recipe
 
 PAIRS = [preference(number) for number in range(6)]
 REUSED = "reference log-probabilities are there already"
@@ -17,6 +17,7 @@ REUSED = "reference log-probabilities are there already"
 def trained(root: Path, model: str, **training: object) -> str:
     return train(
         recipe=recipe(**training),
+        launch=launch(),
         store=str(root),
         inputs=model_stage(root),
         pairs=pair_stage(root, PAIRS),

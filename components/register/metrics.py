@@ -74,8 +74,9 @@ def _read(stage: Stage) -> Iterator[tuple[str, str]]:
     """Yield what a stage has read of its own iteration: the step that made it, and its digest."""
     inputs, row = stage.marker()["identity"]["inputs"], BY_NAME[_step_of(stage)]
     for name, (kind, *others) in row.reads.items():
-        tagged = BY_NAME[kind].digest_tag and not others and name not in row.aside
-        if tagged and (digest := inputs.get(name)):
+        maker = BY_NAME[kind]
+        own = not others and name not in row.aside and maker.about != "model"  # that is given
+        if own and maker.digest_tag and (digest := inputs.get(name)):
             yield kind, digest
 
 

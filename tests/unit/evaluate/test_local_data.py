@@ -298,7 +298,7 @@ def test_digests_follow_the_content_and_not_the_place(tmp_path):
 
 def test_paths_start_at_the_recipe_s_folder(tmp_path):
     text = (
-        "name: mine\nlanguages: {others: [es]}\nmodel: {source: world}\n"
+        "name: mine\nlanguages: {others: [es]}\nmodel: {source: toy}\n"
         "evaluation: {tasks: ['mgsm_paper_{language}'], data: {mgsm: 'items/{language}.jsonl'}}\n"
     )
     (tmp_path / "mine.yaml").write_text(text)

@@ -19,12 +19,12 @@ languages:
   dominant: en
   others: [es, de]
 model:
-  source: world
+  source: toy
 evaluation:
   tasks: ["tiny_world_{language}"]
 """
 
-OWN_MODEL = GOOD.replace("source: world", "source: m0")
+OWN_MODEL = GOOD.replace("source: toy", "source: m0")
 
 
 def write(folder: Path, text: str | bytes) -> Path:

@@ -66,7 +66,7 @@ def test_marks_name_the_file_and_aliases_are_written_out():
 def test_true_is_no_number_and_a_wrong_value_is_not_shown_at_length(tmp_path, section, words):
     path = tmp_path / "recipe.yaml"
     path.write_text(
-        "name: mine\nlanguages: {dominant: en, others: [es, de]}\nmodel: {source: world}\n"
+        "name: mine\nlanguages: {dominant: en, others: [es, de]}\nmodel: {source: toy}\n"
         f"evaluation: {{tasks: ['tiny_world_{{language}}']}}\n{section}\n"
     )
     with pytest.raises(BadInput) as caught:

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from lidr.components.shared.config.machine import EngineSettings
 from lidr.components.shared.config.recipe import VllmOptions
 from lidr.components.shared.core.errors import BadInput, EngineFailed
 from lidr.components.shared.core.gpu import split_of
@@ -54,5 +55,12 @@ def test_vllm_is_told(monkeypatch, tmp_path: Path):
     monkeypatch.setenv("LIDR_TENSOR_PARALLEL", "4")
     monkeypatch.setattr(vllm_engine, "_prepare_environment", lambda: None)
     with pytest.raises(EngineFailed):
-        vllm_engine.VllmEngine(tmp_path, dtype="auto", max_length=0, seed=0, options=VllmOptions())
+        vllm_engine.VllmEngine(
+            tmp_path,
+            dtype="auto",
+            max_length=0,
+            seed=0,
+            options=VllmOptions(),
+            machine=EngineSettings(),
+        )
     assert (told["tensor_parallel_size"], told["pipeline_parallel_size"]) == (4, 2)

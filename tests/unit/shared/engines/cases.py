@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from lidr.components.shared.config.machine import EngineSettings
 from lidr.components.shared.config.recipe import VllmOptions
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.engines import (
@@ -226,7 +227,14 @@ def main(folder: Path, out: Path, stop: str) -> None:
     """Ask vLLM everything, then let it die and be abandoned half-way."""
     from lidr.components.shared.engines.vllm_engine import VllmEngine
 
-    engine = VllmEngine(folder, dtype="auto", max_length=0, seed=0, options=VllmOptions())
+    engine = VllmEngine(
+        folder,
+        dtype="auto",
+        max_length=0,
+        seed=0,
+        options=VllmOptions(),
+        machine=EngineSettings(),
+    )
     answers: dict[str, object] = {
         name: [asdict(completion) for completion in complete(engine, *case)]
         for name, case in cases(stop).items()
@@ -248,7 +256,13 @@ def adapted(folder: Path, adapter: Path, out: Path) -> None:
     from lidr.components.shared.engines.vllm_engine import VllmEngine
 
     engine = VllmEngine(
-        folder, dtype="auto", max_length=0, seed=0, options=VllmOptions(), adapter=adapter
+        folder,
+        dtype="auto",
+        max_length=0,
+        seed=0,
+        options=VllmOptions(),
+        machine=EngineSettings(),
+        adapter=adapter,
     )
     answers = [asdict(completion) for completion in complete(engine, *cases(STOP)["greedy"])]
     engine.close()

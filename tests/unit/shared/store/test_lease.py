@@ -96,7 +96,7 @@ def test_a_number_that_was_used_and_cleared_away_is_not_taken_again(store, monke
     assert "lease/000000000001.json" not in keys
     from lidr.components.shared.store.lease import Lease
 
-    assert not Lease(store, 1, 10).take()
+    assert not Lease(store, 1, 10).acquire()
     assert {entry.key for entry in store.list("lease")} == keys
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from lidr.components.shared.core.errors import BadInput
@@ -32,7 +34,7 @@ def test_stages_of_an_iteration_are_found_by_step(tmp_path):
 
 
 def test_step_notes_its_stage_for_the_end_of_its_iteration(tmp_path, monkeypatch):
-    monkeypatch.setattr("lidr.components.shared.tracking.step_tracking._FOLLOWED", ())
+    monkeypatch.setattr("lidr.components.shared.step._tracked", _untracked)
     store = LocalStore(tmp_path)
 
     @step("pair")
@@ -46,7 +48,7 @@ def test_step_notes_its_stage_for_the_end_of_its_iteration(tmp_path, monkeypatch
 
 
 def test_failure_is_told_to_the_execution_that_it_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr("lidr.components.shared.tracking.step_tracking._FOLLOWED", ())
+    monkeypatch.setattr("lidr.components.shared.step._tracked", _untracked)
     monkeypatch.setenv("KFP_RUN_ID", "first")
     monkeypatch.setattr("lidr.components.shared.step._leased", _free)
     store = LocalStore(tmp_path)
@@ -67,6 +69,8 @@ def test_failure_is_told_to_the_execution_that_it_ended(tmp_path, monkeypatch):
 
 
 def _free(*_: object):
-    from contextlib import nullcontext
-
     return nullcontext()
+
+
+def _untracked(*_: object):
+    return nullcontext(lambda result: None)

@@ -29,19 +29,29 @@ export TOKENIZERS_PARALLELISM ?= false
 CHECKOV := checkov==3.3.30
 PIP_AUDIT := pip-audit==2.10.1
 
-.PHONY: demo test coverage setup lint lint-manifests audit schema bench bench-gpu faults fuzz images images-test kind \
+.PHONY: demo test test-long quick coverage setup lint lint-manifests audit schema bench bench-gpu faults fuzz images images-test kind \
   locks clean
 
 demo: setup
 	$(BIN)/lidr run tiny_world --store $(STORE) --seed $(SEED)
 
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: setup lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) --durations=10
+
+# Further seeds and matrices of what `make test` checks once: a step of a release (docs/security.md).
+test-long: setup
+	$(PYTEST) --durations=10 -m long
+
+# While developing: lint, types, and the unit tests whose files name no process and no large library.
+quick: setup lint
+	$(PYTEST) --quick tests/unit
 
 # Every process of every run is traced, which takes its time: it is asked for.
 coverage: setup
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m coverage run $(subst $(BIN)/python ,,$(PYTEST))
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --fail-under=85
 

@@ -3,12 +3,59 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 
 from lidr.components.shared.config.machine import MACHINE
 
 os.environ.setdefault("LIDR_RETRY_SECONDS", "5")  # a test that meets a dead service ends
+
+LONGEST = (
+    "tests/e2e/test_demo.py",
+    "tests/e2e/test_ranks.py",
+    "tests/unit/shared/engines/test_vllm.py",
+    "tests/faults/test_kills.py",
+    "tests/pipelines/test_interruptions.py",
+    "tests/e2e/test_two_hosts.py",
+    "tests/services/test_endpoint.py",
+    "tests/unit/shared/sizing/test_memory.py",
+    "tests/unit/train/test_run.py",
+    "tests/unit/train/launch/test_local.py",
+)
+"""Files that keep a worker busy for long. They come first, so that none is left for the end."""
+
+_HEAVY = re.compile(
+    r"^\s*(?:import|from) (?:subprocess|multiprocessing|torch|transformers|peft|accelerate|trl|"
+    r"deepspeed|vllm|lm_eval|datasets|mlflow|moto|"
+    r"lidr\.components\.(?:train|evaluate|shared\.engines\.(?:transformers|vllm)_engine)|"
+    r"tests\.(?:unit\.(?:train|evaluate|shared\.engines|shared\.registry)|tracked|chains|disks))\b",
+    re.MULTILINE,
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help="only files that neither start a process nor import a large library",
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if config.getoption("quick") and collection_path.match("test_*.py"):
+        return bool(_HEAVY.search(collection_path.read_text("utf-8"))) or None
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.split("::")[0], len(rank)))
+    if config.getoption("quick"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,8 @@ are the real ones; only the `python -m` before a task is not.
 
 from __future__ import annotations
 
-import atexit
 import multiprocessing
 import os
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,11 +16,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from lidr.components.shared.run_lease import run_lease
 from lidr.pipelines.local import LocalJob
 from tests.faults import tripwires
+from tests.kfp_forks import become_task
 
 Result = TypeVar("Result")
 
@@ -133,23 +132,6 @@ def _fork_task(full_command: Sequence[str], env_vars: object = None) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def _become(full_command: Sequence[str]) -> None:
-    """Do what `python -m kfp.dsl.executor_main` does, and end."""
-    from kfp.dsl.executor_main import executor_main
-
-    code = 1
+def _become(full_command: Sequence[str]) -> NoReturn:
     os.environ["TMPDIR"] = tempfile.tempdir = str(Path.cwd() / "tmp")
-    try:
-        at = full_command.index("--executor_input")
-        source = Path(tempfile.mkdtemp()) / "ephemeral_component.py"
-        source.write_text(full_command[at - 1])
-        sys.argv = ["task", "--component_module_path", str(source), *full_command[at:]]
-        executor_main()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    become_task(full_command)

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from lidr.components.shared.core.processes import kill_marked, marked
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.kfp_forks import EXTENDED, ROOT, lay
 
 FAKED = {
     "prepare": "prepare",
@@ -30,12 +29,13 @@ FAKED = {
     "report": "report, report_failure",
 }
 
-_EXTEND = "from pkgutil import extend_path\n__path__ = extend_path(__path__, __name__)\n"
-
 
 @dataclass
 class FakeWorld:
-    """A store, and an environment in which `components.<step>.run` is a fake."""
+    """A store, and an environment in which `components.<step>.run` is a fake.
+
+    Tasks are forks of the driver, but those of `start`, which are to be interrupted.
+    """
 
     store: Path
     environment: dict[str, str]
@@ -53,7 +53,7 @@ class FakeWorld:
     def start(self, *arguments: str, **fake: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             self.command(*arguments),
-            env=self.environment | {"FAKE": json.dumps(fake)},
+            env=self.environment | {"FAKE": json.dumps(fake), "TASKS": "processes"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -128,10 +128,10 @@ def make_world(folder: Path) -> FakeWorld:
     overlay = folder / "overlay" / "lidr" / "components"
     for step, function in FAKED.items():
         (overlay / step).mkdir(parents=True)
-        (overlay / step / "__init__.py").write_text(_EXTEND)
+        (overlay / step / "__init__.py").write_text(EXTENDED)
         module = f"from tests.pipelines.fake_steps import {function}\n"
         (overlay / step / "run.py").write_text(module)
-    for package in (overlay, overlay.parent):
-        (package / "__init__.py").write_text(_EXTEND)
+    (overlay / "__init__.py").write_text(EXTENDED)
+    lay(folder / "overlay", "tests.pipelines.fake_steps", "lidr.components.state.run")
     path = os.pathsep.join([str(folder / "overlay"), str(ROOT)])
     return FakeWorld(folder / "store", {**os.environ, "PYTHONPATH": path})

@@ -6,10 +6,10 @@ import sys
 import tempfile
 
 from lidr.pipelines.cli.inputs import read_recipe
-from lidr.pipelines.lean import import_kfp
+from tests.kfp_forks import fork_tasks
 
 if __name__ == "__main__":
-    import_kfp()
+    fork_tasks(["tests.pipelines.fake_steps", "lidr.components.state.run"])
     from kfp import local
 
     from lidr.pipelines.loop import LoopShape, build_loop

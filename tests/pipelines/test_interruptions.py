@@ -92,9 +92,13 @@ def test_sigkill_of_all_but_the_tasks_is_mended_by_the_next_run(fake_world: Fake
     assert fake_world.orphans == []
 
 
-def test_killed_at_random_moments_it_still_arrives(fake_world: FakeWorld):
-    clock = random.Random(7)
-    for _ in range(4):
+@pytest.mark.parametrize(
+    ("seed", "kills"),
+    [(7, 4), *(pytest.param(seed, 8, marks=pytest.mark.long) for seed in (8, 9))],
+)
+def test_killed_at_random_moments_it_still_arrives(fake_world: FakeWorld, seed: int, kills: int):
+    clock = random.Random(seed)
+    for _ in range(kills):
         process = fake_world.start(*RUN, sleep=0.02)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(clock.uniform(0.2, 3.5))

@@ -18,6 +18,7 @@ def planted(fake_world: FakeWorld, tmp_path: Path) -> FakeWorld:
     home.mkdir()
     write_netrc(home)
     fake_world.environment |= {**PLANTED, "HOME": str(home), "MLFLOW_TRACKING_URI": ""}
+    fake_world.environment["TASKS"] = "processes"  # their arguments are watched
     return fake_world
 
 

@@ -18,6 +18,8 @@ RECIPE = ROOT / "pipelines" / "recipes" / "tiny_world.yaml"
 
 RUN = """
 import sys
+from tests.kfp_forks import fork_tasks
+fork_tasks(["tests.pipelines.fake_steps"])
 from kfp import components, local
 loop = components.load_component_from_file(sys.argv[1])
 local.init(

@@ -126,7 +126,7 @@ def _check_entry(data: bytes) -> None:
 
 
 _NOTE_NAMES = ("start-17", "metrics-00000010", "failed-18", "end", "end-0a1b", "x", ".DS_Store")
-_PLACES = ("run", "0-world", "1-train", "12-generate", "x", "", "-", "9" * 30 + "-train")
+_PLACES = ("run", "0-prepare", "1-train", "12-generate", "x", "", "-", "9" * 30 + "-train")
 
 
 def _outbox(random: Random) -> dict[str, bytes]:

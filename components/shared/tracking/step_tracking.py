@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lidr.components.shared.core.digest import digest_of_bytes
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.steps import step_named
+from lidr.components.shared.steps import STEPS, step_named
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import locate_stage
 from lidr.components.shared.tracking import stage_metrics
@@ -27,6 +27,9 @@ from lidr.components.shared.tracking.uploader import uploader
 
 if TYPE_CHECKING:
     from lidr.components.shared.store.base import Store
+
+_DELIVERS = {step.name: step.delivers for step in STEPS if step.delivers}
+"""Steps that deliver themselves what waits, and for how many seconds they try."""
 
 ENDED_WELL = ("SUCCEEDED", "COMPLETE")
 """What `kfp.local` and Kubeflow Pipelines tell the exit task of a loop that ended well."""
@@ -119,19 +122,19 @@ class _Follower:
         """Have what waits delivered: beside the step to a server, else by the steps that wait."""
         with self._uploader():
             yield
-        if step_named(self._step).delivers:
+        if self._step in _DELIVERS:
             with _harmless():
                 self._deliver()
 
     def _uploader(self) -> Any:
         with suppress(LidrError):  # register says what is wrong with the address
-            if not step_named(self._step).delivers and is_server(tracking_uri(self._store.uri)):
+            if self._step not in _DELIVERS and is_server(tracking_uri(self._store.uri)):
                 return uploader(self._store.uri, self._run)
         return nullcontext()
 
     def _deliver(self) -> None:
         if anything_waits(self._store, self._run):
-            report(deliver(self._store, self._run, step_named(self._step).delivers), self._run)
+            report(deliver(self._store, self._run, _DELIVERS[self._step]), self._run)
 
     def _end_stage(self, uri: str) -> None:
         stage = locate_stage(uri)

@@ -120,7 +120,7 @@ def test_gpu_hours_are_those_of_the_gpus_each_step_could_see(tmp_path):
     cells = {row[0]: row[1:3] for row in table.rows}
     assert cells["M₁ generate"] == ["15 min 0 s", "2"]
     assert cells["M₁ translate"] == ["within generate", ""]
-    assert cells["M₀ world"][1] == "–"
+    assert cells["M₀ prepare"][1] == "–"
 
 
 def test_where_no_step_saw_a_gpu_there_is_no_column_for_it(tmp_path):

@@ -173,7 +173,7 @@ def test_batches_stay_in_their_group_and_budget(folder, monkeypatch):
             widths.append(len(rows) * max(len(row.prompt) + row.limit for row in rows))
             super().__init__(model, rows, *rest)
 
-    monkeypatch.setattr(transformers_engine, "Batch", Watched)
+    monkeypatch.setattr(transformers_engine, "GenerationBatch", Watched)
     groups = {request.key: f"g{index // 16}" for index, request in enumerate(requests())}
     asked = [replace(r, group=groups[r.key]) for r in requests()]
     list(complete(_engine(folder, batch_tokens=512), asked, Decoding(max_tokens=24)))

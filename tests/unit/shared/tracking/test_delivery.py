@@ -103,18 +103,18 @@ def test_a_run_that_was_told_its_end_and_not_ended_is_ended_later(client, small,
     assert delivered(small) == ""
     found = runs(client, small)
     states = {name: each.info.status for name, each in found.items()}
-    assert states["-M0-world"] == states["-M0-evaluate"] == "FINISHED"
+    assert states["-M0-prepare"] == states["-M0-evaluate"] == "FINISHED"
 
 
 def test_an_mlflow_run_that_somebody_deleted_is_made_anew(client, small):
     small.start()
     assert delivered(small) == ""
-    client.delete_run(runs(client, small)["-M0-world"].info.run_id)
+    client.delete_run(runs(client, small)["-M0-prepare"].info.run_id)
     Outbox(open_store(small.store), small.run).add(
-        TrackingEntry("0-world", "metrics-00000001", now(), metrics=[("late", 1.0, 1)])
+        TrackingEntry("0-prepare", "metrics-00000001", now(), metrics=[("late", 1.0, 1)])
     )
     assert delivered(small) == ""
-    world = runs(client, small)["-M0-world"]
+    world = runs(client, small)["-M0-prepare"]
     assert world.data.metrics["late"] == 1.0
     assert world.data.metrics["world/seconds"] >= 0
 
@@ -134,17 +134,17 @@ def test_a_run_deleted_before_it_could_be_ended_is_made_anew(client, small, monk
     assert delivered(small) == ""
     found = runs(client, small)
     assert len(found) == 4
-    assert found["-M0-world"].info.status == found["-M0-evaluate"].info.status == "FINISHED"
+    assert found["-M0-prepare"].info.status == found["-M0-evaluate"].info.status == "FINISHED"
     assert deleted[0] not in {each.info.run_id for each in found.values()}
 
 
 def test_an_entry_that_mlflow_refuses_keeps_no_other_waiting(client, small):
     outbox = Outbox(open_store(small.store), small.run)
     small.follow("prepare", 0, small.world())
-    outbox.add(TrackingEntry("0-world", "metrics-00000001", now(), metrics=[("a\nb", 1.0, 1)]))
+    outbox.add(TrackingEntry("0-prepare", "metrics-00000001", now(), metrics=[("a\nb", 1.0, 1)]))
     small.follow("pair", 1, small.pairs())
     problem = delivered(small)
-    assert "0-world/metrics-00000001" in problem
+    assert "0-prepare/metrics-00000001" in problem
     assert "\n" not in problem
     assert runs(client, small)["-M1-pair"].data.metrics["pair/yield"] == 0.75
 
@@ -206,7 +206,7 @@ def test_names_and_values_are_what_mlflow_takes():
 def test_a_note_that_is_damaged_keeps_no_other_waiting(client, small):
     small.follow("prepare", 0, small.world())
     store = open_store(small.store)
-    store.write(f"runs/{small.run}/tracking/outbox/0-world/metrics-00000003.json", b'{"place": ')
+    store.write(f"runs/{small.run}/tracking/outbox/0-prepare/metrics-00000003.json", b'{"place": ')
     small.follow("pair", 1, small.pairs())
     assert "metrics-00000003.json: is not JSON" in delivered(small)
     assert runs(client, small)["-M1-pair"].data.metrics["pair/yield"] == 0.75

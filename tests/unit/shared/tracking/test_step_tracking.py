@@ -44,7 +44,7 @@ def test_every_stage_leaves_its_start_and_its_end(small):
     steps = ("evaluate", "gate", "generate", "pair", "train", "translate")
     assert names(small) == {
         place: ["start", "end"]
-        for place in ("0-evaluate", "0-world", *(f"1-{name}" for name in steps))
+        for place in ("0-evaluate", "0-prepare", *(f"1-{name}" for name in steps))
     }
     assert spool_of(small).recipe() == small.recipe.model_dump(mode="json")
 

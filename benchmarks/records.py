@@ -65,7 +65,7 @@ class InstantEngine:
         """Yield nothing: nobody asks."""
         yield from ()
 
-    def described(self) -> dict[str, float]:
+    def stats(self) -> dict[str, float]:
         """Return nothing."""
         return {}
 

@@ -17,7 +17,7 @@ from lidr.pipelines.acceptable import require_acceptable
 from lidr.pipelines.lean import import_kfp
 from lidr.pipelines.lifting import lift_conditions
 from lidr.pipelines.sharing import share_components
-from lidr.pipelines.stamp import described
+from lidr.pipelines.stamp import description_of
 from lidr.pipelines.workflow_size import require_workflow_fits
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def compile_loop(
         LoopShape(max_unroll, first, resumed, watching),
         profile.shards,
         Launch.of(profile).text(),
-        description=described(recipe),
+        description=description_of(recipe),
         by_reference=profile.runner == "kubeflow",
         on_store=on_store,
         roll_out=_roll_out(profile),

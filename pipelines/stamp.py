@@ -56,7 +56,7 @@ class Stamp:
         return canonical_json(asdict(self))
 
 
-def described(recipe: Recipe) -> str:
+def description_of(recipe: Recipe) -> str:
     """Return a pipeline's description."""
     return (
         "Let a model teach itself the languages it is weak in.\n"

@@ -77,7 +77,7 @@ class FakeEngine:
             hits = tuple(text.startswith(each.strip()) for each in request.continuations)
             yield Likelihoods(request.key, tuple(-1.0 if hit else -2.0 for hit in hits), hits, 7)
 
-    def described(self) -> dict[str, float]:
+    def stats(self) -> dict[str, float]:
         """Return nothing."""
         return {}
 

@@ -65,7 +65,7 @@ class EngineSession:
             with contextlib.suppress(LidrError, RuntimeError, OSError):
                 engine.close()
 
-    def described(self) -> dict[str, object]:
+    def stats(self) -> dict[str, object]:
         """Return what the engine is and what it has done so far."""
         name, reason = choose_engine(self._recipe)
         return {
@@ -75,5 +75,5 @@ class EngineSession:
             "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
             "tokens_per_second": round(self.tokens / max(self.seconds, 1e-9), 1),
-            **(self._engine.described() if self._engine is not None else {}),
+            **(self._engine.stats() if self._engine is not None else {}),
         }

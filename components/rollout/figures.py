@@ -44,7 +44,7 @@ def note(stage: Stage, session: EngineSession, shard: int, *, within: str = "") 
     if session.starts and not stage.done():
         held = round(time.monotonic() - stage.began, 3)
         facts = {"shard": shard, "held": held, "gpus": gpu_count(), "within": within}
-        facts |= session.described()
+        facts |= session.stats()
         stage.write(f"{_FOLDER}/{uuid4().hex}.json", json.dumps(facts).encode())
 
 
@@ -104,7 +104,7 @@ def _take(stage: Stage) -> Iterator[dict[str, Any]]:
 
 def worker_figures(session: EngineSession) -> dict[str, float]:
     """Return the same figures of one worker's own requests."""
-    facts: dict[str, Any] = session.described()
+    facts: dict[str, Any] = session.stats()
     return {
         **{name: float(facts[name]) for name in MEASURED if name in facts},
         **failure_shares(session.failures, session.requests),

@@ -30,16 +30,16 @@ def history_command(
     """List the promotions of a registered model, the oldest first."""
     found = history(open_registry(store), name)
     if output is Output.JSON:
-        print(json.dumps(_described(found), indent=2))
+        print(json.dumps(_to_dict(found), indent=2))
     else:
         _print(found)
 
 
-def _described(found: History) -> dict[str, Any]:
+def _to_dict(found: History) -> dict[str, Any]:
     return {
         "name": found.model.name,
         "aliases": dict(found.model.aliases),
-        "entries": [row.entry.described() | {"note": row.note} for row in found.rows],
+        "entries": [row.entry.to_dict() | {"note": row.note} for row in found.rows],
         "strays": list(found.strays),
     }
 

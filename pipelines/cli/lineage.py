@@ -89,13 +89,13 @@ def _document(found: Ancestry, findings: list[LineageFinding] | None) -> dict[st
         "model": found.model,
         "runs": list(found.runs),
         "tags": dict(version.tags),
-        "stages": [_described(node, rounds[node.uri]) for node in found.graph],
+        "stages": [_to_dict(node, rounds[node.uri]) for node in found.graph],
         "verified": None if findings is None else not findings,
         "findings": [asdict(finding) for finding in findings or []],
     }
 
 
-def _described(node: Node, round_number: int) -> dict[str, Any]:
+def _to_dict(node: Node, round_number: int) -> dict[str, Any]:
     return {
         "uri": node.uri,
         "step": node.step,

@@ -151,7 +151,7 @@ def _promote_there(
 
 def _print(version: Version, entry: AuditEntry, output: Output) -> None:
     if output is Output.JSON:
-        print(json.dumps({"name": version.name, **entry.described()}))
+        print(json.dumps({"name": version.name, **entry.to_dict()}))
         return
     move = entry.move
     was = "for the first time" if move.before is None else f"instead of version {move.before}"

@@ -31,6 +31,6 @@ def rollback_command(
     entry = rollback(client, name, audit_log_at(client, name, store), reason)
     move = entry.move
     if output is Output.JSON:
-        print(json.dumps({"name": name, **entry.described()}))
+        print(json.dumps({"name": name, **entry.to_dict()}))
     else:
         say(f"{name}/{move.version} is {move.alias} again, instead of version {move.before}")

@@ -22,7 +22,7 @@ from lidr.pipelines.cluster.submit import (
     require_reachable,
     require_same_stamp,
 )
-from lidr.pipelines.stamp import described
+from lidr.pipelines.stamp import description_of
 
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 _INTERVAL = re.compile(r"([1-9]\d{0,5})([mhd])")
@@ -92,7 +92,7 @@ class When:
 
 def package_of(submission: Submission) -> Package:
     """Return the pipeline of a schedule, which has a name of its own."""
-    description = described(submission.recipe)
+    description = description_of(submission.recipe)
     return Package(f"lidr-{submission.recipe.name}-watch", submission.text, description)
 
 

@@ -16,7 +16,7 @@ from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.outcome import read_outcome
 from lidr.pipelines.cluster.pipelines import Package, find_version, upload
-from lidr.pipelines.stamp import Stamp, described
+from lidr.pipelines.stamp import Stamp
 
 SETTLING_SECONDS = 1.1
 """KFP keeps whole seconds: after one, whoever comes later has a later time of creation."""
@@ -90,7 +90,7 @@ class Submission:
     @property
     def package(self) -> Package:
         """The pipeline to upload."""
-        return Package(f"lidr-{self.recipe.name}", self.text, described(self.recipe))
+        return Package(f"lidr-{self.recipe.name}", self.text, description_of(self.recipe))
 
 
 @dataclass(frozen=True)

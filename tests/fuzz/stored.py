@@ -175,7 +175,7 @@ def _check_trail(files: dict[str, bytes]) -> None:
     for entry in audit.entries(store):
         move = entry.move
         assert move.action in ("promote", "rollback") and isinstance(move.version, int)
-        assert isinstance(move.forced, bool) and json.dumps(entry.described())
+        assert isinstance(move.forced, bool) and json.dumps(entry.to_dict())
 
 
 _LEASE = {

@@ -118,7 +118,7 @@ class Engine(Protocol):
             EngineFailed: the engine stopped working, or its server cannot score text.
         """
 
-    def described(self) -> dict[str, float]:
+    def stats(self) -> dict[str, float]:
         """Return what the engine measured of itself, e.g. `prefix_cache_hit_rate`."""
 
     def close(self) -> None:

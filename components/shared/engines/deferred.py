@@ -32,9 +32,9 @@ class DeferredEngine:
         """Score as the engine does."""
         return self._ready().score(requests)
 
-    def described(self) -> dict[str, float]:
+    def stats(self) -> dict[str, float]:
         """Return what the engine measured of itself; nothing where it was never asked."""
-        return self._engine.described() if self._engine else {}
+        return self._engine.stats() if self._engine else {}
 
     def close(self) -> None:
         """Free the model's memory, if it was ever loaded."""

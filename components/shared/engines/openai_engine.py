@@ -140,7 +140,7 @@ class OpenAIEngine:
             for future in waiting.values():
                 future.cancel()
 
-    def described(self) -> dict[str, float]:
+    def stats(self) -> dict[str, float]:
         return {}
 
     def close(self) -> None:

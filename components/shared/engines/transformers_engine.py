@@ -96,7 +96,7 @@ class TransformersEngine:
             raise _death(error) from error
         yield from scoring.refused
 
-    def described(self) -> dict[str, float]:
+    def stats(self) -> dict[str, float]:
         return {}
 
     def close(self) -> None:

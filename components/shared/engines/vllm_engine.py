@@ -147,7 +147,7 @@ class VllmEngine:
             if waiting:  # the caller has stopped listening, or the engine died
                 self._abort(list(waiting))
 
-    def described(self) -> dict[str, float]:
+    def stats(self) -> dict[str, float]:
         rate = self._cached_tokens / max(self._prompt_tokens, 1)
         return {"prefix_cache_hit_rate": round(rate, 4)}
 

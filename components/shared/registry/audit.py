@@ -75,7 +75,7 @@ class AuditEntry:
     move: AliasMove
     done: bool
 
-    def described(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON."""
         return {"time": self.time, "actor": self.actor, **asdict(self.move), "done": self.done}
 

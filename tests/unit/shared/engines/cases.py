@@ -246,7 +246,7 @@ def main(folder: Path, out: Path, stop: str) -> None:
     after = complete(engine, requests(8), Decoding(max_tokens=24))
     answers["after"] = [asdict(completion) for completion in after]
     answers["followed"] = [asdict(completion) for completion in _followed(engine)]
-    answers["described"] = engine.described()
+    answers["stats"] = engine.stats()
     engine.close()
     out.write_text(json.dumps(answers))
 

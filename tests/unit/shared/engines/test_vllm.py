@@ -136,7 +136,7 @@ def test_what_follows_from_an_answer_joins_the_stream(answers):
 
 
 def test_the_prefix_cache_is_measured(answers):
-    assert 0 < answers["described"]["prefix_cache_hit_rate"] < 1
+    assert 0 < answers["stats"]["prefix_cache_hit_rate"] < 1
 
 
 def test_a_lora_adapter_answers_as_if_merged(folder, answers, tmp_path):

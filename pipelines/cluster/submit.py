@@ -16,7 +16,7 @@ from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.outcome import read_outcome
 from lidr.pipelines.cluster.pipelines import Package, find_version, upload
-from lidr.pipelines.stamp import Stamp
+from lidr.pipelines.stamp import Stamp, description_of
 
 SETTLING_SECONDS = 1.1
 """KFP keeps whole seconds: after one, whoever comes later has a later time of creation."""

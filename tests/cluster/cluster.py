@@ -179,12 +179,12 @@ class Cluster:
         )
 
     @contextlib.contextmanager
-    def made(self, *arguments: str) -> Iterator[None]:
-        """Delete these objects afterwards, as `kubectl delete` names them."""
+    def made(self, *arguments: str, always: bool = False) -> Iterator[None]:
+        """Delete what `kubectl delete` would of these words at the end; `always` despite --keep."""
         try:
             yield
         finally:
-            if not self.options.keep:
+            if always or not self.options.keep:
                 self.delete(*arguments)
 
     def afterwards(self, removal: Callable[[], object], *, always: bool = False) -> None:

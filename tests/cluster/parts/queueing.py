@@ -34,7 +34,7 @@ def queue(cluster: Cluster) -> str:
         wait_for("the TrainJob's admission", lambda: _is(cluster, name, "Admitted"), 300)
         seen.append("admitted")
         wait_for("two ranks", lambda: len(_ranks(cluster, name)) == 2, 300)
-        with cluster.made("-f", str(_rival(cluster))):
+        with cluster.made("-f", str(_rival(cluster)), always=True):
             wait_for("the preemption", lambda: _is(cluster, name, "Evicted"), 300)
             seen.append("preempted")
         wait_for("its second admission", lambda: _is(cluster, name, "Admitted"), 600)

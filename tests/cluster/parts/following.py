@@ -11,8 +11,10 @@ from tests.cluster.cluster import Cluster, require
 from tests.cluster.commands import Done, wait_for
 from tests.cluster.contents import contents, local_run, require_equal
 from tests.cluster.parts.submitting import RUN, first_run
+from tests.cluster.workflow import seconds_of
 from tests.faults.lives import SIZES as SMALL
 
+_SCHEDULED = "scheduledworkflows.kubeflow.org/isOwnedByScheduledWorkflow"
 STEPS = {0: ("evaluate",), 1: ("generate", "translate", "pair", "train", "evaluate")}
 
 
@@ -68,9 +70,10 @@ def schedule(cluster: Cluster) -> str:
     home = {"store": f"{cluster.profile.store}/schedule"}
     settings = [word for each in SMALL for word in ("--set", each)]
     arguments = ("submit", "tiny_world", *settings, "--run", name, "--every", "1m")
+    since = time.time() - 60
     cluster.lidr(*arguments, **home).require()
     try:
-        ended = wait_for("two looks", lambda: _looks(cluster, name), 2400, 10)
+        ended = wait_for("two looks", lambda: _looks(cluster, since), 2400, 10)
     finally:
         told = cluster.lidr("cancel", name, **home).require().out
     require("1 schedule" in told, f"lidr cancel says: {told.strip()[:200]}")
@@ -117,17 +120,16 @@ def _alive(cluster: Cluster, name: str) -> bool:
     ) or any(job["metadata"].get("annotations", {}).get("lidr.dev/kfp-run") in ids for job in jobs)
 
 
-def _looks(cluster: Cluster, name: str) -> list[str] | None:
-    """Return the runs ids of the first two looks, once both have ended."""
+def _looks(cluster: Cluster, since: float) -> list[str] | None:
+    """Return the run ids of the first two looks since then, once both have ended."""
     ended = [
         each["metadata"]["labels"]["pipeline/runid"]
         for each in sorted(
             cluster.items("workflows.argoproj.io", cluster.pods_namespace),
             key=lambda each: each["metadata"]["creationTimestamp"],
         )
-        if each["metadata"]["annotations"]
-        .get("pipelines.kubeflow.org/run_name", "")
-        .startswith(name)
+        if each["metadata"]["labels"].get(_SCHEDULED) == "true"
+        and seconds_of(each["metadata"]["creationTimestamp"]) >= since
         and each.get("status", {}).get("phase") in ("Succeeded", "Failed", "Error")
     ]
     return ended[:2] if len(ended) >= 2 else None

@@ -40,8 +40,6 @@ PASSING_STATUSES = frozenset({408, 412, 429, *range(500, 600)}) - {501, 505}
 """The same for HTTP statuses; the answer to a HEAD has no other code."""
 
 _MISSING = ("404", "NoSuchKey", "NotFound")
-_NO_BUCKET = "NoSuchBucket"
-"""A SeaweedFS that is being stopped says so for seconds: it has lost its own file system first."""
 _DAMAGED = ("BadDigest", "XAmzContentSHA256Mismatch")
 
 _LOG = "Look at its log, its load and its free disk, then run the same command again."
@@ -142,8 +140,6 @@ def _of_answer(error: ClientError, who: str, place: str, key: str) -> StoreError
         raise _damaged(what, "arrived") from error
     if code in BUSY_CODES or status == 429:
         return StoreUnavailable(f"{who} asks for fewer requests ({code})", remedy=_LOG)
-    if code == _NO_BUCKET or code in _MISSING:
-        return StoreUnavailable(f"{who} has no bucket for {place} ({code})", remedy=_ACCESS)
     if may_pass(code, status):
         return StoreUnavailable(
             f"{who} answers {code} (HTTP {status}) for {what}: it is up, but cannot do its work",

@@ -211,7 +211,7 @@ def _check_lease(files: dict[str, bytes]) -> None:
     seen._read = -1e9
     seen.stale(store, head, 15.0, time.monotonic())
     assert 0 < seen._seconds(15.0) <= 3600
-    assert isinstance(seen.holder(store, head), str)
+    assert isinstance(seen.owner(store, head), str)
     for text in files.values():
         held = lease_holder(text)
         if held:

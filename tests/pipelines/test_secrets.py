@@ -37,7 +37,7 @@ def test_a_run_tells_no_secret(planted: FakeWorld):
 
 
 def test_a_failure_in_which_a_library_names_them_tells_none(planted: FakeWorld):
-    code, said = run(planted, inputs="tell")
+    code, said = run(planted, prepare="tell")
     assert (code, "RuntimeError: the server says [redacted]" in said) == (1, True), said
     for command in (("status", "mine"), ("logs", "mine")):
         done = planted.lidr(*command)

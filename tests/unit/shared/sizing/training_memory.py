@@ -15,6 +15,7 @@ from typing import Any
 
 from lidr.components.train import assembly, preference, trainer
 from lidr.components.train.distributed.ranks import leave
+from lidr.components.train.job import TrainingJob
 
 FOUND: dict[str, Any] = {"peak": 0, "tokens": 0, "prompt_share": 0.0}
 BEFORE: list[int] = []
@@ -59,7 +60,7 @@ class Measured(preference.PreferenceTrainer):
 
 
 def main(path: Path) -> None:
-    job = trainer.Job.model_validate_json(path.read_text("utf-8"))
+    job = TrainingJob.model_validate_json(path.read_text("utf-8"))
     load_model = assembly.load_model
 
     def noted(*given: Any) -> Any:

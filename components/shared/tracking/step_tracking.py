@@ -6,11 +6,11 @@ waits. Only `register` and `report`, which need MLflow or come last, deliver in 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
+from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.core.digest import digest_of_bytes
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import emit
@@ -168,7 +168,7 @@ class _Follower:
         if step != "translate" or not self._reused():
             return self._reused()
         place = place_of(self._iteration, "generate")
-        fused = json.loads(str(self._arguments["recipe"]))["generation"]["fused"]
+        fused = Machine.here().engine.fused
         if not fused or not self._outbox.has(place, END):
             return True
         return self._outbox.read(place, END).tags["lidr.reused"] == "true"

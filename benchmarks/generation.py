@@ -47,9 +47,9 @@ from lidr.components.shared.store.stage import Stage, open_stage
 LANGUAGES = ("en", "es", "ru", "de", "fr")
 
 _PAIR_PROMPTS = 400
-"""Prompts per language of one short run, about six seconds. The engine holds 512 requests, and what
-is left to do for these when the last one is answered is the same however long a run is: of a run
-of 500 requests in all it was 5%, of 2,000 it is 1%, and of an iteration nothing."""
+"""Prompts per language of one short run, about five seconds. The engine holds 512 requests; what is
+left to write when the last of them is answered is the same however long a run is: a run of a few
+hundred requests would consist of it."""
 
 
 def main() -> None:

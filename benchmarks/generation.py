@@ -128,7 +128,7 @@ def _prepare(folder: Path, prompts: int, tokens: int) -> None:
     build_base_model(folder / "model", 0, solutions=64, weak_solutions=10, translations=10)
     files = {}
     for code in LANGUAGES:
-        known = code if code != "ru" else "en"  # the world knows no Russian; any text will do
+        known = code if code != "ru" else "en"  # the toy knows no Russian; any text will do
         rows = [
             {"prompt_id": problem.prompt_id, "text": question(problem, known)}
             for problem in draw_problems(0, "prompts", max(prompts, _PAIR_PROMPTS))
@@ -147,7 +147,7 @@ def _prepare(folder: Path, prompts: int, tokens: int) -> None:
         "evaluation": {"tasks": ["tiny_world_{language}"]},
     }
     (folder / "recipe.json").write_text(Recipe.model_validate(recipe).model_dump_json())
-    _run("world", folder, folder / "toy.json")
+    _run("prepare", folder, folder / "toy.json")
 
 
 def _steps(folder: Path, how: str) -> None:
@@ -205,7 +205,7 @@ def _rows(stage: Stage, prefix: str) -> dict[tuple[str, ...], str | None]:
     }
 
 
-def _part_world(folder: str, out: str) -> None:
+def _part_prepare(folder: str, out: str) -> None:
     from lidr.components.prepare.run import prepare
 
     recipe = _recipe(Path(folder)).model_dump_json()
@@ -228,12 +228,12 @@ def _part_translate(folder: str, out: str, how: str) -> None:
 def _common(folder: str, how: str) -> dict[str, Any]:
     recipe = _recipe(Path(folder))
     os.environ[MACHINE] = Machine(engine=EngineSettings(fused=how == "fused")).text()
-    world = _read(Path(folder) / "toy.json")[how]
+    inputs = _read(Path(folder) / "toy.json")[how]
     return {
         "recipe": recipe.model_dump_json(),
         "store": f"{folder}/{how}",
-        "inputs": world,
-        "model": world,
+        "inputs": inputs,
+        "model": inputs,
         "iteration": 1,
     }
 
@@ -265,7 +265,7 @@ def _part_bare(folder: str, out: str, pairs: str) -> None:
     from lidr.components.shared.core.languages import LanguageIdentifier
 
     recipe = _recipe(Path(folder))
-    world = _read(Path(folder) / "toy.json")["separate"]
+    inputs = _read(Path(folder) / "toy.json")["separate"]
     engine: Any = start_engine(recipe, ModelFiles(Path(recipe.model.source)))
 
     class Held(EngineSession):
@@ -274,8 +274,8 @@ def _part_bare(folder: str, out: str, pairs: str) -> None:
             return engine
 
     def answers(store: str) -> Answers:
-        stage = generate_stage(recipe, store, world, world, 1)
-        book = PromptBook(open_stage(world), _PAIR_PROMPTS, 1)
+        stage = generate_stage(recipe, store, inputs, inputs, 1)
+        book = PromptBook(open_stage(inputs), _PAIR_PROMPTS, 1)
         return Answers(recipe, stage, book, 1, LanguageIdentifier(LANGUAGES).identify)
 
     def bare() -> float:
@@ -287,7 +287,7 @@ def _part_bare(folder: str, out: str, pairs: str) -> None:
     def lidr(number: int) -> float:
         engine._llm.reset_prefix_cache()
         found = answers(f"{folder}/rollout-{number}")
-        session = Held(recipe, world)
+        session = Held(recipe, inputs)
         began = time.monotonic()
         roll_out(session, [found.stage], lambda: found.chunks(ChunkShare()))
         finish_responses(recipe, found)
@@ -339,7 +339,7 @@ def _write(path: str, value: object) -> None:
 
 
 PARTS: dict[str, Callable[..., None]] = {
-    "world": _part_world,
+    "prepare": _part_prepare,
     "generate": _part_generate,
     "translate": _part_translate,
     "script": _part_script,

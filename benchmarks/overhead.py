@@ -67,21 +67,21 @@ class Direct:
 
     def run(self) -> None:
         """Run the loop until the gate says stop, then the report."""
-        world = self._call("prepare", "prepare")
-        state = self._end_iteration(world, world, 0, {}, {"evaluation": "", "version": ""})
+        inputs = self._call("prepare", "prepare")
+        state = self._end_iteration(inputs, inputs, 0, {}, {"evaluation": "", "version": ""})
         for number in range(1, self.job.max_iterations + 1):
             if state["verdict"] == "continue":
-                self._iteration(world, number, state)
+                self._iteration(inputs, number, state)
             state = self._next(number, state)
         self._call("report", "report")
 
-    def _iteration(self, world: str, number: int, state: State) -> None:
-        common = {"inputs": world, "model": state["model"], "iteration": number}
+    def _iteration(self, inputs: str, number: int, state: State) -> None:
+        common = {"inputs": inputs, "model": state["model"], "iteration": number}
         made = {"responses": self._call("generate", "generate", **common)}
         made["translations"] = self._call("translate", "translate", **common, **made)
         made["pairs"] = self._call("pair", "pair", **common, **made)
         trained = self._call("train", "train", **common, pairs=made["pairs"])
-        self._end_iteration(world, trained, number, made, state)
+        self._end_iteration(inputs, trained, number, made, state)
 
     def _next(self, number: int, state: State) -> State:
         names = ("model", "evaluation", "judgements", "version", "verdict")
@@ -89,9 +89,9 @@ class Direct:
         return next_state(self.job.store, self.job.run, number, **known)._asdict()
 
     def _end_iteration(
-        self, world: str, model: str, number: int, made: dict[str, str], before: State
+        self, inputs: str, model: str, number: int, made: dict[str, str], before: State
     ) -> State:
-        common = {"inputs": world, "model": model, "iteration": number}
+        common = {"inputs": inputs, "model": model, "iteration": number}
         evaluation = self._call("evaluate", "evaluate", **common)
         decision = self._gate(before["evaluation"], evaluation, made, number) if number else ""
         facts: dict[str, Any] = {

@@ -73,7 +73,7 @@ class InstantEngine:
         """Do nothing."""
 
 
-class InstantHolder(EngineSession):
+class InstantSession(EngineSession):
     """Holds an instant engine."""
 
     @property
@@ -117,11 +117,11 @@ def measure(records: int) -> dict[str, float]:
     """Roll out so many records and return records per CPU second and the peak memory in MB."""
     with tempfile.TemporaryDirectory() as folder:
         recipe = _recipe(records // len(LANGUAGES))
-        world = _write_world(folder, recipe)
-        stage = generate_stage(recipe, folder, world.uri, world.uri, 1)
-        answers = _answers(recipe, stage, world)
+        inputs = _write_inputs(folder, recipe)
+        stage = generate_stage(recipe, folder, inputs.uri, inputs.uri, 1)
+        answers = _answers(recipe, stage, inputs)
         began, cpu = time.monotonic(), time.process_time()
-        roll_out(InstantHolder(recipe, world.uri), [stage], lambda: answers.chunks(ChunkShare()))
+        roll_out(InstantSession(recipe, inputs.uri), [stage], lambda: answers.chunks(ChunkShare()))
         finish_responses(recipe, answers)
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu
         if stage.counts()["responses"] != records:
@@ -139,24 +139,24 @@ def missing_seconds() -> float:
     """Return how long it takes to find the one chunk that is missing among 10,000."""
     with tempfile.TemporaryDirectory() as folder:
         recipe = _recipe(CHUNKS // len(LANGUAGES) * CHUNK)
-        world = _write_world(folder, recipe)
-        stage = generate_stage(recipe, folder, world.uri, world.uri, 1)
-        chunks = list(_answers(recipe, stage, world).chunks(ChunkShare()))
+        inputs = _write_inputs(folder, recipe)
+        stage = generate_stage(recipe, folder, inputs.uri, inputs.uri, 1)
+        chunks = list(_answers(recipe, stage, inputs).chunks(ChunkShare()))
         for chunk in chunks[1:]:
             path = Path(folder) / chunk.key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         began = time.monotonic()
         present = {entry.key for entry in stage.store.list(stage.prefix)}
-        missing = places(_answers(recipe, stage, world).chunks(ChunkShare()), present)
+        missing = places(_answers(recipe, stage, inputs).chunks(ChunkShare()), present)
         seconds = time.monotonic() - began
         if missing != CHUNK:
             sys.exit(f"{missing} places are missing, not {CHUNK}")
     return round(seconds, 3)
 
 
-def _answers(recipe: Recipe, stage: Stage, world: Stage) -> Answers:
-    prompts = PromptBook(world, recipe.prompts.per_iteration, 1)
+def _answers(recipe: Recipe, stage: Stage, inputs: Stage) -> Answers:
+    prompts = PromptBook(inputs, recipe.prompts.per_iteration, 1)
     return Answers(recipe, stage, prompts, 1, _no_language)
 
 
@@ -177,8 +177,8 @@ def _recipe(prompts: int) -> Recipe:
     )
 
 
-def _write_world(folder: str, recipe: Recipe) -> Stage:
-    """Write a world stage with short prompts, a part at a time."""
+def _write_inputs(folder: str, recipe: Recipe) -> Stage:
+    """Write a stage `prepare` with short prompts, a part at a time."""
     stage = new_stage(open_store(folder), "prepare", 1, {}, {})
     count = recipe.prompts.per_iteration
     for language in LANGUAGES:

@@ -50,7 +50,7 @@ def local_status(store: Store, run: str) -> Status:
             f"no run {run!r} in {store.uri}",
             remedy="`lidr status` without a name lists those there are.",
         )
-    process = holder(job)
+    process = driver_of(job)
     rows = merged(stored.rows() if stored else (), event_rows(events, running=bool(process)))
     failure = next((event for event in events if event["event"] == "failed"), None)
     result = stored.result if stored else None
@@ -64,7 +64,7 @@ def local_status(store: Store, run: str) -> Status:
     )
 
 
-def holder(job: LocalJob) -> int:
+def driver_of(job: LocalJob) -> int:
     """Return the process that executes a run on this machine; 0 where none does."""
     path = job.folder / "lock"
     try:
@@ -90,7 +90,7 @@ def stop(store: Store, run: str, timeout: float = 60.0) -> bool:
         BadInput: it is executed on another machine, or does not end.
     """
     job = LocalJob(recipe="", store=store.uri, run=run)
-    process = holder(job)
+    process = driver_of(job)
     if not process:
         return False
     try:
@@ -101,7 +101,7 @@ def stop(store: Store, run: str, timeout: float = 60.0) -> bool:
             remedy="Stop it there.",
         ) from error
     until = time.monotonic() + timeout
-    while holder(job):
+    while driver_of(job):
         if time.monotonic() > until:
             raise BadInput(
                 f"process {process} of run {run!r} has not ended in {timeout:.0f} s",
@@ -146,7 +146,7 @@ def log_lines(
         ) from error
     with log:
         while True:
-            alive = follow and holder(job)
+            alive = follow and driver_of(job)
             for line in (_COLOUR.sub("", each).rstrip("\n") for each in log):
                 if step and (found := _TASK.search(line)):
                     wanted = found[1] in names

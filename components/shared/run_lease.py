@@ -48,7 +48,7 @@ _LOOKS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class LeaseOwner:
     """What a lease object says of who holds it.
 
     Attributes:
@@ -212,7 +212,7 @@ class _Watch:
             self._began = time.monotonic()
         return text == self.text and time.monotonic() - self._began > self._seconds
 
-    def has_ended(self, held: Holder | None, text: bytes) -> bool:
+    def has_ended(self, held: LeaseOwner | None, text: bytes) -> bool:
         """Tell whether the owner is known to have ended; say so."""
         if held is None or held.here or text != self.text or not held.has_ended():
             return False
@@ -223,7 +223,7 @@ class _Watch:
         )
         return True
 
-    def wait(self, held: Holder | None) -> None:
+    def wait(self, held: LeaseOwner | None) -> None:
         """Wait a little before the next look; say so the first time."""
         if held:
             self._seconds = held.seconds
@@ -251,14 +251,14 @@ def _facts(identity: str) -> dict[str, object]:
     }
 
 
-def _parsed(text: bytes) -> Holder | None:
+def _parsed(text: bytes) -> LeaseOwner | None:
     """Return who holds a lease; None where its object does not say, which then runs out."""
     try:
         told: Mapping[str, object] = json.loads(text)
         seconds = float(str(told["seconds"]))
         if not 0 < seconds <= TASK_SECONDS:
             return None
-        return Holder(
+        return LeaseOwner(
             identity=str(told["identity"]),
             who=one_line(str(told["owner"])),
             host=one_line(str(told["host"])),

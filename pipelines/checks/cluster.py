@@ -38,9 +38,9 @@ def findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
 
 
 def _needed(inputs: CheckInputs) -> list[PlatformPart]:
-    gang = [JOBSET, TRAINER] if inputs.profile.training.launcher == "trainjob" else []
+    trainjobs = [JOBSET, TRAINER] if inputs.profile.training.launcher == "trainjob" else []
     queued = queues_of(asks_of(inputs.recipe, inputs.profile, "", ""))
-    return [*gang, *([KUEUE] if queued else [])]
+    return [*trainjobs, *([KUEUE] if queued else [])]
 
 
 def _kubernetes(told: str) -> Finding:

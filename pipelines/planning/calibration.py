@@ -90,9 +90,9 @@ def load_calibration(path: Path) -> Calibration:
 
 def world_examples(recipe: Recipe) -> float:
     """Return how many examples the tiny world's M_0 is trained on."""
-    others, world = len(recipe.languages.others), recipe.toy
-    kinds = world.solutions + world.weak_solutions * others + world.translations * 2 * others
-    return kinds * world.passes
+    others, toy = len(recipe.languages.others), recipe.toy
+    kinds = toy.solutions + toy.weak_solutions * others + toy.translations * 2 * others
+    return kinds * toy.passes
 
 
 def dump(calibration: Calibration) -> str:

@@ -30,7 +30,7 @@ SETTINGS = {"zero": {"stage": 2}, "batch_size": 4, "epochs": 8, "machine": {"che
 """36 steps."""
 
 
-class Gang:
+class TwoHosts:
     """The nodes of a job on its hosts.
 
     Args:
@@ -103,10 +103,10 @@ def test_a_dead_host_and_a_dead_network_change_no_bit(
 ) -> None:
     expected, given = job(tmp_path / "calm", **SETTINGS), job(tmp_path / "storm", **SETTINGS)
     with two_hosts() as hosts:
-        calm = Gang(hosts, expected)
+        calm = TwoHosts(hosts, expected)
         calm.start()
         calm.finish()
-        storm = Gang(hosts, given)
+        storm = TwoHosts(hosts, given)
         storm.start()
         times = {}
 

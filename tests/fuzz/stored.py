@@ -119,7 +119,7 @@ _ENTRY = asdict(
 
 
 def _check_entry(data: bytes) -> None:
-    entry = TrackingEntry.parse(data, "spool/1-train/end.json")
+    entry = TrackingEntry.parse(data, "outbox/1-train/end.json")
     assert not any(".." in each.path.split("/") or each.path[0] == "/" for each in entry.artifacts)
     written = json.dumps(asdict(entry)).encode()
     assert repr(TrackingEntry.parse(written)) == repr(entry)
@@ -142,7 +142,7 @@ def _outbox(random: Random) -> dict[str, bytes]:
     return files
 
 
-def _check_spool(files: dict[str, bytes]) -> None:
+def _check_outbox(files: dict[str, bytes]) -> None:
     outbox = Outbox(Shelf(files), "r")
     waiting = outbox.waiting("abc")
     assert all(name in waiting.names[place] for place, name in waiting.left)
@@ -179,7 +179,7 @@ def _check_trail(files: dict[str, bytes]) -> None:
 
 
 _LEASE = {
-    "holder": "ann@host 12",
+    "owner": "ann@host 12",
     "token": "ab",
     "seconds": 15.0,
     "renewals": 3,
@@ -304,7 +304,7 @@ TARGETS: list[Target] = [
     Target("_SUCCESS marker", _marker, _check_marker, 50_000),
     Target("state, result and recipe of a run", _run, _check_run, 40_000),
     Target("note for MLflow", _refused_or_same(_ENTRY), _check_entry, 60_000),
-    Target("spool of notes", _outbox, _check_spool, 40_000),
+    Target("outbox of notes", _outbox, _check_outbox, 40_000),
     Target("audit entry", _trail, _check_trail, 20_000),
     Target("lease", _lease, _check_lease, 50_000),
     Target("events of a run", _events, _check_events, 40_000),

@@ -21,11 +21,10 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import Meter, emit
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.step import step as real_step
+from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import note_failure, note_stages
 from lidr.components.shared.store.stage import new_stage, open_stage
-
-NOTED = ("generate", "translate", "merge", "pair", "train", "evaluate", "judge")
 
 FAKE = json.loads(os.environ.get("FAKE", "{}"))
 
@@ -42,7 +41,7 @@ def step(name):
                 if run:
                     note_failure(open_store(given["store"]), run, name, 0, error)
                 raise
-            if name in NOTED and run:
+            if step_named(name).noted and run:
                 uris = result if isinstance(result, tuple) else (result,)
                 note_stages(open_store(given["store"]), run, given["iteration"], uris)
             return result

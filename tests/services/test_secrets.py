@@ -76,7 +76,7 @@ def heard(server: Echo) -> bool:
 
 
 def test_a_tracked_run_tells_no_secret(planted, tmp_path: Path, monkeypatch):
-    """Spool, delivery and registration on a laptop's own MLflow."""
+    """Outbox, delivery and registration on a laptop's own MLflow."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv(EVENTS_VARIABLE, str(tmp_path / "events.jsonl"))
     small = SmallRun(str(tmp_path / "store"), run="secret", name="secret")

@@ -289,8 +289,8 @@ def test_a_schedule_is_made_once(cluster: Cluster, recipe: Recipe):
     (version,) = cluster.kubeflow.versions.values()
     spec = version.pipeline_spec["pipeline_spec"]
     assert spec["pipelineInfo"]["name"] == "lidr-tiny-world-watch"
-    news = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    assert {name for name in news if "check-inputs" not in name} == {"condition-2"}
+    watched = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert {name for name in watched if "check-inputs" not in name} == {"condition-2"}
     assert cluster.json(*arguments, "6h")["id"] == first["id"]
     code, _, err = cluster.lidr(*arguments, "1d")
     assert code == 2 and "schedule 'nightly' looks every 21600 s, not every 86400 s" in err

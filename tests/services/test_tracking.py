@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def off(monkeypatch):
-    """Let steps only spool: no server is named."""
+    """Let steps only fill the outbox: no server is named."""
 
     def switch(store: str) -> None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/none.db")
@@ -50,7 +50,7 @@ def play(run: SmallRun, monkeypatch, outage: Callable[[str], None] = lambda part
         monkeypatch: for its environment.
         outage: takes a part of the stack away for a while.
     """
-    away = f"sqlite:///{run.store}"  # light steps here start no courier each
+    away = f"sqlite:///{run.store}"  # light steps here start no uploader each
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", away)
         run.start()

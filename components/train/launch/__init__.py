@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from lidr.components.shared.kubernetes.launcher import TrainJobLauncher
 from lidr.components.train.launch.local import LocalLauncher
 from lidr.components.train.launch.trainjob import ClusterLauncher
 
@@ -37,6 +38,5 @@ def launcher_of(launch: Launch, placement: Placement) -> Launcher:
         placement: what KFP hands over for the nodes of a TrainJob.
     """
     if launch.launcher == "trainjob":
-        return ClusterLauncher(launch, placement)
-
+        return ClusterLauncher(launch, TrainJobLauncher(launch, placement))
     return LocalLauncher(launch.ranks_per_node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from lidr.components.shared.core.errors import LaunchFailed
-from lidr.components.shared.kubernetes.launch import Launch, Placement
+from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.kubernetes.launcher import LaunchedWork, TrainJobLauncher
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage
@@ -19,27 +19,18 @@ class ClusterLauncher:
 
     Args:
         launch: from the profile.
-        placement: what KFP hands over for the nodes.
-        poll_seconds: between two looks at the TrainJob.
-        retry_seconds: of API errors after which the launcher gives up; by default
-            LIDR_RETRY_SECONDS.
+        trainjobs: what runs a program on the nodes of a TrainJob.
     """
 
-    def __init__(
-        self,
-        launch: Launch,
-        placement: Placement,
-        poll_seconds: float = 3.0,
-        retry_seconds: float | None = None,
-    ) -> None:
+    def __init__(self, launch: Launch, trainjobs: TrainJobLauncher) -> None:
         self._launch = launch
-        self._launcher = TrainJobLauncher(launch, placement, poll_seconds, retry_seconds)
+        self._trainjobs = trainjobs
 
     def run(self, job: TrainingJob) -> TrainingSummary:
         """Train; see `Launcher.run`."""
         stage = Stage(open_store(job.store), job.stage)
         exchange = TrainExchange(stage)
-        self._launcher.run(
+        self._trainjobs.run(
             LaunchedWork(
                 component="train",
                 stage=stage,

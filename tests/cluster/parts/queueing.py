@@ -167,4 +167,4 @@ def _compared(cluster: Cluster, store: str) -> str:
 
 
 def _untrained(key: str, wanted: Mapping[str, str]) -> bool:
-    return key.split("/")[0] in ("world", "prepare", "generate", "translate", "merge", "pair")
+    return key.split("/")[0] in ("prepare", "generate", "translate", "merge", "pair")

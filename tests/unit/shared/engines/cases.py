@@ -225,16 +225,7 @@ class Brief:
 
 def main(folder: Path, out: Path, stop: str) -> None:
     """Ask vLLM everything, then let it die and be abandoned half-way."""
-    from lidr.components.shared.engines.vllm_engine import VllmEngine
-
-    engine = VllmEngine(
-        folder,
-        dtype="auto",
-        max_length=0,
-        seed=0,
-        options=VllmOptions(),
-        machine=EngineSettings(),
-    )
+    engine = _vllm(folder)
     answers: dict[str, object] = {
         name: [asdict(completion) for completion in complete(engine, *case)]
         for name, case in cases(stop).items()
@@ -253,9 +244,16 @@ def main(folder: Path, out: Path, stop: str) -> None:
 
 def adapted(folder: Path, adapter: Path, out: Path) -> None:
     """Ask vLLM with a LoRA adapter."""
+    engine = _vllm(folder, adapter)
+    answers = [asdict(completion) for completion in complete(engine, *cases(STOP)["greedy"])]
+    engine.close()
+    out.write_text(json.dumps(answers))
+
+
+def _vllm(folder: Path, adapter: Path | None = None):
     from lidr.components.shared.engines.vllm_engine import VllmEngine
 
-    engine = VllmEngine(
+    return VllmEngine(
         folder,
         dtype="auto",
         max_length=0,
@@ -264,9 +262,6 @@ def adapted(folder: Path, adapter: Path, out: Path) -> None:
         machine=EngineSettings(),
         adapter=adapter,
     )
-    answers = [asdict(completion) for completion in complete(engine, *cases(STOP)["greedy"])]
-    engine.close()
-    out.write_text(json.dumps(answers))
 
 
 def _followed(engine) -> list[Completion]:

@@ -100,7 +100,7 @@ def test_a_number_that_was_used_and_cleared_away_is_not_taken_again(store, monke
     assert {entry.key for entry in store.list("lease")} == keys
 
 
-@pytest.mark.parametrize("torn", [b"", b"[]", b'{"holder": ', b"\xff", b'{"seconds": 1e300}'])
+@pytest.mark.parametrize("torn", [b"", b"[]", b'{"owner": ', b"\xff", b'{"seconds": 1e300}'])
 def test_a_lease_that_is_torn_runs_out_and_files_of_others_do_not_matter(store, torn):
     store.write("lease/000000000003.json", torn)
     store.write("lease/notes.txt", b"x")

@@ -1,4 +1,4 @@
-"""What steps leave in the spool; no MLflow takes part."""
+"""What steps leave in the outbox; no MLflow takes part."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lidr.components.shared.config.recipe import Training
 from lidr.components.shared.kubernetes.launch import Launch, Placement
-from lidr.components.shared.kubernetes.launcher import job_name
+from lidr.components.shared.kubernetes.launcher import TrainJobLauncher, job_name
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import Stage
 from lidr.components.train.job import TrainingJob, TrainingSummary
@@ -48,7 +48,9 @@ def exchange(job: TrainingJob) -> TrainExchange:
 
 
 def launcher(launch: Launch = LAUNCH, **options: float) -> ClusterLauncher:
-    return ClusterLauncher(launch, Placement(), **{"poll_seconds": 0.05, **options})
+    return ClusterLauncher(
+        launch, TrainJobLauncher(launch, Placement(), **{"poll_seconds": 0.05, **options})
+    )
 
 
 def start(root: Path, kubeconfig: Path) -> subprocess.Popen[str]:

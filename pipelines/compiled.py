@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from lidr.components.shared.config.evaluation import MAX_ITERATIONS
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_bytes
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 350_000
 """The Argo workflow becomes about twice as large, and a cluster refuses it above 700 kB."""
-
-MAX_UNROLL = 5
 
 
 def compile_loop(
@@ -58,10 +57,10 @@ def compile_loop(
         BadInput: `max_unroll` or `first` is out of range, a cluster would refuse what the profile
             asks for, or the pipeline is larger than it takes.
     """
-    if not recipe.gate.max_iterations <= max_unroll <= MAX_UNROLL:
+    if not recipe.gate.max_iterations <= max_unroll <= MAX_ITERATIONS:
         raise BadInput(
             f"{max_unroll} rounds do not lie between gate.max_iterations "
-            f"({recipe.gate.max_iterations}) and {MAX_UNROLL}",
+            f"({recipe.gate.max_iterations}) and {MAX_ITERATIONS}",
             remedy="Change --max-unroll, or --set gate.max_iterations=N.",
         )
     if not 1 <= first <= recipe.gate.max_iterations + resumed:

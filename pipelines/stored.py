@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from lidr.components.pair.stage import pair_stage
 from lidr.components.rollout.stages import generate_stage, translate_stage
+from lidr.components.shared.config.evaluation import MAX_ITERATIONS
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.steps import STATE_KEYS
@@ -20,7 +21,6 @@ from lidr.components.state.run import GO_ON, resumable
 from lidr.components.train.stage import train_stage
 from lidr.pipelines.status import END, StepRow
 
-_MAX_ITERATIONS = 5
 _RESULTS = {"generate": "responses/", "translate": "translations/"}
 
 
@@ -77,7 +77,7 @@ class StoredRun:
     def next_iteration(self) -> int:
         """The iteration under way; 0 where the loop has stopped."""
         goes_on = self.states[-1]["verdict"] == GO_ON
-        return len(self.states) if goes_on and len(self.states) <= _MAX_ITERATIONS else 0
+        return len(self.states) if goes_on and len(self.states) <= MAX_ITERATIONS else 0
 
     def rows(self) -> Iterator[StepRow]:
         """Yield a row for each finished stage, and for those under way that have files."""

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lidr.components.shared.config.evaluation import MAX_ITERATIONS
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of, digest_of_bytes
 from lidr.components.shared.core.errors import BadInput
@@ -29,7 +30,6 @@ from lidr.components.toy.problems import draw_problems, question
 
 VERSION = 1
 
-_MAX_ITERATIONS = 5
 _TEMPLATE_TOKENS = 512
 
 
@@ -74,11 +74,11 @@ def _tiny_world(settings: Recipe, store: Store) -> str:
     for code in settings.languages.all:
         _write_prompts_and_items(stage, settings, code)
     _pretrain(stage, settings)
-    return stage.finish({"prompts": settings.prompts.per_iteration * _MAX_ITERATIONS})
+    return stage.finish({"prompts": settings.prompts.per_iteration * MAX_ITERATIONS})
 
 
 def _write_prompts_and_items(stage: Stage, settings: Recipe, code: str) -> None:
-    count = settings.prompts.per_iteration * _MAX_ITERATIONS
+    count = settings.prompts.per_iteration * MAX_ITERATIONS
     prompts = [
         Prompt(problem.prompt_id, code, question(problem, code), problem.answer)
         for problem in draw_problems(settings.seed, "prompts", count)

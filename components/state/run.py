@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from lidr.components.shared.config.evaluation import MAX_ITERATIONS
 from lidr.components.shared.core.digest import canonical_json, digest_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.json_files import read_object
@@ -21,8 +22,6 @@ from lidr.components.shared.store.runs import read_state, read_states, recipe_ke
 from lidr.components.shared.store.stage import open_stage
 
 GO_ON = "continue"
-
-_MAX_ITERATIONS = 5
 
 
 class State(NamedTuple):
@@ -251,5 +250,5 @@ def _outcome(decision: str) -> dict[str, object]:
 
 def _forget_later(store: Store, run: str, iteration: int) -> None:
     """Remove what a longer execution of the same run left: its result would mix the two."""
-    for later in range(iteration + 1, _MAX_ITERATIONS + 1):
+    for later in range(iteration + 1, MAX_ITERATIONS + 1):
         store.delete(state_key(run, later))

@@ -73,7 +73,7 @@ class Holdings:
         """Return stages and what they were made from in the same iteration.
 
         That ends at the model that answered: it belongs to the iteration before. The weights under
-        an adapter belong to it, and so do those that a inputs stands for.
+        an adapter belong to it, and so do those that a stage `prepare` stands for.
         """
 
         def inputs(node: Node) -> list[str]:

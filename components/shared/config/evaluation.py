@@ -33,6 +33,9 @@ DataPath = Annotated[
     AfterValidator(_holding_only("language", "language_name", "config")),
 ]
 
+MAX_ITERATIONS = 5
+"""Of a loop: what one pipeline can hold (`pipelines/workflow_size.py`)."""
+
 
 class Evaluation(Strict):
     """The evaluate stage: lm-evaluation-harness tasks, one per language."""
@@ -93,7 +96,7 @@ class Evaluation(Strict):
 class Gate(Strict):
     """When M_{t+1} is better than M_t, and when the loop ends."""
 
-    max_iterations: int = Field(2, ge=1, le=5)
+    max_iterations: int = Field(2, ge=1, le=MAX_ITERATIONS)
     """Iterations of the loop at most. Default 2, at most 5."""
     min_gain: float = Field(0.0, ge=0.0)
     """The bar: mean gain over the other languages that promotes, as a fraction. Default 0."""

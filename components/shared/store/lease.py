@@ -157,7 +157,7 @@ def exclusive(
 
     Args:
         store: the folder.
-        seconds: after which a owner that no longer renews it has lost it.
+        seconds: after which an owner that no longer renews it has lost it.
         timeout: longest wait for it, in seconds.
 
     Raises:
@@ -237,7 +237,7 @@ class _Seen:
 
 
 def answered_late(asked: float, seconds: float) -> bool:
-    """Tell whether the store took so long that a owner could not renew its lease either.
+    """Tell whether the store took so long that an owner could not renew its lease either.
 
     Args:
         asked: when it was asked, by the monotonic clock.

@@ -53,7 +53,7 @@ def _attempt(
     total = places(plan(), present)
     if not total:
         return
-    with Writer() as writer:
+    with Writer(total) as writer:
         stream = Stream(plan(), present, whole=session.batches, close=writer.write)
         requests = stream.requests()
         first = next(requests, None)

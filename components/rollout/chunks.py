@@ -20,13 +20,14 @@ class Task(Generic[Item]):
         kind: the record class; it has a field `failure`.
         request: makes an item's request, or None where nothing is to be asked; the key is free.
         record: makes the record of an item and its completion (None where nothing was asked).
-        finish: completes the records of a whole chunk, in file order.
+        finish: completes the records of a whole chunk, in file order; another process may do it,
+            so that it must be one that pickle takes.
     """
 
     kind: type
     request: Callable[[Item], ChatRequest | None]
     record: Callable[[Item, Completion | None], Any]
-    finish: Callable[[Sequence[Any]], Sequence[Any]] = lambda records: records
+    finish: Callable[[Sequence[Any]], Sequence[Any]] = list
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from lidr.components.rollout.chunks import Chunk
+from lidr.components.rollout.encoder import MIN_RECORDS, encode, encode_beside, start_beside
 
 _MAX_WAITING_CHUNKS = 4
 """Chunks that may wait to be written: a store that cannot keep up slows the engine down rather than
@@ -19,9 +20,16 @@ class Writer:
     """Writes chunks on a thread of its own; a failed write is raised at the next one or at exit.
 
     There is one thread: a chunk is on the store before those that follow from it.
+
+    Args:
+        records: that will be written; a process of its own encodes many (see `encoder`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, records: int) -> None:
+        self._encode = encode
+        if records >= MIN_RECORDS:
+            self._encode = encode_beside
+            start_beside()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="lidr-writer")
         self._waiting: deque[Future[None]] = deque()
 
@@ -49,8 +57,8 @@ class Writer:
             self._waiting and self._waiting[0].done()
         ):
             self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(_write, chunk, records))
+        self._waiting.append(self._pool.submit(self._write, chunk, records))
 
-
-def _write(chunk: Chunk[Any], records: Sequence[Any]) -> None:
-    chunk.stage.create_records(chunk.name, chunk.task.finish(records), chunk.task.kind)
+    def _write(self, chunk: Chunk[Any], records: Sequence[Any]) -> None:
+        data = self._encode(chunk.task.finish, records, chunk.task.kind)
+        chunk.stage.create(chunk.name, data)

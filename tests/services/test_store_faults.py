@@ -12,7 +12,7 @@ import pytest
 from lidr.components.shared.core import retry
 from lidr.components.shared.core.errors import DamagedObject, StoreError
 from lidr.components.shared.core.events import listening
-from lidr.components.shared.records.schema import Response
+from lidr.components.shared.records.schema import Response, to_parquet
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.s3 import S3Store
 from lidr.components.shared.store.stage import new_stage
@@ -56,7 +56,7 @@ def test_two_workers_on_a_chunk_leave_the_first_one_s(bucket):
     rows = [Response("a", "en", text, "stop", 1, 1, "en") for text in ("first", "second")]
     stages = [new_stage(open_store(f"s3://{bucket}/two"), "generate", 1, {}, {}) for _ in range(2)]
     for stage, row in zip(stages, rows, strict=True):
-        stage.create_records("responses/en/00000.parquet", [row], Response)
+        stage.create("responses/en/00000.parquet", to_parquet([row], Response))
     for stage in stages:
         assert stage.peek_records("responses/en/00000.parquet", Response) == rows[:1]
 

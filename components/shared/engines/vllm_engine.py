@@ -24,6 +24,7 @@ from lidr.components.shared.engines.chat import ChatRenderer, end_tokens
 from lidr.components.shared.engines.scoring import Pass, Score, Scoring
 from lidr.components.shared.records.schema import Failure, FinishReason
 
+Rendered = tuple[ChatRequest, list[int]]
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
@@ -104,7 +105,7 @@ class VllmEngine:
         _wake_when_killed(self._engine.engine_core, self._closed)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
-        return self._stream(requests, self._admit, self._completion)
+        return self._stream(self._chat.render_ahead(requests), self._admit, self._completion)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
         scoring = Scoring(self._chat, self._context - 1)  # it always writes a token
@@ -155,9 +156,9 @@ class VllmEngine:
         self._closed.set()
         self._engine.engine_core.shutdown()
 
-    def _admit(self, number: str, request: ChatRequest) -> Completion | None:
+    def _admit(self, number: str, rendered: Rendered) -> Completion | None:
         """Hand a request to the engine, or return the completion that says why not."""
-        tokens = self._chat.render(request)
+        request, tokens = rendered
         failed = FinishReason.FAILED
         if len(tokens) >= self._context:
             return Completion(request.key, "", failed, len(tokens), 0, Failure.PROMPT_TOO_LONG)
@@ -232,7 +233,7 @@ class VllmEngine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
-    def _completion(self, request: ChatRequest, output: Any) -> Completion:
+    def _completion(self, rendered: Rendered, output: Any) -> Completion:
         self._prompt_tokens += len(output.prompt_token_ids)
         self._cached_tokens += output.num_cached_tokens or 0
         best = output.outputs[0]
@@ -244,7 +245,7 @@ class VllmEngine:
             ended = stopped and tokens[-1] in self._ends
             text = self._chat.text(tokens[:-1] if ended else tokens)
         return Completion(
-            request.key,
+            rendered[0].key,
             text,
             FinishReason.STOP if stopped else FinishReason.LENGTH,
             len(output.prompt_token_ids),

@@ -111,11 +111,8 @@ class Stage:
 
         self.write(name, to_parquet(records, kind))
 
-    def create_records(self, name: str, records: Sequence[object], kind: type) -> None:
-        """Write records as a Parquet file, unless another worker has written it already."""
-        from lidr.components.shared.records.schema import to_parquet
-
-        data = to_parquet(records, kind)
+    def create(self, name: str, data: bytes) -> None:
+        """Write one file of the stage, unless another worker has written it already."""
         if self.store.create(self.key(name), data):
             self.digests[name] = (len(data), digest_of_bytes(data))
 

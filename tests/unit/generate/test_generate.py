@@ -10,7 +10,13 @@ from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.engines import ChatRequest, Completion
-from lidr.components.shared.records.schema import Failure, FinishReason, Prompt, Response
+from lidr.components.shared.records.schema import (
+    Failure,
+    FinishReason,
+    Prompt,
+    Response,
+    to_parquet,
+)
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import MARKER, open_stage
 from tests.fakes import (
@@ -235,9 +241,8 @@ def test_a_chunk_that_another_worker_wrote_stays_as_it_is(world, monkeypatch):
     def answer_late(request: ChatRequest) -> Completion:
         stage = generate_stage(make_recipe(), *store_and_uris(world), 1)
         first = Response("p0", "en", "the other worker's", "stop", 1, 1, "en")
-        stage.create_records(
-            "responses/en/00000.parquet", [first, replace(first, prompt_id="p1")], Response
-        )
+        rows = [first, replace(first, prompt_id="p1")]
+        stage.create("responses/en/00000.parquet", to_parquet(rows, Response))
         return echo(request)
 
     use_engine(monkeypatch, FakeEngine(answer_late))

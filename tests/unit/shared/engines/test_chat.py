@@ -148,6 +148,23 @@ def test_our_tags_are_masked_and_the_primer_is_last():
     assert rendered.count(tokenizer.convert_tokens_to_ids("<|end|>")) == 1
 
 
+def test_requests_rendered_together_have_the_tokens_of_each_alone():
+    chat = ChatRenderer(family_tokenizer("bytes", "chatml"))
+    asked = [
+        ChatRequest(str(n), [{"role": "user", "content": f"{content} {n}"}], primer="<t>" * (n % 2))
+        for n, content in enumerate(CONTENTS * 10)
+    ]
+    rendered = list(chat.render_ahead(asked))
+    assert rendered == [(request, chat.render(request)) for request in asked]
+
+
+def test_requests_before_a_pause_are_rendered_before_it():
+    chat = ChatRenderer(family_tokenizer("bytes", "phi"))
+    asked = [ChatRequest(str(n), [{"role": "user", "content": "a"}]) for n in range(3)]
+    rendered = chat.render_ahead([None, asked[0], asked[1], None, None, asked[2]])
+    assert [each and each[0].key for each in rendered] == [None, "0", "1", None, None, "2"]
+
+
 def test_no_template_reads_the_clock():
     tokenizer = family_tokenizer("bytes", "llama3")
     rendered = ChatRenderer(tokenizer).render(ChatRequest("", [{"role": "user", "content": "a"}]))

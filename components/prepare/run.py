@@ -17,13 +17,20 @@ from lidr.components.shared.engines.chat import ChatRenderer
 from lidr.components.shared.inputs.files import read_file
 from lidr.components.shared.inputs.prompt_files import line_of, load_prompts
 from lidr.components.shared.models.admission import check_adapter, check_model
-from lidr.components.shared.models.sources import fetch_model, model_fingerprint, resolve_model
+from lidr.components.shared.models.sources import (
+    Resolved,
+    fetch_model,
+    model_fingerprint,
+    resolve_model,
+)
+from lidr.components.shared.models.stages import admit_files
 from lidr.components.shared.records.chat import answer_messages
 from lidr.components.shared.records.schema import Prompt
 from lidr.components.shared.step import step
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe
+from lidr.components.shared.store.runs import note_admission
 from lidr.components.shared.store.stage import Stage, new_stage
 from lidr.components.toy.pretrain import build_base_model
 from lidr.components.toy.problems import draw_problems, question
@@ -52,7 +59,7 @@ def prepare(recipe: str, store: str, run: str = "") -> str:
     settings = Recipe.model_validate_json(recipe)
     target = open_store(store)
     put_recipe(target, recipe)
-    return _tiny_world(settings, target) if settings.is_toy else _import(settings, target)
+    return _tiny_world(settings, target) if settings.is_toy else _import(settings, target, run)
 
 
 def _tiny_world(settings: Recipe, store: Store) -> str:
@@ -119,11 +126,13 @@ def _pretrain(stage: Stage, settings: Recipe) -> None:
             stage.upload(f"model/{path.name}", path)
 
 
-def _import(settings: Recipe, store: Store) -> str:
+def _import(settings: Recipe, store: Store, run: str) -> str:
     prompts = load_prompts(settings)
     source, own_adapter = resolve_model(settings.model.source, unpinned=settings.model.unpinned)
+    named = settings.model.adapter or own_adapter
+    _admit(settings, Resolved(source, named), store, run)
     fingerprint = model_fingerprint(source)
-    adapter = _adapter(settings.model.adapter or own_adapter)
+    adapter = _adapter(named)
     stage = new_stage(
         store,
         "prepare",
@@ -147,6 +156,16 @@ def _import(settings: Recipe, store: Store) -> str:
     stage.write("model.json", json.dumps(described).encode())
     facts = {"model": described, "prompt_files": _prompt_files(settings)}
     return stage.finish({"prompts": len(prompts[settings.languages.dominant])}, facts)
+
+
+def _admit(settings: Recipe, model: Resolved, store: Store, run: str) -> None:
+    """Decide what the model is and say so, or refuse it, before anything is spent on it."""
+    admission = admit_files(settings, model)
+    for line in admission.lines:
+        emit("note", message=line)
+    admission.require()
+    if run:
+        note_admission(store, run, admission.to_dict())
 
 
 def _prompt_files(settings: Recipe) -> dict[str, dict[str, str]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,18 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.engines.base import ChatRequest
 from lidr.components.shared.engines.chat import ChatRenderer
-from lidr.components.shared.inputs.hub import ask_hub
-from lidr.components.shared.models.admission import check_adapter, check_model, check_templates
-from lidr.components.shared.models.sources import fetch_model, resolve_model, split_hub
+from lidr.components.shared.models.admission import (
+    Candidate,
+    PropertyFinding,
+    admit,
+    check_templates,
+)
+from lidr.components.shared.models.sources import fetch_model, model_names, resolve_model
 from lidr.components.shared.records.chat import (
     TRANSLATION_PRIMER,
     answer_messages,
     translation_messages,
 )
-from lidr.components.shared.store.open import open_store
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.checks.hosts import only_inside
 
@@ -50,13 +52,33 @@ def findings(inputs: CheckInputs) -> Iterator[Finding]:
         told = f"{source} is no folder here; pods read it from their image or a volume"
         yield unknown("model files", told, "Name s3://bucket/prefix, which can be looked at.")
         return
-    files = _Files(inputs, source)
-    yield from files.findings("model files", partial(check_model, templates=False))
+    files, adapter = _Files(inputs, source), _Files(inputs, recipe.model.adapter or own)
+    yield from files.fetched("model files")
+    if adapter.source:
+        yield from adapter.fetched("adapter files")
     if files.folder is not None:
-        yield _index(files)
-        yield from _loaded(files.folder, recipe)
-    if adapter := recipe.model.adapter or own:
-        yield from _Files(inputs, adapter).findings("adapter files", check_adapter)
+        yield from _admitted(files.folder, files, adapter, recipe)
+
+
+def _admitted(folder: Path, files: _Files, adapter: _Files, recipe: Recipe) -> Iterator[Finding]:
+    """Yield what admission decides about each property, and what a chat becomes."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    candidate = Candidate(recipe, folder, files.names, adapter.folder, adapter.names)
+    admission = admit(candidate)
+    for found in admission.findings:
+        if found.property == "files":
+            yield files.finding(found)
+            yield _index(files)
+        else:
+            yield _finding(found)
+    if not any(found.refused for found in admission.findings):
+        yield _template(folder, candidate.tokenizer, recipe)
+
+
+def _finding(found: PropertyFinding) -> Finding:
+    if found.refused:
+        return missing(found.property, found.decision, found.remedy or "See the message.")
+    return ok(found.property, found.decision)
 
 
 def _elsewhere(inputs: CheckInputs) -> Finding | None:
@@ -87,45 +109,24 @@ class _Files:
         self.names: list[str] = []
         self.folder: Path | None = None
 
-    def findings(self, name: str, check: Callable[[Path, list[str]], None]) -> Iterator[Finding]:
-        """Yield whether they are there and may be loaded; `folder` is set where they are."""
+    def fetched(self, name: str) -> Iterator[Finding]:
+        """Bring them here, weights by name only, and set `folder`; yield why that cannot be."""
         try:
-            self.names = _names(self.source)
-            folder = fetch_model(self.source, weights=False)
-            check(folder, self.names)
+            self.names = model_names(self.source)
+            self.folder = fetch_model(self.source, weights=False)
         except LidrError as error:
             yield _unless_pods_may(name, error, self._inputs)
-            return
-        self.folder = folder
-        weights = sum(each.endswith(".safetensors") for each in self.names)
-        told = f"{self.source}: {len(self.names)} files, {weights} of safetensors"
+
+    def finding(self, found: PropertyFinding) -> Finding:
+        """Return what is said of them: pods may not see what is fine here."""
+        name = "model files"
+        if found.refused:
+            return missing(name, found.decision, found.remedy)
+        told = f"{self.source}: {found.decision}"
         if self._inputs.on_cluster and "://" not in self.source:
             remedy = "Name s3://bucket/prefix, or keep the folder in the image or on a volume."
-            yield unknown(name, f"{told}, here; pods may not see this folder", remedy)
-        else:
-            yield ok(name, told)
-
-
-def _names(source: str) -> list[str]:
-    """Return the names of a model's files, without fetching any."""
-    if source.startswith("s3://"):
-        names = [entry.key for entry in open_store(source).list("")]
-        if not names:
-            raise BadInput(f"there is nothing at {source}", remedy="Correct model.source.")
-        return names
-    if not source.startswith("hf://"):
-        folder = Path(source)
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    from huggingface_hub import HfApi
-
-    name, revision = split_hub(source)
-    found = ask_hub(
-        lambda: HfApi().model_info(name, revision=revision, timeout=10.0),
-        f"{source} cannot be looked up",
-        f"See https://huggingface.co/{name}: is the revision there, must its terms be accepted? "
-        "Then set HF_TOKEN.",
-    )
-    return [file.rfilename for file in found.siblings or ()]
+            return unknown(name, f"{told}, here; pods may not see this folder", remedy)
+        return ok(name, told)
 
 
 def _unless_pods_may(name: str, error: LidrError, inputs: CheckInputs) -> Finding:
@@ -152,28 +153,6 @@ def _index(files: _Files) -> Finding:
         told = f"{len(lacking)} of {len(named)} files are not there, first {lacking[0]}"
         return missing(name, told, f"Copy the model anew: {files.source} is not whole.")
     return ok(name, f"{len(named)} files of safetensors, all there")
-
-
-def _loaded(folder: Path, recipe: Recipe) -> Iterator[Finding]:
-    """Yield whether configuration and tokenizer load, and what a chat becomes."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        told = str(error).partition("\n")[0]
-        yield missing("model config", told, "Choose a model that transformers has code for.")
-    else:
-        yield ok("model config", str(config.model_type))
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        told = f"does not load: {str(error).partition(chr(10))[0]}"
-        yield missing("tokenizer", told, "Add it anew with tokenizer.save_pretrained(folder).")
-        return
-    yield ok("tokenizer", f"{len(tokenizer):,} tokens")
-    yield _template(folder, tokenizer, recipe)
 
 
 def _template(folder: Path, tokenizer: Any, recipe: Recipe) -> Finding:

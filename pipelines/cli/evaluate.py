@@ -19,7 +19,7 @@ from lidr.components.shared.config.machine import MACHINE
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
-from lidr.components.shared.models.stages import model_stage
+from lidr.components.shared.models.stages import admit_stage, model_stage
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.begin import begin
 from lidr.pipelines.cli.board import progress_text
@@ -118,6 +118,8 @@ def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]
     with listening(_say):
         inputs = prepare(recipe=text, store=home.uri)
         named = [(name, model_stage(home, name)) for name in models] or [("M_0", inputs)]
+        for name, uri in named if models else ():
+            _admit(recipe, name, uri)
         stages = [
             evaluate(recipe=text, store=home.uri, inputs=inputs, model=uri, iteration=0)
             for _, uri in named
@@ -126,6 +128,14 @@ def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]
         evaluated(name, source, stage)
         for name, (source, _), stage in zip("AB", named, stages, strict=False)
     ]
+
+
+def _admit(recipe: Recipe, name: str, uri: str) -> None:
+    """Say what is decided about a model, or refuse it."""
+    admission = admit_stage(recipe, uri)
+    for line in admission.lines:
+        say(f"{name}: {line}", error=True)
+    admission.require()
 
 
 def _say(event: dict[str, Any]) -> None:

@@ -292,7 +292,7 @@ MISSING: dict[str, tuple[Breaks, str, str]] = {
         "model weights",
         "Copy the model anew",
     ),
-    "architecture": (strange_config, "model config", "transformers"),
+    "architecture": (strange_config, "architecture", "transformers"),
     "template that renders": (broken_template, "chat template", "chat_template.jinja"),
     "template that hears": (deaf_template, "chat template", "chat_template.jinja"),
     "prompts": (without_keys("prompts/es.jsonl"), "prompts es", "prompts.files"),

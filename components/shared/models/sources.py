@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from lidr.components.shared.core.digest import digest_of, digest_of_file
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.inputs.hub import ask_hub
-from lidr.components.shared.models.admission import check_adapter, check_model
+from lidr.components.shared.models.admission.files import check_adapter, check_model
 from lidr.components.shared.store.cache import cached
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import home_of
@@ -216,6 +216,35 @@ def fetch_model(source: str, *, weights: bool = True) -> Path:
         key = model_fingerprint(source) + ("" if weights else "-tokenizer")
         return cached(key, lambda folder: _fetch_s3(source, folder, weights))
     return Path(source)
+
+
+def model_names(source: str) -> list[str]:
+    """Return the names of an outside model's files, without fetching any.
+
+    Args:
+        source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
+
+    Raises:
+        BadInput: nothing is there.
+    """
+    if source.startswith("s3://"):
+        names = [entry.key for entry in open_store(source).list("")]
+        if not names:
+            raise BadInput(f"there is nothing at {source}", remedy="Correct model.source.")
+        return names
+    if not source.startswith("hf://"):
+        folder = Path(source)
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    from huggingface_hub import HfApi
+
+    name, revision = split_hub(source)
+    found = ask_hub(
+        lambda: HfApi().model_info(name, revision=revision, timeout=10.0),
+        f"{source} cannot be looked up",
+        f"See https://huggingface.co/{name}: is the revision there, must its terms be accepted? "
+        "Then set HF_TOKEN.",
+    )
+    return [file.rfilename for file in found.siblings or ()]
 
 
 def model_fingerprint(source: str, check: Callable[[Path], None] | None = None) -> str:

@@ -5,9 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.models.admission import check_adapter
-from lidr.components.shared.models.sources import Resolved, model_fingerprint, resolve_model
+from lidr.components.shared.models.admission import Admission, Candidate, admit, check_adapter
+from lidr.components.shared.models.sources import (
+    Resolved,
+    adapter_uri,
+    fetch_model,
+    model_fingerprint,
+    model_names,
+    model_uri,
+    resolve_model,
+)
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.stage import locate_stage, new_stage
 
@@ -61,6 +70,29 @@ def stage_of_files(store: Store, files: Resolved) -> str:
         stage.write("model.json", json.dumps(described).encode())
         stage.finish({}, {"model": described})
     return stage.uri
+
+
+def admit_stage(recipe: Recipe, uri: str) -> Admission:
+    """Return what is decided about the model of a stage; its weights stay where they are.
+
+    Args:
+        recipe: what the model is wanted for.
+        uri: of a stage that holds a model.
+    """
+    return admit_files(recipe, Resolved(model_uri(uri), adapter_uri(uri)))
+
+
+def admit_files(recipe: Recipe, files: Resolved) -> Admission:
+    """Return what is decided about a model, from where its files are; weights stay there."""
+    source, adapter = files
+    return admit(
+        Candidate(
+            recipe,
+            fetch_model(source, weights=False),
+            model_names(source),
+            fetch_model(adapter) if adapter else None,
+        )
+    )
 
 
 def _is_done(uri: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lidr.components.shared.core.errors import BadInput, LidrError
@@ -56,6 +56,25 @@ def recipe_key(run: str) -> str:
     """
     require_run_name(run)
     return f"{FOLDER}/{run}/recipe.json"
+
+
+def note_admission(store: Store, run: str, admission: Mapping[str, Any]) -> None:
+    """Write down what was decided about a run's M_0 (`Admission.to_dict`)."""
+    store.write(_admission_key(run), json.dumps(dict(admission)).encode())
+
+
+def read_admission(store: Store, run: str) -> list[dict[str, Any]]:
+    """Return the findings about a run's M_0; none where none were noted."""
+    key = _admission_key(run)
+    try:
+        told = read_object(store.read(key), f"{store.uri}/{key}", {"findings": list})
+    except FileNotFoundError:
+        return []
+    return list(told["findings"])
+
+
+def _admission_key(run: str) -> str:
+    return recipe_key(run).replace("recipe.json", "admission.json")
 
 
 def note_stages(store: Store, run: str, iteration: int, uris: Iterable[str]) -> None:

@@ -1,0 +1,35 @@
+"""Asking a model all properties."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.models.admission.candidate import Candidate
+from lidr.components.shared.models.admission.finding import Admission, PropertyFinding
+from lidr.components.shared.models.admission.properties import FIRST, PROPERTIES
+
+
+def admit(candidate: Candidate) -> Admission:
+    """Return what was decided about every property of a model.
+
+    Args:
+        candidate: the model, its adapter and the recipe that wants it.
+    """
+    return Admission(tuple(_findings(candidate)))
+
+
+def _findings(candidate: Candidate) -> Iterator[PropertyFinding]:
+    reasons: set[str] = set()  # what does not load is found by every property that reads it
+    for name, decide in PROPERTIES.items():
+        try:
+            decision = decide(candidate)
+        except BadInput as error:
+            if error.message not in reasons:
+                yield PropertyFinding(name, error.message, True, error.remedy)
+            reasons.add(error.message)
+            if name in FIRST:
+                return
+            continue
+        if decision:
+            yield PropertyFinding(name, decision)

@@ -18,13 +18,17 @@ from lidr.components.shared.records.schema import (
 )
 from lidr.components.shared.store.stage import Stage, open_stage
 
+Side = Response | Translation | None
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A chosen and a rejected text for one prompt.
 
     Attributes:
-        failure: why one of the texts is missing.
+        unanswered: why an answer behind the texts is missing.
+        cut: how an answer behind the texts ran into max_tokens.
+        failure: why a translation is missing.
         untranslated: the prompt is about translation, so chosen is the dominant response as it is,
             in whatever language the prompt asked for.
     """
@@ -36,10 +40,16 @@ class Candidate:
     prompt: str
     chosen: str | None
     rejected: str | None
-    truncated: bool
+    unanswered: DropReason | None = None
+    cut: DropReason | None = None
     failure: DropReason | None = None
     untranslated: bool = False
     sample: int = 0
+
+    @property
+    def missing(self) -> DropReason | None:
+        """Why one of the texts is missing; None where both are there."""
+        return self.unanswered or self.failure
 
     @property
     def identical(self) -> bool:
@@ -106,69 +116,81 @@ def candidates(languages: Languages, samples: Sequence[Sources]) -> list[Candida
 
 
 def _both(sources: Sources, prompt_id: str, dominant: str, other: str) -> Iterator[Candidate]:
-    own, strong = (
-        sources.responses.get((prompt_id, other)),
-        sources.responses.get((prompt_id, dominant)),
-    )
+    own, strong = (sources.responses.get((prompt_id, code)) for code in (other, dominant))
     into = sources.translations.get((prompt_id, dominant, other))
     back = sources.translations.get((prompt_id, other, dominant))
     task = sources.prompts[prompt_id, dominant].translation_task
     yield _candidate(
-        sources,
-        prompt_id,
-        other,
+        sources.prompts[prompt_id, other],
         dominant,
         Kind.TRANSLATION_CHOSEN,
-        strong if task else into,
-        own,
+        (strong if task else into, own),
+        (strong, own),
         task,
     )
     yield _candidate(
-        sources, prompt_id, dominant, other, Kind.OWN_CHOSEN, strong, None if task else back, task
+        sources.prompts[prompt_id, dominant],
+        other,
+        Kind.OWN_CHOSEN,
+        (strong, None if task else back),
+        (strong, own),
+        task,
     )
 
 
 def _candidate(
-    sources: Sources,
-    prompt_id: str,
-    language: str,
+    prompt: Prompt,
     other: str,
     kind: Kind,
-    chosen: Response | Translation | None,
-    rejected: Response | Translation | None,
+    sides: tuple[Side, Side],
+    answers: tuple[Response | None, Response | None],
     task: bool,
 ) -> Candidate:
-    sides = (chosen, rejected)
+    """Return a candidate.
+
+    Args:
+        prompt: in the pair's language.
+        other: the other language.
+        kind: which way the pair points.
+        sides: chosen and rejected.
+        answers: of the dominant and of the other language, which the sides come from.
+        task: whether the prompt is about translation.
+    """
+    chosen, rejected = sides
     not_back = task and kind is Kind.OWN_CHOSEN
+    cuts = [each.failure for each in answers if each and each.failure in CUT_SHORT]
     return Candidate(
-        prompt_id=prompt_id,
-        language=language,
+        prompt_id=prompt.prompt_id,
+        language=prompt.language,
         other_language=other,
         kind=kind,
-        prompt=sources.prompts[prompt_id, language].text,
+        prompt=prompt.text,
         chosen=chosen.text if chosen else None,
         rejected=rejected.text if rejected else None,
-        truncated=any(isinstance(side, Response) and side.failure in CUT_SHORT for side in sides),
-        failure=DropReason.TRANSLATION_TASK if not_back else _failure(sources, sides),
+        unanswered=DropReason.TRANSLATION_TASK if not_back else _unanswered(answers),
+        cut=_SOURCE_REASONS[cuts[0]] if cuts else None,
+        failure=None if not_back else _failure(sides, answers),
         untranslated=task and not not_back,
     )
 
 
-def _failure(
-    sources: Sources, sides: tuple[Response | Translation | None, ...]
-) -> DropReason | None:
-    """Return why no filter even needs to look: an answer is missing or a translation failed."""
+def _unanswered(answers: Sequence[Response | None]) -> DropReason | None:
+    never = (Failure.PROMPT_TOO_LONG, Failure.ENGINE_REJECTED)
+    missing = any(each is None or each.failure in never for each in answers)
+    return DropReason.MISSING_PARTNER if missing else None
+
+
+def _failure(sides: Sequence[Side], answers: Sequence[Response | None]) -> DropReason | None:
+    """Return why a translation is missing: its source's reason, where it had none."""
     for side in sides:
         if side is None:
             return DropReason.MISSING_PARTNER
-        failure = side.failure
-        if failure == Failure.SOURCE_FAILED and isinstance(side, Translation):
-            failure = sources.responses[side.prompt_id, side.source_language].failure
-            return _SOURCE_REASONS.get(failure or "", DropReason.MISSING_PARTNER)
-        if isinstance(side, Translation) and failure:
+        if isinstance(side, Translation) and side.failure == Failure.SOURCE_FAILED:
+            causes = {a.language: a.failure for a in answers if a}
+            source = causes.get(side.source_language)
+            return _SOURCE_REASONS.get(source or "", DropReason.MISSING_PARTNER)
+        if isinstance(side, Translation) and side.failure:
             return DropReason.TRANSLATION_FAILED
-        if failure in (Failure.PROMPT_TOO_LONG, Failure.ENGINE_REJECTED):
-            return DropReason.MISSING_PARTNER
     return None
 
 

@@ -67,12 +67,12 @@ def pair(
     counts = _counts(settings, sources, decided)
     for message in counts["warnings"]:
         emit("warning", message=message)
-    emit("number", name="pairs", value=f"{counts['pairs']} of {counts['candidates']}")
+    emit("number", name="pairs", value=_in_one_line(counts))
     return stage.finish(counts)
 
 
 def decide(pairing: Pairing, found: Sequence[Candidate], identifier: LanguageIdentifier) -> Decided:
-    """Give each candidate the first reason that drops it, or None.
+    """Give each candidate the first cause, in the pipeline's order, that drops it, or None.
 
     Args:
         pairing: which filters are active.
@@ -81,18 +81,23 @@ def decide(pairing: Pairing, found: Sequence[Candidate], identifier: LanguageIde
     """
     detected = identifier.identify([candidate.chosen or "" for candidate in found])
     return [
-        (candidate, candidate.failure or _drop_reason(pairing, candidate, language))
+        (candidate, _drop_reason(pairing, candidate, language))
         for candidate, language in zip(found, detected, strict=True)
     ]
 
 
 def _drop_reason(pairing: Pairing, candidate: Candidate, detected: str) -> DropReason | None:
+    """Return what went wrong first: in generating, then in translating, then in the filters."""
     chosen, rejected, on = candidate.chosen or "", candidate.rejected or "", pairing.active
     longer, shorter = sorted((len(chosen), len(rejected)), reverse=True)
-    required = (chosen, rejected) if on.empty or pairing.swap else (chosen,)
-    checks = (
-        (DropReason.EMPTY, not all(text.strip() for text in required)),
-        (DropReason.TRUNCATED, on.truncated and candidate.truncated),
+    both = on.empty or pairing.swap
+    required = (candidate.chosen, candidate.rejected) if both else (candidate.chosen,)
+    blank = any(text is not None and not text.strip() for text in required)
+    causes = (
+        (candidate.unanswered, True),
+        (DropReason.EMPTY, blank),
+        (candidate.cut, on.truncated),
+        (candidate.failure, True),
         (DropReason.IDENTICAL, on.identical and candidate.identical),
         (DropReason.OFF_TARGET, on.off_target and _off_target(candidate, detected)),
         (DropReason.REPETITION, on.repetition and is_repetitive(chosen)),
@@ -103,7 +108,7 @@ def _drop_reason(pairing: Pairing, candidate: Candidate, detected: str) -> DropR
             and longer > pairing.max_length_ratio * shorter,
         ),
     )
-    return next((reason for reason, holds in checks if holds), None)
+    return next((reason for reason, holds in causes if reason and holds), None)
 
 
 def _off_target(candidate: Candidate, detected: str) -> bool:
@@ -140,7 +145,7 @@ def _pair(candidate: Candidate, iteration: int, model: str) -> PreferencePair:
 
 def _counts(settings: Recipe, sources: Sequence[Sources], decided: Decided) -> dict[str, Any]:
     kept = [candidate for candidate, reason in decided if reason is None]
-    whole = [c for c, _ in decided if c.failure is None]
+    whole = [c for c, _ in decided if c.missing is None]
     counts: dict[str, Any] = {
         "pairs": len(kept),
         "candidates": len(decided),
@@ -153,12 +158,22 @@ def _counts(settings: Recipe, sources: Sequence[Sources], decided: Decided) -> d
     return counts | {"warnings": warnings_of(counts)}
 
 
+def _in_one_line(counts: dict[str, Any]) -> str:
+    """Return how many pairs there are, and what became of the rest, largest reason first."""
+    dropped: Counter[str] = Counter()
+    for row in counts["languages"].values():
+        dropped.update(row["dropped"])
+    reasons = [f"{count:,} {name.replace('_', ' ')}" for name, count in dropped.most_common()]
+    line = f"{counts['pairs']:,} of {counts['candidates']:,}"
+    return f"{line} (dropped: {', '.join(reasons)})" if reasons else line
+
+
 def _language(decided: Decided, code: str) -> dict[str, Any]:
     own = [(c, reason) for c, reason in decided if c.language == code]
     dropped = Counter(str(reason) for _, reason in own if reason is not None)
     return {
         "candidates": len(own),
         "kept": sum(reason is None for _, reason in own),
-        "identical": sum(c.failure is None and c.identical for c, _ in own),
+        "identical": sum(c.missing is None and c.identical for c, _ in own),
         "dropped": dict(sorted(dropped.items())),
     }

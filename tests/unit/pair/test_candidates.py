@@ -50,7 +50,7 @@ def test_every_prompt_has_two_candidates_for_each_other_language():
     found = found_in(good_records("p0", "p1", "p2"))
     ways = [way for other in OTHERS for way in ((other, "en"), ("en", other))]
     assert set(found) == {(f"p{n}", *way) for n in range(3) for way in ways}
-    assert {c.failure for c in found.values()} == {None}
+    assert {c.missing for c in found.values()} == {None}
 
 
 def test_the_dominant_language_need_not_be_english():
@@ -103,7 +103,7 @@ def test_languages_in_different_order_still_meet_by_id():
 def test_a_failed_translation_spoils_only_the_pair_it_belongs_to(failure):
     records = good_records("p0", "p1")
     records.move("p0", "en", "es", failure=failure)
-    failed = {key: c.failure for key, c in found_in(records).items() if c.failure}
+    failed = {key: c.missing for key, c in found_in(records).items() if c.missing}
     assert failed == {("p0", "es", "en"): DropReason.TRANSLATION_FAILED}
 
 
@@ -122,7 +122,7 @@ def test_a_translation_without_a_source_has_the_reason_of_the_source(failure, re
     for other in OTHERS:
         records.move("p0", "en", other, failure=Failure.SOURCE_FAILED)
     found = found_in(records)
-    assert {found["p0", other, "en"].failure for other in OTHERS} == {reason}
+    assert {found["p0", other, "en"].missing for other in OTHERS} == {reason}
 
 
 @pytest.mark.parametrize("failure", [Failure.PROMPT_TOO_LONG, Failure.ENGINE_REJECTED])
@@ -130,7 +130,7 @@ def test_an_answer_that_never_was_is_a_missing_partner(failure):
     records = good_records("p0")
     records.answer("p0", "es", "", failure)
     records.move("p0", "es", "en", failure=Failure.SOURCE_FAILED)
-    failed = {key: c.failure for key, c in found_in(records).items() if c.failure}
+    failed = {key: c.missing for key, c in found_in(records).items() if c.missing}
     assert failed == {
         ("p0", "es", "en"): DropReason.MISSING_PARTNER,
         ("p0", "en", "es"): DropReason.MISSING_PARTNER,
@@ -143,7 +143,7 @@ def test_an_absent_answer_takes_its_pairs_with_it(absent, lost):
     del records.responses["p0", absent]
     for key in [key for key in records.translations if key[:2] == ("p0", absent)]:
         del records.translations[key]
-    failed = {key: c.failure for key, c in found_in(records).items() if c.failure}
+    failed = {key: c.missing for key, c in found_in(records).items() if c.missing}
     expected = {("p0", code, "en") for code in lost} | {("p0", "en", code) for code in lost}
     assert failed == dict.fromkeys(expected, DropReason.MISSING_PARTNER)
 
@@ -151,15 +151,22 @@ def test_an_absent_answer_takes_its_pairs_with_it(absent, lost):
 def test_an_absent_translation_is_a_missing_partner():
     records = good_records("p0")
     del records.translations["p0", "de", "en"]
-    failed = {key: c.failure for key, c in found_in(records).items() if c.failure}
+    failed = {key: c.missing for key, c in found_in(records).items() if c.missing}
     assert failed == {("p0", "en", "de"): DropReason.MISSING_PARTNER}
 
 
-def test_a_cut_answer_marks_its_own_candidates():
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (Failure.TRUNCATED, DropReason.TRUNCATED),
+        (Failure.REPETITION, DropReason.REPETITION),
+    ],
+)
+def test_a_cut_answer_marks_the_candidates_that_come_from_it(failure, reason):
     records = good_records("p0", "p1")
-    records.answer("p0", "es", "Nina tiene cua", Failure.TRUNCATED)
-    cut = {key for key, c in found_in(records).items() if c.truncated}
-    assert cut == {("p0", "es", "en")}
+    records.answer("p0", "es", "Nina tiene cua", failure)
+    cut = {key: c.cut for key, c in found_in(records).items() if c.cut}
+    assert cut == {("p0", "es", "en"): reason, ("p0", "en", "es"): reason}
     assert found_in(records)["p0", "es", "en"].rejected == "Nina tiene cua"
 
 
@@ -168,16 +175,16 @@ def test_the_answer_to_a_translation_task_is_not_translated():
     for other in OTHERS:
         task = found["p0", other, "en"]
         assert (task.chosen, task.rejected) == (own("p0", "en"), own("p0", other))
-        assert (task.untranslated, task.failure) == (True, None)
+        assert (task.untranslated, task.missing) == (True, None)
         back = found["p0", "en", other]
-        assert (back.untranslated, back.failure) == (False, DropReason.TRANSLATION_TASK)
+        assert (back.untranslated, back.missing) == (False, DropReason.TRANSLATION_TASK)
         assert not found["p1", other, "en"].untranslated
 
 
 def test_a_cut_answer_to_a_translation_task_is_marked():
     records = good_records("p0", tasks=["p0"])
     records.answer("p0", "en", "cut o", Failure.TRUNCATED)
-    assert all(found_in(records)["p0", other, "en"].truncated for other in OTHERS)
+    assert all(found_in(records)["p0", other, "en"].cut for other in OTHERS)
 
 
 @pytest.mark.parametrize(

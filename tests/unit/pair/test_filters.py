@@ -19,11 +19,10 @@ GOOD = Candidate(
     prompt="¿Cuántos libros tiene Nina?",
     chosen=TRANSLATED["es"],
     rejected=OWN["es"],
-    truncated=False,
 )
 BAD: dict[str, Candidate] = {
     "empty": replace(GOOD, rejected=" \n"),
-    "truncated": replace(GOOD, truncated=True),
+    "truncated": replace(GOOD, cut=DropReason.TRUNCATED),
     "identical": replace(GOOD, chosen=f" {OWN['es']}\n"),
     "off_target": replace(GOOD, chosen=TRANSLATED["en"]),
     "repetition": replace(GOOD, chosen=LOOP, rejected=OWN["es"] * 3),
@@ -101,11 +100,23 @@ def test_the_swap_keeps_no_text_that_would_be_an_empty_chosen_one(identifier):
 
 
 def test_only_the_first_reason_counts(identifier):
-    worst = replace(GOOD, truncated=True, chosen=OWN["en"], rejected=OWN["en"])
+    worst = replace(GOOD, cut=DropReason.TRUNCATED, chosen=OWN["en"], rejected=OWN["en"])
     assert reason_of(worst, identifier) == "truncated"
     assert reason_of(worst, identifier, filters={"truncated": False}) == "identical"
     off = {"truncated": False, "identical": False}
     assert reason_of(worst, identifier, filters=off) == "off_target"
+
+
+def test_the_reason_is_the_first_cause_in_the_pipeline_s_order(identifier):
+    """What went wrong when generating comes before what went wrong when translating."""
+    never = replace(GOOD, unanswered=DropReason.MISSING_PARTNER)
+    failed = {"chosen": None, "failure": DropReason.TRANSLATION_FAILED}
+    assert reason_of(replace(never, cut=DropReason.TRUNCATED), identifier) == "missing_partner"
+    assert reason_of(replace(GOOD, rejected="", **failed), identifier) == "empty"
+    looped = replace(GOOD, cut=DropReason.REPETITION, **failed)
+    assert reason_of(looped, identifier) == "repetition"
+    assert reason_of(looped, identifier, filters={"truncated": False}) == "translation_failed"
+    assert reason_of(looped, identifier, filters="paper") == "translation_failed"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from lidr.components.shared.config.recipe import Filters
 from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.core.events import listening
 from lidr.components.shared.records.samples import SAMPLE_FILE, PairSample, pair_key, sampling_order
 from lidr.components.shared.records.schema import DropReason, Failure, Kind
 from lidr.components.shared.store.stage import open_stage
@@ -69,6 +70,19 @@ def test_every_reason_is_written_with_the_pair_it_belongs_to(tmp_path):
     german = {key: reason for key, reason in dropped_of(uri).items() if "de" in key}
     assert german == {("task", "en", "de", back): "translation_task"}
     assert {key[3] for key in dropped_of(uri) if key[1] == "es"} == {chosen}
+
+
+def test_pair_says_in_one_line_what_became_of_the_rest_largest_reason_first(tmp_path):
+    heard: list[dict] = []
+    with listening(heard.append):
+        run(write(tmp_path, one_of_each()))
+    [said] = [event["value"] for event in heard if event.get("name") == "pairs"]
+    kept, rest = said.split(" (dropped: ")
+    assert kept == "31 of 44"
+    assert rest == (
+        "2 empty, 2 missing partner, 2 translation task, 2 truncated, 1 identical, 1 length ratio, "
+        "1 off target, 1 repetition, 1 translation failed)"
+    )
 
 
 def test_the_paper_drops_only_what_could_not_be_translated(tmp_path):

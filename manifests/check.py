@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lidr.pipelines.checks.platform import (
+from lidr.pipelines.cluster.platform import (
     KUBEFLOW,
     KUBERNETES,
     PARTS,

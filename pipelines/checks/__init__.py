@@ -1,5 +1,5 @@
-"""Looking at everything that a run needs before it starts, and saying what is missing.
+"""Checks of everything that a run needs before it starts: `lidr check`.
 
-A *subject* (`kubeflow`, `store`, `model`, ...) is a module with one generator of findings;
-`subjects` names them in their order, `runner` runs them side by side, each with a time limit.
+Each subject of its table (`kubeflow`, `store`, `model`, ...) is a generator of findings named
+`<subject>_findings`, in the module of what it looks at; `finding.run` runs them side by side.
 """

@@ -1,47 +1,153 @@
-"""Whether there is room for the pods of every kind of step: quotas, nodes, queues."""
+"""What the steps request of a cluster, and whether there is room: quotas, nodes, queues."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from lidr.pipelines.checks.api import ClusterApi, Denied, Object
-from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, unknown
-from lidr.pipelines.checks.nodes import room
-from lidr.pipelines.checks.place import PlaceFinder
-from lidr.pipelines.checks.resource_requests import Ask, asks_of, quantity, queues_of
+from lidr.components.shared.config.pools import (
+    KINDS,
+    Kind,
+    NodeAffinity,
+    NodeRequirement,
+    Resources,
+    Toleration,
+)
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.config.recipe import Recipe
+from lidr.pipelines.checks.finding import CheckInputs, Finding, Place, missing, ok, unknown
+from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 
+_SHARDED = ("generate", "translate")
+_SAME_POD = {"cpu", "memory", "accelerators", "accelerator_type", "node_selector", "tolerations"}
+_SAME_POD |= {"affinity", "queue", "priority"}
+"""What kinds of step must have in common to be looked at as one."""
+_REPELLING = ("NoSchedule", "NoExecute")
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 
 
-def findings(inputs: CheckInputs, api: ClusterApi, place: PlaceFinder) -> Iterator[Finding]:
-    """Yield where a step's pods would find no room."""
-    if not api.is_reached():
-        yield unknown("capacity", "not looked at: the Kubernetes API does not answer")
-        return
-    asks = asks_of(inputs.recipe, inputs.profile, place.find().pods, place.find().training)
-    for namespace in dict.fromkeys(ask.namespace for ask in asks):
-        yield from _quotas(api, namespace, [ask for ask in asks if ask.namespace == namespace])
-    for ask in asks:
-        yield room(api, ask)
-    for (namespace, queue), waiting in queues_of(asks).items():
-        yield from _queue(api, namespace, queue, waiting)
+@dataclass(frozen=True)
+class PodRequest:
+    """The pods that one or several kinds of step request, all of one size.
+
+    Attributes:
+        kinds: of step, as in the profile.
+        pods: that run side by side where there is room.
+        needed: how many of them must run at the same time for the step to make progress.
+        resources: of one pod.
+        namespace: of the pods.
+    """
+
+    kinds: tuple[Kind, ...]
+    pods: int
+    needed: int
+    resources: Resources
+    namespace: str
+
+    @property
+    def name(self) -> str:
+        """The kinds, for people."""
+        return ", ".join(self.kinds)
+
+    @property
+    def key(self) -> str:
+        """Where in the profile the nodes are described."""
+        pool = self.resources.pool
+        return f"pools.{pool}" if pool else f"steps.{self.kinds[0]}"
+
+    @property
+    def of_pod(self) -> Mapping[str, Decimal]:
+        """What one pod requests, by the resource's name; memory in bytes."""
+        amounts = {"cpu": quantity(self.resources.cpu), "memory": quantity(self.resources.memory)}
+        if self.resources.accelerators:
+            amounts[self.resources.accelerator_type] = Decimal(self.resources.accelerators)
+        return amounts
+
+    @property
+    def of_quota(self) -> Mapping[str, Decimal]:
+        """What the needed pods take of a ResourceQuota, by the quota's names."""
+        used = dict.fromkeys(("pods", "count/pods"), Decimal(self.needed))
+        for name, amount in self.of_pod.items():
+            used[f"requests.{name}"] = amount * self.needed
+        used |= {name: self.of_pod[name] * self.needed for name in ("cpu", "memory")}
+        return {**used, "limits.memory": used["memory"]}
 
 
-def _quotas(api: ClusterApi, namespace: str, asks: Sequence[Ask]) -> Iterator[Finding]:
+def quantity(text: object) -> Decimal:
+    """Return a Kubernetes quantity as a number, e.g. 64Gi in bytes."""
+    from kubernetes.utils.quantity import parse_quantity
+
+    number: Decimal = parse_quantity(text)
+    return number
+
+
+def requests_of(recipe: Recipe, profile: Profile, pods: str, training: str) -> list[PodRequest]:
+    """Return what the steps request; kinds with equal pods are one request.
+
+    Args:
+        recipe: which steps there are.
+        profile: where they run.
+        pods: namespace of the pipeline's pods.
+        training: that of the TrainJobs.
+    """
+    requests: dict[tuple[str, str, int], PodRequest] = {}
+    for kind in KINDS:
+        if kind == "judge" and recipe.judge is None:
+            continue
+        resources = profile.resources_of(kind)
+        nodes = _train_job_nodes(profile, kind)
+        whole = kind == "train" or resources.queue  # shards run alone, but a queue admits all
+        needed = max(nodes, 1) if whole else 1
+        where = training if nodes else pods
+        key = (resources.model_dump_json(include=_SAME_POD), where, needed)
+        known = requests.get(key, PodRequest((), 0, needed, resources, where))
+        requests[key] = replace(known, kinds=(*known.kinds, kind), pods=max(known.pods, nodes, 1))
+    return list(requests.values())
+
+
+def _train_job_nodes(profile: Profile, kind: Kind) -> int:
+    """Return how many nodes the TrainJob of a kind of step has; 0 where it makes none."""
+    if profile.training.launcher != "trainjob":
+        return 0
+    shards = profile.shards if kind in _SHARDED and profile.shards > 1 else 0
+    return profile.training.nodes if kind == "train" else shards
+
+
+def queues_of(requests: Sequence[PodRequest]) -> dict[tuple[str, str], list[PodRequest]]:
+    """Return what waits in each queue, by namespace and name of the Kueue LocalQueue."""
+    queues: dict[tuple[str, str], list[PodRequest]] = {}
+    for each in requests:
+        if each.resources.queue:
+            queues.setdefault((each.namespace, each.resources.queue), []).append(each)
+    return queues
+
+
+def capacity_findings(inputs: CheckInputs, api: ClusterApi, place: Place) -> Iterator[Finding]:
+    """Yield whether there is room for the pods of every kind of step."""
+    requests = requests_of(inputs.recipe, inputs.profile, place.pods, place.training)
+    for namespace in dict.fromkeys(each.namespace for each in requests):
+        yield from _quotas(api, namespace, [r for r in requests if r.namespace == namespace])
+    for each in requests:
+        yield _nodes(api, each)
+    for (namespace, queue), waiting in queues_of(requests).items():
+        yield from _queue_quota(api, namespace, queue, waiting)
+
+
+def _quotas(api: ClusterApi, namespace: str, requests: Sequence[PodRequest]) -> Iterator[Finding]:
     try:
-        found = list(api.each(f"/api/v1/namespaces/{namespace}/resourcequotas"))
+        quotas = list(api.each(f"/api/v1/namespaces/{namespace}/resourcequotas"))
     except Denied as error:
-        told = f"kubectl auth can-i list resourcequotas -n {namespace}"
-        yield unknown("ResourceQuota", error.message, told)
+        remedy = f"kubectl auth can-i list resourcequotas -n {namespace}"
+        yield unknown("ResourceQuota", error.message, remedy)
         return
-    if not found:
+    if not quotas:
         yield ok("ResourceQuota", f"namespace {namespace} has none")
-    for quota in found:
-        yield _quota(quota, namespace, asks)
+    for quota in quotas:
+        yield _quota(quota, namespace, requests)
 
 
-def _quota(quota: Object, namespace: str, asks: Sequence[Ask]) -> Finding:
+def _quota(quota: Object, namespace: str, requests: Sequence[PodRequest]) -> Finding:
     name = quota["metadata"]["name"]
     title = f"ResourceQuota {name}"
     if quota["spec"].get("scopes") or quota["spec"].get("scopeSelector"):
@@ -49,14 +155,14 @@ def _quota(quota: Object, namespace: str, asks: Sequence[Ask]) -> Finding:
         return unknown(title, "counts some pods only", remedy)
     hard, used = quota["spec"].get("hard", {}), quota.get("status", {}).get("used", {})
     short = []
-    for ask in asks:
-        for resource, amount in ask.of_quota.items():
+    for each in requests:
+        for resource, amount in each.of_quota.items():
             if resource not in hard:
                 continue
             left = quantity(hard[resource]) - quantity(used.get(resource, 0))
             if amount > left:
-                rest = f"{shown(left)} of {hard[resource]} are left"
-                short.append(f"{ask.name} asks {shown(amount)} {resource}, {rest}")
+                rest = f"{_shown(left)} of {hard[resource]} are left"
+                short.append(f"{each.name} asks {_shown(amount)} {resource}, {rest}")
     if short:
         remedy = (
             f"kubectl get pods -n {namespace} shows who uses it; raise it with "
@@ -66,7 +172,9 @@ def _quota(quota: Object, namespace: str, asks: Sequence[Ask]) -> Finding:
     return ok(title, "the largest step fits into what is left")
 
 
-def _queue(api: ClusterApi, namespace: str, queue: str, asks: Sequence[Ask]) -> Iterator[Finding]:
+def _queue_quota(
+    api: ClusterApi, namespace: str, queue: str, requests: Sequence[PodRequest]
+) -> Iterator[Finding]:
     """Yield whether the ClusterQueue behind a LocalQueue could ever admit what waits there."""
     title = f"quota of queue {queue}"
     try:
@@ -81,13 +189,13 @@ def _queue(api: ClusterApi, namespace: str, queue: str, asks: Sequence[Ask]) -> 
     if shared["spec"].get("cohortName"):
         yield ok(title, f"ClusterQueue {name} may borrow from its cohort")
         return
-    most = _most(shared)
+    largest = _largest_flavor(shared)
     short = [
-        f"{ask.name} asks {shown(amount * ask.needed)} {resource}, "
-        f"a flavor has {shown(most.get(resource, Decimal(0)))}"
-        for ask in asks
-        for resource, amount in ask.of_pod.items()
-        if amount * ask.needed > most.get(resource, Decimal(0))
+        f"{each.name} asks {_shown(amount * each.needed)} {resource}, "
+        f"a flavor has {_shown(largest.get(resource, Decimal(0)))}"
+        for each in requests
+        for resource, amount in each.of_pod.items()
+        if amount * each.needed > largest.get(resource, Decimal(0))
     ]
     if short:
         remedy = f"kubectl edit clusterqueue {name}, or lower training.nodes and steps"
@@ -96,17 +204,130 @@ def _queue(api: ClusterApi, namespace: str, queue: str, asks: Sequence[Ask]) -> 
         yield ok(title, f"ClusterQueue {name} has it in one flavor")
 
 
-def _most(queue: Object) -> dict[str, Decimal]:
+def _largest_flavor(queue: Object) -> dict[str, Decimal]:
     """Return the most of each resource that one flavor of a ClusterQueue has."""
-    most: dict[str, Decimal] = {}
+    largest: dict[str, Decimal] = {}
     for group in queue["spec"].get("resourceGroups", []):
         for flavor in group["flavors"]:
             for each in flavor["resources"]:
                 nominal = quantity(each["nominalQuota"])
-                most[each["name"]] = max(nominal, most.get(each["name"], Decimal(0)))
-    return most
+                largest[each["name"]] = max(nominal, largest.get(each["name"], Decimal(0)))
+    return largest
 
 
-def shown(amount: Decimal) -> str:
+def _shown(amount: Decimal) -> str:
     """Return a number, or bytes as 256Gi where it is large."""
     return f"{amount / (1 << 30):.4g}Gi" if amount >= 1 << 30 else f"{amount.normalize():f}"
+
+
+def _nodes(api: ClusterApi, request: PodRequest) -> Finding:
+    """Return whether nodes could take a step's pods if nobody else used them, else why not."""
+    title, place = f"nodes for {request.name}", request.resources
+    selector = ",".join(f"{key}={value}" for key, value in place.node_selector.items())
+    try:
+        every = list(api.each("/api/v1/nodes", **({"labelSelector": selector} if selector else {})))
+    except Denied as error:
+        return unknown(title, error.message, "kubectl auth can-i list nodes")
+    nodes = [node for node in every if _matches(node, place.affinity)]
+    labelled = f" labelled {selector}" if selector else ""
+    labelled += " that the affinity wants" if len(nodes) < len(every) else ""
+    ready = [node for node in nodes if _is_schedulable(node)]
+    open_nodes = [node for node in ready if not _repelling(node, place.tolerations)]
+    fitting = sum(_fits(node, request.of_pod) for node in open_nodes)
+    if fitting >= request.needed:
+        side = f" of {request.pods} wanted side by side" if request.pods > fitting else ""
+        room = f"room for {fitting} such pods{side} on {len(open_nodes)} of {len(nodes)} nodes"
+        return ok(title, f"{room}{labelled}")
+    if not nodes:
+        return _too_few(api, title, f"there is no node{labelled}", request.key)
+    if not ready:
+        detail = f"none of {len(nodes)} nodes{labelled} is ready and open for pods"
+        return missing(title, detail, "kubectl get nodes; kubectl uncordon NODE")
+    if sum(_fits(node, request.of_pod) for node in ready) >= request.needed:
+        repelling = (_repelling(node, place.tolerations) for node in ready)
+        taints = sorted({taint for each in repelling for taint in each})
+        detail = f"the nodes{labelled} that are large enough are tainted {', '.join(taints)}"
+        return missing(title, detail, f"Add to {request.key}.tolerations: {_toleration(taints[0])}")
+    wanted = ", ".join(f"{amount:f} {name}" for name, amount in request.of_pod.items())
+    largest = {name: max(_allocatable(node, name) for node in ready) for name in request.of_pod}
+    offers = ", ".join(f"{amount:f} {name}" for name, amount in largest.items())
+    detail = f"{request.needed} pods of {wanted} do not fit: the largest node offers {offers}"
+    return _too_few(api, title, detail, request.key)
+
+
+def _matches(node: Object, affinity: Sequence[NodeAffinity]) -> bool:
+    """Return whether one of the required affinities holds on a node."""
+    labels = node["metadata"].get("labels", {})
+    required = [each for each in affinity if not each.weight]
+    return not required or any(all(_holds(one, labels) for one in each.match) for each in required)
+
+
+def _holds(wanted: NodeRequirement, labels: Mapping[str, str]) -> bool:
+    value = labels.get(wanted.key)
+    if wanted.operator in ("NotIn", "DoesNotExist"):
+        return value is None or (wanted.operator == "NotIn" and value not in wanted.values)
+    if value is None:
+        return False
+    if wanted.operator in ("Gt", "Lt"):
+        number, bound = (int(each) if each.isdecimal() else 0 for each in (value, *wanted.values))
+        return number > bound if wanted.operator == "Gt" else number < bound
+    return wanted.operator == "Exists" or value in wanted.values
+
+
+def _too_few(api: ClusterApi, title: str, detail: str, key: str) -> Finding:
+    """Return that nodes are missing, or unknown where an autoscaler may add some to a pool."""
+    remedy = (
+        f"kubectl get nodes --show-labels; correct {key} in the profile (node_selector, "
+        "accelerator_type, cpu, memory), or add nodes"
+    )
+    if scaler := _autoscaler(api):
+        return unknown(title, f"{detail} now; {scaler} may add some", remedy)
+    return missing(title, detail, remedy)
+
+
+def _autoscaler(api: ClusterApi) -> str:
+    if api.serves("karpenter.sh/v1", "nodepools"):
+        return "Karpenter"
+    path = "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status"
+    try:
+        return "the cluster autoscaler" if api.get(path) else ""
+    except Denied:
+        return ""
+
+
+def _is_schedulable(node: Object) -> bool:
+    conditions = node.get("status", {}).get("conditions", [])
+    ready = all(each["status"] == "True" for each in conditions if each["type"] == "Ready")
+    return ready and not node.get("spec", {}).get("unschedulable")
+
+
+def _repelling(node: Object, tolerations: Sequence[Toleration]) -> list[str]:
+    """Return the taints that keep a pod off, as kubectl writes them."""
+    return [
+        f"{taint['key']}={taint.get('value', '')}:{taint['effect']}"
+        for taint in node.get("spec", {}).get("taints", [])
+        if taint["effect"] in _REPELLING
+        and not any(_tolerates(each, taint) for each in tolerations)
+    ]
+
+
+def _tolerates(toleration: Toleration, taint: Object) -> bool:
+    if toleration.effect and toleration.effect != taint["effect"]:
+        return False
+    if toleration.key and toleration.key != taint["key"]:
+        return False
+    return toleration.operator == "Exists" or toleration.value == taint.get("value", "")
+
+
+def _toleration(taint: str) -> str:
+    key, _, rest = taint.partition("=")
+    return f"{{key: {key}, operator: Exists, effect: {rest.rpartition(':')[2]}}}"
+
+
+def _allocatable(node: Object, name: str) -> Decimal:
+    return quantity(node.get("status", {}).get("allocatable", {}).get(name, 0))
+
+
+def _fits(node: Object, of_pod: Mapping[str, Decimal]) -> int:
+    """Return how many pods a node holds that nobody else uses."""
+    return min(int(_allocatable(node, name) // amount) for name, amount in of_pod.items() if amount)

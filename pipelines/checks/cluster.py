@@ -1,14 +1,33 @@
-"""Whether the cluster has what lidr stands on: Kubernetes itself, JobSet, Trainer, Kueue."""
+"""Whether the cluster has what lidr needs: Kubernetes, Kubeflow Pipelines, JobSet, Trainer, Kueue.
+
+Also which namespaces a run's pods will be in, which the checks of namespaces and capacity ask.
+"""
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
 
+from lidr.components.shared.config import yaml_text
 from lidr.components.shared.core.errors import LidrError
-from lidr.pipelines.checks.api import ClusterApi, Denied
-from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
-from lidr.pipelines.checks.platform import (
+from lidr.pipelines.checks.capacity import queues_of, requests_of
+from lidr.pipelines.checks.finding import (
+    CheckInputs,
+    Finding,
+    Place,
+    missing,
+    ok,
+    refused,
+    unknown,
+)
+from lidr.pipelines.cluster.api import ClusterApi, Denied
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.platform import (
     JOBSET,
+    KUBEFLOW,
     KUBERNETES,
     KUEUE,
     TRAINER,
@@ -17,10 +36,177 @@ from lidr.pipelines.checks.platform import (
     shown,
     version_of,
 )
-from lidr.pipelines.checks.resource_requests import asks_of, queues_of
+
+_POD_NAMESPACE = "namespace of pods"
+_KFP_SERVICE = re.compile(r"ml-pipeline|ds-pipeline-[a-z0-9-]+")
+"""Service of Kubeflow Pipelines' API; the second is Open Data Hub's, one in each project."""
+_SINGLE_USER = "Kubeflow Pipelines is for one user, and starts pods in its own namespace"
+_OVERLAYS = "manifests/README.md, Where lidr goes, says which overlay belongs there"
+
+_ARGO_RETRIES = "retries by Argo"
+_ARGO_MAP = "workflow-controller-configmap"
+_FAILED = "a step that ends with an error"
+_LOST = "a pod that is deleted, evicted or lost with its node"
+_POLICIES = {
+    "OnError": (f"{_LOST} is made anew", f"{_FAILED} is not, whatever retries says"),
+    "OnFailure": (f"{_FAILED} is tried again", f"{_LOST} is not"),
+    "Always": (f"{_FAILED} is tried again", f"and {_LOST} is made anew"),
+    "OnTransientError": ("what Argo takes for a passing fault is tried again", "nothing else is"),
+}
+_DEFAULT_POLICY = "OnFailure"
+"""Argo's own, for a retryStrategy that names no policy."""
 
 
-def findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
+class PlaceFinder:
+    """Determines a run's namespaces, once for all subjects.
+
+    Args:
+        inputs: what is to run.
+        api: the cluster; `find` may be called once it is reached.
+    """
+
+    def __init__(self, inputs: CheckInputs, api: ClusterApi) -> None:
+        self._inputs = inputs
+        self._api = api
+        self._lock = threading.Lock()
+        self._place: Place | None = None
+
+    def find(self) -> Place:
+        """Return the namespaces."""
+        with self._lock:
+            if self._place is None:
+                self._place = self._find()
+            return self._place
+
+    def _find(self) -> Place:
+        profile = self._inputs.profile
+        pods, training = self._api.namespaces(profile)
+        kubeflow = self._kubeflow(pods)
+        try:
+            multi_user = Client(profile, self._inputs.request_seconds).multi_user
+        except LidrError:
+            detail = f"Kubeflow Pipelines cannot be asked whom it is for; {pods} is looked at"
+            return Place(pods, training, kubeflow, unknown(_POD_NAMESPACE, detail))
+        if multi_user:
+            detail = f"{pods}; Kubeflow Pipelines is for several users"
+            return Place(pods, training, kubeflow, ok(_POD_NAMESPACE, detail))
+        if not kubeflow:
+            detail = f"{_SINGLE_USER}, which cannot be checked from here; {pods} is looked at"
+            remedy = "kubectl get services -A shows where ml-pipeline is; set namespace to it"
+            return Place(pods, training, "", unknown(_POD_NAMESPACE, detail, remedy))
+        named = profile.kubeflow.namespace or profile.namespace
+        if not named or named == kubeflow:
+            training = profile.namespace or kubeflow
+            finding = ok(_POD_NAMESPACE, f"{kubeflow}; {_SINGLE_USER}")
+            return Place(kubeflow, training, kubeflow, finding)
+        detail = f"{_SINGLE_USER}, {kubeflow}; the profile says {named}"
+        remedy = f"Set namespace to {kubeflow} in the profile (LIDR_NAMESPACE). {_OVERLAYS}"
+        return Place(kubeflow, kubeflow, kubeflow, missing(_POD_NAMESPACE, detail, remedy))
+
+    def _kubeflow(self, pods: str) -> str:
+        """Return the namespace of Kubeflow Pipelines, or ""."""
+        host = urlsplit(self._inputs.profile.kubeflow.host).hostname or ""
+        service, _, rest = host.partition(".")
+        if _KFP_SERVICE.fullmatch(service) and rest:
+            return rest.partition(".")[0]
+        namespaces = set(self._services())
+        if pods in namespaces:
+            return pods
+        return namespaces.pop() if len(namespaces) == 1 else ""
+
+    def _services(self) -> Iterator[str]:
+        """Yield the namespaces with Kubeflow's API: of the whole cluster where that may be read."""
+        try:
+            for each in self._api.each("/api/v1/services"):
+                if _KFP_SERVICE.fullmatch(each["metadata"]["name"]):
+                    yield each["metadata"]["namespace"]
+            return
+        except Denied:
+            pass
+        for namespace in dict.fromkeys((*self._api.namespaces(self._inputs.profile), "kubeflow")):
+            try:
+                if self._api.get(f"/api/v1/namespaces/{namespace}/services/ml-pipeline"):
+                    yield namespace
+            except Denied:
+                continue
+
+
+def kubeflow_findings(
+    inputs: CheckInputs, api: ClusterApi, place: PlaceFinder
+) -> Iterator[Finding]:
+    """Yield what the Kubeflow Pipelines API says, and what Argo behind it will retry."""
+    name = "Kubeflow Pipelines API"
+    try:
+        client = Client(inputs.profile, inputs.request_seconds)
+        client.check()
+        version = client.version()
+    except LidrError as error:
+        yield refused(name, error)
+        return
+    whose = f"namespace {client.namespace}" if client.namespace else "for one user"
+    yield ok(name, f"{client.host} lets us in ({whose})")
+    yield _kubeflow_version(version)
+    if api.is_reached():
+        yield _retries(inputs, api, place.find().kubeflow)
+
+
+def _kubeflow_version(text: str) -> Finding:
+    name, wanted = "Kubeflow Pipelines version", f"lidr needs {shown(KUBEFLOW.least)} or newer"
+    version = version_of(text)
+    if not version:
+        return unknown(name, f"it does not tell; {wanted}")
+    if version < KUBEFLOW.least:
+        return missing(name, f"{text} runs; {wanted}", KUBEFLOW.install)
+    return ok(name, text)
+
+
+def _retries(inputs: CheckInputs, api: ClusterApi, namespace: str) -> Finding:
+    """Return what Argo will retry: Kubeflow Pipelines merges its settings into every step's.
+
+    Args:
+        inputs: what is to run.
+        api: the cluster.
+        namespace: of Kubeflow Pipelines; "" where it is not known.
+    """
+    remedy = f"kubectl get configmap {_ARGO_MAP} -n {namespace or 'KUBEFLOW'} -o yaml shows it"
+    if not namespace:
+        detail = "the namespace of Kubeflow Pipelines is not known"
+        return unknown(_ARGO_RETRIES, detail, remedy)
+    try:
+        config_map = api.get(f"/api/v1/namespaces/{namespace}/configmaps/{_ARGO_MAP}")
+    except Denied as error:
+        return unknown(_ARGO_RETRIES, error.message, remedy)
+    if config_map is None:
+        return unknown(_ARGO_RETRIES, f"namespace {namespace} has no ConfigMap {_ARGO_MAP}", remedy)
+    try:
+        strategy = _retry_strategy(config_map.get("data") or {})
+    except (yaml_text.NotYaml, AttributeError):
+        return unknown(_ARGO_RETRIES, f"ConfigMap {_ARGO_MAP} cannot be read", remedy)
+    policy = str(strategy.get("retryPolicy") or _DEFAULT_POLICY)
+    does, does_not = _POLICIES.get(policy, (f"policy {policy}", "which lidr does not know"))
+    counts = {inputs.profile.resources_of(kind).retries.count for kind in ("generate", "control")}
+    times = "/".join(map(str, sorted(counts)))
+    return ok(_ARGO_RETRIES, f"{policy}, {times} times: {does}; {does_not}")
+
+
+def _retry_strategy(data: dict[str, str]) -> dict[str, Any]:
+    """Return the retryStrategy that Argo gives every template; {} for none.
+
+    Args:
+        data: of Argo's ConfigMap: keys of their own, or all of them in `config`.
+
+    Raises:
+        NotYaml: it is not YAML.
+    """
+    settings: dict[str, Any] = {**(yaml_text.parse(data.get("config", "")) or {}), **data}
+    defaults = settings.get("workflowDefaults") or {}
+    if isinstance(defaults, str):
+        defaults = yaml_text.parse(defaults) or {}
+    template = (defaults.get("spec") or {}).get("templateDefaults") or {}
+    return dict(template.get("retryStrategy") or {})
+
+
+def cluster_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
     """Yield what the API server serves, and the versions of the controllers behind it."""
     try:
         version = api.reach()
@@ -29,32 +215,33 @@ def findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
         return
     yield ok("Kubernetes API", f"{api.server} answers")
     yield _kubernetes(version)
-    images = _images(api)
+    images = _deployed_images(api)
     for part in _needed(inputs):
         served = _served(part, api)
         yield served
-        if served.state == "ok":  # else it is the one thing to mend
+        if served.state == "ok":  # else installing it is the one thing to do
             yield _controller(part, images)
 
 
 def _needed(inputs: CheckInputs) -> list[PlatformPart]:
     trainjobs = [JOBSET, TRAINER] if inputs.profile.training.launcher == "trainjob" else []
-    queued = queues_of(asks_of(inputs.recipe, inputs.profile, "", ""))
+    queued = queues_of(requests_of(inputs.recipe, inputs.profile, "", ""))
     return [*trainjobs, *([KUEUE] if queued else [])]
 
 
-def _kubernetes(told: str) -> Finding:
-    name, found = "Kubernetes version", version_of(told)
-    if not found:
-        return unknown(name, f"{told}; lidr needs {shown(KUBERNETES)} or newer")
-    if found[:2] < KUBERNETES:
-        old = f"{shown(found)} runs; lidr needs {shown(KUBERNETES)} or newer"
-        return missing(name, old, "Upgrade the cluster, or choose another one.")
-    return ok(name, shown(found))
+def _kubernetes(text: str) -> Finding:
+    name, wanted = "Kubernetes version", f"lidr needs {shown(KUBERNETES)} or newer"
+    version = version_of(text)
+    if not version:
+        return unknown(name, f"{text}; {wanted}")
+    if version[:2] < KUBERNETES:
+        remedy = "Upgrade the cluster, or choose another one."
+        return missing(name, f"{shown(version)} runs; {wanted}", remedy)
+    return ok(name, shown(version))
 
 
 def _served(part: PlatformPart, api: ClusterApi) -> Finding:
-    """Tell whether a part's kinds are served, in the version that we speak."""
+    """Return whether a part's kinds are served, in the version that lidr uses."""
     name = f"{part.name} API"
     for crd, version in part.crds.items():
         plural, _, group = crd.partition(".")
@@ -69,7 +256,7 @@ def _served(part: PlatformPart, api: ClusterApi) -> Finding:
     return ok(name, f"{', '.join(sorted(set(part.crds.values())))}: {kinds}")
 
 
-def _images(api: ClusterApi) -> list[str] | None:
+def _deployed_images(api: ClusterApi) -> list[str] | None:
     """Return the images of all Deployments, or None where they may not be listed."""
     try:
         return [
@@ -84,15 +271,13 @@ def _images(api: ClusterApi) -> list[str] | None:
 def _controller(part: PlatformPart, images: list[str] | None) -> Finding:
     name, wanted = f"{part.name} version", f"{shown(part.least)} or newer is needed"
     if images is None:
-        return unknown(
-            name,
-            f"Deployments of the whole cluster may not be listed; {wanted}",
-            "Ask an administrator for the output of python3 manifests/check.py.",
-        )
-    image, found = running_version(part, images)
-    if not found:
-        told = f"runs as {image}, whose tag tells none" if image else "no controller that we know"
-        return unknown(name, f"{told}; {wanted}", "See that its controller runs.")
-    if found < part.least:
-        return missing(name, f"{shown(found)} runs; {wanted}", part.install)
-    return ok(name, shown(found))
+        detail = f"Deployments of the whole cluster may not be listed; {wanted}"
+        remedy = "Ask an administrator for the output of python3 manifests/check.py."
+        return unknown(name, detail, remedy)
+    image, version = running_version(part, images)
+    if not version:
+        seen = f"runs as {image}, whose tag tells none" if image else "no controller that we know"
+        return unknown(name, f"{seen}; {wanted}", "See that its controller runs.")
+    if version < part.least:
+        return missing(name, f"{shown(version)} runs; {wanted}", part.install)
+    return ok(name, shown(version))

@@ -1,17 +1,34 @@
-"""What a check says about one requirement."""
+"""What a check says about one requirement, and running checks side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+import importlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.text import one_line
 
-State = Literal["ok", "missing", "unknown"]
+_EXTRAS = {
+    "kfp_server_api": "submit",
+    "kubernetes": "submit",
+    "mlflow": "registry",
+    "transformers": "engine",
+    "huggingface_hub": "engine",
+}
+"""Top-level module to the extra of lidr that brings it."""
+
+_SHARED_IMPORTS = ("requests", "kubernetes.client", "kubernetes.config")
+_CLUSTER_SUFFIXES = (".svc", ".svc.cluster.local", ".cluster.local")
 
 
 @dataclass(frozen=True)
@@ -20,15 +37,35 @@ class Finding:
 
     Attributes:
         name: of the requirement.
-        state: `unknown` where it cannot be told from here, which `detail` gives the reason of.
-        detail: what was found, in one line.
+        state: `unknown` where it cannot be checked from here; `detail` gives the reason.
+        detail: what was seen, in one line.
         remedy: how to fix it, with the command where there is one; never empty where missing.
     """
 
     name: str
-    state: State
+    state: Literal["ok", "missing", "unknown"]
     detail: str = ""
     remedy: str = ""
+
+
+Subject = Callable[[], Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Namespaces of a run.
+
+    Attributes:
+        pods: of the pipeline's pods.
+        training: of the TrainJobs.
+        kubeflow: of Kubeflow Pipelines itself; "" where it is not known.
+        finding: how `pods` was determined, and whether the profile says the same.
+    """
+
+    pods: str
+    training: str
+    kubeflow: str
+    finding: Finding
 
 
 @dataclass(frozen=True)
@@ -38,7 +75,7 @@ class CheckInputs:
     Attributes:
         recipe: what to learn.
         profile: where.
-        seconds: that one subject may take.
+        seconds: time limit of one subject.
     """
 
     recipe: Recipe
@@ -47,7 +84,7 @@ class CheckInputs:
 
     @property
     def request_seconds(self) -> float:
-        """That one answer may take: several fit into a subject's time."""
+        """Time limit of one request: several fit into a subject's time."""
         return min(10.0, self.seconds / 3)
 
     @property
@@ -55,8 +92,24 @@ class CheckInputs:
         """Whether pods run it, which see other things than this machine does."""
         return self.profile.runner == "kubeflow"
 
+    def only_inside(self, url: str) -> bool:
+        """Return whether a URL is that of a cluster's Service and this process is outside.
 
-Subject = Callable[[], Iterator[Finding]]
+        Names that end with one of the profile's namespaces count as Services, and so do names
+        without a dot.
+        """
+        profile = self.profile
+        if not self.on_cluster or "KUBERNETES_SERVICE_HOST" in os.environ:
+            return False
+        host = urlsplit(url).hostname or ""
+        ends = [f".{name}" for name in (profile.namespace, profile.kubeflow.namespace) if name]
+        if "." in host and not host.endswith((*_CLUSTER_SUFFIXES, *ends)):
+            return False
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError:
+            return True
+        return False  # a tunnel, or a name of the company's own
 
 
 def ok(name: str, detail: str = "") -> Finding:
@@ -70,10 +123,65 @@ def missing(name: str, detail: str, remedy: str) -> Finding:
 
 
 def unknown(name: str, detail: str, remedy: str = "") -> Finding:
-    """Return a requirement of which nothing can be checked from here."""
+    """Return a requirement that cannot be checked from here."""
     return Finding(name, "unknown", one_line(detail), one_line(remedy))
 
 
 def refused(name: str, error: LidrError) -> Finding:
-    """Return a requirement that an error of ours speaks of."""
+    """Return the requirement that an error of ours says is not met."""
     return missing(name, error.message, error.remedy or "See the message.")
+
+
+def run(subjects: Mapping[str, Subject], seconds: float) -> dict[str, list[Finding]]:
+    """Run all subjects at once; one that hangs or breaks is a finding, and holds up no other.
+
+    Args:
+        subjects: by name.
+        seconds: time limit of each; one that takes longer is abandoned.
+
+    Returns:
+        Findings by subject, in the subjects' order.
+    """
+    # Several subjects import these; two threads at once would fail in their import circles.
+    # What is not installed is reported by the subject that needs it.
+    for module in _SHARED_IMPORTS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    end = time.monotonic() + seconds
+    threads = [_SubjectThread(name, subject) for name, subject in subjects.items()]
+    for thread in threads:
+        thread.start()
+    return {thread.name: thread.result(end, seconds) for thread in threads}
+
+
+class _SubjectThread(threading.Thread):
+    """Runs a subject in a daemon thread."""
+
+    def __init__(self, name: str, subject: Subject) -> None:
+        super().__init__(name=name, daemon=True)
+        self._subject = subject
+        self._findings: list[Finding] = []
+
+    def run(self) -> None:
+        try:
+            for finding in self._subject():
+                self._findings.append(finding)
+        except LidrError as error:
+            self._findings.append(refused(self.name, error))
+        except ModuleNotFoundError as error:
+            module = (error.name or "").partition(".")[0]
+            extra = _EXTRAS.get(module)
+            remedy = f"pip install 'lidr[{extra}]'" if extra else f"Install {module}."
+            self._findings.append(unknown(self.name, f"{module} is not installed here", remedy))
+        except Exception as error:  # a bug of ours, or a library's: the other findings still count
+            detail = f"the check itself failed: {type(error).__name__}: {error}"
+            self._findings.append(unknown(self.name, detail, "Report it, with this line."))
+
+    def result(self, end: float, seconds: float) -> list[Finding]:
+        """Return the findings made before `end` (of the monotonic clock)."""
+        self.join(max(0.0, end - time.monotonic()))
+        findings = list(self._findings)
+        if self.is_alive():
+            remedy = "See whether it answers at all; where it is only slow, raise --timeout."
+            findings.append(missing(self.name, f"no answer within {seconds:g} s", remedy))
+        return findings

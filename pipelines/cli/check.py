@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from lidr.pipelines.checks.finding import CheckInputs
-from lidr.pipelines.checks.registry import subjects_of
-from lidr.pipelines.checks.runner import run
+from lidr.components.shared.core.errors import BadInput
+from lidr.pipelines.checks.capacity import capacity_findings
+from lidr.pipelines.checks.cluster import PlaceFinder, cluster_findings, kubeflow_findings
+from lidr.pipelines.checks.finding import CheckInputs, Finding, Place, Subject, run, unknown
+from lidr.pipelines.checks.inputs import machine_findings, model_findings, prompts_findings
+from lidr.pipelines.checks.namespace import objects_findings, rights_findings
+from lidr.pipelines.checks.servers import endpoints_findings, endpoints_of, images_findings
+from lidr.pipelines.checks.storage import store_findings, tracking_findings
 from lidr.pipelines.cli.check_table import print_findings, print_json, waiting
 from lidr.pipelines.cli.inputs import (
     CLUSTER,
@@ -19,6 +26,7 @@ from lidr.pipelines.cli.inputs import (
     read_recipe,
 )
 from lidr.pipelines.cli.outputs import Output
+from lidr.pipelines.cluster.api import ClusterApi
 
 
 def check_command(
@@ -42,9 +50,64 @@ def check_command(
     store that are gone afterwards.
     """
     inputs = CheckInputs(read_recipe(recipe, None, settings), read_profile(*profile), timeout)
-    subjects = subjects_of(inputs, only or ())
+    subjects = _subjects(inputs, only or ())
     with waiting(subjects):
         found = run(subjects, timeout)
     (print_json if output is Output.JSON else print_findings)(found)
     if any(each.state == "missing" for findings in found.values() for each in findings):
         raise typer.Exit(2)
+
+
+def _subjects(inputs: CheckInputs, only: Sequence[str]) -> dict[str, Subject]:
+    """Return the subjects that make sense for a profile, in the order of the table.
+
+    Args:
+        inputs: what is to run.
+        only: names of those that are wanted; none are all.
+
+    Raises:
+        BadInput: `only` has an unknown name.
+    """
+    api = ClusterApi(inputs.request_seconds)
+    subjects = _of_cluster(inputs, api) if inputs.on_cluster else {}
+    if not inputs.on_cluster:
+        subjects["machine"] = partial(machine_findings, inputs)
+    subjects |= {
+        "store": partial(store_findings, inputs, api),
+        "tracking": partial(tracking_findings, inputs),
+        "model": partial(model_findings, inputs),
+        "prompts": partial(prompts_findings, inputs),
+    }
+    if inputs.on_cluster:
+        subjects["images"] = partial(images_findings, inputs, api)
+    if endpoints_of(inputs):
+        subjects["endpoints"] = partial(endpoints_findings, inputs)
+    if strange := [name for name in only if name not in subjects]:
+        raise BadInput(
+            f"--only {strange[0]}: there is no such subject for this recipe and profile",
+            remedy=f"Choose from {', '.join(subjects)}.",
+        )
+    return {name: subject for name, subject in subjects.items() if not only or name in only}
+
+
+def _of_cluster(inputs: CheckInputs, api: ClusterApi) -> dict[str, Subject]:
+    place = PlaceFinder(inputs, api)
+
+    def in_namespaces(name: str, findings: Callable[[Place], Iterator[Finding]]) -> Subject:
+        """Return a subject that looks into the run's namespaces, if the API server answers."""
+
+        def subject() -> Iterator[Finding]:
+            if api.is_reached():
+                yield from findings(place.find())
+            else:
+                yield unknown(name, "not looked at: the Kubernetes API does not answer")
+
+        return subject
+
+    return {
+        "kubeflow": partial(kubeflow_findings, inputs, api, place),
+        "cluster": partial(cluster_findings, inputs, api),
+        "objects": in_namespaces("objects", partial(objects_findings, inputs, api)),
+        "rights": in_namespaces("rights", partial(rights_findings, inputs, api)),
+        "capacity": in_namespaces("capacity", partial(capacity_findings, inputs, api)),
+    }

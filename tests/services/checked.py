@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 import yaml
 
-from lidr.pipelines.checks.platform import JOBSET, KUEUE, TRAINER
+from lidr.pipelines.cluster.platform import JOBSET, KUEUE, TRAINER
 from tests.kubernetes_api import CORE, NAMESPACE, Object
 from tests.models import tiny_tokenizer
 from tests.services.faulty import FaultyProxy

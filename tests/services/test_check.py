@@ -14,11 +14,10 @@ import pytest
 import yaml
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.pipelines.checks.finding import Finding, ok
-from lidr.pipelines.checks.images import Reference
-from lidr.pipelines.checks.platform import JOBSET, KUBEFLOW, KUEUE, PARTS, TRAINER
-from lidr.pipelines.checks.rights import OF_LAUNCHER, OF_PIPELINE
-from lidr.pipelines.checks.runner import run
+from lidr.pipelines.checks.finding import Finding, ok, run
+from lidr.pipelines.checks.namespace import OF_LAUNCHER, OF_PIPELINE
+from lidr.pipelines.checks.servers import Reference
+from lidr.pipelines.cluster.platform import JOBSET, KUBEFLOW, KUEUE, PARTS, TRAINER
 from tests.json_server import serving
 from tests.kubernetes_api import CORE
 from tests.manifests.rendering import ROOT

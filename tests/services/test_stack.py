@@ -8,8 +8,8 @@ import urllib.request
 import pytest
 
 from lidr.components.shared.config.profile import Profile
-from lidr.pipelines.checks import tracking
 from lidr.pipelines.checks.finding import CheckInputs, Finding
+from lidr.pipelines.checks.storage import tracking_findings
 from tests.fakes import make_recipe
 from tests.services.stack import ADMIN, USER, Stack, s3_client
 
@@ -42,7 +42,7 @@ def test_a_check_tells_whether_the_user_may_write(stack: Stack, monkeypatch: pyt
 
     def told(model: str) -> dict[str, Finding]:
         recipe = make_recipe(registry={"model_name": model})
-        return {each.name: each for each in tracking.findings(CheckInputs(recipe, profile, 300.0))}
+        return {each.name: each for each in tracking_findings(CheckInputs(recipe, profile, 300.0))}
 
     new = told("check-new")
     assert {each.state for each in new.values()} == {"ok"}, new

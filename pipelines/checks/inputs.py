@@ -1,0 +1,345 @@
+"""Whether what a run reads can be had: M_0, prompts, questions and items; and this machine's room.
+
+Of models only small files are read here; weights stay where they are.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+
+from lidr.components.evaluate.items.places import files_at, place_of
+from lidr.components.evaluate.items.problems import SOURCES, problems
+from lidr.components.judge.cases import PROMPT_OF
+from lidr.components.judge.prompts import load_prompt
+from lidr.components.shared.config.judge import Judge, JudgedTask
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.core.gpu import gpu_present
+from lidr.components.shared.engines.base import ChatRequest
+from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.inputs.prompt_files import load_prompt_file, require_same_ids
+from lidr.components.shared.inputs.questions import read_questions, read_references, reference_of
+from lidr.components.shared.models.admission import (
+    Candidate,
+    PropertyFinding,
+    admit,
+    check_templates,
+)
+from lidr.components.shared.models.sources import fetch_model, model_names, resolve_model
+from lidr.components.shared.records.chat import (
+    TRANSLATION_PRIMER,
+    answer_messages,
+    translation_messages,
+)
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
+from lidr.pipelines.planning.estimate import PlanInputs, needs
+from lidr.pipelines.planning.figures import figures
+from lidr.pipelines.planning.requests import read_prompts
+from lidr.pipelines.planning.shapes import model_config
+
+_INDEX = "model.safetensors.index.json"
+_SAMPLE = "Two and two are four."
+_COPY = "Copy it to the store's bucket, and name it as s3://... in the recipe."
+_GIB = 1 << 30
+
+
+def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
+    """Yield whether the model's files are there, whole and safe, and whether its chats render."""
+    recipe = inputs.recipe
+    if recipe.is_toy:
+        yield ok("model", "the step `prepare` makes the tiny world's M_0")
+        return
+    if (elsewhere := _unreadable_registry(inputs)) is not None:
+        yield elsewhere
+        return
+    try:
+        source, own = resolve_model(recipe.model.source, unpinned=recipe.model.unpinned)
+    except LidrError as error:
+        yield _unless_pods_may("model", error, inputs)
+        return
+    if inputs.on_cluster and "://" not in source and not Path(source).is_dir():
+        detail = f"{source} is no folder here; pods read it from their image or a volume"
+        yield unknown("model files", detail, "Name s3://bucket/prefix, which can be looked at.")
+        return
+    files, adapter = _Files(inputs, source), _Files(inputs, recipe.model.adapter or own)
+    yield from files.fetched("model files")
+    if adapter.source:
+        yield from adapter.fetched("adapter files")
+    if files.folder is not None:
+        yield from _admitted(files.folder, files, adapter, recipe)
+
+
+def _admitted(folder: Path, files: _Files, adapter: _Files, recipe: Recipe) -> Iterator[Finding]:
+    """Yield what admission decides about each property, and what a chat becomes."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    candidate = Candidate(recipe, folder, files.names, adapter.folder, adapter.names)
+    admission = admit(candidate)
+    for each in admission.findings:
+        if each.property == "files":
+            yield files.finding(each)
+            yield _weights(folder, files)
+        elif each.refused:
+            yield missing(each.property, each.decision, each.remedy or "See the message.")
+        else:
+            yield ok(each.property, each.decision)
+    if not any(each.refused for each in admission.findings):
+        yield _template(folder, candidate.tokenizer, recipe)
+
+
+def _unreadable_registry(inputs: CheckInputs) -> Finding | None:
+    """Return why a registered model cannot be looked up from here, if so."""
+    source, uri = inputs.recipe.model.source, inputs.profile.tracking_uri
+    if not source.startswith("models:/") or "MLFLOW_TRACKING_URI" in os.environ:
+        return None
+    if inputs.on_cluster and (not uri or inputs.only_inside(uri)):
+        detail = f"{source} is in an MLflow that is reached from pods only"
+        return unknown("model", detail, "Set $MLFLOW_TRACKING_URI to a way to it.")
+    if uri:
+        detail = f"{source} needs $MLFLOW_TRACKING_URI, which is not set here"
+        return unknown("model", detail, f"export MLFLOW_TRACKING_URI={uri}")
+    return None
+
+
+class _Files:
+    """The files of a model or an adapter, weights by name only.
+
+    Args:
+        inputs: what is to run.
+        source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
+    """
+
+    def __init__(self, inputs: CheckInputs, source: str) -> None:
+        self._inputs = inputs
+        self.source = source
+        self.names: list[str] = []
+        self.folder: Path | None = None
+
+    def fetched(self, name: str) -> Iterator[Finding]:
+        """Fetch them, weights by name only, and set `folder`; yield why that is not possible."""
+        try:
+            self.names = model_names(self.source)
+            self.folder = fetch_model(self.source, weights=False)
+        except LidrError as error:
+            yield _unless_pods_may(name, error, self._inputs)
+
+    def finding(self, admitted: PropertyFinding) -> Finding:
+        """Return admission's finding; pods may not see a folder that is fine here."""
+        name = "model files"
+        if admitted.refused:
+            return missing(name, admitted.decision, admitted.remedy)
+        detail = f"{self.source}: {admitted.decision}"
+        if self._inputs.on_cluster and "://" not in self.source:
+            remedy = "Name s3://bucket/prefix, or keep the folder in the image or on a volume."
+            return unknown(name, f"{detail}, here; pods may not see this folder", remedy)
+        return ok(name, detail)
+
+
+def _unless_pods_may(name: str, error: LidrError, inputs: CheckInputs) -> Finding:
+    """Return that an error says no, unless it is for want of a key that only pods have."""
+    keys = {key for each in inputs.profile.secrets.values() for key in each}
+    hub = inputs.recipe.model.source.startswith("hf://")
+    closed = any(code in error.message for code in ("401", "403"))
+    if hub and closed and "HF_TOKEN" in keys and "HF_TOKEN" not in os.environ:
+        detail = f"{error.message}; pods have HF_TOKEN, which is not set here"
+        return unknown(name, detail, "export HF_TOKEN=... to look with it")
+    return refused(name, error)
+
+
+def _weights(folder: Path, files: _Files) -> Finding:
+    """Return whether every file that the index names is there."""
+    name, index = "model weights", folder / _INDEX
+    if not index.is_file():
+        return ok(name, "one file, safetensors")
+    try:
+        named = set(json.loads(index.read_bytes())["weight_map"].values())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        return missing(name, f"{_INDEX} is no index: {error}", "Fetch the model's files again.")
+    if lacking := sorted(named - set(files.names)):
+        detail = f"{len(lacking)} of {len(named)} files are not there, first {lacking[0]}"
+        return missing(name, detail, f"Copy the model anew: {files.source} is not whole.")
+    return ok(name, f"{len(named)} files of safetensors, all there")
+
+
+def _template(folder: Path, tokenizer: Any, recipe: Recipe) -> Finding:
+    """Return whether the chats that lidr sends render, and hold what was said in them."""
+    name, chat, languages = "chat template", ChatRenderer(tokenizer), recipe.languages
+    remedy = "Correct chat_template.jinja, or choose another model."
+    try:
+        check_templates(folder)
+    except BadInput as error:
+        return refused(name, error)
+    translation = translation_messages(_SAMPLE, languages.dominant, languages.others[0])
+    requests = (
+        ChatRequest("", answer_messages(_SAMPLE)),
+        ChatRequest("", translation, primer=TRANSLATION_PRIMER),
+    )
+    try:
+        tokens = [chat.render(request) for request in requests]
+    except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return missing(name, f"does not render: {type(error).__name__}: {error}", remedy)
+    if any(_squeezed(_SAMPLE) not in _squeezed(chat.text(each)) for each in tokens):
+        return missing(name, "what the user says is lost in it", remedy)
+    first, second = map(len, tokens)
+    return ok(name, f"a prompt takes {first} tokens, a translation {second}")
+
+
+def _squeezed(text: str) -> str:
+    """Return a text without what some tokenizers do not keep: spaces and capitals."""
+    return "".join(text.split()).casefold()
+
+
+def prompts_findings(inputs: CheckInputs) -> Iterator[Finding]:
+    """Yield how many prompts, questions and items there are in each language."""
+    recipe = inputs.recipe
+    if recipe.is_toy:
+        yield ok("prompts", "the step `prepare` makes the tiny world's")
+    else:
+        yield from _prompts(inputs)
+    if recipe.judge:
+        yield from _judged(inputs, recipe.judge)
+    folder = recipe.evaluation.include_path
+    if folder and not Path(folder).is_dir():
+        detail = f"{folder} is no folder"
+        yield missing("evaluation tasks", detail, "Correct evaluation.include_path.")
+    for family, pattern in recipe.evaluation.data.items():
+        yield _items(inputs, family, pattern)
+
+
+def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
+    """Yield how many prompts each language has; keeps ids only, of two languages at once."""
+    recipe, order = inputs.recipe, list[str]()
+    for code in recipe.languages.all:
+        name, file = f"prompts {code}", recipe.prompts.files[code]
+        if inputs.on_cluster and "://" not in file:
+            yield missing(name, f"{file} is a file of this machine, which pods cannot reach", _COPY)
+            continue
+        try:
+            ids = [each.prompt_id for each in load_prompt_file(file, code, recipe.prompts)]
+            if code == recipe.languages.dominant:
+                order = ids
+            elif order:
+                require_same_ids(recipe, code, order, set(ids))
+        except LidrError as error:
+            yield refused(name, error)
+        else:
+            yield ok(name, f"{len(ids):,} in {file}")
+
+
+def _judged(inputs: CheckInputs, judge: Judge) -> Iterator[Finding]:
+    for task in judge.tasks:
+        name = f"questions {task.name}"
+        files = (task.questions, task.references, judge.prompts)
+        if inputs.on_cluster and (local := [f for f in files if f and "://" not in f]):
+            detail = f"{local[0]} is on this machine, which pods cannot reach"
+            yield missing(name, detail, _COPY)
+            continue
+        try:
+            yield ok(name, _counted(inputs.recipe, judge, task))
+        except LidrError as error:
+            yield refused(name, error)
+    if judge.prompts:
+        try:
+            for kind in dict.fromkeys(PROMPT_OF[task.name] for task in judge.tasks):
+                load_prompt(kind, judge.prompts)
+        except LidrError as error:
+            yield refused("judge prompts", error)
+        else:
+            yield ok("judge prompts", judge.prompts)
+
+
+def _counted(recipe: Recipe, judge: Judge, task: JudgedTask) -> str:
+    """Return how many questions a task has by language, once all of them have been read.
+
+    Raises:
+        BadInput: one is unusable, or has no reference.
+    """
+    counts = []
+    for code in judge.languages_of(task, recipe.languages.all):
+        questions = read_questions(judge.answered_by(task), code)
+        if task.references:
+            references = read_references(task, code)
+            for question in questions:
+                reference_of(question, references, task, code)
+        counts.append(f"{code} {len(questions):,}")
+    return ", ".join(counts)
+
+
+def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
+    """Return how many evaluation items files hold; others are fetched by the step itself."""
+    recipe, name = inputs.recipe, f"items {family}"
+    datasets = {source.dataset: key for key, source in SOURCES.items()}
+    own = family if family in SOURCES else datasets.get(family, "")
+    counts = []
+    try:
+        for code in _languages(recipe, own):
+            if own:
+                counts.append(f"{code} {len(problems(own, code, recipe.evaluation.data)):,}")
+            elif "{config}" not in pattern:
+                files_at(place_of(pattern, code), ("test",), code)
+    except LidrError as error:
+        return refused(name, error)
+    detail = ", ".join(counts) or ("read by the step" if "{config}" in pattern else "there")
+    if inputs.on_cluster:
+        remedy = "Keep it in the image or on a volume of the pods, at the same path."
+        return unknown(name, f"{detail}, here; pods may not see {pattern}", remedy)
+    return ok(name, detail)
+
+
+def _languages(recipe: Recipe, own: str) -> tuple[str, ...]:
+    """Return the languages that a family's tasks are asked in."""
+    tasks = [name for name in recipe.evaluation.tasks if own and name.startswith(own)]
+    if not tasks:
+        return recipe.languages.all
+    languages = (recipe.evaluation.languages.get(name, recipe.languages.all) for name in tasks)
+    return tuple(dict.fromkeys(code for codes in languages for code in codes))
+
+
+def machine_findings(inputs: CheckInputs) -> Iterator[Finding]:
+    """Yield this machine's free disk and memory, against what a local run takes."""
+    recipe, profile = inputs.recipe, inputs.profile
+    free_disk, free_memory = _free_disk(profile.store), _free_memory()
+    try:
+        config = model_config(recipe.model)
+        plan = PlanInputs(recipe, profile, config, read_prompts(recipe), figures())
+        store, rank = needs(plan)  # bytes left on the store, and those of a rank that trains
+    except LidrError as error:
+        yield unknown("disk space", f"{free_disk / _GIB:,.1f} GiB are free; {error.message}")
+        yield unknown("memory", f"{free_memory / _GIB:,.1f} GiB are free")
+        return
+    if "://" not in profile.store:
+        detail = f"the run leaves {store / _GIB:,.1f} GiB, {free_disk / _GIB:,.1f} are free"
+        remedy = "Free some space, or set store to another place; lidr prune removes old stages."
+        enough = store < free_disk
+        yield ok("disk space", detail) if enough else missing("disk space", detail, remedy)
+    if gpu_present():
+        yield ok("memory", "training uses the GPU's; lidr plan says what it needs")
+        return
+    need = rank * max(1, profile.training.processes)
+    detail = f"training needs {need / _GIB:,.1f} GiB, {free_memory / _GIB:,.1f} are free"
+    remedy = "Use training.lora or a smaller model, end other programs, or choose another machine."
+    yield ok("memory", detail) if need < free_memory else missing("memory", detail, remedy)
+
+
+def _free_disk(store: str) -> int:
+    """Return the bytes that are free where a local store is, or will be."""
+    place = Path(store).absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _free_memory() -> int:
+    """Return the bytes that programs could have now."""
+    try:
+        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,282 @@
+"""Whether other servers have what a run asks of them: images, and models behind an endpoint."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, unknown
+from lidr.pipelines.cluster.api import ClusterApi, Denied
+
+_MANIFESTS = ", ".join(
+    (
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    )
+)
+_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_DOCKER = "registry-1.docker.io"
+_DOCKER_LOGIN = "https://index.docker.io/v1/"
+_LOCAL = ("localhost", "127.0.0.1", "[::1]")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An image's address.
+
+    Attributes:
+        registry: host, with its port.
+        repository: name in it.
+        tag: or digest.
+    """
+
+    registry: str
+    repository: str
+    tag: str
+
+    @classmethod
+    def parse(cls, image: str) -> Reference:
+        """Read `registry/repository:tag@digest`, with Docker Hub's short forms."""
+        name, _, digest = image.partition("@")
+        first, slash, rest = name.partition("/")
+        if not slash or not (set(".:") & set(first) or first == "localhost"):
+            first, rest = _DOCKER, name if slash else f"library/{name}"
+        repository, colon, tag = rest.rpartition(":")
+        if not colon:
+            repository, tag = rest, "latest"
+        return cls(_DOCKER if first == "docker.io" else first, repository, digest or tag)
+
+    @property
+    def name(self) -> str:
+        """In full, as nodes list it."""
+        registry = "docker.io" if self.registry == _DOCKER else self.registry
+        mark = "@" if self.tag.startswith("sha256:") else ":"
+        return f"{registry}/{self.repository}{mark}{self.tag}"
+
+    @property
+    def url(self) -> str:
+        """Of the manifest; plain HTTP on this machine alone, as docker does it."""
+        scheme = "http" if self.registry.rpartition(":")[0] in _LOCAL else "https"
+        return f"{scheme}://{self.registry}/v2/{self.repository}/manifests/{self.tag}"
+
+
+def images_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
+    """Yield whether each image is on the nodes, or in its registry (OCI distribution spec)."""
+    profile = inputs.profile
+    named = [*dict(profile.images).values(), profile.training.image]
+    images = list(dict.fromkeys(image for image in named if image))
+    check = partial(_image, _on_nodes(api), seconds=inputs.request_seconds)
+    with ThreadPoolExecutor(len(images)) as pool:
+        yield from pool.map(check, images)
+
+
+def _on_nodes(api: ClusterApi) -> list[set[str]]:
+    """Return each node's images by all their names, however they got there."""
+    if not api.is_reached():
+        return []
+    try:
+        nodes = list(api.each("/api/v1/nodes"))
+    except Denied:
+        return []
+    listed = [node.get("status", {}).get("images") or [] for node in nodes]
+    return [{name for image in images for name in image.get("names") or []} for images in listed]
+
+
+def _image(nodes: list[set[str]], image: str, seconds: float) -> Finding:
+    """Return whether every node has an image, or else the registry."""
+    name, reference = f"image {image}", Reference.parse(image)
+    have = sum(reference.name in node for node in nodes)
+    if have and have == len(nodes):
+        return ok(name, f"on {'the node' if have == 1 else f'all {have} nodes'}")
+    finding = _in_registry(name, image, reference, seconds)
+    if not have or finding.state == "ok":
+        return finding
+    detail = f"on {have} of {len(nodes)} nodes; {finding.detail}"
+    return Finding(name, finding.state, detail, finding.remedy)
+
+
+def _in_registry(name: str, image: str, reference: Reference, seconds: float) -> Finding:
+    try:
+        status = _manifest_status(reference, seconds)
+    except (HTTPError, ValueError) as error:
+        detail = f"{reference.registry} is not reached from here ({type(error).__name__})"
+        return unknown(name, detail, f"docker manifest inspect {image}, from where it is reached")
+    if status == 200:
+        return ok(name, "by digest" if "@" in image else "by a tag, which may move")
+    if status == 404:
+        detail = f"{reference.registry} has no {reference.repository} with {reference.tag}"
+        remedy = (
+            "Push it (make images, images/README.md) or bring it to the nodes (make kind), "
+            "or correct images in the profile."
+        )
+        return missing(name, detail, remedy)
+    if status in (401, 403):
+        known = "the login known here" if _login(reference.registry) else "no login known here"
+        detail = f"{reference.registry} wants another login than {known} (HTTP {status})"
+        return unknown(name, detail, f"docker login {reference.registry}; the nodes may have one")
+    return unknown(name, f"{reference.registry} answers with HTTP {status}", "Ask again later.")
+
+
+def _manifest_status(reference: Reference, seconds: float) -> int:
+    """Return the status of a HEAD for the manifest, with a token where the registry wants one."""
+    with urllib3.PoolManager(timeout=seconds, retries=urllib3.Retry(2, connect=0, read=0)) as pool:
+        answer = pool.request("HEAD", reference.url, headers={"Accept": _MANIFESTS})
+        challenge = answer.headers.get("WWW-Authenticate", "")
+        if answer.status != 401 or not challenge:
+            return answer.status
+        login = _login(reference.registry)
+        if not challenge.lower().startswith("bearer"):
+            authorization = f"Basic {login}" if login else ""
+        else:
+            authorization = f"Bearer {_token(pool, challenge, login)}"
+        headers = {"Accept": _MANIFESTS, "Authorization": authorization}
+        return pool.request("HEAD", reference.url, headers=headers).status
+
+
+def _token(pool: Any, challenge: str, login: str) -> str:
+    """Fetch a token to pull with: anonymous where there is no login."""
+    wanted = dict(_CHALLENGE.findall(challenge))
+    realm = wanted.pop("realm", "")
+    if urlsplit(realm).scheme not in ("http", "https"):
+        raise ValueError(f"no realm in {challenge!r}")
+    query = urlencode({key: wanted[key] for key in ("service", "scope") if key in wanted})
+    headers = {"Authorization": f"Basic {login}"} if login else {}
+    answer = pool.request("GET", f"{realm}?{query}", headers=headers)
+    try:
+        body = json.loads(answer.data)
+    except ValueError:
+        return ""
+    return str(body.get("token") or body.get("access_token") or "")
+
+
+def _login(registry: str) -> str:
+    """Return the login in docker's configuration, in base64, or ""; starts no credential helper."""
+    folder = Path(os.environ.get("DOCKER_CONFIG", "~/.docker")).expanduser()
+    try:
+        known = json.loads((folder / "config.json").read_bytes()).get("auths", {})
+    except (OSError, ValueError, AttributeError):
+        return ""
+    names = (registry, f"https://{registry}", *((_DOCKER_LOGIN,) if registry == _DOCKER else ()))
+    for name in names:
+        entry = known.get(name)
+        if isinstance(entry, dict) and (auth := entry.get("auth")):
+            try:
+                base64.b64decode(str(auth), validate=True)
+            except ValueError:
+                return ""
+            return str(auth)
+    return ""
+
+
+@dataclass(frozen=True)
+class _Endpoint:
+    """A server that serves a model by the OpenAI API.
+
+    Attributes:
+        name: the recipe's section that names the model.
+        model: its name.
+        key: the profile's key with the server's address.
+        url: that address; "" where the profile has none.
+        variables: environment variables that may hold the server's API key.
+    """
+
+    name: str
+    model: str
+    key: str
+    url: str
+    variables: tuple[str, ...]
+
+
+def endpoints_of(inputs: CheckInputs) -> list[_Endpoint]:
+    """Return the servers that a run asks."""
+    generation, judge, profile = inputs.recipe.generation, inputs.recipe.judge, inputs.profile
+    endpoints = []
+    if generation.engine == "openai":
+        name, key, url = "generation.endpoint", "engine.endpoint.url", profile.engine.endpoint.url
+        endpoints.append(_Endpoint(name, generation.endpoint.model, key, url, ("OPENAI_API_KEY",)))
+    if judge:
+        variables = ("LIDR_JUDGE_API_KEY", "OPENAI_API_KEY")
+        model, url = judge.endpoint.model, profile.judge.url
+        endpoints.append(_Endpoint("judge.endpoint", model, "judge.url", url, variables))
+    return endpoints
+
+
+def endpoints_findings(inputs: CheckInputs) -> Iterator[Finding]:
+    """Yield whether the servers list under `/models` the model that is named."""
+    for endpoint in endpoints_of(inputs):
+        yield _endpoint(inputs, endpoint)
+
+
+def _endpoint(inputs: CheckInputs, endpoint: _Endpoint) -> Finding:
+    name, model, url = endpoint.name, endpoint.model, endpoint.url
+    if not url:
+        return missing(name, "the profile names no server", f"Set {endpoint.key} in the profile.")
+    if inputs.only_inside(url):
+        detail = f"{url} is reached from inside the cluster only"
+        remedy = f"kubectl port-forward to it, and set {endpoint.key} to it here"
+        return unknown(name, detail, remedy)
+    key = next((os.environ[each] for each in endpoint.variables if os.environ.get(each)), "")
+    try:
+        answer = urllib3.request(
+            "GET",
+            f"{url.rstrip('/')}/models",
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=inputs.request_seconds,
+            retries=False,
+        )
+    except (HTTPError, ValueError) as error:
+        detail = f"{url} does not answer ({type(error).__name__})"
+        remedy = f"See that it runs, or correct {endpoint.key} in the profile."
+        return missing(name, detail, remedy)
+    status = answer.status
+    if status in (401, 403):
+        return _keyless(inputs, endpoint, given=bool(key))
+    if status == 404:
+        return unknown(name, f"{url} answers, but lists no models", "Try one request by hand.")
+    if status >= 500 or status == 429:
+        detail = f"{url} is up, but cannot do its work (HTTP {status})"
+        return missing(name, detail, "Look at the server's log and its load.")
+    listed = _listed(answer.data) if status == 200 else None
+    if listed is None:
+        detail = f"{url} answers with HTTP {status}, and no list of models"
+        remedy = f"Correct {endpoint.key} in the profile: it ends with the version, such as /v1."
+        return missing(name, detail, remedy)
+    if "{digest}" in model:
+        return ok(name, f"{url} answers; M_t must be served as {model} when it is its turn")
+    if model not in listed:
+        detail = f"{url} does not serve {model!r}, but {', '.join(listed[:5]) or 'nothing'}"
+        return missing(name, detail, f"Serve it under that name, or correct {name}.model.")
+    return ok(name, f"{url} serves {model}")
+
+
+def _keyless(inputs: CheckInputs, endpoint: _Endpoint, *, given: bool) -> Finding:
+    variables = endpoint.variables
+    detail = f"{endpoint.url} refuses {'the key' if given else 'requests without a key'}"
+    remedy = f"export {variables[0]}=..."
+    held = {key for each in inputs.profile.secrets.values() for key in each}
+    if inputs.on_cluster and not given and held & set(variables):
+        return unknown(endpoint.name, f"{detail}; pods have one, which is not set here", remedy)
+    if inputs.on_cluster:
+        remedy += f", and name it under secrets in the profile: NAME: [{variables[0]}]"
+    return missing(endpoint.name, detail, remedy)
+
+
+def _listed(body: bytes) -> list[str] | None:
+    try:
+        return [str(each["id"]) for each in json.loads(body)["data"]]
+    except (ValueError, KeyError, TypeError):
+        return None

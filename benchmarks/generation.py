@@ -247,7 +247,8 @@ def _part_script(folder: str, out: str, source: str, target: str) -> None:
         ask = f"Translate from {NAMES[source]} to {NAMES[target]}: "
         chats = [[{"role": "user", "content": ask + answer}] for answer in answers]
     else:
-        lines = Path(recipe.prompts.files[source]).read_text().splitlines()
+        (file,) = recipe.prompts.files[source]
+        lines = Path(file).read_text().splitlines()
         chats = [[{"role": "user", "content": json.loads(line)["text"]}] for line in lines]
     sampling = _sampling(recipe)
     outputs = engine._llm.chat(chats, sampling, use_tqdm=False)

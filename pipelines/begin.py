@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import NamedTuple
 
+from lidr.components.evaluate.items.published import published_items
 from lidr.components.shared.config.engine_choice import choose_engine, choose_for, with_engine
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import EngineName, Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.json_files import read_object
+from lidr.components.shared.inputs.fetched import fetched
+from lidr.components.shared.inputs.fetching import plan_of, stays
+from lidr.components.shared.inputs.named import Key, NamedInput, named_inputs, with_places
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import recipe_key
 
@@ -18,12 +23,17 @@ class Begun(NamedTuple):
     """What a run begins with.
 
     Attributes:
-        recipe: with the engine that `auto` stands for.
-        note: which that is, and why; "" where the recipe says it itself.
+        recipe: with the engine that `auto` stands for, and with its inputs in the store where
+            `lidr fetch` has brought them there.
+        note: which engine that is, and why; "" where the recipe says it itself.
+        run: the run's name.
+        name: the one that runs of equal recipes share, wherever they read their inputs.
     """
 
     recipe: Recipe
     note: str
+    run: str
+    name: str
 
     def say(self) -> None:
         """Tell the user of the engine, where there is anything to tell."""
@@ -39,7 +49,7 @@ def begin(
     *,
     here: bool = False,
 ) -> Begun:
-    """Settle which engine a run has.
+    """Settle which engine a run has, and where it reads its inputs.
 
     Args:
         recipe: what to learn.
@@ -52,19 +62,59 @@ def begin(
         BadInput: the recipe asks a server that the profile does not name.
     """
     _require_servers(recipe, profile)
-    if recipe.generation.engine != "auto":
-        return Begun(recipe, "")
-    engine, reason = choose_engine(recipe) if here else choose_for(recipe, profile)
-    if store and run and (known := _engine_of(store, run)):
-        engine, reason = known, f"run {run} began with it"
-    return Begun(with_engine(recipe, engine), f"engine: {engine}, because {reason}")
+    note = ""
+    if recipe.generation.engine == "auto":
+        engine, reason = choose_engine(recipe) if here else choose_for(recipe, profile)
+        if store and run and (known := _engine_of(_started(store, run))):
+            engine, reason = known, f"run {run} began with it"
+        recipe, note = with_engine(recipe, engine), f"engine: {engine}, because {reason}"
+    name = recipe.run_name
+    if store:
+        recipe = located(recipe, store, _started(store, run or name))
+    return Begun(recipe, note, run or name, name)
 
 
-def _engine_of(store: Store, run: str) -> EngineName | None:
+def inputs_of(recipe: Recipe) -> list[NamedInput]:
+    """Return every input of a recipe, what its tasks read where it is published included."""
+    return [*named_inputs(recipe), *published_items(recipe)]
+
+
+def located(recipe: Recipe, store: Store, started: dict[str, object] | None = None) -> Recipe:
+    """Return a recipe that names the copies of its inputs that are in a store.
+
+    Args:
+        recipe: the one that was given.
+        store: it.
+        started: the recipe that the run began with, if it has: it reads on where it began.
+    """
+    return with_places(recipe, _places(recipe, store, started))
+
+
+def _places(recipe: Recipe, store: Store, started: dict[str, object] | None) -> dict[Key, str]:
+    if started:
+        begun = {each.key: each.source for each in named_inputs(Recipe.model_validate(started))}
+        return {key: place for key, place in begun.items() if fetched(place)}
+    places = {}
+    for each in inputs_of(recipe):
+        with contextlib.suppress(BadInput):  # what reads the input says what is wrong with it
+            if not stays(each, store) and (plan := plan_of(each, store)).stage.done():
+                places[each.key] = plan.place
+    return places
+
+
+def _started(store: Store, run: str) -> dict[str, object]:
+    """Return the recipe that a run began with; empty where it has not begun."""
     if not store.exists(recipe_key(run)):
-        return None
-    started = read_object(store.read(recipe_key(run)), f"{store.uri}/{recipe_key(run)}", {})
-    named = dict(started.get("generation") or {}).get("engine")
+        return {}
+    started: dict[str, object] = read_object(
+        store.read(recipe_key(run)), f"{store.uri}/{recipe_key(run)}", {}
+    )
+    return started
+
+
+def _engine_of(started: dict[str, object]) -> EngineName | None:
+    generation = started.get("generation")
+    named = generation.get("engine") if isinstance(generation, dict) else None
     return EngineName(named) if named in set(EngineName) else None
 
 

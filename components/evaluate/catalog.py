@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lidr.components.evaluate.items.problems import SOURCES
+from lidr.components.evaluate.items.published import SOURCES
 from lidr.components.shared.core.languages import NAMES
 
 
@@ -124,4 +125,5 @@ def _judged() -> tuple[Benchmark, ...]:
 
 
 def _revision(family: str) -> str:
-    return next(part for part in SOURCES[family].url.split("/") if len(part) == 40)
+    parts = re.split("[/@]", SOURCES[family].source.address)
+    return next(part for part in parts if len(part) == 40)

@@ -15,7 +15,7 @@ from lidr.components.shared.core.events import Meter, emit
 from lidr.components.shared.engines.base import ChatRequest
 from lidr.components.shared.engines.chat import ChatRenderer
 from lidr.components.shared.inputs.files import read_file
-from lidr.components.shared.inputs.prompt_files import line_of, load_prompts
+from lidr.components.shared.inputs.prompt_files import load_prompts, place_of
 from lidr.components.shared.models.admission import check_adapter, check_model
 from lidr.components.shared.models.sources import (
     Resolved,
@@ -168,12 +168,15 @@ def _admit(settings: Recipe, model: Resolved, store: Store, run: str) -> None:
         note_admission(store, run, admission.to_dict())
 
 
-def _prompt_files(settings: Recipe) -> dict[str, dict[str, str]]:
-    """Return by language which file its prompts came from, and the digest of its bytes."""
+def _prompt_files(settings: Recipe) -> dict[str, list[dict[str, str]]]:
+    """Return by language which files its prompts came from, and the digests of their bytes."""
     files = {code: settings.prompts.files[code] for code in settings.languages.all}
     return {
-        code: {"file": file, "sha256": digest_of_bytes(read_file(file, "prompts.files"))}
-        for code, file in files.items()
+        code: [
+            {"file": file, "sha256": digest_of_bytes(read_file(file, "prompts.files"))}
+            for file in sources
+        ]
+        for code, sources in files.items()
     }
 
 
@@ -207,10 +210,10 @@ def _require_fit(settings: Recipe, folder: Path, prompts: Mapping[str, Sequence[
                 continue  # byte-level tokenizers make at most four tokens of a character
             tokens = len(chat.render(ChatRequest("", answer_messages(prompt.text))))
             if tokens >= context:
-                file = settings.prompts.files[code]
+                file, line = place_of(prompt.prompt_id, code, settings.prompts)
                 raise BadInput(
                     f"prompt {prompt.prompt_id!r} has {tokens} tokens, the context {context}",
                     file=file,
-                    line=line_of(file, prompt.prompt_id, settings.prompts),
+                    line=line,
                     remedy="Shorten the prompt, remove its id, or raise model.max_length.",
                 )

@@ -72,5 +72,4 @@ def _end_with(parent: int) -> None:
 
 def _warm() -> None:
     """Import what encoding needs."""
-    import lidr.components.shared.core.languages
     import lidr.components.shared.records.schema  # noqa: F401

@@ -48,7 +48,7 @@ def _inputs(settings: Recipe) -> dict[str, object]:
     source, own_adapter = resolve_model(settings.model.source, unpinned=settings.model.unpinned)
     inputs["model"] = [model_fingerprint(source), settings.model.adapter or own_adapter]
     inputs["prompts"] = {
-        code: digest_of_bytes(read_file(file, "prompts.files"))
-        for code, file in sorted(settings.prompts.files.items())
+        code: [digest_of_bytes(read_file(file, "prompts.files")) for file in sources]
+        for code, sources in sorted(settings.prompts.files.items())
     }
     return inputs

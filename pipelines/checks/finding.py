@@ -73,14 +73,16 @@ class CheckInputs:
     """What is to run.
 
     Attributes:
-        recipe: what to learn.
+        recipe: what to learn, with its inputs in the store where they are there.
         profile: where.
         seconds: time limit of one subject.
+        asked: the recipe as it was given; None where it is the same.
     """
 
     recipe: Recipe
     profile: Profile
     seconds: float
+    asked: Recipe | None = None
 
     @property
     def request_seconds(self) -> float:

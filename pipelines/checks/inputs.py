@@ -12,20 +12,23 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from jinja2 import TemplateError
 
 from lidr.components.evaluate.items.places import files_at, place_of
-from lidr.components.evaluate.items.problems import SOURCES, problems
+from lidr.components.evaluate.items.problems import problems
+from lidr.components.evaluate.items.published import SOURCES
 from lidr.components.judge.cases import PROMPT_OF
 from lidr.components.judge.prompts import load_prompt
 from lidr.components.shared.config.judge import Judge, JudgedTask
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.config.source import is_web, parse_source, shown
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.core.gpu import gpu_present
 from lidr.components.shared.engines.base import ChatRequest
 from lidr.components.shared.engines.chat import ChatRenderer
-from lidr.components.shared.inputs.prompt_files import load_prompt_file, require_same_ids
+from lidr.components.shared.inputs.prompt_files import load_language, require_same_ids
 from lidr.components.shared.inputs.questions import read_questions, read_references, reference_of
 from lidr.components.shared.models.admission import (
     Candidate,
@@ -39,6 +42,7 @@ from lidr.components.shared.records.chat import (
     answer_messages,
     translation_messages,
 )
+from lidr.pipelines.begin import inputs_of
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.planning.estimate import PlanInputs, needs
 from lidr.pipelines.planning.figures import figures
@@ -47,7 +51,7 @@ from lidr.pipelines.planning.shapes import model_config
 
 _INDEX = "model.safetensors.index.json"
 _SAMPLE = "Two and two are four."
-_COPY = "Copy it to the store's bucket, and name it as s3://... in the recipe."
+_COPY = "Bring it into the store with `lidr fetch`, or name an s3:// address."
 _GIB = 1 << 30
 
 
@@ -196,6 +200,22 @@ def _squeezed(text: str) -> str:
     return "".join(text.split()).casefold()
 
 
+def sources_findings(inputs: CheckInputs) -> Iterator[Finding]:
+    """Yield which inputs are in the store, and which ones the run asks another host for."""
+    if inputs.recipe.is_toy:
+        yield ok("sources", "the tiny world makes its own inputs")
+        return
+    here = {each.key: each.source for each in inputs_of(inputs.recipe)}
+    for each in inputs_of(inputs.asked or inputs.recipe):
+        name, address = f"source {each.label}", parse_source(each.source).address
+        if here.get(each.key) != each.source:
+            yield ok(name, f"in the store: {address}")
+        elif is_web(address) or address.startswith("hf://"):
+            host = urlsplit(address).netloc if is_web(address) else "the model hub"
+            detail = f"not in the store: the run asks {host} for it"
+            yield unknown(name, detail, "Bring it there: lidr fetch RECIPE --profile PROFILE")
+
+
 def prompts_findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield how many prompts, questions and items there are in each language."""
     recipe = inputs.recipe
@@ -217,12 +237,13 @@ def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield how many prompts each language has; keeps ids only, of two languages at once."""
     recipe, order = inputs.recipe, list[str]()
     for code in recipe.languages.all:
-        name, file = f"prompts {code}", recipe.prompts.files[code]
-        if inputs.on_cluster and "://" not in file:
-            yield missing(name, f"{file} is a file of this machine, which pods cannot reach", _COPY)
+        name, files = f"prompts {code}", recipe.prompts.files[code]
+        if inputs.on_cluster and (local := [file for file in files if "://" not in file]):
+            detail = f"{shown(local)} is a file of this machine, which pods cannot reach"
+            yield missing(name, detail, _COPY)
             continue
         try:
-            ids = [each.prompt_id for each in load_prompt_file(file, code, recipe.prompts)]
+            ids = [each.prompt_id for each in load_language(recipe.prompts, code)]
             if code == recipe.languages.dominant:
                 order = ids
             elif order:
@@ -230,7 +251,7 @@ def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
         except LidrError as error:
             yield refused(name, error)
         else:
-            yield ok(name, f"{len(ids):,} in {file}")
+            yield ok(name, f"{len(ids):,} in {shown(files)}")
 
 
 def _judged(inputs: CheckInputs, judge: Judge) -> Iterator[Finding]:
@@ -287,8 +308,8 @@ def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
     except LidrError as error:
         return refused(name, error)
     detail = ", ".join(counts) or ("read by the step" if "{config}" in pattern else "there")
-    if inputs.on_cluster:
-        remedy = "Keep it in the image or on a volume of the pods, at the same path."
+    if inputs.on_cluster and "://" not in pattern:
+        remedy = "Bring it into the store with `lidr fetch`."
         return unknown(name, f"{detail}, here; pods may not see {pattern}", remedy)
     return ok(name, detail)
 

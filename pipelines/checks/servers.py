@@ -17,6 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from lidr.components.shared.config.profile import Profile
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, unknown
 from lidr.pipelines.cluster.api import ClusterApi, Denied
 
@@ -77,11 +78,28 @@ class Reference:
 def images_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
     """Yield whether each image is on the nodes, or in its registry (OCI distribution spec)."""
     profile = inputs.profile
-    named = [*dict(profile.images).values(), profile.training.image]
-    images = list(dict.fromkeys(image for image in named if image))
+    images = images_of(profile)
     check = partial(_image, _on_nodes(api), seconds=inputs.request_seconds)
     with ThreadPoolExecutor(len(images)) as pool:
         yield from pool.map(check, images)
+
+
+def images_of(profile: Profile) -> list[str]:
+    """Return the images that a profile names, each once."""
+    named = [*dict(profile.images).values(), profile.training.image]
+    return list(dict.fromkeys(image for image in named if image))
+
+
+def registry_digest(image: str, seconds: float) -> str:
+    """Return the digest that a registry has under an image's name; "" where it cannot be had."""
+    reference = Reference.parse(image)
+    if reference.tag.startswith("sha256:"):
+        return reference.tag
+    try:
+        answer = _manifest(reference, seconds)
+    except (HTTPError, ValueError):
+        return ""
+    return str(answer.headers.get("Docker-Content-Digest", "")) if answer.status == 200 else ""
 
 
 def _on_nodes(api: ClusterApi) -> list[set[str]]:
@@ -111,7 +129,7 @@ def _image(nodes: list[set[str]], image: str, seconds: float) -> Finding:
 
 def _in_registry(name: str, image: str, reference: Reference, seconds: float) -> Finding:
     try:
-        status = _manifest_status(reference, seconds)
+        status = _manifest(reference, seconds).status
     except (HTTPError, ValueError) as error:
         detail = f"{reference.registry} is not reached from here ({type(error).__name__})"
         return unknown(name, detail, f"docker manifest inspect {image}, from where it is reached")
@@ -131,20 +149,20 @@ def _in_registry(name: str, image: str, reference: Reference, seconds: float) ->
     return unknown(name, f"{reference.registry} answers with HTTP {status}", "Ask again later.")
 
 
-def _manifest_status(reference: Reference, seconds: float) -> int:
-    """Return the status of a HEAD for the manifest, with a token where the registry wants one."""
+def _manifest(reference: Reference, seconds: float) -> Any:
+    """Return the answer to a HEAD for the manifest, with a token where the registry wants one."""
     with urllib3.PoolManager(timeout=seconds, retries=urllib3.Retry(2, connect=0, read=0)) as pool:
         answer = pool.request("HEAD", reference.url, headers={"Accept": _MANIFESTS})
         challenge = answer.headers.get("WWW-Authenticate", "")
         if answer.status != 401 or not challenge:
-            return answer.status
+            return answer
         login = _login(reference.registry)
         if not challenge.lower().startswith("bearer"):
             authorization = f"Basic {login}" if login else ""
         else:
             authorization = f"Bearer {_token(pool, challenge, login)}"
         headers = {"Accept": _MANIFESTS, "Authorization": authorization}
-        return pool.request("HEAD", reference.url, headers=headers).status
+        return pool.request("HEAD", reference.url, headers=headers)
 
 
 def _token(pool: Any, challenge: str, login: str) -> str:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.s3 import S3Store
+from lidr.pipelines.begin import located
 from lidr.pipelines.checks.capacity import capacity_findings
 from lidr.pipelines.checks.cluster import PlaceFinder, cluster_findings, kubeflow_findings
 from lidr.pipelines.checks.finding import CheckInputs, Finding, Place, Subject, run, unknown
-from lidr.pipelines.checks.inputs import machine_findings, model_findings, prompts_findings
+from lidr.pipelines.checks.inputs import (
+    machine_findings,
+    model_findings,
+    prompts_findings,
+    sources_findings,
+)
 from lidr.pipelines.checks.namespace import objects_findings, rights_findings
 from lidr.pipelines.checks.servers import endpoints_findings, endpoints_of, images_findings
 from lidr.pipelines.checks.storage import store_findings, tracking_findings
@@ -27,6 +37,10 @@ from lidr.pipelines.cli.inputs import (
 )
 from lidr.pipelines.cli.outputs import Output
 from lidr.pipelines.cluster.api import ClusterApi
+
+if TYPE_CHECKING:
+    from lidr.components.shared.config.profile import Profile
+    from lidr.components.shared.config.recipe import Recipe
 
 
 def check_command(
@@ -49,13 +63,24 @@ def check_command(
     Exits with 0 where nothing is missing, else with 2. Nothing is made, but for objects on the
     store that are gone afterwards.
     """
-    inputs = CheckInputs(read_recipe(recipe, None, settings), read_profile(*profile), timeout)
+    asked, place = read_recipe(recipe, None, settings), read_profile(*profile)
+    inputs = CheckInputs(_located(asked, place), place, timeout, asked)
     subjects = _subjects(inputs, only or ())
     with waiting(subjects):
         found = run(subjects, timeout)
     (print_json if output is Output.JSON else print_findings)(found)
     if any(each.state == "missing" for findings in found.values() for each in findings):
         raise typer.Exit(2)
+
+
+def _located(recipe: Recipe, profile: Profile) -> Recipe:
+    """Return the recipe with its inputs in the store, where that can be looked into."""
+    with contextlib.suppress(LidrError):
+        if profile.store.startswith("s3://"):
+            return located(recipe, S3Store(profile.store, seconds=0))
+        if Path(profile.store).is_dir():
+            return located(recipe, open_store(profile.store))
+    return recipe
 
 
 def _subjects(inputs: CheckInputs, only: Sequence[str]) -> dict[str, Subject]:
@@ -75,6 +100,7 @@ def _subjects(inputs: CheckInputs, only: Sequence[str]) -> dict[str, Subject]:
     subjects |= {
         "store": partial(store_findings, inputs, api),
         "tracking": partial(tracking_findings, inputs),
+        "sources": partial(sources_findings, inputs),
         "model": partial(model_findings, inputs),
         "prompts": partial(prompts_findings, inputs),
     }

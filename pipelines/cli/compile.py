@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.inputs.named import Kind, named_inputs
 from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.shared.store.s3 import S3Store
 from lidr.pipelines.begin import begin
@@ -29,6 +31,7 @@ from lidr.pipelines.compiled import as_manifests, compile_loop, compile_promotio
 if TYPE_CHECKING:
     from lidr.components.shared.config.profile import Profile
     from lidr.components.shared.config.recipe import Recipe
+    from lidr.pipelines.begin import Begun
 
 
 def compile_command(
@@ -53,14 +56,20 @@ def compile_command(
 ) -> None:
     """Compile the loop for Kubeflow Pipelines."""
     place = read_profile(*profile)
-    begun = begin(read_recipe(recipe, seed, settings), place)
+    begun = _begin(read_recipe(recipe, seed, settings), place)
     science = begun.recipe
     rounds = science.gate.max_iterations if max_unroll is None else max_unroll
     unreached = _put_on_store(science, place) if place.runner == "kubeflow" else ""
     if promotion:
         text, what = compile_promotion(science, place, on_store=not unreached), "promotion"
     else:
-        text = compile_loop(science, place, run_name(run, science), rounds, on_store=not unreached)
+        text = compile_loop(
+            science,
+            place,
+            run_name(run, science) if run else begun.name,
+            rounds,
+            on_store=not unreached,
+        )
         what = f"{rounds} rounds"
     if manifests:
         text = as_manifests(text, place.kubeflow.namespace or place.namespace)
@@ -71,10 +80,15 @@ def compile_command(
             f"cannot be written: {error.strerror}", file=output, remedy="Choose another --output."
         ) from error
     begun.say()
-    judged = science.judge.files if science.judge else ()
-    files = (*science.prompts.files.values(), *judged)
-    if place.runner == "kubeflow" and any("://" not in file for file in files):
-        print("lidr: note: the prompt files are local; a cluster needs s3:// URIs", file=sys.stderr)
+    kinds = (Kind.PROMPTS, Kind.QUESTIONS)
+    named = [each for each in named_inputs(science) if each.kind in kinds]
+    local = [each.label for each in named if "://" not in each.source]
+    if place.runner == "kubeflow" and local:
+        print(
+            f"lidr: note: {', '.join(local)} name files of this machine; `lidr fetch` brings them "
+            "to where pods can read them",
+            file=sys.stderr,
+        )
     if unreached:
         print(
             "lidr: note: the pipeline holds the recipe itself, for its first task to put on the "
@@ -82,6 +96,14 @@ def compile_command(
             file=sys.stderr,
         )
     say(f"{output}: {len(text.encode()):,} bytes, {what}, profile {place.name}")
+
+
+def _begin(recipe: Recipe, profile: Profile) -> Begun:
+    """Settle what a run begins with, with what is in the store, where it can be reached."""
+    if profile.store.startswith("s3://"):
+        with contextlib.suppress(StoreError):
+            return begin(recipe, profile, S3Store(profile.store, seconds=0))
+    return begin(recipe, profile)
 
 
 def _put_on_store(recipe: Recipe, profile: Profile) -> str:

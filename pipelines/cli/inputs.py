@@ -11,7 +11,6 @@ import typer
 from lidr.components.shared.config import yaml_text
 from lidr.components.shared.config.profile import load_profile
 from lidr.components.shared.config.recipe import load_recipe
-from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.names import require_run_name
 
@@ -95,8 +94,7 @@ def run_name(given: str | None, recipe: Recipe) -> str:
         BadInput: the given one cannot name a folder.
     """
     if given is None:
-        digest = digest_of(recipe.model_dump(mode="json"))
-        return f"{recipe.name}-seed{recipe.seed}-{digest[:8]}"
+        return recipe.run_name
     require_run_name(given)
     return given
 

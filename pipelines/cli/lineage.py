@@ -147,8 +147,8 @@ def _facts(found: Ancestry) -> list[tuple[str, str]]:
         ("commit", tags.get("lidr.git_sha", "")),
     ]
     for node in found.graph:
-        for code, file in (node.facts("facts").get("prompt_files") or {}).items():
-            rows.append((f"prompts {code}", f"{file['file']}  sha256 {file['sha256']}"))
+        for code, files in (node.facts("facts").get("prompt_files") or {}).items():
+            rows += [(f"prompts {code}", f"{f['file']}  sha256 {f['sha256']}") for f in files]
         rows += [(name, place) for name, place in node.outside.items()]
     return [(label, text) for label, text in rows if text]
 

@@ -59,9 +59,9 @@ def run_command(
     asked = read_recipe(recipe, seed, settings)
     place = read_profile(*profile)
     home = open_store(store or place.store)
-    begun = begin(asked, place, home, run or "")
+    begun = begin(asked, place, home, run_name(run, asked) if run else "")
     science = begun.recipe
-    job = _job(science, place, home.uri, run_name(run, science), shards or place.shards)
+    job = _job(science, place, home.uri, begun.run, shards or place.shards)
     _require_good_input(science, place, home, job)
     begun.say()
     execute_here(science, job)

@@ -30,7 +30,14 @@ from lidr.pipelines.cli.status_table import as_json, open_table, print_status
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.recurring import When, schedule
 from lidr.pipelines.cluster.status import Watcher
-from lidr.pipelines.cluster.submit import Beginning, Submission, prepare, require_reachable, submit
+from lidr.pipelines.cluster.submit import (
+    Beginning,
+    Submission,
+    prepare,
+    require_reachable,
+    require_store,
+    submit,
+)
 from lidr.pipelines.cluster.watch import follow
 from lidr.pipelines.compiled import compile_loop
 
@@ -72,13 +79,13 @@ def submit_command(
             remedy="Leave --wait and --from-iteration out.",
         )
     asked, place = read_recipe(recipe, seed, settings), read_profile(*profile)
-    require_reachable(asked, place)
+    require_store(place)
     when = When.parse(every) if every else None
+    begun = begin(asked, place, open_store(place.store), run_name(run, asked) if run else "")
+    science, name = begun.recipe, begun.run
+    require_reachable(science, place)
     client = Client(place)
     client.check()
-    begun = begin(asked, place, open_store(place.store), run or "")
-    science = begun.recipe
-    name = run_name(run, science)
     start = Beginning(1, resumed=False)
     if every and not dry_run:
         put_recipe(open_store(place.store), science.model_dump_json())
@@ -87,7 +94,7 @@ def submit_command(
     text = compile_loop(
         science,
         place,
-        run_name(None, science),
+        begun.name,
         science.gate.max_iterations,
         start.first,
         watching=bool(every),

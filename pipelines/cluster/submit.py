@@ -8,7 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.inputs.named import Kind, named_inputs
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.state.run import first_unfinished, require_going_on, require_same_recipe
@@ -154,11 +156,11 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
     return _submitted(client, submission, made.run_id, "resumed" if found else "created", note)
 
 
-def require_reachable(recipe: Recipe, profile: Profile) -> None:
-    """Refuse what pods could not read.
+def require_store(profile: Profile) -> None:
+    """Refuse a store that pods could not reach.
 
     Raises:
-        BadInput: the store or a prompt file is on this machine, or the profile is not for Kubeflow.
+        BadInput: it is on this machine, or the profile is not for Kubeflow.
     """
     if profile.runner != "kubeflow":
         raise BadInput(
@@ -169,13 +171,22 @@ def require_reachable(recipe: Recipe, profile: Profile) -> None:
             f"store {profile.store!r} is a folder of this machine, which pods cannot reach",
             remedy="Set store to s3://bucket/prefix in the profile.",
         )
-    judged = recipe.judge.files if recipe.judge else ()
-    for file in (*recipe.prompts.files.values(), *judged):
-        if "://" not in file:
+
+
+def require_reachable(recipe: Recipe, profile: Profile) -> None:
+    """Refuse a store and inputs that pods could not read.
+
+    Raises:
+        BadInput: one is on this machine, or the profile is not for Kubeflow.
+    """
+    require_store(profile)
+    for each in named_inputs(recipe):
+        address = parse_source(each.source).address
+        if "://" not in address and each.kind in (Kind.PROMPTS, Kind.QUESTIONS):
             raise BadInput(
-                "is a file of this machine, which pods cannot reach",
-                file=file,
-                remedy="Copy it to the store's bucket, and name it as s3://... in the recipe.",
+                f"{each.label} is on this machine, where pods cannot reach it",
+                file=address,
+                remedy="Bring it into the store with `lidr fetch`, or name an s3:// address.",
             )
 
 

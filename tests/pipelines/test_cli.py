@@ -44,6 +44,15 @@ SURFACE = {
         "manifests": ["--manifests"],
         "promotion": ["--promotion"],
     },
+    "fetch": {
+        "recipe": ["recipe"],
+        "profile": ["--profile"],
+        "store": ["--store"],
+        "settings": ["--set"],
+        "to": ["--to"],
+        "archives": ["--archives"],
+        "source": ["--from"],
+    },
     "check": {
         "recipe": ["recipe"],
         "profile": ["--profile"],
@@ -257,9 +266,9 @@ def test_compile_lays_profiles_over_one_another(monkeypatch, capsys, tmp_path: P
 
 def test_compile_says_when_prompt_files_are_local(monkeypatch, capsys, tmp_path: Path):
     arguments = ("compile", "llama3_8b_gsm8k", "-o", str(tmp_path / "loop.yaml"))
-    code, _, err = main(monkeypatch, capsys, *arguments)
+    code, _, err = main(monkeypatch, capsys, *arguments, "--set", "prompts.files.es=es.jsonl")
     assert code == 0
-    assert "the prompt files are local" in err
+    assert "prompts.files.es.0 name files of this machine; `lidr fetch`" in err
 
 
 def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_path: Path):
@@ -283,7 +292,10 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
         (["run", "tiny_world", "--profile", "moon"], "no profile 'moon'"),
         (["run", "tiny_world", "--profile", "cluster", "--store", "s"], "is for Kubeflow"),
         (["run", "tiny_world", "--store", "file/below"], "cannot use the store"),
-        (["run", "llama3_8b_gsm8k", "--store", "s"], "no such file"),
+        (
+            ["run", "llama3_8b_gsm8k", "--store", "s", "--set", "prompts.files.en=/none.jsonl"],
+            "/none.jsonl: no such file",
+        ),
         (["compile", "tiny_world", "-o", "no/such/folder/x.yaml"], "cannot be written"),
         (["compile", "tiny_world", "-o", "x.yaml", "--max-unroll", "1"], "1 rounds do not lie"),
         (["report", "absent", "--store", "s"], "has no iteration 0"),

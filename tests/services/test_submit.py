@@ -261,8 +261,9 @@ def test_a_recipe_changed_under_a_run_in_the_store_is_refused(cluster: Cluster, 
 
 
 def test_prompt_files_of_this_machine_are_refused(cluster: Cluster):
-    code, _, err = cluster.lidr("submit", "llama3_8b_gsm8k")
-    assert code == 2 and "is a file of this machine" in err
+    local = ("--set", "prompts.files.es=es.jsonl")
+    code, _, err = cluster.lidr("submit", "llama3_8b_gsm8k", *local)
+    assert code == 2 and "es.jsonl: prompts.files.es.0 is on this machine" in err
     assert cluster.kubeflow.requests == []
 
 

@@ -11,14 +11,16 @@ import pyarrow as pa
 from datasets import Dataset
 
 from lidr.components.evaluate.items.places import files_at, place_of
-from lidr.components.evaluate.items.problems import SOURCES
+from lidr.components.evaluate.items.published import SOURCES
 from lidr.components.evaluate.items.rows import SUFFIXES, Row, read_rows
 from lidr.components.evaluate.scoring.numbers import extract_number
 from lidr.components.shared.config.evaluation import Evaluation
+from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.digest import digest_of, digest_of_file
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.text import nearest
+from lidr.components.shared.inputs.fetched import fetched, local_copy
 
 _SPLITS = ("test_split", "validation_split", "training_split", "fewshot_split")
 
@@ -34,6 +36,11 @@ def digests(data: Mapping[str, str], languages: Iterable[str]) -> dict[str, list
 
 
 def _digests(pattern: str, languages: Sequence[str]) -> list[str]:
+    source = parse_source(pattern)
+    if held := fetched(source.address):
+        return [held[0].digest, held[1]]
+    if source.sha256 or source.address.startswith("hf://"):
+        return [pattern]
     files = dict.fromkeys(
         path for code in languages for path in _files_below(place_of(pattern, code, "*"))
     )
@@ -81,7 +88,7 @@ def use_items(manager: Any, names: Mapping[str, str], settings: Evaluation, fold
             dataset = canonical(config.get("dataset_path") or "")
             used |= {dataset} - {""}
             if dataset in data:
-                _replace(entry, _local(entry, language, data[dataset]), folder)
+                _replace(entry, _given(entry, language, data[dataset]), folder)
             elif dataset in revisions:
                 _replace(entry, _pinned(config, revisions[dataset]), folder)
             elif "/" in dataset and not Path(dataset).exists():
@@ -133,6 +140,17 @@ def leaf_tasks(manager: Any, name: str) -> list[str]:
     named = [part if isinstance(part, str) else part.get("task") for part in members]
     inside = [part for part in named if part in manager.task_index]
     return [task for part in sorted(inside) for task in leaf_tasks(manager, part)]
+
+
+def _given(entry: Any, language: str, source: str) -> list[str]:
+    """Return where a task's items are, as lines of its YAML: a copy of its repository, or files."""
+    held = fetched(source)
+    if held and "dataset" in held[0].marker()["identity"]["source"]:
+        folder = local_copy(held[0], held[0].files())
+        arguments = entry.cfg.get("dataset_kwargs") or {}
+        kept = {key: value for key, value in arguments.items() if key != "revision"}
+        return [f"dataset_path: {json.dumps(str(folder))}", f"dataset_kwargs: {json.dumps(kept)}"]
+    return _local(entry, language, source)
 
 
 def _local(entry: Any, language: str, pattern: str) -> list[str]:

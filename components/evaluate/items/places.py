@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from lidr.components.evaluate.items.rows import SUFFIXES
+from lidr.components.shared.config.source import Source, parse_source
+from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.languages import NAMES
+from lidr.components.shared.inputs.fetched import fetched, local_copy
+from lidr.components.shared.inputs.files import read_file
 
 
 def place_of(pattern: str, language: str, config: str = "") -> Path:
-    """Return the path that a pattern of `evaluation.data` means for one language."""
-    return Path(
-        pattern.format(language=language, language_name=NAMES[language].lower(), config=config)
+    """Return the path, on this machine, that a source of `evaluation.data` means for one language.
+
+    Raises:
+        BadInput: it cannot be had from where it is.
+    """
+    source = parse_source(pattern)
+    pin = source.sha256.get(language) or source.sha256.get("")
+    address = source.address.format(
+        language=language, language_name=NAMES[language].lower(), config=config
     )
+    if held := fetched(address):
+        stage, name = held
+        below = f"{name}/" if name else ""
+        names = [each for each in stage.files() if each == name or each.startswith(below)]
+        return local_copy(stage, names) / name
+    if "://" not in address and not pin:
+        return Path(address)
+    return _copied(Source(address, {"": pin} if pin else {}).text())
+
+
+@cache
+def _copied(source: str) -> Path:
+    """Return a file that is not here as one that is, for as long as the process lives."""
+    path = Path(_scratch().name) / digest_of(source) / Path(parse_source(source).address).name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(read_file(source, "evaluation.data"))
+    return path
+
+
+@cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="lidr-items-")
 
 
 def files_at(place: Path, splits: Sequence[str], language: str) -> dict[str, list[Path]]:

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from lidr.components.shared.config.base_model import LanguageCode, Strict
+from lidr.components.shared.config.source import SourceText, parse_source
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.core.text import nearest
 
@@ -27,11 +28,16 @@ def _holding_only(*places: str) -> Callable[[str], str]:
 
 TaskName = Annotated[str, AfterValidator(_holding_only("language", "language_name"))]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
-DataPath = Annotated[
-    str,
-    Field(min_length=1),
-    AfterValidator(_holding_only("language", "language_name", "config")),
-]
+_path_like = _holding_only("language", "language_name", "config")
+
+
+def _data_path(source: str) -> str:
+    if not _path_like(parse_source(source).address):
+        raise ValueError("a source needs its address")
+    return source
+
+
+DataPath = Annotated[SourceText, AfterValidator(_data_path)]
 
 MAX_ITERATIONS = 5
 """Of a loop: what one pipeline can hold (`pipelines/workflow_size.py`)."""
@@ -49,10 +55,10 @@ class Evaluation(Strict):
     `{"math500_{language}": [en]}`. A name without a place for the language needs one entry here,
     of one language. Default: all of the recipe's."""
     data: dict[str, DataPath] = Field(default_factory=dict)
-    """Local items of tasks: a file or folder by the task's family (mgsm, mmath, math500) or by the
-    harness's dataset_path (juletxara/mgsm), relative to the recipe's folder; `{language}`,
-    `{language_name}` and `{config}` (the harness's dataset_name) may stand in it. Default none:
-    from the network."""
+    """Where items of tasks are, by the task's family (mgsm, mmath, math500) or by the harness's
+    dataset_path (juletxara/mgsm): a file or folder, relative to the recipe's folder, or another
+    source, as in `prompts.files`; `{language}`, `{language_name}` and `{config}` (the harness's
+    dataset_name) may stand in it. Default none: from where they are published."""
     revisions: dict[str, Commit] = Field(default_factory=dict)
     """Commits of data sets on the Hugging Face hub, by the harness's dataset_path, e.g.
     `{CohereLabs/Global-MMLU-Lite: <40 hex digits>}`. Default none: their newest revision, with a

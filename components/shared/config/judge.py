@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from lidr.components.shared.config.base_model import LanguageCode, Strict, one_per_language
+from lidr.components.shared.config.source import SourceText, parse_source
 
 JudgedName = Literal["x_alpacaeval", "mt_bench", "care", "head_to_head"]
 
@@ -15,8 +16,14 @@ PAIRWISE: tuple[JudgedName, ...] = ("x_alpacaeval", "head_to_head")
 """Tasks whose answers are compared with others; the answers of all others get a score."""
 
 
-FilePerLanguage = Annotated[str, AfterValidator(lambda name: name and one_per_language(name))]
-"""A file's name in which `{language}` stands for the code, or ""."""
+def _one_per_language(source: str) -> str:
+    if source:
+        one_per_language(parse_source(source).address)
+    return source
+
+
+FilePerLanguage = Annotated[SourceText, AfterValidator(_one_per_language)]
+"""A source in whose address `{language}` stands for the code, or ""."""
 
 
 class JudgeEndpoint(Strict):
@@ -45,10 +52,10 @@ class JudgedTask(Strict):
     """x_alpacaeval: against reference answers. mt_bench: a score for every turn. care: a score by
     the question's own criteria. head_to_head: against the answers of the model before. Required."""
     questions: FilePerLanguage = ""
-    """Path, `s3://` URI or `hf://org/dataset@revision#file` in which `{language}` stands for the
-    code: a JSON array or JSON Lines with `id` and `instruction`, `prompt` or `turns`, and, where
-    there are any, `reference` and `criteria`. Required, but for head_to_head, which otherwise
-    compares the answers to x_alpacaeval."""
+    """A source, as in `prompts.files`, in which `{language}` stands for the code, and whose sha256
+    may be one per language: a JSON array or JSON Lines with `id` and `instruction`, `prompt` or
+    `turns`, and, where there are any, `reference` and `criteria`. Required, but for head_to_head,
+    which otherwise compares the answers to x_alpacaeval."""
     references: FilePerLanguage = ""
     """Answers to be compared with, in the same form, with `id` and `response`. Required for
     x_alpacaeval, and for it alone."""
@@ -106,12 +113,6 @@ class Judge(Strict):
             if not task.questions and "x_alpacaeval" not in names:
                 raise ValueError("head_to_head needs questions where there is no x_alpacaeval")
         return self
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """All files and folders that the section names."""
-        named = [name for task in self.tasks for name in (task.questions, task.references)]
-        return tuple(name for name in (*named, self.prompts) if name)
 
     def answered_by(self, task: JudgedTask) -> JudgedTask:
         """Return the task whose questions and answers this one judges, mostly itself."""

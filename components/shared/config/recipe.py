@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from lidr.components.shared.config.base_model import LanguageCode, Strict
 from lidr.components.shared.config.evaluation import Evaluation, Gate
 from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.load import load
 from lidr.components.shared.config.machine import MOVED
+from lidr.components.shared.config.source import SourceText, SourceTexts
+from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.names import key_fault
 
 
@@ -72,14 +74,34 @@ class Model(Strict):
     """Context in tokens, prompt and response together. Default 0: the model's own."""
 
 
-class Fields(Strict):
-    """Names of the fields in prompt files that are not written by lidr."""
+LINE_NUMBER = "#"
+"""Stands for a line's number among the names of fields."""
 
-    prompt_id: str = "prompt_id"
-    """The id that is the same across languages. Default prompt_id."""
-    text: str = "text"
+
+def _as_names(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+FieldNames = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(_as_names),
+    Field(min_length=1),
+]
+"""A field's name, or a list of names of which a file has one."""
+
+
+class Fields(Strict):
+    """Names of the fields in prompt files that are not written by lidr.
+
+    Of a list of names the first counts that a line has.
+    """
+
+    prompt_id: FieldNames = ("prompt_id",)
+    """The id that is the same across languages; `"#"` in it is the line's number, from 0.
+    Default prompt_id."""
+    text: FieldNames = ("text",)
     """The instruction. Default text."""
-    answer: str = "answer"
+    answer: FieldNames = ("answer",)
     """The reference answer, where there is one. Default answer."""
     translation_task: str = "translation_task"
     """True where the prompt is itself about translation or a language. Default translation_task."""
@@ -99,11 +121,16 @@ IdPattern = Annotated[str, AfterValidator(_one_group)]
 
 
 class Prompts(Strict):
-    """The prompts to learn from: one JSON Lines or Parquet file per language, same ids in each."""
+    """The prompts to learn from: JSON Lines or Parquet files per language, same ids in each."""
 
-    files: dict[LanguageCode, str] = Field(default_factory=dict)
-    """Path or `s3://` URI per language; relative paths start at the recipe's folder.
+    files: dict[LanguageCode, SourceTexts] = Field(default_factory=dict)
+    """One source or a list of them, in order, per language: a path (relative ones start at the
+    recipe's folder), `s3://`, `hf://datasets/org/name@revision/file` or `https://`, as text or as
+    `{source, sha256, revision, licence}`; `https://` needs a sha256.
     Default empty: the tiny world's own prompts."""
+    translation_tasks: SourceText = ""
+    """JSON Lines whose ids are those of prompts about translation or a language, which are answered
+    but never translated, beside those that say so themselves. Default none."""
     fields: Fields = Fields()
     """Field names in those files."""
     id_pattern: IdPattern = ""
@@ -372,6 +399,12 @@ class Recipe(Strict):
     """The register stage."""
 
     @property
+    def run_name(self) -> str:
+        """The name that runs of equal recipes share, unless they are given one."""
+        digest = digest_of(self.model_dump(mode="json"))
+        return f"{self.name}-seed{self.seed}-{digest[:8]}"
+
+    @property
     def is_toy(self) -> bool:
         """True where M_0, prompts and evaluation items are the tiny world's."""
         return self.model.source == "toy"
@@ -414,7 +447,13 @@ def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recip
     """
     recipe = load(path, Recipe, overrides or {})
     base = path.resolve().parent
-    files = {code: _resolve(base, name) for code, name in recipe.prompts.files.items()}
+    prompts = {
+        "files": {
+            code: tuple(_resolve(base, each) for each in sources)
+            for code, sources in recipe.prompts.files.items()
+        },
+        "translation_tasks": _resolve(base, recipe.prompts.translation_tasks),
+    }
     return recipe.model_copy(
         update={
             "model": recipe.model.model_copy(
@@ -423,7 +462,7 @@ def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recip
                     "adapter": _resolve(base, recipe.model.adapter),
                 }
             ),
-            "prompts": recipe.prompts.model_copy(update={"files": files}),
+            "prompts": recipe.prompts.model_copy(update=prompts),
             "evaluation": recipe.evaluation.model_copy(
                 update={
                     "include_path": _resolve(base, recipe.evaluation.include_path),

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lidr.components.shared.config.recipe import LINE_NUMBER
+from lidr.components.shared.config.source import hub_data, is_web, parse_source
+from lidr.components.shared.core.digest import digest_of_bytes
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.inputs.fetched import fetched_file
 from lidr.components.shared.inputs.hub import ask_hub
+from lidr.components.shared.inputs.web import download
 from lidr.components.shared.store.open import open_store
 
-_HUB = re.compile(r"hf://(?P<name>[^@#]+)@(?P<revision>[^@#]+)#(?P<file>.+)")
 
-
-def read_file(file: str, key: str) -> bytes:
+def read_file(source: str, key: str) -> bytes:
     """Return the bytes of a file that a recipe names.
 
     Args:
-        file: path, `s3://` URI or `hf://org/dataset@revision#file`.
+        source: as a recipe has it: path, `s3://`, `hf://datasets/org/name@revision/file` or
+            `https://`, with or without a pin.
         key: of the recipe that names it, for the message.
 
     Raises:
-        BadInput: there is no such file, or it cannot be read.
+        BadInput: there is no such file, it cannot be read, or it is not the one that is pinned.
     """
+    named = parse_source(source)
+    file, pin = named.address, named.sha256.get("", "")
     try:
-        if file.startswith("hf://"):
-            return _hub_file(file, key).read_bytes()
-        if "://" in file:
-            root, _, name = file.rpartition("/")
-            return open_store(root).read(name)
-        _refuse_device(Path(file), key)
-        return Path(file).read_bytes()
+        data = _read(file, key, pin)
     except ValueError as error:  # a NUL, which no name holds
         raise BadInput(
             f"{file!r} is no file's name", remedy=f"Correct {key} in the recipe."
@@ -41,6 +41,30 @@ def read_file(file: str, key: str) -> bytes:
         raise BadInput("no such file", file=file, remedy=f"Correct {key} in the recipe.") from error
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", file=file) from error
+    if pin and (actual := digest_of_bytes(data)) != pin:
+        raise BadInput(
+            f"has the SHA-256 {actual}, the recipe pins {pin}",
+            file=file,
+            remedy=f"The file changed, or the pin is another file's: correct {key}.",
+        )
+    return data
+
+
+def _read(file: str, key: str, pin: str) -> bytes:
+    if fetched := fetched_file(file):
+        stage, name = fetched
+        return stage.read(name)
+    if file.startswith("hf://"):
+        return hub_file(file, key).read_bytes()
+    if is_web(file):
+        with tempfile.TemporaryDirectory(prefix="lidr-web-") as folder:
+            download(file, Path(folder) / "file", pin)
+            return (Path(folder) / "file").read_bytes()
+    if "://" in file:
+        root, _, name = file.rpartition("/")
+        return open_store(root).read(name)
+    _refuse_device(Path(file), key)
+    return Path(file).read_bytes()
 
 
 def _refuse_device(path: Path, key: str) -> None:
@@ -117,24 +141,36 @@ def _next_element(text: str, at: int) -> int | None:
     return None if text[at] == "]" else at
 
 
+def field_of(row: Mapping[str, Any], names: Sequence[str], line: int) -> object:
+    """Return the first of some fields that a line has."""
+    values = (line - 1 if name == LINE_NUMBER else row.get(name) for name in names)
+    return next((value for value in values if value is not None), None)
+
+
 def _as_object(row: object, file: str, line: int) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise BadInput("not a JSON object", file=file, line=line, remedy="One JSON object a line.")
     return row
 
 
-def _hub_file(file: str, key: str) -> Path:
+def hub_file(address: str, key: str) -> Path:
+    """Return a data set's file from the model hub, on this machine.
+
+    Raises:
+        BadInput: the address names no revision or no file, or the hub has no such file.
+    """
     from huggingface_hub import hf_hub_download
 
-    found = _HUB.fullmatch(file)
-    if not found:
+    data = hub_data(address)
+    if not data or not data.file:
         raise BadInput(
-            f"{key} {file!r} names no revision and file of a data set",
-            remedy="Write hf://org/dataset@<commit>#<file>.",
+            f"{key} {address!r} names no revision and file of a data set",
+            remedy="Write hf://datasets/org/name@<commit>/<file>.",
         )
-    name, revision, wanted = found["name"], found["revision"], found["file"]
     return ask_hub(
-        lambda: Path(hf_hub_download(name, wanted, revision=revision, repo_type="dataset")),
-        f"{file} cannot be downloaded",
+        lambda: Path(
+            hf_hub_download(data.name, data.file, revision=data.revision, repo_type="dataset")
+        ),
+        f"{address} cannot be downloaded",
         "Check the name, the revision, HF_TOKEN and the network.",
     )

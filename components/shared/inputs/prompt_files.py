@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from lidr.components.shared.config.recipe import Prompts, Recipe
+from lidr.components.shared.config.source import parse_source, shown
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import valid_unicode
-from lidr.components.shared.inputs.files import json_lines, read_file
+from lidr.components.shared.inputs.files import field_of, json_lines, read_file
 from lidr.components.shared.records.schema import Prompt
 
 
@@ -22,22 +23,61 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
         BadInput: a file is missing, empty or broken (file and line), or the ids of two languages
             differ.
     """
-    prompts = {
-        code: load_prompt_file(recipe.prompts.files[code], code, recipe.prompts)
-        for code in recipe.languages.all
-    }
+    prompts = {code: load_language(recipe.prompts, code) for code in recipe.languages.all}
     dominant = recipe.languages.dominant
     order = [prompt.prompt_id for prompt in prompts[dominant]]
     for code in recipe.languages.others:
         require_same_ids(recipe, code, order, {prompt.prompt_id for prompt in prompts[code]})
         by_id = {prompt.prompt_id: prompt for prompt in prompts[code]}
         prompts[code] = [by_id[prompt_id] for prompt_id in order]
-    return _with_equal_flags(prompts)
+    return _with_equal_flags(prompts, _listed_tasks(recipe.prompts))
 
 
-def _with_equal_flags(prompts: dict[str, list[Prompt]]) -> dict[str, list[Prompt]]:
+def load_language(settings: Prompts, language: str) -> list[Prompt]:
+    """Read all prompt files of one language, in their order.
+
+    Raises:
+        BadInput: a file is unusable, or an id is in two of them.
+    """
+    prompts: dict[str, Prompt] = {}
+    for file in settings.files[language]:
+        for prompt in load_prompt_file(file, language, settings):
+            if prompt.prompt_id in prompts:
+                raise BadInput(
+                    f"id {prompt.prompt_id!r} is in an earlier file, too",
+                    file=parse_source(file).address,
+                    line=_line_in(file, prompt.prompt_id, settings),
+                    remedy="Give every prompt its own id, or drop one of the files.",
+                )
+            prompts[prompt.prompt_id] = prompt
+    return list(prompts.values())
+
+
+def _listed_tasks(settings: Prompts) -> set[str]:
+    """Return the ids of the list of prompts about translation, if there is one."""
+    source, names = settings.translation_tasks, settings.fields.prompt_id
+    if not source:
+        return set()
+    found = set[str]()
+    for line, row in json_lines(source, read_file(source, "prompts.translation_tasks")):
+        value = _id_of(row, settings, line)
+        shared = _shared(value, settings.id_pattern) if isinstance(value, str) else ""
+        if not shared:
+            raise BadInput(
+                f"no usable field {_alternatives(names)}; the line has {', '.join(row)}",
+                file=parse_source(source).address,
+                line=line,
+                remedy="Name each prompt by its id, as the prompt files do.",
+            )
+        found.add(shared)
+    return found
+
+
+def _with_equal_flags(
+    prompts: dict[str, list[Prompt]], listed: set[str]
+) -> dict[str, list[Prompt]]:
     """A prompt that is a translation task in one language is one in all of them."""
-    tasks = {p.prompt_id for rows in prompts.values() for p in rows if p.translation_task}
+    tasks = {p.prompt_id for rows in prompts.values() for p in rows if p.translation_task} | listed
     if not tasks:
         return prompts
     return {
@@ -50,15 +90,15 @@ def load_prompt_file(file: str, language: str, settings: Prompts) -> list[Prompt
     """Read one prompt file.
 
     Args:
-        file: path or `s3://` URI, ending in .jsonl or .parquet.
+        file: a source, ending in .jsonl or .parquet.
         language: ISO 639-1 code that its prompts get.
         settings: names of the fields in the file, and which part of an id counts.
 
     Raises:
         BadInput: with file, line (or Parquet row) and remedy.
     """
-    data = read_file(file, "prompts.files")
-    rows = _parquet_rows(file, data) if file.endswith(".parquet") else json_lines(file, data)
+    rows = _rows(file)
+    file = parse_source(file).address
     prompts: dict[str, Prompt] = {}
     for line, row in rows:
         prompt = _prompt(row, language, settings, file, line)
@@ -75,12 +115,25 @@ def load_prompt_file(file: str, language: str, settings: Prompts) -> list[Prompt
     return list(prompts.values())
 
 
-def line_of(file: str, prompt_id: str, settings: Prompts) -> int:
-    """Return the line (or Parquet row) of a prompt in its file, for an error message; else 0."""
-    data = read_file(file, "prompts.files")
-    rows = _parquet_rows(file, data) if file.endswith(".parquet") else json_lines(file, data)
-    name, pattern = settings.fields.prompt_id, settings.id_pattern
-    return next((at for at, row in rows if _shared(str(row.get(name)), pattern) == prompt_id), 0)
+def place_of(prompt_id: str, language: str, settings: Prompts) -> tuple[str, int]:
+    """Return the file of a prompt and its line (or Parquet row) there, for an error message."""
+    files = settings.files[language]
+    for file in files:
+        if line := _line_in(file, prompt_id, settings):
+            return parse_source(file).address, line
+    return shown(files), 0
+
+
+def _line_in(file: str, prompt_id: str, settings: Prompts) -> int:
+    for at, row in _rows(file):
+        if _shared(str(_id_of(row, settings, at)), settings.id_pattern) == prompt_id:
+            return at
+    return 0
+
+
+def _rows(source: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    file, data = parse_source(source).address, read_file(source, "prompts.files")
+    return _parquet_rows(file, data) if file.endswith(".parquet") else json_lines(file, data)
 
 
 def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -102,13 +155,12 @@ def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]
 
 def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, line: int) -> Prompt:
     fields = settings.fields
-    prompt_id, text = row.get(fields.prompt_id), row.get(fields.text)
-    if isinstance(prompt_id, int) and not isinstance(prompt_id, bool):
-        prompt_id = str(prompt_id)
-    for name, value in ((fields.prompt_id, prompt_id), (fields.text, text)):
+    prompt_id, text = _id_of(row, settings, line), field_of(row, fields.text, line)
+    for names, value in ((fields.prompt_id, prompt_id), (fields.text, text)):
         if not isinstance(value, str) or not value.strip():
             raise BadInput(
-                f"field {name!r} is missing, empty or not text; the line has {', '.join(row)}",
+                f"field {_alternatives(names)} is missing, empty or not text; "
+                f"the line has {', '.join(row)}",
                 file=file,
                 line=line,
                 remedy="Fill it in, or name the field under prompts.fields in the recipe.",
@@ -121,7 +173,7 @@ def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, li
             line=line,
             remedy="Correct the pattern or the id.",
         )
-    answer, task = row.get(fields.answer), row.get(fields.translation_task)
+    answer, task = field_of(row, fields.answer, line), row.get(fields.translation_task)
     if task is not None and not isinstance(task, bool):
         raise BadInput(
             f"field {fields.translation_task!r} is neither true nor false",
@@ -136,6 +188,16 @@ def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, li
         answer=None if answer is None else valid_unicode(str(answer)),
         translation_task=bool(task),
     )
+
+
+def _id_of(row: Mapping[str, Any], settings: Prompts, line: int) -> object:
+    """Return a line's id, a whole number as text."""
+    value = field_of(row, settings.fields.prompt_id, line)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _alternatives(names: Sequence[str]) -> str:
+    return " or ".join(map(repr, names))
 
 
 def _shared(prompt_id: str, pattern: str) -> str:
@@ -162,19 +224,20 @@ def require_same_ids(recipe: Recipe, code: str, order: list[str], found: set[str
     extra = sorted(found - set(order))
     if not missing and not extra:
         return
-    dominant, files = recipe.languages.dominant, recipe.prompts.files
+    dominant, settings = recipe.languages.dominant, recipe.prompts
+    file, line = shown(settings.files[code]), 0
     parts = []
     if missing:
-        line = line_of(files[dominant], missing[0], recipe.prompts)
-        place = f"{files[dominant]}:{line}"
+        place = ":".join(map(str, place_of(missing[0], dominant, settings)))
         parts.append(
             f"{len(missing)} ids of {dominant} are missing, first {missing[0]!r} ({place})"
         )
     if extra:
+        file, line = place_of(extra[0], code, settings)
         parts.append(f"{len(extra)} ids are not in {dominant}, first {extra[0]!r}")
     raise BadInput(
         "; ".join(parts),
-        file=files[code],
-        line=line_of(files[code], extra[0], recipe.prompts) if extra else 0,
+        file=file,
+        line=line,
         remedy=f"Give {code} and {dominant} the same ids.",
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidr.components.shared.config.judge import Judge, JudgedTask
+from lidr.components.shared.config.source import Source, parse_source
 from lidr.components.shared.core.digest import digest_of, digest_of_bytes
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import valid_unicode
@@ -39,9 +40,10 @@ def read_questions(task: JudgedTask, language: str) -> list[Question]:
         BadInput: with file and line, where one is unusable, or where a pairwise task has several
             turns.
     """
-    file = task.questions.replace("{language}", language)
+    source = parse_source(task.questions).at(language)
+    file = source.address
     found: dict[str, Question] = {}
-    for line, item_id, row in _rows(file, "judge.tasks.questions"):
+    for line, item_id, row in _rows(source, "judge.tasks.questions"):
         turns = _turns(row, file, line)
         if len(turns) > 1 and task.name != "mt_bench":
             raise BadInput(
@@ -63,10 +65,10 @@ def read_references(task: JudgedTask, language: str) -> dict[str, str]:
     Raises:
         BadInput: with file and line, where one is unusable.
     """
-    file = task.references.replace("{language}", language)
+    source = parse_source(task.references).at(language)
     return {
-        item_id: _text(row, ("response", "output"), file, line)
-        for line, item_id, row in _rows(file, "judge.tasks.references")
+        item_id: _text(row, ("response", "output"), source.address, line)
+        for line, item_id, row in _rows(source, "judge.tasks.references")
     }
 
 
@@ -100,7 +102,7 @@ def reference_of(
     if question.item_id not in references:
         raise BadInput(
             f"there is no reference for question {question.item_id!r}",
-            file=task.references.replace("{language}", language),
+            file=parse_source(task.references).at(language).address,
             remedy="Add it, or lower the task's limit.",
         )
     return references[question.item_id]
@@ -120,14 +122,15 @@ def digest_of_references(task: JudgedTask, language: str) -> str:
     """Return a digest of the file with a task's references; "" where it has none."""
     if not task.references:
         return ""
-    file = task.references.replace("{language}", language)
-    return digest_of_bytes(read_file(file, "judge.tasks.references"))
+    source = parse_source(task.references).at(language)
+    return digest_of_bytes(read_file(source.text(), "judge.tasks.references"))
 
 
-def _rows(file: str, key: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def _rows(source: Source, key: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield line, id and content of each row; ids are unique."""
+    file = source.address
     seen: set[str] = set()
-    for line, row in json_rows(file, read_file(file, key)):
+    for line, row in json_rows(file, read_file(source.text(), key)):
         item_id = next(
             (row[name] for name in ("id", "item_id", "question_id") if name in row), None
         )

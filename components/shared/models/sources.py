@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from lidr.components.shared.core.digest import digest_of, digest_of_file
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.inputs.fetched import fetched, local_copy
 from lidr.components.shared.inputs.hub import ask_hub
 from lidr.components.shared.models.admission.files import check_adapter, check_model
 from lidr.components.shared.store.cache import cached
@@ -210,6 +211,9 @@ def fetch_model(source: str, *, weights: bool = True) -> Path:
     Raises:
         BadInput: the source is malformed, or nothing is there.
     """
+    if held := fetched(source):
+        names = [name for name in held[0].files() if weights or not is_weights(name)]
+        return local_copy(held[0], names)
     if source.startswith("hf://"):
         return _fetch_hub(source, weights)
     if source.startswith("s3://"):
@@ -252,6 +256,10 @@ def model_fingerprint(source: str, check: Callable[[Path], None] | None = None) 
 
     A folder is digested byte by byte; an `s3://` prefix by its listing; `hf://` by its revision.
     """
+    if held := fetched(source):
+        pins = held[0].marker()["identity"]["source"]
+        named = [pins[key] for key in ("model", "revision") if key in pins]
+        return digest_of(["hf", *named] if named else ["fetched", held[0].digest])
     if source.startswith("hf://"):
         return digest_of(["hf", *split_hub(source)])
     if source.startswith("s3://"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
@@ -35,6 +36,10 @@ _ORIGIN = {
     "pod": "KFP_POD_NAME",
 }
 """What the environment of a task says of it, by the variable's name."""
+
+
+_IN_STORE = re.compile(r".*/(?P<stage>stages/[^/]+/[^/]+|sources/[0-9a-f]{64})(?P<rest>(/.*)?)")
+"""Where a stage or a fetched source is in a store."""
 
 
 def sealed(content: Mapping[str, object]) -> bytes:
@@ -127,7 +132,7 @@ def library_versions() -> dict[str, str]:
 
 
 def home_of(store: Store, uri: str) -> str:
-    """Return the URI of a stage, or of a folder in one, where it is now: a store may have moved.
+    """Return where a stage, a fetched source, or a folder in one is now: a store may have moved.
 
     It stays what it is where the open store has no such stage.
 
@@ -135,10 +140,8 @@ def home_of(store: Store, uri: str) -> str:
         store: the open one.
         uri: any URI or path.
     """
-    _, found, rest = uri.rpartition("/stages/")
-    parts = rest.split("/")
-    if not found or len(parts) < 2 or uri.startswith(f"{store.uri}/stages/"):
+    found = _IN_STORE.fullmatch(uri)
+    if not found or uri.startswith(f"{store.uri}/{found['stage']}"):
         return uri
-    here = "/".join(("stages", *parts[:2]))
-    known = any(store.exists(f"{here}/{name}") for name in (MARKER, RECORD))
-    return f"{store.uri}/stages/{rest}" if known else uri
+    known = any(store.exists(f"{found['stage']}/{name}") for name in (MARKER, RECORD))
+    return f"{store.uri}/{found['stage']}{found['rest']}" if known else uri

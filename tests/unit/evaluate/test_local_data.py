@@ -14,9 +14,12 @@ import pytest
 
 from lidr.components.evaluate.harness import Scored, run_tasks
 from lidr.components.evaluate.items.local_data import digests, load
-from lidr.components.evaluate.items.problems import SOURCES, problems
+from lidr.components.evaluate.items.problems import problems
+from lidr.components.evaluate.items.published import SOURCES
 from lidr.components.evaluate.run import TASKS
 from lidr.components.shared.config.recipe import load_recipe
+from lidr.components.shared.config.source import Source
+from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.engines import ChatRequest
@@ -323,19 +326,19 @@ def server(tmp_path):
         running.shutdown()
 
 
-def published_at(monkeypatch, url: str) -> None:
-    source = replace(SOURCES["mgsm"], url=url)
+def published_at(monkeypatch, url: str, pin: str) -> None:
+    source = replace(SOURCES["mgsm"], source=Source(url, {"es": pin}))
     monkeypatch.setitem(SOURCES, "mgsm", source)
 
 
 def test_without_local_items_they_are_downloaded(tmp_path, server, monkeypatch):
-    write(tmp_path / "web" / "mgsm_es.tsv")
-    published_at(monkeypatch, server + "/mgsm_{language}.tsv")
+    file = write(tmp_path / "web" / "mgsm_es.tsv")
+    published_at(monkeypatch, server + "/mgsm_{language}.tsv", digest_of_file(file))
     scored = run("mgsm_steps_{language}", {}, "La respuesta es 2.")
     assert [s.score for s in scored] == [0, 1, 0]
 
 
 def test_what_cannot_be_downloaded_names_the_way_out(server, monkeypatch):
-    published_at(monkeypatch, server + "/gone_{language}.tsv")
+    published_at(monkeypatch, server + "/gone_{language}.tsv", "0" * 64)
     with pytest.raises(BadInput, match=r"gone_es.tsv.*404.*evaluation.data: \{mgsm: "):
         run("mgsm_paper_{language}", {})

@@ -42,7 +42,7 @@ def test_the_marker_says_which_files_were_imported(model, tmp_path):
     assert facts["model"]["source"] == str(model)
     file = tmp_path / "de.jsonl"
     told = {"file": str(file), "sha256": digest_of_file(file)}
-    assert facts["prompt_files"]["de"] == told
+    assert facts["prompt_files"]["de"] == [told]
     assert set(facts["prompt_files"]) == {"en", "es", "de"}
 
 

@@ -83,7 +83,8 @@ def test_run_goes_on_with_the_engine_it_began_with(monkeypatch, tmp_path: Path):
     store.write(recipe_key("mine"), json.dumps(first.model_dump(mode="json")).encode())
     machine(monkeypatch, vllm=True)
     again = begin(AUTO, Profile(name="here"), store, "mine")
-    assert again == (first, "engine: transformers, because run mine began with it")
+    assert (again.recipe, again.run) == (first, "mine")
+    assert again.note == "engine: transformers, because run mine began with it"
     assert begin(AUTO, Profile(name="here"), store, "other").recipe.generation.engine == "vllm"
 
 

@@ -203,9 +203,9 @@ def test_relative_paths_start_at_the_recipe_s_folder(tmp_path):
     recipe = load_recipe(write(tmp_path, OWN_MODEL + files))
     assert recipe.model.source == str(tmp_path / "m0")
     assert recipe.prompts.files == {
-        "en": str(tmp_path / "p/en.jsonl"),
-        "es": "/abs/es.jsonl",
-        "de": "s3://b/de.jsonl",
+        "en": (str(tmp_path / "p/en.jsonl"),),
+        "es": ("/abs/es.jsonl",),
+        "de": ("s3://b/de.jsonl",),
     }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from lidr.components.shared.config.recipe import Prompts, Recipe
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.inputs.prompt_files import line_of, load_prompt_file, load_prompts
+from lidr.components.shared.inputs.prompt_files import load_prompt_file, load_prompts, place_of
 from lidr.components.shared.records.schema import Prompt
 from tests.fakes import make_recipe
 
@@ -142,7 +143,52 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 def test_the_line_of_an_id_is_found_again(tmp_path):
     file = write(tmp_path, "\n" + GOOD)
-    assert [line_of(file, prompt_id, Prompts()) for prompt_id in ("1", "2", "9")] == [2, 3, 0]
+    settings = Prompts(files={"en": file})
+    found = [place_of(prompt_id, "en", settings) for prompt_id in ("1", "2", "9")]
+    assert found == [(file, 2), (file, 3), (file, 0)]
+
+
+def test_files_of_a_list_follow_one_another(tmp_path):
+    more = write(tmp_path, GOOD.replace('"1"', '"3"').replace('"2"', '"4"'), "more.jsonl")
+    files = {code: [file, more] for code, file in languages(tmp_path, GOOD).items()}
+    found = load_prompts(recipe_over(files))
+    assert [prompt.prompt_id for prompt in found["de"]] == ["1", "2", "3", "4"]
+    settings = Prompts(files={"en": files["en"]})
+    assert place_of("4", "en", settings) == (more, 2)
+
+
+def test_an_id_in_two_files_of_a_list_is_named_with_the_second_one_s_line(tmp_path):
+    more = write(tmp_path, GOOD.replace('"1"', '"3"'), "more.jsonl")
+    files = {code: [file, more] for code, file in languages(tmp_path, GOOD).items()}
+    with pytest.raises(BadInput, match=r"more\.jsonl:2: id '2' is in an earlier file"):
+        load_prompts(recipe_over(files))
+
+
+def test_of_several_field_names_each_file_uses_its_own(tmp_path):
+    own = '{"question": "One"}\n{"question": "Two", "id": 7}\n'
+    settings = Prompts(fields={"prompt_id": ["id", "#"], "text": ["text", "question"]})
+    found = load_prompt_file(write(tmp_path, own), "en", settings)
+    assert [(prompt.prompt_id, prompt.text) for prompt in found] == [("0", "One"), ("7", "Two")]
+
+
+def test_ids_of_the_list_of_translation_tasks_are_marked_in_every_language(tmp_path):
+    listed = write(tmp_path, '{"prompt_id": "2", "why": "French"}\n', "list.jsonl")
+    recipe = make_recipe(
+        model={"source": "m0"},
+        prompts={"files": languages(tmp_path, GOOD), "translation_tasks": listed},
+    )
+    flags = {
+        code: [p.translation_task for p in rows] for code, rows in load_prompts(recipe).items()
+    }
+    assert set(map(tuple, flags.values())) == {(False, True)}
+
+
+def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path):
+    file = write(tmp_path, GOOD)
+    pinned = hashlib.sha256(GOOD.encode()).hexdigest()
+    assert load_prompt_file(f"{file}#sha256={pinned}", "en", Prompts())
+    with pytest.raises(BadInput, match=rf"en\.jsonl: has the SHA-256 {pinned}, the recipe pins"):
+        load_prompt_file(f"{file}#sha256={'0' * 64}", "en", Prompts())
 
 
 def languages(folder: Path, es: str) -> dict[str, str]:
@@ -185,7 +231,7 @@ def test_ids_that_carry_their_language_are_joined_by_the_part_they_share(tmp_pat
         model={"source": "m0"}, prompts={"files": files, "id_pattern": r"gsm8k_(\d+)$"}
     )
     assert {rows[0].prompt_id for rows in load_prompts(recipe).values()} == {"7"}
-    assert line_of(files["es"], "7", recipe.prompts) == 1
+    assert place_of("7", "es", recipe.prompts) == (files["es"], 1)
 
 
 def test_an_id_without_the_shared_part_is_named_with_its_line(tmp_path):

@@ -221,7 +221,7 @@ FILES = {
     "too long": (lambda folder: "a" * 5000, "File name too long"),
     "bucket's parent": (lambda folder: "s3://../x.jsonl", "names no bucket"),
     "login": (lambda folder: "s3://me:key@bucket/x.jsonl", "names no bucket"),
-    "other scheme": (lambda folder: "https://host/x.jsonl", "unknown scheme"),
+    "other scheme": (lambda folder: "gs://host/x.jsonl", "unknown scheme"),
     "plain file outside": (lambda folder: f"file://{folder}/../none.jsonl", "no such"),
 }
 

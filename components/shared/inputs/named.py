@@ -1,0 +1,95 @@
+"""Every input that a recipe names: where it says so, what it is, and the recipe with others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from lidr.components.shared.config.recipe import Recipe
+
+Key = tuple[str | int, ...]
+
+
+class Kind(StrEnum):
+    """What an input is."""
+
+    MODEL = "model"
+    PROMPTS = "prompts"
+    QUESTIONS = "questions"
+    ITEMS = "items"
+
+
+@dataclass(frozen=True)
+class NamedInput:
+    """One input.
+
+    Attributes:
+        key: where the recipe names it.
+        source: as it stands there.
+        kind: what it is.
+        languages: codes that `{language}` in it stands for.
+    """
+
+    key: Key
+    source: str
+    kind: Kind
+    languages: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The key as people write it."""
+        return ".".join(map(str, self.key))
+
+
+def named_inputs(recipe: Recipe) -> list[NamedInput]:
+    """Return every input of a recipe but those of tasks that only the evaluation harness knows.
+
+    The tiny world has none, and a model of MLflow is where MLflow has it.
+    """
+    return [each for each in _all(recipe) if each.source]
+
+
+def _all(recipe: Recipe) -> Iterator[NamedInput]:
+    codes = recipe.languages.all
+    if not recipe.is_toy:
+        for key in ("source", "adapter"):
+            source = str(getattr(recipe.model, key))
+            if not source.startswith("models:/"):
+                yield NamedInput(("model", key), source, Kind.MODEL)
+    for code, sources in recipe.prompts.files.items():
+        for place, source in enumerate(sources):
+            yield NamedInput(("prompts", "files", code, place), source, Kind.PROMPTS)
+    for family, source in recipe.evaluation.data.items():
+        yield NamedInput(("evaluation", "data", family), source, Kind.ITEMS, codes)
+    if recipe.judge:
+        for number, task in enumerate(recipe.judge.tasks):
+            asked = recipe.judge.languages_of(task, codes)
+            for key in ("questions", "references"):
+                source = str(getattr(task, key))
+                yield NamedInput(("judge", "tasks", number, key), source, Kind.QUESTIONS, asked)
+        yield NamedInput(("judge", "prompts"), recipe.judge.prompts, Kind.QUESTIONS)
+
+
+def with_places(recipe: Recipe, places: Mapping[Key, str]) -> Recipe:
+    """Return a recipe that names its inputs elsewhere.
+
+    Args:
+        recipe: the one that was asked for.
+        places: by key, where an input is now.
+    """
+    if not places:
+        return recipe
+    data = recipe.model_dump(mode="json")
+    for key, place in places.items():
+        _put(data, key, place)
+        if key[:2] == ("evaluation", "data"):
+            data["evaluation"]["revisions"].pop(key[2], None)
+    return Recipe.model_validate(data)
+
+
+def _put(data: Any, key: Key, place: str) -> None:
+    for part in key[:-1]:
+        data = data[part]
+    data[key[-1]] = place

@@ -1,0 +1,88 @@
+"""Sources: one line of text for an address and its pins, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from lidr.components.shared.config.source import (
+    HubData,
+    Source,
+    SourceText,
+    SourceTexts,
+    hub_data,
+    parse_source,
+)
+
+PIN, OTHER = "a" * 64, "b" * 64
+ONE, SEVERAL = TypeAdapter(SourceText), TypeAdapter(SourceTexts)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("prompts/en.jsonl", "prompts/en.jsonl"),
+        ("odd#name.jsonl", "odd#name.jsonl"),
+        ({"source": "https://h/a", "sha256": PIN}, f"https://h/a#sha256={PIN}"),
+        (
+            {"source": "https://h/{language}", "sha256": {"de": PIN, "en": OTHER}},
+            f"https://h/{{language}}#sha256.de={PIN}&sha256.en={OTHER}",
+        ),
+        (
+            {"source": "https://h/a", "sha256": PIN, "licence": "CC BY & more"},
+            f"https://h/a#sha256={PIN}&licence=CC%20BY%20%26%20more",
+        ),
+        ({"source": "hf://org/name", "revision": "abc"}, "hf://org/name@abc"),
+        (
+            {"source": "hf://datasets/org/name/data/a.jsonl", "revision": "abc"},
+            "hf://datasets/org/name@abc/data/a.jsonl",
+        ),
+    ],
+)
+def test_a_source_becomes_one_line_which_says_all_of_it(given, text):
+    assert ONE.validate_python(given) == text
+    assert ONE.validate_python(text) == text
+    assert parse_source(text).text() == text
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ("https://h/a", "needs its sha256"),
+        ({"source": "https://h/a", "sha256": "abc"}, "is not 64"),
+        ({"source": "https://h/a", "sha256": {"xx": PIN}}, "no language"),
+        ({"source": "https:///a", "sha256": PIN}, "no host"),
+        ({"source": "a", "sha265": PIN}, "no 'sha265'.*sha256"),
+        ({"source": "a", "revision": "abc"}, "revision belongs"),
+        ({"source": "hf://org/name@abc", "revision": "abc"}, "revision belongs"),
+        ({"sha256": PIN}, "under `source`"),
+        ("hf://datasets/org/name/a.jsonl", "names no revision"),
+    ],
+)
+def test_a_source_that_says_too_little_or_too_much_is_refused(given, wrong):
+    with pytest.raises(ValidationError, match=wrong):
+        ONE.validate_python(given)
+
+
+def test_one_source_is_a_list_of_one():
+    assert SEVERAL.validate_python("a") == ("a",)
+    assert SEVERAL.validate_python(["a", {"source": "b"}]) == ("a", "b")
+
+
+def test_a_language_s_file_has_that_language_s_pin():
+    source = Source("https://h/{language}", {"de": PIN, "en": OTHER}, "MIT")
+    assert source.at("en") == Source("https://h/en", {"": OTHER}, "MIT")
+    assert source.at("fr").sha256 == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "data"),
+    [
+        ("hf://datasets/org/name@abc/d/a.jsonl", HubData("org/name", "abc", "d/a.jsonl")),
+        ("hf://datasets/org/name@abc", HubData("org/name", "abc", "")),
+        ("hf://org/name@abc", None),
+        ("s3://bucket/datasets/org/name@abc", None),
+    ],
+)
+def test_a_data_set_of_the_hub_is_taken_apart(address, data):
+    assert hub_data(address) == data

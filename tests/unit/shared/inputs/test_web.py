@@ -1,0 +1,87 @@
+"""Files from web servers: whole or not at all, continued, and never another's."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from lidr.components.shared.core import retry
+from lidr.components.shared.core.errors import BadInput, Unavailable
+from lidr.components.shared.core.retry import RETRY_VARIABLE
+from lidr.components.shared.inputs.web import download
+from tests.web_hosts import serving
+
+DATA = bytes(range(256)) * 20_000
+SHA = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(retry, "_MAX_PAUSE", 0.02)
+    monkeypatch.setenv(RETRY_VARIABLE, "5")
+
+
+@pytest.fixture
+def host():
+    with serving() as made:
+        made.files["/a.jsonl"] = DATA
+        yield made
+
+
+@pytest.mark.parametrize("fault", [500, 503, 429, "truncated"])
+def test_a_download_goes_on_after_a_fault(host, tmp_path, fault):
+    host.faults.extend([fault] * 2)
+    download(f"{host.url}/a.jsonl", tmp_path / "a", SHA)
+    assert (tmp_path / "a").read_bytes() == DATA
+    again = host.sent["/a.jsonl"] - len(DATA)
+    assert 0 <= again < 3 * (1 << 16), "at most the piece that a connection broke off in"
+
+
+def test_a_download_continues_what_an_earlier_process_left(host, tmp_path):
+    (tmp_path / "a.part").write_bytes(DATA[:1_000_000])
+    download(f"{host.url}/a.jsonl", tmp_path / "a", SHA)
+    assert (tmp_path / "a").read_bytes() == DATA
+    assert host.sent["/a.jsonl"] == len(DATA) - 1_000_000
+
+
+@pytest.mark.parametrize("left", [b"another file's" * 100_000, DATA + b"more"])
+def test_a_download_starts_over_where_what_was_left_is_of_another_file(host, tmp_path, left):
+    (tmp_path / "a.part").write_bytes(left)
+    download(f"{host.url}/a.jsonl", tmp_path / "a", SHA)
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
+def test_a_file_that_changed_under_its_pin_is_refused(host, tmp_path):
+    host.files["/a.jsonl"] = b"changed"
+    with pytest.raises(BadInput, match=r"a\.jsonl: has the SHA-256 .*, the recipe pins"):
+        download(f"{host.url}/a.jsonl", tmp_path / "a", SHA)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("status", "remedy"), [(404, "address"), (403, r"netrc"), (410, "addr")])
+def test_a_server_that_refuses_is_an_error_at_once(host, tmp_path, status, remedy):
+    host.faults.append(status)
+    with pytest.raises(BadInput, match=f"HTTP {status}") as raised:
+        download(f"{host.url}/a.jsonl", tmp_path / "a", SHA)
+    assert remedy in raised.value.remedy
+    assert not isinstance(raised.value, Unavailable)
+    assert len(host.asked) == 1
+
+
+def test_a_redirect_to_another_host_is_followed_without_the_login(host, tmp_path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine localhost login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with serving() as other:
+        other.files["/b.jsonl"] = DATA
+        host.redirects["/a.jsonl"] = f"{other.url}/b.jsonl"
+        download(f"{host.url.replace('127.0.0.1', 'localhost')}/a.jsonl", tmp_path / "a", SHA)
+        assert host.logins and not other.logins
+    assert (tmp_path / "a").read_bytes() == DATA
+
+
+def test_a_server_that_is_away_is_unavailable(tmp_path, monkeypatch):
+    monkeypatch.setenv(RETRY_VARIABLE, "0.2")
+    with pytest.raises(Unavailable, match="does not answer"):
+        download("http://127.0.0.1:9/a.jsonl", tmp_path / "a", SHA)

@@ -43,6 +43,17 @@ def test_an_alert_says_what_to_do(name: str):
     assert rule["annotations"]["summary"] and rule["annotations"]["remedy"]
 
 
+def test_every_alert_leads_to_its_heading_and_every_heading_of_an_alert_to_one():
+    page = (ROOT.parent / "docs" / "operating.md").read_text("utf-8")
+    ends, _, alerts = page.partition("\n# Alerts\n")
+    assert re.findall(r"^## (\w+)$", alerts, re.MULTILINE) == list(ALERTS)
+    for name, rule in ALERTS.items():
+        assert rule["annotations"]["runbook"] == f"docs/operating.md#{name.lower()}"
+    for section in re.split(r"^## ", ends + alerts, flags=re.MULTILINE)[1:]:
+        assert "- Then:" in section or "refused before" in section
+        assert section.count("\n") < 25, "one screen"
+
+
 @needs_kubectl
 @pytest.mark.parametrize(("label", "kind"), [("deployment", "Deployment"), ("cronjob", "CronJob")])
 def test_alerts_are_about_objects_that_exist(label: str, kind: str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from lidr.components.evaluate.items.published import published_items
@@ -23,8 +24,8 @@ class Begun(NamedTuple):
     """What a run begins with.
 
     Attributes:
-        recipe: with the engine that `auto` stands for, and with its inputs in the store where
-            `lidr fetch` has brought them there.
+        recipe: with the engine that `auto` stands for, with its inputs in the store where
+            `lidr fetch` has brought them there and, of a run, with the day on which it began.
         note: which engine that is, and why; "" where the recipe says it itself.
         run: the run's name.
         name: the one that runs of equal recipes share, wherever they read their inputs.
@@ -48,15 +49,17 @@ def begin(
     run: str = "",
     *,
     here: bool = False,
+    today: str = "",
 ) -> Begun:
-    """Settle which engine a run has, and where it reads its inputs.
+    """Settle which engine a run has, where it reads its inputs, and what day its chats are told.
 
     Args:
         recipe: what to learn.
         profile: where.
-        store: where the run may have begun already; with `run`.
+        store: where the run may have begun already; None where there is no run.
         run: its name, where one was given: it goes on with the engine it began with.
         here: whether this machine does the work, whatever the profile is for.
+        today: the day that a run is told which begins now; "" where none does.
 
     Raises:
         BadInput: the recipe asks a server that the profile does not name.
@@ -70,8 +73,24 @@ def begin(
         recipe, note = with_engine(recipe, engine), f"engine: {engine}, because {reason}"
     name = recipe.run_name
     if store:
-        recipe = located(recipe, store, _started(store, run or name))
+        started = _started(store, run or name)
+        recipe = _on_its_day(located(recipe, store, started), started, today)
     return Begun(recipe, note, run or name, name)
+
+
+def utc_day() -> str:
+    """Return the day that it is now, in UTC."""
+    return f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+def _on_its_day(recipe: Recipe, started: dict[str, object], today: str) -> Recipe:
+    """Return the recipe of a run with the day that its chats are told, which no resume changes."""
+    if recipe.model.date:
+        return recipe
+    model = started.get("model")
+    known = model.get("date") if isinstance(model, dict) else None
+    day = known if isinstance(known, str) and known else today
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"date": day})})
 
 
 def inputs_of(recipe: Recipe) -> list[NamedInput]:

@@ -27,6 +27,8 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.languages import UNDETERMINED, LanguageIdentifier
 from lidr.components.shared.engines import open_engine
 from lidr.components.shared.engines.deferred import DeferredEngine
+from lidr.components.shared.models.chat.identity import chat_identity
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.schema import Answer, EvalItem, FinishReason, Overlap
 from lidr.components.shared.stats.intervals import Interval, macro_average, mean_interval, wilson
 from lidr.components.shared.step import step
@@ -120,6 +122,7 @@ def _stage(settings: Recipe, store: str, inputs: str, model: str) -> Stage:
             "languages": settings.languages.model_dump(mode="json"),
             "seed": settings.seed,
             **engine_identity(settings),
+            **_chat_identity(settings, model),
             "harness": metadata.version("lm-eval"),
             "task_files": _task_files(settings),
             "data": digests(settings.evaluation.data, settings.languages.all),
@@ -129,6 +132,12 @@ def _stage(settings: Recipe, store: str, inputs: str, model: str) -> Stage:
             **asked(settings),
         },
     )
+
+
+def _chat_identity(settings: Recipe, model: str) -> dict[str, object]:
+    dated = settings.model.date and not settings.is_toy
+    folder = model_files(model, weights=False).folder if dated else None
+    return chat_identity(settings.model, folder)
 
 
 def _task_files(settings: Recipe) -> list[dict[str, str]]:

@@ -29,6 +29,7 @@ class Candidate:
         unanswered: why an answer behind the texts is missing.
         cut: how an answer behind the texts ran into max_tokens.
         failure: why a translation is missing.
+        cut_sides: which of `chosen` and `rejected` such an answer is, or is translated from.
         untranslated: the prompt is about translation, so chosen is the dominant response as it is,
             in whatever language the prompt asked for.
     """
@@ -43,6 +44,7 @@ class Candidate:
     unanswered: DropReason | None = None
     cut: DropReason | None = None
     failure: DropReason | None = None
+    cut_sides: tuple[str, ...] = ()
     untranslated: bool = False
     sample: int = 0
 
@@ -58,7 +60,9 @@ class Candidate:
 
     def exchanged(self) -> Candidate:
         """Return the candidate with its sides exchanged: the control that must not help."""
-        return replace(self, chosen=self.rejected, rejected=self.chosen)
+        other = {"chosen": "rejected", "rejected": "chosen"}
+        cut = tuple(other[side] for side in self.cut_sides)
+        return replace(self, chosen=self.rejected, rejected=self.chosen, cut_sides=cut)
 
 
 @dataclass(frozen=True)
@@ -170,14 +174,29 @@ def _candidate(
         unanswered=DropReason.TRANSLATION_TASK if not_back else _unanswered(answers),
         cut=_SOURCE_REASONS[cuts[0]] if cuts else None,
         failure=None if not_back else _failure(sides, answers),
+        cut_sides=_cut_sides(sides, answers),
         untranslated=task and not not_back,
+    )
+
+
+def _cut_sides(sides: tuple[Side, Side], answers: Sequence[Response | None]) -> tuple[str, ...]:
+    """Return which sides end where an answer was cut: it, or its translation."""
+    cut = {each.language for each in answers if each and each.failure in CUT_SHORT}
+    sources = [
+        side.source_language if isinstance(side, Translation) else side and side.language
+        for side in sides
+    ]
+    return tuple(
+        name for name, source in zip(("chosen", "rejected"), sources, strict=True) if source in cut
     )
 
 
 def _unanswered(answers: Sequence[Response | None]) -> DropReason | None:
     never = (Failure.PROMPT_TOO_LONG, Failure.ENGINE_REJECTED)
-    missing = any(each is None or each.failure in never for each in answers)
-    return DropReason.MISSING_PARTNER if missing else None
+    if any(each is None or each.failure in never for each in answers):
+        return DropReason.MISSING_PARTNER
+    unclosed = any(each and each.failure == Failure.UNCLOSED_THOUGHT for each in answers)
+    return DropReason.UNCLOSED_THOUGHT if unclosed else None
 
 
 def _failure(sides: Sequence[Side], answers: Sequence[Response | None]) -> DropReason | None:

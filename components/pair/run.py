@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lidr.components.pair.candidates import Candidate, Sources, candidates, read_sources
@@ -16,7 +16,13 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.languages import UNDETERMINED, LanguageIdentifier
 from lidr.components.shared.core.text import is_repetitive
 from lidr.components.shared.records.chat import answer_messages
-from lidr.components.shared.records.samples import SAMPLE_FILE, PairSample
+from lidr.components.shared.records.samples import (
+    CUT_FILE,
+    SAMPLE_FILE,
+    CutSide,
+    PairSample,
+    pair_key,
+)
 from lidr.components.shared.records.schema import DroppedPair, DropReason, PreferencePair
 from lidr.components.shared.step import step
 from lidr.components.shared.store.stage import Stage
@@ -50,8 +56,9 @@ def pair(
         run: name of the run, for tracking only.
 
     Returns:
-        URI of the stage: `pairs.parquet` (PreferencePair), `dropped.parquet` (DroppedPair) and
-        `sample.parquet` (PairSample), some of both with their texts.
+        URI of the stage: `pairs.parquet` (PreferencePair), `dropped.parquet` (DroppedPair),
+        `sample.parquet` (PairSample), some of both with their texts, and `cut.parquet` (CutSide)
+        where sides were cut.
     """
     settings = Recipe.model_validate_json(recipe)
     stage = pair_stage(settings, store, inputs, responses, translations, model, iteration)
@@ -124,8 +131,20 @@ def _write(stage: Stage, decided: Decided, iteration: int, model: str) -> None:
     ]
     stage.write_records("pairs.parquet", pairs, PreferencePair)
     stage.write_records("dropped.parquet", dropped, DroppedPair)
+    if cut := [side for each in decided for side in _cut_sides(each, iteration, model)]:
+        stage.write_records(CUT_FILE, cut, CutSide)
     # No reason for another VERSION: nothing that is trained on depends on the sample.
     stage.write_records(SAMPLE_FILE, sample_of(decided), PairSample)
+
+
+def _cut_sides(
+    decided: tuple[Candidate, DropReason | None], iteration: int, model: str
+) -> Iterator[CutSide]:
+    """Yield the sides of a pair that end where an answer was cut."""
+    candidate, reason = decided
+    if reason is None and candidate.cut_sides:
+        key = pair_key(_pair(candidate, iteration, model))
+        yield from (CutSide(key, side) for side in candidate.cut_sides)
 
 
 def _pair(candidate: Candidate, iteration: int, model: str) -> PreferencePair:

@@ -13,10 +13,12 @@ from lidr.components.shared.core.digest import digest_of, digest_of_bytes
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import Meter, emit
 from lidr.components.shared.engines.base import ChatRequest
-from lidr.components.shared.engines.chat import ChatRenderer
 from lidr.components.shared.inputs.files import read_file
 from lidr.components.shared.inputs.prompt_files import load_prompts, place_of
 from lidr.components.shared.models.admission import check_adapter, check_model
+from lidr.components.shared.models.chat import ChatRenderer, ChatSettings
+from lidr.components.shared.models.chat.identity import chat_identity
+from lidr.components.shared.models.context import context_of
 from lidr.components.shared.models.sources import (
     Resolved,
     fetch_model,
@@ -36,6 +38,8 @@ from lidr.components.toy.pretrain import build_base_model
 from lidr.components.toy.problems import draw_problems, question
 
 VERSION = 1
+IMPORT_VERSION = 2
+"""Of imported models: how their chats are written and end has changed."""
 
 _TEMPLATE_TOKENS = 512
 
@@ -72,6 +76,7 @@ def _tiny_world(settings: Recipe, store: Store) -> str:
             "seed": settings.seed,
             "languages": settings.languages.model_dump(mode="json"),
             "per_iteration": settings.prompts.per_iteration,
+            **chat_identity(settings.model),
             **settings.toy.model_dump(mode="json"),
         },
     )
@@ -136,12 +141,13 @@ def _import(settings: Recipe, store: Store, run: str) -> str:
     stage = new_stage(
         store,
         "prepare",
-        VERSION,
+        IMPORT_VERSION,
         {"model": fingerprint, "prompts": _digest_of_prompts(prompts)}
         | {name: adapter[name] for name in ("adapter_digest",) if name in adapter},
         {
             "languages": settings.languages.model_dump(mode="json"),
             "max_length": settings.model.max_length,
+            **chat_identity(settings.model, fetch_model(source, weights=False)),
         },
     )
     if stage.done():
@@ -199,11 +205,11 @@ def _digest_of_prompts(prompts: Mapping[str, Sequence[Prompt]]) -> str:
 
 def _require_fit(settings: Recipe, folder: Path, prompts: Mapping[str, Sequence[Prompt]]) -> None:
     """Refuse prompts that leave no room for an answer, before any GPU time is spent."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     own = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    context = settings.model.max_length or own.max_position_embeddings
-    chat = ChatRenderer(AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+    context = settings.model.max_length or context_of(own, folder)
+    chat = ChatRenderer.load(folder, ChatSettings.of(settings.model))
     for code, rows in prompts.items():
         for prompt in rows:
             if 4 * len(prompt.text) + _TEMPLATE_TOKENS < context:

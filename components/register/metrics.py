@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of, digest_of_uri
@@ -16,7 +16,12 @@ from lidr.components.shared.store.stage import Stage, open_stage
 
 
 def facts(
-    settings: Recipe, inputs: str, stages: Mapping[str, str], iteration: int, parent: str
+    settings: Recipe,
+    inputs: str,
+    stages: Mapping[str, str],
+    iteration: int,
+    parent: str,
+    admission: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, str]:
     """Return the tags of a version; what is not known is left out.
 
@@ -26,6 +31,7 @@ def facts(
         stages: URIs of the stages `model`, `evaluation` and `decision` ("" for M_0).
         iteration: t of M_t.
         parent: "<registered model>/<version>" it was trained from; "" for M_0.
+        admission: what was decided about M_0, one finding a property.
     """
     model = open_stage(stages["model"])
     read = model.marker()["identity"]["inputs"]
@@ -48,6 +54,8 @@ def facts(
         "lidr.kfp_run_id": os.environ.get("KFP_RUN_ID", ""),
         "lidr.image.register": os.environ.get(IMAGE_VARIABLE, ""),
     }
+    for told in admission:
+        found[f"lidr.model.{told['property'].replace(' ', '_')}"] = told["decision"]
     for uri in dict.fromkeys([inputs, *stages.values()]):
         if uri:
             found |= _stage_facts(open_stage(uri))

@@ -12,6 +12,7 @@ from lidr.components.shared.registry.mlflow_errors import explained
 from lidr.components.shared.registry.versions import VERDICT_TAG, default_audit_log, ensure_version
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import read_admission
 from lidr.components.shared.store.stage import new_stage
 from lidr.components.shared.tracking import ask_mlflow, mlflow_client, tracking_uri
 from lidr.components.shared.tracking.runs import iteration_run
@@ -63,13 +64,15 @@ def register(
             "tracking_uri": tracking_uri(store),
             "name": name,
             "iteration": iteration,
-            "recipe": digest_of(settings.model_dump(mode="json")),
+            # What the day changed, it changed by the model's own address.
+            "recipe": digest_of(settings.model_dump(mode="json", exclude={"model": {"date"}})),
         },
     )
     if stage.done():
         emit("reused")
         return str(stage.counts()["version"])
-    tags = facts(settings, inputs, stages, iteration, parent)
+    admission = read_admission(stage.store, run)
+    tags = facts(settings, inputs, stages, iteration, parent, admission)
     audit_log = default_audit_log(stage.store.uri, name)
 
     def once() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from markupsafe import Markup
 
 from lidr.components.report.blocks import Figure, Section, Table, verdict
@@ -41,9 +43,17 @@ def figures(settings: Recipe, rounds: list[Round]) -> list[Figure]:
     return [*found, Figure("Final model", final.name, str(final.state["version"]))]
 
 
-def models(rounds: list[Round]) -> Section:
-    """Return where each model is and under which version it is registered."""
+def models(rounds: list[Round], admission: Sequence[Mapping[str, str]] = ()) -> Section:
+    """Return where each model is and under which version it is registered, and what M_0 is.
+
+    Args:
+        rounds: the run's iterations.
+        admission: what was decided about M_0 when it was imported, one finding a property.
+    """
     final = final_round(rounds)
+    properties = [[found["property"], found["decision"]] for found in admission]
+    heads = ["Property", "Decided on the model's own files"]
+    decided = [Table("What M_0 is", heads, properties, wordy=True)] if properties else []
     return Section(
         "models",
         "Models",
@@ -62,7 +72,8 @@ def models(rounds: list[Round]) -> Section:
                     for item in rounds
                 ],
                 wordy=True,
-            )
+            ),
+            *decided,
         ],
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import yaml
 
@@ -38,6 +38,7 @@ def render(
     rounds: list[Round],
     earlier: Collection[str] = (),
     failure: str = "",
+    admission: Sequence[Mapping[str, str]] = (),
 ) -> str:
     """Return the report as HTML; everything that came from a model or a recipe is escaped.
 
@@ -47,6 +48,7 @@ def render(
         rounds: its iterations; there may be none where it failed.
         earlier: URIs of stages that another run had made before.
         failure: why the run failed; "" where it did not.
+        admission: what was decided about M_0, one finding a property.
     """
     said = f"{unbroken(outcome(settings, rounds))} " if rounds else ""
     failed = [("Why it failed", failure), ("To go on", GO_ON)] if failure else []
@@ -56,7 +58,7 @@ def render(
         title=_failed(rounds) if failure else said.rstrip(),
         subtitle=(said if failure else "") + _subtitle(settings, rounds),
         figures=figures(settings, rounds) if rounds else [],
-        sections=sections_of(settings, rounds, earlier) if rounds else [],
+        sections=sections_of(settings, rounds, earlier, admission) if rounds else [],
         facts=failed,
         recipe=yaml.safe_dump(
             settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True
@@ -77,7 +79,10 @@ def unbroken(sentence: str) -> str:
 
 
 def sections_of(
-    settings: Recipe, rounds: list[Round], earlier: Collection[str] = ()
+    settings: Recipe,
+    rounds: list[Round],
+    earlier: Collection[str] = (),
+    admission: Sequence[Mapping[str, str]] = (),
 ) -> list[Section]:
     """Return the report's sections, those that there is something for."""
     languages = settings.languages
@@ -94,7 +99,7 @@ def sections_of(
         training(rounds),
         samples(languages, rounds),
         lineage(rounds),
-        models(rounds),
+        models(rounds, admission),
         throughput(rounds, spent(rounds, earlier)),
     ]
     return [section for section in found if section is not None]

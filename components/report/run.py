@@ -13,7 +13,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.runs import state_key
+from lidr.components.shared.store.runs import read_admission, state_key
 
 
 @step("report")
@@ -37,7 +37,8 @@ def report(recipe: str, store: str, run: str) -> str:
     key = f"runs/{run}/report.html"
     result = result_of(settings, run, rounds, f"{home.uri}/{key}")
     earlier = reused(home, run)
-    home.write(key, render(settings, run, rounds, earlier).encode("utf-8", "replace"))
+    page = render(settings, run, rounds, earlier, admission=read_admission(home, run))
+    home.write(key, page.encode("utf-8", "replace"))
     for name, image in plots(sections_of(settings, rounds, earlier)):
         home.write(f"runs/{run}/plots/{name}", image)
     home.write(f"runs/{run}/result.json", json.dumps(result, indent=2).encode())
@@ -62,7 +63,14 @@ def report_failure(recipe: str, store: str, run: str, reason: str) -> str:
     settings = Recipe.model_validate_json(recipe)
     home = open_store(store)
     rounds = read_history(home, run) if home.exists(state_key(run, 0)) else []
-    page = render(settings, run, rounds, reused(home, run), reason or "No step said why.")
+    page = render(
+        settings,
+        run,
+        rounds,
+        reused(home, run),
+        reason or "No step said why.",
+        read_admission(home, run),
+    )
     key = f"runs/{run}/report.html"
     home.write(key, page.encode("utf-8", "replace"))
     emit("number", name="report", value=f"{home.uri}/{key}")

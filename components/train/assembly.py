@@ -15,7 +15,7 @@ from lidr.components.shared.models.admission import check_model
 from lidr.components.shared.models.sources import ModelFiles, base_stage, model_files
 from lidr.components.shared.store.stage import Stage
 from lidr.components.train.data.batches import Layout
-from lidr.components.train.data.loading import load_model, load_pairs, load_tokenizer
+from lidr.components.train.data.loading import load_chat, load_model, load_pairs
 from lidr.components.train.data.tokens import TokenPairs
 from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.distributed.zero import (
@@ -71,8 +71,8 @@ def read_inputs(job: TrainingJob, stage: Stage, ranks: Ranks) -> TrainingInputs:
             remedy="Set training.zero.stage to 2 in the profile, or name a model that has the "
             "adapter in its weights.",
         )
-    tokenizer = load_tokenizer(start.folder, other.folder)
-    pairs = load_pairs(job.pairs, tokenizer, start.folder, job.training)
+    chat = load_chat(job.chat, start.folder, other.folder)
+    pairs = load_pairs(job.pairs, chat, start.folder, job.training)
     precision = job.training.precision
     bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
     name = "bfloat16" if bfloat16 else "float32"

@@ -8,6 +8,7 @@ from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.profile import Zero
 from lidr.components.shared.config.recipe import Training
+from lidr.components.shared.models.chat import ChatSettings
 
 
 class TrainingJob(Strict):
@@ -25,6 +26,8 @@ class TrainingJob(Strict):
     """URI of the stage with DPO's reference model."""
     training: Training
     """The recipe's settings."""
+    chat: ChatSettings = ChatSettings()
+    """How the model's chats are written."""
     seed: int
     """Of the order of the pairs."""
     machine: TrainingSettings = TrainingSettings()

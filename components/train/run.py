@@ -6,6 +6,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.kubernetes.launch import Launch, Placement, TaskConfig
+from lidr.components.shared.models.chat import ChatSettings
 from lidr.components.shared.step import step
 from lidr.components.shared.store.stage import Stage
 from lidr.components.train.distributed.checkpoints import Checkpoints
@@ -68,6 +69,7 @@ def train(
         start=start,
         reference=reference,
         training=settings.training,
+        chat=ChatSettings.of(settings.model),
         seed=seed_of(settings.seed, "train", iteration),
         machine=place.settings,
         zero=place.zero,

@@ -11,10 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
-
-from jinja2 import TemplateError
 
 from lidr.components.evaluate.items.places import files_at, place_of
 from lidr.components.evaluate.items.problems import problems
@@ -24,24 +21,12 @@ from lidr.components.judge.prompts import load_prompt
 from lidr.components.shared.config.judge import Judge, JudgedTask
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import is_web, parse_source, shown
-from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.gpu import gpu_present
-from lidr.components.shared.engines.base import ChatRequest
-from lidr.components.shared.engines.chat import ChatRenderer
 from lidr.components.shared.inputs.prompt_files import load_language, require_same_ids
 from lidr.components.shared.inputs.questions import read_questions, read_references, reference_of
-from lidr.components.shared.models.admission import (
-    Candidate,
-    PropertyFinding,
-    admit,
-    check_templates,
-)
+from lidr.components.shared.models.admission import ModelCandidate, PropertyFinding, admit
 from lidr.components.shared.models.sources import fetch_model, model_names, resolve_model
-from lidr.components.shared.records.chat import (
-    TRANSLATION_PRIMER,
-    answer_messages,
-    translation_messages,
-)
 from lidr.pipelines.begin import inputs_of
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.planning.estimate import PlanInputs, needs
@@ -50,7 +35,6 @@ from lidr.pipelines.planning.requests import read_prompts
 from lidr.pipelines.planning.shapes import model_config
 
 _INDEX = "model.safetensors.index.json"
-_SAMPLE = "Two and two are four."
 _COPY = "Bring it into the store with `lidr fetch`, or name an s3:// address."
 _GIB = 1 << 30
 
@@ -82,11 +66,10 @@ def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
 
 
 def _admitted(folder: Path, files: _Files, adapter: _Files, recipe: Recipe) -> Iterator[Finding]:
-    """Yield what admission decides about each property, and what a chat becomes."""
+    """Yield what admission decides about each property."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    candidate = Candidate(recipe, folder, files.names, adapter.folder, adapter.names)
-    admission = admit(candidate)
-    for each in admission.findings:
+    candidate = ModelCandidate(recipe, folder, files.names, adapter.folder, adapter.names)
+    for each in admit(candidate).findings:
         if each.property == "files":
             yield files.finding(each)
             yield _weights(folder, files)
@@ -94,8 +77,6 @@ def _admitted(folder: Path, files: _Files, adapter: _Files, recipe: Recipe) -> I
             yield missing(each.property, each.decision, each.remedy or "See the message.")
         else:
             yield ok(each.property, each.decision)
-    if not any(each.refused for each in admission.findings):
-        yield _template(folder, candidate.tokenizer, recipe)
 
 
 def _unreadable_registry(inputs: CheckInputs) -> Finding | None:
@@ -170,34 +151,6 @@ def _weights(folder: Path, files: _Files) -> Finding:
         detail = f"{len(lacking)} of {len(named)} files are not there, first {lacking[0]}"
         return missing(name, detail, f"Copy the model anew: {files.source} is not whole.")
     return ok(name, f"{len(named)} files of safetensors, all there")
-
-
-def _template(folder: Path, tokenizer: Any, recipe: Recipe) -> Finding:
-    """Return whether the chats that lidr sends render, and hold what was said in them."""
-    name, chat, languages = "chat template", ChatRenderer(tokenizer), recipe.languages
-    remedy = "Correct chat_template.jinja, or choose another model."
-    try:
-        check_templates(folder)
-    except BadInput as error:
-        return refused(name, error)
-    translation = translation_messages(_SAMPLE, languages.dominant, languages.others[0])
-    requests = (
-        ChatRequest("", answer_messages(_SAMPLE)),
-        ChatRequest("", translation, primer=TRANSLATION_PRIMER),
-    )
-    try:
-        tokens = [chat.render(request) for request in requests]
-    except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
-        return missing(name, f"does not render: {type(error).__name__}: {error}", remedy)
-    if any(_squeezed(_SAMPLE) not in _squeezed(chat.text(each)) for each in tokens):
-        return missing(name, "what the user says is lost in it", remedy)
-    first, second = map(len, tokens)
-    return ok(name, f"a prompt takes {first} tokens, a translation {second}")
-
-
-def _squeezed(text: str) -> str:
-    """Return a text without what some tokenizers do not keep: spaces and capitals."""
-    return "".join(text.split()).casefold()
 
 
 def sources_findings(inputs: CheckInputs) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from lidr.components.shared.inputs.questions import require_questions
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.store.open import open_store
 from lidr.components.state.run import require_same_recipe
-from lidr.pipelines.begin import begin
+from lidr.pipelines.begin import begin, utc_day
 from lidr.pipelines.cli.execution import execute_here
 from lidr.pipelines.cli.inputs import (
     LOCAL,
@@ -59,7 +59,8 @@ def run_command(
     asked = read_recipe(recipe, seed, settings)
     place = read_profile(*profile)
     home = open_store(store or place.store)
-    begun = begin(asked, place, home, run_name(run, asked) if run else "")
+    name = run_name(run, asked) if run else ""
+    begun = begin(asked, place, home, name, today=utc_day())
     science = begun.recipe
     job = _job(science, place, home.uri, begun.run, shards or place.shards)
     _require_good_input(science, place, home, job)

@@ -13,7 +13,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe
-from lidr.pipelines.begin import begin
+from lidr.pipelines.begin import begin, utc_day
 from lidr.pipelines.cli.inputs import (
     CLUSTER,
     ProfileOption,
@@ -81,7 +81,9 @@ def submit_command(
     asked, place = read_recipe(recipe, seed, settings), read_profile(*profile)
     require_store(place)
     when = When.parse(every) if every else None
-    begun = begin(asked, place, open_store(place.store), run_name(run, asked) if run else "")
+    given = run_name(run, asked) if run else ""
+    today = "" if every else utc_day()  # a schedule's runs begin on many days
+    begun = begin(asked, place, open_store(place.store), given, today=today)
     science, name = begun.recipe, begun.run
     require_reachable(science, place)
     client = Client(place)

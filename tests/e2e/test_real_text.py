@@ -23,7 +23,7 @@ from lidr.components.rollout.translations import directions
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.languages import LanguageIdentifier
 from lidr.components.shared.engines import ChatRequest
-from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.records.chat import TRANSLATION_STOP, answer_messages
 from lidr.components.shared.records.schema import PreferencePair, Prompt, Response, Translation
 from lidr.components.shared.store.open import open_store

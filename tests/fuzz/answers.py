@@ -17,7 +17,7 @@ from lidr.components.shared.core.text import (
     valid_unicode,
 )
 from lidr.components.shared.engines import ChatRequest
-from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.records.chat import (
     TRANSLATION_STOP,
     read_translation,

@@ -25,8 +25,8 @@ from lidr.components.shared.config.machine import EngineServer
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding
-from lidr.components.shared.engines.chat import ChatRenderer
 from lidr.components.shared.engines.openai_engine import OpenAIEngine
+from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.records.schema import FinishReason
 from lidr.components.shared.registry.versions import (
     all_versions,
@@ -275,7 +275,7 @@ def _engine() -> OpenAIEngine:
     """The engine without its start, which asks a server what it serves."""
     engine: Any = object.__new__(OpenAIEngine)
     tokenizer = tiny_tokenizer()
-    engine._chat, engine._ends = ChatRenderer(tokenizer), [tokenizer.eos_token_id]
+    engine._chat = ChatRenderer(tokenizer)
     engine._name, engine._context = "m", 256
     engine._server = EngineServer(url="http://engine.test/v1")
     engine._client = _openai()[1]

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.engines import ChatRequest
-from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.models.sources import local_model
 from lidr.components.shared.records.schema import (
     DroppedPair,
@@ -110,7 +110,7 @@ def require_plain(tokenizer, pairs):
         for token in ChatRenderer(tokenizer).render(ChatRequest("", plain))
         if token in special
     ]
-    for pair in tokenize_pairs(pairs, tokenizer, 1 << 20).pairs:
+    for pair in tokenize_pairs(pairs, ChatRenderer(tokenizer), 1 << 20).pairs:
         assert [token for token in pair.prompt if token in special] == wanted, pair.key
         for side in (pair.chosen, pair.rejected):
             text_tokens = side[:-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,37 @@ class Toy(Strict):
     """Held-out items per language. Default 300."""
 
 
+def _off(value: object) -> object:
+    """YAML reads `off` as false."""
+    return "off" if value is False else value
+
+
+Thinking = Annotated[Literal["auto", "off", "remove", "keep"], BeforeValidator(_off)]
+
+
+def _iso_day(value: object) -> object:
+    """YAML reads a day as one."""
+    text = value.isoformat() if isinstance(value, date) else value
+    if isinstance(text, str) and text:
+        date.fromisoformat(text)
+    return text
+
+
+Day = Annotated[str, BeforeValidator(_iso_day)]
+
+_LIDRS_OWN = ("messages", "add_generation_prompt", "tokenize", "chat_template", "strftime_now")
+"""Arguments of a chat template that are not the recipe's to give."""
+
+
+def _arguments(given: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
+    if own := [name for name in given if name in _LIDRS_OWN]:
+        raise ValueError(f"{own[0]!r} is lidr's own to give")
+    return given
+
+
+TemplateArguments = Annotated[dict[str, str | int | float | bool], AfterValidator(_arguments)]
+
+
 class Model(Strict):
     """M_0."""
 
@@ -72,6 +104,17 @@ class Model(Strict):
     """Precision of inference. Default auto: bfloat16 on a GPU, float32 on a CPU."""
     max_length: int = Field(0, ge=0)
     """Context in tokens, prompt and response together. Default 0: the model's own."""
+    thinking: Thinking = "auto"
+    """What becomes of a thinking model's thoughts. `off`: its chat template's switch turns them
+    off. `remove`: it thinks, and thoughts are taken out of every text. `keep`: responses are
+    identified, translated and learnt with their thoughts. Default auto: off where the template has
+    a switch, else remove."""
+    template_arguments: TemplateArguments = Field(default_factory=dict)
+    """Arguments of the model's chat template, in every step, e.g. `{reasoning_effort: low}`.
+    Default none."""
+    date: Day = ""
+    """The day (YYYY-MM-DD) that chat templates are told where they ask for today. Default empty:
+    the day on which the run begins, which is written into its recipe."""
 
 
 LINE_NUMBER = "#"

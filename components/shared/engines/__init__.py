@@ -18,6 +18,7 @@ from lidr.components.shared.engines.base import (
 )
 from lidr.components.shared.engines.openai_engine import OpenAIEngine
 from lidr.components.shared.engines.vllm_engine import VllmEngine
+from lidr.components.shared.models.chat import ChatSettings
 from lidr.components.shared.models.sources import ModelFiles, model_files
 
 __all__ = [
@@ -65,12 +66,14 @@ def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
     name, _ = choose_engine(recipe)
     require_installed(name)
     machine = Machine.here().engine
+    chat = ChatSettings.of(recipe.model)
     if name is EngineName.OPENAI:
         return OpenAIEngine(
             model.folder,
             name=served_name(recipe, model),
             max_length=recipe.model.max_length,
             server=machine.endpoint,
+            chat=chat,
         )
     if name is EngineName.VLLM:
         return VllmEngine(
@@ -81,6 +84,7 @@ def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
             seed=recipe.seed,
             options=recipe.generation.vllm,
             machine=machine,
+            chat=chat,
         )
     from lidr.components.shared.engines.transformers_engine import TransformersEngine
 
@@ -90,6 +94,7 @@ def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
         dtype=recipe.model.dtype,
         max_length=recipe.model.max_length,
         batch_tokens=machine.batch_tokens,
+        chat=chat,
     )
 
 

@@ -6,7 +6,7 @@ rows until the longest is done, and does not say where a row ended.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +20,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from lidr.components.shared.engines.base import Decoding
-from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.engines.base import ChatRequest, Decoding
+from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.records.schema import FinishReason
 
 
@@ -30,17 +30,17 @@ class BatchRow:
     """A request being decoded.
 
     Attributes:
-        key: the request's.
+        request: what is asked.
         prompt: its token ids.
         limit: most tokens it may write.
-        seed: of its own random stream.
+        stop: strings that end it.
         written: token ids so far, the one that ended it included.
     """
 
-    key: str
+    request: ChatRequest
     prompt: list[int]
     limit: int
-    seed: int
+    stop: tuple[str, ...]
     written: list[int] = field(default_factory=list)
 
 
@@ -49,22 +49,20 @@ class Ending:
 
     Args:
         chat: turns tokens into text.
-        ends: ids of the end tokens.
-        stop: strings that end a row.
     """
 
-    def __init__(self, chat: ChatRenderer, ends: Collection[int], stop: Sequence[str]) -> None:
+    def __init__(self, chat: ChatRenderer) -> None:
         self._chat = chat
-        self._ends = ends
-        self._stop = stop
-        self._closing: dict[int, bool] = {}
+        self._ends = chat.stops
+        self._closing: dict[tuple[int, tuple[str, ...]], bool] = {}
 
     def reason(self, row: BatchRow) -> FinishReason | None:
         """Return why a row ended with its last token, or None."""
         last = row.written[-1]
         if last in self._ends:
             return FinishReason.STOP
-        if self._stop and self._may_close(last) and self._cut(self._chat.text(row.written)) >= 0:
+        closes = row.stop and self._may_close(last, row.stop)
+        if closes and _cut(self._chat.text(row.written), row.stop) >= 0:
             return FinishReason.STOP
         return FinishReason.LENGTH if len(row.written) >= row.limit else None
 
@@ -72,18 +70,21 @@ class Ending:
         """Return a row's text without the end token, up to and with its first stop string."""
         ended = row.written[-1] in self._ends
         text = self._chat.text(row.written[:-1] if ended else row.written)
-        cut = self._cut(text)
+        cut = _cut(text, row.stop)
         return text[:cut] if cut >= 0 else text
 
-    def _cut(self, text: str) -> int:
-        return min((text.find(s) + len(s) for s in self._stop if s in text), default=-1)
-
-    def _may_close(self, token: int) -> bool:
+    def _may_close(self, token: int, stop: tuple[str, ...]) -> bool:
         """Tell whether a token can complete a stop string (or is part of a character)."""
-        if token not in self._closing:
+        if (token, stop) not in self._closing:
             text = self._chat.text([token])
-            self._closing[token] = "\ufffd" in text or any(s[-1] in text for s in self._stop)
-        return self._closing[token]
+            closing = "\ufffd" in text or any(s[-1] in text for s in stop)
+            self._closing[token, stop] = closing
+        return self._closing[token, stop]
+
+
+def _cut(text: str, stop: Sequence[str]) -> int:
+    """Return where the first stop string of a text ends; -1 where there is none."""
+    return min((text.find(s) + len(s) for s in stop if s in text), default=-1)
 
 
 class GenerationBatch:
@@ -169,7 +170,7 @@ class _Choice:
                 self._processors.append(TopKLogitsWarper(decoding.top_k))
             if decoding.top_p < 1:
                 self._processors.append(TopPLogitsWarper(decoding.top_p))
-            self._streams = [torch.Generator(device).manual_seed(row.seed) for row in rows]
+            self._streams = [torch.Generator(device).manual_seed(row.request.seed) for row in rows]
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         scores = self._processors(ids, scores)

@@ -19,8 +19,10 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.json_files import fits
 from lidr.components.shared.core.redaction import without_secrets
 from lidr.components.shared.engines.base import ChatRequest, Completion, Likelihoods, ScoreRequest
-from lidr.components.shared.engines.chat import ChatRenderer, end_tokens
+from lidr.components.shared.engines.finishing import completion_of, stop_strings
 from lidr.components.shared.engines.scoring import Pass, Score, Scoring
+from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer, ChatSettings
+from lidr.components.shared.models.context import context_of
 from lidr.components.shared.records.schema import Failure, FinishReason
 
 Asked = TypeVar("Asked")
@@ -44,25 +46,32 @@ class OpenAIEngine:
         name: that the model is served under.
         max_length: context in tokens; 0 is the model's own.
         server: where it is, and how it is asked.
+        chat: how chats are written.
 
     Raises:
         BadInput: there is no address, the server refuses the key, or does not serve the model in
             time.
     """
 
-    def __init__(self, folder: Path, *, name: str, max_length: int, server: EngineServer) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        max_length: int,
+        server: EngineServer,
+        chat: ChatSettings = PLAIN_CHAT,
+    ) -> None:
         if not server.url:
             raise BadInput(
                 "the recipe's engine is openai, but the profile names no server",
                 remedy="Set engine.endpoint.url in the profile.",
             )
         from openai import AsyncOpenAI
-        from transformers import AutoConfig, AutoTokenizer
+        from transformers import AutoConfig
 
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
-        self._chat = ChatRenderer(tokenizer)
-        self._ends = end_tokens(folder, tokenizer)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        self._chat = ChatRenderer.load(folder, chat)
         self._name = name
         self._server = server
         self._loop = asyncio.new_event_loop()
@@ -79,7 +88,7 @@ class OpenAIEngine:
         except BaseException:
             self.close()
             raise
-        self._context: int = max_length or served or config.max_position_embeddings
+        self._context: int = max_length or served or context_of(config, folder)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
         def asked(request: ChatRequest) -> Completion | Coroutine[Any, Any, Completion]:
@@ -202,7 +211,7 @@ class OpenAIEngine:
         return one, [(float(each["logprob"]), each["rank"] == 1) for each in found]
 
     async def _create(self, request: ChatRequest, tokens: list[int]) -> Any:
-        decoding = request.decoding
+        decoding, stop = request.decoding, stop_strings(self._chat, request)
         return await self._client.completions.create(
             model=self._name,
             prompt=tokens,
@@ -210,12 +219,12 @@ class OpenAIEngine:
             temperature=decoding.temperature,
             top_p=decoding.top_p,
             seed=request.seed % 2**63,
-            stop=list(decoding.stop) or None,
+            stop=list(stop) or None,
             extra_body={
                 "top_k": decoding.top_k,
                 "repetition_penalty": decoding.repetition_penalty,
-                "stop_token_ids": self._ends,
-                "include_stop_str_in_output": bool(decoding.stop),
+                "stop_token_ids": sorted(self._chat.stops),
+                "include_stop_str_in_output": bool(stop),
                 "skip_special_tokens": True,
                 "spaces_between_special_tokens": False,
                 "return_token_ids": True,
@@ -230,7 +239,7 @@ class OpenAIEngine:
             raise ValueError("the answer lacks its text or what it used")
         reason = FinishReason.STOP if stopped else FinishReason.LENGTH
         text = without_secrets(self._text(choice, stopped))
-        return Completion(request.key, text, reason, asked, written)
+        return completion_of(self._chat, request, text, reason, asked, written)
 
     def _text(self, choice: Any, stopped: bool) -> str:
         """Return what was written, from the tokens where the server gives them.
@@ -243,10 +252,17 @@ class OpenAIEngine:
         if stopped and isinstance(ended, str):
             return str(text) if text.endswith(ended) else f"{text}{ended}"
         if not isinstance(tokens, list) or not tokens:
+            if text and self._chat.needs_tokens:
+                raise ValueError(
+                    "it gives no token_ids, without which this model's thoughts cannot be told "
+                    "from its answers"
+                )
             return str(text)
         if not all(fits(token, int) and 0 <= token < 1 << 31 for token in tokens):
             raise ValueError("its token_ids are no tokens")
-        return self._chat.text(tokens[:-1] if stopped and tokens[-1] in self._ends else tokens)
+        return self._chat.text(
+            tokens[:-1] if stopped and tokens[-1] in self._chat.stops else tokens
+        )
 
     def _wait_for_model(self) -> int:
         """Wait until the server lists the model; return its context, 0 where it does not say."""

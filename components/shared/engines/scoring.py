@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lidr.components.shared.engines.base import Likelihoods, ScoreRequest
-from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.records.schema import Failure
 
 Score = tuple[float, bool]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from lidr.components.shared.core.errors import EngineFailed
@@ -21,9 +21,11 @@ from lidr.components.shared.engines.base import (
     ScoreRequest,
 )
 from lidr.components.shared.engines.batch import BatchRow, Ending, GenerationBatch
-from lidr.components.shared.engines.chat import ChatRenderer, end_tokens
+from lidr.components.shared.engines.finishing import completion_of, stop_strings
 from lidr.components.shared.engines.likelihood import Scorer
 from lidr.components.shared.engines.scoring import Scoring
+from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer, ChatSettings
+from lidr.components.shared.models.context import context_of
 from lidr.components.shared.records.schema import Failure, FinishReason
 
 
@@ -39,6 +41,7 @@ class TransformersEngine:
         max_length: context in tokens; 0 is the model's own.
         batch_tokens: largest sum of prompt and output tokens in a batch.
         adapter: a LoRA adapter to merge into the weights.
+        chat: how chats are written.
     """
 
     def __init__(
@@ -49,11 +52,12 @@ class TransformersEngine:
         max_length: int,
         batch_tokens: int,
         adapter: Path | None = None,
+        chat: ChatSettings = PLAIN_CHAT,
     ) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if dtype == "auto":
             dtype = "bfloat16" if device == "cuda" else "float32"
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self._chat = ChatRenderer.load(folder, chat)
         with _no_progress_bar():
             self._model = AutoModelForCausalLM.from_pretrained(
                 folder,
@@ -65,10 +69,7 @@ class TransformersEngine:
             self._model = merged(self._model, adapter)
         fit_threads(self._model.num_parameters())
         self._model.eval().to(device)
-        self._chat = ChatRenderer(tokenizer)
-        self._ends = frozenset(end_tokens(folder, tokenizer))
-        text_config = self._model.config.get_text_config()
-        self._context: int = max_length or text_config.max_position_embeddings
+        self._context: int = max_length or context_of(self._model.config, folder)
         self._budget = batch_tokens
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
@@ -80,7 +81,7 @@ class TransformersEngine:
                 room = self._context - len(prompt)
                 if room > 0:
                     limit = min(decoding.max_tokens, room)
-                    rows.append(BatchRow(request.key, prompt, limit, request.seed))
+                    rows.append(BatchRow(request, prompt, limit, stop_strings(self._chat, request)))
                 else:
                     yield _too_long(request, len(prompt))
             for batch in self._batches(rows):
@@ -106,7 +107,7 @@ class TransformersEngine:
         """Yield batches, longest first: the first one shows whether memory suffices."""
         batch: list[BatchRow] = []
         width = 0
-        for row in sorted(rows, key=lambda row: (-len(row.prompt), row.key)):
+        for row in sorted(rows, key=lambda row: (-len(row.prompt), row.request.key)):
             width = max(width, len(row.prompt) + row.limit)
             if batch and width * (len(batch) + 1) > self._budget:
                 yield batch
@@ -116,7 +117,7 @@ class TransformersEngine:
             yield batch
 
     def _decode(self, rows: Sequence[BatchRow], decoding: Decoding) -> Iterator[Completion]:
-        ending = Ending(self._chat, self._ends, decoding.stop)
+        ending = Ending(self._chat)
         batch = GenerationBatch(self._model, rows, ending, decoding)
         while batch.rows:
             try:
@@ -124,8 +125,8 @@ class TransformersEngine:
             except RuntimeError as error:  # torch's, out of memory among them
                 raise _death(error) from error
             for row, reason in finished:
-                text = ending.text(row)
-                yield Completion(row.key, text, reason, len(row.prompt), len(row.written))
+                text, sizes = ending.text(row), (len(row.prompt), len(row.written))
+                yield completion_of(self._chat, row.request, text, reason, *sizes)
 
 
 def merged(model: Any, adapter: Path) -> Any:

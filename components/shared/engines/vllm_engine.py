@@ -16,12 +16,12 @@ from lidr.components.shared.core.gpu import gpu_count, gpu_present, split_of
 from lidr.components.shared.engines.base import (
     ChatRequest,
     Completion,
-    Decoding,
     Likelihoods,
     ScoreRequest,
 )
-from lidr.components.shared.engines.chat import ChatRenderer, end_tokens
+from lidr.components.shared.engines.finishing import completion_of, stop_strings
 from lidr.components.shared.engines.scoring import Pass, Score, Scoring
+from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer, ChatSettings
 from lidr.components.shared.records.schema import Failure, FinishReason
 
 Rendered = tuple[ChatRequest, list[int]]
@@ -48,6 +48,7 @@ class VllmEngine:
         options: vLLM's own settings that change what it writes.
         machine: how it uses the machine.
         adapter: a LoRA adapter that every request uses.
+        chat: how chats are written.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class VllmEngine:
         options: VllmOptions,
         machine: EngineSettings,
         adapter: Path | None = None,
+        chat: ChatSettings = PLAIN_CHAT,
     ) -> None:
         _prepare_environment()
         from vllm import LLM
@@ -93,9 +95,7 @@ class VllmEngine:
             ) from error
         self._lora = _lora_request(adapter)
         self._engine: Any = self._llm.llm_engine
-        tokenizer = self._llm.get_tokenizer()
-        self._chat = ChatRenderer(tokenizer)
-        self._ends = end_tokens(folder, tokenizer)
+        self._chat = ChatRenderer.load(folder, chat)
         config = self._engine.vllm_config
         self._context: int = config.model_config.max_model_len
         self._window: int = _WAITING * config.scheduler_config.max_num_seqs
@@ -162,7 +162,7 @@ class VllmEngine:
         failed = FinishReason.FAILED
         if len(tokens) >= self._context:
             return Completion(request.key, "", failed, len(tokens), 0, Failure.PROMPT_TOO_LONG)
-        sampling = self._sampling(request.decoding, request.seed, len(tokens))
+        sampling = self._sampling(request, len(tokens))
         try:
             self._add(number, tokens, sampling)
         except ValueError:
@@ -215,21 +215,22 @@ class VllmEngine:
         self._dead = True
         return EngineFailed(f"vLLM died: {error}", remedy="Run again: finished chunks are kept.")
 
-    def _sampling(self, decoding: Decoding, seed: int, prompt_tokens: int) -> Any:
+    def _sampling(self, request: ChatRequest, prompt_tokens: int) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
+        decoding, stop = request.decoding, stop_strings(self._chat, request)
         return SamplingParams(
             temperature=decoding.temperature,
             top_p=decoding.top_p,
             top_k=decoding.top_k,
             repetition_penalty=decoding.repetition_penalty,
             max_tokens=min(decoding.max_tokens, self._context - prompt_tokens),
-            stop=list(decoding.stop),
-            stop_token_ids=self._ends,
-            include_stop_str_in_output=bool(decoding.stop),
-            detokenize=bool(decoding.stop),
-            seed=seed if decoding.temperature > 0 else None,
+            stop=list(stop),
+            stop_token_ids=sorted(self._chat.stops),
+            include_stop_str_in_output=bool(stop),
+            detokenize=bool(stop),
+            seed=request.seed if decoding.temperature > 0 else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
@@ -242,10 +243,11 @@ class VllmEngine:
             text = best.text  # vLLM has cut it at the stop string
         else:
             tokens = list(best.token_ids)
-            ended = stopped and tokens[-1] in self._ends
+            ended = stopped and tokens[-1] in self._chat.stops
             text = self._chat.text(tokens[:-1] if ended else tokens)
-        return Completion(
-            rendered[0].key,
+        return completion_of(
+            self._chat,
+            rendered[0],
             text,
             FinishReason.STOP if stopped else FinishReason.LENGTH,
             len(output.prompt_token_ids),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.models.admission import Admission, Candidate, admit, check_adapter
+from lidr.components.shared.models.admission import Admission, ModelCandidate, admit, check_adapter
 from lidr.components.shared.models.sources import (
     Resolved,
     adapter_uri,
@@ -20,7 +20,7 @@ from lidr.components.shared.models.sources import (
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.stage import locate_stage, new_stage
 
-VERSION = 1
+VERSION = 2
 
 
 def model_stage(store: Store, source: str) -> str:
@@ -86,7 +86,7 @@ def admit_files(recipe: Recipe, files: Resolved) -> Admission:
     """Return what is decided about a model, from where its files are; weights stay there."""
     source, adapter = files
     return admit(
-        Candidate(
+        ModelCandidate(
             recipe,
             fetch_model(source, weights=False),
             model_names(source),

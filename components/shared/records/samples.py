@@ -15,6 +15,9 @@ from lidr.components.shared.records.schema import PreferencePair
 SAMPLE_FILE = "sample.parquet"
 """In a pair stage; stages of older versions lack it."""
 
+CUT_FILE = "cut.parquet"
+"""In a pair stage: the sides that were cut; absent where there are none."""
+
 MARGINS_FILE = "margins.parquet"
 """In a train stage; stages of older versions lack it."""
 
@@ -45,6 +48,19 @@ class PairSample:
     prompt: str
     chosen: str | None
     rejected: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CutSide:
+    """A side (`chosen` or `rejected`) of a pair (`pair_key`) whose answer ran into max_tokens.
+
+    Its text ends in the middle, so its turn does not end with it. Of a translation it is the answer
+    that was translated.
+    """
+
+    schema: ClassVar[pa.Schema] = pa.schema([("pair", pa.string()), ("side", pa.string())])
+    pair: str
+    side: str
 
 
 @dataclass(frozen=True, slots=True)

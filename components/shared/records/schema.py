@@ -35,6 +35,8 @@ class Failure(StrEnum):
     """The prompt is about translation, so its response is not translated."""
     SOURCE_FAILED = "source_failed"
     """There was no text to translate: the source response itself failed."""
+    UNCLOSED_THOUGHT = "unclosed_thought"
+    """It began to think and never came to an answer."""
     ENGINE_REJECTED = "engine_rejected"
 
 
@@ -56,6 +58,8 @@ class DropReason(StrEnum):
     TRANSLATION_FAILED = "translation_failed"
     MISSING_PARTNER = "missing_partner"
     """The model has no answer in one of the two languages."""
+    UNCLOSED_THOUGHT = "unclosed_thought"
+    """In one of them it began to think and never came to an answer."""
     TRANSLATION_TASK = "translation_task"
     """The prompt is about translation: the other language's answer is not translated back."""
     EMPTY = "empty"

@@ -6,6 +6,7 @@ the transformers library themselves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ class Family:
         tied: input and output embeddings are one matrix, where the config does not say.
         head_dim: of one head, where the config does not say; 0 is hidden / heads.
         kv_heads: where the config does not say; 0 is as many as heads.
+        heads: where the config does not say; 0 where it must.
+        vocabulary: likewise.
     """
 
     qkv_bias: bool = False
@@ -33,6 +36,8 @@ class Family:
     tied: bool = False
     head_dim: int = 0
     kv_heads: int = 0
+    heads: int = 0
+    vocabulary: int = 0
 
 
 FAMILIES = {
@@ -43,7 +48,14 @@ FAMILIES = {
     "gemma": Family(float32_norm=True, tied=True, head_dim=256, kv_heads=16),
     "gemma2": Family(norms=4, float32_norm=True, tied=True, head_dim=256, kv_heads=4),
     "gemma3_text": Family(
-        norms=4, float32_norm=True, tied=True, head_dim=256, kv_heads=4, qk_norm=True
+        norms=4,
+        float32_norm=True,
+        tied=True,
+        head_dim=256,
+        kv_heads=4,
+        qk_norm=True,
+        heads=8,
+        vocabulary=262_208,
     ),
 }
 """By `model_type`."""
@@ -183,11 +195,12 @@ class Architecture:
 
 
 def read_architecture(config: dict[str, Any]) -> Architecture:
-    """Read a config.json.
+    """Read a config.json; of a model that reads images, its text model's part.
 
     Raises:
         BadInput: the family is unknown here, or the model is a mixture of experts.
     """
+    config = text_settings(config)
     kind = str(config.get("model_type", ""))
     if any(config.get(key) for key in _EXPERTS):
         raise BadInput(
@@ -207,13 +220,19 @@ def read_architecture(config: dict[str, Any]) -> Architecture:
         raise BadInput(f"config.json has no {error}", remedy="Fetch the model again.") from error
 
 
+def text_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a config.json says of the language model, which may lie inside another one."""
+    inner = config.get("text_config")
+    return {**config, **inner} if isinstance(inner, dict) else dict(config)
+
+
 def _architecture(config: dict[str, Any], family: Family) -> Architecture:
-    heads = config["num_attention_heads"]
+    heads = config.get("num_attention_heads") or family.heads or config["num_attention_heads"]
     default_dim = family.head_dim if "head_dim" not in config else 0
     tied = config.get("tie_word_embeddings")
     return Architecture(
         family=family,
-        vocabulary=config["vocab_size"],
+        vocabulary=config.get("vocab_size") or family.vocabulary or config["vocab_size"],
         hidden=config["hidden_size"],
         layers=config["num_hidden_layers"],
         heads=heads,

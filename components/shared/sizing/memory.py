@@ -15,7 +15,11 @@ from lidr.components.shared.config.profile import Offload, Zero
 from lidr.components.shared.config.recipe import Training
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing.activations import activation_bytes, logit_bytes, passing_bytes
-from lidr.components.shared.sizing.architecture import Architecture, read_architecture
+from lidr.components.shared.sizing.architecture import (
+    Architecture,
+    read_architecture,
+    text_settings,
+)
 
 GIB = 1 << 30
 
@@ -255,7 +259,8 @@ def plan_for(config: Mapping[str, Any], settings: Training, launch: Launch) -> M
         settings: the recipe's training section.
         launch: what the profile says.
     """
-    length = min(settings.max_length, config.get("max_position_embeddings") or settings.max_length)
+    context = text_settings(config).get("max_position_embeddings")
+    length = min(settings.max_length, context or settings.max_length)
     return MemoryPlan(
         architecture=read_architecture(dict(config)),
         tokens=max(launch.micro_batch_tokens or FLOOR, 2 * length),

@@ -13,7 +13,11 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.threads import fit_threads
 from lidr.components.shared.engines.transformers_engine import merged
+from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, named_ends
+from lidr.components.shared.models.chat.vocabulary import require_embedded
+from lidr.components.shared.models.context import context_of
 from lidr.components.shared.models.sources import ModelFiles
+from lidr.components.shared.records.samples import CUT_FILE, CutSide
 from lidr.components.shared.records.schema import PreferencePair
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.data.tokens import TokenPairs, check_pairs, tokenize_pairs
@@ -22,42 +26,37 @@ from lidr.components.train.distributed.zero import size_of
 _FILE = "pairs.parquet"
 
 
-def load_tokenizer(folder: Path, *others: Path) -> Any:
-    """Return a model's tokenizer.
+def load_chat(settings: ChatSettings, folder: Path, *others: Path) -> ChatRenderer:
+    """Return what renders a model's chats.
 
     Args:
+        settings: how.
         folder: the model.
         others: further models that read its tokens.
 
     Raises:
-        BadInput: it knows tokens that one of the models has no embedding for.
+        BadInput: its tokenizer writes tokens that one of the models has no embedding for.
     """
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right", trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     for model in (folder, *others):
-        rows = _text_config(model).vocab_size
-        if len(tokenizer) > rows:
-            raise BadInput(
-                f"the tokenizer of {folder} has {len(tokenizer)} tokens, but the model embeds only "
-                f"{rows}",
-                file=model / "config.json",
-                remedy="Take the tokenizer that belongs to the model, or resize its embeddings.",
-            )
-    return tokenizer
+        require_embedded(tokenizer, _config(model), model)
+    return ChatRenderer(tokenizer, settings, named_ends(folder))
 
 
-def load_pairs(uri: str, tokenizer: Any, start: Path, settings: Training) -> TokenPairs:
+def load_pairs(uri: str, chat: ChatRenderer, start: Path, settings: Training) -> TokenPairs:
     """Return the pairs of a stage as tokens, and tell the user how many are cut, by language.
 
     Args:
         uri: the pair stage.
-        tokenizer: of the start model.
+        chat: of the start model.
         start: the start model's folder; its context bounds a pair too.
         settings: the recipe's.
 
     Raises:
         BadInput: there are no pairs, or some of them cannot be trained on.
     """
-    records = open_stage(uri).read_records([_FILE], PreferencePair)
+    stage = open_stage(uri)
+    records = stage.read_records([_FILE], PreferencePair)
     if not records:
         raise BadInput(
             f"there are no pairs in {uri}",
@@ -65,8 +64,9 @@ def load_pairs(uri: str, tokenizer: Any, start: Path, settings: Training) -> Tok
         )
     file = f"{uri}/{_FILE}"
     check_pairs(records, file)
-    room = min(settings.max_length, _text_config(start).max_position_embeddings)
-    pairs = tokenize_pairs(records, tokenizer, room, settings.prompt_overflow, file)
+    room = min(settings.max_length, context_of(_config(start), start, settings.max_length))
+    sides = stage.read_records(stage.files(prefix=CUT_FILE), CutSide)
+    pairs = tokenize_pairs(records, chat, room, settings.prompt_overflow, file, sides)
     cut = ", ".join(_cut_of(code, count) for code, count in pairs.languages.items())
     emit("note", message=f"pairs cut at {room} tokens: {cut}")
     return pairs
@@ -87,8 +87,8 @@ def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
     return model.to("cuda") if torch.cuda.is_available() else model
 
 
-def _text_config(folder: Path) -> Any:
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+def _config(folder: Path) -> Any:
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 def _cut_of(language: str, count: dict[str, int]) -> str:

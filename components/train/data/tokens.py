@@ -1,28 +1,24 @@
 """Preference pairs as tokens, exactly as the inference engine reads and writes them.
 
-The prompt is rendered by the engine's own renderer, so training sees what inference sees. A
-response is encoded as plain text: control tokens spelt out in it stay text. What the template puts
-after a response (the end of the turn) is learnt too.
+Prompts and responses are rendered by the engines' own renderer, so training sees what inference
+sees: the tokens of a pair are the template's own rendering of the chat. Control tokens spelt out in
+a response stay text. What ends the turn is learnt too, but for a response that was cut.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.engines.base import ChatRequest
-from lidr.components.shared.engines.chat import ChatRenderer
-from lidr.components.shared.records.samples import pair_key
+from lidr.components.shared.models.chat import ChatRenderer
+from lidr.components.shared.records.samples import CutSide, pair_key
 from lidr.components.shared.records.schema import Message, PreferencePair
-
-_MARK = "\ue000response\ue001"
-
 
 Overflow = Literal["refuse", "drop"]
 """What happens to a pair whose prompt leaves no room for a response."""
@@ -97,24 +93,26 @@ def check_pairs(records: Sequence[PreferencePair], file: str) -> None:
 
 def tokenize_pairs(
     records: Sequence[PreferencePair],
-    tokenizer: Any,
+    chat: ChatRenderer,
     max_length: int,
     overflow: Overflow = "refuse",
     file: str = "",
+    cut: Collection[CutSide] = (),
 ) -> TokenPairs:
     """Tokenize pairs; a side that is too long is cut.
 
     Args:
         records: the pairs.
-        tokenizer: of the model that is trained.
+        chat: of the model that is trained.
         max_length: most tokens of prompt and response together.
         overflow: refuse or drop a pair whose prompt leaves no room for a response.
         file: where the pairs come from, for errors.
+        cut: sides whose text ends where max_tokens cut it.
 
     Raises:
         BadInput: a prompt is too long (or all are, where they are dropped).
     """
-    encoder = _PairEncoder(tokenizer)
+    encoder = _PairEncoder(chat, cut)
     kept: list[TokenPair] = []
     long: list[str] = []
     counts: dict[str, Counter[str]] = {}
@@ -148,45 +146,30 @@ def _cut(pair: TokenPair, room: int) -> TokenPair:
 
 
 class _PairEncoder:
-    """Encodes pairs with one tokenizer; the end of a turn is looked up once per prompt shape."""
+    """Encodes pairs; a prompt is rendered once, however many pairs it has."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._chat = ChatRenderer(tokenizer)
+    def __init__(self, chat: ChatRenderer, cut: Collection[CutSide]) -> None:
+        self._chat = chat
+        self._cut = {(side.pair, side.side) for side in cut}
         self._prompts: dict[str, list[int]] = {}
-        self._ends: dict[int, list[int]] = {}
 
     def encode(self, pair: PreferencePair) -> TokenPair:
-        end = self._end(pair.prompt)
         return TokenPair(
             pair_key(pair),
             pair.prompt_id,
             pair.language,
             self._prompt(pair.prompt),
-            self._chat.encode(pair.chosen[-1]["content"]) + end,
-            self._chat.encode(pair.rejected[-1]["content"]) + end,
+            self._side(pair, "chosen"),
+            self._side(pair, "rejected"),
         )
+
+    def _side(self, pair: PreferencePair, side: Literal["chosen", "rejected"]) -> list[int]:
+        text = (pair.chosen if side == "chosen" else pair.rejected)[-1]["content"]
+        ended = (pair_key(pair), side) not in self._cut or not text  # no side may be empty
+        return self._chat.encode_answer(pair.prompt, text, ended=ended)
 
     def _prompt(self, messages: list[Message]) -> list[int]:
         key = repr(messages)  # the dominant language asks the same once per other language
         if key not in self._prompts:
-            self._prompts[key] = self._chat.render(ChatRequest("", messages))
+            self._prompts[key] = self._chat.render_answer(messages)
         return self._prompts[key]
-
-    def _end(self, prompt: list[Message]) -> list[int]:
-        """Return the tokens that end a response: the template's, up to its first control token."""
-        if len(prompt) not in self._ends:
-            self._ends[len(prompt)] = self._find_end(prompt)
-        return self._ends[len(prompt)]
-
-    def _find_end(self, prompt: list[Message]) -> list[int]:
-        text: str = self._tokenizer.apply_chat_template(
-            [*prompt, {"role": "assistant", "content": _MARK}], tokenize=False
-        )
-        rest = text.rpartition(_MARK)[2]
-        tokens = self._tokenizer(rest, add_special_tokens=False)["input_ids"]
-        control = set(self._tokenizer.all_special_ids)
-        for position, token in enumerate(tokens):
-            if token in control:
-                return list(tokens[: position + 1])
-        return [self._tokenizer.eos_token_id]

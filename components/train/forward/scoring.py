@@ -45,6 +45,7 @@ def install(model: Any, pairs: Sequence[TokenPair]) -> Layout:
         BadInput: the model's scores cannot be had from its layers and its head.
     """
     _switch_dropout_off(model)
+    _freeze_unread(model)
     tried = [_clipped(pair) for pair in pairs[:2]]
     expected = _own_scores(model, tried)
     usual = model.config._attn_implementation
@@ -97,7 +98,8 @@ def _forward(
 ) -> torch.Tensor:
     """Return the log-probability of each response token."""
     given = {"position_ids": position_ids, "segments": segments} if segments is not None else {}
-    hidden = self.base_model(input_ids=input_ids, use_cache=False, **given).last_hidden_state
+    # Of a model that reads images, the text model inside.
+    hidden = self.get_decoder()(input_ids=input_ids, use_cache=False, **given).last_hidden_state
     logps: torch.Tensor = self.get_output_embeddings()(
         hidden.flatten(0, 1).index_select(0, sources), targets
     )
@@ -135,6 +137,14 @@ def _clipped(pair: TokenPair) -> TokenPair:
         chosen=pair.chosen[:_TRIED],
         rejected=pair.rejected[: _TRIED // 2],
     )
+
+
+def _freeze_unread(model: Any) -> None:
+    """Train what reads text alone: of a model that reads images, the text model and its head."""
+    read = {*model.get_decoder().parameters(), *model.get_output_embeddings().parameters()}
+    for parameter in model.parameters():
+        if parameter not in read:
+            parameter.requires_grad_(False)
 
 
 def _switch_dropout_off(model: Any) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -10,7 +11,14 @@ import pytest
 from lidr.components.shared.config.recipe import Filters
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.events import listening
-from lidr.components.shared.records.samples import SAMPLE_FILE, PairSample, pair_key, sampling_order
+from lidr.components.shared.records.samples import (
+    CUT_FILE,
+    SAMPLE_FILE,
+    CutSide,
+    PairSample,
+    pair_key,
+    sampling_order,
+)
 from lidr.components.shared.records.schema import DropReason, Failure, Kind
 from lidr.components.shared.store.stage import open_stage
 from tests.unit.pair.stages import (
@@ -32,10 +40,12 @@ from tests.unit.pair.stages import (
 
 def one_of_each() -> Records:
     """Return records in which each reason drops one prompt's Spanish pair, beside two good ones."""
-    ids = "fine good untagged missing task empty cut same off loop long"
+    ids = "fine good untagged missing thought task empty cut same off loop long"
     records = good_records(*ids.split(), tasks=["task"])
     records.move("untagged", "en", "es", failure=Failure.UNTAGGED)
     del records.responses["missing", "es"], records.translations["missing", "es", "en"]
+    records.answer("thought", "es", "", Failure.UNCLOSED_THOUGHT)
+    records.move("thought", "es", "en", failure=Failure.SOURCE_FAILED)
     records.answer("empty", "es", "", Failure.EMPTY)
     records.move("empty", "es", "en", failure=Failure.SOURCE_FAILED)
     records.answer("cut", "es", "Nina tiene cuatro lib", Failure.TRUNCATED)
@@ -56,6 +66,8 @@ def test_every_reason_is_written_with_the_pair_it_belongs_to(tmp_path):
         ("untagged", "es"): "translation_failed",
         ("missing", "es"): "missing_partner",
         ("missing", "en"): "missing_partner",
+        ("thought", "es"): "unclosed_thought",
+        ("thought", "en"): "unclosed_thought",
         ("task", "en"): "translation_task",
         ("empty", "es"): "empty",
         ("empty", "en"): "empty",
@@ -70,6 +82,29 @@ def test_every_reason_is_written_with_the_pair_it_belongs_to(tmp_path):
     german = {key: reason for key, reason in dropped_of(uri).items() if "de" in key}
     assert german == {("task", "en", "de", back): "translation_task"}
     assert {key[3] for key in dropped_of(uri) if key[1] == "es"} == {chosen}
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_sides_that_were_cut_are_named(tmp_path, swap):
+    records = good_records("fine", "cut", "source")
+    records.answer("cut", "es", "Nina tiene cuatro lib", Failure.TRUNCATED)
+    records.answer("source", "en", "Nina has four bo", Failure.TRUNCATED)
+    uri = run(write(tmp_path, records), pairing={"filters": "paper", "swap": swap})
+    sides = open_stage(uri).read_records([CUT_FILE], CutSide)
+    found = {(*json.loads(each.pair)[:3], each.side) for each in sides}
+    chosen, rejected = ("rejected", "chosen") if swap else ("chosen", "rejected")
+    assert {each for each in found if "de" not in each} == {
+        ("cut", "es", "en", rejected),
+        ("cut", "en", "es", rejected),  # translated from it
+        ("source", "es", "en", chosen),  # translated from it
+        ("source", "en", "es", chosen),
+    }
+    assert not [each for each in found if each[0] == "fine"]
+
+
+def test_where_nothing_was_cut_no_file_says_so(tmp_path):
+    uri = run(write(tmp_path, good_records("fine")), pairing={"filters": "paper"})
+    assert not open_stage(uri).files(prefix=CUT_FILE)
 
 
 def test_pair_says_in_one_line_what_became_of_the_rest_largest_reason_first(tmp_path):

@@ -11,9 +11,12 @@ from lidr.components.prepare.run import prepare
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.records.schema import Prompt
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import read_admission
 from lidr.components.shared.store.stage import MARKER, open_stage
 from tests.fakes import make_recipe
 from tests.unit.shared.engines.cases import CONTEXT, lively_model
+from tests.unit.shared.models.test_admission import model_of
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +57,46 @@ def test_a_prompt_beyond_the_context_is_named_with_its_line(model, tmp_path):
         prepare(recipe=recipe, store=str(tmp_path / "s"))
     assert (found.value.file, found.value.line) == (str(tmp_path / "en.jsonl"), 2)
     assert not list((tmp_path / "s").rglob(MARKER))
+
+
+def shaped_recipe(tmp_path: Path, name: str, **model: object) -> str:
+    folder = model_of(tmp_path / name, name)
+    recipe = json.loads(recipe_over(tmp_path, folder, "word"))
+    recipe["model"] |= model
+    return json.dumps(recipe)
+
+
+def test_what_was_decided_about_the_model_is_noted_for_its_run(model, tmp_path, capsys):
+    store = str(tmp_path / "s")
+    prepare(recipe=recipe_over(tmp_path, model, "word"), store=store, run="mine")
+    found = {each["property"]: each for each in read_admission(open_store(store), "mine")}
+    assert found["architecture"]["decision"] == "llama"
+    assert not any(each["refused"] for each in found.values())
+    assert "end of turn: <|end|>" in capsys.readouterr().err
+
+
+def test_a_model_that_is_refused_is_not_imported(tmp_path):
+    recipe = shaped_recipe(tmp_path, "deepseek-r1", thinking="off")
+    with pytest.raises(BadInput, match=r"model\.thinking is off"):
+        prepare(recipe=recipe, store=str(tmp_path / "s"))
+    assert not list((tmp_path / "s").rglob(MARKER))
+
+
+@pytest.mark.parametrize(("name", "other"), [("llama-3", False), ("llama-3.2", True)])
+def test_the_day_is_in_the_address_only_where_the_template_asks_for_it(tmp_path, name, other):
+    store = str(tmp_path / "s")
+    days = [
+        prepare(recipe=shaped_recipe(tmp_path, name, date=day), store=store)
+        for day in ("2026-02-03", "2026-02-04", "2026-02-03")
+    ]
+    assert (days[0] != days[1]) == other
+    assert days[0] == days[2]
+
+
+def test_template_arguments_are_in_the_address(tmp_path):
+    store = str(tmp_path / "s")
+    given = [{}, {"template_arguments": {"a": 1}}, {"thinking": "remove"}]
+    uris = [
+        prepare(recipe=shaped_recipe(tmp_path, "qwen-3", **each), store=store) for each in given
+    ]
+    assert len(set(uris)) == 3

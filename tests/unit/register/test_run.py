@@ -16,6 +16,8 @@ from lidr.components.register.run import register
 from lidr.components.shared.core.digest import digest_of, digest_of_uri
 from lidr.components.shared.registry.history import history
 from lidr.components.shared.stats.intervals import wilson
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import note_admission
 from lidr.components.shared.store.stage import MARKER
 from lidr.components.shared.tracking import mlflow_client
 from tests.fakes import finished_stage, make_recipe
@@ -131,6 +133,13 @@ def test_the_registered_model_is_named_like_the_recipe_by_default(store, client)
     given = arguments(store, "", recipe=settings.model_dump_json(), run="a-recipe-seed0")
     assert register(**given) == "a-recipe/1"
     assert client.get_experiment_by_name("lidr/a-recipe") is not None
+
+
+def test_what_was_decided_about_the_model_is_in_the_tags(store, client, name):
+    findings = [{"property": "end of turn", "decision": "<end_of_turn> (106)", "refused": False}]
+    note_admission(open_store(store), "admitted", {"findings": findings})
+    register(**arguments(store, name, run="admitted"))
+    assert versions(client, name)[1].tags["lidr.model.end_of_turn"] == "<end_of_turn> (106)"
 
 
 def test_the_tags_of_the_start_are_its_facts(store, client, name):

@@ -11,6 +11,8 @@ import pytest
 
 from lidr.components.report.run import report
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import note_admission
 from lidr.components.shared.store.stage import open_stage
 from tests.unit.report.runs import RUN, forget, recipe, state_of, write_run
 
@@ -34,6 +36,15 @@ def run_report(store: str, **changes: object) -> tuple[str, dict, str]:
     folder = Path(store, "runs", RUN)
     result = json.loads((folder / "result.json").read_text())
     return final, result, (folder / "report.html").read_text()
+
+
+def test_what_was_decided_about_the_model_is_on_the_page(tmp_path):
+    store = write_run(tmp_path)
+    findings = [{"property": "thinking", "decision": "removed, from <think>", "refused": False}]
+    note_admission(open_store(store), RUN, {"findings": findings})
+    _, _, page = run_report(store)
+    assert "What M_0 is" in page
+    assert "removed, from &lt;think&gt;" in page
 
 
 def test_the_result_has_exactly_the_agreed_keys(tmp_path):

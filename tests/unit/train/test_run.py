@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.core.errors import BadInput, TrainingFailed
 from lidr.components.shared.models.admission import check_model
+from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer
 from lidr.components.shared.models.sources import local_model
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.assembly import training_order
-from lidr.components.train.data.loading import load_tokenizer
+from lidr.components.train.data.loading import load_chat
 from lidr.components.train.data.tokens import tokenize_pairs
 from lidr.components.train.metrics import Watch, troubles
 from lidr.components.train.run import train
@@ -83,7 +84,7 @@ def test_the_margins_at_the_end_are_those_of_the_model_that_was_written(root: Pa
     margins = stage.read_records([MARGINS_FILE], PairMargin)
     assert len(margins) == 2, "a tenth of the pairs"
     folders = [local_model(uri) for uri in (stage.uri, str(given["inputs"]))]
-    pairs = tokenize_pairs(PAIRS, AutoTokenizer.from_pretrained(folders[0]), 128).pairs
+    pairs = tokenize_pairs(PAIRS, ChatRenderer.load(folders[0], PLAIN_CHAT), 128).pairs
     policy, reference = (AutoModelForCausalLM.from_pretrained(folder) for folder in folders)
     for found in margins:
         [pair] = [pair for pair in pairs if pair.key == found.pair]
@@ -98,8 +99,7 @@ def test_the_margins_at_the_end_are_those_of_the_model_that_was_written(root: Pa
 
 def reference_losses(model_folder: Path, reference_folder: Path) -> tuple[float, float]:
     """The first step's DPO and NLL terms over all pairs, by hand in float64."""
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
-    pairs = tokenize_pairs(PAIRS, tokenizer, 128).pairs
+    pairs = tokenize_pairs(PAIRS, ChatRenderer.load(model_folder, PLAIN_CHAT), 128).pairs
     models = [
         AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
         for folder in (model_folder, reference_folder)
@@ -251,7 +251,7 @@ def test_a_tokenizer_of_another_model_is_bad_input(tmp_path: Path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 100}))
     with pytest.raises(BadInput, match=r"config\.json: .* tokens, but the model embeds only 100"):
-        load_tokenizer(folder)
+        load_chat(PLAIN_CHAT, folder)
 
 
 def test_micro_batches_by_tokens_change_nothing_but_rounding(tmp_path: Path):

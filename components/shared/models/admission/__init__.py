@@ -5,7 +5,7 @@
 """
 
 from lidr.components.shared.models.admission.admit import admit
-from lidr.components.shared.models.admission.candidate import Candidate
+from lidr.components.shared.models.admission.candidate import ModelCandidate
 from lidr.components.shared.models.admission.files import (
     check_adapter,
     check_model,
@@ -15,7 +15,7 @@ from lidr.components.shared.models.admission.finding import Admission, PropertyF
 
 __all__ = [
     "Admission",
-    "Candidate",
+    "ModelCandidate",
     "PropertyFinding",
     "admit",
     "check_adapter",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.models.admission.candidate import Candidate
+from lidr.components.shared.models.admission.candidate import ModelCandidate
 from lidr.components.shared.models.admission.finding import Admission, PropertyFinding
 from lidr.components.shared.models.admission.properties import FIRST, PROPERTIES
 
 
-def admit(candidate: Candidate) -> Admission:
+def admit(candidate: ModelCandidate) -> Admission:
     """Return what was decided about every property of a model.
 
     Args:
@@ -19,7 +19,7 @@ def admit(candidate: Candidate) -> Admission:
     return Admission(tuple(_findings(candidate)))
 
 
-def _findings(candidate: Candidate) -> Iterator[PropertyFinding]:
+def _findings(candidate: ModelCandidate) -> Iterator[PropertyFinding]:
     reasons: set[str] = set()  # what does not load is found by every property that reads it
     for name, decide in PROPERTIES.items():
         try:

@@ -10,10 +10,11 @@ from typing import Any
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, named_ends
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ModelCandidate:
     """A model, its adapter and what it is wanted for.
 
     Attributes:
@@ -70,6 +71,22 @@ class Candidate:
                 file=self.folder,
                 remedy="Add it anew with tokenizer.save_pretrained(folder).",
             ) from error
+
+    @cached_property
+    def chat(self) -> ChatRenderer:
+        """What renders the model's chats.
+
+        Raises:
+            BadInput: its template cannot be used as the recipe wants it, or nothing ends a turn.
+        """
+        if not self.tokenizer.chat_template:
+            raise BadInput(
+                "its tokenizer has no chat template",
+                file=self.folder / "tokenizer_config.json",
+                remedy="Add it as chat_template.jinja.",
+            )
+        settings = ChatSettings.of(self.recipe.model)
+        return ChatRenderer(self.tokenizer, settings, named_ends(self.folder))
 
 
 def _first_line(error: Exception) -> str:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.models.admission.candidate import Candidate
+from lidr.components.shared.models.admission import chats
+from lidr.components.shared.models.admission.candidate import ModelCandidate
 from lidr.components.shared.models.admission.files import check_adapter, check_model
+from lidr.components.shared.models.chat.vocabulary import require_embedded
+from lidr.components.shared.models.context import context_of
 
-Decide = Callable[[Candidate], str]
+Decide = Callable[[ModelCandidate], str]
 
 
-def files(candidate: Candidate) -> str:
+def files(candidate: ModelCandidate) -> str:
     """Decide whether its files are there, whole and safe to open."""
     check_model(candidate.folder, candidate.names)
     if candidate.adapter:
@@ -26,28 +28,34 @@ def files(candidate: Candidate) -> str:
     return f"{len(names)}, {weights} of safetensors"
 
 
-def architecture(candidate: Candidate) -> str:
+def architecture(candidate: ModelCandidate) -> str:
     """Decide which language model is trained: the text model inside, where there are several."""
     own, text = candidate.config.model_type, candidate.text_config.model_type
     return str(own) if own == text else f"{own}, of which the text model {text} is used"
 
 
-def vocabulary(candidate: Candidate) -> str:
+def vocabulary(candidate: ModelCandidate) -> str:
     """Decide whether every token that a text can become has an embedding."""
-    tokens, rows = len(candidate.tokenizer), candidate.text_config.vocab_size
-    if tokens > rows:
-        raise BadInput(
-            f"its tokenizer has {tokens} tokens, but the model embeds only {rows}",
-            file=candidate.folder / "config.json",
-            remedy="Take the tokenizer that belongs to the model, or resize its embeddings.",
-        )
-    return f"{tokens:,} tokens, {rows:,} embedded"
+    return require_embedded(candidate.tokenizer, candidate.config, candidate.folder)
+
+
+def context(candidate: ModelCandidate) -> str:
+    """Decide how many tokens a prompt and its answer may have."""
+    asked = candidate.recipe.model.max_length
+    return f"{asked or context_of(candidate.config, candidate.folder):,} tokens"
 
 
 PROPERTIES: Mapping[str, Decide] = {
     "files": files,
     "architecture": architecture,
     "vocabulary": vocabulary,
+    "context": context,
+    "chat template": chats.template,
+    "end of turn": chats.end_of_turn,
+    "thinking": chats.thinking,
+    "translation": chats.translation,
+    "system text": chats.system_text,
+    "date": chats.date,
 }
 """By name, in the order in which they are decided and shown."""
 

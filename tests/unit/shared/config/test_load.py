@@ -267,3 +267,26 @@ def test_a_wrong_profile_names_file_line_key_and_what_is_allowed(tmp_path, text,
     assert (caught.value.file, caught.value.line) == (str(path), line)
     for word in words:
         assert word in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("line", "thinking", "date"),
+    [
+        ("  thinking: off", "off", ""),
+        ('  thinking: "off"', "off", ""),
+        ("  thinking: remove", "remove", ""),
+        ("  date: 2026-02-03", "auto", "2026-02-03"),
+    ],
+)
+def test_words_that_yaml_reads_as_something_else_arrive(tmp_path, line, thinking, date):
+    text = GOOD.replace("  source: toy", f"  source: toy\n{line}")
+    model = load_recipe(write(tmp_path, text)).model
+    assert (model.thinking, model.date) == (thinking, date)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["  thinking: on", "  date: tomorrow", "  template_arguments: {messages: x}"],
+)
+def test_what_no_chat_can_be_written_with_is_refused(tmp_path, line):
+    refused(write(tmp_path, GOOD.replace("  source: toy", f"  source: toy\n{line}")))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lidr.components.generate.run import generate
 from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.engines import ChatRequest, Completion
-from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.records.chat import TRANSLATION_STOP, translation_messages
 from lidr.components.shared.records.schema import Prompt, Response, Translation
 from lidr.components.shared.store.stage import open_stage

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lidr.components.shared.engines import ChatRequest
-from lidr.components.shared.engines.chat import ChatRenderer, end_tokens
+from lidr.components.shared.models.chat import ChatRenderer, named_ends
 from lidr.components.shared.records.chat import translation_messages
 from tests.models import SENTENCES
 
@@ -28,7 +28,7 @@ FAMILIES = {
         + "{{- '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' -}}"
         "{{- message.content | trim + '<|eot_id|>' -}}"
         + GO_ON
-        + "{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' + date_string -}}"
+        + "{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}"
         + "{%- endif -%}",
     ),
     "gemma": (
@@ -125,7 +125,7 @@ def test_ordinary_added_tokens_stay_one_token():
         assert {*tokenizer.convert_tokens_to_ids(["  ", "<b>"])} <= set(rendered)
 
 
-def test_several_messages_and_the_primer():
+def test_several_messages_are_rendered_and_no_primer_is_put_into_a_thought():
     tokenizer = family_tokenizer("bytes", "chatml")
     messages = [
         {"role": "system", "content": "Be <|im_end|> brief."},
@@ -135,7 +135,8 @@ def test_several_messages_and_the_primer():
     ]
     rendered = ChatRenderer(tokenizer).render(ChatRequest("", messages, primer="<translated>"))
     expected = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-    assert tokenizer.decode(rendered) == expected + "<|im_start|>assistant\n<think>\n<translated>"
+    # The template begins a thought, inside which a primer would be lost.
+    assert tokenizer.decode(rendered) == expected + "<|im_start|>assistant\n<think>\n"
 
 
 def test_our_tags_are_masked_and_the_primer_is_last():
@@ -165,12 +166,6 @@ def test_requests_before_a_pause_are_rendered_before_it():
     assert [each and each[0].key for each in rendered] == [None, "0", "1", None, None, "2"]
 
 
-def test_no_template_reads_the_clock():
-    tokenizer = family_tokenizer("bytes", "llama3")
-    rendered = ChatRenderer(tokenizer).render(ChatRequest("", [{"role": "user", "content": "a"}]))
-    assert tokenizer.decode(rendered).endswith("26 Jul 2024")
-
-
 def test_lone_surrogates_are_replaced():
     tokenizer = family_tokenizer("bytes", "phi")
     messages = [{"role": "user", "content": "a\ud83db"}]
@@ -187,17 +182,19 @@ def test_text_leaves_white_space_alone():
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        ({}, [3]),
-        ({"config.json": 5}, [3, 5]),
-        ({"config.json": 5, "generation_config.json": [7, 3]}, [3, 5, 7]),
-        ({"config.json": None, "generation_config.json": 9}, [3, 9]),
+        ({}, set()),
+        ({"config.json": {"eos_token_id": 5}}, {5}),
+        (
+            {
+                "config.json": {"eos_token_id": 5, "text_config": {"eos_token_id": [6]}},
+                "generation_config.json": {"eos_token_id": [7, 3]},
+            },
+            {3, 5, 6, 7},
+        ),
+        ({"config.json": {"eos_token_id": None, "text_config": None}}, set()),
     ],
 )
 def test_end_tokens_are_gathered(tmp_path, files, expected):
-    for name, value in files.items():
-        (tmp_path / name).write_text(json.dumps({"eos_token_id": value}))
-
-    class Tokenizer:
-        eos_token_id = 3
-
-    assert end_tokens(tmp_path, Tokenizer()) == expected
+    for name, settings in files.items():
+        (tmp_path / name).write_text(json.dumps(settings))
+    assert named_ends(tmp_path) == expected

@@ -23,7 +23,7 @@ from lidr.components.shared.engines import (
     served_name,
     start_engine,
 )
-from lidr.components.shared.engines.chat import ChatRenderer, end_tokens
+from lidr.components.shared.models.chat import ChatRenderer, named_ends
 from lidr.components.shared.models.sources import ModelFiles
 from lidr.components.shared.records.schema import Failure
 from tests.unit.shared.engines.cases import (
@@ -71,8 +71,8 @@ class Oracle:
 
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForCausalLM.from_pretrained(folder)
-        self.chat = ChatRenderer(self.tokenizer)
-        self.ends = end_tokens(folder, self.tokenizer)
+        self.chat = ChatRenderer(self.tokenizer, named=named_ends(folder))
+        self.ends = sorted(self.chat.stops)
 
     def complete(self, request: ChatRequest, decoding: Decoding) -> Completion:
         import torch
@@ -169,7 +169,7 @@ def test_batches_stay_in_their_group_and_budget(folder, monkeypatch):
 
     class Watched(batch.GenerationBatch):
         def __init__(self, model, rows, *rest):
-            seen.append(tuple(row.key for row in rows))
+            seen.append(tuple(row.request.key for row in rows))
             widths.append(len(rows) * max(len(row.prompt) + row.limit for row in rows))
             super().__init__(model, rows, *rest)
 

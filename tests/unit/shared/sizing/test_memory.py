@@ -110,6 +110,19 @@ def test_parameters_of_a_known_model():
     assert read_architecture(LLAMA_8B).parameters == 8_030_261_248
 
 
+def test_of_a_model_that_reads_images_the_text_model_is_counted():
+    """The 4B model's own file leaves out what transformers knows of the family."""
+    text = {
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 34,
+        "sliding_window": 1024,
+    }
+    inner = {"model_type": "gemma3_text", **text}
+    shape = read_architecture({"model_type": "gemma3", "text_config": inner})
+    assert shape == read_architecture(Gemma3TextConfig(**text, vocab_size=262_208).to_dict())
+
+
 def test_parameters_of_adapters():
     config = CONFIGS["qwen2"]
     model = add_adapters(AutoModelForCausalLM.from_config(config), Lora(rank=5), 0)

@@ -4,7 +4,7 @@ import pytest
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines.base import ChatRequest
-from lidr.components.shared.engines.chat import ChatRenderer
+from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.train.data.tokens import tokenize_pairs
 from tests.models import END, tiny_tokenizer
 from tests.unit.shared.engines.test_chat import FAMILIES, family_tokenizer
@@ -18,7 +18,7 @@ def tokenizer():
 
 def test_the_prompt_is_what_the_engine_reads_and_the_end_of_the_turn_is_learnt(tokenizer):
     record = preference(4)
-    (pair,) = tokenize_pairs([record], tokenizer, 128).pairs
+    (pair,) = tokenize_pairs([record], ChatRenderer(tokenizer), 128).pairs
     assert pair.prompt == ChatRenderer(tokenizer).render(ChatRequest("", record.prompt))
     assert tokenizer.decode(pair.chosen) == record.chosen[0]["content"] + END
     assert tokenizer.decode(pair.rejected) == record.rejected[0]["content"] + END
@@ -27,7 +27,7 @@ def test_the_prompt_is_what_the_engine_reads_and_the_end_of_the_turn_is_learnt(t
 
 def test_control_tokens_spelt_out_in_text_stay_text(tokenizer):
     record = preference(4, chosen="four<|end|><|user|>more", prompt="say <|assistant|> \ud800")
-    (pair,) = tokenize_pairs([record], tokenizer, 256).pairs
+    (pair,) = tokenize_pairs([record], ChatRenderer(tokenizer), 256).pairs
     control = set(tokenizer.all_special_ids)
     assert not control & set(pair.chosen[:-1])
     assert [token for token in pair.prompt if token in control] == [
@@ -41,7 +41,7 @@ def test_a_long_side_is_cut_and_a_prompt_without_room_drops_its_pair(tokenizer):
         preference(2, "es"),
         preference(3, "de", prompt="Nina " * 60),
     ]
-    found = tokenize_pairs(records, tokenizer, 48, "drop")
+    found = tokenize_pairs(records, ChatRenderer(tokenizer), 48, "drop")
     assert [pair.prompt_id for pair in found.pairs] == ["p1", "p2"]
     assert len(found.pairs[0].prompt) + len(found.pairs[0].chosen) == 48
     assert found.languages == {
@@ -52,13 +52,13 @@ def test_a_long_side_is_cut_and_a_prompt_without_room_drops_its_pair(tokenizer):
 
 def test_no_pair_left_is_bad_input(tokenizer):
     with pytest.raises(BadInput, match="max_length"):
-        tokenize_pairs([preference(1, prompt="Nina " * 30)], tokenizer, 16)
+        tokenize_pairs([preference(1, prompt="Nina " * 30)], ChatRenderer(tokenizer), 16)
 
 
 def test_a_template_that_shows_no_end_of_turn_falls_back_to_the_end_token(tokenizer):
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = "{{ messages[0]['content'] }}"
-    (pair,) = tokenize_pairs([preference(1)], tokenizer, 128).pairs
+    (pair,) = tokenize_pairs([preference(1)], ChatRenderer(tokenizer), 128).pairs
     assert pair.chosen[-1] == tokenizer.eos_token_id
 
 
@@ -69,7 +69,8 @@ def test_special_tokens_among_a_model_s_words_stay_text_in_responses(kind, famil
     added = tokenizer.added_tokens_decoder.items()
     special = {number for number, token in added if token.special and str(token) != "<unk>"}
     text = "".join(FAMILIES[family][0])
-    pairs = tokenize_pairs([preference(1, chosen=text, rejected=f"x{text}")], tokenizer, 512).pairs
+    record = preference(1, chosen=text, rejected=f"x{text}")
+    pairs = tokenize_pairs([record], ChatRenderer(tokenizer), 512).pairs
     for side in (pairs[0].chosen, pairs[0].rejected):
         assert special.isdisjoint(side[:-1])
         assert text in tokenizer.decode(side, clean_up_tokenization_spaces=False)

@@ -1,0 +1,58 @@
+"""Whether every token that a text can become has an embedding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lidr.components.shared.core.errors import BadInput
+
+
+def beyond(tokenizer: Any, rows: int) -> tuple[list[str], list[str]]:
+    """Return the entries of a tokenizer that a model has no embedding for.
+
+    A special token that the chat template does not write is never read: spelt out in a text it
+    stays text.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        rows: embeddings of the model.
+
+    Returns:
+        Those that can occur, and those that cannot, each sorted by id.
+    """
+    added = tokenizer.added_tokens_decoder
+    written = f"{tokenizer.chat_template}"
+    over = sorted((n, token) for token, n in tokenizer.get_vocab().items() if n >= rows)
+    never = {
+        n for n, _ in over if n in added and added[n].special and str(added[n]) not in written
+    } - {tokenizer.eos_token_id, tokenizer.bos_token_id}
+    return [t for n, t in over if n not in never], [t for n, t in over if n in never]
+
+
+def require_embedded(tokenizer: Any, config: Any, folder: Path) -> str:
+    """Refuse a tokenizer that makes tokens without an embedding of texts; say what there is.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        config: the model's.
+        folder: its files.
+
+    Raises:
+        BadInput: with the tokens.
+    """
+    rows = config.get_text_config().vocab_size
+    occurring, others = beyond(tokenizer, rows)
+    if occurring:
+        raise BadInput(
+            f"the tokenizer has {len(tokenizer)} tokens, but the model embeds only {rows}: a text "
+            f"can become {_some(occurring)}",
+            file=folder / "config.json",
+            remedy="Take the tokenizer that belongs to the model, or resize its embeddings.",
+        )
+    unread = f"; {_some(others)} has none, and no text becomes it" if others else ""
+    return f"{len(tokenizer):,} tokens, {rows:,} embedded{unread}"
+
+
+def _some(tokens: list[str]) -> str:
+    return ", ".join(tokens[:3]) + (f" and {len(tokens) - 3} more" if len(tokens) > 3 else "")

@@ -1,0 +1,42 @@
+"""What a run begins with is what it goes on with, whatever the day."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.runs import recipe_key
+from lidr.pipelines.begin import begin
+from tests.fakes import make_recipe
+
+PROFILE = Profile(name="here")
+
+
+@pytest.mark.parametrize("given", ["", "mine"])
+def test_a_run_that_goes_on_another_day_is_told_the_first(tmp_path: Path, given: str):
+    store = LocalStore(tmp_path)
+    first = begin(make_recipe(), PROFILE, store, given, today="2026-02-03")
+    assert first.recipe.model.date == "2026-02-03"
+    store.write(recipe_key(first.run), first.recipe.model_dump_json().encode())
+    assert begin(make_recipe(), PROFILE, store, given, today="2026-02-04") == first
+    other = begin(make_recipe(), PROFILE, store, "another", today="2026-02-04")
+    assert other.recipe.model.date == "2026-02-04"
+
+
+def test_the_day_does_not_name_a_run(tmp_path: Path):
+    store = LocalStore(tmp_path)
+    days = ("2026-02-03", "2026-02-04")
+    assert len({begin(make_recipe(), PROFILE, store, today=day).run for day in days}) == 1
+
+
+def test_a_recipe_s_own_day_stands(tmp_path: Path):
+    recipe = make_recipe(model={"source": "toy", "date": "2020-01-01"})
+    assert begin(recipe, PROFILE, LocalStore(tmp_path), today="2026-02-04").recipe == recipe
+
+
+def test_outside_a_run_there_is_no_day(tmp_path: Path):
+    assert begin(make_recipe(), PROFILE).recipe.model.date == ""
+    assert begin(make_recipe(), PROFILE, LocalStore(tmp_path)).recipe.model.date == ""

@@ -1,0 +1,210 @@
+"""Thoughts never get into texts, unless a recipe keeps them."""
+
+from __future__ import annotations
+
+import pytest
+
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.engines.base import ChatRequest
+from lidr.components.shared.models.chat.thoughts import COMMON, find_marks, without_thoughts
+from lidr.components.shared.records.chat import TRANSLATION_PRIMER, TRANSLATION_STOP
+from lidr.components.shared.records.schema import Failure
+from tests.shapes import CHATML, SHAPES, Shape, shaped_tokenizer
+from tests.unit.shared.models.chat.test_turns import renderer
+
+ASKED = ChatRequest("", [{"role": "user", "content": "Nina?"}])
+TRANSLATED = ChatRequest("", ASKED.messages, primer=TRANSLATION_PRIMER)
+
+
+def rendered(name: str, request: ChatRequest = ASKED, **settings) -> str:
+    tokens = renderer(SHAPES[name], **settings).render(request)
+    return shaped_tokenizer(SHAPES[name]).decode(tokens, clean_up_tokenization_spaces=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "thinking"),
+    [
+        ("qwen-3", {}, "off"),
+        ("qwen-3", {"thinking": "remove"}, "remove"),
+        ("qwen-3", {"thinking": "keep"}, "keep"),
+        ("qwen-3", {"arguments": {"enable_thinking": True}}, "remove"),
+        ("qwen-3", {"arguments": {"enable_thinking": False}}, "off"),
+        ("deepseek-r1", {}, "remove"),
+        ("gpt-oss", {}, "remove"),
+        ("llama-3", {}, "none"),
+        ("llama-3", {"thinking": "keep"}, "none"),
+    ],
+)
+def test_what_becomes_of_thoughts_is_decided_on_the_template(name, settings, thinking):
+    assert renderer(SHAPES[name], **settings).template.thinking == thinking
+
+
+def test_the_switch_turns_thoughts_off_in_every_render():
+    empty = "<think>\n\n</think>\n\n"
+    assert rendered("qwen-3").endswith(f"assistant\n{empty}")
+    assert rendered("qwen-3", thinking="remove").endswith("assistant\n")
+    chat = renderer(SHAPES["qwen-3"])
+    assert chat.render(ASKED) == chat.render_answer(ASKED.messages)
+
+
+def test_template_arguments_are_in_every_render():
+    assert "Reasoning: low." in rendered("gpt-oss", arguments={"reasoning_effort": "low"})
+    low = renderer(SHAPES["gpt-oss"], arguments={"reasoning_effort": "low"})
+    text = shaped_tokenizer(SHAPES["gpt-oss"]).decode(low.render_answer(ASKED.messages))
+    assert "Reasoning: low." in text
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "end"),
+    [
+        ("llama-3", {}, "<|end_header_id|>\n\n<translated>"),
+        ("qwen-3", {}, "<think>\n\n</think>\n\n<translated>"),
+        ("qwen-3", {"thinking": "remove"}, "assistant\n<think>\n\n</think>\n\n<translated>"),
+        ("qwen-3", {"thinking": "keep"}, "assistant\n<think>\n\n</think>\n\n<translated>"),
+        ("gpt-oss", {}, "<|start|>assistant<|channel|>final<|message|><translated>"),
+        ("deepseek-r1", {}, "<|Assistant|><think>\n"),
+        ("llama-2", {}, " [/INST] <translated>"),
+    ],
+)
+def test_the_primer_is_the_answer_s_beginning_or_not_used(name, settings, end):
+    assert rendered(name, TRANSLATED, **settings).endswith(end)
+
+
+def test_what_follows_an_unused_primer_is_read_from_the_answer():
+    chat = renderer(SHAPES["deepseek-r1"])
+    stop = (TRANSLATION_STOP,)
+    thought = "I write <translated> and </translated>.\n</think>\n\n"
+    assert chat.thinks(TRANSLATED)
+    said = chat.answer(TRANSLATED, f"{thought}Here: <translated>4</translated> Done.", stop)
+    assert said == ("4</translated>", None, True)
+    assert chat.answer(TRANSLATED, f"{thought}4", stop) == ("", None, False)
+    assert chat.answer(TRANSLATED, "I write", stop) == ("", Failure.UNCLOSED_THOUGHT, False)
+
+
+def test_a_primed_answer_is_read_as_it_is():
+    chat = renderer(SHAPES["gpt-oss"])
+    assert not chat.thinks(TRANSLATED)
+    assert chat.answer(TRANSLATED, "4</translated>") == ("4</translated>", None, False)
+
+
+def test_the_final_channel_alone_is_said():
+    shape = SHAPES["gpt-oss"]
+    chat, tokenizer = renderer(shape), shaped_tokenizer(shape)
+    written = (
+        "<|channel|>analysis<|message|>English thoughts.<|end|>"
+        "<|start|>assistant<|channel|>final<|message|>Nina tiene 4."
+    )
+    text = chat.text(tokenizer(written, add_special_tokens=False)["input_ids"])
+    assert chat.answer(ASKED, text) == ("Nina tiene 4.", None, False)
+    thought = written.partition("<|start|>")[0]
+    text = chat.text(tokenizer(thought, add_special_tokens=False)["input_ids"])
+    assert chat.answer(ASKED, text) == ("", Failure.UNCLOSED_THOUGHT, False)
+    assert chat.needs_tokens
+
+
+def test_a_pair_of_gpt_oss_is_trained_in_the_final_channel():
+    shape = SHAPES["gpt-oss"]
+    chat, tokenizer = renderer(shape), shaped_tokenizer(shape)
+    assert tokenizer.decode(chat.render_answer(ASKED.messages)).endswith(
+        "<|start|>assistant<|channel|>final<|message|>"
+    )
+    assert tokenizer.decode(chat.encode_answer(ASKED.messages, "4")) == "4<|return|>"
+
+
+def test_kept_thoughts_are_learnt_as_they_were_written():
+    shape = SHAPES["qwen-3"]
+    chat, tokenizer = renderer(shape, thinking="keep"), shaped_tokenizer(shape)
+    text = "<think>\nFour.\n</think>\n\n4"
+    assert chat.answer(ASKED, text) == (text, None, False)
+    assert chat.render_answer(ASKED.messages) == chat.render(ASKED)
+    assert tokenizer.decode(chat.encode_answer(ASKED.messages, text)) == f"{text}<|im_end|>"
+
+
+def test_stop_strings_end_answers_and_not_thoughts():
+    chat = renderer(SHAPES["qwen-3"], thinking="remove")
+    assert chat.thinks(ASKED)
+    said = chat.answer(ASKED, "<think>\nQ: a\n</think>\n\nIt is 4. Q: b", ("Q:",))
+    assert said == ("It is 4. Q:", None, True)
+    assert not renderer(SHAPES["qwen-3"]).thinks(ASKED)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("4", "4"),
+        (" 4 ", " 4 "),
+        ("<think>\na\n</think>\n\n4\n", "4\n"),
+        ("a\n</think>\n\n4", "4"),
+        ("<think>a</think><think>b</think>4", "4"),
+        ("It is <think>a</think> 4", "It is 4"),
+        ("<think>a", None),
+        ("4 <think>a", None),
+        ("", ""),
+    ],
+)
+def test_thoughts_are_taken_out(text, said):
+    assert without_thoughts(text, [COMMON]) == said
+
+
+def test_a_thought_that_the_prompt_began_is_taken_out():
+    assert without_thoughts("a\n</think>\n\n4", [COMMON], opened=True) == "4"
+    assert without_thoughts("4", [COMMON], opened=True) is None
+
+
+def test_an_answer_that_begins_with_a_thought_loses_it_whatever_the_files_show():
+    chat = renderer(SHAPES["llama-3"])
+    assert chat.answer(ASKED, "<think>a</think>\n4") == ("4", None, False)
+    assert chat.answer(ASKED, "The tag <think> is HTML") == ("The tag <think> is HTML", None, False)
+    assert chat.answer(ASKED, "<think>a") == ("", Failure.UNCLOSED_THOUGHT, False)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("<think>", "</think>"),
+        ("<seed:think>", "</seed:think>"),
+        ("[THINK]", "[/THINK]"),
+        ("<|START_THINKING|>", "<|END_THINKING|>"),
+        ("<|begin_of_thought|>", "<|end_of_thought|>"),
+        ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+        ("<|channel>thought", "<channel|>"),
+    ],
+)
+def test_marks_of_many_families_are_found(pair):
+    opening, closing = pair
+    [found] = find_marks(f"{{{{ content.split('{closing}') }}}}", [opening])
+    assert (found.opening, found.closing) == pair
+
+
+def test_thoughts_that_cannot_be_treated_as_asked_are_refused():
+    with pytest.raises(BadInput, match="no switch"):
+        renderer(SHAPES["deepseek-r1"], thinking="off")
+    with pytest.raises(BadInput, match="a control token, which no text can hold"):
+        renderer(SHAPES["gpt-oss"], thinking="keep")
+    switch = "{%- if thinking -%}{{- 'Think aloud.' -}}{%- endif -%}"
+    hidden = Shape(switch + CHATML, ("<|im_start|>", "<|im_end|>"), "<|im_end|>")
+    assert renderer(hidden).template.thinking == "off"
+    with pytest.raises(BadInput, match="shows where a thought ends"):
+        renderer(hidden, arguments={"thinking": True})
+
+
+def test_given_answers_are_scored_as_answers():
+    chat, tokenizer = renderer(SHAPES["gpt-oss"]), shaped_tokenizer(SHAPES["gpt-oss"])
+
+    class Asked:
+        messages, primer, continuations = ASKED.messages, "", (" 4", " 5")
+
+    context, answers = chat.render_continuations(Asked())
+    assert tokenizer.decode(context).endswith("<|channel|>final<|message|>")
+    assert [tokenizer.decode(answer) for answer in answers] == [" 4", " 5"]
+
+
+def test_one_day_is_told_whatever_day_it_is(monkeypatch):
+    for name, written in (("llama-3.2", "03 Feb 2026"), ("gpt-oss", "2026-02-03")):
+        chat = renderer(SHAPES[name], date="2026-02-03")
+        assert chat.template.uses_date
+        text = shaped_tokenizer(SHAPES[name]).decode(chat.render(ASKED))
+        assert written in text
+        assert "2024" in shaped_tokenizer(SHAPES[name]).decode(renderer(SHAPES[name]).render(ASKED))
+    assert not renderer(SHAPES["llama-3"]).template.uses_date
+    assert not renderer(SHAPES["llama-3.2"], arguments={"date_string": "x"}).template.uses_date

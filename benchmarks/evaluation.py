@@ -24,7 +24,7 @@ from statistics import median
 
 from benchmarks.training import Shape, write_model
 from lidr.components.evaluate.harness import Scored, run_tasks
-from lidr.components.evaluate.run import TASKS
+from lidr.components.evaluate.limits import TASKS
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import EVENTS_VARIABLE
 from lidr.components.shared.engines import ChatRequest, Completion

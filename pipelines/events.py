@@ -34,6 +34,7 @@ _ALWAYS: Fields = {"time": float}
 _PERHAPS: Fields = {
     **dict.fromkeys(("step", "shard", "rate_unit"), str),
     **dict.fromkeys(("rate", "seconds_left"), (float, type(None))),
+    "truncated": float,
     "failures": dict,
 }
 

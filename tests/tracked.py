@@ -76,7 +76,11 @@ class SmallRun:
 
     def evaluation(self, model: str) -> str:
         languages = {
-            code: {"accuracy": wilson(4 + n, 10), "off_target": wilson(n, 10)}
+            code: {
+                "accuracy": wilson(4 + n, 10),
+                "off_target": wilson(n, 10),
+                "truncated": wilson(0, 10),
+            }
             for n, code in enumerate(LANGUAGES)
         }
         counts = {"languages": languages, "average": wilson(11, 20)}

@@ -32,6 +32,7 @@ class Benchmark:
         metric: the score of an item, from 0 to 1.
         data: what its items are called in `evaluation.data`.
         revision: the commit that they are pinned to; empty where the harness takes the newest.
+        max_tokens: the task's own limit of an answer; 0 where it has none.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Benchmark:
     metric: str
     data: str
     revision: str = ""
+    max_tokens: int = 0
 
 
 _MGSM = ("bn", "de", "en", "es", "fr", "ja", "ru", "sw", "te", "th", "zh")
@@ -71,13 +73,13 @@ def _ours() -> tuple[Benchmark, ...]:
     mgsm, mmath, math500 = ((SOURCES[f], _revision(f)) for f in ("mgsm", "mmath", "math500"))
     return (
         Benchmark("MGSM, as the paper asks", "mgsm_paper_{language}", mgsm[0].languages, generate,
-            exact, "mgsm", mgsm[1]),
+            exact, "mgsm", mgsm[1], 2048),
         Benchmark("MGSM, told to think in its language", "mgsm_steps_{language}", mgsm[0].languages,
-            generate, exact, "mgsm", mgsm[1]),
+            generate, exact, "mgsm", mgsm[1], 2048),
         Benchmark("MMATH", "mmath_{language}", mmath[0].languages, generate, proof, "mmath",
-            mmath[1]),
+            mmath[1], 4096),
         Benchmark("MATH-500", "math500_{language}", math500[0].languages, generate, proof,
-            "math500", math500[1]),
+            "math500", math500[1], 4096),
         Benchmark("tiny world", "tiny_world_{language}", _TINY, generate, "the last number",
             "the stage `prepare`"),
     )  # fmt: skip
@@ -94,7 +96,7 @@ def _harness() -> tuple[Benchmark, ...]:
         Benchmark("Global-MMLU-Lite", "global_mmlu_{language}", _GLOBAL, likelihood, "acc",
             "CohereLabs/Global-MMLU-Lite"),
         Benchmark("MMLU-ProX-Lite", "mmlu_prox_lite_{language}", _PROX, generate, "exact_match",
-            "li-lab/MMLU-ProX-Lite"),
+            "li-lab/MMLU-ProX-Lite", max_tokens=2048),
         Benchmark("INCLUDE (base, 44)", "include_base_44_{language_name}", _INCLUDE, likelihood,
             "acc", "CohereLabs/include-base-44"),
         Benchmark("multilingual MMLU", "m_mmlu_{language}",

@@ -25,6 +25,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 
 from lidr.components.evaluate.index import task_manager
 from lidr.components.evaluate.items.local_data import use_items
+from lidr.components.evaluate.limits import DEFAULT
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import Meter
@@ -63,10 +64,10 @@ class EngineModel(LM):
 
     Args:
         engine: answers the requests.
-        max_tokens: longest answer where a task does not say.
+        max_tokens: longest answer, whatever a task says; 0 where the task decides.
     """
 
-    def __init__(self, engine: Engine, max_tokens: int) -> None:
+    def __init__(self, engine: Engine, max_tokens: int = 0) -> None:
         super().__init__()
         self._engine = engine
         self._max_tokens = max_tokens
@@ -92,9 +93,9 @@ class EngineModel(LM):
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Answer requests of all tasks and languages; texts end before the stop string."""
         chats = [self._chat(request, index) for index, request in enumerate(requests)]
-        meter = Meter(len(requests), "requests", "tokens")
-        texts = [""] * len(requests)
-        for completion in self._engine.complete(chats):
+        completions, texts = self._engine.complete(chats), [""] * len(requests)
+        meter = Meter(len(requests), "requests", "tokens")  # the model is loaded by now
+        for completion in completions:
             index = int(completion.key)
             self.completions[requests[index].task_name, requests[index].doc_id] = completion
             texts[index] = _before_stop(completion.text, chats[index].decoding.stop)
@@ -150,9 +151,9 @@ class EngineModel(LM):
         return ChatRequest(str(index), messages, decoding, primer, group=request.task_name)
 
     def _decoding(self, arguments: dict[str, Any]) -> Decoding:
-        found = normalize_gen_kwargs(arguments, self._max_tokens)
+        found = normalize_gen_kwargs(arguments, DEFAULT)
         return Decoding(
-            max_tokens=found["max_gen_toks"],
+            max_tokens=self._max_tokens or found["max_gen_toks"],
             stop=tuple(stop for stop in found["until"] if stop),
             repetition_penalty=found.get("repetition_penalty", 1.0),
         )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from lidr.components.evaluate.answers import answer, asked
@@ -20,6 +19,8 @@ from lidr.components.evaluate.contamination import (
 )
 from lidr.components.evaluate.harness import Scored, run_tasks
 from lidr.components.evaluate.items.local_data import digests
+from lidr.components.evaluate.limits import TASKS
+from lidr.components.evaluate.summary import accuracy_of, summarise
 from lidr.components.shared.config.engine_choice import choose_engine, engine_identity
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of, digest_of_file, digest_of_uri
@@ -29,16 +30,15 @@ from lidr.components.shared.engines import open_engine
 from lidr.components.shared.engines.deferred import DeferredEngine
 from lidr.components.shared.models.chat.identity import chat_identity
 from lidr.components.shared.models.sources import model_files
-from lidr.components.shared.records.schema import Answer, EvalItem, FinishReason, Overlap
-from lidr.components.shared.stats.intervals import Interval, macro_average, mean_interval, wilson
+from lidr.components.shared.models.stages import same_model_stage
+from lidr.components.shared.records.schema import Answer, EvalItem, Overlap
+from lidr.components.shared.stats.premise import premise_text
+from lidr.components.shared.stats.truncation import truncation_warning
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 
-VERSION = 2
-
-TASKS = Path(__file__).parent / "tasks"
-"""Our own tasks, on the harness's include path."""
+VERSION = 3
 
 SCORING = Path(__file__).parent / "scoring"
 """What decides whether an answer is right: another rule is another evaluation."""
@@ -78,43 +78,14 @@ def evaluate(
     return stage.uri
 
 
-def summarise(items: Sequence[EvalItem], others: Sequence[str]) -> dict[str, Any]:
-    """Return scores per language and their macro average over the other languages.
-
-    Args:
-        items: scores are from 0 to 1.
-        others: codes of the other languages.
-    """
-    by_language: dict[str, list[EvalItem]] = {}
-    for item in items:
-        by_language.setdefault(item.language, []).append(item)
-    languages = {code: _language(group) for code, group in by_language.items()}
-    parts = [languages[code]["accuracy"] for code in others if code in languages]
-    return {"languages": languages, "average": macro_average(parts)}
-
-
-def _language(items: Sequence[EvalItem]) -> dict[str, Any]:
-    count = len(items)
-    off_target = sum(i.detected_language not in (i.language, UNDETERMINED) for i in items)
-    return {
-        "accuracy": _accuracy(items),
-        "off_target": wilson(off_target, count),
-        "truncated": sum(item.finish_reason == FinishReason.LENGTH for item in items) / count,
-        "failed": sum(item.finish_reason == FinishReason.FAILED for item in items),
-        "mean_tokens": fmean(item.output_tokens for item in items),
-    }
-
-
-def _accuracy(items: Sequence[EvalItem]) -> Interval:
-    return mean_interval([item.score for item in items])
-
-
 def _stage(settings: Recipe, store: str, inputs: str, model: str) -> Stage:
-    read = {"model": digest_of_uri(model), "prompts": digest_of(prompt_digests(inputs))}
+    home = open_store(store)
+    same = same_model_stage(home, model)
+    read = {"model": digest_of_uri(same), "prompts": digest_of(prompt_digests(inputs))}
     if settings.is_toy:
         read["inputs"] = digest_of_uri(inputs)
     return new_stage(
-        open_store(store),
+        home,
         "evaluate",
         VERSION,
         read,
@@ -122,7 +93,7 @@ def _stage(settings: Recipe, store: str, inputs: str, model: str) -> Stage:
             "languages": settings.languages.model_dump(mode="json"),
             "seed": settings.seed,
             **engine_identity(settings),
-            **_chat_identity(settings, model),
+            **_chat_identity(settings, same),
             "harness": metadata.version("lm-eval"),
             "task_files": _task_files(settings),
             "data": digests(settings.evaluation.data, settings.languages.all),
@@ -167,6 +138,7 @@ def _evaluate(settings: Recipe, stage: Stage, inputs: str, model: str) -> None:
         try:
             scored = run_tasks(engine, settings, _include_paths(settings), folder / "evaluation")
             answers = answer(engine, settings)
+            measured = engine.stats()
         finally:
             engine.close()
     items = _items(settings, scored)
@@ -176,11 +148,12 @@ def _evaluate(settings: Recipe, stage: Stage, inputs: str, model: str) -> None:
     others = settings.languages.others
     overlaps, prompts = find_overlaps(items, partial(stage_prompts, inputs))
     stage.write_records("overlaps.parquet", overlaps, Overlap)
-    contamination = summarise_overlaps(items, overlaps, prompts, others, _accuracy)
+    contamination = summarise_overlaps(items, overlaps, prompts, others, accuracy_of)
     report_overlaps(contamination)
-    counts = summarise(items, others) | {"contamination": contamination}
+    counts = summarise(items, settings.languages) | {"contamination": contamination}
     engine_name, reason = choose_engine(settings)
-    stage.finish(counts | {"engine": engine_name.value, "engine_reason": reason})
+    made = {"engine": engine_name.value, "engine_reason": reason, "items": len(items)}
+    stage.finish(counts | made | measured)
 
 
 def _items(settings: Recipe, scored: Sequence[Scored]) -> list[EvalItem]:
@@ -211,5 +184,11 @@ def _announce(counts: dict[str, Any], iteration: int) -> None:
             iteration=iteration,
             language=code,
             off_target=scores["off_target"]["value"],
+            truncated=scores["truncated"]["value"],
             **scores["accuracy"],
         )
+    warnings = [truncation_warning(counts["languages"])]
+    if iteration == 0:
+        warnings.append(premise_text(counts["premise"]))
+    for message in filter(None, warnings):
+        emit("warning", message=message)

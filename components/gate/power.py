@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
+from math import ceil, log, sqrt
 from statistics import NormalDist
 from typing import Any
 
@@ -15,6 +15,9 @@ ACCURACIES = (0.5, 0.7, 0.9)
 
 ITEMS = (100, 250, 500, 1000, 2500, 10_000)
 """Items per language that the table is made for, beside the recipe's own number."""
+
+PREDECESSOR = 0.5
+"""The predecessor's share of flawed answers in the table, as a part of the bar."""
 
 _STEPS = 60
 """Halvings of the interval in which a gain is sought: beyond the precision of a float."""
@@ -47,12 +50,14 @@ class PowerRow:
         items: per language.
         gains: detectable mean gain over the other languages, for each of `ACCURACIES`.
         falls: fall of one language that is provably one, for each of `ACCURACIES`.
+        bars: share of flawed answers in one language that provably breaks the bar, for each bar.
         own: whether this is the recipe's own number of items.
     """
 
     items: int
     gains: Sequence[float | None]
     falls: Sequence[float | None]
+    bars: Mapping[str, float | None]
     own: bool = False
 
 
@@ -84,12 +89,61 @@ def detectable_gain(
         errors = z_alpha * sqrt(differing) + z_power * sqrt(max(differing - gain**2, 0.0))
         return gain - design.bar >= errors * sqrt(shared)
 
-    low, high = design.bar, 1 - accuracy
-    if low >= high or not exceeds(high):
+    return _least(exceeds, design.bar, 1 - accuracy)
+
+
+def breaking_share(items: int, design: Design, bar: float, before: float) -> float | None:
+    """Return the smallest true share of flawed answers that is found to break its bar.
+
+    The larger of the share that is proven above the bar (the normal approximation of the binomial
+    test) and of the one that is proven above the predecessor's (as `detectable_gain`).
+
+    Args:
+        items: of the language.
+        design: level and power of the test.
+        bar: share from 0 to 1.
+        before: the predecessor's share.
+
+    Returns:
+        The share; None where even flaws in all answers would not be found.
+    """
+    z_alpha, z_power = (NormalDist().inv_cdf(p) for p in (1 - design.alpha, design.power))
+
+    def exceeds(share: float) -> bool:
+        errors = z_alpha * sqrt(bar * (1 - bar)) + z_power * sqrt(share * (1 - share))
+        return share - bar >= errors / sqrt(items)
+
+    above, risen = _least(exceeds, bar, 1.0), detectable_gain(items, design, before)
+    if above is None or risen is None:
+        return None
+    return max(above, before + risen)
+
+
+def harm_design(recipe: Recipe) -> Design:
+    """Return the design of one test of a fall or of a bar: alpha is for all of them together."""
+    on = [bar for bar in recipe.gate.bars.values() if bar < 1]
+    return Design(recipe.gate.alpha / (len(recipe.languages.all) * (1 + len(on))))
+
+
+def least_items(alpha: float, tests: int, bar: float) -> int:
+    """Return how many items a bar needs before its test can find anything.
+
+    Args:
+        alpha: level of all tests together.
+        tests: how many there are.
+        bar: share from 0 to 1.
+    """
+    chances = [each for each in (0.5, bar) if 0 < each < 1]
+    return max(ceil(log(alpha / tests) / log(each)) for each in chances)
+
+
+def _least(holds: Callable[[float], bool], low: float, high: float) -> float | None:
+    """Return the smallest number between two from which something holds, if it ever does."""
+    if low >= high or not holds(high):
         return None
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        low, high = (low, middle) if exceeds(middle) else (middle, high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
     return high
 
 
@@ -98,11 +152,14 @@ def power_table(recipe: Recipe) -> dict[str, Any]:
 
     Returns:
         `items` (the recipe's own number per language, None where the tasks decide), `accuracies`,
-        the fields of the `gain` and `fall` designs, and `rows` (fields of `PowerRow`).
+        the fields of the `gain` and `fall` designs (the latter the bars' as well), the `bars` with
+        their shares and the `least` items with which a test can find anything, and `rows` (fields
+        of `PowerRow`).
     """
     others, rules = recipe.languages.others, recipe.gate
     gain = Design(rules.alpha, len(others), rules.min_gain)
-    fall = Design(rules.alpha / len(recipe.languages.all))
+    fall = harm_design(recipe)
+    bars = {name: bar for name, bar in rules.bars.items() if bar < 1}
     own = _own_items(recipe)
     sizes = sorted({*ITEMS, own} if own else {*ITEMS})
     return {
@@ -110,11 +167,15 @@ def power_table(recipe: Recipe) -> dict[str, Any]:
         "accuracies": list(ACCURACIES),
         "gain": asdict(gain),
         "fall": asdict(fall),
-        "rows": [asdict(_row(items, gain, fall, own=items == own)) for items in sizes],
+        "bars": bars,
+        "least": max((least_items(fall.alpha, 1, bar) for bar in bars.values()), default=None),
+        "rows": [asdict(_row(items, gain, fall, bars, own=items == own)) for items in sizes],
     }
 
 
-def _row(items: int, gain: Design, fall: Design, *, own: bool) -> PowerRow:
+def _row(
+    items: int, gain: Design, fall: Design, bars: Mapping[str, float], *, own: bool
+) -> PowerRow:
     return PowerRow(
         items,
         [detectable_gain(items, gain, accuracy) for accuracy in ACCURACIES],
@@ -123,6 +184,7 @@ def _row(items: int, gain: Design, fall: Design, *, own: bool) -> PowerRow:
             detectable_gain(items, fall, 1 - accuracy, accuracy * (1 - accuracy))
             for accuracy in ACCURACIES
         ],
+        {name: breaking_share(items, fall, bar, PREDECESSOR * bar) for name, bar in bars.items()},
         own,
     )
 

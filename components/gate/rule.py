@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from lidr.components.gate.harms import BARS, chance, find_harms, remarks, share_text
 from lidr.components.shared.config.evaluation import Gate
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.stats.intervals import Interval, bootstrap_mean
 from lidr.components.shared.stats.paired import Paired, by_question
+from lidr.components.shared.stats.premise import premise_text
 from lidr.components.shared.stats.tests import holm, sign_flip
 
 Decision = Literal["promote", "keep", "stop"]
-Finding = tuple[Decision, str]
+Cause = Literal[
+    "regression", "off_target", "truncated", "unfaithful", "plateau", "fall", "chance", "gain"
+]
+Finding = tuple[Decision, Cause, str]
 
 
 def decide(
@@ -23,6 +28,7 @@ def decide(
     faithfulness: Mapping[str, Interval],
     iteration: int,
     max_iterations: int,
+    premise: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the decision on M_{t+1}, with its reason and every number it stands on.
 
@@ -36,6 +42,7 @@ def decide(
         faithfulness: share of the translations that kept their numbers, by direction.
         iteration: t + 1.
         max_iterations: the loop stops after this many.
+        premise: of the start, as `check_premise` returns it; the first verdict says where it fails.
 
     Raises:
         BadInput: there are no items in the other languages.
@@ -52,13 +59,20 @@ def decide(
     languages = _languages(settings.gate, {code: paired[code] for code in codes}, seed)
     counts = {"mean_gain": mean, "p": p, "languages": languages, "faithfulness": faithfulness}
     name = others[0] if len(others) == 1 else f"mean of {', '.join(others)}"
-    decision, reason = next(_findings(settings.gate, name, counts))
+    decision, cause, reason = next(_findings(settings.gate, name, counts))
     last = decision != "stop" and iteration >= max_iterations
+    said = [
+        reason,
+        f"the bound of {max_iterations} iterations is reached" if last else "",
+        premise_text(premise) if premise else "",
+    ]
     return {
         "decision": decision,
         "verdict": "stop" if last or decision == "stop" else "continue",
         "promoted": decision == "promote",
-        "reason": reason + f"; the bound of {max_iterations} iterations is reached" * last,
+        "cause": cause,
+        "reason": "; ".join(filter(None, said)),
+        "remarks": list(remarks(settings.gate, languages)),
         "alpha": settings.gate.alpha,
         **counts,
     }
@@ -74,7 +88,7 @@ def _mean_gain(rules: Gate, groups: Sequence[Paired], seed: int) -> tuple[Interv
 
 
 def _languages(rules: Gate, paired: Mapping[str, Paired], seed: int) -> dict[str, Any]:
-    """Return the gain of each language; p-values are for the number of languages (Holm)."""
+    """Return the gain of each language, and what was tested against it; p-values are Holm's."""
     draws = rules.resamples
     gains = {
         code: bootstrap_mean(
@@ -83,40 +97,38 @@ def _languages(rules: Gate, paired: Mapping[str, Paired], seed: int) -> dict[str
         for code, pair in paired.items()
     }
     differs = holm([sign_flip(p.gains, resamples=draws, seed=seed) for p in paired.values()])
-    falls = holm(
-        [
-            sign_flip(-p.gains, alternative="greater", resamples=draws, seed=seed)
-            for p in paired.values()
-        ]
-    )
+    harms = find_harms(rules, paired, seed)
     return {
         code: {
             "gain": gains[code],
             "won": int((pair.gains > 0).sum()),
             "lost": int((pair.gains < 0).sum()),
             "p": p,
-            "p_fall": p_fall,
             "tolerance": rules.tolerance_of(code),
-            "off_target": [pair.before["off_target"]["value"], pair.after["off_target"]["value"]],
-            "truncated": [pair.before["truncated"], pair.after["truncated"]],
+            **harms[code],
         }
-        for (code, pair), p, p_fall in zip(paired.items(), differs, falls, strict=True)
+        for (code, pair), p in zip(paired.items(), differs, strict=True)
     }
 
 
 def _findings(rules: Gate, name: str, counts: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what there is to say, the weightiest first; the last finding is always there."""
     yield from _regressions(rules, counts["languages"], proven=True)
-    yield from _broken_bars(rules, counts)
+    yield from _broken_bars(rules, counts["languages"])
+    yield from _unfaithful(rules, counts["faithfulness"])
     mean, p = counts["mean_gain"], counts["p"]
     gain, bar = f"{name} {_points(mean)}", f"the bar of {rules.min_gain * 100:.1f}"
     if mean["value"] <= rules.min_gain:
         where = "below" if mean["value"] < rules.min_gain else "not above"
-        yield "stop", f"{gain}, {where} {bar}: a plateau"
+        yield "stop", "plateau", f"{gain}, {where} {bar}: a plateau"
     yield from _regressions(rules, counts["languages"], proven=False)
     if mean["low"] <= rules.min_gain or p > rules.alpha:
-        yield "keep", f"{gain}, not above {bar} with its lower bound ({_chance(p)})"
-    yield "promote", f"{gain}, above {bar} ({_chance(p)}); no language fell beyond its tolerance"
+        yield "keep", "chance", f"{gain}, not above {bar} with its lower bound ({chance(p)})"
+    yield (
+        "promote",
+        "gain",
+        f"{gain}, above {bar} ({chance(p)}); no language fell beyond its tolerance",
+    )
 
 
 def _regressions(rules: Gate, languages: Mapping[str, Any], *, proven: bool) -> Iterator[Finding]:
@@ -128,30 +140,26 @@ def _regressions(rules: Gate, languages: Mapping[str, Any], *, proven: bool) -> 
             f"{row['tolerance'] * 100:.1f}"
         )
         if proven:
-            yield "stop", f"{fall}: a regression ({_chance(row['p_fall'])})"
+            yield "stop", "regression", f"{fall}: a regression ({chance(row['p_fall'])})"
         else:
-            yield "keep", f"{fall} that may be chance ({_chance(row['p_fall'])})"
+            yield "keep", "fall", f"{fall} that may be chance ({chance(row['p_fall'])})"
 
 
-def _broken_bars(rules: Gate, counts: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield what is too bad: rates are only held against a model that raised them."""
-    bars = {
-        "off_target": ("off-target answers", rules.max_off_target),
-        "truncated": ("truncated answers", rules.max_truncated),
-    }
-    for code, row in counts["languages"].items():
-        for key, (words, bar) in bars.items():
-            before, after = row[key]
-            if after > max(bar, before):
-                yield (
-                    "stop",
-                    f"{code} has {after:.1%} {words} ({before:.1%} before), "
-                    f"above the bar of {bar:.1%}",
-                )
-    for direction, kept in counts["faithfulness"].items():
+def _broken_bars(rules: Gate, languages: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what is provably too bad, and worse than the predecessor's."""
+    for code, row in languages.items():
+        for name, words in BARS.items():
+            if row[name]["p"] <= rules.alpha:
+                said = share_text(code, words, row[name])
+                yield "stop", name, f"{said} ({chance(row[name]['p'])})"
+
+
+def _unfaithful(rules: Gate, faithfulness: Mapping[str, Interval]) -> Iterator[Finding]:
+    for direction, kept in faithfulness.items():
         if kept["high"] < rules.min_faithfulness:
             yield (
                 "stop",
+                "unfaithful",
                 f"translations {direction} keep the numbers in {kept['value']:.1%} of {kept['n']} "
                 f"texts, below the bar of {rules.min_faithfulness:.1%}",
             )
@@ -160,7 +168,3 @@ def _broken_bars(rules: Gate, counts: Mapping[str, Any]) -> Iterator[Finding]:
 def _points(gain: Interval) -> str:
     value, low, high = (100 * gain[key] for key in ("value", "low", "high"))
     return f"{value:+.1f} [{low:.1f}, {high:.1f}]"
-
-
-def _chance(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

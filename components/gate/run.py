@@ -14,7 +14,7 @@ from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 
-VERSION = 2
+VERSION = 3
 
 
 @step("gate")
@@ -66,7 +66,10 @@ def gate(
         emit("reused")
         return stage.uri
     paired = compare(before, after, judged_before, judged_after)
-    decision = decide(settings, paired, _faithfulness(pairs), iteration, max_iterations)
+    premise = open_stage(before).counts()["premise"] if iteration == 1 else None
+    decision = decide(settings, paired, _faithfulness(pairs), iteration, max_iterations, premise)
+    for message in decision["remarks"]:
+        emit("warning", message=message)
     emit("number", name="verdict", value=f"{decision['decision']}: {decision['reason']}")
     return stage.finish(decision)
 

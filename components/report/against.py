@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lidr.components.report import charts
-from lidr.components.report.blocks import Chart, Section, Table, verdict
+from lidr.components.report.blocks import Chart, Section, Table, averaged, verdict
 from lidr.components.report.charts import Series
 from lidr.components.report.comparison import Evaluated, evaluated, gain_section, gains_of, scores
 from lidr.components.report.durations import Spent, spent, total
@@ -19,7 +19,6 @@ from lidr.components.report.words import (
     duration,
     hours,
     language,
-    limits,
     listed,
     literal,
     model,
@@ -168,7 +167,7 @@ def _step(run: Run, t: int) -> list[str]:
     if t >= len(run.rounds):
         return ["–", "–"]
     item = run.rounds[t]
-    return [f"{percent(item.average['value'])} ({limits(item.average)})", verdict(item)]
+    return [averaged(item.counts("evaluate")), verdict(item)]
 
 
 def _recipes(runs: tuple[Run, Run]) -> Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from markupsafe import Markup
 
@@ -163,3 +163,27 @@ def measured(interval: dict[str, float] | None) -> Markup:
     if interval is None or interval.get("n") == 0:
         return Markup('<span class="none">not measured</span>')
     return Markup("{} <small>{}</small>").format(percent(interval["value"]), limits(interval))
+
+
+def scored(row: Mapping[str, Any] | None) -> Markup:
+    """Return a cell with an accuracy, its limits, and how many of the answers were cut.
+
+    Args:
+        row: what an evaluation counted of a language; None where it has no items.
+    """
+    if row is None or not row["accuracy"]["n"]:
+        return measured(None)
+    return _with_cut(row["accuracy"], row["truncated"]["value"])
+
+
+def averaged(counts: Mapping[str, Any]) -> Markup:
+    """Return the same cell of the average over the other languages, from an evaluation's counts."""
+    if not counts["average"]["n"]:
+        return measured(None)
+    return _with_cut(counts["average"], counts["average_truncated"])
+
+
+def _with_cut(interval: Mapping[str, float], cut: float) -> Markup:
+    return Markup("{} <small>{}, {} cut</small>").format(
+        percent(interval["value"]), limits(dict(interval)), percent(cut)
+    )

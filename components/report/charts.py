@@ -152,7 +152,7 @@ def training(
     room = 12 + 7.2 * max(len(curve.label) for curve in curves)
     frame = Frame(Scale(0, last, 52, width - room), Scale(low, high, height - 30, 26))
     marks = svg.ticks(low, high, 4)
-    steps = svg.ticks(0, last, 4)
+    steps = svg.ticks(0, last, 4, whole=True)
     return svg.figure(
         identity,
         title,

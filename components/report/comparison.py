@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.components.report.blocks import Chart, Section, Table, kind_of, measured, shape_of, swatch
+from lidr.components.report.blocks import (
+    Chart,
+    Section,
+    Table,
+    averaged,
+    kind_of,
+    measured,
+    scored,
+    shape_of,
+    swatch,
+)
 from lidr.components.report.flips import flips
 from lidr.components.report.html import page
 from lidr.components.report.outcomes import NARROW, WIDE, by_model
@@ -20,6 +30,7 @@ from lidr.components.shared.stats.intervals import bootstrap_mean
 from lidr.components.shared.stats.paired import Paired, by_question
 from lidr.components.shared.stats.paired import compare as compare_items
 from lidr.components.shared.stats.tests import holm, sign_flip
+from lidr.components.shared.stats.truncation import truncation_warning
 from lidr.components.shared.store.stage import open_stage
 
 
@@ -76,7 +87,7 @@ def compare(settings: Recipe, models: Sequence[Evaluated]) -> dict[str, Any]:
             {
                 "name": each.name,
                 "source": each.source,
-                **{key: each.counts[key] for key in ("languages", "average")},
+                **{key: each.counts[key] for key in ("languages", "average", "average_truncated")},
             }
             for each in models
         ]
@@ -167,20 +178,25 @@ def scores(settings: Recipe, models: Sequence[Evaluated]) -> Section:
         by_model(settings, names, identity, "Score by language", values, size)
         for identity, size in (("accuracy", WIDE), ("accuracy-narrow", NARROW))
     )
-    averages = [measured(each.counts["average"]) for each in models]
+    averages = [averaged(each.counts) for each in models]
+    said = [(each.name, truncation_warning(each.counts["languages"])) for each in models]
     return Section(
         "accuracy",
         "Score",
         "Mean score by language; whiskers are 95% intervals.",
+        warnings=[f"{name}: {warning}" for name, warning in said if warning],
         charts=[Chart("", image, narrow)],
         tables=[
             Table(
-                "Score with 95% intervals",
+                "Score with 95% intervals, and the share of answers cut at the token limit",
                 ["Language", *names],
                 [
                     *(
-                        [swatch(settings.languages, code), *map(measured, row)]
-                        for code, row in values.items()
+                        [
+                            swatch(settings.languages, code),
+                            *(scored(each.get(code)) for each in found),
+                        ]
+                        for code in settings.languages.all
                     ),
                     ["Average of the others", *averages],
                 ],
@@ -200,7 +216,7 @@ def _answers(settings: Recipe, names: Sequence[str], scores: Sequence[Any]) -> T
             [
                 swatch(settings.languages, code),
                 *(measured(each[code]["off_target"]) for each in scores),
-                *(percent(each[code]["truncated"]) for each in scores),
+                *(measured(each[code]["truncated"]) for each in scores),
                 *(f"{each[code]['mean_tokens']:.0f}" for each in scores),
             ]
             for code in settings.languages.all

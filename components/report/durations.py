@@ -145,7 +145,7 @@ def _pace(item: Round, step: str) -> list[str]:
     rate = counts.get("tokens_per_second", 0.0)
     if step == "train":
         rate = fmean([row.get("tokens_per_second", 0.0) for row in item.curves] or [0.0])
-    units = ("responses", "translations", "pairs", "steps", "prompts", "judgements")
+    units = ("responses", "translations", "pairs", "steps", "prompts", "items", "judgements")
     work = next((f"{number(counts[unit])} {unit}" for unit in units if unit in counts), "–")
     return [work, number(rate) if rate else "–"]
 

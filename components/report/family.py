@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lidr.components.report.blocks import Chart, Figure, Section, Table, verdict
+from lidr.components.report.blocks import Chart, Figure, Section, Table, averaged, verdict
 from lidr.components.report.curves import training
 from lidr.components.report.durations import Spent, spent, throughput, total
 from lidr.components.report.flips import flips_between
@@ -18,7 +18,7 @@ from lidr.components.report.rows import ReportRow, dots
 from lidr.components.report.runs import Run
 from lidr.components.report.samples import samples
 from lidr.components.report.svg import rounded_domain
-from lidr.components.report.words import duration, hours, limits, literal, number, percent, points
+from lidr.components.report.words import duration, hours, literal, number, percent, points
 from lidr.components.shared.config.recipe import Languages
 
 _MAX_DETAILED_RUNS = 4
@@ -207,7 +207,7 @@ def _over_time(made: Sequence[_Version]) -> Section:
         tables=[
             Table(
                 "Versions",
-                ["Version", "Roles", "Model", "Ended (UTC)", "Gate", "Average", "95% interval"],
+                ["Version", "Roles", "Model", "Ended (UTC)", "Gate", "Average, 95% interval"],
                 [_version_line(each) for each in made],
             )
         ],
@@ -222,8 +222,7 @@ def _version_line(each: _Version) -> list[str]:
         each.item.name,
         str(state.get("finished", ""))[:16].replace("T", " ") or "–",
         verdict(each.item),
-        percent(each.item.average["value"]),
-        limits(each.item.average),
+        averaged(each.item.counts("evaluate")),
     ]
 
 

@@ -17,7 +17,7 @@ from lidr.components.report.blocks import (
 )
 from lidr.components.report.history import Round
 from lidr.components.report.svg import rounded_domain
-from lidr.components.report.words import chance, language, limits, plain, signed
+from lidr.components.report.words import chance, language, limits, percent, plain, signed
 from lidr.components.shared.config.recipe import Recipe
 
 
@@ -31,6 +31,7 @@ def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
     low = min(*(gain["low"] for gain in gains), *bars)
     domain = rounded_domain(low, max(*(gain["high"] for gain in gains), 0.01))
     alpha = settings.gate.alpha
+    said = [(item.name, each) for item in judged for each in item.counts("gate").get("remarks", [])]
     return Section(
         "gate",
         "Gate",
@@ -40,9 +41,16 @@ def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
         f"{signed(settings.gate.min_gain)} points with its lower limit, which a model that is no "
         f"better reaches in {alpha:.0%} of the cases at most, and no language falls by more than "
         "its tolerance (the dashed marks). Keep: the predecessor stays, for want of evidence, and "
-        "the loop goes on. Stop: it stays, and the loop ends.",
+        "the loop goes on. Stop: it stays, and the loop ends. Falls and the bars on off-target and "
+        f"cut answers, all of them together, stop a model that is no worse in {alpha:.0%} of the "
+        "cases at most.",
+        warnings=[f"{name}: {each}" for name, each in said],
         charts=[_chart(settings, item, domain) for item in judged],
-        tables=[_verdicts(judged), *(_numbers(settings, item) for item in judged)],
+        tables=[
+            _verdicts(judged),
+            *(_numbers(settings, item) for item in judged),
+            *(_bars(settings, item) for item in judged),
+        ],
     )
 
 
@@ -108,6 +116,36 @@ def _numbers(settings: Recipe, item: Round) -> Table:
         ],
         folded=True,
     )
+
+
+def _bars(settings: Recipe, item: Round) -> Table:
+    """Return what was tested against the bars; p is corrected together with that of the falls."""
+    rows = by_language(settings.languages, item.counts("gate")["languages"])
+    heads = ("share", "raised", "lowered", "bar", "p")
+    return Table(
+        f"{item.name} against {item.predecessor}: shares of off-target and cut answers, items "
+        "where only the new or only the old model has one, the bar, and p of a share above both "
+        "the bar and the predecessor's (Holm)",
+        ["Language", *(f"{name} {head}" for name in ("Off-target", "Cut") for head in heads)],
+        [
+            [
+                swatch(settings.languages, code),
+                *(cell for name in ("off_target", "truncated") for cell in _bar(row[name])),
+            ]
+            for code, row in rows.items()
+        ],
+        folded=True,
+    )
+
+
+def _bar(row: dict[str, Any]) -> list[str]:
+    return [
+        f"{percent(row['before'])} → {percent(row['after'])}",
+        str(row["raised"]),
+        str(row["lowered"]),
+        percent(row["bar"]) if row["bar"] < 1 else "off",
+        chance(row["p"]) if row["bar"] < 1 else "–",
+    ]
 
 
 def _line(row: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The imbalance map: how far each language lies behind the dominant one, model by model."""
+"""The imbalance map: how far the dominant language leads each other one, model by model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from lidr.components.report.blocks import Cell, Chart, Section, Table, swatch
 from lidr.components.report.history import Round
-from lidr.components.report.result import difference
-from lidr.components.report.words import language, percent, signed
+from lidr.components.report.result import difference, gap_of
+from lidr.components.report.words import language, lead, percent
 from lidr.components.shared.config.recipe import Languages
 
 _LEVELS = (0.01, 0.05, 0.1, 0.2, 0.4)
@@ -57,22 +57,22 @@ def imbalance(languages: Languages, columns: Sequence[Column]) -> Section | None
         [swatch(languages, languages.dominant), *(_leader(each) for each in columns)],
     ]
     titles = ["Language", *(column.title for column in columns)]
-    lead = language(languages.dominant)
+    leader = language(languages.dominant)
     return Section(
         "imbalance",
         "Imbalance map",
-        f"Accuracy minus that of {lead}, in points: below zero, {lead} leads. The method works "
-        "where the shades fade.",
+        f"The accuracy of {leader} minus that of each language, in points: below zero, {leader} "
+        "lies behind. The method works where the shades fade.",
         charts=[Chart("", Markup(""), legend=_LEGEND)],
         tables=[
             Table(
-                f"Distance to {lead}, in points",
+                f"Lead of {leader}, in points",
                 titles,
                 lines,
                 heat=True,
             ),
             Table(
-                f"Distance to {lead} with 95% limits, as if languages were independent",
+                f"Lead of {leader} with 95% limits, as if languages were independent",
                 titles,
                 [
                     [swatch(languages, code), *(_limits(code, each) for each in columns)]
@@ -88,13 +88,13 @@ def _cell(code: str, column: Column) -> Cell:
     accuracy = column.item.accuracy
     if code not in accuracy or column.dominant not in accuracy:
         return Cell("–", "none")
-    return _shaded(accuracy[code]["value"] - accuracy[column.dominant]["value"])
+    return _shaded(accuracy[column.dominant]["value"] - accuracy[code]["value"])
 
 
 def _mean(column: Column) -> Cell:
     if column.dominant not in column.item.accuracy:
         return Cell("–", "none")
-    return _shaded(column.item.average["value"] - column.item.accuracy[column.dominant]["value"])
+    return _shaded(gap_of(column.item, column.dominant)["value"])
 
 
 def _leader(column: Column) -> Cell:
@@ -106,12 +106,12 @@ def _limits(code: str, column: Column) -> str:
     accuracy = column.item.accuracy
     if code not in accuracy or column.dominant not in accuracy:
         return "–"
-    gap = difference(accuracy[code], accuracy[column.dominant])
-    return f"{signed(gap['low'])} to {signed(gap['high'])}"
+    gap = difference(accuracy[column.dominant], accuracy[code])
+    return f"{lead(gap['low'])} to {lead(gap['high'])}"
 
 
 def _shaded(gap: float) -> Cell:
     level = sum(abs(gap) >= bound for bound in _LEVELS)
     if not level:
-        return Cell(signed(gap), "even")
-    return Cell(signed(gap), f"behind{level}" if gap < 0 else f"ahead{min(level, 2)}")
+        return Cell(lead(gap), "even")
+    return Cell(lead(gap), f"behind{level}" if gap > 0 else f"ahead{min(level, 2)}")

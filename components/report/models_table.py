@@ -9,7 +9,7 @@ from markupsafe import Markup
 from lidr.components.report.blocks import Figure, Section, Table, verdict
 from lidr.components.report.history import Counts, Round, final_round
 from lidr.components.report.result import gap_of, off_target_average
-from lidr.components.report.words import language, limits, literal, number, percent, points, signed
+from lidr.components.report.words import language, lead, limits, literal, number, percent, points
 from lidr.components.shared.config.recipe import Recipe
 
 
@@ -18,8 +18,9 @@ def figures(settings: Recipe, rounds: list[Round]) -> list[Figure]:
     first, final = rounds[0], final_round(rounds)
     dominant, others = settings.languages.dominant, settings.languages.others
     before, after = first.accuracy[dominant]["value"], final.accuracy[dominant]["value"]
-    gap = [signed(gap_of(item, dominant)["value"]).lstrip("+") for item in (first, final)]
+    gap = [lead(gap_of(item, dominant)["value"]) for item in (first, final)]
     off = [percent(off_target_average(item, others)) for item in (first, final)]
+    cut = [percent(item.counts("evaluate")["average_truncated"]) for item in (first, final)]
     moved = first is not final
     gain = points(final.average["value"] - first.average["value"])
     found = [
@@ -35,6 +36,7 @@ def figures(settings: Recipe, rounds: list[Round]) -> list[Figure]:
         ),
         Figure("Gap, in points", gap[1], f"from {gap[0]}" if moved else "at the start"),
         Figure("Off-target answers", off[1], f"from {off[0]}" if moved else "at the start"),
+        Figure("Cut answers", cut[1], f"from {cut[0]}" if moved else "at the start"),
     ]
     pairs = [item.counts("pair") for item in rounds if item.counts("pair")]
     if pairs:

@@ -12,17 +12,19 @@ from lidr.components.report.blocks import (
     Chart,
     Section,
     Table,
+    averaged,
     kind_of,
     measured,
+    scored,
     shape_of,
     swatch,
 )
 from lidr.components.report.charts import WIDTH, Series
 from lidr.components.report.history import Round
 from lidr.components.report.overlaps import overlaps
-from lidr.components.report.result import gap_of
+from lidr.components.report.result import gap_of, warnings_of
 from lidr.components.report.svg import rounded_domain
-from lidr.components.report.words import language, percent, signed
+from lidr.components.report.words import language, lead, percent
 from lidr.components.shared.config.recipe import Recipe
 
 WIDE = (920.0, 360.0)
@@ -38,13 +40,18 @@ def accuracy(settings: Recipe, rounds: list[Round]) -> Section:
         for identity, size in (("accuracy", WIDE), ("accuracy-narrow", NARROW))
     )
     table = Table(
-        "Accuracy with 95% intervals",
+        "Accuracy with 95% intervals, and the share of answers cut at the token limit",
         ["Language", *(item.name for item in rounds)],
         [
-            [swatch(settings.languages, code), *(measured(value) for value in values[code])]
+            [swatch(settings.languages, code), *(scored(item.scores.get(code)) for item in rounds)]
             for code in settings.languages.all
         ]
-        + [["Average of the others", *(measured(item.average) for item in rounds)]],
+        + [
+            [
+                "Average of the others",
+                *(averaged(item.counts("evaluate")) for item in rounds),
+            ]
+        ],
     )
     tables = [table, *overlaps(settings, rounds[-1])]
     tasks = ", ".join(settings.evaluation.tasks)
@@ -53,6 +60,7 @@ def accuracy(settings: Recipe, rounds: list[Round]) -> Section:
         "Accuracy",
         f"Share of right answers on {tasks}, by iteration. Whiskers are 95% Wilson intervals. "
         "M₀ is the start, each further model learnt from the one before it.",
+        warnings=warnings_of(rounds),
         charts=[Chart("", image, narrow)],
         tables=tables,
     )
@@ -68,11 +76,11 @@ def balance(settings: Recipe, rounds: list[Round]) -> Section:
     return Section(
         "gap",
         "The gap between languages",
-        f"How far the average of the other languages lies behind {dominant}, and how often the "
-        "model answers in a language it was not asked in.",
+        f"How far {dominant} leads the average of the other languages (below zero, they lead), and "
+        "how often the model answers in a language it was not asked in.",
         charts=[
             Chart(
-                f"Distance to {dominant}",
+                f"Lead of {dominant}, in points",
                 _gap_chart(settings, rounds),
                 legend=[("dominant", dominant), ("mean", "Average of the others")],
             ),
@@ -171,7 +179,7 @@ def _gap_chart(settings: Recipe, rounds: list[Round]) -> Markup:
             item.name,
             item.average["value"],
             item.accuracy[dominant]["value"],
-            f"{signed(gap_of(item, dominant)['value']).lstrip('+')} points",
+            f"{lead(gap_of(item, dominant)['value'])} points",
         )
         for item in rounds
     ]
@@ -190,8 +198,8 @@ def _gap_table(settings: Recipe, rounds: list[Round]) -> Table:
                 item.name,
                 percent(item.accuracy[dominant]["value"]),
                 percent(item.average["value"]),
-                signed((gap := gap_of(item, dominant))["value"]),
-                f"{signed(gap['low'])} to {signed(gap['high'])}",
+                lead((gap := gap_of(item, dominant))["value"]),
+                f"{lead(gap['low'])} to {lead(gap['high'])}",
             ]
             for item in rounds
         ],

@@ -9,6 +9,8 @@ from lidr.components.report.blocks import by_language
 from lidr.components.report.history import Round, final_round
 from lidr.components.report.words import language, listed, percent, points
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.stats.premise import premise_text
+from lidr.components.shared.stats.truncation import truncation_warning
 
 _MAX_NAMED = 4
 
@@ -30,6 +32,7 @@ def result_of(settings: Recipe, run: str, rounds: list[Round], report: str) -> d
         "others": list(settings.languages.others),
         "iterations": [_iteration(settings, item) for item in rounds],
         "final_model": final_round(rounds).model,
+        "warnings": warnings_of(rounds),
         "report": report,
     }
 
@@ -50,6 +53,16 @@ def outcome(settings: Recipe, rounds: list[Round]) -> str:
         f"{subject}: {percent(before[0])} → {percent(after[0])} "
         f"({points(after[0] - before[0])}), {dominant} {percent(before[1])} → {percent(after[1])}."
     )
+
+
+def warnings_of(rounds: list[Round]) -> list[str]:
+    """Return what must be known before the accuracies are believed, each model's name before it."""
+    found = [
+        (item.name, warning) for item in rounds if (warning := truncation_warning(item.scores))
+    ]
+    if premise := premise_text(rounds[0].counts("evaluate")["premise"]):
+        found.insert(0, (rounds[0].name, premise))
+    return [f"{name}: {warning}" for name, warning in found]
 
 
 def gap_of(item: Round, dominant: str) -> dict[str, float]:
@@ -83,6 +96,9 @@ def _iteration(settings: Recipe, item: Round) -> dict[str, Any]:
         "accuracy": {code: row["accuracy"] for code, row in scores.items()},
         "average": item.average,
         "off_target": {code: row["off_target"]["value"] for code, row in scores.items()},
+        "average_truncated": item.counts("evaluate")["average_truncated"],
+        "truncated": {code: row["truncated"]["value"] for code, row in scores.items()},
+        "if_cut_right": {code: row["if_cut_right"] for code, row in scores.items()},
         "judged": _judged(settings, item),
         "decision": item.decision,
         "verdict": item.state["verdict"],

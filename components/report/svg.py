@@ -101,9 +101,9 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about `count` round numbers within low and high."""
-    step = _round_step((high - low) / max(count, 1))
+def ticks(low: float, high: float, count: int = 5, *, whole: bool = False) -> list[float]:
+    """Return about `count` round numbers within low and high; none between two whole ones if so."""
+    step = _round_step((high - low) / max(count, 1), whole=whole)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
@@ -130,11 +130,12 @@ def apart(positions: Sequence[float], gap: float, low: float, high: float) -> li
     return placed
 
 
-def _round_step(rough: float) -> float:
-    if rough <= 0:
+def _round_step(rough: float, *, whole: bool = False) -> float:
+    if rough <= 0 or (whole and rough <= 1):
         return 1.0
     power = 10.0 ** math.floor(math.log10(rough))
-    return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
+    steps = (power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
+    return next(step for step in steps if not whole or step.is_integer())
 
 
 def _written(value: Attribute) -> str:

@@ -59,6 +59,11 @@ def signed(difference: float) -> str:
     return f"{rounded:+.1f}".replace("-", MINUS) if rounded else "0.0"
 
 
+def lead(gap: float) -> str:
+    """Return the dominant language's lead, a difference of fractions, in points: `53.1`, `−0.4`."""
+    return signed(gap).lstrip("+")
+
+
 def plain(value: float) -> str:
     """Return a number of any size in at most four figures."""
     return f"{value:.4g}".replace("-", MINUS)

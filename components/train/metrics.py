@@ -57,7 +57,7 @@ class StepSums:
             losses.dpo,
             losses.nll,
             margins,
-            (margins > 0) * differ,
+            _won(margins) * differ,
             losses.chosen_rewards,
             losses.rejected_rewards,
             losses.chosen_logps,
@@ -80,7 +80,7 @@ class StepSums:
         pairs, differ, tokens = (totals.pop(name) for name in ("pairs", "differ", "tokens"))
         right = totals["reward_accuracy"]
         means = {name: total / pairs for name, total in totals.items()}
-        # Pairs of identical sides have no order: they would count as wrong.
+        # Pairs of identical sides have no order.
         means["reward_accuracy"] = right / differ if differ else 0.5
         return means, int(tokens)
 
@@ -113,6 +113,14 @@ class Watch:
             if kind not in self._warned:
                 emit("warning", message=message)
             self._warned.add(kind)
+
+
+def _won(margins: torch.Tensor) -> torch.Tensor:
+    """Return 1 for a chosen text that is preferred, 0 for a rejected one, one half for a tie.
+
+    Before its first update the policy is the reference, and every pair is a tie.
+    """
+    return torch.where(margins.abs() <= _NOISE, 0.5, (margins > 0).to(margins.dtype))
 
 
 def troubles(rows: Sequence[Row], beta: float) -> dict[str, str]:

@@ -57,6 +57,7 @@ class Board:
         languages: codes of the recipe's languages, the dominant one first.
         steps: all steps that started, in order.
         accuracy: fraction by iteration and language.
+        cut: the share of the answers that were cut at the token limit, likewise.
         judged: a judge's score, a fraction too, by task, iteration and language.
         facts: numbers and warnings, the latest last.
     """
@@ -64,6 +65,7 @@ class Board:
     languages: Sequence[str]
     steps: list[BoardStep] = field(default_factory=list)
     accuracy: dict[int, Scores] = field(default_factory=dict)
+    cut: dict[int, Scores] = field(default_factory=dict)
     judged: dict[str, dict[int, Scores]] = field(default_factory=dict)
     facts: list[str] = field(default_factory=list)
 
@@ -82,7 +84,10 @@ class Board:
             iteration = 0 if event["step"] == "prepare" else int(event["iteration"])
             self.steps.append(BoardStep(event["step"], iteration, event.get("shard", "")))
         elif kind == "accuracy":
-            self.accuracy.setdefault(event["iteration"], {})[event["language"]] = event["value"]
+            iteration, language = event["iteration"], event["language"]
+            self.accuracy.setdefault(iteration, {})[language] = event["value"]
+            if "truncated" in event:
+                self.cut.setdefault(iteration, {})[language] = event["truncated"]
         elif kind == "judged":
             task = self.judged.setdefault(event["task"], {})
             task.setdefault(event["iteration"], {})[event["language"]] = event["value"]

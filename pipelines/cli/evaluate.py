@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -34,6 +35,7 @@ from lidr.pipelines.cli.inputs import (
     read_profile,
     read_recipe,
 )
+from lidr.pipelines.cli.library_log import log_path, logging_libraries
 from lidr.pipelines.cli.outputs import Output, say
 
 if TYPE_CHECKING:
@@ -115,11 +117,11 @@ def _require_two(models: list[str]) -> None:
 def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]:
     """Evaluate each model here, after the recipe's prompts and items are known to be good."""
     text = recipe.model_dump_json()
-    with listening(_say):
+    with logging_libraries(log_path("evaluate")) as terminal, listening(partial(_say, terminal)):
         inputs = prepare(recipe=text, store=home.uri)
         named = [(name, model_stage(home, name)) for name in models] or [("M_0", inputs)]
         for name, uri in named if models else ():
-            _admit(recipe, name, uri)
+            _admit(recipe, name, uri, terminal)
         stages = [
             evaluate(recipe=text, store=home.uri, inputs=inputs, model=uri, iteration=0)
             for _, uri in named
@@ -130,15 +132,15 @@ def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]
     ]
 
 
-def _admit(recipe: Recipe, name: str, uri: str) -> None:
+def _admit(recipe: Recipe, name: str, uri: str, terminal: TextIO) -> None:
     """Say what is decided about a model, or refuse it."""
     admission = admit_stage(recipe, uri)
     for line in admission.lines:
-        say(f"{name}: {line}", error=True)
+        say(f"{name}: {line}", to=terminal)
     admission.require()
 
 
-def _say(event: dict[str, Any]) -> None:
+def _say(terminal: TextIO, event: dict[str, Any]) -> None:
     """Print an event that a user waits for."""
     kind, step = event["event"], event.get("step", "")
     said = {
@@ -149,7 +151,7 @@ def _say(event: dict[str, Any]) -> None:
         "warning": f"warning: {event.get('message', '')}",
     }.get(kind, "")
     if said:
-        say(f"{step}: {said}", error=True)
+        say(f"{step}: {said}", to=terminal)
 
 
 def _print(recipe: Recipe, result: dict[str, Any]) -> None:
@@ -163,9 +165,10 @@ def _print(recipe: Recipe, result: dict[str, Any]) -> None:
         column.no_wrap = True
     for code in recipe.languages.all:
         if code in models[0]["languages"]:
-            shares = [_share(model["languages"][code]["accuracy"]) for model in models]
+            rows = [model["languages"][code] for model in models]
+            shares = [_cell(row["accuracy"], row["truncated"]["value"]) for row in rows]
             table.add_row(code, *shares, *(_change(gains[code]) if gains else []))
-    others = [_share(model["average"]) for model in models]
+    others = [_cell(model["average"], model["average_truncated"]) for model in models]
     table.add_row("others", *others, *([_gain(result["mean_gain"])] if gains else []))
     console = PlainConsole(soft_wrap=True)
     console.print(table)
@@ -178,9 +181,9 @@ def _change(row: dict[str, Any]) -> list[str]:
     return [_gain(row["gain"]), str(row["won"]), str(row["lost"])]
 
 
-def _share(interval: dict[str, float]) -> str:
+def _cell(interval: dict[str, float], cut: float) -> str:
     value, low, high = (f"{interval[key] * 100:.1f}" for key in _LIMITS)
-    return f"{value}\n{low} to {high}"
+    return f"{value}\n{low} to {high}\n{cut * 100:.1f} cut"
 
 
 def _gain(interval: dict[str, float]) -> str:

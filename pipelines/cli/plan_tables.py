@@ -98,10 +98,11 @@ def _print_power(console: PlainConsole, power: dict[str, Any]) -> None:
     heads = [
         f"{kind} {accuracy:.0%}" for kind in ("gain", "fall") for accuracy in power["accuracies"]
     ]
-    table = _table(["items", *heads])
+    bars = {name: f"{name.replace('_', '-')} > {bar:.0%}" for name, bar in power["bars"].items()}
+    table = _table(["items", *heads, *bars.values()])
     table.columns[0].justify = "right"
     for row in power["rows"]:
-        cells = [_points(value) for value in (*row["gains"], *row["falls"])]
+        cells = [_points(value) for value in (*row["gains"], *row["falls"], *row["bars"].values())]
         table.add_row(f"{row['items']:,}{' *' * row['own']}", *cells)
     console.print(table)
     console.print(
@@ -110,8 +111,19 @@ def _print_power(console: PlainConsole, power: dict[str, Any]) -> None:
         f"gain: mean over {gain['languages']} languages, above the bar of "
         f"{gain['bar'] * 100:.1f}, one-sided at alpha = {gain['alpha']:g}\n"
         f"fall: one language, proven a regression at alpha = {fall['alpha']:.2g} (Holm)\n"
-        "Assumed: two equally good models differ on accuracy x (1 - accuracy) of the items; "
+        + _bars_text(power, fall)
+        + "Assumed: two equally good models differ on accuracy x (1 - accuracy) of the items; "
         f"languages correlate by {gain['correlation']:g}."
+    )
+
+
+def _bars_text(power: dict[str, Any], fall: dict[str, Any]) -> str:
+    if not power["bars"]:
+        return ""
+    names = " and ".join(name.replace("_", "-") for name in power["bars"])
+    return (
+        f"{names}: percent of flawed answers in one language that break the bar at alpha = "
+        f"{fall['alpha']:.2g}, from half the bar; it takes {power['least']} items at least\n"
     )
 
 

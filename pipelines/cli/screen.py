@@ -96,7 +96,10 @@ class Lines:
         measured = {"evaluate": {"accuracy": self._board.accuracy}, "judge": self._board.judged}
         for name, by_iteration in measured.get(step.name, {}).items():
             known = by_iteration.get(step.iteration, {})
-            scores = (f"{code} {value:.1%}" for code, value in known.items())
+            cut = self._board.cut.get(step.iteration, {}) if step.name == "evaluate" else {}
+            scores = (
+                f"{code} {_score(value, cut.get(code), ' ')}" for code, value in known.items()
+            )
             _say(f"{label(step.iteration)} {name}: {', '.join(scores)}")
 
 
@@ -114,7 +117,11 @@ def draw(board: Board, title: str, elapsed: float) -> RenderableType:
         parts.append(Text(f"{label(iteration):>4}  {done}"))
     parts += [_draw_running(step) for step in board.running]
     measured = {"accuracy": board.accuracy, **board.judged}
-    parts += [_draw_scores(board, name, scores) for name, scores in measured.items() if scores]
+    parts += [
+        _draw_scores(board, name, scores, board.cut if name == "accuracy" else {})
+        for name, scores in measured.items()
+        if scores
+    ]
     parts += [Text(fact, style="dim") for fact in board.facts[-_FACTS:]]
     return Group(*parts)
 
@@ -131,16 +138,25 @@ def _draw_running(step: BoardStep) -> Table:
     return grid
 
 
-def _draw_scores(board: Board, name: str, scores: dict[int, Scores]) -> Table:
+def _draw_scores(
+    board: Board, name: str, scores: dict[int, Scores], cut: dict[int, Scores]
+) -> Table:
     table = Table(name, *board.languages, "others", box=SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
     for iteration, known in sorted(scores.items()):
         average = board.average(known)
-        values = [known.get(code) for code in board.languages] + [average]
-        cells = ("" if value is None else f"{value:.1%}" for value in values)
-        table.add_row(label(iteration), *cells)
+        shares = cut.get(iteration, {})
+        cells = [_score(known.get(code), shares.get(code), "\n") for code in board.languages]
+        table.add_row(label(iteration), *cells, _score(average, board.average(shares), "\n"))
     return table
+
+
+def _score(value: float | None, cut: float | None, joint: str) -> str:
+    """Return a score, and beside it the share of the answers that were cut."""
+    if value is None:
+        return ""
+    return f"{value:.1%}" if cut is None else f"{value:.1%}{joint}({cut:.1%} cut)"
 
 
 def _say(line: str) -> None:

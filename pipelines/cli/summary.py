@@ -22,7 +22,7 @@ def print_summary(result: dict[str, Any]) -> None:
     """
     console = PlainConsole(soft_wrap=True)
     measured = [(entry["iteration"], entry["accuracy"], entry) for entry in result["iterations"]]
-    console.print(_table(result, "accuracy", measured))
+    console.print(_table(result, "accuracy", measured, cut=True))
     for task in dict.fromkeys(task for each in result["iterations"] for task in each["judged"]):
         judged = [
             (entry["iteration"], entry["judged"][task]["languages"], entry["judged"][task])
@@ -30,6 +30,8 @@ def print_summary(result: dict[str, Any]) -> None:
             if task in entry["judged"]
         ]
         console.print(_table(result, f"judged: {task}", judged))
+    for warning in result["warnings"]:
+        console.print(Text(f"warning: {warning}"))
     for entry in result["iterations"]:
         console.print(
             Text(
@@ -52,13 +54,16 @@ _DECISIONS = {
 }
 
 
-def _table(result: dict[str, Any], name: str, measured: Sequence[Measured]) -> Any:
+def _table(
+    result: dict[str, Any], name: str, measured: Sequence[Measured], *, cut: bool = False
+) -> Any:
     """Return scores with their intervals, a row a model.
 
     Args:
         result: the content of result.json.
         name: what is measured.
         measured: iteration, interval by language, and what holds the others' average.
+        cut: whether the share of the answers that were cut stands below each score.
     """
     codes = [result["dominant"], *result["others"]]
     table = Table(name, *codes, "others", box=SIMPLE_HEAD)
@@ -66,12 +71,15 @@ def _table(result: dict[str, Any], name: str, measured: Sequence[Measured]) -> A
         column.justify = "right"
         column.no_wrap = True
     for iteration, scores, entry in measured:
-        cells = [scores.get(code) for code in codes] + [entry["average"]]
-        table.add_row(f"M_{iteration}", *(_cell(cell) for cell in cells))
+        shares = entry["truncated"] if cut else {}
+        cells = [_cell(scores.get(code), shares.get(code)) for code in codes]
+        average = _cell(entry["average"], entry["average_truncated"] if cut else None)
+        table.add_row(f"M_{iteration}", *cells, average)
     return table
 
 
-def _cell(score: dict[str, float] | None) -> str:
+def _cell(score: dict[str, float] | None, cut: float | None) -> str:
     if score is None or not score["n"]:
         return ""
-    return f"{score['value']:.1%}\n{score['low']:.1%}-{score['high']:.1%}".replace("%", "")
+    below = "" if cut is None else f"\n{cut:.1%} cut"
+    return f"{score['value']:.1%}\n{score['low']:.1%}-{score['high']:.1%}{below}".replace("%", "")

@@ -13,7 +13,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing.architecture import Architecture, read_architecture
-from lidr.components.shared.sizing.memory import GIB, Memory, MemoryPlan, plan_for
+from lidr.components.shared.sizing.memory import GIB, PROCESS, Memory, MemoryPlan, plan_for
 from lidr.pipelines.planning.calibration import Calibration, Rate, world_examples
 from lidr.pipelines.planning.figures import Figures, Gpu
 from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests
@@ -21,6 +21,9 @@ from lidr.pipelines.planning.speed import ModelServer, training_flops
 from lidr.pipelines.planning.work import Work
 
 DEFAULT_GPU = "H100"
+
+_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+"""Of a weight, by the type in config.json; transformers takes float32 where it names none."""
 
 _RECORD_BYTES = 3.0
 """Of one token of a response on the store: its text under zstd, and the columns beside it."""
@@ -193,7 +196,9 @@ class _Estimator:
         )
 
     def needs(self) -> tuple[float, float]:
-        return sum(self._store_bytes().values()), self._plan().memory().peak
+        plan = self._plan()
+        process = 0 if plan.gpu else PROCESS
+        return sum(self._store_bytes().values()), plan.memory().peak + process
 
     def _steps(self) -> Iterator[PlannedStep]:
         """Yield the loop's steps in the order of pipelines/loop.py and pipelines/iteration.py."""
@@ -392,7 +397,8 @@ class _Estimator:
 
     def _plan(self) -> MemoryPlan:
         launch = Launch.of(self._profile)
-        return plan_for(self._config, self._recipe.training, launch)
+        on_gpu = self._gpus["train"] is not None
+        return plan_for(self._config, self._recipe.training, launch, gpu=on_gpu)
 
     def _memory(self, gpu: Gpu) -> float:
         """Return the bytes of a training GPU: the profile's where it says, else the type's."""
@@ -411,16 +417,22 @@ class _Estimator:
 
     def _store_bytes(self) -> dict[str, float]:
         rounds, pairs = self._recipe.gate.max_iterations, self._requests.pairs
-        weights = 2.0 * self._shape.parameters
-        if self._recipe.training.precision == "float32":
-            weights *= 2
         rollout = self._requests.generate.output_tokens + self._requests.translate.output_tokens
         evaluated = self._requests.evaluate.tokens * (rounds + 1)
         return {
-            "models": weights * rounds,
+            "models": self._model_bytes() * rounds,
             "records": _RECORD_BYTES * (rounds * (rollout + pairs.tokens) + evaluated),
-            "checkpoints": 2 * self._figures.times.checkpoint_bytes * self._shape.parameters,
+            "checkpoints": 2 * self._figures.times.checkpoint_bytes * self._plan().trained,
         }
+
+    def _model_bytes(self) -> float:
+        """Bytes of a trained model: its weights have the types that the start's files have."""
+        lora = self._recipe.training.lora
+        if lora.rank and not lora.merge:
+            return 4.0 * self._plan().trained
+        stated = self._config.get("dtype") or self._config.get("torch_dtype") or "float32"
+        size = _BYTES.get(str(stated).removeprefix("torch."), _BYTES["float32"])
+        return float(size * self._shape.parameters)
 
     def _note_prompts(self, *, measured: bool) -> None:
         assumed = self._figures.lengths

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from lidr.components.evaluate.limits import limit_of
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
@@ -176,8 +177,8 @@ class Requests:
             count = self._items(task)
             answer = self._measured.evaluation.get(code) or self._answer(code)
             asked = self._assumed.evaluation_prompt_tokens
-            written = min(answer, settings.max_tokens)
-            total += Load(count, asked * count, written * count, settings.max_tokens)
+            longest = limit_of(settings, task)
+            total += Load(count, asked * count, min(answer, longest) * count, longest)
         return total
 
     def unknown_tasks(self) -> list[str]:

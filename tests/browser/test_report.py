@@ -394,7 +394,7 @@ def test_names_and_roles_are_there_for_a_screen_reader(browser, page):
         if not node["ignored"]
     }
     assert {("combobox", "Language"), ("combobox", "Outcome"), ("searchbox", "Search")} <= named
-    assert ("table", "Distance to English, in points") in named
+    assert ("table", "Lead of English, in points") in named
     assert ("search", "Pair browser") in named
     interactive = ("button", "combobox", "searchbox", "link", "region", "img", "image")
     assert not [role for role, name in named if role in interactive and not name.strip()]

@@ -220,6 +220,8 @@ def report(recipe, store, run):
             "version": state["version"],
             "accuracy": {code: _score(state["iteration"]) for code in settings.languages.all},
             "average": _score(state["iteration"]),
+            "truncated": dict.fromkeys(settings.languages.all, 0.0),
+            "average_truncated": 0.0,
             "judged": {},
             "decision": "promote" if state["promoted"] else "stop",
         }
@@ -232,6 +234,7 @@ def report(recipe, store, run):
         "others": settings.languages.others,
         "iterations": entries,
         "final_model": final,
+        "warnings": [],
         "report": page,
     }
     home.write(f"runs/{run}/result.json", json.dumps(result).encode())

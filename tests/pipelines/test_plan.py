@@ -138,6 +138,41 @@ def test_no_request_is_longer_than_the_recipe_lets_it_be():
     assert work.pairs.length <= 32
 
 
+@pytest.mark.parametrize(
+    ("task", "set_to", "longest"),
+    [
+        ("mgsm_paper_{language}", 0, 2048),
+        ("mgsm_steps_{language}", 300, 300),
+        ("mmlu_prox_lite_{language}", 0, 2048),
+        ("mgsm_direct_{language}", 0, 512),
+        ("a_task_of_my_own_{language}", 0, 512),
+    ],
+)
+def test_evaluation_answers_are_as_long_as_evaluate_lets_them_be(task, set_to, longest):
+    settings = [f'evaluation.tasks=["{task}"]', f"evaluation.max_tokens={set_to}"]
+    recipe = read_recipe(LLAMA, None, settings)
+    measured = Lengths(evaluation=dict.fromkeys(recipe.languages.all, 10_000.0))
+    work = Requests(recipe, PlannedPrompts(10, {}), figures().lengths, measured)
+    assert work.evaluate.longest == longest
+    assert work.evaluate.output_tokens == work.evaluate.requests * longest
+
+
+def test_stored_models_have_the_bytes_of_their_own_type(tmp_path: Path):
+    parameters = read_architecture(model_config(read_recipe(LLAMA, None, None).model)).parameters
+    rounds = read_recipe(LLAMA, None, None).gate.max_iterations
+    assert plan(LLAMA).store_bytes["models"] == 2 * parameters * rounds
+    precise = plan(LLAMA, "cluster", "training.precision=float32")
+    assert precise.store_bytes["models"] == 2 * parameters * rounds, "as the start's files"
+    config = model_config(read_recipe(LLAMA, None, None).model)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"dtype": "float32"}))
+    wide = plan(LLAMA, "cluster", f"model.source={tmp_path}")
+    assert wide.store_bytes["models"] == 4 * parameters * rounds
+    adapter = ["training.lora.rank=8", "training.lora.merge=false"]
+    small = plan(LLAMA, "cluster", *adapter)
+    assert small.store_bytes["models"] < 0.01 * wide.store_bytes["models"]
+    assert small.store_bytes["checkpoints"] < 0.01 * wide.store_bytes["checkpoints"]
+
+
 def test_prompt_files_are_counted_and_measured(tmp_path: Path):
     rows = [json.dumps({"id": str(i), "instruction": "x" * 40}) for i in range(3000)]
     for code in ("en", "es", "de"):

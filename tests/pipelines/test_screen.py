@@ -94,6 +94,18 @@ def test_without_a_terminal_there_is_a_line_for_each_step(capsys):
     ]
 
 
+def test_truncation_stands_beside_every_accuracy(capsys):
+    cut = [
+        event | {"truncated": 0.25} if event["event"] == "accuracy" else event for event in EVENTS
+    ]
+    text = " ".join(drawn(board_after(cut)).split())
+    assert "M_0 100.0% 46.0% 50.0% 48.0% (25.0% cut) (25.0% cut) (25.0% cut) (25.0% cut)" in text
+    lines = Lines(Board(("en", "es", "de")))
+    lines.take(cut)
+    said = "M_0 accuracy: en 100.0% (25.0% cut), es 46.0% (25.0% cut), de 50.0% (25.0% cut)"
+    assert said in capsys.readouterr().err.splitlines()
+
+
 def test_long_silence_is_broken_by_progress(capsys, monkeypatch):
     monkeypatch.setattr("lidr.pipelines.cli.screen._QUIET_SECONDS", -1.0)
     Lines(board_after(EVENTS)).take([])
@@ -118,6 +130,8 @@ def test_the_summary_names_models_verdicts_and_the_report(capsys):
         "model": "/store/stages/prepare/abc",
         "accuracy": {"en": score, "es": score},
         "average": score,
+        "truncated": {"en": 0.0, "es": 0.123},
+        "average_truncated": 0.123,
         "judged": {
             "mt_bench": {
                 "average": {**score, "value": 0.712},
@@ -136,12 +150,15 @@ def test_the_summary_names_models_verdicts_and_the_report(capsys):
             "others": ["es"],
             "iterations": [entry],
             "final_model": "/store/stages/prepare/abc",
+            "warnings": ["M₀: answers were cut"],
             "report": "/store/runs/mine/report.html",
         }
     )
     text = capsys.readouterr().out
     for part in ("46.1", "42.0-50.0", "mine/1", "the start [x]", "report.html", "final model"):
         assert part in text
+    assert "12.3 cut" in text and "0.0 cut" in text, "truncation stands beside every accuracy"
+    assert "warning: M₀: answers were cut" in text
     judged = text[text.index("judged: mt_bench") :]
     assert "71.2" in judged
     assert "0.0\n" not in judged, "what was not measured is no zero"

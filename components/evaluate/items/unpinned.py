@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lidr.components.evaluate.index import task_manager
 from lidr.components.evaluate.items.local_data import canonical, leaf_tasks
-from lidr.components.evaluate.run import TASKS
+from lidr.components.evaluate.limits import TASKS
 from lidr.components.shared.config.recipe import Recipe
 
 

@@ -67,8 +67,9 @@ class Evaluation(Strict):
     """Folder with YAML tasks of your own, relative to the recipe's folder. Default none."""
     limit: int = Field(0, ge=0)
     """Items per task and language. Default 0: all."""
-    max_tokens: int = Field(512, ge=1)
-    """Longest answer, in tokens, where the task does not say. Default 512."""
+    max_tokens: int = Field(0, ge=0)
+    """Longest answer, in tokens, whatever the task says. Default 0: the task's own limit, and 512
+    where it has none."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -107,17 +108,18 @@ class Gate(Strict):
     min_gain: float = Field(0.0, ge=0.0)
     """The bar: mean gain over the other languages that promotes, as a fraction. Default 0."""
     alpha: float = Field(0.05, gt=0.0, lt=0.5)
-    """How often a model that is no better may be promoted, at most. Default 0.05."""
+    """How often, at most, a model that is no better may be promoted, and how often one that is no
+    worse may be stopped for a fall or a broken bar, in all languages together. Default 0.05."""
     tolerance: float = Field(0.02, ge=0.0)
     """Largest fall of any language, as a fraction. Default 0.02."""
     tolerances: dict[LanguageCode, Annotated[float, Field(ge=0.0)]] = Field(default_factory=dict)
     """Largest fall of single languages, where it differs from tolerance. Default none."""
     max_off_target: float = Field(0.1, ge=0.0, le=1.0)
-    """Largest share of off-target answers in any language, unless the predecessor had as many.
-    Default 0.1; 1 switches it off."""
+    """Largest share of off-target answers in any language. Broken where a test on the same items
+    shows that the share is above it and above the predecessor's. Default 0.1; 1 switches it off."""
     max_truncated: float = Field(0.1, ge=0.0, le=1.0)
-    """Largest share of truncated answers in any language, unless the predecessor had as many.
-    Default 0.1; 1 switches it off."""
+    """Largest share of truncated answers in any language, tested likewise. Default 0.1; 1 switches
+    it off."""
     min_faithfulness: float = Field(0.8, ge=0.0, le=1.0)
     """Smallest share of the translations behind the pairs that keep the numbers, in any direction;
     broken where the whole interval lies below. Default 0.8; 0 switches it off."""
@@ -125,6 +127,11 @@ class Gate(Strict):
     """Level of the languages' intervals; that of the mean gain is 1 - 2 alpha. Default 0.95."""
     resamples: int = Field(10_000, ge=100)
     """Paired bootstrap resamples. Default 10000."""
+
+    @property
+    def bars(self) -> dict[str, float]:
+        """Largest share of flawed answers, by what the flaw is."""
+        return {"off_target": self.max_off_target, "truncated": self.max_truncated}
 
     def tolerance_of(self, code: str) -> float:
         """Return the largest fall of one language."""

@@ -81,9 +81,9 @@ def emit(event: str, **values: object) -> None:
     """Report one event; those of a step carry its name and, where there are several, its shard.
 
     Events are `started`, `progress` (done, total, rate, unit, failures), `number` (name, value),
-    `accuracy` (iteration, language, value, low, high, n, off_target), `judged` (iteration, task,
-    language, value, low, high, n), `note` and `warning` (message), `reused`, `finished` (seconds)
-    and `failed` (message, exit_code).
+    `accuracy` (iteration, language, value, low, high, n, off_target, truncated), `judged`
+    (iteration, task, language, value, low, high, n), `note` and `warning` (message), `reused`,
+    `finished` (seconds) and `failed` (message, exit_code).
     """
     reused = _reused.get()
     if event == "reused" and reused is not None:

@@ -1,7 +1,8 @@
-"""An engine that loads its model when it is first asked."""
+"""An engine that loads its model when it is first asked, and times its answers."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from lidr.components.shared.engines.base import (
@@ -23,24 +24,36 @@ class DeferredEngine:
     def __init__(self, opened: Callable[[], Engine]) -> None:
         self._opened = opened
         self._engine: Engine | None = None
+        self._tokens = 0
+        self._seconds = 0.0
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
         """Answer as the engine does."""
-        return self._ready().complete(requests)
+        return self._timed(self._ready().complete(requests))
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
         """Score as the engine does."""
         return self._ready().score(requests)
 
     def stats(self) -> dict[str, float]:
-        """Return what the engine measured of itself; nothing where it was never asked."""
-        return self._engine.stats() if self._engine else {}
+        """Return what the engine measured of itself, and how fast it wrote, where it did."""
+        own = self._engine.stats() if self._engine else {}
+        if not self._tokens:
+            return own
+        return own | {"tokens_per_second": round(self._tokens / max(self._seconds, 1e-9), 1)}
 
     def close(self) -> None:
         """Free the model's memory, if it was ever loaded."""
         if self._engine:
             self._engine.close()
             self._engine = None
+
+    def _timed(self, completions: Iterator[Completion]) -> Iterator[Completion]:
+        began = time.monotonic()
+        for completion in completions:
+            self._tokens += completion.output_tokens
+            yield completion
+        self._seconds += time.monotonic() - began
 
     def _ready(self) -> Engine:
         if self._engine is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from lidr.components.shared.config.recipe import Recipe
@@ -18,7 +19,7 @@ from lidr.components.shared.models.sources import (
     resolve_model,
 )
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.stage import locate_stage, new_stage
+from lidr.components.shared.store.stage import locate_stage, new_stage, open_stage
 
 VERSION = 2
 
@@ -50,25 +51,53 @@ def stage_of_files(store: Store, files: Resolved) -> str:
         BadInput: nothing is there, or it is unusable.
     """
     place, adapter = files
-    trained = (adapter or place).rstrip("/")
-    for uri in (trained, trained.rpartition("/")[0]):
-        if _is_done(uri):
-            return uri
+    if uri := _stage_around(files):
+        return uri
     if "://" not in place and not Path(place).is_dir():
         raise BadInput(
             f"no model at {place!r}",
             remedy="Name a folder, a stage of a run, s3://bucket/prefix, hf://org/name@revision or "
             "models:/name@alias.",
         )
-    inputs = {"model": model_fingerprint(place)}
-    described = {"source": place, "digest": inputs["model"]}
+    described = {"source": place, "digest": model_fingerprint(place)}
     if adapter:
-        inputs["adapter"] = model_fingerprint(adapter, check_adapter)
-        described |= {"adapter": adapter, "adapter_digest": inputs["adapter"]}
+        digest = model_fingerprint(adapter, check_adapter)
+        described |= {"adapter": adapter, "adapter_digest": digest}
+    return _outside_stage(store, described)
+
+
+def same_model_stage(store: Store, uri: str) -> str:
+    """Return the URI of the one stage that stands for a stage's model, whoever named it and how.
+
+    M_0 is named by a recipe, whose `prepare` holds its prompts too. What is measured of the model
+    is the same in another recipe, for a command, and for the run that has trained it.
+
+    Args:
+        store: where the stage of an outside model is written.
+        uri: of a stage that holds a model.
+    """
+    stage = open_stage(uri)
+    if not stage.files(prefix="model.json"):
+        return stage.uri
+    around = _stage_around(Resolved(model_uri(uri), adapter_uri(uri)))
+    return around or _outside_stage(store, json.loads(stage.read("model.json")))
+
+
+def _stage_around(files: Resolved) -> str:
+    """Return the URI of the finished stage in which a model's files are; "" where in none."""
+    trained = (files.adapter or files.source).rstrip("/")
+    found = (uri for uri in (trained, trained.rpartition("/")[0]) if _is_done(uri))
+    return next(found, "")
+
+
+def _outside_stage(store: Store, described: Mapping[str, str]) -> str:
+    """Return the URI of the stage that stands for a model from elsewhere."""
+    names = {"model": "digest", "adapter": "adapter_digest"}
+    inputs = {name: described[key] for name, key in names.items() if key in described}
     stage = new_stage(store, "model", VERSION, inputs, {})
     if not stage.done():
-        stage.write("model.json", json.dumps(described).encode())
-        stage.finish({}, {"model": described})
+        stage.write("model.json", json.dumps(dict(described)).encode())
+        stage.finish({}, {"model": dict(described)})
     return stage.uri
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.records.schema import EvalItem
+from lidr.components.shared.core.languages import UNDETERMINED
+from lidr.components.shared.records.schema import EvalItem, FinishReason
 from lidr.components.shared.store.stage import open_stage
 
 HEAD_TO_HEAD = "head_to_head"
@@ -20,15 +20,18 @@ HEAD_TO_HEAD = "head_to_head"
 Question = tuple[str, str]
 """Task without its language, and item: the same in every language of a parallel benchmark."""
 
-Scores = dict[tuple[str, str, str], float]
-"""Of items, by task, language and item."""
+Key = tuple[str, str, str]
+"""Task, language and item."""
 
-Rates = dict[str, Any]
-"""What an evaluate stage counted of one language."""
+Items = dict[Key, EvalItem]
 
 
-_UNMEASURED: Rates = {"off_target": {"value": 0.0}, "truncated": 0.0}
-"""Of a language in which only a judge has items."""
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Which answers to the same items have a flaw, such as being cut; shape (items,), both."""
+
+    before: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    after: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +41,24 @@ class Paired:
     Attributes:
         questions: which question each item is.
         gains: score of M_{t+1} minus score of M_t, shape (items,).
-        before: counts of M_t.
-        after: counts of M_{t+1}.
+        off_target: answers in another language than the question's; judged items have none.
+        truncated: answers that were cut at the token limit; judged items have none.
     """
 
     questions: Sequence[Question]
     gains: NDArray[np.float64]
-    before: Rates
-    after: Rates
+    off_target: Marks = field(default_factory=Marks)
+    truncated: Marks = field(default_factory=Marks)
+
+
+def is_off_target(item: EvalItem) -> bool:
+    """Tell whether an answer is in another language than its question."""
+    return item.detected_language not in (item.language, UNDETERMINED)
+
+
+def is_truncated(item: EvalItem) -> bool:
+    """Tell whether an answer was cut at the token limit."""
+    return item.finish_reason == FinishReason.LENGTH
 
 
 def compare(
@@ -65,19 +78,20 @@ def compare(
     Raises:
         BadInput: they do not hold the same items.
     """
-    old, new = (_scores(uri) for uri in (before, after))
+    old, new = (read_items(uri) for uri in (before, after))
     if old.keys() != new.keys():
         missing = sorted(old.keys() ^ new.keys())[0]
         raise BadInput(
             f"the evaluations hold different items, for example {missing}",
             remedy="Evaluate both models with the same recipe.",
         )
-    if judged_before and judged_after:
-        first, second = (_judged(uri) for uri in (judged_before, judged_after))
-        common = first.keys() & second.keys()
-        old |= {key: first[key] for key in common}
-        new |= {key: second[key] for key in common}
-    return _paired(old, new, before, after)
+    if not (judged_before and judged_after):
+        return _paired(old, new)
+    first, second = (read_items(uri) for uri in (judged_before, judged_after))
+    common = {key for key in first.keys() & second.keys() if key[0] != HEAD_TO_HEAD}
+    return _paired(
+        old, new, {key: first[key] for key in common}, {key: second[key] for key in common}
+    )
 
 
 def compare_alike(before: str, after: str) -> dict[str, Paired]:
@@ -87,29 +101,49 @@ def compare_alike(before: str, after: str) -> dict[str, Paired]:
         before: URI of the one evaluate stage.
         after: URI of the other, maybe of another recipe.
     """
-    old, new = (_scores(uri) for uri in (before, after))
+    old, new = (read_items(uri) for uri in (before, after))
     different = {key[1] for key in old.keys() ^ new.keys()}
     old, new = (
-        {key: score for key, score in scores.items() if key[1] not in different}
-        for scores in (old, new)
+        {key: item for key, item in items.items() if key[1] not in different}
+        for items in (old, new)
     )
-    return _paired(old, new, before, after)
+    return _paired(old, new)
 
 
-def _paired(old: Scores, new: Scores, before: str, after: str) -> dict[str, Paired]:
-    keys: dict[str, list[tuple[str, str, str]]] = {}
-    for key in sorted(old):
+def read_items(uri: str) -> Items:
+    """Return the items of an evaluate or judge stage, by task, language and item."""
+    items: list[EvalItem] = open_stage(uri).read_records(["items.parquet"], EvalItem)
+    return {(item.task, item.language, item.item_id): item for item in items}
+
+
+def question_of(key: Key) -> Question:
+    """Return which question an item asks, in whatever language."""
+    task, code, item = key
+    return "_".join(part for part in re.split("[_-]", task) if part != code), item
+
+
+def _paired(
+    old: Items, new: Items, judged_old: Items | None = None, judged_new: Items | None = None
+) -> dict[str, Paired]:
+    first, second = old | (judged_old or {}), new | (judged_new or {})
+    keys: dict[str, list[Key]] = {}
+    for key in sorted(first):
         keys.setdefault(key[1], []).append(key)
-    counted = [open_stage(uri).counts()["languages"] for uri in (before, after)]
     return {
         code: Paired(
-            questions=[(_without_language(task, code), item) for task, _, item in own],
-            gains=np.array([new[key] - old[key] for key in own]),
-            before=counted[0].get(code, _UNMEASURED),
-            after=counted[1].get(code, _UNMEASURED),
+            questions=[question_of(key) for key in own],
+            gains=np.array([second[key].score - first[key].score for key in own]),
+            off_target=_marks(old, new, own, is_off_target),
+            truncated=_marks(old, new, own, is_truncated),
         )
         for code, own in keys.items()
     }
+
+
+def _marks(old: Items, new: Items, keys: Sequence[Key], has: Callable[[EvalItem], bool]) -> Marks:
+    evaluated = [key for key in keys if key in old]
+    before, after = ([has(items[key]) for key in evaluated] for items in (old, new))
+    return Marks(np.array(before, dtype=np.bool_), np.array(after, dtype=np.bool_))
 
 
 def by_question(groups: Sequence[Paired]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -137,16 +171,3 @@ def by_question(groups: Sequence[Paired]) -> tuple[NDArray[np.float64], NDArray[
         np.add.at(parts, own, group.gains * weight)
         np.add.at(deviations, own, (group.gains - group.gains.mean()) * weight)
     return parts, parts.sum() + len(rows) * deviations
-
-
-def _scores(uri: str) -> Scores:
-    items: list[EvalItem] = open_stage(uri).read_records(["items.parquet"], EvalItem)
-    return {(item.task, item.language, item.item_id): item.score for item in items}
-
-
-def _judged(uri: str) -> Scores:
-    return {key: score for key, score in _scores(uri).items() if key[0] != HEAD_TO_HEAD}
-
-
-def _without_language(task: str, code: str) -> str:
-    return "_".join(part for part in re.split("[_-]", task) if part != code)

@@ -7,6 +7,7 @@ difference is as likely with the other sign.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -36,6 +37,28 @@ def mcnemar(won: int, lost: int, alternative: Alternative = "two-sided") -> floa
     if alternative == "greater":
         return _at_least(won, won + lost)
     return min(1.0, 2 * _at_least(max(won, lost), won + lost))
+
+
+def exceeds(successes: int, n: int, share: float) -> float:
+    """Return the p-value of the exact binomial test that a true share is above `share`.
+
+    It holds its level for every number of items (Clopper and Pearson 1934).
+
+    Args:
+        successes: how many of the items, 0 to n.
+        n: items; 0 gives 1.
+        share: 0 to 1.
+    """
+    if successes <= 0 or share >= 1:
+        return 1.0
+    if share <= 0:
+        return 0.0
+    odds, rest = math.log(share), math.log1p(-share)
+    terms = (
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * odds + (n - k) * rest
+        for k in range(successes, n + 1)
+    )
+    return min(1.0, math.fsum(math.exp(term) for term in terms))
 
 
 def sign_flip(

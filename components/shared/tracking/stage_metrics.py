@@ -10,7 +10,7 @@ from typing import Any
 
 from lidr.components.shared.config.load import flatten
 from lidr.components.shared.core.digest import digest_of_uri
-from lidr.components.shared.records.counts import stage_figures
+from lidr.components.shared.records.counts import MEASURED, stage_figures
 from lidr.components.shared.steps import BY_NAME
 from lidr.components.shared.store.stage import Stage
 from lidr.components.shared.tracking.entries import Dataset, Metric
@@ -109,7 +109,9 @@ def _evaluated(counts: Counts) -> dict[str, float]:
     for code, row in counts["languages"].items():
         figures[f"accuracy/{code}"] = float(row["accuracy"]["value"])
         figures[f"off_target/{code}"] = float(row["off_target"]["value"])
-    return figures
+        figures[f"truncated/{code}"] = float(row["truncated"]["value"])
+    measured = {f"evaluate/{name}": float(counts[name]) for name in MEASURED if name in counts}
+    return figures | measured
 
 
 def _judged(counts: Counts) -> dict[str, float]:

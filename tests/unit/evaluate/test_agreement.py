@@ -10,7 +10,7 @@ import pytest
 from lidr.components.evaluate.harness import Scored, run_tasks
 from lidr.components.evaluate.index import task_manager
 from lidr.components.evaluate.items.local_data import use_items
-from lidr.components.evaluate.run import TASKS
+from lidr.components.evaluate.limits import TASKS
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.engines.transformers_engine import TransformersEngine
 from tests.fakes import make_recipe

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 
 from lidr.components.evaluate.catalog import Method, rows
 from lidr.components.evaluate.index import require_tasks
 from lidr.components.evaluate.items.local_data import canonical, leaf_tasks
 from lidr.components.evaluate.items.problems import SOURCES
-from lidr.components.evaluate.run import TASKS
+from lidr.components.evaluate.limits import DEFAULT, TASKS, limit_of
 from lidr.components.shared.config.evaluation import Evaluation
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.languages import NAMES
@@ -40,6 +41,10 @@ def test_data_method_and_metric_are_the_task_s_own(manager, row):
         if "dataset_path" in config:
             assert canonical(config["dataset_path"]) == row.data
             assert row.metric.startswith(config["metric_list"][0]["metric"])
+        if row.method is Method.GENERATE:
+            limit = normalize_gen_kwargs(config["generation_kwargs"], DEFAULT)["max_gen_toks"]
+            assert (row.max_tokens or DEFAULT) == limit
+            assert limit_of(Evaluation(tasks=(row.task,)), name(row, row.languages[0])) == limit
 
 
 def test_our_own_rows_are_pinned_to_a_commit():

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from lidr.components.evaluate.harness import Scored, run_tasks
-from lidr.components.evaluate.run import TASKS
+from lidr.components.evaluate.limits import TASKS, limit_of
+from lidr.components.shared.config.evaluation import Evaluation
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding, Likelihoods
 from lidr.components.shared.records.schema import Failure, FinishReason
@@ -104,17 +105,31 @@ def test_hostile_questions_stay_one_message(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "decoding"),
     [
-        ("{until: [], do_sample: false}", Decoding(max_tokens=99)),
-        ("{until: ['Q:', '###']}", Decoding(max_tokens=99, stop=("Q:", "###"))),
+        ("{until: [], do_sample: false}", Decoding(max_tokens=512)),
+        ("{until: ['Q:', '###']}", Decoding(max_tokens=512, stop=("Q:", "###"))),
         ("{until: '.', max_gen_toks: 7}", Decoding(max_tokens=7, stop=(".",))),
         ("{until: ['', '.'], max_new_tokens: 8}", Decoding(max_tokens=8, stop=(".",))),
     ],
 )
-def test_stop_strings_and_length_are_the_tasks_or_the_recipes(tmp_path, arguments, decoding):
+def test_stop_strings_are_the_task_s_and_so_is_the_length_unless_the_recipe_sets_one(
+    tmp_path, arguments, decoding
+):
+    engine = FakeEngine(says("1"))
+    more = f"{EXACT_MATCH}generation_kwargs: {arguments}\n"
+    run_own(write_tasks(tmp_path, more), engine)
+    assert engine.decodings == [decoding]
+    limits = Evaluation(tasks=("mine_{language}",), include_path=str(tmp_path))
+    assert limit_of(limits, "mine_es") == decoding.max_tokens, "as lidr plan has it"
+
+
+@pytest.mark.parametrize("arguments", ["{until: []}", "{until: [], max_gen_toks: 7}"])
+def test_the_recipe_s_length_wins_over_the_task_s(tmp_path, arguments):
     engine = FakeEngine(says("1"))
     more = f"{EXACT_MATCH}generation_kwargs: {arguments}\n"
     run_own(write_tasks(tmp_path, more), engine, max_tokens=99)
-    assert engine.decodings == [decoding]
+    assert {decoding.max_tokens for decoding in engine.decodings} == {99}
+    limits = Evaluation(tasks=("mine_{language}",), include_path=str(tmp_path), max_tokens=99)
+    assert limit_of(limits, "mine_es") == 99
 
 
 @pytest.mark.parametrize("text", ["1###2", "1Q: What is 2?###", "1"])

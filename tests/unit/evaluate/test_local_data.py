@@ -16,7 +16,7 @@ from lidr.components.evaluate.harness import Scored, run_tasks
 from lidr.components.evaluate.items.local_data import digests, load
 from lidr.components.evaluate.items.problems import problems
 from lidr.components.evaluate.items.published import SOURCES
-from lidr.components.evaluate.run import TASKS
+from lidr.components.evaluate.limits import TASKS
 from lidr.components.shared.config.recipe import load_recipe
 from lidr.components.shared.config.source import Source
 from lidr.components.shared.core.digest import digest_of_file
@@ -76,7 +76,8 @@ def test_our_tasks_read_files_of_any_kind(tmp_path, place, given, key):
     ]
 
 
-def test_the_paper_s_form_is_the_question_alone_and_its_decoding(tmp_path):
+@pytest.mark.parametrize(("set_to", "used"), [(0, 2048), (100, 100)])
+def test_the_paper_s_form_is_the_question_alone_and_its_decoding(tmp_path, set_to, used):
     write(tmp_path / "es.jsonl")
     seen: list[ChatRequest] = []
     recipe = make_recipe(
@@ -84,13 +85,14 @@ def test_the_paper_s_form_is_the_question_alone_and_its_decoding(tmp_path):
             "tasks": ["mgsm_paper_{language}"],
             "languages": {"mgsm_paper_{language}": ["es"]},
             "data": {"mgsm": str(tmp_path)},
+            "max_tokens": set_to,
         }
     )
     engine = FakeEngine(lambda request: seen.append(request) or says("1")(request))
     run_tasks(engine, recipe, [TASKS], Path())
     assert [m["role"] for m in seen[0].messages] == ["system", "user"]
     assert seen[-1].messages[1]["content"] == ITEMS[0]["query"]
-    assert {(r.decoding.repetition_penalty, r.decoding.max_tokens) for r in seen} == {(1.1, 2048)}
+    assert {(r.decoding.repetition_penalty, r.decoding.max_tokens) for r in seen} == {(1.1, used)}
 
 
 @pytest.mark.slow

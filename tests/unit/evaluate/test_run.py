@@ -10,7 +10,7 @@ import pytest
 from lidr.components.evaluate.run import evaluate
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.errors import BadInput, EngineFailed
-from lidr.components.shared.core.events import EVENTS_VARIABLE
+from lidr.components.shared.core.events import EVENTS_VARIABLE, listening
 from lidr.components.shared.engines import ChatRequest, Completion
 from lidr.components.shared.models.sources import local_model
 from lidr.components.shared.records.schema import (
@@ -149,12 +149,51 @@ def test_truncated_answers_and_lengths_are_counted(tmp_path, monkeypatch):
     uri = run(world_at(tmp_path))
     languages = open_stage(uri).counts()["languages"]
     assert {code: found["truncated"] for code, found in languages.items()} == {
-        "en": 0,
-        "es": 0.25,
-        "de": 0.25,
+        "en": wilson(0, 4),
+        "es": wilson(1, 4),
+        "de": wilson(1, 4),
     }
     assert {found["mean_tokens"] for found in languages.values()} == {15}
     assert [item.finish_reason for item in items_of(uri, "es")] == ["length", *["stop"] * 3]
+
+
+def test_cut_answers_that_would_change_the_intervals_are_warned_of(tmp_path, monkeypatch):
+    def answer(request: ChatRequest) -> Completion:
+        cut = number(request) < (2 if language(request) == "es" else 1)
+        right = language(request) == "de" or not cut
+        reason = FinishReason.LENGTH if cut else FinishReason.STOP
+        return says(str(number(request) + 2) if right else "?", reason)(request)
+
+    start(monkeypatch, answer)
+    heard: list[dict] = []
+    with listening(heard.append):
+        counts = open_stage(run(world_at(tmp_path))).counts()
+    spanish = counts["languages"]["es"]
+    assert (spanish["accuracy"], spanish["if_cut_right"]) == (wilson(2, 4), wilson(4, 4))
+    [warning] = [e["message"] for e in heard if e["event"] == "warning" and "cut" in e["message"]]
+    assert "es 50.0 [15.0, 85.0] would be 100.0 [51.0, 100.0] (50.0% cut)" in warning
+    assert "en 75.0 [" in warning and "de" not in warning.split("; ")[-1], "de's cut one is right"
+    shares = {e["language"]: e["truncated"] for e in heard if e["event"] == "accuracy"}
+    assert shares == {"en": 0.25, "es": 0.5, "de": 0.25}
+
+
+@pytest.mark.parametrize(("iteration", "said"), [(0, True), (1, False)])
+def test_the_start_is_said_to_break_the_premise_at_once(tmp_path, monkeypatch, iteration, said):
+    right = {"en": 1, "es": 4, "de": 1}
+    start(monkeypatch, in_its_language(lambda r: number(r) < right[language(r)]))
+    heard: list[dict] = []
+    with listening(heard.append):
+        counts = open_stage(run(world_at(tmp_path), iteration=iteration)).counts()
+    assert not counts["premise"]["holds"]
+    warnings = [event["message"] for event in heard if event["event"] == "warning"]
+    assert any("English (25.0%) is not the strongest language" in each for each in warnings) == said
+
+
+def test_evaluate_counts_its_tokens_a_second(tmp_path, monkeypatch):
+    start(monkeypatch, in_its_language())
+    counts = open_stage(run(world_at(tmp_path))).counts()
+    assert counts["items"] == 12
+    assert counts["tokens_per_second"] > 0
 
 
 def test_items_that_stand_among_the_training_prompts_are_listed_and_scored_apart(
@@ -237,6 +276,16 @@ def test_an_evaluated_model_is_not_evaluated_again_in_any_iteration(tmp_path, mo
     unrelated = {"gate": {"tolerance": 0.5}, "training": {"beta": 0.2}, "name": "other"}
     assert run(world, iteration=3, **unrelated) == first
     assert started == []
+
+
+def test_a_start_named_through_the_registry_is_not_evaluated_twice(tmp_path, monkeypatch):
+    _, started = start(monkeypatch, in_its_language())
+    world = world_at(tmp_path)
+    trained = model_at(tmp_path, "first")
+    described = json.dumps({"source": f"{trained}/model", "digest": "d" * 64}).encode()
+    again = finished_stage(str(tmp_path), "prepare", {"model.json": described}, of="again").uri
+    assert run(world, on=trained, iteration=2) == run(world, on=again)
+    assert len(started) == 1
 
 
 def test_another_question_is_another_stage(tmp_path, monkeypatch):

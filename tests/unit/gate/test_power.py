@@ -5,8 +5,23 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from benchmarks.gate import Case, detections, false_promotions, promoted, simulate_copies
-from lidr.components.gate.power import ITEMS, Design, detectable_gain, power_table
+from benchmarks.gate import (
+    Case,
+    broken_bars,
+    detections,
+    false_promotions,
+    false_stops,
+    promoted,
+    simulate_copies,
+)
+from lidr.components.gate.power import (
+    ITEMS,
+    Design,
+    breaking_share,
+    detectable_gain,
+    least_items,
+    power_table,
+)
 from lidr.components.shared.stats.paired import Paired, by_question
 from tests.fakes import make_recipe
 
@@ -27,6 +42,41 @@ def test_two_copies_of_a_model_are_promoted_no_oftener_than_alpha(case):
     assert false_promotions(case, repeats) <= ALPHA + noise
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(12, 4, (0.5,), 0.5, (0.67,)),
+        Case(100, 4, (0.9,), 0.0, (0.12,)),
+        Case(200, 4, (0.3, 0.8), 0.9, (0.05, 0.9)),
+    ],
+)
+def test_two_copies_of_a_model_are_stopped_no_oftener_than_alpha(case):
+    repeats = 500
+    noise = 3 * sqrt(ALPHA * (1 - ALPHA) / repeats)
+    assert false_stops(case, repeats) <= ALPHA + noise
+
+
+def test_a_share_as_large_as_the_table_says_breaks_its_bar():
+    assert broken_bars(250, 4, 400) == pytest.approx(0.8, abs=0.07)
+
+
+def test_the_share_that_breaks_a_bar_by_hand():
+    """Far above the predecessor's, only the bar counts: q - b = (z_a sqrt(b(1-b)) + ...) / 20."""
+    share = breaking_share(400, Design(), 0.1, before=0.0)
+    assert share is not None
+    errors = 1.6449 * sqrt(0.09) + 0.8416 * sqrt(share * (1 - share))
+    assert (share - 0.1) * 20 == pytest.approx(errors, rel=1e-3)
+    near = breaking_share(400, Design(), 0.1, before=0.3)
+    assert near is not None and near > 0.34, "above the predecessor's share, too"
+    assert breaking_share(4, Design(), 0.9, before=0.5) is None
+
+
+@pytest.mark.parametrize(("tests", "least"), [(1, 5), (9, 8), (15, 9), (30, 10)])
+def test_a_bar_needs_so_many_items_that_one_side_alone_can_win(tests, least):
+    assert least_items(0.05, tests, 0.1) == least
+    assert tests * 2.0**-least <= 0.05 < tests * 2.0 ** -(least - 1)
+
+
 def test_languages_that_share_their_questions_are_not_independent_evidence():
     """With sums of single items instead of questions twice as many copies are promoted."""
     rng, case = np.random.default_rng(0), Case(100, 4, (0.5,), 0.9)
@@ -34,7 +84,7 @@ def test_languages_that_share_their_questions_are_not_independent_evidence():
     for _ in range(300):
         gains = simulate_copies(case, rng)
         own = [(gain, [(str(k), str(n)) for n in range(100)]) for k, gain in enumerate(gains)]
-        parts, _ = by_question([Paired(names, gain, {}, {}) for gain, names in own])
+        parts, _ = by_question([Paired(names, gain) for gain, names in own])
         alone += parts.sum() > 1.645 * sqrt((parts**2).sum())
     assert alone / 300 > 2 * ALPHA
 
@@ -86,7 +136,12 @@ def test_the_table_is_for_the_recipe():
         0.1,
         2,
     )
-    assert table["fall"]["alpha"] == pytest.approx(0.1 / 3)
+    assert table["fall"]["alpha"] == pytest.approx(0.1 / 9), "a fall and two bars a language"
+    assert table["bars"] == {"off_target": 0.1, "truncated": 0.1}
+    assert table["least"] == 7
+    off = power_table(make_recipe(gate={"alpha": 0.1, "max_off_target": 1, "max_truncated": 1}))
+    assert off["fall"]["alpha"] == pytest.approx(0.1 / 3)
+    assert (off["bars"], off["least"], off["rows"][0]["bars"]) == ({}, None, {})
     assert [row["items"] for row in table["rows"] if row["own"]] == [300]
     assert table["items"] == 300
     limited = make_recipe(evaluation={"tasks": ["tiny_world_{language}"], "limit": 40})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lidr.components.shared.config.recipe import Recipe
@@ -82,6 +84,7 @@ def write_run(
     samples: list[dict[str, str]] | None = None,
     pair_changes: dict[str, Any] | None = None,
     sample: list[PairSample] | None = None,
+    start: dict[str, Any] | None = None,
     run: str = RUN,
     worse: float = 0.0,
     month: int = 8,
@@ -95,6 +98,7 @@ def write_run(
         samples: instead of the usual sample pairs.
         pair_changes: counts of the pair stages that differ; None removes one.
         sample: of the pair stages, instead of one made of the sample pairs.
+        start: counts of the start's evaluation that differ, by language under "languages".
         run: its name; a second run shares the stages of the first,
         worse: unless its trained models are worse by this share of right answers.
         month: of the year in which it ended.
@@ -104,7 +108,8 @@ def write_run(
     settings = json.loads(recipe(seed=int(worse * 100)).model_dump_json())
     store.write(f"runs/{run}/recipe.json", json.dumps(settings).encode())
     world = _finished(store, "prepare", 0, {"prompts": 1500}, {"model/config.json": b"{}"})
-    _write_state(store, kept, 0, world, model=world, evaluation=_evaluation(store, 0, samples))
+    measured = _evaluation(store, 0, samples, changes=start)
+    _write_state(store, kept, 0, world, model=world, evaluation=measured)
     for t in range(1, iterations + 1):
         last = t == iterations
         model = _training(store, t, worse)
@@ -182,24 +187,40 @@ def _finished(
 
 
 def _evaluation(
-    store: Store, t: int, samples: list[dict[str, str]] | None, worse: float = 0.0
+    store: Store,
+    t: int,
+    samples: list[dict[str, str]] | None,
+    worse: float = 0.0,
+    changes: dict[str, Any] | None = None,
 ) -> str:
     languages = {
         code: {
             "accuracy": wilson(round((values[t] - worse) * 300), 300),
+            "if_cut_right": wilson(round((values[t] - worse) * 300), 300),
             "off_target": wilson(round(OFF_TARGET.get(code, (0, 0, 0))[t] * 300), 300),
-            "truncated": 0.0,
+            "truncated": wilson(0, 300),
             "mean_tokens": 31.2,
         }
         for code, values in ACCURACY.items()
     }
+    changes = dict(changes or {})
+    for code, row in changes.pop("languages", {}).items():
+        languages[code] |= row
     average = macro_average([languages[code]["accuracy"] for code in ("es", "de", "fr")])
     counts = {
         "languages": languages,
         "average": average,
+        "average_if_cut_right": average,
+        "average_truncated": fmean(
+            languages[code]["truncated"]["value"] for code in ("es", "de", "fr")
+        ),
+        "premise": {"holds": True},
+        "items": 300 * len(languages),
+        "tokens_per_second": 2150.0,
         "contamination": _contamination(languages),
         "engine": "transformers",
         "engine_reason": "there is no GPU",
+        **changes,
     }
     files = {"items.parquet": to_parquet(_items(t, samples, worse), EvalItem)}
     return _finished(store, "evaluate", t, counts, files, worse)
@@ -403,6 +424,8 @@ def _decision(t: int, promoted: bool, last: bool) -> dict[str, Any]:
             "p": 0.0004,
             "p_fall": 0.82,
             "tolerance": 0.05 if code == "fr" else 0.02,
+            "off_target": _bar(OFF_TARGET.get(code, (0.0,) * 3)[t - 1 : t + 1]),
+            "truncated": _bar((0.0, 0.0)),
         }
         for code in ACCURACY
     }
@@ -414,4 +437,20 @@ def _decision(t: int, promoted: bool, last: bool) -> dict[str, Any]:
         "reason": reason,
         "mean_gain": mean,
         "languages": gains,
+        "remarks": [],
+    }
+
+
+def _bar(shares: Sequence[float]) -> dict[str, float]:
+    before, after = shares
+    lowered = round((before - after) * 300)
+    return {
+        "before": before,
+        "after": after,
+        "raised": max(0, -lowered),
+        "lowered": max(0, lowered),
+        "n": 300,
+        "bar": 0.1,
+        "least": 9,
+        "p": 1.0,
     }

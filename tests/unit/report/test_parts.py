@@ -116,6 +116,13 @@ def test_many_languages_are_counted_in_the_headline():
     assert outcome(settings, [start]).endswith("Average of 5 languages: 40.0%, English 90.0%.")
 
 
+@pytest.mark.parametrize("last", [1, 2, 3, 6, 7, 9, 10, 57, 1234])
+def test_optimizer_steps_have_no_halves(last):
+    marks = svg.ticks(0, last, 4, whole=True)
+    assert all(float(mark).is_integer() for mark in marks)
+    assert 2 <= len(marks) <= 6
+
+
 def test_a_dot_at_the_edge_keeps_its_whisker_inside():
     scale = svg.Scale(0.0, 1.0, 50.0, 250.0)
     assert (scale(-0.2), scale(0.5), scale(1.2)) == (50.0, 150.0, 250.0)

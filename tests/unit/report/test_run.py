@@ -11,6 +11,7 @@ import pytest
 
 from lidr.components.report.run import report
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.stats.intervals import wilson
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import note_admission
 from lidr.components.shared.store.stage import open_stage
@@ -22,6 +23,9 @@ ITERATION_KEYS = [
     "accuracy",
     "average",
     "off_target",
+    "average_truncated",
+    "truncated",
+    "if_cut_right",
     "judged",
     "decision",
     "verdict",
@@ -57,8 +61,10 @@ def test_the_result_has_exactly_the_agreed_keys(tmp_path):
         "others",
         "iterations",
         "final_model",
+        "warnings",
         "report",
     ]
+    assert result["warnings"] == []
     assert [list(entry) for entry in result["iterations"]] == [ITERATION_KEYS] * 3
     for entry in result["iterations"]:
         assert list(entry["accuracy"]) == ["en", "es", "de", "fr"]
@@ -71,6 +77,45 @@ def test_the_result_has_exactly_the_agreed_keys(tmp_path):
     assert result["final_model"] == final == f"{state_of(str(tmp_path), 2)['model']}/model"
     assert result["report"] == f"{tmp_path}/runs/{RUN}/report.html"
     assert Path(final, "config.json").is_file()
+
+
+def test_truncation_stands_beside_every_accuracy_and_warns_where_it_decides(tmp_path):
+    spanish = {"truncated": wilson(99, 300), "if_cut_right": wilson(233, 300)}
+    german = {"truncated": wilson(3, 300)}
+    store = write_run(tmp_path, start={"languages": {"es": spanish, "de": german}})
+    _, result, page = run_report(store)
+    first = result["iterations"][0]
+    assert first["truncated"] == {"en": 0.0, "es": 0.33, "de": 0.01, "fr": 0.0}
+    assert first["if_cut_right"]["es"] == wilson(233, 300)
+    [warning] = result["warnings"]
+    assert warning.startswith("M₀: answers that were cut at the token limit count as wrong")
+    assert "es 44.7 [39.1, 50.3] would be 77.7 [72.6, 82.0] (33.0% cut)" in warning
+    assert "; de" not in warning and ", de" not in warning
+    text = unescape(page)
+    assert "39.1–50.3, 33.0% cut" in text, "beside the accuracy"
+    assert warning in text
+    assert "11.3% cut" in text, "the average of the others"
+
+
+def test_a_start_that_breaks_the_premise_is_the_first_thing_said(tmp_path):
+    premise = {
+        "holds": False,
+        "dominant": "en",
+        "stronger": [{"language": "fr", "lead": 0.05, "p": 0.01}],
+        "score": {"en": 0.5, "fr": 0.55, "es": 0.4, "de": 0.4},
+    }
+    _, result, page = run_report(write_run(tmp_path, start={"premise": premise}))
+    assert "English (50.0%) is not the strongest language" in result["warnings"][0]
+    assert "below French 55.0% (+5.0, p = 0.01)" in unescape(page)
+
+
+def test_the_gap_has_one_sign_the_dominant_language_s_lead(tmp_path):
+    _, _, page = run_report(write_run(tmp_path))
+    text = unescape(re.sub("<[^>]*>", " ", page))
+    assert re.search(r"Gap, in points\s+\S+\s+from 53\.9", text)
+    assert re.search(r"53\.9 points", text), "the chart"
+    heat = text[text.index("Lead of English, in points") :]
+    assert re.search(r"Spanish\s+55\.3\s", heat), "the map: 100 less 44.7"
 
 
 def test_writing_it_again_gives_the_same_bytes(tmp_path):

@@ -20,8 +20,9 @@ from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.assembly import training_order
 from lidr.components.train.data.loading import load_chat
-from lidr.components.train.data.tokens import tokenize_pairs
-from lidr.components.train.metrics import Watch, troubles
+from lidr.components.train.data.tokens import TokenPair, tokenize_pairs
+from lidr.components.train.forward.loss import PairLosses
+from lidr.components.train.metrics import StepSums, Watch, troubles
 from lidr.components.train.run import train
 from lidr.components.train.trainer import main
 from tests.models import tiny_model
@@ -277,6 +278,16 @@ def test_train_stage_is_the_same_on_every_machine(tmp_path: Path):
     assert set(other) == set(TrainingSettings.model_fields)
     assert train(**arguments(tmp_path, machine=other)) == uri
     assert train(**arguments(tmp_path, beta=0.5)) != uri
+
+
+def test_a_tie_counts_half_in_the_reward_accuracy():
+    """In the first step the policy is its own reference: no pair is won, and none is lost."""
+    sums, zeros = StepSums(), torch.zeros(5)
+    chosen = torch.tensor([0.0, -1e-6, 2.0, -1.0, 0.0])
+    pairs = [TokenPair("", "", "es", [1], [2], [2 if n == 4 else 3]) for n in range(5)]
+    sums.add(zeros, PairLosses(zeros, zeros, zeros, zeros, chosen, zeros), pairs)
+    means, _ = sums.means(lambda each: each)
+    assert means["reward_accuracy"] == pytest.approx((0.5 + 0.5 + 1 + 0) / 4), "one is no pair"
 
 
 def test_metrics_that_speak_against_the_result_become_warnings(

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.models.sources import model_files
-from lidr.components.shared.models.stages import model_stage
+from lidr.components.shared.models.sources import model_files, model_fingerprint
+from lidr.components.shared.models.stages import model_stage, same_model_stage
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage
 from tests.models import tiny_model
@@ -34,6 +35,27 @@ def test_an_outside_model_gets_a_stage_that_follows_its_files(store, tmp_path):
     assert model_files(uri).folder == folder
     (folder / "generation_config.json").write_text('{"eos_token_id": 7}')
     assert model_stage(store, str(folder)) != uri
+
+
+def named_by_a_recipe(store: LocalStore, folder: str, prompts: str, digest: str = "d" * 64) -> str:
+    stage = new_stage(store, "prepare", 1, {"model": digest, "prompts": prompts}, {})
+    stage.write("model.json", json.dumps({"source": folder, "digest": digest}).encode())
+    return stage.finish({})
+
+
+def test_a_model_has_one_stage_whoever_names_it(store, tmp_path):
+    trained = new_stage(store, "train", 1, {}, {})
+    trained.write("model/config.json", b"{}")
+    trained.finish({})
+    start = named_by_a_recipe(store, f"{trained.uri}/model", "some")
+    assert same_model_stage(store, start) == trained.uri, "through the registry"
+    assert same_model_stage(store, trained.uri) == trained.uri
+    folder = tiny_model(tmp_path / "model")
+    digest = model_fingerprint(str(folder))
+    starts = [named_by_a_recipe(store, str(folder), each, digest) for each in ("some", "other")]
+    assert starts[0] != starts[1]
+    expected = {model_stage(store, str(folder))}
+    assert {same_model_stage(store, uri) for uri in (*starts, *expected)} == expected
 
 
 def test_a_registered_adapter_comes_with_its_base(store, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lidr.components.shared.stats.tests import holm, mcnemar, sign_flip
+from lidr.components.shared.stats.tests import exceeds, holm, mcnemar, sign_flip
 
 binomtest = pytest.importorskip("scipy.stats").binomtest
 
@@ -105,3 +105,16 @@ def test_ten_thousand_different_items_take_under_a_second():
     began = time.process_time()
     sign_flip(differences, resamples=10_000)
     assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize(("k", "n", "share"), [(0, 5, 0.2), (1, 5, 0.2), (9, 12, 0.1), (5, 5, 0.9)])
+def test_a_share_s_excess_has_the_exact_binomial_tail(k, n, share):
+    assert exceeds(k, n, share) == pytest.approx(binomtest(k, n, share, "greater").pvalue)
+
+
+def test_a_share_s_excess_at_the_edges():
+    assert exceeds(0, 0, 0.1) == 1.0
+    assert exceeds(3, 100, 0.0) == 0.0
+    assert exceeds(100, 100, 1.0) == 1.0
+    tail = binomtest(1100, 10_000, 0.1, "greater").pvalue
+    assert exceeds(1100, 10_000, 0.1) == pytest.approx(tail, rel=1e-6)

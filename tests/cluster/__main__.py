@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.cluster.cluster import Cluster, environment
 from tests.cluster.options import NEEDS, parse
-from tests.cluster.parts import PARTS
+from tests.cluster.parts import PARTS, groups
 from tests.cluster.results import Failure, LeftOut, Result, line, table
 
 
@@ -34,10 +36,9 @@ def run_parts(cluster: Cluster) -> list[Result]:
     """Run the parts one after another, and remove what they have made."""
     results: list[Result] = []
     try:
-        for part in cluster.options.parts:
-            cluster.say(f"== {part}")
-            results.append(_result(cluster, part))
-            cluster.say(f"== {part}: {results[-1].state}. {results[-1].found}")
+        for group in groups(cluster.options.parts):
+            with ThreadPoolExecutor(len(group)) as pool:
+                results += pool.map(functools.partial(_result, cluster), group)
         if cluster.options.record:
             from tests.cluster.renewal import renew
 
@@ -50,6 +51,13 @@ def run_parts(cluster: Cluster) -> list[Result]:
 
 
 def _result(cluster: Cluster, part: str) -> Result:
+    cluster.say(f"== {part}")
+    result = _tried(cluster, part)
+    cluster.say(f"== {part}: {result.state}. {result.found}")
+    return result
+
+
+def _tried(cluster: Cluster, part: str) -> Result:
     begun = time.monotonic()
     try:
         found, state = PARTS[part](cluster), "passed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -58,7 +59,9 @@ def require_equal(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
     return f"{len(wanted)} files of {len(stages)} stages equal to the byte"
 
 
-@cache
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def local_run(folder: Path, settings: tuple[str, ...], name: str) -> Mapping[str, str]:
     """Return the contents that the same recipe leaves on this machine; it is run once for a folder.
 
@@ -67,6 +70,12 @@ def local_run(folder: Path, settings: tuple[str, ...], name: str) -> Mapping[str
         settings: as `lidr run --set` takes them.
         name: of the run.
     """
+    with _ONE_AT_A_TIME:
+        return _local_run(folder, settings, name)
+
+
+@cache
+def _local_run(folder: Path, settings: tuple[str, ...], name: str) -> Mapping[str, str]:
     store = folder / name
     if not (store / "runs" / name / "result.json").exists():
         words = [word for each in settings for word in ("--set", each)]

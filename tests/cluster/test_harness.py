@@ -11,11 +11,12 @@ import yaml
 from tests.cluster import __main__ as program
 from tests.cluster.contents import contents, differences, require_equal
 from tests.cluster.documents import commands_of
-from tests.cluster.faults.journal import Journal, counted, markdown, rows
-from tests.cluster.faults.kinds import DECK, duration, shuffled
+from tests.cluster.faults.journal import Journal, Row, counted, markdown, rows
+from tests.cluster.faults.kinds import DECK, Kind, duration, shuffled
 from tests.cluster.faults.series import victims_of
 from tests.cluster.options import parse
-from tests.cluster.parts import PARTS
+from tests.cluster.parts import PARTS, groups
+from tests.cluster.parts.faults import BEGIN, END, faults_told, write
 from tests.cluster.parts.install import PAGE
 from tests.cluster.parts.policies import CLOSED, OPEN, SOURCES
 from tests.cluster.probes import reached
@@ -78,8 +79,8 @@ def test_a_part_that_cannot_be_told_neither_passes_nor_fails(monkeypatch):
 
     monkeypatch.setitem(program.PARTS, "check", left_out)
     monkeypatch.setitem(program.PARTS, "submit", failing)
-    assert program._result(None, "check").state == "left out"
-    assert program._result(None, "submit").found == "it does not"
+    assert program._tried(None, "check").state == "left out"
+    assert program._tried(None, "submit").found == "it does not"
 
 
 def test_commands_of_a_page_are_those_behind_the_dollar_sign():
@@ -259,9 +260,33 @@ def test_the_deck_has_fifty_faults_of_every_kind_and_a_seed_repeats_its_order():
     }
     assert shuffled(random.Random(1), 120) == shuffled(random.Random(1), 120)
     assert len(shuffled(random.Random(1), 120)) == 120
-    spans = [duration(random.Random(n), 300) for n in range(200)]
+    spans = [duration(Kind("stop", "kfp"), random.Random(n), 300) for n in range(200)]
     assert 30 <= min(spans) < 40
     assert 250 < max(spans) <= 300
+
+
+def test_a_lost_node_is_away_for_longer_than_pods_tolerate():
+    import random
+
+    [lost] = {kind for kind in DECK if kind.action == "lose"}
+    assert lost.stops and lost.target == "node"
+    assert duration(lost, random.Random(1), longest=30) > 300 + 40
+
+
+def test_parts_with_runs_of_their_own_run_beside_one_another_and_all_others_alone():
+    found = groups(PARTS)
+    assert [part for group in found for part in group] == list(PARTS)
+    assert [group for group in found if len(group) > 1] == [["cancel", "schedule", "size", "queue"]]
+    assert groups(["check", "cancel", "faults"]) == [["check"], ["cancel"], ["faults"]]
+
+
+def test_a_table_of_more_faults_is_not_overwritten_by_one_of_fewer(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n| **all** | 3 | 1 | 2 | 3 |\n{END}\n")
+    write([Row("few", 2, 2, 0, 2)], 0, page)
+    assert faults_told(page.read_text()) == 3
+    write([Row("many", 4, 4, 0, 4)], 0, page)
+    assert faults_told(page.read_text()) == 4
 
 
 def pod(

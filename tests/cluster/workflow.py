@@ -14,6 +14,9 @@ from typing import Any
 Interval = tuple[float, float]
 """Begin and end, in seconds since 1970."""
 
+ENDED = ("Succeeded", "Failed", "Error")
+"""The phases of a Workflow that has ended."""
+
 _ROUND = re.compile(r"\.iteration(?:-(\d+))?(-driver)?\(\d+\)")
 
 

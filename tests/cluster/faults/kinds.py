@@ -21,9 +21,15 @@ class Kind:
     """One kind of fault.
 
     Attributes:
-        action: `delete` a pod, `kill` what runs in it, or `stop` a component.
+        action: `delete` a pod, `kill` what runs in it, `stop` a component, or `lose` a node:
+            stop it for longer than its pods tolerate.
         target: the pod's role, or the component.
     """
+
+    @property
+    def stops(self) -> bool:
+        """Whether a component is away for a while."""
+        return self.action in ("stop", "lose")
 
     action: str
     target: str
@@ -33,6 +39,8 @@ class Kind:
         """What is done, as the table has it."""
         if self.target == "disk":
             return "the object store's disk full"
+        if self.action == "lose":
+            return "a node lost, all of its pods evicted"
         if self.action == "stop":
             return f"{COMPONENTS[self.target]} stopped"
         return f"{self.target} pod {'deleted' if self.action == 'delete' else 'killed'}"
@@ -44,7 +52,7 @@ def _kinds(*named: tuple[str, str, int]) -> tuple[Kind, ...]:
 
 DECK = _kinds(
     ("delete", "executor", 7),
-    ("kill", "executor", 8),
+    ("kill", "executor", 7),
     ("delete", "driver", 5),
     ("kill", "driver", 5),
     ("delete", "rank", 5),
@@ -56,6 +64,7 @@ DECK = _kinds(
     ("stop", "store", 2),
     ("stop", "node", 2),
     ("stop", "disk", 2),
+    ("lose", "node", 1),
 )
 """Fifty faults: pods die more often than servers."""
 
@@ -68,6 +77,13 @@ def shuffled(rng: random.Random, count: int) -> list[Kind]:
     return found
 
 
-def duration(rng: random.Random, longest: float) -> float:
+LOST = 420.0
+"""Seconds for which a lost node is away: Kubernetes calls it not ready after 40 to 50, and evicts
+its pods 300 later, which is what DefaultTolerationSeconds has each of them tolerate."""
+
+
+def duration(kind: Kind, rng: random.Random, longest: float) -> float:
     """Return for how long a component is stopped: half a minute to five, short ones more often."""
+    if kind.action == "lose":
+        return LOST
     return 30.0 * (max(longest, 30.0) / 30.0) ** rng.random()

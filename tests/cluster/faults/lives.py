@@ -57,7 +57,7 @@ class Life(threading.Thread):
                 self._end(begun, attempt, ["it is not done after so many attempts"])
                 return
             attempt += 1
-            time.sleep(5)
+            time.sleep(min(5.0 * attempt, 60.0))  # a lost node's servers take minutes to return
         try:
             self._end(begun, attempt, differences(contents(self.home["store"]), self._wanted))
         except Exception as error:  # whatever it is, the series goes on and this life counts as bad

@@ -89,7 +89,7 @@ class Series:
         only = self._cluster.options.only
         if only and not any(word in kind.words for word in only):
             return False
-        return kind.action != "stop" or self._present[kind.target]
+        return not kind.stops or self._present[kind.target]
 
     def _keep_living(self) -> None:
         """Start lives in place of those that have ended, first those that were interrupted."""
@@ -117,14 +117,12 @@ class Series:
         victims = self._victims()
         roles = {each.role for each in victims}
         busy = self._stopped is not None and self._stopped.is_alive()
-        possible = [
-            k for k in self._deck if (not busy if k.action == "stop" else k.target in roles)
-        ]
+        possible = [k for k in self._deck if (not busy if k.stops else k.target in roles)]
         if not possible or not victims:  # a component that nobody needs now is not stopped
             return
         ranks = [kind for kind in possible if kind.target == "rank"]
         kind = (ranks or possible)[0]
-        if kind.action == "stop":
+        if kind.stops:
             done = self._stop(kind)
         else:
             chosen = self._rng.choice([each for each in victims if each.role == kind.target])
@@ -133,7 +131,7 @@ class Series:
             self._deck.remove(kind)
 
     def _stop(self, kind: Kind) -> bool:
-        seconds = duration(self._rng, self._cluster.options.longest)
+        seconds = duration(kind, self._rng, self._cluster.options.longest)
         self._components.stop(kind.target)
         lives = [life.number for life in self._lives if life.is_alive()]
         self._note(kind, kind.target, lives, time.time(), seconds)

@@ -11,7 +11,7 @@ from tests.cluster.cluster import Cluster, require
 from tests.cluster.commands import Done, wait_for
 from tests.cluster.contents import contents, local_run, require_equal
 from tests.cluster.parts.submitting import RUN, first_run
-from tests.cluster.workflow import seconds_of
+from tests.cluster.workflow import ENDED, seconds_of
 from tests.faults.lives import SIZES as SMALL
 
 _SCHEDULED = "scheduledworkflows.kubeflow.org/isOwnedByScheduledWorkflow"
@@ -130,7 +130,7 @@ def _looks(cluster: Cluster, since: float) -> list[str] | None:
         )
         if each["metadata"]["labels"].get(_SCHEDULED) == "true"
         and seconds_of(each["metadata"]["creationTimestamp"]) >= since
-        and each.get("status", {}).get("phase") in ("Succeeded", "Failed", "Error")
+        and each.get("status", {}).get("phase") in ENDED
     ]
     return ended[:2] if len(ended) >= 2 else None
 

@@ -14,14 +14,16 @@ from tests.cluster.results import LeftOut
 from tests.faults.lives import SIZES as SMALL
 
 QUEUE = "lidr"
+"""Whose quota and rules the part's own queue copies, so that other runs' training goes on."""
 
 
 def queue(cluster: Cluster) -> str:
     """Go through a TrainJob's life in a queue, with a rival of higher priority."""
     if not cluster.get("localqueue", QUEUE, f"--namespace={cluster.namespace}"):
         raise LeftOut(f"there is no LocalQueue {QUEUE} in {cluster.namespace}")
-    name = f"{cluster.prefix}-queue"
+    name = _queue_of(cluster)
     keys = _two_nodes(cluster)
+    _make_queue(cluster, name)
     _stop_queue(cluster, "Hold")
     found: list[Done] = []
     waiting = threading.Thread(target=lambda: found.append(_submit(cluster, name, keys)))
@@ -45,13 +47,32 @@ def queue(cluster: Cluster) -> str:
     return f"{', '.join(seen)}, admitted again, done; {_compared(cluster, keys['store'])}"
 
 
+def _queue_of(cluster: Cluster) -> str:
+    """Return the name of the part's queue, and of its run."""
+    return f"{cluster.prefix}-queue"
+
+
+def _make_queue(cluster: Cluster, name: str) -> None:
+    """Make a LocalQueue and a ClusterQueue like lidr's, which lends nothing to others."""
+    spec = cluster.get("clusterqueue", QUEUE)["spec"]
+    spec.pop("cohortName", None)
+    api = "kueue.x-k8s.io/v1beta2"
+    own = {"name": name, "namespace": cluster.namespace}
+    cluster.apply(
+        {"apiVersion": api, "kind": "ClusterQueue", "metadata": {"name": name}, "spec": spec},
+        {"apiVersion": api, "kind": "LocalQueue", "metadata": own, "spec": {"clusterQueue": name}},
+    )
+    cluster.afterwards(lambda: cluster.delete("clusterqueue", name))
+    cluster.afterwards(lambda: cluster.delete("localqueue", name, f"-n={cluster.namespace}"))
+
+
 def _two_nodes(cluster: Cluster) -> Object:
     resources = cluster.profile.resources_of("train").model_dump(mode="json", exclude_defaults=True)
     resources.pop("pool", None)
     return {
         "store": f"{cluster.profile.store}/queue",
         "training": {"nodes": 2},
-        "steps": {"train": {**resources, "queue": QUEUE}},
+        "steps": {"train": {**resources, "queue": _queue_of(cluster)}},
     }
 
 
@@ -61,7 +82,9 @@ def _submit(cluster: Cluster, name: str, keys: Object) -> Done:
 
 def _stop_queue(cluster: Cluster, policy: str) -> None:
     patch = json.dumps({"spec": {"stopPolicy": policy}})
-    cluster.kubectl("patch", "clusterqueue", QUEUE, "--type=merge", f"--patch={patch}").require()
+    cluster.kubectl(
+        "patch", "clusterqueue", _queue_of(cluster), "--type=merge", f"--patch={patch}"
+    ).require()
 
 
 def _note(cluster: Cluster, name: str, keys: Object) -> str:
@@ -70,7 +93,7 @@ def _note(cluster: Cluster, name: str, keys: Object) -> str:
         return ""
     rows = json.loads(done.out.splitlines()[-1])["rows"]
     notes = [row["note"] for row in rows if row["step"] == "train" and row["state"] == "waiting"]
-    return next((note for note in notes if f"queue {QUEUE}" in note), "")
+    return next((note for note in notes if f"queue {_queue_of(cluster)}" in note), "")
 
 
 def _job(cluster: Cluster, name: str) -> Object:
@@ -106,12 +129,12 @@ def _ranks(cluster: Cluster, name: str) -> list[Object]:
 
 def _rival(cluster: Cluster) -> Path:
     """Queue a Job that needs all of the quota and goes first; return the file of its objects."""
-    spec = cluster.get("clusterqueue", QUEUE)["spec"]
+    spec = cluster.get("clusterqueue", _queue_of(cluster))["spec"]
     resources = spec["resourceGroups"][0]["flavors"][0]["resources"]
     quota = {each["name"]: each["nominalQuota"] for each in resources}
     requests = {key: quota[key] for key in ("cpu", "memory") if key in quota}
     labels = {
-        "kueue.x-k8s.io/queue-name": QUEUE,
+        "kueue.x-k8s.io/queue-name": _queue_of(cluster),
         "kueue.x-k8s.io/priority-class": f"{cluster.prefix}-first",
     }
     container = {

@@ -7,10 +7,9 @@ import time
 
 from tests.cluster.cluster import Cluster, require
 from tests.cluster.standin import stand_in
-from tests.cluster.workflow import nodes_of, stored_bytes
+from tests.cluster.workflow import ENDED, nodes_of, stored_bytes
 
 ROUNDS, SHARDS, LIMIT = 5, 16, 524_288
-_ENDED = ("Succeeded", "Failed", "Error")
 
 JUDGE = {
     "endpoint": {"model": "judge"},
@@ -67,6 +66,6 @@ def _followed(cluster: Cluster, name: str) -> tuple[int, int, str]:
             if now // 50 > nodes // 50:
                 cluster.say(f"{now} nodes, {largest:,} bytes")
             nodes = max(nodes, now)
-            if phase in _ENDED:
+            if phase in ENDED:
                 return largest, nodes, phase
     return largest, nodes, "still running after two hours"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import sys
+import threading
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 
 from tests.cluster.cluster import Cluster, environment
 from tests.cluster.options import NEEDS, parse
@@ -34,30 +33,33 @@ def main(arguments: list[str]) -> int:
 
 def run_parts(cluster: Cluster) -> list[Result]:
     """Run the parts one after another, and remove what they have made."""
-    results: list[Result] = []
+    results: dict[str, Result] = {}
     try:
-        for group in groups(cluster.options.parts):
-            with ThreadPoolExecutor(len(group)) as pool:
-                results += pool.map(functools.partial(_result, cluster), group)
-        if cluster.options.record:
-            from tests.cluster.renewal import renew
-
-            cluster.say(renew(cluster))
+        for group in groups(cluster.options.parts, crowded=cluster.options.crowded):
+            _run_beside(cluster, group, results)
     except KeyboardInterrupt:
         cluster.say("interrupted; what is done counts")
     finally:
         cluster.remove()
-    return results
+    return [results[part] for part in cluster.options.parts if part in results]
+
+
+def _run_beside(cluster: Cluster, group: list[str], results: dict[str, Result]) -> None:
+    """Run parts beside one another; each has its result as soon as it has ended."""
+
+    def run(part: str) -> None:
+        cluster.say(f"== {part}")
+        results[part] = found = _result(cluster, part)
+        cluster.say(f"== {part}: {found.state}. {found.found}")
+
+    threads = [threading.Thread(target=run, args=(part,), daemon=True) for part in group]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def _result(cluster: Cluster, part: str) -> Result:
-    cluster.say(f"== {part}")
-    result = _tried(cluster, part)
-    cluster.say(f"== {part}: {result.state}. {result.found}")
-    return result
-
-
-def _tried(cluster: Cluster, part: str) -> Result:
     begun = time.monotonic()
     try:
         found, state = PARTS[part](cluster), "passed"

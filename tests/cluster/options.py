@@ -36,8 +36,8 @@ class Options:
         lives: runs that live through the faults at the same time.
         longest: seconds for which a component is stopped at most.
         folder: of local runs and partial results.
+        crowded: run `submit` beside other parts, too.
         keep: leave everything that was made.
-        record: renew the recordings of tests/recordings.
         tag: of the images to upgrade to.
         stop: by component, the command that stops it, in place of scaling it to 0.
         start: by component, the command that starts it again.
@@ -58,8 +58,8 @@ class Options:
     lives: int = 2
     longest: float = 300.0
     folder: Path = Path("build/cluster")
+    crowded: bool = False
     keep: bool = False
-    record: bool = False
     tag: str = ""
     stop: dict[str, list[str]] = field(default_factory=dict)
     start: dict[str, list[str]] = field(default_factory=dict)
@@ -79,7 +79,9 @@ def parse(arguments: Sequence[str], parts: Sequence[str]) -> Options | None:
         return None
     if not given.kfp_host:
         parser.error("--kubeconfig needs --kfp-host as well")
-    chosen = tuple(part for part in parts if part in given.part) if given.part else tuple(parts)
+    asked = [*(given.part or [part for part in parts if part != "record"])]
+    asked += ["record"] if given.record else []
+    chosen = tuple(part for part in parts if part in asked)
     return Options(
         kubeconfig=str(Path(given.kubeconfig).absolute()),
         kfp_host=given.kfp_host,
@@ -95,8 +97,8 @@ def parse(arguments: Sequence[str], parts: Sequence[str]) -> Options | None:
         lives=given.lives,
         longest=given.longest,
         folder=given.folder.absolute(),
+        crowded=given.crowded,
         keep=given.keep,
-        record=given.record,
         tag=given.tag,
         stop={name: shlex.split(value) for name, value in _pairs(parser, given.stop)},
         start={name: shlex.split(value) for name, value in _pairs(parser, given.start)},
@@ -123,6 +125,7 @@ def _parser(parts: Sequence[str]) -> argparse.ArgumentParser:
     add("--lives", type=int, default=2, help="Runs at a time under faults. Default: 2.")
     add("--longest", type=float, default=300.0, help="Seconds of a stop at most. Default: 300.")
     add("--folder", type=Path, default=Path("build/cluster"), help="For local runs and results.")
+    add("--crowded", action="store_true", help="Quicker; others' load is in the overhead, too.")
     add("--keep", action="store_true", help="Leave what was made.")
     add("--record", action="store_true", help="Renew tests/recordings.")
     add("--tag", default="", help="Tag of images in the cluster that `upgrade` goes to and back.")

@@ -20,9 +20,9 @@ BROKEN = ("training.learning_rate=1.0e+30",)
 
 def renew(cluster: Cluster) -> str:
     """Record a run of each kind, and say which files were written."""
-    first_run(cluster)
     with ThreadPoolExecutor() as pool:
         broken, cancelled = pool.submit(_broken, cluster), pool.submit(_cancelled, cluster)
+        first_run(cluster)
     written = [
         *_recorded(cluster, "succeeded", RUN),
         *_recorded(cluster, "failed", broken.result(), "failed-step"),

@@ -36,7 +36,9 @@ def test_without_a_cluster_it_says_what_it_would_need_and_ends_with_2(capsys):
 def test_parts_run_in_their_order_whatever_the_command_line_says():
     given = ["--kubeconfig", "f", "--kfp-host", "u", "--part", "faults", "--part", "check"]
     assert parse(given, list(PARTS)).parts == ("check", "faults")
-    assert parse(given[:4], list(PARTS)).parts == tuple(PARTS)
+    everything = tuple(part for part in PARTS if part != "record")
+    assert parse(given[:4], list(PARTS)).parts == everything
+    assert "record" in parse([*given, "--record"], list(PARTS)).parts
 
 
 def test_a_component_s_command_is_split_as_a_shell_would():
@@ -79,8 +81,29 @@ def test_a_part_that_cannot_be_told_neither_passes_nor_fails(monkeypatch):
 
     monkeypatch.setitem(program.PARTS, "check", left_out)
     monkeypatch.setitem(program.PARTS, "submit", failing)
-    assert program._tried(None, "check").state == "left out"
-    assert program._tried(None, "submit").found == "it does not"
+    assert program._result(None, "check").state == "left out"
+    assert program._result(None, "submit").found == "it does not"
+
+
+def test_parts_that_have_ended_count_where_a_later_one_is_interrupted(tmp_path, monkeypatch):
+    from tests.cluster.cluster import Cluster
+    from tests.cluster.options import Options
+
+    def interrupted(cluster, group, results):
+        if group == ["submit"]:
+            raise KeyboardInterrupt
+        beside(cluster, group, results)
+
+    beside = program._run_beside
+    removed: list[str] = []
+    monkeypatch.setitem(program.PARTS, "check", lambda cluster: "all is there")
+    monkeypatch.setattr(program, "_run_beside", interrupted)
+    monkeypatch.setattr(Cluster, "remove", lambda self: removed.append("all"))
+    found = program.run_parts(Cluster(Options("f", "u", ("check", "submit"), folder=tmp_path)))
+    assert [(each.part, each.state, each.found) for each in found] == [
+        ("check", "passed", "all is there")
+    ]
+    assert removed == ["all"]
 
 
 def test_commands_of_a_page_are_those_behind_the_dollar_sign():
@@ -276,7 +299,11 @@ def test_a_lost_node_is_away_for_longer_than_pods_tolerate():
 def test_parts_with_runs_of_their_own_run_beside_one_another_and_all_others_alone():
     found = groups(PARTS)
     assert [part for group in found for part in group] == list(PARTS)
-    assert [group for group in found if len(group) > 1] == [["cancel", "schedule", "size", "queue"]]
+    assert [group for group in found if len(group) > 1] == [
+        ["cancel", "schedule", "size", "queue", "record"]
+    ]
+    crowd = [group for group in groups(PARTS, crowded=True) if len(group) > 1]
+    assert crowd == [["submit", "cancel", "schedule", "size", "queue", "record"]]
     assert groups(["check", "cancel", "faults"]) == [["check"], ["cancel"], ["faults"]]
 
 

@@ -17,6 +17,7 @@ from tests.cluster.parts.rights import rights
 from tests.cluster.parts.size import size
 from tests.cluster.parts.submitting import check, equal, submit
 from tests.cluster.parts.upgrade import upgrade
+from tests.cluster.renewal import renew
 
 PARTS: dict[str, Callable[[Cluster], str]] = {
     "install": install,
@@ -24,30 +25,40 @@ PARTS: dict[str, Callable[[Cluster], str]] = {
     "rights": rights,
     "policies": policies,
     "submit": submit,
-    "equal": equal,
-    "status": status,
-    "logs": logs,
-    "overhead": overhead,
     "cancel": cancel,
     "schedule": schedule,
     "size": size,
     "queue": queue,
+    "record": renew,
+    "equal": equal,
+    "status": status,
+    "logs": logs,
+    "overhead": overhead,
     "promotion": promotion,
     "champion": champion,
     "upgrade": upgrade,
     "faults": faults,
 }
-"""In the order in which they run: a later one may use what an earlier one has left."""
+"""In the order in which they run: a later one may use what an earlier one has left.
 
-BESIDE = frozenset({"cancel", "schedule", "size", "queue"})
+`record` runs where it is asked for, by name or by --record.
+"""
+
+BESIDE = frozenset({"cancel", "schedule", "size", "queue", "record"})
 """Parts that run beside their neighbours: each has a run of its own, which waits for Kubeflow most
 of the time, and none touches what the others need."""
 
 
-def groups(parts: Iterable[str]) -> list[list[str]]:
-    """Return the parts in order, those together that run beside one another."""
+def groups(parts: Iterable[str], *, crowded: bool = False) -> list[list[str]]:
+    """Return the parts in order, those together that run beside one another.
+
+    Args:
+        parts: in order.
+        crowded: whether `submit`, whose run `overhead` measures, is beside the others as well.
+    """
+    every = BESIDE | {"submit"} if crowded else BESIDE
     return [
         group
-        for beside, found in groupby(parts, BESIDE.__contains__)
+        for beside, found in groupby(parts, every.__contains__)
         for group in ([list(found)] if beside else [[part] for part in found])
     ]

@@ -128,10 +128,9 @@ def _submit(
 
 
 def _wait(client: Client, submission: Submission, output: Output) -> None:
-    watcher = Watcher(client, submission.profile, submission.run)
     try:
         with open_table() as show, listening(_report):
-            status = follow(watcher, show)
+            status = follow(lambda: Watcher(client, submission.profile, submission.run), show)
     except KeyboardInterrupt:
         print(f"lidr: run {submission.run} goes on; `lidr status` shows it", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.retry import retry, unavailable
 from lidr.components.shared.core.text import one_line
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client, named
@@ -122,9 +123,12 @@ def schedule(client: Client, submission: Submission, when: When, *, dry: bool = 
         if dry:
             find_version(client, package_of(submission))
         return str(found[0].recurring_run_id) if found else ""
+    begun = time.monotonic()
     made = _create(client, submission, when)
-    time.sleep(SETTLING_SECONDS)
-    first = list_schedules(client, experiment, submission.run)[0]
+    time.sleep(max(SETTLING_SECONDS, time.monotonic() - begun))  # as for a run
+    first = retry(
+        lambda: list_schedules(client, experiment, submission.run)[0], "Kubeflow", unavailable
+    )
     if first.recurring_run_id != made.recurring_run_id:
         delete(client, made)
     return str(first.recurring_run_id)

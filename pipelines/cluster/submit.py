@@ -10,6 +10,7 @@ from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.retry import retry, unavailable
 from lidr.components.shared.inputs.named import Kind, named_inputs
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe
@@ -149,8 +150,9 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
     if dry:
         find_version(client, submission.package)  # shows whether it may be read
         return _submitted(client, submission, "", "would resume" if found else "would create", note)
+    begun = time.monotonic()
     made = _create(client, submission)
-    winner = _settle(client, submission, made)
+    winner = _settle(client, submission, made, time.monotonic() - begun)
     if winner.run_id != made.run_id:
         return _submitted(client, submission, winner.run_id, "running")
     return _submitted(client, submission, made.run_id, "resumed" if found else "created", note)
@@ -236,11 +238,16 @@ def _create(client: Client, submission: Submission) -> Any:
     return client.call(what, client.runs.run_service_create_run, body)
 
 
-def _settle(client: Client, submission: Submission, made: runs.Run) -> runs.Run:
-    """Return the run that stays, where others made one of the same name at the same time."""
-    time.sleep(SETTLING_SECONDS)
+def _settle(client: Client, submission: Submission, made: runs.Run, took: float) -> runs.Run:
+    """Return the run that stays, where others made one of the same name at the same time.
+
+    A slow server lists another's run as late as ours, so the look waits as long as ours took.
+    """
+    time.sleep(max(SETTLING_SECONDS, took))
     experiment = submission.profile.kubeflow.experiment
-    found = runs.list_runs(client, experiment, submission.run)
+    found = retry(
+        lambda: list(runs.list_runs(client, experiment, submission.run)), "Kubeflow", unavailable
+    )
     live = sorted((run for run in found if runs.is_live(run)), key=runs.order)
     if not live or live[0].run_id == made.run_id:
         return made

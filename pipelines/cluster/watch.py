@@ -15,7 +15,7 @@ RETRY_SECONDS = 600.0
 
 
 def follow(
-    watcher: Watcher,
+    opened: Callable[[], Watcher],
     show: Callable[[Status], None],
     poll_seconds: float = POLL_SECONDS,
     retry_seconds: float = RETRY_SECONDS,
@@ -23,7 +23,7 @@ def follow(
     """Look at a run again and again until it has ended; return its last status.
 
     Args:
-        watcher: of the run.
+        opened: finds the run, which is retried as a look at it is.
         show: takes each status.
         poll_seconds: between two looks.
         retry_seconds: of failing looks after which it gives up.
@@ -31,6 +31,7 @@ def follow(
     Raises:
         Unavailable: nobody has answered for so long.
     """
+    watcher = retry(opened, "what tells of the run", unavailable, retry_seconds)
     while True:
         status = retry(watcher.look, "what tells of the run", unavailable, retry_seconds)
         show(status)

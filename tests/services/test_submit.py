@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -19,6 +22,7 @@ from lidr.components.shared.store.runs import recipe_key, state_key
 from lidr.pipelines.cli.inputs import read_recipe
 from lidr.pipelines.cluster import submit as submitting
 from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.status import Watcher
 from lidr.pipelines.cluster.submit import Submission, submit
 from lidr.pipelines.compiled import as_manifests
 from lidr.pipelines.stamp import recipe_digest
@@ -131,6 +135,27 @@ def test_of_several_that_submit_at_once_one_run_stays(
         done = list(pool.map(lambda _: submit(cluster.client, submission), range(2)))
     assert {each.run_id for each in done} == {cluster.kubeflow.run.run_id}
     assert len(cluster.kubeflow.pipelines) == len(cluster.kubeflow.experiments) == 1
+
+
+def test_the_look_for_other_runs_waits_as_long_as_a_slow_server_took_and_is_retried(
+    cluster: Cluster, submission: Submission, monkeypatch
+):
+    def create(client: Client, what: Submission) -> Any:
+        made = real(client, what)
+        time.sleep(0.4)
+        cluster.kubeflow.failing = 503
+        return made
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        threading.Timer(0.3, setattr, (cluster.kubeflow, "failing", 0)).start()
+
+    pauses: list[float] = []
+    real = submitting._create
+    monkeypatch.setattr(submitting, "_create", create)
+    monkeypatch.setattr(submitting, "time", SimpleNamespace(sleep=pause, monotonic=time.monotonic))
+    assert submit(cluster.client, submission).outcome == "created"
+    assert pauses and pauses[0] >= 0.4
 
 
 def test_a_dry_run_makes_nothing(cluster: Cluster):
@@ -389,6 +414,22 @@ def test_waiting_ends_with_the_run(cluster: Cluster, monkeypatch):
     assert code == 1, err
     assert "mine: failed" in out
     assert len(looks) >= 2
+
+
+def test_waiting_outlasts_a_kubeflow_that_fails_just_after_the_run_was_made(
+    cluster: Cluster, monkeypatch
+):
+    def opened(*arguments: Any) -> Watcher:
+        cluster.kubeflow.failing = 0 if tried else 500
+        tried.append(arguments)
+        return Watcher(*arguments)
+
+    tried: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("lidr.pipelines.cli.submit.Watcher", opened)
+    monkeypatch.setattr("lidr.pipelines.cluster.watch.time.sleep", lambda _: cluster.end_run())
+    _, out, err = cluster.lidr("submit", RECIPE, "--run", "mine", "--wait")
+    assert "mine: failed" in out, err
+    assert len(tried) == 2
 
 
 def test_waiting_for_a_run_that_only_kubeflow_calls_succeeded_fails(cluster: Cluster, monkeypatch):

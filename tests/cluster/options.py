@@ -37,6 +37,7 @@ class Options:
         longest: seconds for which a component is stopped at most.
         folder: of local runs and partial results.
         crowded: run `submit` beside other parts, too.
+        small: give the run that several parts look at small sizes, too.
         keep: leave everything that was made.
         tag: of the images to upgrade to.
         stop: by component, the command that stops it, in place of scaling it to 0.
@@ -59,6 +60,7 @@ class Options:
     longest: float = 300.0
     folder: Path = Path("build/cluster")
     crowded: bool = False
+    small: bool = False
     keep: bool = False
     tag: str = ""
     stop: dict[str, list[str]] = field(default_factory=dict)
@@ -98,6 +100,7 @@ def parse(arguments: Sequence[str], parts: Sequence[str]) -> Options | None:
         longest=given.longest,
         folder=given.folder.absolute(),
         crowded=given.crowded,
+        small=given.small,
         keep=given.keep,
         tag=given.tag,
         stop={name: shlex.split(value) for name, value in _pairs(parser, given.stop)},
@@ -126,6 +129,7 @@ def _parser(parts: Sequence[str]) -> argparse.ArgumentParser:
     add("--longest", type=float, default=300.0, help="Seconds of a stop at most. Default: 300.")
     add("--folder", type=Path, default=Path("build/cluster"), help="For local runs and results.")
     add("--crowded", action="store_true", help="Quicker; others' load is in the overhead, too.")
+    add("--small", action="store_true", help="Small sizes everywhere, for a slow cluster.")
     add("--keep", action="store_true", help="Leave what was made.")
     add("--record", action="store_true", help="Renew tests/recordings.")
     add("--tag", default="", help="Tag of images in the cluster that `upgrade` goes to and back.")

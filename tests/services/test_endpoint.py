@@ -20,6 +20,7 @@ from tests.services.faulty import FaultyProxy
 from tests.services.vllm_server import served
 from tests.unit.shared.engines.cases import (
     CONTEXT,
+    CONTROL,
     cases,
     complete,
     lively_model,
@@ -27,6 +28,7 @@ from tests.unit.shared.engines.cases import (
     same_scores,
     score_requests,
 )
+from tests.zoo.reading import prompts_read
 
 pytestmark = [
     pytest.mark.slow,
@@ -81,6 +83,12 @@ def test_greedy_answers_are_those_of_transformers(folder, server, transformers, 
     same = [found[key] == answer for key, answer in expected.items()]
     assert found.keys() == expected.keys()
     assert sum(same) >= len(same) - 1  # two programs may round a tie differently
+
+
+def test_prompts_are_read_as_by_transformers(folder, server, transformers):
+    engine = engine_at(folder, server)
+    assert prompts_read(engine, CONTROL) == prompts_read(transformers, CONTROL)
+    engine.close()
 
 
 def test_likelihoods_are_those_of_transformers(folder, server, transformers):

@@ -147,7 +147,7 @@ class GenerationBatch:
         self.rows = [self.rows[index] for index in kept]
         index = torch.tensor(kept, dtype=torch.long, device=self._ids.device)
         self._choice.keep(kept)
-        self._cache.batch_select_indices(index)
+        self._cache.reorder_cache(index)  # for caches of every kind of layer
         self._input, self._positions = self._input[index], self._positions[index]
         self._ids, self._mask = self._ids[index], self._mask[index]
 

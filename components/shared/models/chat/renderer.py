@@ -171,6 +171,8 @@ class ChatRenderer:
         head = "" if self._learns_as_written else turn.head
         if head.strip() or text.startswith(head):
             head = ""
+        if ended:  # the white space that the template puts before the end may be there already
+            text = text.removesuffix(turn.end[: -len(turn.end.lstrip())])
         if not self._encoder.has_control(text):
             before, prefix = self._parts(roles)
             whole = self._encoder.whole(before + head + text + (turn.end if ended else ""))

@@ -23,7 +23,8 @@ from lidr.components.shared.engines import (
     ScoreRequest,
 )
 from tests.fakes import make_recipe
-from tests.models import END, tiny_tokenizer
+from tests.models import END, ROLES, tiny_tokenizer
+from tests.zoo.reading import prompts_read
 
 CONTEXT = 192
 TEXTS = (
@@ -37,6 +38,7 @@ TEXTS = (
     "A",
 )
 STOP = "</translated>"
+CONTROL = (END, *ROLES)
 TASK_TEXTS = tuple(enumerate(TEXTS[:6]))
 CHOICES = """
 from datasets import Dataset
@@ -216,6 +218,7 @@ def main(folder: Path, out: Path, stop: str) -> None:
         name: [asdict(completion) for completion in complete(engine, *case)]
         for name, case in cases(stop).items()
     }
+    answers["prompts"] = prompts_read(engine, CONTROL)
     answers["scores"] = [asdict(each) for each in engine.score(score_requests())]
     answers["tasks"] = evaluated(engine, out.with_suffix(".tasks"))
     answers["died"] = _died(engine)

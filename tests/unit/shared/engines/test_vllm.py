@@ -16,6 +16,7 @@ from lidr.components.shared.engines import Completion, Decoding, Likelihoods
 from lidr.components.shared.records.schema import Failure
 from tests.unit.shared.engines.cases import (
     CONTEXT,
+    CONTROL,
     cases,
     complete,
     evaluated,
@@ -26,6 +27,7 @@ from tests.unit.shared.engines.cases import (
     same_scores,
     score_requests,
 )
+from tests.zoo.reading import prompts_read
 
 pytestmark = [
     pytest.mark.slow,
@@ -79,6 +81,10 @@ def _by_key(completions: list[Completion]) -> dict[str, Completion]:
 def test_greedy_answers_are_those_of_transformers(answers, transformers, name):
     expected = _by_key(list(complete(transformers, *cases(STOP)[name])))
     assert _by_key(read(answers[name])) == expected
+
+
+def test_prompts_are_read_as_by_transformers(answers, transformers):
+    assert answers["prompts"] == prompts_read(transformers, CONTROL)
 
 
 def test_likelihoods_are_those_of_transformers(answers, transformers):

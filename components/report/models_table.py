@@ -20,7 +20,7 @@ def figures(settings: Recipe, rounds: list[Round]) -> list[Figure]:
     before, after = first.accuracy[dominant]["value"], final.accuracy[dominant]["value"]
     gap = [lead(gap_of(item, dominant)["value"]) for item in (first, final)]
     off = [percent(off_target_average(item, others)) for item in (first, final)]
-    cut = [percent(item.counts("evaluate")["average_truncated"]) for item in (first, final)]
+    cut = [item.counts("evaluate")["average_truncated"] for item in (first, final)]
     moved = first is not final
     gain = points(final.average["value"] - first.average["value"])
     found = [
@@ -36,8 +36,10 @@ def figures(settings: Recipe, rounds: list[Round]) -> list[Figure]:
         ),
         Figure("Gap, in points", gap[1], f"from {gap[0]}" if moved else "at the start"),
         Figure("Off-target answers", off[1], f"from {off[0]}" if moved else "at the start"),
-        Figure("Cut answers", cut[1], f"from {cut[0]}" if moved else "at the start"),
     ]
+    if any(cut):
+        note = f"from {percent(cut[0])}" if moved else "at the start"
+        found.append(Figure("Cut answers", percent(cut[1]), note))
     pairs = [item.counts("pair") for item in rounds if item.counts("pair")]
     if pairs:
         kept, made = (sum(counts[key] for counts in pairs) for key in ("pairs", "candidates"))

@@ -204,10 +204,23 @@ class MemoryPlan:
         element = self._element if self.stage else 4
         if self.stage == 0:
             return element * self.trained
-        own = 0 if self.zero.offload != "none" else element * self._share(self.trained, 2)
+        own = 0 if self.zero.offload != "none" else element * self._held_gradients()
         # `auto` makes reduce_bucket_size the square of the width; overlap_comm has two of them.
         bucket = min(self.architecture.hidden**2, self.trained)
         return own + (2 if self.gpu else 1) * element * bucket
+
+    def _held_gradients(self) -> int:
+        """Gradients that a rank keeps, in elements.
+
+        At stage 2 in float32 DeepSpeed keeps those of whole parameters, also of one that two ranks
+        share, once for this micro-batch and once for those before it (`grads_in_partition`).
+        """
+        share = self._share(self.trained, 2)
+        if self.stage != 2 or self.bfloat16:
+            return share
+        shape = self.architecture
+        largest = 0 if self.lora_rank else max(shape.embedding, shape.hidden * shape.intermediate)
+        return 2 * min(self.trained, share + largest)
 
     def _activations(self) -> int:
         operands = self.architecture.operands(self.prompt_share, gpu=self.gpu)

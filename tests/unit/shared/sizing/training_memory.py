@@ -3,7 +3,8 @@
 `python -m tests.unit.shared.sizing.training_memory JOB.json`, also under torchrun, prints a line of
 JSON: `peak`, the most that rank 0 held in optimizer steps after the first beyond what it held
 before the model came (its high-water mark without its libraries' files: how much of their code is
-mapped differs from machine to machine), and the tokens of the largest micro-batch.
+mapped differs from machine to machine), the tokens of the largest micro-batch, and what the
+`process` held before the model came, libraries and all.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def main(path: Path) -> None:
     load_model = assembly.load_model
 
     def noted(*given: Any) -> Any:
+        FOUND["process"] = status("VmRSS")
         BEFORE.append(status("VmRSS") - libraries())
         return load_model(*given)
 

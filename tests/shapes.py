@@ -109,6 +109,23 @@ R1 = (
     + _GO_ON
     + "{{- '<|Assistant|><think>\n' -}}{%- endif -%}"
 )
+V31 = (
+    "{%- if not thinking is defined -%}{%- set thinking = false -%}{%- endif -%}{{- '<bos>' -}}"
+    + _LOOP
+    + "{%- if message.role == 'user' -%}{{- '<|User|>' + message.content -}}"
+    "{%- else -%}{{- '<|Assistant|></think>' + message.content + '<eos>' -}}{%- endif -%}"
+    + _GO_ON
+    + "{{- '<|Assistant|>' + ('<think>' if thinking else '</think>') -}}{%- endif -%}"
+)
+GLM45 = (
+    "{{- '[gMASK]<sop>' -}}" + _LOOP + "{%- if message.role == 'assistant' -%}"
+    "{{- '<|assistant|>\n<think></think>\n' + message.content | trim -}}"
+    "{%- else -%}{{- '<|' + message.role + '|>\n' + message.content -}}{%- endif -%}"
+    + _GO_ON
+    + "{{- '<|assistant|>' -}}"
+    "{%- if enable_thinking is defined and not enable_thinking -%}{{- '\n<think></think>' -}}"
+    "{%- endif -%}{%- endif -%}"
+)
 GPT_OSS = (
     "{{- '<|start|>system<|message|>Reasoning: ' + (reasoning_effort or 'medium')"
     " + '. Date: ' + strftime_now('%Y-%m-%d') + '<|end|>' -}}"
@@ -178,6 +195,28 @@ SHAPES = {
         "<eos>",
         plain=("<think>", "</think>"),
         eos="<eos>",
+    ),
+    "deepseek-v3.1": Shape(
+        V31,
+        ("<bos>", "<eos>", "<|User|>", "<|Assistant|>"),
+        "<eos>",
+        plain=("<think>", "</think>"),
+        eos="<eos>",
+    ),
+    "glm-4.5": Shape(
+        GLM45,
+        ("<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>"),
+        "<|user|>",
+        plain=("<think>", "</think>"),
+        eos="<|endoftext|>",
+        ends=("<|endoftext|>", "<|user|>"),
+    ),
+    "qwen-3 instruct": Shape(
+        CHATML,
+        ("<|endoftext|>", *_IM),
+        "<|im_end|>",
+        plain=("<think>", "</think>"),
+        eos="<|im_end|>",
     ),
     "gpt-oss": Shape(
         GPT_OSS,

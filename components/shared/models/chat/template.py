@@ -47,8 +47,9 @@ class ChatTemplate:
         self._settings = settings
         self._told = False
         self.text = str(tokenizer.get_chat_template())
-        added = map(str, tokenizer.added_tokens_decoder.values())
-        self.marks: tuple[ThoughtMarks, ...] = find_marks(self.text, added)
+        # Ordinary tokens may be left over from a model that thought, as in Qwen 3's Instruct-2507.
+        special = [str(t) for t in tokenizer.added_tokens_decoder.values() if t.special]
+        self.marks: tuple[ThoughtMarks, ...] = find_marks(self.text, special)
         self._require_possible()
 
     def render(self, messages: Sequence[Message], *, generate: bool = True) -> str:
@@ -94,14 +95,18 @@ class ChatTemplate:
     @cached_property
     def switch(self) -> dict[str, object]:
         """The argument that turns thoughts off, with its value; empty where there is none."""
-        for name in sorted(self.variables):
-            if _SWITCH.search(name):
-                off = bool(_AGAINST.search(name))
-                given = self._settings.arguments
-                texts = [self._tried([_USER], {**given, name: v}) for v in (off, not off)]
-                if None not in texts and texts[0] != texts[1]:
-                    return {name: off}
+        for name in sorted(filter(_SWITCH.search, self.variables)):
+            off = bool(_AGAINST.search(name))
+            if self._switches(name, off):
+                return {name: off}
         return {}
+
+    def _switches(self, name: str, off: bool) -> bool:
+        """Tell whether a variable is one of yes and no that changes how a turn begins."""
+        given = self._settings.arguments
+        texts = [self._tried([_USER], {**given, name: value}) for value in (off, not off)]
+        written = any(text is None or str(v) in text for text in texts for v in (True, False))
+        return not written and texts[0] != texts[1]
 
     @cached_property
     def variables(self) -> frozenset[str]:

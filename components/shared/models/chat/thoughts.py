@@ -1,7 +1,7 @@
 """Thoughts: how a model's files show that it thinks before it answers, and how thoughts go.
 
 A thought stands between two marks, `<think>` and `</think>` with most. Which marks a model has is
-read from its chat template and its added tokens.
+read from its chat template and its special tokens.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def find_marks(template: str, tokens: Iterable[str]) -> tuple[ThoughtMarks, ...]
 
     Args:
         template: its chat template.
-        tokens: its added tokens.
+        tokens: its special tokens.
     """
     if "<|channel|>" in template and "final" in template:
         return (HARMONY,)

@@ -10,6 +10,9 @@ import pytest
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.admission import Admission, ModelCandidate, admit
 from lidr.components.shared.models.admission.properties import PROPERTIES
+from lidr.components.shared.models.stages import admit_stage
+from lidr.components.shared.store.local import LocalStore
+from lidr.components.shared.store.stage import new_stage
 from tests.fakes import make_recipe
 from tests.models import safetensors
 from tests.shapes import SHAPES, gemma3_with_images, shaped_tokenizer
@@ -141,3 +144,18 @@ def test_files_that_are_not_safe_are_not_looked_into(tmp_path: Path):
     admission = admitted(folder)
     assert [found.property for found in admission.findings] == ["files"]
     assert "no weights" in refusal(admission).message
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["trained", "from outside"])
+def test_the_model_of_a_stage_is_admitted_wherever_its_files_are(tmp_path: Path, own: bool):
+    folder = model_of(tmp_path / "m", "qwen-3")
+    stage = new_stage(LocalStore(tmp_path / "s"), "train" if own else "model", 1, {}, {})
+    if own:
+        for path in folder.iterdir():
+            stage.upload(f"model/{path.name}", path)
+    else:
+        stage.write("model.json", json.dumps({"source": str(folder)}).encode())
+    stage.finish({})
+    found = said(admit_stage(make_recipe(), stage.uri))
+    assert found["end of turn"].startswith("<|im_end|>")
+    assert found["files"].endswith("1 of safetensors")

@@ -30,7 +30,12 @@ def rendered(name: str, request: ChatRequest = ASKED, **settings) -> str:
         ("qwen-3", {"arguments": {"enable_thinking": True}}, "remove"),
         ("qwen-3", {"arguments": {"enable_thinking": False}}, "off"),
         ("deepseek-r1", {}, "remove"),
+        ("deepseek-v3.1", {}, "off"),
+        ("deepseek-v3.1", {"arguments": {"thinking": True}}, "remove"),
+        ("glm-4.5", {}, "off"),
+        ("qwen-3 instruct", {}, "none"),
         ("gpt-oss", {}, "remove"),
+        ("gpt-oss", {"arguments": {"reasoning_effort": "high"}}, "remove"),
         ("llama-3", {}, "none"),
         ("llama-3", {"thinking": "keep"}, "none"),
     ],
@@ -45,6 +50,18 @@ def test_the_switch_turns_thoughts_off_in_every_render():
     assert rendered("qwen-3", thinking="remove").endswith("assistant\n")
     chat = renderer(SHAPES["qwen-3"])
     assert chat.render(ASKED) == chat.render_answer(ASKED.messages)
+
+
+def test_white_space_before_an_answer_is_learnt_once():
+    chat = renderer(SHAPES["glm-4.5"])
+    written = chat.encode_answer(ASKED.messages, "\n4")  # as the model has learnt to begin
+    assert chat.encode_answer(ASKED.messages, "4") == written
+
+
+def test_a_variable_that_is_written_out_is_no_switch():
+    told = "{{- 'Effort: ' ~ (reasoning_effort if reasoning_effort is defined else 'low') -}}"
+    shape = Shape(told + CHATML, ("<|im_start|>", "<|im_end|>"), "<|im_end|>")
+    assert renderer(shape).template.switch == {}
 
 
 def test_template_arguments_are_in_every_render():
@@ -63,6 +80,10 @@ def test_template_arguments_are_in_every_render():
         ("qwen-3", {"thinking": "keep"}, "assistant\n<think>\n\n</think>\n\n<translated>"),
         ("gpt-oss", {}, "<|start|>assistant<|channel|>final<|message|><translated>"),
         ("deepseek-r1", {}, "<|Assistant|><think>\n"),
+        ("deepseek-v3.1", {}, "<|Assistant|></think><translated>"),
+        ("deepseek-v3.1", {"thinking": "remove"}, "<|Assistant|><think>"),
+        ("glm-4.5", {}, "<|assistant|>\n<think></think>\n<translated>"),
+        ("glm-4.5", {"thinking": "remove"}, "<|assistant|>\n<think></think>\n<translated>"),
         ("llama-2", {}, " [/INST] <translated>"),
     ],
 )

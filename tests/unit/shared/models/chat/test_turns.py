@@ -43,7 +43,7 @@ def test_the_tokens_of_a_pair_are_the_template_s_own_rendering(name, text):
     asked = [*record.prompt, {"role": "assistant", "content": text}]
     whole = tokenizer(chat.template.render(asked, generate=False), add_special_tokens=False)
     found = pair.prompt + pair.chosen
-    if name == "glm-4":  # the next role ends a turn
+    if name.startswith("glm-4"):  # the next role ends a turn
         found = found[:-1]
     assert whole["input_ids"][: len(found)] == found
 

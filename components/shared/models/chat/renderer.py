@@ -10,10 +10,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.models.chat.encoding import TextEncoder
+from lidr.components.shared.models.chat.protocols import Chat, GivenAnswers
 from lidr.components.shared.models.chat.settings import PLAIN_CHAT, ChatSettings
 from lidr.components.shared.models.chat.template import ChatTemplate
 from lidr.components.shared.models.chat.thoughts import COMMON, channels_closed, without_thoughts
@@ -22,26 +23,6 @@ from lidr.components.shared.records.schema import Failure, Message
 
 _AHEAD = 32
 """Requests that are encoded together."""
-
-
-class Chat(Protocol):
-    """A chat to go on with; `primer` holds the first characters of the assistant's turn."""
-
-    @property
-    def messages(self) -> Sequence[Message]:
-        """What was said."""
-
-    @property
-    def primer(self) -> str:
-        """The first characters of what follows."""
-
-
-class GivenAnswers(Chat, Protocol):
-    """A chat, and texts that may follow."""
-
-    @property
-    def continuations(self) -> tuple[str, ...]:
-        """The texts."""
 
 
 AnyChat = TypeVar("AnyChat", bound=Chat)

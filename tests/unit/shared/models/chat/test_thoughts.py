@@ -81,7 +81,7 @@ def test_template_arguments_are_in_every_render():
         ("gpt-oss", {}, "<|start|>assistant<|channel|>final<|message|><translated>"),
         ("deepseek-r1", {}, "<|Assistant|><think>\n"),
         ("deepseek-v3.1", {}, "<|Assistant|></think><translated>"),
-        ("deepseek-v3.1", {"thinking": "remove"}, "<|Assistant|><think>"),
+        ("deepseek-v3.1", {"arguments": {"thinking": True}}, "<|Assistant|><think>"),
         ("glm-4.5", {}, "<|assistant|>\n<think></think>\n<translated>"),
         ("glm-4.5", {"thinking": "remove"}, "<|assistant|>\n<think></think>\n<translated>"),
         ("llama-2", {}, " [/INST] <translated>"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.admission.candidate import ModelCandidate
 from lidr.components.shared.models.admission.finding import Admission, PropertyFinding
-from lidr.components.shared.models.admission.properties import FIRST, PROPERTIES
+from lidr.components.shared.models.admission.properties import FIRST, NEEDS, PROPERTIES
 
 
 def admit(candidate: ModelCandidate) -> Admission:
@@ -20,13 +20,17 @@ def admit(candidate: ModelCandidate) -> Admission:
 
 
 def _findings(candidate: ModelCandidate) -> Iterator[PropertyFinding]:
+    refused: set[str] = set()
     reasons: set[str] = set()  # what does not load is found by every property that reads it
     for name, decide in PROPERTIES.items():
+        if NEEDS.get(name) in refused:
+            continue
         try:
             decision = decide(candidate)
         except BadInput as error:
             if error.message not in reasons:
                 yield PropertyFinding(name, error.message, True, error.remedy)
+            refused.add(name)
             reasons.add(error.message)
             if name in FIRST:
                 return

@@ -10,6 +10,7 @@ from typing import Any
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.models.admission.files import check_templates
 from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, named_ends
 
 
@@ -85,6 +86,7 @@ class ModelCandidate:
                 file=self.folder / "tokenizer_config.json",
                 remedy="Add it as chat_template.jinja.",
             )
+        check_templates(self.folder)  # it is rendered from here on
         settings = ChatSettings.of(self.recipe.model)
         return ChatRenderer(self.tokenizer, settings, named_ends(self.folder))
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.admission.candidate import ModelCandidate
-from lidr.components.shared.models.admission.files import check_templates
 from lidr.components.shared.models.chat.template import SYSTEM_FOLDED
 from lidr.components.shared.records.chat import (
     TRANSLATION_PRIMER,
@@ -29,7 +28,6 @@ class _Asked:
 
 def template(candidate: ModelCandidate) -> str:
     """Decide whether the chats that lidr sends render, and hold what was said in them."""
-    check_templates(candidate.folder)
     chat, asked = candidate.chat, (_Asked(answer_messages(_SAMPLE)), _translation(candidate))
     try:
         rendered = [chat.render(each) for each in asked]

@@ -20,7 +20,7 @@ Decide = Callable[[ModelCandidate], str]
 
 def files(candidate: ModelCandidate) -> str:
     """Decide whether its files are there, whole and safe to open."""
-    check_model(candidate.folder, candidate.names)
+    check_model(candidate.folder, candidate.names, templates=False)
     if candidate.adapter:
         check_adapter(candidate.adapter, candidate.adapter_names)
     names = candidate.names or sorted(path.name for path in candidate.folder.iterdir())
@@ -61,3 +61,8 @@ PROPERTIES: Mapping[str, Decide] = {
 
 FIRST = ("files",)
 """Those without which nothing else is looked at."""
+
+NEEDS = dict.fromkeys(
+    ("end of turn", "thinking", "translation", "system text", "date"), "chat template"
+)
+"""By property, another one without which it cannot be decided."""

@@ -159,3 +159,19 @@ def test_the_model_of_a_stage_is_admitted_wherever_its_files_are(tmp_path: Path,
     found = said(admit_stage(make_recipe(), stage.uri))
     assert found["end of turn"].startswith("<|im_end|>")
     assert found["files"].endswith("1 of safetensors")
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ raise_exception('no user here') }}", "cannot render a question"),
+        ("{{ 'hello' }}", "leaves a question out"),
+        ("{{ messages.__class__ }}", "looks into Python's own attributes"),
+    ],
+)
+def test_a_template_that_cannot_be_used_is_one_finding(tmp_path: Path, template, reason):
+    folder = model_of(tmp_path / "m", "llama-3")
+    (folder / "chat_template.jinja").write_text(template)
+    admission = admitted(folder)
+    assert [found.property for found in admission.findings if found.refused] == ["chat template"]
+    assert reason in refusal(admission).message

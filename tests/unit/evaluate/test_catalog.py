@@ -52,7 +52,7 @@ def test_our_own_rows_are_pinned_to_a_commit():
     assert pinned.keys() == SOURCES.keys()
     for family, revision in pinned.items():
         assert len(revision) == 40
-        assert revision in SOURCES[family].url
+        assert revision in SOURCES[family].source.address
 
 
 def test_each_row_is_there_once():
@@ -106,7 +106,7 @@ def test_a_task_runs_in_the_languages_it_is_given(manager):
         ({"tasks": ["a_{language}"], "languages": {"b_{language}": ["en"]}}, "did you mean"),
         ({"tasks": ["a_{language}"], "languages": {"a_{language}": ["xx"]}}, "unknown language"),
         ({"tasks": ["a_{language}"], "data": {"mgsm": "x/{split}"}}, "no other braces"),
-        ({"tasks": ["a_{language}"], "data": {"mgsm": ""}}, "at least 1 character"),
+        ({"tasks": ["a_{language}"], "data": {"mgsm": ""}}, "a source needs its address"),
     ],
 )
 def test_a_wrong_setting_is_refused(settings, words):

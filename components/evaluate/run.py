@@ -21,6 +21,7 @@ from lidr.components.evaluate.harness import Scored, run_tasks
 from lidr.components.evaluate.items.local_data import digests
 from lidr.components.evaluate.limits import TASKS
 from lidr.components.evaluate.summary import accuracy_of, summarise
+from lidr.components.shared import numbers
 from lidr.components.shared.config.engine_choice import choose_engine, engine_identity
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of, digest_of_file, digest_of_uri
@@ -40,7 +41,10 @@ from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 
 VERSION = 3
 
-SCORING = Path(__file__).parent / "scoring"
+SCORING = (
+    *sorted(Path(numbers.__file__).parent.glob("*.py")),
+    Path(__file__).with_name("mathematics.py"),
+)
 """What decides whether an answer is right: another rule is another evaluation."""
 
 
@@ -113,14 +117,15 @@ def _chat_identity(settings: Recipe, model: str) -> dict[str, object]:
 
 def _task_files(settings: Recipe) -> list[dict[str, str]]:
     """Return the digests of our tasks', our scoring's and the user's files, code and data too."""
-    return [
+    folders = [
         {
             path.relative_to(root).as_posix(): digest_of_file(path)
             for path in sorted(root.rglob("*"))
             if path.is_file() and path.suffix != ".pyc"
         }
-        for root in (SCORING, *_include_paths(settings))
+        for root in _include_paths(settings)
     ]
+    return [{path.name: digest_of_file(path) for path in SCORING}, *folders]
 
 
 def _include_paths(settings: Recipe) -> list[Path]:

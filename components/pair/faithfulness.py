@@ -13,7 +13,8 @@ from sacrebleu.metrics import CHRF
 
 from lidr.components.pair.candidates import Candidate, Sources
 from lidr.components.shared.config.recipe import Languages
-from lidr.components.shared.core.text import last_number, numbers, same_numbers
+from lidr.components.shared.numbers.answer import extract_number
+from lidr.components.shared.numbers.preserved import keeps_numbers
 from lidr.components.shared.records.schema import Kind
 from lidr.components.shared.stats.intervals import Interval, wilson
 
@@ -26,8 +27,8 @@ def direction_faithfulness(languages: Languages, samples: Sequence[Sources]) -> 
     """Return, for each direction `source-target`, how well translations keep the content.
 
     `numbers_preserved` is the share of translations of texts with numbers that hold the same
-    numbers (an Interval); `round_trip` the mean chrF (0 to 100; Popović 2015) between a response
-    and its translation translated back.
+    numbers, written in whatever way can be read (an Interval); `round_trip` the mean chrF
+    (0 to 100; Popović 2015) between a response and its translation translated back.
     """
     dominant = languages.dominant
     pairs = [(dominant, other) for other in languages.others]
@@ -45,9 +46,9 @@ def reward_agreement(
 ) -> dict[str, Any]:
     """Return, per other language, how often the side that agrees with the dominant answer wins.
 
-    Only pairs count in which exactly one side ends with the number that the dominant response
-    ends with. Below one half (the whole interval) the reward is inverted: the model's own answers
-    agree more often than their supposed betters.
+    Only pairs count in which exactly one side gives the number that the dominant response gives.
+    Below one half (the whole interval) the reward is inverted: the model's own answers agree
+    more often than their supposed betters.
     """
     agreement = {}
     for code in languages.others:
@@ -88,13 +89,13 @@ def warnings_of(counts: dict[str, Any]) -> list[str]:
 
 def _numbers_preserved(samples: Sequence[Sources], source: str, target: str) -> Interval:
     kept = [
-        same_numbers(original.text, translation.text)
+        keeps_numbers(sources.responses[prompt_id, s].text, s, translation.text, t)
         for sources in samples
         for (prompt_id, s, t), translation in sources.translations.items()
         if (s, t) == (source, target) and translation.text is not None
-        if numbers((original := sources.responses[prompt_id, source]).text)
     ]
-    return wilson(sum(kept), len(kept))
+    known = [each for each in kept if each is not None]
+    return wilson(sum(known), len(known))
 
 
 def _round_trip(samples: Sequence[Sources], source: str, target: str) -> dict[str, float]:
@@ -111,9 +112,9 @@ def _round_trip(samples: Sequence[Sources], source: str, target: str) -> dict[st
 def _vote(sources: Sources, candidate: Candidate) -> bool | None:
     """Return True if only the chosen side agrees, False if only the rejected, None otherwise."""
     strong = sources.responses.get((candidate.prompt_id, candidate.other_language))
-    wanted = last_number(strong.text) if strong else None
+    wanted = extract_number(strong.text, candidate.other_language) if strong else None
     if wanted is None:
         return None
-    chosen = last_number(candidate.chosen or "") == wanted
-    rejected = last_number(candidate.rejected or "") == wanted
+    chosen = extract_number(candidate.chosen or "", candidate.language) == wanted
+    rejected = extract_number(candidate.rejected or "", candidate.language) == wanted
     return chosen if chosen != rejected else None

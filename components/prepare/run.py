@@ -14,7 +14,12 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import Meter, emit
 from lidr.components.shared.engines.base import ChatRequest
 from lidr.components.shared.inputs.files import read_file
-from lidr.components.shared.inputs.prompt_files import load_prompts, place_of
+from lidr.components.shared.inputs.prompt_files import (
+    load_prompts,
+    note_of_unread,
+    place_of,
+    unread_fields,
+)
 from lidr.components.shared.models.admission import check_adapter, check_model
 from lidr.components.shared.models.chat import ChatRenderer, ChatSettings
 from lidr.components.shared.models.chat.identity import chat_identity
@@ -133,6 +138,8 @@ def _pretrain(stage: Stage, settings: Recipe) -> None:
 
 def _import(settings: Recipe, store: Store, run: str) -> str:
     prompts = load_prompts(settings)
+    if unread := unread_fields(settings):
+        emit("note", message=note_of_unread(unread))
     source, own_adapter = resolve_model(settings.model.source, unpinned=settings.model.unpinned)
     named = settings.model.adapter or own_adapter
     _admit(settings, Resolved(source, named), store, run)

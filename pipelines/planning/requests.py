@@ -11,10 +11,11 @@ from statistics import fmean
 from typing import Any
 
 from lidr.components.evaluate.limits import limit_of
-from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.config.recipe import Prompts, Recipe
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.inputs.files import field_of, json_lines, read_file
+from lidr.components.shared.inputs.files import json_lines, read_file
+from lidr.components.shared.inputs.prompt_files import prompt_text
 from lidr.pipelines.planning.figures import AssumedLengths
 
 _SAMPLE = 2000
@@ -237,7 +238,7 @@ def read_prompts(recipe: Recipe) -> PlannedPrompts:
         if not all(map(_is_near, files)):
             missing.append(code)
             continue
-        found = [_read(file, settings.fields.text) for file in files]
+        found = [_read(file, settings) for file in files]
         sizes.append(sum(count for count, _ in found))
         characters[code] = fmean(len(text) for _, texts in found for text in texts)
     count = min([settings.per_iteration, *sizes])
@@ -250,13 +251,13 @@ def _is_near(source: str) -> bool:
     return address.startswith("s3://") or ("://" not in address and Path(address).exists())
 
 
-def _read(source: str, names: Sequence[str]) -> tuple[int, list[str]]:
+def _read(source: str, settings: Prompts) -> tuple[int, list[str]]:
     """Return the number of rows of a prompt file, and the texts of the first of them."""
     file, data = parse_source(source).address, read_file(source, "prompts.files")
     if file.endswith(".parquet"):
-        return _read_parquet(file, data, names)
+        return _read_parquet(file, data, settings)
     rows = islice(json_lines(file, data), _SAMPLE)
-    texts = [_text(row, names, file, line) for line, row in rows]
+    texts = [prompt_text(row, settings, file, line) for line, row in rows]
     if not texts:
         raise BadInput("no prompts in the file", file=file, remedy="Add at least one line.")
     if len(texts) < _SAMPLE:
@@ -264,12 +265,13 @@ def _read(source: str, names: Sequence[str]) -> tuple[int, list[str]]:
     return sum(1 for line in data.split(b"\n") if line.strip()), texts
 
 
-def _read_parquet(file: str, data: bytes, names: Sequence[str]) -> tuple[int, list[str]]:
+def _read_parquet(file: str, data: bytes, settings: Prompts) -> tuple[int, list[str]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         parquet = pq.ParquetFile(BytesIO(data))
+        names = (*settings.fields.text, *settings.fields.input)
         columns = [name for name in names if name in parquet.schema_arrow.names]
         batches = parquet.iter_batches(_SAMPLE, columns=columns)
         rows: Sequence[dict[str, Any]] = next(batches).to_pylist()
@@ -277,18 +279,5 @@ def _read_parquet(file: str, data: bytes, names: Sequence[str]) -> tuple[int, li
         raise BadInput(
             "not a Parquet file with prompts", file=file, remedy="Write it anew, or use .jsonl."
         ) from error
-    texts = [_text(row, names, file, line) for line, row in enumerate(rows, start=1)]
+    texts = [prompt_text(row, settings, file, line) for line, row in enumerate(rows, start=1)]
     return int(parquet.metadata.num_rows), texts
-
-
-def _text(row: Mapping[str, Any], names: Sequence[str], file: str, line: int) -> str:
-    text = field_of(row, names, line)
-    if not isinstance(text, str) or not text.strip():
-        raise BadInput(
-            f"field {' or '.join(map(repr, names))} is missing, empty or not text; "
-            f"the line has {', '.join(row)}",
-            file=file,
-            line=line,
-            remedy="Fill it in, or name the field under prompts.fields in the recipe.",
-        )
-    return text

@@ -5,19 +5,18 @@ from __future__ import annotations
 from fractions import Fraction
 from random import Random
 
-from lidr.components.evaluate.scoring.numbers import extract_number, same_number
 from lidr.components.judge.verdicts import Position, read_preference, read_score
 from lidr.components.shared.core.text import (
     is_repetitive,
-    numbers,
     one_line,
     plain,
     printable,
-    same_numbers,
     valid_unicode,
 )
 from lidr.components.shared.engines import ChatRequest
 from lidr.components.shared.models.chat import ChatRenderer
+from lidr.components.shared.numbers.answer import extract_number, same_number
+from lidr.components.shared.numbers.preserved import keeps_numbers
 from lidr.components.shared.records.chat import (
     TRANSLATION_STOP,
     read_translation,
@@ -38,7 +37,9 @@ _ANSWERS = (
     "\\boxed{\\frac{3}{4}} #### 70,000",
     "Ответ: 12 500 рублей, или 1/2 от 25 тыс.",
     "উত্তর হল ২ লক্ষ ৫০ হাজার",
-    "minus 5, 3–5, 2 1/2, 10^{12}, 5 million, 12,34,567",
+    "minus 5, 3–5, 2 1/2, 10^{12}, 5 million, 12,34,567, 1e3, 10⁻³, 2.5M, 1_000",
+    "Eighteen hundred, quatre-vingt-dix, fünfundzwanzigtausend, XIV. The answer is two lakh.",
+    "壹仟贰佰 廿 三分之二 열여덟 삼백오십 สามสิบห้า पैंतीस हज़ार",
     *FRAGMENTS,
 )
 _TRANSLATIONS = (
@@ -137,12 +138,11 @@ def _check_extracted(given: tuple[str, str]) -> None:
 
 
 def _check_numbers(given: tuple[str, str]) -> None:
-    text, _ = given
-    found = numbers(text)
-    assert all(part.replace(".", "", 1).isdecimal() and part.isascii() for part in found)
-    plainly = [each for each in found if len(each.partition(".")[2]) != 3]  # 1.001 may mean 1,001
-    assert numbers(" ; ".join(plainly)) == plainly
-    assert same_numbers(text, text)
+    text, language = given
+    assert keeps_numbers(text, language, text, language) in (True, None)
+    arabic = text if "\\" in text else text.translate(_DIGITS)
+    assert keeps_numbers(text, language, arabic, language) in (True, None)
+    keeps_numbers(text, language, text[::-1], "en")
     is_repetitive(text)
     for shown in (one_line(text), *printable(text).split("\n"), plain(text)):
         assert all(c.isprintable() or c == "\t" for c in shown)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.store.recipes import reference_of
 from lidr.pipelines.cli.inputs import read_recipe, run_name
-from lidr.pipelines.compiled import MAX_BYTES, compile_loop
+from lidr.pipelines.compiled import MAX_BYTES, as_manifests, compile_loop
 from lidr.pipelines.workflow_size import LIMIT, workflow_bytes
 
 HERE = Path(__file__).resolve().parents[2] / "pipelines"
@@ -347,3 +348,27 @@ def test_five_rounds_of_sixteen_shards_with_a_judge_fit_into_half_of_a_workflow(
 
 def test_sharded_rounds_are_as_small(sharded: dict):
     assert len(json.dumps(sharded)) < MAX_BYTES / 4
+
+
+BREAKS = ("\u2028", "\u2029", "\x85", "\x7f", "\ufffe", "\ufeff", "\r\n", "\x0c", "é", "'\"#: -")
+
+
+@pytest.mark.parametrize("sign", BREAKS)
+def test_a_string_of_the_recipe_arrives_whatever_signs_it_holds(profile, sign):
+    """YAML 1.1 takes U+2028 and its kin for ends of lines, in comments and in scalars."""
+    text = f"a{sign}b"
+    science = load_recipe(RECIPES[-1], {"generation.stop": [text]})
+    made = compile_loop(science, profile, run_name(None, science), 2)
+    made = as_manifests(made, "kubeflow") if profile.runner == "kubeflow" else made
+    documents = list(yaml.load_all(made, Loader=yaml.CSafeLoader))
+    found = [json.loads(each) for each in recipes_in(documents)]
+    assert found and all(each["generation"]["stop"] == [text] for each in found)
+
+
+def recipes_in(value: object) -> Iterator[str]:
+    """Yield the recipes that a compiled pipeline holds, as JSON."""
+    if isinstance(value, str) and value.startswith('{"name":'):
+        yield value
+    parts = value.values() if isinstance(value, dict) else value
+    for part in parts if isinstance(value, dict | list) else ():
+        yield from recipes_in(part)

@@ -13,7 +13,6 @@ from datasets import Dataset
 from lidr.components.evaluate.items.places import files_at, place_of
 from lidr.components.evaluate.items.published import SOURCES
 from lidr.components.evaluate.items.rows import SUFFIXES, Row, read_rows
-from lidr.components.evaluate.scoring.numbers import extract_number
 from lidr.components.shared.config.evaluation import Evaluation
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.digest import digest_of, digest_of_file
@@ -21,6 +20,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.text import nearest
 from lidr.components.shared.inputs.fetched import fetched, local_copy
+from lidr.components.shared.numbers.answer import extract_number
 
 _SPLITS = ("test_split", "validation_split", "training_split", "fewshot_split")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from lidr.components.evaluate.items.places import files_at, place_of
 from lidr.components.evaluate.items.published import SOURCES, ItemSource
 from lidr.components.evaluate.items.rows import Row, read_rows
-from lidr.components.evaluate.scoring.numbers import extract_number
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.numbers.answer import extract_number
 
 _QUESTIONS = ("question", "query", "problem")
 _ANSWERS = ("answer_number", "answer", "response")

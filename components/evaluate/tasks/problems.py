@@ -10,9 +10,9 @@ from typing import Any
 from datasets import Dataset
 
 from lidr.components.evaluate.items.problems import problems
-from lidr.components.evaluate.scoring.mathematics import Verifier
-from lidr.components.evaluate.scoring.numbers import same_number
+from lidr.components.evaluate.mathematics import Verifier
 from lidr.components.shared.core.events import emit
+from lidr.components.shared.numbers.answer import same_number
 
 
 def load(*, family: str, language: str, data: Mapping[str, str], **_: object) -> dict[str, Dataset]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, get_args
@@ -22,6 +23,15 @@ class Strict(BaseModel):
 
     moved: ClassVar[Mapping[str, str]] = {}
     """Dotted keys that this model had once, and where the profile has them."""
+
+    def model_dump_json(self, **options: Any) -> str:
+        """Return the values as JSON in printable ASCII.
+
+        It travels inside YAML, which takes U+2028, U+2029 and U+0085 for ends of lines, and refuses
+        other signs (YAML 1.1, section 5.4).
+        """
+        values = self.model_dump(mode="json", **options)
+        return json.dumps(values, separators=(",", ":")).replace("\x7f", "\\u007f")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -82,7 +92,8 @@ def _known_language(code: str) -> str:
     if code not in NAMES:
         near = nearest(code, NAMES)
         raise ValueError(
-            f"unknown language {code!r}{near}; allowed are the ISO 639-1 codes {', '.join(NAMES)}"
+            f"language {code!r} cannot be identified in a text{near}; known are the "
+            f"ISO 639-1 codes {', '.join(NAMES)}"
         )
     return code
 

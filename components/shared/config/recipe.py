@@ -144,6 +144,10 @@ class Fields(Strict):
     Default prompt_id."""
     text: FieldNames = ("text",)
     """The instruction. Default text."""
+    input: FieldNames = ("input",)
+    """What the instruction is about, in files like Alpaca's: it follows the instruction on a new
+    line (as in ZNLP/Language-Imbalance-Driven-Rewarding, utils/batch_inference.py). Default input.
+    """
     answer: FieldNames = ("answer",)
     """The reference answer, where there is one. Default answer."""
     translation_task: str = "translation_task"

@@ -8,9 +8,6 @@ from typing import Any
 import yaml
 from yaml.constructor import SafeConstructor
 
-_DEEPEST = 32
-_MAX_NODES = 100_000
-
 
 class NotYaml(ValueError):
     """A text is no YAML that we take.
@@ -50,11 +47,11 @@ def compose(text: str, name: str = "") -> yaml.Node | None:
     """Return a YAML document's node, which knows its lines; None for an empty text.
 
     Args:
-        text: untrusted; aliases may make a small one stand for a value without end.
+        text: any.
         name: of the file, for the nodes' marks.
 
     Raises:
-        NotYaml: it is no single document, or nested or repeated beyond all measure.
+        NotYaml: it is no single document, or a value of it holds itself.
     """
     try:
         data = text.encode()
@@ -68,7 +65,7 @@ def compose(text: str, name: str = "") -> yaml.Node | None:
         line = text[: error.start].count("\n") + 1
         raise NotYaml("not Unicode text", line=line, remedy="Remove the character.") from error
     if node is not None:
-        _require_bounded(node)
+        _refuse_circles(node)
     return node
 
 
@@ -90,29 +87,26 @@ def value_of(node: yaml.Node) -> Any:
         raise NotYaml(str(error.problem), error.problem_mark or node.start_mark) from error
     except ValueError as error:  # a date that does not exist, a number without end
         raise NotYaml(str(error), remedy="Quote the value.") from error
+    except RecursionError as error:
+        raise NotYaml("nested too deeply", node.start_mark) from error
     except (LookupError, AttributeError, TypeError, OverflowError) as error:  # `!!int x`
         raise NotYaml("a value does not fit its tag", remedy="Remove the tag.") from error
 
 
-def _require_bounded(root: yaml.Node) -> None:
-    """Refuse what is too deep, too large with its aliases written out, or within itself."""
-    sizes: dict[int, int] = {}
+def _refuse_circles(root: yaml.Node) -> None:
+    """Refuse a value within itself, which whoever walks over it would never leave."""
     open_nodes: set[int] = set()
+    done: set[int] = set()
     pending = [(root, False)]
     while pending:
         node, seen = pending.pop()
-        key = id(node)
         if seen:
-            open_nodes.discard(key)
-            sizes[key] = 1 + sum(sizes[id(child)] for child in _children(node))
-            if sizes[key] > _MAX_NODES:
-                raise NotYaml("too large with its aliases written out", node.start_mark)
-        elif key in open_nodes:
+            open_nodes.discard(id(node))
+            done.add(id(node))
+        elif id(node) in open_nodes:
             raise NotYaml("a value that holds itself", node.start_mark, remedy="Remove the alias.")
-        elif key not in sizes:
-            open_nodes.add(key)
-            if len(open_nodes) > _DEEPEST:
-                raise NotYaml("nested too deeply", node.start_mark)
+        elif id(node) not in done:
+            open_nodes.add(id(node))
             pending.append((node, True))
             pending += [(child, False) for child in _children(node)]
 

@@ -7,11 +7,13 @@ network, and is most accurate when it only has to choose among the languages of 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
-from lingua import IsoCode639_1, Language, LanguageDetectorBuilder
+from lingua import IsoCode639_1, Language, LanguageDetector, LanguageDetectorBuilder
 
+from lidr.components.shared.core import two_scripts
 from lidr.components.shared.core.text import valid_unicode
 
 _MAX_CHARS = 4000
@@ -23,14 +25,39 @@ Prose may stand in a fence too, and then says so."""
 
 _SCRIPTS: dict[str, tuple[str, ...]] = {
     "ar": ("ar", "fa", "ur"),
+    "bn": ("bn",),
+    "el": ("el",),
+    "gu": ("gu",),
+    "he": ("he",),
     "hi": ("hi", "mr"),
+    "hy": ("hy",),
     "ja": ("ja",),
+    "ka": ("ka",),
     "ko": ("ko",),
+    "pa": ("pa",),
     "ru": ("be", "bg", "kk", "mk", "mn", "ru", "sr", "uk"),
+    "ta": ("ta",),
+    "te": ("te",),
     "th": ("th",),
     "zh": ("ja", "zh"),
 }
-"""One language of each widespread script, and all that are written in that script."""
+"""One language of each script that lingua reads, and all that are written in that script."""
+
+_OTHER_SCRIPTS = re.compile(
+    "(?P<am>[\u1200-\u139f])|(?P<bo>[\u0f00-\u0fff])|(?P<dv>[\u0780-\u07bf])"
+    "|(?P<km>[\u1780-\u17ff])|(?P<kn>[\u0c80-\u0cff])|(?P<lo>[\u0e80-\u0eff])"
+    "|(?P<ml>[\u0d00-\u0d7f])|(?P<my>[\u1000-\u109f])|(?P<or>[\u0b00-\u0b7f])"
+    "|(?P<si>[\u0d80-\u0dff])"
+)
+"""Scripts that lingua does not read, each by a language that is written in it."""
+
+_SYMBOL = re.compile(r"(?<![^\W\d_])[\u0370-\u03ff](?![^\W\d_])")
+"""A Greek letter alone, which is a quantity."""
+
+_SURE = 0.9
+"""What lingua gives to Kazakh that is put into Cyrillic; to Turkish and English at most 0.8."""
+
+_LATIN = re.compile("[a-z]", re.IGNORECASE)
 
 UNDETERMINED = "und"
 """ISO 639-2 code for a text that shows no language (empty, digits only, fenced code only)."""
@@ -116,7 +143,7 @@ NAMES: dict[str, str] = {
 
 
 class LanguageIdentifier:
-    """Identifies texts among a fixed set of languages.
+    """Identifies texts among a fixed set of languages, in each of the scripts they are written in.
 
     Args:
         languages: ISO 639-1 codes, each a key of `NAMES`, two or more. English is always added:
@@ -127,10 +154,9 @@ class LanguageIdentifier:
     def __init__(self, languages: Sequence[str]) -> None:
         self._languages = tuple(languages)
         foreign = [code for code, users in _SCRIPTS.items() if not set(users) & set(languages)]
-        codes = sorted({*languages, *foreign, "en"})
-        self._detector = LanguageDetectorBuilder.from_languages(
-            *(Language.from_iso_code_639_1(getattr(IsoCode639_1, code.upper())) for code in codes)
-        ).build()
+        rivals = [rival for code in languages for rival in two_scripts.RIVALS.get(code, ())]
+        self._detector = _detector(sorted({*languages, *foreign, *rivals, "en"}))
+        self._cyrillic = _detector(_SCRIPTS["ru"]) if "kk" in languages else None
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         """Travel to another process as the codes: the models are loaded there, once."""
@@ -138,10 +164,55 @@ class LanguageIdentifier:
 
     def identify(self, texts: Sequence[str]) -> list[str]:
         """Return one ISO 639-1 code, or `UNDETERMINED`, for each text, in order."""
-        found = self._detector.detect_languages_in_parallel_of(
-            [valid_unicode(_CODE.sub(" ", text)[:_MAX_CHARS]) for text in texts]
-        )
-        return [lang.iso_code_639_1.name.lower() if lang else UNDETERMINED for lang in found]
+        prepared = [self._prepared(text) for text in texts]
+        found = self._detector.detect_languages_in_parallel_of(prepared)
+        return [
+            self._resolved(_code_of(language), text)
+            for language, text in zip(found, prepared, strict=True)
+        ]
+
+    def _prepared(self, text: str) -> str:
+        text = valid_unicode(_CODE.sub(" ", text)[:_MAX_CHARS])
+        text = _SYMBOL.sub(" ", text)
+        if "az" in self._languages and (latin := two_scripts.azerbaijani_in_latin(text)):
+            return latin
+        return text
+
+    def _resolved(self, code: str, text: str) -> str:
+        """Return the language that a text is in, given the one that lingua takes it for."""
+        if other := _other_script(text):
+            return other
+        if self._cyrillic and code not in _SCRIPTS["ru"] and self._is_kazakh(text):
+            return "kk"
+        if "sr" in self._languages and code in ("bs", "hr"):
+            return "sr" if code not in self._languages or two_scripts.is_ekavian(text) else code
+        return code
+
+    def _is_kazakh(self, text: str) -> bool:
+        if self._cyrillic is None or not _LATIN.search(text):
+            return False
+        cyrillic = two_scripts.kazakh_in_cyrillic(text)
+        return self._cyrillic.compute_language_confidence(cyrillic, Language.KAZAKH) >= _SURE
+
+
+def _detector(codes: Sequence[str]) -> LanguageDetector:
+    languages = [
+        Language.from_iso_code_639_1(getattr(IsoCode639_1, code.upper())) for code in codes
+    ]
+    return LanguageDetectorBuilder.from_languages(*languages).build()
+
+
+def _code_of(language: Language | None) -> str:
+    return language.iso_code_639_1.name.lower() if language else UNDETERMINED
+
+
+def _other_script(text: str) -> str:
+    """Return a language of the script that most letters are in, if lingua cannot read it; or ""."""
+    if text.isascii():
+        return ""
+    counted = Counter(found.lastgroup or "" for found in _OTHER_SCRIPTS.finditer(text))
+    letters = sum(map(str.isalpha, text))
+    return next((code for code, n in counted.most_common(1) if 2 * n > letters), "")
 
 
 @cache

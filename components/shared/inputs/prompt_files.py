@@ -15,6 +15,9 @@ from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.inputs.files import field_of, json_lines, read_file
 from lidr.components.shared.records.schema import Prompt
 
+_OWN = ("language",)
+"""Fields that lidr writes into prompt files itself, and that the file's place already says."""
+
 
 def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
     """Read every prompt file of a recipe; the ids and their order are the dominant language's.
@@ -155,16 +158,8 @@ def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]
 
 def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, line: int) -> Prompt:
     fields = settings.fields
-    prompt_id, text = _id_of(row, settings, line), field_of(row, fields.text, line)
-    for names, value in ((fields.prompt_id, prompt_id), (fields.text, text)):
-        if not isinstance(value, str) or not value.strip():
-            raise BadInput(
-                f"field {_alternatives(names)} is missing, empty or not text; "
-                f"the line has {', '.join(row)}",
-                file=file,
-                line=line,
-                remedy="Fill it in, or name the field under prompts.fields in the recipe.",
-            )
+    prompt_id, text = _id_of(row, settings, line), prompt_text(row, settings, file, line)
+    _require_text(fields.prompt_id, prompt_id, row, file, line)
     shared = _shared(str(prompt_id), settings.id_pattern)
     if not shared:
         raise BadInput(
@@ -184,9 +179,67 @@ def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, li
     return Prompt(
         prompt_id=shared,
         language=language,
-        text=valid_unicode(str(text)),
+        text=valid_unicode(text),
         answer=None if answer is None else valid_unicode(str(answer)),
         translation_task=bool(task),
+    )
+
+
+def prompt_text(row: Mapping[str, Any], settings: Prompts, file: str, line: int) -> str:
+    """Return what a row of a prompt file asks: its instruction and, below it, its input.
+
+    Raises:
+        BadInput: the one is missing, or the other is no text.
+    """
+    fields = settings.fields
+    text, about = field_of(row, fields.text, line), field_of(row, fields.input, line)
+    _require_text(fields.text, text, row, file, line)
+    if about is None or about == "":
+        return str(text)
+    if not isinstance(about, str):
+        raise BadInput(
+            f"field {_alternatives(fields.input)} is not text",
+            file=file,
+            line=line,
+            remedy="Write text, or name another field in prompts.fields.input in the recipe.",
+        )
+    return f"{text}\n{about}"
+
+
+def _require_text(
+    names: Sequence[str], value: object, row: Mapping[str, Any], file: str, line: int
+) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise BadInput(
+            f"field {_alternatives(names)} is missing, empty or not text; "
+            f"the line has {', '.join(row)}",
+            file=file,
+            line=line,
+            remedy="Fill it in, or name the field under prompts.fields in the recipe.",
+        )
+
+
+def unread_fields(recipe: Recipe) -> list[str]:
+    """Return the fields of a recipe's prompt files that nothing reads, in their order.
+
+    Raises:
+        BadInput: a file is missing or broken.
+    """
+    fields = recipe.prompts.fields
+    read = {
+        *(name for names in (fields.prompt_id, fields.text, fields.input) for name in names),
+        *(*fields.answer, fields.translation_task, *_OWN),
+    }
+    files = [file for code in recipe.languages.all for file in recipe.prompts.files[code]]
+    found = dict.fromkeys(name for file in files for _, row in _rows(file) for name in row)
+    return [name for name in found if name not in read]
+
+
+def note_of_unread(fields: Sequence[str]) -> str:
+    """Return a sentence that names fields which nothing reads."""
+    return (
+        f"the prompt files' fields {', '.join(fields)} are not read "
+        "(prompts.fields in the recipe says which are)"
     )
 
 

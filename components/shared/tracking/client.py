@@ -32,6 +32,10 @@ _MAX_CLASHES = 4
 _ANSWERED = re.compile(r"(?:too many|error code) ([45]\d\d)\b")
 """In what MLflow's client says of a server that answered; all else is about the way to it."""
 
+_OTHER_SCHEMA = re.compile(
+    r"out-of-date database schema \(found version (\w+), but expected (\w+)\)"
+)
+
 Result = TypeVar("Result")
 
 
@@ -80,17 +84,44 @@ def client_at(uri: str) -> Any:
     """Return an `mlflow.MlflowClient` for a tracking URI, its chatter off.
 
     Raises:
-        BadInput: the URI holds a password.
+        BadInput: the URI holds a password, or names a database that this MLflow cannot use.
     """
     _refuse_password(uri)
     for name, value in _HTTP.items():
         os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
+    import mlflow  # noqa: F401 - importing it sets its own level
 
-    for name in ("mlflow", "alembic"):  # importing mlflow sets its own level
+    for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with _alone(uri):
+        return _open(uri)
+
+
+def _open(uri: str) -> Any:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    failures: tuple[type[Exception], ...] = (MlflowException,)
+    if not is_server(uri):
+        from sqlalchemy.exc import SQLAlchemyError
+
+        failures = (MlflowException, SQLAlchemyError)
+    try:
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except failures as error:
+        place = uri.removeprefix(_SQLITE)
+        if found := _OTHER_SCHEMA.search(str(error)):
+            raise BadInput(
+                f"the tables of MLflow's database are another version's ({found[1]}; this MLflow "
+                f"has {found[2]})",
+                file=place,
+                remedy=f"Back it up, then run: mlflow db upgrade {uri}",
+            ) from error
+        raise BadInput(
+            f"cannot be used as MLflow's database: {_cause(str(error))}",
+            file=place,
+            remedy="Move it away, or correct MLFLOW_TRACKING_URI.",
+        ) from error
 
 
 @contextmanager

@@ -104,7 +104,10 @@ def test_a_task_runs_in_the_languages_it_is_given(manager):
         ({"tasks": ["arc_challenge"]}, "say under languages which one"),
         ({"tasks": ["a_{lang}"]}, "no other braces"),
         ({"tasks": ["a_{language}"], "languages": {"b_{language}": ["en"]}}, "did you mean"),
-        ({"tasks": ["a_{language}"], "languages": {"a_{language}": ["xx"]}}, "unknown language"),
+        (
+            {"tasks": ["a_{language}"], "languages": {"a_{language}": ["xx"]}},
+            "cannot be identified",
+        ),
         ({"tasks": ["a_{language}"], "data": {"mgsm": "x/{split}"}}, "no other braces"),
         ({"tasks": ["a_{language}"], "data": {"mgsm": ""}}, "a source needs its address"),
     ],

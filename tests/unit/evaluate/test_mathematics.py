@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lidr.components.evaluate.scoring.mathematics import Verifier
+from lidr.components.evaluate.mathematics import Verifier
 
 pytestmark = pytest.mark.slow
 

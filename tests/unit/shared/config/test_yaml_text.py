@@ -10,11 +10,6 @@ from lidr.components.shared.config.recipe import load_recipe
 from lidr.components.shared.config.yaml_text import NotYaml, compose, parse, value_of
 from lidr.components.shared.core.errors import BadInput
 
-BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
-    for before, name in zip("abcdefg", "bcdefgh", strict=True)
-)
-
 
 @pytest.mark.parametrize(
     ("text", "line", "problem"),
@@ -26,8 +21,6 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: 2024-99-99", 0, "month must be in 1..12"),
         ("x: 1\na: &a [*a]", 2, "a value that holds itself"),
         ("a: &a {b: *a}", 1, "a value that holds itself"),
-        (BOMB, 6, "too large with its aliases written out"),
-        ("a: " + "[" * 50 + "]" * 50, 1, "nested too deeply"),
         ("a: " + "[" * 100_000, 1, "nesting depth"),
         ('a: 1\nb: "\\ud800"', 2, "invalid Unicode"),
         ("a: 1\nb: \ud800", 2, "not Unicode text"),

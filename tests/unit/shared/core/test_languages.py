@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
+from lidr.components.shared.config.recipe import Languages
 from lidr.components.shared.core.languages import NAMES, UNDETERMINED, LanguageIdentifier
 
 SENTENCES = {
@@ -100,6 +102,84 @@ def test_code_does_not_make_an_answer_english(identifier, end):
 def test_text_between_two_pieces_of_code_counts(identifier):
     text = f"```sh\nhead -n 10 file\n```\n{SENTENCES['de']}\n```sh\ntail file\n```"
     assert identifier.identify([text]) == ["de"]
+
+
+OTHER = {
+    "bn": "নিনার চারটি বই আছে এবং সে রান্নাঘরে আরও দুটি খুঁজে পায়।",
+    "el": "Η Νίνα έχει τέσσερα βιβλία και βρίσκει άλλα δύο στην κουζίνα.",
+    "he": "לנינה יש ארבעה ספרים והיא מוצאת עוד שניים במטבח.",
+    "hy": "Նինան ունի չորս գիրք և խոհանոցում գտնում է ևս երկուսը։",
+    "ka": "ნინას აქვს ოთხი წიგნი და სამზარეულოში კიდევ ორს პოულობს.",
+    "km": "នីណាមានសៀវភៅបួនក្បាល ហើយរកឃើញពីរទៀតនៅក្នុងផ្ទះបាយ។",
+    "ml": "നീനയുടെ പക്കൽ നാല് പുസ്തകങ്ങളുണ്ട്, അടുക്കളയിൽ രണ്ടെണ്ണം കൂടി കണ്ടെത്തുന്നു.",
+    "am": "ኒና አራት መጽሐፍት አሏት እና በኩሽና ውስጥ ሁለት ተጨማሪ ታገኛለች።",
+    "my": "နီနာမှာ စာအုပ်လေးအုပ်ရှိပြီး မီးဖိုချောင်ထဲမှာ နောက်ထပ်နှစ်အုပ်တွေ့တယ်။",
+    "ta": "நீனாவிடம் நான்கு புத்தகங்கள் உள்ளன, சமையலறையில் மேலும் இரண்டைக் காண்கிறாள்.",
+    "te": "నీనా దగ్గర నాలుగు పుస్తకాలు ఉన్నాయి, వంటగదిలో మరో రెండు దొరికాయి.",
+}
+
+
+@pytest.mark.parametrize("code", OTHER)
+def test_a_script_that_no_language_of_the_recipe_uses_is_another_language(code):
+    few = LanguageIdentifier(["en", "es"])
+    assert few.identify(
+        [OTHER[code], SENTENCES["es"], f"{SENTENCES['es']} {OTHER[code][:12]}"]
+    ) == [code, "es", "es"]
+
+
+TWO_SCRIPTS = {
+    "sr": (
+        "Нина има четири књиге и налази још две у кухињи.",
+        "Nina ima četiri knjige i nalazi još dve u kuhinji.",
+        "Gde se nalazi najbliža pošta?",
+        "Da biste napravili dobru kafu, potrebno je da sameljete zrna neposredno pre kuvanja.",
+    ),
+    "kk": (
+        "Нинада төрт кітап бар және ол ас үйде тағы екеуін табады.",
+        "Ninada tört kitap bar jäne ol as üide tağy ekeuin tabady.",
+        "Qazaqstan Respublikasynyñ astanasy Astana qalasy bolyp tabylady.",
+        "Barlyq adamdar tumysynan azat jáne qadir-qasıeti men quqyqtary teń bolyp dúnıege keledi.",
+    ),
+    "az": (
+        "Ninanın dörd kitabı var və mətbəxdə daha ikisini tapır.",
+        "Нинанын дөрд китабы вар вә мәтбәхдә даха икисини тапыр вә она ҝөстәрир.",
+        "Фотосинтезин неҹә ишләдијини вә Јердәки һәјат үчүн нијә ваҹиб олдуғуну изаһ един.",
+    ),
+    "zh": ("尼娜有四本书，又在厨房里找到了两本。", "妮娜有四本書，又在廚房裡找到了兩本。"),
+}
+TURKISH = "Nina'nın dört kitabı var ve mutfakta iki tane daha buluyor."
+CROATIAN = "Nina ima četiri knjige i pronalazi još dvije u kuhinji, gdje ih je prije ostavila."
+
+
+@pytest.mark.parametrize("code", TWO_SCRIPTS)
+@pytest.mark.parametrize("others", [(), ("ru",), ("ru", "es", "de", "fr")])
+def test_a_language_of_two_scripts_is_right_in_both(code, others):
+    own = LanguageIdentifier(["en", code, *others])
+    assert own.identify(TWO_SCRIPTS[code]) == [code] * len(TWO_SCRIPTS[code])
+    assert own.identify([SENTENCES["en"], "Yes.", *(SENTENCES[each] for each in others)]) == [
+        "en",
+        "en",
+        *others,
+    ]
+
+
+def test_neighbours_of_a_language_of_two_scripts_are_not_taken_for_it():
+    turkic = LanguageIdentifier(["en", "kk", "tr", "az", "ru"])
+    texts = [TURKISH, TWO_SCRIPTS["az"][0], *TWO_SCRIPTS["kk"], *TWO_SCRIPTS["az"][1:]]
+    assert turkic.identify(texts) == ["tr", "az", *["kk"] * 4, "az", "az"]
+    south = LanguageIdentifier(["en", "sr", "hr"])
+    assert south.identify([CROATIAN, TWO_SCRIPTS["sr"][1]]) == ["hr", "sr"]
+
+
+@pytest.mark.parametrize("text", ["α + β = γ", "π ≈ 3.14", "Δ = 4"])
+def test_symbols_show_no_language(text):
+    assert LanguageIdentifier(["en", "es"]).identify([text]) == [UNDETERMINED]
+
+
+@pytest.mark.parametrize("code", ["km", "ml", "am", "xx", "zh-Hant", "EN", ""])
+def test_a_language_that_cannot_be_identified_is_refused_with_the_recipe(code):
+    with pytest.raises(ValidationError, match="cannot be identified"):
+        Languages(dominant="en", others=[code])
 
 
 def test_every_language_that_a_recipe_may_name_can_be_identified():

@@ -11,7 +11,13 @@ import pytest
 
 from lidr.components.shared.config.recipe import Prompts, Recipe
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.inputs.prompt_files import load_prompt_file, load_prompts, place_of
+from lidr.components.shared.inputs.prompt_files import (
+    load_prompt_file,
+    load_prompts,
+    note_of_unread,
+    place_of,
+    unread_fields,
+)
 from lidr.components.shared.records.schema import Prompt
 from tests.fakes import make_recipe
 
@@ -139,6 +145,46 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         load(str(tmp_path / "none.jsonl"))
     with pytest.raises(BadInput, match="Is a directory"):
         load(str(tmp_path))
+
+
+ALPACA = {"id": 1, "instruction": "Add the numbers.", "output": "5", "label": "math"}
+ALPACA_FIELDS = {"prompt_id": "id", "text": "instruction", "answer": "output"}
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"input": "2 and 3"}, "Add the numbers.\n2 and 3"),
+        ({"input": ""}, "Add the numbers."),
+        ({"input": None}, "Add the numbers."),
+        ({}, "Add the numbers."),
+    ],
+)
+def test_an_alpaca_file_s_input_follows_its_instruction(tmp_path, row, text):
+    file = write(tmp_path, json.dumps(ALPACA | row))
+    assert [prompt.text for prompt in load(file, **ALPACA_FIELDS)] == [text]
+    table = parquet(id=["1"], instruction=["Add the numbers."], **{k: [v] for k, v in row.items()})
+    fields = {"prompt_id": "id", "text": "instruction"}
+    assert load(write(tmp_path, table, "en.parquet"), **fields)[0].text == text
+
+
+def test_an_input_may_have_another_name_and_must_be_text(tmp_path):
+    file = write(tmp_path, json.dumps(ALPACA | {"context": "2 and 3", "input": "?"}))
+    assert load(file, **ALPACA_FIELDS, input="context")[0].text == "Add the numbers.\n2 and 3"
+    file = write(tmp_path, json.dumps(ALPACA | {"input": ["2", "3"]}))
+    with pytest.raises(BadInput, match="field 'input' is not text") as caught:
+        load(file, **ALPACA_FIELDS)
+    assert caught.value.line == 1
+
+
+def test_fields_that_nothing_reads_are_named(tmp_path):
+    rows = {code: json.dumps(ALPACA | {code: 1, "language": code}) for code in ("en", "es", "de")}
+    files = {code: write(tmp_path, row, f"{code}.jsonl") for code, row in rows.items()}
+    prompts = {"files": files, "fields": ALPACA_FIELDS}
+    found = unread_fields(make_recipe(model={"source": "m0"}, prompts=prompts))
+    assert found == ["label", "en", "es", "de"]
+    assert "fields label, en, es, de are not read" in note_of_unread(found)
+    assert unread_fields(recipe_over(languages(tmp_path, GOOD))) == []
 
 
 def test_the_line_of_an_id_is_found_again(tmp_path):

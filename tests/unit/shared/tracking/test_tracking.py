@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
+from lidr.components.report.aliases import aliases_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.tracking import mlflow_client, tracking_uri
+from lidr.pipelines.cli import app
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +50,53 @@ def test_a_kill_while_tables_are_made_leaves_no_database_that_is_refused(tmp_pat
     assert [path.name for path in tmp_path.glob("*.db")] == []
     assert mlflow_client(str(tmp_path)).search_experiments()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+
+
+@pytest.fixture
+def outdated(tmp_path):
+    """Return a store whose MLflow database has the tables of another version."""
+    mlflow_client(str(tmp_path / "made"))
+    store = tmp_path / "old"  # MLflow looks at a database once a process
+    store.mkdir()
+    shutil.copy(tmp_path / "made" / "mlflow.db", store)
+    database = sqlite3.connect(store / "mlflow.db")
+    with database:
+        database.execute("update alembic_version set version_num = 'c48cb773bb87'")
+    database.close()
+    return store
+
+
+@pytest.mark.slow
+def test_a_database_with_the_tables_of_another_version_is_one_line(outdated):
+    with pytest.raises(BadInput) as caught:
+        mlflow_client(str(outdated))
+    assert str(caught.value).count("\n") <= 1
+    assert "the tables of MLflow's database are another version's (c48cb773bb87;" in str(
+        caught.value
+    )
+    assert f"mlflow db upgrade sqlite:///{outdated}/mlflow.db" in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["history", "m"], ["promote", "m", "1", "--reason", "x"]])
+def test_commands_say_in_one_line_that_the_database_is_of_another_version(outdated, command):
+    with pytest.raises(BadInput, match="another version's"):
+        app([*command, "--store", str(outdated)], standalone_mode=False)
+
+
+@pytest.mark.slow
+def test_a_report_says_why_aliases_are_not_known(outdated):
+    found, reason = aliases_of(str(outdated), "m")
+    assert found == {} and "another version's" in reason
+
+
+@pytest.mark.slow
+def test_a_file_that_is_no_database_is_one_line(tmp_path):
+    (tmp_path / "mlflow.db").write_text(
+        "no database, but a text that is long enough to be one " * 9
+    )
+    with pytest.raises(BadInput, match="cannot be used as MLflow's database"):
+        mlflow_client(str(tmp_path))
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ def spans(text: str, language: str) -> Iterator[Span]:
     """Yield places where the result should stand, the most explicit first.
 
     Args:
-        text: an answer in plain form (`numerals.plain`).
+        text: an answer in plain form (`plain.plain`).
         language: ISO 639-1 code; English markers count in every language.
     """
     yield from _boxed(text)

@@ -13,8 +13,8 @@ import sys
 
 from math_verify import parse, verify
 
-from lidr.components.evaluate.scoring.numerals import ascii_signs
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.numbers.plain import ascii_signs
 
 _SECONDS = 20.0
 _MEMORY = 4 << 30
@@ -64,7 +64,7 @@ class Verifier:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "lidr.components.evaluate.scoring.mathematics"],
+                [sys.executable, "-m", "lidr.components.evaluate.mathematics"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -9,11 +9,14 @@ harness's filters.
 from __future__ import annotations
 
 import re
+import sys
 from collections import deque
+from collections.abc import Iterator
 from fractions import Fraction
 
-from lidr.components.evaluate.scoring import markers
-from lidr.components.evaluate.scoring.numerals import Number, numbers, plain
+from lidr.components.shared.numbers import digits, hanzi, markers, roman, words
+from lidr.components.shared.numbers.digits import Number
+from lidr.components.shared.numbers.plain import plain
 
 _WINDOW = 2048
 """Characters of an answer's end that are searched for its last number before all of it is."""
@@ -25,6 +28,11 @@ _ASIDES = 8
 _LONGEST_ASIDE = 80
 _ASIDE = re.compile(r"(?:[\w%*.] |[^\x00-\x7f ]{1,2})\([^()\n]{1,80}\)")
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|[。！？।॥\n]")
+
+_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([^{}]*+)\}")
+_AROUND = " \t\n\u00a0{}()*_$.,:;!?\"'"
+_FEWEST_IN_PROSE = 2
+"""One is an article more often than a number."""
 
 _OPERATOR = re.compile(r"[^\w\n.,;]{0,4}[+×*÷/−–·-][^\w\n]{0,4}\Z|[ )]{0,2}[x×][ (]{0,2}\Z")
 _EQUALS = re.compile(r"[=≈]|\\approx")
@@ -42,8 +50,31 @@ def extract_number(text: str, language: str) -> Fraction | None:
         found = _first_result(readable, start, end, language)
         if found:
             return found.value
+        if (named := _named(readable[start:end], language)) is not None:
+            return Fraction(named)
     last = _last(readable, language)
-    return last.value if last else None
+    if last:
+        return last.value
+    *_, spelled = (None, *words.spelled(readable[-_WINDOW:], language))
+    return None if spelled is None or spelled < _FEWEST_IN_PROSE else Fraction(spelled)
+
+
+def _named(result: str, language: str) -> int | None:
+    """Return the number that a result is in words or Roman numerals: "eighteen dollars", XIV."""
+    text = _TEXT.sub(r"\1", result).strip(_AROUND)
+    if value := roman.value(text):
+        return value
+    found = words.begins_with(text, language)
+    whole = found is not None and len(text.split()) <= 1
+    return found if whole or (found or 0) >= _FEWEST_IN_PROSE else None
+
+
+def _numbers(text: str, language: str, start: int, end: int = sys.maxsize) -> Iterator[Number]:
+    found = digits.numbers(text, language, start, end)
+    if language not in hanzi.LANGUAGES:
+        return found
+    numerals = [Number(*each) for each in hanzi.numbers(text, start, min(end, len(text)))]
+    return iter(sorted([*found, *numerals], key=lambda number: number.start))
 
 
 def same_number(text: str, target: str, language: str) -> bool:
@@ -62,7 +93,7 @@ def _first_result(text: str, start: int, end: int, language: str) -> Number | No
     """Return the first number of a span, or what the calculation it begins comes to."""
     first: Number | None = None
     previous: Number | None = None
-    for number in numbers(text, language, start, end):
+    for number in _numbers(text, language, start, end):
         if previous is None or _EQUALS.search(text, previous.end, number.start):
             first = number
         elif not _OPERATOR.search(text, previous.end, number.start):
@@ -76,7 +107,7 @@ def _last(text: str, language: str) -> Number | None:
     size = _WINDOW
     while True:
         start = max(0, len(text) - size)
-        found = deque(numbers(text, language, start), maxlen=_ASIDES + 1)
+        found = deque(_numbers(text, language, start), maxlen=_ASIDES + 1)
         if start == 0 or (found and found[-1].start >= start + _MARGIN):
             return _without_asides(text, list(found))
         size *= 2

@@ -1,4 +1,4 @@
-"""Numbers as they stand in text: digits of any script, separators, fractions, Chinese numerals.
+"""Numbers in digits as they stand in text: separators, fractions, powers, words such as million.
 
 Every pattern is linear in the text: a model's answer may be megabytes of anything.
 """
@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 import sys
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from lidr.components.evaluate.scoring import hanzi, magnitudes
+from lidr.components.shared.numbers import magnitudes
 
 _MAX_DIGITS = 100
 """A run of more digits is noise, not a quantity (and Python refuses to read 4,301 of them)."""
@@ -35,40 +34,11 @@ _UNSPACED = frozenset(("ja", "th", "zh"))
 _ENGLISH_GROUPS = frozenset(("es",))
 """Where both 1.000 and 1,000 are a thousand: in Spain and in Mexico (and in MGSM's Spanish)."""
 
-_FRACTIONS = {
-    chr(code): unicodedata.normalize("NFKC", chr(code)).replace("\u2044", "/")
-    for code in range(0xBC, 0x2190)
-    if unicodedata.decomposition(chr(code)).startswith("<fraction>")
-}
-"""Vulgar fractions: ½ is 1/2."""
-
-_PLAIN = (
-    {
-        code: str(unicodedata.decimal(chr(code)))
-        for code in range(128, sys.maxunicode)
-        if unicodedata.category(chr(code)) == "Nd"
-    }
-    | {ord(sign): f" {plain}" for sign, plain in _FRACTIONS.items() if plain[-1] != "/"}
-    | {
-        ord(wide): narrow
-        for wide, narrow in zip("，．－＋／％＄＝：（）", ",.-+/%$=:()", strict=True)
-    }
-    | {ord(space): "\u00a0" for space in "\u2002\u2005\u2006\u2007\u2008\u2009\u200a\u202f"}
-    | {ord(quote): "'" for quote in "’ʼ＇"}
-    | {ord("٫"): ".", ord("٬"): ",", ord("\u2044"): "/", ord("\u2212"): "-", ord("﹣"): "-"}
-    | dict.fromkeys(map(ord, "\u200b\u200e\u200f\u2060\ufeff"))
-)
-"""What the patterns below do not know, in ASCII; no-break and thin spaces become one of them."""
-
-_LATEX = (
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"\\[,;:! ]"), "\u00a0"),
-    (re.compile(r"\\[dtc]?frac ?\{ ?(-?[\d.,]++) ?\} ?\{ ?([\d.,]++) ?\}"), r" \1/\2"),
-    (re.compile(r"\\[dtc]?frac ?(\d) ?(\d)"), r" \1/\2"),
-    (re.compile(r"\\(?=[$%€£])"), ""),
-)
-
 _CURRENCY = r"(?:[$€£¥￥₹৳฿₽₩₫₦]|US\$|[A-Z]{3} ?|Rs\.? ?|R\$ ?|Tsh\.? ?|KSh\.? ?)"
+
+
+_TO = r"(?:\^|\*\*(?=-?\d))"
+"""Raised to: ^ or, as programs have it, **."""
 
 
 def _number(spaced: bool) -> re.Pattern[str]:
@@ -77,8 +47,10 @@ def _number(spaced: bool) -> re.Pattern[str]:
     return re.compile(
         rf"(?P<sign>[-–](?: ?{_CURRENCY})?)?+"
         rf"(?P<core>{core})"
-        rf"(?P<power> ?(?:[×*·]|\\times|\\cdot) ?10\^\{{?(?P<exponent>\d{{1,2}})(?!\d)\}}?)?+"
-        r"(?P<raised>\^\{?(?P<to>\d{1,2})(?!\d)\}?)?+"
+        r"(?:[eE](?P<e>[+-]?\d{1,3})(?!\w))?+"
+        rf"(?P<power> ?(?:[×*·⋅∙x]|{{?\\(?:times|cdot)}}?) ?10{_TO}"
+        rf"\{{?(?P<exponent>-?\d{{1,2}})(?!\d)\}}?)?+"
+        rf"(?P<raised>{_TO}\{{?(?P<to>-?\d{{1,2}})(?!\d)\}}?)?+"
         rf"(?P<over> ?/ ?(?P<below>{core}))?+"
     )
 
@@ -96,46 +68,32 @@ _SEPARATOR = re.compile(r"[.,'\u00a0 ]")
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number in a text, by its place in the plain form; a range has no one value."""
+    """A number in a text, by its place in the plain form.
+
+    Attributes:
+        value: None for a range, which has no one value.
+        other: what it is if its one separator means the other thing: 1.234 in German and English.
+    """
 
     start: int
     end: int
     value: Fraction | None
+    other: Fraction | None = None
 
 
-def plain(text: str) -> str:
-    """Return text with ASCII digits, signs and separators, LaTeX's spaces and fractions undone."""
-    text = ascii_signs(text)
-    if "\\" in text or "{" in text:
-        for pattern, replacement in _LATEX:
-            text = pattern.sub(replacement, text)
-    return text
-
-
-def ascii_signs(text: str) -> str:
-    """Return text with the digits, signs and separators of ASCII."""
-    return text.translate(_PLAIN)
-
-
-def numbers(text: str, language: str, start: int = 0, end: int = sys.maxsize) -> Iterator[Number]:
-    """Yield the numbers of a plain text in order.
+def numbers(
+    text: str, language: str, start: int = 0, end: int = sys.maxsize, *, ranges: bool = True
+) -> Iterator[Number]:
+    """Yield the numbers of a plain text that are written in digits, in order.
 
     Args:
         text: what `plain` returned.
         language: ISO 639-1 code: which separator is the decimal one, and what "mil" means.
         start: place to begin at.
         end: place to end at.
+        ranges: whether 3-5 is one number without a value; if not, it is two, and none has a sign.
     """
     end = min(end, len(text))
-    digits = _digit_numbers(text, language, start, end)
-    if language in hanzi.LANGUAGES:
-        words = (Number(*found) for found in hanzi.numbers(text, start, end))
-        yield from sorted([*digits, *words], key=lambda number: number.start)
-    else:
-        yield from digits
-
-
-def _digit_numbers(text: str, language: str, start: int, end: int) -> Iterator[Number]:
     place, pattern = start, _NUMBER[language in _SPACE_GROUPS]
     while found := pattern.search(text, place, end):
         parts = _pieces(found["core"], language)
@@ -147,9 +105,10 @@ def _digit_numbers(text: str, language: str, start: int, end: int) -> Iterator[N
         place = max(found.end(), place + 1)
         if _is_name(text, found.start("core"), found["sign"]):
             continue
-        number = _valued(text, found, language)
+        number = _valued(text, found, language, ranges)
         if number is not None:
-            place = max(place, number.end)
+            dated = found["below"] and not ranges  # of 5/3/2024 each part is a number
+            place = number.end if dated else max(place, number.end)
             yield number
 
 
@@ -171,25 +130,43 @@ def _is_name(text: str, core: int, sign: str | None) -> bool:
     return before == "^"
 
 
-def _valued(text: str, found: re.Match[str], language: str) -> Number | None:
+def _valued(text: str, found: re.Match[str], language: str, ranges: bool) -> Number | None:
     core, end = found.start("core"), found.end()
-    value = _decimal(found["core"], text, core, language)
-    if value is None:
+    read = _decimal(found["core"], text, core, language)
+    if read is None:
         return None
-    if found["exponent"]:
-        value *= 10 ** int(found["exponent"])
-    if found["to"]:
-        value **= int(found["to"])
+    value = _raised(read, found)
     if found["below"]:
         value, end = _divided(value, text, found, language)
     elif (mixed := _MIXED.match(text, end)) and "." not in found["core"]:
         value, end = value + Fraction(int(mixed[1]), int(mixed[2])), mixed.end()
     value, end = magnitudes.scaled(value, text, core, end, language)
-    if second := _rest_of_range(text, end, value, language):
-        return Number(found.start(), second.end(), None)
-    if _is_negative(text, found, language):
-        value = -value
-    return Number(found.start(), end, value)
+    if ranges:
+        if second := _rest_of_range(text, end, value, language):
+            return Number(found.start(), second.end(), None)
+        if _is_negative(text, found, language):
+            value = -value
+    return Number(found.start(), end, value, _other(found["core"], read, value))
+
+
+def _raised(value: Fraction, found: re.Match[str]) -> Fraction:
+    """Return 1e3, 2×10^3 and 10^3 as what they are."""
+    for power in (found["e"], found["exponent"]):
+        if power:
+            value *= Fraction(10) ** int(power)
+    if found["to"] and (value or not found["to"].startswith("-")):
+        value **= int(found["to"])
+    return value
+
+
+_GROUP_OR_PART = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")
+
+
+def _other(core: str, read: Fraction, value: Fraction) -> Fraction | None:
+    """Return the value if 1.234 is read the other way; None where it is in no doubt."""
+    if not _GROUP_OR_PART.fullmatch(core):
+        return None
+    return value / 1000 if read == int(core[:-4] + core[-3:]) else value * 1000
 
 
 _MIXED = re.compile(r"[ \u00a0](\d{1,4})/([1-9]\d{0,3})(?![\d/])")

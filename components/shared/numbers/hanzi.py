@@ -12,9 +12,23 @@ _DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八
     "〇": 0,
     "两": 2,
     "兩": 2,
+    "壹": 1,
+    "贰": 2,
+    "貳": 2,
+    "叁": 3,
+    "參": 3,
+    "肆": 4,
+    "伍": 5,
+    "陆": 6,
+    "陸": 6,
+    "柒": 7,
+    "捌": 8,
+    "玖": 9,
 }
-_TENS = {"十": 10, "百": 100, "千": 1000}
-_MYRIADS = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
+_TENS = {"十": 10, "拾": 10, "廿": 20, "百": 100, "佰": 100, "千": 1000, "仟": 1000}
+_MYRIADS = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8, "兆": 10**12}
+_MORE_THAN_NUMBERS = frozenset("參肆伍陆陸拾佰仟兆")
+"""Signs of cheques that are also names and parts of words."""
 
 _SIGNS = "".join((*_DIGITS, *_TENS, *_MYRIADS))
 _RUN = rf"[{_SIGNS}]{{1,40}}+"
@@ -35,6 +49,14 @@ _CLAUSE_END = re.compile(r"\s*(?:[。．.!！,，、;；)）\]】」』*\n$}]|\Z
 _NO_QUANTITY = re.compile(r"(?:同|共|起|样|樣|些|直|定|般|半|旦|切|緒|番|部|方|致|下|手|分$)")
 
 
+def every(text: str) -> Iterator[Fraction]:
+    """Yield the value of every numeral, also of one that is part of a word."""
+    for found in _NUMBER.finditer(text):
+        value = _value(found)
+        if value is not None:
+            yield value
+
+
 def numbers(text: str, start: int, end: int) -> Iterator[tuple[int, int, Fraction]]:
     """Yield (start, end, value) of the numerals that stand for a quantity.
 
@@ -49,6 +71,8 @@ def numbers(text: str, start: int, end: int) -> Iterator[tuple[int, int, Fractio
 
 
 def _is_quantity(text: str, found: re.Match[str]) -> bool:
+    if found[0] in _MORE_THAN_NUMBERS:
+        return False
     before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 2]
     if before in ("第", "每", "统", "統", "唯", "之", "星", "周") or before.isdigit():
         return False
@@ -85,7 +109,7 @@ def _whole(numeral: str) -> int | None:
         if sign in _DIGITS:
             digit = _DIGITS[sign]
         elif sign in _TENS:
-            section += (digit or 1) * _TENS[sign]
+            section += (1 if sign == "廿" else digit or 1) * _TENS[sign]
             digit, last = 0, _TENS[sign]
         else:
             total = (total + section + digit) * _MYRIADS[sign]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.evaluate.scoring.numbers import extract_number, same_number
+from lidr.components.shared.numbers.answer import extract_number, same_number
 
 ANSWERS = Path(__file__).parent / "answers"
 
@@ -195,3 +195,45 @@ def test_a_model_that_repeats_a_magnitude_does_not_hold_the_evaluation_up(text, 
     found = extract_number(text, language)
     assert time.process_time() - began < 1
     assert found is not None and found.numerator.bit_length() < 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "number"),
+    [
+        ("The answer is 1e3.", "en", "1000"),
+        ("That makes 1.5E+3 dollars", "en", "1500"),
+        ("It weighs 2e-3 kg", "en", "1/500"),
+        ("Das sind 1,5e3 Euro.", "de", "1500"),
+        ("so 10³ of them", "en", "1000"),
+        ("so 2 × 10⁻³ g", "en", "1/500"),
+        ("= 2 x 10^3", "en", "2000"),
+        ("$2{\\times}10^{3}$", "en", "2000"),
+        ("print(10**3)", "en", "1000"),
+        ("that is 1_000", "en", "1000"),
+        ("about $3.5M", "en", "3500000"),
+        ("128K users", "en", "128000"),
+        ("She pays 2 lakh rupees", "en", "200000"),
+        ("It costs 1.5 crore", "en", "15000000"),
+        ("Das kostet 3 Mrd. Euro", "de", "3000000000"),
+        ("3 milliards d'euros", "fr", "3000000000"),
+        ("答案是壹仟贰佰。", "zh", "1200"),
+        ("She has eighteen eggs.", "en", "18"),
+        ("The answer is eighteen dollars.", "en", "18"),
+        ("\\boxed{\\text{eighteen}}", "en", "18"),
+        ("\\boxed{XIV}", "en", "14"),
+        ("**Antwort: fünfundzwanzigtausend Euro**", "de", "25000"),
+        ("La respuesta es dos mil.", "es", "2000"),
+        ("정답은 열여덟 개입니다.", "ko", "18"),
+        ("คำตอบคือ สามสิบห้า", "th", "35"),
+        ("The answer is one of these: 18", "en", "18"),
+        ("The final answer is the one below:\n\n18", "en", "18"),
+        ("She has 18 eggs for two people.", "en", "18"),
+        ("In the 5e row", "en", "5"),
+        ("12 m² of CO2", "en", "12"),
+        ("il y a un problème", "fr", None),
+        ("The answer is C", "en", None),
+        ("commit 1e3f", "en", "1"),
+    ],
+)
+def test_a_number_is_read_however_an_answer_writes_it(text, language, number):
+    assert extract_number(text, language) == (None if number is None else Fraction(number))

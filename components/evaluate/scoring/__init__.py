@@ -1,1 +1,0 @@
-"""How an answer's final number is found and compared, in any script. Imports nothing of lidr."""

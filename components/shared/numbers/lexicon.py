@@ -1,0 +1,222 @@
+"""How languages write numbers out: CLDR's words, and what each of them does to a number."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+
+from unicode_rbnf import FormatPurpose, RbnfEngine
+from unicode_rbnf.engine import RbnfError
+
+_SCALES = (100, 10**3, 10**6, 10**9, 10**12)
+_OTHER_SCALES = (10**4, 10**5, 10**7, 10**8)
+_WITH_OTHER_SCALES = frozenset(("hi", "ko", "ta", "th"))
+"""Languages with a word for ten thousand or a hundred thousand."""
+_LOCALES = {"bs": ("bs", "hr"), "nb": ("no",), "sr": ("sr", "sr_Latn"), "tl": ("fil",)}
+HAN = frozenset(("ja", "zh"))
+_AND = {"en": "and"}
+"""Between hundreds and the rest, where CLDR writes nothing."""
+_EXTRA = {"it": (("tré", 3),)}
+_COUNTS = (1, 2, 5, 30)
+"""Of thousands and millions, which have a plural or two."""
+_CASES = 8
+_LAST_ORDINAL = 31
+
+Phrase = tuple[str, ...]
+
+_WORD = re.compile(r"[^\W\d_]+(?:[\u0300-\u036f\u0900-\u0e4f\u064b-\u0652][^\W\d_]*)*|[,\n]|\S")
+_MARKS = str.maketrans(
+    {
+        **dict.fromkeys("-\u2010\u2011", " "),
+        **dict.fromkeys("\u00ad\u200b\u200c\u093c\u064b\u064c\u064d\u064e\u064f\u0650\u0651\u0652"),
+        **dict.fromkeys("أإآ", "ا"),
+        "ё": "е",
+        "’": "'",
+    }
+)
+"""Ways of writing one word: hyphens, vowel signs of Arabic, the dots of Hindi's ज़."""
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """How a language writes numbers out.
+
+    Attributes:
+        values: of phrases for 0 to 99 and the hundreds, by their words.
+        scales: words that multiply what stands before them.
+        before: words that multiply what follows.
+        joiners: words that stand between the parts of one number.
+        longest: words of the longest phrase.
+        starts: first words of the phrases.
+        pieces: single words and joiners, the longest first, by their first letter.
+        run: matches the next word where no space stands between words.
+    """
+
+    values: dict[Phrase, int]
+    scales: dict[Phrase, int]
+    before: dict[Phrase, int]
+    joiners: frozenset[str]
+    longest: int
+    starts: frozenset[str]
+    pieces: dict[str, list[str]]
+    run: re.Pattern[str]
+
+
+@cache
+def lexicon_of(language: str) -> Lexicon | None:
+    """Return a language's number words, or None where CLDR has none (and for Chinese numerals)."""
+    known = RbnfEngine.get_supported_languages()
+    locales = [name for name in _LOCALES.get(language, (language,)) if name in known]
+    if language in HAN or not locales:
+        return None
+    engines = [RbnfEngine.for_language(name) for name in locales]
+    values: dict[Phrase, int] = {words_of(word): value for word, value in _EXTRA.get(language, ())}
+    for number in (*range(100), *range(100, 1000, 100)):
+        common = number <= 20 or number % 10 == 0
+        forms = _forms(engines, number, limit=_CASES if common else 3)
+        if number <= _LAST_ORDINAL:
+            forms |= _forms(engines, number, FormatPurpose.ORDINAL, _CASES)
+        for form in forms:
+            values.setdefault(form, number)
+    tables = _Multipliers(engines, values)
+    joiners = tables.joiners | {_AND[language]} if language in _AND else tables.joiners
+    phrases = [*values, *tables.after, *tables.before]
+    single = sorted({p[0] for p in phrases if len(p) == 1}, key=len, reverse=True)
+    pieces: dict[str, list[str]] = {}
+    for word in sorted({*single, *joiners}, key=len, reverse=True):
+        pieces.setdefault(word[0], []).append(word)
+    return Lexicon(
+        values,
+        tables.after,
+        tables.before,
+        frozenset(joiners),
+        max(map(len, phrases)),
+        frozenset(phrase[0] for phrase in phrases),
+        pieces,
+        re.compile("|".join(map(re.escape, single))),
+    )
+
+
+def words_of(text: str) -> Phrase:
+    """Return the words of a text, as a lexicon writes them; commas, breaks and signs are some."""
+    return tuple(_WORD.findall(text.lower().translate(_MARKS)))
+
+
+def _forms(
+    engines: list[RbnfEngine],
+    number: int,
+    purpose: FormatPurpose = FormatPurpose.CARDINAL,
+    limit: int = 4,
+) -> set[Phrase]:
+    """Return what a number may be called, in `limit` cases and genders, the plainest ones."""
+    texts = (text for engine in engines for text in _texts(engine, number, purpose, limit))
+    found = {tuple(word for word in words_of(text) if word != ",") for text in texts}
+    return {form for form in found if form and not form[0][0].isdigit()}
+
+
+def _texts(engine: RbnfEngine, number: int, purpose: FormatPurpose, limit: int) -> Iterator[str]:
+    names = [
+        name
+        for name, rules in engine.rulesets.items()
+        if not rules.is_private
+        and "verbose" not in name
+        and FormatPurpose.from_ruleset_name(name) == purpose
+    ]
+    for name in sorted(names, key=len)[:limit]:
+        with suppress(RbnfError, ValueError):  # a rule that the library cannot follow
+            yield "".join(engine.iter_format_number(number, name))
+
+
+class _Multipliers:
+    """Hundred, thousand and the rest, found in what is written for 2,000, 5,001 and the like.
+
+    Attributes:
+        after: phrases that multiply what stands before them.
+        before: phrases that multiply what follows (Swahili elfu).
+        joiners: words between hundreds or thousands and ones.
+    """
+
+    def __init__(self, engines: list[RbnfEngine], values: dict[Phrase, int]) -> None:
+        self._values = values
+        self.after: dict[Phrase, int] = {}
+        self.before: dict[Phrase, int] = {}
+        self.joiners: set[str] = set()
+        for whole, one in ((100, 1), (1000, 1), (100, 8), (1000, 8)):
+            self._find_joiners(
+                _forms(engines, whole + one), _forms(engines, whole), _forms(engines, one)
+            )
+        others = _OTHER_SCALES if engines[0].language in _WITH_OTHER_SCALES else ()
+        for scale in sorted((*_SCALES, *others)):
+            self._find(engines, scale)
+        self.joiners -= {phrase[0] for phrase in (*values, *self.after, *self.before)}
+
+    def _find(self, engines: list[RbnfEngine], scale: int) -> None:
+        """Enter what the names of 2,000, 5,001 and the like have beside their 2, 5 and 1."""
+        found: Counter[tuple[Phrase, bool]] = Counter()
+        for count in _COUNTS:
+            forms = _forms(engines, count * scale)
+            for one in (1, 8) if scale == 100 else (1,):
+                names = _forms(engines, one)
+                longer = _forms(engines, count * scale + one)
+                heads = {_cut(form, name) for form in longer for name in names} - {()}
+                forms |= {head[:-1] if head[-1] in self.joiners else head for head in heads} - {()}
+            counts = _forms(engines, count, limit=_CASES)
+            rests = {(_cut_front(form, name), False) for form in forms for name in counts}
+            rests |= {(f[: -len(n)], True) for f in forms for n in counts if _ends(f, n)}
+            if not rests - {((), False)}:
+                rests = {(form, False) for form in forms if count == 1}
+                if count == 2 and scale in _SCALES[1:]:  # Hungarian kétezer
+                    pairs = dict.fromkeys((form for form in forms if len(form) == 1), 2 * scale)
+                    self._values.update(pairs | self._values)
+            found.update(rests)
+        for (phrase, leads), times in found.items():
+            named = times > 1 or scale in _SCALES
+            fits = len(phrase) in (1, 2) and self._values.get(phrase, scale) == scale
+            if named and fits and not self._is_composite(phrase, scale):
+                self._values.pop(phrase, None)
+                (self.before if leads else self.after).setdefault(phrase, scale)
+
+    def _is_composite(self, phrase: Phrase, value: int) -> bool:
+        """Tell whether the parts that are known already come to the same."""
+        joined = "".join(phrase)
+        known = {"".join(p): v for t in (self._values, self.after) for p, v in t.items()}
+        return any(
+            known[joined[:at]] * known[joined[at:]] == value and 1 < known[joined[:at]] < value
+            for at in range(1, len(joined))
+            if joined[:at] in known and joined[at:] in known
+        )
+
+    def _find_joiners(self, forms: set[Phrase], wholes: set[Phrase], ones: set[Phrase]) -> None:
+        for form in forms:
+            for whole in wholes:
+                for one in ones:
+                    rest = _cut_front(form, whole)
+                    middle = "".join(rest).removesuffix("".join(one)) if _cut(rest, one) else ""
+                    if middle.isalpha():
+                        self.joiners.add(middle)
+
+
+def _ends(form: Phrase, name: Phrase) -> bool:
+    return len(form) > len(name) and form[-len(name) :] == name
+
+
+def _cut(form: Phrase, name: Phrase) -> Phrase:
+    """Return a phrase without the one that it ends with, be that joined to a word; else ()."""
+    if _ends(form, name):
+        return form[: -len(name)]
+    if len(name) == 1 and form and form[-1].endswith(name[0]) and form[-1] != name[0]:
+        return form[:-1] or (form[-1].removesuffix(name[0]),)
+    return ()
+
+
+def _cut_front(form: Phrase, name: Phrase) -> Phrase:
+    """Return a phrase without the one that it begins with, be that joined to a word; else ()."""
+    if len(form) > len(name) and form[: len(name)] == name:
+        return form[len(name) :]
+    if len(name) == 1 and form[0].startswith(name[0]) and form[0] != name[0]:
+        return (form[0].removeprefix(name[0]), *form[1:])
+    return ()

@@ -1,0 +1,143 @@
+"""Words that make a number larger (70 mil, 3万, 2 লক্ষ, elfu 70) or negative (minus 5, 负5)."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import cache
+
+from lidr.components.shared.numbers import words
+
+_AFTER: dict[str, dict[str, int]] = {
+    "ar": {"آلاف": 10**3, "ألف": 10**3, "ملايين": 10**6, "مليارات": 10**9},
+    "bn": {"শত": 100, "হাজার": 10**3, "লক্ষ": 10**5, "লাখ": 10**5, "কোটি": 10**7},
+    "de": {"tsd.": 10**3, "mio.": 10**6, "mio": 10**6, "mrd.": 10**9, "mrd": 10**9},
+    "en": {
+        "hundred": 100,
+        "dozen": 12,
+        "k": 10**3,
+        "bn": 10**9,
+        "trillion": 10**12,
+        "lakh": 10**5,
+        "lakhs": 10**5,
+        "lac": 10**5,
+        "crore": 10**7,
+        "crores": 10**7,
+    },
+    "es": {"docenas": 12},
+    "fr": {"douzaines": 12, "milliers": 10**3},
+    "gu": {"સો": 100, "હજાર": 10**3, "લાખ": 10**5, "કરોડ": 10**7},
+    "hi": {"सौ": 100, "हजार": 10**3, "हज़ार": 10**3, "अरब": 10**9},
+    "ja": {"百": 100, "千": 10**3, "万": 10**4, "億": 10**8, "兆": 10**12},
+    "ko": {"백": 100, "천": 10**3, "만": 10**4, "억": 10**8, "조": 10**12},
+    "mr": {"शे": 100, "हजार": 10**3, "लाख": 10**5, "कोटी": 10**7},
+    "pa": {"ਸੌ": 100, "ਹਜ਼ਾਰ": 10**3, "ਲੱਖ": 10**5, "ਕਰੋੜ": 10**7},
+    "pl": {"tys.": 10**3, "mln": 10**6, "mld": 10**9},
+    "ru": {"тыс.": 10**3, "млн": 10**6, "млрд": 10**9, "трлн": 10**12},
+    "ta": {"லட்சம்": 10**5, "இலட்சம்": 10**5, "கோடி": 10**7},
+    "te": {
+        "వందలు": 100,
+        "వందల": 100,
+        "వేలు": 10**3,
+        "వేల": 10**3,
+        "లక్షలు": 10**5,
+        "లక్షల": 10**5,
+        "లక్ష": 10**5,
+        "కోట్లు": 10**7,
+        "కోట్ల": 10**7,
+        "కోటి": 10**7,
+    },
+    "th": {"ร้อย": 100},
+    "uk": {"тис.": 10**3, "млн": 10**6, "млрд": 10**9},
+    "ur": {"سو": 100, "ہزار": 10**3, "لاکھ": 10**5, "کروڑ": 10**7},
+    "vi": {"trăm": 100, "ngàn": 10**3, "tỉ": 10**9, "tỷ": 10**9},
+    "zh": {"百": 100, "千": 10**3, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8},
+}
+"""What CLDR's words (`words.scale_words`) do not have: abbreviations, South Asia, Han."""
+
+_BEFORE = {"sw": {"elfu": 10**3, "laki": 10**5, "milioni": 10**6, "bilioni": 10**9, "mia": 100}}
+
+_UNSPACED = frozenset(("ja", "ko", "th", "zh"))
+_OTHER_WORD = re.compile(r"[克米瓦卡分ธุ]|ธุ์")
+"""千克 is a kilogram, 千米 a kilometre, 百分 per cent, พันธุ์ a breed."""
+
+_MINUS = {
+    "ar": ("سالب", "ناقص"),
+    "bn": ("ঋণাত্মক", "মাইনাস"),
+    "de": ("minus",),
+    "en": ("minus", "negative"),
+    "es": ("menos",),
+    "fr": ("moins",),
+    "hi": ("ऋणात्मक", "माइनस"),
+    "ja": ("マイナス", "負の"),
+    "pt": ("menos",),
+    "ru": ("минус",),
+    "sw": ("hasi",),
+    "te": ("మైనస్", "రుణాత్మక", "ఋణ"),
+    "th": ("ลบ", "ติดลบ"),
+    "vi": ("âm",),
+    "zh": ("负", "負"),
+}
+_OPERAND = re.compile(r"[\d)]\s*\Z")
+
+
+_LETTER = re.compile(r"(?<=\d)([KMB])(?![\w²³])")
+"""3.5M; a metre and a byte are written otherwise, or are no number of anything."""
+_LETTERS = {"K": 10**3, "M": 10**6, "B": 10**9}
+
+
+@cache
+def _words(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
+    """Return a language's words with their sizes, and what finds one after a number."""
+    known = {w: size for w, size in words.scale_words(language).items() if size >= 1000}
+    known |= _AFTER.get(language, {})
+    either = "|".join(re.escape(word) for word in sorted(known, key=len, reverse=True))
+    stop = "" if language in _UNSPACED else r"(?!\w)"
+    found = re.compile(rf"[ \u00a0]?({either}){stop}", re.IGNORECASE)
+    return known, found if known else None
+
+
+_REST = re.compile(r"(?: (?=\d{1,4}[백천]))?(\d{1,4})(百|千|万|萬|백|천|만)?(?![\d.,])")
+"""What is added in 3万5千, 3만5000 and 3만 5천."""
+
+_LONGEST_WORD = 12
+
+_MAX_WORDS = 4
+"""After one number; a model in a loop may write a hundred thousand."""
+
+
+def scaled(value: Fraction, text: str, start: int, end: int, language: str) -> tuple[Fraction, int]:
+    """Return a number from `start` to `end` times the words around it, and where those end."""
+    if language in _BEFORE:
+        before = re.split(
+            r"[^\w]+", text[max(0, start - _LONGEST_WORD) : start].lower().rstrip(" $")
+        )
+        if size := _BEFORE[language].get(before[-1]):
+            return value * size, end
+    if letter := _LETTER.match(text, end):
+        return value * _LETTERS[letter[1]], letter.end()
+    known, pattern = _words(language)
+    enlarged = False
+    for _ in range(_MAX_WORDS):
+        found = pattern.match(text, end) if pattern else None
+        if not found:
+            break
+        if language in _UNSPACED and _OTHER_WORD.match(text, found.end()):
+            break
+        value *= known[found[1].lower()]
+        end, enlarged = found.end(), True
+    if enlarged and language in ("ja", "ko", "zh") and (rest := _REST.match(text, end)):
+        size = known.get(rest[2] or "", 1)
+        return value + int(rest[1]) * size, rest.end()
+    return value, end
+
+
+def says_minus(before: str, language: str) -> bool:
+    """Tell whether the text before a number ends with a word for minus that subtracts nothing."""
+    lowered = before.lower()
+    for word in _MINUS.get(language, ()):
+        if lowered.endswith(word):
+            rest = lowered[: -len(word)]
+            joined = language not in _UNSPACED and rest[-1:].isalpha()
+            return not joined and not _OPERAND.search(rest)
+    return False

@@ -1,0 +1,216 @@
+"""Numbers that are written out: eighteen, dos mil, fünfundzwanzig, สามสิบ.
+
+The words are CLDR's (`lexicon`), for 49 of our languages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from lidr.components.shared.numbers.lexicon import HAN, Lexicon, lexicon_of, words_of
+
+_UNSPACED = frozenset(("ko", "th"))
+_PARTLY = frozenset(("ga", "ka", "tl", "zu"))
+"""Languages that join the parts of larger numbers in ways that are not undone here."""
+_COUNTING = frozenset("두세네열")
+"""Korean numbers of one syllable that are no other word where they stand alone."""
+_MAX_COMPOUND = 80
+_MAX_CHARS = 200
+"""Of a written-out number."""
+
+
+def can_read(language: str) -> bool:
+    """Tell whether numbers that are written out in a language are read."""
+    readable = language not in _PARTLY and lexicon_of(language) is not None
+    return language in HAN or readable
+
+
+def scale_words(language: str) -> dict[str, int]:
+    """Return the words that multiply the number before them: thousand, million, lakh."""
+    lexicon = lexicon_of(language)
+    return {} if lexicon is None else {" ".join(ws): s for ws, s in lexicon.scales.items()}
+
+
+def spelled(text: str, language: str) -> Iterator[int]:
+    """Yield the values of the numbers that are written out, in order.
+
+    Words with a second meaning are among them (French neuf, the article un).
+
+    Args:
+        text: any.
+        language: ISO 639-1 code; nothing is found where `can_read` says no. Chinese numerals are
+            `hanzi`'s.
+    """
+    lexicon = lexicon_of(language)
+    if lexicon is None:
+        return
+    yield from _combined(_parts(words_of(text), lexicon, language))
+
+
+def begins_with(text: str, language: str) -> int | None:
+    """Return the value of the written-out number that a text begins with, or None."""
+    lexicon = lexicon_of(language)
+    if lexicon is None:
+        return None
+    parts = _parts(words_of(text[:_MAX_CHARS]), lexicon, language)
+    return next(_combined(parts), None) if parts and parts[0] else None
+
+
+def _parts(words: Sequence[str], lexicon: Lexicon, language: str) -> list[Part]:
+    if language in _UNSPACED:
+        return list(_unspaced(words, lexicon, language))
+    return list(_spaced(list(words), lexicon))
+
+
+Part = tuple[str, int] | None
+"""A value ("value"), a multiplier ("scale" or "before"), or None where a number ends."""
+
+
+def _spaced(words: list[str], lexicon: Lexicon) -> Iterator[Part]:
+    at = 0
+    while at < len(words):
+        part, taken = _phrase(words, at, lexicon)
+        if part:
+            yield part
+            at += taken
+            continue
+        word = words[at]
+        if word[:1] in lexicon.joiners and word[1:] in lexicon.starts:  # Arabic and Hebrew
+            words[at] = word[1:]
+            continue
+        at += 1
+        if word in lexicon.joiners or word == ",":
+            yield ("joiner", 0) if word != "," else ("comma", 0)
+        elif parts := _compound(word, lexicon):
+            yield from parts
+        else:
+            yield None
+
+
+def _phrase(words: Sequence[str], at: int, lexicon: Lexicon) -> tuple[Part, int]:
+    if words[at] in lexicon.starts:
+        for size in range(min(lexicon.longest, len(words) - at), 0, -1):
+            phrase = tuple(words[at : at + size])
+            for kind, known in (
+                ("value", lexicon.values),
+                ("scale", lexicon.scales),
+                ("before", lexicon.before),
+            ):
+                if phrase in known:
+                    return (kind, known[phrase]), size
+    return None, 0
+
+
+def _compound(word: str, lexicon: Lexicon) -> list[Part]:
+    """Return the parts of fünfhunderttausend; of a word that is no number, none."""
+    ends: dict[int, list[str]] = {0: []}
+    for at in range(len(word) if len(word) <= _MAX_COMPOUND else 0):
+        if at in ends:
+            for piece in lexicon.pieces.get(word[at], ()):
+                if word.startswith(piece, at):
+                    ends.setdefault(at + len(piece), [*ends[at], piece])
+    pieces = ends.get(len(word), [])
+    return [part for piece in pieces if (part := _phrase([piece], 0, lexicon)[0])]
+
+
+def _unspaced(words: Sequence[str], lexicon: Lexicon, language: str) -> Iterator[Part]:
+    """Read numbers that stand in a run of letters; in Korean they begin a word."""
+    for word in words:
+        at = 0
+        while at < len(word):
+            end = at
+            parts: list[Part] = []
+            while found := lexicon.run.match(word, end):
+                parts.append(_phrase([found[0]], 0, lexicon)[0])
+                end = found.end()
+            if language == "ko" and (at or (end < 2 and word not in _COUNTING)):
+                break  # 이 is "this" as well as 2
+            yield from parts
+            if end == at or end < len(word):
+                yield None
+            at = max(end, at + 1)
+
+
+def _combined(parts: Iterable[Part]) -> Iterator[int]:
+    """Add and multiply the parts: two thousand, three hundred and five."""
+    number = _Number()
+    for part in parts:
+        if part is None:
+            yield from number.end()
+            continue
+        kind, value = part
+        if not number.takes(kind, value):
+            yield from number.end()
+            number.takes(kind, value)
+    yield from number.end()
+
+
+class _Number:
+    """A number that is being read."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._total = 0
+        self._current: int | None = None
+        self._factor = 0
+        self._last_scale = 0
+        self._open = False
+
+    def end(self) -> Iterator[int]:
+        """Yield the value, if there is one, and begin anew."""
+        if self._open:
+            waiting = self._factor or 0
+            yield self._total + (self._current or 0) + waiting
+        self._clear()
+
+    def takes(self, kind: str, value: int) -> bool:
+        """Add a part; False where it belongs to the next number."""
+        if kind == "joiner":
+            return True
+        if kind == "comma":
+            return self._last_scale >= 1000 and self._current is None
+        taken = {"value": self._value, "scale": self._scale, "before": self._before}[kind](value)
+        self._open = self._open or taken
+        return taken
+
+    def _value(self, value: int) -> bool:
+        if self._factor:
+            self._total += self._factor * value
+            self._factor = 0
+        elif self._current is None and (not self._last_scale or value < self._last_scale):
+            self._current = value
+        elif self._current and value < _room(self._current):
+            self._current += value
+        else:
+            return False
+        return True
+
+    def _scale(self, scale: int) -> bool:
+        if scale == 100:
+            if self._current is not None and not 0 < self._current < 100:
+                return False
+            self._current = (self._current or 1) * 100
+            return True
+        if self._last_scale and scale > self._last_scale:  # mil millones
+            self._total = (self._total + (self._current or 0)) * scale
+        elif self._last_scale and self._current is None:
+            return False
+        else:
+            self._total += (1 if self._current is None else self._current) * scale
+        self._current, self._last_scale = None, scale
+        return True
+
+    def _before(self, scale: int) -> bool:
+        if self._factor or self._current is not None:
+            return False
+        if self._last_scale and scale >= self._last_scale:
+            return False
+        self._factor = self._last_scale = scale
+        return True
+
+
+def _room(value: int) -> int:
+    """Return what must be less to be added: to twenty, ten; to three hundred, a hundred."""
+    return next((unit for unit in (1000, 100, 10) if value % unit == 0 and value > 10), 0)

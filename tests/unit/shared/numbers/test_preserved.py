@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lidr.components.shared.numbers.preserved import keeps_numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "translation", "target"),
+    [
+        ("1,000.5 books of 12", "en", "12 libros de 1.000,5", "es"),
+        ("1,000 books", "en", "1,000 Bücher", "de"),
+        ("1,234 books", "en", "1234 Bücher", "de"),
+        ("3 books", "en", "３ libros", "es"),
+        ("3 books", "en", "tres libros", "es"),
+        ("tres libros y 5", "es", "3 books and five", "en"),
+        ("10,000 people", "en", "1万人", "zh"),
+        ("10,000 people", "en", "一万人", "zh"),
+        ("100 million yen", "en", "1億円", "ja"),
+        ("100,000,000 yen", "en", "1億円", "ja"),
+        ("35,000 won", "en", "3만 5천 원", "ko"),
+        ("350 won", "en", "삼백오십 원", "ko"),
+        ("1,00,000 rupees", "en", "1 लाख रुपये", "hi"),
+        ("2,500,000 rupees", "en", "25 लाख रुपये", "hi"),
+        ("2 crore rupees", "en", "20000000 Rupien", "de"),
+        ("5 lakh", "en", "५,००,००० रुपये", "hi"),
+        ("35 rupees", "en", "पैंतीस रुपये", "hi"),
+        ("Louis 14 of France", "en", "Louis XIV de France", "fr"),
+        ("World War 2", "en", "Ⅱ. Weltkrieg", "de"),
+        ("25,000 euros", "en", "fünfundzwanzigtausend Euro", "de"),
+        ("97 pages", "en", "quatre-vingt-dix-sept pages", "fr"),
+        ("The 3rd book", "en", "El tercer libro", "es"),
+        ("116 pounds", "en", "مائة وستة عشر جنيها", "ar"),
+        ("1.5 million", "en", "1.500.000", "es"),
+        ("10,000 tonnes", "en", "10 mil toneladas", "pt"),
+        ("1e3 steps", "en", "1.000 Schritte", "de"),
+        ("From 3-5 to 1/2", "en", "De 3 a 5, ½", "es"),
+        ("On 5/3/2024", "en", "Le 3 mai 2024", "fr"),
+        ("2024年5月3日", "zh", "May 3, 2024", "en"),
+        ("2,000,000 people", "en", "dos millones de personas", "es"),
+        ("2147 kg", "en", "две тысячи сто сорок семь кг", "ru"),
+        ("35 baht", "en", "สามสิบห้าบาท", "th"),
+    ],
+)
+def test_equal_numbers_are_equal_in_any_writing(text, language, translation, target):
+    assert keeps_numbers(text, language, translation, target) is True
+    assert keeps_numbers(translation, target, text, language) is not False
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "translation", "target"),
+    [
+        ("3 books", "en", "4 libros", "es"),
+        ("3 books", "en", "cuatro libros", "es"),
+        ("3 books", "en", "unos libros", "es"),
+        ("3 books", "en", "3 de 3 libros", "es"),
+        ("3 books and 5", "en", "3 libros y 6", "es"),
+        ("10,000 people", "en", "1千人", "zh"),
+        ("10,000 people", "en", "1亿人", "zh"),
+        ("1 lakh", "en", "10,000 रुपये", "hi"),
+        ("3.7 metres", "en", "siete metros", "es"),
+        ("3 books", "en", "4টি বই", "bn"),
+        ("1,000 books", "en", "1.001 Bücher", "de"),
+        ("1.5 litres", "en", "15 Liter", "de"),
+    ],
+)
+def test_another_number_is_not_kept(text, language, translation, target):
+    assert keeps_numbers(text, language, translation, target) is False
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "translation", "target"),
+    [
+        ("no number", "en", "hay 3", "es"),
+        ("three books", "en", "cuatro libros", "es"),
+        ("3 books", "en", "তিনটি বই", "bn"),
+        ("3 books", "en", "మూడు పుస్తకాలు", "te"),
+        ("1/2 of it", "en", "la mitad", "es"),
+        ("2.5 hours", "en", "dos horas y media", "es"),
+    ],
+)
+def test_what_cannot_be_read_is_not_counted(text, language, translation, target):
+    assert keeps_numbers(text, language, translation, target) is None
+
+
+@given(st.text(), st.sampled_from(["en", "de", "es", "zh", "ko", "th", "te"]))
+def test_a_text_keeps_its_own_numbers(text, language):
+    assert keeps_numbers(text, language, text, language) is not False
+
+
+@given(st.integers(0, 10**12))
+def test_grouping_does_not_change_a_number(number):
+    for mark in ",.'\u202f":
+        assert keeps_numbers(str(number), "en", f"{number:,}".replace(",", mark), "de")
+
+
+@pytest.mark.parametrize(
+    "piece", ["1 ", "one ", "hundred ", "einund", "十", "สาม", "XIV ", "3/4 ", "3.", "é "]
+)
+@pytest.mark.parametrize("language", ["en", "de", "ko", "th"])
+def test_time_is_linear_in_whatever_the_text_is(piece, language):
+    keeps_numbers("7 x", "en", "y", language)  # the words are read once
+    seconds = []
+    for length in (10_000, 40_000):
+        text = piece * (length // len(piece))
+        began = time.process_time()
+        keeps_numbers("7 " + text, "en", text, language)
+        seconds.append(time.process_time() - began)
+    assert seconds[1] < 8 * seconds[0] + 0.2  # 4 if linear, 16 if quadratic

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import pytest
+from unicode_rbnf import RbnfEngine
+
+from lidr.components.shared.core.languages import NAMES
+from lidr.components.shared.numbers import roman
+from lidr.components.shared.numbers.words import begins_with, can_read, spelled
+
+NUMBERS = (
+    *range(2, 32),
+    45,
+    70,
+    99,
+    100,
+    116,
+    200,
+    305,
+    999,
+    1000,
+    2024,
+    70_000,
+    123_456,
+    2_000_000,
+)
+
+
+@pytest.mark.parametrize(
+    "language", ["ar", "de", "en", "es", "fr", "hi", "it", "pt", "ru", "th", "tr"]
+)
+def test_what_cldr_writes_is_read(language):
+    engine = RbnfEngine.for_language(language)
+    for number in NUMBERS:
+        text = engine.format_number(number).text
+        assert list(spelled(f"( {text} )", language)) == [number], text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("language", sorted(code for code in NAMES if can_read(code)))
+def test_what_cldr_writes_is_read_in_every_language_that_is_said_to_be_readable(language):
+    if language in ("ja", "zh", "bs", "nb", "tl"):
+        pytest.skip("Chinese numerals, or CLDR's words stand under another code")
+    engine = RbnfEngine.for_language(language)
+    numbers = [n for n in NUMBERS if n < 10_000]
+    texts = {number: engine.format_number(number).text for number in numbers}
+    found = [
+        number for number, text in texts.items() if [*spelled(f"( {text} )", language)] == [number]
+    ]
+    assert len(found) >= (0.95 if language != "ko" else 0.7) * len(numbers)
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "values"),
+    [
+        ("two, three and four", "en", [2, 3, 4]),
+        ("one hundred and five, twenty-one", "en", [105, 21]),
+        ("two thousand, three hundred and six", "en", [2306]),
+        ("twelve hundred", "en", [1200]),
+        ("mil novecientos ochenta y cuatro", "es", [1984]),
+        ("tres mil millones", "es", [3 * 10**9]),
+        ("Einundzwanzig Dreiecke", "de", [21]),
+        ("dreitausendfünfhundert", "de", [3500]),
+        ("der dritte Tag", "de", [3]),
+        ("cent un dalmatiens", "fr", [101]),
+        ("elfu mbili", "sw", [2000]),
+        ("책 세 권", "ko", [3]),
+        ("이 책", "ko", []),
+        ("someone alone", "en", []),
+        ("", "en", []),
+        ("one", "bn", []),
+    ],
+)
+def test_written_out_numbers_are_read_in_order(text, language, values):
+    assert list(spelled(text, language)) == values
+
+
+def test_a_number_counts_only_where_it_begins():
+    assert begins_with("eighteen dollars and two cents", "en") == 18
+    assert begins_with("exactly eighteen", "en") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("XIV", 14),
+        ("MCMLXXXIV", 1984),
+        ("Ⅻ", 12),
+        ("IIII", None),
+        ("I", None),
+        ("xiv", None),
+        ("", None),
+    ],
+)
+def test_roman_numerals_are_read(text, value):
+    assert roman.value(text) == value
+
+
+def test_roman_numerals_are_found_in_text():
+    assert list(roman.values("Louis XIV, Ⅶ and MIXED, I")) == [14, 7]

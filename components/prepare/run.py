@@ -15,7 +15,9 @@ from lidr.components.shared.core.events import Meter, emit
 from lidr.components.shared.engines.base import ChatRequest
 from lidr.components.shared.inputs.files import read_file
 from lidr.components.shared.inputs.prompt_files import (
+    found_tasks,
     load_prompts,
+    note_of_found,
     note_of_unread,
     place_of,
     unread_fields,
@@ -140,6 +142,8 @@ def _import(settings: Recipe, store: Store, run: str) -> str:
     prompts = load_prompts(settings)
     if unread := unread_fields(settings):
         emit("note", message=note_of_unread(unread))
+    if found := found_tasks(settings, prompts[settings.languages.dominant]):
+        emit("note", message=note_of_found(found))
     source, own_adapter = resolve_model(settings.model.source, unpinned=settings.model.unpinned)
     named = settings.model.adapter or own_adapter
     _admit(settings, Resolved(source, named), store, run)

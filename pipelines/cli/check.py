@@ -28,10 +28,11 @@ from lidr.pipelines.checks.servers import endpoints_findings, endpoints_of, imag
 from lidr.pipelines.checks.storage import store_findings, tracking_findings
 from lidr.pipelines.cli.check_table import print_findings, print_json, waiting
 from lidr.pipelines.cli.inputs import (
-    CLUSTER,
+    NEAREST,
     ProfileOption,
     RecipeArgument,
     SetOption,
+    or_nearest,
     read_profile,
     read_recipe,
 )
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 def check_command(
     recipe: RecipeArgument,
-    profile: ProfileOption = CLUSTER,
+    profile: ProfileOption = NEAREST,
     settings: SetOption = None,
     only: Annotated[
         list[str] | None,
@@ -63,7 +64,7 @@ def check_command(
     Exits with 0 where nothing is missing, else with 2. Nothing is made, but for objects on the
     store that are gone afterwards.
     """
-    asked, place = read_recipe(recipe, None, settings), read_profile(*profile)
+    asked, place = read_recipe(recipe, None, settings), read_profile(*or_nearest(profile))
     inputs = CheckInputs(_located(asked, place), place, timeout, asked)
     subjects = _subjects(inputs, only or ())
     with waiting(subjects):

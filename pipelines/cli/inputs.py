@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +33,8 @@ ProfileOption = Annotated[
 ]
 LOCAL, CLUSTER = ["local"], ["cluster"]
 """Profiles where none is given."""
+NEAREST: list[str] = []
+"""The cluster's profile where LIDR_KFP_HOST names one, else this machine's (`or_nearest`)."""
 SeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, help="Replaces the recipe's seed.")
 ]
@@ -58,6 +61,11 @@ def read_recipe(given: str, seed: int | None, settings: Sequence[str] | None) ->
     if seed is not None:
         overrides["seed"] = seed
     return load_recipe(_find(given, "recipes"), overrides)
+
+
+def or_nearest(profile: list[str]) -> list[str]:
+    """Return the profiles that are given, or else the one of where the user works."""
+    return profile or (CLUSTER if os.environ.get("LIDR_KFP_HOST") else LOCAL)
 
 
 def read_profile(*given: str) -> Profile:

@@ -13,10 +13,11 @@ import typer
 from lidr.components.gate.power import power_table
 from lidr.components.shared.core.errors import BadInput
 from lidr.pipelines.cli.inputs import (
-    CLUSTER,
+    NEAREST,
     ProfileOption,
     SeedOption,
     SetOption,
+    or_nearest,
     read_profile,
     read_recipe,
 )
@@ -79,7 +80,7 @@ def plan_command(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")
     ] = "",
-    profile: ProfileOption = CLUSTER,
+    profile: ProfileOption = NEAREST,
     seed: SeedOption = None,
     settings: SetOption = None,
     gpus: GpusOption = "",
@@ -98,7 +99,7 @@ def plan_command(
     if calibrate is not None:
         _print_calibration(*calibrate)
         return
-    inputs = _inputs(recipe, profile, seed, settings, calibration)
+    inputs = _inputs(recipe, or_nearest(profile), seed, settings, calibration)
     scenario = None
     if gpus or node_mtbf_hours or slowness or other_load:
         life = math.inf if node_mtbf_hours is None else node_mtbf_hours

@@ -11,6 +11,7 @@ from lidr.components.shared.config.pools import ENGINES, Kind, Resources
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.threads import allowed_cores
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing.architecture import Architecture, read_architecture
 from lidr.components.shared.sizing.memory import GIB, PROCESS, Memory, MemoryPlan, plan_for
@@ -261,7 +262,9 @@ class _Estimator:
             startup, busy = self._startup(server.weights), server.seconds(share)
             running = server.sequences or gpu.sequences
         else:
-            raise self._uncalibrated(stage)
+            server = self._server(self._cores(), resources)
+            startup, busy = self._figures.times.control_seconds, server.seconds(share)
+            running = server.sequences or server.gpu.sequences
         if pieces > load.requests / running:  # then more than one of them is under way
             pieces = workers * max(1, load.requests // running // workers)
         return Work(
@@ -289,11 +292,11 @@ class _Estimator:
         return ModelServer(
             self._shape,
             gpu,
-            resources.accelerators,
+            max(1, resources.accelerators),
             self._figures.roofline,
             utilization=machine.gpu_memory_utilization,
             sequences=machine.max_num_seqs,
-            weight_bytes=1.0 if fp8 else 2.0,
+            weight_bytes=1.0 if fp8 else 2.0 if resources.accelerators else 4.0,
             cache_bytes=1.0 if options.kv_cache_dtype.startswith("fp8") else 2.0,
         )
 
@@ -318,7 +321,9 @@ class _Estimator:
             startup = self._startup(2.0 * self._shape.parameters)
             busy = flops / speed
         else:
-            raise self._uncalibrated("train")
+            cores = self._cores()
+            speed = cores.tflops * 1e12 * cores.training_mfu
+            startup, busy = self._figures.times.control_seconds, flops / speed
         pieces = -(-pairs.steps // launch.checkpoint_steps)
         return Work(
             "train",
@@ -451,8 +456,26 @@ class _Estimator:
         for name in self._requests.unknown_tasks():
             self._notes.append(f"{name} is assumed to have {assumed.evaluation_items:,} items")
 
-    def _uncalibrated(self, stage: str) -> BadInput:
-        return BadInput(
-            f"the profile gives {stage} no GPUs, and nothing is known of this machine's speed",
-            remedy="Give --calibration a file made by lidr plan --calibrate, or another profile.",
+    def _cores(self) -> Gpu:
+        """Return this machine's cores together, as a GPU would be given; a note says how rough.
+
+        Raises:
+            BadInput: the profile is a cluster's, whose nodes' cores are not known.
+        """
+        if self._profile.runner != "local":
+            raise BadInput(
+                "the profile's steps have no GPUs, and nothing is known of its nodes' speed",
+                remedy="Give --calibration a file made by lidr plan --calibrate, or another "
+                "profile.",
+            )
+        core, cores = self._figures.cpu_core, allowed_cores()
+        note = (
+            f"rough, maybe by a factor of three: nothing has been measured, so {cores:g} cores are "
+            f"taken to do {1000 * core.tflops:g} GFLOP/s each, without a GPU; --calibration gives "
+            "measured speeds"
+        )
+        if note not in self._notes:
+            self._notes.append(note)
+        return core.model_copy(
+            update={"tflops": core.tflops * cores, "bandwidth_gbs": core.bandwidth_gbs * cores}
         )

@@ -120,6 +120,8 @@ class Figures(Strict):
     """By name."""
     gpus: Mapping[str, Gpu]
     """By type."""
+    cpu_core: Gpu
+    """A core of a computer without a GPU, whose memory is not looked at; rough."""
     roofline: Roofline
     """Of generation."""
     lengths: AssumedLengths

@@ -184,8 +184,9 @@ def test_of_another_model_only_the_lengths_are_used(runs):
     loads = {step.work.stage: step.load for step in plan.steps}
     assert loads["generate"].output_tokens == 4 * 100 * 40
     assert any("its lengths are used, its speeds are not" in note for note in plan.notes)
-    with pytest.raises(BadInput, match="nothing is known of this machine's speed"):
-        planned(runs[100], calibration)
+    assert any(
+        "rough, maybe by a factor of three" in n for n in planned(runs[100], calibration).notes
+    )
 
 
 def test_a_run_without_an_iteration_is_refused(runs, tmp_path: Path):

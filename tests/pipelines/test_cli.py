@@ -14,7 +14,13 @@ from typer.main import get_command
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.recipes import reference_of
 from lidr.pipelines import cli
-from lidr.pipelines.cli.inputs import parse_settings, read_profile, read_recipe, run_name
+from lidr.pipelines.cli.inputs import (
+    or_nearest,
+    parse_settings,
+    read_profile,
+    read_recipe,
+    run_name,
+)
 
 ENGINE = "lidr: note: engine: vllm, because profile cluster gives a generate step 1 GPU(s)\n"
 INLINE = (
@@ -383,6 +389,21 @@ def test_settings_are_yaml():
     }
     with pytest.raises(BadInput):
         parse_settings(["=1"])
+
+
+def test_plan_and_check_are_for_this_machine_unless_a_cluster_is_named(monkeypatch):
+    monkeypatch.delenv("LIDR_KFP_HOST", raising=False)
+    assert (or_nearest([]), or_nearest(["spot"])) == (["local"], ["spot"])
+    monkeypatch.setenv("LIDR_KFP_HOST", "https://kfp")
+    assert or_nearest([]) == ["cluster"]
+
+
+def test_plan_for_this_machine_is_rough_and_says_so(monkeypatch, capsys):
+    arguments = ("plan", "llama3_8b_en_es_ru_de_fr", "--profile", "local", "--output", "json")
+    code, out, _ = main(monkeypatch, capsys, *arguments)
+    found = json.loads(out)
+    assert code == 0
+    assert any("rough, maybe by a factor of three" in note for note in found["notes"])
 
 
 def test_plan_says_which_gains_the_gate_can_see(monkeypatch, capsys):

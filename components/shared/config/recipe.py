@@ -177,7 +177,8 @@ class Prompts(Strict):
     Default empty: the tiny world's own prompts."""
     translation_tasks: SourceText = ""
     """JSON Lines whose ids are those of prompts about translation or a language, which are answered
-    but never translated, beside those that say so themselves. Default none."""
+    but never translated, beside those that say so themselves. Default none: they are found by
+    their words, where the field translation_task does not say."""
     fields: Fields = Fields()
     """Field names in those files."""
     id_pattern: IdPattern = ""

@@ -1,21 +1,88 @@
-"""How many CPU threads a model is worth."""
+"""How many CPU threads a model gets: as many as are free."""
 
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from lidr.components.shared.core.events import emit
 
 _SMALL = 10_000_000
 """Parameters below which handing work to a second thread costs more than it saves: measured on the
 tiny world, one thread is as fast as two idle ones and many times faster than two busy ones."""
 
+_LOOK_SECONDS = 0.3
+_CGROUPS = Path("/sys/fs/cgroup")
+_STAT = Path("/proc/stat")
+
 
 def fit_threads(parameters: int) -> None:
-    """Use one thread for a small model on a CPU, unless OMP_NUM_THREADS says otherwise.
+    """Use as many threads as cores are free, and one for a small model.
+
+    More threads than free cores wait for one another at every layer: with five other busy
+    processes on two cores, a 135M-parameter model made 5.6 tokens/s with two threads, 53 with one.
+    OMP_NUM_THREADS, where it is set, stands.
 
     Args:
         parameters: of the model that is about to run.
     """
     import torch
 
-    if parameters < _SMALL and "OMP_NUM_THREADS" not in os.environ:
+    if "OMP_NUM_THREADS" in os.environ or torch.cuda.is_available():
+        return
+    if parameters < _SMALL:
         torch.set_num_threads(1)
+        return
+    cores = allowed_cores()
+    idle = idle_cores(_LOOK_SECONDS)
+    threads = max(1, min(int(cores), round(idle)))
+    torch.set_num_threads(threads)
+    emit(
+        "note",
+        message=f"{threads} CPU thread{'s' * (threads > 1)}: {idle:.1f} cores are idle, "
+        f"{cores:g} may be used (set OMP_NUM_THREADS for another number)",
+    )
+
+
+def allowed_cores() -> float:
+    """Return how many cores this process may use: its affinity, and its cgroup's quota."""
+    return min([float(len(os.sched_getaffinity(0))), *_quotas(_CGROUPS)])
+
+
+def _quotas(root: Path) -> list[float]:
+    """Return the quotas of version 2 (`cpu.max`) and version 1 of cgroups, in cores."""
+    found = []
+    with suppress(OSError, ValueError):
+        quota, period = (root / "cpu.max").read_text().split()
+        found.append(int(quota) / int(period))
+    with suppress(OSError, ValueError):
+        quota, period = (
+            (root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
+        )
+        found.append(int(quota) / int(period))
+    return [cores for cores in found if cores > 0]
+
+
+def idle_cores(seconds: float) -> float:
+    """Return how many of the machine's cores have nothing to do, while this process waits.
+
+    Args:
+        seconds: how long to look.
+    """
+    before = _times()
+    time.sleep(seconds)
+    after = _times()
+    if not before or not after:
+        return float(os.cpu_count() or 1)
+    passed = [late - early for early, late in zip(before, after, strict=True)]
+    idle = passed[3] + passed[4]  # idle, and waiting for a disk
+    return (os.cpu_count() or 1) * idle / max(1, sum(passed))
+
+
+def _times() -> list[int]:
+    """Return the ticks that all cores together have spent: user, nice, system, idle, iowait, ..."""
+    with suppress(OSError, ValueError):
+        return [int(ticks) for ticks in _STAT.read_text().split("\n", 1)[0].split()[1:9]]
+    return []

@@ -13,8 +13,10 @@ from lidr.components.shared.config.source import parse_source, shown
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.inputs.files import field_of, json_lines, read_file
+from lidr.components.shared.inputs.translation_tasks import is_about_translation
 from lidr.components.shared.records.schema import Prompt
 
+_SHOWN_IDS = 5
 _OWN = ("language",)
 """Fields that lidr writes into prompt files itself, and that the file's place already says."""
 
@@ -26,8 +28,11 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
         BadInput: a file is missing, empty or broken (file and line), or the ids of two languages
             differ.
     """
-    prompts = {code: load_language(recipe.prompts, code) for code in recipe.languages.all}
     dominant = recipe.languages.dominant
+    prompts = {
+        code: load_language(recipe.prompts, code, find_tasks=code == dominant)
+        for code in recipe.languages.all
+    }
     order = [prompt.prompt_id for prompt in prompts[dominant]]
     for code in recipe.languages.others:
         require_same_ids(recipe, code, order, {prompt.prompt_id for prompt in prompts[code]})
@@ -36,15 +41,21 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
     return _with_equal_flags(prompts, _listed_tasks(recipe.prompts))
 
 
-def load_language(settings: Prompts, language: str) -> list[Prompt]:
+def load_language(settings: Prompts, language: str, *, find_tasks: bool = False) -> list[Prompt]:
     """Read all prompt files of one language, in their order.
+
+    Args:
+        settings: the files, and names of the fields in them.
+        language: ISO 639-1 code.
+        find_tasks: whether prompts about translation are found by their words, where neither the
+            field nor a list says which they are.
 
     Raises:
         BadInput: a file is unusable, or an id is in two of them.
     """
     prompts: dict[str, Prompt] = {}
     for file in settings.files[language]:
-        for prompt in load_prompt_file(file, language, settings):
+        for prompt in load_prompt_file(file, language, settings, find_tasks=find_tasks):
             if prompt.prompt_id in prompts:
                 raise BadInput(
                     f"id {prompt.prompt_id!r} is in an earlier file, too",
@@ -54,6 +65,31 @@ def load_language(settings: Prompts, language: str) -> list[Prompt]:
                 )
             prompts[prompt.prompt_id] = prompt
     return list(prompts.values())
+
+
+def found_tasks(recipe: Recipe, prompts: Sequence[Prompt]) -> list[str]:
+    """Return the ids of prompts that are taken for ones about translation because of their words.
+
+    Args:
+        recipe: a list of such prompts in it (`prompts.translation_tasks`) makes looking needless.
+        prompts: the dominant language's, as `load_prompts` gives them.
+    """
+    if recipe.prompts.translation_tasks:
+        return []
+    return [
+        prompt.prompt_id
+        for prompt in prompts
+        if prompt.translation_task and is_about_translation(prompt.text, prompt.language)
+    ]
+
+
+def note_of_found(ids: Sequence[str]) -> str:
+    """Return a sentence that names prompts which are taken for ones about translation."""
+    shown = ", ".join(ids[:_SHOWN_IDS]) + (", ..." if len(ids) > _SHOWN_IDS else "")
+    return (
+        f"{len(ids)} prompts are about translation or a language, and their answers are not "
+        f"translated: {shown} (the field translation_task: false says that one is not)"
+    )
 
 
 def _listed_tasks(settings: Prompts) -> set[str]:
@@ -89,13 +125,16 @@ def _with_equal_flags(
     }
 
 
-def load_prompt_file(file: str, language: str, settings: Prompts) -> list[Prompt]:
+def load_prompt_file(
+    file: str, language: str, settings: Prompts, *, find_tasks: bool = False
+) -> list[Prompt]:
     """Read one prompt file.
 
     Args:
         file: a source, ending in .jsonl or .parquet.
         language: ISO 639-1 code that its prompts get.
         settings: names of the fields in the file, and which part of an id counts.
+        find_tasks: as in `load_language`.
 
     Raises:
         BadInput: with file, line (or Parquet row) and remedy.
@@ -105,6 +144,8 @@ def load_prompt_file(file: str, language: str, settings: Prompts) -> list[Prompt
     prompts: dict[str, Prompt] = {}
     for line, row in rows:
         prompt = _prompt(row, language, settings, file, line)
+        if find_tasks and _is_task(row, prompt, settings):
+            prompt = replace(prompt, translation_task=True)
         if prompt.prompt_id in prompts:
             raise BadInput(
                 f"id {prompt.prompt_id!r} appears twice",
@@ -183,6 +224,11 @@ def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, li
         answer=None if answer is None else valid_unicode(str(answer)),
         translation_task=bool(task),
     )
+
+
+def _is_task(row: Mapping[str, Any], prompt: Prompt, settings: Prompts) -> bool:
+    said = settings.translation_tasks or row.get(settings.fields.translation_task) is not None
+    return not said and is_about_translation(prompt.text, prompt.language)
 
 
 def prompt_text(row: Mapping[str, Any], settings: Prompts, file: str, line: int) -> str:

@@ -1,0 +1,102 @@
+"""Which prompts are themselves about translation or a language, so that translating them misleads.
+
+"Translate this into French", "Name the days of the week in Spanish": the answer's language is part
+of the task. The method's authors take such prompts out by a list of ids (ZNLP/
+Language-Imbalance-Driven-Rewarding, instruction_about_translate.jsonl); this finds them by their
+words. docs/rollout.md says how well.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from lidr.components.shared.core.languages import NAMES
+
+_MAX_CHARS = 2000
+"""Of a prompt: what it asks for stands at its beginning, or at its end."""
+
+_OTHER_NAMES = {"Mandarin", "Cantonese", "Norwegian", "Farsi", "Filipino", "Khmer", "Nepali"}
+_NAME = "|".join(
+    sorted({name.split()[0] for name in NAMES.values()} | _OTHER_NAMES, key=len, reverse=True)
+)
+_TEXT = (
+    "sentence|phrase|word|text|statement|proverb|expression|paragraph|passage|quote|saying|message"
+    "|language"
+)
+
+_ENGLISH = (
+    rf"\b\w?translat\w{{0,3}}\b(?=.{{0,80}}?(?:\b(?:{_TEXT})s?\b|[\"“‘«']|\b(?:{_NAME})\b))",
+    r"\b(?:translation|version) (?:of|for|from|in|into|to)\b.{0,60}?"
+    rf"\b(?:(?:this|the) (?:{_TEXT})|{_NAME})\b",
+    rf"\b(?:{_NAME}) (?:translation|equivalent)\b",
+    rf"\b(?:in|into|to)(?: the)? (?:{_NAME})(?: language)?"
+    r"(?=\W*(?:$|[.,:;?!\"“(\n])| (?:for|using|from|that|which|with|language)\b)",
+    r"\b(?:what|which|identify the|detect the|name the) language\b(?! (?:is used|model))",
+    r"\bhow (?:do|would|can|to) (?:you |i |we )?say\b.{0,60}\bin\b",
+)
+_NOT_TEXT = re.compile(
+    r"\binto (?:an? |the )?(?:\w+ )?"
+    r"(?:equation|code|formula|program|pseudo-?code|python|sql|binary|chart|action)",
+    re.IGNORECASE,
+)
+"""What is not a language, though something is "translated" into it."""
+
+_STEMS: dict[str, str] = {
+    "ar": r"ترجم",
+    "bn": r"অনুবাদ",
+    "ca": r"\btradu",
+    "cs": r"\b(?:pře|po)lož|\bpřekl[aá]d",
+    "da": r"\boversæt",
+    "de": r"übersetz",
+    "el": r"μετ[αά]φρα[σζ]",
+    "es": r"\btradu[cjz]",
+    "fa": r"ترجمه",
+    "fi": r"\bkäännä|\bkäänn",
+    "fr": r"\btradui|\btraduct",
+    "he": r"תרג[םו]",
+    "hi": r"अनुवाद",
+    "hu": r"\bfordít",
+    "id": r"terjemah",
+    "it": r"\btradu[crt]",
+    "ja": r"翻訳|訳して|訳し|訳す",
+    "ko": r"번역",
+    "ms": r"terjemah",
+    "nb": r"\boversett",
+    "nl": r"\bverta(?:al|l)",
+    "pl": r"tłumacz",
+    "pt": r"\btradu[zç]",
+    "ro": r"\btradu",
+    "ru": r"\bперевед|\bперевес|\bперевод(?!ч)",
+    "sv": r"\böversätt",
+    "sw": r"tafsir",
+    "ta": r"மொழிபெயர்",
+    "te": r"అనువ(?:ాద|ద)",
+    "th": r"แปล(?!ก|ง)",
+    "tr": r"\bçevir|\btercüme",
+    "uk": r"\bпереклад|\bперекласти",
+    "ur": r"ترجمہ",
+    "vi": r"\bdịch (?:câu|cụm|từ|đoạn|văn|sang|các|bản|thuật|nghĩa)|\bbản dịch",
+    "zh": r"翻译|翻譯|译成|譯成|译为|譯為",
+}
+"""How other languages say "translate"."""
+
+
+def is_about_translation(text: str, language: str) -> bool:
+    """Tell whether a prompt is about translation or a language.
+
+    Args:
+        text: of the prompt.
+        language: ISO 639-1 code of the prompt's; nothing is found in one that is not known here.
+    """
+    pattern = _pattern(language)
+    shown = text if len(text) <= _MAX_CHARS else text[:_MAX_CHARS] + text[-_MAX_CHARS // 4 :]
+    return bool(pattern and pattern.search(shown) and not _NOT_TEXT.search(shown))
+
+
+@cache
+def _pattern(language: str) -> re.Pattern[str] | None:
+    if language == "en":
+        return re.compile("|".join(_ENGLISH), re.IGNORECASE | re.DOTALL)
+    stem = _STEMS.get(language)
+    return re.compile(stem, re.IGNORECASE) if stem else None

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from lidr.components.shared.core import threads
+from lidr.components.shared.core.threads import allowed_cores, fit_threads, idle_cores
+
+LARGE = 135_000_000
+
+
+@pytest.fixture(autouse=True)
+def own_threads(monkeypatch):
+    """Give back the number of threads that the test began with."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def machine(
+    monkeypatch, tmp_path, idle: float, cores: int = 8, files: dict[str, str] | None = None
+):
+    """Let a machine have that many cores, so many of them idle, and these files of a cgroup."""
+    for name, text in (files or {}).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    busy = [round(100 * (cores - idle)), 0, 0, round(100 * idle), 0, 0, 0, 0]
+    looks = iter([[0] * 8, busy])
+    monkeypatch.setattr(threads, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(threads, "_times", lambda: next(looks))
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+
+
+@pytest.mark.parametrize(
+    ("idle", "files", "expected"),
+    [
+        (8.0, {}, 8),
+        (3.2, {}, 3),
+        (0.1, {}, 1),
+        (8.0, {"cpu.max": "250000 100000\n"}, 2),
+        (8.0, {"cpu.max": "max 100000\n"}, 8),
+        (1.0, {"cpu.max": "400000 100000\n"}, 1),
+        (8.0, {"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        (8.0, {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        (8.0, {"cpu.max": "50000 100000\n"}, 1),
+    ],
+)
+def test_threads_are_as_many_as_cores_are_free(monkeypatch, tmp_path, idle, files, expected):
+    machine(monkeypatch, tmp_path, idle, files=files)
+    fit_threads(LARGE)
+    assert torch.get_num_threads() == expected
+
+
+def test_threads_are_said_once_a_model(monkeypatch, tmp_path, capsys):
+    machine(monkeypatch, tmp_path, 3.2)
+    fit_threads(LARGE)
+    told = capsys.readouterr().err
+    assert told.count("CPU thread") == 1 and "3 CPU threads: 3.2 cores are idle, 8 may" in told
+
+
+def test_a_small_model_has_one_thread_and_does_not_look(monkeypatch, tmp_path, capsys):
+    machine(monkeypatch, tmp_path, 8.0)
+    fit_threads(500_000)
+    assert torch.get_num_threads() == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_a_number_of_threads_that_is_given_stands(monkeypatch, tmp_path):
+    machine(monkeypatch, tmp_path, 8.0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    before = torch.get_num_threads()
+    fit_threads(LARGE)
+    assert torch.get_num_threads() == before
+
+
+def test_the_real_machine_says_what_is_idle():
+    assert 0 <= idle_cores(0.1) <= (os.cpu_count() or 1)
+    assert 0 < allowed_cores() <= (os.cpu_count() or 1)

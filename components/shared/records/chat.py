@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from lidr.components.shared.core.languages import NAMES
-from lidr.components.shared.records.schema import Failure, FinishReason, Message
+from lidr.components.shared.records.kinds import Failure, FinishReason, Message
 
 TRANSLATION_PRIMER = "<translated>"
 """The first characters of the assistant's turn: the model goes on from here."""

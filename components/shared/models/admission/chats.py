@@ -12,7 +12,7 @@ from lidr.components.shared.records.chat import (
     answer_messages,
     translation_messages,
 )
-from lidr.components.shared.records.schema import Message
+from lidr.components.shared.records.kinds import Message
 
 _SAMPLE = "Two and two are four."
 _REMEDY = "Correct chat_template.jinja, or choose another model."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from lidr.components.shared.records.schema import Message
+from lidr.components.shared.records.kinds import Message
 
 
 class Chat(Protocol):

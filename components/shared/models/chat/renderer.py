@@ -19,7 +19,7 @@ from lidr.components.shared.models.chat.settings import PLAIN_CHAT, ChatSettings
 from lidr.components.shared.models.chat.template import ChatTemplate
 from lidr.components.shared.models.chat.thoughts import COMMON, channels_closed, without_thoughts
 from lidr.components.shared.models.chat.turns import Turn, TurnReader, named_ends
-from lidr.components.shared.records.schema import Failure, Message
+from lidr.components.shared.records.kinds import Failure, Message
 
 _AHEAD = 32
 """Requests that are encoded together."""

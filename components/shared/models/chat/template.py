@@ -19,7 +19,7 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.chat.settings import ChatSettings
 from lidr.components.shared.models.chat.thoughts import HARMONY, ThoughtMarks, find_marks
 from lidr.components.shared.models.template_probe import environment
-from lidr.components.shared.records.schema import Message
+from lidr.components.shared.records.kinds import Message
 
 MARK = "\ue000response\ue001"
 """Stands for what somebody says, where a template is tried out."""

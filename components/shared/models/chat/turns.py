@@ -17,7 +17,7 @@ from typing import Any
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.chat.template import MARK, ChatTemplate
-from lidr.components.shared.records.schema import Message
+from lidr.components.shared.records.kinds import Message
 
 _NEXT: Message = {"role": "user", "content": "\ue000next\ue001"}
 

@@ -1,4 +1,4 @@
-"""Messages, and why a text ends or is missing: what is said without Parquet, whose import is slow."""
+"""Messages, and why a text ends or is missing: without Parquet, whose import is slow."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ Of models only small files are read here; weights stay where they are.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -23,7 +24,14 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import is_web, parse_source, shown
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.gpu import gpu_present
-from lidr.components.shared.inputs.prompt_files import load_language, require_same_ids
+from lidr.components.shared.inputs.prompt_files import (
+    found_tasks,
+    load_language,
+    note_of_found,
+    note_of_unread,
+    require_same_ids,
+    unread_fields,
+)
 from lidr.components.shared.inputs.questions import read_questions, read_references, reference_of
 from lidr.components.shared.models.admission import ModelCandidate, PropertyFinding, admit
 from lidr.components.shared.models.sources import fetch_model, model_names, resolve_model
@@ -176,6 +184,9 @@ def prompts_findings(inputs: CheckInputs) -> Iterator[Finding]:
         yield ok("prompts", "the step `prepare` makes the tiny world's")
     else:
         yield from _prompts(inputs)
+        with contextlib.suppress(LidrError):  # what cannot be read is told of above
+            if unread := unread_fields(recipe):
+                yield ok("prompt fields", note_of_unread(unread))
     if recipe.judge:
         yield from _judged(inputs, recipe.judge)
     folder = recipe.evaluation.include_path
@@ -196,9 +207,13 @@ def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
             yield missing(name, detail, _COPY)
             continue
         try:
-            ids = [each.prompt_id for each in load_language(recipe.prompts, code)]
-            if code == recipe.languages.dominant:
+            dominant = code == recipe.languages.dominant
+            found = load_language(recipe.prompts, code, find_tasks=dominant)
+            ids = [each.prompt_id for each in found]
+            if dominant:
                 order = ids
+                if tasks := found_tasks(recipe, found):
+                    yield ok("prompts about translation", note_of_found(tasks))
             elif order:
                 require_same_ids(recipe, code, order, set(ids))
         except LidrError as error:

@@ -25,6 +25,8 @@ from lidr.pipelines.cluster.platform import (
     KUBERNETES,
     PARTS,
     PlatformPart,
+    idle,
+    images_of,
     running_version,
     shown,
     version_of,
@@ -118,14 +120,17 @@ def check_kubernetes() -> Finding:
     return Finding("ok" if found[:2] >= KUBERNETES else "FAIL", text)
 
 
-def check_part(part: PlatformPart, required: bool, images: list[str]) -> Iterator[Finding]:
+def check_part(part: PlatformPart, required: bool, deployments: list[Any]) -> Iterator[Finding]:
     """Compare a controller's version and its CRDs' versions."""
+    images = [image for each in deployments for image in images_of(each)]
     running, found = running_version(part, images)
     wanted = f"{part.name} {shown(part.least)} or newer"
     if not running:
         yield Finding("FAIL" if required else "-", f"{wanted}: no controller runs")
         return
     bad = "FAIL" if required else "-"
+    if still := idle(part, deployments):
+        yield Finding(bad, f"{wanted}: no pod of Deployment {still} is ready")
     if not found:
         yield Finding("-", f"{wanted}: runs as {running}, whose tag tells no version")
     else:
@@ -199,13 +204,8 @@ def platform(overlay: Overlay) -> Iterator[Finding]:
     """Yield what is there before anything of lidr is applied."""
     yield check_kubernetes()
     deployments = _deployments()
-    images = [
-        container["image"]
-        for item in deployments
-        for container in item["spec"]["template"]["spec"]["containers"]
-    ]
     for part in PARTS:
-        yield from check_part(part, overlay.needs(part), images)
+        yield from check_part(part, overlay.needs(part), deployments)
     yield from check_place(overlay, deployments)
 
 

@@ -32,6 +32,8 @@ from lidr.pipelines.cluster.platform import (
     KUEUE,
     TRAINER,
     PlatformPart,
+    idle,
+    images_of,
     running_version,
     shown,
     version_of,
@@ -215,12 +217,12 @@ def cluster_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
         return
     yield ok("Kubernetes API", f"{api.server} answers")
     yield _kubernetes(version)
-    images = _deployed_images(api)
+    deployments = _deployments(api)
     for part in _needed(inputs):
         served = _served(part, api)
         yield served
         if served.state == "ok":  # else installing it is the one thing to do
-            yield _controller(part, images)
+            yield _controller(part, deployments)
 
 
 def _needed(inputs: CheckInputs) -> list[PlatformPart]:
@@ -256,24 +258,25 @@ def _served(part: PlatformPart, api: ClusterApi) -> Finding:
     return ok(name, f"{', '.join(sorted(set(part.crds.values())))}: {kinds}")
 
 
-def _deployed_images(api: ClusterApi) -> list[str] | None:
-    """Return the images of all Deployments, or None where they may not be listed."""
+def _deployments(api: ClusterApi) -> list[dict[str, Any]] | None:
+    """Return all Deployments, or None where they may not be listed."""
     try:
-        return [
-            container["image"]
-            for item in api.each("/apis/apps/v1/deployments")
-            for container in item["spec"]["template"]["spec"]["containers"]
-        ]
+        return list(api.each("/apis/apps/v1/deployments"))
     except Denied:
         return None
 
 
-def _controller(part: PlatformPart, images: list[str] | None) -> Finding:
+def _controller(part: PlatformPart, deployments: list[dict[str, Any]] | None) -> Finding:
     name, wanted = f"{part.name} version", f"{shown(part.least)} or newer is needed"
-    if images is None:
+    if deployments is None:
         detail = f"Deployments of the whole cluster may not be listed; {wanted}"
         remedy = "Ask an administrator for the output of python3 manifests/check.py."
         return unknown(name, detail, remedy)
+    if still := idle(part, deployments):
+        return missing(
+            name, "no pod of its controller is ready", f"kubectl describe deploy {still}"
+        )
+    images = [image for each in deployments for image in images_of(each)]
     image, version = running_version(part, images)
     if not version:
         seen = f"runs as {image}, whose tag tells none" if image else "no controller that we know"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 KUBERNETES = (1, 33)
 
@@ -137,3 +138,18 @@ def running_version(part: PlatformPart, images: list[str]) -> tuple[str, tuple[i
     running = next((image for image in images if re.search(part.image, image)), "")
     tag = running.partition("@")[0].rpartition(":")[2]
     return running, version_of(tag)
+
+
+def images_of(deployment: dict[str, Any]) -> list[str]:
+    """Return the images of a Deployment (apps/v1)."""
+    return [each["image"] for each in deployment["spec"]["template"]["spec"]["containers"]]
+
+
+def idle(part: PlatformPart, deployments: list[dict[str, Any]]) -> str:
+    """Return `NAME -n NAMESPACE` of a part's Deployment without an available pod, or ""."""
+    for each in deployments:
+        if any(re.search(part.image, image) for image in images_of(each)):
+            conditions = each.get("status", {}).get("conditions", [])
+            if any(c["type"] == "Available" and c["status"] == "False" for c in conditions):
+                return f"{each['metadata']['name']} -n {each['metadata']['namespace']}"
+    return ""

@@ -118,6 +118,20 @@ def test_what_is_old_or_missing_is_named(cluster: tuple[ClusterApi, Path]):
     assert "4 of these must be mended" in done.stderr
 
 
+def test_a_controller_without_a_ready_pod_does_not_run(cluster: tuple[ClusterApi, Path]):
+    api, config = cluster
+    kueue = next(
+        item
+        for item in api.objects["/apis/apps/v1/deployments"]["items"]
+        if "kueue" in item["spec"]["template"]["spec"]["containers"][0]["image"]
+    )
+    kueue["status"] = {"conditions": [{"type": "Available", "status": "False"}]}
+    done = check(config)
+    assert done.returncode == 1
+    still = f"Deployment {kueue['metadata']['name']} -n kubeflow"
+    assert f"FAIL  Kueue 0.16 or newer: no pod of {still} is ready" in done.stdout
+
+
 def test_a_cluster_that_does_not_answer_is_said(tmp_path: Path):
     with serve(tmp_path) as (_, config):
         pass

@@ -152,6 +152,17 @@ ON_CLUSTER = [
 ]
 
 
+def test_a_controller_without_a_ready_pod_is_missing(bare: Checked):
+    for item in bare.cluster.kubernetes.objects[checked.DEPLOYMENTS]["items"]:
+        if "kueue" in item["spec"]["template"]["spec"]["containers"][0]["image"]:
+            item["metadata"] = {"name": "kueue-controller-manager", "namespace": "kueue-system"}
+            item["status"] = {"conditions": [{"type": "Available", "status": "False"}]}
+    code, found, _ = bare.check("--only", "cluster")
+    assert [name for name, row in found.items() if row["state"] == "missing"] == ["Kueue version"]
+    assert "kueue-controller-manager -n kueue-system" in found["Kueue version"]["remedy"]
+    assert code == 2
+
+
 def test_without_an_answer_of_the_cluster_one_thing_is_missing(bare: Checked):
     config = bare.cluster.file.with_name("kubeconfig")
     config.write_text(config.read_text().replace(bare.cluster.kubernetes.url, GONE))

@@ -159,7 +159,7 @@ def outside_world(store: str, source: str, adapter: str = "") -> Stage:
     described |= {"adapter": adapter, "adapter_digest": digest_of(adapter)} if adapter else {}
     stage = new_stage(open_store(store), "prepare", 1, {"model": described["digest"]}, {})
     stage.write("model.json", json.dumps(described).encode())
-    files = {"en": {"file": "s3://prompts/en.jsonl", "sha256": digest_of("en")}}
+    files = {"en": [{"file": "s3://prompts/en.jsonl", "sha256": digest_of("en")}]}
     stage.finish({}, {"model": described, "prompt_files": files})
     return stage
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "plan": "Say what a recipe takes (time, GPUs, memory, store, cost) and what its gate can see.",
     "report": "Write a run's report and result anew, or that of a model or of two runs.",
     "lineage": "Follow a version back to the base model and the prompt files.",
+    "export": "Write a version as transformers and vLLM take it, with a card made of its lineage.",
     "prune": "Remove model versions, stages and checkpoints that nothing kept refers to.",
     "relocate": "Lead registered versions, and the pointers of runs, to where a store has moved.",
     "promote": "Promote a version that passed the gate; the champion before it becomes `previous`.",

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e.runs import command, result_of
 
@@ -51,6 +52,28 @@ def test_result_is_what_was_printed_and_points_at_loadable_models(demo: tuple[Pa
     folder = result["final_model"]
     AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
     assert AutoTokenizer.from_pretrained(folder).chat_template
+
+
+def test_a_version_is_exported_with_its_card(demo: tuple[Path, dict], tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    store, result = demo
+    target = tmp_path / "exported"
+    export = [sys.executable, "-m", "lidr.pipelines.cli", "export", "tiny-world@candidate"]
+    export += ["--to", str(target), "--store", str(store)]
+    done = subprocess.run(export, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"tiny-world/2 -> {target}\n"), done.stderr
+    model = Path(result["final_model"])
+    assert {p.name for p in target.iterdir()} == {p.name for p in model.iterdir()} | {"README.md"}
+    weights = "model.safetensors"
+    assert (target / weights).read_bytes() == (model / weights).read_bytes()
+    AutoModelForCausalLM.from_pretrained(target, use_safetensors=True)
+    _, front, card = (target / "README.md").read_text("utf-8").split("---\n", 2)
+    assert yaml.safe_load(front)["language"] == ["en", "es", "de", "fr"]
+    spanish = 100 * result["iterations"][1]["accuracy"]["es"]["value"]
+    assert f"{spanish:.1f} (" in card and "| Spanish |" in card
+    again = subprocess.run(export, capture_output=True, text=True)
+    assert again.returncode == 2 and "is there already" in again.stderr
 
 
 def test_every_iteration_is_a_registered_version(demo: tuple[Path, dict]) -> None:

@@ -59,6 +59,7 @@ SURFACE = {
         "archives": ["--archives"],
         "source": ["--from"],
     },
+    "export": {"model": ["model"], "to": ["--to"], "store": ["--store"]},
     "check": {
         "recipe": ["recipe"],
         "profile": ["--profile"],

@@ -18,6 +18,9 @@ from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage
 
+MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+"""What is fetched of an outside model: weights as safetensors, configuration, tokenizer."""
+
 _PLACE = re.compile(r"(?P<root>.+)/sources/(?P<digest>[0-9a-f]{64})(?:/(?P<name>.+))?")
 
 

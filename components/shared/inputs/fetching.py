@@ -17,7 +17,7 @@ from typing import Any
 from lidr.components.shared.config.source import HubData, Source, hub_data, is_web, parse_source
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.inputs.fetched import source_stage
+from lidr.components.shared.inputs.fetched import MODEL_FILES, source_stage
 from lidr.components.shared.inputs.hub import ask_hub
 from lidr.components.shared.inputs.named import Kind, NamedInput
 from lidr.components.shared.inputs.web import download
@@ -28,8 +28,6 @@ from lidr.components.shared.store.stage import Stage
 FILES_AT_ONCE = 4
 
 Advance = Callable[[int], None]
-
-_MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,14 @@ class Plan:
         place: what the recipe then names: the stage, or a file of it.
         parts: its files, looked up when they are needed.
         licence: as the recipe or the hub says it; "" where nobody does.
+        origin: address that it comes from.
     """
 
     stage: Stage
     place: str
     parts: Callable[[], Sequence[Part]]
     licence: Callable[[], str]
+    origin: str
 
 
 def stays(named: NamedInput, store: Store) -> bool:
@@ -120,7 +120,7 @@ def fetch(plan: Plan, bring: ThreadPoolExecutor, scratch: Path, advance: Advance
     sizes = [job.result() for job in jobs]
     plan.stage.finish(
         {"files": len(parts), "bytes": sum(plan.stage.digests[part.name][0] for part in parts)},
-        {"licence": plan.licence()},
+        {"licence": plan.licence(), "origin": plan.origin},
     )
     shutil.rmtree(folder, ignore_errors=True)
     return sum(sizes)
@@ -176,7 +176,8 @@ def _web_plan(store: Store, source: Source, languages: Sequence[str]) -> Plan:
         )
         for code, each in files.items()
     ]
-    return Plan(stage, f"{stage.uri}/{name}", lambda: parts, lambda: source.licence)
+    place = f"{stage.uri}/{name}"
+    return Plan(stage, place, lambda: parts, lambda: source.licence, source.address)
 
 
 def _from_web(url: str, sha256: str) -> Callable[[Path, Advance], None]:
@@ -216,11 +217,11 @@ def _local_plan(store: Store, source: Source, named: NamedInput) -> Plan:
         for name, path in names.items()
     ]
     at = f"{stage.uri}/{place}" if place else stage.uri
-    return Plan(stage, at, lambda: parts, lambda: source.licence)
+    return Plan(stage, at, lambda: parts, lambda: source.licence, source.address)
 
 
 def _wanted(path: Path, kind: Kind) -> bool:
-    return kind is not Kind.MODEL or any(path.match(pattern) for pattern in _MODEL_FILES)
+    return kind is not Kind.MODEL or any(path.match(pattern) for pattern in MODEL_FILES)
 
 
 def _from_disk(source: Path) -> Callable[[Path, Advance], None]:
@@ -240,6 +241,7 @@ def _hub_plan(store: Store, source: Source, name: str, revision: str, file: str,
         f"{stage.uri}/{file}" if file else stage.uri,
         lambda: _hub_parts(data, kind),
         lambda: source.licence or _hub_licence(data, kind),
+        source.address,
     )
 
 
@@ -268,7 +270,7 @@ def _of_repository(name: str, file: str, kind: str) -> bool:
         return name == file
     if kind == "model":
         top = "/" not in name
-        return top and any(PurePosixPath(name).match(pattern) for pattern in _MODEL_FILES)
+        return top and any(PurePosixPath(name).match(pattern) for pattern in MODEL_FILES)
     return not name.endswith((".gitattributes", ".py"))
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from lidr.components.shared.core.digest import digest_of, digest_of_file
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.inputs.fetched import fetched, local_copy
+from lidr.components.shared.inputs.fetched import MODEL_FILES, fetched, local_copy
 from lidr.components.shared.inputs.hub import ask_hub
 from lidr.components.shared.models.admission.files import check_adapter, check_model
 from lidr.components.shared.store.cache import cached
@@ -21,9 +21,6 @@ from lidr.components.shared.store.marker import home_of
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, open_stage
 from lidr.components.shared.tracking import ask_mlflow, mlflow_client
-
-MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-"""What is fetched of an outside model: weights as safetensors, configuration, tokenizer."""
 
 _FILES_AT_ONCE = 4
 

@@ -209,7 +209,7 @@ def test_a_model_from_outside_is_named_and_compared(tmp_path):
     world = outside_world(str(tmp_path / "store"), str(folder))
     [node] = trace([world.uri])
     assert node.outside == {"source": str(folder)}
-    assert node.facts("facts")["prompt_files"]["en"]["file"] == "s3://prompts/en.jsonl"
+    assert node.facts("facts")["prompt_files"]["en"][0]["file"] == "s3://prompts/en.jsonl"
     [finding] = verify(trace([world.uri]))
     assert (finding.place, finding.what) == (str(folder), "is not the model that was brought in")
     pinned = outside_world(str(tmp_path / "store"), "hf://org/name@abc")

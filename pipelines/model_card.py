@@ -1,0 +1,210 @@
+"""A registered version's model card: what it was made from, what it gained, how to make it again.
+
+The form is the hub's (https://huggingface.co/docs/hub/model-cards): YAML, then Markdown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.config.source import parse_source
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.languages import NAMES
+from lidr.components.shared.core.text import one_line
+from lidr.components.shared.inputs.fetched import fetched
+from lidr.components.shared.inputs.named import Kind, NamedInput, named_inputs
+from lidr.components.shared.registry.ancestry import Ancestry
+from lidr.components.shared.store.runs import read_state, recipe_key
+from lidr.components.shared.store.stage import open_stage
+
+_UNKNOWN = "unknown"
+_METHOD = "https://arxiv.org/abs/2410.08964"
+
+
+def model_card(found: Ancestry) -> str:
+    """Return a version's card.
+
+    Args:
+        found: its lineage.
+    """
+    recipe = _recipe(found)
+    tags = found.version.tags
+    front = {
+        "base_model": _hub_name(_base(found, recipe)),
+        "language": tags.get("lidr.languages", "").split(","),
+        "license": _base_licence(recipe) if recipe else _UNKNOWN,
+        "pipeline_tag": "text-generation",
+        "tags": ["lidr", "dpo", "multilingual", "self-improvement"],
+    }
+    head = yaml.safe_dump({key: value for key, value in front.items() if value}, allow_unicode=True)
+    body = "\n".join(_body(found, recipe))
+    return f"---\n{head}---\n\n{body}\n"
+
+
+def _body(found: Ancestry, recipe: Recipe | None) -> Iterator[str]:
+    version, tags = found.version, found.version.tags
+    iteration = tags.get("lidr.iteration", "0")
+    yield f"# {version.name}, version {version.number}"
+    yield ""
+    yield (
+        f"M_{iteration} of a run of lidr: a language model that was trained on its own answers and "
+        f"translations by Language Imbalance Driven Rewarding ({_METHOD}), without human labels."
+    )
+    yield from _section("Base model", _base_lines(found, recipe))
+    yield from _section("Data", _data_lines(recipe))
+    yield from _section("Results", _result_lines(found))
+    yield from _section("Limits", _limit_lines(found, recipe))
+    yield from _section("How to make it again", _repeat_lines(found))
+    if recipe:
+        text = yaml.safe_dump(json.loads(recipe.model_dump_json(exclude_defaults=True)))
+        yield from _section("Recipe", iter(["```yaml", text.rstrip(), "```"]))
+
+
+def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
+    yield from ("", f"## {title}", "")
+    yield from lines
+
+
+def _recipe(found: Ancestry) -> Recipe | None:
+    """Return the recipe of a run that made the version, if one is on the store."""
+    for run in found.runs:
+        try:
+            return Recipe.model_validate_json(found.store.read(recipe_key(run)))
+        except (FileNotFoundError, ValueError):
+            continue
+    return None
+
+
+def _base(found: Ancestry, recipe: Recipe | None) -> str:
+    named = recipe.model.source if recipe else found.version.tags.get("lidr.base_model", "")
+    return _origin(named)[0] or named
+
+
+def _hub_name(source: str) -> str:
+    return source.removeprefix("hf://").partition("@")[0] if source.startswith("hf://") else ""
+
+
+def _base_licence(recipe: Recipe) -> str:
+    licence = _origin(recipe.model.source)[1]
+    return "other" if licence == _UNKNOWN else licence
+
+
+def _origin(source: str) -> tuple[str, str]:
+    """Return where a source comes from and its licence, as far as the recipe or the hub says."""
+    named = parse_source(source)
+    if held := fetched(named.address):
+        facts = dict(held[0].marker().get("facts") or {})
+        return str(facts.get("origin", named.address)), str(facts.get("licence") or _UNKNOWN)
+    return named.address, named.licence or _UNKNOWN
+
+
+def _base_lines(found: Ancestry, recipe: Recipe | None) -> Iterator[str]:
+    if recipe and recipe.is_toy:
+        yield "The tiny world's synthetic M_0, which lidr makes itself."
+        return
+    licence = _origin(recipe.model.source)[1] if recipe else _UNKNOWN
+    yield f"`{one_line(_base(found, recipe))}`, licence: {one_line(licence)}."
+    if licence == _UNKNOWN:
+        yield "The licence of the base model holds for this one: look it up before passing it on."
+
+
+def _data_lines(recipe: Recipe | None) -> Iterator[str]:
+    yield (
+        "Trained on the model's own responses to the prompts below and its own translations of "
+        "them. The licences of prompts and items are those that the recipe or their host names."
+    )
+    named = [each for each in named_inputs(recipe) if each.kind is not Kind.MODEL] if recipe else []
+    if not named:
+        yield "The tiny world's own prompts and items." if recipe else "Not known any more."
+        return
+    yield from ("", "| input | from | licence |", "|---|---|---|")
+    for each in named:
+        yield _data_row(each)
+
+
+def _data_row(each: NamedInput) -> str:
+    origin, licence = _origin(each.source)
+    return f"| {each.label} | {_cell(origin)} | {_cell(licence)} |"
+
+
+def _cell(text: str) -> str:
+    return one_line(text).replace("|", "\\|")
+
+
+def _result_lines(found: Ancestry) -> Iterator[str]:
+    now, base = _scores(found, ""), _scores(found, "start")
+    if not now:
+        yield "This version's evaluation is not on the store any more."
+        return
+    yield "Accuracy in percent with 95% intervals, and the share of answers in another language."
+    yield from (
+        "",
+        "| language | M_0 | this version | off-target | items |",
+        "|---|---|---|---|---|",
+    )
+    for code, scores in now.items():
+        before = _interval(base[code]["accuracy"]) if code in base else "not known"
+        off = 100 * scores["off_target"]["value"]
+        accuracy = scores["accuracy"]
+        yield (
+            f"| {NAMES.get(code, code)} | {before} | {_interval(accuracy)} | {off:.1f}% "
+            f"| {accuracy['n']} |"
+        )
+    verdict = found.version.tags.get("lidr.gate_verdict", "")
+    yield from ("", f"The gate's verdict against the model before: {verdict or 'none'}.")
+
+
+def _scores(found: Ancestry, which: str) -> Mapping[str, Any]:
+    """Return the scores by language of the version, or of the `start` of its run."""
+    if which:
+        for run in found.runs:
+            try:
+                uri = str(read_state(found.store, run, 0)["evaluation"])
+                return dict(open_stage(uri).counts()["languages"])
+            except (BadInput, KeyError):
+                continue
+        return {}
+    for node in found.graph:
+        own = found.version.tags.get("lidr.evaluation_digest")
+        if node.step == "evaluate" and node.digest == own:
+            return dict(node.facts("counts").get("languages") or {})
+    return {}
+
+
+def _interval(accuracy: Mapping[str, float]) -> str:
+    value, low, high = (100 * accuracy[name] for name in ("value", "low", "high"))
+    return f"{value:.1f} ({low:.1f} to {high:.1f})"
+
+
+def _limit_lines(found: Ancestry, recipe: Recipe | None) -> Iterator[str]:
+    codes = found.version.tags.get("lidr.languages", "").split(",")
+    names = ", ".join(NAMES.get(code, code) for code in codes)
+    yield f"- Trained and measured in {names}; nothing is known of other languages."
+    tasks = ", ".join(f"`{name}`" for name in recipe.evaluation.tasks) if recipe else "its tasks"
+    yield f"- Measured on {tasks} alone. Safety was not evaluated."
+    yield (
+        "- Its reward is the model's own strength in its dominant language: what that is wrong "
+        "about, the others learn."
+    )
+
+
+def _repeat_lines(found: Ancestry) -> Iterator[str]:
+    tags = found.version.tags
+    yield from (
+        "Save the recipe below; then `lidr run recipe.yaml` or `lidr submit recipe.yaml`.",
+        "",
+    )
+    for label, key in (
+        ("commit of lidr", "lidr.git_sha"),
+        ("digest of the recipe", "lidr.recipe_digest"),
+        ("digest of the model's stage", "lidr.model_digest"),
+    ):
+        yield f"- {label}: `{tags.get(key) or _UNKNOWN}`"
+    versions = {name: v for node in found.graph for name, v in node.facts("versions").items()}
+    listed = ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))
+    yield f"- libraries: {listed or _UNKNOWN}"

@@ -14,8 +14,7 @@ from lidr.components.evaluate.limits import limit_of
 from lidr.components.shared.config.recipe import Prompts, Recipe
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.inputs.files import json_lines, read_file
-from lidr.components.shared.inputs.prompt_files import prompt_text
+from lidr.components.shared.inputs.files import json_lines, prompt_text, read_file
 from lidr.pipelines.planning.figures import AssumedLengths
 
 _SAMPLE = 2000

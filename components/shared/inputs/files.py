@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lidr.components.shared.config.recipe import LINE_NUMBER
+from lidr.components.shared.config.recipe import LINE_NUMBER, Prompts
 from lidr.components.shared.config.source import hub_data, is_web, parse_source
 from lidr.components.shared.core.digest import digest_of_bytes
 from lidr.components.shared.core.errors import BadInput
@@ -145,6 +145,46 @@ def field_of(row: Mapping[str, Any], names: Sequence[str], line: int) -> object:
     """Return the first of some fields that a line has."""
     values = (line - 1 if name == LINE_NUMBER else row.get(name) for name in names)
     return next((value for value in values if value is not None), None)
+
+
+def prompt_text(row: Mapping[str, Any], settings: Prompts, file: str, line: int) -> str:
+    """Return what a row of a prompt file asks: its instruction and, below it, its input.
+
+    Raises:
+        BadInput: the one is missing, or the other is no text.
+    """
+    fields = settings.fields
+    text, about = field_of(row, fields.text, line), field_of(row, fields.input, line)
+    require_text(fields.text, text, row, file, line)
+    if about is None or about == "":
+        return str(text)
+    if not isinstance(about, str):
+        raise BadInput(
+            f"field {alternatives(fields.input)} is not text",
+            file=file,
+            line=line,
+            remedy="Write text, or name another field in prompts.fields.input in the recipe.",
+        )
+    return f"{text}\n{about}"
+
+
+def require_text(
+    names: Sequence[str], value: object, row: Mapping[str, Any], file: str, line: int
+) -> None:
+    """Refuse a value that is no text, or empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise BadInput(
+            f"field {alternatives(names)} is missing, empty or not text; "
+            f"the line has {', '.join(row)}",
+            file=file,
+            line=line,
+            remedy="Fill it in, or name the field under prompts.fields in the recipe.",
+        )
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """Return the names that a field may have, for a message."""
+    return " or ".join(map(repr, names))
 
 
 def _as_object(row: object, file: str, line: int) -> dict[str, Any]:

@@ -12,7 +12,14 @@ from lidr.components.shared.config.recipe import Prompts, Recipe
 from lidr.components.shared.config.source import parse_source, shown
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import valid_unicode
-from lidr.components.shared.inputs.files import field_of, json_lines, read_file
+from lidr.components.shared.inputs.files import (
+    alternatives,
+    field_of,
+    json_lines,
+    prompt_text,
+    read_file,
+    require_text,
+)
 from lidr.components.shared.inputs.translation_tasks import is_about_translation
 from lidr.components.shared.records.schema import Prompt
 
@@ -103,7 +110,7 @@ def _listed_tasks(settings: Prompts) -> set[str]:
         shared = _shared(value, settings.id_pattern) if isinstance(value, str) else ""
         if not shared:
             raise BadInput(
-                f"no usable field {_alternatives(names)}; the line has {', '.join(row)}",
+                f"no usable field {alternatives(names)}; the line has {', '.join(row)}",
                 file=parse_source(source).address,
                 line=line,
                 remedy="Name each prompt by its id, as the prompt files do.",
@@ -200,7 +207,7 @@ def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]
 def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, line: int) -> Prompt:
     fields = settings.fields
     prompt_id, text = _id_of(row, settings, line), prompt_text(row, settings, file, line)
-    _require_text(fields.prompt_id, prompt_id, row, file, line)
+    require_text(fields.prompt_id, prompt_id, row, file, line)
     shared = _shared(str(prompt_id), settings.id_pattern)
     if not shared:
         raise BadInput(
@@ -231,40 +238,6 @@ def _is_task(row: Mapping[str, Any], prompt: Prompt, settings: Prompts) -> bool:
     return not said and is_about_translation(prompt.text, prompt.language)
 
 
-def prompt_text(row: Mapping[str, Any], settings: Prompts, file: str, line: int) -> str:
-    """Return what a row of a prompt file asks: its instruction and, below it, its input.
-
-    Raises:
-        BadInput: the one is missing, or the other is no text.
-    """
-    fields = settings.fields
-    text, about = field_of(row, fields.text, line), field_of(row, fields.input, line)
-    _require_text(fields.text, text, row, file, line)
-    if about is None or about == "":
-        return str(text)
-    if not isinstance(about, str):
-        raise BadInput(
-            f"field {_alternatives(fields.input)} is not text",
-            file=file,
-            line=line,
-            remedy="Write text, or name another field in prompts.fields.input in the recipe.",
-        )
-    return f"{text}\n{about}"
-
-
-def _require_text(
-    names: Sequence[str], value: object, row: Mapping[str, Any], file: str, line: int
-) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise BadInput(
-            f"field {_alternatives(names)} is missing, empty or not text; "
-            f"the line has {', '.join(row)}",
-            file=file,
-            line=line,
-            remedy="Fill it in, or name the field under prompts.fields in the recipe.",
-        )
-
-
 def unread_fields(recipe: Recipe) -> list[str]:
     """Return the fields of a recipe's prompt files that nothing reads, in their order.
 
@@ -293,10 +266,6 @@ def _id_of(row: Mapping[str, Any], settings: Prompts, line: int) -> object:
     """Return a line's id, a whole number as text."""
     value = field_of(row, settings.fields.prompt_id, line)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _alternatives(names: Sequence[str]) -> str:
-    return " or ".join(map(repr, names))
 
 
 def _shared(prompt_id: str, pattern: str) -> str:

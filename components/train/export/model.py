@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lidr.components.shared.core.errors import LidrError, TrainingFailed
-from lidr.components.shared.models.sources import MODEL_FILES
+from lidr.components.shared.inputs.fetched import MODEL_FILES
 from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.distributed.zero import whole
 from lidr.components.train.export.sources import TensorSource, sources_of

@@ -37,7 +37,7 @@ class Begun(NamedTuple):
     name: str
 
     def say(self) -> None:
-        """Tell the user of the engine, where there is anything to tell."""
+        """Report the chosen engine, if there was a choice."""
         if self.note:
             print(f"lidr: note: {self.note}", file=sys.stderr)
 

@@ -44,7 +44,7 @@ def compile_loop(
     """Return the pipeline as YAML; equal input gives equal bytes.
 
     Args:
-        recipe: what to learn; tasks of a cluster are told its reference on the store.
+        recipe: what to learn; tasks on a cluster get its reference on the store.
         profile: where to run.
         run: the default name of the run.
         max_unroll: rounds compiled in, from the recipe's `gate.max_iterations` to 5.
@@ -160,7 +160,7 @@ def as_manifests(text: str, namespace: str) -> str:
 
     Args:
         text: from `compile_loop`.
-        namespace: of both; "" for that of whoever applies them.
+        namespace: of both; "" for that of the kubectl context.
     """
     documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     info = documents[0]["pipelineInfo"]

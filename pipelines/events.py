@@ -1,4 +1,4 @@
-"""The events of a run as its file tells them (components/shared/core/events.py writes them).
+"""The events of a run as its file holds them (components/shared/core/events.py writes them).
 
 A step that is killed may leave half a line, and messages quote what models and servers say: what is
 no event is left out, and text keeps nothing that would steer a terminal.

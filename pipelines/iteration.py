@@ -1,4 +1,4 @@
-"""One iteration, M_t to M_{t+1}, as the paper tells it (arXiv 2410.08964, section 3)."""
+"""One iteration, M_t to M_{t+1}, as in the paper (arXiv 2410.08964, section 3)."""
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent

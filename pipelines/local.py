@@ -238,10 +238,10 @@ def _ended(driver: subprocess.Popen[bytes]) -> bool:
 
 def _failure(job: LocalJob, events: list[Event], begin: int) -> LidrError:
     """Say why the pipeline failed: the step's own words, or the last ones of its log."""
-    told = next((event for event in events if event["event"] == "failed"), None)
-    if told is not None:
-        error = LidrError(f"{told['step']}: {told['message']}")
-        error.exit_code = told["exit_code"]
+    failed = next((event for event in events if event["event"] == "failed"), None)
+    if failed is not None:
+        error = LidrError(f"{failed['step']}: {failed['message']}")
+        error.exit_code = failed["exit_code"]
         return error
     started = [event["step"] for event in events if event["event"] == "started"]
     ended = [event["step"] for event in events if event["event"] == "finished"]

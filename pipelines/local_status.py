@@ -120,7 +120,7 @@ def log_lines(
     everything: bool = False,
     poll_seconds: float = 0.5,
 ) -> Iterator[str]:
-    """Yield the lines of a run's log; those of one step are told by what KFP prints around them.
+    """Yield the lines of a run's log; what KFP prints around them says which step they are of.
 
     Args:
         store: the run's.
@@ -150,8 +150,8 @@ def log_lines(
             for line in (_COLOUR.sub("", each).rstrip("\n") for each in log):
                 if step and (found := _TASK.search(line)):
                     wanted = found[1] in names
-                told = own.has(line) or everything
-                if told and wanted:
+                shown = own.has(line) or everything
+                if shown and wanted:
                     yield line
             if not alive:
                 return
@@ -183,8 +183,8 @@ def event_rows(events: list[Event], *, running: bool) -> Iterator[StepRow]:
             active[named] = _iteration(event), event["step"]
         if named in active:
             steps.setdefault(active[named], {})[event["event"]] = event
-    for (iteration, step), told in steps.items():
-        yield _row(iteration, step, told, running)
+    for (iteration, step), latest in steps.items():
+        yield _row(iteration, step, latest, running)
 
 
 def _iteration(event: Event) -> int:
@@ -193,18 +193,18 @@ def _iteration(event: Event) -> int:
     return max(0, int(event["iteration"]))
 
 
-def _row(iteration: int, step: str, told: dict[str, Event], running: bool) -> StepRow:
+def _row(iteration: int, step: str, latest: dict[str, Event], running: bool) -> StepRow:
     row = StepRow(iteration, step, "running" if running else "cancelled")
-    if "failed" in told:
-        return replace(row, state="failed", note=one_line(told["failed"]["message"]))
-    if "finished" in told:
-        note = "reused" if "reused" in told else ""
-        return replace(row, state="done", seconds=told["finished"]["seconds"], note=note)
-    last = told.get("progress", {})
-    ended = told.get("progress", told["started"])["time"]
+    if "failed" in latest:
+        return replace(row, state="failed", note=one_line(latest["failed"]["message"]))
+    if "finished" in latest:
+        note = "reused" if "reused" in latest else ""
+        return replace(row, state="done", seconds=latest["finished"]["seconds"], note=note)
+    last = latest.get("progress", {})
+    ended = latest.get("progress", latest["started"])["time"]
     return replace(
         row,
-        seconds=ended - told["started"]["time"],
+        seconds=ended - latest["started"]["time"],
         done=int(last.get("done", 0)),
         total=int(last.get("total", 0)),
         unit=last.get("unit", ""),

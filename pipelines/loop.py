@@ -20,7 +20,7 @@ from lidr.pipelines.tasks.component import conclude, finish
 
 @dataclass(frozen=True)
 class LoopShape:
-    """What of the loop a pipeline holds.
+    """Which parts of the loop a pipeline holds.
 
     Attributes:
         rounds: the last iteration compiled in, at most 5.
@@ -130,22 +130,22 @@ def build_loop(
         shards: workers that generate and translate.
         launch: how the ranks of the train step are started, as `Launch.text` writes it.
         description: what the pipeline says of itself; None is its docstring.
-        by_reference: whether tasks are told the recipe's reference on the store, not the recipe.
+        by_reference: whether tasks get the recipe's reference on the store instead of the recipe.
         on_store: whether the recipe is on the store already; else the first task puts it there.
         roll_out: how shards are started, as `Launch.text` writes it; "" is on this machine.
     """
     judged = settings.judge is not None
     text = settings.model_dump_json()
-    told = reference_of(settings) if by_reference else text
+    given = reference_of(settings) if by_reference else text
     inline = text if by_reference and not on_store else ""
     iteration = build_iteration(place, shards, launch, judged, roll_out)
     rounds = _Rounds(place, iteration, shape, judged, inline)
     if shape.watching:
-        return _watching(settings, store_uri, run_name, rounds, description, told)
+        return _watching(settings, store_uri, run_name, rounds, description, given)
 
     @dsl.pipeline(name=f"lidr-{settings.name}", description=description)
     def loop(
-        recipe: str = told,
+        recipe: str = given,
         store: str = store_uri,
         run: str = run_name,
         max_iterations: int = settings.gate.max_iterations,
@@ -170,14 +170,14 @@ def _watching(
     run_name: str,
     rounds: _Rounds,
     description: str | None,
-    told: str,
+    given: str,
 ) -> BaseComponent:
     """Return the pipeline of a schedule: it ends at once where there is nothing new."""
     place = rounds.place
 
     @dsl.pipeline(name=f"lidr-{settings.name}-watch", description=description)
     def watch(
-        recipe: str = told,
+        recipe: str = given,
         store: str = store_uri,
         run: str = run_name,
         max_iterations: int = settings.gate.max_iterations,

@@ -35,17 +35,17 @@ def build_promotion(
         settings: the recipe, whose benchmarks and gate decide; the pipeline's default.
         store_uri: URI of the store; the pipeline's default.
         place: puts each task where the profile wants it.
-        by_reference: whether tasks are told the recipe's reference on the store, not the recipe.
+        by_reference: whether tasks get the recipe's reference on the store instead of the recipe.
         on_store: whether the recipe is on the store already; else the first task puts it there.
     """
     judged = settings.judge is not None
     text = settings.model_dump_json()
-    told = reference_of(settings) if by_reference else text
+    given = reference_of(settings) if by_reference else text
     inline = by_reference and not on_store
 
     @dsl.pipeline(name=f"lidr-promote-{settings.name}")
     def promotion(
-        recipe: str = told,
+        recipe: str = given,
         store: str = store_uri,
         name: str = settings.registry.model_name or settings.name,
         version: str = "@candidate",

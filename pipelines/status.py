@@ -1,4 +1,4 @@
-"""How far a run is: one row for each step of each iteration, whoever told of it."""
+"""How far a run is: one row for each step of each iteration, from whichever source."""
 
 from __future__ import annotations
 

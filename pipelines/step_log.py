@@ -48,7 +48,7 @@ class OwnLines:
         return not argo
 
     def _skips(self, json: tuple[str, str], line: str) -> bool:
-        """Tell whether a line belongs to the JSON that is being printed."""
+        """Return whether a line belongs to the JSON that is being printed."""
         begins, ends = json
         self._json = None
         if begins and line != begins:  # all of it on one line, or something else

@@ -1,4 +1,4 @@
-"""What the store tells of a run: finished stages, and how far the unfinished ones are."""
+"""What the store says of a run: finished stages, and how far the unfinished ones are."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class StoredRun:
 
     @property
     def complete(self) -> bool:
-        """Whether the loop has ended, and the run's result tells of its last iteration."""
+        """Whether the loop has ended, and the run's result covers its last iteration."""
         last = self.states[-1]
         ended = last["verdict"] != GO_ON or last["iteration"] >= self.recipe.gate.max_iterations
         result = self.result if ended else None

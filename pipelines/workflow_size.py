@@ -1,4 +1,4 @@
-"""How large Argo's Workflow of a compiled pipeline becomes, told before it is submitted.
+"""How large Argo's Workflow of a compiled pipeline becomes, known before it is submitted.
 
 Argo ends a workflow that passes 1 MiB as it is kept (its status compressed). It holds the pipeline
 itself, and for each task six nodes with up to six copies of the pod's description, for good.

@@ -52,7 +52,7 @@ class JudgementWriter:
         self._meter = Meter(total, "judgements", "tokens")
 
     def has(self, case: Case) -> bool:
-        """Tell whether a case was judged before, and count it."""
+        """Return whether a case was judged before, and count it."""
         found = self.judgements.get(case.request)
         if found is None or found.failure in PASSING:
             return False

@@ -102,7 +102,7 @@ def _at(positions: Sequence[Position], written: str) -> Alternatives:
 def _expected(score: int, positions: Sequence[Position]) -> tuple[float, Alternatives]:
     """Return the expected score at the last number, and the alternatives to it.
 
-    Tokenizers that write digit by digit make 10 of 1 and 0: how likely it was can be told where the
+    Tokenizers that write digit by digit make 10 of 1 and 0: how likely it was is known where the
     judge wrote the 1. Where it did not, and 10 was no token of its own, the 1 is left out.
     """
     digits = [index for index, each in enumerate(positions) if _number(each.token)]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of, digest_of_uri
+from lidr.components.shared.lineage.graph import Node, trace
 from lidr.components.shared.models.sources import ADAPTER_TAG, adapter_uri, model_uri
 from lidr.components.shared.registry.evidence import GATE_TAG, START
 from lidr.components.shared.registry.versions import DIGEST_TAG, VERDICT_TAG
-from lidr.components.shared.steps import BY_NAME
+from lidr.components.shared.steps import BY_NAME, Step
 from lidr.components.shared.store.marker import IMAGE_VARIABLE
-from lidr.components.shared.store.stage import Stage, open_stage
+from lidr.components.shared.store.stage import open_stage
 
 
 def facts(
@@ -54,11 +55,14 @@ def facts(
         "lidr.kfp_run_id": os.environ.get("KFP_RUN_ID", ""),
         "lidr.image.register": os.environ.get(IMAGE_VARIABLE, ""),
     }
-    for told in admission:
-        found[f"lidr.model.{told['property'].replace(' ', '_')}"] = told["decision"]
-    for uri in dict.fromkeys([inputs, *stages.values()]):
-        if uri:
-            found |= _stage_facts(open_stage(uri))
+    for each in admission:
+        found[f"lidr.model.{each['property'].replace(' ', '_')}"] = each["decision"]
+    roots = [open_stage(uri).uri for uri in (inputs, *stages.values()) if uri]
+    for node in trace(roots, _is_own):
+        found[f"lidr.image.{node.step}"] = str(node.facts("origin").get("image", ""))
+        for name, uri in node.inputs.items():
+            if _is_own(node, name):
+                found[_maker(node, name).digest_tag] = digest_of_uri(uri)
     return {key: value for key, value in found.items() if value}
 
 
@@ -66,27 +70,15 @@ def _verdict(decision: str) -> str:
     return str(open_stage(decision).counts()["decision"]) if decision else START
 
 
-def _stage_facts(stage: Stage) -> dict[str, str]:
-    """Return digests and images of what a stage has read, and so on to the beginning."""
-    step = _step_of(stage)
-    found = {f"lidr.image.{step}": str(stage.marker()["origin"].get("image", ""))}
-    for kind, digest in _read(stage):
-        found[BY_NAME[kind].digest_tag] = digest
-        earlier = Stage(stage.store, f"stages/{kind}/{digest}")
-        if earlier.done():  # it may have been cleared away
-            found |= _stage_facts(earlier)
-    return found
+def _is_own(node: Node, name: str) -> bool:
+    """Return whether an input of a stage is of its own iteration, and in a tag of the version."""
+    row = BY_NAME[node.step]
+    single = name in row.reads and len(row.reads[name]) == 1
+    if not single or name in row.aside:
+        return False
+    maker = _maker(node, name)
+    return bool(maker.digest_tag) and maker.about != "model"  # evaluations are given
 
 
-def _read(stage: Stage) -> Iterator[tuple[str, str]]:
-    """Yield what a stage has read of its own iteration: the step that made it, and its digest."""
-    inputs, row = stage.marker()["identity"]["inputs"], BY_NAME[_step_of(stage)]
-    for name, (kind, *others) in row.reads.items():
-        maker = BY_NAME[kind]
-        own = not others and name not in row.aside and maker.about != "model"  # that is given
-        if own and maker.digest_tag and (digest := inputs.get(name)):
-            yield kind, digest
-
-
-def _step_of(stage: Stage) -> str:
-    return stage.prefix.split("/")[1]
+def _maker(node: Node, name: str) -> Step:
+    return BY_NAME[BY_NAME[node.step].reads[name][0]]

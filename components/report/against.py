@@ -8,7 +8,7 @@ from lidr.components.report import charts
 from lidr.components.report.blocks import Chart, Section, Table, averaged, verdict
 from lidr.components.report.charts import Series
 from lidr.components.report.comparison import Evaluated, evaluated, gain_section, gains_of, scores
-from lidr.components.report.durations import Spent, spent, total
+from lidr.components.report.durations import StageDuration, durations_of, total
 from lidr.components.report.flips import flips
 from lidr.components.report.history import Counts, Round, final_round
 from lidr.components.report.html import page
@@ -224,7 +224,7 @@ def _yield(run: Run, t: int) -> list[str]:
 
 
 def _times(runs: tuple[Run, Run]) -> Section:
-    times = [spent(run.rounds) for run in runs]
+    times = [durations_of(run.rounds) for run in runs]
     steps = dict.fromkeys(each.step for run in times for each in run)
     return Section(
         "times",
@@ -244,6 +244,6 @@ def _times(runs: tuple[Run, Run]) -> Section:
     )
 
 
-def _taken(times: Sequence[Sequence[Spent]], step: str) -> list[str]:
+def _taken(times: Sequence[Sequence[StageDuration]], step: str) -> list[str]:
     sums = [total([each for each in run if step in ("", each.step)]) for run in times]
     return [cell for seconds, gpus in sums for cell in (duration(seconds), hours(gpus))]

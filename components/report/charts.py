@@ -97,7 +97,7 @@ def over_iterations(
     Args:
         identity: unique on the page.
         title: of the chart.
-        description: for who cannot see it.
+        description: for screen readers.
         columns: names of the iterations, two or more.
         series: the lines; later ones lie on top.
         size: width and height in pixels.
@@ -140,7 +140,7 @@ def training(
     Args:
         identity: unique on the page.
         title: of the chart.
-        description: for who cannot see it.
+        description: for screen readers.
         curves: the metrics, each drawn with its label at its right end.
         divisions: first step of each iteration and its name.
         last: the last step.

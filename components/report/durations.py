@@ -19,7 +19,7 @@ _MAX_OPEN_ROWS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class StageDuration:
     """What one stage took.
 
     Attributes:
@@ -38,7 +38,7 @@ class Spent:
     reused: bool
 
 
-def spent(rounds: Sequence[Round], earlier: Collection[str] = ()) -> list[Spent]:
+def durations_of(rounds: Sequence[Round], earlier: Collection[str] = ()) -> list[StageDuration]:
     """Return what every stage took, each stage counted once.
 
     Args:
@@ -53,24 +53,24 @@ def spent(rounds: Sequence[Round], earlier: Collection[str] = ()) -> list[Spent]
                 continue
             uri, marker = str(item.state[STATE_KEYS[step]]), item.stages[step]
             found.append(
-                Spent(item, step, _seconds(marker), _gpu_seconds(step, marker), uri in seen)
+                StageDuration(item, step, _seconds(marker), _gpu_seconds(step, marker), uri in seen)
             )
             seen.add(uri)
     return found
 
 
-def total(times: Sequence[Spent]) -> tuple[float, float]:
+def total(times: Sequence[StageDuration]) -> tuple[float, float]:
     """Return the seconds and GPU seconds of all stages that were not there before."""
     fresh = [each for each in times if not each.reused]
     return sum(each.seconds for each in fresh), sum(each.gpu_seconds or 0.0 for each in fresh)
 
 
-def throughput(rounds: Sequence[Round], times: Sequence[Spent]) -> Section:
+def throughput(rounds: Sequence[Round], times: Sequence[StageDuration]) -> Section:
     """Return how long each stage took and how fast it was.
 
     Args:
         rounds: the iterations.
-        times: as `spent` gives them.
+        times: as `durations_of` gives them.
     """
     seconds, gpu_seconds = total(times)
     on_gpus = gpu_seconds > 0
@@ -117,7 +117,7 @@ def _gpu_seconds(step: str, marker: Counts) -> float | None:
     return None if gpus is None else float(gpus) * _seconds(marker)
 
 
-def _chart(times: Sequence[Spent]) -> Chart:
+def _chart(times: Sequence[StageDuration]) -> Chart:
     by_step: dict[str, float] = dict.fromkeys(STATE_KEYS, 0.0)
     for each in times:
         by_step[each.step] += 0.0 if each.reused else each.seconds
@@ -126,7 +126,7 @@ def _chart(times: Sequence[Spent]) -> Chart:
     return Chart("Time by step", rows.bars("time", "Time by step", described, lines))
 
 
-def _line(each: Spent, on_gpus: bool) -> list[str]:
+def _line(each: StageDuration, on_gpus: bool) -> list[str]:
     marker = each.item.stages[each.step]
     within = str(marker.get("counts", {}).get("within", ""))
     time = f"within {within}" if within else duration(each.seconds)

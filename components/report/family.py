@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from lidr.components.report.blocks import Chart, Figure, Section, Table, averaged, verdict
 from lidr.components.report.curves import training
-from lidr.components.report.durations import Spent, spent, throughput, total
+from lidr.components.report.durations import StageDuration, durations_of, throughput, total
 from lidr.components.report.flips import flips_between
 from lidr.components.report.history import Round, final_round
 from lidr.components.report.html import page
@@ -54,7 +54,7 @@ def render_family(
     runs = [_labelled(run, f"R{place}") for place, run in enumerate(runs, start=1)]
     rounds = [item for run in runs for item in run.rounds]
     made = _versions(runs, aliases)
-    times = spent(rounds)
+    times = durations_of(rounds)
     return page(
         product="lidr report",
         name=model,
@@ -107,7 +107,9 @@ def _subtitle(runs: Sequence[Run], unknown: str) -> str:
     )
 
 
-def _figures(runs: Sequence[Run], made: Sequence[_Version], times: Sequence[Spent]) -> list[Figure]:
+def _figures(
+    runs: Sequence[Run], made: Sequence[_Version], times: Sequence[StageDuration]
+) -> list[Figure]:
     best = max(made, key=lambda each: each.item.average["value"])
     seconds, gpu_seconds = total(times)
     return [
@@ -123,7 +125,10 @@ def _figures(runs: Sequence[Run], made: Sequence[_Version], times: Sequence[Spen
 
 
 def _sections(
-    runs: Sequence[Run], unread: Sequence[str], made: Sequence[_Version], times: Sequence[Spent]
+    runs: Sequence[Run],
+    unread: Sequence[str],
+    made: Sequence[_Version],
+    times: Sequence[StageDuration],
 ) -> list[Section]:
     languages = _languages(runs)
     recent = [item for run in runs[-_MAX_DETAILED_RUNS:] for item in run.rounds]

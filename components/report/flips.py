@@ -25,7 +25,7 @@ _CAUSES = (
     ("cut", "cut at the longest length"),
     ("wrong", "wrong"),
 )
-"""What was amiss with the answer that was not right, the first that applies."""
+"""What was wrong with the answer that was not right, the first that applies."""
 
 Pair = tuple[EvalItem, EvalItem]
 Group = tuple[str, bool]
@@ -143,7 +143,7 @@ def _chart(
 
 
 def _table(languages: Languages, codes: Sequence[str], groups: dict[Group, list[Pair]]) -> Table:
-    """Return counts by language; of what was gained, also what was amiss before."""
+    """Return counts by language; of what was gained, also what was wrong before."""
 
     def line(code: str) -> list[str]:
         causes = Counter(_cause(old) for old, _ in groups[code, True])
@@ -152,7 +152,7 @@ def _table(languages: Languages, codes: Sequence[str], groups: dict[Group, list[
 
     head = [f"before: {name}" for _, name in _CAUSES]
     return Table(
-        "Items that flipped, and what was amiss with the answers that became right",
+        "Items that flipped, and what was wrong with the answers that became right",
         ["Language", "Wrong to right", *head, "Right to wrong"],
         [[swatch(languages, code), *line(code)] for code in codes],
         folded=True,
@@ -165,7 +165,7 @@ def _filters(codes: Sequence[str], turns: Sequence[Pair]) -> list[Filter]:
     return [
         Filter("language", "Language", [(code, language(code)) for code in codes]),
         Filter("change", "Change", [("gained", "wrong to right"), ("lost", "right to wrong")]),
-        Filter("cause", "Amiss", [each for each in _CAUSES if each[0] in causes]),
+        Filter("cause", "Problem", [each for each in _CAUSES if each[0] in causes]),
         Filter("task", "Task", [(task, task) for task in tasks] if len(tasks) > len(codes) else []),
     ]
 

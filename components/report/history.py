@@ -29,7 +29,7 @@ class Round:
             iteration's steps); absent where there is none, or not any more.
         curves: the training metrics, one row an optimizer step.
         source: the t of the model it was made from, which is the last one that was promoted.
-        label: what tells it from the iterations of other runs on the same page; mostly "".
+        label: distinguishes it from the iterations of other runs on the same page; mostly "".
     """
 
     state: Counts

@@ -8,7 +8,7 @@ import yaml
 
 from lidr.components.report.blocks import Section
 from lidr.components.report.curves import training
-from lidr.components.report.durations import spent, throughput
+from lidr.components.report.durations import durations_of, throughput
 from lidr.components.report.flips import flips_of_run
 from lidr.components.report.gates import decisions
 from lidr.components.report.history import Round
@@ -18,7 +18,7 @@ from lidr.components.report.judged import judged
 from lidr.components.report.lineage import lineage
 from lidr.components.report.models_table import figures, models, versions
 from lidr.components.report.outcomes import accuracy, balance
-from lidr.components.report.pair_sections import pairs, trust
+from lidr.components.report.pair_sections import pairs, reward_check
 from lidr.components.report.result import outcome
 from lidr.components.report.samples import samples
 from lidr.components.report.words import language, listed
@@ -95,12 +95,12 @@ def sections_of(
         decisions(settings, rounds),
         *flips_of_run(languages, rounds),
         pairs(settings, rounds),
-        trust(settings, rounds),
+        reward_check(settings, rounds),
         training(rounds),
         samples(languages, rounds),
         lineage(rounds),
         models(rounds, admission),
-        throughput(rounds, spent(rounds, earlier)),
+        throughput(rounds, durations_of(rounds, earlier)),
     ]
     return [section for section in found if section is not None]
 

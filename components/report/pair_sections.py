@@ -54,7 +54,7 @@ def pairs(settings: Recipe, rounds: list[Round]) -> Section | None:
     )
 
 
-def trust(settings: Recipe, rounds: list[Round]) -> Section | None:
+def reward_check(settings: Recipe, rounds: list[Round]) -> Section | None:
     """Return whether translations keep the content and better answers win."""
     paired = [item for item in rounds if item.counts("pair").get("directions")]
     if not paired:

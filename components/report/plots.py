@@ -1,4 +1,4 @@
-"""The report's charts as files of their own, for who shows images but no pages: MLflow."""
+"""The report's charts as files of their own, for viewers that show only images, such as MLflow."""
 
 from __future__ import annotations
 

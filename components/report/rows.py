@@ -39,7 +39,7 @@ def dots(
     Args:
         identity: unique on the page.
         title: of the chart.
-        description: for who cannot see it.
+        description: for screen readers.
         rows: from top to bottom.
         domain: smallest and largest share of the axis.
         references: vertical lines, and the class that says how each is drawn.
@@ -73,7 +73,7 @@ def dumbbells(
     Args:
         identity: unique on the page.
         title: of the chart.
-        description: for who cannot see it.
+        description: for screen readers.
         rows: label, share of the others, share of the dominant language, the gap in words.
         width: in pixels.
     """
@@ -102,7 +102,7 @@ def stacked(
     Args:
         identity: unique on the page.
         title: of the chart.
-        description: for who cannot see it.
+        description: for screen readers.
         rows: label, parts as count and class, the text on the right.
         width: in pixels.
     """
@@ -172,7 +172,7 @@ def opposed(
     Args:
         identity: unique on the page.
         title: of the chart.
-        description: for who cannot see it.
+        description: for screen readers.
         rows: label, count on the left (class `lost`) and on the right (class `gained`).
         width: in pixels.
     """
@@ -209,7 +209,7 @@ def bars(
     Args:
         identity: unique on the page.
         title: of the chart.
-        description: for who cannot see it.
+        description: for screen readers.
         rows: label, amount and how it is written.
         width: in pixels.
     """

@@ -85,7 +85,7 @@ def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
 def reused(store: Store, run: str) -> frozenset[str]:
     """Return the URIs of a run's stages that another run's iteration has ended with before it.
 
-    Stages that an interrupted run made, and never came to write down, count for who used them
+    Stages that an interrupted run made but did not record count for the run that used them
     first; so do those of older versions, which did not write down when an iteration ended.
     """
     first: dict[str, tuple[str, str]] = {}

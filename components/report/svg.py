@@ -31,7 +31,7 @@ def tag(name: str, *children: str, **attributes: Attribute) -> Markup:
 def figure(
     identity: str, title: str, description: str, size: tuple[float, float], *children: str
 ) -> Markup:
-    """Return an SVG image with a title and a description for who cannot see it.
+    """Return an SVG image with a title and a description for screen readers.
 
     Args:
         identity: unique on the page.

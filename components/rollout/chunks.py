@@ -32,7 +32,7 @@ class Task(Generic[Item]):
 
 @dataclass(frozen=True)
 class Chunk(Generic[Item]):
-    """A fixed piece of work that becomes one file of a stage, whoever does it.
+    """A fixed piece of work that becomes one file of a stage, whichever worker does it.
 
     Attributes:
         stage: the stage that the file belongs to.

@@ -2,7 +2,7 @@
 
 Each worker leaves `engine/<name>.json` on the stage when it is through. The name is of its own, so
 that a worker that does its shard a second time adds to what the first one measured; the notes are
-gone when the stage is finished, whose files do not depend on who wrote them.
+gone when the stage is finished, whose files are the same whichever worker wrote them.
 """
 
 from __future__ import annotations

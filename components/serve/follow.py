@@ -182,7 +182,7 @@ def _find_api() -> None:
 
 
 def _holds(now: Object, patch: Object) -> bool:
-    """Tell whether a merge patch would change nothing."""
+    """Return whether a merge patch would change nothing."""
     return all(
         _holds(now.get(key) or {}, value) if isinstance(value, dict) else now.get(key) == value
         for key, value in patch.items()

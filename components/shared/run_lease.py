@@ -1,10 +1,10 @@
 """The lease of a run: one execution at a time writes into `runs/<run>/`.
 
 `lidr run` holds it while it lives. On a cluster the tasks of one KFP run share it under that run's
-id: each one renews it, none gives it back before the loop has ended. A second execution is told who
-the first one is. It takes the lease of one that has died: at once where the process was on the same
-machine or the Kubernetes API says that its run has ended, else after watching the lease for as long
-as it lasts and not seeing it renewed.
+id: each one renews it, none releases it before the loop has ended. A second execution is refused,
+with the name of the first. It takes over the lease of an execution that died: at once where the
+process was on the same machine or the Kubernetes API says that its run has ended, else once the
+lease has run out without being renewed.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class _Watch:
         self._told = False
 
     def silent(self, text: bytes, asked: float) -> bool:
-        """Tell whether it has not been renewed for as long as it lasts.
+        """Return whether it has not been renewed for as long as it lasts.
 
         Args:
             text: of the object, as it is now.
@@ -213,7 +213,7 @@ class _Watch:
         return text == self.text and time.monotonic() - self._began > self._seconds
 
     def has_ended(self, held: LeaseOwner | None, text: bytes) -> bool:
-        """Tell whether the owner is known to have ended; say so."""
+        """Return whether the owner is known to have ended; say so."""
         if held is None or held.here or text != self.text or not held.has_ended():
             return False
         run = held.identity.partition(":")[2]
@@ -254,21 +254,21 @@ def _facts(identity: str) -> dict[str, object]:
 def _parsed(text: bytes) -> LeaseOwner | None:
     """Return who holds a lease; None where its object does not say, which then runs out."""
     try:
-        told: Mapping[str, object] = json.loads(text)
-        seconds = float(str(told["seconds"]))
+        fields: Mapping[str, object] = json.loads(text)
+        seconds = float(str(fields["seconds"]))
         if not 0 < seconds <= TASK_SECONDS:
             return None
         return LeaseOwner(
-            identity=str(told["identity"]),
-            who=one_line(str(told["owner"])),
-            host=one_line(str(told["host"])),
-            machine=str(told["machine"]),
-            process=int(str(told["process"])),
-            started=str(told["started"]),
-            since=one_line(str(told["since"])),
+            identity=str(fields["identity"]),
+            who=one_line(str(fields["owner"])),
+            host=one_line(str(fields["host"])),
+            machine=str(fields["machine"]),
+            process=int(str(fields["process"])),
+            started=str(fields["started"]),
+            since=one_line(str(fields["since"])),
             seconds=seconds,
-            cluster=str(told.get("cluster", "")),
-            namespace=str(told.get("namespace", "")),
+            cluster=str(fields.get("cluster", "")),
+            namespace=str(fields.get("namespace", "")),
         )
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -46,7 +46,7 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
                         note(result)
                     emit("finished", seconds=round(time.monotonic() - began, 2))
                 except Exception as error:
-                    cleanse(error)  # whoever runs the step prints the traceback
+                    cleanse(error)  # the caller prints the traceback
                     if isinstance(error, LidrError):
                         emit("failed", message=str(error), exit_code=error.exit_code)
                     _note_failure(name, kwargs, error)

@@ -30,7 +30,7 @@ Operations = tuple[bool, bool]
 
 @dataclass(frozen=True, slots=True)
 class ProblemStep:
-    """One change: add or subtract `amount`, told with the `verb`-th verb of that kind."""
+    """One change: add or subtract `amount`, written with the `verb`-th verb of that kind."""
 
     adds: bool
     verb: int

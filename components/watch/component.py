@@ -5,7 +5,7 @@ from lidr.components.shared.component import image_component
 
 @image_component
 def check_inputs(recipe: str, store: str, name: str) -> str:
-    """Tell whether prompts or base model are new since the last run, without a GPU.
+    """Return whether prompts or base model are new since the last run, without a GPU.
 
     Args:
         recipe: the resolved recipe as JSON.

@@ -47,11 +47,11 @@ def print_findings(found: Found) -> None:
     table = Table("subject", "what", "state", "", box=SIMPLE_HEAD)
     for subject, findings in found.items():
         for number, each in enumerate(findings):
-            told = Text(each.detail)
+            detail = Text(each.detail)
             if each.remedy and each.state != "ok":
-                told.append(f"\n{each.remedy}", style="italic")
+                detail.append(f"\n{each.remedy}", style="italic")
             state = Text(each.state, style=_STYLES[each.state])
-            table.add_row("" if number else subject, Text(each.name), state, told)
+            table.add_row("" if number else subject, Text(each.name), state, detail)
     console.print(table)
     console.print(_summary(found), soft_wrap=True)
 

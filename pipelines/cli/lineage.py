@@ -171,8 +171,8 @@ def _print_origins(console: PlainConsole, graph: Graph) -> None:
     """Print images, cluster runs, commits and library versions, each with the steps it is of."""
     steps: dict[tuple[str, str], list[str]] = {}
     for node in graph:
-        told = {**node.facts("origin"), "libraries": _listed(node.facts("versions"))}
-        for name, value in told.items():
+        facts = {**node.facts("origin"), "libraries": _listed(node.facts("versions"))}
+        for name, value in facts.items():
             if value and name != "pod" and node.step not in steps.setdefault((name, value), []):
                 steps[name, value].append(node.step)
     for (name, value), which in sorted(steps.items()):

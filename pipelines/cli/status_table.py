@@ -118,11 +118,11 @@ class _Changes:
 
     def take(self, status: Status) -> None:
         for row in status.rows:
-            told = " ".join(
+            line = " ".join(
                 part for part in (row.state, f"({_reason(row)})" if _reason(row) else "") if part
             )
-            if self._known.get(row.place) == told:
+            if self._known.get(row.place) == line:
                 continue
-            self._known[row.place] = told
+            self._known[row.place] = line
             took = f", {seconds_text(row.seconds)}" if row.state == "done" and row.seconds else ""
-            say(f"{label(row)} {row.step} {told}{took}", error=True)
+            say(f"{label(row)} {row.step} {line}{took}", error=True)

@@ -152,7 +152,7 @@ def _schedule(
     identity = schedule(client, submission, when, dry=dry)
     link = client.link(f"recurringrun/details/{identity}") if identity else ""
     if output is Output.JSON:
-        told = {"schedule": submission.run, "id": identity, "when": str(when), "link": link}
-        print(json.dumps(told))
+        result = {"schedule": submission.run, "id": identity, "when": str(when), "link": link}
+        print(json.dumps(result))
     else:
         say(" ".join(part for part in (submission.run, f"looks {when}", link) if part))

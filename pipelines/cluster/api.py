@@ -25,7 +25,7 @@ class Denied(BadInput):
 class ClusterApi:
     """A cluster, as the user's kubeconfig or the pod's account may see it.
 
-    Several threads share one: whoever asks first connects.
+    Several threads share one; the first request connects.
 
     Args:
         seconds: that one answer may take.
@@ -64,7 +64,7 @@ class ClusterApi:
         return self._reached
 
     def is_reached(self) -> bool:
-        """Tell whether the API server answers us."""
+        """Return whether the API server answers us."""
         try:
             self.reach()
         except LidrError:
@@ -116,7 +116,7 @@ class ClusterApi:
         return bool(answer.get("status", {}).get("allowed"))
 
     def serves(self, version: str, plural: str) -> bool:
-        """Tell whether a kind is installed.
+        """Return whether a kind is installed.
 
         Args:
             version: group and version, e.g. `kueue.x-k8s.io/v1beta2`.
@@ -130,11 +130,11 @@ class ClusterApi:
 
         self._namespace = connect()
         settings = client.Configuration.get_default_copy()
-        settings.retries = False  # whoever hangs would hang several times
+        settings.retries = False  # a server that hangs would hang several times
         self._client = client.ApiClient(settings)
         try:
             found = self.get("/version") or {}
-        except Denied as error:  # everybody may ask for the version, unless nobody knows who asks
+        except Denied as error:  # every authenticated user may read the version
             raise BadInput(
                 f"{self.server} does not accept the kubeconfig's login",
                 remedy="Log in anew; `kubectl auth whoami` shows as whom.",

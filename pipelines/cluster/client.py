@@ -100,7 +100,7 @@ class Client:
         )
 
     def version(self) -> str:
-        """Return the installation's version as it tells it, e.g. `2.17.0`, or "".
+        """Return the installation's version as it reports it, e.g. `2.17.0`, or "".
 
         Raises:
             Unavailable: nobody answers.
@@ -110,8 +110,8 @@ class Client:
             answer = self._health.healthz_service_get_healthz(_preload_content=False, **options)
             return str(json.loads(answer.data).get("tag_name", ""))
 
-        told = self.call("ask for its version", ask)
-        return "" if told == "unknown" else told
+        version = self.call("ask for its version", ask)
+        return "" if version == "unknown" else version
 
     def workflow(self, run_id: str) -> Any:
         """Return what the v1beta1 API keeps of the Argo Workflow behind a run: its JSON, or "".
@@ -119,7 +119,7 @@ class Client:
         Raises:
             BadInput: it is not served, or not to this user.
         """
-        told: Any = self.call(  # the client has methods for v2beta1 alone
+        answer: Any = self.call(  # the client has methods for v2beta1 alone
             f"read the workflow of run {run_id}",
             self._api.call_api,
             "/apis/v1beta1/runs/{run_id}",
@@ -129,7 +129,7 @@ class Client:
             auth_settings=["Bearer"],
             _return_http_data_only=True,
         )
-        runtime = told.get("pipeline_runtime") if isinstance(told, dict) else None
+        runtime = answer.get("pipeline_runtime") if isinstance(answer, dict) else None
         return runtime.get("workflow_manifest", "") if isinstance(runtime, dict) else ""
 
     def call(
@@ -212,31 +212,32 @@ class Client:
         return f"{(self.settings.ui or self.host).rstrip('/')}/#/{path}"
 
     def _refusal(self, what: str, error: Any) -> LidrError:
-        status, told = int(error.status or 0), _told(error.body)
+        status, reason = int(error.status or 0), _reason_in(error.body)
         if status == 401:
             return BadInput(
-                f"Kubeflow Pipelines at {self.host} wants a valid token (HTTP 401{told})",
+                f"Kubeflow Pipelines at {self.host} wants a valid token (HTTP 401{reason})",
                 remedy=f"Log in anew, and set ${self.settings.token_env} to the token.",
             )
         if status == 403:
             where = f" in namespace {self._own_namespace}" if self._own_namespace else ""
             return BadInput(
-                f"may not {what}{where}{told}",
+                f"may not {what}{where}{reason}",
                 remedy="Check kubeflow.namespace, or ask its owner for the role kubeflow-edit.",
             )
-        if status == 404 and not told:
+        if status == 404 and not reason:
             return self._unreachable("HTTP 404")
         if status == 404:
-            return _NotFound(f"cannot {what}{told}", remedy="Check the names in the profile.")
+            return _NotFound(f"cannot {what}{reason}", remedy="Check the names in the profile.")
         if status in (0, 502, 503, 504):  # nobody is behind the address, or its gateway says so
-            return self._unreachable(f"HTTP {status}{told}")
+            return self._unreachable(f"HTTP {status}{reason}")
         if status >= 500 or status in (408, 429):
             return Unavailable(
-                f"Kubeflow Pipelines at {self.host} is up, but cannot {what} (HTTP {status}{told})",
+                f"Kubeflow Pipelines at {self.host} is up, but cannot {what} "
+                f"(HTTP {status}{reason})",
                 remedy="Look at the log of Deployment ml-pipeline, at its database and its object "
                 "store, then run the same again.",
             )
-        return BadInput(f"cannot {what}: Kubeflow Pipelines refuses it (HTTP {status}{told})")
+        return BadInput(f"cannot {what}: Kubeflow Pipelines refuses it (HTTP {status}{reason})")
 
     def _unreachable(self, reason: str) -> Unavailable:
         return Unavailable(
@@ -311,7 +312,7 @@ def _configuration(profile: Profile, host: str) -> Any:
     return made
 
 
-def _told(body: Any) -> str:
+def _reason_in(body: Any) -> str:
     """Return the server's own words with a colon before them, or ""."""
     try:
         found = json.loads(body or "")

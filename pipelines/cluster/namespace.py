@@ -166,10 +166,10 @@ class Namespace:
 
     def _queued(self, workload: dict[str, Any], queue: str, namespace: str) -> str:
         conditions = workload.get("status", {}).get("conditions", [])
-        told = {each["type"]: each for each in conditions}
-        if told.get("Admitted", {}).get("status") == "True":
+        by_type = {each["type"]: each for each in conditions}
+        if by_type.get("Admitted", {}).get("status") == "True":
             return ""
-        message = told.get("QuotaReserved", {}).get("message") or "not admitted yet"
+        message = by_type.get("QuotaReserved", {}).get("message") or "not admitted yet"
         place = self._place(workload["metadata"]["name"], queue, namespace)
         return f"queue {queue}{place}: {message}"
 

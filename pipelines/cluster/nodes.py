@@ -1,4 +1,4 @@
-"""The nodes of the Argo workflow that runs a pipeline, as Kubeflow tells of them.
+"""The nodes of the Argo workflow that runs a pipeline, as Kubeflow reports them.
 
 Kubeflow has two views of them. Its v1beta1 API hands out the Workflow itself, with whole names and
 Argo's messages. The task details of v2beta1 have neither: display names only, and for each node the
@@ -99,7 +99,7 @@ def path_of(name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class WorkflowGraph:
-    """All that Kubeflow tells of the workflow behind a run.
+    """All that Kubeflow reports of the workflow behind a run.
 
     Attributes:
         nodes: its nodes.

@@ -1,4 +1,4 @@
-"""How a run ended: what Kubeflow calls it, held against its tasks and the store.
+"""How a run ended: what Kubeflow calls it, compared with its tasks and the store.
 
 Kubeflow takes its word from Argo, which calls a run succeeded whose last task was left out because
 another one had failed, and failed one that was cancelled, or whose pod ended badly after its work.
@@ -40,20 +40,20 @@ def outcome_of(run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, know
         stored: its folder on the store; None where there is none.
         known: whether the store could be read, and keeps the run under the name it has in Kubeflow.
     """
-    told = RUN_STATES.get(run.state or "PENDING", "waiting")
+    state = RUN_STATES.get(run.state or "PENDING", "waiting")
     complete = stored is not None and stored.complete
-    if told == "failed" and complete:
+    if state == "failed" and complete:
         return Outcome("done", "Kubeflow calls the run failed, but all its results are written")
-    if told == "failed" and graph.cancelled:
+    if state == "failed" and graph.cancelled:
         return Outcome("cancelled")
-    if told != "done":
-        return Outcome(told)
+    if state != "done":
+        return Outcome(state)
     if failed := failures(graph, first_iteration(run)):
         what = f"{failed[0]} failed"
     elif known and not complete:
         what = "its result is not on the store"
     else:
-        return Outcome(told)
+        return Outcome(state)
     return Outcome("failed", f"Kubeflow calls the run succeeded, but {what}")
 
 

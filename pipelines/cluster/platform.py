@@ -1,4 +1,4 @@
-"""What has to be installed in a cluster, and the versions of it that lidr stands on.
+"""What has to be installed in a cluster, in which versions.
 
 Only the standard library is imported here: `manifests/check.py` reads this from a checkout.
 """

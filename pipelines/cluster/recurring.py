@@ -1,4 +1,4 @@
-"""Schedules: the loop looks again and again, and runs where prompts or base model are new.
+"""Schedules: periodic runs of the loop, which end at once unless prompts or base model are new.
 
 The pipeline of a schedule begins with a check of its inputs (`components/watch`): one small pod
 that needs no GPU. Where it finds nothing new, nothing else happens.
@@ -33,7 +33,7 @@ _CRON_FIELD = re.compile(r"[\w*/,?#-]+")
 
 @dataclass(frozen=True)
 class When:
-    """How often a schedule looks.
+    """How often a schedule checks its inputs.
 
     Attributes:
         seconds: between two looks; 0 where `cron` says when.
@@ -79,13 +79,13 @@ class When:
         if trigger.cron_schedule and trigger.cron_schedule.cron:
             return cls(cron=trigger.cron_schedule.cron)
         periodic = trigger.periodic_schedule
-        told = str(periodic.interval_second or 0) if periodic else "0"
-        if not _SECONDS.fullmatch(told):
+        seconds = str(periodic.interval_second or 0) if periodic else "0"
+        if not _SECONDS.fullmatch(seconds):
             raise BadInput(
-                f"Kubeflow says that a schedule's interval is {one_line(told)[:40]!r} seconds",
+                f"Kubeflow says that a schedule's interval is {one_line(seconds)[:40]!r} seconds",
                 remedy="Delete that schedule in Kubeflow's user interface.",
             )
-        return cls(seconds=int(told))
+        return cls(seconds=int(seconds))
 
     def __str__(self) -> str:
         return f"at {self.cron}" if self.cron else f"every {self.seconds} s"

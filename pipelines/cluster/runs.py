@@ -1,7 +1,7 @@
 """Runs in Kubeflow by the name that lidr gives them.
 
-KFP lets any number of runs have one name. lidr keeps at most one of a name alive: whoever creates
-one looks again afterwards, and of several the first one stays.
+KFP lets any number of runs have one name. lidr keeps at most one of a name alive: after creating
+one, a client lists them again, and of several the first one stays.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def read_run(client: Client, run_id: str) -> Run:
 
 
 def is_live(run: Run) -> bool:
-    """Tell whether a run has not ended."""
+    """Return whether a run has not ended."""
     return run.state is None or run.state in LIVE
 
 

@@ -65,7 +65,7 @@ class Watcher:
         live = runs.is_live(run)
         sure = [part for part in parts if live or not part.is_open]
         kept = list(stored.rows()) if stored else []
-        told = list(
+        rows = list(
             _with_reuse(
                 kept, rows_of(sure, held_by(self._profile)), self._job_gpus().get("train", 0)
             )
@@ -82,16 +82,16 @@ class Watcher:
             run=self._name,
             state=outcome.state,
             place=self._client.host,
-            rows=merged(kept, self._with_words(told, failed), seen.rows),
+            rows=merged(kept, self._with_words(rows, failed), seen.rows),
             notes=tuple(said),
             links=self._links(stored),
         )
 
-    def _with_words(self, told: list[StepRow], failed: Failed) -> list[StepRow]:
+    def _with_words(self, rows: list[StepRow], failed: Failed) -> list[StepRow]:
         """Return rows, the failed one with what its step left on the store about it."""
         found = read_failure(self._store, self._name, self.run_id) if self._store else None
         if found is None:
-            return told
+            return rows
         step = found["step"]
         place = END if step == "report" else max(found["iteration"], 0), step
         if place not in failed.steps:  # a task may join several steps
@@ -101,7 +101,7 @@ class Watcher:
             replace(row, note=one_line(f"{row.note}: {words}" if row.note else words))
             if (row.iteration, row.step) == place and row.state == "failed"
             else row
-            for row in told
+            for row in rows
         ]
 
     def _opened(self, uri: str) -> Store | None:
@@ -114,7 +114,7 @@ class Watcher:
         return store
 
     def _seen(self, first: int, failed: Failed) -> Seen:
-        """Return what the pods tell; less access means less of it."""
+        """Return what the pods show, as far as they may be read."""
         if self._namespace is None:
             return Seen()
         try:
@@ -191,16 +191,16 @@ def namespace_of(profile: Profile) -> Namespace:
     return Namespace(profile.kubeflow.namespace or profile.namespace, profile.namespace)
 
 
-def _with_reuse(stored: Iterable[StepRow], told: Iterable[StepRow], gpus: int) -> Iterator[StepRow]:
+def _with_reuse(stored: Iterable[StepRow], rows: Iterable[StepRow], gpus: int) -> Iterator[StepRow]:
     """Yield Kubeflow's rows: what took longer once than its task did was not done again.
 
     Args:
         stored: the store's rows, with the seconds that each stage took when it was made.
-        told: Kubeflow's rows.
+        rows: Kubeflow's rows.
         gpus: accelerators that a TrainJob holds in all; 0 where the task itself holds them.
     """
     made = {row.place: row.seconds for row in stored if row.state == "done"}
-    for row in told:
+    for row in rows:
         seconds = made.get(row.place, 0.0)
         if row.state != "done" or not seconds:
             yield row

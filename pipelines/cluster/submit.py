@@ -22,7 +22,7 @@ from lidr.pipelines.cluster.pipelines import Package, find_version, upload
 from lidr.pipelines.stamp import Stamp, description_of
 
 SETTLING_SECONDS = 1.1
-"""KFP keeps whole seconds: after one, whoever comes later has a later time of creation."""
+"""KFP keeps whole seconds: after one second, later runs have a later time of creation."""
 
 Outcome = Literal["created", "resumed", "running", "done", "would create", "would resume"]
 

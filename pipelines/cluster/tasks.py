@@ -121,7 +121,7 @@ def beside_steps(nodes: Iterable[WorkflowNode], state: State) -> dict[str, str]:
     groups: dict[tuple[str, ...], list[WorkflowNode]] = defaultdict(list)
     for node in nodes:
         groups[node.path].append(node)
-    found = [path for path, group in groups.items() if _stands(group, state)]
+    found = [path for path, group in groups.items() if _is_in_state(group, state)]
     inmost = [path for path in found if not any(_within(other, path) for other in found)]
     return {
         own_name(path): next((n.message for n in groups[path] if n.message not in NORMAL_WAITS), "")
@@ -130,15 +130,15 @@ def beside_steps(nodes: Iterable[WorkflowNode], state: State) -> dict[str, str]:
     }
 
 
-def _stands(attempts: list[WorkflowNode], state: State) -> bool:
-    """Tell whether something is in a state; it waits where one of its attempts does."""
+def _is_in_state(attempts: list[WorkflowNode], state: State) -> bool:
+    """Return whether something is in a state; it waits where one of its attempts does."""
     if state == "waiting":
         return any(node.state == state for node in attempts)
     return _whole(attempts).state == state
 
 
 def is_driver(name: str) -> bool:
-    """Tell whether a node is one of Kubeflow's drivers, which prepare a task."""
+    """Return whether a node is one of Kubeflow's drivers, which prepare a task."""
     return path_of(name)[-1].endswith(_DRIVER)
 
 
@@ -162,7 +162,7 @@ def _task_of(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _part(task: tuple[str, ...], group: list[WorkflowNode], first: int) -> TaskPart | None:
-    """Return what a task's nodes tell; None where it was left out."""
+    """Return a task as its nodes show it; None where it was left out."""
     own = _at(group, task)
     driver = _at(group, (*task[:-1], task[-1] + _DRIVER))
     state = _state(own, driver)

@@ -27,7 +27,7 @@ _LAST_LINES = 200
 
 @dataclass(frozen=True)
 class Seen:
-    """What a run's pods tell.
+    """What a run's pods show.
 
     Attributes:
         rows: of the steps that run, wait or failed.
@@ -189,13 +189,13 @@ def _progress(namespace: Namespace, running: list[Pod]) -> dict[str, Any]:
     for pod in running:
         if not pods.is_running(pod, CONTAINER):
             continue
-        told = _last(namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_TAIL))
-        if len(running) == 1 and told:
-            total |= {name: int(told[name]) for name in ("done", "total") if name in told}
-            total["unit"] = str(told.get("unit", ""))
-        if "rate" in told:
-            total["rate"] = total.get("rate", 0.0) + float(told["rate"])
-            total["rate_unit"] = str(told.get("rate_unit", ""))
+        last = _last(namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_TAIL))
+        if len(running) == 1 and last:
+            total |= {name: int(last[name]) for name in ("done", "total") if name in last}
+            total["unit"] = str(last.get("unit", ""))
+        if "rate" in last:
+            total["rate"] = total.get("rate", 0.0) + float(last["rate"])
+            total["rate_unit"] = str(last.get("rate_unit", ""))
     return total
 
 

@@ -33,7 +33,7 @@ def follow(
     """
     watcher = retry(opened, "what tells of the run", unavailable, retry_seconds)
     while True:
-        status = retry(watcher.look, "what tells of the run", unavailable, retry_seconds)
+        status = retry(watcher.look, "the status of the run", unavailable, retry_seconds)
         show(status)
         if status.ended:
             return status

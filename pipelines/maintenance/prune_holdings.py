@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from lidr.components.shared.lineage.graph import Node, Presence, read_node
+from lidr.components.shared.lineage.graph import Node, Presence, reach, read_node
 from lidr.components.shared.steps import STEPS
 from lidr.components.shared.store.base import Entry, Store
 from lidr.components.shared.store.marker import MARKER, RECORD
@@ -98,22 +98,15 @@ class Holdings:
             trained = uri != model and "/stages/train/" in uri
             return [u for u in users[uri] if not trained or u.split("/")[-2] not in _LATER]
 
-        found, waiting = set[str](), [model]
-        while waiting:
-            uri = waiting.pop()
-            if uri not in found:
-                found.add(uri)
-                waiting += following(uri)
-        return found
+        return reach([model], following)
 
     def _reach(self, roots: Iterable[str], inputs: Callable[[Node], Iterable[str]]) -> set[str]:
-        found, waiting = set[str](), list(roots)
-        while waiting:
-            uri = waiting.pop()
-            if uri not in found and uri in self.stages:
-                found.add(uri)
-                waiting += inputs(self.stages[uri].node)
-        return found
+        """Return the stages, among those of the store, that stages were made from."""
+
+        def following(uri: str) -> Iterable[str]:
+            return filter(self.stages.__contains__, inputs(self.stages[uri].node))
+
+        return reach(filter(self.stages.__contains__, roots), following)
 
 
 def newest_of(entries: Iterable[Entry]) -> float:

@@ -47,7 +47,7 @@ class Policy:
     forget: Collection[str] = ()
 
     def is_young(self, moment: float) -> bool:
-        """Tell whether something written at a moment must not be touched."""
+        """Return whether something written at a moment must not be touched."""
         return moment > self.now - self.grace
 
 

@@ -3,7 +3,7 @@
 The marker goes first: what remains of a stage is not done for anybody. Its bytes are put aside
 under another name before that, so that nothing of a kept version's lineage is ever lost; where
 nothing of the stage is to stay, that name goes last. A register stage goes before its version, or a
-run would be told of a version that is gone; a version goes before its files.
+run would be given a version that is gone; a version goes before its files.
 """
 
 from __future__ import annotations

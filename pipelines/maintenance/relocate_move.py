@@ -25,7 +25,7 @@ class StoreMove:
         return cls(_address(old), _address(new))
 
     def concerns(self, uri: str) -> bool:
-        """Tell whether a URI is the old store's, or lies in it."""
+        """Return whether a URI is the old store's, or lies in it."""
         return uri == self.old or uri.startswith(f"{self.old}/")
 
     def of(self, uri: str) -> str:

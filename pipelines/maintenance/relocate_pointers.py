@@ -23,7 +23,7 @@ def stale_pointers(store: Store, move: StoreMove) -> Iterator[tuple[str, bytes]]
         if entry.key.rpartition("/")[2] in _NAMES:
             try:
                 before = json.loads(store.read(entry.key))
-            except ValueError:  # it is damaged, which is not ours to mend
+            except ValueError:  # it is damaged, which is not ours to fix
                 continue
             after = _moved(before, move)
             if after != before:

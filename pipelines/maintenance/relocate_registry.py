@@ -128,15 +128,15 @@ def _make_versions(client: Any, moving: Moving, move: StoreMove) -> None:
     known = {version.number: version for version in moving.versions}
     for number in range(1, max(known, default=0) + 1):
         version = known.get(number)
-        told = client.get_model_version(name, str(number)) if version else None
+        current = client.get_model_version(name, str(number)) if version else None
         shown = _moved(version or next(iter(known.values())), move)
         made = client.create_model_version(
             f"{name}{_MAKING}",
             source=shown.source,
             run_id=shown.run_id or None,
             tags=_tags(version, move) if version else {},
-            run_link=told.run_link or None if told else None,
-            description=told.description or None if told else None,
+            run_link=current.run_link or None if current else None,
+            description=current.description or None if current else None,
             await_creation_for=0,
         )
         if int(made.version) != number:

@@ -75,7 +75,7 @@ class Calibration(Strict):
     """Seconds beside each step's own: its pod or process, imports, the pipeline's bookkeeping."""
 
     def fits(self, parameters: int, gpus: int) -> bool:
-        """Tell whether its speeds hold for a model and workers; its lengths always do."""
+        """Return whether its speeds hold for a model and workers; its lengths always do."""
         return abs(self.parameters / parameters - 1) < 0.2 and self.gpus == gpus
 
 

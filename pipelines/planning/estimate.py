@@ -332,7 +332,7 @@ class _Estimator:
             startup=startup,
             pieces=pieces,
             piece_seconds=busy / pieces,
-            gang=True,
+            coupled=True,
             price=self._price("train"),
         )
 
@@ -417,7 +417,7 @@ class _Estimator:
 
     def _pods(self, work: Work) -> int:
         """Count a step's pods; a TrainJob has a launcher beside its nodes."""
-        launched = work.gang and self._profile.training.launcher == "trainjob"
+        launched = work.coupled and self._profile.training.launcher == "trainjob"
         return work.workers + (1 if launched else 0)
 
     def _store_bytes(self) -> dict[str, float]:

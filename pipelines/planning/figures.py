@@ -58,7 +58,7 @@ class Roofline(Strict):
 
 
 class AssumedLengths(Strict):
-    """How long texts are before any run has told."""
+    """How long texts are, where no run has measured it."""
 
     prompt_characters: float
     """Of an English prompt, where there are no prompt files."""

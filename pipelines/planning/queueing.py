@@ -14,7 +14,7 @@ _BATCH = 4096
 
 
 class Quota:
-    """GPUs that are held for a while; who came first is served first, and nobody overtakes.
+    """GPUs that are held for a while, given out first come, first served.
 
     Args:
         gpus: how many there are.

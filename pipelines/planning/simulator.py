@@ -1,8 +1,8 @@
 """The loop played through many times: interruptions, slow nodes, replacements and a shared quota.
 
 Steps follow one another. A pool of workers (generate, translate, evaluate) works off fixed pieces;
-a lost node costs its worker the piece under way, then a replacement and a new start. A gang (train)
-has one clock: a lost node stops all of it, and it goes on from its last checkpoint. Nodes are lost
+a lost node costs its worker the piece under way, then a replacement and a new start. The nodes of
+train are coupled: a lost one stops them all, until they resume from the last checkpoint. Nodes fail
 at exponentially distributed times, independently of one another.
 
 All workers of a step, in all replications, are played at once: one round of numpy operations is one
@@ -35,7 +35,7 @@ class Trouble:
         node_hours: mean time until a node is lost; infinite for never.
         replacement: seconds until another node is there.
         slowness: standard deviation of the logarithm of a node's pace; 0 for equal nodes.
-        tenants: who else uses the quota.
+        tenants: others that use the quota.
     """
 
     node_hours: float = math.inf
@@ -68,7 +68,7 @@ class SimulatedOutcome:
 class _Spans:
     """Of one step: seconds each worker needs and holds its GPUs, and nodes lost.
 
-    Arrays are (replications, workers); of a gang the second axis has one element.
+    Arrays are (replications, workers); of coupled workers the second axis has one element.
     """
 
     needed: Array
@@ -113,7 +113,7 @@ def _queued(
     work: Work, spans: _Spans, clock: Array, quotas: Sequence[SharedQuota]
 ) -> tuple[Array, Array]:
     """Ask for each worker's GPUs; return the mean wait and the time to the end, per replication."""
-    size = work.gpus * (work.workers if work.gang else 1)
+    size = work.gpus * (work.workers if work.coupled else 1)
     waits, ends = np.zeros_like(clock), np.zeros_like(clock)
     for row, quota in enumerate(quotas):
         now = quota.opening + float(clock[row])
@@ -131,7 +131,8 @@ def _spans(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -
     if not work.gpus:
         needed = np.full((count, 1), work.seconds)
         return _Spans(needed, needed, np.zeros((count, 1)))
-    return _gang(work, trouble, rng, count) if work.gang else _pool(work, trouble, rng, count)
+    simulate = _coupled if work.coupled else _pool
+    return simulate(work, trouble, rng, count)
 
 
 def _pool(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -> _Spans:
@@ -163,7 +164,7 @@ def _shares(work: Work) -> Array:
     return share + (np.arange(work.workers) < rest).astype(np.float64)
 
 
-def _gang(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -> _Spans:
+def _coupled(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -> _Spans:
     """Play nodes that stop together, at the pace of the slowest; only the lost one is replaced."""
     mean = trouble.node_hours * 3600 / work.workers
     left = np.full(count, float(work.pieces))
@@ -209,5 +210,5 @@ def _slow(trouble: Trouble, rng: np.random.Generator, size: int) -> Array:
 
 
 def _hopeless(work: Work, mean: float) -> bool:
-    """Tell whether nodes are lost faster than one piece can be finished."""
+    """Return whether nodes are lost faster than one piece can be finished."""
     return (work.startup + work.piece_seconds) / mean > math.log(_HOPELESS)

@@ -12,12 +12,12 @@ class Work:
 
     Attributes:
         stage: name of the step.
-        workers: pods that work side by side; the nodes of a gang.
+        workers: pods that work side by side; all nodes where they are coupled.
         gpus: of one worker; 0 for a step on CPUs, which no interruption meets.
         startup: seconds from a node's being there to its first useful work, at every start.
-        pieces: of work that are kept when a node is lost: over all workers, or of the gang.
+        pieces: of work that survive the loss of a node: over all workers, or of all coupled ones.
         piece_seconds: that one of them takes on an undisturbed node.
-        gang: whether all workers must be there at once.
+        coupled: whether all workers must run at once, as the ranks of training.
         price: of one GPU for an hour.
     """
 
@@ -27,19 +27,19 @@ class Work:
     startup: float = 0.0
     pieces: int = 1
     piece_seconds: float = 0.0
-    gang: bool = False
+    coupled: bool = False
     price: float = 0.0
 
     @property
     def seconds(self) -> float:
         """How long the step takes where nothing goes wrong."""
-        most = self.pieces if self.gang else math.ceil(self.pieces / self.workers)
+        most = self.pieces if self.coupled else math.ceil(self.pieces / self.workers)
         return self.startup + most * self.piece_seconds
 
     @property
     def gpu_hours(self) -> float:
         """GPU hours where nothing goes wrong; a worker that is through lets its GPUs go."""
-        if self.gang:
+        if self.coupled:
             return self.workers * self.gpus * self.seconds / 3600
         busy = self.workers * self.startup + self.pieces * self.piece_seconds
         return self.gpus * busy / 3600

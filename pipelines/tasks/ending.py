@@ -56,7 +56,7 @@ def finish(recipe: str, store: str, run: str, state: str, error: str = "") -> st
 
 
 def _has_stopped(store: Store, run: str, state: str) -> bool:
-    """Tell whether the loop has ended by its own verdict, before the last round compiled in.
+    """Return whether the loop has ended by its own verdict, before the last round compiled in.
 
     Kubeflow waits for the rounds behind it, which Argo leaves out, and calls the loop running.
     """
@@ -66,7 +66,7 @@ def _has_stopped(store: Store, run: str, state: str) -> bool:
 
 def _reason(store: Store, run: str, state: str, error: str) -> str:
     """Return why the loop did not end well: the failed step's own words, else KFP's."""
-    told = read_failure(store, run, os.environ.get(EXECUTION_VARIABLE, ""))
-    reason = f"{told['step']}: {told['message']}" if told else error
+    failure = read_failure(store, run, os.environ.get(EXECUTION_VARIABLE, ""))
+    reason = f"{failure['step']}: {failure['message']}" if failure else error
     emit("note", message=f"the loop ended as {state}: {reason or 'no step said why'}")
     return reason

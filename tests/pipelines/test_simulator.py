@@ -13,7 +13,9 @@ from lidr.pipelines.planning.simulator import Trouble, simulate
 from lidr.pipelines.planning.work import Work
 
 POOL = Work("generate", workers=3, gpus=2, startup=60.0, pieces=7, piece_seconds=600.0, price=2.0)
-GANG = Work("train", workers=4, gpus=8, startup=90.0, pieces=5, piece_seconds=300.0, gang=True)
+COUPLED = Work(
+    "train", workers=4, gpus=8, startup=90.0, pieces=5, piece_seconds=300.0, coupled=True
+)
 CONTROL = Work("gate", startup=30.0)
 
 
@@ -30,22 +32,22 @@ def test_means_agree_with_the_closed_forms():
 
 
 def test_without_trouble_a_run_is_the_sum_of_its_steps():
-    found = simulate([POOL, CONTROL, GANG], 1000, Trouble(), replications=2)
+    found = simulate([POOL, CONTROL, COUPLED], 1000, Trouble(), replications=2)
     assert found.seconds == pytest.approx(60 + 3 * 600 + 30 + 90 + 5 * 300)
     assert found.gpu_hours["generate"] == pytest.approx(2 * (3 * 60 + 7 * 600) / 3600)
     assert found.gpu_hours["train"] == pytest.approx(32 * (90 + 5 * 300) / 3600)
     assert found.gpu_hours["gate"] == pytest.approx(0)
     assert found.cost == pytest.approx(POOL.gpu_hours * 2.0)
-    assert found.seconds[0] == pytest.approx(sum(w.seconds for w in (POOL, CONTROL, GANG)))
+    assert found.seconds[0] == pytest.approx(sum(w.seconds for w in (POOL, CONTROL, COUPLED)))
     assert not found.lost.any() and not found.waited.any()
 
 
 def test_a_seed_fixes_everything_and_another_changes_it():
     trouble = Trouble(2.0, slowness=0.1, tenants=Tenants(0.5))
     first, again = (
-        simulate([POOL, GANG], 64, trouble, replications=20, seed=7).seconds for _ in range(2)
+        simulate([POOL, COUPLED], 64, trouble, replications=20, seed=7).seconds for _ in range(2)
     )
-    other = simulate([POOL, GANG], 64, trouble, replications=20, seed=8).seconds
+    other = simulate([POOL, COUPLED], 64, trouble, replications=20, seed=8).seconds
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -57,18 +59,18 @@ def test_finer_pieces_and_fewer_losses_make_runs_shorter():
     assert seconds(coarse, Trouble(30.0)) < seconds(coarse, Trouble(3.0))
 
 
-def test_a_gang_holds_its_nodes_while_one_is_replaced():
+def test_coupled_nodes_are_held_while_one_is_replaced():
     trouble = Trouble(node_hours=1.0, replacement=1200.0)
-    found = simulate([GANG], 32, trouble, replications=4000, seed=1)
+    found = simulate([COUPLED], 32, trouble, replications=4000, seed=1)
     idle = found.lost.mean() * trouble.replacement
-    held = found.gpu_hours["train"].mean() * 3600 / GANG.gpus
+    held = found.gpu_hours["train"].mean() * 3600 / COUPLED.gpus
     assert held == pytest.approx(4 * (found.seconds.mean() - idle) + 3 * idle)
-    assert found.seconds.mean() == pytest.approx(interrupted(GANG, trouble), rel=0.03)
+    assert found.seconds.mean() == pytest.approx(interrupted(COUPLED, trouble), rel=0.03)
 
 
 def test_a_step_that_never_gets_anywhere_is_said_to_have_no_end():
     whole = Work(
-        "train", workers=1024, gpus=8, startup=120.0, pieces=9, piece_seconds=900, gang=True
+        "train", workers=1024, gpus=8, startup=120.0, pieces=9, piece_seconds=900, coupled=True
     )
     found = simulate([whole, CONTROL], 8192, Trouble(3.0), replications=3)
     assert np.isinf(found.seconds).all() and np.isinf(found.gpu_hours["train"]).all()
@@ -94,7 +96,7 @@ def test_others_make_a_run_wait_longer_the_busier_they_are():
     waits = [
         float(
             simulate(
-                [GANG], 64, Trouble(tenants=Tenants(load)), replications=60, seed=2
+                [COUPLED], 64, Trouble(tenants=Tenants(load)), replications=60, seed=2
             ).waited.mean()
         )
         for load in (0.0, 0.3, 0.8)

@@ -45,7 +45,7 @@ class Strict(BaseModel):
     @field_validator("*")
     @classmethod
     def _no_login(cls, value: object) -> object:
-        """Refuse an address that tells a secret, in whatever field: all of them are recorded."""
+        """Refuse an address that holds a secret, in whatever field: all of them are recorded."""
         for text in _texts(value):
             if fault := login_fault(text):
                 raise ValueError(
@@ -65,7 +65,7 @@ def _holds_truth(value: Any) -> bool:
 
 @cache
 def _is_numeric(kind: Any) -> bool:
-    """Tell whether a field holds numbers, and neither truth nor a model of its own fields."""
+    """Return whether a field holds numbers, and neither truth nor a model of its own fields."""
     kinds = set(_kinds_in(kind))
     models = any(isinstance(each, type) and issubclass(each, BaseModel) for each in kinds)
     return bool(kinds & {int, float}) and bool not in kinds and not models

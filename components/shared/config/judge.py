@@ -1,4 +1,4 @@
-"""The recipe's `judge` section: who judges open-ended answers, and on which questions."""
+"""The recipe's `judge` section: which model judges open-ended answers, and on which questions."""
 
 from __future__ import annotations
 

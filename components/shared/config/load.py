@@ -133,7 +133,7 @@ def _one_within_the_other(key: str, name: str) -> bool:
 
 
 def _location(details: ErrorDetails) -> Location:
-    """Return the way to a finding; a name that the user made up ends it, whatever it looks like."""
+    """Return the path to a finding; it ends at a name that the user has made up."""
     found = details["loc"]
     broken = details.get("ctx", {}).get("error")
     if isinstance(broken, Misplaced):
@@ -161,8 +161,8 @@ def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: 
         )
     if details["type"] == "missing":
         return f"key {key!r} is missing"
-    told = not isinstance(details["input"], dict) and not is_about_a_secret(key)
-    given = f", not {_shown(details['input'])}" if told else ""
+    shows_input = not isinstance(details["input"], dict) and not is_about_a_secret(key)
+    given = f", not {_shown(details['input'])}" if shows_input else ""
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
         return f"{key}: {message}" if key else message

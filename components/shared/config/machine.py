@@ -110,7 +110,7 @@ class TrainingSettings(Strict):
 
 
 class Machine(Strict):
-    """What a step that asks a model, or a judge, is told of its machine."""
+    """The machine settings of a step that asks a model or a judge."""
 
     engine: EngineSettings = EngineSettings()
     """The profile's `engine`."""
@@ -123,7 +123,7 @@ class Machine(Strict):
 
     @classmethod
     def here(cls) -> Self:
-        """Return what this process is told.
+        """Return the settings of this process.
 
         Raises:
             BadInput: the environment variable holds something else.

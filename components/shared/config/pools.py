@@ -34,7 +34,7 @@ ENGINES: frozenset[Kind] = frozenset(("generate", "translate", "evaluate"))
 
 
 def queue_labels(queue: str, priority: str) -> dict[str, str]:
-    """Return the labels by which Kueue knows whom to admit; none without a queue."""
+    """Return the labels by which Kueue finds the queue of a pod; none without a queue."""
     labels = {QUEUE_LABEL: queue, PRIORITY_LABEL: priority}
     return {label: value for label, value in labels.items() if value}
 

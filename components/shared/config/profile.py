@@ -118,7 +118,7 @@ class TrainingPlace(TrainingSettings):
 
     @property
     def settings(self) -> TrainingSettings:
-        """What of it the ranks are told."""
+        """What the ranks need of it."""
         return TrainingSettings(
             **{key: getattr(self, key) for key in TrainingSettings.model_fields}
         )
@@ -236,7 +236,7 @@ class Profile(Strict):
 
     @property
     def machine(self) -> Machine:
-        """What steps that ask a model, or a judge, are told."""
+        """The settings of steps that ask a model or a judge."""
         return Machine(engine=self.engine, judge=self.judge)
 
     @model_validator(mode="after")

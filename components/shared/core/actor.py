@@ -1,4 +1,4 @@
-"""Who does it: a person at a machine, or a task of a pipeline run."""
+"""The actor of an operation: a person at a machine, or a task of a pipeline run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step tells its user: events, as JSON Lines in a file, or as plain lines on stderr.
+"""What a step reports to its user: events, as JSON Lines in a file, or as plain lines on stderr.
 
 `lidr run` sets LIDR_EVENTS and draws its screen from the file; in a pod the variable is absent and
 the same events become log lines.
@@ -40,7 +40,7 @@ def within(values: dict[str, object]) -> Iterator[None]:
 
 @contextmanager
 def noticing_reuse() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether `reused` has been reported inside so far."""
+    """Yield a function that returns whether `reused` has been reported inside so far."""
     found: list[str] = []
     outside = _reused.set(found)
     try:
@@ -68,7 +68,7 @@ _listener: Callable[[dict[str, object]], None] | None = None
 
 @contextmanager
 def listening(listener: Callable[[dict[str, object]], None]) -> Iterator[None]:
-    """Hand the events of this process to a function meanwhile, instead of writing them."""
+    """Hand the events of this process to a function inside, instead of writing them."""
     global _listener
     before, _listener = _listener, listener
     try:

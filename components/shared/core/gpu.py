@@ -18,7 +18,7 @@ _DRIVERS = {
 
 
 def gpu_present() -> bool:
-    """Tell whether a GPU driver is here and its GPUs are not hidden."""
+    """Return whether a GPU driver is here and its GPUs are not hidden."""
     return any(
         driver.exists() and os.environ.get(variable, "all") not in ("", "-1")
         for variable, driver in _DRIVERS.items()

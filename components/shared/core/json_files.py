@@ -40,14 +40,14 @@ def read_object(data: bytes | str, place: str, required: Fields, optional: Field
 
 
 def is_finite(value: object) -> bool:
-    """Tell whether a value is a number, neither NaN nor infinite, and no bool."""
+    """Return whether a value is a number, neither NaN nor infinite, and no bool."""
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def fits(value: object, kinds: type | tuple[type, ...]) -> bool:
-    """Tell whether a value of JSON has one of some types; numbers must be finite."""
+    """Return whether a value of JSON has one of some types; numbers must be finite."""
     wanted = kinds if isinstance(kinds, tuple) else (kinds,)
     if isinstance(value, bool):
         return bool in wanted

@@ -159,7 +159,7 @@ class LanguageIdentifier:
         self._cyrillic = _detector(_SCRIPTS["ru"]) if "kk" in languages else None
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        """Travel to another process as the codes: the models are loaded there, once."""
+        """Pickle as the language codes; the other process loads the models once."""
         return _identifier, (self._languages,)
 
     def identify(self, texts: Sequence[str]) -> list[str]:

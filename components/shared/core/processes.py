@@ -45,7 +45,7 @@ def kill_marked(variable: str, value: str) -> None:
 
 
 def end_group(leader: subprocess.Popen[bytes]) -> None:
-    """End a child's process group: politely, then for certain.
+    """End a child's process group: by SIGTERM, then by SIGKILL.
 
     Args:
         leader: a child that was started with a session of its own.

@@ -1,4 +1,4 @@
-"""What must not be told: logins in addresses, and the secrets that the environment holds.
+"""What must stay secret: logins in addresses, and the secrets that the environment holds.
 
 Addresses travel into markers, MLflow, compiled pipelines and messages, so one with a login is
 refused where it is read. What libraries and servers say may repeat a secret all the same: our
@@ -38,7 +38,7 @@ _GONE = "[redacted]"
 
 
 def login_fault(address: str) -> str:
-    """Return why an address tells a secret, or "".
+    """Return why an address holds a secret, or "".
 
     A database's address may name its user; in all others that place holds tokens, too.
     """
@@ -58,12 +58,12 @@ def login_fault(address: str) -> str:
 
 
 def is_about_a_secret(key: str) -> bool:
-    """Tell whether a key asks for a secret or for its name: people mix the two up."""
+    """Return whether a key asks for a secret or for its name: people mix the two up."""
     return bool(_NAME.search(key))
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether a variable or key of this name holds a secret, rather than a place or nothing.
+    """Return whether a variable or key of this name holds a secret, rather than a place or nothing.
 
     >>> is_secret_name("HF_TOKEN"), is_secret_name("TOKENIZERS_PARALLELISM")
     (True, False)
@@ -74,7 +74,7 @@ def is_secret_name(name: str) -> bool:
 def without_secrets(text: str) -> str:
     """Return a text without the values of the environment's secrets.
 
-    Whoever is sent one may repeat it: a server in its refusal, a judge in its verdict.
+    A receiver may repeat one: a server in its refusal, a judge in its verdict.
     """
     for value in _secrets():
         if value in text:

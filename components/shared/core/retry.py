@@ -1,4 +1,4 @@
-"""Asking a service again that fails: the object store, MLflow, the Kubernetes API, the hub.
+"""Retries of requests to services that fail: the object store, MLflow, the Kubernetes API, the hub.
 
 Kubeflow Pipelines does not retry a container that exits non-zero, so a step asks again itself: with
 growing pauses, for LIDR_RETRY_SECONDS, and it says so once it has waited for 20 seconds.
@@ -32,7 +32,7 @@ REPORT_SECONDS = 20.0
 
 Result = TypeVar("Result")
 Explain = Callable[[Exception], LidrError | None]
-"""Returns the error to end with where another attempt may mend it; None where none will. It may
+"""Returns the error to end with where another attempt may succeed; None where none will. It may
 also raise what says better why."""
 
 _commands = False
@@ -42,7 +42,7 @@ _lock = Lock()
 
 @contextmanager
 def answering_quickly() -> Iterator[None]:
-    """Give up within seconds inside: this process is a command that somebody waits for."""
+    """Give up within seconds inside: a person waits for this command."""
     global _commands
     before, _commands = _commands, True
     try:
@@ -52,25 +52,26 @@ def answering_quickly() -> Iterator[None]:
 
 
 def retry_seconds() -> float:
-    """Return how long this process asks a service again that fails.
+    """Return how long this process retries a service that fails.
 
     Raises:
         BadInput: LIDR_RETRY_SECONDS is no number of seconds.
     """
-    told = os.environ.get(RETRY_VARIABLE) or str(_DEFAULT_SECONDS)
+    setting = os.environ.get(RETRY_VARIABLE) or str(_DEFAULT_SECONDS)
     try:
-        seconds = float(told)
+        seconds = float(setting)
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise BadInput(
-            f"{RETRY_VARIABLE} is {told!r}", remedy=f"Set it to seconds, as {_DEFAULT_SECONDS:g}."
+            f"{RETRY_VARIABLE} is {setting!r}",
+            remedy=f"Set it to seconds, as {_DEFAULT_SECONDS:g}.",
         )
     return min(seconds, _COMMAND_SECONDS) if _commands else seconds
 
 
 def unavailable(error: Exception) -> LidrError | None:
-    """Explain errors of what tells by itself that a service is away; see `Explain`."""
+    """Explain the errors of code that raises `Unavailable` itself; see `Explain`."""
     return error if isinstance(error, Unavailable) else None
 
 
@@ -82,7 +83,7 @@ def retry(
     *,
     long: bool = False,
 ) -> Result:
-    """Ask a service, again and again while it fails in a way that may pass.
+    """Do something with a service, repeatedly while it fails in a way that may pass.
 
     Args:
         action: may be repeated without harm.

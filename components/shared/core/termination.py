@@ -1,4 +1,4 @@
-"""Being asked to end: SIGTERM becomes an exception, so that `finally` and `except` run."""
+"""SIGTERM as an exception, so that `finally` and `except` run."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def printable(text: str) -> str:
 
 
 def is_repetitive(text: str) -> bool:
-    """Tell whether a text ends in a loop: one piece, four times or more, over 60 characters."""
+    """Return whether a text ends in a loop: one piece, four times or more, over 60 characters."""
     tail = text.rstrip()[-2000:]
     for size in range(1, len(tail) // _REPETITION_TIMES + 1):
         piece = tail[-size:]

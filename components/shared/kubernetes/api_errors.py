@@ -31,11 +31,11 @@ def passing_reason(error: Exception, what: str) -> str:
     status = status_of(error)
     if status in (401, 403):
         raise BadInput(
-            f"may not {what}: {_told(error)}",
+            f"may not {what}: {_message(error)}",
             remedy="Give the step's service account the Role of manifests/base.",
         ) from error
     if 400 <= status < 500 and status not in (404, 408, 409, 429):
-        raise BadInput(f"cannot {what}: {_told(error)}") from error
+        raise BadInput(f"cannot {what}: {_message(error)}") from error
     root = error.__cause__ or error
     if not status and not isinstance(root, HTTPError | OSError | PoolTimeout):
         raise error
@@ -44,7 +44,7 @@ def passing_reason(error: Exception, what: str) -> str:
     return f"answers with HTTP {status}" if status else f"does not answer ({type(root).__name__})"
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """Return the API server's own words."""
     body = getattr(error.__cause__ or error, "body", "") or str(error)
     try:

@@ -2,7 +2,7 @@
 
 torchrun exits with 1 whatever its workers did, and a container's exit code is all that a
 podFailurePolicy sees. So a rank that raises on purpose leaves a record, and `node.py` turns it into
-an exit code of its own: 65 and 70 (sysexits.h) cannot be mended by trying again. 143 is a run that
+an exit code of its own: 65 and 70 (sysexits.h) trying again does not fix. 143 is a run that
 was asked to end and has left a checkpoint.
 """
 
@@ -86,10 +86,10 @@ class RecordedFailure(Strict):
         places = [f"rank {self.rank}"] if self.rank > 0 else []
         places += [f"node {self.node}"] if self.node > 0 else []
         where = f" ({', '.join(places)})" if places and self.deliberate else ""
-        told = f"{self.message.rstrip('.')}{where}"
+        text = f"{self.message.rstrip('.')}{where}"
         if words and not self.deliberate:
-            told = f"{told}; its last words were{words}\n"
-        return _CLASSES[self.kind](told, remedy=self.remedy)
+            text = f"{text}; its last words were{words}\n"
+        return _CLASSES[self.kind](text, remedy=self.remedy)
 
 
 def record(error: LidrError) -> None:

@@ -216,7 +216,7 @@ class Nodes:
     _progress: SharedProgress = field(default_factory=SharedProgress)
 
     def look(self, name: str) -> None:
-        """Look at the pods once: relay what they print, note who waits and who died."""
+        """Look at the pods once: relay what they print, note which wait and which died."""
         nodes = pods.nodes_of(self.cluster.pods(name))
         self._relay(nodes)
         self._note_attempt(max((pods.attempt_of(pod) for pod in nodes.values()), default=0))
@@ -271,7 +271,7 @@ class Waits:
         self._reason = ""
 
     def too_long(self, job: TrainJob, nodes: Nodes) -> bool:
-        """Tell whether it has waited too long for its pods to run."""
+        """Return whether it has waited too long for its pods to run."""
         if nodes.running:
             self._since = time.monotonic()
         self._reason = nodes.waiting or job.conditions.get("Suspended", "")
@@ -291,13 +291,15 @@ def _failed(
     name: str, job: TrainJob | None, nodes: Nodes, exchange: Exchange[Any, Any]
 ) -> LidrError:
     """Say why a TrainJob failed: the ranks' words, the pods' reasons, the TrainJob's own."""
-    told = exchange.failure()
-    if told is not None and told.deliberate:
-        return told.as_error()
+    failure = exchange.failure()
+    if failure is not None and failure.deliberate:
+        return failure.as_error()
     lines = [f"pod {pod}: {reason}" for pod, (reason, _) in nodes.deaths.items()]
-    words = list(told.log) if told else next((log for _, log in nodes.deaths.values() if log), [])
-    if told is not None:
-        lines.append(f"{told.message} (node {told.node})")
+    words = (
+        list(failure.log) if failure else next((log for _, log in nodes.deaths.values() if log), [])
+    )
+    if failure is not None:
+        lines.append(f"{failure.message} (node {failure.node})")
     if job is None:
         lines.append("the TrainJob is gone: somebody deleted it")
     elif not lines:

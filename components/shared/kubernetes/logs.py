@@ -127,14 +127,16 @@ class SharedProgress:
         emit("progress", **_summed(list(self._latest.values())))
 
 
-def _summed(told: list[dict[str, object]]) -> dict[str, object]:
+def _summed(events: list[dict[str, object]]) -> dict[str, object]:
     """Return the progress of all nodes as one: what is counted is added, the slowest one's end."""
-    last = dict(told[-1])
+    last = dict(events[-1])
     for name in ("done", "total", "rate"):
         last[name] = sum(
-            value for each in told if isinstance(value := each.get(name, 0), int | float)
+            value for each in events if isinstance(value := each.get(name, 0), int | float)
         )
-    left = [value for each in told if isinstance(value := each.get("seconds_left", 0), int | float)]
+    left = [
+        value for each in events if isinstance(value := each.get("seconds_left", 0), int | float)
+    ]
     return {**last, "seconds_left": max(left)}
 
 

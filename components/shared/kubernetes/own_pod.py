@@ -22,7 +22,7 @@ def own_run(cluster: Cluster) -> str:
 
 
 def is_disrupted(cluster: Cluster) -> bool:
-    """Tell whether SIGTERM came with an eviction, a preemption or a drained node.
+    """Return whether SIGTERM came with an eviction, a preemption or a drained node.
 
     All of them mark the pod with the condition DisruptionTarget first. A pod that cannot be read
     counts as cancelled: its TrainJob would hold GPUs without anybody waiting for it, and loses only

@@ -43,17 +43,17 @@ def attempt_of(pod: Pod) -> int:
 
 
 def is_running(pod: Pod, container: str = CONTAINER) -> bool:
-    """Tell whether a container of a pod runs; by default the trainer's."""
+    """Return whether a container of a pod runs; by default the trainer's."""
     return "running" in _container(pod, container).get("state", {})
 
 
 def has_ended(pod: Pod) -> bool:
-    """Tell whether the pod has come to an end, well or not."""
+    """Return whether the pod has come to an end, well or not."""
     return _status(pod).get("phase") in ("Succeeded", "Failed")
 
 
 def is_gated(pod: Pod) -> bool:
-    """Tell whether the scheduler does not look at the pod yet, as where a queue holds it."""
+    """Return whether the scheduler does not look at the pod yet, as where a queue holds it."""
     return any(
         condition["type"] == "PodScheduled" and condition.get("reason") == "SchedulingGated"
         for condition in _conditions(pod)
@@ -95,7 +95,7 @@ def why_dead(pod: Pod, container: str = CONTAINER) -> str:
 
 
 def is_disrupted(pod: Pod) -> bool:
-    """Tell whether the cluster takes the pod away: eviction, preemption, a drained node."""
+    """Return whether the cluster takes the pod away: eviction, preemption, a drained node."""
     return any(
         condition["type"] == "DisruptionTarget" and condition["status"] == "True"
         for condition in _conditions(pod)

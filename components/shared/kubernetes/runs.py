@@ -42,7 +42,7 @@ def own_namespace() -> str:
 
 
 def has_ended(namespace: str, run: str) -> bool:
-    """Tell whether a run's Workflow is complete or gone, and none of its pods lives.
+    """Return whether a run's Workflow is complete or gone, and none of its pods lives.
 
     A live run has no pod between two tasks, but its Workflow is not complete then. False also where
     the API server does not say.

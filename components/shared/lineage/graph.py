@@ -8,7 +8,7 @@ any more stays in the graph, as gone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from graphlib import TopologicalSorter
@@ -123,25 +123,43 @@ class Graph:
         return found
 
 
-def trace(roots: Iterable[str]) -> Graph:
+def trace(roots: Iterable[str], follow: Callable[[Node, str], bool] = lambda *_: True) -> Graph:
     """Return all that stages were made from, and the stages themselves.
 
     Args:
         roots: URIs of stages.
+        follow: takes a stage and the name of one of its inputs: whether to go on there.
 
     Raises:
         BadInput: a URI is not a stage's, or the store cannot be read.
     """
-    asked = tuple(dict.fromkeys(roots))
-    found: dict[str, Node] = {}
-    waiting = list(asked)
+    roots = tuple(dict.fromkeys(roots))
+    nodes: dict[str, Node] = {}
+
+    def inputs(uri: str) -> list[str]:
+        node = nodes[uri] = read_node(locate_stage(uri))
+        return [read for name, read in node.inputs.items() if follow(node, name)]
+
+    reach(roots, inputs)
+    known = {uri: nodes.keys() & set(node.inputs.values()) for uri, node in nodes.items()}
+    order = TopologicalSorter(known)
+    return Graph({uri: nodes[uri] for uri in order.static_order()}, roots)
+
+
+def reach(roots: Iterable[str], following: Callable[[str], Iterable[str]]) -> set[str]:
+    """Return all URIs that can be reached from some, which are among them.
+
+    Args:
+        roots: where to begin.
+        following: returns the URIs that follow from one; called once for each.
+    """
+    reached, waiting = set[str](), list(roots)
     while waiting:
         uri = waiting.pop()
-        if uri not in found:
-            found[uri] = read_node(locate_stage(uri))
-            waiting += found[uri].inputs.values()
-    order = TopologicalSorter({uri: set(node.inputs.values()) for uri, node in found.items()})
-    return Graph({uri: found[uri] for uri in order.static_order()}, asked)
+        if uri not in reached:
+            reached.add(uri)
+            waiting += following(uri)
+    return reached
 
 
 def read_node(stage: Stage) -> Node:
@@ -191,9 +209,9 @@ def _stage_with(store: Store, steps: Sequence[str], digest: str) -> str:
 def _places(stage: Stage, step: str, marker: Mapping[str, Any]) -> dict[str, str]:
     """Return where the files are of a model that a stage only points at."""
     described: dict[str, Any] = {}
-    told = (marker.get("facts") or {}).get("model")
+    recorded = (marker.get("facts") or {}).get("model")
     if step in _OUTSIDE:
-        described = told if isinstance(told, dict) else _json(stage, marker, "model.json")
+        described = recorded if isinstance(recorded, dict) else _json(stage, marker, "model.json")
     elif step == "train":
         described = {"base": _json(stage, marker, BASE_FILE).get("stage")}
     wanted = {name: described.get(name) for name in ("source", "adapter", "base")}

@@ -99,7 +99,7 @@ def _outside_fault(place: str, expected: str) -> str:
 
 
 def _expected(node: Node) -> list[str]:
-    """Return the names of files that must be there, the small ones first: they tell soonest."""
+    """Return the names of files that must be there, the small ones first: faults show sooner."""
     if node.presence is not Presence.WHOLE:
         return []
     return sorted(node.files, key=lambda name: (is_weights(name), name))

@@ -1,4 +1,4 @@
-"""Records out of Parquet files, whoever wrote them: they are checked before they are believed."""
+"""Records read from Parquet files: checked before use, because anyone may have written them."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class PairMargin:
 
 
 def pair_key(record: PreferencePair | PairSample) -> str:
-    """Return what tells a pair from all others of its stage."""
+    """Return the key that identifies a pair within its stage."""
     return canonical_json(
         [record.prompt_id, record.language, record.other_language, record.kind, record.sample]
     )

@@ -30,18 +30,18 @@ def seal(writer: pq.ParquetWriter, sink: io.BytesIO) -> bytes:
 
 
 def is_whole(data: bytes, file: pq.ParquetFile) -> bool:
-    """Tell whether no byte has changed; a file without a seal, of others, is taken as it is.
+    """Return whether no byte has changed; a file without a seal, of others, is taken as it is.
 
     Args:
         data: the file.
         file: the same, opened.
     """
-    told = (file.metadata.metadata or {}).get(_KEY)
-    if told is None:
+    stored = (file.metadata.metadata or {}).get(_KEY)
+    if stored is None:
         return True
     blank = bytearray(data)
     blank[_place(blank)] = _ZEROS
-    return bool(sha256(blank).hexdigest().encode() == told)
+    return bool(sha256(blank).hexdigest().encode() == stored)
 
 
 def _place(data: bytearray) -> slice:

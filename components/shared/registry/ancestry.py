@@ -60,7 +60,7 @@ def read_ancestry(client: Any, version: Version, store: str = "") -> Ancestry:
         store: URI of the store with its stages; "" for where the registry says.
 
     Raises:
-        BadInput: the store cannot be told, or the stage with the model is gone.
+        BadInput: nothing says which store it is, or the stage with the model is gone.
     """
     home = open_existing(store or store_uri(client, version))
     model = model_stage_of(version, home)

@@ -81,7 +81,7 @@ class AuditEntry:
 
 
 def record(audit_log: Store, move: AliasMove) -> AuditEntry:
-    """Write an entry; whoever calls it holds the audit log's lease.
+    """Write an entry; the caller holds the audit log's lease.
 
     Its time is later than that of every entry before it, also where clocks differ.
 

@@ -115,8 +115,8 @@ def copy_stage(stage: Stage, store: Store) -> str:
     """
     copy = Stage(store, stage.prefix)
     present = {entry.key: entry.size for entry in store.list(stage.prefix)}
-    for name, told in stage.marker()["files"].items():
-        if present.get(copy.key(name)) != told["size"]:
+    for name, described in stage.marker()["files"].items():
+        if present.get(copy.key(name)) != described["size"]:
             emit("note", message=f"copying {name}")
             with tempfile.TemporaryDirectory(prefix="lidr-copy-") as folder:
                 stage.download(Path(folder), [name])

@@ -86,7 +86,7 @@ def _require_stage_files(version: Version, uri: str, verify: bool) -> None:
     skip = len(stage.prefix) + 1
     present = {entry.key[skip:]: entry.size for entry in stage.store.list(stage.prefix)}
     files = stage.marker()["files"].items()
-    wanted = {name: told["size"] for name, told in files if name.startswith(f"{folder}/")}
+    wanted = {name: described["size"] for name, described in files if name.startswith(f"{folder}/")}
     if absent := sorted(name for name, size in wanted.items() if present.get(name) != size):
         named = ", ".join(absent[:_NAMED]) + ", ..." * (len(absent) > _NAMED)
         count = f"{len(absent)} of {len(wanted)} are missing or cut"
@@ -113,7 +113,7 @@ def _require_outside_files(version: Version, uri: str, *, is_adapter: bool) -> N
 
 
 def _reachable(root: str) -> bool:
-    """Tell whether a store may be opened: a local one is made where it does not exist."""
+    """Return whether a store may be opened: a local one is made where it does not exist."""
     return "://" in root or Path(root).is_dir()
 
 

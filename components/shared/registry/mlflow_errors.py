@@ -44,7 +44,7 @@ def explained(client: Any, what: str, *, remedy: str = "") -> Iterator[None]:
 
 
 def is_code(error: Any, code: str) -> bool:
-    """Tell whether an MlflowException has one of MLflow's error codes."""
+    """Return whether an MlflowException has one of MLflow's error codes."""
     return bool(error.error_code == code)
 
 

@@ -193,9 +193,9 @@ def ensure_version(
 ) -> int:
     """Return the one version with this model digest, made now if there is none.
 
-    No bytes move: MLflow is told where the files are. The lease keeps others out between search
+    No bytes move: MLflow stores where the files are. The lease keeps others out between search
     and creation. Should it have been lost in between (a process that slept), the smallest number
-    wins and whoever made another one deletes it.
+    wins, and the writer of another one deletes it.
 
     Args:
         client: an `mlflow.MlflowClient`.

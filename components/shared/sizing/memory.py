@@ -155,7 +155,7 @@ class MemoryPlan:
         )
 
     def fits(self, memory: float) -> bool:
-        """Tell whether a rank fits an accelerator.
+        """Return whether a rank fits an accelerator.
 
         Args:
             memory: bytes of the accelerator.

@@ -52,7 +52,7 @@ class Store(Protocol):
         """
 
     def exists(self, key: str) -> bool:
-        """Tell whether the object exists."""
+        """Return whether the object exists."""
 
     def list(self, prefix: str) -> list[Entry]:
         """Return every object below a prefix (a folder, without the final `/`), by key."""

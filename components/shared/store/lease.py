@@ -1,12 +1,12 @@
 """A lease on the store: one owner at a time, also where the owner dies.
 
 It needs no more of a store than creating an object where none exists (on S3 `If-None-Match`), and
-no clocks that agree. The lease is the object `lease/<n>.json` with the highest n. Who wants it
-creates n + 1, as soon as n was given back (`lease/<n>.free` exists) or has not been renewed for as
-long as it says. The highest object is never deleted, so a number is never given twice.
+no clocks that agree. The lease is the object `lease/<n>.json` with the highest n. A process that
+wants it creates n + 1 once n was released (`lease/<n>.free` exists) or was not renewed for as long
+as it says. The highest object is never deleted, so a number is never used twice.
 
-How long it was not renewed is measured by who waits: two clocks need to run at about the same pace
-(a quarter slower or faster does no harm), and may show any time of day.
+The waiting process measures how long it was not renewed: the two clocks must run at about the same
+pace (a quarter slower or faster does no harm), and may show any time of day.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _NAME = re.compile(rf"{_FOLDER}/\d{{12}}\.(?:json|free)")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The highest lease object: its number (0 for none yet), and whether it was given back."""
+    """The highest lease object: its number (0 for none yet), and whether it was released."""
 
     number: int
     free: bool
@@ -96,7 +96,7 @@ class Lease:
         self._thread.start()
 
     def valid(self) -> bool:
-        """Tell whether no other process can hold the lease yet."""
+        """Return whether no other process can hold the lease yet."""
         return not self.lost and time.monotonic() < self._valid_until
 
     def require(self) -> None:
@@ -112,7 +112,7 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Let the next one have it at once; where the store fails, when it runs out."""
+        """Release the lease; where the store fails, it runs out instead."""
         self.stop_renewing()
         try:
             self._store.create(_key(self.number, "free"), self._text())
@@ -206,7 +206,7 @@ class _Seen:
         self._read = 0.0
 
     def stale(self, store: Store, head: Head, seconds: float, asked: float) -> bool:
-        """Tell whether the same owner has not renewed the lease for as long as it says.
+        """Return whether the same owner has not renewed the lease for as long as it says.
 
         Args:
             store: the folder.
@@ -227,17 +227,17 @@ class _Seen:
         return now - self._since > self._seconds(seconds)
 
     def owner(self, store: Store, head: Head) -> str:
-        """Return who holds it, for a message."""
+        """Return the owner, for a message."""
         text = read_text(store, head.number)
         return str(held(text).get("owner", "nobody known")) if text else "others in turn"
 
     def _seconds(self, default: float) -> float:
-        told = held(self._text).get("seconds", default)
-        return min(float(told), _LONGEST_SECONDS) if is_finite(told) and told > 0 else default
+        stated = held(self._text).get("seconds", default)
+        return min(float(stated), _LONGEST_SECONDS) if is_finite(stated) and stated > 0 else default
 
 
 def answered_late(asked: float, seconds: float) -> bool:
-    """Tell whether the store took so long that an owner could not renew its lease either.
+    """Return whether the store took so long that an owner could not renew its lease either.
 
     Args:
         asked: when it was asked, by the monotonic clock.
@@ -247,7 +247,7 @@ def answered_late(asked: float, seconds: float) -> bool:
 
 
 def held(text: bytes) -> dict[str, Any]:
-    """Return what a lease says of its owner; empty where it is torn: it then runs out as usual."""
+    """Return what a lease says of its owner; a damaged one says nothing, and runs out."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -265,7 +265,7 @@ def find_head(store: Store) -> Head:
 
 
 def clear(store: Store, head: Head) -> None:
-    """Remove what lies below the lease, now and then: a long list is slow to read."""
+    """Remove the objects of earlier leases occasionally: a long list is slow to read."""
     if len(head.keys) >= _MAX_KEYS:
         for key in head.keys:
             store.delete(key)

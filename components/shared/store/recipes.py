@@ -1,4 +1,4 @@
-"""Recipes on the store, by digest: what tasks of a pipeline are told is a reference.
+"""Recipes on the store, by digest: tasks of a pipeline are given a reference.
 
 A recipe of a few kilobytes would stand six times in Argo's Workflow for every task, and a Workflow
 has a limit (findings in docs/cluster.md). `sha256:<digest>` stands for `recipes/<digest>.json`.

@@ -116,7 +116,7 @@ class S3Store:
         )
 
     def _holds(self, key: str, data: bytes) -> bool:
-        """Tell whether an object is what we wrote: a PUT whose answer was lost is repeated."""
+        """Return whether an object is what we wrote: a PUT whose answer was lost is repeated."""
         try:
             head = self._head(key)
         except FileNotFoundError:  # it is gone again, so somebody else's came and went
@@ -237,7 +237,7 @@ class S3Store:
 
 
 def _twice(action: Callable[[], Result]) -> Result:
-    """Do it once more where bytes arrived damaged: the way may be bad, not the object."""
+    """Repeat a transfer once if bytes arrived damaged: perhaps the object is not."""
     try:
         return action()
     except DamagedObject:

@@ -61,12 +61,12 @@ def code_of(error: ClientError) -> str:
 
 
 def may_pass(code: str, status: int) -> bool:
-    """Tell whether the same request may succeed later."""
+    """Return whether the same request may succeed later."""
     return code in PASSING_CODES or status in PASSING_STATUSES
 
 
 def explain(error: Exception, who: str, place: str, key: str) -> StoreError | None:
-    """Say what is wrong with a store; see `retrying.Explain`.
+    """Say what is wrong with a store; see `retry.Explain`.
 
     Args:
         error: raised by boto3.

@@ -70,7 +70,7 @@ class Stage:
         return f"{self.prefix}/{name}"
 
     def done(self) -> bool:
-        """Tell whether the stage is complete."""
+        """Return whether the stage is complete."""
         return self.store.exists(self.key(MARKER))
 
     def marker(self) -> dict[str, Any]:

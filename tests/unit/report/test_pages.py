@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from lidr.components.report.against import render_against
 from lidr.components.report.aliases import aliases_of
-from lidr.components.report.durations import spent, throughput, total
+from lidr.components.report.durations import durations_of, throughput, total
 from lidr.components.report.family import render_family
 from lidr.components.report.runs import Run, read_run, reused, runs_of_model
 from lidr.components.shared.config.recipe import Recipe
@@ -76,11 +76,13 @@ def test_a_stage_counts_for_the_run_that_ended_with_it_first(store):
     assert reused(home, RUN) == frozenset()
     earlier = reused(home, "second")
     first, second = both(store)
-    times = spent(second.rounds, earlier)
+    times = durations_of(second.rounds, earlier)
     fresh = {(each.item.iteration, each.step) for each in times if not each.reused}
     assert fresh == {(t, step) for t in (1, 2) for step in ("train", "evaluate")}
-    together = spent([*first.rounds, *second.rounds])
-    assert total(together)[0] == pytest.approx(total(spent(first.rounds))[0] + total(times)[0])
+    together = durations_of([*first.rounds, *second.rounds])
+    assert total(together)[0] == pytest.approx(
+        total(durations_of(first.rounds))[0] + total(times)[0]
+    )
     section = throughput(second.rounds, times)
     assert f"{len(times) - 4} stages were there already" in section.lede
 
@@ -108,7 +110,7 @@ def test_gpu_hours_are_those_of_the_gpus_each_step_could_see(tmp_path):
     del unknown["gpus"]
     Path(state["inputs"], "_SUCCESS").write_bytes(sealed(unknown))
     rounds = read_run(open_store(store), RUN).rounds
-    times = {(each.item.iteration, each.step): each for each in spent(rounds)}
+    times = {(each.item.iteration, each.step): each for each in durations_of(rounds)}
     assert times[1, "generate"].seconds == 900.0
     assert times[1, "generate"].gpu_seconds == 7200.0
     assert times[1, "translate"].seconds == times[1, "translate"].gpu_seconds == 0.0
@@ -128,7 +130,7 @@ def test_where_no_step_saw_a_gpu_there_is_no_column_for_it(tmp_path):
     trained = state_of(store, 1)["model"]
     change(trained, counts=open_stage(trained).counts() | {"gpus": 0})
     rounds = read_run(open_store(store), RUN).rounds
-    section = throughput(rounds, spent(rounds))
+    section = throughput(rounds, durations_of(rounds))
     assert "GPU hours" not in section.tables[0].columns
     assert "no step saw a GPU" in section.lede
 

@@ -1,7 +1,7 @@
 """The simulator of the loop against what can be solved on paper, and how fast it is.
 
-Closed forms: no trouble at all; pieces of work, or a gang with checkpoints, under exponential
-interruptions (Daly, FGCS 22, 2006, with the start-up paid at every start); the last of many nodes
+Closed forms: no trouble at all; pieces of work, or coupled workers with checkpoints, under
+exponential interruptions (Daly, FGCS 22, 2006, with the start-up paid at every start); the last of many nodes
 of log-normal pace; the mean wait in a quota with as many tenants as servers (Erlang C).
 
 The last line is JSON. `seconds` is what 10,000 nodes over 30 days took, losing a node every
@@ -29,16 +29,16 @@ _DAY = 86_400.0
 
 
 def interrupted(work: Work, trouble: Trouble) -> float:
-    """Return the expected seconds of one worker, or of a gang, that loses nodes.
+    """Return the expected seconds of one worker, or of coupled ones, that lose nodes.
 
     A piece that starts with its node needs start-up and piece without an interruption; one that
     follows another needs the piece alone, and falls back to the first case when interrupted.
 
     Args:
-        work: a gang, or a single worker.
+        work: of coupled workers, or of a single one.
         trouble: with nodes that are all equally fast.
     """
-    nodes = work.workers if work.gang else 1
+    nodes = work.workers if work.coupled else 1
     rate = nodes / (trouble.node_hours * 3600)
     first = math.expm1(rate * (work.startup + work.piece_seconds))
     fresh = first * (1 / rate + trouble.replacement)
@@ -100,7 +100,7 @@ def closed_form_errors(replications: int, customers: int) -> dict[str, float]:
     spot = Trouble(node_hours=3.0, replacement=240.0)
     piece = Work("generate", 1, 1, startup=180.0, pieces=40, piece_seconds=900.0)
     single = Work("evaluate", 1, 1, startup=300.0, pieces=1, piece_seconds=7200.0)
-    gang = Work("train", 16, 8, startup=120.0, pieces=50, piece_seconds=300.0, gang=True)
+    coupled = Work("train", 16, 8, startup=120.0, pieces=50, piece_seconds=300.0, coupled=True)
     even = Work("translate", 64, 1, startup=60.0, pieces=640, piece_seconds=100.0)
     slow = Trouble(slowness=0.2)
 
@@ -113,7 +113,10 @@ def closed_form_errors(replications: int, customers: int) -> dict[str, float]:
         "undisturbed": (lambda: mean(even, Trouble()), 60.0 + 10 * 100.0),
         "pieces, interrupted": (lambda: mean(piece, spot), interrupted(piece, spot)),
         "one piece, interrupted": (lambda: mean(single, spot), interrupted(single, spot)),
-        "gang with checkpoints": (lambda: mean(gang, spot), interrupted(gang, spot)),
+        "coupled workers with checkpoints": (
+            lambda: mean(coupled, spot),
+            interrupted(coupled, spot),
+        ),
         "slowest of 64": (lambda: mean(even, slow), pace),
         "Erlang C, 2 servers": (
             lambda: simulated_wait(2, 0.5, 60.0, customers, seed=2),

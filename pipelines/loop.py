@@ -37,7 +37,7 @@ class LoopShape:
 
 @dataclass(frozen=True)
 class _Rounds:
-    """The rounds of a loop, and what stands before them.
+    """The rounds of a loop, and what comes before them.
 
     Attributes:
         place: puts each task where the profile wants it.
@@ -116,9 +116,9 @@ def build_loop(
 ) -> BaseComponent:
     """Return the pipeline, ready to be compiled or called.
 
-    KFP has no while loop, so the rounds stand one after another and each asks the verdict before
+    KFP has no while loop, so the rounds follow one another and each asks the verdict before
     it whether to do anything. How many there are is fixed when compiling; `max_iterations` bounds
-    the loop when it runs. Nothing stands behind the exit handler: Kubeflow calls a run succeeded
+    the loop when it runs. Nothing follows the exit handler: Kubeflow calls a run succeeded
     that failed inside it, where a task behind it is left out.
 
     Args:

@@ -61,7 +61,7 @@ class StepRow:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Where it stands among the rows."""
+        """Its place among the rows."""
         return self.iteration, SHOWN.index(self.step)
 
     def over(self, other: StepRow) -> StepRow:

@@ -1,4 +1,4 @@
-"""Which evaluation items also stand among the training prompts, and what the scores are without.
+"""Which evaluation items also appear among the training prompts, and what the scores are without.
 
 Two texts overlap where they share an n-gram (13 as in GPT-3, arXiv 2005.14165 appendix C, and 8,
 which finds more and is wrong more often). Texts are compared after Unicode NFKC, in lower case,
@@ -252,7 +252,7 @@ def _unit(language: str) -> str:
 
 @cache
 def _separators() -> dict[int, str]:
-    """Return what stands between words: punctuation and symbols; combining marks do not."""
+    """Return what is between words: punctuation and symbols; combining marks do not."""
     points = range(sys.maxunicode + 1)
     return {point: " " for point in points if unicodedata.category(chr(point))[0] in "PS"}
 

@@ -43,7 +43,7 @@ class Case:
     Attributes:
         item: what it is about.
         turn: whose answer is judged; from 0.
-        order: which answer stands first.
+        order: which answer comes first.
         messages: the chat.
         request: digest of all that is asked, and for what.
     """

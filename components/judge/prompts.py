@@ -1,6 +1,6 @@
 """Prompts of the judge: files with places, filled so that no text can leave its place.
 
-Every text of a model or of a user stands in a block of its own, which only a line with the nonce of
+Every text of a model or of a user is in a block of its own, which only a line with the nonce of
 the request ends. The nonce is a digest of all that the request holds, so no text can have foreseen
 it, and yet the same request has the same one when it is asked again.
 """
@@ -61,7 +61,7 @@ class JudgePrompt:
 
         Args:
             language: English name of the language that an answer must be in.
-            places: blocks by the name of the place that they stand in; none where there are none.
+            places: blocks by the name of the place that they fill; none where there are none.
         """
         texts = [[block.name, block.text] for blocks in places.values() for block in blocks]
         nonce = digest_of([self.digest, language, *texts])[:16]
@@ -96,7 +96,7 @@ def load_prompt(name: str, folder: str = "") -> JudgePrompt:
 def masked(text: str) -> str:
     """Return a text in which nothing is a control token of a chat template.
 
-    A server renders the chat and reads control tokens wherever they stand, also inside an answer. A
+    A server renders the chat and reads control tokens wherever they are, also inside an answer. A
     zero-width space after the first character of what looks like one keeps it readable.
     """
     return _CONTROL.sub(lambda found: f"{found[0]}\u200b", valid_unicode(text))

@@ -37,7 +37,7 @@ class Verdict:
     Attributes:
         value: P(the first answer is better), or the expected score from 0 to 10; None on failure.
         failure: why there is none.
-        alternatives: log-probabilities where the verdict stands; empty where the server gave none.
+        alternatives: log-probabilities of the verdict's token; empty where the server gave none.
     """
 
     value: float | None

@@ -28,7 +28,7 @@ class Table:
         caption: what it holds.
         columns: the head.
         rows: the cells, text, Markup or Cell.
-        folded: whether it stands behind a "Numbers" line that opens.
+        folded: whether it is folded behind a "Numbers" line.
         wordy: whether cells hold text rather than numbers.
         heat: whether it is a map of coloured cells.
     """
@@ -82,7 +82,7 @@ class Browser:
     """Entries that are searched and filtered (browser.js draws them).
 
     Attributes:
-        data: the entries as JSON that may stand inside a script element.
+        data: the entries as JSON that is safe inside a script element.
         filters: the menus.
         rank: what entries can be sorted by; "" for nothing.
         count: how many there are.

@@ -1,4 +1,4 @@
-"""The section on the gate: each verdict with the numbers it stands on."""
+"""The section on the gate: each verdict with its numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lidr.components.shared.config.recipe import Recipe
 
 
 def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
-    """Return the gate's verdicts with the numbers they stand on."""
+    """Return the gate's verdicts with their numbers."""
     judged = [item for item in rounds if item.counts("gate")]
     if not judged:
         return None

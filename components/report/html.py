@@ -37,7 +37,7 @@ def page(
         subtitle: one or two sentences below.
         sections: its parts.
         figures: numbers of the first screen.
-        facts: terms and what they stand for, also of the first screen.
+        facts: terms and their meanings, also of the first screen.
         recipe: as YAML, for a section of its own.
         notes: the foot.
     """

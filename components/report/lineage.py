@@ -27,7 +27,7 @@ _PAGE, _PHONE = 988, 354
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where boxes stand: `place` gives the top left corner of (column, row)."""
+    """Where boxes are: `place` gives the top left corner of (column, row)."""
 
     identity: str
     size: tuple[float, float]

@@ -1,4 +1,4 @@
-"""The table of evaluation items that also stand among the training prompts."""
+"""The table of evaluation items that also appear among the training prompts."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Answers:
     def chunks(
         self, share: ChunkShare, followers: Followers | None = None
     ) -> Iterator[Chunk[AnswerRequest]]:
-        """Yield a share's chunks; all languages of the same prompts stand together.
+        """Yield a share's chunks; all languages of the same prompts are adjacent.
 
         Args:
             share: which chunks.
@@ -76,7 +76,7 @@ class Answers:
     def _chunk(
         self, language: str, index: int, followers: tuple[Follower, ...]
     ) -> Chunk[AnswerRequest]:
-        """Return one language's `index`-th chunk; the samples of a prompt stand together."""
+        """Return one language's `index`-th chunk; the samples of a prompt are adjacent."""
         length, samples = self._settings.generation.chunk_size, self._settings.generation.samples
         first = index * length
         size = min(length, self._prompts.size(language) - first)

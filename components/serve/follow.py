@@ -153,15 +153,15 @@ def follow(model: str, alias: str, server: ChampionServer) -> Resolved | None:
     except NotRegistered as error:
         _find_api()
         with ApiClient() as api:
-            if server.source(_told(server, "read", lambda: server.read(api))):
+            if server.source(_call(server, "read", lambda: server.read(api))):
                 raise
         raise NothingYet(error.message) from error
     patch = server.patch(found)
     _find_api()
     with ApiClient() as api:
-        if _holds(_told(server, "read", lambda: server.read(api)), patch):
+        if _holds(_call(server, "read", lambda: server.read(api)), patch):
             return None
-        _told(server, "change", lambda: server.write(api, patch))
+        _call(server, "change", lambda: server.write(api, patch))
     return found
 
 
@@ -189,7 +189,7 @@ def _holds(now: Object, patch: Object) -> bool:
     )
 
 
-def _told(server: ChampionServer, what: str, call: Callable[[], T]) -> T:
+def _call(server: ChampionServer, what: str, call: Callable[[], T]) -> T:
     """Call the API server; say what went wrong in one sentence."""
     from kubernetes.client import ApiException
 

@@ -199,7 +199,7 @@ class _Watch:
         self.text = text
         self._seconds = seconds
         self._began = time.monotonic()
-        self._told = False
+        self._reported = False
 
     def silent(self, text: bytes, asked: float) -> bool:
         """Return whether it has not been renewed for as long as it lasts.
@@ -227,14 +227,14 @@ class _Watch:
         """Wait a little before the next look; say so the first time."""
         if held:
             self._seconds = held.seconds
-        if not self._told:
+        if not self._reported:
             who = f"{held.who} on {held.host}, since {held.since}" if held else "somebody"
             emit(
                 "note",
                 message=f"the run's lease is with {who}: waiting to see whether it is renewed, "
                 f"at most {self._seconds:.0f} s",
             )
-            self._told = True
+            self._reported = True
         time.sleep(self._seconds / _LOOKS)
 
 

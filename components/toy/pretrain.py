@@ -61,7 +61,7 @@ CHAT_TEMPLATE = (
 )
 
 # Words, numbers with the space before them, single signs: "books.</translated>" must end in the
-# same tokens wherever it stands.
+# same tokens wherever it is.
 _PIECES = r" ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]|\s+"
 
 
@@ -192,7 +192,7 @@ def _translation(problem: Problem, source: str, target: str, rng: random.Random)
 
 
 def _corpus() -> Iterator[str]:
-    """Yield every word and number in every place it can stand."""
+    """Yield every word and number in every position it can have."""
     # 2,000 problems of four things, eight names and 70 triples of numbers leave nothing unseen.
     for problem in draw_problems(0, "pretrain", 2000):
         for language in (DOMINANT, *OTHERS):

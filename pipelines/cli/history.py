@@ -51,8 +51,8 @@ def _print(found: History) -> None:
         table.add_row(*(Text(cell) for cell in _cells(row)))
     console = PlainConsole(soft_wrap=True)
     console.print(table if found.rows else Text("Nothing was promoted yet."))
-    stands = sorted(found.model.aliases.items())
-    console.print(Text("now: " + (", ".join(f"{a} = {n}" for a, n in stands) or "no alias")))
+    aliases = sorted(found.model.aliases.items())
+    console.print(Text("now: " + (", ".join(f"{a} = {n}" for a, n in aliases) or "no alias")))
     for stray in found.strays:
         console.print(Text(f"warning: {stray}"))
 

@@ -50,7 +50,7 @@ def table_width() -> int | None:
 
 
 def draw_status(status: Status) -> RenderableType:
-    """Return the table, with what stands around it."""
+    """Return the table, with the lines around it."""
     table = Table(
         "model", "step", "state", "time", "progress", "rate", "GPU h", "", box=SIMPLE_HEAD
     )

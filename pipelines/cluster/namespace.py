@@ -1,6 +1,6 @@
 """What a run's pods, TrainJobs and queue say, through the Kubernetes API, where it may be read.
 
-Everything here only adds to what Kubeflow and the store tell: without access, or with less of it,
+Everything here only adds to what Kubeflow and the store say: without access, or with less of it,
 a status is shorter and no error.
 """
 
@@ -67,27 +67,22 @@ class Namespace:
 
     def pods(self, run_id: str) -> list[Pod]:
         """Return the pods that Kubeflow Pipelines has made for a run."""
-        answer = self._call(
-            f"list the pods of namespace {self.name}",
-            self._core.list_namespaced_pod,
-            self.name,
-            label_selector=f"{RUN_LABEL}={run_id}",
-            _preload_content=False,
-        )
-        found: list[Pod] = json.loads(answer.data)["items"]
-        return found
+        return self._pods(self.name, f"{RUN_LABEL}={run_id}")
 
     def pods_of_job(self, job: str) -> list[Pod]:
         """Return the pods of a TrainJob."""
+        return self._pods(self.training, f"jobset.sigs.k8s.io/jobset-name={job}")
+
+    def _pods(self, namespace: str, selector: str) -> list[Pod]:
         answer = self._call(
-            f"list the pods of namespace {self.training}",
+            f"list the pods of namespace {namespace}",
             self._core.list_namespaced_pod,
-            self.training,
-            label_selector=f"jobset.sigs.k8s.io/jobset-name={job}",
+            namespace,
+            label_selector=selector,
             _preload_content=False,
         )
-        found: list[Pod] = json.loads(answer.data)["items"]
-        return found
+        pods: list[Pod] = json.loads(answer.data)["items"]
+        return pods
 
     def warnings(self, pod: str) -> list[str]:
         """Return the warnings about a pod, the latest last; none where events may not be read."""

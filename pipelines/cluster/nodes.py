@@ -66,7 +66,7 @@ class WorkflowNode:
 
     Attributes:
         name: from the root, e.g. `x-7k2p(0).root(0).iteration(0).train(0).executor(0)`; `(0)` is
-            the first attempt of what stands before it.
+            the first attempt of what comes before it.
         state: how far it is; "" where it was left out.
         began: when it started, or None.
         ended: when it ended, or None.
@@ -207,7 +207,7 @@ def _named(name: str, task: Any, cancelled: bool) -> WorkflowNode:
 
 
 _Place = tuple[str, str, str]
-"""Where a node may stand: its whole name, the whole name of what it stands in, its display name."""
+"""A possible position of a node: its whole name, its parent's whole name, its display name."""
 
 
 class _Names:
@@ -240,7 +240,7 @@ class _Names:
             fresh += sorted(after)
 
     def _taken(self, place: _Place) -> tuple[list[str], Any] | None:
-        """Take the task at a place: the one whose children may stand there, or the only one."""
+        """Take the task at a place: the one whose children may be there, or the only one."""
         name, scope, display = place
         candidates = self._tasks[display]
         if len(candidates) == 1 and not candidates[0][0]:
@@ -254,12 +254,12 @@ class _Names:
         return None
 
     def _child(self, place: _Place, child: str) -> _Place | None:
-        """Return where a node stands that follows, or is within, the one at a place."""
+        """Return the position of a node that follows, or is within, the one at a place."""
         name, scope, _ = place
         return self._table(scope).get(child) or self._table(name).get(child)
 
     def _table(self, scope: str) -> dict[str, _Place]:
-        """Return all that may stand in a scope, by id."""
+        """Return all nodes that may be in a scope, by id."""
         if scope not in self._tables:
             start = f"{scope}." if scope else ""
             before = _hashed(start)

@@ -22,7 +22,7 @@ class PlatformPart:
         least: oldest version that will do.
         crds: CRD to the version of it that is used here.
         install: the command of manifests/README.md that installs it, or "".
-        under: name of the part that stands on it, where no object of lidr's names its kinds.
+        under: name of the part that needs it, where no object of lidr's names its kinds.
     """
 
     name: str

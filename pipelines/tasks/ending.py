@@ -1,4 +1,4 @@
-"""What stands behind a run, however it ended: half-made files go, and the report is written."""
+"""What follows a run, however it ended: half-made files are removed, and the report is written."""
 
 from __future__ import annotations
 

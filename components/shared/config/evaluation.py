@@ -58,11 +58,11 @@ class Evaluation(Strict):
     """Where items of tasks are, by the task's family (mgsm, mmath, math500) or by the harness's
     dataset_path (juletxara/mgsm): a file or folder, relative to the recipe's folder, or another
     source, as in `prompts.files`; `{language}`, `{language_name}` and `{config}` (the harness's
-    dataset_name) may stand in it. Default none: from where they are published."""
+    dataset_name) may appear in it. Default none: from where they are published."""
     revisions: dict[str, Commit] = Field(default_factory=dict)
     """Commits of data sets on the Hugging Face hub, by the harness's dataset_path, e.g.
     `{CohereLabs/Global-MMLU-Lite: <40 hex digits>}`. Default none: their newest revision, with a
-    warning; what stands under data is not downloaded."""
+    warning; what is under data is not downloaded."""
     include_path: str = ""
     """Folder with YAML tasks of your own, relative to the recipe's folder. Default none."""
     limit: int = Field(0, ge=0)

@@ -95,7 +95,7 @@ class Judge(Strict):
     """Longest judgement, in tokens. Default 512."""
     top_logprobs: int = Field(20, ge=0, le=20)
     """Alternatives whose log-probabilities weight a verdict. Default 20; 0 for a judge that gives
-    none, whose verdicts count as they stand."""
+    none, whose verdicts count as they are."""
     price: Price = Price()
     """For the cost in the report."""
     max_failed_share: float = Field(0.1, ge=0.0, le=1.0)

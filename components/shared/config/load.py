@@ -213,7 +213,7 @@ def _fields_remedy(kind: type[BaseModel]) -> str:
 
 
 def _mark(node: yaml.Node, location: Location) -> yaml.Mark:
-    """Return where the deepest node that exists on the way to `location` stands."""
+    """Return the position of the deepest node that exists on the way to `location`."""
     mark = node.start_mark
     for part in location:
         if isinstance(node, yaml.MappingNode):

@@ -96,8 +96,8 @@ class TrainingSettings(Strict):
     """How a training run uses its machines."""
 
     micro_batch_tokens: int = Field(0, ge=0)
-    """Tokens per forward pass on one rank; a longer pair stands alone. Default 0: what the longest
-    pair needs anyway, at least 2048."""
+    """Tokens per forward pass on one rank; a longer pair is a batch of its own. Default 0: what the
+    longest pair needs anyway, at least 2048."""
     micro_batch_size: int = Field(0, ge=0)
     """Pairs per forward pass at most. Default 0: as many as micro_batch_tokens hold."""
     gradient_checkpointing: bool = False
@@ -105,8 +105,8 @@ class TrainingSettings(Strict):
     checkpoint_steps: int = Field(50, ge=1)
     """Optimizer steps between checkpoints. Default 50."""
     shard_gigabytes: float = Field(4.0, gt=0.0)
-    """Size of the trained model's weight files, at most; a larger tensor stands alone. A rank holds
-    one of them at a time. Default 4."""
+    """Size of the trained model's weight files, at most; a larger tensor has a file of its own. A
+    rank holds one of them at a time. Default 4."""
 
 
 class Machine(Strict):

@@ -84,7 +84,7 @@ def fill(node: yaml.Node, variables: Sequence[str]) -> None:
         variables: names that are allowed.
 
     Raises:
-        BadInput: another name stands there, or one without a default is not set.
+        BadInput: another name is there, or one without a default is not set.
     """
     for each in _below(node):
         if each.tag == _TEXT and "${" in each.value:

@@ -1,4 +1,4 @@
-"""What everything else stands on: errors, events, digests, text, names, retries, processes.
+"""What everything else uses: errors, events, digests, text, names, retries, processes.
 
 Imports nothing else of lidr.
 """

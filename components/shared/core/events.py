@@ -90,7 +90,7 @@ def emit(event: str, **values: object) -> None:
         reused.append(event)
     if _silent:
         return
-    values = {**_place.get(), **{key: _told(value) for key, value in values.items()}}
+    values = {**_place.get(), **{key: _clean(value) for key, value in values.items()}}
     if _listener:
         _listener({"event": event, **values})
         return
@@ -107,7 +107,7 @@ def emit(event: str, **values: object) -> None:
     print(f"lidr {event} {one_line(details)}", file=sys.stderr, flush=True)
 
 
-def _told(value: object) -> object:
+def _clean(value: object) -> object:
     return redacted(value) if isinstance(value, str) else value
 
 

@@ -21,7 +21,7 @@ _MAX_CHARS = 4000
 
 _CODE = re.compile(r"```(?!markdown|text|plaintext).*?(?:```|\Z)", re.DOTALL)
 """A fenced block of code, also an unclosed one: its keywords would make every answer look English.
-Prose may stand in a fence too, and then says so."""
+Prose may be in a fence too, and then says so."""
 
 _SCRIPTS: dict[str, tuple[str, ...]] = {
     "ar": ("ar", "fa", "ur"),

@@ -1,4 +1,4 @@
-"""Files of records that a recipe names: where they are, and what stands in them line by line."""
+"""Files of records that a recipe names: where they are, and what they hold line by line."""
 
 from __future__ import annotations
 

@@ -286,7 +286,7 @@ def require_same_ids(recipe: Recipe, code: str, order: list[str], found: set[str
         found: ids of this one.
 
     Raises:
-        BadInput: with the number of ids that differ, and where the first one stands.
+        BadInput: with the number of ids that differ, and where the first one is.
     """
     missing = [prompt_id for prompt_id in order if prompt_id not in found]
     extra = sorted(found - set(order))

@@ -293,7 +293,7 @@ class Judgement:
 
     `value` is the probability that the model's answer is the better one, or a score from 0 to 10;
     None where there is a failure. `logprobs` are those of the tokens that the judge could have
-    written where its verdict stands. `request` is the digest of what it was asked.
+    written where its verdict is. `request` is the digest of what it was asked.
     """
 
     schema: ClassVar[pa.Schema] = pa.schema(

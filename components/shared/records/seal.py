@@ -1,7 +1,7 @@
 """A Parquet file that notices any changed byte, its footer's too.
 
 Parquet has checksums of pages only. The seal is the SHA-256 of the whole file with zeros where
-the seal stands, in the footer's key-value metadata: the file stays one that anybody can read.
+the seal is, in the footer's key-value metadata: the file stays one that anybody can read.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class History:
     Attributes:
         model: the registered model as MLflow has it now.
         rows: the audit entries, the oldest first.
-        strays: aliases that stand elsewhere than the record says, with a sentence each.
+        strays: aliases that point elsewhere than the record says, with a sentence each.
     """
 
     model: RegisteredModel
@@ -55,34 +55,34 @@ def history(client: Any, name: str) -> History:
     strays = []
     for alias in sorted({entry.move.alias for entry in found}):
         own = [entry for entry in found if entry.move.alias == alias]
-        stands, notes = _replay(own, model.aliases.get(alias))
+        current, notes = _replay(own, model.aliases.get(alias))
         rows |= {
             entry.name: HistoryRow(entry, note) for entry, note in zip(own, notes, strict=True)
         }
-        if stands != model.aliases.get(alias):
+        if current != model.aliases.get(alias):
             strays.append(
                 f"{alias} is {_at(model.aliases.get(alias))} in MLflow, but the record left it at "
-                f"{_at(stands)}: it was moved by other means"
+                f"{_at(current)}: it was moved by other means"
             )
     return History(model, [rows[entry.name] for entry in found], strays)
 
 
 def _replay(own: Sequence[AuditEntry], now: int | None) -> tuple[int | None, list[str]]:
     """Return where the record leaves one alias, and a note for each of its entries."""
-    stands: int | None = None
+    current: int | None = None
     notes = []
     later = [entry.move.before for entry in own[1:]] + [now]
     for number, (entry, then) in enumerate(zip(own, later, strict=True)):
         said = []
-        if number and entry.move.before != stands:
-            said.append(f"before it, the alias was moved from {_at(stands)} by other means")
-        stands = entry.move.before
+        if number and entry.move.before != current:
+            said.append(f"before it, the alias was moved from {_at(current)} by other means")
+        current = entry.move.before
         if entry.done or then == entry.move.version:
-            stands = entry.move.version
+            current = entry.move.version
         if not entry.done:
-            said.append("not confirmed" if stands == entry.move.version else "not carried out")
+            said.append("not confirmed" if current == entry.move.version else "not carried out")
         notes.append("; ".join(said))
-    return stands, notes
+    return current, notes
 
 
 def _at(number: int | None) -> str:

@@ -49,7 +49,7 @@ class PromotionOrder:
         verify: compare the digests of all files first.
         verdict: of a gate that compared the version with `expected`; without it, that of the
             version's own gate counts.
-        expected: version that the alias must still stand at; None for any.
+        expected: version that the alias must still point at; None for any.
     """
 
     alias: str = CHAMPION
@@ -165,7 +165,7 @@ def require_passed(
         version: to be promoted.
         verdict: of the gate.
         order: what to do.
-        before: version that the alias stands at; None where it does not exist.
+        before: version that the alias points at; None where it does not exist.
 
     Raises:
         GateRefused: it has to be, and is not; or the alias is not where it is expected.

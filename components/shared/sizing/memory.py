@@ -271,7 +271,7 @@ def plan_for(
     """Return the plan of a model's training: its longest micro-batch, on the profile's machines.
 
     The longest pair that the recipe's max_length lets through has two sides of that length and no
-    prompt; such a pair stands alone, however few tokens a micro-batch may have.
+    prompt; such a pair is a micro-batch of its own, however few tokens a micro-batch may have.
 
     Args:
         config: the model's config.json.

@@ -1,6 +1,6 @@
 """Recipes on the store, by digest: tasks of a pipeline are given a reference.
 
-A recipe of a few kilobytes would stand six times in Argo's Workflow for every task, and a Workflow
+A recipe of a few kilobytes would appear six times in Argo's Workflow for every task, and a Workflow
 has a limit (findings in docs/cluster.md). `sha256:<digest>` stands for `recipes/<digest>.json`.
 """
 

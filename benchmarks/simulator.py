@@ -1,8 +1,8 @@
 """The simulator of the loop against what can be solved on paper, and how fast it is.
 
 Closed forms: no trouble at all; pieces of work, or coupled workers with checkpoints, under
-exponential interruptions (Daly, FGCS 22, 2006, with the start-up paid at every start); the last of many nodes
-of log-normal pace; the mean wait in a quota with as many tenants as servers (Erlang C).
+exponential interruptions (Daly, FGCS 22, 2006, with the start-up paid at every start); the last of
+many nodes of log-normal pace; the mean wait in a quota with as many tenants as servers (Erlang C).
 
 The last line is JSON. `seconds` is what 10,000 nodes over 30 days took, losing a node every
 3 hours each; `closed_form_error` is the largest relative error of a mean.

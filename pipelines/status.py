@@ -65,7 +65,7 @@ class StepRow:
         return self.iteration, SHOWN.index(self.step)
 
     def over(self, other: StepRow) -> StepRow:
-        """Return the other row with what this one knows put over it."""
+        """Return the other row, overridden by what this one knows."""
         known = {
             name: value for name in self.__dataclass_fields__ if (value := self.__dict__[name])
         }

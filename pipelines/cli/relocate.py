@@ -39,7 +39,7 @@ def relocate_command(
         Output, typer.Option("--output", help="How the result is printed.")
     ] = Output.TEXT,
 ) -> None:
-    """Lead registered versions, and the pointers of runs, to where a store has moved."""
+    """Point registered versions, and the pointers of runs, at a store's new place."""
     move = StoreMove.between(old, new)
     _require_other(move)
     home = open_existing(move.new)

@@ -135,7 +135,7 @@ def _is_here(holdings: Holdings, version: Version) -> bool:
 
 
 def _own(store: Store, versions: Sequence[Version]) -> list[Version]:
-    """Return the versions that lead into this store, and not into one with the same stages.
+    """Return the versions that point into this store, and not into one with the same stages.
 
     A model from outside lies in no store; it belongs where the other versions of its model do.
     """
@@ -239,7 +239,7 @@ def _said_of(holdings: Holdings, about: Collection[str]) -> set[str]:
 def _removal(
     holding: Holding, whole: Collection[str], records: Collection[str], policy: Policy
 ) -> Removal:
-    """Return what goes of a stage, which may be nothing."""
+    """Return what is removed of a stage, which may be nothing."""
     if holding.uri in whole:
         return Removal(holding, _strays(holding, policy), Why.STRAY)
     if policy.is_young(holding.newest):

@@ -29,11 +29,11 @@ class StoreMove:
         return uri == self.old or uri.startswith(f"{self.old}/")
 
     def of(self, uri: str) -> str:
-        """Return where a URI leads now; one that does not lie in the store stays as it is."""
+        """Return a URI's new address; a URI outside the store stays as it is."""
         return self.new + uri.removeprefix(self.old) if self.concerns(uri) else uri
 
     def of_all(self, tags: Mapping[str, str]) -> dict[str, str]:
-        """Return tags with the values that are URIs in the store led to where it is now."""
+        """Return tags, with new addresses for the values that are URIs in the store."""
         return {key: self.of(value) for key, value in tags.items()}
 
 

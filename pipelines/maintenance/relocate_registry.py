@@ -1,4 +1,4 @@
-"""Registered models whose versions lie in a store that has moved.
+"""Registered models whose versions are in a store that has moved.
 
 MLflow never changes a version's source, and never gives a version's number again while its model
 exists. So the whole registered model is made anew under another name, number by number, with tags,
@@ -48,7 +48,7 @@ class Moving:
     versions: tuple[Version, ...]
 
     def moved(self, move: StoreMove) -> list[Version]:
-        """Return the versions that lead into the old store, as they will be."""
+        """Return the versions that point into the old store, as they will be."""
         return [_moved(version, move) for version in self.versions if _concerns(version, move)]
 
 
@@ -68,7 +68,7 @@ def finish_interrupted(client: Any) -> None:
 
 
 def models_to_move(client: Any, move: StoreMove) -> Iterator[Moving]:
-    """Yield the registered models that lead into the old store."""
+    """Yield the registered models that point into the old store."""
     for name in model_names(client):
         if name.endswith((_MAKING, _BEFORE)):
             continue
@@ -79,7 +79,7 @@ def models_to_move(client: Any, move: StoreMove) -> Iterator[Moving]:
 
 
 def require_moved(moving: Moving, move: StoreMove, *, verify: bool = False) -> None:
-    """Refuse to lead versions to where their files are not.
+    """Refuse to point versions at a place without their files.
 
     Raises:
         BadInput: the new store lacks files, or they have other sizes.
@@ -115,7 +115,7 @@ def relocate_model(client: Any, moving: Moving, move: StoreMove) -> list[str]:
 
 @contextmanager
 def _alone(model: RegisteredModel) -> Iterator[None]:
-    """Keep registrations and promotions out meanwhile; they, too, go by the record's old place."""
+    """Keep registrations and promotions out inside; they still use the record's old place."""
     with ExitStack() as stack:
         with suppress(BadInput):  # that store is gone, so nobody else can use it either
             stack.enter_context(exclusive(open_existing(model.tags.get(AUDIT_LOG_TAG, ""))))

@@ -1,4 +1,4 @@
-"""A calibration from a finished run: what its markers on the store tell of lengths and speeds."""
+"""A calibration from a finished run: the lengths and speeds in its markers on the store."""
 
 from __future__ import annotations
 

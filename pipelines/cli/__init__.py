@@ -30,7 +30,7 @@ COMMANDS = {
     "lineage": "Follow a version back to the base model and the prompt files.",
     "export": "Write a version as transformers and vLLM take it, with a card made of its lineage.",
     "prune": "Remove model versions, stages and checkpoints that nothing kept refers to.",
-    "relocate": "Lead registered versions, and the pointers of runs, to where a store has moved.",
+    "relocate": "Point registered versions, and the pointers of runs, at a store's new place.",
     "promote": "Promote a version that passed the gate; the champion before it becomes `previous`.",
     "rollback": "Make the previous champion the champion again; doing it again undoes it.",
     "history": "List the promotions of a registered model, the oldest first.",

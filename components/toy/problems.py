@@ -127,11 +127,6 @@ def solution(problem: Problem, language: str) -> str:
     return worked(problem, language, problem.operations)
 
 
-def flawed_solution(problem: Problem, language: str) -> str:
-    """Return the answer that takes the weak verbs of `language` for their opposites."""
-    return worked(problem, language, misread(problem, language))
-
-
 def worked(problem: Problem, language: str, operations: Operations) -> str:
     """Return an answer in `language` that computes with `operations`, right or wrong."""
     words = _WORDS[language]

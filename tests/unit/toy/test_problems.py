@@ -17,14 +17,19 @@ from lidr.components.toy.problems import (
     SPLITS,
     Problem,
     draw_problems,
-    flawed_solution,
     misread,
     question,
     solution,
     weak_form,
+    worked,
 )
 
 EQUATION = re.compile(r"(\d+) ([+-]) (\d+) = (\d+)")
+
+
+def flawed_solution(problem: Problem, language: str) -> str:
+    """Return the answer that takes the weak verbs of `language` for their opposites."""
+    return worked(problem, language, misread(problem, language))
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def test_few_bytes_hold_some_of_every_language(models):
     assert f"{len(shown)} of them are here." in section.lede
 
 
-def test_gains_say_what_was_amiss_before(models):
+def test_gains_say_what_was_wrong_before(models):
     a, b = models
     before = [replace(item, detected_language="en") for item in a.items if item.language == "es"]
     before[200] = replace(before[200], detected_language="es", finish_reason="length")

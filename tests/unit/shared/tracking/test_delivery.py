@@ -179,7 +179,7 @@ def test_a_recipe_of_any_size_and_numbers_of_any_kind_arrive(client, small):
     assert delivered(small) == ""
     found = runs(client, small)
     params = found[""].data.params
-    assert params["lidr.prompts.files.zu"] == "/prompts/zu.jsonl"
+    assert params["lidr.prompts.files.zu"] == "['/prompts/zu.jsonl']"
     assert len(params) > 100
     assert len(params["lidr.evaluation.tasks"]) == 6000
     train = found["-M1-train"].info.run_id

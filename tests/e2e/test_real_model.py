@@ -21,8 +21,8 @@ from lidr.components.shared.models.chat import ChatSettings
 from lidr.components.shared.models.sources import local_model
 from lidr.components.shared.records.schema import EvalItem, PreferencePair, Response
 from lidr.components.shared.store.stage import open_stage
-from lidr.components.train.data.loading import load_chat
-from lidr.components.train.data.tokens import TokenPair, tokenize_pairs
+from lidr.components.train.data.loading import load_chat, load_pairs
+from lidr.components.train.data.tokens import TokenPair
 from lidr.components.train.forward.reference import ReferenceScore
 from lidr.components.train.run import train
 from lidr.components.translate.run import translate
@@ -91,8 +91,9 @@ class Ran:
         self.scores = evaluate(**given)
 
     def tokens(self) -> list[TokenPair]:
-        records = open_stage(self.pairs).read_records(["pairs.parquet"], PreferencePair)
-        return tokenize_pairs(records, load_chat(ChatSettings(), self.folder), 256).pairs
+        """The pairs as they were trained on, sides that were cut without an end."""
+        chat = load_chat(ChatSettings(), self.folder)
+        return load_pairs(self.pairs, chat, self.folder, self.recipe.training).pairs
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding, ScoreRequest
-from lidr.components.shared.models.sources import ModelFiles, local_model
+from lidr.components.shared.models.sources import ModelFiles, local_model, model_files
 from lidr.components.shared.records.chat import TRANSLATION_PRIMER as PRIMER
 from lidr.components.shared.records.chat import TRANSLATION_STOP
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
@@ -211,8 +211,26 @@ def a_likelihood_is_the_bare_model_s(pen: Pen) -> None:
 def exported_is_trained(pen: Pen) -> None:
     """The margins that training ends with are those of the files that it wrote."""
     uri = pen.train(pen.recipe(training={"epochs": 2.0}), PAIRS)
-    pairs = {pair.key: pair for pair in pen.tokens(PAIRS)}
-    policy, reference = load(local_model(uri)), load(pen.folder)
+    _has_its_margins(pen, uri, load(local_model(uri)))
+
+
+def an_adapter_is_trained(pen: Pen) -> None:
+    """So it is with adapters, merged or alone as PEFT reads them."""
+    from peft import PeftModel
+
+    for merge in (True, False):
+        lora = {"rank": 4, "merge": merge}
+        uri = pen.train(pen.recipe(training={"epochs": 2.0, "lora": lora}), PAIRS)
+        files = model_files(uri)
+        policy = load(files.folder)
+        if files.adapter:
+            policy = PeftModel.from_pretrained(policy, files.adapter)
+        _has_its_margins(pen, uri, policy)
+
+
+def _has_its_margins(pen: Pen, uri: str, policy: Any) -> None:
+    """Hold the margins that a training told against those of a model that it wrote."""
+    pairs, reference = {pair.key: pair for pair in pen.tokens(PAIRS)}, load(pen.folder)
     for told in open_stage(uri).read_records([MARGINS_FILE], PairMargin):
         pair = pairs[told.pair]
         gains = [
@@ -272,6 +290,7 @@ PROPERTIES: Mapping[str, Callable[[Pen], None]] = {
         a_batch_is_each_alone,
         a_likelihood_is_the_bare_model_s,
         exported_is_trained,
+        an_adapter_is_trained,
         two_days_are_one,
         an_iteration_runs,
     )

@@ -81,7 +81,6 @@ class Shape:
         opened: whether the template begins a thought that nothing switches off.
         beyond: special tokens behind all others that the model has no embeddings for.
         refused: part of the reason for which the shape is refused; "" where it is exact.
-        lora_refused: part of the reason for which LoRA on it is refused.
         vllm: whether vLLM's CPU build can load it.
     """
 
@@ -103,7 +102,6 @@ class Shape:
     opened: bool = False
     beyond: tuple[str, ...] = ()
     refused: str = ""
-    lora_refused: str = ""
     vllm: bool = True
 
     @cached_property
@@ -467,6 +465,16 @@ SHAPES = (
         config={"n_layer": 2, "n_head": 2},
         drops=tuple(_SIZES.keys() - {"hidden_size", "initializer_range", "tie_word_embeddings"}),
     ),
+    Shape(
+        "nothing ends a turn",
+        "Llama",
+        "bare",
+        "",
+        ("<unk>",),
+        named={"unk": "<unk>"},
+        refused="nothing ends the model's turns",
+    ),
 )
 
 BY_NAME = {shape.name: shape for shape in SHAPES}
+EXACT = [shape for shape in SHAPES if not shape.refused]

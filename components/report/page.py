@@ -18,8 +18,9 @@ from lidr.components.report.judged import judged
 from lidr.components.report.lineage import lineage
 from lidr.components.report.models_table import figures, models, versions
 from lidr.components.report.outcomes import accuracy, balance
-from lidr.components.report.pair_sections import pairs, trust
+from lidr.components.report.pair_sections import pairs
 from lidr.components.report.result import outcome
+from lidr.components.report.reward_section import trust
 from lidr.components.report.samples import samples
 from lidr.components.report.words import language, listed
 from lidr.components.shared.config.recipe import Recipe

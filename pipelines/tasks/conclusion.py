@@ -69,7 +69,6 @@ def conclude(
             before=evaluation,
             after=made["evaluate"],
             max_iterations=max_iterations,
-            pairs=made["pair"],
             judged_before=judgements if "judge" in made else "",
             judged_after=made.get("judge", ""),
         )

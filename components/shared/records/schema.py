@@ -36,6 +36,8 @@ class DropReason(StrEnum):
     TRUNCATED = "truncated"
     IDENTICAL = "identical"
     OFF_TARGET = "off_target"
+    OFF_TARGET_REJECTED = "off_target_rejected"
+    """The rejected text is not in the prompt's language."""
     REPETITION = "repetition"
     LENGTH_RATIO = "length_ratio"
 

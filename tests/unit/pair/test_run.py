@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.config.recipe import Filters
+from lidr.components.shared.config.pairing import Filters
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.records.samples import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from lidr.components.pair.candidates import Candidate, Sources, candidates, read_sources
 from lidr.components.pair.reward.observations import observe
@@ -16,7 +16,7 @@ from lidr.components.pair.reward.verdict import (
     verdict_of,
 )
 from lidr.components.pair.sample import sample_of
-from lidr.components.pair.stage import min_pairs, pair_stage
+from lidr.components.pair.stage import after_pairs, min_pairs, pair_stage
 from lidr.components.shared.config.pairing import Pairing
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
@@ -33,11 +33,32 @@ from lidr.components.shared.records.samples import (
 )
 from lidr.components.shared.records.schema import DroppedPair, DropReason, PreferencePair
 from lidr.components.shared.step import step
-from lidr.components.shared.store.stage import Stage
+from lidr.components.shared.store.recipes import resolve_recipe
+from lidr.components.shared.store.stage import Stage, open_stage
 
 _SHORT_CHARS = 100
 
 Decided = list[tuple[Candidate, DropReason | None]]
+
+
+class Paired(NamedTuple):
+    """A pair stage, and what follows it: `train` or `stop`."""
+
+    pairs: str
+    next_step: str
+
+
+def pair_and_check(recipe: str, store: str, **given: Any) -> Paired:
+    """Make an iteration's pairs, and say whether they are trained on.
+
+    Args:
+        recipe: the resolved recipe as JSON, or its reference on the store.
+        store: URI of the store.
+        given: the other arguments of `pair`.
+    """
+    uri = pair(recipe=recipe, store=store, **given)
+    settings = Recipe.model_validate_json(resolve_recipe(store, recipe))
+    return Paired(uri, after_pairs(settings, open_stage(uri).counts()))
 
 
 @step("pair")
@@ -141,7 +162,7 @@ def _off_target(candidate: Candidate, text: str, detected: Mapping[str, str]) ->
 def _write(stage: Stage, decided: Decided, iteration: int, model: str) -> None:
     pairs = [_pair(candidate, iteration, model) for candidate, reason in decided if reason is None]
     dropped = [
-        DroppedPair(c.prompt_id, c.language, c.other_language, c.kind, reason, c.sample)
+        DroppedPair(c.prompt_id, c.language, c.other_language, c.kind, reason, c.sample, c.raw)
         for c, reason in decided
         if reason is not None
     ]
@@ -211,15 +232,12 @@ def _counts(
 def _report(counts: Mapping[str, Any]) -> None:
     """Tell the screen how many pairs there are, and what is wrong with their reward."""
     emit("number", name="pairs", value=_in_one_line(counts))
-    reward = counts["reward"]
-    for finding in reward["findings"]:
-        if finding["level"] != "note":
-            emit("warning", message=f"{finding['text']}. {finding['remedy']}")
-    reason = f": {reward['reason']}" if reward["reason"] else ""
-    emit("number", name="reward", value=f"{reward['verdict']}{reason}")
+    for finding in counts["reward"]["findings"]:
+        emit("warning", message=f"{finding['text']}. {finding['remedy']}")
+    emit("number", name="reward check", value=counts["reward"]["verdict"])
 
 
-def _in_one_line(counts: dict[str, Any]) -> str:
+def _in_one_line(counts: Mapping[str, Any]) -> str:
     """Return how many pairs there are, and what became of the rest, largest reason first."""
     dropped: Counter[str] = Counter()
     for row in counts["languages"].values():

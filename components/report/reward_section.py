@@ -60,10 +60,9 @@ def trust(settings: Recipe, rounds: list[Round]) -> Section | None:
             f"{item.name}: {finding['text']}. {finding['remedy']}"
             for item in paired
             for finding in _findings(item)
-            if finding["level"] != "note"
         ],
         charts=[chart for item in paired for chart in _charts(settings, item)],
-        tables=[*_notes(paired), *(_numbers(settings, item) for item in paired)],
+        tables=[_numbers(settings, item) for item in paired],
     )
 
 
@@ -140,18 +139,6 @@ def _row(languages: Languages, key: str, value: Mapping[str, float]) -> rows.Rep
         dict(value),
         percent(value["value"]),
     )
-
-
-def _notes(paired: list[Round]) -> list[Table]:
-    """Return what the check found that does not speak against training."""
-    lines = [
-        [item.name, finding["text"], finding["remedy"]]
-        for item in paired
-        for finding in _findings(item)
-        if finding["level"] == "note"
-    ]
-    head = ["For", "As the method expects", "To change it"]
-    return [Table("Noted, and no reason to stop", head, lines, wordy=True)] if lines else []
 
 
 def _numbers(settings: Recipe, item: Round) -> Table:

@@ -18,6 +18,7 @@ class Bar:
         measure: what is measured.
         stop: level below which training does not begin; None where there is only a warning.
         warn: level below which there is a warning.
+        noted: whether that warning leaves the verdict as it is.
         problem: what is wrong where it is broken.
         good: what is said of the share, in words that follow `only 40% of 24 texts`.
         remedy: what the user can do.
@@ -29,6 +30,7 @@ class Bar:
     problem: str
     good: str
     remedy: str
+    noted: bool = False
 
 
 _ANOTHER_MODEL = (
@@ -40,8 +42,8 @@ _CHECK_DOMINANT = "Check that languages.dominant is the language this model is b
 def bars_of(rules: RewardCheck) -> list[Bar]:
     """Return the bars in the order of their weight; those that stop come first."""
 
-    def stopping(measure: str, level: float, *words: str) -> Bar:
-        return Bar(measure, level, _half_way(level), *words)
+    def stopping(measure: str, level: float, problem: str, good: str, remedy: str) -> Bar:
+        return Bar(measure, level, _half_way(level), problem, good, remedy)
 
     faithful = rules.min_faithfulness
     return [
@@ -96,6 +98,7 @@ def bars_of(rules: RewardCheck) -> list[Bar]:
             "not quality",
             "are in its language",
             "pairing.off_target_rejected=drop leaves such pairs out.",
+            noted=True,
         ),
         Bar(
             "yield",

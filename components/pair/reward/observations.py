@@ -1,4 +1,8 @@
-"""What is seen of each translation and pair: one outcome each, True where it is as it should be."""
+"""What is seen of each translation and pair: one outcome each, True where it is as it should be.
+
+An answer in another language than its prompt's is no fault of the translator: what became of it
+counts neither as a copy nor as in the wrong language.
+"""
 
 from __future__ import annotations
 
@@ -82,8 +86,8 @@ def observe(
                 original = sources.responses[prompt_id, source].text
                 seen = found[f"{source}-{target}"]
                 _translated(seen, settings, original, translation, detected)
-        for key, score in _round_trips(sources):
-            found[f"{key[1]}-{key[2]}"].round_trips.append((key[0], score))
+        for (prompt_id, source, target), score in _round_trips(sources, detected):
+            found[f"{source}-{target}"].round_trips.append((prompt_id, score))
     for candidate, reason in decided:
         seen = found[f"{candidate.other_language}-{candidate.language}"]
         _paired(seen, samples[candidate.sample], candidate, reason, detected)
@@ -98,8 +102,9 @@ def _translated(
     detected: Mapping[str, str],
 ) -> None:
     text, prompt_id = translation.text or "", translation.prompt_id
-    seen.add("on_target", prompt_id, _is_in(text, translation.target_language, detected))
-    if len(source) >= MIN_CHARS and detected.get(source) != UNDETERMINED:
+    if _is_in(source, translation.source_language, detected) is not False:
+        seen.add("on_target", prompt_id, _is_in(text, translation.target_language, detected))
+    if _is_in(source, translation.source_language, detected):
         seen.add("not_copied", prompt_id, not preservation.is_copy(source, text))
     seen.add("numbers", prompt_id, preservation.keeps_numbers(source, text))
     seen.add("code", prompt_id, preservation.keeps_code(source, text))
@@ -113,13 +118,17 @@ def _translated(
     seen.length_ratios.append(len(text) / max(len(source), 1))
 
 
-def _round_trips(sources: Sources) -> Iterator[tuple[tuple[str, str, str], float]]:
+def _round_trips(
+    sources: Sources, detected: Mapping[str, str]
+) -> Iterator[tuple[tuple[str, str, str], float]]:
     """Yield chrF (0 to 100; Popović 2015) of responses and round trips; a copy loses nothing."""
     metric = CHRF()
     for key, back in sources.round_trips.items():
         forth = sources.translations.get(key)
         original = sources.responses[key[0], key[1]].text
         if back.text is None or forth is None or forth.text is None:
+            continue
+        if _is_in(original, key[1], detected) is False:
             continue
         if not preservation.is_copy(original, forth.text):
             yield key, metric.sentence_score(back.text, [original]).score

@@ -39,7 +39,7 @@ class Finding:
     """Something that is wrong with a reward.
 
     Attributes:
-        level: `stop`, `warn`, or `note` for what is as the method expects.
+        level: `stop`, `warn`, or `note` for a warning that leaves the verdict as it is.
         measure: that shows it.
         text: a sentence for people.
         remedy: what they can do.
@@ -72,10 +72,10 @@ class Place:
     length_ratio: float
 
     def is_verifiable(self, measure: str, least: int) -> bool:
-        """Tell whether there are as many independent texts as a bar needs."""
+        """Tell whether there are as many independent texts, of one prompt each, as a bar needs."""
         if measure == ROUND_TRIP:
             return len(self.trips) >= least
-        return measure in self.shares and self.shares[measure].effective >= least
+        return measure in self.shares and self.shares[measure].clusters >= least
 
     def to_counts(self, least: int) -> dict[str, Any]:
         """Return an Interval of each measure, and which of them there is enough of for a bar."""
@@ -189,28 +189,14 @@ def _broken(settings: Recipe, places: Places) -> Iterator[Finding]:
     """Yield what is proven: first by the bars that stop, then by those that warn."""
     bars = bars_of(settings.pairing.reward)
     stopped: set[str] = set()
-    for level in ("stop", "warn"):
+    levels: tuple[Level, ...] = ("stop", "warn")
+    for level in levels:
         proven = _proven(settings, bars, places, level)
         for bar in bars:
-            own = [each for each in proven if each.bar is bar and bar.measure not in stopped]
-            for severity, group in _by_severity(settings, level, bar, own).items():
-                yield _finding(settings, severity, bar, group, places)
+            own = [each for each in proven if each.bar is bar]
+            if own and bar.measure not in stopped:
+                yield _finding("note" if bar.noted else level, bar, own, places)
         stopped |= {each.bar.measure for each in proven}
-
-
-def _by_severity(
-    settings: Recipe, level: str, bar: Bar, proven: Sequence[_Tested]
-) -> dict[Level, list[_Tested]]:
-    """Return what is proven by how it counts: own answers in another language are but noted.
-
-    They are what the method is there to mend; a translation in the wrong one has failed.
-    """
-    groups: dict[Level, list[_Tested]] = defaultdict(list)
-    for each in proven:
-        into = each.place.endswith(f"-{settings.languages.dominant}")
-        noted = bar.measure == "rejected_on_target" and not into
-        groups["note" if noted else "stop" if level == "stop" else "warn"].append(each)
-    return groups
 
 
 def _proven(settings: Recipe, bars: Sequence[Bar], places: Places, level: str) -> list[_Tested]:
@@ -235,9 +221,7 @@ def _p(place: Place, measure: str, limit: float, seed: int) -> float:
     return sign_flip(short, alternative="greater", resamples=_RESAMPLES, seed=seed)
 
 
-def _finding(
-    settings: Recipe, level: Level, bar: Bar, proven: Sequence[_Tested], places: Places
-) -> Finding:
+def _finding(level: Level, bar: Bar, proven: Sequence[_Tested], places: Places) -> Finding:
     shown = _shown([each.place for each in proven])
     parts = [_part(bar, key, places[key]) for key in shown[:_MAX_NAMED]]
     more = [f"and {len(shown) - _MAX_NAMED} more"] if len(shown) > _MAX_NAMED else []

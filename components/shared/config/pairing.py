@@ -49,8 +49,8 @@ class RewardCheck(Strict):
     """Largest share of translations whose length differs from their source's beyond
     `max_length_ratio`; only warned of. Default 0.2; 1 switches it off."""
     max_off_target_rejected: Fraction = 0.1
-    """Largest share of pairs whose rejected text is a translation in the wrong language; only
-    warned of. Default 0.1; 1 switches it off."""
+    """Largest share of pairs whose rejected text is in another language than the pair; warned of,
+    and the verdict stays. Default 0.1; 1 switches it off."""
     min_yield: Fraction = 0.2
     """Smallest share of candidates that become pairs or are identical; only warned of.
     Default 0.2."""
@@ -84,7 +84,9 @@ class Pairing(Strict):
     """The pair stage."""
 
     filters: Literal["all", "paper"] | Filters = "all"
-    """`all`, `paper` (failed translations only), or each filter on or off. Default all."""
+    """`all`, `paper` (failed translations only), or each filter on or off. But for `paper`, a
+    translation counts that ends with a misspelt closing tag, or with its turn and no tag at all.
+    Default all."""
     max_length_ratio: float = Field(4.0, gt=1.0)
     """Largest ratio of the sides' lengths in characters, for texts over 100. Default 4."""
     off_target_rejected: Literal["keep", "drop"] = "keep"
@@ -101,3 +103,8 @@ class Pairing(Strict):
         if isinstance(self.filters, Filters):
             return self.filters
         return Filters.paper() if self.filters == "paper" else Filters()
+
+    @property
+    def recovers(self) -> bool:
+        """Whether translations without our closing tag may count: not in the paper's setting."""
+        return self.active != Filters.paper()

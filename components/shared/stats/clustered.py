@@ -18,11 +18,13 @@ class Share:
     Attributes:
         successes: outcomes that are true.
         n: outcomes in all.
+        clusters: that they come in.
         effective: independent outcomes that would be as precise, at most n.
     """
 
     successes: int
     n: int
+    clusters: int
     effective: float
 
     @property
@@ -59,8 +61,10 @@ def clustered_share(outcomes: Sequence[tuple[Hashable, bool]]) -> Share:
     for cluster, outcome in outcomes:
         groups[cluster].append(outcome)
     if len(groups) == n:
-        return Share(successes, n, n)
-    return Share(successes, n, n / _design_effect(list(groups.values()), successes / n))
+        return Share(successes, n, n, n)
+    return Share(
+        successes, n, len(groups), n / _design_effect(list(groups.values()), successes / n)
+    )
 
 
 def _design_effect(groups: Sequence[Sequence[bool]], share: float) -> float:

@@ -7,7 +7,6 @@ from lidr.components.gate.rule import decide
 from lidr.components.gate.run import gate
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.records.schema import EvalItem, to_parquet
-from lidr.components.shared.stats.intervals import wilson
 from lidr.components.shared.stats.paired import Marks, Paired
 from lidr.components.shared.store.stage import open_stage
 from tests.fakes import finished_stage, make_recipe
@@ -53,7 +52,6 @@ def decision(
     rates: tuple[dict, dict] = ({}, {}),
     iteration: int = 1,
     bound: int = 3,
-    pairs: str = "",
     premise: dict | None = None,
     **rules,
 ):
@@ -64,7 +62,6 @@ def decision(
         after=evaluation(str(store), after, rates[1]),
         iteration=iteration,
         max_iterations=bound,
-        pairs=pairs,
     )
     return open_stage(uri).counts()
 

@@ -25,7 +25,16 @@ from lidr.components.shared.core.languages import LanguageIdentifier
 from lidr.components.shared.records.schema import Prompt
 from lidr.components.shared.store.stage import open_stage
 from tests.fakes import make_recipe
-from tests.unit.pair.stages import LANGUAGES, OWN, WAYS, Records, good_records, run, write
+from tests.unit.pair.stages import (
+    LANGUAGES,
+    OWN,
+    TRANSLATED,
+    WAYS,
+    Records,
+    good_records,
+    run,
+    write,
+)
 
 IDENTIFIER = LanguageIdentifier(LANGUAGES)
 
@@ -48,7 +57,15 @@ def seen(records: Records, recipe: Recipe | None = None, swap: bool = False) -> 
 
 
 def many(count: int = 30) -> Records:
-    return good_records(*(f"p{n}" for n in range(count)))
+    """Return good records whose texts end with a number."""
+    records = good_records(*(f"p{n}" for n in range(count)))
+    for number in range(count):
+        for code in LANGUAGES:
+            records.answer(f"p{number}", code, f"{OWN[code]} ({number + 10})")
+        for source, target in WAYS:
+            text = f"{TRANSLATED[target]} ({number + 10})"
+            records.move(f"p{number}", source, target, text)
+    return records
 
 
 def shares(found: dict[str, Any], name: str) -> dict[str, tuple[float, int]]:
@@ -104,9 +121,10 @@ def answered_right(votes: str, answer: str | None = "6") -> Records:
         key = f"p{number}"
         for code in LANGUAGES:
             records.prompts[key, code] = Prompt(key, code, "How many?", answer)
-        records.answer(key, "en", "So 2 + 4 = 6 books.")
+        records.answer(key, "en", "So it is 6 books.")
         records.answer(key, "de", "Also sind es 6.")
         records.move(key, "en", "de", "Das sind 6.")
+        records.move(key, "de", "en", "So it is 6.")
         records.move(key, "en", "es", "Son 6." if vote in "cb" else "Son 7.")
         records.answer(key, "es", "Total: 6" if vote in "rb" else "Total: 8")
         records.move(key, "es", "en", "Total: 6" if vote in "rb" else "Total: 8")
@@ -174,7 +192,7 @@ def test_a_good_reward_is_trained_on_without_a_word():
 def test_translations_in_the_wrong_language_stop_with_a_sentence_and_a_remedy():
     records = many(24)
     for number in range(20):
-        records.move(f"p{number}", "es", "en", OWN["es"].replace("cuatro", "seis") + f" {number}")
+        records.move(f"p{number}", "es", "en", f"{TRANSLATED['es']} ({number + 10})")
     [found] = [each for each in found_in(records) if each.measure == "on_target"]
     assert found.level == "stop"
     assert found.places == ("es-en",)
@@ -255,18 +273,29 @@ def test_too_few_pairs_for_one_step_stop_by_default():
     assert verdict(many(), recipe, pairs=8) == "train"
 
 
-def test_own_answers_in_another_language_are_noted_and_translations_warned_of():
-    records = many(20)
-    for number in range(10):
-        records.answer(f"p{number}", "es", OWN["en"] + f" ({number})")
-    levels = {each.level for each in found_in(records) if each.measure == "rejected_on_target"}
-    assert levels == {"note"}
-    failed = many(20)
-    for number in range(6):
-        failed.move(f"p{number}", "es", "en", OWN["de"] + f" ({number})")
-    rejected = [each for each in found_in(failed) if each.measure == "rejected_on_target"]
-    assert "warn" in {each.level for each in rejected}
-    assert all("off_target_rejected=drop" in each.remedy for each in rejected)
+def test_rejected_sides_in_another_language_are_warned_of_and_the_verdict_stays():
+    records = many(30)
+    for number in range(15):
+        records.answer(f"p{number}", "es", f"{OWN['en']} ({number + 10})")
+    [found] = found_in(records)
+    assert (found.level, found.measure) == ("note", "rejected_on_target")
+    assert "only 50% of 30 from English to Spanish" in found.text
+    assert "off_target_rejected=drop" in found.remedy
+    assert verdict_of([found]) == "train"
+
+
+def test_answers_in_another_language_are_no_fault_of_the_translator():
+    records = many(30)
+    for number in range(30):
+        answer = f"{OWN['en']} ({number + 10})"
+        records.answer(f"p{number}", "es", answer)
+        records.move(f"p{number}", "es", "en", answer)
+        records.move_back(f"p{number}", "es", "en", "zzz")
+    found = seen(records)["es-en"]
+    assert "on_target" not in found
+    assert "not_copied" not in found
+    assert found["round_trip"]["n"] == 0
+    assert verdict(records) == "train"
 
 
 def test_content_that_nothing_tells_of_is_said_to_be_unverifiable():

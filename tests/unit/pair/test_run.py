@@ -78,7 +78,9 @@ def test_every_reason_is_written_with_the_pair_it_belongs_to(tmp_path):
         ("loop", "es"): "repetition",
         ("long", "es"): "length_ratio",
     }
-    assert set(spanish.values()) == {reason.value for reason in DropReason}
+    assert set(spanish.values()) == {
+        reason.value for reason in DropReason if reason != DropReason.OFF_TARGET_REJECTED
+    }
     german = {key: reason for key, reason in dropped_of(uri).items() if "de" in key}
     assert german == {("task", "en", "de", back): "translation_task"}
     assert {key[3] for key in dropped_of(uri) if key[1] == "es"} == {chosen}
@@ -355,19 +357,61 @@ def many(agreeing: int, disagreeing: int) -> Records:
     return found
 
 
-INVERTED = "the reward looks inverted in es"
+INVERTED = "the reward looks inverted"
 
 
 @pytest.mark.parametrize(
-    ("agreeing", "disagreeing", "swap", "warned"),
-    [(0, 10, False, True), (0, 9, False, False), (10, 0, False, False), (10, 0, True, True)],
+    ("agreeing", "disagreeing", "swap", "stopped"),
+    [(0, 20, False, True), (0, 9, False, False), (20, 0, False, False), (20, 0, True, True)],
 )
-def test_an_inverted_reward_is_told_where_there_is_evidence(
-    tmp_path, capsys, agreeing, disagreeing, swap, warned
+def test_pair_says_that_a_reward_is_inverted_where_there_is_evidence(
+    tmp_path, capsys, agreeing, disagreeing, swap, stopped
 ):
     inputs = write(tmp_path, many(agreeing, disagreeing), chunk=20)
     uri = run(inputs, pairing={"filters": "all", "swap": swap})
-    counts = open_stage(uri).counts()
-    assert counts["reward"]["es"]["inverted"] == warned
-    assert any(message.startswith(INVERTED) for message in counts["warnings"]) == warned
-    assert (INVERTED in capsys.readouterr().err) == warned
+    found = open_stage(uri).counts()["reward"]["findings"]
+    assert any(each["text"].startswith(INVERTED) for each in found) == stopped
+    assert (INVERTED in capsys.readouterr().err) == stopped
+
+
+def test_pair_drops_rejected_sides_in_another_language_where_it_is_asked_to(tmp_path):
+    records = good_records("p0", "p1")
+    records.answer("p0", "es", OWN["en"])
+    records.move("p1", "de", "en", TRANSLATED["de"])
+    inputs = write(tmp_path, records)
+    assert dropped_of(run(inputs)) == {}
+    uri = run(inputs, pairing={"filters": "all", "off_target_rejected": "drop"})
+    assert dropped_of(uri) == {
+        ("p0", "es", "en", Kind.TRANSLATION_CHOSEN): "off_target_rejected",
+        ("p1", "en", "de", Kind.OWN_CHOSEN): "off_target_rejected",
+    }
+    places = open_stage(uri).counts()["reward"]["places"]
+    for key in ("en-es", "de-en"):
+        assert (places[key]["rejected_on_target"]["value"], places[key]["yield"]["value"]) == (
+            0.5,
+            0.5,
+        )
+
+
+def test_pair_keeps_what_was_written_of_translations_that_failed_or_were_recovered(tmp_path):
+    records = good_records("p0", "p1")
+    key = ("p0", "en", "es")
+    records.move(*key, failure=Failure.UNTAGGED)
+    records.translations[key] = replace(records.translations[key], raw="Hola\x00 <and> more")
+    key = ("p1", "es", "en")
+    records.translations[key] = replace(
+        records.translations[key], raw="Hi</translate>", recovered="misspelt_tag"
+    )
+    uri = run(write(tmp_path, records))
+    stage = open_stage(uri)
+    [dropped] = stage.read_table(["dropped.parquet"]).to_pylist()
+    assert (dropped["reason"], dropped["raw"]) == ("translation_failed", "Hola\x00 <and> more")
+    shown = {
+        (each.prompt_id, each.language, each.other_language): each
+        for each in stage.read_records([SAMPLE_FILE], PairSample)
+    }
+    assert shown["p0", "es", "en"].raw == "Hola\x00 <and> more"
+    recovered = shown["p1", "en", "es"]
+    assert (recovered.reason, recovered.raw) == (None, "Hi</translate>")
+    assert recovered.recovered == "misspelt_tag"
+    assert shown["p1", "es", "en"].raw is None

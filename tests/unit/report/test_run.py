@@ -59,6 +59,7 @@ def test_the_result_has_exactly_the_agreed_keys(tmp_path):
         "seed",
         "dominant",
         "others",
+        "stopped",
         "iterations",
         "final_model",
         "warnings",

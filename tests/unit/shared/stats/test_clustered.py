@@ -30,7 +30,7 @@ def test_binomial_below_holds_for_many_texts():
 
 def test_share_of_independent_outcomes_is_worth_all_of_them():
     share = clustered_share([(n, n % 4 > 0) for n in range(40)])
-    assert share == Share(30, 40, 40)
+    assert share == Share(30, 40, 40, 40)
     assert share.interval == wilson(30, 40)
     assert share.below(0.8) == binomial_below(30, 40, 0.8)
 

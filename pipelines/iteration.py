@@ -72,7 +72,7 @@ def build_iteration(
                 model=model,
                 evaluation=evaluation,
                 next_step=paired["next_step"],
-            )
+            ).set_caching_options(False)
 
     return iteration
 

@@ -19,7 +19,7 @@ SMALL = [
     "gate.tolerance=1.0",
     "pairing.reward.on_stop=train",
 ]
-"""Sizes at which M_0 learns little and its reward deserves no trust, but every step does real work."""
+"""Sizes at which M_0 learns too little to be trusted, but every step does real work."""
 
 
 def command(store: Path, *options: str) -> list[str]:

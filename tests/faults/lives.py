@@ -34,7 +34,7 @@ SIZES = [
     "gate.max_iterations=1",
     "pairing.reward.on_stop=train",
 ]
-"""Sizes at which M_0 learns little and its reward deserves no trust, but every step does real work."""
+"""Sizes at which M_0 learns too little to be trusted, but every step does real work."""
 
 _PATIENCE = 600.0
 

@@ -323,7 +323,7 @@ def sharded() -> dict[str, dict]:
 def test_shards_are_one_task_whose_pods_are_a_trainjob_s(sharded: dict):
     """As tasks of their own, five rounds of 16 would not fit into Argo's Workflow."""
     (body,) = [tasks for tasks in sharded.values() if "roll-out" in tasks]
-    assert set(body) == {"roll-out", "pair", "train", "evaluate"}
+    assert set(body) == {"roll-out", "pair", "learn"}
     given = body["roll-out"]["inputs"]["parameters"]
     assert given["shards"]["runtimeValue"]["constant"] == 8
     launch = Launch.parse(given["launch"]["runtimeValue"]["constant"])

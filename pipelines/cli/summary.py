@@ -21,7 +21,7 @@ def print_summary(result: dict[str, Any]) -> None:
         result: the content of result.json.
     """
     console = PlainConsole(soft_wrap=True)
-    if stopped := result["stopped"]:
+    if stopped := result.get("stopped"):
         console.print(Text(f"M_{stopped['iteration']} was not trained: {stopped['reason']}"))
         console.print(Text(_TRAIN_ON, style="dim"))
     measured = [(entry["iteration"], entry["accuracy"], entry) for entry in result["iterations"]]

@@ -34,6 +34,16 @@ IDENTICAL = {
     "p": 0.0,
 }
 
+WRONG = {
+    "level": "stop",
+    "measure": "on_target",
+    "text": "translations are in the wrong language: only 9% of 299 from German to English are in "
+    "the right one; the bar is 80%",
+    "remedy": "Take a model that speaks these languages better.",
+    "places": ["de-en"],
+    "p": 0.0001,
+}
+
 RUN = "tiny-world-seed0-0000abcd"
 
 ACCURACY = {
@@ -144,6 +154,29 @@ def write_run(
             **{key: decision[key] for key in ("verdict", "promoted", "reason")},
         )
     return store.uri
+
+
+def stop_before_training(folder: Path, iterations: int = 1) -> str:
+    """Let the reward check stop a run's next iteration; return why.
+
+    Args:
+        folder: of the store that `write_run` has written to.
+        iterations: that ended with a model.
+    """
+    store, t = open_store(str(folder)), iterations + 1
+    reason = f"the reward check stopped the loop before training: {WRONG['text']}"
+    counts = _pair_counts(t)
+    counts["reward"] |= {"verdict": "stop", "reason": WRONG["text"], "findings": [WRONG]}
+    pairs = _finished(
+        store, "pair", t + 100, counts, {SAMPLE_FILE: to_parquet(pair_sample(), PairSample)}
+    )
+    unmade = dict.fromkeys(("model", "evaluation", "judgements", "decision", "version"), "")
+    said = {"verdict": "stop", "promoted": False, "reason": reason}
+    state = state_of(str(folder), iterations)
+    rollout = {key: state[key] for key in ("responses", "translations")}
+    kept = {"run": RUN, "month": 8}
+    _write_state(store, kept, t, state["inputs"], pairs=pairs, **rollout, **unmade, **said)
+    return reason
 
 
 def forget(uri: str) -> None:

@@ -15,7 +15,15 @@ from lidr.components.shared.stats.intervals import wilson
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import note_admission
 from lidr.components.shared.store.stage import open_stage
-from tests.unit.report.runs import IDENTICAL, RUN, forget, recipe, state_of, write_run
+from tests.unit.report.runs import (
+    IDENTICAL,
+    RUN,
+    forget,
+    recipe,
+    state_of,
+    stop_before_training,
+    write_run,
+)
 
 ITERATION_KEYS = [
     "iteration",
@@ -271,6 +279,21 @@ def test_reward_section_answers_its_question_and_says_what_to_do(tmp_path):
     assert 'id="reward-heading">Can the reward be trusted? No</h2>' in page
     assert "M₂: translations lose numbers: &lt;b&gt;. Do." in page
     assert "swapped on purpose" in page
+
+
+def test_report_of_a_run_that_the_reward_check_stopped_says_so_first(tmp_path):
+    store = write_run(tmp_path, 1)
+    reason = stop_before_training(tmp_path)
+    final, result, page = run_report(store)
+    assert final == f"{state_of(store, 1)['model']}/model"
+    assert result["stopped"] == {"iteration": 2, "reason": reason}
+    assert [entry["iteration"] for entry in result["iterations"]] == [0, 1]
+    assert "<h1>M₂ was not trained: the reward cannot be trusted</h1>" in page
+    assert f"<dt>Why it stopped</dt><dd>{reason}</dd>" in page
+    assert "Take a model that speaks these languages better." in page
+    assert "--set pairing.reward.on_stop=train" in page
+    assert 'id="reward-heading">Can the reward be trusted? No</h2>' in page
+    assert page.count("M₂") < page.count("M₁")
 
 
 def test_reward_section_says_where_nothing_is_verifiable(tmp_path):

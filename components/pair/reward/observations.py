@@ -16,7 +16,8 @@ from lidr.components.pair.candidates import Candidate, Sources
 from lidr.components.pair.reward import preservation
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.languages import UNDETERMINED
-from lidr.components.shared.core.text import last_number
+from lidr.components.shared.numbers.answer import extract_number
+from lidr.components.shared.numbers.preserved import keeps_numbers
 from lidr.components.shared.records.schema import DropReason, Kind, Translation
 
 MIN_CHARS = 20
@@ -106,7 +107,8 @@ def _translated(
         seen.add("on_target", prompt_id, _is_in(text, translation.target_language, detected))
     if _is_in(source, translation.source_language, detected):
         seen.add("not_copied", prompt_id, not preservation.is_copy(source, text))
-    seen.add("numbers", prompt_id, preservation.keeps_numbers(source, text))
+    spoken, target = translation.source_language, translation.target_language
+    seen.add("numbers", prompt_id, keeps_numbers(source, spoken, text, target))
     seen.add("code", prompt_id, preservation.keeps_code(source, text))
     seen.add("links", prompt_id, preservation.keeps_links(source, text))
     names = preservation.keeps_names(source, text, translation.source_language)
@@ -176,24 +178,26 @@ def _right(sources: Sources, candidate: Candidate) -> tuple[bool, bool] | None:
     answer = sources.prompts[candidate.prompt_id, candidate.language].answer
     if not answer or not answer.strip():
         return None
-    chosen, rejected = (_ends_with(text, answer) for text in _sides(candidate))
+    language = candidate.language
+    chosen, rejected = (_ends_with(text, answer, language) for text in _sides(candidate))
     return chosen, rejected
 
 
-def _ends_with(text: str, answer: str) -> bool:
-    """Tell whether a text's last number is the answer's; without one, whether its end is it."""
-    if (wanted := last_number(answer)) is not None:
-        return last_number(text) == wanted
+def _ends_with(text: str, answer: str, language: str) -> bool:
+    """Tell whether a text gives the answer's number; without one, whether its end is the answer."""
+    if (wanted := extract_number(answer, language)) is not None:
+        return extract_number(text, language) == wanted
     return _plain(text).endswith(_plain(answer))
 
 
 def _agreeing(sources: Sources, candidate: Candidate) -> tuple[bool, bool]:
-    """Tell whether chosen and rejected end with the number that the dominant answer ends with."""
+    """Tell whether chosen and rejected give the number that the dominant answer gives."""
     strong = sources.responses.get((candidate.prompt_id, candidate.other_language))
-    wanted = last_number(strong.text) if strong else None
+    wanted = extract_number(strong.text, candidate.other_language) if strong else None
     if wanted is None:
         return False, False
-    chosen, rejected = (last_number(text) == wanted for text in _sides(candidate))
+    language = candidate.language
+    chosen, rejected = (extract_number(text, language) == wanted for text in _sides(candidate))
     return chosen, rejected
 
 

@@ -68,7 +68,9 @@ def outcome(settings: Recipe, rounds: list[Round]) -> str:
 def warnings_of(rounds: list[Round]) -> list[str]:
     """Return what must be known before the accuracies are believed, each model's name before it."""
     found = [
-        (item.name, warning) for item in rounds if (warning := truncation_warning(item.scores))
+        (item.name, warning)
+        for item in models_of(rounds)
+        if (warning := truncation_warning(item.scores))
     ]
     if premise := premise_text(rounds[0].counts("evaluate")["premise"]):
         found.insert(0, (rounds[0].name, premise))

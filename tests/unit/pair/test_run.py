@@ -115,10 +115,10 @@ def test_pair_says_in_one_line_what_became_of_the_rest_largest_reason_first(tmp_
         run(write(tmp_path, one_of_each()))
     [said] = [event["value"] for event in heard if event.get("name") == "pairs"]
     kept, rest = said.split(" (dropped: ")
-    assert kept == "31 of 44"
+    assert kept == "33 of 48"
     assert rest == (
-        "2 empty, 2 missing partner, 2 translation task, 2 truncated, 1 identical, 1 length ratio, "
-        "1 off target, 1 repetition, 1 translation failed)"
+        "2 empty, 2 missing partner, 2 translation task, 2 truncated, 2 unclosed thought, "
+        "1 identical, 1 length ratio, 1 off target, 1 repetition, 1 translation failed)"
     )
 
 
@@ -130,6 +130,8 @@ def test_the_paper_drops_only_what_could_not_be_translated(tmp_path):
         ("missing", "es"): "missing_partner",
         ("missing", "en"): "missing_partner",
         ("task", "en"): "translation_task",
+        ("thought", "es"): "unclosed_thought",
+        ("thought", "en"): "unclosed_thought",
         ("empty", "en"): "empty",
         ("cut", "en"): "truncated",
     }
@@ -150,14 +152,14 @@ def test_a_cut_answer_is_paired_where_the_filter_is_off(tmp_path):
 def test_the_counts_add_up_and_are_those_of_the_records(tmp_path, filters):
     uri = run(write(tmp_path, one_of_each()), pairing={"filters": filters})
     counts, kept, dropped = open_stage(uri).counts(), pairs_of(uri), dropped_of(uri)
-    assert counts["candidates"] == len(kept) + len(dropped) == 11 * 2 * len(OTHERS)
+    assert counts["candidates"] == len(kept) + len(dropped) == 12 * 2 * len(OTHERS)
     assert counts["pairs"] == len(kept)
     for code, counted in counts["languages"].items():
         assert counted["candidates"] == counted["kept"] + sum(counted["dropped"].values())
         assert counted["kept"] == sum(pair.language == code for pair in kept)
         reasons = Counter(reason for key, reason in dropped.items() if key[1] == code)
         assert counted["dropped"] == dict(reasons)
-    assert [counts["languages"][code]["candidates"] for code in LANGUAGES] == [22, 11, 11]
+    assert [counts["languages"][code]["candidates"] for code in LANGUAGES] == [24, 12, 12]
 
 
 def test_a_pair_says_whose_answers_it_is_made_of(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
+from typing import Any
 
 SENTENCES = (
     "Nina has 4 books. Nina finds 2. Then Nina loses 3. How many books are left?",
@@ -61,6 +63,31 @@ def tiny_model(folder: Path, seed: int = 0) -> Path:
         model = LlamaForCausalLM(config)
     model.generation_config = GenerationConfig(do_sample=False, **ends)
     model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def shaped_model(folder: Path, config: Any, seed: int = 0, dtype: str = "float32") -> Path:
+    """Write a random model of a configuration with the tiny tokenizer; return the folder.
+
+    Args:
+        folder: where to.
+        config: of transformers; its vocabulary and special tokens become the tokenizer's.
+        seed: of the weights.
+        dtype: of the weights in the files.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = tiny_tokenizer()
+    config = copy.deepcopy(config)
+    config.vocab_size = len(tokenizer)
+    config.bos_token_id = None
+    config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config)
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -25,6 +25,8 @@ from lidr.components.train.distributed.zero import (
     start_deepspeed,
 )
 from lidr.components.train.export.adapter import read_adapter
+from lidr.components.train.export.masters import MasterWeights
+from lidr.components.train.export.tensors import is_float32
 from lidr.components.train.forward.lora import add_adapters
 from lidr.components.train.forward.reference import compute_logps, reference_logps, reference_stage
 from lidr.components.train.forward.scoring import install
@@ -102,6 +104,9 @@ def build_trainer(
         layout = install(base, pairs)
         reference = _reference(job, inputs, arguments.deepspeed, (base, layout))
     model = add_adapters(base, settings.lora, job.seed) if settings.lora.rank else base
+    rounded = arguments.deepspeed and inputs.bfloat16 and not settings.lora.rank
+    if rounded and is_float32(inputs.start.folder):
+        callbacks = [*callbacks, MasterWeights(inputs.start.folder)]
     return PreferenceTrainer(
         pairs=pairs,
         order=order,
@@ -118,9 +123,11 @@ def build_trainer(
 
 
 def _start_model(job: TrainingJob, inputs: TrainingInputs) -> Any:
-    # Weights that stay as they are need no more precision than the passes have.
-    frozen = inputs.bfloat16 and job.training.lora.rank
-    return load_model(inputs.start, torch.bfloat16 if frozen else torch.float32)
+    # Weights that stay as they are need no more precision than the passes have, unless the sum of
+    # them and the start model's adapter is what will be written.
+    lora, start = job.training.lora, inputs.start
+    frozen = inputs.bfloat16 and lora.rank and not (lora.merge and start.adapter)
+    return load_model(start, torch.bfloat16 if frozen else torch.float32)
 
 
 def _reference(

@@ -30,6 +30,8 @@ class TrainingJob(Strict):
     """How the model's chats are written."""
     seed: int
     """Of the order of the pairs."""
+    dtype: str = "auto"
+    """Precision of inference, the recipe's `model.dtype`."""
     machine: TrainingSettings = TrainingSettings()
     """How the ranks use their machines, from the profile."""
     zero: Zero = Zero()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
@@ -25,6 +27,9 @@ from lidr.components.train.forward.reference import compute_logps
 from lidr.components.train.forward.scoring import score
 from lidr.components.train.metrics import StepSums, Watch
 from lidr.components.train.throughput import StepWork, peak_flops
+
+CHECKPOINT = "trained.safetensors"
+"""In a checkpoint: the weights that are trained."""
 
 INTERNAL = ("epoch", "tokens")
 """What a step's log holds besides its metrics."""
@@ -133,9 +138,20 @@ class PreferenceTrainer(Trainer):
         return 0
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the weights of a checkpoint, unless DeepSpeed's shards hold them anyway."""
+        """Write a checkpoint's trained weights alone, unless DeepSpeed's shards hold them anyway.
+
+        The model's own `save_pretrained` refuses settings of generation that it does not like.
+        """
         if not self.is_deepspeed_enabled:
-            super().save_model(output_dir, _internal_call)
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(_trained(self.model), folder / CHECKPOINT, metadata={"format": "pt"})
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        weights = load_file(Path(resume_from_checkpoint) / CHECKPOINT)
+        with torch.no_grad():
+            for name, parameter in _trained(model or self.model).items():
+                parameter.copy_(weights[name])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Keep one record per optimizer step in the trainer's state, which checkpoints hold."""
@@ -199,6 +215,10 @@ class Reporter(TrainerCallback):
         if state.global_step % max(1, state.max_steps // 5) == 0:
             emit("number", name="loss", value=f"{logs['loss']:.3f}")
             emit("number", name="reward accuracy", value=f"{logs['reward_accuracy']:.0%}")
+
+
+def _trained(model: Any) -> dict[str, torch.Tensor]:
+    return {name: each for name, each in model.named_parameters() if each.requires_grad}
 
 
 def _peak(device: torch.device, bfloat16: bool) -> float:

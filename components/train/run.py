@@ -71,6 +71,7 @@ def train(
         training=settings.training,
         chat=ChatSettings.of(settings.model),
         seed=seed_of(settings.seed, "train", iteration),
+        dtype=settings.model.dtype,
         machine=place.settings,
         zero=place.zero,
         run=run,

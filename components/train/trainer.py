@@ -29,7 +29,10 @@ from lidr.components.train.distributed.ranks import Ranks, join, leave
 from lidr.components.train.job import TrainingJob, TrainingSummary
 
 if TYPE_CHECKING:
+    import torch
+
     from lidr.components.train.assembly import TrainingInputs
+    from lidr.components.train.export.precision import Exported
     from lidr.components.train.preference import PreferenceTrainer
 
 
@@ -53,6 +56,7 @@ def run_training(job: TrainingJob) -> TrainingSummary:
 
     from lidr.components.train.assembly import build_trainer, read_inputs
     from lidr.components.train.distributed.checkpoint_writer import CheckpointWriter
+    from lidr.components.train.export.precision import inference_type
     from lidr.components.train.forward.margins import sampled_rows, write_margins
     from lidr.components.train.metrics import Watch, without
     from lidr.components.train.preference import INTERNAL, Reporter
@@ -75,8 +79,9 @@ def run_training(job: TrainingJob) -> TrainingSummary:
         # The state's history holds every step, also those before an interruption.
         rows = [without(row, INTERNAL) for row in trainer.state.log_history]
         sampled = sampled_rows(inputs.pairs.pairs)
+        seen = inference_type(job.dtype)
+        exported = _export(trainer, inputs, scratch / "model", stage, seen)
         margins = trainer.margins(sampled)
-        changed = _export(trainer, inputs, scratch / "model", stage)
     if ranks.leads:
         write_margins(stage, inputs.pairs.pairs, sampled, margins)
         stage.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
@@ -98,8 +103,10 @@ def run_training(job: TrainingJob) -> TrainingSummary:
         "final": rows[-1],
         "languages": inputs.pairs.languages,
         "reference": inputs.reference.uri,
-        "changed_share": round(changed, 6),
-        "warnings": watch.judge(rows),
+        "changed_share": round(exported.changed, 6),
+        "update_kept": round(exported.kept, 4),
+        "export": exported.file,
+        "warnings": watch.judge(rows) + _warned(exported.warnings(seen)),
     }
     digests = {name: each for own in ranks.gather(stage.digests) for name, each in own.items()}
     return TrainingSummary(counts=counts, digests=digests)
@@ -139,28 +146,47 @@ def _train(trainer: PreferenceTrainer, checkpoints: Checkpoints, folder: Path) -
 
 
 def _export(
-    trainer: PreferenceTrainer, inputs: TrainingInputs, folder: Path, stage: Stage
-) -> float:
+    trainer: PreferenceTrainer,
+    inputs: TrainingInputs,
+    folder: Path,
+    stage: Stage,
+    seen: torch.dtype,
+) -> Exported:
+    """Write the model to the stage; the trainer's gets the weights that inference will see."""
     from lidr.components.train.export.adapter import write_adapter
-    from lidr.components.train.export.model import Export
+    from lidr.components.train.export.model import Export, become_seen
+    from lidr.components.train.export.precision import Exported, Rounding
+    from lidr.components.train.export.tensors import tensor_headers, tensor_places
 
-    ranks = inputs.ranks
+    ranks, settings, start = inputs.ranks, trainer.settings, inputs.start.folder
     with ranks.together():
         if ranks.leads:  # what an interrupted export left
             for entry in stage.store.list(stage.key("model")):
                 stage.store.delete(entry.key)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if not trainer.settings.lora.merge:
+    if not settings.lora.merge:
         changed = write_adapter(model, inputs.start.adapter, folder)
         with ranks.together():
             if ranks.leads:
                 for path in sorted(folder.iterdir()):
                     stage.upload(f"adapter/{path.name}", path)
                 stage.write(BASE_FILE, json.dumps({"stage": inputs.base}).encode())
-        return changed
+        return Exported(changed)
     size = round(trainer.machine.shard_gigabytes * 1e9)
-    export = Export(model, inputs.start.folder, folder, size, ranks)
-    return export.run(lambda path: stage.upload(f"model/{path.name}", path))
+    types = {kind for kind, _ in tensor_headers(tensor_places(start)).values()}
+    rounding = Rounding.of(settings.export, seen, types, trainer.args.seed)
+    summed = inputs.start.adapter is not None
+    export = Export(model, start, folder, size, rounding, summed, ranks)
+    exported = export.run(lambda path: stage.upload(f"model/{path.name}", path))
+    if not rounding.exact:
+        become_seen(model, export)
+    return exported
+
+
+def _warned(messages: list[str]) -> list[str]:
+    for message in messages:
+        emit("warning", message=message)
+    return messages
 
 
 def main(arguments: list[str]) -> int:

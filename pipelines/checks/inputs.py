@@ -65,7 +65,8 @@ def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
         detail = f"{source} is no folder here; pods read it from their image or a volume"
         yield unknown("model files", detail, "Name s3://bucket/prefix, which can be looked at.")
         return
-    files, adapter = _Files(inputs, source), _Files(inputs, recipe.model.adapter or own)
+    files = _Files(inputs, source)
+    adapter = _Files(inputs, recipe.model.adapter or own, weights=True)
     yield from files.fetched("model files")
     if adapter.source:
         yield from adapter.fetched("adapter files")
@@ -102,24 +103,26 @@ def _unreadable_registry(inputs: CheckInputs) -> Finding | None:
 
 
 class _Files:
-    """The files of a model or an adapter, weights by name only.
+    """The files of a model or an adapter.
 
     Args:
         inputs: what is to run.
         source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
+        weights: whether its weights are fetched, too; a model's are looked at by name only.
     """
 
-    def __init__(self, inputs: CheckInputs, source: str) -> None:
+    def __init__(self, inputs: CheckInputs, source: str, *, weights: bool = False) -> None:
         self._inputs = inputs
+        self._weights = weights
         self.source = source
         self.names: list[str] = []
         self.folder: Path | None = None
 
     def fetched(self, name: str) -> Iterator[Finding]:
-        """Fetch them, weights by name only, and set `folder`; yield why that is not possible."""
+        """Fetch them and set `folder`; yield why that is not possible."""
         try:
             self.names = model_names(self.source)
-            self.folder = fetch_model(self.source, weights=False)
+            self.folder = fetch_model(self.source, weights=self._weights)
         except LidrError as error:
             yield _unless_pods_may(name, error, self._inputs)
 

@@ -134,7 +134,7 @@ def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]
 
 def _admit(recipe: Recipe, name: str, uri: str, terminal: TextIO) -> None:
     """Say what is decided about a model, or refuse it."""
-    admission = admit_stage(recipe, uri)
+    admission = admit_stage(recipe, uri, trained=False)
     for line in admission.lines:
         say(f"{name}: {line}", to=terminal)
     admission.require()

@@ -15,6 +15,7 @@ from lidr.components.shared.core.threads import allowed_cores
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing.architecture import Architecture, read_architecture
 from lidr.components.shared.sizing.memory import GIB, PROCESS, Memory, MemoryPlan, plan_for
+from lidr.components.shared.sizing.storage import model_bytes
 from lidr.pipelines.planning.calibration import Calibration, Rate, world_examples
 from lidr.pipelines.planning.figures import Figures, Gpu
 from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests
@@ -22,9 +23,6 @@ from lidr.pipelines.planning.speed import ModelServer, training_flops
 from lidr.pipelines.planning.work import Work
 
 DEFAULT_GPU = "H100"
-
-_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-"""Of a weight, by the type in config.json; transformers takes float32 where it names none."""
 
 _RECORD_BYTES = 3.0
 """Of one token of a response on the store: its text under zstd, and the columns beside it."""
@@ -422,22 +420,14 @@ class _Estimator:
 
     def _store_bytes(self) -> dict[str, float]:
         rounds, pairs = self._recipe.gate.max_iterations, self._requests.pairs
+        gpu = self._gpus["train"] is not None
         rollout = self._requests.generate.output_tokens + self._requests.translate.output_tokens
         evaluated = self._requests.evaluate.tokens * (rounds + 1)
         return {
-            "models": self._model_bytes() * rounds,
+            "models": model_bytes(self._recipe, self._shape, self._config, gpu=gpu),
             "records": _RECORD_BYTES * (rounds * (rollout + pairs.tokens) + evaluated),
             "checkpoints": 2 * self._figures.times.checkpoint_bytes * self._plan().trained,
         }
-
-    def _model_bytes(self) -> float:
-        """Bytes of a trained model: its weights have the types that the start's files have."""
-        lora = self._recipe.training.lora
-        if lora.rank and not lora.merge:
-            return 4.0 * self._plan().trained
-        stated = self._config.get("dtype") or self._config.get("torch_dtype") or "float32"
-        size = _BYTES.get(str(stated).removeprefix("torch."), _BYTES["float32"])
-        return float(size * self._shape.parameters)
 
     def _note_prompts(self, *, measured: bool) -> None:
         assumed = self._figures.lengths

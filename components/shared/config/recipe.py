@@ -378,6 +378,11 @@ class Training(Strict):
     """Low-rank adapters instead of full fine-tuning."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Default auto: bfloat16 on a GPU, float32 on a CPU."""
+    export: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the weights that are written, from which the next iteration starts. float32: what
+    training reached, to the last bit. bfloat16: half the bytes, rounded stochastically, which keeps
+    updates below bfloat16's precision on average. Default auto: bfloat16 where M_0's files and
+    inference (`model.dtype`) both have it, else float32."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -95,16 +95,23 @@ class GenerationBatch:
         rows: what to decode.
         ending: decides when a row has ended.
         decoding: how tokens are chosen.
+        switch: tokens above which the model's longrope has other factors; 0 for none. A row that
+            gets there while it is written must be alone.
     """
 
     def __init__(
-        self, model: Any, rows: Sequence[BatchRow], ending: Ending, decoding: Decoding
+        self,
+        model: Any,
+        rows: Sequence[BatchRow],
+        ending: Ending,
+        decoding: Decoding,
+        switch: int = 0,
     ) -> None:
         self.rows = list(rows)
         self._model = model
+        self._switch = switch
         self._ending = ending
         self._choice = _Choice(rows, decoding, model.device)
-        self._cache = DynamicCache(config=model.config)
         width = max(len(row.prompt) for row in rows)
         pads = [width - len(row.prompt) for row in rows]
         # A row is padded with its own first token: the mask hides it from attention, and to the
@@ -113,12 +120,13 @@ class GenerationBatch:
         mask = [[0] * pad + [1] * (width - pad) for pad in pads]
         self._ids = torch.tensor(ids, device=model.device)
         self._mask = torch.tensor(mask, device=model.device)
-        self._input = self._ids
-        self._positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)
+        self._begin()
 
     @torch.inference_mode()
     def step(self) -> list[tuple[BatchRow, FinishReason]]:
         """Write one token to every row and return the rows that ended with it."""
+        if self._cache.get_seq_length() <= self._switch < self._ids.shape[1]:
+            self._begin()  # what is in the cache was rotated by the other factors
         logits = self._model(
             input_ids=self._input,
             attention_mask=self._mask,
@@ -136,6 +144,12 @@ class GenerationBatch:
         if ended:
             self._keep([index for index, reason in enumerate(reasons) if reason is None])
         return ended
+
+    def _begin(self) -> None:
+        """Have the next step read everything, with an empty cache."""
+        self._cache = DynamicCache(config=self._model.config)
+        self._input = self._ids
+        self._positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)
 
     def _append(self, tokens: torch.Tensor) -> None:
         self._input = tokens[:, None]

@@ -19,11 +19,13 @@ class Scorer:
     Args:
         model: a causal language model of transformers, on its device.
         budget: tokens of a batch, padding included.
+        switch: tokens above which the model's longrope has other factors; 0 for none.
     """
 
-    def __init__(self, model: Any, budget: int) -> None:
+    def __init__(self, model: Any, budget: int, switch: int = 0) -> None:
         self._model = model
         self._budget = budget
+        self._switch = switch
         self._vocabulary: int = model.config.get_text_config().vocab_size
 
     def scores(self, passes: Iterable[Pass]) -> Iterator[tuple[Pass, list[Score]]]:
@@ -38,7 +40,8 @@ class Scorer:
         for one in sorted(passes, key=lambda one: -len(_read(one))):
             width = max(width, len(_read(one)))
             positions = max(positions, _positions(one))
-            if batch and not self._fits(len(batch) + 1, width, positions):
+            mixed = width > self._switch >= len(_read(one))
+            if batch and (mixed or not self._fits(len(batch) + 1, width, positions)):
                 yield batch
                 batch, width, positions = [], len(_read(one)), _positions(one)
             batch.append(one)

@@ -26,6 +26,7 @@ from lidr.components.shared.engines.likelihood import Scorer
 from lidr.components.shared.engines.scoring import Scoring
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer, ChatSettings
 from lidr.components.shared.models.context import context_of
+from lidr.components.shared.models.rotary import check_context, longrope_switch
 from lidr.components.shared.records.schema import Failure, FinishReason
 
 
@@ -40,7 +41,7 @@ class TransformersEngine:
         dtype: precision as in the recipe; `auto` is bfloat16 on a GPU and float32 on a CPU.
         max_length: context in tokens; 0 is the model's own.
         batch_tokens: largest sum of prompt and output tokens in a batch.
-        adapter: a LoRA adapter to merge into the weights.
+        adapter: a LoRA adapter, merged into float32 weights and kept beside others.
         chat: how chats are written.
     """
 
@@ -66,11 +67,14 @@ class TransformersEngine:
                 trust_remote_code=False,
             )
         if adapter:
-            self._model = merged(self._model, adapter)
+            whole = self._model.dtype == torch.float32
+            self._model = (merged if whole else adapted)(self._model, adapter)
         fit_threads(self._model.num_parameters())
         self._model.eval().to(device)
         self._context: int = max_length or context_of(self._model.config, folder)
         self._budget = batch_tokens
+        self._switch = longrope_switch(self._model.config)
+        check_context(self._model.config, self._context)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
         for group in _groups(requests):
@@ -84,12 +88,13 @@ class TransformersEngine:
                     rows.append(BatchRow(request, prompt, limit, stop_strings(self._chat, request)))
                 else:
                     yield _too_long(request, len(prompt))
-            for batch in self._batches(rows):
-                yield from self._decode(batch, decoding)
+            for kind in self._kinds(rows):
+                for batch in self._batches(kind):
+                    yield from self._decode(batch, decoding)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
         scoring = Scoring(self._chat, self._context)
-        scorer = Scorer(self._model, self._budget)
+        scorer = Scorer(self._model, self._budget, self._switch)
         try:
             for one, scores in scorer.scores(scoring.passes(requests)):
                 yield from scoring.take(one, scores)
@@ -102,6 +107,13 @@ class TransformersEngine:
 
     def close(self) -> None:
         del self._model
+
+    def _kinds(self, rows: Sequence[BatchRow]) -> list[list[BatchRow]]:
+        """Return rows that may share a batch: longrope's factors are those of the longest one."""
+        short = [row for row in rows if len(row.prompt) + row.limit <= self._switch]
+        long = [row for row in rows if len(row.prompt) > self._switch]
+        crossing = [[row] for row in rows if row not in short and row not in long]
+        return [kind for kind in (short, long, *crossing) if kind]
 
     def _batches(self, rows: Sequence[BatchRow]) -> Iterator[list[BatchRow]]:
         """Yield batches, longest first: the first one shows whether memory suffices."""
@@ -118,7 +130,7 @@ class TransformersEngine:
 
     def _decode(self, rows: Sequence[BatchRow], decoding: Decoding) -> Iterator[Completion]:
         ending = Ending(self._chat)
-        batch = GenerationBatch(self._model, rows, ending, decoding)
+        batch = GenerationBatch(self._model, rows, ending, decoding, self._switch)
         while batch.rows:
             try:
                 finished = batch.step()
@@ -134,6 +146,13 @@ def merged(model: Any, adapter: Path) -> Any:
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+
+
+def adapted(model: Any, adapter: Path) -> Any:
+    """Return a model with a LoRA adapter beside its weights, which may be too coarse to hold it."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, adapter).get_base_model()
 
 
 def _groups(requests: Iterable[ChatRequest | None]) -> Iterator[list[ChatRequest]]:

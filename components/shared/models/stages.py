@@ -101,17 +101,18 @@ def _outside_stage(store: Store, described: Mapping[str, str]) -> str:
     return stage.uri
 
 
-def admit_stage(recipe: Recipe, uri: str) -> Admission:
+def admit_stage(recipe: Recipe, uri: str, *, trained: bool = True) -> Admission:
     """Return what is decided about the model of a stage; its weights stay where they are.
 
     Args:
         recipe: what the model is wanted for.
         uri: of a stage that holds a model.
+        trained: whether it is to be trained, or only to be asked.
     """
-    return admit_files(recipe, Resolved(model_uri(uri), adapter_uri(uri)))
+    return admit_files(recipe, Resolved(model_uri(uri), adapter_uri(uri)), trained=trained)
 
 
-def admit_files(recipe: Recipe, files: Resolved) -> Admission:
+def admit_files(recipe: Recipe, files: Resolved, *, trained: bool = True) -> Admission:
     """Return what is decided about a model, from where its files are; weights stay there."""
     source, adapter = files
     return admit(
@@ -120,6 +121,7 @@ def admit_files(recipe: Recipe, files: Resolved) -> Admission:
             fetch_model(source, weights=False),
             model_names(source),
             fetch_model(adapter) if adapter else None,
+            trained=trained,
         )
     )
 

@@ -2,8 +2,9 @@
 
 A flat row holds `prompt, chosen, rejected` of several pairs, one behind the other. Positions start
 anew with every pair, and the rejected text goes on from the prompt's end as the chosen one does: it
-sees the prompt (which is computed once) and not the chosen text. The padded form, for models whose
-attention knows no segments, has a row per side.
+sees the prompt (which is computed once) and not the chosen text. Where a model's rotary embedding
+depends on how long a sequence is, each side has the prompt to itself. The padded form, for models
+whose attention knows no segments, has a row per side.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ FLOOR = 2048
 """Tokens of a micro-batch that are no burden: below, a small model's time goes into overhead."""
 
 Span = tuple[int, int, int]
-"""Tokens of a pair's prompt, chosen and rejected text in a flat row."""
+"""Tokens of a pair's prompt, chosen and rejected text in a flat row; of a side by itself
+`(0, tokens, 0)`."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +46,22 @@ class Segments:
         for prompt, chosen, rejected in self.spans:
             middle = start + prompt + chosen
             parts += [range(start, middle)]
-            parts += [range(start, start + prompt), range(middle, middle + rejected)]
+            if rejected:
+                parts += [range(start, start + prompt), range(middle, middle + rejected)]
             start = middle + rejected
-        return torch.from_numpy(np.concatenate(parts)).to(self.device)
+        return _places(parts).to(self.device)
 
     @cached_property
     def query_ends(self) -> torch.Tensor:
         """Cumulative lengths of the queries: prompt and chosen, then rejected, of each pair."""
         lengths = [side for p, c, r in self.spans for side in (p + c, r)]
-        return self._cumulative(lengths)
+        return self._cumulative([length for length in lengths if length])
 
     @cached_property
     def key_ends(self) -> torch.Tensor:
         """Cumulative lengths of the keys: prompt and chosen, then prompt and rejected."""
-        lengths = [side for p, c, r in self.spans for side in (p + c, p + r)]
-        return self._cumulative(lengths)
+        lengths = [side for p, c, r in self.spans for side in (p + c, p + r if r else 0)]
+        return self._cumulative([length for length in lengths if length])
 
     @property
     def longest(self) -> int:
@@ -121,6 +124,24 @@ def flat_batch(pairs: Sequence[TokenPair], device: torch.device) -> MicroBatch:
     )
 
 
+def apart_batch(pairs: Sequence[TokenPair], device: torch.device) -> MicroBatch:
+    """Return the pairs as one row in which each side stands by itself, its own prompt before it."""
+    sides = [pair.prompt + side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    ends = np.cumsum([len(side) for side in sides])
+    sources = [
+        range(end - length - 1, end - 1)
+        for end, length in zip(ends.tolist(), _lengths(pairs), strict=True)
+    ]
+    return MicroBatch(
+        ids=torch.tensor([[token for side in sides for token in side]], device=device),
+        positions=_places([range(len(side)) for side in sides])[None].to(device),
+        segments=Segments(tuple((0, len(side), 0) for side in sides), device),
+        sources=_places(sources).to(device),
+        targets=_targets(pairs, device),
+        lengths=_lengths(pairs),
+    )
+
+
 def padded_batch(pairs: Sequence[TokenPair], device: torch.device) -> MicroBatch:
     """Return the pairs as a row per side, padded on the right.
 
@@ -152,7 +173,7 @@ def micro_batches(
     Args:
         rows: which pairs; the set of pairs of an optimizer step, so grouping changes no step.
         pairs: all pairs, which rows refer to.
-        layout: flat or padded, which decides how many tokens a micro-batch costs.
+        layout: of micro-batches, which decides how many tokens a micro-batch costs.
         tokens: what a micro-batch may cost; a longer pair stands alone.
         most: pairs in a micro-batch at most; 0 for no bound.
     """
@@ -175,6 +196,8 @@ def token_budget(setting: int, pairs: Sequence[TokenPair]) -> int:
 def _cost(pairs: Sequence[TokenPair], layout: Layout) -> int:
     if layout is flat_batch:
         return sum(pair.tokens for pair in pairs)
+    if layout is apart_batch:
+        return sum(pair.tokens + len(pair.prompt) for pair in pairs)
     return 2 * len(pairs) * max(pair.longest for pair in pairs)
 
 

@@ -27,8 +27,6 @@ KEEP = 2
 
 _PATTERNS = (
     "*.safetensors",
-    "*.safetensors.index.json",
-    "adapter_config.json",
     "optimizer.pt",
     "scheduler.pt",
     "rng_state*.pth",

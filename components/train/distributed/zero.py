@@ -123,16 +123,37 @@ def size_of(parameter: Any) -> int:
 
 
 @contextmanager
-def whole(parameters: Sequence[Any]) -> Iterator[None]:
-    """Have these parameters whole in every rank for a while."""
+def whole(parameters: Sequence[Any], *, change: bool = False) -> Iterator[None]:
+    """Have these parameters whole in every rank for a while.
+
+    Args:
+        parameters: of a model.
+        change: every rank sets them to the same values meanwhile.
+    """
     sharded = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
     if not sharded:
         yield
         return
     import deepspeed
 
-    with deepspeed.zero.GatheredParameters(sharded):
+    with deepspeed.zero.GatheredParameters(sharded, modifier_rank=0 if change else None):
         yield
+
+
+def full(parameter: Any) -> torch.Tensor:
+    """Return a parameter whole, in the optimizer's precision; every rank must call this.
+
+    Where passes work with bfloat16 weights, DeepSpeed's optimizer steps float32 ones.
+    """
+    sharded = hasattr(parameter, "ds_id")
+    if parameter.requires_grad and (sharded or hasattr(parameter, "_hp_mapping")):
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        found = safe_get_full_fp32_param(parameter)
+        if found is not None:
+            return found.detach()
+    with whole([parameter]):
+        return parameter.detach().clone() if sharded else parameter.detach()
 
 
 @contextmanager

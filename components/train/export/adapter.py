@@ -17,22 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lidr.components.shared.core.errors import BadInput, TrainingFailed
-from lidr.components.train.distributed.zero import size_of, whole
-
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
+from lidr.components.shared.models.adapters import CONFIG, WEIGHTS, unreadable
+from lidr.components.train.distributed.zero import full, size_of
 
 _PREFIX = "base_model.model."
-_PLAIN = {
-    "peft_type": "LORA",
-    "bias": "none",
-    "use_dora": False,
-    "fan_in_fan_out": False,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "modules_to_save": None,
-}
-"""What an adapter must be like for its factors to say everything about it."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +82,13 @@ def write_adapter(model: Any, start: Path | None, folder: Path) -> float:
         metadata={"format": "pt"},
     )
     config = {
-        **_PLAIN,
+        "peft_type": "LORA",
+        "bias": "none",
         "task_type": "CAUSAL_LM",
         "r": adapter.rank,
         "lora_alpha": adapter.rank,  # the scale is in the factors
         "lora_dropout": 0.0,
-        "target_modules": sorted(adapter.targets),
+        "target_modules": _targets(model, adapter),
         "inference_mode": True,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
@@ -120,11 +109,9 @@ def trained_adapter(model: Any) -> Adapter:
             continue
         (own,) = layer.active_adapters
         down, up = layer.lora_A[own].weight, layer.lora_B[own].weight
-        with whole([down, up]):
-            factors = Factors(
-                down.detach().float().cpu().clone(),
-                up.detach().float().cpu() * layer.scaling[own],
-            )
+        factors = Factors(
+            full(down).float().cpu().clone(), full(up).float().cpu() * layer.scaling[own]
+        )
         if not (torch.isfinite(factors.down).all() and torch.isfinite(factors.up).all()):
             raise TrainingFailed(
                 f"the adapter of {name} holds values that are not finite",
@@ -141,14 +128,13 @@ def read_adapter(folder: Path) -> Adapter:
     Raises:
         BadInput: its factors do not say everything about it.
     """
+    for setting in unreadable(folder):
+        raise BadInput(
+            f"this adapter has {setting}, so it cannot be added to",
+            file=folder / CONFIG,
+            remedy="Set training.lora.merge to true.",
+        )
     config = json.loads((folder / CONFIG).read_text("utf-8"))
-    for key, value in _PLAIN.items():
-        if (config.get(key, value) or value) != value:
-            raise BadInput(
-                f"this adapter has {key} {json.dumps(config[key])}, so it cannot be added to",
-                file=folder / CONFIG,
-                remedy="Set training.lora.merge to true.",
-            )
     rank = config["r"]
     scale = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
     tensors = load_file(folder / WEIGHTS)
@@ -161,6 +147,16 @@ def read_adapter(folder: Path) -> Adapter:
         for name in names
     }
     return Adapter(rank, frozenset(name.rpartition(".")[2] for name in names), layers)
+
+
+def _targets(model: Any, adapter: Adapter) -> list[str]:
+    """Return what PEFT finds these layers by, and no others: last parts of names, or whole ones."""
+    named = {
+        name
+        for name, module in model.get_base_model().named_modules()
+        if name.rpartition(".")[2] in adapter.targets and hasattr(module, "weight")
+    }
+    return sorted(adapter.targets if named == adapter.layers.keys() else adapter.layers)
 
 
 def joined(first: Adapter, second: Adapter) -> Adapter:

@@ -9,12 +9,10 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from lidr.components.shared.models.attention_form import more_than_softmax
 from lidr.components.train.data.batches import Segments, Span
 
 NAME = "lidr_flat"
-
-_UNKNOWN = ("softcap", "s_aux", "position_bias")
-"""What some models' attention adds to the scores, and this one cannot."""
 
 
 def flat_attention(
@@ -48,9 +46,9 @@ def flat_attention(
     Raises:
         NotImplementedError: this model's attention is more than a softmax over causal scores.
     """
-    known = segments is not None and all(kwargs.get(name) is None for name in _UNKNOWN)
-    if segments is None or not known or not getattr(module, "is_causal", True):
-        raise NotImplementedError(f"{type(module).__name__} has attention of its own kind")
+    reason = more_than_softmax(module, kwargs)
+    if segments is None or reason:
+        raise NotImplementedError(reason or f"{type(module).__name__} lost its segments")
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         from torch.nn.attention.varlen import varlen_attn
 
@@ -117,6 +115,8 @@ def _by_segment(
                 **_causal(prompt + chosen, prompt + chosen, window, query.device),
             )
         )  # fmt: skip
+        if not rejected:
+            continue
         found.append(
             scaled_dot_product_attention(
                 queries[second],

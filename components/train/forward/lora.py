@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from lidr.components.shared.config.recipe import Lora
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.models.adapters import adapter_layers, expert_blocks
 
 
 def add_adapters(model: Any, lora: Lora, seed: int) -> Any:
@@ -19,30 +20,20 @@ def add_adapters(model: Any, lora: Lora, seed: int) -> Any:
         seed: of the adapters' first values.
 
     Raises:
-        BadInput: the targets name no layers of this model, or its head.
+        BadInput: a target names no layer of this model, or one whose adapter would be lost.
     """
     from peft import LoraConfig, get_peft_model
 
-    head = [
-        name for name, module in model.named_modules() if module is model.get_output_embeddings()
-    ]
-    if set(head) & set(lora.targets):
-        raise BadInput(
-            f"training.lora.targets names {head[0]}, the head, which cannot have an adapter",
-            remedy="Leave it out.",
-        )
+    layers = adapter_layers(model, lora.targets, merge=lora.merge)
+    if expert_blocks(model):
+        named = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+        emit("note", message=f"a mixture of experts: adapters on {named}; the experts have none")
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=list(lora.targets) or "all-linear",
+        target_modules=layers,
         task_type="CAUSAL_LM",
     )
     torch.manual_seed(seed)
-    try:
-        return get_peft_model(model, config)
-    except ValueError as error:
-        raise BadInput(
-            f"training.lora.targets {', '.join(lora.targets)} cannot have adapters ({error})",
-            remedy="Name linear layers of the model, e.g. q_proj and v_proj, or leave it empty.",
-        ) from error
+    return get_peft_model(model, config)

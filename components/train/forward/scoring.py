@@ -17,16 +17,19 @@ import torch
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
+from lidr.components.shared.models.rotary import longrope_switch
 from lidr.components.train.data.batches import (
     Layout,
     MicroBatch,
     Segments,
+    apart_batch,
     flat_batch,
     padded_batch,
 )
 from lidr.components.train.data.tokens import TokenPair
 from lidr.components.train.forward import attention
 from lidr.components.train.forward.head import completion_logps, head_shape
+from lidr.components.train.forward.rotary import split_rotary
 
 _TRIED = 8
 """Tokens of prompt and of each side in the pairs that are tried."""
@@ -49,14 +52,25 @@ def install(model: Any, pairs: Sequence[TokenPair]) -> Layout:
     tried = [_clipped(pair) for pair in pairs[:2]]
     expected = _own_scores(model, tried)
     usual = model.config._attn_implementation
+    switch = longrope_switch(model.config)
+    apart = bool(switch) and max(pair.longest for pair in pairs) > switch
+    if apart:
+        emit("note", message=f"longrope: pairs beyond {switch} tokens, each text by itself")
+        split_rotary(model)
+    flat = apart_batch if apart else flat_batch
     _replace_forward(model)
     try:
         model.set_attn_implementation(attention.NAME)
-        if _agree(model, tried, flat_batch, expected):
-            return flat_batch
+        if _agree(model, tried, flat, expected):
+            return flat
         reason = "its scores differ from the model's own"
     except (NotImplementedError, ValueError, TypeError) as error:
         reason = str(error)
+    if apart:
+        raise BadInput(
+            f"{type(model).__name__} has longrope, and no attention by segment ({reason})",
+            remedy=f"Set training.max_length to {switch} or less.",
+        )
     model.set_attn_implementation(usual)
     if not _agree(model, tried, padded_batch, expected):
         raise BadInput(

@@ -13,9 +13,12 @@ from transformers import (
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
+    Phi3Config,
     PretrainedConfig,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
     Qwen3NextConfig,
 )
 
@@ -55,8 +58,31 @@ FLAT: dict[str, PretrainedConfig] = {
         **{k: v for k, v in _SIZES.items() if k != "head_dim"}, logits_scaling=4.0
     ),
     "cohere2": Cohere2Config(**_SIZES, logit_scale=0.25, sliding_window=9),
+    "mixtral": MixtralConfig(**_SIZES, num_local_experts=4, sliding_window=None),
+    "qwen3 moe": Qwen3MoeConfig(
+        **_SIZES, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16
+    ),
 }
 """Models whose attention works by segment."""
+
+
+def longrope(switch: int, **settings: object) -> Phi3Config:
+    """Return a Phi-3 whose rotary embedding takes its long factors above so many tokens."""
+    sizes = {key: value for key, value in _SIZES.items() if key != "head_dim"}
+    return Phi3Config(
+        **{**sizes, "original_max_position_embeddings": switch, **settings},
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10_000.0,
+            "short_factor": [1.0, 1.1, 1.2, 1.3],
+            "long_factor": [1.0, 4.0, 16.0, 64.0],
+            "original_max_position_embeddings": switch,
+        },
+    )
+
+
+APART: dict[str, PretrainedConfig] = {"phi3, longrope": longrope(20)}
+"""Models whose rotary embedding depends on how long a text is: each side stands by itself."""
 
 PADDED: dict[str, PretrainedConfig] = {
     "gemma2": Gemma2Config(**_SIZES, attn_logit_softcapping=2.0),
@@ -77,7 +103,10 @@ PADDED: dict[str, PretrainedConfig] = {
 def random_model(config: PretrainedConfig, dtype: torch.dtype = torch.float32):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Models.from_config(copy.deepcopy(config)).to(dtype)
+        model = Models.from_config(copy.deepcopy(config)).to(dtype)
+    if dtype is torch.float64 and "num_experts_per_tok" in config.to_dict():
+        model.set_experts_implementation("eager")  # the others know no float64
+    return model
 
 
 def random_pairs(count: int = 5) -> list[TokenPair]:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.records.schema import PreferencePair
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage
-from tests.models import tiny_model
+from tests.models import shaped_model, tiny_model
 
 
 def model_stage(root: Path, seed: int = 0) -> str:
     stage = new_stage(LocalStore(root), "prepare", 1, {}, {"seed": seed})
     if not stage.done():
         folder = tiny_model(root / f"model-{seed}", seed)
+        for path in sorted(folder.iterdir()):
+            stage.upload(f"model/{path.name}", path)
+        stage.finish({})
+    return stage.uri
+
+
+def shaped_stage(root: Path, config: Any, dtype: str = "float32") -> str:
+    """Return the URI of a stage with a random model of a configuration."""
+    text = json.dumps(config.to_dict(), default=str, sort_keys=True)
+    stage = new_stage(LocalStore(root), "prepare", 1, {}, {"config": text, "dtype": dtype})
+    if not stage.done():
+        folder = shaped_model(root / f"shaped-{stage.digest[:8]}", config, dtype=dtype)
         for path in sorted(folder.iterdir()):
             stage.upload(f"model/{path.name}", path)
         stage.finish({})

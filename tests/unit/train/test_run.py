@@ -17,7 +17,7 @@ from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer
 from lidr.components.shared.models.sources import local_model
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
 from lidr.components.shared.store.local import LocalStore
-from lidr.components.shared.store.stage import open_stage
+from lidr.components.shared.store.stage import new_stage, open_stage
 from lidr.components.train.assembly import training_order
 from lidr.components.train.data.loading import load_chat
 from lidr.components.train.data.tokens import TokenPair, tokenize_pairs
@@ -201,6 +201,20 @@ def killed(given: dict[str, object], uploads: int) -> str:
 
 def untimed(uri: str) -> list[dict[str, float]]:
     return [{**row, "tokens_per_second": 0} for row in rows(uri)]
+
+
+def test_settings_of_generation_that_transformers_dislikes_are_copied_as_they_are(tmp_path: Path):
+    """As many Llama 2, Vicuna and Mistral derivatives have them; saving them, it raises."""
+    disliked = b'{"do_sample": false, "temperature": 0.9, "top_p": 0.6, "eos_token_id": 1}'
+    folder = tiny_model(tmp_path / "model")
+    (folder / "generation_config.json").write_bytes(disliked)
+    stage = new_stage(LocalStore(tmp_path), "prepare", 1, {}, {})
+    for path in sorted(folder.iterdir()):
+        stage.upload(f"model/{path.name}", path)
+    start = stage.finish({})
+    given = arguments(tmp_path, machine={"checkpoint_steps": 1})
+    uri = train(**{**given, "inputs": start, "model": start})
+    assert open_stage(uri).read("model/generation_config.json") == disliked
 
 
 def test_a_loss_that_is_not_finite_names_step_and_prompts(root: Path):

@@ -10,6 +10,7 @@ from typing import Any
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.models.adapters import skeleton
 from lidr.components.shared.models.admission.files import check_templates
 from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, named_ends
 
@@ -24,6 +25,7 @@ class ModelCandidate:
         names: of all its files where the weights were left where they are; None: the folder's.
         adapter: a LoRA adapter's files, or the small ones of them; None for none.
         adapter_names: as `names`.
+        trained: whether it is to be trained, or only to be asked.
     """
 
     recipe: Recipe
@@ -31,6 +33,7 @@ class ModelCandidate:
     names: Collection[str] | None = None
     adapter: Path | None = None
     adapter_names: Collection[str] | None = None
+    trained: bool = True
 
     @cached_property
     def config(self) -> Any:
@@ -54,6 +57,11 @@ class ModelCandidate:
     def text_config(self) -> Any:
         """The configuration of the language model inside, where the model reads images too."""
         return self.config.get_text_config()
+
+    @cached_property
+    def skeleton(self) -> Any:
+        """The model without memory for its weights: its layers by name and shape."""
+        return skeleton(self.config)
 
     @cached_property
     def tokenizer(self) -> Any:

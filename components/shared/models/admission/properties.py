@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from lidr.components.shared.models.admission import chats
+from lidr.components.shared.models.admission import chats, training
 from lidr.components.shared.models.admission.candidate import ModelCandidate
 from lidr.components.shared.models.admission.files import check_adapter, check_model
 from lidr.components.shared.models.chat.vocabulary import require_embedded
@@ -56,6 +56,12 @@ PROPERTIES: Mapping[str, Decide] = {
     "translation": chats.translation,
     "system text": chats.system_text,
     "date": chats.date,
+    "quantisation": training.quantisation,
+    "rotary": training.rotary,
+    "attention": training.attention,
+    "adapter": training.adapter,
+    "lora": training.lora,
+    "precision": training.precision,
 }
 """By name, in the order in which they are decided and shown."""
 

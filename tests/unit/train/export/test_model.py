@@ -10,6 +10,8 @@ from transformers import AutoModelForCausalLM
 from lidr.components.shared.core.errors import TrainingFailed
 from lidr.components.shared.models.admission import check_model
 from lidr.components.train.export.model import Export
+from lidr.components.train.export.precision import Exported, Rounding
+from lidr.components.train.export.tensors import tensor_headers, tensor_places
 from tests.models import tiny_model
 
 
@@ -29,34 +31,43 @@ def nudged(folder: Path):
     return model
 
 
-def export(model, start: Path, folder: Path, shard_bytes: int = 1 << 30) -> float:
+def export(
+    model, start: Path, folder: Path, shard_bytes: int = 1 << 30, setting: str = "auto"
+) -> Exported:
     folder.mkdir()
     parts = folder.parent / "parts"
-    changed = Export(model, start, parts, shard_bytes).run(
+    types = {kind for kind, _ in tensor_headers(tensor_places(start)).values()}
+    rounding = Rounding.of(setting, torch.float32, types, seed=1)
+    exported = Export(model, start, parts, shard_bytes, rounding).run(
         lambda path: (folder / path.name).write_bytes(path.read_bytes())
     )
     assert list(parts.iterdir()) == []  # each file was delivered and is gone
-    return changed
+    return exported
 
 
 def test_the_files_beside_the_weights_are_the_start_models_own(start: Path, tmp_path: Path):
-    changed = export(nudged(start), start, tmp_path / "new")
+    exported = export(nudged(start), start, tmp_path / "new")
     width = loaded(start).config.hidden_size
     assert {p.name for p in (tmp_path / "new").iterdir()} == {p.name for p in start.iterdir()}
     for path in start.iterdir():
         same = path.read_bytes() == (tmp_path / "new" / path.name).read_bytes()
         assert same == (path.suffix != ".safetensors")
     check_model(tmp_path / "new")
-    assert changed == pytest.approx(width / loaded(start).num_parameters())
+    assert exported.changed == pytest.approx(width / loaded(start).num_parameters())
+    assert (exported.kept, exported.file) == (1.0, "float32")
 
 
-def test_a_start_model_of_mixed_dtypes_keeps_them(start: Path, tmp_path: Path):
+@pytest.mark.parametrize(("setting", "kept"), [("bfloat16", True), ("auto", False)])
+def test_a_start_model_of_mixed_dtypes_keeps_them_or_becomes_float32(
+    start: Path, tmp_path: Path, setting: str, kept: bool
+):
     mixed = {k: t.bfloat16() if "mlp" in k else t for k, t in loaded(start).state_dict().items()}
     del mixed["lm_head.weight"]  # tied
     save_file(mixed, start / "model.safetensors", metadata={"format": "pt"})
-    export(nudged(start), start, tmp_path / "new")
+    export(nudged(start), start, tmp_path / "new", setting=setting)
     new = load_file(tmp_path / "new/model.safetensors")
-    assert {k: t.dtype for k, t in new.items()} == {k: t.dtype for k, t in mixed.items()}
+    kinds = {k: t.dtype if kept else torch.float32 for k, t in mixed.items()}
+    assert {k: t.dtype for k, t in new.items()} == kinds
 
 
 def test_several_files_with_an_index(start: Path, tmp_path: Path):

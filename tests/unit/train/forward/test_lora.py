@@ -7,7 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lidr.components.shared.config.recipe import Lora
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.models.adapters import adapter_layers, skeleton
 from lidr.components.shared.models.sources import ModelFiles, local_model
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.data.loading import load_model
@@ -78,6 +80,26 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
 def test_targets_that_cannot_be(tmp_path: Path, target: str, words: str):
     with pytest.raises(BadInput, match=words):
         train(**arguments(tmp_path, {"rank": 2, "targets": [target]}))
+
+
+@pytest.mark.parametrize(
+    ("name", "lora", "words"),
+    [
+        ("llama, tied", {"targets": ["embed_tokens"]}, "embed_tokens, which is the head's matrix"),
+        ("llama", {"targets": ["embed_tokens"], "merge": False}, "cannot be kept apart"),
+        ("llama", {"targets": ["input_layernorm"]}, "no linear layer has this name"),
+        ("mixtral", {"targets": ["q_proj", "w1"]}, "a mixture of experts, .* mlp has none"),
+        ("qwen3 moe", {"targets": ["gate_up_proj"]}, "a mixture of experts"),
+        ("qwen3 moe", {"targets": ["gate"]}, "a mixture of experts"),
+    ],
+)
+def test_targets_whose_adapter_would_be_lost_are_refused(
+    name: str, lora: dict[str, object], words: str
+):
+    settings = Lora(rank=2, **lora)
+    for model in (random_model(FLAT[name]), skeleton(FLAT[name])):
+        with pytest.raises(BadInput, match=words):
+            adapter_layers(model, settings.targets, merge=settings.merge)
 
 
 def test_the_work_of_a_step_knows_frozen_weights():

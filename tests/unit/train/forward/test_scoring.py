@@ -8,13 +8,20 @@ import pytest
 import torch
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.train.data.batches import Segments, flat_batch, padded_batch
+from lidr.components.shared.models.adapters import skeleton
+from lidr.components.shared.models.attention_form import why_padded
+from lidr.components.train.data.batches import (
+    Segments,
+    apart_batch,
+    flat_batch,
+    padded_batch,
+)
 from lidr.components.train.forward import head
 from lidr.components.train.forward.attention import by_length, flat_attention
 from lidr.components.train.forward.head import HeadShape, completion_logps
 from lidr.components.train.forward.loss import pair_losses
 from lidr.components.train.forward.scoring import install, score
-from tests.unit.train.models import FLAT, PADDED, random_model, random_pairs
+from tests.unit.train.models import APART, FLAT, PADDED, longrope, random_model, random_pairs
 
 CPU = torch.device("cpu")
 PAIRS = random_pairs()
@@ -52,13 +59,14 @@ def loss_and_grads(model, parts, layout) -> tuple[float, dict[str, torch.Tensor]
     return total, copy.deepcopy(grads)
 
 
-@pytest.mark.parametrize("name", [*FLAT, *PADDED])
+@pytest.mark.parametrize("name", [*FLAT, *APART, *PADDED])
 def test_losses_and_gradients_are_those_of_the_model_in_float64(name: str, capsys):
-    config = {**FLAT, **PADDED}[name]
+    config = {**FLAT, **APART, **PADDED}[name]
     expected = loss_and_grads(random_model(config, torch.float64).eval(), [range(5)], None)
     model = random_model(config)
     layout = install(model, PAIRS)
-    assert layout is (flat_batch if name in FLAT else padded_batch)
+    layouts = {flat_batch: FLAT, apart_batch: APART, padded_batch: PADDED}
+    assert name in layouts[layout]
     assert ("batches are padded" in capsys.readouterr().err) == (name in PADDED)
     model.train()
     for parts in ([[0, 1, 2, 3, 4]], [[3, 1], [0, 4], [2]], [[0], [1], [2], [3], [4]]):
@@ -68,6 +76,25 @@ def test_losses_and_gradients_are_those_of_the_model_in_float64(name: str, capsy
         for key, grad in grads.items():
             scale = expected[1][key].abs().max().item()
             assert torch.allclose(grad.double(), expected[1][key], atol=1e-5 * scale + 1e-7), key
+
+
+def test_admission_sees_without_weights_how_batches_are_made():
+    found = {name: why_padded(skeleton(config)) for name, config in {**FLAT, **PADDED}.items()}
+    unseen = [name for name, reason in found.items() if reason is None]
+    assert [name for name in FLAT if found[name]] == []
+    assert [name for name in PADDED if found[name] == ""] == []
+    assert set(unseen) <= {"mixtral", "qwen3 moe"}, "experts are chosen by values"
+
+
+def test_longrope_knows_short_pairs_from_long_ones(capsys):
+    """Pairs shorter than the switch share their prompt; a switch between two sides parts them."""
+    assert install(random_model(longrope(64)), PAIRS) is flat_batch
+    lengths = [(len(p.prompt + p.chosen), len(p.prompt + p.rejected)) for p in PAIRS]
+    assert any(min(pair) <= 20 < max(pair) for pair in lengths), "one pair has a side of each kind"
+    assert any(max(pair) <= 20 for pair in lengths)
+    assert "longrope" not in capsys.readouterr().err
+    assert install(random_model(longrope(20)), PAIRS) is apart_batch
+    assert "longrope: pairs beyond 20 tokens" in capsys.readouterr().err
 
 
 def test_gradient_checkpointing_changes_nothing():

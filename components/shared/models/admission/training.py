@@ -1,0 +1,110 @@
+"""The properties of a model that decide how it is trained, and in what its weights are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lidr.components.shared.config.engine_choice import choose_engine
+from lidr.components.shared.config.recipe import EngineName
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.models.adapters import (
+    WEIGHTS,
+    adapter_layers,
+    check_fit,
+    check_mergeable,
+    expert_blocks,
+    last_parts,
+    skeleton,
+    unreadable,
+)
+from lidr.components.shared.models.admission.candidate import ModelCandidate
+from lidr.components.shared.models.attention_form import why_padded
+from lidr.components.shared.models.rotary import check_context, longrope_switch
+
+
+def quantisation(candidate: ModelCandidate) -> str:
+    """Decide whether its weights are numbers that can be trained."""
+    method = _method(candidate.config) or _method(candidate.text_config)
+    if not method:
+        return ""
+    if candidate.trained:
+        raise BadInput(
+            f"its weights are quantised ({method}), and neither training all weights nor LoRA "
+            "starts from such ones",
+            file=candidate.folder / "config.json",
+            remedy="Choose the model that it was made from, with weights in 16 or 32 bits.",
+        )
+    return f"{method}, for an engine that knows it"
+
+
+def _method(config: Any) -> str:
+    given = getattr(config, "quantization_config", None) or {}
+    given = given if isinstance(given, dict) else given.to_dict()
+    return str(given.get("quant_method", "unknown")) if given else ""
+
+
+def adapter(candidate: ModelCandidate) -> str:
+    """Decide whether its LoRA adapter is applied whole, in every engine and in training."""
+    folder, recipe = candidate.adapter, candidate.recipe
+    if folder is None:
+        return ""
+    check_mergeable(folder)
+    apart = candidate.trained and recipe.training.lora.rank and not recipe.training.lora.merge
+    served = choose_engine(recipe)[0] is EngineName.VLLM
+    for setting in unreadable(folder) if apart or served else ():
+        raise BadInput(
+            f"the adapter has {setting}, which "
+            + ("cannot be added to" if apart else "vLLM does not apply"),
+            file=folder,
+            remedy="Set training.lora.merge to true."
+            if apart
+            else "Merge it into the weights where you trained it, and name the merged model.",
+        )
+    if not (folder / WEIGHTS).is_file():
+        return "its weights are elsewhere and not looked into"
+    return f"fits, {check_fit(skeleton(candidate.config), folder)} layers"
+
+
+def lora(candidate: ModelCandidate) -> str:
+    """Decide which layers are trained where only adapters are."""
+    settings = candidate.recipe.training.lora
+    if not candidate.trained or not settings.rank:
+        return ""
+    model = candidate.skeleton
+    layers = adapter_layers(model, settings.targets, merge=settings.merge)
+    experts = "; the experts have none" if expert_blocks(model) else ""
+    return f"rank {settings.rank} on {', '.join(last_parts(layers))}{experts}"
+
+
+def rotary(candidate: ModelCandidate) -> str:
+    """Decide whether texts of different lengths may stand in one batch."""
+    config, recipe = candidate.config, candidate.recipe
+    check_context(config, recipe.model.max_length)
+    switch = longrope_switch(config)
+    return f"longrope; above {switch:,} tokens each text by itself" if switch else ""
+
+
+def attention(candidate: ModelCandidate) -> str:
+    """Decide how pairs stand in a batch of training."""
+    if not candidate.trained:
+        return ""
+    reason = why_padded(skeleton(candidate.config))
+    if reason is None:
+        return ""
+    return f"padded batches ({reason})" if reason else "flat rows"
+
+
+def precision(candidate: ModelCandidate) -> str:
+    """Decide in what type of number trained weights are written."""
+    own = str(candidate.text_config.dtype or "float32").removeprefix("torch.")
+    training = candidate.recipe.training
+    if not candidate.trained or (training.lora.rank and not training.lora.merge):
+        return own
+    written = {
+        "float32": "float32",
+        "bfloat16": "bfloat16, rounded stochastically",
+        "auto": "float32"
+        if own != "bfloat16"
+        else "bfloat16 where inference has it (rounded stochastically), else float32",
+    }[training.export]
+    return f"{own}; what training makes of it is written in {written}"

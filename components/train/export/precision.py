@@ -1,0 +1,155 @@
+"""In which precision a trained model is written, and what of its update inference sees.
+
+At a learning rate of 5e-7 most updates are smaller than half the distance between two bfloat16
+numbers, so rounding each weight to the nearest takes them all back. Rounding stochastically (up
+with a probability that grows with the distance, as in arXiv 1502.02551) keeps an update on average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import torch
+
+from lidr.components.shared.core.digest import seed_of
+from lidr.components.shared.sizing.storage import FileType, export_type
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+def inference_type(setting: str) -> torch.dtype:
+    """Return the type of weights in inference, from `model.dtype`; its default is the machine's."""
+    if setting == "auto":
+        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    found: torch.dtype = getattr(torch, setting)
+    return found
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How trained weights become those of files, and those that inference works with.
+
+    Attributes:
+        file: type of the files' weights.
+        seen: type of weights in inference.
+        mixed: the start model has weights of 16 bits; what it has in 32 beside them stays so.
+        seed: of stochastic rounding.
+    """
+
+    file: FileType
+    seen: torch.dtype
+    mixed: bool
+    seed: int
+
+    @classmethod
+    def of(
+        cls, setting: str, seen: torch.dtype, types: Collection[torch.dtype], seed: int
+    ) -> Rounding:
+        """Return the rounding for a recipe's `training.export`.
+
+        Args:
+            setting: `float32`, `bfloat16` or `auto`: bfloat16 where inference and the start model
+                both have it.
+            seen: type of weights in inference.
+            types: of the start model's tensors.
+            seed: of stochastic rounding.
+        """
+        names = {str(each).removeprefix("torch.") for each in types}
+        file = export_type(setting, str(seen).removeprefix("torch."), names)
+        return cls(file, seen, any(each in types for each in HALF), seed)
+
+    @property
+    def exact(self) -> bool:
+        """Whether inference sees what training reached."""
+        return self.file == "float32" and self.seen is torch.float32
+
+    def stored_type(self, old: torch.dtype) -> torch.dtype:
+        """Return the type in a file of a tensor that has another one in the start model's."""
+        if not old.is_floating_point:
+            return old
+        if self.file == "float32":
+            return torch.float32 if old in HALF else old
+        return old if self.mixed and old not in HALF else torch.bfloat16
+
+    def stored(self, name: str, tensor: torch.Tensor, old: torch.dtype) -> torch.Tensor:
+        """Return a tensor as it stands in a file; the same for the same name and values."""
+        kind = self.stored_type(old)
+        if kind is torch.bfloat16 and tensor.dtype is torch.float32:
+            return stochastically_rounded(tensor, seed_of(self.seed, name))
+        return tensor.to(kind)
+
+    def as_seen(self, stored: torch.Tensor) -> torch.Tensor:
+        """Return a tensor of a file as inference works with it, in float32."""
+        return stored.to(self.seen).float()
+
+
+def stochastically_rounded(tensor: torch.Tensor, seed: int) -> torch.Tensor:
+    """Return a float32 tensor in bfloat16: each number one of its two neighbours, right on average.
+
+    bfloat16 is the upper half of float32, so noise below half a word carries over into it as often
+    as it should; a number that bfloat16 has stays as it is.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randint(0, 1 << 16, tensor.shape, generator=generator, dtype=torch.int32)
+    words = tensor.cpu().contiguous().view(torch.int32) + noise
+    return (words & -(1 << 16)).view(torch.float32).to(torch.bfloat16)
+
+
+@dataclass
+class UpdateTally:
+    """What becomes of an update on its way into inference, over any number of tensors.
+
+    Attributes:
+        sums: weights that changed in files; that changed as seen; all; the update's product with
+            what is seen of it, and with itself. Ranks may add them up.
+    """
+
+    sums: torch.Tensor = field(default_factory=lambda: torch.zeros(5, dtype=torch.float64))
+
+    def add(
+        self, old: torch.Tensor, new: torch.Tensor, stored: torch.Tensor, rounding: Rounding
+    ) -> None:
+        """Add a tensor: of the start model, as trained, and as written."""
+        if not old.is_floating_point():
+            return
+        before = old.float()
+        update = new.float() - before
+        seen = rounding.as_seen(stored) - rounding.as_seen(old)
+        self.sums += torch.tensor(
+            [
+                int((stored.float() != before).sum()),
+                int((seen != 0).sum()),
+                old.numel(),
+                float((update * seen).sum(dtype=torch.float64)),
+                float(update.square().sum(dtype=torch.float64)),
+            ],
+            dtype=torch.float64,
+        )
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export says of itself.
+
+    Attributes:
+        changed: the share of weights that inference sees changed.
+        kept: how much of the update inference sees: the projection on it, 1 for all.
+        file: type of the weights in the files; "" where there are none.
+    """
+
+    changed: float
+    kept: float = 1.0
+    file: str = ""
+
+    def warnings(self, seen: torch.dtype) -> list[str]:
+        """Return what the user should know."""
+        if self.kept >= 0.5:
+            return []
+        name = str(seen).removeprefix("torch.")
+        return [
+            f"inference in {name} sees {self.kept:.0%} of what training has changed: its steps are "
+            f"smaller than {name} can tell apart. The next iteration starts from the {self.file} "
+            "weights; set training.export to bfloat16 to round them so that inference sees the "
+            "change on average, or raise training.learning_rate"
+        ]

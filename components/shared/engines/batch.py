@@ -125,7 +125,7 @@ class GenerationBatch:
     @torch.inference_mode()
     def step(self) -> list[tuple[BatchRow, FinishReason]]:
         """Write one token to every row and return the rows that ended with it."""
-        if self._cache.get_seq_length() <= self._switch < self._ids.shape[1]:
+        if self._switch and self._cache.get_seq_length() <= self._switch < self._ids.shape[1]:
             self._begin()  # what is in the cache was rotated by the other factors
         logits = self._model(
             input_ids=self._input,

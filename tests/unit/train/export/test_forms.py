@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
+from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer
 from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
 from lidr.components.shared.store.stage import open_stage
@@ -71,8 +72,8 @@ def exported_is_trained(root: Path, name: str, lora: dict[str, Any] | None) -> N
             settings, str(root), start, pair_stage(root, PAIRS), before, iteration, launch()
         )
         after, reference = bare(uri), bare(before)
-        tokenizer = AutoTokenizer.from_pretrained(model_files(uri).folder)
-        pairs = {pair.key: pair for pair in tokenize_pairs(PAIRS, tokenizer, 128).pairs}
+        chat = ChatRenderer.load(model_files(uri).folder, PLAIN_CHAT)
+        pairs = {pair.key: pair for pair in tokenize_pairs(PAIRS, chat, 128).pairs}
         for told in open_stage(uri).read_records([MARGINS_FILE], PairMargin):
             pair = pairs[told.pair]
             margin = 0.1 * (score(after, pair) - score(reference, pair))

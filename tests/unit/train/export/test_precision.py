@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer
+from lidr.components.shared.models.sources import local_model, model_files
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.data.tokens import tokenize_pairs
 from lidr.components.train.export.precision import Rounding, stochastically_rounded
 from lidr.components.train.run import train
-from tests.models import tiny_tokenizer
 from tests.unit.train.export.test_forms import PAIRS, bare, score
 from tests.unit.train.models import FLAT
 from tests.unit.train.stages import launch, pair_stage, recipe, shaped_stage
@@ -37,7 +37,8 @@ def weights(uri: str) -> dict[str, torch.Tensor]:
 def margins(uri: str, before: str, dtype: torch.dtype) -> list[tuple[float, float]]:
     """Return the margins that a train stage tells, and those of its files in a precision."""
     models: list[Any] = [bare(each).to(dtype).float() for each in (uri, before)]
-    pairs = {pair.key: pair for pair in tokenize_pairs(PAIRS, tiny_tokenizer(), 128).pairs}
+    chat = ChatRenderer.load(model_files(uri).folder, PLAIN_CHAT)
+    pairs = {pair.key: pair for pair in tokenize_pairs(PAIRS, chat, 128).pairs}
     return [
         (told.margin, 0.1 * (score(models[0], pair) - score(models[1], pair)))
         for told in open_stage(uri).read_records([MARGINS_FILE], PairMargin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -42,7 +43,7 @@ def skeleton(config: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        return AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
 
 
 def is_tied(model: Any) -> bool:

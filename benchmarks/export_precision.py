@@ -77,10 +77,10 @@ def scores(model: LlamaForCausalLM, pairs: torch.Tensor) -> torch.Tensor:
     return logps.gather(2, targets).sum((1, 2)).view(-1, 2)
 
 
-@torch.no_grad()
 def margins(model: LlamaForCausalLM, pairs: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
     """Return the reward margins over M_0, whose own differences are `first`; (pairs,)."""
-    found = scores(model, pairs)
+    with torch.no_grad():
+        found = scores(model, pairs)
     return BETA * (found[:, 0] - found[:, 1] - first / BETA)
 
 

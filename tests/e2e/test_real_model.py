@@ -29,7 +29,7 @@ from lidr.components.translate.run import translate
 from tests.real_model import needs_smollm2, smollm2
 from tests.unit.evaluate.test_agreement import the_harness_own
 
-pytestmark = [pytest.mark.slow, needs_smollm2]
+pytestmark = [pytest.mark.long, needs_smollm2]
 
 PROMPTS = {
     "en": ["What is the capital of France?", "How many days has a week?"],

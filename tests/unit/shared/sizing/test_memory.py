@@ -247,7 +247,10 @@ def big_job(
     ],
     ids=str,
 )
-@pytest.mark.parametrize("vocabulary", WIDTHS)
+@pytest.mark.parametrize(
+    "vocabulary",
+    [2_000, *(pytest.param(size, marks=pytest.mark.long) for size in WIDTHS if size > 2_000)],
+)
 def test_peak_memory_is_that_of_a_real_run(
     tmp_path: Path, ranks: int, training: dict, vocabulary: int
 ):

@@ -39,7 +39,10 @@ FAMILIES = {
     ),
     "mistral": (
         ["<s>", "</s>", "[INST]", "[/INST]"],
-        "{{- '<s>' -}}" + LOOP + "{{- '[INST] ' + message.content + '[/INST]' -}}{%- endfor -%}",
+        "{{- '<s>' -}}"
+        + LOOP
+        + "{%- if message.role == 'assistant' -%}{{- message.content + '</s>' -}}{%- else -%}"
+        "{{- '[INST] ' + message.content + '[/INST]' -}}{%- endif -%}{%- endfor -%}",
     ),
     "phi": (
         ["<|user|>", "<|assistant|>", "<|end|>"],

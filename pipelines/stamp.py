@@ -65,8 +65,9 @@ def description_of(recipe: Recipe) -> str:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """Return the digest that a recipe goes by."""
-    return digest_of(recipe.model_dump(mode="json"))
+    """Return the digest that a recipe goes by, whatever day its run is told."""
+    undated = recipe.model_copy(update={"model": recipe.model.model_copy(update={"date": ""})})
+    return digest_of(undated.model_dump(mode="json"))
 
 
 def lidr_version() -> str:

@@ -221,11 +221,17 @@ def require_same_recipe(store: Store, run: str, recipe: str) -> None:
     if not store.exists(recipe_key(run)):
         return
     started = read_object(store.read(recipe_key(run)), f"{store.uri}/{recipe_key(run)}", {})
-    if digest_of(started) != digest_of(json.loads(recipe)):
+    if digest_of(_undated(started)) != digest_of(_undated(json.loads(recipe))):
         raise BadInput(
             f"run {run!r} in {store.uri} was started with another recipe",
             remedy="Choose another --run; finished stages that still fit are used again.",
         )
+
+
+def _undated(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe without the day that a run is told when it begins: nobody asked for it."""
+    model = recipe.get("model")
+    return recipe | ({"model": {**model, "date": ""}} if isinstance(model, dict) else {})
 
 
 def _keep_recipe(store: Store, run: str, recipe: str) -> None:

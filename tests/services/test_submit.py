@@ -19,6 +19,7 @@ from lidr.components.shared.core.errors import Unavailable
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.store.recipes import reference_of, resolve_recipe
 from lidr.components.shared.store.runs import recipe_key, state_key
+from lidr.pipelines.begin import utc_day
 from lidr.pipelines.cli.inputs import read_recipe
 from lidr.pipelines.cluster import submit as submitting
 from lidr.pipelines.cluster.client import Client
@@ -35,7 +36,8 @@ RECIPE = "tiny_world"
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return read_recipe(RECIPE, None, ["generation.engine=vllm"])  # what its GPUs make of auto
+    settled = ["generation.engine=vllm", f"model.date={utc_day()}"]  # GPUs, and the day it begins
+    return read_recipe(RECIPE, None, settled)
 
 
 @pytest.fixture
@@ -69,6 +71,12 @@ def test_a_run_is_submitted_once(cluster: Cluster, recipe: Recipe):
     write_end(cluster.store, recipe, "mine")
     assert cluster.json("submit", RECIPE, "--run", "mine")["outcome"] == "done"
     assert len(cluster.kubeflow.runs) == len(cluster.kubeflow.versions) == 1
+
+
+def test_a_run_is_the_same_on_another_day(cluster: Cluster, monkeypatch):
+    first = cluster.json("submit", RECIPE, "--run", "mine")
+    monkeypatch.setattr("lidr.pipelines.cli.submit.utc_day", lambda: "2001-02-03")
+    assert cluster.json("submit", RECIPE, "--run", "mine")["run_id"] == first["run_id"]
 
 
 def test_a_run_that_only_kubeflow_calls_succeeded_is_run_again(

@@ -26,9 +26,9 @@ class Watcher:
 def test_follow_waits_for_a_service_that_is_away(outage: Exception):
     done = Status("run", "done", "here", [])
     watcher = Watcher(outage, outage, done)
-    assert watch.follow(watcher, lambda status: None, 0.01) is done
+    assert watch.follow(lambda: watcher, lambda status: None, 0.01) is done
 
 
 def test_follow_ends_with_what_no_waiting_mends():
     with pytest.raises(BadInput, match="forbidden"):
-        watch.follow(Watcher(BadInput("forbidden")), lambda status: None)
+        watch.follow(lambda: Watcher(BadInput("forbidden")), lambda status: None)

@@ -15,7 +15,10 @@ HEAVY = {
     "accelerate", "boto3", "datasets", "deepspeed", "kfp", "kubeflow", "kubernetes", "lm_eval",
     "mlflow", "openai", "peft", "pyarrow", "torch", "transformers", "vllm",
 }  # fmt: skip
-PARTS = {"botocore", "google", "huggingface_hub", "kfp_server_api", "sqlalchemy", "tokenizers"}
+PARTS = {
+    "botocore", "google", "huggingface_hub", "kfp_server_api", "safetensors", "sqlalchemy",
+    "tokenizers",
+}  # fmt: skip
 """Libraries that come with a heavy one, and are as heavy."""
 
 FILES = [

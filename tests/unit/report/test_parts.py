@@ -106,7 +106,7 @@ def test_long_curves_are_thinned_by_means():
 def test_many_languages_are_counted_in_the_headline():
     codes = ["es", "de", "fr", "it", "pt"]
     counts = {"average": {"value": 0.4}, "languages": {"en": {"accuracy": {"value": 0.9}}}}
-    state = {"iteration": 0, "promoted": True}
+    state = {"iteration": 0, "promoted": True, "evaluation": "evaluate/1"}
     start = Round(state, "/models/chat", {"evaluate": {"counts": counts}})
     settings = recipe(
         languages={"others": codes},

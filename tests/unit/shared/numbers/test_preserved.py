@@ -110,4 +110,4 @@ def test_time_is_linear_in_whatever_the_text_is(piece, language):
         began = time.process_time()
         keeps_numbers("7 " + text, "en", text, language)
         seconds.append(time.process_time() - began)
-    assert seconds[1] < 8 * seconds[0] + 0.2  # 4 if linear, 16 if quadratic
+    assert seconds[1] < 11 * seconds[0] + 0.5  # 4 if linear, 16 if quadratic

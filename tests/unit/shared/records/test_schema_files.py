@@ -100,10 +100,10 @@ def test_the_schemas_are_those_other_programs_rely_on():
         "Response": "prompt_id,language,text,finish_reason,prompt_tokens,output_tokens,"
         "detected_language,failure,sample",
         "Translation": "prompt_id,source_language,target_language,text,finish_reason,"
-        "output_tokens,failure,sample",
+        "output_tokens,failure,sample,raw,recovered",
         "PreferencePair": "prompt,chosen,rejected,prompt_id,language,other_language,kind,"
         "iteration,source_model,sample",
-        "DroppedPair": "prompt_id,language,other_language,kind,reason,sample",
+        "DroppedPair": "prompt_id,language,other_language,kind,reason,sample,raw",
         "EvalItem": "task,language,item_id,prompt,response,target,score,detected_language,"
         "finish_reason,output_tokens",
         "Overlap": "task,language,item_id,size,ngram,prompts,prompt_ids",

@@ -211,7 +211,7 @@ def _decided(
         code: Paired([("task", str(n)) for n in range(len(own))], own, *marks)
         for code, own, *marks in zip(codes, gains, off_target, truncated, strict=True)
     }
-    return decide(_recipe(codes, resamples, seed, tolerance), paired, {}, 1, 2)
+    return decide(_recipe(codes, resamples, seed, tolerance), paired, 1, 2)
 
 
 def _recipe(codes: tuple[str, ...], resamples: int, seed: int, tolerance: float) -> Recipe:

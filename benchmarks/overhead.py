@@ -41,6 +41,7 @@ QUICK = (
     "toy.evaluation_items=20",
     "prompts.per_iteration=16",
     "translation.round_trip_sample=0",
+    "pairing.reward.on_stop=train",
 )
 """Sizes at which the steps take seconds. The gate stops early: only the time matters."""
 

@@ -28,6 +28,7 @@ def build_iteration(
         roll_out: how shards are started.
     """
     answer_and_translate = build_rollout(place, shards, roll_out)
+    learn = _build_learning(place, launch, judged)
 
     @dsl.pipeline(name="iteration")
     def iteration(
@@ -55,7 +56,7 @@ def build_iteration(
         common = {"recipe": recipe, "store": store, "run": run, "iteration": number}
         with dsl.If(verdict == "continue"):
             responses, translations = answer_and_translate(**common, inputs=inputs, model=model)
-            pairs = place(
+            paired = place(
                 pair(
                     **common,
                     inputs=inputs,
@@ -63,7 +64,52 @@ def build_iteration(
                     translations=translations,
                     model=model,
                 )
-            ).output
+            ).outputs
+            learn(
+                **common,
+                inputs=inputs,
+                pairs=paired["pairs"],
+                model=model,
+                evaluation=evaluation,
+                next_step=paired["next_step"],
+            ).set_caching_options(False)
+
+    return iteration
+
+
+def _build_learning(place: Placement, launch: str, judged: bool) -> BaseComponent:
+    """Return the sub-pipeline of what follows the pairs, where their reward can be trusted.
+
+    It is one of its own, because `kfp.local` takes a `dsl.If` on a task's named output for False.
+    """
+
+    @dsl.pipeline(name="learn")
+    def learn(
+        recipe: str,
+        store: str,
+        run: str,
+        iteration: int,
+        inputs: str,
+        pairs: str,
+        model: str,
+        evaluation: str,
+        next_step: str,
+    ) -> None:
+        """Train M_{t+1} on the pairs and measure it, unless the reward check has stopped the loop.
+
+        Args:
+            recipe: the resolved recipe as JSON, or its reference on the store.
+            store: URI of the store.
+            run: name of the run.
+            iteration: t + 1.
+            inputs: URI of the stage `prepare`, which holds M_0.
+            pairs: URI of the pair stage.
+            model: URI of the stage that holds M_t.
+            evaluation: URI of the evaluate stage of M_t.
+            next_step: anything but `train` skips it all.
+        """
+        common = {"recipe": recipe, "store": store, "run": run, "iteration": iteration}
+        with dsl.If(next_step == "train"):
             trained = place(
                 train(**common, inputs=inputs, pairs=pairs, model=model, launch=launch)
             ).output
@@ -71,4 +117,4 @@ def build_iteration(
             if judged:
                 place(judge(**common, evaluation=measured, before=evaluation))
 
-    return iteration
+    return learn

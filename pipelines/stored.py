@@ -67,11 +67,12 @@ class StoredRun:
 
     @property
     def complete(self) -> bool:
-        """Whether the loop has ended, and the run's result covers its last iteration."""
+        """Whether the loop has ended, and the run's result covers its last model."""
         last = self.states[-1]
         ended = last["verdict"] != GO_ON or last["iteration"] >= self.recipe.gate.max_iterations
         result = self.result if ended else None
-        return result is not None and len(result["iterations"]) >= len(self.states)
+        models = sum(bool(state["evaluation"]) for state in self.states)
+        return result is not None and len(result["iterations"]) >= models
 
     @property
     def next_iteration(self) -> int:

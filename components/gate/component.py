@@ -12,7 +12,6 @@ def gate(
     after: str,
     iteration: int,
     max_iterations: int,
-    pairs: str = "",
     judged_before: str = "",
     judged_after: str = "",
 ) -> str:
@@ -26,7 +25,6 @@ def gate(
         after: URI of the evaluate stage of M_{t+1}.
         iteration: t + 1.
         max_iterations: the loop stops after this many.
-        pairs: URI of the pair stage, for the faithfulness of its translations.
         judged_before: URI of the judge stage of M_t; empty without a judge.
         judged_after: URI of the judge stage of M_{t+1}; empty without a judge.
 
@@ -43,7 +41,6 @@ def gate(
         after=after,
         iteration=iteration,
         max_iterations=max_iterations,
-        pairs=pairs,
         judged_before=judged_before,
         judged_after=judged_after,
     )

@@ -16,16 +16,13 @@ from lidr.components.shared.stats.premise import premise_text
 from lidr.components.shared.stats.tests import holm, sign_flip
 
 Decision = Literal["promote", "keep", "stop"]
-Cause = Literal[
-    "regression", "off_target", "truncated", "unfaithful", "plateau", "fall", "chance", "gain"
-]
+Cause = Literal["regression", "off_target", "truncated", "plateau", "fall", "chance", "gain"]
 Finding = tuple[Decision, Cause, str]
 
 
 def decide(
     settings: Recipe,
     paired: Mapping[str, Paired],
-    faithfulness: Mapping[str, Interval],
     iteration: int,
     max_iterations: int,
     premise: Mapping[str, Any] | None = None,
@@ -39,7 +36,6 @@ def decide(
     Args:
         settings: the recipe.
         paired: the compared items of each language.
-        faithfulness: share of the translations that kept their numbers, by direction.
         iteration: t + 1.
         max_iterations: the loop stops after this many.
         premise: of the start, as `check_premise` returns it; the first verdict says where it fails.
@@ -57,7 +53,7 @@ def decide(
     seed = seed_of(settings.seed, iteration, "gate")
     mean, p = _mean_gain(settings.gate, [paired[code] for code in others], seed)
     languages = _languages(settings.gate, {code: paired[code] for code in codes}, seed)
-    counts = {"mean_gain": mean, "p": p, "languages": languages, "faithfulness": faithfulness}
+    counts = {"mean_gain": mean, "p": p, "languages": languages}
     name = others[0] if len(others) == 1 else f"mean of {', '.join(others)}"
     decision, cause, reason = next(_findings(settings.gate, name, counts))
     last = decision != "stop" and iteration >= max_iterations
@@ -115,7 +111,6 @@ def _findings(rules: Gate, name: str, counts: Mapping[str, Any]) -> Iterator[Fin
     """Yield what there is to say, the weightiest first; the last finding is always there."""
     yield from _regressions(rules, counts["languages"], proven=True)
     yield from _broken_bars(rules, counts["languages"])
-    yield from _unfaithful(rules, counts["faithfulness"])
     mean, p = counts["mean_gain"], counts["p"]
     gain, bar = f"{name} {_points(mean)}", f"the bar of {rules.min_gain * 100:.1f}"
     if mean["value"] <= rules.min_gain:
@@ -152,17 +147,6 @@ def _broken_bars(rules: Gate, languages: Mapping[str, Any]) -> Iterator[Finding]
             if row[name]["p"] <= rules.alpha:
                 said = share_text(code, words, row[name])
                 yield "stop", name, f"{said} ({chance(row[name]['p'])})"
-
-
-def _unfaithful(rules: Gate, faithfulness: Mapping[str, Interval]) -> Iterator[Finding]:
-    for direction, kept in faithfulness.items():
-        if kept["high"] < rules.min_faithfulness:
-            yield (
-                "stop",
-                "unfaithful",
-                f"translations {direction} keep the numbers in {kept['value']:.1%} of {kept['n']} "
-                f"texts, below the bar of {rules.min_faithfulness:.1%}",
-            )
 
 
 def _points(gain: Interval) -> str:

@@ -8,13 +8,12 @@ from lidr.components.gate.rule import decide
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.stats.intervals import Interval
 from lidr.components.shared.stats.paired import compare
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 
-VERSION = 3
+VERSION = 4
 
 
 @step("gate")
@@ -25,7 +24,6 @@ def gate(
     after: str,
     iteration: int,
     max_iterations: int,
-    pairs: str = "",
     judged_before: str = "",
     judged_after: str = "",
     run: str = "",
@@ -39,8 +37,6 @@ def gate(
         after: URI of the evaluate stage of M_{t+1}.
         iteration: t + 1.
         max_iterations: the loop stops after this many.
-        pairs: URI of the pair stage, which measured how faithful M_t's translations are; without
-            it, faithfulness is not judged.
         judged_before: URI of the judge stage of M_t; empty without a judge.
         judged_after: URI of the judge stage of M_{t+1}; empty without a judge.
         run: name of the run, for tracking only.
@@ -57,7 +53,6 @@ def gate(
     inputs = {
         "before": before,
         "after": after,
-        "pairs": pairs,
         "judged_before": judged_before,
         "judged_after": judged_after,
     }
@@ -67,7 +62,7 @@ def gate(
         return stage.uri
     paired = compare(before, after, judged_before, judged_after)
     premise = open_stage(before).counts()["premise"] if iteration == 1 else None
-    decision = decide(settings, paired, _faithfulness(pairs), iteration, max_iterations, premise)
+    decision = decide(settings, paired, iteration, max_iterations, premise)
     for message in decision["remarks"]:
         emit("warning", message=message)
     emit("number", name="verdict", value=f"{decision['decision']}: {decision['reason']}")
@@ -90,13 +85,3 @@ def _stage(
             **settings.gate.model_dump(mode="json", exclude={"max_iterations"}),
         },
     )
-
-
-def _faithfulness(pairs: str) -> dict[str, Interval]:
-    """Return, per direction, the share of translations that kept their numbers, if any had some."""
-    directions = open_stage(pairs).counts()["directions"] if pairs else {}
-    return {
-        direction: measured["numbers_preserved"]
-        for direction, measured in directions.items()
-        if measured["numbers_preserved"]["n"]
-    }

@@ -32,6 +32,8 @@ class Candidate:
         cut_sides: which of `chosen` and `rejected` such an answer is, or is translated from.
         untranslated: the prompt is about translation, so chosen is the dominant response as it is,
             in whatever language the prompt asked for.
+        raw: what the model wrote where its translation failed or was recovered.
+        recovered: the rule by which it was (`Recovery`).
     """
 
     prompt_id: str
@@ -47,6 +49,8 @@ class Candidate:
     cut_sides: tuple[str, ...] = ()
     untranslated: bool = False
     sample: int = 0
+    raw: str | None = None
+    recovered: str | None = None
 
     @property
     def missing(self) -> DropReason | None:
@@ -162,6 +166,7 @@ def _candidate(
     """
     chosen, rejected = sides
     not_back = task and kind is Kind.OWN_CHOSEN
+    moved = [side for side in sides if isinstance(side, Translation)]
     cuts = [each.failure for each in answers if each and each.failure in CUT_SHORT]
     return Candidate(
         prompt_id=prompt.prompt_id,
@@ -176,6 +181,8 @@ def _candidate(
         failure=None if not_back else _failure(sides, answers),
         cut_sides=_cut_sides(sides, answers),
         untranslated=task and not not_back,
+        raw=next((side.raw for side in moved if side.raw), None),
+        recovered=next((side.recovered for side in moved if side.recovered), None),
     )
 
 

@@ -1,5 +1,7 @@
 """The KFP face of the pair step."""
 
+from typing import NamedTuple
+
 from lidr.components.shared.component import image_component
 
 
@@ -13,8 +15,10 @@ def pair(
     translations: str,
     model: str,
     iteration: int,
-) -> str:
-    """Pair each answer with the translated answer of the other language.
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Paired", [("pairs", str), ("next_step", str)]
+):
+    """Pair each answer with the translated answer of the other language, and check the reward.
 
     Args:
         recipe: the resolved recipe as JSON.
@@ -27,11 +31,12 @@ def pair(
         iteration: t + 1.
 
     Returns:
-        URI of the pair stage.
+        URI of the pair stage, and what follows: `train`, or `stop` where its reward cannot be
+        trusted.
     """
     from lidr.components.pair import run as step
 
-    return step.pair(
+    return step.pair_and_check(
         recipe=recipe,
         store=store,
         run=run,

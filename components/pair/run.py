@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from lidr.components.pair.candidates import Candidate, Sources, candidates, read_sources
-from lidr.components.pair.faithfulness import direction_faithfulness, reward_agreement, warnings_of
+from lidr.components.pair.reward.observations import observe
+from lidr.components.pair.reward.verdict import (
+    findings,
+    measure,
+    reason_of,
+    to_counts,
+    verdict_of,
+)
 from lidr.components.pair.sample import sample_of
-from lidr.components.pair.stage import pair_stage
-from lidr.components.shared.config.recipe import Pairing, Recipe
+from lidr.components.pair.stage import after_pairs, min_pairs, pair_stage
+from lidr.components.shared.config.pairing import Pairing
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.languages import UNDETERMINED, LanguageIdentifier
@@ -25,11 +33,32 @@ from lidr.components.shared.records.samples import (
 )
 from lidr.components.shared.records.schema import DroppedPair, DropReason, PreferencePair
 from lidr.components.shared.step import step
-from lidr.components.shared.store.stage import Stage
+from lidr.components.shared.store.recipes import resolve_recipe
+from lidr.components.shared.store.stage import Stage, open_stage
 
 _SHORT_CHARS = 100
 
 Decided = list[tuple[Candidate, DropReason | None]]
+
+
+class Paired(NamedTuple):
+    """A pair stage, and what follows it: `train` or `stop`."""
+
+    pairs: str
+    next_step: str
+
+
+def pair_and_check(recipe: str, store: str, **given: Any) -> Paired:
+    """Make an iteration's pairs, and say whether they are trained on.
+
+    Args:
+        recipe: the resolved recipe as JSON, or its reference on the store.
+        store: URI of the store.
+        given: the other arguments of `pair`.
+    """
+    uri = pair(recipe=recipe, store=store, **given)
+    settings = Recipe.model_validate_json(resolve_recipe(store, recipe))
+    return Paired(uri, after_pairs(settings, open_stage(uri).counts()))
 
 
 @step("pair")
@@ -66,34 +95,37 @@ def pair(
         emit("reused")
         return stage.uri
     sources = read_sources(settings, inputs, responses, translations)
-    identifier = LanguageIdentifier(settings.languages.all)
-    decided = decide(settings.pairing, candidates(settings.languages, sources), identifier)
+    found = candidates(settings.languages, sources)
+    detected = languages_of(found, LanguageIdentifier(settings.languages.all))
+    decided = decide(settings.pairing, found, detected)
     if settings.pairing.swap:
         decided = [(candidate.exchanged(), reason) for candidate, reason in decided]
     _write(stage, decided, iteration, model)
-    counts = _counts(settings, sources, decided)
-    for message in counts["warnings"]:
-        emit("warning", message=message)
-    emit("number", name="pairs", value=_in_one_line(counts))
+    counts = _counts(settings, sources, decided, detected)
+    _report(counts)
     return stage.finish(counts)
 
 
-def decide(pairing: Pairing, found: Sequence[Candidate], identifier: LanguageIdentifier) -> Decided:
+def languages_of(found: Sequence[Candidate], identifier: LanguageIdentifier) -> dict[str, str]:
+    """Return the language of each text on either side of the candidates."""
+    texts = dict.fromkeys(text for each in found for text in (each.chosen, each.rejected) if text)
+    return dict(zip(texts, identifier.identify(list(texts)), strict=True))
+
+
+def decide(pairing: Pairing, found: Sequence[Candidate], detected: Mapping[str, str]) -> Decided:
     """Give each candidate the first cause, in the pipeline's order, that drops it, or None.
 
     Args:
         pairing: which filters are active.
         found: the candidates.
-        identifier: tells the language of the chosen texts.
+        detected: the language of each text.
     """
-    detected = identifier.identify([candidate.chosen or "" for candidate in found])
-    return [
-        (candidate, _drop_reason(pairing, candidate, language))
-        for candidate, language in zip(found, detected, strict=True)
-    ]
+    return [(candidate, _drop_reason(pairing, candidate, detected)) for candidate in found]
 
 
-def _drop_reason(pairing: Pairing, candidate: Candidate, detected: str) -> DropReason | None:
+def _drop_reason(
+    pairing: Pairing, candidate: Candidate, detected: Mapping[str, str]
+) -> DropReason | None:
     """Return what went wrong first: in generating, then in translating, then in the filters."""
     chosen, rejected, on = candidate.chosen or "", candidate.rejected or "", pairing.active
     longer, shorter = sorted((len(chosen), len(rejected)), reverse=True)
@@ -106,7 +138,11 @@ def _drop_reason(pairing: Pairing, candidate: Candidate, detected: str) -> DropR
         (candidate.cut, on.truncated),
         (candidate.failure, True),
         (DropReason.IDENTICAL, on.identical and candidate.identical),
-        (DropReason.OFF_TARGET, on.off_target and _off_target(candidate, detected)),
+        (DropReason.OFF_TARGET, on.off_target and _off_target(candidate, chosen, detected)),
+        (
+            DropReason.OFF_TARGET_REJECTED,
+            pairing.off_target_rejected == "drop" and _off_target(candidate, rejected, detected),
+        ),
         (DropReason.REPETITION, on.repetition and is_repetitive(chosen)),
         (
             DropReason.LENGTH_RATIO,
@@ -118,14 +154,15 @@ def _drop_reason(pairing: Pairing, candidate: Candidate, detected: str) -> DropR
     return next((reason for reason, holds in causes if reason and holds), None)
 
 
-def _off_target(candidate: Candidate, detected: str) -> bool:
-    return not candidate.untranslated and detected not in (candidate.language, UNDETERMINED)
+def _off_target(candidate: Candidate, text: str, detected: Mapping[str, str]) -> bool:
+    language = detected.get(text, UNDETERMINED)
+    return not candidate.untranslated and language not in (candidate.language, UNDETERMINED)
 
 
 def _write(stage: Stage, decided: Decided, iteration: int, model: str) -> None:
     pairs = [_pair(candidate, iteration, model) for candidate, reason in decided if reason is None]
     dropped = [
-        DroppedPair(c.prompt_id, c.language, c.other_language, c.kind, reason, c.sample)
+        DroppedPair(c.prompt_id, c.language, c.other_language, c.kind, reason, c.sample, c.raw)
         for c, reason in decided
         if reason is not None
     ]
@@ -162,22 +199,45 @@ def _pair(candidate: Candidate, iteration: int, model: str) -> PreferencePair:
     )
 
 
-def _counts(settings: Recipe, sources: Sequence[Sources], decided: Decided) -> dict[str, Any]:
+def _counts(
+    settings: Recipe,
+    sources: Sequence[Sources],
+    decided: Decided,
+    detected: Mapping[str, str],
+) -> dict[str, Any]:
     kept = [candidate for candidate, reason in decided if reason is None]
     whole = [c for c, _ in decided if c.missing is None]
-    counts: dict[str, Any] = {
+    identical = sum(c.identical for c in whole) / len(whole) if whole else 0.0
+    places = measure(settings.languages.dominant, observe(settings, sources, decided, detected))
+    found = findings(settings, places, len(kept), identical)
+    return {
         "pairs": len(kept),
         "candidates": len(decided),
-        "identical_share": sum(c.identical for c in whole) / len(whole) if whole else 0.0,
+        "identical_share": identical,
         "swapped": settings.pairing.swap,
         "languages": {code: _language(decided, code) for code in settings.languages.all},
-        "directions": direction_faithfulness(settings.languages, sources),
-        "reward": reward_agreement(settings.languages, sources, whole),
+        "reward": {
+            "verdict": verdict_of(found),
+            "reason": reason_of(found),
+            "findings": to_counts(found),
+            "min_pairs": min_pairs(settings),
+            "places": {
+                key: place.to_counts(settings.pairing.reward.min_texts)
+                for key, place in places.items()
+            },
+        },
     }
-    return counts | {"warnings": warnings_of(counts)}
 
 
-def _in_one_line(counts: dict[str, Any]) -> str:
+def _report(counts: Mapping[str, Any]) -> None:
+    """Tell the screen how many pairs there are, and what is wrong with their reward."""
+    emit("number", name="pairs", value=_in_one_line(counts))
+    for finding in counts["reward"]["findings"]:
+        emit("warning", message=f"{finding['text']}. {finding['remedy']}")
+    emit("number", name="reward check", value=counts["reward"]["verdict"])
+
+
+def _in_one_line(counts: Mapping[str, Any]) -> str:
     """Return how many pairs there are, and what became of the rest, largest reason first."""
     dropped: Counter[str] = Counter()
     for row in counts["languages"].values():

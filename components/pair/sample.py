@@ -40,11 +40,15 @@ def sample_of(decided: Sequence[tuple[Candidate, DropReason | None]]) -> list[Pa
         if turn is None:
             continue
         sample = _sample(*turn)
-        room -= sum(len(text or "") for text in (sample.prompt, sample.chosen, sample.rejected))
+        room -= sum(len(text or "") for text in _texts(sample))
         if room < 0 or len(shown) == _MAX_CANDIDATES:
             break
         shown.append(sample)
     return shown
+
+
+def _texts(sample: PairSample) -> tuple[str | None, ...]:
+    return sample.prompt, sample.chosen, sample.rejected, sample.raw
 
 
 def _order(candidate: Candidate) -> tuple[bool, int, str, int]:
@@ -63,4 +67,6 @@ def _sample(candidate: Candidate, reason: DropReason | None) -> PairSample:
         prompt=candidate.prompt,
         chosen=candidate.chosen,
         rejected=candidate.rejected,
+        raw=candidate.raw,
+        recovered=candidate.recovered,
     )

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage
 
-VERSION = 3
+VERSION = 4
+
+
+TRAIN, STOP = "train", "stop"
+"""What may follow a pair stage."""
+
+
+def after_pairs(settings: Recipe, counts: Mapping[str, Any]) -> str:
+    """Return what follows a pair stage: TRAIN, or STOP where its reward cannot be trusted.
+
+    Args:
+        settings: the recipe, which may say to train all the same (`pairing.reward.on_stop`).
+        counts: of the finished stage.
+    """
+    stopped = counts.get("reward", {}).get("verdict") == STOP
+    return STOP if stopped and settings.pairing.reward.on_stop == "stop" else TRAIN
+
+
+def min_pairs(settings: Recipe) -> int:
+    """Return how many pairs the recipe's smallest number of optimizer steps needs."""
+    steps = settings.pairing.reward.min_steps
+    return math.ceil(steps * settings.training.batch_size / settings.training.epochs)
 
 
 def pair_stage(
@@ -35,7 +60,10 @@ def pair_stage(
             "iteration": iteration,
             "languages": settings.languages.model_dump(mode="json"),
             "samples": settings.generation.samples,
-            **settings.pairing.model_dump(mode="json", exclude={"filters"}),
+            **settings.pairing.model_dump(
+                mode="json", exclude={"filters": True, "reward": {"on_stop"}}
+            ),
+            "min_pairs": min_pairs(settings),
             "filters": settings.pairing.active.model_dump(mode="json"),
         },
     )

@@ -115,9 +115,10 @@ function card(entry, names) {
   if (entry.target) {
     node.append(element("p", "target", "Expected: ", element("bdi", "", ...visible(entry.target))));
   }
-  const [one, two] = entry.sides;
+  const [one, two, ...others] = entry.sides;
   const texts = marked(one[2] ?? "", two[2] ?? "", entry.language);
-  node.append(element("div", "sides", side(one, texts[0]), side(two, texts[1])));
+  const more = others.map((each) => side(each, visible(each[2])));
+  node.append(element("div", "sides", side(one, texts[0]), side(two, texts[1]), ...more));
   return node;
 }
 

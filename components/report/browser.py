@@ -28,14 +28,14 @@ Side = tuple[str, str, str | None, str]
 
 
 class BrowserEntry(TypedDict, total=False):
-    """One entry; texts are as the model wrote them."""
+    """One entry; texts are as the model wrote them. The first two sides are compared."""
 
     language: str
     about: str
     badges: list[tuple[str, str]]
     prompt: str
     target: str
-    sides: tuple[Side, Side]
+    sides: tuple[Side, ...]
     tags: dict[str, str]
     rank: float
 

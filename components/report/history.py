@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,11 @@ class Round:
     def promoted(self) -> bool:
         """Whether the gate let the model through; the start always counts as promoted."""
         return bool(self.state["promoted"])
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a model of this iteration: the reward check may have stopped before."""
+        return bool(self.state["evaluation"])
 
     @property
     def decision(self) -> str:
@@ -115,6 +121,11 @@ def read_history(store: Store, run: str, label: str = "") -> list[Round]:
     return rounds
 
 
+def models_of(rounds: Iterable[Round]) -> list[Round]:
+    """Return the rounds that ended with a model."""
+    return [item for item in rounds if item.measured]
+
+
 def final_round(rounds: list[Round]) -> Round:
     """Return the round whose model the run ends with: the last promoted one."""
     return next(item for item in reversed(rounds) if item.promoted)
@@ -123,13 +134,13 @@ def final_round(rounds: list[Round]) -> Round:
 def _round(state: Counts, source: int, label: str) -> Round:
     markers = {step: _marker(str(state.get(key, ""))) for step, key in STATE_KEYS.items()}
     markers["prepare" if state["iteration"] else "train"] = {}  # the start was not trained
-    if not markers["evaluate"]:
+    if state["evaluation"] and not markers["evaluate"]:
         raise BadInput(
             f"the evaluation {state['evaluation']} is gone", remedy="Run the recipe again."
         )
     return Round(
         state=state,
-        model=_model(state["model"]),
+        model=_model(state["model"]) if state["model"] else "",
         stages={step: marker for step, marker in markers.items() if marker},
         curves=_curves(state["model"]) if markers["train"] else [],
         source=source,

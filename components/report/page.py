@@ -11,20 +11,26 @@ from lidr.components.report.curves import training
 from lidr.components.report.durations import durations_of, throughput
 from lidr.components.report.flips import flips_of_run
 from lidr.components.report.gates import decisions
-from lidr.components.report.history import Round
+from lidr.components.report.history import Round, models_of
 from lidr.components.report.html import page
 from lidr.components.report.imbalance import Column, imbalance
 from lidr.components.report.judged import judged
 from lidr.components.report.lineage import lineage
 from lidr.components.report.models_table import figures, models, versions
 from lidr.components.report.outcomes import accuracy, balance
-from lidr.components.report.pair_sections import pairs, reward_check
+from lidr.components.report.pair_sections import pairs
 from lidr.components.report.result import outcome
+from lidr.components.report.reward_section import reward_check
 from lidr.components.report.samples import samples
 from lidr.components.report.words import language, listed
 from lidr.components.shared.config.recipe import Recipe
 
 GO_ON = "The same command goes on where the run stopped: what was finished is kept."
+
+TRAIN_ON = (
+    "With --set pairing.reward.on_stop=train and another --run it is trained on all the same, and "
+    "what is finished is used again."
+)
 
 CAVEAT = (
     "The tiny world's weaknesses are injected and its dominant language starts near perfection: "
@@ -51,19 +57,23 @@ def render(
         admission: what was decided about M_0, one finding a property.
     """
     said = f"{unbroken(outcome(settings, rounds))} " if rounds else ""
-    failed = [("Why it failed", failure), ("To go on", GO_ON)] if failure else []
+    ended = _stopped(rounds)
+    facts = [("Why it failed", failure), ("To go on", GO_ON)] if failure else ended
     return page(
         product="lidr report",
         name=run,
-        title=_failed(rounds) if failure else said.rstrip(),
-        subtitle=(said if failure else "") + _subtitle(settings, rounds),
+        title=_failed(rounds) if failure else _untrained(rounds) if ended else said.rstrip(),
+        subtitle=(said if facts else "") + _subtitle(settings, rounds),
         figures=figures(settings, rounds) if rounds else [],
         sections=sections_of(settings, rounds, earlier, admission) if rounds else [],
-        facts=failed,
+        facts=facts,
         recipe=yaml.safe_dump(
             settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True
         ),
-        notes=[CAVEAT if settings.is_toy else "", versions(rounds) if rounds else ""],
+        notes=[
+            CAVEAT if settings.is_toy else "",
+            versions(models_of(rounds)) if rounds else "",
+        ],
     )
 
 
@@ -71,6 +81,21 @@ def _failed(rounds: list[Round]) -> str:
     if not rounds:
         return "The run failed before its start was measured"
     return f"The run failed after {rounds[-1].name}"
+
+
+def _untrained(rounds: list[Round]) -> str:
+    return f"{rounds[-1].name} was not trained: the reward cannot be trusted"
+
+
+def _stopped(rounds: list[Round]) -> list[tuple[str, str]]:
+    """Return why the loop ended before a training, and what can be done; [] where it did not."""
+    if not rounds or rounds[-1].measured:
+        return []
+    last = rounds[-1]
+    found = last.counts("pair").get("reward", {}).get("findings", [])
+    remedies = dict.fromkeys(each["remedy"] for each in found if each["level"] == "stop")
+    to_do = " ".join([*remedies, TRAIN_ON])
+    return [("Why it stopped", str(last.state["reason"])), ("What to do", to_do)]
 
 
 def unbroken(sentence: str) -> str:
@@ -85,21 +110,21 @@ def sections_of(
     admission: Sequence[Mapping[str, str]] = (),
 ) -> list[Section]:
     """Return the report's sections, those that there is something for."""
-    languages = settings.languages
-    columns = [Column(item.name, item, languages.dominant) for item in rounds]
+    languages, models_made = settings.languages, models_of(rounds)
+    columns = [Column(item.name, item, languages.dominant) for item in models_made]
     found = [
         imbalance(languages, columns),
-        accuracy(settings, rounds),
-        balance(settings, rounds),
-        judged(settings, rounds),
-        decisions(settings, rounds),
-        *flips_of_run(languages, rounds),
+        accuracy(settings, models_made),
+        balance(settings, models_made),
+        judged(settings, models_made),
+        decisions(settings, models_made),
+        *flips_of_run(languages, models_made),
         pairs(settings, rounds),
         reward_check(settings, rounds),
         training(rounds),
         samples(languages, rounds),
         lineage(rounds),
-        models(rounds, admission),
+        models(models_made, admission),
         throughput(rounds, durations_of(rounds, earlier)),
     ]
     return [section for section in found if section is not None]
@@ -112,7 +137,7 @@ def _subtitle(settings: Recipe, rounds: list[Round]) -> str:
     recipe = f"Recipe {settings.name}, seed {settings.seed}."
     if not rounds:
         return f"{source} was to learn {names} from its own {dominant}. {recipe}"
-    last = rounds[-1]
+    last = models_of(rounds)[-1]
     said = {
         "keep": f" {last.name} was not promoted, for want of evidence: {last.predecessor} stays.",
         "stop": f" {last.name} was not promoted: {last.predecessor} stays.",

@@ -1,10 +1,6 @@
-"""The sections on what the models learnt from: pairs, and whether the reward can be trusted."""
+"""The section on what the models learnt from: how many pairs, and why others were dropped."""
 
 from __future__ import annotations
-
-from typing import Any
-
-from markupsafe import Markup
 
 from lidr.components.report import rows
 from lidr.components.report.blocks import (
@@ -13,13 +9,9 @@ from lidr.components.report.blocks import (
     Table,
     by_direction,
     by_language,
-    kind_of,
-    measured,
-    shape_of,
     swatch,
 )
 from lidr.components.report.history import Round
-from lidr.components.report.svg import rounded_domain
 from lidr.components.report.words import direction, language, number, percent, spelled
 from lidr.components.shared.config.recipe import Recipe
 
@@ -51,29 +43,6 @@ def pairs(settings: Recipe, rounds: list[Round]) -> Section | None:
             *(_yield_table(settings, item) for item in paired),
             *(table for item in paired for table in _failures(settings, item)),
         ],
-    )
-
-
-def reward_check(settings: Recipe, rounds: list[Round]) -> Section | None:
-    """Return whether translations keep the content and better answers win."""
-    paired = [item for item in rounds if item.counts("pair").get("directions")]
-    if not paired:
-        return None
-    dominant = language(settings.languages.dominant)
-    return Section(
-        "reward",
-        "Can the reward be trusted?",
-        f"The method assumes that the model translates faithfully and that {dominant} answers are "
-        "the better ones. Faithfulness: share of translations that keep the numbers of their "
-        f"source. Agreement: where one side alone ends with the {dominant} answer's number, how "
-        "often it is the chosen one; below one half the reward is inverted.",
-        warnings=[
-            f"{item.name}: {message}"
-            for item in paired
-            for message in item.counts("pair").get("warnings", [])
-        ],
-        charts=_trust_charts(settings, paired),
-        tables=[_faithfulness_table(settings, paired), _agreement_table(settings, paired)],
     )
 
 
@@ -155,104 +124,3 @@ def _failures(settings: Recipe, item: Round) -> list[Table]:
 
 def _reasons(failures: dict[str, int]) -> str:
     return ", ".join(f"{number(n)} {spelled(name)}" for name, n in failures.items()) or "none"
-
-
-def _trust_charts(settings: Recipe, paired: list[Round]) -> list[Chart]:
-    found = []
-    kept = [row for item in paired for row in _faithful(settings, item)]
-    low = min((row.value["low"] for row in kept), default=0.0)
-    domain = rounded_domain(max(0.0, min(low, 0.9)), 1.0)
-    for item in paired:
-        before = item.predecessor
-        if lines := _faithful(settings, item):
-            caption = f"Translations by {before} that keep the numbers, in percent"
-            found.append(_dots(f"faithful-{item.iteration}", caption, lines, domain, {}))
-        if lines := _agreeing(settings, item):
-            caption = f"Pairs of {before} in which the better side is chosen, in percent"
-            found.append(
-                _dots(f"agree-{item.iteration}", caption, lines, (0.0, 1.0), {0.5: "tolerance"})
-            )
-    return found
-
-
-def _dots(
-    identity: str,
-    caption: str,
-    lines: list[rows.ReportRow],
-    domain: tuple[float, float],
-    references: dict[float, str],
-) -> Chart:
-    described = "; ".join(f"{row.label} {row.written}" for row in lines)
-    return Chart(caption, rows.dots(identity, caption, described, lines, domain, references))
-
-
-def _faithful(settings: Recipe, item: Round) -> list[rows.ReportRow]:
-    return [
-        _row(settings, key.removeprefix(f"{settings.languages.dominant}-").split("-")[0], kept, key)
-        for key, row in by_direction(settings.languages, item.counts("pair")["directions"]).items()
-        if (kept := row["numbers_preserved"])["n"]
-    ]
-
-
-def _agreeing(settings: Recipe, item: Round) -> list[rows.ReportRow]:
-    return [
-        _row(settings, code, row["agree"])
-        for code, row in by_language(
-            settings.languages, item.counts("pair").get("reward", {})
-        ).items()
-        if row["agree"]["n"]
-    ]
-
-
-def _row(settings: Recipe, code: str, value: dict[str, Any], key: str = "") -> rows.ReportRow:
-    return rows.ReportRow(
-        direction(key) if key else language(code),
-        kind_of(settings.languages, code),
-        shape_of(settings.languages, code),
-        value,
-        percent(value["value"]),
-    )
-
-
-def _faithfulness_table(settings: Recipe, paired: list[Round]) -> Table:
-    def cells(item: Round, key: str) -> list[str]:
-        row = item.counts("pair")["directions"].get(key)
-        if row is None:
-            return [measured(None), measured(None)]
-        back = row["round_trip"]
-        return [
-            measured(row["numbers_preserved"]),
-            f"{back['value']:.1f}" if back["n"] else measured(None),
-        ]
-
-    keys = by_direction(settings.languages, paired[-1].counts("pair")["directions"])
-    head = [
-        name
-        for item in paired
-        for name in (f"Numbers kept, {item.predecessor}", f"chrF, {item.predecessor}")
-    ]
-    return Table(
-        "Faithfulness by direction; chrF (0 to 100) compares a response with its round trip",
-        ["Direction", *head],
-        [[direction(key), *(c for item in paired for c in cells(item, key))] for key in keys],
-        folded=True,
-    )
-
-
-def _agreement_table(settings: Recipe, paired: list[Round]) -> Table:
-    def cell(item: Round, code: str) -> str:
-        row = item.counts("pair").get("reward", {}).get(code)
-        if row is None:
-            return measured(None)
-        flag = Markup(' <span class="badge bad">inverted</span>') if row["inverted"] else ""
-        return Markup("{}{}").format(measured(row["agree"]), flag)
-
-    return Table(
-        "Reward agreement, by the model that made the pairs",
-        ["Language", *(item.predecessor for item in paired)],
-        [
-            [swatch(settings.languages, code), *(cell(item, code) for item in paired)]
-            for code in settings.languages.others
-        ],
-        folded=True,
-    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lidr.components.report.blocks import by_language
-from lidr.components.report.history import Round, final_round
+from lidr.components.report.history import Round, final_round, models_of
 from lidr.components.report.words import language, listed, percent, points
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.stats.premise import premise_text
@@ -30,11 +30,20 @@ def result_of(settings: Recipe, run: str, rounds: list[Round], report: str) -> d
         "seed": settings.seed,
         "dominant": settings.languages.dominant,
         "others": list(settings.languages.others),
-        "iterations": [_iteration(settings, item) for item in rounds],
+        "stopped": stopped(rounds),
+        "iterations": [_iteration(settings, item) for item in models_of(rounds)],
         "final_model": final_round(rounds).model,
         "warnings": warnings_of(rounds),
         "report": report,
     }
+
+
+def stopped(rounds: list[Round]) -> dict[str, Any] | None:
+    """Return which iteration ended without a model, and why; None where none did."""
+    last = rounds[-1]
+    if last.measured:
+        return None
+    return {"iteration": last.iteration, "reason": last.state["reason"]}
 
 
 def outcome(settings: Recipe, rounds: list[Round]) -> str:
@@ -44,10 +53,11 @@ def outcome(settings: Recipe, rounds: list[Round]) -> str:
     who = f"{len(names)} languages" if many else listed(names)
     subject = who if len(names) == 1 else f"Average of {who}"
     first, final = rounds[0], final_round(rounds)
+    tried = len(models_of(rounds)) > 1
     dominant = language(settings.languages.dominant)
     before, after = (_scores(item, settings.languages.dominant) for item in (first, final))
     if first is final:
-        opening = "No model was promoted" if len(rounds) > 1 else "Only the start was measured"
+        opening = "No model was promoted" if tried else "Only the start was measured"
         return f"{opening}. {subject}: {percent(before[0])}, {dominant} {percent(before[1])}."
     return (
         f"{subject}: {percent(before[0])} → {percent(after[0])} "
@@ -58,7 +68,9 @@ def outcome(settings: Recipe, rounds: list[Round]) -> str:
 def warnings_of(rounds: list[Round]) -> list[str]:
     """Return what must be known before the accuracies are believed, each model's name before it."""
     found = [
-        (item.name, warning) for item in rounds if (warning := truncation_warning(item.scores))
+        (item.name, warning)
+        for item in models_of(rounds)
+        if (warning := truncation_warning(item.scores))
     ]
     if premise := premise_text(rounds[0].counts("evaluate")["premise"]):
         found.insert(0, (rounds[0].name, premise))

@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from lidr.components.report.history import Counts, Round, read_history
+from lidr.components.report.history import Counts, Round, models_of, read_history
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.steps import STATE_KEYS
@@ -19,7 +19,7 @@ _RECIPE = re.compile(r"runs/([^/]+)/recipe\.json")
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has evaluated its start at least."""
+    """A run that has evaluated its start at least; of its rounds, those that ended with a model."""
 
     name: str
     settings: Recipe
@@ -42,7 +42,7 @@ def read_run(store: Store, name: str, label: str = "") -> Run:
     Raises:
         BadInput: there is no such run, or it has not evaluated its start.
     """
-    rounds = read_history(store, name, label)
+    rounds = models_of(read_history(store, name, label))
     return Run(name, Recipe.model_validate_json(store.read(f"runs/{name}/recipe.json")), rounds)
 
 

@@ -97,6 +97,7 @@ def _entries(languages: Languages, drawn: Sequence[_Drawn]) -> Iterator[BrowserE
             "sides": (
                 ("Chosen", "chosen", _text(pair.chosen), _language_of(pair)),
                 ("Rejected", "rejected", _text(pair.rejected), pair.language),
+                *((("As it was written", "plain", _text(pair.raw), ""),) if pair.raw else ()),
             ),
             "tags": {
                 "language": pair.language,
@@ -124,14 +125,12 @@ def _meaning(languages: Languages, pair: PairSample) -> str:
 def _badges(each: _Drawn) -> list[tuple[str, str]]:
     if each.pair.reason:
         return [("plain", f"dropped: {spelled(each.pair.reason)}")]
+    rule = each.pair.recovered
+    found = [("plain", f"translation recovered: {spelled(rule)}")] if rule else []
     if each.margin is None:
-        return []
-    return [
-        (
-            "good" if each.margin > 0 else "bad",
-            f"reward margin {each.margin:+.2f}".replace("-", MINUS),
-        )
-    ]
+        return found
+    margin = f"reward margin {each.margin:+.2f}".replace("-", MINUS)
+    return [*found, ("good" if each.margin > 0 else "bad", margin)]
 
 
 def _text(text: str | None) -> str | None:

@@ -9,7 +9,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage
 
 GENERATE_VERSION = 3
-TRANSLATE_VERSION = 3
+TRANSLATE_VERSION = 4
 
 
 def generate_stage(settings: Recipe, store: str, inputs: str, model: str, iteration: int) -> Stage:
@@ -42,6 +42,7 @@ def translate_stage(
             "samples": settings.generation.samples,
             "chunk_size": settings.generation.chunk_size,
             "truncated": settings.pairing.active.truncated,
+            "recovers": settings.pairing.recovers,
             **settings.translation.model_dump(mode="json"),
             **engine_identity(settings),
         },

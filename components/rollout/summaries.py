@@ -84,14 +84,17 @@ def _translation_counts(settings: Recipe, stage: Stage, names: Sequence[str]) ->
     for source, target in directions(settings):
         total = tokens = 0
         failures: Counter[str] = Counter()
+        recovered: Counter[str] = Counter()
         own = _below(f"translations/{source}-{target}/", names)
-        for table in stage.own_tables(own, ["failure", "output_tokens"]):
+        for table in stage.own_tables(own, ["failure", "output_tokens", "recovered"]):
             total += table.num_rows
             tokens += pc.sum(table["output_tokens"]).as_py() or 0
             failures += Counter(_values(table, "failure"))
+            recovered += Counter(_values(table, "recovered"))
         counted[f"{source}-{target}"] = {
             "translations": total,
             "failures": dict(sorted(failures.items())),
+            "recovered": dict(sorted(recovered.items())),
             "output_tokens": tokens,
         }
     translations = sum(direction["translations"] for direction in counted.values())

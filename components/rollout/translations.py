@@ -16,6 +16,7 @@ from lidr.components.shared.records.chat import (
     TRANSLATION_PRIMER,
     TRANSLATION_STOP,
     read_translation,
+    recover_translation,
     translation_messages,
 )
 from lidr.components.shared.records.schema import (
@@ -72,7 +73,9 @@ class Translations:
         self._prompts = prompts
         decoding = decoding_of(settings.translation, (TRANSLATION_STOP,))
         self._task = Task(
-            Translation, partial(_request, settings.seed, iteration, decoding), _record
+            Translation,
+            partial(_request, settings.seed, iteration, decoding),
+            partial(_record, settings.pairing.recovers),
         )
         self._size = prompts.size(settings.languages.dominant)
 
@@ -183,7 +186,7 @@ def _request(
     )
 
 
-def _record(job: TranslationJob, answer: Completion | None) -> Translation:
+def _record(recovers: bool, job: TranslationJob, answer: Completion | None) -> Translation:
     if answer is None:
         return Translation(
             job.prompt_id,
@@ -196,6 +199,9 @@ def _record(job: TranslationJob, answer: Completion | None) -> Translation:
             job.sample,
         )
     text, failure = read_translation(answer.text, answer.finish_reason)
+    failure, rule = answer.failure or failure, None
+    if recovers and failure == Failure.UNTAGGED and (found := recover_translation(answer.text)):
+        (text, rule), failure = found, None
     return Translation(
         prompt_id=job.prompt_id,
         source_language=job.source,
@@ -203,6 +209,8 @@ def _record(job: TranslationJob, answer: Completion | None) -> Translation:
         text=text,
         finish_reason=answer.finish_reason,
         output_tokens=answer.output_tokens,
-        failure=answer.failure or failure,
+        failure=failure,
         sample=job.sample,
+        raw=answer.text if failure or rule else None,
+        recovered=rule,
     )

@@ -160,7 +160,6 @@ STEPS = (
         reads={
             "before": ("evaluate",),
             "after": ("evaluate",),
-            "pairs": ("pair",),
             "judged_before": ("judge",),
             "judged_after": ("judge",),
         },

@@ -60,6 +60,7 @@ def write_state(
     judgements: str,
     decision: str,
     version: str,
+    stopped: str = "",
 ) -> str:
     """Write `runs/<run>/iteration-<t>/state.json`; at the start also the run's recipe.
 
@@ -72,11 +73,13 @@ def write_state(
         responses: URI of the generate stage; empty at the start.
         translations: URI of the translate stage; empty at the start.
         pairs: URI of the pair stage; empty at the start.
-        model: URI of the stage that holds the iteration's model, promoted or not.
-        evaluation: URI of its evaluate stage.
+        model: URI of the stage that holds the iteration's model, promoted or not; empty where the
+            loop was stopped before there was one.
+        evaluation: URI of its evaluate stage; likewise.
         judgements: URI of its judge stage; empty without a judge.
         decision: URI of the gate stage; empty at the start.
         version: the registered version.
+        stopped: why the loop ends without a model of this iteration; "" where it does not.
 
     Returns:
         The verdict: `continue` or `stop`.
@@ -87,7 +90,7 @@ def write_state(
     home = open_store(store)
     if iteration == 0:
         _keep_recipe(home, run, recipe)
-    outcome = _outcome(decision)
+    outcome = _outcome(decision, stopped)
     state = {
         "iteration": iteration,
         "inputs": inputs,
@@ -240,7 +243,9 @@ def _finished(store: Store, key: str, state: dict[str, object]) -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _outcome(decision: str) -> dict[str, object]:
+def _outcome(decision: str, stopped: str) -> dict[str, object]:
+    if stopped:
+        return {"verdict": "stop", "promoted": False, "reason": stopped}
     if not decision:
         return {"verdict": GO_ON, "promoted": True, "reason": "the start"}
 

@@ -21,6 +21,9 @@ def print_summary(result: dict[str, Any]) -> None:
         result: the content of result.json.
     """
     console = PlainConsole(soft_wrap=True)
+    if stopped := result.get("stopped"):
+        console.print(Text(f"M_{stopped['iteration']} was not trained: {stopped['reason']}"))
+        console.print(Text(_TRAIN_ON, style="dim"))
     measured = [(entry["iteration"], entry["accuracy"], entry) for entry in result["iterations"]]
     console.print(_table(result, "accuracy", measured, cut=True))
     for task in dict.fromkeys(task for each in result["iterations"] for task in each["judged"]):
@@ -45,6 +48,11 @@ def print_summary(result: dict[str, Any]) -> None:
     console.print(Text(f"final model  {result['final_model']}"))
     console.print(Text(f"report  {result['report']}"))
 
+
+_TRAIN_ON = (
+    "to train on it all the same: --set pairing.reward.on_stop=train, and another --run; what is "
+    "finished is used again"
+)
 
 _DECISIONS = {
     "start": "promoted",

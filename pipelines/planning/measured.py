@@ -120,10 +120,12 @@ def _recipe(home: Store, run: str) -> Recipe:
 
 
 def _states(home: Store, run: str) -> Iterator[dict[str, Any]]:
-    """Yield what the start and each finished iteration left, in order."""
+    """Yield what the start and each iteration that made a model left, in order."""
     number = 0
     while home.exists(state_key(run, number)):
-        yield read_state(home, run, number)
+        state = read_state(home, run, number)
+        if state["evaluation"]:
+            yield state
         number += 1
 
 

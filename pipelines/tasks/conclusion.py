@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lidr.components.gate.run import gate
+from lidr.components.pair.stage import TRAIN, after_pairs
 from lidr.components.register.run import register
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import resolve_recipe
 from lidr.components.shared.store.runs import read_stages
+from lidr.components.shared.store.stage import open_stage
 from lidr.components.state.run import GO_ON, State, next_state, write_state
+
+_UNMADE = ("model", "evaluation", "judgements", "decision", "version")
+"""Keys of a state that are "" where the reward check has stopped the loop."""
 
 
 def conclude(
@@ -45,7 +53,9 @@ def conclude(
         verdict: anything but `continue` means that the iteration was skipped.
 
     Returns:
-        What the next iteration starts from: M_{t+1} where it was promoted, else M_t.
+        What the next iteration starts from: M_{t+1} where it was promoted, else M_t. Where the
+        reward check has stopped the loop there is no M_{t+1}: then nothing is decided or
+        registered.
 
     Raises:
         BadInput: a step of the iteration has not noted its stage.
@@ -55,6 +65,7 @@ def conclude(
     if verdict != GO_ON:
         return before
     made = _stages(store, run, iteration, inputs)
+    _require(made, ("generate", "translate", "pair") if iteration else (), run, iteration)
     resolved = resolve_recipe(store, recipe)  # once, not for each of the three
     common: dict[str, Any] = {
         "recipe": resolved,
@@ -62,6 +73,11 @@ def conclude(
         "run": run,
         "iteration": iteration,
     }
+    if iteration and (reason := _stopped(resolved, made["pair"])):
+        unmade: dict[str, Any] = dict.fromkeys(_UNMADE, "")
+        write_state(**common, inputs=inputs, **_rollout(made), **unmade, stopped=reason)
+        return next_state(store=store, run=run, iteration=iteration, **before._asdict())
+    _require(made, ("train", "evaluate"), run, iteration)
     decision = ""
     if iteration:
         decision = gate(
@@ -69,7 +85,6 @@ def conclude(
             before=evaluation,
             after=made["evaluate"],
             max_iterations=max_iterations,
-            pairs=made["pair"],
             judged_before=judgements if "judge" in made else "",
             judged_after=made.get("judge", ""),
         )
@@ -84,9 +99,7 @@ def conclude(
     write_state(
         **common,
         inputs=inputs,
-        responses=made.get("generate", ""),
-        translations=made.get("translate", ""),
-        pairs=made.get("pair", ""),
+        **_rollout(made),
         model=made["train"],
         evaluation=made["evaluate"],
         judgements=made.get("judge", ""),
@@ -96,16 +109,31 @@ def conclude(
     return next_state(store=store, run=run, iteration=iteration, **before._asdict())
 
 
+def _rollout(made: Mapping[str, str]) -> dict[str, Any]:
+    """Return the stages up to the pairs by their keys in a state; the start has none."""
+    return {STATE_KEYS[step]: made.get(step, "") for step in ("generate", "translate", "pair")}
+
+
+def _stopped(recipe: str, pairs: str) -> str:
+    """Return why the reward check has ended the loop; "" where it has not."""
+    counts = open_stage(pairs).counts()
+    if after_pairs(Recipe.model_validate_json(recipe), counts) == TRAIN:
+        return ""
+    return f"the reward check stopped the loop before training: {counts['reward']['reason']}"
+
+
 def _stages(store: str, run: str, iteration: int, inputs: str) -> dict[str, str]:
     """Return an iteration's stages by step; that of the start's model is `prepare`'s."""
     made = read_stages(open_store(store), run, iteration)
     if not iteration:
         made["train"] = inputs
-    wanted = ("generate", "translate", "pair", "train", "evaluate") if iteration else ("evaluate",)
-    missing = [step for step in wanted if step not in made]
+    return made
+
+
+def _require(made: Mapping[str, str], steps: Iterable[str], run: str, iteration: int) -> None:
+    missing = [step for step in steps if step not in made]
     if missing:
         raise BadInput(
             f"iteration {iteration} of run {run!r} has no stage of {', '.join(missing)}",
             remedy="Run the same command again.",
         )
-    return made

@@ -32,8 +32,9 @@ SIZES = [
     "training.batch_size=8",
     "gate.tolerance=1.0",
     "gate.max_iterations=1",
+    "pairing.reward.on_stop=train",
 ]
-"""Sizes at which M_0 learns little, but every step does real work."""
+"""Sizes at which M_0 learns too little to be trusted, but every step does real work."""
 
 _PATIENCE = 600.0
 

@@ -20,6 +20,7 @@ from lidr.components.shared.numbers.preserved import keeps_numbers
 from lidr.components.shared.records.chat import (
     TRANSLATION_STOP,
     read_translation,
+    recover_translation,
     translation_messages,
 )
 from lidr.components.shared.records.schema import Failure
@@ -70,6 +71,8 @@ def _check_translation(given: tuple[str, str]) -> None:
         assert failure in (Failure.TRUNCATED, Failure.UNTAGGED)
     if text is not None:
         assert text == text.strip() != ""
+    if (found := recover_translation(output)) is not None:
+        assert found[0] == found[0].strip() != ""
     asked = translation_messages(output, "en", "es")[0]["content"]
     rest = asked.partition("\n<sentence>")[2]
     assert rest.count("</sentence>") == 1 and "<sentence>" not in rest

@@ -122,7 +122,7 @@ def carry_out(run: HostileRun, *, training: bool = True) -> HostileRun:
         trained = {**model, "model": run.stages["train"]}
         run.stages["after"] = evaluate(**trained, iteration=1)
     judged = {"before": run.stages["before"], "after": run.stages["after"]}
-    decision = gate(**common, **judged, iteration=1, max_iterations=1, pairs=run.stages["pair"])
+    decision = gate(**common, **judged, iteration=1, max_iterations=1)
     run.stages["gate"] = decision
     _write_states(run, common)
     report(**common, run=RUN)

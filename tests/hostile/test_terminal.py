@@ -113,7 +113,10 @@ def test_tables_and_lines_show_a_payload_as_text(name, capsys):
         "reason": text,
         "version": text,
     }
-    told = {"dominant": "en", "others": ["es"], "iterations": [entry]}
+    entry |= {"truncated": {}, "average_truncated": 0.0}
+    stopped = {"iteration": 1, "reason": text}
+    told = {"dominant": "en", "others": ["es"], "iterations": [entry], "stopped": stopped}
+    told["warnings"] = [text]
     print_summary({**told, "final_model": text, "report": text})
     captured = capsys.readouterr()
     require_text(captured.out + captured.err)

@@ -20,7 +20,7 @@ FAKED = {
     "generate": "generate",
     "translate": "translate",
     "merge": "merge, Merged",
-    "pair": "pair",
+    "pair": "pair_and_check",
     "train": "train",
     "evaluate": "evaluate",
     "judge": "judge",

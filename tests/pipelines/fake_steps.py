@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from lidr.components.pair.stage import after_pairs
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.errors import BadInput
@@ -23,6 +24,7 @@ from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.step import step as real_step
 from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.recipes import resolve_recipe
 from lidr.components.shared.store.runs import note_failure, note_stages
 from lidr.components.shared.store.stage import new_stage, open_stage
 
@@ -142,7 +144,21 @@ def pair(recipe, store, inputs, responses, translations, model, iteration):
         emit("warning", message=text)
         emit("number", name=text, value=text)
         print(text.encode("utf-8", "replace").decode(), flush=True)
-    return _work("pair", store, {"r": responses, "t": translations}, {}, {})
+    counts = {"reward": {"verdict": "stop", "reason": "as the test wants it"}}
+    unfit = FAKE.get("distrust") == iteration
+    given = {"r": responses, "t": translations}
+    return _work("pair", store, given, {}, counts if unfit else {})
+
+
+class Paired(NamedTuple):
+    pairs: str
+    next_step: str
+
+
+def pair_and_check(recipe, store, **given):
+    uri = pair(recipe=recipe, store=store, **given)
+    settings = Recipe.model_validate_json(resolve_recipe(store, recipe))
+    return Paired(uri, after_pairs(settings, open_stage(uri).counts()))
 
 
 @step("train")
@@ -226,12 +242,16 @@ def report(recipe, store, run):
             "decision": "promote" if state["promoted"] else "stop",
         }
         for state in states
+        if state["evaluation"]
     ]
+    last = states[-1]
+    untrained = {"iteration": last["iteration"], "reason": last["reason"]}
     page = f"{home.uri}/runs/{run}/report.html"
     result = {
         "run": run,
         "dominant": settings.languages.dominant,
         "others": settings.languages.others,
+        "stopped": None if last["evaluation"] else untrained,
         "iterations": entries,
         "final_model": final,
         "warnings": [],

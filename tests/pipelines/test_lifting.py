@@ -32,7 +32,15 @@ def test_a_round_on_a_cluster_is_one_group_of_tasks_with_a_condition():
     assert all("verdict" in task["inputs"]["parameters"] for task in rounds)
     (name,) = {task["componentRef"]["name"] for task in rounds}
     component = pipeline["components"][name]
-    assert set(component["dag"]["tasks"]) == {"generate", "translate", "pair", "train", "evaluate"}
+    assert set(component["dag"]["tasks"]) == {"generate", "translate", "pair", "learn"}
+    learn = component["dag"]["tasks"]["learn"]
+    trusted = "inputs.parameter_values['next_step'] == 'train'"
+    assert learn["triggerPolicy"]["condition"] == trusted
+    produced = learn["inputs"]["parameters"]["next_step"]["taskOutputParameter"]
+    assert produced == {"outputParameterKey": "next_step", "producerTask": "pair"}
+    learning = pipeline["components"][learn["componentRef"]["name"]]
+    assert set(learning["dag"]["tasks"]) == {"train", "evaluate"}
+    assert read(learning["dag"]) <= set(learning["inputDefinitions"]["parameters"])
     assert read(component["dag"]) <= set(component["inputDefinitions"]["parameters"])
     assert not [name for name in pipeline["components"] if "condition" in name]
 
@@ -40,7 +48,8 @@ def test_a_round_on_a_cluster_is_one_group_of_tasks_with_a_condition():
 def test_a_round_on_this_machine_keeps_its_group():
     pipeline = compiled(2)[0]
     assert not any("triggerPolicy" in task for task in rounds_of(pipeline))
-    assert "comp-condition-1" in pipeline["components"]
+    groups = [name for name in pipeline["components"] if name.startswith("comp-condition")]
+    assert len(groups) == 2, "a round, and what follows its pairs"
 
 
 def test_a_sub_pipeline_of_more_than_a_condition_stays():

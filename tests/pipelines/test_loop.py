@@ -88,6 +88,40 @@ def test_a_stop_skips_the_rounds_after_it(fake_world: FakeWorld):
     assert [entry["iteration"] for entry in fake_world.result["iterations"]] == [0, 1]
 
 
+def test_loop_ends_well_before_a_training_that_the_reward_check_stops(fake_world: FakeWorld):
+    rounds = ("--set", "gate.max_iterations=3")
+    done = fake_world.lidr("run", "tiny_world", *rounds, distrust=2)
+    assert done.returncode == 0, done.stderr
+    assert fake_world.steps == [*START, *ROUND, "generate", "translate", "pair"]
+    reason = "the reward check stopped the loop before training: as the test wants it"
+    assert done.stdout.startswith(f"M_2 was not trained: {reason}\n")
+    assert "pairing.reward.on_stop=train" in done.stdout
+    result = fake_world.result
+    assert [entry["iteration"] for entry in result["iterations"]] == [0, 1]
+    assert result["stopped"] == {"iteration": 2, "reason": reason}
+    assert result["final_model"] == result["iterations"][1]["model"]
+    state = json.loads((fake_world.run / "iteration-2" / "state.json").read_text())
+    assert (state["verdict"], state["promoted"], state["reason"]) == ("stop", False, reason)
+    made = ("responses", "translations", "pairs")
+    assert [state[name] for name in made] == fake_world.work[-3:]
+    empty = ("model", "evaluation", "judgements", "decision", "version")
+    assert [state[name] for name in empty] == [""] * 5
+    status = fake_world.lidr("status", fake_world.run.name, "--output", "json")
+    told = json.loads(status.stdout)
+    assert told["state"] == "done"
+    assert {row["state"] for row in told["rows"]} == {"done"}
+
+    again = fake_world.lidr("run", "tiny_world", *rounds)
+    assert again.returncode == 0
+    assert len(fake_world.work) == 13, "the stage and its verdict are there"
+    on = fake_world.lidr(
+        "run", "tiny_world", *rounds, "--run", "on", "--set", "pairing.reward.on_stop=train"
+    )
+    assert on.returncode == 0, on.stderr
+    assert "M_2 pair reused" in on.stderr
+    assert fake_world.steps[13:16] == ["train", "evaluate", "gate"]
+
+
 def test_a_rejected_model_is_not_the_final_one(fake_world: FakeWorld):
     done = fake_world.lidr("run", "tiny_world", "--set", "gate.max_iterations=3", reject=2)
     assert done.returncode == 0, done.stderr

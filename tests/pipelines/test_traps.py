@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parents[2] / "pipelines"
 RECIPES = sorted((HERE / "recipes").glob("*.yaml"))
 PROFILES = {name: HERE / f"profiles/{name}.yaml" for name in ("local", "cluster")}
 
-CONTROL_FLOW = ("comp-condition-", "comp-exit-handler-", "comp-iteration")
+CONTROL_FLOW = ("comp-condition-", "comp-exit-handler-", "comp-iteration", "comp-learn")
 
 
 def compiled(recipe: Path, profile: Profile, rounds: int = 5) -> str:
@@ -90,11 +90,15 @@ def test_an_if_tests_an_input_of_its_sub_pipeline(dags: dict, profile: Profile):
         if "condition" in task.get("triggerPolicy", {})
     ]
     lifted = profile.runner == "kubeflow"
-    assert len(conditions) == (5 if lifted else 1), "in kfp.local all rounds share one"
-    given = "verdict" if lifted else "pipelinechannel--verdict"
+    rounds = [each for each in conditions if "learn" not in each[0] + str(each[1])]
+    assert len(rounds) == (5 if lifted else 1), "in kfp.local all rounds share one"
+    assert len(conditions) == len(rounds) + 1, "what follows the pairs is one component"
+    places = ("comp-exit-handler", "comp-iteration") if lifted else ("comp-iteration", "comp-learn")
     for name, task in conditions:
-        assert name.startswith("comp-exit-handler" if lifted else "comp-iteration")
-        condition = f"inputs.parameter_values['{given}'] == 'continue'"
+        assert name.startswith(places)
+        told, wanted = ("verdict", "continue") if (name, task) in rounds else ("next_step", "train")
+        given = told if lifted else f"pipelinechannel--{told}"
+        condition = f"inputs.parameter_values['{given}'] == '{wanted}'"
         assert task["triggerPolicy"]["condition"] == condition
         verdict = task["inputs"]["parameters"][given]
         read = {"taskOutputParameter"} if lifted else {"componentInputParameter"}
@@ -103,7 +107,7 @@ def test_an_if_tests_an_input_of_its_sub_pipeline(dags: dict, profile: Profile):
 
 def test_nothing_outside_an_if_reads_from_inside(dags: dict):
     for name, dag in dags.items():
-        if name.startswith(("comp-condition-", "comp-iteration")):
+        if name.startswith(("comp-condition-", "comp-iteration", "comp-learn")):
             assert "outputs" not in dag
 
 
@@ -319,7 +323,7 @@ def sharded() -> dict[str, dict]:
 def test_shards_are_one_task_whose_pods_are_a_trainjob_s(sharded: dict):
     """As tasks of their own, five rounds of 16 would not fit into Argo's Workflow."""
     (body,) = [tasks for tasks in sharded.values() if "roll-out" in tasks]
-    assert set(body) == {"roll-out", "pair", "train", "evaluate"}
+    assert set(body) == {"roll-out", "pair", "learn"}
     given = body["roll-out"]["inputs"]["parameters"]
     assert given["shards"]["runtimeValue"]["constant"] == 8
     launch = Launch.parse(given["launch"]["runtimeValue"]["constant"])

@@ -120,9 +120,6 @@ class Gate(Strict):
     max_truncated: float = Field(0.1, ge=0.0, le=1.0)
     """Largest share of truncated answers in any language, tested likewise. Default 0.1; 1 switches
     it off."""
-    min_faithfulness: float = Field(0.8, ge=0.0, le=1.0)
-    """Smallest share of the translations behind the pairs that keep the numbers, in any direction;
-    broken where the whole interval lies below. Default 0.8; 0 switches it off."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     """Level of the languages' intervals; that of the mean gain is 1 - 2 alpha. Default 0.95."""
     resamples: int = Field(10_000, ge=100)

@@ -17,6 +17,7 @@ from lidr.components.shared.config.evaluation import Evaluation, Gate
 from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.load import load
 from lidr.components.shared.config.machine import MOVED
+from lidr.components.shared.config.pairing import Pairing
 from lidr.components.shared.config.source import SourceText, SourceTexts
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.names import key_fault
@@ -277,46 +278,6 @@ class TranslationSettings(Sampling):
     round_trip_sample: int = Field(100, ge=0)
     """Translations per direction that are translated back, to measure faithfulness.
     Default 100."""
-
-
-class Filters(Strict):
-    """Which pairs are dropped. Never kept: failed translations, missing partners, empty chosen."""
-
-    truncated: bool = True
-    """A side was cut at max_tokens. Default true."""
-    empty: bool = True
-    """The rejected side has no text. Default true."""
-    identical: bool = True
-    """Chosen and rejected are the same text. Default true."""
-    off_target: bool = True
-    """The chosen text is not in the prompt's language. Default true."""
-    repetition: bool = True
-    """The chosen text repeats itself in a loop. Default true."""
-    length_ratio: bool = True
-    """Chosen and rejected differ in length beyond max_length_ratio. Default true."""
-
-    @classmethod
-    def paper(cls) -> Filters:
-        """The paper's setting: only failed translations are dropped."""
-        return cls(**dict.fromkeys(cls.model_fields, False))
-
-
-class Pairing(Strict):
-    """The pair stage."""
-
-    filters: Literal["all", "paper"] | Filters = "all"
-    """`all`, `paper` (failed translations only), or each filter on or off. Default all."""
-    max_length_ratio: float = Field(4.0, gt=1.0)
-    """Largest ratio of the sides' lengths in characters, for texts over 100. Default 4."""
-    swap: bool = False
-    """Control: exchange chosen and rejected. Default false."""
-
-    @property
-    def active(self) -> Filters:
-        """The filters in force, with the names `all` and `paper` resolved."""
-        if isinstance(self.filters, Filters):
-            return self.filters
-        return Filters.paper() if self.filters == "paper" else Filters()
 
 
 class Lora(Strict):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 
 from lidr.components.shared.core.languages import NAMES
-from lidr.components.shared.records.kinds import Failure, FinishReason, Message
+from lidr.components.shared.records.kinds import Failure, FinishReason, Message, Recovery
 
 TRANSLATION_PRIMER = "<translated>"
 """The first characters of the assistant's turn: the model goes on from here."""
@@ -15,6 +16,12 @@ TRANSLATION_STOP = "</translated>"
 _TAG = "/?(?:sentence|translated)"
 _TAGGED = re.compile(f"<({_TAG})>|\u2039(\u00b7+{_TAG})\u203a")
 _MASKED = re.compile(f"\u2039\u00b7(?:(\u00b7+{_TAG})|({_TAG}))\u203a")
+
+_CLOSING = re.compile(r"[<\[]\s*[/\\]?\s*([^\W\d_]{4,20})\s*[/\\]?\s*[>\]]?\Z")
+"""Something like a tag at the very end; `translated` is near to it by `_NEAR`."""
+
+_PIECE = re.compile(r"[<\[]\s*[/\\]?\s*(?:sentence|transl)", re.IGNORECASE)
+_NEAR = 0.7
 
 
 def answer_messages(prompt: str) -> list[Message]:
@@ -56,6 +63,36 @@ def read_translation(output: str, finish_reason: str) -> tuple[str | None, Failu
     text, closed, _ = output.partition(TRANSLATION_STOP)
     if not closed:
         return None, Failure.UNTAGGED
-    text = text.strip().removeprefix(TRANSLATION_PRIMER).strip()  # some models write it once more
-    text = _MASKED.sub(lambda tag: f"\u2039{tag[1]}\u203a" if tag[1] else f"<{tag[2]}>", text)
-    return (text, None) if text else (None, Failure.EMPTY)
+    text = _bare(text)
+    return (_unmasked(text), None) if text else (None, Failure.EMPTY)
+
+
+def recover_translation(output: str) -> tuple[str, Recovery] | None:
+    """Return the text of a primed answer that ended without our closing tag, and the rule for it.
+
+    A misspelt closing tag counts where it is the last thing of all, and the end of the turn where
+    no piece of a tag of ours is left in the text. Anything else would be a guess.
+
+    Args:
+        output: what the model wrote after the primer, to the end of its turn: never a cut one.
+    """
+    rule, text = Recovery.END_OF_TURN, output.rstrip()
+    if (tag := _CLOSING.search(text)) and _is_ours(tag[1]):
+        rule, text = Recovery.MISSPELT_TAG, text[: tag.start()]
+    text = _bare(text)
+    return (_unmasked(text), rule) if text and not _PIECE.search(text) else None
+
+
+def _is_ours(word: str) -> bool:
+    """Tell whether a closing tag's word is that of the sentence, or near enough to `translated`."""
+    near = difflib.SequenceMatcher(None, word.lower(), "translated", autojunk=False).ratio()
+    return word.lower() == "sentence" or near >= _NEAR
+
+
+def _bare(text: str) -> str:
+    """Return a text without white space around it, or the primer that some models repeat."""
+    return text.strip().removeprefix(TRANSLATION_PRIMER).strip()
+
+
+def _unmasked(text: str) -> str:
+    return _MASKED.sub(lambda tag: f"\u2039{tag[1]}\u203a" if tag[1] else f"<{tag[2]}>", text)

@@ -27,6 +27,15 @@ class Failure(StrEnum):
     ENGINE_REJECTED = "engine_rejected"
 
 
+class Recovery(StrEnum):
+    """The rule by which the text of a translation without our closing tag was taken after all."""
+
+    MISSPELT_TAG = "misspelt_tag"
+    """A misspelt closing tag is the last thing of it."""
+    END_OF_TURN = "end_of_turn"
+    """The model ended its turn after the text, and wrote no tag at all."""
+
+
 CUT_SHORT = (Failure.TRUNCATED, Failure.REPETITION)
 """Failures of responses that ran into max_tokens but do have a text."""
 

@@ -24,7 +24,11 @@ MARGINS_FILE = "margins.parquet"
 
 @dataclass(frozen=True, slots=True)
 class PairSample:
-    """A candidate with its texts, kept (no reason) or dropped (a `DropReason`)."""
+    """A candidate with its texts, kept (no reason) or dropped (a `DropReason`).
+
+    `raw` is what the model wrote where a side is a translation that failed, or was recovered by the
+    rule `recovered` (`Recovery`).
+    """
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [
@@ -37,6 +41,8 @@ class PairSample:
             ("prompt", pa.string()),
             ("chosen", pa.string()),
             ("rejected", pa.string()),
+            ("raw", pa.string()),
+            ("recovered", pa.string()),
         ]
     )
     prompt_id: str
@@ -48,6 +54,8 @@ class PairSample:
     prompt: str
     chosen: str | None
     rejected: str | None
+    raw: str | None = None
+    recovered: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

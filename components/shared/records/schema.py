@@ -36,6 +36,8 @@ class DropReason(StrEnum):
     TRUNCATED = "truncated"
     IDENTICAL = "identical"
     OFF_TARGET = "off_target"
+    OFF_TARGET_REJECTED = "off_target_rejected"
+    """The rejected text is not in the prompt's language."""
     REPETITION = "repetition"
     LENGTH_RATIO = "length_ratio"
 
@@ -129,7 +131,11 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A response translated by the model itself; `text` is None when it failed."""
+    """A response translated by the model itself; `text` is None when it failed.
+
+    `raw` is what the model wrote where that is not `text` in our tags; `recovered` the rule by
+    which `text` was taken from it (`Recovery`).
+    """
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [
@@ -141,6 +147,8 @@ class Translation:
             ("output_tokens", pa.int32()),
             ("failure", pa.string()),
             ("sample", pa.int32()),
+            ("raw", pa.string()),
+            ("recovered", pa.string()),
         ]
     )
     prompt_id: str
@@ -151,6 +159,8 @@ class Translation:
     output_tokens: int
     failure: str | None = None
     sample: int = 0
+    raw: str | None = None
+    recovered: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +195,7 @@ class PreferencePair:
 
 @dataclass(frozen=True, slots=True)
 class DroppedPair:
-    """A pair that was not made, and why (`DropReason`)."""
+    """A pair that was not made, and why (`DropReason`); `raw` is a failed translation's text."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [
@@ -195,6 +205,7 @@ class DroppedPair:
             ("kind", pa.string()),
             ("reason", pa.string()),
             ("sample", pa.int32()),
+            ("raw", pa.string()),
         ]
     )
     prompt_id: str
@@ -203,6 +214,7 @@ class DroppedPair:
     kind: str
     reason: str
     sample: int = 0
+    raw: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

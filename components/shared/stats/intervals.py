@@ -29,12 +29,12 @@ class Interval(TypedDict):
     n: int
 
 
-def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
+def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
     """Return the Wilson score interval of a proportion (Wilson 1927).
 
     Args:
         successes: how many of the items, 0 to n.
-        n: items; 0 gives the interval 0 to 1.
+        n: items, or independent ones that are worth as much; 0 gives the interval 0 to 1.
         confidence: level, 0.5 to 1.
     """
     if n == 0:
@@ -45,7 +45,7 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     low = 0.0 if successes <= 0 else max(0.0, centre - half)
     high = 1.0 if successes >= n else min(1.0, centre + half)
-    return Interval(value=p, low=low, high=high, n=n)
+    return Interval(value=p, low=low, high=high, n=int(n))
 
 
 def macro_average(parts: Sequence[Interval]) -> Interval:

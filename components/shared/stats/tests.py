@@ -105,6 +105,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def binomial_below(successes: int, n: int, share: float) -> float:
+    """Return the p-value of the exact one-sided binomial test: P(X <= successes), X of B(n, share).
+
+    Small where so few successes are hardly possible at a true share of `share` or more.
+
+    Args:
+        successes: 0 to n.
+        n: independent outcomes; none gives 1.
+        share: from 0 to 1.
+    """
+    if successes >= n or share <= 0.0:
+        return 1.0
+    if share >= 1.0:
+        return 0.0
+    odds = math.log(share) - math.log1p(-share)
+    ways = math.lgamma(n + 1) + n * math.log1p(-share)
+    logs = (
+        ways - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * odds for k in range(successes + 1)
+    )
+    return min(1.0, math.fsum(map(math.exp, logs)))
+
+
 def _at_least(successes: int, n: int) -> float:
     """Return P(X >= successes) of a fair coin thrown n times, from whole numbers."""
     ways, total = 1, 0

@@ -93,6 +93,16 @@ def _paired(counts: Counts) -> dict[str, float]:
         "pair/yield": counts["pairs"] / max(counts["candidates"], 1),
         "pair/identical_share": float(counts["identical_share"]),
         **parts,
+        **_reward(counts.get("reward", {}).get("places", {})),
+    }
+
+
+def _reward(places: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return what a reward check could verify, by measure and direction; `all` is an asterisk."""
+    return {
+        f"reward/{measure}/{key.replace('*', 'all')}": float(place[measure]["value"])
+        for key, place in places.items()
+        for measure in place["verifiable"]
     }
 
 
@@ -150,6 +160,8 @@ def tags_of(step: str, stage: Stage) -> dict[str, str]:
         counts = stage.counts()
         names = ("decision", "verdict", "reason")
         tags |= {f"lidr.gate.{name}": clean(str(counts.get(name, ""))) for name in names}
+    if step == "pair" and (reward := stage.counts().get("reward")):
+        tags |= {f"lidr.reward.{name}": clean(str(reward[name])) for name in ("verdict", "reason")}
     return tags
 
 

@@ -6,6 +6,7 @@ waits. Only `register` and `report`, which need MLflow or come last, deliver in 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -181,11 +182,14 @@ class _Follower:
             "result.json": "result.json",
             "tracking/recipe.json": "recipe.json",
         }
-        content = digest_of_bytes(self._store.read(f"{folder}/result.json"))[:12]
+        result = self._store.read(f"{folder}/result.json")
+        stopped = json.loads(result).get("stopped")
+        tags = {"lidr.stopped": clean(str(stopped["reason"]))} if stopped else {}
         artifacts = [Artifact(f"{folder}/{key}", path) for key, path in shown.items()]
         plots = [entry.key for entry in self._store.list(f"{folder}/plots")]
         artifacts += [Artifact(key, key.removeprefix(f"{folder}/")) for key in plots]
-        self._outbox.add(TrackingEntry(RUN, f"{END}-{content}", now(), artifacts=artifacts))
+        name = f"{END}-{digest_of_bytes(result)[:12]}"
+        self._outbox.add(TrackingEntry(RUN, name, now(), tags=tags, artifacts=artifacts))
 
     def _end_loop(self) -> None:
         """Note that the loop failed or was cancelled; its report says the rest where it did not."""

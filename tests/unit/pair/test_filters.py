@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from lidr.components.pair.candidates import Candidate
-from lidr.components.pair.run import decide
-from lidr.components.shared.config.recipe import Filters, Pairing
+from lidr.components.pair.run import decide, languages_of
+from lidr.components.shared.config.pairing import Filters, Pairing
 from lidr.components.shared.core.languages import LanguageIdentifier
 from lidr.components.shared.records.schema import DropReason, Kind
 from tests.unit.pair.stages import LANGUAGES, LOOP, OWN, TRANSLATED
@@ -39,7 +39,8 @@ def identifier() -> LanguageIdentifier:
 def reason_of(
     candidate: Candidate, identifier: LanguageIdentifier, **settings: object
 ) -> DropReason | None:
-    [(same, reason)] = decide(Pairing.model_validate(settings), [candidate], identifier)
+    detected = languages_of([candidate], identifier)
+    [(same, reason)] = decide(Pairing.model_validate(settings), [candidate], detected)
     assert same is candidate
     return reason
 

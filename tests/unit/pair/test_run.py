@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.config.recipe import Filters
+from lidr.components.shared.config.pairing import Filters
 from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.records.samples import (
@@ -78,7 +78,9 @@ def test_every_reason_is_written_with_the_pair_it_belongs_to(tmp_path):
         ("loop", "es"): "repetition",
         ("long", "es"): "length_ratio",
     }
-    assert set(spanish.values()) == {reason.value for reason in DropReason}
+    assert set(spanish.values()) == {
+        reason.value for reason in DropReason if reason != DropReason.OFF_TARGET_REJECTED
+    }
     german = {key: reason for key, reason in dropped_of(uri).items() if "de" in key}
     assert german == {("task", "en", "de", back): "translation_task"}
     assert {key[3] for key in dropped_of(uri) if key[1] == "es"} == {chosen}
@@ -113,10 +115,10 @@ def test_pair_says_in_one_line_what_became_of_the_rest_largest_reason_first(tmp_
         run(write(tmp_path, one_of_each()))
     [said] = [event["value"] for event in heard if event.get("name") == "pairs"]
     kept, rest = said.split(" (dropped: ")
-    assert kept == "31 of 44"
+    assert kept == "33 of 48"
     assert rest == (
-        "2 empty, 2 missing partner, 2 translation task, 2 truncated, 1 identical, 1 length ratio, "
-        "1 off target, 1 repetition, 1 translation failed)"
+        "2 empty, 2 missing partner, 2 translation task, 2 truncated, 2 unclosed thought, "
+        "1 identical, 1 length ratio, 1 off target, 1 repetition, 1 translation failed)"
     )
 
 
@@ -128,6 +130,8 @@ def test_the_paper_drops_only_what_could_not_be_translated(tmp_path):
         ("missing", "es"): "missing_partner",
         ("missing", "en"): "missing_partner",
         ("task", "en"): "translation_task",
+        ("thought", "es"): "unclosed_thought",
+        ("thought", "en"): "unclosed_thought",
         ("empty", "en"): "empty",
         ("cut", "en"): "truncated",
     }
@@ -148,14 +152,14 @@ def test_a_cut_answer_is_paired_where_the_filter_is_off(tmp_path):
 def test_the_counts_add_up_and_are_those_of_the_records(tmp_path, filters):
     uri = run(write(tmp_path, one_of_each()), pairing={"filters": filters})
     counts, kept, dropped = open_stage(uri).counts(), pairs_of(uri), dropped_of(uri)
-    assert counts["candidates"] == len(kept) + len(dropped) == 11 * 2 * len(OTHERS)
+    assert counts["candidates"] == len(kept) + len(dropped) == 12 * 2 * len(OTHERS)
     assert counts["pairs"] == len(kept)
     for code, counted in counts["languages"].items():
         assert counted["candidates"] == counted["kept"] + sum(counted["dropped"].values())
         assert counted["kept"] == sum(pair.language == code for pair in kept)
         reasons = Counter(reason for key, reason in dropped.items() if key[1] == code)
         assert counted["dropped"] == dict(reasons)
-    assert [counts["languages"][code]["candidates"] for code in LANGUAGES] == [22, 11, 11]
+    assert [counts["languages"][code]["candidates"] for code in LANGUAGES] == [24, 12, 12]
 
 
 def test_a_pair_says_whose_answers_it_is_made_of(tmp_path):
@@ -355,19 +359,61 @@ def many(agreeing: int, disagreeing: int) -> Records:
     return found
 
 
-INVERTED = "the reward looks inverted in es"
+INVERTED = "the reward looks inverted"
 
 
 @pytest.mark.parametrize(
-    ("agreeing", "disagreeing", "swap", "warned"),
-    [(0, 10, False, True), (0, 9, False, False), (10, 0, False, False), (10, 0, True, True)],
+    ("agreeing", "disagreeing", "swap", "stopped"),
+    [(0, 20, False, True), (0, 9, False, False), (20, 0, False, False), (20, 0, True, True)],
 )
-def test_an_inverted_reward_is_told_where_there_is_evidence(
-    tmp_path, capsys, agreeing, disagreeing, swap, warned
+def test_pair_says_that_a_reward_is_inverted_where_there_is_evidence(
+    tmp_path, capsys, agreeing, disagreeing, swap, stopped
 ):
     inputs = write(tmp_path, many(agreeing, disagreeing), chunk=20)
     uri = run(inputs, pairing={"filters": "all", "swap": swap})
-    counts = open_stage(uri).counts()
-    assert counts["reward"]["es"]["inverted"] == warned
-    assert any(message.startswith(INVERTED) for message in counts["warnings"]) == warned
-    assert (INVERTED in capsys.readouterr().err) == warned
+    found = open_stage(uri).counts()["reward"]["findings"]
+    assert any(each["text"].startswith(INVERTED) for each in found) == stopped
+    assert (INVERTED in capsys.readouterr().err) == stopped
+
+
+def test_pair_drops_rejected_sides_in_another_language_where_it_is_asked_to(tmp_path):
+    records = good_records("p0", "p1")
+    records.answer("p0", "es", OWN["en"])
+    records.move("p1", "de", "en", TRANSLATED["de"])
+    inputs = write(tmp_path, records)
+    assert dropped_of(run(inputs)) == {}
+    uri = run(inputs, pairing={"filters": "all", "off_target_rejected": "drop"})
+    assert dropped_of(uri) == {
+        ("p0", "es", "en", Kind.TRANSLATION_CHOSEN): "off_target_rejected",
+        ("p1", "en", "de", Kind.OWN_CHOSEN): "off_target_rejected",
+    }
+    places = open_stage(uri).counts()["reward"]["places"]
+    for key in ("en-es", "de-en"):
+        assert (places[key]["rejected_on_target"]["value"], places[key]["yield"]["value"]) == (
+            0.5,
+            0.5,
+        )
+
+
+def test_pair_keeps_what_was_written_of_translations_that_failed_or_were_recovered(tmp_path):
+    records = good_records("p0", "p1")
+    key = ("p0", "en", "es")
+    records.move(*key, failure=Failure.UNTAGGED)
+    records.translations[key] = replace(records.translations[key], raw="Hola\x00 <and> more")
+    key = ("p1", "es", "en")
+    records.translations[key] = replace(
+        records.translations[key], raw="Hi</translate>", recovered="misspelt_tag"
+    )
+    uri = run(write(tmp_path, records))
+    stage = open_stage(uri)
+    [dropped] = stage.read_table(["dropped.parquet"]).to_pylist()
+    assert (dropped["reason"], dropped["raw"]) == ("translation_failed", "Hola\x00 <and> more")
+    shown = {
+        (each.prompt_id, each.language, each.other_language): each
+        for each in stage.read_records([SAMPLE_FILE], PairSample)
+    }
+    assert shown["p0", "es", "en"].raw == "Hola\x00 <and> more"
+    recovered = shown["p1", "en", "es"]
+    assert (recovered.reason, recovered.raw) == (None, "Hi</translate>")
+    assert recovered.recovered == "misspelt_tag"
+    assert shown["p1", "es", "en"].raw is None

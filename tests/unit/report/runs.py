@@ -25,6 +25,25 @@ from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 
+IDENTICAL = {
+    "level": "warn",
+    "measure": "identical",
+    "text": "81% of the pairs have identical sides: little is left to learn",
+    "remedy": "The filter `identical` drops them.",
+    "places": [],
+    "p": 0.0,
+}
+
+WRONG = {
+    "level": "stop",
+    "measure": "on_target",
+    "text": "translations are in the wrong language: only 9% of 299 from German to English are in "
+    "the right one; the bar is 80%",
+    "remedy": "Take a model that speaks these languages better.",
+    "places": ["de-en"],
+    "p": 0.0001,
+}
+
 RUN = "tiny-world-seed0-0000abcd"
 
 ACCURACY = {
@@ -135,6 +154,29 @@ def write_run(
             **{key: decision[key] for key in ("verdict", "promoted", "reason")},
         )
     return store.uri
+
+
+def stop_before_training(folder: Path, iterations: int = 1) -> str:
+    """Let the reward check stop a run's next iteration; return why.
+
+    Args:
+        folder: of the store that `write_run` has written to.
+        iterations: that ended with a model.
+    """
+    store, t = open_store(str(folder)), iterations + 1
+    reason = f"the reward check stopped the loop before training: {WRONG['text']}"
+    counts = _pair_counts(t)
+    counts["reward"] |= {"verdict": "stop", "reason": WRONG["text"], "findings": [WRONG]}
+    pairs = _finished(
+        store, "pair", t + 100, counts, {SAMPLE_FILE: to_parquet(pair_sample(), PairSample)}
+    )
+    unmade = dict.fromkeys(("model", "evaluation", "judgements", "decision", "version"), "")
+    said = {"verdict": "stop", "promoted": False, "reason": reason}
+    state = state_of(str(folder), iterations)
+    rollout = {key: state[key] for key in ("responses", "translations")}
+    kept = {"run": RUN, "month": 8}
+    _write_state(store, kept, t, state["inputs"], pairs=pairs, **rollout, **unmade, **said)
+    return reason
 
 
 def forget(uri: str) -> None:
@@ -348,16 +390,8 @@ def _pair_counts(t: int) -> dict[str, Any]:
         }
         for code, size in {"en": 900, "es": 300, "de": 300, "fr": 300}.items()
     }
-    directions = {
-        key: {
-            "numbers_preserved": wilson(298 - index * t, 300),
-            "round_trip": {"value": 97.1 - index, "n": 50},
-        }
-        for index, key in enumerate(_directions())
-    }
-    reward = {
-        code: {"agree": wilson(round(share * 160), 160), "inverted": False}
-        for code, share in {"es": 0.97, "de": 0.93, "fr": 0.95}.items()
+    places = {
+        key: _place(index, t) for index, key in enumerate([*_directions(), "en-*", "*-en", "*-*"])
     }
     return {
         "pairs": 1788,
@@ -365,9 +399,27 @@ def _pair_counts(t: int) -> dict[str, Any]:
         "identical_share": same,
         "swapped": False,
         "languages": languages,
-        "directions": directions,
-        "reward": reward,
-        "warnings": ["81% of the pairs have identical sides: little is left to learn"] * (t - 1),
+        "reward": {
+            "verdict": "warn" if t > 1 else "train",
+            "reason": IDENTICAL["text"] if t > 1 else "",
+            "findings": [IDENTICAL] * (t - 1),
+            "min_pairs": 32,
+            "places": places,
+        },
+    }
+
+
+def _place(index: int, t: int) -> dict[str, Any]:
+    """Return what the reward check measured in a direction."""
+    return {
+        "on_target": wilson(300 - index, 300),
+        "numbers": wilson(298 - index * t, 300),
+        "code": wilson(3, 4),
+        "right": wilson(155 - index, 160),
+        "yield": wilson(299, 300),
+        "round_trip": {"value": 97.1 - index, "low": 95.0 - index, "high": 99.0 - index, "n": 50},
+        "length_ratio": 1.04,
+        "verifiable": ["on_target", "numbers", "right", "yield", "round_trip"],
     }
 
 

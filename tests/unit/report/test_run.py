@@ -15,7 +15,15 @@ from lidr.components.shared.stats.intervals import wilson
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import note_admission
 from lidr.components.shared.store.stage import open_stage
-from tests.unit.report.runs import RUN, forget, recipe, state_of, write_run
+from tests.unit.report.runs import (
+    IDENTICAL,
+    RUN,
+    forget,
+    recipe,
+    state_of,
+    stop_before_training,
+    write_run,
+)
 
 ITERATION_KEYS = [
     "iteration",
@@ -59,6 +67,7 @@ def test_the_result_has_exactly_the_agreed_keys(tmp_path):
         "seed",
         "dominant",
         "others",
+        "stopped",
         "iterations",
         "final_model",
         "warnings",
@@ -191,7 +200,7 @@ def test_a_pruned_model_that_was_refused_does_not_matter(tmp_path):
     assert result["iterations"][2]["model"] == f"{refused}/model"
 
 
-@pytest.mark.parametrize("missing", ["reward", "directions", "warnings", "swapped"])
+@pytest.mark.parametrize("missing", ["reward", "swapped"])
 def test_counts_that_a_pair_stage_does_not_have_are_left_out(tmp_path, missing):
     run_report(write_run(tmp_path, pair_changes={missing: None}))
 
@@ -255,13 +264,47 @@ def test_the_page_is_well_formed(tmp_path):
     assert checker.open == []
 
 
-def test_warnings_and_inverted_rewards_stand_out(tmp_path):
-    inverted = {"es": {"agree": {"value": 0.2, "low": 0.1, "high": 0.3, "n": 90}, "inverted": True}}
-    changes = {"reward": inverted, "warnings": ["the reward looks inverted in es"], "swapped": True}
-    _, _, page = run_report(write_run(tmp_path, pair_changes=changes))
-    assert '<span class="badge bad">inverted</span>' in page
-    assert "the reward looks inverted in es" in page
+def test_reward_section_answers_its_question_and_says_what_to_do(tmp_path):
+    _, _, page = run_report(write_run(tmp_path, 1))
+    assert 'id="reward-heading">Can the reward be trusted? Yes</h2>' in page
+    reward = _pair_reward(tmp_path)
+    broken = {
+        **IDENTICAL,
+        "level": "stop",
+        "text": "translations lose numbers: <b>",
+        "remedy": "Do.",
+    }
+    changes = {"reward": {**reward, "verdict": "stop", "findings": [broken]}, "swapped": True}
+    _, _, page = run_report(write_run(tmp_path / "stopped", pair_changes=changes))
+    assert 'id="reward-heading">Can the reward be trusted? No</h2>' in page
+    assert "M₂: translations lose numbers: &lt;b&gt;. Do." in page
     assert "swapped on purpose" in page
+
+
+def test_report_of_a_run_that_the_reward_check_stopped_says_so_first(tmp_path):
+    store = write_run(tmp_path, 1)
+    reason = stop_before_training(tmp_path)
+    final, result, page = run_report(store)
+    assert final == f"{state_of(store, 1)['model']}/model"
+    assert result["stopped"] == {"iteration": 2, "reason": reason}
+    assert [entry["iteration"] for entry in result["iterations"]] == [0, 1]
+    assert "<h1>M₂ was not trained: the reward cannot be trusted</h1>" in page
+    assert f"<dt>Why it stopped</dt><dd>{reason}</dd>" in page
+    assert "Take a model that speaks these languages better." in page
+    assert "--set pairing.reward.on_stop=train" in page
+    assert 'id="reward-heading">Can the reward be trusted? No</h2>' in page
+    assert page.count("M₂") < page.count("M₁")
+
+
+def test_reward_section_says_where_nothing_is_verifiable(tmp_path):
+    _, _, page = run_report(write_run(tmp_path, 1))
+    section = page[page.index('<section id="reward"') :]
+    assert section.count("not verifiable here (4 texts)") == 9, "code, in each direction and pool"
+    assert "Translations by M₀ in the language they should be in" in section
+
+
+def _pair_reward(folder: Path) -> dict:
+    return open_stage(state_of(str(folder), 1)["pairs"]).counts()["reward"]
 
 
 def test_model_text_is_only_ever_text(tmp_path):

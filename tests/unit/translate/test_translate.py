@@ -126,8 +126,36 @@ def test_a_failed_translation_has_a_reason_and_no_text(tmp_path, monkeypatch, an
     found = translations(uri)
     assert len(found) == 12
     assert {(row.text, row.failure) for row in found.values()} == {(None, failure)}
+    written = answer(ChatRequest("", [])).text
+    assert {row.raw for row in found.values()} == {written}
     assert open_stage(uri).counts()["directions"]["en-es"]["failures"] == {failure: 3}
     assert translations(uri, "round_trip/") == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "rule"),
+    [("Hola</translate>", "misspelt_tag"), ("Hola", "end_of_turn"), ("Hola</translate> x", None)],
+)
+def test_translate_recovers_by_rule_but_not_in_the_paper_s_setting(
+    tmp_path, monkeypatch, written, rule
+):
+    use_engine(monkeypatch, FakeEngine(says(written)))
+    uris = prepare(tmp_path, RESPONSES)
+    strict = translations(run(uris))
+    assert {(row.text, row.raw, row.recovered) for row in strict.values()} == {
+        (None, written, None)
+    }
+    uri = run(uris, pairing={"filters": "all"})
+    found = {(row.text, row.failure, row.recovered) for row in translations(uri).values()}
+    assert found == {("Hola", None, rule) if rule else (None, "untagged", None)}
+    counted = open_stage(uri).counts()["directions"]["en-es"]
+    assert counted["recovered"] == ({rule: 3} if rule else {})
+
+
+def test_translate_recovers_nothing_from_a_cut_text(tmp_path, monkeypatch):
+    use_engine(monkeypatch, FakeEngine(says("Hola</translate>", FinishReason.LENGTH)))
+    found = translations(run(prepare(tmp_path, RESPONSES), pairing={"filters": "all"}))
+    assert {(row.text, row.failure) for row in found.values()} == {(None, "truncated")}
 
 
 def broken(failure: Failure, text: str) -> list[Response]:
@@ -194,7 +222,7 @@ def test_the_counts_add_up(tmp_path, monkeypatch):
     counts = open_stage(run(prepare(tmp_path, RESPONSES))).counts()
     assert counts["translations"] == 12
     assert counts["directions"] == {
-        way: {"translations": 3, "failures": {}, "output_tokens": 15}
+        way: {"translations": 3, "failures": {}, "recovered": {}, "output_tokens": 15}
         for way in ("en-es", "en-de", "es-en", "de-en")
     }
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from lidr.components.shared.config.pairing import Filters
 from lidr.components.shared.config.profile import load_profile
-from lidr.components.shared.config.recipe import Filters, load_recipe
+from lidr.components.shared.config.recipe import load_recipe
 from lidr.components.shared.core.errors import BadInput
 
 SHIPPED = Path(__file__).resolve().parents[4] / "pipelines"

@@ -8,6 +8,7 @@ from lidr.components.shared.records.chat import (
     TRANSLATION_STOP,
     answer_messages,
     read_translation,
+    recover_translation,
     translation_messages,
 )
 
@@ -86,3 +87,29 @@ def test_a_faithful_copy_comes_back_as_it_was(text):
 )
 def test_a_translation_is_read_or_has_a_reason(output, finish_reason, text, failure):
     assert read_translation(output, finish_reason) == (text, failure)
+
+
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        ("Hola</translate>", ("Hola", "misspelt_tag")),
+        ("Hola </translation>\n", ("Hola", "misspelt_tag")),
+        ("Hola</Translated", ("Hola", "misspelt_tag")),
+        ("Hola<translated/>", ("Hola", "misspelt_tag")),
+        ("Hola[/translated]", ("Hola", "misspelt_tag")),
+        ("Hola<\\translated>", ("Hola", "misspelt_tag")),
+        ("Hola</sentence>", ("Hola", "misspelt_tag")),
+        ("<translated>Hola</ translated >", ("Hola", "misspelt_tag")),
+        ("Hola", ("Hola", "end_of_turn")),
+        ("<translated> Hola\n", ("Hola", "end_of_turn")),
+        ("usa \u2039\u00b7sentence\u203a", ("usa <sentence>", "end_of_turn")),
+        ("3 < 4 y <b>Hola</b>", ("3 < 4 y <b>Hola</b>", "end_of_turn")),
+        ("Hola</translate> and a note", None),
+        ("Hola <sentence>Hello</sentence>", None),
+        ("</translate>", None),
+        ("", None),
+        (" \n", None),
+    ],
+)
+def test_a_translation_is_recovered_by_a_rule_or_not_at_all(output, found):
+    assert recover_translation(output) == found

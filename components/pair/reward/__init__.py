@@ -1,0 +1,1 @@
+"""Whether the reward can be trusted: measured on translations and pairs, before training."""

@@ -1,0 +1,190 @@
+"""The section that answers whether the reward can be trusted, with what the check has measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from lidr.components.report import rows
+from lidr.components.report.blocks import (
+    Chart,
+    Section,
+    Table,
+    by_direction,
+    kind_of,
+    measured,
+    shape_of,
+)
+from lidr.components.report.history import Round
+from lidr.components.report.svg import rounded_domain
+from lidr.components.report.words import direction, language, number, percent
+from lidr.components.shared.config.recipe import Languages, Recipe
+
+_ANSWERS = {"train": "Yes", "warn": "With care", "stop": "No"}
+
+_MEASURES = {
+    "on_target": "In the right language",
+    "not_copied": "Not copied",
+    "numbers": "Numbers kept",
+    "code": "Code kept",
+    "links": "Links kept",
+    "names": "Names kept",
+    "length": "Of similar length",
+    "chosen_on_target": "Chosen in its language",
+    "rejected_on_target": "Rejected in its language",
+    "right": "The one right side is chosen",
+    "agrees": "The one agreeing side is chosen",
+    "yield": "Candidates used",
+}
+
+_CHARTS = {
+    "on_target": "Translations by {} in the language they should be in, in percent",
+    "numbers": "Translations by {} that keep the numbers, in percent",
+    "right": "Pairs of {} with one right side in which it is chosen, in percent",
+    "agrees": "Pairs of {} with one side as the dominant answer, where it is chosen, in percent",
+}
+
+
+def reward_check(settings: Recipe, rounds: list[Round]) -> Section | None:
+    """Return the answer to whether the reward can be trusted; None where nothing was paired."""
+    paired = [item for item in rounds if item.counts("pair").get("reward")]
+    if not paired:
+        return None
+    return Section(
+        "reward",
+        f"Can the reward be trusted? {_answer(settings, paired)}",
+        _lede(settings, paired),
+        warnings=[
+            f"{item.name}: {finding['text']}. {finding['remedy']}"
+            for item in paired
+            for finding in _findings(item)
+        ],
+        charts=[chart for item in paired for chart in _charts(settings, item)],
+        tables=[_numbers(settings, item) for item in paired],
+    )
+
+
+def _answer(settings: Recipe, paired: list[Round]) -> str:
+    reward = paired[-1].counts("pair")["reward"]
+    answer = _ANSWERS[reward["verdict"]]
+    if reward["verdict"] == "stop" and settings.pairing.reward.on_stop == "train":
+        return f"{answer}, and it was trained on all the same"
+    return answer
+
+
+def _lede(settings: Recipe, paired: list[Round]) -> str:
+    dominant = language(settings.languages.dominant)
+    rules = settings.pairing.reward
+    said = "; ".join(
+        f"for {item.name} the check says {item.counts('pair')['reward']['verdict']}"
+        for item in paired
+    )
+    return (
+        f"{said[0].upper()}{said[1:]}. The method assumes that the model translates faithfully and "
+        f"that {dominant} answers are the better ones, and this is where it shows. A bar counts as "
+        f"broken where exact tests say so (level {rules.alpha:g}, corrected over measures and "
+        f"directions), from {rules.min_texts} independent texts on; with fewer it is not "
+        "verifiable here."
+    )
+
+
+def _findings(item: Round) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = item.counts("pair")["reward"]["findings"]
+    return found
+
+
+def _places(languages: Languages, item: Round) -> dict[str, dict[str, Any]]:
+    """Return what was measured by direction, then of those pooled, in the recipe's order."""
+    places: dict[str, dict[str, Any]] = item.counts("pair")["reward"]["places"]
+    dominant = languages.dominant
+    pools = {key: places[key] for key in (f"{dominant}-*", f"*-{dominant}", "*-*")}
+    return {**by_direction(languages, places), **pools}
+
+
+def _charts(settings: Recipe, item: Round) -> list[Chart]:
+    found = []
+    for measure, caption in _CHARTS.items():
+        lines = _lines(settings.languages, item, measure)
+        if not lines:
+            continue
+        low = min(row.value["low"] for row in lines)
+        domain = rounded_domain(max(0.0, min(low, 0.9)), 1.0)
+        title = caption.format(item.predecessor)
+        described = "; ".join(f"{row.label} {row.written}" for row in lines)
+        marks = {0.5: "tolerance"} if low < 0.5 else {}
+        image = rows.dots(
+            f"{measure.replace('_', '-')}-{item.iteration}", title, described, lines, domain, marks
+        )
+        found.append(Chart(title, image))
+    return found
+
+
+def _lines(languages: Languages, item: Round, measure: str) -> list[rows.ReportRow]:
+    return [
+        _row(languages, key, place[measure])
+        for key, place in _places(languages, item).items()
+        if "*" not in key and place.get(measure, {}).get("n")
+    ]
+
+
+def _row(languages: Languages, key: str, value: Mapping[str, float]) -> rows.ReportRow:
+    source, _, target = key.partition("-")
+    code = target if source == languages.dominant else source
+    return rows.ReportRow(
+        direction(key),
+        kind_of(languages, code),
+        shape_of(languages, code),
+        dict(value),
+        percent(value["value"]),
+    )
+
+
+def _numbers(settings: Recipe, item: Round) -> Table:
+    places = _places(settings.languages, item)
+    shown = [name for name in _MEASURES if any(name in place for place in places.values())]
+    head = ["Direction", *(_MEASURES[name] for name in shown), "chrF of round trips", "Length"]
+    return Table(
+        f"What the check measured for {item.name}: shares of translations or pairs with their 95% "
+        "intervals; chrF (0 to 100) without copies; median length by the source's",
+        head,
+        [
+            [
+                _place_words(key),
+                *(_cell(place, name) for name in shown),
+                _round_trip(place),
+                f"{place['length_ratio']:.2f}",
+            ]
+            for key, place in places.items()
+        ],
+        folded=True,
+    )
+
+
+def _place_words(key: str) -> str:
+    if key == "*-*":
+        return "All"
+    return direction(key).replace("*", "all")
+
+
+def _cell(place: Mapping[str, Any], measure: str) -> str:
+    interval = place.get(measure)
+    if interval is None or measure in place["verifiable"]:
+        return measured(interval)
+    return _unverifiable(interval["n"])
+
+
+def _round_trip(place: Mapping[str, Any]) -> str:
+    trip = place["round_trip"]
+    if "round_trip" not in place["verifiable"]:
+        return _unverifiable(trip["n"]) if trip["n"] else measured(None)
+    return Markup("{} <small>{}–{}</small>").format(
+        *(f"{trip[key]:.1f}" for key in ("value", "low", "high"))
+    )
+
+
+def _unverifiable(n: int) -> Markup:
+    return Markup('<span class="none">not verifiable here ({})</span>').format(
+        f"{number(n)} {'text' if n == 1 else 'texts'}"
+    )

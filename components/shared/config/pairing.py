@@ -1,0 +1,110 @@
+"""The recipe's section on pairs: which are kept, and when they may be trained on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lidr.components.shared.config.base_model import Strict
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class RewardCheck(Strict):
+    """The check of the reward between pairing and training, on M_t's translations and pairs.
+
+    A bar is broken where an exact test says so at `alpha`, corrected over directions and measures.
+    Beyond half-way between a bar and perfection there is a warning, proven likewise.
+    """
+
+    on_stop: Literal["stop", "train"] = "stop"
+    """What follows where the check says stop: the loop ends with the last good model, or it trains
+    all the same. Default stop."""
+    alpha: float = Field(0.05, gt=0.0, lt=0.5)
+    """How often a reward that meets every bar is stopped, at most. Default 0.05."""
+    min_texts: int = Field(10, ge=1)
+    """Independent texts that a bar needs; with fewer it is not verifiable. Default 10."""
+    min_steps: float = Field(1.0, ge=0.0)
+    """Optimizer steps that the pairs must fill. Default 1; 0 switches it off."""
+    min_on_target: Fraction = 0.8
+    """Smallest share of translations in the language they should be in. Default 0.8; 0 switches it
+    off, here and below."""
+    max_copies: Fraction = 0.2
+    """Largest share of translations that are their source again. Default 0.2; 1 switches it off."""
+    min_faithfulness: Fraction = 0.8
+    """Smallest share of translations that keep the numbers; the same for code blocks and for links.
+    Default 0.8."""
+    min_round_trip: float = Field(30.0, ge=0.0, le=100.0)
+    """Smallest mean chrF (0 to 100) between a response and its round trip; warned of below 1.5
+    times this. Default 30."""
+    min_agreement: Fraction = 0.5
+    """Of pairs of which one side alone is right, smallest share in which it is the chosen one.
+    Right is what the prompt's reference answer says, or the dominant answer's last number; no
+    warning before it is broken. Default 0.5."""
+    min_names: Fraction = 0.5
+    """Smallest share of translations that keep most names; only warned of, as names are told by
+    their capitals. Default 0.5."""
+    max_length_outliers: Fraction = 0.2
+    """Largest share of translations whose length differs from their source's beyond
+    `max_length_ratio`; only warned of. Default 0.2; 1 switches it off."""
+    max_off_target_rejected: Fraction = 0.1
+    """Largest share of pairs whose rejected text is in another language than the pair; warned of,
+    and the verdict stays. Default 0.1; 1 switches it off."""
+    min_yield: Fraction = 0.2
+    """Smallest share of candidates that become pairs or are identical; only warned of.
+    Default 0.2."""
+    max_identical: Fraction = 0.6
+    """Largest share of pairs with identical sides; only warned of. Default 0.6."""
+
+
+class Filters(Strict):
+    """Which pairs are dropped. Never kept: failed translations, missing partners, empty chosen."""
+
+    truncated: bool = True
+    """A side was cut at max_tokens. Default true."""
+    empty: bool = True
+    """The rejected side has no text. Default true."""
+    identical: bool = True
+    """Chosen and rejected are the same text. Default true."""
+    off_target: bool = True
+    """The chosen text is not in the prompt's language. Default true."""
+    repetition: bool = True
+    """The chosen text repeats itself in a loop. Default true."""
+    length_ratio: bool = True
+    """Chosen and rejected differ in length beyond max_length_ratio. Default true."""
+
+    @classmethod
+    def paper(cls) -> Filters:
+        """The paper's setting: only failed translations are dropped."""
+        return cls(**dict.fromkeys(cls.model_fields, False))
+
+
+class Pairing(Strict):
+    """The pair stage."""
+
+    filters: Literal["all", "paper"] | Filters = "all"
+    """`all`, `paper` (failed translations only), or each filter on or off. But for `paper`, a
+    translation counts that ends with a misspelt closing tag, or with its turn and no tag at all.
+    Default all."""
+    max_length_ratio: float = Field(4.0, gt=1.0)
+    """Largest ratio of the sides' lengths in characters, for texts over 100. Default 4."""
+    off_target_rejected: Literal["keep", "drop"] = "keep"
+    """What happens to a pair whose rejected text is not in the prompt's language: it teaches
+    language, not quality. Default keep, as the authors do; its share is reported either way."""
+    swap: bool = False
+    """Control: exchange chosen and rejected. Default false."""
+    reward: RewardCheck = RewardCheck()
+    """When the reward cannot be trusted, and what happens then."""
+
+    @property
+    def active(self) -> Filters:
+        """The filters in force, with the names `all` and `paper` resolved."""
+        if isinstance(self.filters, Filters):
+            return self.filters
+        return Filters.paper() if self.filters == "paper" else Filters()
+
+    @property
+    def recovers(self) -> bool:
+        """Whether translations without our closing tag may count: not in the paper's setting."""
+        return self.active != Filters.paper()

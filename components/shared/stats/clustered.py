@@ -1,0 +1,76 @@
+"""Shares of outcomes that come in clusters, e.g. several translations of one prompt's answer."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from lidr.components.shared.stats.intervals import Interval, wilson
+from lidr.components.shared.stats.tests import binomial_below
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share of outcomes, and of how many independent ones it is worth.
+
+    Attributes:
+        successes: outcomes that are true.
+        n: outcomes in all.
+        clusters: that they come in.
+        effective: independent outcomes that would be as precise, at most n.
+    """
+
+    successes: int
+    n: int
+    clusters: int
+    effective: float
+
+    @property
+    def value(self) -> float:
+        """The share; 0 of none."""
+        return self.successes / self.n if self.n else 0.0
+
+    @property
+    def interval(self) -> Interval:
+        """Wilson's 95% interval at the effective number; `n` is the number of outcomes."""
+        return Interval({**wilson(self.value * self.effective, self.effective), "n": self.n})
+
+    def below(self, share: float) -> float:
+        """Return the p-value of the exact binomial test that the true share is not below `share`.
+
+        Whole numbers are needed: the effective ones are rounded towards a larger p-value.
+        """
+        n = math.floor(self.effective + 1e-9)
+        return binomial_below(min(n, math.ceil(self.value * n - 1e-9)), n, share)
+
+
+def clustered_share(outcomes: Sequence[tuple[Hashable, bool]]) -> Share:
+    """Return the share of true outcomes, with the precision that their clusters leave.
+
+    The variance between clusters is that of the ratio estimator; divided by the binomial one it is
+    the design effect (Rao and Scott, JASA 76, 1981), at least 1. Where all outcomes agree nothing
+    can be estimated: then each cluster counts as one outcome.
+
+    Args:
+        outcomes: the cluster that each one belongs to, and what it is.
+    """
+    n, successes = len(outcomes), sum(outcome for _, outcome in outcomes)
+    groups: dict[Hashable, list[bool]] = defaultdict(list)
+    for cluster, outcome in outcomes:
+        groups[cluster].append(outcome)
+    if len(groups) == n:
+        return Share(successes, n, n, n)
+    return Share(
+        successes, n, len(groups), n / _design_effect(list(groups.values()), successes / n)
+    )
+
+
+def _design_effect(groups: Sequence[Sequence[bool]], share: float) -> float:
+    count, n = len(groups), sum(map(len, groups))
+    if share in (0.0, 1.0) or count < 2:
+        return n / count
+    squares = sum((sum(group) - share * len(group)) ** 2 for group in groups)
+    between = squares * count / (count - 1)  # of n^2 times the variance of the share
+    return max(1.0, between / (n * share * (1 - share)))

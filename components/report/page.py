@@ -64,7 +64,7 @@ def render(
         name=run,
         title=_failed(rounds) if failure else _untrained(rounds) if ended else said.rstrip(),
         subtitle=(said if facts else "") + _subtitle(settings, rounds),
-        figures=figures(settings, rounds) if rounds else [],
+        figures=figures(settings, models_of(rounds)) if rounds else [],
         sections=sections_of(settings, rounds, earlier, admission) if rounds else [],
         facts=facts,
         recipe=yaml.safe_dump(

@@ -58,7 +58,8 @@ def _yield_chart(settings: Recipe, item: Round) -> Chart:
         ]
         lines.append((language(code), parts, f"{number(row['kept'])}"))
     title = (
-        f"{item.name} learnt from {number(counts['pairs'])} of "
+        f"{item.name} {'learnt' if item.measured else 'was to learn'} from "
+        f"{number(counts['pairs'])} of "
         f"{number(counts['candidates'])} pairs; {percent(counts['identical_share'])} identical"
     )
     described = "; ".join(

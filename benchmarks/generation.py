@@ -46,9 +46,9 @@ from lidr.components.shared.store.stage import Stage, open_stage
 
 LANGUAGES = ("en", "es", "ru", "de", "fr")
 
-_PAIR_PROMPTS = 400
-"""Prompts per language of one short run, about five seconds. The engine holds 512 requests; what is
-left to write when the last of them is answered is the same however long a run is: a run of a few
+_PAIR_PROMPTS = 1000
+"""Prompts per language of one short run, about fifteen seconds. The engine holds 512 requests; what
+is left to write when the last of them is answered is the same however long a run is: a run of a few
 hundred requests would consist of it."""
 
 

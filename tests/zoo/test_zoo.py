@@ -20,7 +20,7 @@ QUICK = {
     "llama-3, eos of the base model": ("generation_stops_where_training_ends",),
     "gemma-3, text, an entry more": ("generation_stops_where_training_ends",),
     "gemma-3, multimodal": ("an_iteration_runs",),
-    "phi-3.5, longrope": ("tokens_are_the_template_s", "the_first_losses_are_ln_2"),
+    "phi-3.5, longrope": ("a_batch_is_each_alone", "the_first_losses_are_ln_2"),
     "qwen-3, thinking": ("thoughts_are_left_out", "the_primer_begins_the_answer"),
     "gpt-oss": ("tokens_are_the_template_s", "thoughts_are_left_out"),
     "glm-4": ("tokens_are_the_template_s",),
@@ -35,22 +35,12 @@ QUICK = {
 }
 """By shape, the properties that `make test` asks: one for each kind of decision."""
 
-PENDING = {"phi-3.5, longrope": {"a_batch_is_each_alone"}}
-"""What does not hold yet: an answer that passes the length at which its rope factors change is not
-always transformers' own."""
-
-
-def _marks(shape: str, name: str) -> list[pytest.MarkDecorator]:
-    marks = [] if name in QUICK.get(shape, ()) else [pytest.mark.long]
-    return [*marks, pytest.mark.xfail] if name in PENDING.get(shape, ()) else marks
-
-
 CASES = [
     pytest.param(
         shape.name,
         name,
         id=f"{shape.name}-{name}",
-        marks=_marks(shape.name, name),
+        marks=[] if name in QUICK.get(shape.name, ()) else [pytest.mark.long],
     )
     for shape in EXACT
     for name in PROPERTIES

@@ -87,14 +87,16 @@ def log_probability(model: Any, prompt: Sequence[int], response: Sequence[int]) 
 
 
 def greedy(model: Any, prompt: Sequence[int], ends: Sequence[int], limit: int) -> list[int]:
-    """Return what transformers' own `generate` writes, the prompt alone in its batch."""
-    import torch
-    from transformers import GenerationConfig
+    """Return what a model writes token by token, each from a pass over the whole text so far.
 
-    ids = torch.tensor([list(prompt)])
-    config = GenerationConfig(
-        do_sample=False, max_new_tokens=limit, eos_token_id=list(ends), pad_token_id=ends[0]
-    )
-    found = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
-    tokens: list[int] = found[0, len(prompt) :].tolist()
-    return tokens
+    Not `generate`: its cache keeps what was rotated by longrope's short factors when a text grows
+    beyond them, token after token, which is not what the model says of such a text.
+    """
+    import torch
+
+    ids = list(prompt)
+    with torch.inference_mode():
+        while len(ids) < len(prompt) + limit and (len(ids) == len(prompt) or ids[-1] not in ends):
+            logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1]
+            ids.append(int(logits.argmax()))
+    return ids[len(prompt) :]

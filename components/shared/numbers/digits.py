@@ -178,7 +178,8 @@ def _divided(
 ) -> tuple[Fraction, int]:
     """Return a/b; of a date such as 3/4/2024, or of a/0, only the first number."""
     below = _decimal(found["below"], text, found.start("below"), language)
-    chained = text[found.end() : found.end() + 1] == "/" or text[found.start() - 1 :][:1] == "/"
+    start, end = found.span()
+    chained = "/" in (text[max(0, start - 1) : start], text[end : end + 1])
     if not below or chained or len(_pieces(found["below"], language)) > 1:
         return value, found.start("over")
     return value / below, found.end()
@@ -272,4 +273,11 @@ def _has_point(core: str, separators: list[str], text: str, place: int, language
         return last == "."
     if last == "." or language in _ENGLISH_GROUPS:
         return False
-    return after[-1] != "0" and text[:place].rstrip(" ")[-1:] not in tuple("$€£¥")
+    return after[-1] != "0" and _before(text, place) not in tuple("$€£¥")
+
+
+def _before(text: str, place: int) -> str:
+    """Return the character before a place, past spaces; nothing at the text's beginning."""
+    while place > 0 and text[place - 1] == " ":
+        place -= 1
+    return text[place - 1 : place] if place else ""

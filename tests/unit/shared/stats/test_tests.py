@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -98,13 +96,6 @@ def test_holm_keeps_the_order_and_lies_between_raw_and_bonferroni(raw):
         assert p > other or q <= another
     for p, q in zip(raw, adjusted, strict=True):
         assert p <= q <= min(1.0, p * len(raw)) + 1e-12
-
-
-def test_ten_thousand_different_items_take_under_a_second():
-    differences = np.random.default_rng(0).normal(0, 1, 10_000)
-    began = time.process_time()
-    sign_flip(differences, resamples=10_000)
-    assert time.process_time() - began < 1.0
 
 
 @pytest.mark.parametrize(("k", "n", "share"), [(0, 5, 0.2), (1, 5, 0.2), (9, 12, 0.1), (5, 5, 0.9)])

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.engines.vllm_engine import adapter_rank
+from lidr.components.shared.engines.vllm_start import adapter_rank
 from lidr.components.shared.models.admission import check_adapter, check_model
 from lidr.components.shared.models.sources import Resolved, fetch_model
 

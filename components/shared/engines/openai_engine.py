@@ -20,6 +20,7 @@ from lidr.components.shared.core.json_files import fits
 from lidr.components.shared.core.redaction import without_secrets
 from lidr.components.shared.engines.base import ChatRequest, Completion, Likelihoods, ScoreRequest
 from lidr.components.shared.engines.finishing import completion_of, stop_strings
+from lidr.components.shared.engines.openai_text import written_text
 from lidr.components.shared.engines.scoring import Pass, Score, Scoring
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer, ChatSettings
 from lidr.components.shared.models.context import context_of
@@ -238,31 +239,8 @@ class OpenAIEngine:
         if not (fits(asked, int) and fits(written, int) and isinstance(choice.text, str)):
             raise ValueError("the answer lacks its text or what it used")
         reason = FinishReason.STOP if stopped else FinishReason.LENGTH
-        text = without_secrets(self._text(choice, stopped))
+        text = without_secrets(written_text(self._chat, choice))
         return completion_of(self._chat, request, text, reason, asked, written)
-
-    def _text(self, choice: Any, stopped: bool) -> str:
-        """Return what was written, from the tokens where the server gives them.
-
-        A server's own text lacks a character that was cut short; one that knows nothing of
-        `include_stop_str_in_output` leaves the stop string out, but may name it.
-        """
-        extra = choice.model_extra or {}
-        text, tokens, ended = choice.text, extra.get("token_ids"), extra.get("stop_reason")
-        if stopped and isinstance(ended, str):
-            return str(text) if text.endswith(ended) else f"{text}{ended}"
-        if not isinstance(tokens, list) or not tokens:
-            if text and self._chat.needs_tokens:
-                raise ValueError(
-                    "it gives no token_ids, without which this model's thoughts cannot be told "
-                    "from its answers"
-                )
-            return str(text)
-        if not all(fits(token, int) and 0 <= token < 1 << 31 for token in tokens):
-            raise ValueError("its token_ids are no tokens")
-        return self._chat.text(
-            tokens[:-1] if stopped and tokens[-1] in self._chat.stops else tokens
-        )
 
     def _wait_for_model(self) -> int:
         """Wait until the server lists the model; return its context, 0 where it does not say."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any, TypeVar, get_args
+from threading import Event
+from typing import Any, TypeVar
 
 from lidr.components.shared.config.machine import EngineSettings
 from lidr.components.shared.config.recipe import VllmOptions
-from lidr.components.shared.core.errors import BadInput, EngineFailed
+from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.gpu import gpu_count, gpu_present, split_of
 from lidr.components.shared.engines.base import (
     ChatRequest,
@@ -21,6 +19,12 @@ from lidr.components.shared.engines.base import (
 )
 from lidr.components.shared.engines.finishing import completion_of, stop_strings
 from lidr.components.shared.engines.scoring import Pass, Score, Scoring
+from lidr.components.shared.engines.vllm_start import (
+    lora_arguments,
+    lora_request,
+    prepare_environment,
+    wake_when_killed,
+)
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer, ChatSettings
 from lidr.components.shared.records.schema import Failure, FinishReason
 
@@ -33,8 +37,6 @@ _END: Any = object()
 _WAITING = 2
 """Requests held by vLLM for each one that it can run at once: its queue never runs dry, and memory
 does not grow with the number of requests."""
-
-_WATCH_SECONDS = 0.5
 
 
 class VllmEngine:
@@ -63,7 +65,7 @@ class VllmEngine:
         adapter: Path | None = None,
         chat: ChatSettings = PLAIN_CHAT,
     ) -> None:
-        _prepare_environment()
+        prepare_environment()
         from vllm import LLM
 
         on_gpu = gpu_present()
@@ -83,7 +85,7 @@ class VllmEngine:
                 load_format="safetensors",
                 tensor_parallel_size=parallel,
                 pipeline_parallel_size=stages,
-                **_lora_arguments(adapter),
+                **lora_arguments(adapter),
                 **options.arguments,
                 **machine.vllm_arguments,
             )
@@ -93,7 +95,7 @@ class VllmEngine:
                 remedy="Where memory is short, lower model.max_length, or engine.max_num_seqs "
                 "in the profile.",
             ) from error
-        self._lora = _lora_request(adapter)
+        self._lora = lora_request(adapter)
         self._engine: Any = self._llm.llm_engine
         self._chat = ChatRenderer.load(folder, chat)
         config = self._engine.vllm_config
@@ -102,7 +104,7 @@ class VllmEngine:
         self._prompt_tokens = self._cached_tokens = 0
         self._dead = False
         self._closed = Event()
-        _wake_when_killed(self._engine.engine_core, self._closed)
+        wake_when_killed(self._engine.engine_core, self._closed)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
         return self._stream(self._chat.render_ahead(requests), self._admit, self._completion)
@@ -265,67 +267,3 @@ def _scores(one: Pass, output: Any) -> tuple[Pass, list[Score]]:
         (found[token].logprob, found[token].rank == 1)
         for found, token in zip(told, one.targets, strict=True)
     ]
-
-
-def _lora_arguments(adapter: Path | None) -> dict[str, object]:
-    if adapter is None:
-        return {}
-    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": adapter_rank(adapter)}
-
-
-def adapter_rank(adapter: Path) -> int:
-    """Return the least rank vLLM may be told for a LoRA adapter's folder: it knows certain ones.
-
-    Raises:
-        BadInput: the adapter's own rank is above all of them.
-    """
-    from vllm.config.lora import MaxLoRARanks
-
-    rank = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["r"]
-    allowed: int | None = next((each for each in get_args(MaxLoRARanks) if each >= rank), None)
-    if allowed is None:
-        raise BadInput(
-            f"vLLM serves adapters up to rank {max(get_args(MaxLoRARanks))}, this one has {rank}",
-            file=adapter / "adapter_config.json",
-            remedy="Add it to the weights: training.lora.merge true, or PEFT's merge_and_unload.",
-        )
-    return allowed
-
-
-def _lora_request(adapter: Path | None) -> Any:
-    from vllm.lora.request import LoRARequest
-
-    return adapter and LoRARequest("adapter", 1, str(adapter))
-
-
-def _wake_when_killed(core: Any, closed: Event) -> None:
-    """Let a wait for a core's output end when the core's process was killed.
-
-    vLLM's client (0.32) notices the death, but whoever waits for output then waits for ever.
-    """
-    from vllm.v1.engine.core_client import SyncMPClient
-    from vllm.v1.engine.exceptions import EngineDeadError
-
-    if not isinstance(core, SyncMPClient):
-        return
-    resources, outputs = core.resources, core.outputs_queue
-
-    def watch() -> None:
-        while not closed.wait(_WATCH_SECONDS):
-            if resources.engine_dead:
-                outputs.put_nowait(EngineDeadError())
-                return
-
-    Thread(target=watch, daemon=True, name="lidr-engine-watch").start()
-
-
-def _prepare_environment() -> None:
-    """Set what vLLM reads at import, where the user has not."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    if not gpu_present():
-        # On a GPU the core runs beside us, so that we render and write while it computes; on a CPU
-        # it would only compete for the same cores.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu")
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")

@@ -53,7 +53,7 @@ def test_vllm_is_told(monkeypatch, tmp_path: Path):
     monkeypatch.setitem(sys.modules, "vllm", module)
     monkeypatch.setattr(vllm_engine, "gpu_count", lambda: 8)
     monkeypatch.setenv("LIDR_TENSOR_PARALLEL", "4")
-    monkeypatch.setattr(vllm_engine, "_prepare_environment", lambda: None)
+    monkeypatch.setattr(vllm_engine, "prepare_environment", lambda: None)
     with pytest.raises(EngineFailed):
         vllm_engine.VllmEngine(
             tmp_path,

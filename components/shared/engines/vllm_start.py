@@ -1,0 +1,80 @@
+"""Around the start of vLLM: its environment, an adapter's arguments, a watch over its core."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any, get_args
+
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.gpu import gpu_present
+
+_WATCH_SECONDS = 0.5
+
+
+def lora_arguments(adapter: Path | None) -> dict[str, object]:
+    """Return what an engine is told when it starts, so that it takes an adapter."""
+    if adapter is None:
+        return {}
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": adapter_rank(adapter)}
+
+
+def adapter_rank(adapter: Path) -> int:
+    """Return the least rank vLLM may be told for a LoRA adapter's folder: it knows certain ones.
+
+    Raises:
+        BadInput: the adapter's own rank is above all of them.
+    """
+    from vllm.config.lora import MaxLoRARanks
+
+    rank = json.loads((adapter / "adapter_config.json").read_text("utf-8"))["r"]
+    allowed: int | None = next((each for each in get_args(MaxLoRARanks) if each >= rank), None)
+    if allowed is None:
+        raise BadInput(
+            f"vLLM serves adapters up to rank {max(get_args(MaxLoRARanks))}, this one has {rank}",
+            file=adapter / "adapter_config.json",
+            remedy="Add it to the weights: training.lora.merge true, or PEFT's merge_and_unload.",
+        )
+    return allowed
+
+
+def lora_request(adapter: Path | None) -> Any:
+    """Return what each request carries to use the adapter; None without one."""
+    from vllm.lora.request import LoRARequest
+
+    return adapter and LoRARequest("adapter", 1, str(adapter))
+
+
+def wake_when_killed(core: Any, closed: Event) -> None:
+    """Let a wait for a core's output end when the core's process was killed.
+
+    vLLM's client (0.32) notices the death, but whoever waits for output then waits for ever.
+    """
+    from vllm.v1.engine.core_client import SyncMPClient
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    if not isinstance(core, SyncMPClient):
+        return
+    resources, outputs = core.resources, core.outputs_queue
+
+    def watch() -> None:
+        while not closed.wait(_WATCH_SECONDS):
+            if resources.engine_dead:
+                outputs.put_nowait(EngineDeadError())
+                return
+
+    Thread(target=watch, daemon=True, name="lidr-engine-watch").start()
+
+
+def prepare_environment() -> None:
+    """Set what vLLM reads at import, where the user has not."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if not gpu_present():
+        # On a GPU the core runs beside us, so that we render and write while it computes; on a CPU
+        # it would only compete for the same cores.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu")
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")

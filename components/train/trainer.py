@@ -122,8 +122,7 @@ def _curve_writer(job: TrainingJob, stage: Stage, ranks: Ranks) -> CurveWriter |
 
 
 def _quiet() -> None:
-    """Keep libraries from writing progress bars, hints and telemetry of their own."""
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    """Keep libraries from writing progress bars and hints of their own."""
     for name in ("transformers", "accelerate", "peft", "DeepSpeed", "torch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(transformers|accelerate|peft|torch)\b")

@@ -89,8 +89,8 @@ def log_probability(model: Any, prompt: Sequence[int], response: Sequence[int]) 
 def greedy(model: Any, prompt: Sequence[int], ends: Sequence[int], limit: int) -> list[int]:
     """Return what a model writes token by token, each from a pass over the whole text so far.
 
-    Not `generate`: its cache keeps what was rotated by longrope's short factors when a text grows
-    beyond them, token after token, which is not what the model says of such a text.
+    Not `generate`: that of transformers 5.19 goes astray where a text passes the length at which
+    longrope's factors change (it is right of texts that stay below it and of those that begin above).
     """
     import torch
 

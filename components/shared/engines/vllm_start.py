@@ -71,7 +71,6 @@ def wake_when_killed(core: Any, closed: Event) -> None:
 def prepare_environment() -> None:
     """Set what vLLM reads at import, where the user has not."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if not gpu_present():
         # On a GPU the core runs beside us, so that we render and write while it computes; on a CPU
         # it would only compete for the same cores.

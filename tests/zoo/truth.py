@@ -90,7 +90,7 @@ def greedy(model: Any, prompt: Sequence[int], ends: Sequence[int], limit: int) -
     """Return what a model writes token by token, each from a pass over the whole text so far.
 
     Not `generate`: that of transformers 5.19 goes astray where a text passes the length at which
-    longrope's factors change (it is right of texts that stay below it and of those that begin above).
+    longrope's factors change; it is right where a text stays below it or begins above.
     """
     import torch
 

@@ -11,12 +11,13 @@ import torch
 from transformers import TrainerCallback, TrainingArguments
 
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.forward.batches import Layout
+from lidr.components.shared.forward.loading import load_chat, load_model
+from lidr.components.shared.forward.scoring import install
+from lidr.components.shared.forward.tokens import TokenPairs
 from lidr.components.shared.models.admission import check_model
 from lidr.components.shared.models.sources import ModelFiles, base_stage, model_files
 from lidr.components.shared.store.stage import Stage
-from lidr.components.train.data.batches import Layout
-from lidr.components.train.data.loading import load_chat, load_model, load_pairs
-from lidr.components.train.data.tokens import TokenPairs
 from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.distributed.zero import (
     deepspeed_config,
@@ -29,7 +30,7 @@ from lidr.components.train.export.masters import MasterWeights
 from lidr.components.train.export.tensors import is_float32
 from lidr.components.train.forward.lora import add_adapters
 from lidr.components.train.forward.reference import compute_logps, reference_logps, reference_stage
-from lidr.components.train.forward.scoring import install
+from lidr.components.train.pairs import load_pairs
 from lidr.components.train.preference import PreferenceTrainer
 from lidr.components.train.throughput import work_of
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lidr.components.shared.core.events import emit
-from lidr.components.train.data.tokens import TokenPair
+from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.train.forward.loss import PairLosses
 
 Row = Mapping[str, float]

@@ -17,14 +17,14 @@ from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.recipe import Training
 from lidr.components.shared.core.errors import TrainingFailed
 from lidr.components.shared.core.events import Meter, emit
+from lidr.components.shared.forward.batches import Layout, token_budget
+from lidr.components.shared.forward.scoring import score
+from lidr.components.shared.forward.shares import RankPart, Sharing
+from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.tracking.live_metrics import CurveWriter
-from lidr.components.train.data.batches import Layout, token_budget
-from lidr.components.train.data.shares import RankPart, Sharing
-from lidr.components.train.data.tokens import TokenPair
 from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.forward.loss import pair_losses
 from lidr.components.train.forward.reference import compute_logps
-from lidr.components.train.forward.scoring import score
 from lidr.components.train.metrics import StepSums, Watch
 from lidr.components.train.throughput import StepWork, peak_flops
 

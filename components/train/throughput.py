@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from lidr.components.train.data.tokens import TokenPair
-from lidr.components.train.distributed.zero import size_of
+from lidr.components.shared.forward.loading import size_of
+from lidr.components.shared.forward.tokens import TokenPair
 
 _PEAKS = {
     "B200": 2250e12,

@@ -12,11 +12,11 @@ from safetensors import safe_open
 
 from lidr.components.shared.config.profile import Zero
 from lidr.components.shared.core.errors import TrainingFailed
+from lidr.components.shared.forward.loading import load_model
 from lidr.components.shared.kubernetes.failure import RecordedFailure
 from lidr.components.shared.models.admission import check_model
 from lidr.components.shared.models.sources import ModelFiles, local_model
 from lidr.components.shared.store.stage import open_stage
-from lidr.components.train.data.loading import load_model
 from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch.local import LocalLauncher
 from lidr.components.train.run import train

@@ -16,14 +16,15 @@ from lidr.components.generate.run import generate
 from lidr.components.pair.run import pair
 from lidr.components.prepare.run import prepare
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.forward.loading import load_chat
+from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.models.chat import ChatSettings
 from lidr.components.shared.models.sources import local_model
 from lidr.components.shared.records.schema import EvalItem, PreferencePair, Response
 from lidr.components.shared.store.stage import open_stage
-from lidr.components.train.data.loading import load_chat, load_pairs
-from lidr.components.train.data.tokens import TokenPair
 from lidr.components.train.forward.reference import ReferenceScore
+from lidr.components.train.pairs import load_pairs
 from lidr.components.train.run import train
 from lidr.components.translate.run import translate
 from tests.real_model import needs_smollm2, smollm2

@@ -20,10 +20,10 @@ import lidr.components.prepare.run
 import lidr.components.register.run
 import lidr.components.report.run
 import lidr.components.shared.engines.transformers_engine
+import lidr.components.shared.forward.scoring
 import lidr.components.state.run
 import lidr.components.toy.pretrain
 import lidr.components.train.assembly
-import lidr.components.train.forward.scoring
 import lidr.components.train.preference
 import lidr.components.train.run
 import lidr.components.train.trainer

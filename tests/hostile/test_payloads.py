@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 
 from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.engines import ChatRequest
+from lidr.components.shared.forward.tokens import tokenize_pairs
 from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.models.sources import local_model
 from lidr.components.shared.records.schema import (
@@ -27,7 +28,6 @@ from lidr.components.shared.tracking.delivery import deliver
 from lidr.components.shared.tracking.entries import Dataset, TrackingEntry
 from lidr.components.shared.tracking.outbox import Outbox, now
 from lidr.components.shared.tracking.stage_metrics import clean
-from lidr.components.train.data.tokens import tokenize_pairs
 from tests.browser.chromium import Chromium, find_chromium
 from tests.hostile.chain import PREFIX, RUN, HostileRun, carry_out, prompt_id
 from tests.payloads import LONGEST_LINE, PAYLOADS

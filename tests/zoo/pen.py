@@ -16,14 +16,14 @@ from lidr.components.pair.run import pair
 from lidr.components.prepare.run import prepare
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.engines import start_engine
+from lidr.components.shared.forward.loading import load_chat
+from lidr.components.shared.forward.tokens import TokenPair, tokenize_pairs
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.models.chat import ChatRenderer, ChatSettings
 from lidr.components.shared.models.sources import ModelFiles, local_model
 from lidr.components.shared.records.schema import PreferencePair
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage, open_stage
-from lidr.components.train.data.loading import load_chat
-from lidr.components.train.data.tokens import TokenPair, tokenize_pairs
 from lidr.components.train.run import train
 from lidr.components.translate.run import translate
 from tests.zoo.scripted import Says, ScriptedEngine

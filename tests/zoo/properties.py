@@ -9,6 +9,9 @@ from itertools import chain
 from typing import Any
 
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding, ScoreRequest
+from lidr.components.shared.forward.batches import micro_batches
+from lidr.components.shared.forward.loading import load_model
+from lidr.components.shared.forward.scoring import install, score
 from lidr.components.shared.models.sources import ModelFiles, local_model, model_files
 from lidr.components.shared.records.chat import TRANSLATION_PRIMER as PRIMER
 from lidr.components.shared.records.chat import TRANSLATION_STOP
@@ -20,9 +23,6 @@ from lidr.components.shared.records.schema import (
     Response,
 )
 from lidr.components.shared.store.stage import open_stage
-from lidr.components.train.data.batches import micro_batches
-from lidr.components.train.data.loading import load_model
-from lidr.components.train.forward.scoring import install, score
 from tests.zoo.pen import Pen, preference, read
 from tests.zoo.scripted import ScriptedEngine
 from tests.zoo.truth import (

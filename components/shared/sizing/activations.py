@@ -5,7 +5,7 @@ from __future__ import annotations
 from lidr.components.shared.sizing.architecture import Architecture
 
 TILE_LOGITS, TILE_ROWS = 1 << 22, 32
-"""Logits that exist at once, and rows at least (components/train/forward/head.py)."""
+"""Logits that exist at once, and rows at least (components/shared/forward/head.py)."""
 
 
 def activation_bytes(

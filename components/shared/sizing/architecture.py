@@ -175,7 +175,7 @@ class Architecture:
         return total
 
     def operands(self, prompt_share: float = 0.0, *, gpu: bool = True) -> float:
-        """Elements a token that attention keeps in one block (train/forward/attention.py).
+        """Elements a token that attention keeps in one block (shared/forward/attention.py).
 
         A prompt's keys and values are laid out twice, before chosen and before rejected. A GPU's
         kernel keeps queries, keys, values and result; on a CPU keys and values are repeated for

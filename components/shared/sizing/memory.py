@@ -34,7 +34,7 @@ FRAGMENTED = 0.05
 """Share of an accelerator's memory that torch's allocator cannot hand out."""
 
 FLOOR = 2048
-"""Tokens of a micro-batch where the recipe leaves them open (components/train/data/batches.py)."""
+"""Tokens of a micro-batch where the recipe leaves them open (shared/forward/batches.py)."""
 
 PROMPT_SHARE = 1 / 3
 """Prompt tokens of a micro-batch's, where they are not known."""

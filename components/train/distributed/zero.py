@@ -117,11 +117,6 @@ def is_sharded(model: Any) -> bool:
     return any(hasattr(parameter, "ds_id") for parameter in model.parameters())
 
 
-def size_of(parameter: Any) -> int:
-    """Return how many numbers a parameter has, also where it is spread over the ranks."""
-    return int(getattr(parameter, "ds_numel", parameter.numel()))
-
-
 @contextmanager
 def whole(parameters: Sequence[Any], *, change: bool = False) -> Iterator[None]:
     """Have these parameters whole in every rank for a while.

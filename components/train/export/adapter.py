@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lidr.components.shared.core.errors import BadInput, TrainingFailed
+from lidr.components.shared.forward.loading import size_of
 from lidr.components.shared.models.adapters import CONFIG, WEIGHTS, unreadable
-from lidr.components.train.distributed.zero import full, size_of
+from lidr.components.train.distributed.zero import full
 
 _PREFIX = "base_model.model."
 

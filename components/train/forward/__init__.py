@@ -1,4 +1,4 @@
-"""The forward pass: attention, head, loss, reference log-probabilities, adapters, margins.
+"""Training's own part of the forward pass: loss, reference log-probabilities, adapters, margins.
 
-Imports `train.data` and `shared`.
+Imports `shared`.
 """

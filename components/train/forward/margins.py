@@ -11,9 +11,9 @@ from heapq import nsmallest
 
 import torch
 
+from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin, sampling_order
 from lidr.components.shared.store.stage import Stage
-from lidr.components.train.data.tokens import TokenPair
 
 _MAX_PAIRS = 400
 

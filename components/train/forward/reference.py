@@ -14,14 +14,13 @@ import pyarrow as pa
 import torch
 
 from lidr.components.shared.core.digest import digest_of_uri
-from lidr.components.shared.core.events import Meter, emit
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.forward.batches import Layout
+from lidr.components.shared.forward.logps import pair_logps
+from lidr.components.shared.forward.tokens import TokenPair, TokenPairs
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.stage import Stage, new_stage
-from lidr.components.train.data.batches import Layout, token_budget
-from lidr.components.train.data.shares import Sharing
-from lidr.components.train.data.tokens import TokenPair, TokenPairs
 from lidr.components.train.distributed.ranks import Ranks
-from lidr.components.train.forward.scoring import score
 
 VERSION = 1
 
@@ -97,27 +96,6 @@ def compute_logps(
     ranks: Ranks,
     unit: str = "reference pairs",
 ) -> torch.Tensor:
-    """Score all pairs with a model on its device, without gradients.
-
-    Args:
-        model: as `scoring.install` leaves it.
-        pairs: the pairs.
-        layout: that the model understands.
-        tokens: of a micro-batch; 0 for what the longest pair needs.
-        bfloat16: run the passes in bfloat16.
-        ranks: the ranks that share the pairs.
-        unit: what the progress display calls them.
-    """
-    model.eval()
-    values = torch.zeros(len(pairs), 2)
-    sharing = Sharing(pairs, layout, token_budget(tokens, pairs), 0, ranks.world)
-    parts = sharing.parts(range(len(pairs)), ranks.rank)
-    meter = Meter(sum(len(part.rows) for part in parts), unit, "tokens")
-    for part in parts:
-        batch = layout([pairs[row] for row in part.rows], model.device)
-        with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
-            found = score(model, batch).float().cpu()
-        if part.counts:
-            values[part.rows] = found
-        meter.advance(len(part.rows), sum(pairs[row].tokens for row in part.rows))
-    return ranks.sum(values)
+    """Score all pairs, (pairs, 2), each rank its share; the other arguments are `pair_logps`'s."""
+    own = pair_logps(model, pairs, layout, tokens, bfloat16, unit, ranks.rank, ranks.world)
+    return ranks.sum(own)

@@ -22,7 +22,7 @@ from transformers import (
     Qwen3NextConfig,
 )
 
-from lidr.components.train.data.tokens import TokenPair
+from lidr.components.shared.forward.tokens import TokenPair
 
 VOCABULARY = 61
 

@@ -12,6 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.core.errors import BadInput, TrainingFailed
+from lidr.components.shared.forward.loading import load_chat
+from lidr.components.shared.forward.tokens import TokenPair, tokenize_pairs
 from lidr.components.shared.models.admission import check_model
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer
 from lidr.components.shared.models.sources import local_model
@@ -19,8 +21,6 @@ from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage, open_stage
 from lidr.components.train.assembly import training_order
-from lidr.components.train.data.loading import load_chat
-from lidr.components.train.data.tokens import TokenPair, tokenize_pairs
 from lidr.components.train.forward.loss import PairLosses
 from lidr.components.train.metrics import StepSums, Watch, troubles
 from lidr.components.train.run import train

@@ -31,6 +31,10 @@ from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.profile import Zero
 from lidr.components.shared.config.recipe import Lora, Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.forward import head
+from lidr.components.shared.forward.batches import FLOOR, flat_batch
+from lidr.components.shared.forward.scoring import install, score
+from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing import memory
 from lidr.components.shared.sizing.activations import TILE_LOGITS, TILE_ROWS, activation_bytes
@@ -39,11 +43,7 @@ from lidr.components.shared.sizing.flops import reference_flops, step_flops
 from lidr.components.shared.sizing.memory import GIB, MemoryPlan, usable
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage
-from lidr.components.train.data.batches import FLOOR, flat_batch
-from lidr.components.train.data.tokens import TokenPair
-from lidr.components.train.forward import head
 from lidr.components.train.forward.lora import add_adapters
-from lidr.components.train.forward.scoring import install, score
 from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch.fit import plan_of, require_fit
 from lidr.components.train.throughput import work_of

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from lidr.components.shared.config.recipe import Lora
 from lidr.components.shared.core.errors import BadInput, CorruptStage, TrainingFailed
+from lidr.components.shared.forward.loading import load_model
 from lidr.components.shared.models.sources import (
     ModelFiles,
     adapter_uri,
@@ -22,7 +23,6 @@ from lidr.components.shared.models.sources import (
     model_uri,
 )
 from lidr.components.shared.store.stage import open_stage
-from lidr.components.train.data.loading import load_model
 from lidr.components.train.export.adapter import joined, read_adapter, write_adapter
 from lidr.components.train.forward.lora import add_adapters
 from lidr.components.train.run import train

@@ -10,11 +10,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from lidr.components.shared.forward.tokens import TokenPair, tokenize_pairs
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer
 from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
 from lidr.components.shared.store.stage import open_stage
-from lidr.components.train.data.tokens import TokenPair, tokenize_pairs
 from lidr.components.train.run import train
 from tests.unit.train.models import FLAT
 from tests.unit.train.stages import launch, pair_stage, preference, recipe, shaped_stage

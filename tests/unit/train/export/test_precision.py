@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lidr.components.shared.forward.tokens import tokenize_pairs
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer
 from lidr.components.shared.models.sources import local_model, model_files
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
 from lidr.components.shared.store.stage import open_stage
-from lidr.components.train.data.tokens import tokenize_pairs
 from lidr.components.train.export.precision import Rounding, stochastically_rounded
 from lidr.components.train.run import train
 from tests.unit.train.export.test_forms import PAIRS, bare, score

@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 
 from lidr.components.shared.config.recipe import Lora
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.forward.loading import load_model
 from lidr.components.shared.models.adapters import adapter_layers, skeleton
 from lidr.components.shared.models.sources import ModelFiles, local_model
 from lidr.components.shared.store.stage import open_stage
-from lidr.components.train.data.loading import load_model
 from lidr.components.train.run import train
 from tests.models import tiny_model
 from tests.unit.shared.engines.cases import lively_adapter
@@ -103,7 +103,7 @@ def test_targets_whose_adapter_would_be_lost_are_refused(
 
 
 def test_the_work_of_a_step_knows_frozen_weights():
-    from lidr.components.train.data.tokens import TokenPair
+    from lidr.components.shared.forward.tokens import TokenPair
     from lidr.components.train.throughput import peak_flops, work_of
 
     model = random_model(FLAT["llama"])

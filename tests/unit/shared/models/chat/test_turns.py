@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.forward.tokens import tokenize_pairs
 from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.models.chat.settings import ChatSettings
-from lidr.components.train.data.tokens import tokenize_pairs
 from tests.models import SENTENCES
 from tests.shapes import SHAPES, Shape, ends_of, shaped_tokenizer
 from tests.unit.train.stages import preference

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import torch
 
-from lidr.components.train.data.batches import (
+from lidr.components.shared.forward.batches import (
     FLOOR,
     flat_batch,
     micro_batches,
     padded_batch,
     token_budget,
 )
-from lidr.components.train.data.tokens import TokenPair
+from lidr.components.shared.forward.tokens import TokenPair
 from tests.unit.train.models import random_pairs
 
 CPU = torch.device("cpu")

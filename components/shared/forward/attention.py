@@ -9,8 +9,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from lidr.components.shared.forward.batches import Segments, Span
 from lidr.components.shared.models.attention_form import more_than_softmax
-from lidr.components.train.data.batches import Segments, Span
 
 NAME = "lidr_flat"
 

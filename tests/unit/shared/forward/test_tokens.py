@@ -4,8 +4,8 @@ import pytest
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines.base import ChatRequest
+from lidr.components.shared.forward.tokens import tokenize_pairs
 from lidr.components.shared.models.chat import ChatRenderer
-from lidr.components.train.data.tokens import tokenize_pairs
 from tests.models import END, tiny_tokenizer
 from tests.unit.shared.engines.test_chat import FAMILIES, family_tokenizer
 from tests.unit.train.stages import preference

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from lidr.components.train.data.tokens import TokenPair
+from lidr.components.shared.forward.tokens import TokenPair
 
 FLOOR = 2048
 """Tokens of a micro-batch that are no burden: below, a small model's time goes into overhead."""

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lidr.components.train.data.batches import flat_batch
-from lidr.components.train.data.shares import Sharing
+from lidr.components.shared.forward.batches import flat_batch
+from lidr.components.shared.forward.shares import Sharing
 from tests.unit.train.models import random_pairs
 
 PAIRS = random_pairs(23)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lidr.components.train.data.batches import Layout, micro_batches
-from lidr.components.train.data.tokens import TokenPair
+from lidr.components.shared.forward.batches import Layout, micro_batches
+from lidr.components.shared.forward.tokens import TokenPair
 
 
 @dataclass(frozen=True)

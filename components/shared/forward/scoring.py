@@ -17,8 +17,8 @@ import torch
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.models.rotary import longrope_switch
-from lidr.components.train.data.batches import (
+from lidr.components.shared.forward import attention
+from lidr.components.shared.forward.batches import (
     Layout,
     MicroBatch,
     Segments,
@@ -26,10 +26,10 @@ from lidr.components.train.data.batches import (
     flat_batch,
     padded_batch,
 )
-from lidr.components.train.data.tokens import TokenPair
-from lidr.components.train.forward import attention
-from lidr.components.train.forward.head import completion_logps, head_shape
-from lidr.components.train.forward.rotary import split_rotary
+from lidr.components.shared.forward.head import completion_logps, head_shape
+from lidr.components.shared.forward.rotary import split_rotary
+from lidr.components.shared.forward.tokens import TokenPair
+from lidr.components.shared.models.rotary import longrope_switch
 
 _TRIED = 8
 """Tokens of prompt and of each side in the pairs that are tried."""

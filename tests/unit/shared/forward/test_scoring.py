@@ -8,19 +8,19 @@ import pytest
 import torch
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.models.adapters import skeleton
-from lidr.components.shared.models.attention_form import why_padded
-from lidr.components.train.data.batches import (
+from lidr.components.shared.forward import head
+from lidr.components.shared.forward.attention import by_length, flat_attention
+from lidr.components.shared.forward.batches import (
     Segments,
     apart_batch,
     flat_batch,
     padded_batch,
 )
-from lidr.components.train.forward import head
-from lidr.components.train.forward.attention import by_length, flat_attention
-from lidr.components.train.forward.head import HeadShape, completion_logps
+from lidr.components.shared.forward.head import HeadShape, completion_logps
+from lidr.components.shared.forward.scoring import install, score
+from lidr.components.shared.models.adapters import skeleton
+from lidr.components.shared.models.attention_form import why_padded
 from lidr.components.train.forward.loss import pair_losses
-from lidr.components.train.forward.scoring import install, score
 from tests.unit.train.models import APART, FLAT, PADDED, longrope, random_model, random_pairs
 
 CPU = torch.device("cpu")

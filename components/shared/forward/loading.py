@@ -1,0 +1,57 @@
+"""Loading of models and their chats for passes without a cache, each one checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from lidr.components.shared.core.threads import fit_threads
+from lidr.components.shared.engines.transformers_engine import merged
+from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, named_ends
+from lidr.components.shared.models.chat.vocabulary import require_embedded
+from lidr.components.shared.models.sources import ModelFiles
+
+
+def load_chat(settings: ChatSettings, folder: Path, *others: Path) -> ChatRenderer:
+    """Return what renders a model's chats.
+
+    Args:
+        settings: how.
+        folder: the model.
+        others: further models that read its tokens.
+
+    Raises:
+        BadInput: its tokenizer writes tokens that one of the models has no embedding for.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    for model in (folder, *others):
+        require_embedded(tokenizer, model_settings(model), model)
+    return ChatRenderer(tokenizer, settings, named_ends(folder))
+
+
+def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
+    """Return a model in float32, on the GPU where there is one, its adapter added to its weights.
+
+    Weights are held in float32 also where passes run in bfloat16: at a learning rate of 5e-7 most
+    updates are below a bfloat16 weight's precision and would be lost.
+    """
+    model = AutoModelForCausalLM.from_pretrained(
+        files.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    )
+    if files.adapter:
+        model = merged(model, files.adapter)
+    fit_threads(sum(map(size_of, model.parameters())))
+    return model.to("cuda") if torch.cuda.is_available() else model
+
+
+def size_of(parameter: Any) -> int:
+    """Return how many numbers a parameter has, also where it is spread over the ranks."""
+    return int(getattr(parameter, "ds_numel", parameter.numel()))
+
+
+def model_settings(folder: Path) -> Any:
+    """Return a model's config.json as transformers reads it."""
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False)

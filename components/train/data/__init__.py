@@ -1,4 +1,0 @@
-"""Preference pairs as tokens, micro-batches and shares of the ranks.
-
-Imports `shared`.
-"""

@@ -1,0 +1,53 @@
+"""The pairs of a training run, from their stage to tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lidr.components.shared.config.recipe import Training
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.forward.loading import model_settings
+from lidr.components.shared.forward.tokens import TokenPairs, check_pairs, tokenize_pairs
+from lidr.components.shared.models.chat import ChatRenderer
+from lidr.components.shared.models.context import context_of
+from lidr.components.shared.records.samples import CUT_FILE, CutSide
+from lidr.components.shared.records.schema import PreferencePair
+from lidr.components.shared.store.stage import open_stage
+
+_FILE = "pairs.parquet"
+
+
+def load_pairs(uri: str, chat: ChatRenderer, start: Path, settings: Training) -> TokenPairs:
+    """Return the pairs of a stage as tokens, and tell the user how many are cut, by language.
+
+    Args:
+        uri: the pair stage.
+        chat: of the start model.
+        start: the start model's folder; its context bounds a pair too.
+        settings: the recipe's.
+
+    Raises:
+        BadInput: there are no pairs, or some of them cannot be trained on.
+    """
+    stage = open_stage(uri)
+    records = stage.read_records([_FILE], PreferencePair)
+    if not records:
+        raise BadInput(
+            f"there are no pairs in {uri}",
+            remedy="See dropped.parquet beside them: loosen pairing.filters or raise max_tokens.",
+        )
+    file = f"{uri}/{_FILE}"
+    check_pairs(records, file)
+    room = min(settings.max_length, context_of(model_settings(start), start, settings.max_length))
+    sides = stage.read_records(stage.files(prefix=CUT_FILE), CutSide)
+    pairs = tokenize_pairs(records, chat, room, settings.prompt_overflow, file, sides)
+    cut = ", ".join(_cut_of(code, count) for code, count in pairs.languages.items())
+    emit("note", message=f"pairs cut at {room} tokens: {cut}")
+    return pairs
+
+
+def _cut_of(language: str, count: dict[str, int]) -> str:
+    dropped = f" and {count['dropped']} dropped" if count["dropped"] else ""
+    total = count["pairs"] + count["dropped"]
+    return f"{language} {count['cut']} of {total}{dropped}"

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lidr.components.judge.prompts import Block, JudgePrompt, load_prompt
+from lidr.components.judging.cases import Case, request_digest
+from lidr.components.judging.prompts import Block, JudgePrompt, load_prompt
 from lidr.components.shared.config.judge import Judge, JudgedTask
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.inputs.questions import (
@@ -36,25 +36,6 @@ Answers = Mapping[Key, list[Answer]]
 """A model's answers, turn by turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One request to the judge.
-
-    Attributes:
-        item: what it is about.
-        turn: whose answer is judged; from 0.
-        order: which answer comes first.
-        messages: the chat.
-        request: digest of all that is asked, and for what.
-    """
-
-    item: Item
-    turn: int
-    order: Order
-    messages: list[Message]
-    request: str
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
     """One question of one task in one language, with the model's answers.
@@ -77,6 +58,13 @@ class Item:
     def place(self) -> tuple[str, str]:
         """Task and language."""
         return self.task.name, self.language
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCase(Case):
+    """A request about one item."""
+
+    item: Item
 
 
 @dataclass(slots=True)
@@ -133,7 +121,7 @@ def draw_up(recipe: Recipe, settings: Judge, evaluation: str, before: str) -> Do
     return docket
 
 
-def cases_of(docket: Docket, settings: Judge) -> Iterator[Case]:
+def cases_of(docket: Docket, settings: Judge) -> Iterator[JudgeCase]:
     """Yield every request: both orders of a comparison, every turn of a conversation."""
     prompts: dict[str, JudgePrompt] = {}
     for item in docket.items:
@@ -203,14 +191,9 @@ def _optional(name: str, text: str) -> list[Block]:
     return [Block(name, text)] if text else []
 
 
-def _case(settings: Judge, item: Item, turn: int, order: Order, messages: list[Message]) -> Case:
-    request = digest_of(
-        {
-            "for": [*item.place, item.question.item_id, turn, order],
-            "model": settings.endpoint.model,
-            "max_tokens": settings.max_tokens,
-            "top_logprobs": settings.top_logprobs,
-            "messages": messages,
-        }
-    )
-    return Case(item, turn, order, messages, request)
+def _case(
+    settings: Judge, item: Item, turn: int, order: Order, messages: list[Message]
+) -> JudgeCase:
+    place = (*item.place, item.question.item_id)
+    request = request_digest(settings, (*place, turn, order), messages)
+    return JudgeCase(*place, turn, order, messages, request, item)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from lidr.components.judge.cases import PROMPT_OF, Case, Docket, cases_of, draw_up, judged_tasks
-from lidr.components.judge.client import ask
-from lidr.components.judge.judgement_writer import JudgementWriter
-from lidr.components.judge.prompts import load_prompt
+from lidr.components.judge.cases import (
+    PROMPT_OF,
+    Docket,
+    JudgeCase,
+    cases_of,
+    draw_up,
+    judged_tasks,
+)
 from lidr.components.judge.summary import Judged, items_of, summarise
+from lidr.components.judging.client import ask
+from lidr.components.judging.judgement_writer import JudgementWriter
+from lidr.components.judging.prompts import load_prompt
 from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
@@ -109,7 +116,7 @@ def _judge(settings: Recipe, judge: Judge, stage: Stage, docket: Docket) -> None
     )
 
 
-def _by_item(cases: list[Case], judgements: dict[str, Judgement]) -> Judged:
+def _by_item(cases: list[JudgeCase], judgements: dict[str, Judgement]) -> Judged:
     """Return the items, in their order, with what the judge said of each."""
     groups: dict[int, tuple[Any, list[Judgement]]] = {}
     for case in cases:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lidr.components.judge.cases import Docket, Item
 from lidr.components.judge.lengths import length_controlled
-from lidr.components.judge.verdicts import MAX_SCORE
+from lidr.components.judging.verdicts import MAX_SCORE
 from lidr.components.shared.config.judge import Price
 from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.records.schema import (

@@ -18,7 +18,7 @@ from lidr.components.evaluate.items.places import files_at, place_of
 from lidr.components.evaluate.items.problems import problems
 from lidr.components.evaluate.items.published import SOURCES
 from lidr.components.judge.cases import PROMPT_OF
-from lidr.components.judge.prompts import load_prompt
+from lidr.components.judging.prompts import load_prompt
 from lidr.components.shared.config.judge import Judge, JudgedTask
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import is_web, parse_source, shown

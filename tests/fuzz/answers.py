@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from random import Random
 
-from lidr.components.judge.verdicts import Position, read_preference, read_score
+from lidr.components.judging.verdicts import Position, read_preference, read_score
 from lidr.components.shared.core.text import (
     is_repetitive,
     one_line,

@@ -19,8 +19,8 @@ import torch  # noqa: F401  # a tokenizer imports it when it first decodes, for 
 import urllib3
 from openai import AsyncOpenAI
 
-from lidr.components.judge.client import Reply, _reply
-from lidr.components.judge.verdicts import read_preference, read_score
+from lidr.components.judging.client import Reply, _reply
+from lidr.components.judging.verdicts import read_preference, read_score
 from lidr.components.shared.config.machine import EngineServer
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import LidrError

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.judge.prompts import masked
 from lidr.components.judge.summary import UNPARSABLE
+from lidr.components.judging.prompts import masked
 from lidr.components.shared.records.schema import Answer
 from tests.judges import Says, ScriptedJudge, prefers
 from tests.services.vllm_server import served

@@ -323,7 +323,7 @@ def test_a_judged_model_is_not_judged_again(tmp_path, server):
 def test_another_question_is_another_stage(tmp_path, server):
     own = tmp_path / "prompts"
     own.mkdir()
-    text = (ROOT / "components/judge/prompts/pairwise.md").read_text()
+    text = (ROOT / "components/judging/prompts/pairwise.md").read_text()
     (own / "pairwise.md").write_text("Please.\n" + text)
     task = alpaca(tmp_path)
     uris = {

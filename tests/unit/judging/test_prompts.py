@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lidr.components.judge.prompts import OWN, Block, load_prompt, masked
+from lidr.components.judging.prompts import OWN, Block, load_prompt, masked
 from lidr.components.shared.core.errors import BadInput
 
 NAMES = ("pairwise", "score", "rubric")

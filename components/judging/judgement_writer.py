@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from lidr.components.judge.cases import Case
-from lidr.components.judge.client import Reply
-from lidr.components.judge.verdicts import Verdict, read_preference, read_score
+from lidr.components.judging.cases import Case
+from lidr.components.judging.client import Reply
+from lidr.components.judging.verdicts import Verdict, read_preference, read_score
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.events import Meter
 from lidr.components.shared.records.schema import JudgeFailure, Judgement, Order
@@ -29,7 +29,7 @@ class JudgementWriter:
     """Reads replies, writes them down in parts, and gives up on a judge that fails too often.
 
     Args:
-        stage: the judge stage, which is not complete.
+        stage: that holds them, which is not complete.
         total: how many judgements it will hold.
         chunk_size: judgements per part.
         max_failed: how many of them may fail.
@@ -111,9 +111,9 @@ def _written(stage: Stage) -> list[str]:
 def _judgement(case: Case, reply: Reply) -> Judgement:
     verdict = _verdict(case, reply)
     return Judgement(
-        task=case.item.task.name,
-        language=case.item.language,
-        item_id=case.item.question.item_id,
+        task=case.task,
+        language=case.language,
+        item_id=case.item_id,
         turn=case.turn,
         order=case.order,
         raw=reply.text,

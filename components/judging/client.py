@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from lidr.components.judge.cases import Case
-from lidr.components.judge.verdicts import Position
+from lidr.components.judging.cases import Case
+from lidr.components.judging.verdicts import Position
 from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.machine import JudgeServer
 from lidr.components.shared.core.errors import BadInput, EngineFailed, LidrError, Unavailable

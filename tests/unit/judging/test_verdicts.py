@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lidr.components.judge.verdicts import Position, read_preference, read_score
+from lidr.components.judging.verdicts import Position, read_preference, read_score
 from lidr.components.shared.records.schema import JudgeFailure
 
 

@@ -1,0 +1,52 @@
+"""One request to a judge, whatever it judges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lidr.components.shared.config.judge import Judge
+from lidr.components.shared.core.digest import digest_of
+from lidr.components.shared.records.schema import Message, Order
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request to the judge.
+
+    Attributes:
+        task: what it belongs to.
+        language: ISO 639-1 code.
+        item_id: of the question.
+        turn: whose answer is judged; from 0.
+        order: which answer comes first.
+        messages: the chat.
+        request: digest of all that is asked, and for what.
+    """
+
+    task: str
+    language: str
+    item_id: str
+    turn: int
+    order: Order
+    messages: list[Message]
+    request: str
+
+
+def request_digest(settings: Judge, place: Sequence[str | int], messages: Sequence[Message]) -> str:
+    """Return the digest of a request.
+
+    Args:
+        settings: the model, and how it is asked.
+        place: task, language, item, turn and order.
+        messages: the chat.
+    """
+    return digest_of(
+        {
+            "for": list(place),
+            "model": settings.endpoint.model,
+            "max_tokens": settings.max_tokens,
+            "top_logprobs": settings.top_logprobs,
+            "messages": list(messages),
+        }
+    )

@@ -33,7 +33,7 @@ _FIELDS: dict[str, Fields] = {
 _ALWAYS: Fields = {"time": float}
 _PERHAPS: Fields = {
     **dict.fromkeys(("step", "shard", "rate_unit"), str),
-    **dict.fromkeys(("rate", "seconds_left"), (float, type(None))),
+    **dict.fromkeys(("rate", "seconds_left", "amount"), (float, type(None))),
     "truncated": float,
     "failures": dict,
 }

@@ -46,14 +46,15 @@ def answer(engine: Engine, recipe: Recipe) -> list[Answer]:
         while meter.done < meter.total:
             yield _request(recipe.seed, ready[0], conversations[ready.popleft()]) if ready else None
 
-    for completion in engine.complete(requests()):
-        conversation = conversations[number := completion.key.partition("/")[0]]
-        conversation.take(completion)
-        if conversation.ended:
-            meter.total -= conversation.unasked
-        else:
-            ready.append(number)
-        meter.advance(1, completion.output_tokens)
+    with meter.watching():
+        for completion in engine.complete(requests()):
+            conversation = conversations[number := completion.key.partition("/")[0]]
+            conversation.take(completion)
+            if conversation.ended:
+                meter.total -= conversation.unasked
+            else:
+                ready.append(number)
+            meter.advance(1, completion.output_tokens)
     answers = [each for conversation in conversations.values() for each in conversation.answers]
     return _identified(recipe, answers)
 
@@ -67,7 +68,7 @@ def asked(recipe: Recipe) -> dict[str, Any]:
                 for task, language in _tasks(recipe)
             ]
         }
-        if recipe.judge
+        if recipe.is_judged
         else {}
     )
 

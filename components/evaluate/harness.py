@@ -95,11 +95,12 @@ class EngineModel(LM):
         chats = [self._chat(request, index) for index, request in enumerate(requests)]
         completions, texts = self._engine.complete(chats), [""] * len(requests)
         meter = Meter(len(requests), "requests", "tokens")  # the model is loaded by now
-        for completion in completions:
-            index = int(completion.key)
-            self.completions[requests[index].task_name, requests[index].doc_id] = completion
-            texts[index] = _before_stop(completion.text, chats[index].decoding.stop)
-            meter.advance(1, completion.output_tokens)
+        with meter.watching():
+            for completion in completions:
+                index = int(completion.key.rpartition("/")[2])
+                self.completions[requests[index].task_name, requests[index].doc_id] = completion
+                texts[index] = _before_stop(completion.text, chats[index].decoding.stop)
+                meter.advance(1, completion.output_tokens)
         return texts
 
     def loglikelihood(
@@ -111,14 +112,15 @@ class EngineModel(LM):
         """
         parts = [list(part) for _, part in groupby(requests, key=_question)]
         scores: list[list[tuple[float, bool]]] = [[_IMPOSSIBLE] * len(p) for p in parts]
-        meter = Meter(len(requests), "given answers")
-        for answer in self._engine.score(map(_score_request, count(), parts)):
-            number = int(answer.key)
-            if not answer.failure:
-                scores[number] = list(zip(answer.logprobs, answer.greedy, strict=True))
-            if parts[number][0].args[0]:  # else it is about the answers by themselves
-                self._note_choice(parts[number], answer)
-            meter.advance(len(parts[number]))
+        meter = Meter(len(requests), "given answers", "tokens")
+        with meter.watching():
+            for answer in self._engine.score(map(_score_request, count(), parts)):
+                number = int(answer.key)
+                if not answer.failure:
+                    scores[number] = list(zip(answer.logprobs, answer.greedy, strict=True))
+                if parts[number][0].args[0]:  # else it is about the answers by themselves
+                    self._note_choice(parts[number], answer)
+                meter.advance(len(parts[number]))
         return [score for part in scores for score in part]
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
@@ -148,7 +150,8 @@ class EngineModel(LM):
     def _chat(self, request: Any, index: int) -> ChatRequest:
         messages, primer = _messages(request.args[0])
         decoding = self._decoding(request.args[1])
-        return ChatRequest(str(index), messages, decoding, primer, group=request.task_name)
+        # Without a group: tasks may share a batch.
+        return ChatRequest(f"{request.task_name}/{index}", messages, decoding, primer)
 
     def _decoding(self, arguments: dict[str, Any]) -> Decoding:
         found = normalize_gen_kwargs(arguments, DEFAULT)

@@ -71,11 +71,12 @@ def _answer(session: EngineSession, stream: Stream, requests: Iterable[Any], tot
     began = time.monotonic()
     meter = Meter(total, "requests", "tokens")
     try:
-        for completion in engine.complete(requests):
-            stream.take(completion)
-            session.tokens += completion.output_tokens
-            meter.total = total - stream.unasked
-            meter.advance(1, completion.output_tokens, stream.failures)
+        with meter.watching():
+            for completion in engine.complete(requests):
+                stream.take(completion)
+                session.tokens += completion.output_tokens
+                meter.total = total - stream.unasked
+                meter.advance(1, completion.output_tokens, stream.failures)
     finally:
         session.seconds += time.monotonic() - began
         session.requests += meter.done + stream.unasked

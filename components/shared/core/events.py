@@ -18,6 +18,9 @@ from lidr.components.shared.core.redaction import redacted
 from lidr.components.shared.core.text import one_line
 
 EVENTS_VARIABLE = "LIDR_EVENTS"
+
+POD_SECONDS = 10.0
+"""Between two lines of progress in a pod's log."""
 _PLACE_VARIABLE = "LIDR_PLACE"
 
 _reused: ContextVar[list[str] | None] = ContextVar("reused", default=None)
@@ -80,7 +83,8 @@ def listening(listener: Callable[[dict[str, object]], None]) -> Iterator[None]:
 def emit(event: str, **values: object) -> None:
     """Report one event; those of a step carry its name and, where there are several, its shard.
 
-    Events are `started`, `progress` (done, total, rate, unit, failures), `number` (name, value),
+    Events are `started`, `progress` (done, total, unit, amount, rate, failures), `number` (name,
+    value),
     `accuracy` (iteration, language, value, low, high, n, off_target, truncated), `judged`
     (iteration, task, language, value, low, high, n), `note` and `warning` (message), `reused`,
     `finished` (seconds) and `failed` (message, exit_code).
@@ -111,8 +115,25 @@ def _clean(value: object) -> object:
     return redacted(value) if isinstance(value, str) else value
 
 
+_meter: ContextVar[Meter | None] = ContextVar("meter", default=None)
+"""What counts the tokens that an engine is writing."""
+
+
+def tick(amount: float = 0.0) -> None:
+    """Count what has been done of work that is under way, for the meter that watches, if any.
+
+    Args:
+        amount: what its rate counts, e.g. tokens written; 0 says that work goes on.
+    """
+    if (meter := _meter.get()) is not None:
+        meter.tick(amount)
+
+
 class Meter:
-    """Counts work and reports it at most twice a second (every 30 s in a pod log).
+    """Counts work and reports it at most twice a second (every 10 s in a pod log).
+
+    Units of work may take minutes each. Inside `watching`, whoever does the work says by `tick`
+    how far it is, so that the amount moves, and a report comes, long before a unit is finished.
 
     Args:
         total: units of work in all.
@@ -125,15 +146,22 @@ class Meter:
         self.unit = unit
         self.rate_unit = rate_unit
         self.done = 0
-        self._amount = 0.0
+        self._finished = 0.0
+        self._ticked = 0.0
         self._began = time.monotonic()
-        self._interval = 0.5 if os.environ.get(EVENTS_VARIABLE) else 30.0
+        self._interval = 0.5 if os.environ.get(EVENTS_VARIABLE) else POD_SECONDS
         self._next = 0.0
+        self._failures: Mapping[str, int] = {}
+
+    @property
+    def amount(self) -> float:
+        """What the rate counts, so far: of finished units, or more where parts are told of."""
+        return max(self._finished, self._ticked)
 
     @property
     def rate(self) -> float:
         """Amount per second since the start."""
-        return self._amount / max(time.monotonic() - self._began, 1e-9)
+        return self.amount / max(time.monotonic() - self._began, 1e-9)
 
     @property
     def seconds_left(self) -> float:
@@ -152,11 +180,36 @@ class Meter:
             failures: how many failed so far, by reason.
         """
         self.done += done
-        self._amount += amount
-        now = time.monotonic()
-        if now < self._next and self.done < self.total:
+        self._finished += amount
+        self._failures = failures or {}
+        self._report(now=self.done >= self.total)
+
+    def tick(self, amount: float) -> None:
+        """Add what was done of units that are not finished; `advance` does not add it again."""
+        self._ticked += amount
+        self._report(now=False)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Be the meter that `tick` tells of work under way."""
+        outside = _meter.set(self)
+        try:
+            yield
+        finally:
+            _meter.reset(outside)
+
+    def _report(self, *, now: bool) -> None:
+        """Report where it is time to, or now."""
+        moment = time.monotonic()
+        if moment < self._next and not now:
             return
-        self._next = now + self._interval
+        self._next = moment + self._interval
+        failures = self._failures
+        known: dict[str, object] = {"amount": round(self.amount)} if self.rate_unit else {}
+        if self.done:
+            known["seconds_left"] = round(self.seconds_left)
+        if failures:
+            known["failures"] = {str(key): failures[key] for key in sorted(failures)}
         emit(
             "progress",
             done=self.done,
@@ -164,10 +217,5 @@ class Meter:
             unit=self.unit,
             rate=round(self.rate, 1),
             rate_unit=self.rate_unit,
-            seconds_left=round(self.seconds_left),
-            **(
-                {"failures": {str(key): failures[key] for key in sorted(failures)}}
-                if failures
-                else {}
-            ),
+            **known,
         )

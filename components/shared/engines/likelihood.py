@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lidr.components.shared.core.events import tick
 from lidr.components.shared.engines.scoring import Pass, Score
 
 _LOGITS = 1 << 28
@@ -31,7 +32,9 @@ class Scorer:
     def scores(self, passes: Iterable[Pass]) -> Iterator[tuple[Pass, list[Score]]]:
         """Yield each pass with the scores of its targets."""
         for batch in self._batches(passes):
-            yield from zip(batch, self._forward(batch), strict=True)
+            scores = self._forward(batch)
+            tick(sum(len(_read(one)) for one in batch))
+            yield from zip(batch, scores, strict=True)
 
     def _batches(self, passes: Iterable[Pass]) -> Iterator[list[Pass]]:
         """Yield batches, longest first: the first one shows whether memory suffices."""

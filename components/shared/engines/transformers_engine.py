@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from lidr.components.shared.core.errors import EngineFailed
+from lidr.components.shared.core.events import emit, tick
 from lidr.components.shared.core.threads import fit_threads
 from lidr.components.shared.engines.base import (
     ChatRequest,
@@ -74,10 +75,13 @@ class TransformersEngine:
         self._context: int = max_length or context_of(self._model.config, folder)
         self._budget = batch_tokens
         self._switch = longrope_switch(self._model.config)
+        self._warned = False
+        _tell_of_layers(self._model)
         check_context(self._model.config, self._context)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
-        for group in _groups(requests):
+        largest, width = 0, 1
+        for number, group in enumerate(_groups(requests)):
             decoding = group[0].decoding
             rows: list[BatchRow] = []
             for request in group:
@@ -88,6 +92,10 @@ class TransformersEngine:
                     rows.append(BatchRow(request, prompt, limit, stop_strings(self._chat, request)))
                 else:
                     yield _too_long(request, len(prompt))
+            largest = max(largest, len(rows))
+            width = max([width, *(len(row.prompt) + row.limit for row in rows)])
+            if number and group[0].group and not self._warned:
+                self._warn_of_groups(largest, self._budget // width)
             for kind in self._kinds(rows):
                 for batch in self._batches(kind):
                     yield from self._decode(batch, decoding)
@@ -107,6 +115,22 @@ class TransformersEngine:
 
     def close(self) -> None:
         del self._model
+
+    def _warn_of_groups(self, largest: int, room: int) -> None:
+        """Say once where the groups of the work, not the memory, bound the batches.
+
+        Args:
+            largest: requests of a group so far, at most.
+            room: requests of the longest kind that a batch could hold.
+        """
+        if room >= 2 * largest:
+            self._warned = True
+            emit(
+                "note",
+                message=f"a batch holds {largest} requests, as many as a chunk: "
+                f"engine.batch_tokens has room for {room}, which a larger generation.chunk_size "
+                "would use",
+            )
 
     def _kinds(self, rows: Sequence[BatchRow]) -> list[list[BatchRow]]:
         """Return rows that may share a batch: longrope's factors are those of the longest one."""
@@ -132,13 +156,23 @@ class TransformersEngine:
         ending = Ending(self._chat)
         batch = GenerationBatch(self._model, rows, ending, decoding, self._switch)
         while batch.rows:
+            writing = len(batch.rows)
             try:
                 finished = batch.step()
             except RuntimeError as error:  # torch's, out of memory among them
                 raise _death(error) from error
+            tick(writing)
             for row, reason in finished:
                 text, sizes = ending.text(row), (len(row.prompt), len(row.written))
                 yield completion_of(self._chat, row.request, text, reason, *sizes)
+
+
+def _tell_of_layers(model: Any) -> None:
+    """Let each layer say that work goes on: one pass over long prompts may take minutes."""
+    count = model.config.get_text_config().num_hidden_layers
+    stacks = (part for part in model.modules() if isinstance(part, torch.nn.ModuleList))
+    for layer in next((stack for stack in stacks if len(stack) == count), ()):
+        layer.register_forward_hook(lambda *_: tick())
 
 
 def merged(model: Any, adapter: Path) -> Any:

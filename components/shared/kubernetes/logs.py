@@ -130,14 +130,15 @@ class SharedProgress:
 def _summed(events: list[dict[str, object]]) -> dict[str, object]:
     """Return the progress of all nodes as one: what is counted is added, the slowest one's end."""
     last = dict(events[-1])
-    for name in ("done", "total", "rate"):
-        last[name] = sum(
-            value for each in events if isinstance(value := each.get(name, 0), int | float)
-        )
-    left = [
-        value for each in events if isinstance(value := each.get("seconds_left", 0), int | float)
-    ]
-    return {**last, "seconds_left": max(left)}
+    for name in ("done", "total", "rate", "amount"):
+        if values := _numbers(events, name):
+            last[name] = sum(values)
+    left = _numbers(events, "seconds_left")
+    return {**last, **({"seconds_left": max(left)} if left else {})}
+
+
+def _numbers(events: list[dict[str, object]], name: str) -> list[float]:
+    return [value for each in events if isinstance(value := each.get(name), int | float)]
 
 
 def progress_in(line: str) -> dict[str, object] | None:

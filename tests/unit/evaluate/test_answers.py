@@ -103,9 +103,7 @@ def test_answers_are_part_of_the_evaluate_stage(tmp_path, monkeypatch):
 
     def reply(request: ChatRequest) -> Completion:
         return (
-            numbered(request)
-            if request.group.startswith("tiny")
-            else says("Hola a todos.")(request)
+            numbered(request) if request.key.startswith("tiny") else says("Hola a todos.")(request)
         )
 
     engine, started = start(monkeypatch, reply)

@@ -76,7 +76,7 @@ def items_of(uri: str, code: str = "") -> list[EvalItem]:
 
 
 def language(request: ChatRequest) -> str:
-    return request.group.rpartition("_")[2]
+    return request.key.partition("/")[0].rpartition("_")[2]
 
 
 def number(request: ChatRequest) -> int:

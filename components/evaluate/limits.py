@@ -1,6 +1,7 @@
-"""How long an answer to an evaluation item may be: what the harness is told, and `lidr plan`.
+"""What is known of tasks without the harness, which takes ten seconds to import.
 
-The recipe's `evaluation.max_tokens` comes first, then the task's own limit, then `DEFAULT`.
+How long an answer may be (the harness is told the same): the recipe's `evaluation.max_tokens` comes
+first, then the task's own limit, then `DEFAULT`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import Any
 
 import yaml
 
-from lidr.components.evaluate.catalog import rows
+from lidr.components.evaluate.catalog import Method, rows
+from lidr.components.evaluate.items.published import SOURCES, canonical
 from lidr.components.shared.config.evaluation import Evaluation
+from lidr.components.shared.core.languages import NAMES
 
 DEFAULT = 512
 """Tokens of an answer where neither the recipe nor the task says."""
@@ -34,10 +37,9 @@ def limit_of(settings: Evaluation, task: str) -> int:
     """
     if settings.max_tokens:
         return settings.max_tokens
-    own = [TASKS, *([Path(settings.include_path)] if settings.include_path else [])]
-    for folder in reversed(own):
-        if task in (found := _limits(folder)):
-            return found[task] or DEFAULT
+    for folder in reversed(folders_of(settings)):
+        if task in (found := _tasks(folder)):
+            return _limit(found[task]) or DEFAULT
     return next(_catalogued(task), 0) or DEFAULT
 
 
@@ -48,12 +50,42 @@ def _catalogued(task: str) -> Iterator[int]:
             yield row.max_tokens
 
 
+def folders_of(settings: Evaluation) -> list[Path]:
+    """Return the folders with YAML tasks: ours, and the user's."""
+    return [TASKS, *([Path(settings.include_path)] if settings.include_path else [])]
+
+
+def known_tasks(settings: Evaluation) -> dict[str, tuple[str, ...]]:
+    """Return the tasks that are known without the harness, with the keys that name their items.
+
+    They are those of our YAML files and the user's, and those of the catalogue. A key is a family
+    of ours or a data set of the hub, as in `evaluation.data`.
+    """
+    listed = {
+        row.task.format(language=code, language_name=NAMES[code].lower()): (canonical(row.data),)
+        for row in rows()
+        if row.method is not Method.JUDGE
+        for code in row.languages
+    }
+    own = [_tasks(folder) for folder in folders_of(settings)]
+    return listed | {name: _keys(task) for found in own for name, task in found.items()}
+
+
+def _keys(task: Mapping[str, Any]) -> tuple[str, ...]:
+    arguments = task.get("dataset_kwargs")
+    family = arguments.get("family") if isinstance(arguments, dict) else None
+    if family in SOURCES:
+        return (family, SOURCES[family].dataset)
+    dataset = task.get("dataset_path")
+    return (canonical(dataset),) if isinstance(dataset, str) else ()
+
+
 @cache
-def _limits(folder: Path) -> dict[str, int]:
-    """Return the limit of each task in a folder's YAML files, 0 where it has none."""
+def _tasks(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the single tasks in a folder's YAML files by name."""
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml"))
     tasks = [_task(path) for path in files]
-    return {str(task["task"]): _limit(task) for task in tasks if "task" in task}
+    return {task["task"]: task for task in tasks if isinstance(task.get("task"), str)}
 
 
 def _limit(task: Mapping[str, Any]) -> int:

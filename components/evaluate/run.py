@@ -148,7 +148,7 @@ def _evaluate(settings: Recipe, stage: Stage, inputs: str, model: str) -> None:
             engine.close()
     items = _items(settings, scored)
     stage.write_records("items.parquet", items, EvalItem)
-    if settings.judge:
+    if settings.is_judged:
         stage.write_records("answers.parquet", answers, Answer)
     others = settings.languages.others
     overlaps, prompts = find_overlaps(items, partial(stage_prompts, inputs))

@@ -134,6 +134,17 @@ def refused(name: str, error: LidrError) -> Finding:
     return missing(name, error.message, error.remedy or "See the message.")
 
 
+def unless_pods_may(name: str, error: LidrError, inputs: CheckInputs) -> Finding:
+    """Return that an error says no, unless it is for want of a key that only pods have."""
+    keys = {key for each in inputs.profile.secrets.values() for key in each}
+    hub = "hf://" in error.message or inputs.recipe.model.source.startswith("hf://")
+    closed = any(code in error.message for code in ("401", "403"))
+    if hub and closed and "HF_TOKEN" in keys and "HF_TOKEN" not in os.environ:
+        detail = f"{error.message}; pods have HF_TOKEN, which is not set here"
+        return unknown(name, detail, "export HF_TOKEN=... to look with it")
+    return refused(name, error)
+
+
 def run(subjects: Mapping[str, Subject], seconds: float) -> dict[str, list[Finding]]:
     """Run all subjects at once; one that hangs or breaks is a finding, and holds up no other.
 

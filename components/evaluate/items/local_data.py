@@ -11,7 +11,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from lidr.components.evaluate.items.places import files_at, place_of
-from lidr.components.evaluate.items.published import SOURCES
+from lidr.components.evaluate.items.published import SOURCES, canonical
 from lidr.components.evaluate.items.rows import SUFFIXES, Row, read_rows
 from lidr.components.shared.config.evaluation import Evaluation
 from lidr.components.shared.config.source import parse_source
@@ -78,34 +78,49 @@ def use_items(manager: Any, names: Mapping[str, str], settings: Evaluation, fold
     """
     data = {canonical(key): place for key, place in settings.data.items()}
     revisions = {canonical(key): commit for key, commit in settings.revisions.items()}
-    used: set[str] = set()
+    require_read(manager, names, settings)
     newest: set[str] = set()
     for name, language in names.items():
         for task in leaf_tasks(manager, name):
             entry = manager.task_index[task]
             config = entry.cfg or {}
-            used |= _keys_of_family(config)
             dataset = canonical(config.get("dataset_path") or "")
-            used |= {dataset} - {""}
             if dataset in data:
                 _replace(entry, _given(entry, language, data[dataset]), folder)
             elif dataset in revisions:
                 _replace(entry, _pinned(config, revisions[dataset]), folder)
             elif "/" in dataset and not Path(dataset).exists():
                 newest.add(dataset)
-    for key, unused in (("data", set(data) - used), ("revisions", set(revisions) - used)):
-        if unused:
-            raise BadInput(
-                f"evaluation.{key}: no task of the recipe reads {min(unused)!r}"
-                f"{nearest(min(unused), used)}",
-                remedy="Correct the name, or drop the entry.",
-            )
     for dataset in sorted(newest):
         emit(
             "warning",
             message=f"the items of {dataset} are its newest revision on the hub; name a commit "
             "under evaluation.revisions, or a copy under evaluation.data, to repeat this",
         )
+
+
+def require_read(manager: Any, names: Iterable[str], settings: Evaluation) -> None:
+    """Refuse a recipe that says where items are which none of its tasks reads.
+
+    Args:
+        manager: the harness's TaskManager.
+        names: tasks, groups or tags.
+        settings: its keys under `data` and `revisions`.
+
+    Raises:
+        BadInput: a key belongs to no task.
+    """
+    tasks = [task for name in names for task in leaf_tasks(manager, name)]
+    configs = [manager.task_index[task].cfg or {} for task in tasks]
+    read = {canonical(config.get("dataset_path") or "") for config in configs} - {""}
+    read |= {key for config in configs for key in _keys_of_family(config)}
+    for key, named in (("data", settings.data), ("revisions", settings.revisions)):
+        if unread := {canonical(each) for each in named} - read:
+            raise BadInput(
+                f"evaluation.{key}: no task of the recipe reads {min(unread)!r}"
+                f"{nearest(min(unread), read)}",
+                remedy="Correct the name, or drop the entry.",
+            )
 
 
 def _replace(entry: Any, lines: Sequence[str], folder: Path) -> None:
@@ -118,11 +133,6 @@ def _replace(entry: Any, lines: Sequence[str], folder: Path) -> None:
 def _pinned(config: Mapping[str, Any], commit: str) -> list[str]:
     arguments = {**(config.get("dataset_kwargs") or {}), "revision": commit}
     return [f"dataset_kwargs: {json.dumps(arguments)}"]
-
-
-def canonical(dataset: str) -> str:
-    """Return the one name of a data set whose owner has changed its name on the hub."""
-    return dataset.replace("CohereForAI/", "CohereLabs/")
 
 
 def _keys_of_family(config: Mapping[str, Any]) -> set[str]:

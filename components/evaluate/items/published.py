@@ -90,6 +90,11 @@ SOURCES = {
 }
 
 
+def canonical(dataset: str) -> str:
+    """Return the one name of a data set whose owner has changed its name on the hub."""
+    return dataset.replace("CohereForAI/", "CohereLabs/")
+
+
 def published_items(recipe: Recipe) -> Iterator[NamedInput]:
     """Yield the published items of our own tasks, and data sets of the hub that are pinned."""
     evaluation = recipe.evaluation

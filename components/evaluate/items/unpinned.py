@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lidr.components.evaluate.index import task_manager
-from lidr.components.evaluate.items.local_data import canonical, leaf_tasks
+from lidr.components.evaluate.items.local_data import leaf_tasks
+from lidr.components.evaluate.items.published import canonical
 from lidr.components.evaluate.limits import TASKS
 from lidr.components.shared.config.recipe import Recipe
 

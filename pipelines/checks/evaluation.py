@@ -1,0 +1,123 @@
+"""Whether the recipe's evaluation can be had: its tasks, their items, what it says of both.
+
+The harness's index of tasks takes ten seconds to read: it is asked only where our own tasks, the
+user's and the catalogue do not settle it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lidr.components.evaluate.items.places import files_at, place_of
+from lidr.components.evaluate.items.problems import problems
+from lidr.components.evaluate.items.published import SOURCES, canonical
+from lidr.components.evaluate.items.rows import read_rows
+from lidr.components.evaluate.limits import folders_of, known_tasks
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
+
+
+def evaluation_findings(inputs: CheckInputs) -> Iterator[Finding]:
+    """Yield whether tasks exist, whether they read what is named, and whether items are there."""
+    evaluation = inputs.recipe.evaluation
+    folder = evaluation.include_path
+    if folder and not Path(folder).is_dir():
+        detail = f"{folder} is no folder"
+        yield missing("evaluation tasks", detail, "Correct evaluation.include_path.")
+    else:
+        yield _tasks(inputs.recipe)
+    for family, pattern in evaluation.data.items():
+        yield _items(inputs, family, pattern)
+
+
+def _tasks(recipe: Recipe) -> Finding:
+    """Return whether every task exists, and some task reads every key of data and revisions."""
+    name, evaluation = "evaluation tasks", recipe.evaluation
+    asked = list(evaluation.asked(recipe.languages.all))
+    known = known_tasks(evaluation)
+    read = {key for task in asked for key in known.get(task, ())}
+    named = {canonical(key) for key in (*evaluation.data, *evaluation.revisions)}
+    try:
+        if not set(asked) <= known.keys() or not named <= read:
+            _ask_harness(recipe)
+    except LidrError as error:
+        return refused(name, error)
+    except ModuleNotFoundError:
+        lacking = [task for task in asked if task not in known] or sorted(named - read)
+        detail = f"{lacking[0]} is not looked up: lm_eval is not installed here"
+        return unknown(name, detail, "pip install 'lidr[evaluate]'")
+    return ok(name, ", ".join(evaluation.tasks))
+
+
+def _ask_harness(recipe: Recipe) -> None:
+    """Refuse tasks that do not exist, and keys that none of them reads.
+
+    Raises:
+        BadInput: there are some.
+        ModuleNotFoundError: the harness is not installed.
+    """
+    from lidr.components.evaluate.index import task_manager
+    from lidr.components.evaluate.items.local_data import require_read
+
+    manager = task_manager(recipe, folders_of(recipe.evaluation), Path("evaluation"))
+    require_read(manager, recipe.evaluation.asked(recipe.languages.all), recipe.evaluation)
+
+
+def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
+    """Return how many evaluation items files hold; others are fetched by the step itself."""
+    recipe, name = inputs.recipe, f"items {family}"
+    datasets = {source.dataset: key for key, source in SOURCES.items()}
+    own = family if family in SOURCES else datasets.get(family, "")
+    counts: dict[str, int] = {}
+    try:
+        for code in _languages(recipe, family):
+            if own:
+                counts[code] = len(problems(own, code, recipe.evaluation.data))
+            elif "{config}" not in pattern:
+                counts[code] = _rows(pattern, code)
+        if own:
+            _require_equal(counts)
+    except LidrError as error:
+        return refused(name, error)
+    detail = ", ".join(f"{code} {count:,}" for code, count in counts.items())
+    detail = detail or ("read by the step" if "{config}" in pattern else "there")
+    if inputs.on_cluster and "://" not in pattern:
+        remedy = "Bring it into the store with `lidr fetch`."
+        return unknown(name, f"{detail}, here; pods may not see {pattern}", remedy)
+    return ok(name, detail)
+
+
+def _languages(recipe: Recipe, key: str) -> tuple[str, ...]:
+    """Return the languages of the tasks that read what a key names; all where that is not known."""
+    evaluation = recipe.evaluation
+    known = known_tasks(evaluation)
+    asked = evaluation.asked(recipe.languages.all).items()
+    codes = [code for task, code in asked if canonical(key) in known.get(task, ())]
+    return tuple(dict.fromkeys(codes)) or recipe.languages.all
+
+
+def _rows(pattern: str, code: str) -> int:
+    """Return how many items the files of a data set hold in a language.
+
+    Raises:
+        BadInput: there are none, or one cannot be read.
+    """
+    files = files_at(place_of(pattern, code), ("test",), code)["test"]
+    return sum(len(read_rows(file)) for file in files)
+
+
+def _require_equal(counts: Mapping[str, int]) -> None:
+    """Refuse files of a benchmark that has the same items in every language, where one lacks some.
+
+    Raises:
+        BadInput: one does.
+    """
+    full = max(counts.values(), default=0)
+    short = [f"{code} has {count:,}" for code, count in counts.items() if count < full]
+    if short:
+        raise BadInput(
+            f"the file of a language lacks items: {', '.join(short)}, others have {full:,}",
+            remedy="Fetch it again, or name the languages to measure under evaluation.languages.",
+        )

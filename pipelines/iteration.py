@@ -6,13 +6,19 @@ from kfp.dsl.base_component import BaseComponent
 from lidr.components.evaluate.component import evaluate
 from lidr.components.judge.component import judge
 from lidr.components.pair.component import pair
+from lidr.components.shared.config.pairing import RewardStep
 from lidr.components.train.component import train
 from lidr.pipelines.placement import Placement
 from lidr.pipelines.rollout import build_rollout
 
 
 def build_iteration(
-    place: Placement, shards: int, launch: str, judged: bool = False, roll_out: str = ""
+    place: Placement,
+    shards: int,
+    launch: str,
+    judged: bool = False,
+    roll_out: str = "",
+    reward_step: RewardStep = "translate",
 ) -> BaseComponent:
     """Return the sub-pipeline of one iteration, its tasks placed.
 
@@ -26,8 +32,9 @@ def build_iteration(
         launch: how the ranks of the train step are started.
         judged: whether a judge judges every model's answers.
         roll_out: how shards are started.
+        reward_step: what the rewarder needs between generate and pair.
     """
-    answer_and_translate = build_rollout(place, shards, roll_out)
+    answer = build_rollout(place, shards, roll_out, reward_step)
     learn = _build_learning(place, launch, judged)
 
     @dsl.pipeline(name="iteration")
@@ -55,13 +62,13 @@ def build_iteration(
         """
         common = {"recipe": recipe, "store": store, "run": run, "iteration": number}
         with dsl.If(verdict == "continue"):
-            responses, translations = answer_and_translate(**common, inputs=inputs, model=model)
+            responses, rewards = answer(**common, inputs=inputs, model=model)
             paired = place(
                 pair(
                     **common,
                     inputs=inputs,
                     responses=responses,
-                    translations=translations,
+                    rewards=rewards,
                     model=model,
                 )
             ).outputs

@@ -134,11 +134,11 @@ def build_loop(
         on_store: whether the recipe is on the store already; else the first task puts it there.
         roll_out: how shards are started, as `Launch.text` writes it; "" is on this machine.
     """
-    judged = settings.judge is not None
+    judged, reward_step = settings.is_judged, settings.pairing.reward_step
     text = settings.model_dump_json()
     given = reference_of(settings) if by_reference else text
     inline = text if by_reference and not on_store else ""
-    iteration = build_iteration(place, shards, launch, judged, roll_out)
+    iteration = build_iteration(place, shards, launch, judged, roll_out, reward_step)
     rounds = _Rounds(place, iteration, shape, judged, inline)
     if shape.watching:
         return _watching(settings, store_uri, run_name, rounds, description, given)

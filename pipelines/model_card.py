@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from lidr.components.shared.config.pairing import RewarderName
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
@@ -23,7 +24,13 @@ from lidr.components.shared.store.runs import read_state, recipe_key
 from lidr.components.shared.store.stage import open_stage
 
 _UNKNOWN = "unknown"
-_METHOD = "https://arxiv.org/abs/2410.08964"
+_METHODS: dict[RewarderName, str] = {
+    "lidr": " and translations by Language Imbalance Driven Rewarding "
+    "(https://arxiv.org/abs/2410.08964)",
+    "icr": ", ranked by the implicit reward of a model that was tuned on preferences "
+    "(https://arxiv.org/abs/2503.04647)",
+    "judge": ", ranked by the grades of another language model",
+}
 
 
 def model_card(found: Ancestry) -> str:
@@ -52,8 +59,8 @@ def _body(found: Ancestry, recipe: Recipe | None) -> Iterator[str]:
     yield f"# {version.name}, version {version.number}"
     yield ""
     yield (
-        f"M_{iteration} of a run of lidr: a language model that was trained on its own answers and "
-        f"translations by Language Imbalance Driven Rewarding ({_METHOD}), without human labels."
+        f"M_{iteration} of a run of lidr: a language model that was trained on its own answers"
+        f"{_METHODS[recipe.pairing.rewarder if recipe else 'lidr']}, without human labels."
     )
     yield from _section("Base model", _base_lines(found, recipe))
     yield from _section("Data", _data_lines(recipe))
@@ -114,9 +121,11 @@ def _base_lines(found: Ancestry, recipe: Recipe | None) -> Iterator[str]:
 
 
 def _data_lines(recipe: Recipe | None) -> Iterator[str]:
+    translated = recipe is None or recipe.pairing.rewarder == "lidr"
     yield (
-        "Trained on the model's own responses to the prompts below and its own translations of "
-        "them. The licences of prompts and items are those that the recipe or their host names."
+        "Trained on the model's own responses to the prompts below"
+        f"{' and its own translations of them' if translated else ''}. "
+        "The licences of prompts and items are those that the recipe or their host names."
     )
     named = [each for each in named_inputs(recipe) if each.kind is not Kind.MODEL] if recipe else []
     if not named:

@@ -98,7 +98,7 @@ def _environment(profile: Profile, kind: Kind, resources: Resources) -> dict[str
         "LIDR_IMAGE": (kind == "train" and profile.training.image) or image,
         _TRACKING: profile.tracking_uri,
         TENSOR_PARALLEL: str(resources.tensor_parallel or "") if kind in ENGINES else "",
-        MACHINE: profile.machine.text() if kind in (*ENGINES, "judge") else "",
+        MACHINE: profile.machine.text() if kind in (*ENGINES, "score", "judge") else "",
     }
     return {name: value for name, value in named.items() if value}
 

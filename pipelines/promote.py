@@ -38,7 +38,7 @@ def build_promotion(
         by_reference: whether tasks get the recipe's reference on the store instead of the recipe.
         on_store: whether the recipe is on the store already; else the first task puts it there.
     """
-    judged = settings.judge is not None
+    judged = settings.is_judged
     text = settings.model_dump_json()
     given = reference_of(settings) if by_reference else text
     inline = by_reference and not on_store

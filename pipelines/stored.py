@@ -15,9 +15,9 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.runs import read_result, read_states, recipe_key
+from lidr.components.shared.store.runs import read_result, read_stages, read_states, recipe_key
 from lidr.components.shared.store.stage import MARKER, Stage, locate_stage
-from lidr.components.state.run import GO_ON, resumable
+from lidr.components.state.run import GO_ON, Resumed, resumable
 from lidr.components.train.stage import train_stage
 from lidr.pipelines.status import END, StepRow
 
@@ -104,17 +104,30 @@ class StoredRun:
         except BadInput:  # another execution of the run has just begun anew
             return {}
         responses = generate_stage(settings, store, start.inputs, start.model, number)
-        translations = translate_stage(settings, store, responses.uri, start.model, number)
+        rewards = self._rewards(start, responses.uri, number)
+        if rewards is None:
+            return {"generate": responses}
         pairs = pair_stage(
-            settings, store, start.inputs, responses.uri, translations.uri, start.model, number
+            settings, store, start.inputs, responses.uri, rewards.uri, start.model, number
         )
         trained = train_stage(settings, store, start.inputs, pairs.uri, start.model, number)
         return {
             "generate": responses,
-            "translate": translations,
+            settings.pairing.reward_step: rewards,
             "pair": pairs,
             "train": trained,
         }
+
+    def _rewards(self, start: Resumed, responses: str, number: int) -> Stage | None:
+        """Return the stage that the rewarder needs; of scores and grades only a finished one.
+
+        The address of those follows from models and prompts that may be out of reach here.
+        """
+        step = self.recipe.pairing.reward_step
+        if step == "translate":
+            return translate_stage(self.recipe, self.store.uri, responses, start.model, number)
+        noted = read_stages(self.store, self.run, number).get(step)
+        return locate_stage(noted) if noted else None
 
     def unfinished(self) -> dict[str, tuple[Stage, list[str]]]:
         """Return the half-written stages by step, each with the keys of its files."""

@@ -37,7 +37,8 @@ def generate(
     """Let M_t answer this iteration's prompts in every language.
 
     With the profile's `engine.fused` the same engine also translates each response once it is
-    there, into the translate stage, which is then done when its turn comes.
+    there, into the translate stage, which is then done when its turn comes; but for rewarders that
+    need no translation.
 
     Args:
         recipe: the resolved recipe as JSON.
@@ -60,7 +61,7 @@ def generate(
     stage = generate_stage(settings, store, inputs, model, iteration)
     target = translate_stage(settings, store, stage.uri, model, iteration)
     machine = Machine.here().engine
-    fused = machine.fused
+    fused = machine.fused and settings.pairing.reward_step == "translate"
     if stage.done() and (not fused or target.done()):
         emit("reused")
         return stage.uri

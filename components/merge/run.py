@@ -17,7 +17,7 @@ from lidr.components.shared.store.stage import open_stage
 
 
 class Merged(NamedTuple):
-    """URIs of the finished stages."""
+    """URIs of the finished stages; "" for translations that the rewarder does not need."""
 
     responses: str
     translations: str
@@ -38,7 +38,7 @@ def merge(
         run: name of the run, for tracking only.
 
     Returns:
-        URIs of the generate and the translate stage.
+        URIs of the generate and, where the rewarder needs it, the translate stage.
 
     Raises:
         EngineFailed: a chunk is missing.
@@ -47,13 +47,16 @@ def merge(
     settings = Recipe.model_validate_json(recipe)
     responses = generate_stage(settings, store, inputs, model, iteration)
     target = translate_stage(settings, store, responses.uri, model, iteration)
-    if responses.done() and target.done():
+    translated = settings.pairing.reward_step == "translate"
+    merged = Merged(responses.uri, target.uri if translated else "")
+    if responses.done() and (target.done() or not translated):
         emit("reused")
-        return Merged(responses.uri, target.uri)
+        return merged
     prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     identify = LanguageIdentifier(settings.languages.all).identify
     answers = Answers(settings, responses, prompts, iteration, identify)
-    translations = Translations(settings, target, responses, prompts, iteration)
     finish_responses(settings, answers)
-    finish_translations(settings, translations)
-    return Merged(responses.uri, target.uri)
+    if translated:
+        translations = Translations(settings, target, responses, prompts, iteration)
+        finish_translations(settings, translations)
+    return merged

@@ -12,13 +12,13 @@ def pair(
     run: str,
     inputs: str,
     responses: str,
-    translations: str,
+    rewards: str,
     model: str,
     iteration: int,
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Paired", [("pairs", str), ("next_step", str)]
 ):
-    """Pair each answer with the translated answer of the other language, and check the reward.
+    """Make preference pairs of M_t's answers, and check the reward.
 
     Args:
         recipe: the resolved recipe as JSON.
@@ -26,7 +26,7 @@ def pair(
         run: name of the run, for tracking only.
         inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
-        translations: URI of the translate stage.
+        rewards: URI of the stage that says which answer is better: translate, score or grade.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
 
@@ -42,7 +42,7 @@ def pair(
         run=run,
         inputs=inputs,
         responses=responses,
-        translations=translations,
+        rewards=rewards,
         model=model,
         iteration=iteration,
     )

@@ -1,4 +1,4 @@
-"""pair: responses and their translations become preference pairs (paper, section 3.2)."""
+"""pair: responses become preference pairs, by translations, scores or grades of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lidr.components.pair.candidates import Candidate, Sources, candidates, read_sources
-from lidr.components.pair.reward.observations import observe
+from lidr.components.pair.candidates import Candidate
 from lidr.components.pair.reward.verdict import (
     findings,
     measure,
@@ -15,6 +14,7 @@ from lidr.components.pair.reward.verdict import (
     to_counts,
     verdict_of,
 )
+from lidr.components.pair.rewarders import Rewarder, RewarderInputs, rewarder_of
 from lidr.components.pair.sample import sample_of
 from lidr.components.pair.stage import after_pairs, min_pairs, pair_stage
 from lidr.components.shared.config.pairing import Pairing
@@ -67,19 +67,19 @@ def pair(
     store: str,
     inputs: str,
     responses: str,
-    translations: str,
+    rewards: str,
     model: str,
     iteration: int,
     run: str = "",
 ) -> str:
-    """Pair each response with the translated response of the other language.
+    """Let the recipe's rewarder make pairs of an iteration's responses, and filter them.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
-        translations: URI of the translate stage.
+        rewards: URI of the stage that the rewarder needs: translate, score or grade.
         model: URI of the stage that holds M_t, whose answers these are.
         iteration: t + 1.
         run: name of the run, for tracking only.
@@ -90,18 +90,18 @@ def pair(
         where sides were cut.
     """
     settings = Recipe.model_validate_json(recipe)
-    stage = pair_stage(settings, store, inputs, responses, translations, model, iteration)
+    stage = pair_stage(settings, store, inputs, responses, rewards, model, iteration)
     if stage.done():
         emit("reused")
         return stage.uri
-    sources = read_sources(settings, inputs, responses, translations)
-    found = candidates(settings.languages, sources)
+    rewarder = rewarder_of(RewarderInputs(settings, inputs, responses, rewards))
+    found = rewarder.candidates()
     detected = languages_of(found, LanguageIdentifier(settings.languages.all))
     decided = decide(settings.pairing, found, detected)
     if settings.pairing.swap:
         decided = [(candidate.exchanged(), reason) for candidate, reason in decided]
     _write(stage, decided, iteration, model)
-    counts = _counts(settings, sources, decided, detected)
+    counts = _counts(settings, rewarder, decided, detected)
     _report(counts)
     return stage.finish(counts)
 
@@ -201,20 +201,22 @@ def _pair(candidate: Candidate, iteration: int, model: str) -> PreferencePair:
 
 def _counts(
     settings: Recipe,
-    sources: Sequence[Sources],
+    rewarder: Rewarder,
     decided: Decided,
     detected: Mapping[str, str],
 ) -> dict[str, Any]:
     kept = [candidate for candidate, reason in decided if reason is None]
     whole = [c for c, _ in decided if c.missing is None]
     identical = sum(c.identical for c in whole) / len(whole) if whole else 0.0
-    places = measure(settings.languages.dominant, observe(settings, sources, decided, detected))
+    places = measure(rewarder.observe(decided, detected))
     found = findings(settings, places, len(kept), identical)
     return {
         "pairs": len(kept),
         "candidates": len(decided),
         "identical_share": identical,
         "swapped": settings.pairing.swap,
+        "rewarder": settings.pairing.rewarder,
+        **rewarder.counts(),
         "languages": {code: _language(decided, code) for code in settings.languages.all},
         "reward": {
             "verdict": verdict_of(found),

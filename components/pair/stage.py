@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from lidr.components.shared.config.pairing import Pairing
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage
 
@@ -40,15 +42,25 @@ def pair_stage(
     store: str,
     inputs: str,
     responses: str,
-    translations: str,
+    rewards: str,
     model: str,
     iteration: int,
 ) -> Stage:
-    """Return the stage with an iteration's preference pairs, complete or not."""
+    """Return the stage with an iteration's preference pairs, complete or not.
+
+    Args:
+        settings: the recipe.
+        store: URI of the store.
+        inputs: URI of the stage `prepare`.
+        responses: URI of the generate stage.
+        rewards: URI of the stage of the step that the rewarder needs.
+        model: URI of the stage that holds M_t.
+        iteration: t + 1.
+    """
     read = {
         "inputs": inputs,
         "responses": responses,
-        "translations": translations,
+        STATE_KEYS[settings.pairing.reward_step]: rewards,
         "model": model,
     }
     return new_stage(
@@ -61,9 +73,20 @@ def pair_stage(
             "languages": settings.languages.model_dump(mode="json"),
             "samples": settings.generation.samples,
             **settings.pairing.model_dump(
-                mode="json", exclude={"filters": True, "reward": {"on_stop"}}
+                mode="json",
+                exclude={"filters": True, "reward": {"on_stop"}, "rewarder": True, "icr": True},
             ),
+            **_of_rewarder(settings.pairing),
             "min_pairs": min_pairs(settings),
             "filters": settings.pairing.active.model_dump(mode="json"),
         },
     )
+
+
+def _of_rewarder(pairing: Pairing) -> dict[str, object]:
+    """Return what else decides which texts meet; models and grades are in the stages read."""
+    if pairing.rewarder == "lidr":
+        return {}
+    named: dict[str, object] = {"rewarder": pairing.rewarder}
+    icr = pairing.rewarder == "icr"
+    return named | ({"length_penalty": pairing.icr.length_penalty} if icr else {})

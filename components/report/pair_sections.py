@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lidr.components.report import rows
 from lidr.components.report.blocks import (
     Chart,
@@ -12,7 +14,15 @@ from lidr.components.report.blocks import (
     swatch,
 )
 from lidr.components.report.history import Round
-from lidr.components.report.words import direction, language, number, percent, spelled
+from lidr.components.report.words import (
+    direction,
+    language,
+    number,
+    percent,
+    plain,
+    spelled,
+)
+from lidr.components.shared.config.pairing import RewarderName
 from lidr.components.shared.config.recipe import Recipe
 
 _LEGEND = (
@@ -20,6 +30,16 @@ _LEGEND = (
     ("same", "kept, sides identical"),
     ("dropped", "dropped"),
 )
+
+_IDENTICAL = "Pairs with identical sides teach nothing by contrast; their share grows as"
+_BEST = "A pair is the best of a prompt's samples over the worst, by"
+
+_LEDES: dict[RewarderName, str] = {
+    "lidr": "A pair needs both answers and a translation that succeeded. "
+    f"{_IDENTICAL} the languages come to agree.",
+    "icr": f"{_BEST} their implicit reward. {_IDENTICAL} the model becomes sure of its answers.",
+    "judge": f"{_BEST} a judge's grades. {_IDENTICAL} the model becomes sure of its answers.",
+}
 
 
 def pairs(settings: Recipe, rounds: list[Round]) -> Section | None:
@@ -35,8 +55,7 @@ def pairs(settings: Recipe, rounds: list[Round]) -> Section | None:
     return Section(
         "pairs",
         "Preference pairs",
-        "A pair needs both answers and a translation that succeeded. Pairs with identical sides "
-        "teach nothing by contrast; their share grows as the languages come to agree.",
+        _LEDES[settings.pairing.rewarder],
         warnings=swapped,
         charts=[_yield_chart(settings, item) for item in paired],
         tables=[
@@ -120,7 +139,25 @@ def _failures(settings: Recipe, item: Round) -> list[Table]:
         ]
         head = ["Direction", "Translations", "Failures"]
         tables.append(Table(f"Translations by {before}", head, lines, folded=True))
+    for step, title in (("score", "Implicit rewards"), ("grade", "Grades (0 to 1)")):
+        if scored := item.counts(step).get("languages"):
+            tables.append(_scores(settings, f"{title} of {before}'s responses", scored))
     return tables
+
+
+def _scores(settings: Recipe, title: str, scored: dict[str, Any]) -> Table:
+    lines = [
+        [
+            swatch(settings.languages, code),
+            f"{number(row['scored'])} of {number(row['responses'])}",
+            plain(row["mean"]),
+            plain(row["spread"]),
+            _reasons(row["failures"]),
+        ]
+        for code, row in by_language(settings.languages, scored).items()
+    ]
+    head = ["Language", "Scored", "Mean", "Best minus worst", "Failures"]
+    return Table(title, head, lines, folded=True)
 
 
 def _reasons(failures: dict[str, int]) -> str:

@@ -13,13 +13,15 @@ from lidr.components.report.blocks import (
     Section,
     Table,
     by_direction,
+    by_language,
     kind_of,
     measured,
     shape_of,
 )
 from lidr.components.report.history import Round
 from lidr.components.report.svg import rounded_domain
-from lidr.components.report.words import direction, language, number, percent
+from lidr.components.report.words import language, number, percent, place
+from lidr.components.shared.config.pairing import RewarderName
 from lidr.components.shared.config.recipe import Languages, Recipe
 
 _ANSWERS = {"train": "Yes", "warn": "With care", "stop": "No"}
@@ -37,6 +39,20 @@ _MEASURES = {
     "right": "The one right side is chosen",
     "agrees": "The one agreeing side is chosen",
     "yield": "Candidates used",
+}
+
+_WITHOUT_TRANSLATIONS = (
+    " What shows in translations alone (their language, copies, numbers, code, links, names, round "
+    "trips) is not verifiable here, as this rewarder makes none."
+)
+
+_ASSUMED: dict[RewarderName, str] = {
+    "lidr": "The method assumes that the model translates faithfully and that {} answers are the "
+    "better ones, and this is where it shows.",
+    "icr": "The rewarder icr assumes that the policy has learnt in {} what makes a response "
+    f"better, and knows it in other languages too.{_WITHOUT_TRANSLATIONS}",
+    "judge": "The rewarder judge assumes that the judge's grades are right, in {} and beyond."
+    f"{_WITHOUT_TRANSLATIONS}",
 }
 
 _CHARTS = {
@@ -82,10 +98,9 @@ def _lede(settings: Recipe, paired: list[Round]) -> str:
         for item in paired
     )
     return (
-        f"{said[0].upper()}{said[1:]}. The method assumes that the model translates faithfully and "
-        f"that {dominant} answers are the better ones, and this is where it shows. A bar counts as "
-        f"broken where exact tests say so (level {rules.alpha:g}, corrected over measures and "
-        f"directions), from {rules.min_texts} independent texts on; with fewer it is not "
+        f"{said[0].upper()}{said[1:]}. {_ASSUMED[settings.pairing.rewarder].format(dominant)} A "
+        f"bar counts as broken where exact tests say so (level {rules.alpha:g}, corrected over "
+        f"measures and places), from {rules.min_texts} independent texts on; with fewer it is not "
         "verifiable here."
     )
 
@@ -96,11 +111,12 @@ def _findings(item: Round) -> list[dict[str, Any]]:
 
 
 def _places(languages: Languages, item: Round) -> dict[str, dict[str, Any]]:
-    """Return what was measured by direction, then of those pooled, in the recipe's order."""
+    """Return what was measured by direction or language, then of those pooled, in order."""
     places: dict[str, dict[str, Any]] = item.counts("pair")["reward"]["places"]
     dominant = languages.dominant
-    pools = {key: places[key] for key in (f"{dominant}-*", f"*-{dominant}", "*-*")}
-    return {**by_direction(languages, places), **pools}
+    pools = (f"{dominant}-*", f"*-{dominant}", "*-*", "*")
+    single = by_direction(languages, places) or by_language(languages, places)
+    return {**single, **{key: places[key] for key in pools if key in places}}
 
 
 def _charts(settings: Recipe, item: Round) -> list[Chart]:
@@ -131,9 +147,9 @@ def _lines(languages: Languages, item: Round, measure: str) -> list[rows.ReportR
 
 def _row(languages: Languages, key: str, value: Mapping[str, float]) -> rows.ReportRow:
     source, _, target = key.partition("-")
-    code = target if source == languages.dominant else source
+    code = target if source == languages.dominant and target else source
     return rows.ReportRow(
-        direction(key),
+        place(key),
         kind_of(languages, code),
         shape_of(languages, code),
         dict(value),
@@ -144,28 +160,25 @@ def _row(languages: Languages, key: str, value: Mapping[str, float]) -> rows.Rep
 def _numbers(settings: Recipe, item: Round) -> Table:
     places = _places(settings.languages, item)
     shown = [name for name in _MEASURES if any(name in place for place in places.values())]
-    head = ["Direction", *(_MEASURES[name] for name in shown), "chrF of round trips", "Length"]
+    translated = settings.pairing.rewarder == "lidr"
+    trips = ["chrF of round trips"] if translated else []
+    head = ["Direction" if translated else "Language", *(_MEASURES[name] for name in shown), *trips]
+    ratio = "the source's" if translated else "the rejected one's"
     return Table(
         f"What the check measured for {item.name}: shares of translations or pairs with their 95% "
-        "intervals; chrF (0 to 100) without copies; median length by the source's",
-        head,
+        f"intervals; chrF (0 to 100) without copies; median length by {ratio}",
+        [*head, "Length"],
         [
             [
-                _place_words(key),
-                *(_cell(place, name) for name in shown),
-                _round_trip(place),
-                f"{place['length_ratio']:.2f}",
+                place(key),
+                *(_cell(found, name) for name in shown),
+                *([_round_trip(found)] if translated else []),
+                f"{found['length_ratio']:.2f}",
             ]
-            for key, place in places.items()
+            for key, found in places.items()
         ],
         folded=True,
     )
-
-
-def _place_words(key: str) -> str:
-    if key == "*-*":
-        return "All"
-    return direction(key).replace("*", "all")
 
 
 def _cell(place: Mapping[str, Any], measure: str) -> str:

@@ -118,6 +118,7 @@ def _meaning(languages: Languages, pair: PairSample) -> str:
     meanings: dict[str, str] = {
         Kind.TRANSLATION_CHOSEN: f"{other} answer, translated, over the {own} answer",
         Kind.OWN_CHOSEN: f"{own} answer over the translated {other} answer",
+        Kind.BEST_CHOSEN: f"best {own} sample over the worst",
     }
     return meanings.get(pair.kind, pair.kind)
 
@@ -157,6 +158,7 @@ def _browser(languages: Languages, taken: Sequence[str], shown: Sequence[_Drawn]
     names = {
         Kind.TRANSLATION_CHOSEN: "translation chosen",
         Kind.OWN_CHOSEN: "own answer chosen",
+        Kind.BEST_CHOSEN: "best sample chosen",
     }
     return browser(
         languages,

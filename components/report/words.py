@@ -35,6 +35,13 @@ def direction(key: str) -> str:
     return f"{language(source)} → {language(target)}"
 
 
+def place(key: str) -> str:
+    """Return a place of the reward check in words: a direction, a language, or several pooled."""
+    if key in ("*-*", "*"):
+        return "All"
+    return direction(key).replace("*", "all") if "-" in key else language(key)
+
+
 def listed(names: Sequence[str]) -> str:
     """Return `a, b and c`."""
     if len(names) < 2:

@@ -13,8 +13,14 @@ from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.core.text import is_repetitive
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding
 from lidr.components.shared.records.chat import answer_messages
-from lidr.components.shared.records.schema import Failure, FinishReason, Prompt, Response
-from lidr.components.shared.store.stage import Stage
+from lidr.components.shared.records.schema import (
+    CUT_SHORT,
+    Failure,
+    FinishReason,
+    Prompt,
+    Response,
+)
+from lidr.components.shared.store.stage import Stage, open_stage
 
 Followers = Callable[[str, int], tuple[Follower, ...]]
 Identify = Callable[[Sequence[str]], Sequence[str]]
@@ -89,6 +95,23 @@ class Answers:
 
         name = chunk_name(f"responses/{language}", index)
         return Chunk(self.stage, name, size * samples, self._task, questions, followers)
+
+
+def read_answers(settings: Recipe, responses: str) -> dict[str, list[Response]]:
+    """Return all responses of a finished generate stage by language."""
+    stage = open_stage(responses)
+    return {
+        code: stage.read_records(stage.files(prefix=f"responses/{code}/"), Response)
+        for code in settings.languages.all
+    }
+
+
+def usable_text(settings: Recipe, answer: Response) -> str | None:
+    """Return the text that pairs are made of; a cut one counts only where its pairs are kept."""
+    if answer.failure is None:
+        return answer.text
+    kept = answer.failure in CUT_SHORT and not settings.pairing.active.truncated
+    return answer.text if kept and answer.text.strip() else None
 
 
 def decoding_of(sampling: Sampling, stop: tuple[str, ...] = ()) -> Decoding:

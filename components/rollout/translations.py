@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from lidr.components.rollout.answers import AnswerRequest, decoding_of, sampled
+from lidr.components.rollout.answers import AnswerRequest, decoding_of, sampled, usable_text
 from lidr.components.rollout.chunks import Chunk, ChunkShare, Follower, Task, chunk_name
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.shared.config.recipe import Recipe
@@ -20,7 +20,6 @@ from lidr.components.shared.records.chat import (
     translation_messages,
 )
 from lidr.components.shared.records.schema import (
-    CUT_SHORT,
     Failure,
     FinishReason,
     Prompt,
@@ -127,17 +126,10 @@ class Translations:
             answer.prompt_id,
             answer.language,
             target,
-            None if prompt.translation_task else self._translatable(answer),
+            None if prompt.translation_task else usable_text(self._settings, answer),
             Failure.TRANSLATION_TASK if prompt.translation_task else Failure.SOURCE_FAILED,
             answer.sample,
         )
-
-    def _translatable(self, answer: Response) -> str | None:
-        """Return the text to translate; a cut one counts only where pairs of it are kept."""
-        if answer.failure is None:
-            return answer.text
-        kept = answer.failure in CUT_SHORT and not self._settings.pairing.active.truncated
-        return answer.text if kept and answer.text.strip() else None
 
     def _round_trip(self, source: str, target: str, index: int, size: int) -> Iterator[Follower]:
         """Yield the chunk that translates the first prompts' translations back, if it has any."""

@@ -66,7 +66,7 @@ def _note_stages(name: str, arguments: Mapping[str, object], result: object) -> 
         open_store(str(arguments["store"])),
         str(arguments["run"]),
         int(str(arguments["iteration"])),
-        map(str, uris),
+        [str(uri) for uri in uris if uri],
     )
 
 

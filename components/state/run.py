@@ -60,6 +60,8 @@ def write_state(
     judgements: str,
     decision: str,
     version: str,
+    scores: str = "",
+    grades: str = "",
     stopped: str = "",
 ) -> str:
     """Write `runs/<run>/iteration-<t>/state.json`; at the start also the run's recipe.
@@ -71,7 +73,8 @@ def write_state(
         iteration: 0 for the start, t + 1 for the iteration that made M_{t+1}.
         inputs: URI of the stage `prepare`.
         responses: URI of the generate stage; empty at the start.
-        translations: URI of the translate stage; empty at the start.
+        translations: URI of the translate stage; empty at the start, and where the rewarder needs
+            none.
         pairs: URI of the pair stage; empty at the start.
         model: URI of the stage that holds the iteration's model, promoted or not; empty where the
             loop was stopped before there was one.
@@ -79,6 +82,8 @@ def write_state(
         judgements: URI of its judge stage; empty without a judge.
         decision: URI of the gate stage; empty at the start.
         version: the registered version.
+        scores: URI of the score stage, where the rewarder needs it.
+        grades: URI of the grade stage, likewise.
         stopped: why the loop ends without a model of this iteration; "" where it does not.
 
     Returns:
@@ -96,6 +101,8 @@ def write_state(
         "inputs": inputs,
         "responses": responses,
         "translations": translations,
+        "scores": scores,
+        "grades": grades,
         "pairs": pairs,
         "model": model,
         "evaluation": evaluation,

@@ -95,6 +95,8 @@ def requests_of(recipe: Recipe, profile: Profile, pods: str, training: str) -> l
     for kind in KINDS:
         if kind == "judge" and recipe.judge is None:
             continue
+        if kind in ("translate", "score") and kind != recipe.pairing.reward_step:
+            continue
         resources = profile.resources_of(kind)
         nodes = _train_job_nodes(profile, kind)
         whole = kind == "train" or resources.queue  # shards run alone, but a queue admits all

@@ -14,9 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lidr.components.evaluate.items.places import files_at, place_of
-from lidr.components.evaluate.items.problems import problems
-from lidr.components.evaluate.items.published import SOURCES
+from lidr.components.grade.stage import PROMPT
 from lidr.components.judge.cases import PROMPT_OF
 from lidr.components.judging.prompts import load_prompt
 from lidr.components.shared.config.judge import Judge, JudgedTask
@@ -33,10 +31,24 @@ from lidr.components.shared.inputs.prompt_files import (
     unread_fields,
 )
 from lidr.components.shared.inputs.questions import read_questions, read_references, reference_of
-from lidr.components.shared.models.admission import ModelCandidate, PropertyFinding, admit
+from lidr.components.shared.models.admission import (
+    ModelCandidate,
+    PropertyFinding,
+    admit,
+)
 from lidr.components.shared.models.sources import fetch_model, model_names, resolve_model
 from lidr.pipelines.begin import inputs_of
-from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
+from lidr.pipelines.checks.evaluation import evaluation_findings
+from lidr.pipelines.checks.finding import (
+    CheckInputs,
+    Finding,
+    missing,
+    ok,
+    refused,
+    unknown,
+    unless_pods_may,
+)
+from lidr.pipelines.checks.rewarding import rewarding_findings
 from lidr.pipelines.planning.estimate import PlanInputs, needs
 from lidr.pipelines.planning.figures import figures
 from lidr.pipelines.planning.requests import read_prompts
@@ -49,6 +61,7 @@ _GIB = 1 << 30
 
 def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
     """Yield whether the model's files are there, whole and safe, and whether its chats render."""
+    yield from rewarding_findings(inputs)
     recipe = inputs.recipe
     if recipe.is_toy:
         yield ok("model", "the step `prepare` makes the tiny world's M_0")
@@ -59,7 +72,7 @@ def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
     try:
         source, own = resolve_model(recipe.model.source, unpinned=recipe.model.unpinned)
     except LidrError as error:
-        yield _unless_pods_may("model", error, inputs)
+        yield unless_pods_may("model", error, inputs)
         return
     if inputs.on_cluster and "://" not in source and not Path(source).is_dir():
         detail = f"{source} is no folder here; pods read it from their image or a volume"
@@ -124,7 +137,7 @@ class _Files:
             self.names = model_names(self.source)
             self.folder = fetch_model(self.source, weights=self._weights)
         except LidrError as error:
-            yield _unless_pods_may(name, error, self._inputs)
+            yield unless_pods_may(name, error, self._inputs)
 
     def finding(self, admitted: PropertyFinding) -> Finding:
         """Return admission's finding; pods may not see a folder that is fine here."""
@@ -136,17 +149,6 @@ class _Files:
             remedy = "Name s3://bucket/prefix, or keep the folder in the image or on a volume."
             return unknown(name, f"{detail}, here; pods may not see this folder", remedy)
         return ok(name, detail)
-
-
-def _unless_pods_may(name: str, error: LidrError, inputs: CheckInputs) -> Finding:
-    """Return that an error says no, unless it is for want of a key that only pods have."""
-    keys = {key for each in inputs.profile.secrets.values() for key in each}
-    hub = inputs.recipe.model.source.startswith("hf://")
-    closed = any(code in error.message for code in ("401", "403"))
-    if hub and closed and "HF_TOKEN" in keys and "HF_TOKEN" not in os.environ:
-        detail = f"{error.message}; pods have HF_TOKEN, which is not set here"
-        return unknown(name, detail, "export HF_TOKEN=... to look with it")
-    return refused(name, error)
 
 
 def _weights(folder: Path, files: _Files) -> Finding:
@@ -192,12 +194,7 @@ def prompts_findings(inputs: CheckInputs) -> Iterator[Finding]:
                 yield ok("prompt fields", note_of_unread(unread))
     if recipe.judge:
         yield from _judged(inputs, recipe.judge)
-    folder = recipe.evaluation.include_path
-    if folder and not Path(folder).is_dir():
-        detail = f"{folder} is no folder"
-        yield missing("evaluation tasks", detail, "Correct evaluation.include_path.")
-    for family, pattern in recipe.evaluation.data.items():
-        yield _items(inputs, family, pattern)
+    yield from evaluation_findings(inputs)
 
 
 def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
@@ -238,8 +235,9 @@ def _judged(inputs: CheckInputs, judge: Judge) -> Iterator[Finding]:
         except LidrError as error:
             yield refused(name, error)
     if judge.prompts:
+        graded = [PROMPT] if inputs.recipe.pairing.rewarder == "judge" else []
         try:
-            for kind in dict.fromkeys(PROMPT_OF[task.name] for task in judge.tasks):
+            for kind in dict.fromkeys([*(PROMPT_OF[task.name] for task in judge.tasks), *graded]):
                 load_prompt(kind, judge.prompts)
         except LidrError as error:
             yield refused("judge prompts", error)
@@ -262,36 +260,6 @@ def _counted(recipe: Recipe, judge: Judge, task: JudgedTask) -> str:
                 reference_of(question, references, task, code)
         counts.append(f"{code} {len(questions):,}")
     return ", ".join(counts)
-
-
-def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
-    """Return how many evaluation items files hold; others are fetched by the step itself."""
-    recipe, name = inputs.recipe, f"items {family}"
-    datasets = {source.dataset: key for key, source in SOURCES.items()}
-    own = family if family in SOURCES else datasets.get(family, "")
-    counts = []
-    try:
-        for code in _languages(recipe, own):
-            if own:
-                counts.append(f"{code} {len(problems(own, code, recipe.evaluation.data)):,}")
-            elif "{config}" not in pattern:
-                files_at(place_of(pattern, code), ("test",), code)
-    except LidrError as error:
-        return refused(name, error)
-    detail = ", ".join(counts) or ("read by the step" if "{config}" in pattern else "there")
-    if inputs.on_cluster and "://" not in pattern:
-        remedy = "Bring it into the store with `lidr fetch`."
-        return unknown(name, f"{detail}, here; pods may not see {pattern}", remedy)
-    return ok(name, detail)
-
-
-def _languages(recipe: Recipe, own: str) -> tuple[str, ...]:
-    """Return the languages that a family's tasks are asked in."""
-    tasks = [name for name in recipe.evaluation.tasks if own and name.startswith(own)]
-    if not tasks:
-        return recipe.languages.all
-    languages = (recipe.evaluation.languages.get(name, recipe.languages.all) for name in tasks)
-    return tuple(dict.fromkeys(code for codes in languages for code in codes))
 
 
 def machine_findings(inputs: CheckInputs) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.threads import allowed_cores
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing.architecture import Architecture, read_architecture
+from lidr.components.shared.sizing.flops import reference_flops
 from lidr.components.shared.sizing.memory import GIB, PROCESS, Memory, MemoryPlan, plan_for
 from lidr.components.shared.sizing.storage import model_bytes
 from lidr.pipelines.planning.calibration import Calibration, Rate, world_examples
@@ -167,7 +168,7 @@ class _Estimator:
         self._config = inputs.config
         self._shape: Architecture = read_architecture(dict(inputs.config))
         self._notes: list[str] = []
-        kinds: tuple[Kind, ...] = ("generate", "translate", "evaluate", "train")
+        kinds = self._kinds()
         self._resources = {kind: inputs.profile.resources_of(kind) for kind in (*kinds, "prepare")}
         self._calibration = self._fitting(inputs.calibration)
         lengths = inputs.calibration.lengths.lengths() if inputs.calibration else Lengths()
@@ -176,13 +177,24 @@ class _Estimator:
         self._note_gpus()
         self._note_prompts(measured=inputs.calibration is not None)
 
+    def _kinds(self) -> tuple[Kind, ...]:
+        """Return the kinds of step that need an accelerator, where there are some."""
+        needed = self._recipe.pairing.reward_step
+        rewarded: tuple[Kind, ...] = () if needed == "grade" else (needed,)
+        return ("generate", *rewarded, "evaluate", "train")
+
     def estimate(self) -> Estimate:
         plan = self._plan()
         steps = tuple(map(self._begun, self._steps()))
         gpu = self._gpus["train"]
         fits = plan.fits(self._memory(gpu)) if gpu else None
-        if self._recipe.judge:
+        if self._recipe.is_judged:
             self._notes.append("the judge's requests and their price are not counted")
+        if self._recipe.pairing.reward_step == "grade":
+            self._notes.append(
+                f"the judge grades {self._requests.responses:,} responses an iteration; their time "
+                "and price are not counted"
+            )
         return Estimate(
             steps=steps,
             parameters=self._shape.parameters,
@@ -233,7 +245,7 @@ class _Estimator:
                 "lower generation.chunk_size"
             )
         generate, translate = self._requests.generate, self._requests.translate
-        kinds = len(self._recipe.languages.all)
+        kinds, needed = len(self._recipe.languages.all), self._recipe.pairing.reward_step
         if self._profile.engine.fused:
             generate, translate = generate + translate, Load()
         yield PlannedStep(
@@ -243,10 +255,40 @@ class _Estimator:
         if translate.requests:
             work = self._served("translate", translate, workers, chunks * kinds)
             yield PlannedStep(number, translate, work)
-        else:
+        elif needed == "translate":
             yield self._control(number, "translate")
         if self._profile.shards > 1:
             yield self._control(number, "merge")
+        if needed == "score":
+            yield PlannedStep(number, self._requests.score, self._score())
+        elif needed == "grade":
+            yield self._control(number, "grade")
+
+    def _score(self) -> Work:
+        """Return the passes of two models over all samples, at the speed of training's."""
+        length = self._requests.pairs.length / 2
+        tokens, rows = self._requests.score.prompt_tokens, self._requests.scored_tokens
+        flops = reference_flops(self._shape, math.ceil(tokens), length, math.ceil(rows))
+        gpu = self._gpus["score"]
+        if rate := self._rate("train"):
+            startup, busy = rate.fixed_seconds, rate.seconds(flops)
+        elif gpu:
+            startup = 2 * self._startup(2.0 * self._shape.parameters)
+            busy = flops / (gpu.tflops * 1e12 * gpu.training_mfu)
+        else:
+            cores = self._cores()
+            speed = cores.tflops * 1e12 * cores.training_mfu
+            startup, busy = self._figures.times.control_seconds, flops / speed
+        gpus = self._resources["score"].accelerators
+        pieces = 2 * len(self._recipe.languages.all)
+        return Work(
+            "score",
+            gpus=gpus,
+            startup=startup,
+            pieces=pieces,
+            piece_seconds=busy / pieces,
+            price=self._price("score"),
+        )
 
     def _served(self, stage: Kind, load: Load, workers: int, pieces: int) -> Work:
         """Return a step that asks engines; its pieces are chunk files, or all under way."""

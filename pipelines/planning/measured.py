@@ -59,6 +59,7 @@ def calibrate(store: str, run: str) -> Calibration:
     """
     home = open_store(store)
     recipe = _recipe(home, run)
+    _require_translated(recipe, run)
     states = list(_states(home, run))
     rounds = [_round(state) for state in states[1:]]
     if not rounds:
@@ -117,6 +118,14 @@ def _recipe(home: Store, run: str) -> Recipe:
             file=f"{home.uri}/{recipe_key(run)}",
             remedy="Calibrate from a newer run.",
         ) from error
+
+
+def _require_translated(recipe: Recipe, run: str) -> None:
+    if recipe.pairing.rewarder != "lidr":
+        raise BadInput(
+            f"run {run} has the rewarder {recipe.pairing.rewarder}, and translates nothing",
+            remedy="Calibrate from a run with pairing.rewarder lidr; others can use it too.",
+        )
 
 
 def _states(home: Store, run: str) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import islice
@@ -136,7 +136,9 @@ class Requests:
 
     @property
     def translate(self) -> Load:
-        """Translations both ways, and the sample that is translated back."""
+        """Translations both ways, and the sample that is translated back, where they are needed."""
+        if self._recipe.pairing.reward_step != "translate":
+            return Load()
         dominant, total = self._recipe.languages.dominant, Load()
         trips = min(self._recipe.translation.round_trip_sample, self._answers)
         for other in self._recipe.languages.others:
@@ -146,17 +148,36 @@ class Requests:
         return total
 
     @property
+    def score(self) -> Load:
+        """Samples that each of two models reads behind the dominant prompt, a prompt for two."""
+        recipe = self._recipe
+        if recipe.pairing.reward_step != "score":
+            return Load()
+        prompts = -(-recipe.generation.samples // 2) * self._prompts.count
+        asked = self._prompt(recipe.languages.dominant) * prompts * len(recipe.languages.all)
+        return Load(2 * self.responses, 2 * asked + self.scored_tokens)
+
+    @property
+    def scored_tokens(self) -> float:
+        """Tokens of responses that meet the heads of both models."""
+        return 2 * sum(self._answer(code) * self._answers for code in self._recipe.languages.all)
+
+    @property
+    def responses(self) -> int:
+        """Of one iteration; a judge of samples is asked about each of them once."""
+        return self._answers * len(self._recipe.languages.all)
+
+    @property
     def pairs(self) -> PairLoad:
-        """Two candidates for every prompt and other language."""
-        settings, languages = self._recipe.training, self._recipe.languages
-        dominant, tokens, responses = languages.dominant, 0.0, 0.0
-        for other in languages.others:
-            for own, back in ((other, dominant), (dominant, other)):
-                sides = self._answer(own) + self._into(back, own)
-                whole = min(self._prompt(own) + sides, 2 * settings.max_length)
-                tokens += whole * self._answers
-                responses += max(whole - self._prompt(own), 0.0) * self._answers
-        candidates = 2 * len(languages.others) * self._answers
+        """What the rewarder makes of the responses: two of every prompt and other language, or one
+        of every prompt and language."""
+        settings, sides = self._recipe.training, list(self._sides())
+        tokens = responses = 0.0
+        for count, own, both in sides:
+            whole = min(self._prompt(own) + both, 2 * settings.max_length)
+            tokens += whole * count
+            responses += max(whole - self._prompt(own), 0.0) * count
+        candidates = sum(count for count, *_ in sides)
         kept = round(candidates * self._measured.kept)
         share = kept / max(candidates, 1)
         steps = max(1, -(-kept // settings.batch_size))
@@ -168,6 +189,17 @@ class Requests:
             tokens / max(candidates, 1),
             max(1, round(steps * settings.epochs)),
         )
+
+    def _sides(self) -> Iterator[tuple[int, str, float]]:
+        """Yield how many candidates there are, their language, and the tokens of both sides."""
+        languages = self._recipe.languages
+        if self._recipe.pairing.rewarder != "lidr":
+            for code in languages.all:
+                yield self._prompts.count, code, 2 * self._answer(code)
+            return
+        for other in languages.others:
+            for own, back in ((other, languages.dominant), (languages.dominant, other)):
+                yield self._answers, own, self._answer(own) + self._into(back, own)
 
     @property
     def evaluate(self) -> Load:

@@ -127,7 +127,8 @@ def roll_out(
         metrics: throughput, cache hit rate and failure shares of both stages.
 
     Returns:
-        URIs of the generate and the translate stage.
+        URIs of the generate and the translate stage; the latter is empty where the rewarder needs
+        no translation.
     """
     from lidr.pipelines.tasks import rollout as step
 

@@ -17,6 +17,9 @@ from lidr.components.shared.store.runs import read_stages
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.state.run import GO_ON, State, next_state, write_state
 
+_UP_TO_PAIRS = ("generate", "translate", "score", "grade", "pair")
+"""Steps of an iteration before there is a model; of three of them the one its rewarder needs."""
+
 _UNMADE = ("model", "evaluation", "judgements", "decision", "version")
 """Keys of a state that are "" where the reward check has stopped the loop."""
 
@@ -65,15 +68,17 @@ def conclude(
     if verdict != GO_ON:
         return before
     made = _stages(store, run, iteration, inputs)
-    _require(made, ("generate", "translate", "pair") if iteration else (), run, iteration)
     resolved = resolve_recipe(store, recipe)  # once, not for each of the three
+    settings = Recipe.model_validate_json(resolved)
+    needed = ("generate", settings.pairing.reward_step, "pair")
+    _require(made, needed if iteration else (), run, iteration)
     common: dict[str, Any] = {
         "recipe": resolved,
         "store": store,
         "run": run,
         "iteration": iteration,
     }
-    if iteration and (reason := _stopped(resolved, made["pair"])):
+    if iteration and (reason := _stopped(settings, made["pair"])):
         unmade: dict[str, Any] = dict.fromkeys(_UNMADE, "")
         write_state(**common, inputs=inputs, **_rollout(made), **unmade, stopped=reason)
         return next_state(store=store, run=run, iteration=iteration, **before._asdict())
@@ -111,13 +116,13 @@ def conclude(
 
 def _rollout(made: Mapping[str, str]) -> dict[str, Any]:
     """Return the stages up to the pairs by their keys in a state; the start has none."""
-    return {STATE_KEYS[step]: made.get(step, "") for step in ("generate", "translate", "pair")}
+    return {STATE_KEYS[step]: made.get(step, "") for step in _UP_TO_PAIRS}
 
 
-def _stopped(recipe: str, pairs: str) -> str:
+def _stopped(settings: Recipe, pairs: str) -> str:
     """Return why the reward check has ended the loop; "" where it has not."""
     counts = open_stage(pairs).counts()
-    if after_pairs(Recipe.model_validate_json(recipe), counts) == TRAIN:
+    if after_pairs(settings, counts) == TRAIN:
         return ""
     return f"the reward check stopped the loop before training: {counts['reward']['reason']}"
 

@@ -68,7 +68,7 @@ def roll_out(
         log: takes throughput, cache hit rate and failure shares of both stages.
 
     Returns:
-        URIs of the generate and the translate stage.
+        URIs of the generate and, where the rewarder needs it, the translate stage.
 
     Raises:
         LaunchFailed: a shard died, or no machine was found for it.
@@ -77,9 +77,10 @@ def roll_out(
     settings = Recipe.model_validate_json(recipe)
     stage = generate_stage(settings, store, inputs, model, iteration)
     target = translate_stage(settings, store, stage.uri, model, iteration)
-    if stage.done() and target.done():
+    translated = settings.pairing.reward_step == "translate"
+    if stage.done() and (target.done() or not translated):
         emit("reused")
-        return Merged(stage.uri, target.uri)
+        return Merged(stage.uri, target.uri if translated else "")
     place = Launch.parse(launch)
     job = ShardJob(
         recipe=recipe,
@@ -101,7 +102,7 @@ def roll_out(
     merged = merge(
         recipe=recipe, store=store, run=run, inputs=inputs, model=model, iteration=iteration
     )
-    for uri in merged:
+    for uri in filter(None, merged):
         for name, value in stage_figures(open_stage(uri).counts()).items():
             log(f"{step_of(uri)}/{name}", value)
     return merged

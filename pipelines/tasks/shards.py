@@ -13,10 +13,12 @@ from typing import Any
 
 from lidr.components.generate.run import generate
 from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.kubernetes.exchange import Exchange
 from lidr.components.shared.kubernetes.failure import failure_of
 from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.recipes import resolve_recipe
 from lidr.components.shared.store.runs import EXECUTION_VARIABLE
 from lidr.components.shared.store.stage import Stage
 from lidr.components.translate.run import translate
@@ -52,7 +54,7 @@ class ShardShare(Strict):
     responses: str
     """URI of the generate stage."""
     translations: str
-    """URI of the translate stage."""
+    """URI of the translate stage; "" where the rewarder needs none."""
 
 
 Shards = Exchange[ShardJob, ShardShare]
@@ -78,7 +80,7 @@ def main(arguments: list[str]) -> int:
 
 
 def work(job: ShardJob, shard: int) -> ShardShare:
-    """Generate and translate one shard's chunks; those that are there already stay.
+    """Do one shard's chunks of generate and translate; those that are there already stay.
 
     Args:
         job: what all shards do.
@@ -97,6 +99,9 @@ def work(job: ShardJob, shard: int) -> ShardShare:
         "shards": job.shards,
     }
     responses = generate(**common)
+    settings = Recipe.model_validate_json(resolve_recipe(job.store, job.recipe))
+    if settings.pairing.reward_step != "translate":
+        return ShardShare(responses=responses, translations="")
     return ShardShare(responses=responses, translations=translate(**common, responses=responses))
 
 

@@ -87,7 +87,7 @@ class Ran:
         given |= {"model": self.inputs, "iteration": 1}
         self.responses = generate(**given)
         self.translations = translate(responses=self.responses, **given)
-        self.pairs = pair(responses=self.responses, translations=self.translations, **given)
+        self.pairs = pair(responses=self.responses, rewards=self.translations, **given)
         self.model = train(pairs=self.pairs, launch=Launch().text(), **given)
         self.scores = evaluate(**given)
 

@@ -91,7 +91,7 @@ def run_steps(recipe: str, store: str) -> dict[str, str]:
     common = {"recipe": recipe, "store": store, "inputs": world, "model": world, "iteration": 1}
     responses = generate(**common)
     translations = translate(responses=responses, **common)
-    pairs = pair(responses=responses, translations=translations, **common)
+    pairs = pair(responses=responses, rewards=translations, **common)
     return {
         "inputs": world,
         "responses": responses,
@@ -232,7 +232,7 @@ def pair_llama(folder: Path, filters: str) -> Stage:
         store=str(folder),
         inputs=world,
         responses=responses,
-        translations=translations,
+        rewards=translations,
         model=world,
         iteration=1,
     )

@@ -118,7 +118,7 @@ def _steps(life: Life) -> dict[str, tuple[str, dict[str, Any]]]:
     before, after = (json.loads((home / f"iteration-{t}/state.json").read_text()) for t in (0, 1))
     common = {"recipe": life.recipe, "store": life.uri, "inputs": before["inputs"]}
     rollout = {**common, "model": before["model"], "iteration": 1}
-    made = {"responses": after["responses"], "translations": after["translations"]}
+    made = {"responses": after["responses"], "rewards": after["translations"]}
     gate = {"before": before["evaluation"], "after": after["evaluation"], "pairs": after["pairs"]}
     given = {
         "generate": rollout,

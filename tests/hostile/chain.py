@@ -112,7 +112,7 @@ def carry_out(run: HostileRun, *, training: bool = True) -> HostileRun:
         run.stages["generate"] = generate(**model, iteration=1)
         given = {"responses": run.stages["generate"]}
         run.stages["translate"] = translate(**model, iteration=1, **given)
-        given["translations"] = run.stages["translate"]
+        given["rewards"] = run.stages["translate"]
         run.stages["pair"] = pair(**model, iteration=1, **given)
         run.stages["train"] = run.stages["prepare"]
         if training:

@@ -20,6 +20,8 @@ FAKED = {
     "generate": "generate",
     "translate": "translate",
     "merge": "merge, Merged",
+    "score": "score",
+    "grade": "grade",
     "pair": "pair_and_check",
     "train": "train",
     "evaluate": "evaluate",

@@ -127,8 +127,20 @@ def merge(recipe, store, inputs, model, iteration):
     inputs = {"r": responses.digest}
     translations = new_stage(open_store(store), "translate", 1, inputs, {})
     responses.finish({"languages": {}, "responses": 0})
+    if Recipe.model_validate_json(recipe).pairing.reward_step != "translate":
+        return Merged(responses.uri, "")
     translations.finish({"directions": {}, "translations": 0})
     return Merged(responses.uri, translations.uri)
+
+
+@step("score")
+def score(recipe, store, inputs, responses, model, iteration):
+    return _work("score", store, {"r": responses, "m": model}, {}, {})
+
+
+@step("grade")
+def grade(recipe, store, inputs, responses, iteration):
+    return _work("grade", store, {"r": responses}, {}, {})
 
 
 class Merged(NamedTuple):
@@ -137,7 +149,7 @@ class Merged(NamedTuple):
 
 
 @step("pair")
-def pair(recipe, store, inputs, responses, translations, model, iteration):
+def pair(recipe, store, inputs, responses, rewards, model, iteration):
     emit("number", name="pairs", value="18 of 20")
     emit("warning", message="the reward of [es] looks inverted")
     for text in FAKE.get("says", ()):
@@ -146,7 +158,7 @@ def pair(recipe, store, inputs, responses, translations, model, iteration):
         print(text.encode("utf-8", "replace").decode(), flush=True)
     counts = {"reward": {"verdict": "stop", "reason": "as the test wants it"}}
     unfit = FAKE.get("distrust") == iteration
-    given = {"r": responses, "t": translations}
+    given = {"r": responses, "t": rewards}
     return _work("pair", store, given, {}, counts if unfit else {})
 
 

@@ -41,6 +41,8 @@ def test_state_points_at_every_stage(one_round: FakeWorld):
         "model": start["inputs"],
         "responses": "",
         "translations": "",
+        "scores": "",
+        "grades": "",
         "pairs": "",
         "evaluation": one_round.work[1],
         "judgements": "",

@@ -161,7 +161,7 @@ class Pen:
         with day(SECOND_DAY), self.scripted(says):
             responses = generate(**given)
             translations = translate(responses=responses, **given)
-        pairs = pair(responses=responses, translations=translations, **given)
+        pairs = pair(responses=responses, rewards=translations, **given)
         model = self.trained(recipe, pairs, inputs)
         return {"responses": responses, "pairs": pairs, "model": model}
 

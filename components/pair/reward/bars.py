@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lidr.components.shared.config.pairing import RewardCheck
+from lidr.components.shared.config.pairing import Pairing, RewarderName
 
 ROUND_TRIP = "round_trip"
 """The one measure that is a mean, of chrF, and no share."""
@@ -36,11 +36,22 @@ class Bar:
 _ANOTHER_MODEL = (
     "Take a model that speaks these languages better, or leave them out of languages.others."
 )
-_CHECK_DOMINANT = "Check that languages.dominant is the language this model is best in."
 
 
-def bars_of(rules: RewardCheck) -> list[Bar]:
-    """Return the bars in the order of their weight; those that stop come first."""
+_CHECK_REWARDER: dict[RewarderName, str] = {
+    "lidr": "Check that languages.dominant is the language this model is best in.",
+    "icr": "Check pairing.icr: the policy is the model that was tuned, the reference the one "
+    "before.",
+    "judge": "Read some judgements of the grade stage, or take a better judge.",
+}
+
+
+def bars_of(pairing: Pairing) -> list[Bar]:
+    """Return the bars in the order of their weight; those that stop come first.
+
+    Bars on what a rewarder does not make, such as translations, cannot be broken.
+    """
+    rules = pairing.reward
 
     def stopping(measure: str, level: float, problem: str, good: str, remedy: str) -> Bar:
         return Bar(measure, level, _half_way(level), problem, good, remedy)
@@ -67,7 +78,7 @@ def bars_of(rules: RewardCheck) -> list[Bar]:
             rules.min_agreement,
             "the reward is inverted: of pairs with one side right, by the reference answers",
             "have it as the chosen one",
-            _CHECK_DOMINANT,
+            _CHECK_REWARDER[pairing.rewarder],
         ),
         Bar(
             "agrees",
@@ -75,7 +86,7 @@ def bars_of(rules: RewardCheck) -> list[Bar]:
             rules.min_agreement,
             "the reward looks inverted: of pairs with one side that ends like the dominant answer",
             "have it as the chosen one",
-            _CHECK_DOMINANT,
+            _CHECK_REWARDER[pairing.rewarder],
         ),
         stopping(
             "numbers", faithful, "translations lose numbers", "keep all of them", _ANOTHER_MODEL

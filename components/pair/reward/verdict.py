@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lidr.components.pair.reward.bars import ROUND_TRIP, Bar, bars_of
 from lidr.components.pair.reward.observations import Observations
 from lidr.components.pair.stage import min_pairs
+from lidr.components.shared.config.pairing import Pairing
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.stats.clustered import Share, clustered_share
@@ -29,6 +30,9 @@ Level = Literal["stop", "warn", "note"]
 
 _EVIDENCE = ("numbers", "code", "links", "right", "agrees")
 """Measures of content, of which one at least must be verifiable."""
+
+_ALL = ("*-*", "*")
+"""Places that pool all directions, or all languages."""
 
 _MAX_NAMED = 3
 _RESAMPLES = 2000
@@ -43,7 +47,7 @@ class Finding:
         measure: that shows it.
         text: a sentence for people.
         remedy: what they can do.
-        places: the directions it was proven in, or the pools of them.
+        places: the directions or languages it was proven in, or the pools of them.
         p: the smallest p-value, corrected; 0 where nothing was tested.
     """
 
@@ -57,13 +61,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What was measured of a direction, or of several pooled.
+    """What was measured of a direction or a language, or of several pooled.
 
     Attributes:
         shares: by measure.
         round_trip: mean chrF (0 to 100) of the round trips; `n` counts them.
         trips: mean chrF of each prompt's round trips, shape (prompts,).
-        length_ratio: median of the characters of a translation by those of its source.
+        length_ratio: median of the characters of a translation by those of its source, or of a
+            chosen text by those of the rejected one.
     """
 
     shares: Mapping[str, Share]
@@ -98,14 +103,9 @@ class _Tested(NamedTuple):
     p: float
 
 
-def measure(dominant: str, directions: Mapping[str, Observations]) -> dict[str, Place]:
-    """Return what was measured of each direction, then of those out of and into d, then of all."""
-    out, into, every = f"{dominant}-*", f"*-{dominant}", "*-*"
-    pools = {key: Observations() for key in (out, into, every)}
-    for key, seen in directions.items():
-        pools[out if key.startswith(f"{dominant}-") else into].take(seen)
-        pools[every].take(seen)
-    return {key: _place(seen) for key, seen in {**directions, **pools}.items()}
+def measure(seen: Mapping[str, Observations]) -> dict[str, Place]:
+    """Return what was measured in each place."""
+    return {key: _place(found) for key, found in seen.items()}
 
 
 def _place(seen: Observations) -> Place:
@@ -138,17 +138,26 @@ def findings(settings: Recipe, places: Places, pairs: int, identical_share: floa
     if identical_share > rules.max_identical:
         text = f"{identical_share:.0%} of the pairs have identical sides: little is left to learn"
         found.append(Finding("warn", "identical", text, "The filter `identical` drops them."))
-    if not any(places["*-*"].is_verifiable(name, rules.min_texts) for name in _EVIDENCE):
-        found.append(
-            Finding(
-                "warn",
-                "unverifiable",
-                "whether content survives is not verifiable here: fewer than "
-                f"{rules.min_texts} texts hold numbers, code, links or have a reference answer",
-                "Use prompts with reference answers or numbers among others, and read some pairs.",
-            )
-        )
+    whole = next(place for key, place in places.items() if key in _ALL)
+    if not any(whole.is_verifiable(name, rules.min_texts) for name in _EVIDENCE):
+        found.append(_unverifiable(settings.pairing, rules.min_texts))
     return sorted(found, key=lambda each: ("stop", "warn", "note").index(each.level))
+
+
+def _unverifiable(pairing: Pairing, least: int) -> Finding:
+    if pairing.rewarder == "lidr":
+        text = (
+            "whether content survives is not verifiable here: fewer than "
+            f"{least} texts hold numbers, code, links or have a reference answer"
+        )
+        remedy = "Use prompts with reference answers or numbers among others, and read some pairs."
+    else:
+        text = (
+            "whether the better text is chosen is not verifiable here: there are fewer than "
+            f"{least} pairs of which the prompt's reference answer calls one side right"
+        )
+        remedy = "Use prompts with reference answers among others, and read some pairs."
+    return Finding("warn", "unverifiable", text, remedy)
 
 
 def verdict_of(found: Sequence[Finding]) -> str:
@@ -187,7 +196,7 @@ def _steps(count: float) -> str:
 
 def _broken(settings: Recipe, places: Places) -> Iterator[Finding]:
     """Yield what is proven: first by the bars that stop, then by those that warn."""
-    bars = bars_of(settings.pairing.reward)
+    bars = bars_of(settings.pairing)
     stopped: set[str] = set()
     levels: tuple[Level, ...] = ("stop", "warn")
     for level in levels:
@@ -232,7 +241,7 @@ def _finding(level: Level, bar: Bar, proven: Sequence[_Tested], places: Places) 
 def _shown(proven: Sequence[str]) -> list[str]:
     """Return the directions where there are any, else the narrowest pools."""
     single = [place for place in proven if "*" not in place]
-    narrow = [place for place in proven if place != "*-*"]
+    narrow = [place for place in proven if place not in _ALL]
     return single or narrow or list(proven)
 
 
@@ -252,8 +261,10 @@ def _limit(bar: Bar, level: Level) -> str:
 
 
 def place_words(place: str) -> str:
-    """Return a direction in words: `from English to Spanish`, `into English`, `in all`."""
-    source, _, target = place.partition("-")
+    """Return a place in words: `from English to Spanish`, `into English`, `in Spanish`."""
+    source, way, target = place.partition("-")
+    if not way:
+        return "in all languages" if place in _ALL else f"in {NAMES[place]}"
     if source == target:
         return "in all directions"
     parts = [f"from {NAMES[source]}"] if source != "*" else []

@@ -86,11 +86,12 @@ class Judge(Strict):
 
     endpoint: JudgeEndpoint
     """The model that judges. Required."""
-    tasks: tuple[JudgedTask, ...] = Field(min_length=1)
-    """What is judged; each name once. Required."""
+    tasks: tuple[JudgedTask, ...] = ()
+    """What is judged of every model; each name once. Required, but where `pairing.rewarder` is
+    judge, which needs none."""
     prompts: str = ""
     """Folder or `s3://` prefix with pairwise.md, score.md and rubric.md of your own, as far as the
-    tasks need them. Default empty: those of lidr."""
+    tasks (and the rewarder: score.md) need them. Default empty: those of lidr."""
     max_tokens: int = Field(512, ge=1)
     """Longest judgement, in tokens. Default 512."""
     top_logprobs: int = Field(20, ge=0, le=20)

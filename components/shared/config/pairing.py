@@ -1,14 +1,20 @@
-"""The recipe's section on pairs: which are kept, and when they may be trained on."""
+"""The recipe's section on pairs: how they are made and kept, and when they may be trained on."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lidr.components.shared.config.base_model import Strict
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+RewarderName = Literal["lidr", "icr", "judge"]
+RewardStep = Literal["translate", "score", "grade"]
+
+_STEPS: Mapping[RewarderName, RewardStep] = {"lidr": "translate", "icr": "score", "judge": "grade"}
 
 
 class RewardCheck(Strict):
@@ -80,9 +86,37 @@ class Filters(Strict):
         return cls(**dict.fromkeys(cls.model_fields, False))
 
 
+class Icr(Strict):
+    """The rewarder icr (Yang et al. 2025, arXiv 2503.04647): beta * log(policy / reference).
+
+    The models that are named score while M_t is M_0. Afterwards M_t is the policy, and the
+    reference the model that it was trained against (`training.reference`): M_(t-1) by default.
+    """
+
+    policy: str = ""
+    """A model that was tuned on preferences, mostly in the dominant language: a source as in
+    `model.source`. Default: M_t."""
+    reference: str = ""
+    """The model that the policy was tuned from, likewise. Required: before M_0 there is none."""
+    every_iteration: bool = False
+    """Whether the named models score in every iteration. Default false."""
+    beta: float = Field(0.1, gt=0.0)
+    """Factor of the reward. It changes no pair, but the size of scores. Default 0.1."""
+    length_penalty: Literal["auto"] | Annotated[float, Field(ge=0.0)] = "auto"
+    """What each character of a response costs, in nats of log(policy / reference). Default auto:
+    in each language the value from 0 to 1, in steps of 0.001, at which chosen and rejected texts
+    have the most equal lengths on average. 0 is none."""
+
+
 class Pairing(Strict):
     """The pair stage."""
 
+    rewarder: RewarderName = "lidr"
+    """What turns responses into pairs. `lidr`: the model's own translations (arXiv 2410.08964).
+    `icr`: of several samples the best and the worst by the implicit reward of a model that was
+    tuned on preferences (arXiv 2503.04647). `judge`: by the recipe's judge. Default lidr."""
+    icr: Icr = Icr()
+    """Models and settings of the rewarder icr."""
     filters: Literal["all", "paper"] | Filters = "all"
     """`all`, `paper` (failed translations only), or each filter on or off. But for `paper`, a
     translation counts that ends with a misspelt closing tag, or with its turn and no tag at all.
@@ -96,6 +130,24 @@ class Pairing(Strict):
     """Control: exchange chosen and rejected. Default false."""
     reward: RewardCheck = RewardCheck()
     """When the reward cannot be trusted, and what happens then."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.rewarder != "icr" and self.icr != Icr():
+            raise ValueError(
+                f"icr is read by the rewarder icr alone, and rewarder is {self.rewarder}"
+            )
+        if self.rewarder == "icr" and not self.icr.reference:
+            raise ValueError(
+                "icr.reference is empty, and in the first iteration there is no M_(t-1): name the "
+                "model that M_0 was tuned from"
+            )
+        return self
+
+    @property
+    def reward_step(self) -> RewardStep:
+        """The step between generate and pair that the rewarder needs."""
+        return _STEPS[self.rewarder]
 
     @property
     def active(self) -> Filters:

@@ -14,12 +14,13 @@ from lidr.components.shared.core.text import nearest
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 QUANTITY = r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$"
 
-Kind = Literal["generate", "translate", "evaluate", "train", "prepare", "control", "judge"]
+Kind = Literal["generate", "translate", "score", "evaluate", "train", "prepare", "control", "judge"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 FOLLOWS: Mapping[Kind, Kind] = {
     "translate": "generate",
+    "score": "generate",
     "evaluate": "generate",
     "prepare": "train",
     "judge": "control",
@@ -162,6 +163,8 @@ class Steps(Strict):
     """generate."""
     translate: Resources = Resources()
     """translate; follows generate."""
+    score: Resources = Resources()
+    """score, which the rewarder icr needs; follows generate, with one accelerator."""
     evaluate: Resources = Resources()
     """evaluate; follows generate."""
     train: Resources = Resources()
@@ -171,7 +174,7 @@ class Steps(Strict):
     control: Resources = Resources()
     """pair, gate, register, report and state."""
     judge: Resources = Resources()
-    """judge; follows control."""
+    """judge, and grade, which the rewarder judge needs; follows control."""
 
     def given(self, kind: Kind) -> Resources:
         """Return what is said of one kind of step."""
@@ -188,6 +191,10 @@ class Steps(Strict):
         said = _said(self.given(kind))
         if base := FOLLOWS.get(kind):
             taken = _said(self.given(base))
+            if kind == "score" and (count := taken.pop("accelerators", 0)):
+                taken["accelerators"] = min(count, 1)  # one process, which does not split models
+            if kind not in ENGINES:
+                taken.pop("tensor_parallel", None)
             if "pool" in said:
                 taken = {key: value for key, value in taken.items() if key not in _PLACE}
             said = taken | said

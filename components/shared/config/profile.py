@@ -36,15 +36,15 @@ class Images(Strict):
     generate: str = Field("lidr/generate:latest", pattern=IMAGE)
     """vLLM: generate, translate and evaluate."""
     train: str = Field("lidr/train:latest", pattern=IMAGE)
-    """torch, transformers and peft: prepare and train."""
+    """torch, transformers and peft: prepare, score and train."""
     control: str = Field("lidr/control:latest", pattern=IMAGE)
-    """CPU only: pair, judge, gate, register, report and state."""
+    """CPU only: pair, judge, grade, gate, register, report and state."""
 
     def of(self, kind: Kind) -> str:
         """Return the image of a kind of step."""
         if kind in ENGINES:
             return self.generate
-        return self.train if kind in ("train", "prepare") else self.control
+        return self.train if kind in ("train", "prepare", "score") else self.control
 
 
 Offload = Literal["none", "optimizer", "all"]

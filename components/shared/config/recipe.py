@@ -17,7 +17,7 @@ from lidr.components.shared.config.evaluation import Evaluation, Gate
 from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.load import load
 from lidr.components.shared.config.machine import MOVED
-from lidr.components.shared.config.pairing import Pairing
+from lidr.components.shared.config.pairing import Icr, Pairing
 from lidr.components.shared.config.source import SourceText, SourceTexts
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.names import key_fault
@@ -419,6 +419,11 @@ class Recipe(Strict):
         return f"{self.name}-seed{self.seed}-{digest[:8]}"
 
     @property
+    def is_judged(self) -> bool:
+        """True where a judge judges every model's answers to questions."""
+        return self.judge is not None and bool(self.judge.tasks)
+
+    @property
     def is_toy(self) -> bool:
         """True where M_0, prompts and evaluation items are the tiny world's."""
         return self.model.source == "toy"
@@ -440,6 +445,9 @@ class Recipe(Strict):
             raise ValueError(f"prompts.files has no file for {', '.join(missing)}")
         if self.judge:
             self.judge.require_languages(self.languages.all)
+            if not self.judge.tasks and self.pairing.rewarder != "judge":
+                raise ValueError("judge.tasks is empty: name what is judged")
+        self._require_rewardable()
         for name, codes in self.evaluation.languages.items():
             if foreign := set(codes) - set(self.languages.all):
                 raise ValueError(
@@ -447,6 +455,17 @@ class Recipe(Strict):
                     "which the recipe's languages lack"
                 )
         return self
+
+    def _require_rewardable(self) -> None:
+        """Refuse a rewarder that lacks what it chooses among, or by."""
+        name = self.pairing.rewarder
+        if name != "lidr" and self.generation.samples < 2:
+            raise ValueError(
+                f"pairing.rewarder {name} chooses among samples: generation.samples must be 2 or "
+                f"more, not {self.generation.samples}"
+            )
+        if name == "judge" and self.judge is None:
+            raise ValueError("pairing.rewarder judge needs a judge section with its endpoint")
 
 
 def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recipe:
@@ -477,6 +496,7 @@ def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recip
                 }
             ),
             "prompts": recipe.prompts.model_copy(update=prompts),
+            "pairing": recipe.pairing.model_copy(update={"icr": _resolve_icr(base, recipe)}),
             "evaluation": recipe.evaluation.model_copy(
                 update={
                     "include_path": _resolve(base, recipe.evaluation.include_path),
@@ -490,6 +510,12 @@ def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recip
 
 def _resolve_model(base: Path, recipe: Recipe) -> str:
     return "toy" if recipe.is_toy else _resolve(base, recipe.model.source)
+
+
+def _resolve_icr(base: Path, recipe: Recipe) -> Icr:
+    icr = recipe.pairing.icr
+    named = {key: _resolve(base, getattr(icr, key)) for key in ("policy", "reference")}
+    return icr.model_copy(update=named)
 
 
 def _resolve(base: Path, name: str) -> str:

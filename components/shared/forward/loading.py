@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.threads import fit_threads
 from lidr.components.shared.engines.transformers_engine import merged
 from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, named_ends
@@ -30,6 +31,31 @@ def load_chat(settings: ChatSettings, folder: Path, *others: Path) -> ChatRender
     for model in (folder, *others):
         require_embedded(tokenizer, model_settings(model), model)
     return ChatRenderer(tokenizer, settings, named_ends(folder))
+
+
+def require_same_words(first: Path, second: Path, key: str) -> None:
+    """Refuse two models whose tokens do not mean the same.
+
+    Args:
+        first: a model's folder.
+        second: another's.
+        key: of the recipe that names them.
+
+    Raises:
+        BadInput: their vocabularies differ.
+    """
+    if first == second:
+        return
+    one, other = (
+        AutoTokenizer.from_pretrained(each, trust_remote_code=False).get_vocab()
+        for each in (first, second)
+    )
+    if one != other:
+        raise BadInput(
+            f"{key} names models with different vocabularies ({len(one):,} and {len(other):,} "
+            "words): their log-probabilities do not compare",
+            remedy="Name a model, and the one that it was tuned from.",
+        )
 
 
 def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:

@@ -58,6 +58,10 @@ def _all(recipe: Recipe) -> Iterator[NamedInput]:
             source = str(getattr(recipe.model, key))
             if not source.startswith("models:/"):
                 yield NamedInput(("model", key), source, Kind.MODEL)
+    for key in ("policy", "reference"):
+        source = str(getattr(recipe.pairing.icr, key))
+        if not source.startswith("models:/"):
+            yield NamedInput(("pairing", "icr", key), source, Kind.MODEL)
     for code, sources in recipe.prompts.files.items():
         for place, source in enumerate(sources):
             yield NamedInput(("prompts", "files", code, place), source, Kind.PROMPTS)

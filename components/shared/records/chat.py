@@ -29,6 +29,25 @@ def answer_messages(prompt: str) -> list[Message]:
     return [{"role": "user", "content": prompt}]
 
 
+def scoring_messages(prompt: str, language: str, dominant: str) -> list[Message]:
+    """Return the chat under which a response in any language is scored (arXiv 2503.04647).
+
+    It is the instruction in the dominant language, with a request for the response's language.
+
+    Args:
+        prompt: the instruction in the dominant language.
+        language: ISO 639-1 code of the language that the response was asked for in.
+        dominant: code of the dominant language.
+    """
+    if language == dominant:
+        return answer_messages(prompt)
+    request = (
+        f"Answer the following instruction in {NAMES[language]} only, unless it asks for another "
+        "language."
+    )
+    return answer_messages(f"{request}\n\n{prompt}")
+
+
 def translation_messages(text: str, source: str, target: str) -> list[Message]:
     """Return the chat that asks for `text` in another language.
 

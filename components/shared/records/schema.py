@@ -32,6 +32,10 @@ class DropReason(StrEnum):
     """In one of them it began to think and never came to an answer."""
     TRANSLATION_TASK = "translation_task"
     """The prompt is about translation: the other language's answer is not translated back."""
+    UNSCORED = "unscored"
+    """Fewer than two of the prompt's samples have a score."""
+    TIED = "tied"
+    """All of them have the same one."""
     EMPTY = "empty"
     TRUNCATED = "truncated"
     IDENTICAL = "identical"
@@ -70,12 +74,14 @@ class Order(StrEnum):
 
 
 class Kind(StrEnum):
-    """Which way a preference pair points (paper, section 3.2)."""
+    """Which way a preference pair points (the first two: paper, section 3.2)."""
 
     TRANSLATION_CHOSEN = "translation_chosen"
     """Other language: the translated dominant answer is chosen over the model's own."""
     OWN_CHOSEN = "own_chosen"
     """Dominant language: the model's own answer is chosen over the translated one."""
+    BEST_CHOSEN = "best_chosen"
+    """Of several samples the one with the highest score is chosen over the one with the lowest."""
 
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -161,6 +167,29 @@ class Translation:
     sample: int = 0
     raw: str | None = None
     recovered: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a rewarder makes of one response: the higher, the better; None where `failure` is set.
+
+    `failure` is a `Failure` or a `JudgeFailure`.
+    """
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("prompt_id", pa.string()),
+            ("language", pa.string()),
+            ("sample", pa.int32()),
+            ("value", pa.float64()),
+            ("failure", pa.string()),
+        ]
+    )
+    prompt_id: str
+    language: str
+    sample: int
+    value: float | None
+    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from lidr.components.shared.config.load import flatten
@@ -83,6 +84,15 @@ def _translated(counts: Counts) -> dict[str, float]:
     return {f"translate/{name}": value for name, value in stage_figures(counts).items()}
 
 
+def _scored(step: str, counts: Counts) -> dict[str, float]:
+    """Return the share of responses with a score, and by language how far best and worst lie."""
+    spreads = {
+        f"{step}/spread/{code}": float(row["spread"]) for code, row in counts["languages"].items()
+    }
+    share = counts["scored"] / max(counts["responses"], 1)
+    return {f"{step}/scored_share": share, **spreads}
+
+
 def _paired(counts: Counts) -> dict[str, float]:
     parts = {
         f"pair/yield/{code}": row["kept"] / max(row["candidates"], 1)
@@ -145,6 +155,8 @@ def _gated(counts: Counts) -> dict[str, float]:
 _FIGURES: dict[str, Callable[[Counts], dict[str, float]]] = {
     "generate": _generated,
     "translate": _translated,
+    "score": partial(_scored, "score"),
+    "grade": partial(_scored, "grade"),
     "pair": _paired,
     "train": _trained,
     "evaluate": _evaluated,

@@ -167,6 +167,7 @@ def test_several_samples_of_each_prompt_keep_apart(tmp_path, monkeypatch):
         for key in ("responses", "translations"):
             assert content(other[key]) == content(plain[key])
 
+    plain["rewards"] = plain.pop("translations")
     pairs = open_stage(pair(**plain)).read_records(["pairs.parquet"], PreferencePair)
     ids = {(p.prompt_id, p.sample, p.language, p.other_language, p.kind) for p in pairs}
     assert len(ids) == len(pairs)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lidr.components.pair.candidates import Sources
+from lidr.components.pair.rewarders.lidr.candidates import Sources
 from lidr.components.pair.run import pair
 from lidr.components.shared.records.schema import (
     Failure,
@@ -168,7 +168,7 @@ def run(inputs: Inputs, iteration: int = 1, **sections: object) -> str:
         store=inputs.store,
         inputs=inputs.world,
         responses=inputs.responses,
-        translations=inputs.translations,
+        rewards=inputs.translations,
         model=inputs.world,
         iteration=iteration,
     )

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lidr.components.pair.candidates import Candidate, candidates, read_sources
+from lidr.components.pair.candidates import Candidate
+from lidr.components.pair.rewarders.lidr.candidates import candidates, read_sources
 from lidr.components.shared.records.schema import DropReason, Failure, Kind
 from tests.fakes import make_recipe
 from tests.unit.pair.stages import (

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from lidr.components.pair.candidates import candidates
-from lidr.components.pair.reward.observations import Observations, directions, observe
+from lidr.components.pair.reward.observations import Observations
 from lidr.components.pair.reward.verdict import (
     Finding,
     findings,
@@ -18,6 +17,8 @@ from lidr.components.pair.reward.verdict import (
     reason_of,
     verdict_of,
 )
+from lidr.components.pair.rewarders.lidr.candidates import candidates
+from lidr.components.pair.rewarders.lidr.observations import directions, observe, pooled
 from lidr.components.pair.run import decide, languages_of
 from lidr.components.pair.stage import after_pairs
 from lidr.components.shared.config.recipe import Recipe
@@ -52,7 +53,7 @@ def seen(records: Records, recipe: Recipe | None = None, swap: bool = False) -> 
     decided = decide(recipe.pairing, found, detected)
     if swap:
         decided = [(candidate.exchanged(), reason) for candidate, reason in decided]
-    places = measure("en", observe(recipe, records.sources(), decided, detected))
+    places = measure(pooled("en", observe(recipe, records.sources(), decided, detected)))
     return {key: place.to_counts(10) for key, place in places.items()}
 
 
@@ -181,7 +182,7 @@ def found_in(records: Records, recipe: Recipe | None = None, pairs: int = 100) -
     found = candidates(recipe.languages, records.sources())
     detected = languages_of(found, IDENTIFIER)
     decided = decide(recipe.pairing, found, detected)
-    places = measure("en", observe(recipe, records.sources(), decided, detected))
+    places = measure(pooled("en", observe(recipe, records.sources(), decided, detected)))
     return findings(recipe, places, pairs, 0.0)
 
 
@@ -233,14 +234,14 @@ def test_rewards_exactly_at_their_bars_are_hardly_ever_stopped(count):
     stops = 0
     for _ in range(repeats):
         made = {key: outcomes(0.8, count, rng) for key in directions(recipe)}
-        stops += verdict_of(findings(recipe, measure("en", made), 100, 0.0)) == "stop"
+        stops += verdict_of(findings(recipe, measure(pooled("en", made)), 100, 0.0)) == "stop"
     assert stops / repeats <= 0.05 + 2 * (0.05 * 0.95 / repeats) ** 0.5
 
 
 def test_a_reward_far_below_its_bar_is_stopped_from_few_texts_on():
     recipe, rng = settings(), random.Random(0)
     made = {key: outcomes(0.2, 12, rng) for key in directions(recipe)}
-    assert verdict_of(findings(recipe, measure("en", made), 100, 0.0)) == "stop"
+    assert verdict_of(findings(recipe, measure(pooled("en", made)), 100, 0.0)) == "stop"
 
 
 def test_half_way_between_a_bar_and_perfection_there_is_a_warning():
@@ -248,7 +249,7 @@ def test_half_way_between_a_bar_and_perfection_there_is_a_warning():
     made = {key: Observations() for key in directions(recipe)}
     for number in range(200):
         made["en-es"].add("numbers", f"p{number}", number % 20 >= 3)
-    [found] = findings(recipe, measure("en", made), 100, 0.0)
+    [found] = findings(recipe, measure(pooled("en", made)), 100, 0.0)
     assert (found.level, found.measure) == ("warn", "numbers")
     assert found.text.endswith(
         "only 85% of 200 from English to Spanish keep all of them; 90% or more would be well"

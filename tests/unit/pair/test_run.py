@@ -37,6 +37,9 @@ from tests.unit.pair.stages import (
     write,
 )
 
+OF_OTHERS = (DropReason.OFF_TARGET_REJECTED, DropReason.UNSCORED, DropReason.TIED)
+"""Reasons of another setting, and of other rewarders."""
+
 
 def one_of_each() -> Records:
     """Return records in which each reason drops one prompt's Spanish pair, beside two good ones."""
@@ -79,7 +82,7 @@ def test_every_reason_is_written_with_the_pair_it_belongs_to(tmp_path):
         ("long", "es"): "length_ratio",
     }
     assert set(spanish.values()) == {
-        reason.value for reason in DropReason if reason != DropReason.OFF_TARGET_REJECTED
+        reason.value for reason in DropReason if reason not in OF_OTHERS
     }
     german = {key: reason for key, reason in dropped_of(uri).items() if "de" in key}
     assert german == {("task", "en", "de", back): "translation_task"}

@@ -48,7 +48,7 @@ def test_head_to_head_is_about_the_answers_of_x_alpacaeval(tmp_path):
 @pytest.mark.parametrize(
     ("tasks", "words"),
     [
-        ([], "at least 1 item"),
+        ([], "judge.tasks is empty"),
         ([CARE, CARE], "care appears twice"),
         ([{"name": "care"}], "care needs questions"),
         ([{**CARE, "questions": "q.jsonl"}], "must hold {language}"),

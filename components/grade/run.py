@@ -1,0 +1,154 @@
+"""grade: the recipe's judge grades every response from 0 to 10, every judgement kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lidr.components.grade.stage import PROMPT, grade_stage, judge_of
+from lidr.components.judging.cases import Case, request_digest
+from lidr.components.judging.client import ask
+from lidr.components.judging.judgement_writer import JudgementWriter
+from lidr.components.judging.prompts import Block, JudgePrompt, load_prompt
+from lidr.components.judging.verdicts import MAX_SCORE
+from lidr.components.rollout.answers import read_answers, usable_text
+from lidr.components.rollout.prompts import PromptBook
+from lidr.components.shared.config.judge import Judge
+from lidr.components.shared.config.machine import Machine
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.core.languages import NAMES
+from lidr.components.shared.records.schema import (
+    Judgement,
+    Order,
+    Prompt,
+    Response,
+    Score,
+)
+from lidr.components.shared.records.scores import SCORES_FILE, score_counts
+from lidr.components.shared.step import step
+from lidr.components.shared.store.stage import Stage, open_stage
+
+_TASK = "samples"
+"""What the judgements of responses are filed under; their turn is the sample's number."""
+
+_MILLION = 1_000_000
+
+Place = tuple[str, str, int]
+"""Prompt id, language and number of the sample."""
+
+
+@step("grade")
+def grade(
+    recipe: str,
+    store: str,
+    inputs: str,
+    responses: str,
+    iteration: int,
+    run: str = "",
+) -> str:
+    """Let the recipe's judge grade every response.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        inputs: URI of the stage `prepare`, which holds the prompts.
+        responses: URI of the generate stage.
+        iteration: t + 1.
+        run: name of the run, for tracking only.
+
+    Returns:
+        URI of the stage: `scores.parquet` (Score, from 0 to 1) and `judgements.parquet`
+        (Judgement); what it cost and what failed are its counts.
+
+    Raises:
+        BadInput: the recipe has no judge, the profile names no server, or it refuses the key.
+        EngineFailed: too many judgements failed; those that did not are kept for the next time.
+    """
+    settings = Recipe.model_validate_json(recipe)
+    judge = judge_of(settings)
+    stage = grade_stage(settings, store, inputs, responses, iteration)
+    if stage.done():
+        emit("reused")
+        return stage.uri
+    book = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
+    answers = read_answers(settings, responses)
+    cases = list(_cases(settings, judge, book, answers))
+    judgements = _judged(judge, stage, cases)
+    scores = {code: _scores(own, judgements) for code, own in answers.items()}
+    stage.write_records(SCORES_FILE, [each for own in scores.values() for each in own], Score)
+    counts = _counts(judge, scores, list(judgements.values()))
+    emit("number", name="graded", value=f"{counts['scored']:,} of {counts['responses']:,}")
+    return stage.finish(counts)
+
+
+def _cases(
+    settings: Recipe, judge: Judge, book: PromptBook, answers: Mapping[str, Sequence[Response]]
+) -> Iterator[Case]:
+    """Yield a request for each response with a text; none says what the right answer is."""
+    prompt = load_prompt(PROMPT, judge.prompts)
+    for code, own in answers.items():
+        prompts = {each.prompt_id: each for each in book.read(code, 0, book.size(code))}
+        for answer in own:
+            text = usable_text(settings, answer)
+            if text is not None:
+                yield _case(judge, prompt, prompts[answer.prompt_id], answer, text)
+
+
+def _case(judge: Judge, prompt: JudgePrompt, asked: Prompt, answer: Response, text: str) -> Case:
+    messages = prompt.messages(
+        NAMES[answer.language],
+        {
+            "conversation": [Block("user", asked.text)],
+            "answer": [Block("answer", text)],
+            "reference": [],
+        },
+    )
+    place = (_TASK, answer.language, answer.prompt_id)
+    request = request_digest(judge, (*place, answer.sample, Order.ALONE), messages)
+    return Case(*place, answer.sample, Order.ALONE, messages, request)
+
+
+def _judged(judge: Judge, stage: Stage, cases: Sequence[Case]) -> dict[Place, Judgement]:
+    """Return the judgement of each response."""
+    allowed = int(judge.max_failed_share * len(cases))
+    writer = JudgementWriter(stage, len(cases), judge.chunk_size, allowed)
+    try:
+        asked = (case for case in cases if not writer.has(case))
+        ask(asked, judge, Machine.here().judge, writer.take)
+    finally:
+        writer.flush()
+    found = [writer.judgements[case.request] for case in cases]
+    writer.close(found)
+    return {(each.item_id, each.language, each.turn): each for each in found}
+
+
+def _scores(answers: Sequence[Response], judgements: Mapping[Place, Judgement]) -> list[Score]:
+    return [
+        _score(answer, judgements.get((answer.prompt_id, answer.language, answer.sample)))
+        for answer in answers
+    ]
+
+
+def _score(answer: Response, judgement: Judgement | None) -> Score:
+    place = answer.prompt_id, answer.language, answer.sample
+    if judgement is None:
+        return Score(*place, None, answer.failure)
+    grade = judgement.value
+    return Score(*place, None if grade is None else grade / MAX_SCORE, judgement.failure)
+
+
+def _counts(
+    judge: Judge, scores: Mapping[str, Sequence[Score]], judgements: Sequence[Judgement]
+) -> dict[str, Any]:
+    read = sum(each.input_tokens for each in judgements)
+    written = sum(each.output_tokens for each in judgements)
+    dollars = (read * judge.price.input + written * judge.price.output) / _MILLION
+    return {
+        **score_counts(scores),
+        "model": judge.endpoint.model,
+        "judgements": len(judgements),
+        "input_tokens": read,
+        "output_tokens": written,
+        "dollars": round(dollars, 6),
+    }

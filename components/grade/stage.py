@@ -1,0 +1,48 @@
+"""The address of the grade stage, importable without the step."""
+
+from __future__ import annotations
+
+from lidr.components.judging.prompts import load_prompt
+from lidr.components.shared.config.judge import Judge
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.digest import digest_of_uri
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.stage import Stage, new_stage
+
+VERSION = 1
+
+PROMPT = "score"
+"""The prompt file by which a single answer is graded."""
+
+
+def judge_of(settings: Recipe) -> Judge:
+    """Return the recipe's judge.
+
+    Raises:
+        BadInput: it has none.
+    """
+    if settings.judge is None:
+        raise BadInput("the recipe has no judge", remedy="Add a judge section.")
+    return settings.judge
+
+
+def grade_stage(settings: Recipe, store: str, inputs: str, responses: str, iteration: int) -> Stage:
+    """Return the stage with the judge's grades of an iteration's responses, complete or not."""
+    judge = judge_of(settings)
+    return new_stage(
+        open_store(store),
+        "grade",
+        VERSION,
+        {"inputs": digest_of_uri(inputs), "responses": digest_of_uri(responses)},
+        {
+            "iteration": iteration,
+            "per_iteration": settings.prompts.per_iteration,
+            "languages": settings.languages.model_dump(mode="json"),
+            "truncated": settings.pairing.active.truncated,
+            "model": judge.endpoint.model,
+            "max_tokens": judge.max_tokens,
+            "top_logprobs": judge.top_logprobs,
+            "prompt": load_prompt(PROMPT, judge.prompts).digest,
+        },
+    )

@@ -1,0 +1,178 @@
+"""Which texts stand against each other: answers, and the model's own translations of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lidr.components.pair.candidates import ANSWER_REASONS, Candidate
+from lidr.components.shared.config.recipe import Languages, Recipe
+from lidr.components.shared.records.schema import (
+    CUT_SHORT,
+    DropReason,
+    Failure,
+    Kind,
+    Prompt,
+    Response,
+    Translation,
+)
+from lidr.components.shared.store.stage import Stage, open_stage
+
+Side = Response | Translation | None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything the pairs of one sample of responses are made of, by id.
+
+    Attributes:
+        prompts: by (prompt_id, language).
+        responses: by (prompt_id, language).
+        translations: by (prompt_id, source, target).
+        round_trips: the translations back; by (prompt_id, source, target) of the first leg.
+    """
+
+    prompts: dict[tuple[str, str], Prompt]
+    responses: dict[tuple[str, str], Response]
+    translations: dict[tuple[str, str, str], Translation]
+    round_trips: dict[tuple[str, str, str], Translation]
+
+
+def read_sources(settings: Recipe, inputs: str, responses: str, translations: str) -> list[Sources]:
+    """Read the records of three stages by their URIs; one element for each sample."""
+    answered, translated = open_stage(responses), open_stage(translations)
+    files = [f"prompts/{code}.parquet" for code in settings.languages.all]
+    prompts: list[Prompt] = open_stage(inputs).read_records(files, Prompt)
+    answers: list[Response] = _all(answered, "responses/", Response)
+    first: list[Translation] = _all(translated, "translations/", Translation)
+    back: list[Translation] = _all(translated, "round_trip/", Translation)
+    asked = {(p.prompt_id, p.language): p for p in prompts}
+    samples = [Sources(asked, {}, {}, {}) for _ in range(settings.generation.samples)]
+    for r in answers:
+        samples[r.sample].responses[r.prompt_id, r.language] = r
+    for t in first:
+        key = (t.prompt_id, t.source_language, t.target_language)
+        samples[t.sample].translations[key] = t
+    for t in back:
+        key = (t.prompt_id, t.target_language, t.source_language)
+        samples[t.sample].round_trips[key] = t
+    return samples
+
+
+def candidates(languages: Languages, samples: Sequence[Sources]) -> list[Candidate]:
+    """Return the two candidates of every prompt and other language, failed ones included.
+
+    In language l the translated dominant response is chosen over the own one; in the dominant
+    language the own response is chosen over the translated one (paper, section 3.2). Of several
+    samples, the i-th responses stand against each other.
+    """
+    return [
+        replace(candidate, sample=sample)
+        for other in languages.others
+        for sample, sources in enumerate(samples)
+        for prompt_id in dict.fromkeys(prompt_id for prompt_id, _ in sources.responses)
+        for candidate in _both(sources, prompt_id, languages.dominant, other)
+    ]
+
+
+def _both(sources: Sources, prompt_id: str, dominant: str, other: str) -> Iterator[Candidate]:
+    own, strong = (sources.responses.get((prompt_id, code)) for code in (other, dominant))
+    into = sources.translations.get((prompt_id, dominant, other))
+    back = sources.translations.get((prompt_id, other, dominant))
+    task = sources.prompts[prompt_id, dominant].translation_task
+    yield _candidate(
+        sources.prompts[prompt_id, other],
+        dominant,
+        Kind.TRANSLATION_CHOSEN,
+        (strong if task else into, own),
+        (strong, own),
+        task,
+    )
+    yield _candidate(
+        sources.prompts[prompt_id, dominant],
+        other,
+        Kind.OWN_CHOSEN,
+        (strong, None if task else back),
+        (strong, own),
+        task,
+    )
+
+
+def _candidate(
+    prompt: Prompt,
+    other: str,
+    kind: Kind,
+    sides: tuple[Side, Side],
+    answers: tuple[Response | None, Response | None],
+    task: bool,
+) -> Candidate:
+    """Return a candidate.
+
+    Args:
+        prompt: in the pair's language.
+        other: the other language.
+        kind: which way the pair points.
+        sides: chosen and rejected.
+        answers: of the dominant and of the other language, which the sides come from.
+        task: whether the prompt is about translation.
+    """
+    chosen, rejected = sides
+    not_back = task and kind is Kind.OWN_CHOSEN
+    moved = [side for side in sides if isinstance(side, Translation)]
+    cuts = [each.failure for each in answers if each and each.failure in CUT_SHORT]
+    return Candidate(
+        prompt_id=prompt.prompt_id,
+        language=prompt.language,
+        other_language=other,
+        kind=kind,
+        prompt=prompt.text,
+        chosen=chosen.text if chosen else None,
+        rejected=rejected.text if rejected else None,
+        unanswered=DropReason.TRANSLATION_TASK if not_back else _unanswered(answers),
+        cut=ANSWER_REASONS[cuts[0]] if cuts else None,
+        failure=None if not_back else _failure(sides, answers),
+        cut_sides=_cut_sides(sides, answers),
+        untranslated=task and not not_back,
+        raw=next((side.raw for side in moved if side.raw), None),
+        recovered=next((side.recovered for side in moved if side.recovered), None),
+    )
+
+
+def _cut_sides(sides: tuple[Side, Side], answers: Sequence[Response | None]) -> tuple[str, ...]:
+    """Return which sides end where an answer was cut: it, or its translation."""
+    cut = {each.language for each in answers if each and each.failure in CUT_SHORT}
+    sources = [
+        side.source_language if isinstance(side, Translation) else side and side.language
+        for side in sides
+    ]
+    return tuple(
+        name for name, source in zip(("chosen", "rejected"), sources, strict=True) if source in cut
+    )
+
+
+def _unanswered(answers: Sequence[Response | None]) -> DropReason | None:
+    never = (Failure.PROMPT_TOO_LONG, Failure.ENGINE_REJECTED)
+    if any(each is None or each.failure in never for each in answers):
+        return DropReason.MISSING_PARTNER
+    unclosed = any(each and each.failure == Failure.UNCLOSED_THOUGHT for each in answers)
+    return DropReason.UNCLOSED_THOUGHT if unclosed else None
+
+
+def _failure(sides: Sequence[Side], answers: Sequence[Response | None]) -> DropReason | None:
+    """Return why a translation is missing: its source's reason, where it had none."""
+    for side in sides:
+        if side is None:
+            return DropReason.MISSING_PARTNER
+        if isinstance(side, Translation) and side.failure == Failure.SOURCE_FAILED:
+            causes = {a.language: a.failure for a in answers if a}
+            source = causes.get(side.source_language)
+            return ANSWER_REASONS.get(source or "", DropReason.MISSING_PARTNER)
+        if isinstance(side, Translation) and side.failure:
+            return DropReason.TRANSLATION_FAILED
+    return None
+
+
+def _all(stage: Stage, prefix: str, kind: type) -> list[Any]:
+    names = stage.files(prefix=prefix)
+    return stage.read_records(names, kind) if names else []

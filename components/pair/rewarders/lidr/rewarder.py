@@ -1,0 +1,35 @@
+"""The rewarder lidr: the dominant answer is better, and the model itself carries it across."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lidr.components.pair.candidates import Candidate
+from lidr.components.pair.reward.observations import Observations
+from lidr.components.pair.rewarders.base import Decided, RewarderInputs
+from lidr.components.pair.rewarders.lidr.candidates import candidates, read_sources
+from lidr.components.pair.rewarders.lidr.observations import observe, pooled
+
+
+class LidrRewarder:
+    """Chooses by the language that an answer was written in."""
+
+    def __init__(self, inputs: RewarderInputs) -> None:
+        self._settings = inputs.settings
+        self._sources = read_sources(
+            inputs.settings, inputs.inputs, inputs.responses, inputs.rewards
+        )
+
+    def candidates(self) -> list[Candidate]:
+        """Return two candidates of every prompt and other language."""
+        return candidates(self._settings.languages, self._sources)
+
+    def observe(self, decided: Decided, detected: Mapping[str, str]) -> dict[str, Observations]:
+        """Return what is seen by direction, then out of and into the dominant language, in all."""
+        found = observe(self._settings, self._sources, decided, detected)
+        return pooled(self._settings.languages.dominant, found)
+
+    def counts(self) -> dict[str, Any]:
+        """Return nothing more."""
+        return {}

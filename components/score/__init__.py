@@ -1,0 +1,1 @@
+"""Score: implicit rewards of M_t's responses, for the rewarder icr. Imports `rollout`, `shared`."""

@@ -1,0 +1,177 @@
+"""score: the implicit reward of every response, beta * log(policy / reference), in nats.
+
+Yang et al. 2025, arXiv 2503.04647: what a model has learnt of preferences in the dominant language
+is read off from how much likelier it makes a response, in any language, than the model that it was
+tuned from. Both read the instruction in the dominant language, with a request for the response's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from lidr.components.rollout.answers import read_answers
+from lidr.components.rollout.prompts import PromptBook
+from lidr.components.score.stage import ScoringModels, score_stage, scoring_models
+from lidr.components.score.texts import LanguageTexts, SampleKey, TextEncoder
+from lidr.components.shared.config.machine import Machine
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.models.chat import ChatSettings
+from lidr.components.shared.models.context import context_of
+from lidr.components.shared.models.sources import ModelFiles, model_files
+from lidr.components.shared.records.schema import Response, Score
+from lidr.components.shared.records.scores import SCORES_FILE, score_counts
+from lidr.components.shared.step import step
+from lidr.components.shared.store.stage import Stage, open_stage
+
+
+@dataclass(frozen=True, slots=True)
+class SampleLogp:
+    """How likely a model makes a response: the natural log of its probability, over all tokens."""
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [("prompt_id", pa.string()), ("sample", pa.int32()), ("logp", pa.float64())]
+    )
+    prompt_id: str
+    sample: int
+    logp: float
+
+
+Texts = Mapping[str, LanguageTexts]
+"""By language."""
+
+
+@step("score")
+def score(
+    recipe: str,
+    store: str,
+    inputs: str,
+    responses: str,
+    model: str,
+    iteration: int,
+    run: str = "",
+) -> str:
+    """Score every response with the implicit reward of a policy and its reference.
+
+    Args:
+        recipe: the resolved recipe as JSON.
+        store: URI of the store.
+        inputs: URI of the stage `prepare`, which holds the prompts.
+        responses: URI of the generate stage.
+        model: URI of the stage that holds M_t.
+        iteration: t + 1.
+        run: name of the run, for tracking only.
+
+    Returns:
+        URI of the stage: `scores.parquet` (Score), and `logps/<policy or reference>/<language>.
+        parquet` (SampleLogp), one as soon as it is complete: a killed step goes on behind it.
+
+    Raises:
+        BadInput: a model that `pairing.icr` names is not there, or reads other tokens.
+    """
+    settings = Recipe.model_validate_json(recipe)
+    models = scoring_models(settings, store, inputs, model)
+    stage = score_stage(settings, store, inputs, responses, models, iteration)
+    if stage.done():
+        emit("reused")
+        return stage.uri
+    book = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
+    dominant = settings.languages.dominant
+    prompts = {each.prompt_id: each for each in book.read(dominant, 0, book.size(dominant))}
+    answers = read_answers(settings, responses)
+    files = {role: model_files(uri) for role, uri in models._asdict().items()}
+    encoder = TextEncoder(settings, *_chat_and_room(settings, files), prompts)
+    texts = {code: encoder.encode(code, found) for code, found in answers.items()}
+    if cut := sum(each.cut for each in texts.values()):
+        emit("note", message=f"{cut:,} responses are scored up to the models' context alone")
+    for role, model_of_role in files.items():
+        _write_logps(settings, stage, role, model_of_role, texts)
+    scores = {code: _scores(settings, stage, code, texts[code], answers[code]) for code in answers}
+    stage.write_records(SCORES_FILE, [each for own in scores.values() for each in own], Score)
+    counts = score_counts(scores)
+    emit("number", name="scored", value=f"{counts['scored']:,} of {counts['responses']:,}")
+    return stage.finish(counts | {"beta": settings.pairing.icr.beta})
+
+
+def _chat_and_room(settings: Recipe, files: Mapping[str, ModelFiles]) -> tuple[Any, int]:
+    """Return the renderer of the policy's chats, and the context that both models have."""
+    from lidr.components.shared.forward.loading import load_chat, model_settings, require_same_words
+
+    policy, reference = files["policy"].folder, files["reference"].folder
+    require_same_words(policy, reference, "pairing.icr")
+    longest = settings.model.max_length
+    contexts = [context_of(model_settings(each), each, longest) for each in (policy, reference)]
+    room = min([*contexts, *([longest] if longest else [])])
+    return load_chat(ChatSettings.of(settings.model), policy, reference), room
+
+
+def _write_logps(
+    settings: Recipe, stage: Stage, role: str, files: ModelFiles, texts: Texts
+) -> None:
+    """Write one model's log-probabilities, of each language that is not there yet."""
+    left = {
+        code: found
+        for code, found in texts.items()
+        if not stage.store.exists(stage.key(_part(role, code)))
+    }
+    if not any(found.pairs for found in left.values()):
+        for code in left:
+            stage.write_records(_part(role, code), [], SampleLogp)
+        return
+    import torch
+
+    from lidr.components.shared.forward.loading import load_model
+    from lidr.components.shared.forward.logps import pair_logps
+    from lidr.components.shared.forward.scoring import install
+
+    precision = settings.training.precision
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
+    emit("note", message=f"scoring with the {role}")
+    model = load_model(files)
+    layout = install(model, [pair.tokens for found in texts.values() for pair in found.pairs])
+    budget = Machine.here().engine.batch_tokens
+    for code, found in left.items():
+        own = [pair.tokens for pair in found.pairs]
+        logps = pair_logps(model, own, layout, budget, bfloat16, "pairs of samples") if own else []
+        stage.write_records(_part(role, code), list(_records(found, logps)), SampleLogp)
+    del model
+    torch.cuda.empty_cache()  # the other model needs the room
+
+
+def _part(role: str, language: str) -> str:
+    return f"logps/{role}/{language}.parquet"
+
+
+def _records(texts: LanguageTexts, logps: Any) -> Iterator[SampleLogp]:
+    """Yield the log-probability of each sample, out of those of pairs, (pairs, 2)."""
+    for pair, values in zip(texts.pairs, logps, strict=True):
+        for (prompt_id, sample), value in zip(pair.samples, values.tolist(), strict=False):
+            yield SampleLogp(prompt_id, sample, value)
+
+
+def _scores(
+    settings: Recipe, stage: Stage, code: str, texts: LanguageTexts, answers: Sequence[Response]
+) -> list[Score]:
+    policy, reference = (_logps(stage, role, code) for role in ScoringModels._fields)
+    if policy.keys() != reference.keys():
+        raise BadInput(
+            f"{stage.uri} holds other responses of one model than of the other",
+            remedy=f"Delete {stage.uri} and run again.",
+        )
+    beta = settings.pairing.icr.beta
+    return [
+        Score(each.prompt_id, code, each.sample, beta * (policy[key] - reference[key]))
+        if (key := (each.prompt_id, each.sample)) in policy
+        else Score(each.prompt_id, code, each.sample, None, texts.failures[key])
+        for each in answers
+    ]
+
+
+def _logps(stage: Stage, role: str, code: str) -> dict[SampleKey, float]:
+    found: list[SampleLogp] = stage.peek_records(_part(role, code), SampleLogp)
+    return {(each.prompt_id, each.sample): each.logp for each in found}

@@ -1,0 +1,102 @@
+"""What is scored, as tokens: responses in any language behind the dominant-language instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lidr.components.rollout.answers import usable_text
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.forward.tokens import TokenPair
+from lidr.components.shared.models.chat import ChatRenderer
+from lidr.components.shared.records.chat import scoring_messages
+from lidr.components.shared.records.schema import Failure, Prompt, Response
+
+SampleKey = tuple[str, int]
+"""Prompt id and number of the sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPair:
+    """Two samples of one prompt, scored in one pass; of an odd number the last one stands alone.
+
+    Attributes:
+        tokens: prompt and both answers.
+        samples: which they are, one or two.
+    """
+
+    tokens: TokenPair
+    samples: tuple[SampleKey, ...]
+
+
+@dataclass
+class LanguageTexts:
+    """What is scored in one language.
+
+    Attributes:
+        pairs: samples by two.
+        failures: why others are not scored.
+        cut: how many were cut at the models' context.
+    """
+
+    pairs: list[ScoredPair] = field(default_factory=list)
+    failures: dict[SampleKey, str] = field(default_factory=dict)
+    cut: int = 0
+
+
+class TextEncoder:
+    """Encodes responses as they would follow the dominant-language instruction.
+
+    Args:
+        settings: the recipe.
+        chat: of the policy.
+        room: tokens of prompt and response together, at most.
+        prompts: in the dominant language, by id.
+    """
+
+    def __init__(
+        self, settings: Recipe, chat: ChatRenderer, room: int, prompts: Mapping[str, Prompt]
+    ) -> None:
+        self._settings = settings
+        self._chat = chat
+        self._room = room
+        self._prompts = prompts
+
+    def encode(self, language: str, answers: Sequence[Response]) -> LanguageTexts:
+        """Return one language's responses, those of a prompt by two.
+
+        Args:
+            language: that they were asked for in.
+            answers: every sample of every prompt.
+        """
+        by_prompt: dict[str, list[Response]] = {}
+        for answer in answers:
+            by_prompt.setdefault(answer.prompt_id, []).append(answer)
+        found = LanguageTexts()
+        for prompt_id, samples in by_prompt.items():
+            ordered = sorted(samples, key=lambda each: each.sample)
+            found.pairs += self._of_prompt(found, language, prompt_id, ordered)
+        return found
+
+    def _of_prompt(
+        self, found: LanguageTexts, language: str, prompt_id: str, samples: Sequence[Response]
+    ) -> Iterator[ScoredPair]:
+        dominant = self._settings.languages.dominant
+        messages = scoring_messages(self._prompts[prompt_id].text, language, dominant)
+        prompt = self._chat.render_answer(messages)
+        room = self._room - len(prompt)
+        sides: list[tuple[SampleKey, list[int]]] = []
+        for answer in samples:
+            key, text = (prompt_id, answer.sample), usable_text(self._settings, answer)
+            if text is None or room < 1:
+                found.failures[key] = answer.failure or Failure.PROMPT_TOO_LONG
+                continue
+            tokens = self._chat.encode_answer(messages, text, ended=answer.failure is None)
+            found.cut += len(tokens) > room
+            sides.append((key, tokens[:room]))
+        for first in range(0, len(sides), 2):
+            both = sides[first : first + 2]
+            texts = [tokens for _, tokens in both]
+            name = f"{prompt_id}/{first}"
+            pair = TokenPair(name, prompt_id, language, prompt, texts[0], texts[-1])
+            yield ScoredPair(pair, tuple(key for key, _ in both))

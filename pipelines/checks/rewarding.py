@@ -1,0 +1,47 @@
+"""Whether the models that score responses can be had (the recipe's `pairing.icr`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lidr.components.shared.core.errors import BadInput, LidrError
+from lidr.components.shared.models.admission import check_model
+from lidr.components.shared.models.sources import fetch_model, model_names, resolve_model
+from lidr.components.shared.store.stage import locate_stage
+from lidr.pipelines.checks.finding import CheckInputs, Finding, ok, unknown, unless_pods_may
+
+
+def rewarding_findings(inputs: CheckInputs) -> Iterator[Finding]:
+    """Yield whether policy and reference are there; their weights stay where they are."""
+    icr = inputs.recipe.pairing.icr
+    for role in ("policy", "reference"):
+        name, source = f"pairing.icr.{role}", str(getattr(icr, role))
+        if not source:
+            continue
+        if inputs.on_cluster and "://" not in source and not source.startswith("models:/"):
+            detail = f"{source} is on this machine; pods may not see it"
+            yield unknown(name, detail, "Name s3://bucket/prefix, or a stage of the store.")
+            continue
+        try:
+            yield ok(name, _found(source))
+        except LidrError as error:
+            yield unless_pods_may(name, error, inputs)
+
+
+def _found(source: str) -> str:
+    """Return where a model's files are.
+
+    Raises:
+        BadInput: they are not there, or not whole.
+    """
+    place = resolve_model(source).source
+    if "/stages/" in place:
+        stage = locate_stage(place.rstrip("/").removesuffix("/model"))
+        if not stage.done():
+            raise BadInput(f"{stage.uri} is not complete", remedy="Name a finished stage.")
+        return stage.uri
+    if "://" not in place and not Path(place).is_dir():
+        raise BadInput("no such model folder", file=place, remedy="Correct the recipe.")
+    check_model(fetch_model(place, weights=False), model_names(place))
+    return place

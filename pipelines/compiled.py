@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from lidr.components.shared.config.budget import Account
 from lidr.components.shared.config.evaluation import MAX_ITERATIONS
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
@@ -17,6 +18,7 @@ from lidr.components.shared.kubernetes.launch import Launch
 from lidr.pipelines.acceptable import require_acceptable
 from lidr.pipelines.lean import import_kfp
 from lidr.pipelines.lifting import lift_conditions
+from lidr.pipelines.naming import name_tasks
 from lidr.pipelines.sharing import share_components
 from lidr.pipelines.stamp import description_of
 from lidr.pipelines.workflow_size import require_workflow_fits
@@ -40,6 +42,7 @@ def compile_loop(
     *,
     resumed: bool = False,
     on_store: bool = False,
+    account: str = "",
 ) -> str:
     """Return the pipeline as YAML; equal input gives equal bytes.
 
@@ -52,6 +55,8 @@ def compile_loop(
         watching: whether a check for new inputs comes first (`components/watch`).
         resumed: whether M_0 has been measured by an earlier execution of the run.
         on_store: whether the recipe is on the store; else the pipeline holds it once.
+        account: what tasks are told of budget and prices where a plan was made
+            (`planning.budget.account_of`); "" for what the profile says of them.
 
     Raises:
         BadInput: `max_unroll` or `first` is out of range, a cluster would refuse what the profile
@@ -78,7 +83,7 @@ def compile_loop(
         recipe,
         profile.store,
         run,
-        _placement(profile),
+        _placement(profile, account or Account.of(profile).text()),
         LoopShape(max_unroll, first, resumed, watching),
         profile.shards,
         Launch.of(profile).text(),
@@ -130,10 +135,10 @@ def _require_acceptable(profile: Profile) -> None:
         require_acceptable(profile)
 
 
-def _placement(profile: Profile) -> Placement:
+def _placement(profile: Profile, account: str = "") -> Placement:
     from lidr.pipelines.placement import place_locally, placed_by
 
-    return place_locally if profile.runner == "local" else placed_by(profile)
+    return place_locally if profile.runner == "local" else placed_by(profile, account)
 
 
 def _compiled(pipeline: BaseComponent, *, lifted: bool = False) -> str:
@@ -192,6 +197,8 @@ def _rewritten(text: str, *, lifted: bool) -> str:
         lifted: whether rounds bear their conditions themselves, which KFP's backend can.
     """
     documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+    if lifted:
+        name_tasks(documents[0])
     share_components(documents[0], documents[1] if len(documents) > 1 else {})
     if lifted:
         lift_conditions(documents[0])

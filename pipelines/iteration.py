@@ -120,7 +120,7 @@ def _build_learning(place: Placement, launch: str, judged: bool) -> BaseComponen
             trained = place(
                 train(**common, inputs=inputs, pairs=pairs, model=model, launch=launch)
             ).output
-            measured = place(evaluate(**common, inputs=inputs, model=trained)).output
+            measured = place(evaluate(**common, inputs=inputs, model=trained)).outputs["Output"]
             if judged:
                 place(judge(**common, evaluation=measured, before=evaluation))
 

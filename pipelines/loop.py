@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfp import dsl
+from kfp.dsl import PipelineTask
 from kfp.dsl.base_component import BaseComponent
 
 from lidr.components.evaluate.component import evaluate
@@ -12,6 +13,7 @@ from lidr.components.prepare.component import prepare
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.store.recipes import reference_of
 from lidr.components.state.component import resume_state
+from lidr.components.state.run import State
 from lidr.components.watch.component import check_inputs
 from lidr.pipelines.iteration import build_iteration
 from lidr.pipelines.placement import Placement
@@ -61,7 +63,7 @@ class _Rounds:
         for number in range(self.shape.first, self.shape.rounds + 1):
             known = {name: state[name] for name in ("model", "evaluation", "verdict")}
             done = self.iteration(**common, number=number, inputs=inputs, **known)
-            concluded = self.place(
+            concluded: PipelineTask = self.place(
                 conclude(
                     **common,
                     iteration=number,
@@ -70,7 +72,7 @@ class _Rounds:
                     **state,
                 )
             )
-            state = dict(concluded.after(done.set_caching_options(False)).outputs)
+            state = _state(concluded.after(done.set_caching_options(False)))
 
     def _resume(self, common: dict[str, Any], _: Any) -> tuple[Any, dict[str, Any]]:
         """Take what the first round starts from out of the run's states."""
@@ -85,7 +87,8 @@ class _Rounds:
         inputs = place(prepare(**known)).output
         last = place(evaluate(**common, inputs=inputs, model=inputs, iteration=0))
         if self.judged:
-            last = place(judge(**common, evaluation=last.output, before="", iteration=0))
+            measured = last.outputs["Output"]
+            last = place(judge(**common, evaluation=measured, before="", iteration=0))
         nothing = dict.fromkeys(("model", "evaluation", "judgements", "version"), "")
         start = place(
             conclude(
@@ -97,7 +100,12 @@ class _Rounds:
                 **nothing,
             )
         )
-        return inputs, dict(start.after(last).outputs)
+        return inputs, _state(start.after(last))
+
+
+def _state(concluded: PipelineTask) -> dict[str, Any]:
+    """Return what an iteration hands to the next one; its metrics are for Kubeflow's page."""
+    return {name: concluded.outputs[name] for name in State._fields}
 
 
 def build_loop(

@@ -8,7 +8,9 @@ from dataclasses import replace
 from kfp.dsl import PipelineTask
 from kfp.dsl.structures import ResourceSpec
 
+from lidr.components.shared.config.budget import ACCOUNT
 from lidr.components.shared.config.machine import MACHINE
+from lidr.components.shared.config.notify import NOTIFY_URL, Notify
 from lidr.components.shared.config.pools import (
     ENGINES,
     Kind,
@@ -31,6 +33,9 @@ KINDS: Mapping[str, Kind] = {
 
 LAUNCHERS = ("train", "roll-out")
 """Components whose work is done by the pods of a TrainJob, where the profile says so."""
+
+DECIDERS = ("conclude", "resume-state", "finish")
+"""Components that are told of a run's budget and prices."""
 
 _TRACKING = "MLFLOW_TRACKING_URI"
 
@@ -68,8 +73,14 @@ def place_locally(task: PipelineTask) -> PipelineTask:
     return task.set_caching_options(False)
 
 
-def placed_by(profile: Profile) -> Placement:
-    """Return the placement that a cluster profile asks for."""
+def placed_by(profile: Profile, account: str = "") -> Placement:
+    """Return the placement that a cluster profile asks for.
+
+    Args:
+        profile: it.
+        account: what the tasks that decide are told of budget and prices, as `Account.text` writes
+            it.
+    """
 
     def place(task: PipelineTask) -> PipelineTask:
         name = task.component_spec.name
@@ -82,10 +93,15 @@ def placed_by(profile: Profile) -> Placement:
         shards = kind != "train" and launches
         container.image = profile.images.control if shards else profile.images.of(kind)
         container.env = _environment(profile, kind, resources)
+        if account and name in DECIDERS:
+            container.env[ACCOUNT] = account
         container.resources = _resources(resources)
         if profile.training.launcher == "local":
             _keep_place(task)
-        task.platform_config["kubernetes"] = kubernetes_config(profile, kind, launches=launches)
+        config = kubernetes_config(profile, kind, launches=launches)
+        if profile.notify and name == "finish":
+            config["secretAsEnv"] = [*_listed(config, "secretAsEnv"), _receiver(profile.notify)]
+        task.platform_config["kubernetes"] = config
         return _retry(task, resources.retries)
 
     return place
@@ -139,6 +155,16 @@ def kubernetes_config(profile: Profile, kind: Kind, *, launches: bool = False) -
         "securityContext": {"runAsNonRoot": True},
     }
     return {key: value for key, value in config.items() if value}
+
+
+def _receiver(notify: Notify) -> dict[str, object]:
+    """Return the receiver's address as a variable; without its Secret a run ends all the same."""
+    return _named_keys("secret", notify.secret, [NOTIFY_URL], optional=True)
+
+
+def _listed(config: Mapping[str, object], key: str) -> list[object]:
+    found = config.get(key, [])
+    return list(found) if isinstance(found, list) else []
 
 
 def _keep_place(task: PipelineTask) -> None:

@@ -69,7 +69,9 @@ def build_promotion(
         chosen = place(nominate(store=store, name=name, version=version, alias=alias)).outputs
         inputs = place(prepare(**common | ({"recipe": text} if inline else {}))).output
         measured = [
-            place(evaluate(**common, inputs=inputs, model=chosen[role], iteration=number)).output
+            place(evaluate(**common, inputs=inputs, model=chosen[role], iteration=number)).outputs[
+                "Output"
+            ]
             for number, role in enumerate(("champion", "challenger"))
         ]
         verdicts: dict[str, Any] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Self
@@ -44,16 +45,21 @@ class Stamp:
     def parse(cls, description: str | None) -> Self | None:
         """Read a run's description; None where lidr did not write it."""
         try:
-            found = json.loads(description or "")
+            found = json.loads((description or "").rpartition("\n")[2])
             texts = {name: found[name] for name in cls.__dataclass_fields__}
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
         whole = all(isinstance(text, str) for text in texts.values())
         return cls(**texts) if whole and _ITERATION.fullmatch(texts["first"]) else None
 
-    def text(self) -> str:
-        """Return it as a run's description."""
-        return canonical_json(asdict(self))
+    def text(self, links: Mapping[str, str] | None = None) -> str:
+        """Return it as a run's description: links for people, then a line for `parse`.
+
+        Args:
+            links: addresses by what is there.
+        """
+        lines = [f"{name}: {address}" for name, address in (links or {}).items()]
+        return "\n".join([*lines, canonical_json(asdict(self))])
 
 
 def description_of(recipe: Recipe) -> str:

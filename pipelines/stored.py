@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import read_result, read_stages, read_states, recipe_key
 from lidr.components.shared.store.stage import MARKER, Stage, locate_stage
+from lidr.components.shared.store.usage import read_budget_stop
 from lidr.components.state.run import GO_ON, Resumed, resumable
 from lidr.components.train.stage import train_stage
 from lidr.pipelines.status import END, StepRow
@@ -65,11 +67,17 @@ class StoredRun:
         """The run's result, or None where it has not come to its end."""
         return read_result(self.store, self.run)
 
+    @cached_property
+    def budget_stop(self) -> dict[str, Any] | None:
+        """Why the budget has stopped the run, and before which iteration; None where it has not."""
+        return read_budget_stop(self.store, self.run)
+
     @property
     def complete(self) -> bool:
         """Whether the loop has ended, and the run's result covers its last model."""
         last = self.states[-1]
-        ended = last["verdict"] != GO_ON or last["iteration"] >= self.recipe.gate.max_iterations
+        bound = last["iteration"] >= self.recipe.gate.max_iterations
+        ended = last["verdict"] != GO_ON or bound or self.budget_stop is not None
         result = self.result if ended else None
         models = sum(bool(state["evaluation"]) for state in self.states)
         return result is not None and len(result["iterations"]) >= models
@@ -77,7 +85,7 @@ class StoredRun:
     @property
     def next_iteration(self) -> int:
         """The iteration under way; 0 where the loop has stopped."""
-        goes_on = self.states[-1]["verdict"] == GO_ON
+        goes_on = self.states[-1]["verdict"] == GO_ON and self.budget_stop is None
         return len(self.states) if goes_on and len(self.states) <= MAX_ITERATIONS else 0
 
     def rows(self) -> Iterator[StepRow]:

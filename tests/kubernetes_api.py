@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import yaml
+from kubernetes_validate import validate
 
 from tests.argo import pod_metadata
 from tests.crds import problems
@@ -28,6 +29,7 @@ NAMESPACE = "lidr"
 TRAINER = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}"
 CORE = f"/api/v1/namespaces/{NAMESPACE}"
 KUEUE = f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{NAMESPACE}"
+BATCH = f"/apis/batch/v1/namespaces/{NAMESPACE}"
 ARGO = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}"
 VISIBILITY = f"/apis/visibility.kueue.x-k8s.io/v1beta2/namespaces/{NAMESPACE}"
 SERVERS = (
@@ -70,6 +72,7 @@ class KubernetesApi:
         runtimes: TrainingRuntimes by name.
         pods: pods by name.
         workflows: Argo's Workflows by name.
+        batch: Jobs by name.
         events: events about pods, the latest last.
         workloads: Kueue's Workloads by name, those that wait in the order of their queue.
         forbidden: kinds, or paths, that may not be read.
@@ -82,6 +85,7 @@ class KubernetesApi:
         failing: status with which every request is answered; 0 is none.
         allowed: decides a request by method and path, as RBAC does.
         before_create: called before a TrainJob is stored.
+        on_job: called with each Job that was made, as its controller is.
     """
 
     url: str = ""
@@ -89,6 +93,7 @@ class KubernetesApi:
     runtimes: dict[str, Object] = field(default_factory=dict)
     pods: dict[str, Object] = field(default_factory=dict)
     workflows: dict[str, Object] = field(default_factory=dict)
+    batch: dict[str, Object] = field(default_factory=dict)
     events: list[Object] = field(default_factory=list)
     workloads: dict[str, Object] = field(default_factory=dict)
     forbidden: set[str] = field(default_factory=set)
@@ -100,6 +105,7 @@ class KubernetesApi:
     failing: int = 0
     allowed: Callable[[str, str], bool] = lambda method, path: True
     before_create: Callable[[str], None] = lambda name: None
+    on_job: Callable[[Object], None] = lambda job: None
 
     def answer(self, method: str, url: str, body: bytes, content: str = "") -> Object | str:
         """Answer one request."""
@@ -114,7 +120,7 @@ class KubernetesApi:
         if parsed.path.startswith(SERVERS):
             return self._server(method, parsed.path, body, content)
         query = {key: values[0] for key, values in parse_qs(parsed.query).items()}
-        roots = (TRAINER, CORE, KUEUE, VISIBILITY, ARGO)
+        roots = (TRAINER, CORE, KUEUE, VISIBILITY, ARGO, BATCH)
         root = next((root for root in roots if parsed.path.startswith(root)), None)
         kind, *rest = parsed.path.removeprefix(f"{root}/").split("/")
         if root is None and self.objects:
@@ -123,6 +129,8 @@ class KubernetesApi:
             raise Refused(403, "Forbidden", f"{parsed.path} is forbidden")
         if kind == "trainjobs":
             return self._trainjobs(method, rest, body)
+        if kind == "jobs":
+            return self._jobs(method, rest, body)
         if kind == "trainingruntimes":
             return self._get(self.runtimes, kind, rest[0])
         if kind == "pods":
@@ -163,6 +171,42 @@ class KubernetesApi:
         if not rest:
             return {"kind": "TrainJobList", "items": list(self.jobs.values())}
         return self._get(self.jobs, "trainjobs", rest[0])
+
+    def _jobs(self, method: str, rest: list[str], body: bytes) -> Object:
+        if method == "DELETE":  # with all that it owns, in the background
+            uid = self._get(self.batch, "jobs", rest[0])["metadata"]["uid"]
+            for name in [name for name, pod in self.pods.items() if _owner(pod) == uid]:
+                del self.pods[name]
+            return self.batch.pop(rest[0])
+        job: Object = json.loads(body)
+        validate(job, "1.37", strict=True)
+        job["metadata"] |= {"namespace": NAMESPACE, "uid": str(uuid.uuid4())}
+        self.batch[job["metadata"]["name"]] = job
+        self.on_job(job)
+        return job
+
+    def put_job_pod(self, job: Object, **status: object) -> str:
+        """Make the pod of a Job, as its controller does; return its name."""
+        template, name = job["spec"]["template"], job["metadata"]["name"]
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "controller": True}
+        uid = job["metadata"]["uid"]
+        labels = {
+            **template["metadata"]["labels"],
+            "batch.kubernetes.io/controller-uid": uid,
+            "batch.kubernetes.io/job-name": name,
+            "controller-uid": uid,
+            "job-name": name,
+        }
+        metadata = {
+            "name": f"{name}-x7k2p",
+            "labels": labels,
+            "uid": str(uuid.uuid4()),
+            "creationTimestamp": str(_now()),
+            "ownerReferences": [{**owner, "uid": uid, "blockOwnerDeletion": True}],
+        }
+        spec = {**template["spec"], "nodeName": "node-1"}
+        self.pods[f"{name}-x7k2p"] = {"metadata": metadata, "spec": spec, "status": dict(status)}
+        return f"{name}-x7k2p"
 
     def _create(self, job: Object) -> Object:
         if found := problems(job):
@@ -342,6 +386,11 @@ def _selected(event: Object, selector: str) -> bool:
 def _admitted(workload: Object) -> bool:
     conditions = workload["status"]["conditions"]
     return any(each["type"] == "Admitted" and each["status"] == "True" for each in conditions)
+
+
+def _owner(pod: Object) -> str:
+    references = pod["metadata"].get("ownerReferences", [])
+    return str(references[0]["uid"]) if references else ""
 
 
 def _merged(value: Any, patch: Any) -> Any:

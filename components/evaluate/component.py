@@ -1,10 +1,20 @@
 """The KFP face of the evaluate step."""
 
+from kfp import dsl
+
 from lidr.components.shared.component import image_component
 
 
 @image_component
-def evaluate(recipe: str, store: str, run: str, inputs: str, model: str, iteration: int) -> str:
+def evaluate(
+    recipe: str,
+    store: str,
+    run: str,
+    inputs: str,
+    model: str,
+    iteration: int,
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
     """Measure a model in every language on the recipe's benchmarks.
 
     Args:
@@ -14,6 +24,7 @@ def evaluate(recipe: str, store: str, run: str, inputs: str, model: str, iterati
         inputs: URI of the stage `prepare`.
         model: URI of the stage that holds the model.
         iteration: t of the model M_t that is measured; 0 for the start model.
+        metrics: accuracy, off-target and cut shares by language.
 
     Returns:
         URI of the evaluate stage.
@@ -21,5 +32,11 @@ def evaluate(recipe: str, store: str, run: str, inputs: str, model: str, iterati
     from lidr.components.evaluate import run as step
 
     return step.evaluate(
-        recipe=recipe, store=store, run=run, inputs=inputs, model=model, iteration=iteration
+        recipe=recipe,
+        store=store,
+        run=run,
+        inputs=inputs,
+        model=model,
+        iteration=iteration,
+        log=metrics.log_metric,
     )

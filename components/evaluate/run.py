@@ -32,12 +32,14 @@ from lidr.components.shared.engines.deferred import DeferredEngine
 from lidr.components.shared.models.chat.identity import chat_identity
 from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.models.stages import same_model_stage
+from lidr.components.shared.records.counts import Log, ignore
 from lidr.components.shared.records.schema import Answer, EvalItem, Overlap
 from lidr.components.shared.stats.premise import premise_text
 from lidr.components.shared.stats.truncation import truncation_warning
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
+from lidr.components.shared.tracking.stage_metrics import scores_of
 
 VERSION = 3
 
@@ -50,7 +52,13 @@ SCORING = (
 
 @step("evaluate")
 def evaluate(
-    recipe: str, store: str, inputs: str, model: str, iteration: int, run: str = ""
+    recipe: str,
+    store: str,
+    inputs: str,
+    model: str,
+    iteration: int,
+    run: str = "",
+    log: Log = ignore,
 ) -> str:
     """Evaluate a model on the recipe's tasks in every language.
 
@@ -62,6 +70,7 @@ def evaluate(
         model: URI of the stage that holds the model.
         iteration: t of M_t, for progress and tracking only.
         run: name of the run, for tracking only.
+        log: takes accuracy, off-target and cut shares by language, for Kubeflow's page.
 
     Returns:
         URI of the stage: `items.parquet` (EvalItem), `overlaps.parquet` (Overlap), and
@@ -79,6 +88,8 @@ def evaluate(
     else:
         _evaluate(settings, stage, inputs, model)
     _announce(stage.counts(), iteration)
+    for name, value in scores_of(stage.counts()).items():
+        log(name, value)
     return stage.uri
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from lidr.components.rollout import EngineSession, roll_out
 from lidr.components.rollout.answers import Answers
 from lidr.components.rollout.chunks import Chunk, ChunkShare
-from lidr.components.rollout.figures import Log, ignore, note, worker_figures
+from lidr.components.rollout.figures import note, worker_figures
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.rollout.summaries import finish_responses, finish_translations
@@ -17,7 +17,7 @@ from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.languages import LanguageIdentifier
-from lidr.components.shared.records.counts import stage_figures
+from lidr.components.shared.records.counts import Log, ignore, stage_figures
 from lidr.components.shared.step import step
 from lidr.components.shared.store.stage import open_stage
 

@@ -65,12 +65,13 @@ def total(times: Sequence[StageDuration]) -> tuple[float, float]:
     return sum(each.seconds for each in fresh), sum(each.gpu_seconds or 0.0 for each in fresh)
 
 
-def throughput(rounds: Sequence[Round], times: Sequence[StageDuration]) -> Section:
+def throughput(rounds: Sequence[Round], times: Sequence[StageDuration], spent: str = "") -> Section:
     """Return how long each stage took and how fast it was.
 
     Args:
         rounds: the iterations.
         times: as `durations_of` gives them.
+        spent: what is said of all attempts together.
     """
     seconds, gpu_seconds = total(times)
     on_gpus = gpu_seconds > 0
@@ -87,7 +88,7 @@ def throughput(rounds: Sequence[Round], times: Sequence[StageDuration]) -> Secti
         f"{duration(seconds)} of work in all{used}. "
         + (f"{number(again)} stages were there already and count for nothing. " if again else "")
         + "A stage that was interrupted counts from its last start. "
-        + " ".join(_engines(rounds)),
+        + " ".join([*([spent] if spent else []), *_engines(rounds)]),
         charts=[_chart(times)] if seconds else [],
         tables=[
             Table(

@@ -22,7 +22,8 @@ from lidr.components.report.pair_sections import pairs
 from lidr.components.report.result import outcome
 from lidr.components.report.reward_section import reward_check
 from lidr.components.report.samples import samples
-from lidr.components.report.words import language, listed
+from lidr.components.report.spent import NOT_COUNTED, Spent
+from lidr.components.report.words import language, listed, model
 from lidr.components.shared.config.recipe import Recipe
 
 GO_ON = "The same command goes on where the run stopped: what was finished is kept."
@@ -45,6 +46,8 @@ def render(
     earlier: Collection[str] = (),
     failure: str = "",
     admission: Sequence[Mapping[str, str]] = (),
+    spent: Spent = NOT_COUNTED,
+    full: str = "",
 ) -> str:
     """Return the report as HTML; everything that came from a model or a recipe is escaped.
 
@@ -55,26 +58,51 @@ def render(
         earlier: URIs of stages that another run had made before.
         failure: why the run failed; "" where it did not.
         admission: what was decided about M_0, one finding a property.
+        spent: what the run has used.
+        full: URI of the whole report, where this is to be its overview: without samples, and small.
     """
     said = f"{unbroken(outcome(settings, rounds))} " if rounds else ""
-    ended = _stopped(rounds)
+    ended = spent.facts or _stopped(rounds)
     facts = [("Why it failed", failure), ("To go on", GO_ON)] if failure else ended
     return page(
         product="lidr report",
         name=run,
-        title=_failed(rounds) if failure else _untrained(rounds) if ended else said.rstrip(),
+        title=_failed(rounds) if failure else _ended_early(rounds, spent) or said.rstrip(),
         subtitle=(said if facts else "") + _subtitle(settings, rounds),
         figures=figures(settings, models_of(rounds)) if rounds else [],
-        sections=sections_of(settings, rounds, earlier, admission) if rounds else [],
+        sections=_shown(settings, rounds, earlier, admission, spent, full) if rounds else [],
         facts=facts,
-        recipe=yaml.safe_dump(
-            settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True
-        ),
+        recipe=""
+        if full
+        else yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         notes=[
+            f"This is an overview. The whole report, with pairs and samples: {full}"
+            if full
+            else "",
             CAVEAT if settings.is_toy else "",
             versions(models_of(rounds)) if rounds else "",
         ],
     )
+
+
+_OVERVIEW = (
+    *("imbalance", "accuracy", "gap", "judged", "gate", "reward", "training", "models"),
+    "throughput",
+)
+"""Sections that hold numbers alone."""
+
+
+def _shown(
+    settings: Recipe,
+    rounds: list[Round],
+    earlier: Collection[str],
+    admission: Sequence[Mapping[str, str]],
+    spent: Spent,
+    full: str,
+) -> list[Section]:
+    """Return the sections of a page: of an overview those without a model's text."""
+    found = sections_of(settings, rounds, earlier, admission, spent)
+    return [each for each in found if each.identity in _OVERVIEW] if full else found
 
 
 def _failed(rounds: list[Round]) -> str:
@@ -83,7 +111,12 @@ def _failed(rounds: list[Round]) -> str:
     return f"The run failed after {rounds[-1].name}"
 
 
-def _untrained(rounds: list[Round]) -> str:
+def _ended_early(rounds: list[Round], spent: Spent) -> str:
+    """Return the title of a run that stopped before a training; "" of any other."""
+    if spent.stop:
+        return f"{model(spent.stop['iteration'])} was not begun: the budget does not hold it"
+    if not rounds or rounds[-1].measured:
+        return ""
     return f"{rounds[-1].name} was not trained: the reward cannot be trusted"
 
 
@@ -108,6 +141,7 @@ def sections_of(
     rounds: list[Round],
     earlier: Collection[str] = (),
     admission: Sequence[Mapping[str, str]] = (),
+    spent: Spent = NOT_COUNTED,
 ) -> list[Section]:
     """Return the report's sections, those that there is something for."""
     languages, models_made = settings.languages, models_of(rounds)
@@ -125,7 +159,7 @@ def sections_of(
         samples(languages, rounds),
         lineage(rounds),
         models(models_made, admission),
-        throughput(rounds, durations_of(rounds, earlier)),
+        throughput(rounds, durations_of(rounds, earlier), spent.sentence),
     ]
     return [section for section in found if section is not None]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lidr.components.report.blocks import by_language
 from lidr.components.report.history import Round, final_round, models_of
+from lidr.components.report.spent import NOT_COUNTED, Spent
 from lidr.components.report.words import language, listed, percent, points
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.stats.premise import premise_text
@@ -15,7 +16,13 @@ from lidr.components.shared.stats.truncation import truncation_warning
 _MAX_NAMED = 4
 
 
-def result_of(settings: Recipe, run: str, rounds: list[Round], report: str) -> dict[str, Any]:
+def result_of(
+    settings: Recipe,
+    run: str,
+    rounds: list[Round],
+    report: str,
+    spent: Spent = NOT_COUNTED,
+) -> dict[str, Any]:
     """Return the content of result.json; shares are fractions.
 
     Args:
@@ -23,6 +30,7 @@ def result_of(settings: Recipe, run: str, rounds: list[Round], report: str) -> d
         run: name of the run.
         rounds: its iterations.
         report: URI of the HTML report.
+        spent: what it has used.
     """
     return {
         "run": run,
@@ -30,10 +38,11 @@ def result_of(settings: Recipe, run: str, rounds: list[Round], report: str) -> d
         "seed": settings.seed,
         "dominant": settings.languages.dominant,
         "others": list(settings.languages.others),
-        "stopped": stopped(rounds),
+        "stopped": spent.stop or stopped(rounds),
         "iterations": [_iteration(settings, item) for item in models_of(rounds)],
         "final_model": final_round(rounds).model,
         "warnings": warnings_of(rounds),
+        "used": spent.to_dict(),
         "report": report,
     }
 

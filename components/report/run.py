@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
-from lidr.components.report.history import final_round, read_history
+from lidr.components.report.history import Round, final_round, read_history
 from lidr.components.report.page import render, sections_of
 from lidr.components.report.plots import plots
 from lidr.components.report.result import outcome, result_of
 from lidr.components.report.runs import reused
+from lidr.components.report.spent import NOT_COUNTED, Spent
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.step import step
+from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.runs import read_admission, state_key
+from lidr.components.shared.store.runs import overview_key, read_admission, state_key
 
 
 @step("report")
@@ -35,10 +38,12 @@ def report(recipe: str, store: str, run: str) -> str:
     home = open_store(store)
     rounds = read_history(home, run)
     key = f"runs/{run}/report.html"
-    result = result_of(settings, run, rounds, f"{home.uri}/{key}")
     earlier = reused(home, run)
-    page = render(settings, run, rounds, earlier, admission=read_admission(home, run))
+    spent = Spent.read(home, run, rounds[-1].state.get("used"))
+    result = result_of(settings, run, rounds, f"{home.uri}/{key}", spent)
+    page = render(settings, run, rounds, earlier, admission=read_admission(home, run), spent=spent)
     home.write(key, page.encode("utf-8", "replace"))
+    _write_overview(home, settings, run, rounds, earlier, spent=spent)
     for name, image in plots(sections_of(settings, rounds, earlier)):
         home.write(f"runs/{run}/plots/{name}", image)
     home.write(f"runs/{run}/result.json", json.dumps(result, indent=2).encode())
@@ -70,8 +75,26 @@ def report_failure(recipe: str, store: str, run: str, reason: str) -> str:
         reused(home, run),
         reason or "No step said why.",
         read_admission(home, run),
+        Spent.read(home, run),
     )
     key = f"runs/{run}/report.html"
     home.write(key, page.encode("utf-8", "replace"))
+    why = reason or "No step said why."
+    _write_overview(home, settings, run, rounds, reused(home, run), why)
     emit("number", name="report", value=f"{home.uri}/{key}")
     return final_round(rounds).model if rounds else ""
+
+
+def _write_overview(
+    store: Store,
+    settings: Recipe,
+    run: str,
+    rounds: list[Round],
+    earlier: Collection[str],
+    failure: str = "",
+    spent: Spent = NOT_COUNTED,
+) -> None:
+    """Write the report without its samples, which a page of others can embed."""
+    full = f"{store.uri}/runs/{run}/report.html"
+    page = render(settings, run, rounds, earlier, failure, spent=spent, full=full)
+    store.write(overview_key(run), page.encode("utf-8", "replace"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -19,17 +19,10 @@ from lidr.components.shared.core.gpu import gpu_count
 from lidr.components.shared.records.counts import MEASURED, failure_shares
 from lidr.components.shared.store.stage import Stage
 
-Log = Callable[[str, float], None]
-"""Takes a metric's name and value, as KFP's `Metrics.log_metric` does."""
-
 _FOLDER = "engine"
 
 NOTES = f"{_FOLDER}/"
 """What the names of the workers' notes begin with; they are no part of the finished stage."""
-
-
-def ignore(_name: str, _value: float) -> None:
-    """Log nowhere."""
 
 
 def note(stage: Stage, session: EngineSession, shard: int, *, within: str = "") -> None:

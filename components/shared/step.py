@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -17,6 +17,7 @@ from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import resolve_recipe
 from lidr.components.shared.store.runs import note_failure, note_stages
+from lidr.components.shared.store.usage import counting_gpus
 from lidr.components.shared.tracking.step_tracking import following
 
 Arguments = ParamSpec("Arguments")
@@ -40,7 +41,11 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
                     if "recipe" in kwargs:
                         store, recipe = str(kwargs["store"]), str(kwargs["recipe"])
                         kwargs["recipe"] = resolve_recipe(store, recipe)
-                    with _leased(name, kwargs), _tracked(name, kwargs) as note:
+                    with (
+                        _leased(name, kwargs),
+                        _counted(name, kwargs),
+                        _tracked(name, kwargs) as note,
+                    ):
                         result = function(*args, **kwargs)
                         _note_stages(name, kwargs, result)
                         note(result)
@@ -80,6 +85,14 @@ def _note_failure(name: str, arguments: Mapping[str, object], error: Exception) 
         note_failure(store, str(arguments["run"]), name, iteration, error)
     except (LidrError, ValueError) as second:
         emit("note", message=f"why it failed is not noted on the store: {second}")
+
+
+def _counted(name: str, arguments: Mapping[str, object]) -> AbstractContextManager[None]:
+    """Count the GPUs that a step of a run holds."""
+    if not step_named(name).gpus or not arguments.get("run"):
+        return nullcontext()
+    store, iteration = open_store(str(arguments["store"])), arguments.get("iteration", 0)
+    return counting_gpus(store, str(arguments["run"]), int(str(iteration)), name)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from lidr.components.shared.config.budget import NOTHING, Amount
 from lidr.components.shared.config.evaluation import MAX_ITERATIONS
 from lidr.components.shared.core.digest import canonical_json, digest_of
 from lidr.components.shared.core.errors import BadInput
@@ -20,6 +21,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.shared.store.runs import read_state, read_states, recipe_key, state_key
 from lidr.components.shared.store.stage import open_stage
+from lidr.components.state.budget import stopped_by_budget
 
 GO_ON = "continue"
 
@@ -63,6 +65,7 @@ def write_state(
     scores: str = "",
     grades: str = "",
     stopped: str = "",
+    used: Amount = NOTHING,
 ) -> str:
     """Write `runs/<run>/iteration-<t>/state.json`; at the start also the run's recipe.
 
@@ -85,6 +88,7 @@ def write_state(
         scores: URI of the score stage, where the rewarder needs it.
         grades: URI of the grade stage, likewise.
         stopped: why the loop ends without a model of this iteration; "" where it does not.
+        used: what the run has used so far.
 
     Returns:
         The verdict: `continue` or `stop`.
@@ -111,7 +115,7 @@ def write_state(
         "version": version,
         **outcome,
     }
-    state["finished"] = _finished(home, state_key(run, iteration), state)
+    state |= _of_its_end(home, state_key(run, iteration), state, used)
     home.write(state_key(run, iteration), json.dumps(state, indent=2).encode())
     if outcome["verdict"] != GO_ON:
         _forget_later(home, run, iteration)
@@ -173,7 +177,10 @@ def resume_state(recipe: str, store: str, run: str, iteration: int) -> Resumed:
     home = open_store(store)
     put_recipe(home, recipe)
     require_same_recipe(home, run, recipe)
-    return resumable(home, run, iteration)
+    reached = resumable(home, run, iteration)
+    if reached.verdict == GO_ON and stopped_by_budget(home, run, iteration + 1):
+        return reached._replace(verdict="stop")
+    return reached
 
 
 def resumable(store: Store, run: str, iteration: int) -> Resumed:
@@ -246,14 +253,23 @@ def _keep_recipe(store: Store, run: str, recipe: str) -> None:
     store.write(recipe_key(run), canonical_json(json.loads(recipe)).encode())
 
 
-def _finished(store: Store, key: str, state: dict[str, object]) -> str:
-    """Return when the iteration ended (UTC): as written before, where nothing else has changed."""
+def _of_its_end(
+    store: Store, key: str, state: dict[str, object], used: Amount
+) -> dict[str, object]:
+    """Return when the iteration ended (UTC) and what was used until then.
+
+    Both are as written before, where nothing else has changed.
+    """
+    ended: dict[str, object] = {
+        "used": used.model_dump(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     if store.exists(key):
         before = read_object(store.read(key), f"{store.uri}/{key}", {})
-        finished = str(before.pop("finished", ""))
-        if finished and before == state:
-            return finished
-    return datetime.now(UTC).isoformat(timespec="seconds")
+        known = {name: before.pop(name) for name in ended if before.get(name)}
+        if before == state:
+            return ended | known
+    return ended
 
 
 def _outcome(decision: str, stopped: str) -> dict[str, object]:

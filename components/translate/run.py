@@ -6,7 +6,7 @@ from functools import partial
 
 from lidr.components.rollout import EngineSession, roll_out
 from lidr.components.rollout.chunks import ChunkShare
-from lidr.components.rollout.figures import Log, ignore, note, worker_figures
+from lidr.components.rollout.figures import note, worker_figures
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import translate_stage
 from lidr.components.rollout.summaries import finish_translations
@@ -14,7 +14,7 @@ from lidr.components.rollout.translations import Translations
 from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.records.counts import stage_figures
+from lidr.components.shared.records.counts import Log, ignore, stage_figures
 from lidr.components.shared.step import step
 from lidr.components.shared.store.stage import locate_stage, open_stage
 

@@ -92,13 +92,9 @@ def requests_of(recipe: Recipe, profile: Profile, pods: str, training: str) -> l
         training: that of the TrainJobs.
     """
     requests: dict[tuple[str, str, int], PodRequest] = {}
-    for kind in KINDS:
-        if kind == "judge" and recipe.judge is None:
-            continue
-        if kind in ("translate", "score") and kind != recipe.pairing.reward_step:
-            continue
+    for kind in kinds_of(recipe):
         resources = profile.resources_of(kind)
-        nodes = _train_job_nodes(profile, kind)
+        nodes = train_job_nodes(profile, kind)
         whole = kind == "train" or resources.queue  # shards run alone, but a queue admits all
         needed = max(nodes, 1) if whole else 1
         where = training if nodes else pods
@@ -108,7 +104,15 @@ def requests_of(recipe: Recipe, profile: Profile, pods: str, training: str) -> l
     return list(requests.values())
 
 
-def _train_job_nodes(profile: Profile, kind: Kind) -> int:
+def kinds_of(recipe: Recipe) -> list[Kind]:
+    """Return the kinds of step that a recipe has."""
+    without = {"translate", "score"} - {recipe.pairing.reward_step}
+    if recipe.judge is None:
+        without.add("judge")
+    return [kind for kind in KINDS if kind not in without]
+
+
+def train_job_nodes(profile: Profile, kind: Kind) -> int:
     """Return how many nodes the TrainJob of a kind of step has; 0 where it makes none."""
     if profile.training.launcher != "trainjob":
         return 0

@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "Look at everything that a run needs, and say what is missing and how to fix it.",
     "submit": "Run a recipe in Kubeflow; the same command again finds the same run.",
     "status": "Show how far a run is, what it waits for, and what it has cost.",
+    "notify": "Tell of runs that ended, failed, wait or stand still; nothing is told twice.",
     "logs": "Print the logs of a run's steps.",
     "cancel": "End a run: its pods, TrainJobs and schedule. Finished stages stay.",
     "plan": "Say what a recipe takes (time, GPUs, memory, store, cost) and what its gate can see.",

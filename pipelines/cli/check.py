@@ -23,6 +23,7 @@ from lidr.pipelines.checks.inputs import (
     prompts_findings,
     sources_findings,
 )
+from lidr.pipelines.checks.inside.following import inside_findings
 from lidr.pipelines.checks.namespace import objects_findings, rights_findings
 from lidr.pipelines.checks.servers import endpoints_findings, endpoints_of, images_findings
 from lidr.pipelines.checks.storage import store_findings, tracking_findings
@@ -52,6 +53,12 @@ def check_command(
         list[str] | None,
         typer.Option("--only", metavar="SUBJECT", help="Look at this subject alone; repeatable."),
     ] = None,
+    in_cluster: Annotated[
+        bool,
+        typer.Option(
+            "--in-cluster", help="Start a small pod for each kind of step, and look from inside."
+        ),
+    ] = False,
     timeout: Annotated[
         float, typer.Option("--timeout", min=1.0, help="Seconds that each subject may take.")
     ] = 60.0,
@@ -62,16 +69,37 @@ def check_command(
     """Look at everything that a run needs, and say what is missing and how to fix it.
 
     Exits with 0 where nothing is missing, else with 2. Nothing is made, but for objects on the
-    store that are gone afterwards.
+    store and, with --in-cluster, Jobs with a pod each, all of which are gone afterwards.
     """
     asked, place = read_recipe(recipe, None, settings), read_profile(*or_nearest(profile))
     inputs = CheckInputs(_located(asked, place), place, timeout, asked)
-    subjects = _subjects(inputs, only or ())
-    with waiting(subjects):
-        found = run(subjects, timeout)
+    if in_cluster:
+        found = _from_inside(inputs, only)
+    else:
+        subjects = _subjects(inputs, only or ())
+        with waiting(subjects):
+            found = run(subjects, timeout)
     (print_json if output is Output.JSON else print_findings)(found)
     if any(each.state == "missing" for findings in found.values() for each in findings):
         raise typer.Exit(2)
+
+
+def _from_inside(inputs: CheckInputs, only: Sequence[str] | None) -> dict[str, list[Finding]]:
+    """Return what pods on the cluster see.
+
+    Raises:
+        BadInput: the profile is for this machine, or the Kubernetes API is not reached.
+    """
+    if not inputs.on_cluster or only:
+        raise BadInput(
+            "--in-cluster looks from a cluster's pods, at all that they need",
+            remedy="Name a profile of a cluster, and no --only.",
+        )
+    api = ClusterApi(inputs.request_seconds)
+    api.reach()
+    place = PlaceFinder(inputs, api).find()
+    with waiting(["pods"]):
+        return inside_findings(inputs, api, place)
 
 
 def _located(recipe: Recipe, profile: Profile) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -9,10 +10,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from lidr.components.shared.config.notify import NOTIFY_URL
+from lidr.components.shared.store.open import open_store
 from lidr.pipelines.cli.screen import open_screen
 from lidr.pipelines.local import execute
+from lidr.pipelines.notices.local import Watch, noticing
 
 if TYPE_CHECKING:
+    from lidr.components.shared.config.notify import Notify
     from lidr.components.shared.config.recipe import Recipe
     from lidr.pipelines.local import LocalJob
 
@@ -25,8 +30,13 @@ class Interrupted(BaseException):
         super().__init__(number)
 
 
-def execute_here(recipe: Recipe, job: LocalJob) -> None:
+def execute_here(recipe: Recipe, job: LocalJob, notify: Notify | None = None) -> None:
     """Run a job in this terminal.
+
+    Args:
+        recipe: what is learnt.
+        job: the execution.
+        notify: what is worth a notice while it runs; None for nothing.
 
     Raises:
         LidrError: a step failed.
@@ -35,10 +45,15 @@ def execute_here(recipe: Recipe, job: LocalJob) -> None:
         signal.signal(number, _interrupt)
     try:
         with open_screen(recipe, job.run) as watch:
-            execute(job, watch)
+            execute(job, _telling(watch, job, notify) if notify else watch)
     except Interrupted as interruption:
         print("lidr: stopped; running the same command again continues from here", file=sys.stderr)
         raise typer.Exit(128 + interruption.number) from None
+
+
+def _telling(watch: Watch, job: LocalJob, notify: Notify) -> Watch:
+    url = os.environ.get(NOTIFY_URL, "")
+    return noticing(watch, open_store(job.store), job.run, notify, url) if url else watch
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -18,10 +18,12 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.registry.ancestry import open_existing
 from lidr.components.shared.registry.versions import all_versions, model_names
 from lidr.pipelines.cli.console import PlainConsole
+from lidr.pipelines.cli.inputs import read_profile
 from lidr.pipelines.cli.outputs import Output, say
 from lidr.pipelines.cli.registered import connect, open_registry
 from lidr.pipelines.cli.sizes import size_text
 from lidr.pipelines.local import running
+from lidr.pipelines.maintenance.prune_findings import PRUNED, note_findings, under_way
 from lidr.pipelines.maintenance.prune_plan import Policy, make_plan
 from lidr.pipelines.maintenance.prune_removal import prune
 
@@ -56,6 +58,18 @@ def prune_command(
         list[str] | None,
         typer.Option("--forget", metavar="NAME", help="A registered model deleted for good."),
     ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--profile", help="Of a cluster: runs that go on in its Kubeflow are kept whole."
+        ),
+    ] = None,
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record", help=f"Note the findings in {PRUNED}, and in one line of the log."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
     ] = False,
@@ -68,10 +82,14 @@ def prune_command(
     home = open_existing(store)
     clients = [connect(uri) for uri in registries or ()] or [open_registry(home.uri)]
     owners = _versions(clients)
-    policy = Policy(keep_last, grace * _DAY, time.time(), tuple(forget or ()))
+    going = under_way(read_profile(*profile), home) if profile else ()
+    policy = Policy(keep_last, grace * _DAY, time.time(), tuple(forget or ()), going)
     _require_idle(home, dry_run)
     plan = make_plan(home, [version for version, _ in owners], policy)
-    _print(plan, output, dry_run)
+    if record:
+        note_findings(home, plan, dry_run=dry_run)
+    else:
+        _print(plan, output, dry_run)
     if dry_run:
         return
     if plan.versions or plan.removals:

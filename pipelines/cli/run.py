@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lidr.components.shared.config.budget import ACCOUNT
 from lidr.components.shared.config.machine import MACHINE
+from lidr.components.shared.config.notify import NOTIFY_URL
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.gpu import TENSOR_PARALLEL
 from lidr.components.shared.inputs.prompt_files import load_prompts
@@ -32,6 +35,8 @@ from lidr.pipelines.cli.inputs import (
 from lidr.pipelines.cli.outputs import Output
 from lidr.pipelines.cli.summary import print_summary
 from lidr.pipelines.local import LocalJob
+from lidr.pipelines.notices.telling import LOCAL_EXECUTION
+from lidr.pipelines.planning.budget import account_of
 
 if TYPE_CHECKING:
     from lidr.components.shared.config.profile import Profile
@@ -62,20 +67,26 @@ def run_command(
     name = run_name(run, asked) if run else ""
     begun = begin(asked, place, home, name, today=utc_day())
     science = begun.recipe
-    job = _job(science, place, home.uri, begun.run, shards or place.shards)
+    account = account_of(science, place, home, begun.run)
+    job = _job(science, place, home.uri, begun.run, shards or place.shards, account)
     _require_good_input(science, place, home, job)
     begun.say()
-    execute_here(science, job)
+    execute_here(science, job, place.notify)
     _print_result(home, job.run, output)
 
 
-def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) -> LocalJob:
+def _job(
+    recipe: Recipe, profile: Profile, store: str, run: str, shards: int, account: str
+) -> LocalJob:
     parallel = profile.resources_of("generate").tensor_parallel
     named = {
         "MLFLOW_TRACKING_URI": profile.tracking_uri,
         TENSOR_PARALLEL: str(parallel or ""),
         MACHINE: profile.machine.text(),
+        ACCOUNT: account,
+        LOCAL_EXECUTION: uuid.uuid4().hex,
     }
+    quiet = () if profile.notify else ((NOTIFY_URL, ""),)
     bound = recipe.gate.max_iterations
     return LocalJob(
         recipe=recipe.model_dump_json(),
@@ -84,7 +95,7 @@ def _job(recipe: Recipe, profile: Profile, store: str, run: str, shards: int) ->
         max_unroll=bound,
         max_iterations=bound,
         shards=shards,
-        settings=tuple((name, value) for name, value in named.items() if value),
+        settings=(*((name, value) for name, value in named.items() if value), *quiet),
         launch=Launch.of(profile).text(),
     )
 

@@ -40,6 +40,7 @@ from lidr.pipelines.cluster.submit import (
 )
 from lidr.pipelines.cluster.watch import follow
 from lidr.pipelines.compiled import compile_loop
+from lidr.pipelines.planning.budget import account_of
 
 if TYPE_CHECKING:
     from lidr.pipelines.begin import Begun
@@ -88,6 +89,7 @@ def submit_command(
     require_reachable(science, place)
     client = Client(place)
     client.check()
+    account = account_of(science, place, *(() if every else (open_store(place.store), name)))
     start = Beginning(1, resumed=False)
     if every and not dry_run:
         put_recipe(open_store(place.store), science.model_dump_json())
@@ -102,6 +104,7 @@ def submit_command(
         watching=bool(every),
         resumed=start.resumed,
         on_store=True,
+        account=account,
     )
     submission = Submission(science, place, name, text, start.first if start.resumed else 0)
     if when:

@@ -9,6 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from lidr.components.shared.config.budget import Amount
+from lidr.components.shared.store.usage import BUDGET_STOP
 from lidr.pipelines.cli.console import PlainConsole
 
 Measured = tuple[int, dict[str, Any], dict[str, Any]]
@@ -23,7 +25,12 @@ def print_summary(result: dict[str, Any]) -> None:
     console = PlainConsole(soft_wrap=True)
     if stopped := result.get("stopped"):
         console.print(Text(f"M_{stopped['iteration']} was not trained: {stopped['reason']}"))
-        console.print(Text(_TRAIN_ON, style="dim"))
+        remedy = _RAISE if stopped["reason"].startswith(BUDGET_STOP) else _TRAIN_ON
+        console.print(Text(remedy, style="dim"))
+    used = result.get("used", {})
+    if used.get("gpu_hours"):
+        amount = Amount(gpu_hours=used["gpu_hours"], cost=used["cost"])
+        console.print(Text(f"used: {amount.text(used['currency'])}"))
     measured = [(entry["iteration"], entry["accuracy"], entry) for entry in result["iterations"]]
     console.print(_table(result, "accuracy", measured, cut=True))
     for task in dict.fromkeys(task for each in result["iterations"] for task in each["judged"]):
@@ -53,6 +60,8 @@ _TRAIN_ON = (
     "to train on it all the same: --set pairing.reward.on_stop=train, and another --run; what is "
     "finished is used again"
 )
+
+_RAISE = "to go on: raise the budget in the profile, and give the same command"
 
 _DECISIONS = {
     "start": "promoted",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from urllib3.exceptions import HTTPError
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
+from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes.api_errors import status_of
 from lidr.pipelines.cluster.namespace import connect
 
@@ -115,6 +117,36 @@ class ClusterApi:
         answer = self._call("POST", f"/apis/{version}/{kind.lower()}s", {}, body) or {}
         return bool(answer.get("status", {}).get("allowed"))
 
+    def create(self, path: str, body: Object) -> Object:
+        """Make an object, and return it as the server has it.
+
+        Raises:
+            Denied: it may not be made, or a quota or a policy forbids it; with the server's words.
+            BadInput: the server refuses it.
+        """
+        return self._call("POST", path, {}, body) or {}
+
+    def delete(self, path: str) -> None:
+        """Remove an object and, behind it, what it owns; nothing happens where there is none."""
+        self._call("DELETE", path, {"propagationPolicy": "Background"})
+
+    def text(self, path: str, **query: str) -> str:
+        """Return what is no JSON, as a log; "" where there is none yet."""
+        from kubernetes.client import ApiException
+
+        try:
+            answer = self._client.call_api(
+                path,
+                "GET",
+                query_params=list(query.items()),
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _request_timeout=self._timeout,
+            )[0]
+        except (ApiException, HTTPError):
+            return ""
+        return str(answer.data.decode("utf-8", "replace"))
+
     def serves(self, version: str, plural: str) -> bool:
         """Return whether a kind is installed.
 
@@ -163,7 +195,10 @@ class ClusterApi:
             if status == 404:
                 return None
             if status in (401, 403):
-                raise Denied(f"may not {method} {path} (HTTP {status})") from error
+                said = _words(error.body) if method == "POST" else ""
+                raise Denied(f"may not {method} {path} (HTTP {status}){said}") from error
+            if status in (400, 409, 422):
+                raise BadInput(f"{path} is refused (HTTP {status}){_words(error.body)}") from error
             if status >= 500 or status == 429:
                 raise Unavailable(
                     f"the Kubernetes API at {self.server} is up, but cannot do its work (HTTP "
@@ -182,3 +217,12 @@ class ClusterApi:
             f"the Kubernetes API at {self.server} does not answer ({reason})",
             remedy="Check the kubeconfig's server; `kubectl version` asks it, too.",
         )
+
+
+def _words(body: Any) -> str:
+    """Return the server's own words with a colon before them, or ""."""
+    try:
+        said = json.loads(body or "")
+        return f": {one_line(str(said['message']))[:400]}"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""

@@ -6,10 +6,11 @@ another one had failed, and failed one that was cancelled, or whose pod ended ba
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.usage import read_budget_stop
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
 from lidr.pipelines.cluster.runs import first_iteration
@@ -25,10 +26,12 @@ class Outcome:
     Attributes:
         state: in lidr's words.
         note: why that is not what Kubeflow calls it; "" where it is.
+        may_go_on: whether it is done because its budget has stopped it.
     """
 
     state: str
     note: str = ""
+    may_go_on: bool = False
 
 
 def outcome_of(run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, known: bool) -> Outcome:
@@ -79,5 +82,7 @@ def read_outcome(client: Client, run: Any, store: str, name: str) -> Outcome:
     Raises:
         BadInput: the store cannot be read, or one of the run's files is damaged.
     """
-    stored = StoredRun.read(open_store(store), name)
-    return outcome_of(run, read_graph(client, run), stored, known=True)
+    home = open_store(store)
+    stored = StoredRun.read(home, name)
+    found = outcome_of(run, read_graph(client, run), stored, known=True)
+    return replace(found, may_go_on=read_budget_stop(home, name) is not None)

@@ -74,6 +74,7 @@ class Watcher:
         seen = self._seen(runs.first_iteration(run), failed)
         said = [
             *_disagreement(outcome),
+            *_stop(stored),
             *self._notes,
             *([] if len(sure) == len(parts) else [_STALE]),
             *_said(run, graph, seen),
@@ -147,6 +148,11 @@ def _disagreement(outcome: Outcome) -> Iterator[str]:
     if outcome.note:
         goes_on = "; the same `lidr submit` goes on with it" if outcome.state == "failed" else ""
         yield outcome.note + goes_on
+
+
+def _stop(stored: StoredRun | None) -> Iterator[str]:
+    if stored and stored.budget_stop:
+        yield str(stored.budget_stop["reason"])
 
 
 def failed_in(parts: Iterable[TaskPart], graph: WorkflowGraph) -> Failed:

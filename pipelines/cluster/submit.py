@@ -91,6 +91,18 @@ class Submission:
         return Stamp.of(self.recipe, self.run, self.profile.store, self.first)
 
     @property
+    def links(self) -> dict[str, str]:
+        """Where its results are to be found, for the run's page in Kubeflow."""
+        profile, recipe = self.profile, self.recipe
+        model = recipe.registry.model_name or recipe.name
+        mlflow = f"{profile.tracking_uri.rstrip('/')}/#/models/{model}"
+        return {
+            **({"MLflow": mlflow} if profile.tracking_uri.startswith("http") else {}),
+            "report": f"{profile.store}/runs/{self.run}/report.html",
+            "store": f"{profile.store}/runs/{self.run}",
+        }
+
+    @property
     def package(self) -> Package:
         """The pipeline to upload."""
         return Package(f"lidr-{self.recipe.name}", self.text, description_of(self.recipe))
@@ -145,7 +157,7 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
     if found:
         ended = read_outcome(client, found[-1], submission.profile.store, submission.run)
         note = ended.note
-        if ended.state == "done":
+        if ended.state == "done" and not ended.may_go_on:
             return _submitted(client, submission, found[-1].run_id, "done", note)
     if dry:
         find_version(client, submission.package)  # shows whether it may be read
@@ -226,7 +238,7 @@ def _create(client: Client, submission: Submission) -> Any:
     experiment = runs.make_experiment(client, submission.profile.kubeflow.experiment)
     body = api.V2beta1Run(
         display_name=submission.run,
-        description=submission.stamp.text(),
+        description=submission.stamp.text(submission.links),
         experiment_id=experiment,
         pipeline_version_reference=api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id

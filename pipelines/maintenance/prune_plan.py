@@ -39,12 +39,14 @@ class Policy:
         grace: seconds in which nothing is touched after it was written.
         now: seconds since 1970.
         forget: names of registered models that were deleted for good.
+        under_way: names of runs that are known to go on, however old what they wrote is.
     """
 
     keep_last: int
     grace: float
     now: float
     forget: Collection[str] = ()
+    under_way: Collection[str] = ()
 
     def is_young(self, moment: float) -> bool:
         """Return whether something written at a moment must not be touched."""
@@ -175,8 +177,10 @@ def _roots_of_runs(holdings: Holdings, policy: Policy) -> set[str]:
     started = set(run_names(holdings.store))
     for run, moment in changed.items():
         if run not in started:
+            if run in policy.under_way:
+                moment = policy.now
             _require_started(holdings.store, run, moment, policy)
-        elif policy.is_young(moment):
+        elif policy.is_young(moment) or run in policy.under_way:
             roots |= _roots_of_run(holdings, run)
     return roots
 

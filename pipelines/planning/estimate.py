@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lidr.components.shared.config.budget import DEFAULT_GPU
 from lidr.components.shared.config.pools import ENGINES, Kind, Resources
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
@@ -22,8 +23,6 @@ from lidr.pipelines.planning.figures import Figures, Gpu
 from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests
 from lidr.pipelines.planning.speed import ModelServer, training_flops
 from lidr.pipelines.planning.work import Work
-
-DEFAULT_GPU = "H100"
 
 _RECORD_BYTES = 3.0
 """Of one token of a response on the store: its text under zstd, and the columns beside it."""

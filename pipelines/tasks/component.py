@@ -20,6 +20,7 @@ def conclude(
     judgements: str,
     version: str,
     verdict: str,
+    metrics: dsl.Output[dsl.Metrics],
 ) -> NamedTuple(  # type: ignore[valid-type]
     "State",
     [
@@ -44,6 +45,7 @@ def conclude(
         judgements: URI of the judge stage of M_t; empty without a judge.
         version: registered version of M_t; empty at the start.
         verdict: anything but `continue` means that the iteration was skipped.
+        metrics: gains by language, whether M_{t+1} is promoted and whether the loop goes on.
 
     Returns:
         The promoted model, its evaluation and judgements, its registered version, and the verdict.
@@ -62,11 +64,18 @@ def conclude(
         judgements=judgements,
         version=version,
         verdict=verdict,
+        log=metrics.log_metric,
     )
 
 
 @image_component
-def finish(recipe: str, store: str, run: str, status: dsl.PipelineTaskFinalStatus) -> str:
+def finish(
+    recipe: str,
+    store: str,
+    run: str,
+    status: dsl.PipelineTaskFinalStatus,
+    overview: dsl.Output[dsl.HTML],
+) -> str:
     """Clean up behind the loop, however it ended, and write its report.
 
     Args:
@@ -74,6 +83,7 @@ def finish(recipe: str, store: str, run: str, status: dsl.PipelineTaskFinalStatu
         store: URI of the store.
         run: name of the run; empty where a look at the inputs chooses it.
         status: how the loop ended; filled in by KFP.
+        overview: the report without its samples, for Kubeflow's page.
 
     Returns:
         URI of the final model's folder; empty where there is none.
@@ -86,6 +96,7 @@ def finish(recipe: str, store: str, run: str, status: dsl.PipelineTaskFinalStatu
         run=run,
         state=status.state,
         error=status.error_message or "",
+        overview=overview.path,
     )
 
 

@@ -10,11 +10,14 @@ from lidr.components.pair.stage import TRAIN, after_pairs
 from lidr.components.register.run import register
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.records.counts import Log, ignore
 from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import resolve_recipe
 from lidr.components.shared.store.runs import read_stages
 from lidr.components.shared.store.stage import open_stage
+from lidr.components.shared.tracking.stage_metrics import decision_of
+from lidr.components.state.budget import stopped_by_budget, used_so_far
 from lidr.components.state.run import GO_ON, State, next_state, write_state
 
 _UP_TO_PAIRS = ("generate", "translate", "score", "grade", "pair")
@@ -36,6 +39,7 @@ def conclude(
     judgements: str,
     version: str,
     verdict: str,
+    log: Log = ignore,
 ) -> State:
     """Decide on what an iteration made, register it and write the run's state.
 
@@ -54,11 +58,13 @@ def conclude(
         judgements: URI of the judge stage of M_t; "" without a judge.
         version: registered version of M_t; "" at the start.
         verdict: anything but `continue` means that the iteration was skipped.
+        log: takes the gate's decision as numbers, for Kubeflow's page.
 
     Returns:
         What the next iteration starts from: M_{t+1} where it was promoted, else M_t. Where the
         reward check has stopped the loop there is no M_{t+1}: then nothing is decided or
-        registered.
+        registered. Where another iteration would pass the budget, the verdict is `stop`, and the
+        run's state is as if it went on.
 
     Raises:
         BadInput: a step of the iteration has not noted its stage.
@@ -78,9 +84,11 @@ def conclude(
         "run": run,
         "iteration": iteration,
     }
+    home = open_store(store)
+    used = used_so_far(home, run)
     if iteration and (reason := _stopped(settings, made["pair"])):
         unmade: dict[str, Any] = dict.fromkeys(_UNMADE, "")
-        write_state(**common, inputs=inputs, **_rollout(made), **unmade, stopped=reason)
+        write_state(**common, inputs=inputs, **_rollout(made), **unmade, stopped=reason, used=used)
         return next_state(store=store, run=run, iteration=iteration, **before._asdict())
     _require(made, ("train", "evaluate"), run, iteration)
     decision = ""
@@ -93,6 +101,8 @@ def conclude(
             judged_before=judgements if "judge" in made else "",
             judged_after=made.get("judge", ""),
         )
+        for name, value in decision_of(open_stage(decision).counts()).items():
+            log(name, value)
     registered = register(
         **common,
         inputs=inputs,
@@ -110,8 +120,12 @@ def conclude(
         judgements=made.get("judge", ""),
         decision=decision,
         version=registered,
+        used=used,
     )
-    return next_state(store=store, run=run, iteration=iteration, **before._asdict())
+    state = next_state(store=store, run=run, iteration=iteration, **before._asdict())
+    if state.verdict == GO_ON and stopped_by_budget(home, run, iteration + 1):
+        return state._replace(verdict="stop")
+    return state
 
 
 def _rollout(made: Mapping[str, str]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from lidr.components.merge.run import Merged, merge
-from lidr.components.rollout.figures import Log, ignore
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, LaunchFailed
@@ -25,7 +24,7 @@ from lidr.components.shared.core.processes import kill_marked
 from lidr.components.shared.core.termination import raising_terminated
 from lidr.components.shared.kubernetes.launch import Launch, Placement, TaskConfig
 from lidr.components.shared.kubernetes.launcher import LaunchedWork, TrainJobLauncher
-from lidr.components.shared.records.counts import stage_figures
+from lidr.components.shared.records.counts import Log, ignore, stage_figures
 from lidr.components.shared.step import step
 from lidr.components.shared.store.runs import EXECUTION_VARIABLE, step_of
 from lidr.components.shared.store.stage import Stage, open_stage

@@ -26,6 +26,7 @@ THINGS = (
     *("trainjobs.trainer.kubeflow.org", "trainingruntimes.trainer.kubeflow.org"),
     *("jobsets.jobset.x-k8s.io", "localqueues.kueue.x-k8s.io", "workloads.kueue.x-k8s.io"),
     *("workflows.argoproj.io", "workflowtaskresults.argoproj.io"),
+    *("experiments.pipelines.kubeflow.org", "runs.pipelines.kubeflow.org"),
     *("inferenceservices.serving.kserve.io", "externalsecrets.external-secrets.io"),
 )
 """What there is in a namespace that somebody could do."""

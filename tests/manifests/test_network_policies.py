@@ -132,11 +132,29 @@ def test_those_who_must_meet_do(name: str):
         (server("lidr-mlflow"), server("lidr-postgres"), 5432),
         (RANK, RANK, 29500),
     ]
+    if "lidr-prune" in named(objects, "CronJob"):
+        wanted.append((server("lidr-prune"), server("lidr-mlflow"), 5000))
     if "lidr-object-store" in named(objects, "StatefulSet"):
         clients = (PIPELINE, RANK, server("lidr-champion"))
+        if "lidr-notices" in named(objects, "Deployment"):
+            clients += (server("lidr-notices"), server("lidr-prune"))
         wanted += [(client, server("lidr-object-store"), 8333) for client in clients]
     for source, target, port in wanted:
         assert reaches(objects, source, target, port), f"{source} to {target}:{port}"
+
+
+@each_overlay
+def test_who_looks_at_runs_reaches_kubeflow_and_prometheus_reaches_it(name: str):
+    objects = overlay(name)
+    if "lidr-notices" not in named(objects, "Deployment"):
+        return
+    looks = server("lidr-notices")
+    for source in (looks, server("lidr-prune")):
+        assert reaches(objects, source, KUBEFLOW, 8888, "kubeflow")
+        assert not reaches(objects, source, KUBEFLOW, 8887, "kubeflow")
+    (policy,) = [each for each in _selecting(objects, "ingress", looks) if each.get("ingress")]
+    (rule,) = policy["ingress"]
+    assert [each["port"] for each in rule["ports"]] == [9464]
 
 
 @each_overlay

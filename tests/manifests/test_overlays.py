@@ -175,7 +175,7 @@ def test_every_pod_is_labelled_as_lidr_s(name: str):
 def test_the_champion_is_applied_by_itself(name: str):
     """It is for when there is something to serve: until then nothing waits or fails."""
     without = {title(item) for item in rendered(f"overlays/{name}")}
-    servers = ("Deployment/lidr-champion", "CronJob/", "InferenceService/")
+    servers = ("Deployment/lidr-champion", "CronJob/lidr-champion", "InferenceService/")
     assert not [what for what in without if what.startswith(servers)]
     alone = {title(item) for item in rendered(f"overlays/{name}/champion")}
     assert "CronJob/lidr-champion-follower" in alone

@@ -139,11 +139,14 @@ def test_no_server_is_kept_from_being_drained():
             assert spec.get("maxUnavailable") or spec["minAvailable"] < deployment["replicas"]
 
 
+API_USERS = ("CronJob/lidr-champion-follower", "Deployment/lidr-notices")
+
+
 @each_overlay
 def test_tokens_are_mounted_only_where_the_api_is_used(name: str):
     for what, template in pods(overlay(name)):
         mounted = template["spec"]["automountServiceAccountToken"]
-        assert mounted == (what == "CronJob/lidr-champion-follower"), what
+        assert mounted == (what in API_USERS), what
         assert template["spec"].get("enableServiceLinks", False) is False, what
 
 

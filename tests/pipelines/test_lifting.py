@@ -30,7 +30,8 @@ def test_a_round_on_a_cluster_is_one_group_of_tasks_with_a_condition():
     conditions = {task["triggerPolicy"]["condition"] for task in rounds}
     assert conditions == {"inputs.parameter_values['verdict'] == 'continue'"}
     assert all("verdict" in task["inputs"]["parameters"] for task in rounds)
-    (name,) = {task["componentRef"]["name"] for task in rounds}
+    name, *others = [task["componentRef"]["name"] for task in rounds]
+    assert len(set(others) - {name}) == 2, "a round each, for its tasks bear its model's name"
     component = pipeline["components"][name]
     assert set(component["dag"]["tasks"]) == {"generate", "translate", "pair", "learn"}
     learn = component["dag"]["tasks"]["learn"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lidr.components.shared.core.digest import digest_of_bytes
+from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import open_stage
 from tests.layers import layer
-from tests.pipelines.conftest import FakeWorld
+from tests.pipelines.conftest import FakeWorld, make_world
+from tests.usages import plant_usage
 
 ROUND = ["generate", "translate", "pair", "train", "evaluate", "gate", "register"]
 START = ["prepare", "evaluate", "register"]
@@ -35,6 +39,7 @@ def test_state_points_at_every_stage(one_round: FakeWorld):
         json.loads((one_round.run / f"iteration-{t}" / "state.json").read_text()) for t in (0, 1)
     )
     assert datetime.fromisoformat(start.pop("finished")) <= datetime.now(UTC)
+    assert start.pop("used") == {"gpu_hours": 0.0, "cost": 0.0}
     assert start == {
         "iteration": 0,
         "inputs": start["inputs"],
@@ -122,6 +127,58 @@ def test_loop_ends_well_before_a_training_that_the_reward_check_stops(fake_world
     assert on.returncode == 0, on.stderr
     assert "M_2 pair reused" in on.stderr
     assert fake_world.steps[13:16] == ["train", "evaluate", "gate"]
+
+
+def test_loop_stopped_by_its_budget_goes_on_with_a_higher_one_as_if_it_never_had(
+    fake_world: FakeWorld, tmp_path
+):
+    """What it used is planted, as this machine has no GPU: 0.4 hours for M_0, 0.4 for M_1."""
+    store = open_store(str(fake_world.store))
+    rounds = ("run", "tiny_world", "--set", "gate.max_iterations=3", "--run", "mine")
+
+    def run(hours: float) -> subprocess.CompletedProcess[str]:
+        place = layer(tmp_path, budget={"gpu_hours": hours})
+        return fake_world.lidr(*rounds, "--profile", "local", "--profile", place)
+
+    for iteration in (0, 1):
+        plant_usage(store, "mine", iteration, hours=0.4)
+    for _ in range(2):  # the same command stops at the same place
+        done = run(1.0)
+        assert done.returncode == 0, done.stderr
+        assert fake_world.steps == START + ROUND
+        reason = (
+            "the budget stopped the loop before M_2: 0.80 GPU hours are used, an iteration takes "
+            "0.40 GPU hours, and budget.gpu_hours is 1"
+        )
+        assert done.stdout.startswith(f"M_2 was not trained: {reason}\n")
+        assert "raise the budget" in done.stdout
+    assert fake_world.result["stopped"] == {"iteration": 2, "reason": reason}
+    told = json.loads(fake_world.lidr("status", "mine", "--output", "json").stdout)
+    assert (told["state"], told["notes"]) == ("done", [reason])
+
+    on = run(2.0)
+    assert on.returncode == 0, on.stderr
+    assert fake_world.steps == START + ROUND * 3
+    assert fake_world.result["stopped"] is None
+    assert "used" in json.loads((fake_world.run / "iteration-3" / "state.json").read_text())
+
+    free = make_world(tmp_path / "free")
+    assert free.lidr(*rounds).returncode == 0
+    assert _without_times(fake_world) == _without_times(free)
+
+
+def _without_times(world: FakeWorld) -> dict[str, object]:
+    """Return every data file's digest, and the states without times, of a world's store."""
+    found: dict[str, object] = {}
+    for path in sorted(world.store.glob("stages/*/*/*")):
+        if path.name != "_SUCCESS":
+            found[str(path.relative_to(world.store))] = digest_of_bytes(path.read_bytes())
+    for path in sorted(world.store.glob("runs/mine/iteration-*/state.json")):
+        state = json.loads(path.read_text().replace(str(world.store), "STORE"))
+        found[str(path.relative_to(world.store))] = {
+            key: value for key, value in state.items() if key not in ("used", "finished")
+        }
+    return found
 
 
 def test_a_rejected_model_is_not_the_final_one(fake_world: FakeWorld):

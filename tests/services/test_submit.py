@@ -52,7 +52,14 @@ def test_a_run_is_submitted_once(cluster: Cluster, recipe: Recipe):
     run = cluster.kubeflow.run
     assert (run.display_name, run.service_account) == ("mine", "lidr-pipeline")
     assert run.runtime_config.parameters == {"run": "mine"}
-    assert json.loads(run.description)["recipe"] == recipe_digest(recipe)
+    *links, stamped = run.description.splitlines()
+    folder = f"{cluster.profile.store}/runs/mine"
+    assert links == [
+        "MLflow: http://lidr-mlflow.lidr:5000/#/models/tiny-world",
+        f"report: {folder}/report.html",
+        f"store: {folder}",
+    ]
+    assert json.loads(stamped)["recipe"] == recipe_digest(recipe)
     (experiment,) = cluster.kubeflow.experiments.values()
     assert experiment.display_name == "lidr"
     (version,) = cluster.kubeflow.versions.values()

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.config.budget import Budget, Prices, prices_of
 from lidr.components.shared.config.load import Misplaced, load_layers
 from lidr.components.shared.config.machine import (
     EngineSettings,
@@ -15,6 +16,7 @@ from lidr.components.shared.config.machine import (
     Machine,
     TrainingSettings,
 )
+from lidr.components.shared.config.notify import Notify
 from lidr.components.shared.config.pools import (
     ENGINES,
     NAME,
@@ -163,29 +165,6 @@ class Kubeflow(Strict):
     """Address of the user interface, for links. Default empty: the API's."""
 
 
-class GpuPrice(Strict):
-    """What one GPU of a type costs for an hour, its share of the machine included."""
-
-    on_demand: float = Field(0.0, ge=0.0)
-    """Where it is kept. Default 0."""
-    spot: float = Field(0.0, ge=0.0)
-    """Where it may be taken away. Default 0."""
-
-
-class Prices(Strict):
-    """What GPUs cost: only `lidr plan` reads it."""
-
-    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
-    """ISO 4217 code. Default USD."""
-    gpus: dict[str, GpuPrice] = Field(default_factory=dict)
-    """Prices by type of GPU, as pools name them (`gpu`). Default none: plans have no cost."""
-
-    def hour(self, gpu: str, *, spot: bool) -> float:
-        """Return the price of a GPU for an hour, 0 where none is named."""
-        price = self.gpus.get(gpu, GpuPrice())
-        return price.spot if spot else price.on_demand
-
-
 class Profile(Strict):
     """Where a recipe runs."""
 
@@ -220,7 +199,11 @@ class Profile(Strict):
     pods of one TrainJob, or processes of this machine. What comes out does not depend on it.
     Default 1."""
     prices: Prices = Prices()
-    """What GPUs cost, for plans."""
+    """What GPUs cost, for plans, budgets and reports."""
+    budget: Budget = Budget()
+    """How much one run may use. Default: no bound."""
+    notify: Notify | None = None
+    """Who is told of ends, waits and steps that stand still. Default none: nobody is."""
     config_maps: tuple[str, ...] = ()
     """ConfigMaps whose keys become environment variables of every step. Default none."""
     secrets: dict[str, tuple[EnvironmentName, ...]] = Field(default_factory=dict)
@@ -247,7 +230,18 @@ class Profile(Strict):
                 f"{self.shards} shards are pods of a TrainJob: set training.launcher to trainjob",
                 "shards",
             )
+        if self.budget.cost and (fault := _unpriced(self)):
+            raise Misplaced(fault, "budget", "cost")
         return self
+
+
+def _unpriced(profile: Profile) -> str:
+    """Return why a bound of the cost would bound nothing, or ""."""
+    prices = prices_of(profile)
+    if not prices:
+        return "no step has accelerators, whose time would cost something"
+    bare = [kind for kind, price in prices.items() if not price]
+    return f"the GPUs of {', '.join(bare)} have no price: name it in prices.gpus" if bare else ""
 
 
 VARIABLES = (

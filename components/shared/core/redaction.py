@@ -18,6 +18,9 @@ _NAME = re.compile(
     re.IGNORECASE,
 )
 _OF_A_PLACE = re.compile(r"(?:_FILE|_PATH|_DIR|_ENV|_URI|_URL)$", re.IGNORECASE)
+_NOTIFY_URL = "LIDR_NOTIFY_URL"
+"""An address that is a secret as a whole: who knows it can write into the chat."""
+
 _FEWEST = 8
 """Characters that a value must have: a shorter one would black out ordinary words."""
 
@@ -68,7 +71,8 @@ def is_secret_name(name: str) -> bool:
     >>> is_secret_name("HF_TOKEN"), is_secret_name("TOKENIZERS_PARALLELISM")
     (True, False)
     """
-    return bool(_NAME.search(name)) and not _OF_A_PLACE.search(name)
+    named = bool(_NAME.search(name)) and not _OF_A_PLACE.search(name)
+    return named or name == _NOTIFY_URL
 
 
 def without_secrets(text: str) -> str:

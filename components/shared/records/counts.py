@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+Log = Callable[[str, float], None]
+"""Takes a metric's name and value, as KFP's `Metrics.log_metric` does."""
 
 MEASURED = ("tokens_per_second", "prefix_cache_hit_rate")
 """Numbers that an engine measures itself, where it does."""
+
+
+def ignore(_name: str, _value: float) -> None:
+    """Log nowhere."""
 
 
 def stage_figures(counts: Mapping[str, Any]) -> dict[str, float]:

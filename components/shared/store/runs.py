@@ -58,6 +58,11 @@ def recipe_key(run: str) -> str:
     return f"{FOLDER}/{run}/recipe.json"
 
 
+def overview_key(run: str) -> str:
+    """Return the store key of a run's report without its samples, small enough to be embedded."""
+    return recipe_key(run).replace("recipe.json", "overview.html")
+
+
 def note_admission(store: Store, run: str, admission: Mapping[str, Any]) -> None:
     """Write down what was decided about a run's M_0 (`Admission.to_dict`)."""
     store.write(_admission_key(run), json.dumps(dict(admission)).encode())

@@ -91,6 +91,10 @@ class Outbox:
         """Tell whether an entry was written."""
         return self.store.exists(self._key(place, name))
 
+    def has_ended(self) -> bool:
+        """Tell whether the run has come to an end before: one that was stopped may go on."""
+        return any(f"/{END}-" in entry.key for entry in self.store.list(self._folder(RUN)))
+
     def steps_reported(self, place: str) -> int:
         """Return the last optimizer step whose metrics are in the outbox already; 0 for none."""
         names = [each.key.rsplit("/", 1)[-1] for each in self.store.list(self._folder(place))]

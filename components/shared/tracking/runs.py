@@ -95,7 +95,8 @@ class Runs:
         note = _pipeline_note(self._store.uri)
         if not own:
             return self.outbox.note(note)
-        top = self.client.get_run(own)
+        if (top := self._get_run(own)) is None:
+            return self.outbox.note(note)
         for _ in range(_HIGHEST):
             above = top.data.tags.get(_PARENT)
             if not above:
@@ -106,6 +107,20 @@ class Runs:
             self.outbox.drop(note)
             self.outbox.agree(note, found)
         return found
+
+    def _get_run(self, run_id: str) -> Any:
+        """Return the task's own MLflow run; None where it is on another server than ours.
+
+        The plugin always names the run, and its server only with `injectUserEnvVars`.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
 
     def _noted(self, place: str) -> str | None:
         if place == RUN and self._injected:

@@ -124,14 +124,23 @@ def _trained(counts: Counts) -> dict[str, float]:
     }
 
 
-def _evaluated(counts: Counts) -> dict[str, float]:
+def scores_of(counts: Counts) -> dict[str, float]:
+    """Return what an evaluation found: the average, and by language accuracy and what went wrong.
+
+    Args:
+        counts: of an evaluate stage.
+    """
     figures = {"accuracy/average": float(counts["average"]["value"])}
     for code, row in counts["languages"].items():
         figures[f"accuracy/{code}"] = float(row["accuracy"]["value"])
         figures[f"off_target/{code}"] = float(row["off_target"]["value"])
         figures[f"truncated/{code}"] = float(row["truncated"]["value"])
+    return figures
+
+
+def _evaluated(counts: Counts) -> dict[str, float]:
     measured = {f"evaluate/{name}": float(counts[name]) for name in MEASURED if name in counts}
-    return figures | measured
+    return scores_of(counts) | measured
 
 
 def _judged(counts: Counts) -> dict[str, float]:
@@ -141,6 +150,19 @@ def _judged(counts: Counts) -> dict[str, float]:
         for code, place in found["languages"].items()
         if place["score"]["n"]
     }
+
+
+def decision_of(counts: Counts) -> dict[str, float]:
+    """Return what a gate has decided, as numbers: Kubeflow's MLflow plugin takes words for 0.
+
+    Args:
+        counts: of a gate stage.
+    """
+    decided = {
+        "gate/promoted": float(bool(counts["promoted"])),
+        "gate/continues": float(counts["verdict"] == "continue"),
+    }
+    return decided | _gated(counts)
 
 
 def _gated(counts: Counts) -> dict[str, float]:

@@ -35,6 +35,8 @@ _DELIVERS = {step.name: step.delivers for step in STEPS if step.delivers}
 ENDED_WELL = ("SUCCEEDED", "COMPLETE")
 """What `kfp.local` and Kubeflow Pipelines tell the exit task of a loop that ended well."""
 
+_USED = ("gpu_hours", "cost")
+
 Note = Callable[[object], None]
 """Takes a step's result."""
 
@@ -183,13 +185,20 @@ class _Follower:
             "tracking/recipe.json": "recipe.json",
         }
         result = self._store.read(f"{folder}/result.json")
-        stopped = json.loads(result).get("stopped")
-        tags = {"lidr.stopped": clean(str(stopped["reason"]))} if stopped else {}
+        told = json.loads(result)
+        stopped = told.get("stopped")
+        reason = clean(str(stopped["reason"])) if stopped else ""
+        tags = {"lidr.stopped": reason} if reason or self._outbox.has_ended() else {}
+        used = told.get("used", {})
+        last = len(told.get("iterations", ())) - 1
+        metrics = [(f"used/{key}", float(used[key]), last) for key in _USED if used.get(key)]
         artifacts = [Artifact(f"{folder}/{key}", path) for key, path in shown.items()]
         plots = [entry.key for entry in self._store.list(f"{folder}/plots")]
         artifacts += [Artifact(key, key.removeprefix(f"{folder}/")) for key in plots]
         name = f"{END}-{digest_of_bytes(result)[:12]}"
-        self._outbox.add(TrackingEntry(RUN, name, now(), tags=tags, artifacts=artifacts))
+        self._outbox.add(
+            TrackingEntry(RUN, name, now(), tags=tags, metrics=metrics, artifacts=artifacts)
+        )
 
     def _end_loop(self) -> None:
         """Note that the loop failed or was cancelled; its report says the rest where it did not."""

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,9 @@ from lidr.components.shared.kubernetes.failure import (
 )
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage
+from lidr.components.shared.store.usage import counting_gpus
 from lidr.components.train.distributed.ranks import explained, rendezvous_timeout
-from lidr.components.train.job import TrainingSummary
+from lidr.components.train.job import TrainingJob, TrainingSummary
 from lidr.components.train.launch.exchange import TrainExchange
 
 if TYPE_CHECKING:
@@ -79,12 +81,21 @@ def _run(
     exchange: TrainExchange, options: argparse.Namespace, scratch: Path
 ) -> RecordedFailure | None:
     job, summary = scratch / "job.json", scratch / "summary.json"
-    job.write_text(exchange.job().model_dump_json(), "utf-8")
+    asked = exchange.job()
+    job.write_text(asked.model_dump_json(), "utf-8")
     os.environ[FOLDER_VARIABLE] = str(scratch)
-    failure = _torchrun(options, scratch, [str(job), str(summary)])
+    with _counted(asked):
+        failure = _torchrun(options, scratch, [str(job), str(summary)])
     if failure is None and summary.is_file():  # rank 0 writes it, so one node of them has it
         exchange.succeed(TrainingSummary.model_validate_json(summary.read_text("utf-8")))
     return failure
+
+
+def _counted(job: TrainingJob) -> AbstractContextManager[None]:
+    """Count this node's GPUs; on one machine the train step above it does."""
+    if not job.run:
+        return nullcontext()
+    return counting_gpus(open_store(job.store), job.run, job.iteration, "train")
 
 
 def _torchrun(

@@ -71,8 +71,10 @@ def test_the_result_has_exactly_the_agreed_keys(tmp_path):
         "iterations",
         "final_model",
         "warnings",
+        "used",
         "report",
     ]
+    assert result["used"] == {"gpu_hours": 0.0, "cost": 0.0, "currency": "USD"}
     assert result["warnings"] == []
     assert [list(entry) for entry in result["iterations"]] == [ITERATION_KEYS] * 3
     for entry in result["iterations"]:

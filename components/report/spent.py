@@ -1,0 +1,83 @@
+"""What a run has used of GPUs and money, and where its budget stopped it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from lidr.components.shared.config.budget import NOTHING, Account, Amount
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.usage import amounts, read_budget_stop, read_usage, total
+
+
+@dataclass(frozen=True)
+class Spent:
+    """A run's use, by the notes of all its processes.
+
+    Attributes:
+        account: budget and prices.
+        used: in all.
+        lost: of that, in processes that were interrupted.
+        stop: the iteration before which the budget stopped the run, and why; None for not.
+    """
+
+    account: Account = field(default_factory=Account)
+    used: Amount = NOTHING
+    lost: Amount = NOTHING
+    stop: dict[str, Any] | None = None
+
+    @classmethod
+    def read(cls, store: Store, run: str, used: Mapping[str, float] | None = None) -> Self:
+        """Read it from a run's folder; prices are those that this process was told.
+
+        Args:
+            store: that the run is on.
+            run: its name.
+            used: what its last state says, which later looks at finished stages do not change; None
+                counts all that there is.
+
+        Raises:
+            BadInput: one of its files is damaged.
+        """
+        account, usages = Account.here(), read_usage(store, run)
+        lost = [usage for usage in usages if not usage.ended]
+        whole, gone = (total(amounts(each, account).values()) for each in (usages, lost))
+        carried = Amount(**used) if used else whole
+        return cls(account, carried, gone, read_budget_stop(store, run))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return `gpu_hours`, `cost` and its `currency`, for result.json."""
+        rounded = {name: round(value, 4) for name, value in self.used.model_dump().items()}
+        return {**rounded, "currency": self.account.currency}
+
+    @property
+    def sentence(self) -> str:
+        """What is said of it in the report; "" where no process held GPUs."""
+        if not self.used.gpu_hours:
+            return ""
+        currency, bounds = self.account.currency, self.account.budget
+        of = [f"{bounds.gpu_hours:,g} GPU hours"] if bounds.gpu_hours else []
+        of += [f"{bounds.cost:,g} {currency}"] if bounds.cost else []
+        budget = f" of a budget of {' and '.join(of)}" if of else ""
+        lost = f", of it {self.lost.text(currency)} lost to interruptions"
+        return (
+            f"All attempts together held GPUs for {self.used.text(currency)}{budget}"
+            f"{lost if self.lost.gpu_hours else ''}."
+        )
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Why the budget stopped the run, and how it goes on; [] where it did not."""
+        if not self.stop:
+            return []
+        return [("Why it stopped", str(self.stop["reason"])), ("What to do", RAISE)]
+
+
+RAISE = (
+    "Raise the budget in the profile; the same command then goes on where the run stopped, and "
+    "the models are those of a run without a stop."
+)
+
+NOT_COUNTED = Spent()
+"""Of a run that nothing is known of."""

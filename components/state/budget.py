@@ -1,0 +1,57 @@
+"""The budget: whether another iteration fits into what a run may use."""
+
+from __future__ import annotations
+
+from lidr.components.shared.config.budget import Account, Amount
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.runs import state_key
+from lidr.components.shared.store.usage import (
+    BUDGET_STOP,
+    amounts,
+    forget_budget_stop,
+    note_budget_stop,
+    read_usage,
+    to_come,
+    total,
+)
+
+
+def used_so_far(store: Store, run: str) -> Amount:
+    """Return what a run has used, priced as this process was told."""
+    return total(amounts(read_usage(store, run), Account.here()).values())
+
+
+def stopped_by_budget(store: Store, run: str, iteration: int) -> str:
+    """Return why an iteration must not begin, and write it down; "" where it may.
+
+    One that has ended before may: nothing of it is done again. What it takes is what the dearest
+    iteration so far took, of the first one what was planned.
+
+    Args:
+        store: that the run is on.
+        run: its name.
+        iteration: the one that would begin.
+    """
+    account = Account.here()
+    over: list[str] = []
+    if account.budget.bounded and not store.exists(state_key(run, iteration)):
+        used = amounts(read_usage(store, run), account)
+        so_far, further = total(used.values()), to_come(used, account.planned, iteration)
+        over = account.exceeded(so_far, further)
+    if not over:
+        forget_budget_stop(store, run)
+        return ""
+    reason = (
+        f"{BUDGET_STOP} before M_{iteration}: "
+        f"{so_far.text(account.currency)} are used, an iteration takes "
+        f"{further.text(account.currency)}, and " + _bounds(account, over)
+    )
+    note_budget_stop(store, run, iteration, reason)
+    emit("note", message=reason)
+    return reason
+
+
+def _bounds(account: Account, over: list[str]) -> str:
+    bounds = account.budget.model_dump()
+    return " and ".join(f"budget.{name} is {bounds[name]:,g}" for name in over)

@@ -1,0 +1,256 @@
+"""The probes as Jobs: each like the pods of a kind of step, but small, bounded and short-lived.
+
+A Job ends itself and its pod after `activeDeadlineSeconds`, and Kubernetes removes both a minute
+later (`ttlSecondsAfterFinished`), whatever becomes of the one who made it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lidr.components.shared.config.pools import (
+    Kind,
+    NodeAffinity,
+    Resources,
+    queue_labels,
+    size_of,
+)
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.kubernetes.pods import CONTAINER
+from lidr.pipelines.checks.capacity import kinds_of, train_job_nodes
+from lidr.pipelines.checks.finding import CheckInputs, Place
+from lidr.pipelines.checks.inside.probe import ASKED, Question
+from lidr.pipelines.placement import OWN_LABEL
+
+CHECK_LABEL = "lidr.dev/check"
+"""Label of the Jobs and pods of one check."""
+
+STEP = "probe"
+"""Name of the container in pods that stand for a step's."""
+
+_GONE_AFTER_SECONDS = 60
+_CPU, _MEMORY = "100m", "512Mi"
+_WORKFLOW = "workflows.argoproj.io/workflow"
+_JOBSET = "jobset.sigs.k8s.io/jobset-name"
+_KFP = {
+    "Kubeflow Pipelines API": "tcp://ml-pipeline.{}:8888",
+    "Kubeflow's metadata": "tcp://metadata-grpc-service.{}:8080",
+    "Kubeflow's object store": "tcp://minio-service.{}:9000",
+}
+_HUB = "https://huggingface.co"
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One Job.
+
+    Attributes:
+        kinds: of step that it stands for.
+        namespace: it is made in.
+        body: the Job.
+        resources: of such a step's pod.
+        container: whose log has the answer.
+    """
+
+    kinds: tuple[Kind, ...]
+    namespace: str
+    body: Object
+    resources: Resources
+    container: str
+
+    @property
+    def name(self) -> str:
+        """Of the Job."""
+        return str(self.body["metadata"]["name"])
+
+    @property
+    def title(self) -> str:
+        """The kinds, for people."""
+        return f"pod of {', '.join(self.kinds)}"
+
+
+def probes_of(
+    inputs: CheckInputs, place: Place, runtimes: dict[str, Object], check: str
+) -> Iterator[Probe]:
+    """Yield a probe for each kind of step; kinds whose pods are equal share one.
+
+    Args:
+        inputs: what is to run.
+        place: namespaces.
+        runtimes: TrainingRuntimes by name, whose pods ranks and shards are; without its own a kind
+            has no probe.
+        check: name of this check: of its label, and in the names of its Jobs.
+    """
+    made: dict[str, Probe] = {}
+    for kind in kinds_of(inputs.recipe):
+        runtime = runtime_of(inputs.profile, kind)
+        if runtime and runtime not in runtimes:
+            continue
+        pod = _pod(inputs, place, kind, runtimes.get(runtime))
+        known = made.get(repr(pod))
+        if known:
+            made[repr(pod)] = replace(known, kinds=(*known.kinds, kind))
+            continue
+        body = _job(f"{check}-{kind}", check, pod, inputs.seconds)
+        where = place.training if runtime else place.pods
+        resources = inputs.profile.resources_of(kind)
+        made[repr(pod)] = Probe((kind,), where, body, resources, CONTAINER if runtime else STEP)
+    yield from made.values()
+
+
+def runtime_of(profile: Profile, kind: Kind) -> str:
+    """Return the TrainingRuntime whose pods do a kind of step; "" where the step's own pod does."""
+    if not train_job_nodes(profile, kind):
+        return ""
+    return profile.training.runtime if kind == "train" else profile.training.rollout_runtime
+
+
+def _job(name: str, check: str, pod: Object, seconds: float) -> Object:
+    labels = {**OWN_LABEL, CHECK_LABEL: check}
+    about = pod["metadata"] | {"labels": pod["metadata"]["labels"] | labels}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": math.ceil(seconds) + 15,
+            "ttlSecondsAfterFinished": _GONE_AFTER_SECONDS,
+            "template": {**pod, "metadata": about},
+        },
+    }
+
+
+def _pod(inputs: CheckInputs, place: Place, kind: Kind, runtime: Object | None) -> Object:
+    """Return the template of a pod like those of a kind of step."""
+    profile, resources = inputs.profile, inputs.profile.resources_of(kind)
+    labels = profile.pod_labels | queue_labels(resources.queue, resources.priority)
+    if runtime is None:
+        template: Object = {"metadata": {"labels": {}}, "spec": _step_pod(profile, kind)}
+        labels = {**labels, _WORKFLOW: "lidr-check"}
+    else:
+        template = copy.deepcopy(_template(runtime))
+        labels = {**template.get("metadata", {}).get("labels", {}), **labels, _JOBSET: "lidr-check"}
+        if profile.training.service_account:
+            template["spec"]["serviceAccountName"] = profile.training.service_account
+    spec = template["spec"]
+    container = next(each for each in spec["containers"] if each["name"] in (CONTAINER, STEP))
+    container |= {
+        "image": _image(profile, kind, ranks=runtime is not None),
+        "command": ["python", "-m", "lidr.pipelines.checks.inside.probe"],
+        "resources": _requested(resources),
+    }
+    container.pop("args", None)
+    asked = _question(inputs, place, kind, ranks=runtime is not None)
+    variable = {"name": ASKED, "value": asked.model_dump_json(exclude_defaults=True)}
+    container["env"] = [*container.get("env", []), variable]
+    spec |= {"restartPolicy": "Never", "enableServiceLinks": False} | _placed(resources)
+    if resources.shared_memory:
+        _give_shm(spec, container, resources.shm)
+    return {"metadata": {"labels": labels, "annotations": profile.pod_annotations}, "spec": spec}
+
+
+def _step_pod(profile: Profile, kind: Kind) -> Object:
+    """Return the pod of a step as Kubeflow makes it, under restricted Pod Security."""
+    maps = [{"configMapRef": {"name": each, "optional": True}} for each in profile.config_maps]
+    secrets = [
+        {"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
+        for name, keys in profile.secrets.items()
+        for key in keys
+    ]
+    tracking = {"name": "MLFLOW_TRACKING_URI", "value": profile.tracking_uri}
+    container = {
+        "name": STEP,
+        "envFrom": maps,
+        "env": [*secrets, *([tracking] if profile.tracking_uri else [])],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    return {
+        "serviceAccountName": profile.service_account,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+
+
+def _template(runtime: Object) -> Object:
+    jobs: list[Object] = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    template: Object = jobs[0]["template"]["spec"]["template"]
+    return template
+
+
+def _image(profile: Profile, kind: Kind, *, ranks: bool) -> str:
+    return (ranks and kind == "train" and profile.training.image) or profile.images.of(kind)
+
+
+def _requested(resources: Resources) -> Object:
+    """Return what the container asks for: its accelerators all, of the rest little.
+
+    The limit of the memory is the step's: the kubelet makes /dev/shm no larger than that.
+    """
+    least = min(_MEMORY, resources.memory, key=size_of)
+    gpus = {resources.accelerator_type: str(resources.accelerators)}
+    held = gpus if resources.accelerators else {}
+    return {
+        "requests": {"cpu": _CPU, "memory": least, **held},
+        "limits": {"memory": resources.memory, **held},
+    }
+
+
+def _placed(resources: Resources) -> Object:
+    tolerations = [
+        {key: value for key, value in each.model_dump().items() if value}
+        for each in resources.tolerations
+    ]
+    found: Object = {
+        "nodeSelector": resources.node_selector,
+        "tolerations": tolerations,
+        "affinity": _affinity(resources.affinity),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _affinity(terms: tuple[NodeAffinity, ...]) -> Object:
+    def matching(term: NodeAffinity) -> Object:
+        wanted = [each.model_dump(mode="json", exclude_defaults=False) for each in term.match]
+        return {
+            "matchExpressions": [{k: v for k, v in each.items() if v} for each in wanted],
+        }
+
+    needed = [matching(term) for term in terms if not term.weight]
+    liked = [{"weight": term.weight, "preference": matching(term)} for term in terms if term.weight]
+    node: Object = {}
+    if needed:
+        node["requiredDuringSchedulingIgnoredDuringExecution"] = {"nodeSelectorTerms": needed}
+    if liked:
+        node["preferredDuringSchedulingIgnoredDuringExecution"] = liked
+    return {"nodeAffinity": node} if node else {}
+
+
+def _give_shm(spec: Object, container: Object, size: str) -> None:
+    """Mount /dev/shm as the step does, where its runtime does not already."""
+    mounts = container.setdefault("volumeMounts", [])
+    if any(each["mountPath"] == "/dev/shm" for each in mounts):  # noqa: S108
+        return
+    mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
+    bound = {"sizeLimit": size} if size else {}
+    volume = {"name": "shm", "emptyDir": {"medium": "Memory", **bound}}
+    spec["volumes"] = [*spec.get("volumes", []), volume]
+
+
+def _question(inputs: CheckInputs, place: Place, kind: Kind, *, ranks: bool) -> Question:
+    profile = inputs.profile
+    reach = {"MLflow": profile.tracking_uri} if profile.tracking_uri.startswith("http") else {}
+    if ranks:
+        reach = {}  # its launcher tells MLflow
+    elif place.kubeflow:
+        reach |= {name: address.format(place.kubeflow) for name, address in _KFP.items()}
+    if inputs.recipe.model.source.startswith("hf://") and kind == "prepare":
+        reach["model hub"] = _HUB
+    keys = () if ranks else tuple(key for each in profile.secrets.values() for key in each)
+    return Question(store=profile.store, reach=reach, variables=keys)

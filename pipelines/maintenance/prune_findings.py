@@ -1,0 +1,63 @@
+"""House-keeping by itself: which runs go on elsewhere, and what was found, as numbers."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import islice
+
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.store.base import Store
+from lidr.pipelines.cluster import runs
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.maintenance.prune_plan import PrunePlan
+
+PRUNED = "maintenance/prune.json"
+"""What was found last, on the store: numbers alone, which `lidr notify --port` serves."""
+
+_MAX_RUNS = 1000
+
+
+def under_way(profile: Profile, store: Store) -> tuple[str, ...]:
+    """Return the names of the runs that go on in a profile's Kubeflow.
+
+    Args:
+        profile: whose experiment is looked at.
+        store: the one that is pruned.
+
+    Raises:
+        BadInput: its runs are on another store, or Kubeflow cannot be asked.
+    """
+    if profile.store.rstrip("/") != store.uri.rstrip("/"):
+        raise BadInput(
+            f"the runs of profile {profile.name!r} are on {profile.store}, not on {store.uri}",
+            remedy="Name the profile of the store that is pruned.",
+        )
+    listed = islice(runs.list_runs(Client(profile), profile.kubeflow.experiment), _MAX_RUNS)
+    return tuple(str(run.display_name) for run in listed if runs.is_live(run))
+
+
+def note_findings(store: Store, plan: PrunePlan, *, dry_run: bool) -> None:
+    """Write down what a plan removes, and say it in one line.
+
+    Args:
+        store: that is pruned.
+        plan: what goes.
+        dry_run: whether nothing is removed.
+    """
+    found = {
+        "time": round(time.time()),
+        "bytes": plan.size,
+        "stages": len(plan.removals),
+        "versions": len(plan.versions),
+        "dry_run": dry_run,
+    }
+    store.write(PRUNED, json.dumps(found).encode())
+    verb = "would remove" if dry_run else "removes"
+    emit(
+        "note",
+        message=f"prune {verb} {len(plan.versions)} versions and {len(plan.removals)} stages, "
+        f"{plan.size} bytes",
+    )

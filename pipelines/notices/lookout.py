@@ -1,0 +1,135 @@
+"""A look at every run of a profile's experiment: what is told of it, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from lidr.components.shared.config.budget import Account
+from lidr.components.shared.config.notify import Notify
+from lidr.components.shared.config.profile import Profile
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.core.events import emit
+from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import read_failure, read_result
+from lidr.components.shared.store.usage import amounts, read_usage, total
+from lidr.pipelines.cluster import runs
+from lidr.pipelines.cluster.client import Client
+from lidr.pipelines.cluster.outcome import read_outcome
+from lidr.pipelines.cluster.status import Watcher
+from lidr.pipelines.notices.delivery import announce, deliver
+from lidr.pipelines.notices.notice import Notice, of_end, of_failure
+from lidr.pipelines.notices.observing import OpenStep, notices_of, observe
+from lidr.pipelines.stamp import Stamp
+
+_MAX_RUNS = 50
+_RECENT_SECONDS = 86400.0
+"""A run that ended longer ago is looked at no more: its exit task has told of it, or none will."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look has found of a run.
+
+    Attributes:
+        run: its name.
+        state: of the run, in lidr's words; `stopped` where budget, gate or reward check ended it.
+        steps: that wait or run.
+        gpu_hours: that it has used.
+        unsent: notices that wait for their receiver.
+    """
+
+    run: str
+    state: str
+    steps: tuple[OpenStep, ...] = ()
+    gpu_hours: float = 0.0
+    unsent: int = 0
+
+
+class Lookout:
+    """Looks at the runs of a profile, as often as asked.
+
+    Args:
+        profile: whose experiment is looked at.
+        url: the receiver's address; "" tells nobody, and measures all the same.
+    """
+
+    def __init__(self, profile: Profile, url: str) -> None:
+        self._profile, self._url = profile, url
+        self._settings = profile.notify or Notify()
+        self._client = Client(profile)
+        self._store: Store = open_store(profile.store)
+
+    def look(self, now: float) -> list[Look]:
+        """Look at every run that is under way or has ended within a day; tell what is to be told.
+
+        One that cannot be looked at is said in the log, and holds up no other.
+
+        Args:
+            now: seconds since 1970.
+
+        Raises:
+            BadInput: Kubeflow or the store cannot be asked at all.
+        """
+        found = []
+        for run in self._runs(now):
+            try:
+                found.append(self._look(run, now))
+            except (LidrError, KeyError, TypeError, ValueError) as error:
+                what = error.message if isinstance(error, LidrError) else type(error).__name__
+                emit("warning", message=f"run {run.display_name} is not looked at: {what}")
+        return found
+
+    def _runs(self, now: float) -> Iterator[runs.Run]:
+        """Yield the newest run of each name; those of schedules tell of themselves as they end."""
+        seen = set()
+        listed = runs.list_runs(self._client, self._profile.kubeflow.experiment)
+        for run in islice(listed, _MAX_RUNS):
+            own = Stamp.parse(run.description) is not None
+            if run.display_name in seen or run.recurring_run_id or not own:
+                continue
+            seen.add(run.display_name)
+            if runs.is_live(run) or now - _ended(run) < _RECENT_SECONDS:
+                yield run
+
+    def _look(self, run: runs.Run, now: float) -> Look:
+        name = str(run.display_name)
+        if runs.is_live(run):
+            status = Watcher(self._client, self._profile, name).look()
+            steps = tuple(observe(self._store, status, now))
+            state, notices = status.state, list(notices_of(name, [*steps], self._settings, now))
+        else:
+            steps, (state, notices) = (), self._end(run, name)
+        for notice in notices:
+            if self._url and announce(self._store, notice):
+                emit("note", message=notice.text)
+        done = deliver(self._store, name, self._url)
+        if done.left and self._url:
+            emit("warning", message=f"run {name}: {done.left} notice(s) wait: {done.reason}")
+        used = amounts(read_usage(self._store, name), Account()).values()
+        return Look(name, state, steps, total(used).gpu_hours, done.left)
+
+    def _end(self, run: runs.Run, name: str) -> tuple[str, list[Notice]]:
+        """Return how a run has ended and its notice, which its own exit task has mostly written."""
+        whole = runs.read_run(self._client, run.run_id)
+        state = read_outcome(self._client, whole, self._profile.store, name).state
+        if state == "done" and (result := read_result(self._store, name)):
+            notice = of_end(name, result)
+            return ("stopped" if notice.kind == "stopped" else state), [notice]
+        if state == "failed":
+            failure = read_failure(self._store, name, run.run_id)
+            command = f"lidr submit RECIPE --run {name}"
+            return state, [of_failure(name, run.run_id, failure, command)]
+        return state, []
+
+
+def _ended(run: Any) -> float:
+    """Return when a run ended, in seconds since 1970; 0 where Kubeflow does not say."""
+    finished = run.finished_at
+    if not isinstance(finished, datetime):
+        return 0.0
+    return (finished if finished.tzinfo else finished.replace(tzinfo=UTC)).timestamp()

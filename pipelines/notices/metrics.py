@@ -1,0 +1,113 @@
+"""The last look in Prometheus' text format (version 0.0.4), and the address that serves it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from lidr.components.shared.core.json_files import is_finite
+from lidr.components.shared.store.base import Store
+from lidr.pipelines.maintenance.prune_findings import PRUNED
+from lidr.pipelines.notices.lookout import Look
+
+_STATES = ("waiting", "running", "done", "stopped", "failed", "cancelled")
+_PRUNE = ("time", "bytes", "stages", "versions", "dry_run")
+
+Sample = tuple[str, dict[str, str], float]
+
+
+def exposition(looks: Sequence[Look], now: float, store: Store) -> str:
+    """Return what was seen as Prometheus reads it.
+
+    Args:
+        looks: of every run.
+        now: when they were made, in seconds since 1970.
+        store: that knows what `lidr prune` has found.
+    """
+    lines: list[str] = []
+    for name, what in _HELP.items():
+        found = [each for each in _samples(looks, now, store) if each[0] == name]
+        if found:
+            lines += [f"# HELP {name} {what}", f"# TYPE {name} gauge"]
+            lines += [f"{name}{_labels(labels)} {value:.17g}" for _, labels, value in found]
+    return "\n".join(lines) + "\n"
+
+
+_HELP = {
+    "lidr_look_timestamp_seconds": "When the runs were looked at.",
+    "lidr_run_state": "1 for the state that a run is in.",
+    "lidr_step_waiting_seconds": "For how long a step has been waiting.",
+    "lidr_step_silent_seconds": "For how long a running step has made no progress.",
+    "lidr_run_gpu_hours": "GPU hours that a run has used, interrupted attempts included.",
+    "lidr_notices_unsent": "Notices that wait for their receiver.",
+    **{f"lidr_prune_{key}": f"What lidr prune found last: {key}." for key in _PRUNE},
+}
+
+
+def _samples(looks: Sequence[Look], now: float, store: Store) -> Iterator[Sample]:
+    yield "lidr_look_timestamp_seconds", {}, now
+    for look in looks:
+        for state in _STATES:
+            yield "lidr_run_state", {"run": look.run, "state": state}, float(look.state == state)
+        yield "lidr_run_gpu_hours", {"run": look.run}, look.gpu_hours
+        yield "lidr_notices_unsent", {"run": look.run}, float(look.unsent)
+        for step in look.steps:
+            kind = "waiting" if step.row.state == "waiting" else "silent"
+            labels = {"run": look.run, "step": step.place}
+            yield f"lidr_step_{kind}_seconds", labels, step.minutes(now) * 60
+    for key, value in _pruned(store).items():
+        yield f"lidr_prune_{key}", {}, value
+
+
+def _pruned(store: Store) -> dict[str, float]:
+    """Return the numbers of the last prune; none where none was made."""
+    try:
+        found = json.loads(store.read(PRUNED))
+    except (FileNotFoundError, ValueError):
+        return {}
+    known = found if isinstance(found, dict) else {}
+    values: dict[str, Any] = {key: known.get(key) for key in _PRUNE}
+    return {
+        key: float(value)
+        for key, value in values.items()
+        if isinstance(value, bool) or is_finite(value)
+    }
+
+
+def _labels(labels: dict[str, str]) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def serve(port: int, text: Callable[[], str]) -> ThreadingHTTPServer:
+    """Serve `/metrics` from a thread.
+
+    Args:
+        port: to listen on; 0 for any.
+        text: gives what is served.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.path == "/metrics"
+            body = text().encode() if known else b""
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing: a line a scrape would hide the others."""
+
+    server = ThreadingHTTPServer(("", port), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server

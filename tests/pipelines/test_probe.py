@@ -1,0 +1,100 @@
+"""What a probe sees of the machine that it runs on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lidr.pipelines.checks.inside import probe
+from lidr.pipelines.checks.inside.probe import ASKED, Question, answer_in, gpus, look, main
+from lidr.pipelines.checks.inside.seen import _is_of
+from lidr.pipelines.stamp import lidr_version
+from tests.json_server import serving
+from tests.moto_server import CREDENTIALS, moto_server
+
+
+@pytest.fixture(scope="module")
+def s3() -> str:
+    with moto_server() as endpoint:
+        yield endpoint
+
+
+def test_probe_tries_the_store_and_each_address_and_prints_one_line(s3, monkeypatch, capsys):
+    import boto3
+
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    boto3.client("s3").create_bucket(Bucket="probed")
+    monkeypatch.setenv("HF_TOKEN", "hf_planted0token")
+    monkeypatch.setenv("EMPTY_TOKEN", "")
+    with serving(lambda request, body: (401, "no")) as url:
+        asked = Question(
+            store="s3://probed/store",
+            reach={"MLflow": url, "hub": "https://127.0.0.1:9", "API": "tcp://nobody.invalid:8888"},
+            variables=("HF_TOKEN", "EMPTY_TOKEN", "NO_TOKEN"),
+        )
+        main({ASKED: asked.model_dump_json()})
+    log = capsys.readouterr().out
+    answer = answer_in(f"noise\n{log}")
+    assert answer and answer.version == lidr_version()
+    assert answer.empty == ("EMPTY_TOKEN", "NO_TOKEN")
+    assert (answer.faults["store"], answer.faults["MLflow"]) == ("", "")
+    assert answer.faults["hub"].startswith("127.0.0.1:9 is not reached")
+    assert answer.faults["API"].startswith("nobody.invalid:8888 is not reached")
+    assert answer.scratch > 0 and answer.shm > 0
+    assert "planted" not in log
+    assert boto3.client("s3").list_objects_v2(Bucket="probed").get("KeyCount") == 0
+
+
+def test_probe_says_why_the_store_refuses(s3, monkeypatch):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    answer = look(Question(store="s3://no-such-bucket/store"))
+    assert "no-such-bucket" in answer.faults["store"]
+
+
+def test_gpus_are_read_from_the_driver_where_its_tool_is_not(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    for number in range(2):
+        folder = tmp_path / f"0000:0{number}:00.0"
+        folder.mkdir()
+        text = f"Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t {number}\nGPU UUID: \t GPU-x\n"
+        (folder / "information").write_text(text)
+    assert gpus(tmp_path) == ("NVIDIA H100 80GB HBM3",) * 2
+    assert gpus(tmp_path / "none") == ()
+
+
+def test_gpus_are_those_that_the_tool_lists(tmp_path: Path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'NVIDIA A100-SXM4-80GB'\necho 'NVIDIA A100-SXM4-80GB'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert gpus() == ("NVIDIA A100-SXM4-80GB",) * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "same"),
+    [
+        ("H100", "NVIDIA H100 80GB HBM3", True),
+        ("H100", "NVIDIA H200", False),
+        ("H100", "NVIDIA GH100", False),
+        ("A100-80GB", "NVIDIA A100-SXM4-80GB", True),
+        ("A100-80GB", "NVIDIA A100-SXM4-40GB", False),
+        ("L4", "NVIDIA L40S", False),
+        ("L4", "NVIDIA L4", True),
+    ],
+)
+def test_type_of_a_gpu_is_a_word_of_its_model(kind: str, model: str, same: bool):
+    assert _is_of(kind, model) is same
+
+
+@pytest.mark.parametrize("log", ["", "noise", f"{probe.MARK}{{", f"{probe.MARK}[]"])
+def test_log_without_an_answer_has_none(log: str):
+    if probe.MARK not in log:
+        assert answer_in(log) is None
+        return
+    with pytest.raises(ValueError):
+        answer_in(log)

@@ -1,0 +1,162 @@
+"""lidr notify: Kubeflow, Kubernetes, the store and a chat, all over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.core.errors import LaunchFailed
+from lidr.components.shared.store.runs import note_failure
+from lidr.pipelines.notices.lookout import Look, Lookout
+from lidr.pipelines.notices.metrics import PRUNED, exposition, serve
+from tests.kfp_api import now
+from tests.kubernetes_api import running, unschedulable
+from tests.receivers import Receiver, receiving
+from tests.services.kubeflow import Cluster, write_end
+from tests.services.workflows import LOOP, ROUND, RUN, set_tasks, task
+from tests.usages import plant_usage
+
+SOON = time.time()
+
+
+@pytest.fixture
+def receiver(monkeypatch) -> Iterator[Receiver]:
+    with receiving() as made:
+        monkeypatch.setenv("LIDR_NOTIFY_URL", made.url)
+        yield made
+
+
+def look(cluster: Cluster, receiver: Receiver, minutes: float = 0.0) -> list[Look]:
+    """Look as a process does that has just been started."""
+    return Lookout(cluster.profile, receiver.url).look(SOON + minutes * 60)
+
+
+def test_wait_is_told_once_by_whoever_looks(cluster: Cluster, submitted: str, receiver: Receiver):
+    cluster.configure(notify={"waiting_minutes": 30})
+    set_tasks(cluster, task(f"{LOOP}.prepare"), task(f"{ROUND}.generate", "Running"))
+    status = unschedulable("0/3 nodes are available: 3 Insufficient nvidia.com/gpu. <!here>")
+    cluster.kubernetes.put_step(submitted, f"{ROUND}.generate.executor", **status)
+    assert look(cluster, receiver)[0].steps[0].row.state == "waiting"
+    for minutes in (10, 31, 32, 50):
+        look(cluster, receiver, minutes)
+    assert receiver.texts == [
+        "lidr: M_1 generate of run mine has waited for 31 minutes: unschedulable, too little "
+        "nvidia.com/gpu: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu. ‹!here›."
+    ]
+
+
+def test_step_that_stands_still_is_told_and_one_that_moves_is_not(
+    cluster: Cluster, submitted: str, receiver: Receiver
+):
+    cluster.configure(notify={"silent_minutes": 20})
+    set_tasks(cluster, task(f"{ROUND}.generate", "Running", seconds=60))
+    pod = cluster.kubernetes.put_step(submitted, f"{ROUND}.generate.executor", **running("main"))
+    said = "lidr progress step=generate done={} total=90 unit=requests rate=5 rate_unit=tokens"
+    for minutes, done in ((0, 10), (15, 20), (30, 30), (45, 30), (51, 30), (60, 30)):
+        cluster.kubernetes.print(pod, said.format(done))
+        look(cluster, receiver, minutes)
+    assert receiver.texts == [
+        "lidr: M_1 generate of run mine has made no progress for 21 minutes, at 30 of 90 requests."
+    ]
+
+
+def end(cluster: Cluster, state: str) -> None:
+    cluster.end_run(state)
+    cluster.kubeflow.run.finished_at = now()
+
+
+def test_failure_whose_exit_task_was_killed_is_told_once(
+    cluster: Cluster, submitted: str, receiver: Receiver, monkeypatch
+):
+    set_tasks(cluster, task(f"{ROUND}.train", "Failed", message="main: Error (exit code 1)"))
+    monkeypatch.setenv("KFP_RUN_ID", submitted)
+    note_failure(cluster.store, RUN, "train", 1, LaunchFailed("no machine was found"))
+    end(cluster, "FAILED")
+    assert [each.state for each in look(cluster, receiver)] == ["failed"]
+    look(cluster, receiver, 5)
+    assert receiver.texts == [
+        "lidr: run mine has failed at M_1 train: no machine was found. `lidr submit RECIPE --run "
+        "mine` goes on."
+    ]
+
+
+def test_end_that_waits_for_its_receiver_is_sent_at_a_later_look(
+    cluster: Cluster, submitted: str, recipe: Recipe, receiver: Receiver
+):
+    write_end(cluster.store, recipe, RUN)
+    scores = {"average": {"value": 0.5}, "version": "t/1", "promoted": True, "reason": "well"}
+    models = [{**scores, "iteration": t, "verdict": "stop"} for t in (0, 1)]
+    result = {"iterations": models, "final_model": "m", "report": "s3://b/report.html"}
+    cluster.store.write(f"runs/{RUN}/result.json", json.dumps(result).encode())
+    end(cluster, "SUCCEEDED")
+    receiver.status = 500
+    assert [(each.state, each.unsent) for each in look(cluster, receiver)] == [("done", 1)]
+    receiver.status = 200
+    assert [each.unsent for each in look(cluster, receiver, 1)] == [0]
+    look(cluster, receiver, 2)
+    assert len(receiver.received) == 2 and len(receiver.texts) == 1
+    assert receiver.texts[0].startswith("lidr: run mine has ended.")
+
+
+def test_run_that_ended_long_ago_or_cannot_be_read_is_left_alone(
+    cluster: Cluster, submitted: str, recipe: Recipe, receiver: Receiver, capsys
+):
+    write_end(cluster.store, recipe, RUN)  # its result has no numbers
+    end(cluster, "SUCCEEDED")
+    assert look(cluster, receiver) == []
+    assert "run mine is not looked at: KeyError" in capsys.readouterr().err
+    assert look(cluster, receiver, 25 * 60) == []
+    assert receiver.received == []
+
+
+def test_one_look_from_the_command_line(cluster: Cluster, submitted: str, receiver: Receiver):
+    set_tasks(cluster, task(f"{LOOP}.prepare", "Running"))
+    code, out, err = cluster.lidr("notify")
+    assert (code, out) == (0, f"{RUN} running\n")
+    assert receiver.url not in err
+
+
+def test_metrics_are_what_prometheus_reads(cluster: Cluster, submitted: str, receiver: Receiver):
+    set_tasks(cluster, task(f"{ROUND}.generate", "Running"))
+    status = unschedulable("no room")
+    cluster.kubernetes.put_step(submitted, f"{ROUND}.generate.executor", **status)
+    plant_usage(cluster.store, RUN, 1, hours=2.5)
+    found = {"time": 1.0, "bytes": 7, "stages": 2, "versions": 1, "dry_run": True}
+    cluster.store.write(PRUNED, json.dumps(found).encode())
+    look(cluster, receiver)
+    looks, now_ = look(cluster, receiver, 10), SOON + 600
+    server = serve(0, lambda: exposition(looks, now_, cluster.store))
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as answer:
+        text = answer.read().decode()
+    server.shutdown()
+    server.server_close()
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["lidr_run_state", RUN, "running"] == 1.0
+    assert samples["lidr_run_state", "failed", RUN] == 0.0
+    assert samples["lidr_step_waiting_seconds", "M_1 generate", RUN] == pytest.approx(600.0)
+    assert samples["lidr_run_gpu_hours", RUN] == 2.5
+    assert samples["lidr_prune_bytes",] == 7.0
+    assert samples["lidr_prune_dry_run",] == 1.0
+
+
+def test_labels_are_escaped():
+    text = exposition([Look('a"b\\c\nd', "running")], 0.0, _Empty())
+    (family,) = [
+        each for each in text_string_to_metric_families(text) if each.name == "lidr_run_gpu_hours"
+    ]
+    assert family.samples[0].labels == {"run": 'a"b\\c\nd'}
+
+
+class _Empty:
+    def read(self, key: str) -> bytes:
+        raise FileNotFoundError(key)

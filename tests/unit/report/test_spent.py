@@ -1,0 +1,93 @@
+"""What a run has used, where its budget stopped it, and the overview for Kubeflow's page."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lidr.components.report.run import report, report_failure
+from lidr.components.shared.config.budget import ACCOUNT, Account
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.usage import note_budget_stop
+from tests.unit.report.runs import RUN, recipe, write_run
+from tests.usages import plant_usage
+
+REASON = "the budget stopped the loop before M_2: 4.00 GPU hours are used"
+
+
+def pages(store: str) -> tuple[dict, str, str]:
+    """Return result, report and overview."""
+    report(recipe=recipe().model_dump_json(), store=store, run=RUN)
+    folder = Path(store, "runs", RUN)
+    names = ("report.html", "overview.html")
+    whole, overview = ((folder / name).read_text() for name in names)
+    return json.loads((folder / "result.json").read_text()), whole, overview
+
+
+def test_report_says_what_all_attempts_have_used_and_what_was_lost(tmp_path, monkeypatch):
+    account = Account.model_validate(
+        {"budget": {"gpu_hours": 20}, "prices": {"train": 3.0, "evaluate": 2.0}}
+    )
+    monkeypatch.setenv(ACCOUNT, account.text())
+    store = open_store(write_run(tmp_path))
+    plant_usage(store, RUN, 0, hours=1.0, step="evaluate")
+    plant_usage(store, RUN, 1, hours=2.0)
+    plant_usage(store, RUN, 1, hours=0.5, ended=False)
+    result, page, overview = pages(store.uri)
+    assert result["used"] == {"gpu_hours": 3.5, "cost": 9.5, "currency": "USD"}
+    said = (
+        "All attempts together held GPUs for 3.50 GPU hours (9.50 USD) of a budget of 20 GPU "
+        "hours, of it 0.50 GPU hours (1.50 USD) lost to interruptions."
+    )
+    assert said in page and said in overview
+
+
+def test_report_takes_what_the_last_state_carries(tmp_path):
+    store = open_store(write_run(tmp_path))
+    key = f"runs/{RUN}/iteration-2/state.json"
+    state = json.loads(store.read(key)) | {"used": {"gpu_hours": 7.25, "cost": 0.0}}
+    store.write(key, json.dumps(state).encode())
+    plant_usage(store, RUN, 2, hours=99.0)  # of a later look at finished stages
+    assert pages(store.uri)[0]["used"]["gpu_hours"] == 7.25
+
+
+def test_report_of_a_run_that_its_budget_stopped_says_so_first(tmp_path):
+    store = open_store(write_run(tmp_path, 1))
+    note_budget_stop(store, RUN, 2, REASON)
+    result, page, overview = pages(store.uri)
+    assert result["stopped"] == {"iteration": 2, "reason": REASON}
+    for each in (page, overview):
+        assert "<h1>M₂ was not begun: the budget does not hold it</h1>" in each
+        assert f"<dt>Why it stopped</dt><dd>{REASON}</dd>" in each
+        assert "Raise the budget in the profile" in each
+
+
+def test_overview_is_self_contained_small_and_has_no_text_of_a_model(tmp_path):
+    text = "words that only a model says"
+    sample = {"language": "es", "kind": "translation_chosen", "prompt": text}
+    sample |= {"chosen": text, "rejected": text}
+    store = write_run(tmp_path, samples=[sample])
+    _, whole, overview = pages(store)
+    assert len(overview.encode()) < 200_000 < len(whole.encode()) * 2
+    addresses = re.findall(r'(?:src|href)="([^"#][^"]*)"', overview)
+    assert [each for each in addresses if not each.startswith("data:")] == []
+    assert "Content-Security-Policy" in overview and "default-src" in overview
+    for section in ("accuracy", "gap", "gate", "throughput"):
+        assert f'id="{section}"' in overview and f'id="{section}"' in whole
+    for section in ("pairs", "pairs-browser", "lineage", "configuration"):
+        assert f'id="{section}"' not in overview
+    assert "application/json" not in overview, "no samples"
+    assert f"{store}/runs/{RUN}/report.html" in overview
+    assert text in whole and text not in overview
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+def test_run_that_failed_has_an_overview_too(tmp_path, iterations: int):
+    store = write_run(tmp_path, iterations)
+    why = "train: <b>no</b> room"
+    report_failure(recipe=recipe().model_dump_json(), store=store, run=RUN, reason=why)
+    overview = Path(store, "runs", RUN, "overview.html").read_text()
+    assert "train: &lt;b&gt;no&lt;/b&gt; room" in overview

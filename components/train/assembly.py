@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
+from lidr.components.shared.core.device import best_device
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.forward.batches import Layout
 from lidr.components.shared.forward.loading import load_chat, load_model
@@ -190,7 +191,7 @@ def _arguments(job: TrainingJob, examples: int, inputs: TrainingInputs, scratch:
         num_train_epochs=1,  # training_order lays the epochs one behind the other
         per_device_train_batch_size=settings.batch_size,
         bf16=inputs.bfloat16,
-        use_cpu=not torch.cuda.is_available(),  # or bfloat16 is refused there
+        use_cpu=best_device() == "cpu",  # or bfloat16 is refused there
         deepspeed=config,
         accelerator_config={"use_configured_state": bool(config)},
         gradient_checkpointing=job.machine.gradient_checkpointing,

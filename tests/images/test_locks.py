@@ -148,7 +148,30 @@ def test_the_uv_settings_are_for_the_kfp_in_use():
     (metadata,) = tomllib.loads((IMAGES / "shared/locks.toml").read_text("utf-8"))[
         "dependency-metadata"
     ]
-    assert f"kfp=={metadata['version']}" in project()["dependencies"]
+    assert {pins(lock)["kfp"] for lock in EXTRAS} == {metadata["version"]}
+
+
+def versions_of_tests() -> dict[str, str]:
+    """Return the versions that `make setup` installs."""
+    lines = (ROOT / "tests/constraints.txt").read_text("utf-8").splitlines()
+    found = [Requirement(line) for line in lines if not line.startswith("#")]
+    return {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in found}
+
+
+def test_what_is_tested_is_what_is_asked_for():
+    known = versions_of_tests()
+    lines = [*project()["dependencies"], "lidr[local,dev]"]
+    for requirement in requirements(lines):
+        version = known[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version, prereleases=True), str(requirement)
+
+
+def test_no_requirement_is_one_version():
+    """An exact pin is a conflict for whoever adds lidr to an environment."""
+    extras = project()["optional-dependencies"].values()
+    every = [*project()["dependencies"], *(line for lines in extras for line in lines)]
+    exact = [line for line in every if "==" in str(Requirement(line).specifier)]
+    assert exact == []
 
 
 def test_folders_hold_no_other_locks():

@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 HEAVY = {
-    "accelerate", "boto3", "datasets", "deepspeed", "kfp", "kubeflow", "kubernetes", "lm_eval",
-    "mlflow", "openai", "peft", "pyarrow", "torch", "transformers", "vllm",
+    "accelerate", "boto3", "datasets", "datasketch", "deepspeed", "kfp", "kubeflow", "kubernetes",
+    "lingua", "lm_eval", "mlflow", "openai", "peft", "pyarrow", "torch", "transformers", "vllm",
 }  # fmt: skip
 PARTS = {
     "botocore", "google", "huggingface_hub", "kfp_server_api", "safetensors", "sqlalchemy",

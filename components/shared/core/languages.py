@@ -10,11 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-
-from lingua import IsoCode639_1, Language, LanguageDetector, LanguageDetectorBuilder
+from typing import TYPE_CHECKING
 
 from lidr.components.shared.core import two_scripts
 from lidr.components.shared.core.text import valid_unicode
+
+if TYPE_CHECKING:
+    from lingua import Language, LanguageDetector
 
 _MAX_CHARS = 4000
 """Characters that are looked at: more make no difference to the answer."""
@@ -191,11 +193,15 @@ class LanguageIdentifier:
     def _is_kazakh(self, text: str) -> bool:
         if self._cyrillic is None or not _LATIN.search(text):
             return False
+        from lingua import Language
+
         cyrillic = two_scripts.kazakh_in_cyrillic(text)
         return self._cyrillic.compute_language_confidence(cyrillic, Language.KAZAKH) >= _SURE
 
 
 def _detector(codes: Sequence[str]) -> LanguageDetector:
+    from lingua import IsoCode639_1, Language, LanguageDetectorBuilder
+
     languages = [
         Language.from_iso_code_639_1(getattr(IsoCode639_1, code.upper())) for code in codes
     ]

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
+from lidr.components.shared.core.device import best_device
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.events import emit, tick
 from lidr.components.shared.core.threads import fit_threads
@@ -56,7 +57,7 @@ class TransformersEngine:
         adapter: Path | None = None,
         chat: ChatSettings = PLAIN_CHAT,
     ) -> None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = best_device()
         if dtype == "auto":
             dtype = "bfloat16" if device == "cuda" else "float32"
         self._chat = ChatRenderer.load(folder, chat)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from lidr.components.shared.core.device import best_device
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.threads import fit_threads
 from lidr.components.shared.engines.transformers_engine import merged
@@ -70,7 +71,8 @@ def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
     if files.adapter:
         model = merged(model, files.adapter)
     fit_threads(sum(map(size_of, model.parameters())))
-    return model.to("cuda") if torch.cuda.is_available() else model
+    device = best_device()
+    return model if device == "cpu" else model.to(device)
 
 
 def size_of(parameter: Any) -> int:

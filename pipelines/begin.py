@@ -12,12 +12,12 @@ from lidr.components.shared.config.engine_choice import choose_engine, choose_fo
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import EngineName, Recipe
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.core.json_files import read_object
+from lidr.components.shared.inputs.fetch_plans import plan_of
 from lidr.components.shared.inputs.fetched import fetched
-from lidr.components.shared.inputs.fetching import plan_of, stays
+from lidr.components.shared.inputs.fetching import stays
 from lidr.components.shared.inputs.named import Key, NamedInput, named_inputs, with_places
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.runs import recipe_key
+from lidr.components.shared.store.runs import read_run_recipe
 
 
 class Begun(NamedTuple):
@@ -68,12 +68,13 @@ def begin(
     note = ""
     if recipe.generation.engine == "auto":
         engine, reason = choose_engine(recipe) if here else choose_for(recipe, profile)
-        if store and run and (known := _engine_of(_started(store, run))):
+        started = read_run_recipe(store, run) if store and run else None
+        if started and (known := _engine_of(started)):
             engine, reason = known, f"run {run} began with it"
         recipe, note = with_engine(recipe, engine), f"engine: {engine}, because {reason}"
     name = recipe.run_name
     if store:
-        started = _started(store, run or name)
+        started = read_run_recipe(store, run or name)
         recipe = _on_its_day(located(recipe, store, started), started, today)
     return Begun(recipe, note, run or name, name)
 
@@ -83,13 +84,11 @@ def utc_day() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
-def _on_its_day(recipe: Recipe, started: dict[str, object], today: str) -> Recipe:
+def _on_its_day(recipe: Recipe, started: Recipe | None, today: str) -> Recipe:
     """Return the recipe of a run with the day that its chats are told, which no resume changes."""
     if recipe.model.date:
         return recipe
-    model = started.get("model")
-    known = model.get("date") if isinstance(model, dict) else None
-    day = known if isinstance(known, str) and known else today
+    day = (started.model.date if started else "") or today
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"date": day})})
 
 
@@ -98,7 +97,7 @@ def inputs_of(recipe: Recipe) -> list[NamedInput]:
     return [*named_inputs(recipe), *published_items(recipe)]
 
 
-def located(recipe: Recipe, store: Store, started: dict[str, object] | None = None) -> Recipe:
+def located(recipe: Recipe, store: Store, started: Recipe | None = None) -> Recipe:
     """Return a recipe that names the copies of its inputs that are in a store.
 
     Args:
@@ -109,32 +108,23 @@ def located(recipe: Recipe, store: Store, started: dict[str, object] | None = No
     return with_places(recipe, _places(recipe, store, started))
 
 
-def _places(recipe: Recipe, store: Store, started: dict[str, object] | None) -> dict[Key, str]:
+def _places(recipe: Recipe, store: Store, started: Recipe | None) -> dict[Key, str]:
+    named = inputs_of(recipe)
     if started:
-        begun = {each.key: each.source for each in named_inputs(Recipe.model_validate(started))}
+        asked = {each.key for each in named}
+        begun = {each.key: each.source for each in named_inputs(started) if each.key in asked}
         return {key: place for key, place in begun.items() if fetched(place)}
     places = {}
-    for each in inputs_of(recipe):
+    for each in named:
         with contextlib.suppress(BadInput):  # what reads the input says what is wrong with it
             if not stays(each, store) and (plan := plan_of(each, store)).stage.done():
                 places[each.key] = plan.place
     return places
 
 
-def _started(store: Store, run: str) -> dict[str, object]:
-    """Return the recipe that a run began with; empty where it has not begun."""
-    if not store.exists(recipe_key(run)):
-        return {}
-    started: dict[str, object] = read_object(
-        store.read(recipe_key(run)), f"{store.uri}/{recipe_key(run)}", {}
-    )
-    return started
-
-
-def _engine_of(started: dict[str, object]) -> EngineName | None:
-    generation = started.get("generation")
-    named = generation.get("engine") if isinstance(generation, dict) else None
-    return EngineName(named) if named in set(EngineName) else None
+def _engine_of(started: Recipe) -> EngineName | None:
+    named = started.generation.engine
+    return None if named == "auto" else EngineName(named)
 
 
 def _require_servers(recipe: Recipe, profile: Profile) -> None:

@@ -20,12 +20,12 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.json_files import read_object
+from lidr.components.shared.inputs.fetch_plans import plan_of
 from lidr.components.shared.inputs.fetching import (
     FILES_AT_ONCE,
     copy,
     fetch,
     in_bucket,
-    plan_of,
     scratch_folder,
     stays,
 )

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pydantic import ValidationError
-
 from lidr.components.pair.stage import pair_stage
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.shared.config.evaluation import MAX_ITERATIONS
@@ -16,7 +14,12 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.runs import read_result, read_stages, read_states, recipe_key
+from lidr.components.shared.store.runs import (
+    read_result,
+    read_run_recipe,
+    read_stages,
+    read_states,
+)
 from lidr.components.shared.store.stage import MARKER, Stage, locate_stage
 from lidr.components.shared.store.usage import read_budget_stop
 from lidr.components.state.run import GO_ON, Resumed, resumable
@@ -49,16 +52,9 @@ class StoredRun:
         Raises:
             BadInput: one of its files is damaged.
         """
-        try:
-            recipe = Recipe.model_validate_json(store.read(recipe_key(run)))
-        except FileNotFoundError:
+        recipe = read_run_recipe(store, run)
+        if recipe is None:
             return None
-        except ValidationError as error:
-            raise BadInput(
-                f"is not the recipe of a run: {error.errors()[0]['msg']}",
-                file=f"{store.uri}/{recipe_key(run)}",
-                remedy="Restore it, or run the recipe again under another name.",
-            ) from error
         states = read_states(store, run)
         return cls(store, run, recipe, tuple(states)) if states else None
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import unquote
 
 REVISION = "b" * 40
+
+_PIECE_BYTES = 1 << 16
 
 
 class Host:
@@ -22,7 +25,9 @@ class Host:
         redirects: path to another address.
         faults: what the next requests for content get: a status, or "truncated".
         sent: bytes of content that went out, by path.
+        pause: seconds after each piece of content.
         asked: paths, in order.
+        starts: path, and byte from which content went out, in order.
     """
 
     def __init__(self) -> None:
@@ -31,14 +36,23 @@ class Host:
         self.faults: deque[int | str] = deque()
         self.sent: dict[str, int] = {}
         self.asked: list[str] = []
+        self.starts: list[tuple[str, int]] = []
         self.logins: list[str] = []
+        self.pause = 0.0
         self.url = ""
 
-    def add_repository(self, name: str, files: dict[str, bytes], *, kind: str = "dataset") -> None:
-        """Put a repository of the model hub here, at `REVISION`."""
+    def add_repository(
+        self,
+        name: str,
+        files: dict[str, bytes],
+        *,
+        kind: str = "dataset",
+        revision: str = REVISION,
+    ) -> None:
+        """Put a repository of the model hub here, at one revision."""
         part = "datasets/" if kind == "dataset" else ""
         for file, data in files.items():
-            self.files[f"/{part}{name}/resolve/{REVISION}/{file}"] = data
+            self.files[f"/{part}{name}/resolve/{revision}/{file}"] = data
         siblings = [
             {
                 "rfilename": file,
@@ -51,10 +65,11 @@ class Host:
             }
             for file, data in files.items()
         ]
-        info = {"id": name, "sha": REVISION, "siblings": siblings, "tags": []}
+        info = {"id": name, "sha": revision, "siblings": siblings, "tags": []}
         info["cardData"] = {"license": "mit"}
-        for path in (f"/api/{part or 'models/'}{name}/revision/{REVISION}",):
-            self.files[path] = json.dumps(info).encode()
+        self.files[f"/api/{part or 'models/'}{name}/revision/{revision}"] = json.dumps(
+            info
+        ).encode()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -66,6 +81,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer(body=True)
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # the client was killed
+            super().handle()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -86,12 +105,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, path: str, fault: str | None, *, body: bool) -> None:
         data, start = self.host.files[path], 0
         wanted = self.headers.get("Range", "")
-        headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": REVISION}
+        commit = path.partition("/resolve/")[2].partition("/")[0]
+        headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": commit}
         if wanted.startswith("bytes="):
             start = int(wanted.removeprefix("bytes=").partition("-")[0])
             if start >= len(data):
                 return self._send(416, b"", {}, body=body)
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        if body:
+            self.host.starts.append((path, start))
         return self._send(206 if start else 200, data[start:], headers, body=body, cut=fault)
 
     def _send(
@@ -113,9 +135,13 @@ class _Handler(BaseHTTPRequestHandler):
         if cut:
             data = data[: len(data) // 2]
             self.close_connection = True
-        self.wfile.write(data)
-        path = unquote(self.path.partition("?")[0])
-        self.host.sent[path] = self.host.sent.get(path, 0) + len(data) * (status < 300)
+        path, sent = unquote(self.path.partition("?")[0]), self.host.sent
+        with suppress(ConnectionError):  # its reader was killed
+            for start in range(0, len(data), _PIECE_BYTES):
+                piece = data[start : start + _PIECE_BYTES]
+                sent[path] = sent.get(path, 0) + len(piece) * (status < 300)
+                self.wfile.write(piece)
+                time.sleep(self.host.pause)
 
 
 @contextmanager

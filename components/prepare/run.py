@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from lidr.components.shared.config.evaluation import MAX_ITERATIONS
@@ -13,6 +14,13 @@ from lidr.components.shared.core.digest import digest_of, digest_of_bytes
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import Meter, emit
 from lidr.components.shared.engines.base import ChatRequest
+from lidr.components.shared.inputs.duplicates import (
+    Duplicate,
+    counts_of,
+    find_duplicates,
+    note_of_duplicates,
+    without_duplicates,
+)
 from lidr.components.shared.inputs.files import read_file
 from lidr.components.shared.inputs.prompt_files import (
     found_tasks,
@@ -139,11 +147,7 @@ def _pretrain(stage: Stage, settings: Recipe) -> None:
 
 
 def _import(settings: Recipe, store: Store, run: str) -> str:
-    prompts = load_prompts(settings)
-    if unread := unread_fields(settings):
-        emit("note", message=note_of_unread(unread))
-    if found := found_tasks(settings, prompts[settings.languages.dominant]):
-        emit("note", message=note_of_found(found))
+    prompts, duplicates = _distinct_prompts(settings)
     source, own_adapter = resolve_model(settings.model.source, unpinned=settings.model.unpinned)
     named = settings.model.adapter or own_adapter
     _admit(settings, Resolved(source, named), store, run)
@@ -158,6 +162,7 @@ def _import(settings: Recipe, store: Store, run: str) -> str:
         {
             "languages": settings.languages.model_dump(mode="json"),
             "max_length": settings.model.max_length,
+            **_deduplication(settings),
             **chat_identity(settings.model, fetch_model(source, weights=False)),
         },
     )
@@ -172,7 +177,35 @@ def _import(settings: Recipe, store: Store, run: str) -> str:
     described = {"source": source, "digest": fingerprint, **adapter}
     stage.write("model.json", json.dumps(described).encode())
     facts = {"model": described, "prompt_files": _prompt_files(settings)}
-    return stage.finish({"prompts": len(prompts[settings.languages.dominant])}, facts)
+    counts: dict[str, object] = {"prompts": len(prompts[settings.languages.dominant])}
+    if _deduplication(settings):
+        lines = [json.dumps(asdict(each)) for each in duplicates]
+        stage.write("duplicates.jsonl", "".join(f"{line}\n" for line in lines).encode())
+        counts["duplicates"] = counts_of(duplicates)
+    return stage.finish(counts, facts)
+
+
+def _distinct_prompts(settings: Recipe) -> tuple[dict[str, list[Prompt]], list[Duplicate]]:
+    """Return the prompts of each language, and those that are left out; tell what is noteworthy."""
+    dominant, deduplicate = settings.languages.dominant, settings.prompts.deduplicate
+    whole = load_prompts(settings)
+    if unread := unread_fields(settings):
+        emit("note", message=note_of_unread(unread))
+    duplicates = find_duplicates(whole[dominant], deduplicate, settings.seed)
+    if deduplicate.mode != "off":
+        emit("note", message=note_of_duplicates(duplicates, len(whole[dominant])))
+    prompts = without_duplicates(whole, duplicates)
+    if found := found_tasks(settings, prompts[dominant]):
+        emit("note", message=note_of_found(found))
+    return prompts, duplicates
+
+
+def _deduplication(settings: Recipe) -> dict[str, object]:
+    """Return what a stage's identity has of it: nothing where it is off."""
+    chosen = settings.prompts.deduplicate
+    return (
+        {} if chosen.mode == "off" else {"deduplicate": chosen.model_dump(), "seed": settings.seed}
+    )
 
 
 def _admit(settings: Recipe, model: Resolved, store: Store, run: str) -> None:

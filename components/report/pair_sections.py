@@ -55,13 +55,26 @@ def pairs(settings: Recipe, rounds: list[Round]) -> Section | None:
     return Section(
         "pairs",
         "Preference pairs",
-        _LEDES[settings.pairing.rewarder],
+        f"{_LEDES[settings.pairing.rewarder]}{_left_out(rounds)}",
         warnings=swapped,
         charts=[_yield_chart(settings, item) for item in paired],
         tables=[
             *(_yield_table(settings, item) for item in paired),
             *(table for item in paired for table in _failures(settings, item)),
         ],
+    )
+
+
+def _left_out(rounds: list[Round]) -> str:
+    """Return how many prompts were left out because they say the same; "" where none were to be."""
+    counts = next((item.counts("prepare") for item in rounds if item.counts("prepare")), {})
+    found = counts.get("duplicates")
+    if found is None:
+        return ""
+    return (
+        f" Of {number(counts['prompts'] + sum(found.values()))} prompts "
+        f"{number(found['exact'])} were left out for saying exactly, and {number(found['near'])} "
+        "for saying nearly, what an earlier one says."
     )
 
 

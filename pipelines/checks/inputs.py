@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import is_web, parse_source, shown
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.gpu import gpu_present
+from lidr.components.shared.inputs.duplicates import find_duplicates, note_of_duplicates
 from lidr.components.shared.inputs.prompt_files import (
     found_tasks,
     load_language,
@@ -37,6 +38,7 @@ from lidr.components.shared.models.admission import (
     admit,
 )
 from lidr.components.shared.models.sources import fetch_model, model_names, resolve_model
+from lidr.components.shared.records.schema import Prompt
 from lidr.pipelines.begin import inputs_of
 from lidr.pipelines.checks.evaluation import evaluation_findings
 from lidr.pipelines.checks.finding import (
@@ -212,6 +214,7 @@ def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
             ids = [each.prompt_id for each in found]
             if dominant:
                 order = ids
+                yield from _duplicates(recipe, found)
                 if tasks := found_tasks(recipe, found):
                     yield ok("prompts about translation", note_of_found(tasks))
             elif order:
@@ -220,6 +223,14 @@ def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
             yield refused(name, error)
         else:
             yield ok(name, f"{len(ids):,} in {shown(files)}")
+
+
+def _duplicates(recipe: Recipe, prompts: Sequence[Prompt]) -> Iterator[Finding]:
+    """Yield how many of the dominant language's prompts are left out, where any are to be."""
+    deduplicate = recipe.prompts.deduplicate
+    if deduplicate.mode != "off":
+        found = find_duplicates(prompts, deduplicate, recipe.seed)
+        yield ok("duplicate prompts", note_of_duplicates(found, len(prompts)))
 
 
 def _judged(inputs: CheckInputs, judge: Judge) -> Iterator[Finding]:

@@ -96,6 +96,8 @@ def _end(console: PlainConsole) -> str:
 def _print(brought: list[Brought]) -> None:
     table = Table("input", "from", "size", "licence", "", box=SIMPLE_HEAD)
     table.columns[2].justify = "right"
+    for column in table.columns:  # an address that is cut says little
+        column.overflow = "fold"
     for each in brought:
         size = size_text(each.bytes) if each.digest else ""
         cells = (each.label, each.origin, size, each.licence, each.outcome)

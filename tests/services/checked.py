@@ -149,7 +149,7 @@ class Checked:
 
     def fill_bucket(self) -> None:
         """Put model, prompts and questions into the bucket."""
-        for name, data in _model_files().items():
+        for name, data in model_files().items():
             self.put_bytes(f"model/{name}", data)
         for code in LANGUAGES:
             rows = [{"prompt_id": str(n), "text": f"{code} question {n}"} for n in range(3)]
@@ -206,7 +206,7 @@ class Checked:
 _FILES: dict[str, bytes] = {}
 
 
-def _model_files() -> dict[str, bytes]:
+def model_files() -> dict[str, bytes]:
     """Return the files of a model in two parts, whose weights nobody reads."""
     if not _FILES:
         tokenizer = tiny_tokenizer()

@@ -10,9 +10,11 @@ import pytest
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.pipelines.cli.inputs import read_recipe
+from tests.json_server import serving
 from tests.kfp_api import serve_kubeflow
 from tests.kubernetes_api import serve, write_kubeconfig
 from tests.moto_server import CREDENTIALS, moto_server
+from tests.services.checked import Checked, Services
 from tests.services.kubeflow import TOKEN, Cluster, compile_once
 from tests.services.stack import Stack, postgres_binaries
 from tests.services.workflows import RUN
@@ -56,6 +58,27 @@ def cluster(
         made = Cluster(kubeflow, kubernetes, file, monkeypatch, capsys)
         made.configure(kubeflow={"host": kubeflow.url}, store=f"s3://{bucket}/store")
         yield made
+
+
+@pytest.fixture
+def bare(cluster: Cluster, bucket: str, tmp_path: Path, monkeypatch) -> Iterator[Checked]:
+    """A cluster and a profile with everything in its place, and an empty bucket."""
+    services = Services()
+    with serving(services.answer) as services.url:
+        for name, value in {
+            "MLFLOW_TRACKING_USERNAME": "pipeline",
+            "MLFLOW_TRACKING_PASSWORD": "hush-hush",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+            "LIDR_CACHE": str(tmp_path / "cache"),
+            "DOCKER_CONFIG": str(tmp_path / "docker"),
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        made = Checked(cluster, services, bucket, tmp_path / "recipe.yaml")
+        made.fill()
+        yield made
+        for proxy in made.proxies:
+            proxy.close()
 
 
 @pytest.fixture(scope="module")

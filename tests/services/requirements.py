@@ -109,7 +109,7 @@ def other_ids(world: Checked) -> None:
 
 
 def pickled(world: Checked) -> None:
-    world.remove(*(f"model/{name}" for name in checked._model_files() if "safetensors" in name))
+    world.remove(*(f"model/{name}" for name in checked.model_files() if "safetensors" in name))
     world.put_bytes("model/pytorch_model.bin", b"code")
 
 

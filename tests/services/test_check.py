@@ -23,30 +23,9 @@ from tests.kubernetes_api import CORE
 from tests.manifests.rendering import ROOT
 from tests.manifests.rights import TABLE
 from tests.services import checked
-from tests.services.checked import Checked, Services, node
-from tests.services.kubeflow import TOKEN, Cluster
+from tests.services.checked import Checked, node
+from tests.services.kubeflow import TOKEN
 from tests.services.requirements import GONE, MISSING
-
-
-@pytest.fixture
-def bare(cluster: Cluster, bucket: str, tmp_path: Path, monkeypatch) -> Iterator[Checked]:
-    """A cluster and a profile with everything in its place, and an empty bucket."""
-    services = Services()
-    with serving(services.answer) as services.url:
-        for name, value in {
-            "MLFLOW_TRACKING_USERNAME": "pipeline",
-            "MLFLOW_TRACKING_PASSWORD": "hush-hush",
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-            "LIDR_CACHE": str(tmp_path / "cache"),
-            "DOCKER_CONFIG": str(tmp_path / "docker"),
-        }.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        made = Checked(cluster, services, bucket, tmp_path / "recipe.yaml")
-        made.fill()
-        yield made
-        for proxy in made.proxies:
-            proxy.close()
 
 
 @pytest.fixture
@@ -317,7 +296,7 @@ def test_a_subject_that_there_is_not_is_refused(bare: Checked):
 @pytest.fixture
 def hub(bare: Checked, monkeypatch, tmp_path: Path) -> Iterator[dict[str, bytes]]:
     """A model hub with the model's files, which a token opens."""
-    files = dict(checked._model_files())
+    files = dict(checked.model_files())
     commit = "a" * 40
 
     def answer(request, body: bytes) -> tuple:

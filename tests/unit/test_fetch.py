@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from lidr.components.evaluate.items.problems import problems
 from lidr.components.shared.core import retry
 from lidr.components.shared.core.errors import BadInput, CorruptStage
 from lidr.components.shared.core.retry import RETRY_VARIABLE
+from lidr.components.shared.inputs.fetched import fetched
 from lidr.components.shared.inputs.prompt_files import load_prompts
 from lidr.components.shared.models.sources import fetch_model, model_fingerprint
+from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines import bundle
 from lidr.pipelines.begin import begin
@@ -31,6 +34,9 @@ MODEL = {
     "tokenizer.json": b"{}",
     "training.py": b"import os",
 }
+
+
+TASKS = b'{"prompt_id": "p1"}\n'
 
 
 def rows(language: str, first: int) -> bytes:
@@ -53,6 +59,7 @@ def host(monkeypatch, tmp_path):
         pattern = f"{made.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", pattern)
         monkeypatch.setenv("HF_ENDPOINT", made.url)
+        made.files["/tasks.jsonl"] = TASKS
         for code in ("en", "es"):
             made.files[f"/prompts/0/{code}.jsonl"] = rows(code, 0)
             made.files[f"/items/{code}.jsonl"] = items(code)
@@ -78,7 +85,10 @@ def recipe(host, tmp_path) -> Path:
         "name": "fetched",
         "languages": {"dominant": "en", "others": ["es"]},
         "model": {"source": f"hf://org/model@{REVISION}"},
-        "prompts": {"files": {"en": [web["en"], more], "es": [web["es"], hub]}},
+        "prompts": {
+            "files": {"en": [web["en"], more], "es": [web["es"], hub]},
+            "translation_tasks": {"source": f"{host.url}/tasks.jsonl", "sha256": sha256(TASKS)},
+        },
         "evaluation": {
             "tasks": ["mgsm_paper_{language}"],
             "data": {
@@ -108,6 +118,7 @@ def test_fetch_brings_each_input_once_and_a_second_time_nothing(host, recipe, tm
         "prompts.files.en.1": "unknown",
         "prompts.files.es.0": "unknown",
         "prompts.files.es.1": "mit",
+        "prompts.translation_tasks": "unknown",
         "evaluation.data.mgsm": "CC-BY-SA-4.0",
     }
     host.asked.clear()
@@ -127,6 +138,7 @@ def test_a_run_after_fetch_reads_the_store_alone(host, recipe, tmp_path):
     begun = begin(asked, read_profile("local"), store)
     found = load_prompts(begun.recipe)
     assert [prompt.text for prompt in found["es"]] == [f"es {n}" for n in range(6)]
+    assert [prompt.prompt_id for prompt in found["en"] if prompt.translation_task] == ["p1"]
     (item,) = problems("mgsm", "es", begun.recipe.evaluation.data)
     assert item["question"] == "es: 1 + 1?"
     folder = fetch_model(begun.recipe.model.source)
@@ -212,21 +224,103 @@ def test_a_bundle_holds_files_of_this_machine(host, tmp_path):
     }
 
 
-@pytest.mark.parametrize("kills", [4])
-def test_fetch_killed_at_any_moment_completes_with_nothing_fetched_twice(
-    host, recipe, tmp_path, kills
-):
+@pytest.mark.slow
+def test_the_command_killed_while_it_fetches_completes_when_it_is_run_again(host, recipe, tmp_path):
     whole = os.urandom(4_000_000)
     host.add_repository("org/model", MODEL | {"model.safetensors": whole}, kind="model")
+    host.pause = 0.02
     command = [sys.executable, "-m", "lidr.pipelines.cli", "fetch", str(recipe)]
     command += ["--store", str(tmp_path / "store")]
-    for kill in range(kills):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(1.2 + 0.4 * kill)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+    path = f"/org/model/resolve/{REVISION}/model.safetensors"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while host.sent.get(path, 0) < len(whole) // 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "model.source" in done.stdout
-    path = f"/org/model/resolve/{REVISION}/model.safetensors"
     assert host.sent[path] <= 2 * len(whole), "at most what was under way is fetched again"
     assert {each.outcome for each in bring(recipe, str(tmp_path / "store"))} == {"there already"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fetch_killed_at_random_moments_fetches_nothing_twice(host, recipe, tmp_path, seed):
+    """Each life of the fetch ends when its hosts have sent so many more bytes, drawn at random."""
+    rng, store = random.Random(seed), tmp_path / "store"
+    content = json.loads(recipe.read_text())
+    files = {f"/items/{number}.jsonl": rng.randbytes(1_000_000) for number in range(4)}
+    host.files.update(files)
+    for number, (path, data) in enumerate(files.items()):
+        source = {"source": f"{host.url}{path}", "sha256": sha256(data)}
+        content["evaluation"]["data"][f"data/{number}"] = source
+    recipe.write_text(json.dumps(content))
+    host.pause, lives, held = 0.002, 0, dict.fromkeys(files, 0)
+    while not lived(recipe, store, host, rng.randrange(2_000_000)):
+        lives += 1
+        asked = [(path, start) for path, start in host.starts if path in files]
+        assert asked == [(path, held[path]) for path, _ in asked], "each goes on where it was"
+        assert all(held[path] < len(files[path]) for path, _ in asked), "what is whole is left"
+        host.starts.clear()
+        held = {path: bytes_of(path, tmp_path, len(data)) for path, data in files.items()}
+    assert lives >= 2
+    kept = {sha256(path.read_bytes()) for path in store.rglob("*.jsonl")}
+    assert {sha256(data) for data in files.values()} <= kept
+    host.asked.clear()
+    assert {each.outcome for each in bring(recipe, str(store))} == {"there already"}
+    assert host.asked == []
+
+
+def lived(recipe: Path, store: Path, host, bytes_more: int) -> bool:
+    """Fetch in a process of its own, killed after so many bytes; tell whether it ended first."""
+    end = sum(host.sent.values()) + bytes_more
+    child = os.fork()
+    if not child:
+        try:
+            bring(recipe, str(store))
+        finally:
+            os._exit(0 if sys.exc_info()[0] is None else 1)
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            assert status == 0
+            return True
+        if sum(host.sent.values()) >= end:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return False
+        time.sleep(0.001)
+
+
+def bytes_of(path: str, folder: Path, whole: int) -> int:
+    """Return how much of a file this machine holds, in the store or on the way there."""
+    name = Path(path).name
+    if list(folder.glob(f"store/sources/*/{name}")) or list(folder.glob(f"cache/fetch/*/{name}")):
+        return whole
+    return sum(part.stat().st_size for part in folder.glob(f"cache/fetch/*/{name}.part"))
+
+
+def test_looking_for_a_copy_makes_no_folder(tmp_path):
+    assert fetched(f"{tmp_path}/nowhere/sources/{'a' * 64}/en.jsonl") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_earlier_fetch_left_is_not_read_again(host, recipe, tmp_path, monkeypatch):
+    store = open_store(str(tmp_path / "store"))
+    brought = bring(recipe, store.uri)
+    (digest,) = [each.digest for each in brought if each.label == "model.source"]
+    store.delete(f"sources/{digest}/_SUCCESS")  # as a kill before the last step leaves it
+    read: list[str] = []
+    monkeypatch.setattr(LocalStore, "sha256", lambda self, key: read.append(key))
+    host.sent.clear()
+    assert {each.outcome for each in bring(recipe, store.uri)} == {"there already", "fetched"}
+    assert read == []
+    assert not [path for path in host.sent if "/resolve/" in path]
+
+
+def test_a_run_whose_recipe_was_damaged_is_named(host, recipe, tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    asked = read_recipe(str(recipe), None, None)
+    store.write("runs/mine/recipe.json", b'{"name": 3}')
+    with pytest.raises(BadInput, match="is not the recipe of a run"):
+        begin(asked, read_profile("local"), store, "mine")

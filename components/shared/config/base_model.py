@@ -14,6 +14,11 @@ from lidr.components.shared.core.redaction import login_fault
 from lidr.components.shared.core.text import nearest
 
 
+def yaml_off(value: object) -> object:
+    """Return the word for what YAML reads `off` as."""
+    return "off" if value is False else value
+
+
 class Strict(BaseModel):
     """Base of all configuration: frozen, unknown keys refused, fields documented in place."""
 

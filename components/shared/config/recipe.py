@@ -12,7 +12,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from lidr.components.shared.config.base_model import LanguageCode, Strict
+from lidr.components.shared.config.base_model import LanguageCode, Strict, yaml_off
+from lidr.components.shared.config.deduplication import Deduplication
 from lidr.components.shared.config.evaluation import Evaluation, Gate
 from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.load import load
@@ -58,12 +59,7 @@ class Toy(Strict):
     """Held-out items per language. Default 300."""
 
 
-def _off(value: object) -> object:
-    """YAML reads `off` as false."""
-    return "off" if value is False else value
-
-
-Thinking = Annotated[Literal["auto", "off", "remove", "keep"], BeforeValidator(_off)]
+Thinking = Annotated[Literal["auto", "off", "remove", "keep"], BeforeValidator(yaml_off)]
 
 
 def _iso_day(value: object) -> object:
@@ -186,6 +182,8 @@ class Prompts(Strict):
     """Regular expression whose one group is the part of an id that the languages share, for files
     that write the language into it: `gsm8k_(\\d+)$` makes 7 of `degsm8k_7`. Default empty: the
     whole id."""
+    deduplicate: Deduplication = Deduplication()
+    """What becomes of prompts that say the same."""
     per_iteration: int = Field(1000, ge=1)
     """Prompt ids used in one iteration; the next iteration takes the next ones. Default 1000."""
 
@@ -437,6 +435,8 @@ class Recipe(Strict):
                 raise ValueError("model.adapter must be absent where model.source is 'toy'")
             if self.prompts.files:
                 raise ValueError("prompts.files must be absent where model.source is 'toy'")
+            if self.prompts.deduplicate.mode != "off":
+                raise ValueError("prompts.deduplicate is for prompts.files, which 'toy' has not")
             if outside := set(self.languages.all) - {"en", "es", "de", "fr"}:
                 raise ValueError(f"the tiny world has no {', '.join(sorted(outside))}")
             if self.languages.dominant != "en":

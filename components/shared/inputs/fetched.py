@@ -38,7 +38,7 @@ def source_stage(store: Store, pins: Mapping[str, object]) -> Stage:
 def fetched(place: str) -> tuple[Stage, str] | None:
     """Return the fetched source that a path or URI lies in, and the rest; None for other places."""
     found = _PLACE.fullmatch(place)
-    if not found:
+    if not found or not _may_hold(found["root"]):
         return None
     stage = _stage(found["root"], found["digest"])
     return (stage, found["name"] or "") if stage.done() else None
@@ -48,6 +48,11 @@ def fetched_file(place: str) -> tuple[Stage, str] | None:
     """Return the fetched source that a file belongs to, and its name there; else None."""
     found = fetched(place)
     return found if found and found[1] else None
+
+
+def _may_hold(root: str) -> bool:
+    """Tell whether there is such a store at all: opening a local one would make its folder."""
+    return "://" in root or Path(root, "sources").is_dir()
 
 
 @cache

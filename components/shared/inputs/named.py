@@ -65,6 +65,9 @@ def _all(recipe: Recipe) -> Iterator[NamedInput]:
     for code, sources in recipe.prompts.files.items():
         for place, source in enumerate(sources):
             yield NamedInput(("prompts", "files", code, place), source, Kind.PROMPTS)
+    yield NamedInput(
+        ("prompts", "translation_tasks"), recipe.prompts.translation_tasks, Kind.PROMPTS
+    )
     for family, source in recipe.evaluation.data.items():
         yield NamedInput(("evaluation", "data", family), source, Kind.ITEMS, codes)
     if recipe.judge:

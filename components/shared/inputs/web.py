@@ -40,6 +40,8 @@ def download(url: str, path: Path, sha256: str, advance: Advance = lambda _: Non
         BadInput: the server has no such file, or another one than the recipe pins.
         Unavailable: it did not answer for LIDR_RETRY_SECONDS.
     """
+    if path.is_file() and digest_of_file(path) == sha256:  # whole, but its reader was killed
+        return
     part = path.with_name(f"{path.name}.part")
     host = urlsplit(url).netloc
     for attempt in (1, 2):  # a second time from the start: what was continued may be another's

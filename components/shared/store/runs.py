@@ -12,6 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.core.json_files import Fields, read_object
 from lidr.components.shared.core.names import require_run_name
@@ -61,6 +64,25 @@ def recipe_key(run: str) -> str:
 def overview_key(run: str) -> str:
     """Return the store key of a run's report without its samples, small enough to be embedded."""
     return recipe_key(run).replace("recipe.json", "overview.html")
+
+
+def read_run_recipe(store: Store, run: str) -> Recipe | None:
+    """Return the recipe that a run began with; None where it has not begun.
+
+    Raises:
+        BadInput: the file is no recipe.
+    """
+    key = recipe_key(run)
+    if not store.exists(key):
+        return None
+    try:
+        return Recipe.model_validate_json(store.read(key))
+    except ValidationError as error:
+        raise BadInput(
+            f"is not the recipe of a run: {error.errors()[0]['msg']}",
+            file=f"{store.uri}/{key}",
+            remedy="Restore it, or run the recipe again under another name.",
+        ) from error
 
 
 def note_admission(store: Store, run: str, admission: Mapping[str, Any]) -> None:

@@ -39,6 +39,21 @@ def test_prompts_that_fit_are_imported(model, tmp_path):
     assert [row.prompt_id for row in rows] == ["1", "2"]
 
 
+def test_prompts_that_say_the_same_leave_in_all_languages_and_are_counted(model, tmp_path, capsys):
+    recipe = json.loads(recipe_over(tmp_path, model, "hi"))
+    whole = prepare(recipe=json.dumps(recipe), store=str(tmp_path / "s"))
+    recipe["prompts"]["deduplicate"] = {"mode": "near"}
+    stage = open_stage(prepare(recipe=json.dumps(recipe), store=str(tmp_path / "s")))
+    for code in ("en", "es", "de"):
+        rows = stage.read_records([f"prompts/{code}.parquet"], Prompt)
+        assert [row.prompt_id for row in rows] == ["1"]
+    assert stage.counts() == {"prompts": 1, "duplicates": {"exact": 1, "near": 0}}
+    told = json.loads(stage.read("duplicates.jsonl"))
+    assert told == {"prompt_id": "2", "duplicate_of": "1", "similarity": 1.0}
+    assert "1 of 2 prompts are left out, in all languages" in capsys.readouterr().err
+    assert open_stage(whole).counts() == {"prompts": 2}, "they stay unless it is asked for"
+
+
 def test_the_marker_says_which_files_were_imported(model, tmp_path):
     uri = prepare(recipe=recipe_over(tmp_path, model, "word"), store=str(tmp_path / "s"))
     facts = open_stage(uri).marker()["facts"]

@@ -3,8 +3,8 @@
 One list holds the prompts of all iterations, so an id that leaves it comes in none of them. The
 dominant language's texts alone are compared: an id means the same in every language.
 
-A prompt takes 0.16 kB where texts are compared exactly, and 0.8 kB where nearly equal ones count too
-(measured: 0.8 GB for a million), beside the prompts themselves.
+Beside the prompts themselves each takes 0.16 kB where texts are compared exactly, and 0.8 kB where
+nearly equal ones count too (measured): 0.8 GB for a million.
 """
 
 from __future__ import annotations

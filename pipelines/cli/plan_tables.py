@@ -96,9 +96,9 @@ def _print_simulation(console: PlainConsole, plan: dict[str, Any]) -> None:
 def _print_power(console: PlainConsole, power: dict[str, Any]) -> None:
     gain, fall = power["gain"], power["fall"]
     heads = [
-        f"{kind} {accuracy:.0%}" for kind in ("gain", "fall") for accuracy in power["accuracies"]
+        f"{kind}\n{accuracy:.0%}" for kind in ("gain", "fall") for accuracy in power["accuracies"]
     ]
-    bars = {name: f"{name.replace('_', '-')} > {bar:.0%}" for name, bar in power["bars"].items()}
+    bars = {name: f"{name.replace('_', '-')}\n> {bar:.0%}" for name, bar in power["bars"].items()}
     table = _table(["items", *heads, *bars.values()])
     table.columns[0].justify = "right"
     for row in power["rows"]:

@@ -22,6 +22,7 @@ from lidr.pipelines.cli.summary import print_summary
 from lidr.pipelines.status import Status, StepRow
 from tests.payloads import PAYLOADS
 from tests.pipelines.conftest import FakeWorld, fake_world
+from tests.terminals import drawn_on
 
 __all__ = ["fake_world"]
 
@@ -76,14 +77,7 @@ def test_on_a_terminal_only_our_own_codes_are_written(fake_world: FakeWorld):
         stdin=theirs,
     )
     os.close(theirs)
-    screen = b""
-    while True:
-        try:
-            block = os.read(ours, 65536)
-        except OSError:
-            break
-        screen += block
-    os.close(ours)
+    screen = drawn_on(ours)
     assert process.wait(timeout=60) == 0
     shown = screen.decode("utf-8", "replace")
     assert "\x1b[2K" in shown, "it was drawn anew"

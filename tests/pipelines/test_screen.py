@@ -14,6 +14,7 @@ from lidr.pipelines.cli.board import Board, progress_text, seconds_text
 from lidr.pipelines.cli.screen import Lines, draw
 from lidr.pipelines.cli.summary import print_summary
 from tests.pipelines.conftest import FakeWorld
+from tests.terminals import drawn_on
 
 EVENTS = [
     {"event": "started", "step": "prepare", "iteration": -1},
@@ -208,14 +209,7 @@ def test_on_a_terminal_the_screen_goes_and_the_summary_stays(fake_world: FakeWor
         stdin=theirs,
     )
     os.close(theirs)
-    screen = b""
-    while True:
-        try:
-            block = os.read(ours, 65536)
-        except OSError:
-            break
-        screen += block
-    os.close(ours)
+    screen = drawn_on(ours)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "▸  ".encode() in screen

@@ -49,7 +49,7 @@ LANGUAGES = ("en", "es", "ru", "de", "fr")
 _PAIR_PROMPTS = 1000
 """Prompts per language of one short run, about fifteen seconds. The engine holds 512 requests; what
 is left to write when the last of them is answered is the same however long a run is: a run of a few
-hundred requests would consist of it."""
+hundred requests would consist of it. Chunks are of the default size, two a language."""
 
 
 def main() -> None:
@@ -141,7 +141,7 @@ def _prepare(folder: Path, prompts: int, tokens: int) -> None:
         "languages": {"dominant": "en", "others": list(LANGUAGES[1:])},
         "model": {"source": str(folder / "model"), "max_length": 512},
         "prompts": {"files": files, "per_iteration": prompts},
-        "generation": {"engine": "vllm", "max_tokens": tokens, "chunk_size": 50},
+        "generation": {"engine": "vllm", "max_tokens": tokens},
         "translation": {"max_tokens": tokens, "round_trip_sample": 0},
         "pairing": {"filters": "paper"},
         "evaluation": {"tasks": ["tiny_world_{language}"]},

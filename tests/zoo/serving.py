@@ -1,7 +1,7 @@
 """What vLLM and a server of vLLM read of each shape: `python -m tests.zoo.serving ROOT OUT.json`.
 
-vLLM is imported once; each shape has processes of its own, forked from this one: an engine in one,
-a server and the client that asks it in two more.
+vLLM is imported once; each shape has processes of its own, forked from one that has done nothing
+else: an engine in one, a server and the client that asks it in two more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ from tests.zoo.reading import Read, prompts_read
 from tests.zoo.shapes import BY_NAME
 
 NAME = "lidr-zoo"
-_FORK = multiprocessing.get_context("fork")
+_FORK = multiprocessing.get_context("forkserver")
+"""This process makes models, and a fork of one whose torch has threads may wait for ever."""
+
+_PRELOADED = [
+    "vllm.entrypoints.launchers.api_server.entry",
+    "vllm.v1.engine.llm_engine",
+    "tests.zoo.serving",
+]
 _SECONDS = 240
 
 
@@ -92,9 +99,7 @@ def main(root: Path, out: Path, names: Sequence[str]) -> None:
     """Ask both for every shape and write down what they read."""
     os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_TARGET_DEVICE="cpu")
     os.environ.update(VLLM_CPU_KVCACHE_SPACE="1", VLLM_NO_USAGE_STATS="1", OMP_NUM_THREADS="1")
-    import vllm.entrypoints.launchers.api_server.entry
-    import vllm.v1.engine.llm_engine
-
+    _FORK.set_forkserver_preload(_PRELOADED)
     answers = {}
     for name in names:
         pen = Pen(BY_NAME[name], root / name)

@@ -311,6 +311,7 @@ SHAPES = (
         "qwen-3.5, linear attention, thinking",
         "Qwen3_5Text",
         "qwen35",
+        vllm=False,
         **_QWEN,
         **_THINK,
         config=_LINEAR,
@@ -337,13 +338,14 @@ SHAPES = (
         **_GEMMA,
         config=_WINDOW
         | {"query_pre_attn_scalar": 32, "attn_logit_softcapping": 2.0}
-        | {"final_logit_softcapping": 3.0},
+        | {"final_logit_softcapping": 3.0, "tie_word_embeddings": True},
     ),
     Shape("gemma-3, text, an entry more", "Gemma3Text", beyond=(_SOFT,), **_GEMMA3),
     Shape(
         "gemma-3, multimodal",
         "Gemma3",
         **_GEMMA3 | {"special": (*_GEMMA3["special"], _SOFT)},
+        vllm=False,  # it looks for torchvision
     ),
     Shape("mistral, window", "Mistral", "mistral", **_LLAMA2, config=_WINDOW, writes=" {}</s>"),
     Shape(

@@ -23,6 +23,7 @@ PAIRS = [preference(number) for number in range(8)]
 
 ALL: dict[str, Any] = {"rank": 4}
 APART = {"rank": 4, "merge": False}
+ONE_MATRIX = {"rank": 2, "targets": ["layers.1.mlp.down_proj"], "merge": False}
 EMBEDDING = {"rank": 4, "targets": ["embed_tokens", "q_proj"]}
 
 QUICK = [
@@ -34,7 +35,7 @@ FORMS = [
     ("llama", None),
     ("llama", ALL),
     ("llama", APART),
-    ("llama", {"rank": 2, "targets": ["layers.0.self_attn.q_proj"], "merge": False}),
+    ("llama", ONE_MATRIX),
     ("llama, tied", None),
     ("llama, tied", ALL),
     ("llama, tied", APART),
@@ -65,7 +66,8 @@ def score(model: Any, pair: TokenPair) -> float:
 
 def exported_is_trained(root: Path, name: str, lora: dict[str, Any] | None) -> None:
     start = shaped_stage(root, FLAT[name])
-    settings = recipe(batch_size=4, learning_rate=3e-3, epochs=2, lora=lora or {"rank": 0})
+    rate = 0.1 if lora == ONE_MATRIX else 3e-3
+    settings = recipe(batch_size=4, learning_rate=rate, epochs=2, lora=lora or {"rank": 0})
     before = start
     for iteration in (1, 2):
         uri = train(

@@ -27,6 +27,7 @@ def page(
     facts: Sequence[tuple[str, str]] = (),
     recipe: str = "",
     notes: Sequence[str] = (),
+    contents: bool = True,
 ) -> str:
     """Return a page as HTML; everything that came from a model or a recipe is escaped.
 
@@ -40,6 +41,8 @@ def page(
         facts: terms and their meanings, also of the first screen.
         recipe: as YAML, for a section of its own.
         notes: the foot.
+        contents: whether sections are linked; in a frame of another page such links may lead to
+            that page.
     """
     environment = Environment(
         loader=FileSystemLoader(_HERE),
@@ -62,6 +65,7 @@ def page(
         facts=facts,
         recipe=visible(recipe),
         notes=[note for note in notes if note],
+        contents=contents,
     )
 
 

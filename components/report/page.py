@@ -75,6 +75,7 @@ def render(
         recipe=""
         if full
         else yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        contents=not full,
         notes=[
             f"This is an overview. The whole report, with pairs and samples: {full}"
             if full

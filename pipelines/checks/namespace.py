@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lidr.components.shared.config.notify import NOTIFY_URL
 from lidr.components.shared.config.profile import TrainingPlace
 from lidr.pipelines.checks.capacity import queues_of, requests_of
 from lidr.pipelines.checks.finding import CheckInputs, Finding, Place, missing, ok, unknown
@@ -84,6 +85,8 @@ def objects_findings(inputs: CheckInputs, api: ClusterApi, place: Place) -> Iter
     yield _account(api, place.pods, profile.service_account)
     for name, keys in profile.secrets.items():
         yield _secret(api, place.pods, name, keys)
+    if profile.notify:  # without it a run ends all the same, and nobody is told
+        yield _secret(api, place.pods, profile.notify.secret, (NOTIFY_URL,))
     for name in profile.config_maps:
         path = f"/api/v1/namespaces/{place.pods}/configmaps/{name}"
         yield _look(api, f"ConfigMap {name}", path, _APPLY, _keys)

@@ -35,13 +35,15 @@ def noticing(watch: Watch, store: Store, run: str, settings: Notify, url: str) -
     at_work = threading.Lock()  # a look may take seconds, and the screen is drawn meanwhile
 
     def look() -> None:
-        with harmless():
-            now, rows = time.time(), merged(event_rows(list(events), running=True))
-            steps = observe(store, Status(run, "running", store.uri, rows), now)
-            for notice in notices_of(run, steps, settings, now):
-                send(store, notice, url)
-            deliver(store, run, url)
-        at_work.release()
+        try:
+            with harmless():
+                now, rows = time.time(), merged(event_rows(list(events), running=True))
+                steps = observe(store, Status(run, "running", store.uri, rows), now)
+                for notice in notices_of(run, steps, settings, now):
+                    send(store, notice, url)
+                deliver(store, run, url)
+        finally:
+            at_work.release()
 
     def take(fresh: list[Event]) -> None:
         events.extend(fresh)

@@ -3,6 +3,8 @@
 import pytest
 from kfp import dsl, kubernetes
 
+from lidr.components.shared.config.budget import ACCOUNT
+from lidr.components.shared.config.notify import NOTIFY_URL, Notify
 from lidr.components.shared.config.profile import Profile
 from lidr.components.train.component import train as train_step
 from lidr.pipelines.placement import OWN_LABEL, SETTINGS, kubernetes_config, placed_by
@@ -165,3 +167,30 @@ def passthroughs(launcher: str):
 def test_a_local_launcher_keeps_the_resources_in_its_own_pod():
     assert passthroughs("local") is None
     assert len(passthroughs("trainjob")) == 5  # also after another task had none
+
+
+@dsl.component(base_image="python:3.11")
+def finish(text: str) -> str:
+    return text
+
+
+def test_only_the_exit_task_gets_the_receiver_s_address_and_ends_without_it_too():
+    profile = PROFILE.model_copy(update={"notify": Notify(secret="chat")})
+
+    @dsl.pipeline
+    def pipeline():
+        ends, works = (placed_by(profile)(each(text="x")) for each in (finish, train))
+        *shared, receiver = ends.platform_config["kubernetes"]["secretAsEnv"]
+        assert shared == works.platform_config["kubernetes"]["secretAsEnv"]
+        assert (receiver["secretName"], receiver["optional"]) == ("chat", True)
+        assert receiver["keyToEnv"] == [{"secretKey": NOTIFY_URL, "envVar": NOTIFY_URL}]
+        quiet = placed_by(PROFILE)(finish(text="x"))
+        assert quiet.platform_config["kubernetes"]["secretAsEnv"] == shared
+
+
+def test_only_tasks_that_decide_are_told_of_the_account():
+    @dsl.pipeline
+    def pipeline():
+        ends, works = (placed_by(PROFILE, "text")(each(text="x")) for each in (finish, train))
+        assert ends.container_spec.env[ACCOUNT] == "text"
+        assert ACCOUNT not in works.container_spec.env

@@ -368,3 +368,26 @@ def test_accuracies_are_announced_also_when_they_were_known(tmp_path, monkeypatc
     for event in found:
         assert {key: event[key] for key in ("value", "low", "high", "n")} == wilson(4, 4)
         assert (event["iteration"], event["off_target"]) == (2, 0)
+
+
+def test_scores_are_logged_for_kubeflow_s_page_also_when_they_were_there(tmp_path, monkeypatch):
+    start(monkeypatch, in_its_language(lambda request: number(request) > 0))
+    world, found = world_at(tmp_path), []
+    for _ in range(2):
+        logged: dict[str, float] = {}
+        evaluate(
+            recipe=make_recipe().model_dump_json(),
+            store=world.rpartition("/stages/")[0],
+            inputs=world,
+            model=world,
+            iteration=0,
+            log=logged.__setitem__,
+        )
+        found.append(logged)
+    assert found[0] == found[1]
+    assert found[0]["accuracy/average"] == found[0]["accuracy/es"] == 0.75
+    assert found[0]["off_target/de"] == found[0]["truncated/es"] == 0.0
+    kinds = ("accuracy", "off_target", "truncated")
+    assert set(found[0]) == {"accuracy/average"} | {
+        f"{kind}/{code}" for kind in kinds for code in LANGUAGES
+    }

@@ -54,6 +54,16 @@ def runs(client: MlflowClient, small: SmallRun) -> dict[str, object]:
     return {each.info.run_name.removeprefix(small.run): each for each in found}
 
 
+def test_run_that_kubeflow_s_plugin_names_on_another_server_is_left_alone(
+    client, small, monkeypatch
+):
+    """The plugin names its run always, its server with `injectUserEnvVars` only."""
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0123456789abcdef0123456789abcdef")
+    small.start()
+    assert delivered(small) == ""
+    assert "" in runs(client, small), "the run is lidr's own"
+
+
 class Died(Exception):
     pass
 

@@ -25,7 +25,7 @@ from lidr.components.shared.step import step as real_step
 from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import resolve_recipe
-from lidr.components.shared.store.runs import note_failure, note_stages
+from lidr.components.shared.store.runs import note_failure, note_stages, overview_key
 from lidr.components.shared.store.stage import new_stage, open_stage
 from lidr.components.shared.store.usage import read_budget_stop
 
@@ -233,6 +233,7 @@ def register(recipe, store, run, inputs, model, evaluation, decision, iteration,
 @step("report")
 def report_failure(recipe, store, run, reason):
     open_store(store).write(f"runs/{run}/report.html", reason.encode())
+    open_store(store).write(overview_key(run), reason.encode())
     return ""
 
 
@@ -272,4 +273,5 @@ def report(recipe, store, run):
         "report": page,
     }
     home.write(f"runs/{run}/result.json", json.dumps(result).encode())
+    home.write(overview_key(run), b"<h1>An overview</h1>")
     return final

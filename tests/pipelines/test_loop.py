@@ -271,6 +271,7 @@ def test_nothing_temporary_is_left(one_round: FakeWorld):
         "lease",
         "lock",
         "logs",
+        "overview.html",
         "recipe.json",
         "result.json",
     }

@@ -139,7 +139,7 @@ def seconds_text(seconds: float) -> str:
 def progress_text(event: Event) -> str:
     """Return a progress event as words: done and total, rate, time left."""
     parts = [f"{event['done']:,}/{event['total']:,} {event['unit']}"]
-    if event.get("amount") and event.get("rate_unit"):
+    if event.get("amount") and event.get("rate_unit", event["unit"]) != event["unit"]:
         parts.append(f"{event['amount']:,.0f} {event['rate_unit']}")
     if event.get("rate") and event.get("rate_unit"):
         parts.append(f"{event['rate']:,.0f} {event['rate_unit']}/s")

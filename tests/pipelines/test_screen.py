@@ -122,6 +122,12 @@ def test_words_for_numbers():
         "1:01 min",
     ]
     assert progress_text({"done": 5, "total": 5, "unit": "steps", "seconds_left": 0}) == "5/5 steps"
+    writing = {"done": 0, "total": 9, "unit": "requests", "amount": 1234, "rate": 56.2}
+    assert progress_text(writing | {"rate_unit": "tokens"}) == (
+        "0/9 requests, 1,234 tokens, 56 tokens/s"
+    )
+    stepping = writing | {"unit": "steps", "rate_unit": "steps"}
+    assert progress_text(stepping) == "0/9 steps, 56 steps/s", "they are counted already"
 
 
 def test_the_summary_names_models_verdicts_and_the_report(capsys):

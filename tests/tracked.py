@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of_uri
@@ -25,15 +25,17 @@ class SmallRun:
         store: URI of the store.
         run: its name.
         name: of the registered model; it must differ from that of other tests.
+        sections: of the recipe, besides.
     """
 
     store: str
     run: str = "small"
     name: str = "small"
+    sections: dict[str, object] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Recipe:
-        return make_recipe(registry={"model_name": self.name})
+        return make_recipe(registry={"model_name": self.name}, **self.sections)
 
     def world(self) -> str:
         return finished_stage(

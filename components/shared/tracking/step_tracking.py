@@ -83,8 +83,7 @@ class _Follower:
         self._iteration = int(arguments.get("iteration", 0))
         self._outbox = Outbox(store, self._run)
         self._whole = step in ("report", "cleanup")
-        # A merge ends what the shards of the rollout have begun.
-        name = "translate" if step == "merge" else step
+        name = _last_of_rollout(arguments) if step == "merge" else step
         self._place = RUN if self._whole else place_of(self._iteration, name)
 
     def start(self) -> None:
@@ -110,8 +109,8 @@ class _Follower:
                 self._outbox.add(TrackingEntry(self._place, END, now(), tags=tags))
             else:
                 uris = result if isinstance(result, tuple) else (result,)
-                for uri in uris:
-                    self._end_stage(str(uri))
+                for uri in filter(None, map(str, uris)):
+                    self._end_stage(uri)
 
     def fail(self, error: BaseException) -> None:
         """Note that the step failed, and why."""
@@ -207,6 +206,13 @@ class _Follower:
             moment = now()
             tags = {"lidr.state": state}
             self._outbox.add(TrackingEntry(RUN, f"failed-{moment}", moment, tags=tags))
+
+
+def _last_of_rollout(arguments: Mapping[str, Any]) -> str:
+    """Return the last step that the shards of a rollout have begun, which a merge ends."""
+    recipe = json.loads(str(arguments.get("recipe") or "{}"))
+    rewarder = recipe.get("pairing", {}).get("rewarder", "lidr")
+    return "translate" if rewarder == "lidr" else "generate"
 
 
 @contextmanager

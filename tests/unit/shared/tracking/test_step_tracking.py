@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.step import step
@@ -15,6 +16,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking.entries import Dataset
 from lidr.components.shared.tracking.live_metrics import CurveWriter
 from lidr.components.shared.tracking.outbox import RUN, Outbox
+from tests.fakes import finished_stage
 from tests.tracked import CURVES, SmallRun
 
 
@@ -101,6 +103,31 @@ def test_shards_leave_the_end_to_the_merge(small):
     assert names(small) == {"1-generate": ["start"]}
     small.follow("merge", 1, (small.responses(), small.translations()))
     assert names(small) == {"1-generate": ["start", "end"], "1-translate": ["start", "end"]}
+
+
+def test_a_merge_without_translations_ends_the_responses_alone(small):
+    small.sections = {
+        "generation": {"samples": 2, "temperature": 1},
+        "pairing": {"rewarder": "icr", "icr": {"reference": "/before"}},
+    }
+    small.follow("merge", 1, (small.responses(), ""))
+    assert names(small) == {"1-generate": ["start", "end"]}
+
+
+def test_scores_leave_their_share_and_how_far_best_and_worst_are_apart(small):
+    languages = {"es": {"spread": 0.5}, "de": {"spread": 0.25}}
+    counts = {"responses": 40, "scored": 30, "languages": languages}
+    responses = digest_of_uri(small.responses())
+    uri = finished_stage(small.store, "score", {}, counts, responses=responses).uri
+    small.follow("score", 1, uri)
+    end = spool_of(small).read("1-score", "end")
+    figures = {name: value for name, value, _ in end.headline if "seconds" not in name}
+    assert figures == {
+        "score/scored_share": 0.75,
+        "score/spread/es": 0.5,
+        "score/spread/de": 0.25,
+    }
+    assert [each.context for each in end.datasets] == ["scoring"]
 
 
 def test_curves_that_were_told_while_training_are_not_told_again(small):

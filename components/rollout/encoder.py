@@ -29,7 +29,7 @@ _WATCH_SECONDS = 1.0
 
 def encode(finish: Finish, records: Sequence[Any], kind: type) -> bytes:
     """Complete a chunk's records and return them as a Parquet file."""
-    from lidr.components.shared.records.schema import to_parquet
+    from lidr.components.shared.records.parquet import to_parquet
 
     return to_parquet(finish(records), kind)
 
@@ -72,4 +72,4 @@ def _end_with(parent: int) -> None:
 
 def _warm() -> None:
     """Import what encoding needs."""
-    import lidr.components.shared.records.schema  # noqa: F401
+    import lidr.components.shared.records.parquet  # noqa: F401

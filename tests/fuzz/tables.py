@@ -17,7 +17,7 @@ from lidr.components.shared.config.judge import JudgedTask
 from lidr.components.shared.config.recipe import Prompts
 from lidr.components.shared.inputs.prompt_files import load_prompt_file
 from lidr.components.shared.inputs.questions import read_questions
-from lidr.components.shared.records.parquet import from_parquet
+from lidr.components.shared.records.parquet import from_parquet, to_parquet
 from lidr.components.shared.records.schema import (
     Answer,
     EvalItem,
@@ -26,7 +26,6 @@ from lidr.components.shared.records.schema import (
     Prompt,
     Response,
     Translation,
-    to_parquet,
 )
 from lidr.components.shared.store.stage import Stage
 from tests.fuzz import mutations

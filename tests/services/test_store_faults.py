@@ -12,7 +12,8 @@ import pytest
 from lidr.components.shared.core import retry
 from lidr.components.shared.core.errors import DamagedObject, StoreError
 from lidr.components.shared.core.events import listening
-from lidr.components.shared.records.schema import Response, to_parquet
+from lidr.components.shared.records.parquet import to_parquet
+from lidr.components.shared.records.schema import Response
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.s3 import S3Store
 from lidr.components.shared.store.stage import new_stage

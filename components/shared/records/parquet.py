@@ -1,14 +1,20 @@
-"""Records read from Parquet files: checked before use, because anyone may have written them."""
+"""Records as sealed Parquet files (zstd), checked when read: anyone may have written them."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lidr.components.shared.records.seal import is_whole
+from lidr.components.shared.core.text import encodable
+from lidr.components.shared.records.seal import is_whole, seal
+
+_ROW_GROUP = 4096
+"""Rows that are read at once where a file is too large for the memory."""
 
 
 class NotRecords(ValueError):
@@ -72,3 +78,24 @@ def _require_values(table: pa.Table, kind: Any) -> None:
             continue
         if table.column(each.name).null_count:
             raise NotRecords(f"lacks values of {each.name!r}")
+
+
+def to_parquet(records: Sequence[object], kind: Any) -> bytes:
+    """Encode records of one kind as a sealed Parquet file (zstd); lone surrogates become U+FFFD."""
+    schema: pa.Schema = kind.schema
+    columns = [
+        _column([getattr(record, name) for record in records], schema.field(name).type)
+        for name in schema.names
+    ]
+    sink = io.BytesIO()
+    table = pa.Table.from_arrays(columns, schema=schema)
+    writer = pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
+    writer.write_table(table, row_group_size=_ROW_GROUP)
+    return seal(writer, sink)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        return pa.array([encodable(value) for value in values], kind)

@@ -1,25 +1,20 @@
-"""The records that steps exchange, and their Parquet form (zstd).
+"""The records that steps exchange; `parquet` writes and reads them.
 
 Joins are by `prompt_id` (and language), never by order or text. A failure is a typed reason.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from lidr.components.shared.core.text import encodable
 from lidr.components.shared.records.kinds import CUT_SHORT as CUT_SHORT
 from lidr.components.shared.records.kinds import Failure as Failure
 from lidr.components.shared.records.kinds import FinishReason as FinishReason
 from lidr.components.shared.records.kinds import Message as Message
-from lidr.components.shared.records.seal import seal
 
 
 class DropReason(StrEnum):
@@ -365,28 +360,3 @@ class Judgement:
     input_tokens: int
     output_tokens: int
     request: str
-
-
-_ROW_GROUP = 4096
-"""Rows that are read at once where a file is too large for the memory."""
-
-
-def to_parquet(records: Sequence[object], kind: Any) -> bytes:
-    """Encode records of one kind as a sealed Parquet file (zstd); lone surrogates become U+FFFD."""
-    schema: pa.Schema = kind.schema
-    columns = [
-        _column([getattr(record, name) for record in records], schema.field(name).type)
-        for name in schema.names
-    ]
-    sink = io.BytesIO()
-    table = pa.Table.from_arrays(columns, schema=schema)
-    writer = pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
-    writer.write_table(table, row_group_size=_ROW_GROUP)
-    return seal(writer, sink)
-
-
-def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
-    try:
-        return pa.array(values, kind)
-    except UnicodeEncodeError:
-        return pa.array([encodable(value) for value in values], kind)

@@ -107,7 +107,7 @@ class Stage:
 
     def write_records(self, name: str, records: Sequence[object], kind: type) -> None:
         """Write records of one kind as a Parquet file."""
-        from lidr.components.shared.records.schema import to_parquet
+        from lidr.components.shared.records.parquet import to_parquet
 
         self.write(name, to_parquet(records, kind))
 

@@ -13,12 +13,12 @@ from lidr.components.shared.core.errors import BadInput, EngineFailed
 from lidr.components.shared.core.events import EVENTS_VARIABLE, listening
 from lidr.components.shared.engines import ChatRequest, Completion
 from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.records.parquet import to_parquet
 from lidr.components.shared.records.schema import (
     EvalItem,
     FinishReason,
     Overlap,
     Prompt,
-    to_parquet,
 )
 from lidr.components.shared.stats.intervals import macro_average, wilson
 from lidr.components.shared.store.stage import open_stage

@@ -6,7 +6,8 @@ import pytest
 from lidr.components.gate.rule import decide
 from lidr.components.gate.run import gate
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.records.schema import EvalItem, to_parquet
+from lidr.components.shared.records.parquet import to_parquet
+from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.stats.paired import Marks, Paired
 from lidr.components.shared.store.stage import open_stage
 from tests.fakes import finished_stage, make_recipe

@@ -10,12 +10,12 @@ from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.engines import ChatRequest, Completion
+from lidr.components.shared.records.parquet import to_parquet
 from lidr.components.shared.records.schema import (
     Failure,
     FinishReason,
     Prompt,
     Response,
-    to_parquet,
 )
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import MARKER, open_stage

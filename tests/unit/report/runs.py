@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.records.parquet import to_parquet
 from lidr.components.shared.records.samples import (
     MARGINS_FILE,
     SAMPLE_FILE,
@@ -19,7 +20,7 @@ from lidr.components.shared.records.samples import (
     PairSample,
     pair_key,
 )
-from lidr.components.shared.records.schema import EvalItem, to_parquet
+from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.stats.intervals import macro_average, wilson
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store

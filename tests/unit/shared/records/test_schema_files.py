@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lidr.components.shared.records.parquet import NotRecords, from_parquet
+from lidr.components.shared.records.parquet import NotRecords, from_parquet, to_parquet
 from lidr.components.shared.records.schema import (
     DroppedPair,
     EvalItem,
@@ -20,7 +20,6 @@ from lidr.components.shared.records.schema import (
     Prompt,
     Response,
     Translation,
-    to_parquet,
 )
 
 KINDS = [Prompt, Response, Translation, PreferencePair, DroppedPair, EvalItem, Overlap]

@@ -18,13 +18,8 @@ from lidr.components.shared.config.machine import Machine
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.languages import NAMES
-from lidr.components.shared.records.schema import (
-    Judgement,
-    Order,
-    Prompt,
-    Response,
-    Score,
-)
+from lidr.components.shared.records.judged import Judgement, Order
+from lidr.components.shared.records.schema import Prompt, Response, Score
 from lidr.components.shared.records.scores import SCORES_FILE, score_counts
 from lidr.components.shared.step import step
 from lidr.components.shared.store.stage import Stage, open_stage

@@ -18,7 +18,8 @@ from lidr.components.shared.inputs.questions import (
     read_references,
     reference_of,
 )
-from lidr.components.shared.records.schema import Answer, FinishReason, Message, Order
+from lidr.components.shared.records.judged import Order
+from lidr.components.shared.records.schema import Answer, FinishReason, Message
 from lidr.components.shared.store.stage import open_stage
 
 PROMPT_OF = {

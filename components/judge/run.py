@@ -23,7 +23,8 @@ from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.inputs.questions import digest_of_questions, digest_of_references
-from lidr.components.shared.records.schema import EvalItem, Judgement
+from lidr.components.shared.records.judged import Judgement
+from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage

@@ -14,13 +14,8 @@ from lidr.components.judge.lengths import length_controlled
 from lidr.components.judging.verdicts import MAX_SCORE
 from lidr.components.shared.config.judge import Price
 from lidr.components.shared.core.digest import seed_of
-from lidr.components.shared.records.schema import (
-    EvalItem,
-    FinishReason,
-    JudgeFailure,
-    Judgement,
-    Order,
-)
+from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
+from lidr.components.shared.records.schema import EvalItem, FinishReason
 from lidr.components.shared.stats.intervals import macro_average, mean_interval
 
 _MILLION = 1_000_000

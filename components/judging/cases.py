@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.core.digest import digest_of
-from lidr.components.shared.records.schema import Message, Order
+from lidr.components.shared.records.judged import Order
+from lidr.components.shared.records.schema import Message
 
 
 @dataclass(frozen=True, slots=True)

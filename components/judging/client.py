@@ -19,7 +19,7 @@ from lidr.components.shared.core.errors import BadInput, EngineFailed, LidrError
 from lidr.components.shared.core.json_files import fits
 from lidr.components.shared.core.redaction import without_secrets
 from lidr.components.shared.core.retry import Wait
-from lidr.components.shared.records.schema import JudgeFailure
+from lidr.components.shared.records.judged import JudgeFailure
 
 _AWAY = (JudgeFailure.UNREACHABLE, JudgeFailure.SERVER_ERROR, JudgeFailure.RATE_LIMITED)
 _TROUBLE = (429, 500, 502, 503, 504)

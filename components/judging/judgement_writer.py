@@ -10,7 +10,7 @@ from lidr.components.judging.client import Reply
 from lidr.components.judging.verdicts import Verdict, read_preference, read_score
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.events import Meter
-from lidr.components.shared.records.schema import JudgeFailure, Judgement, Order
+from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
 from lidr.components.shared.store.stage import Stage
 
 FILE = "judgements.parquet"

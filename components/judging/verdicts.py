@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lidr.components.shared.records.schema import JudgeFailure
+from lidr.components.shared.records.judged import JudgeFailure
 
 LABELS = ("A", "B")
 """Verdicts of a comparison: the first answer is better, or the second."""

@@ -17,11 +17,11 @@ from lidr.components.shared.config.judge import JudgedTask
 from lidr.components.shared.config.recipe import Prompts
 from lidr.components.shared.inputs.prompt_files import load_prompt_file
 from lidr.components.shared.inputs.questions import read_questions
+from lidr.components.shared.records.judged import Judgement
 from lidr.components.shared.records.parquet import from_parquet, to_parquet
 from lidr.components.shared.records.schema import (
     Answer,
     EvalItem,
-    Judgement,
     PreferencePair,
     Prompt,
     Response,

@@ -9,7 +9,8 @@ import pytest
 from lidr.components.grade.run import grade
 from lidr.components.shared.config.machine import MACHINE, JudgeServer, Machine
 from lidr.components.shared.core.errors import BadInput, EngineFailed
-from lidr.components.shared.records.schema import Failure, Judgement, Prompt, Response, Score
+from lidr.components.shared.records.judged import Judgement
+from lidr.components.shared.records.schema import Failure, Prompt, Response, Score
 from lidr.components.shared.records.scores import SCORES_FILE
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import new_stage, open_stage

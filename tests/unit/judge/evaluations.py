@@ -10,8 +10,9 @@ from pathlib import Path
 from lidr.components.judge.run import judge
 from lidr.components.shared.config.machine import MACHINE, JudgeServer, Machine
 from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.records.judged import Judgement
 from lidr.components.shared.records.parquet import to_parquet
-from lidr.components.shared.records.schema import Answer, EvalItem, Judgement
+from lidr.components.shared.records.schema import Answer, EvalItem
 from lidr.components.shared.store.stage import open_stage
 from tests.fakes import finished_stage, make_recipe
 

@@ -15,7 +15,8 @@ import pytest
 
 from lidr.components.shared.core.errors import BadInput, EngineFailed, Unavailable
 from lidr.components.shared.core.events import listening
-from lidr.components.shared.records.schema import EvalItem, Order
+from lidr.components.shared.records.judged import Order
+from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.stats.intervals import wilson
 from lidr.components.shared.store.stage import open_stage
 from tests.judges import Asked, Says, ScriptedJudge, prefers

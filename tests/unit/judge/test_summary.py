@@ -8,7 +8,8 @@ from lidr.components.judge.cases import Docket, Item
 from lidr.components.judge.summary import Judged, items_of, score_of, summarise
 from lidr.components.shared.config.judge import JudgedTask, Price
 from lidr.components.shared.inputs.questions import Question
-from lidr.components.shared.records.schema import Answer, JudgeFailure, Judgement, Order
+from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
+from lidr.components.shared.records.schema import Answer
 from lidr.components.shared.stats.intervals import macro_average, wilson
 
 DUEL = JudgedTask.model_validate({"name": "head_to_head", "questions": "q.{language}"})

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from lidr.components.judging.verdicts import Position, read_preference, read_score
-from lidr.components.shared.records.schema import JudgeFailure
+from lidr.components.shared.records.judged import JudgeFailure
 
 
 def at(token: str, **shares: float) -> Position:

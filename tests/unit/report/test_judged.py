@@ -10,7 +10,8 @@ from lidr.components.report.judged import judged
 from lidr.components.report.page import render
 from lidr.components.shared.config.judge import JudgedTask, Price
 from lidr.components.shared.inputs.questions import Question
-from lidr.components.shared.records.schema import Answer, JudgeFailure, Judgement, Order
+from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
+from lidr.components.shared.records.schema import Answer
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import new_stage
 from tests.unit.report.runs import RUN, recipe, write_run

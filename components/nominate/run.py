@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.models.sources import ADAPTER_TAG, Resolved
+from lidr.components.shared.models.outside import ADAPTER_TAG, Resolved
 from lidr.components.shared.models.stages import stage_of_files
 from lidr.components.shared.registry.versions import Version, read_model, read_version
 from lidr.components.shared.step import step

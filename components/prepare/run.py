@@ -34,7 +34,7 @@ from lidr.components.shared.models.admission import check_adapter, check_model
 from lidr.components.shared.models.chat import ChatRenderer, ChatSettings
 from lidr.components.shared.models.chat.identity import chat_identity
 from lidr.components.shared.models.context import context_of
-from lidr.components.shared.models.sources import (
+from lidr.components.shared.models.outside import (
     Resolved,
     fetch_model,
     model_fingerprint,

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of, digest_of_uri
 from lidr.components.shared.lineage.graph import Node, trace
-from lidr.components.shared.models.sources import ADAPTER_TAG, adapter_uri, model_uri
+from lidr.components.shared.models.outside import ADAPTER_TAG
+from lidr.components.shared.models.sources import adapter_uri, model_uri
 from lidr.components.shared.registry.evidence import GATE_TAG, START
 from lidr.components.shared.registry.versions import DIGEST_TAG, VERDICT_TAG
 from lidr.components.shared.steps import BY_NAME, Step

@@ -11,7 +11,7 @@ from lidr.components.serve.files import fetch, serve
 from lidr.components.serve.follow import Deployment, InferenceService, NothingYet, follow
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.text import printable
-from lidr.components.shared.models.sources import Resolved
+from lidr.components.shared.models.outside import Resolved
 
 
 def main(arguments: list[str]) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines.vllm_start import adapter_rank
 from lidr.components.shared.models.admission import check_adapter, check_model
-from lidr.components.shared.models.sources import Resolved, fetch_model
+from lidr.components.shared.models.outside import Resolved, fetch_model
 
 NAME = "champion"
 """What the model is called under OpenAI's API, whichever version it is."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from urllib3.exceptions import HTTPError
 
 from lidr.components.shared.core.errors import BadInput, LidrError
-from lidr.components.shared.models.sources import NotRegistered, Resolved, resolve_model
+from lidr.components.shared.models.outside import NotRegistered, Resolved, resolve_model
 
 SOURCE = "lidr.dev/champion-source"
 ADAPTER = "lidr.dev/champion-adapter"

@@ -10,7 +10,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of, digest_of_bytes
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.inputs.files import read_file
-from lidr.components.shared.models.sources import model_fingerprint, resolve_model
+from lidr.components.shared.models.outside import model_fingerprint, resolve_model
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe

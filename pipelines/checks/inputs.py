@@ -37,7 +37,7 @@ from lidr.components.shared.models.admission import (
     PropertyFinding,
     admit,
 )
-from lidr.components.shared.models.sources import fetch_model, model_names, resolve_model
+from lidr.components.shared.models.outside import fetch_model, model_names, resolve_model
 from lidr.components.shared.records.schema import Prompt
 from lidr.pipelines.begin import inputs_of
 from lidr.pipelines.checks.evaluation import evaluation_findings

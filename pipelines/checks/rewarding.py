@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.models.admission import check_model
-from lidr.components.shared.models.sources import fetch_model, model_names, resolve_model
+from lidr.components.shared.models.outside import fetch_model, model_names, resolve_model
 from lidr.components.shared.store.stage import locate_stage
 from lidr.pipelines.checks.finding import CheckInputs, Finding, ok, unknown, unless_pods_may
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from lidr.components.shared.config.recipe import Model
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.models.sources import fetch_model, resolve_model
+from lidr.components.shared.models.outside import fetch_model, resolve_model
 
 _FILE = Path(__file__).parent / "models.json"
 

@@ -18,7 +18,7 @@ from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.kubernetes import runs
 from lidr.components.shared.kubernetes.own_pod import own_run
 from lidr.components.shared.kubernetes.trainjobs import Cluster
-from lidr.components.shared.models.sources import Resolved
+from lidr.components.shared.models.outside import Resolved
 from tests.crds import needs_crds
 from tests.kubernetes_api import (
     CORE,

@@ -12,13 +12,8 @@ import pytest
 from lidr.components.shared.config.recipe import Prompts
 from lidr.components.shared.core.errors import BadInput, CorruptStage, StoreError
 from lidr.components.shared.inputs.prompt_files import load_prompt_file
-from lidr.components.shared.models.sources import (
-    fetch_model,
-    local_model,
-    model_files,
-    model_fingerprint,
-    model_uri,
-)
+from lidr.components.shared.models.outside import fetch_model, model_fingerprint
+from lidr.components.shared.models.sources import local_model, model_files, model_uri
 from lidr.components.shared.records.schema import Prompt
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.s3 import S3Store

@@ -20,7 +20,7 @@ from lidr.components.shared.core.errors import BadInput, CorruptStage
 from lidr.components.shared.core.retry import RETRY_VARIABLE
 from lidr.components.shared.inputs.fetched import fetched
 from lidr.components.shared.inputs.prompt_files import load_prompts
-from lidr.components.shared.models.sources import fetch_model, model_fingerprint
+from lidr.components.shared.models.outside import fetch_model, model_fingerprint
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines import bundle

@@ -11,7 +11,7 @@ from pathlib import Path
 from lidr.components.shared.core.digest import canonical_json, digest_of
 from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.lineage.graph import Graph, Node, Presence
-from lidr.components.shared.models.sources import is_weights, model_fingerprint
+from lidr.components.shared.models.outside import is_weights, model_fingerprint
 from lidr.components.shared.store.marker import fault_of
 from lidr.components.shared.store.open import open_store
 

@@ -9,15 +9,14 @@ from pathlib import Path
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.admission import Admission, ModelCandidate, admit, check_adapter
-from lidr.components.shared.models.sources import (
+from lidr.components.shared.models.outside import (
     Resolved,
-    adapter_uri,
     fetch_model,
     model_fingerprint,
     model_names,
-    model_uri,
     resolve_model,
 )
+from lidr.components.shared.models.sources import adapter_uri, model_uri
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.stage import locate_stage, new_stage, open_stage
 

@@ -10,7 +10,7 @@ from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.errors import BadInput, DamagedObject
 from lidr.components.shared.lineage.graph import Graph, Presence, stage_of, trace
 from lidr.components.shared.lineage.verify import LineageFinding, recipe_fault
-from lidr.components.shared.models.sources import ADAPTER_TAG
+from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.registry.versions import (
     AUDIT_LOG_TAG,
     DIGEST_TAG,

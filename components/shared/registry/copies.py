@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.models.sources import ADAPTER_TAG
+from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.registry.evidence import store_of, verdict_of
 from lidr.components.shared.registry.mlflow_errors import explained
 from lidr.components.shared.registry.promotion import PROMOTION_TAG

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.admission import check_adapter, check_model
-from lidr.components.shared.models.sources import ADAPTER_TAG
+from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.registry.versions import VERDICT_TAG, Version
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, locate_stage

@@ -15,7 +15,7 @@ import pytest
 from lidr.components.serve.__main__ import main
 from lidr.components.serve.files import fetch, run, vllm_command
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.models.sources import Resolved
+from lidr.components.shared.models.outside import Resolved
 from tests.models import CHAT_TEMPLATE, safetensors
 
 pytest.importorskip("vllm")

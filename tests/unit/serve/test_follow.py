@@ -11,7 +11,7 @@ import yaml
 from mlflow import MlflowClient
 
 from lidr.components.serve.__main__ import main
-from lidr.components.shared.models.sources import ADAPTER_TAG
+from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.tracking import mlflow_client
 from tests.kubernetes_api import NAMESPACE, SERVERS, KubernetesApi, serve, write_kubeconfig
 

@@ -14,7 +14,7 @@ from lidr.components.shared.core import retry
 from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.components.shared.core.retry import RETRY_VARIABLE
 from lidr.components.shared.inputs.hub import ask_hub
-from lidr.components.shared.models.sources import fetch_model, resolve_model
+from lidr.components.shared.models.outside import fetch_model, resolve_model
 from tests.json_server import serving
 
 REVISION = "a" * 40

@@ -11,14 +11,8 @@ from huggingface_hub import HfApi
 
 from lidr.components.shared.core.errors import BadInput, CorruptStage
 from lidr.components.shared.models.admission import check_adapter, check_model
-from lidr.components.shared.models.sources import (
-    fetch_model,
-    local_model,
-    model_files,
-    model_fingerprint,
-    model_uri,
-    resolve_model,
-)
+from lidr.components.shared.models.outside import fetch_model, model_fingerprint, resolve_model
+from lidr.components.shared.models.sources import local_model, model_files, model_uri
 from tests.fakes import finished_stage
 from tests.models import safetensors
 

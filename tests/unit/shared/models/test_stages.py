@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.models.sources import model_files, model_fingerprint
+from lidr.components.shared.models.outside import model_fingerprint
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.models.stages import model_stage, same_model_stage
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage

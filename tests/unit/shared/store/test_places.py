@@ -15,7 +15,7 @@ from lidr.components.shared.config.recipe import Recipe, Registry
 from lidr.components.shared.core.errors import BadInput, LidrError, StoreError
 from lidr.components.shared.core.names import key_fault
 from lidr.components.shared.inputs.files import read_file
-from lidr.components.shared.models import sources
+from lidr.components.shared.models import outside as outside_models
 from lidr.components.shared.registry.versions import default_audit_log
 from lidr.components.shared.store.base import Entry
 from lidr.components.shared.store.local import LocalStore
@@ -190,8 +190,8 @@ class Listing:
 def test_a_bucket_s_listing_writes_nothing_elsewhere(tmp_path: Path, monkeypatch):
     keys = ["config.json", "../evil.json", "sub/x.json", "/tmp/lidr-evil.json", "model.py"]
     monkeypatch.setenv("LIDR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sources, "open_store", lambda uri: Listing(keys))
-    folder = sources.fetch_model("s3://theirs/model")
+    monkeypatch.setattr(outside_models, "open_store", lambda uri: Listing(keys))
+    folder = outside_models.fetch_model("s3://theirs/model")
     assert [path.name for path in folder.iterdir()] == ["config.json"]
     assert not list(tmp_path.rglob("evil.json"))
     assert not Path("/tmp/lidr-evil.json").exists()

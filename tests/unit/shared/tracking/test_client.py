@@ -11,7 +11,7 @@ from lidr.components.shared.core import retry
 from lidr.components.shared.core.errors import BadInput, RegistryFailed, TrackingFailed
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.core.retry import RETRY_VARIABLE
-from lidr.components.shared.models.sources import resolve_model
+from lidr.components.shared.models.outside import resolve_model
 from lidr.components.shared.tracking import ask_mlflow
 from tests.json_server import serving
 

@@ -1,0 +1,221 @@
+"""Models outside the store: a folder, a bucket, the hub, or what MLflow's registry names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lidr.components.shared.core.digest import digest_of, digest_of_file
+from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.inputs.fetched import MODEL_FILES, fetched, local_copy
+from lidr.components.shared.inputs.hub import ask_hub
+from lidr.components.shared.models.admission.files import check_model
+from lidr.components.shared.store.cache import cached
+from lidr.components.shared.store.open import open_store
+from lidr.components.shared.tracking import ask_mlflow, mlflow_client
+
+_FILES_AT_ONCE = 4
+
+ADAPTER_TAG = "lidr.adapter"
+"""Of a registered version: URI of the LoRA adapter that goes with its source."""
+
+
+def is_weights(name: str) -> bool:
+    """Tell whether a model's file holds weights."""
+    return name.endswith(".safetensors")
+
+
+class Resolved(NamedTuple):
+    """Where a model's files are, and those of a LoRA adapter that belongs to it ("" for none)."""
+
+    source: str
+    adapter: str = ""
+
+
+class NotRegistered(BadInput):
+    """MLflow has no such version, alias or model."""
+
+
+def resolve_model(source: str, *, unpinned: bool = False) -> Resolved:
+    """Return where the files of a model are: an MLflow model's own source, others as they are.
+
+    An alias or a branch moves, so it is followed once, when the loop starts.
+
+    Args:
+        source: as in the recipe, among others `models:/name@alias` or `models:/name/version`.
+        unpinned: whether `hf://org/name` stands for its newest revision.
+
+    Raises:
+        BadInput: MLFLOW_TRACKING_URI is not set.
+        NotRegistered: there is no such model.
+    """
+    if source.startswith("hf://") and unpinned and "@" not in source:
+        return Resolved(f"{source}@{_newest_revision(source.removeprefix('hf://'))}")
+    if not source.startswith("models:/"):
+        return Resolved(source)
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        raise BadInput(
+            f"model.source {source!r} is in MLflow, but MLFLOW_TRACKING_URI is not set",
+            remedy="Set it to the tracking server's address.",
+        )
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow_client("")
+    name, _, alias = source.removeprefix("models:/").partition("@")
+
+    def look_up() -> Any:
+        if alias:
+            return client.get_model_version_by_alias(name, alias)
+        return client.get_model_version(*name.rsplit("/", 1))
+
+    try:
+        version = ask_mlflow(look_up, clashes=1)
+    except (MlflowException, TypeError) as error:
+        raise NotRegistered(
+            f"model.source {source!r} is not in MLflow ({error})",
+            remedy="Use models:/name@alias or models:/name/version of a registered model.",
+        ) from error
+    return Resolved(str(version.source), version.tags.get(ADAPTER_TAG, ""))
+
+
+def fetch_model(source: str, *, weights: bool = True) -> Path:
+    """Return a folder on this machine with the files of an outside model.
+
+    Args:
+        source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
+        weights: whether they are needed; a folder is returned as it is.
+
+    Raises:
+        BadInput: the source is malformed, or nothing is there.
+    """
+    if held := fetched(source):
+        names = [name for name in held[0].files() if weights or not is_weights(name)]
+        return local_copy(held[0], names)
+    if source.startswith("hf://"):
+        return _fetch_hub(source, weights)
+    if source.startswith("s3://"):
+        key = model_fingerprint(source) + ("" if weights else "-tokenizer")
+        return cached(key, lambda folder: _fetch_s3(source, folder, weights))
+    return Path(source)
+
+
+def model_names(source: str) -> list[str]:
+    """Return the names of an outside model's files, without fetching any.
+
+    Args:
+        source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
+
+    Raises:
+        BadInput: nothing is there.
+    """
+    if source.startswith("s3://"):
+        names = [entry.key for entry in open_store(source).list("")]
+        if not names:
+            raise BadInput(f"there is nothing at {source}", remedy="Correct model.source.")
+        return names
+    if not source.startswith("hf://"):
+        folder = Path(source)
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    from huggingface_hub import HfApi
+
+    name, revision = split_hub(source)
+    found = ask_hub(
+        lambda: HfApi().model_info(name, revision=revision, timeout=10.0),
+        f"{source} cannot be looked up",
+        f"See https://huggingface.co/{name}: is the revision there, must its terms be accepted? "
+        "Then set HF_TOKEN.",
+    )
+    return [file.rfilename for file in found.siblings or ()]
+
+
+def model_fingerprint(source: str, check: Callable[[Path], None] | None = None) -> str:
+    """Return a digest that changes with an outside model's files.
+
+    A folder is digested byte by byte; an `s3://` prefix by its listing; `hf://` by its revision.
+    """
+    if held := fetched(source):
+        pins = held[0].marker()["identity"]["source"]
+        named = [pins[key] for key in ("model", "revision") if key in pins]
+        return digest_of(["hf", *named] if named else ["fetched", held[0].digest])
+    if source.startswith("hf://"):
+        return digest_of(["hf", *split_hub(source)])
+    if source.startswith("s3://"):
+        listing = [[entry.key, entry.size] for entry in open_store(source).list("")]
+        return digest_of(["s3", source, listing])
+    folder = Path(source)
+    (check or check_model)(folder)
+    files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern))
+    return digest_of([[path.name, digest_of_file(path)] for path in files])
+
+
+def _patterns(weights: bool) -> list[str]:
+    return [pattern for pattern in MODEL_FILES if weights or not is_weights(pattern)]
+
+
+def _fetch_s3(source: str, folder: Path, weights: bool) -> None:
+    store = open_store(source)
+    wanted = [
+        entry.key
+        for entry in store.list("")
+        if "/" not in entry.key  # also what a listing calls ../x
+        and any(Path(entry.key).match(pattern) for pattern in _patterns(weights))
+    ]
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # each one is read in parallel ranges, too
+        for _ in pool.map(lambda key: store.download(key, folder / key), wanted):
+            pass
+
+
+def split_hub(source: str) -> tuple[str, str]:
+    """Return name and revision of a hub's model.
+
+    Raises:
+        BadInput: no revision is named.
+    """
+    name, _, revision = source.removeprefix("hf://").partition("@")
+    if not revision:
+        raise BadInput(
+            f"model.source {source!r} names no revision",
+            remedy="Pin it: hf://org/name@<commit>, so that the run can be repeated "
+            "(or set model.unpinned).",
+        )
+    return name, revision
+
+
+def hub_file(source: str, file: str) -> Path:
+    """Return one file of a hub's model, on this machine.
+
+    Raises:
+        BadInput: no revision is named, or the hub does not give it.
+    """
+    from huggingface_hub import hf_hub_download
+
+    name, revision = split_hub(source)
+    return _from_hub(source, lambda: Path(hf_hub_download(name, file, revision=revision)))
+
+
+def _newest_revision(name: str) -> str:
+    from huggingface_hub import HfApi
+
+    return ask_hub(
+        lambda: str(HfApi().model_info(name).sha),
+        f"hf://{name} cannot be looked up",
+        "Check the name, HF_TOKEN and the network, or pin a revision.",
+    )
+
+
+def _fetch_hub(source: str, weights: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    name, revision = split_hub(source)
+    wanted = _patterns(weights)
+    return _from_hub(
+        source, lambda: Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    )
+
+
+def _from_hub(source: str, download: Callable[[], Path]) -> Path:
+    remedy = "Check the name, the revision, HF_TOKEN and the network."
+    return ask_hub(download, f"{source} cannot be downloaded", remedy)

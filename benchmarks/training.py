@@ -254,7 +254,7 @@ def _part_lidr_losses(folder: Path) -> Result:
 
 def _train_lidr(folder: Path, name: str, model: str, pairs: str) -> Stage:
     from lidr.components.shared.config.machine import TrainingSettings
-    from lidr.components.shared.config.recipe import Training
+    from lidr.components.shared.config.training import Training
     from lidr.components.train.job import TrainingJob
     from lidr.components.train.trainer import run_training
 

@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks.training import LENGTH, Shape, draw_pair, write_model, write_pairs
 from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.profile import Zero
-from lidr.components.shared.config.recipe import Training
+from lidr.components.shared.config.training import Training
 from lidr.components.shared.core.events import EVENTS_VARIABLE
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.train.job import TrainingJob

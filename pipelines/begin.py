@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from lidr.components.evaluate.items.published import published_items
 from lidr.components.shared.config.engine_choice import choose_engine, choose_for, with_engine
+from lidr.components.shared.config.generation import EngineName
 from lidr.components.shared.config.profile import Profile
-from lidr.components.shared.config.recipe import EngineName, Recipe
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.inputs.fetch_plans import plan_of
 from lidr.components.shared.inputs.fetched import fetched

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from benchmarks.gpu_check.card import now, peak_gib, reset_peak
 from benchmarks.gpu_check.shapes import Result, Shape, uris_of
+from lidr.components.shared.config.generation import VllmOptions
 from lidr.components.shared.config.machine import EngineSettings
-from lidr.components.shared.config.recipe import VllmOptions
 from lidr.components.shared.engines import ChatRequest, Decoding, Engine
 from lidr.components.shared.engines.transformers_engine import TransformersEngine
 from lidr.components.shared.engines.vllm_engine import VllmEngine

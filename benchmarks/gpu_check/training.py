@@ -19,7 +19,7 @@ from benchmarks.gpu_check.card import GIB, now, peak_gib, reset_peak
 from benchmarks.gpu_check.shapes import Result, Shape, config_of, uris_of
 from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.profile import Zero
-from lidr.components.shared.config.recipe import Lora, Training
+from lidr.components.shared.config.training import Lora, Training
 from lidr.components.shared.forward.batches import token_budget
 from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.kubernetes.launch import Launch

@@ -8,7 +8,8 @@ from functools import partial
 
 from lidr.components.rollout.chunks import Chunk, ChunkShare, Follower, Task, chunk_name
 from lidr.components.rollout.prompts import PromptBook
-from lidr.components.shared.config.recipe import Recipe, Sampling
+from lidr.components.shared.config.generation import Sampling
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.core.text import is_repetitive
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding

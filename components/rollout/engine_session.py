@@ -6,7 +6,8 @@ import contextlib
 from collections import Counter
 
 from lidr.components.shared.config.engine_choice import choose_engine
-from lidr.components.shared.config.recipe import EngineName, Recipe
+from lidr.components.shared.config.generation import EngineName
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.engines import Engine, open_engine

@@ -7,7 +7,7 @@ from typing import Any
 from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.profile import Zero
-from lidr.components.shared.config.recipe import Training
+from lidr.components.shared.config.training import Training
 from lidr.components.shared.models.chat import ChatSettings
 
 

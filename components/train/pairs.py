@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lidr.components.shared.config.recipe import Training
+from lidr.components.shared.config.training import Training
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.forward.loading import model_settings

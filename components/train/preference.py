@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from lidr.components.shared.config.machine import TrainingSettings
-from lidr.components.shared.config.recipe import Training
+from lidr.components.shared.config.training import Training
 from lidr.components.shared.core.errors import TrainingFailed
 from lidr.components.shared.core.events import Meter, emit
 from lidr.components.shared.forward.batches import Layout, token_budget

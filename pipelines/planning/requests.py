@@ -11,7 +11,8 @@ from statistics import fmean
 from typing import Any
 
 from lidr.components.evaluate.limits import limit_of
-from lidr.components.shared.config.recipe import Prompts, Recipe
+from lidr.components.shared.config.prompts import Prompts
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.inputs.files import json_lines, prompt_text, read_file

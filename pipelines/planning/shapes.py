@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lidr.components.shared.config.recipe import Model
+from lidr.components.shared.config.model import Model
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.outside import fetch_model, resolve_model
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from lidr.components.evaluate.items.rows import read_rows
 from lidr.components.shared.config.judge import JudgedTask
-from lidr.components.shared.config.recipe import Prompts
+from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.inputs.prompt_files import load_prompt_file
 from lidr.components.shared.inputs.questions import read_questions
 from lidr.components.shared.records.judged import Judgement

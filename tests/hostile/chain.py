@@ -19,7 +19,7 @@ from lidr.components.gate.run import gate
 from lidr.components.generate.run import generate
 from lidr.components.pair.run import pair
 from lidr.components.report.run import report
-from lidr.components.shared.config.recipe import Prompts
+from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.engines import ChatRequest, Completion
 from lidr.components.shared.inputs.prompt_files import load_prompt_file

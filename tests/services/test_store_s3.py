@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import boto3
 import pytest
 
-from lidr.components.shared.config.recipe import Prompts
+from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.core.errors import BadInput, CorruptStage, StoreError
 from lidr.components.shared.inputs.prompt_files import load_prompt_file
 from lidr.components.shared.models.outside import fetch_model, model_fingerprint

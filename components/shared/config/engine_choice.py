@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from lidr.components.shared.config.generation import EngineName
 from lidr.components.shared.config.profile import Profile
-from lidr.components.shared.config.recipe import EngineName, Recipe
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.gpu import gpu_present
 
 

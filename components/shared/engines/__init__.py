@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from lidr.components.shared.config.engine_choice import choose_engine
+from lidr.components.shared.config.generation import EngineName
 from lidr.components.shared.config.machine import Machine
-from lidr.components.shared.config.recipe import EngineName, Recipe
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines.base import (
     ChatRequest,

@@ -7,8 +7,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
+from lidr.components.shared.config.generation import VllmOptions
 from lidr.components.shared.config.machine import EngineSettings
-from lidr.components.shared.config.recipe import VllmOptions
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.gpu import gpu_count, gpu_present, split_of
 from lidr.components.shared.engines.base import (

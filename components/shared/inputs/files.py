@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lidr.components.shared.config.recipe import LINE_NUMBER, Prompts
+from lidr.components.shared.config.prompts import LINE_NUMBER, Prompts
 from lidr.components.shared.config.source import hub_data, is_web, parse_source
 from lidr.components.shared.core.digest import digest_of_bytes
 from lidr.components.shared.core.errors import BadInput

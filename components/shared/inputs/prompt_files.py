@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lidr.components.shared.config.recipe import Prompts, Recipe
+from lidr.components.shared.config.prompts import Prompts
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source, shown
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import valid_unicode

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lidr.components.shared.config.profile import Offload, Zero
-from lidr.components.shared.config.recipe import Training
+from lidr.components.shared.config.training import Training
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing.activations import activation_bytes, logit_bytes, passing_bytes
 from lidr.components.shared.sizing.architecture import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lidr.components.shared.config.recipe import Lora
+from lidr.components.shared.config.training import Lora
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.adapters import adapter_layers, expert_blocks
 

@@ -108,7 +108,7 @@ def test_it_is_trained_and_exported_with_all_that_lies_beside_its_weights(
 
 
 def test_a_side_that_was_cut_is_not_taught_to_end(tmp_path: Path):
-    from lidr.components.shared.config.recipe import Training
+    from lidr.components.shared.config.training import Training
     from lidr.components.train.pairs import load_pairs
 
     folder = bloom(tmp_path / "model")

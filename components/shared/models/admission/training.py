@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lidr.components.shared.config.engine_choice import choose_engine
-from lidr.components.shared.config.recipe import EngineName
+from lidr.components.shared.config.generation import EngineName
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.adapters import (
     WEIGHTS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lidr.components.shared.config.recipe import Model
+from lidr.components.shared.config.model import Model
 from lidr.components.shared.models.chat.settings import ChatSettings
 from lidr.components.shared.models.chat.template import ChatTemplate
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pydantic import Field
 
 from lidr.components.shared.config.base_model import Strict
-from lidr.components.shared.config.recipe import Day, Model, TemplateArguments, Thinking
+from lidr.components.shared.config.model import Day, Model, TemplateArguments, Thinking
 
 UNDATED = "2024-07-26"
 """The day of a chat outside a run: Llama 3's templates take it where they have no clock."""

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from lidr.components.shared.config.generation import VllmOptions
 from lidr.components.shared.config.machine import EngineSettings
-from lidr.components.shared.config.recipe import VllmOptions
 from lidr.components.shared.core.errors import BadInput, EngineFailed
 from lidr.components.shared.core.gpu import split_of
 from lidr.components.shared.engines import vllm_engine

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from lidr.components.shared.config.generation import VllmOptions
 from lidr.components.shared.config.machine import EngineSettings
-from lidr.components.shared.config.recipe import VllmOptions
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.engines import (
     ChatRequest,

@@ -11,7 +11,8 @@ import pytest
 
 from lidr.components.shared.config import engine_choice
 from lidr.components.shared.config.engine_choice import choose_engine
-from lidr.components.shared.config.recipe import EngineName, Recipe
+from lidr.components.shared.config.generation import EngineName
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core import gpu
 from lidr.components.shared.core.errors import BadInput, EngineFailed
 from lidr.components.shared.engines import (

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lidr.components.shared.config.recipe import Prompts, Recipe
+from lidr.components.shared.config.prompts import Prompts
+from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.inputs.prompt_files import (
     load_prompt_file,

@@ -29,7 +29,8 @@ from transformers import (
 
 from lidr.components.shared.config.machine import TrainingSettings
 from lidr.components.shared.config.profile import Zero
-from lidr.components.shared.config.recipe import Lora, Recipe
+from lidr.components.shared.config.recipe import Recipe
+from lidr.components.shared.config.training import Lora
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.forward import head
 from lidr.components.shared.forward.batches import FLOOR, flat_batch

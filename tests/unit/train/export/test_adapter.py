@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from lidr.components.shared.config.recipe import Lora
+from lidr.components.shared.config.training import Lora
 from lidr.components.shared.core.errors import BadInput, CorruptStage, TrainingFailed
 from lidr.components.shared.forward.loading import load_model
 from lidr.components.shared.models.sources import (

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lidr.components.shared.config.recipe import Lora
+from lidr.components.shared.config.training import Lora
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.forward.loading import load_model
 from lidr.components.shared.models.adapters import adapter_layers, skeleton

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lidr.components.shared.config.recipe import Training
+from lidr.components.shared.config.training import Training
 from lidr.components.shared.kubernetes.launch import Launch, Placement
 from lidr.components.shared.kubernetes.launcher import TrainJobLauncher, job_name
 from lidr.components.shared.store.local import LocalStore

@@ -1,0 +1,108 @@
+"""The recipe's `generation` and `translation`: how texts are sampled, and by which engine."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lidr.components.shared.config.base_model import Strict
+
+
+class Sampling(Strict):
+    """How the engine decodes."""
+
+    temperature: float = Field(0.0, ge=0.0)
+    """0 is greedy. Default 0."""
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    """Nucleus mass. Default 1."""
+    top_k: int = Field(0, ge=0)
+    """Only the k likeliest tokens are sampled from. Default 0: all."""
+    repetition_penalty: float = Field(1.0, gt=0.0)
+    """Above 1 discourages repetition (the paper uses 1.1). Default 1."""
+    max_tokens: int = Field(1024, ge=1)
+    """Longest output, in tokens. Default 1024."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Strings that end an output and are no part of it. Default none: the model's end tokens."""
+
+
+class VllmOptions(Strict):
+    """vLLM's own settings (https://docs.vllm.ai, engine arguments); other engines ignore them.
+
+    Neither memory nor parallelism is among them: an engine uses its pod as the profile says.
+    """
+
+    quantization: str = Field("", pattern=r"^[a-z0-9_-]*$")
+    """Quantisation method, e.g. fp8, awq or gptq. Default empty: what the model's files say."""
+    kv_cache_dtype: Literal["auto", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2"] = "auto"
+    """Precision of the KV cache. Default auto: the model's."""
+    speculative: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """vLLM's speculative_config, e.g. `{method: ngram, num_speculative_tokens: 4,
+    prompt_lookup_max: 4}`. Default none."""
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """What differs from vLLM's defaults, by the names of its engine arguments."""
+        named: dict[str, object] = {
+            "quantization": self.quantization,
+            "speculative_config": dict(self.speculative),
+        }
+        return {
+            "kv_cache_dtype": self.kv_cache_dtype,
+            **{key: value for key, value in named.items() if value},
+        }
+
+
+class Endpoint(Strict):
+    """What a server with OpenAI's completions API (vLLM's, for one) serves for `engine: openai`.
+
+    Where it is and how it is asked, the profile says under `engine.endpoint`.
+    """
+
+    model: str = "lidr-{digest}"
+    """Name that M_t is served under; `{digest}` stands for the first 12 characters of the digest of
+    its stage, which differs from iteration to iteration. Default lidr-{digest}."""
+
+
+class Generation(Sampling):
+    """The generate stage."""
+
+    engine: Literal["auto", "transformers", "vllm", "openai"] = "auto"
+    """Inference engine of all stages. Default auto, which is settled when the run begins and
+    written into its recipe: vllm where it is installed and there are GPUs (on a cluster: where the
+    profile gives a generate step some), else transformers. `openai` asks a server, see
+    endpoint."""
+    samples: int = Field(1, ge=1)
+    """Responses to each prompt; the i-th ones of two languages become pairs. Default 1."""
+    chunk_size: int = Field(500, ge=1)
+    """Prompts per chunk: the unit of work that is written, and resumed. Files are named by it.
+    Default 500."""
+    vllm: VllmOptions = VllmOptions()
+    """Settings of the vllm engine that change what it writes."""
+    endpoint: Endpoint = Endpoint()
+    """The model that the openai engine asks for."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(
+                f"samples is {self.samples}, but at temperature 0 all of them would be the same"
+            )
+        return self
+
+
+class TranslationSettings(Sampling):
+    """The translate stage."""
+
+    round_trip_sample: int = Field(100, ge=0)
+    """Translations per direction that are translated back, to measure faithfulness.
+    Default 100."""
+
+
+class EngineName(StrEnum):
+    """The engines that `generation.engine` resolves to."""
+
+    TRANSFORMERS = "transformers"
+    VLLM = "vllm"
+    OPENAI = "openai"

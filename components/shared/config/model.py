@@ -1,0 +1,64 @@
+"""The recipe's `model`: M_0 and how its chats are written."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from lidr.components.shared.config.base_model import Strict, yaml_off
+
+Thinking = Annotated[Literal["auto", "off", "remove", "keep"], BeforeValidator(yaml_off)]
+
+
+def _iso_day(value: object) -> object:
+    """YAML reads a day as one."""
+    text = value.isoformat() if isinstance(value, date) else value
+    if isinstance(text, str) and text:
+        date.fromisoformat(text)
+    return text
+
+
+Day = Annotated[str, BeforeValidator(_iso_day)]
+
+_LIDRS_OWN = ("messages", "add_generation_prompt", "tokenize", "chat_template", "strftime_now")
+"""Arguments of a chat template that are not the recipe's to give."""
+
+
+def _arguments(given: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
+    if own := [name for name in given if name in _LIDRS_OWN]:
+        raise ValueError(f"{own[0]!r} is lidr's own to give")
+    return given
+
+
+TemplateArguments = Annotated[dict[str, str | int | float | bool], AfterValidator(_arguments)]
+
+
+class Model(Strict):
+    """M_0."""
+
+    source: str
+    """A folder, `s3://bucket/prefix`, `hf://org/name@revision`, `models:/name@alias` (MLflow), or
+    `toy` for the tiny world."""
+    unpinned: bool = False
+    """Take the newest revision of an `hf://org/name` without one; the run records which it was.
+    Default false: a revision is required."""
+    adapter: str = ""
+    """A LoRA adapter in PEFT's form that belongs to it: a folder, `s3://` or `hf://` as above.
+    Default none."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of inference. Default auto: bfloat16 on a GPU, float32 on a CPU."""
+    max_length: int = Field(0, ge=0)
+    """Context in tokens, prompt and response together. Default 0: the model's own."""
+    thinking: Thinking = "auto"
+    """What becomes of a thinking model's thoughts. `off`: its chat template's switch turns them
+    off. `remove`: it thinks, and thoughts are taken out of every text. `keep`: responses are
+    identified, translated and learnt with their thoughts. Default auto: off where the template has
+    a switch, else remove."""
+    template_arguments: TemplateArguments = Field(default_factory=dict)
+    """Arguments of the model's chat template, in every step, e.g. `{reasoning_effort: low}`.
+    Default none."""
+    date: Day = ""
+    """The day (YYYY-MM-DD) that chat templates are told where they ask for today. Default empty:
+    the day on which the run begins, which is written into its recipe."""

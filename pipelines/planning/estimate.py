@@ -8,20 +8,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lidr.components.shared.config.budget import DEFAULT_GPU
-from lidr.components.shared.config.pools import ENGINES, Kind, Resources
+from lidr.components.shared.config.pools import ENGINES, Kind
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.core.threads import allowed_cores
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing.architecture import Architecture, read_architecture
-from lidr.components.shared.sizing.flops import reference_flops
 from lidr.components.shared.sizing.memory import GIB, PROCESS, Memory, MemoryPlan, plan_for
 from lidr.components.shared.sizing.storage import model_bytes
-from lidr.pipelines.planning.calibration import Calibration, Rate, world_examples
+from lidr.pipelines.planning.calibration import Calibration
 from lidr.pipelines.planning.figures import Figures, Gpu
 from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests
-from lidr.pipelines.planning.speed import ModelServer, training_flops
+from lidr.pipelines.planning.step_work import StepWork
 from lidr.pipelines.planning.work import Work
 
 _RECORD_BYTES = 3.0
@@ -173,6 +171,17 @@ class _Estimator:
         lengths = inputs.calibration.lengths.lengths() if inputs.calibration else Lengths()
         self._requests = Requests(self._recipe, self._prompts, self._figures.lengths, lengths)
         self._gpus = {kind: self._gpu(kind) for kind in kinds}
+        self._work = StepWork(
+            self._recipe,
+            self._profile,
+            self._shape,
+            self._figures,
+            self._requests,
+            self._resources,
+            self._gpus,
+            self._calibration,
+            self._notes,
+        )
         self._note_gpus()
         self._note_prompts(measured=inputs.calibration is not None)
 
@@ -212,12 +221,12 @@ class _Estimator:
 
     def _steps(self) -> Iterator[PlannedStep]:
         """Yield the loop's steps in the order of pipelines/loop.py and pipelines/iteration.py."""
-        yield PlannedStep(0, Load(), self._world())
+        yield PlannedStep(0, Load(), self._work.prepare())
         yield from self._measured(0)
         for number in range(1, self._recipe.gate.max_iterations + 1):
             yield from self._rollout(number)
-            yield PlannedStep(number, Load(), self._pair())
-            yield PlannedStep(number, Load(), self._train())
+            yield PlannedStep(number, Load(), self._work.pair())
+            yield PlannedStep(number, Load(), self._work.train())
             yield from self._measured(number)
         yield self._control(self._recipe.gate.max_iterations, "report")
 
@@ -228,7 +237,7 @@ class _Estimator:
 
     def _measured(self, number: int) -> Iterator[PlannedStep]:
         load = self._requests.evaluate
-        yield PlannedStep(number, load, self._served("evaluate", load, workers=1, pieces=1))
+        yield PlannedStep(number, load, self._work.served("evaluate", load, workers=1, pieces=1))
         if number:
             yield self._control(number, "gate")
         yield self._control(number, "register")
@@ -248,169 +257,26 @@ class _Estimator:
         if self._profile.engine.fused:
             generate, translate = generate + translate, Load()
         yield PlannedStep(
-            number, generate, self._served("generate", generate, workers, chunks * kinds)
+            number, generate, self._work.served("generate", generate, workers, chunks * kinds)
         )
         kinds = 2 * len(self._recipe.languages.others)
         if translate.requests:
-            work = self._served("translate", translate, workers, chunks * kinds)
+            work = self._work.served("translate", translate, workers, chunks * kinds)
             yield PlannedStep(number, translate, work)
         elif needed == "translate":
             yield self._control(number, "translate")
         if self._profile.shards > 1:
             yield self._control(number, "merge")
         if needed == "score":
-            yield PlannedStep(number, self._requests.score, self._score())
+            yield PlannedStep(number, self._requests.score, self._work.score())
         elif needed == "grade":
             yield self._control(number, "grade")
-
-    def _score(self) -> Work:
-        """Return the passes of two models over all samples, at the speed of training's."""
-        length = self._requests.pairs.length / 2
-        tokens, rows = self._requests.score.prompt_tokens, self._requests.scored_tokens
-        flops = reference_flops(self._shape, math.ceil(tokens), length, math.ceil(rows))
-        gpu = self._gpus["score"]
-        if rate := self._rate("train"):
-            startup, busy = rate.fixed_seconds, rate.seconds(flops)
-        elif gpu:
-            startup = 2 * self._startup(2.0 * self._shape.parameters)
-            busy = flops / (gpu.tflops * 1e12 * gpu.training_mfu)
-        else:
-            cores = self._cores()
-            speed = cores.tflops * 1e12 * cores.training_mfu
-            startup, busy = self._figures.times.control_seconds, flops / speed
-        gpus = self._resources["score"].accelerators
-        pieces = 2 * len(self._recipe.languages.all)
-        return Work(
-            "score",
-            gpus=gpus,
-            startup=startup,
-            pieces=pieces,
-            piece_seconds=busy / pieces,
-            price=self._price("score"),
-        )
-
-    def _served(self, stage: Kind, load: Load, workers: int, pieces: int) -> Work:
-        """Return a step that asks engines; its pieces are chunk files, or all under way."""
-        gpu, resources = self._gpus[stage], self._resources[stage]
-        share = self._share(load, workers)
-        if rate := self._rate(stage):
-            startup, busy = rate.fixed_seconds, rate.seconds(share.output_tokens)
-            running = self._profile.engine.max_num_seqs or (gpu.sequences if gpu else 1)
-        elif gpu:
-            server = self._server(gpu, resources)
-            startup, busy = self._startup(server.weights), server.seconds(share)
-            running = server.sequences or gpu.sequences
-        else:
-            server = self._server(self._cores(), resources)
-            startup, busy = self._figures.times.control_seconds, server.seconds(share)
-            running = server.sequences or server.gpu.sequences
-        if pieces > load.requests / running:  # then more than one of them is under way
-            pieces = workers * max(1, load.requests // running // workers)
-        return Work(
-            stage,
-            workers=workers,
-            gpus=resources.accelerators,
-            startup=startup,
-            pieces=pieces,
-            piece_seconds=busy * workers / pieces,
-            price=self._price(stage),
-        )
-
-    def _share(self, load: Load, workers: int) -> Load:
-        """Return the load of one worker, on average."""
-        return Load(
-            -(-load.requests // workers),
-            load.prompt_tokens / workers,
-            load.output_tokens / workers,
-            load.longest,
-        )
-
-    def _server(self, gpu: Gpu, resources: Resources) -> ModelServer:
-        options, machine = self._recipe.generation.vllm, self._profile.engine
-        fp8 = options.quantization == "fp8"
-        return ModelServer(
-            self._shape,
-            gpu,
-            max(1, resources.accelerators),
-            self._figures.roofline,
-            utilization=machine.gpu_memory_utilization,
-            sequences=machine.max_num_seqs,
-            weight_bytes=1.0 if fp8 else 2.0 if resources.accelerators else 4.0,
-            cache_bytes=1.0 if options.kv_cache_dtype.startswith("fp8") else 2.0,
-        )
-
-    def _startup(self, weights: float) -> float:
-        times = self._figures.times
-        return times.pod_seconds + times.engine_seconds + weights / (times.load_gbs * 1e9)
-
-    def _train(self) -> Work:
-        settings, pairs = self._recipe.training, self._requests.pairs
-        flops = training_flops(
-            self._shape,
-            pairs,
-            settings.epochs,
-            checkpointing=self._profile.training.gradient_checkpointing,
-            lora=settings.lora.rank > 0,
-        )
-        launch, gpu = Launch.of(self._profile), self._gpus["train"]
-        if rate := self._rate("train"):
-            startup, busy = rate.fixed_seconds, rate.seconds(flops / launch.world_size)
-        elif gpu:
-            speed = gpu.tflops * 1e12 * gpu.training_mfu * launch.world_size
-            startup = self._startup(2.0 * self._shape.parameters)
-            busy = flops / speed
-        else:
-            cores = self._cores()
-            speed = cores.tflops * 1e12 * cores.training_mfu
-            startup, busy = self._figures.times.control_seconds, flops / speed
-        pieces = -(-pairs.steps // launch.checkpoint_steps)
-        return Work(
-            "train",
-            workers=launch.nodes,
-            gpus=self._resources["train"].accelerators,
-            startup=startup,
-            pieces=pieces,
-            piece_seconds=busy / pieces,
-            coupled=True,
-            price=self._price("train"),
-        )
-
-    def _world(self) -> Work:
-        """Return the first step: M_0 of the tiny world is trained, any other is looked at."""
-        resources = self._resources["prepare"]
-        seconds = self._figures.times.control_seconds
-        if self._recipe.is_toy:
-            rate = self._calibration.toy if self._calibration else None
-            if rate:
-                seconds = rate.fixed_seconds + rate.seconds(world_examples(self._recipe))
-            else:
-                self._notes.append("training the tiny world's M_0 is not counted")
-        return Work(
-            "prepare", gpus=resources.accelerators, startup=seconds, price=self._price("prepare")
-        )
-
-    def _pair(self) -> Work:
-        seconds = self._figures.times.control_seconds
-        if self._calibration:
-            seconds = self._calibration.pair.seconds(self._requests.pairs.candidates)
-        return Work("pair", startup=seconds)
 
     def _control(self, number: int, stage: str) -> PlannedStep:
         seconds = self._figures.times.control_seconds
         if self._calibration:
             seconds = self._calibration.seconds.get(stage, 0.0)
         return PlannedStep(number, Load(), Work(stage, startup=seconds))
-
-    def _rate(self, stage: str) -> Rate | None:
-        if self._calibration is None:
-            return None
-        rates = {
-            "generate": self._calibration.generate,
-            "translate": self._calibration.translate,
-            "evaluate": self._calibration.evaluate,
-            "train": self._calibration.train,
-        }
-        return rates[stage]
 
     def _fitting(self, given: Calibration | None) -> Calibration | None:
         """Return a calibration whose speeds hold here; of another its lengths alone are used."""
@@ -434,10 +300,6 @@ class _Estimator:
             self._notes.append(
                 f"no type of GPU is named for {', '.join(bare)}: {DEFAULT_GPU} is assumed"
             )
-
-    def _price(self, kind: Kind) -> float:
-        resources = self._resources[kind]
-        return self._profile.prices.hour(resources.gpu or DEFAULT_GPU, spot=resources.spot)
 
     def _plan(self) -> MemoryPlan:
         launch = Launch.of(self._profile)
@@ -486,27 +348,3 @@ class _Estimator:
             )
         for name in self._requests.unknown_tasks():
             self._notes.append(f"{name} is assumed to have {assumed.evaluation_items:,} items")
-
-    def _cores(self) -> Gpu:
-        """Return this machine's cores together, as a GPU would be given; a note says how rough.
-
-        Raises:
-            BadInput: the profile is a cluster's, whose nodes' cores are not known.
-        """
-        if self._profile.runner != "local":
-            raise BadInput(
-                "the profile's steps have no GPUs, and nothing is known of its nodes' speed",
-                remedy="Give --calibration a file made by lidr plan --calibrate, or another "
-                "profile.",
-            )
-        core, cores = self._figures.cpu_core, allowed_cores()
-        note = (
-            f"rough, maybe by a factor of three: nothing has been measured, so {cores:g} cores are "
-            f"taken to do {1000 * core.tflops:g} GFLOP/s each, without a GPU; --calibration gives "
-            "measured speeds"
-        )
-        if note not in self._notes:
-            self._notes.append(note)
-        return core.model_copy(
-            update={"tflops": core.tflops * cores, "bandwidth_gbs": core.bandwidth_gbs * cores}
-        )

@@ -23,9 +23,9 @@ def with_shares(rows: Sequence[Result]) -> list[Result]:
     """Return the rows with what compares them: MFU, and the peak's share of the plan.
 
     MFU is the model's arithmetic, none counted twice, over the rate of the matrix product that was
-    measured first on the same card.
+    measured first on the same card; of a CPU it is not told.
     """
-    rate = next((row["flops_per_second"] for row in rows if "memory_gib" in row), 0.0)
+    rate = next((row["flops_per_second"] for row in rows if row.get("memory_gib")), 0.0)
     return [_with_shares(row, rate) for row in rows]
 
 

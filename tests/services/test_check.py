@@ -90,6 +90,18 @@ def test_what_is_missing_is_named_and_nothing_else(bare: Checked, requirement: s
     assert code == 2
 
 
+def test_prompts_that_say_the_same_are_counted(world: Checked):
+    files = {code: f"s3://{world.bucket}/prompts/{code}.jsonl" for code in checked.LANGUAGES}
+    for code in checked.LANGUAGES:
+        texts = (f"{code} one", f"{code} ONE", f"{code} two")
+        rows = [{"prompt_id": str(n), "text": text} for n, text in enumerate(texts)]
+        world.put(f"prompts/{code}.jsonl", *rows)
+    world.write_recipe(prompts={"files": files, "deduplicate": {"mode": "exact"}})
+    code, found, _ = world.check("--only", "prompts")
+    assert code == 0
+    assert found["duplicate prompts"]["detail"].startswith("1 of 3 prompts are left out")
+
+
 def unknown(found: dict) -> dict[str, str]:
     """Return what cannot be told, with its reasons; nothing may be missing."""
     assert [name for name, row in found.items() if row["state"] == "missing"] == []

@@ -11,6 +11,7 @@ from lidr.components.report import svg, words
 from lidr.components.report.browser import shortened, within
 from lidr.components.report.curves import _thinned
 from lidr.components.report.history import Round
+from lidr.components.report.pair_sections import _left_out
 from lidr.components.report.result import outcome
 from lidr.components.report.words import CONTROLS, visible
 from tests.unit.report.runs import recipe
@@ -43,6 +44,16 @@ def test_durations_fit_their_size(seconds, written):
 def test_lists_of_names_read_as_english():
     assert words.listed(["a", "b", "c"]) == "a, b and c"
     assert words.listed(["a"]) == "a"
+
+
+def test_prompts_that_were_left_out_are_told_where_they_were_to_be():
+    counts = {"prompts": 1980, "duplicates": {"exact": 12, "near": 1008}}
+    start = Round({"iteration": 0}, "m", {"prepare": {"counts": counts}})
+    assert _left_out([start]) == (
+        " Of 3,000 prompts 12 were left out for saying exactly, and 1,008 for saying nearly, what "
+        "an earlier one says."
+    )
+    assert _left_out([Round({"iteration": 0}, "m", {"prepare": {"counts": {"prompts": 5}}})]) == ""
 
 
 def test_elements_escape_text_and_attributes():

@@ -155,7 +155,7 @@ def _flat_pass(
         losses = pair_losses(logps, lengths, reference.to(where), _BETA)
         loss = (losses.dpo + losses.nll).mean()
     loss.backward()
-    return float(loss)
+    return float(loss.detach())
 
 
 def _cosines(model: Any, plain: Any) -> Result:

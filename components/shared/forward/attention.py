@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -80,6 +82,11 @@ def by_length(
     """
     # (1, heads, tokens, size) becomes (tokens, heads, size).
     queries, keys, values = (each[0].transpose(0, 1) for each in (query, key, value))
+    groups = query.shape[1] // key.shape[1]
+    options: dict[str, bool] = {"enable_gqa": True} if groups > 1 else {}
+    if options and not _knows_groups(kernel):
+        keys, values = (each.repeat_interleave(groups, 1) for each in (keys, values))
+        options = {}
     found: torch.Tensor = kernel(
         queries.contiguous(),
         keys.index_select(0, segments.key_index),
@@ -90,9 +97,15 @@ def by_length(
         segments.longest,
         scale=scaling,
         window_size=(sliding_window - 1 if sliding_window else -1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
+        **options,
     )
     return found[None]
+
+
+@cache
+def _knows_groups(kernel: Callable[..., Any]) -> bool:
+    """Tell whether a kernel lets several heads read one key: torch 2.11's does not."""
+    return "enable_gqa" in signature(kernel).parameters
 
 
 def _by_segment(

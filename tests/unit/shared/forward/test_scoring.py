@@ -159,13 +159,16 @@ def test_no_tile_holds_a_batch_of_logits(monkeypatch):
 
 @pytest.mark.parametrize("window", [None, 4])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_the_gpu_s_call_of_one_kernel_attends_to_the_same(window: int | None, groups: int):
-    """The kernel needs a GPU; one that means the same stands in for it."""
+@pytest.mark.parametrize("torch_knows_groups", [True, False])
+def test_the_gpu_s_call_of_one_kernel_attends_to_the_same(
+    window: int | None, groups: int, torch_knows_groups: bool
+):
+    """The kernel needs a GPU; one that means the same stands in for it, torch 2.11's as well."""
     segments = Segments(((3, 5, 2), (1, 1, 6), (7, 2, 9)))
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, heads, 36, 8) for heads in (4, 4 // groups, 4 // groups))
 
-    def kernel(q, k, v, query_ends, key_ends, *_, scale, window_size, enable_gqa):
+    def newer(q, k, v, query_ends, key_ends, *_, scale, window_size, enable_gqa=False):
         assert enable_gqa == (groups > 1)
         found = []
         for number in range(len(query_ends) - 1):
@@ -185,7 +188,13 @@ def test_the_gpu_s_call_of_one_kernel_attends_to_the_same(window: int | None, gr
             )
         return torch.cat(found)
 
-    layer = torch.nn.Module()
+    def older(q, k, v, query_ends, key_ends, *_, scale, window_size):
+        assert q.shape[1] == k.shape[1] == v.shape[1]
+        nonlocal groups
+        groups = 1
+        return newer(q, k, v, query_ends, key_ends, scale=scale, window_size=window_size)
+
+    layer, kernel = torch.nn.Module(), newer if torch_knows_groups else older
     expected, _ = flat_attention(
         layer, query, key, value, None, segments=segments, scaling=0.3, sliding_window=window
     )

@@ -42,7 +42,7 @@ def contents(store: Path, run: str) -> dict[str, Any]:
 def _placeless(value: Any, store: Path) -> Any:
     """Leave out where the store is, when things were done, and the digests that name a register."""
     if isinstance(value, dict):
-        timed = ("finished", "seconds")
+        timed = ("finished", "seconds", "used")
         return {key: _placeless(each, store) for key, each in value.items() if key not in timed}
     if isinstance(value, list):
         return [_placeless(each, store) for each in value]

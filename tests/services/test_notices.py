@@ -91,6 +91,7 @@ def test_end_that_waits_for_its_receiver_is_sent_at_a_later_look(
 ):
     write_end(cluster.store, recipe, RUN)
     scores = {"average": {"value": 0.5}, "version": "t/1", "promoted": True, "reason": "well"}
+    scores |= {"decision": "promote"}
     models = [{**scores, "iteration": t, "verdict": "stop"} for t in (0, 1)]
     result = {"iterations": models, "final_model": "m", "report": "s3://b/report.html"}
     cluster.store.write(f"runs/{RUN}/result.json", json.dumps(result).encode())

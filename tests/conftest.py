@@ -14,6 +14,7 @@ os.environ.setdefault("LIDR_RETRY_SECONDS", "5")  # a test that meets a dead ser
 
 LONGEST = (
     "tests/e2e/test_demo.py",
+    "tests/e2e/test_cut_off.py",
     "tests/e2e/test_ranks.py",
     "tests/unit/shared/engines/test_vllm.py",
     "tests/faults/test_kills.py",

@@ -51,4 +51,6 @@ def _inputs(settings: Recipe) -> dict[str, object]:
         code: [digest_of_bytes(read_file(file, "prompts.files")) for file in sources]
         for code, sources in sorted(settings.prompts.files.items())
     }
+    if tasks := settings.prompts.translation_tasks:
+        inputs["translation_tasks"] = digest_of_bytes(read_file(tasks, "prompts.translation_tasks"))
     return inputs

@@ -15,10 +15,13 @@ def test_new_inputs_are_other_prompts_or_another_base_model(bucket: str):
     root = open_store(f"s3://{bucket}")
     root.write("model/config.json", b"{}")
     files = {code: f"s3://{bucket}/{code}.jsonl" for code in ("en", "es", "de")}
+    root.write("tasks.jsonl", b'{"prompt_id": "7"}')
     for code in files:
         root.write(f"{code}.jsonl", b'{"prompt_id": "1", "text": "Hello"}')
     source = {"source": f"s3://{bucket}/model"}
-    recipe = make_recipe(model=source, prompts={"files": files, "per_iteration": 4})
+    tasks = f"s3://{bucket}/tasks.jsonl"
+    prompts = {"files": files, "translation_tasks": tasks, "per_iteration": 4}
+    recipe = make_recipe(model=source, prompts=prompts)
 
     first = _checked(recipe, bucket)
     assert first.startswith("nightly-")
@@ -30,7 +33,9 @@ def test_new_inputs_are_other_prompts_or_another_base_model(bucket: str):
     _end(bucket, second)
     root.write("model/model-00002.safetensors", b"weights")
     third = _checked(recipe, bucket)
-    assert len({first, second, third, ""}) == 4
+    root.write("tasks.jsonl", b'{"prompt_id": "1"}')
+    fourth = _checked(recipe, bucket)
+    assert len({first, second, third, fourth, ""}) == 5
 
     root.delete("de.jsonl")
     with pytest.raises(BadInput, match=r"de\.jsonl: no such file"):

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from benchmarks.gpu_check import rivals
+from benchmarks.gpu_check import NEEDED, rivals
 from benchmarks.gpu_check.__main__ import _is_well
 from benchmarks.gpu_check.shapes import SHAPES, prepare
 from benchmarks.gpu_check.table import markdown, with_shares
 from benchmarks.gpu_check.training import Way
 
 ROOT = Path(__file__).parents[3]
-NEEDED = ("torch", "transformers", "peft", "accelerate", "safetensors", "pydantic", "pyarrow")
 
 
 def closure(names: tuple[str, ...]) -> set[str]:
@@ -110,6 +109,14 @@ def test_gpu_check_tables_name_the_card_and_every_row(checked):
     assert page.startswith("# CPU\n")
     assert all(f"| {row['what']} |" in page for row in figures["rows"])
     assert "| trl is not installed |" in page
+
+
+def test_gpu_check_names_what_it_lacks():
+    command = [sys.executable, "-S", "-m", "benchmarks.gpu_check"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"gpu_check needs {', '.join(NEEDED)}. ")
 
 
 def test_gpu_check_fails_where_a_row_failed_or_the_card_disagrees():

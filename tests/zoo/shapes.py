@@ -464,7 +464,7 @@ SHAPES = (
         ("<unk>", "<s>", "</s>", "<pad>"),
         eos="</s>",
         named={"bos": "<s>", "pad": "<pad>", "unk": "<unk>"},
-        config={"n_layer": 2, "n_head": 2},
+        config={"n_layer": 2, "n_head": 2, "tie_word_embeddings": True},
         drops=tuple(_SIZES.keys() - {"hidden_size", "initializer_range", "tie_word_embeddings"}),
     ),
     Shape(

@@ -115,20 +115,21 @@ def _require_two(models: list[str]) -> None:
 
 
 def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]:
-    """Evaluate each model here, after the recipe's prompts and items are known to be good."""
+    """Evaluate each model here, once all of them and the recipe's items are known to be good."""
     text = recipe.model_dump_json()
     with logging_libraries(log_path("evaluate")) as terminal, listening(partial(_say, terminal)):
-        inputs = prepare(recipe=text, store=home.uri)
-        named = [(name, model_stage(home, name)) for name in models] or [("M_0", inputs)]
-        for name, uri in named if models else ():
+        named = [(name, model_stage(home, name)) for name in models]
+        for name, uri in named:
             _admit(recipe, name, uri, terminal)
+        inputs = prepare(recipe=text, store=home.uri)
+        measured = named or [("M_0", inputs)]
         stages = [
             evaluate(recipe=text, store=home.uri, inputs=inputs, model=uri, iteration=0)
-            for _, uri in named
+            for _, uri in measured
         ]
     return [
         evaluated(name, source, stage)
-        for name, (source, _), stage in zip("AB", named, stages, strict=False)
+        for name, (source, _), stage in zip("AB", measured, stages, strict=False)
     ]
 
 

@@ -14,9 +14,9 @@ from lidr.components.report.run import report
 from lidr.components.report.runs import read_run, runs_of_model
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
-from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_state, recipe_key
 from lidr.pipelines.cli.outputs import say
+from lidr.pipelines.local_status import existing_store
 
 if TYPE_CHECKING:
     from lidr.components.shared.store.base import Store
@@ -47,7 +47,7 @@ def report_command(
             "lidr report takes a RUN, a RUN and --against, or --model",
             remedy="Name one run, or one model.",
         )
-    home = open_store(store)
+    home = existing_store(store)
     if model is not None:
         say(_of_model(home, model))
     elif against is not None:

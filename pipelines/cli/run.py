@@ -63,13 +63,17 @@ def run_command(
     """Run the loop on this machine; running it again continues where it stopped."""
     asked = read_recipe(recipe, seed, settings)
     place = read_profile(*profile)
-    home = open_store(store or place.store)
+    if place.runner != "local":
+        raise BadInput(
+            f"profile {place.name!r} is for Kubeflow", remedy="Use `lidr submit` for it."
+        )
     name = run_name(run, asked) if run else ""
+    home = open_store(store or place.store)
     begun = begin(asked, place, home, name, today=utc_day())
     science = begun.recipe
     account = account_of(science, place, home, begun.run)
     job = _job(science, place, home.uri, begun.run, shards or place.shards, account)
-    _require_good_input(science, place, home, job)
+    _require_good_input(science, home, job)
     begun.say()
     execute_here(science, job, place.notify)
     _print_result(home, job.run, output)
@@ -100,12 +104,8 @@ def _job(
     )
 
 
-def _require_good_input(recipe: Recipe, profile: Profile, store: Store, job: LocalJob) -> None:
+def _require_good_input(recipe: Recipe, store: Store, job: LocalJob) -> None:
     """Find out what is wrong before any process is started."""
-    if profile.runner != "local":
-        raise BadInput(
-            f"profile {profile.name!r} is for Kubeflow", remedy="Use `lidr compile` for it."
-        )
     probe = f"runs/{job.run}/.probe"
     store.write(probe, b"")
     store.delete(probe)

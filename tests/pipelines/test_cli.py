@@ -313,7 +313,8 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
         ),
         (["compile", "tiny_world", "-o", "no/such/folder/x.yaml"], "cannot be written"),
         (["compile", "tiny_world", "-o", "x.yaml", "--max-unroll", "1"], "1 rounds do not lie"),
-        (["report", "absent", "--store", "s"], "has no iteration 0"),
+        (["report", "absent", "--store", "s"], "s: no such store"),
+        (["report", "absent", "--store", "."], "has no iteration 0"),
         (["submit", "tiny_world", "--profile", "local"], "is for this machine"),
         (["status", "absent", "--store", "s"], "s: no such store"),
         (["logs", "x", "train", "--iteration", "1"], "does not tell iterations apart"),
@@ -325,8 +326,8 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
         (["report", "--store", "s"], "takes a RUN, a RUN and --against, or --model"),
         (["report", "one", "--model", "m", "--store", "s"], "takes a RUN, a RUN and --against"),
         (["report", "--against", "one", "--model", "m", "--store", "s"], "takes a RUN"),
-        (["report", "--model", "absent", "--store", "s"], "there are none"),
-        (["report", "one", "--against", "two", "--store", "s"], "run 'one' in"),
+        (["report", "--model", "absent", "--store", "."], "there are none"),
+        (["report", "one", "--against", "two", "--store", "."], "run 'one' in"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -340,6 +341,43 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert message in err
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"file"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "absent"],
+        ["report", "--model", "absent"],
+        ["status", "absent"],
+        ["logs", "absent"],
+        ["cancel", "absent"],
+        ["history", "absent"],
+        ["lineage", "absent", "1"],
+        ["promote", "absent"],
+        ["rollback", "absent"],
+        ["export", "absent@champion", "--to", "out"],
+        ["run", "tiny_world", "--profile", "cluster"],
+        ["run", "tiny_world", "--run", "../up"],
+    ],
+    ids=" ".join,
+)
+def test_a_store_that_is_misspelt_is_not_made(monkeypatch, capsys, tmp_path: Path, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = main(monkeypatch, capsys, *arguments, "--store", "s")
+    assert code == 2 and err.startswith("lidr: error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_is_misspelt_is_told_before_anything_is_done(
+    monkeypatch, capsys, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = main(
+        monkeypatch, capsys, "evaluate", "tiny_world", "--store", "s", "--model", "/none"
+    )
+    assert (code, out) == (2, "")
+    assert "lidr: error: no model at '/none'" in err
+    assert not (tmp_path / "s" / "stages").exists()
 
 
 def test_usage_errors_are_exit_code_2():

@@ -1,7 +1,9 @@
 """The names that Kubeflow's page shows: each task with the model that it works for, `M_1 train`.
 
 KFP's compiler names tasks after their components, `train` and `train-2`. Rounds that are named
-share no group of tasks any more, but still every component that is a step.
+share no group of tasks any more, but still every component that is a step. These names are for
+people alone: since 2.17 at least, Kubeflow's drivers find a task's inputs by its key in the
+pipeline, which Argo hands them as `--task_name`.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ PLANTED = {
     "LIDR_KFP_CLIENT_SECRET": "planted-oidc-09",
     "LIDR_TARGET_PASSWORD": "planted-target-10",
     "PGPASSWORD": "planted-postgres-11",
+    "LIDR_NOTIFY_URL": "http://127.0.0.1:9/planted-notify-12",
 }
 """What the environment of a user holds."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.layers import layer
 from tests.pipelines.conftest import FakeWorld
 from tests.planted import PLANTED, leaks, watched_arguments, write_netrc
 
@@ -23,8 +24,10 @@ def planted(fake_world: FakeWorld, tmp_path: Path) -> FakeWorld:
 
 
 def run(planted: FakeWorld, **fake: str) -> tuple[int, str]:
+    place = layer(planted.store.parent, notify={})  # to a receiver that is not there
     with watched_arguments() as arguments:
-        done = planted.lidr(*RUN, **fake)
+        done = planted.lidr(*RUN, "--profile", "local", "--profile", place, **fake)
+    assert "the receiver cannot be reached" in done.stderr
     assert any(b"lidr.pipelines.driver" in each for each in arguments)
     assert "Executing task" in (planted.run / "logs" / "run.log").read_text()
     assert leaks(done.stdout, done.stderr, planted.store, *arguments) == []

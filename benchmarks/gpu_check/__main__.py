@@ -8,8 +8,9 @@
 - generation: the transformers engine, and vLLM.
 
 It needs torch, transformers, peft, accelerate, safetensors, pydantic and pyarrow, and no network.
-Rows that need trl, deepspeed or vllm say so where those are absent. On a GPU each row is a process
-of its own, so that a failure costs that row alone, and rows for which no time is left are named.
+Rows that need trl, deepspeed or vllm say so where those are absent. On a GPU (the first, where
+there are several) each row is a process of its own, so that a failure costs that row alone, and
+rows for which no time is left are named.
 `--shape tiny` runs the same on a CPU in a minute: a test of this program, no figure.
 
 Exit status: 0; 1 where the card computes something else than a CPU, or a row failed.
@@ -174,7 +175,9 @@ def _run(shape: str, number: int, scratch: Path, deadline: float) -> Result:
     command = [sys.executable, "-m", "benchmarks.gpu_check", "--shape", shape]
     command += ["--row", str(number), str(folder)]
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=left)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, timeout=left, env=_one_card()
+        )
     except subprocess.TimeoutExpired:
         return {"outcome": f"was not done after {left:.0f} s, when no time was left"}
     lines = done.stdout.strip().splitlines()
@@ -182,6 +185,12 @@ def _run(shape: str, number: int, scratch: Path, deadline: float) -> Result:
         return {"outcome": f"its process ended with {done.returncode}, see above"}
     result: Result = json.loads(lines[-1])
     return result
+
+
+def _one_card() -> dict[str, str]:
+    """Return the environment in which a process sees the first card alone."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": named.split(",")[0]}
 
 
 def _measured(row: Row, folder: Path) -> Result:

@@ -9,6 +9,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.parts.champion import champion, promotion
 from tests.cluster.parts.faults import faults
 from tests.cluster.parts.following import cancel, logs, schedule, status
+from tests.cluster.parts.inside import inside
 from tests.cluster.parts.install import install
 from tests.cluster.parts.overhead import overhead
 from tests.cluster.parts.policies import policies
@@ -22,6 +23,7 @@ from tests.cluster.renewal import renew
 PARTS: dict[str, Callable[[Cluster], str]] = {
     "install": install,
     "check": check,
+    "inside": inside,
     "rights": rights,
     "policies": policies,
     "submit": submit,

@@ -20,6 +20,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import recipe_key
 from lidr.components.shared.store.stage import Stage
 from lidr.pipelines import cli
+from lidr.pipelines.maintenance.prune_findings import PRUNED
 from lidr.pipelines.maintenance.relocate_move import StoreMove
 from tests.chains import Chain, make_chain
 from tests.services.stack import ADMIN, USER, Stack
@@ -270,6 +271,12 @@ def test_prune_removes_old_versions_from_registry_and_store(client, built, old, 
     assert [found["version"] for found in told["versions"]] == [1, 2, 3]
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 4
     before = sum(entry.size for entry in open_store(chain.store).list("stages"))
+    code, out, err = lidr(*arguments, "--record", "--dry-run")  # as the CronJob does
+    assert (code, out, err.count("\n")) == (0, "", 1)
+    assert f"prune would remove 3 versions and {len(told['stages'])} stages" in err
+    noted = json.loads(open_store(chain.store).read(PRUNED))
+    assert (noted["bytes"], noted["versions"], noted["dry_run"]) == (told["bytes"], 3, True)
+    assert sum(entry.size for entry in open_store(chain.store).list("stages")) == before
     code, _, err = lidr(*arguments)
     assert code == 2 and "Give --yes" in err
     s3 = boto3.client("s3")

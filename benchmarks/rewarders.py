@@ -7,6 +7,7 @@ answer is better:
 - `judge, oracle`: a judge that knows every right answer and language: the most that a choice among
   samples can give here.
 - `judge, by length`: a judge that likes long answers, and knows nothing.
+- `judge, by lot`: one that draws its grades: what learning from any samples does.
 - `icr, tuned on all`: the implicit reward of M_1 of the run `lidr` against M_0.
 - `icr, tuned on English`: of a model whose only preferences are English ones, M_1 of the run
   `english`, against M_0. This is what the method is about.
@@ -37,6 +38,7 @@ from typing import Any
 import yaml
 
 from lidr.components.shared.config.evaluation import MAX_ITERATIONS
+from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.core.languages import LanguageIdentifier
 from lidr.components.shared.numbers.answer import extract_number
 from lidr.components.shared.store.stage import open_stage
@@ -107,16 +109,20 @@ class _World:
 
     def contestants(self) -> Iterator[Contestant]:
         """Yield the runs; those of icr name models of runs that are over by then."""
-        judged = [*self._sampled, "pairing.rewarder=judge", "judge={endpoint: {model: scripted}}"]
         oracle = self._oracle()
+
+        def judged(name: str) -> list[str]:
+            named = f"judge={{endpoint: {{model: {name}}}}}"  # grades of another are not reused
+            return [*self._sampled, "pairing.rewarder=judge", named]
 
         def english(prompt: str, answer: str) -> float:
             return oracle(prompt, answer) if self._language_of[prompt] == "en" else 5.0
 
         yield Contestant("lidr")
-        yield Contestant("judge, oracle", judged, oracle)
-        yield Contestant("judge, by length", judged, lambda _, text: min(10.0, len(text) / 20))
-        yield Contestant("english", [*judged, "generation.temperature=1.5"], english)
+        yield Contestant("judge, oracle", judged("oracle"), oracle)
+        yield Contestant("judge, by length", judged("length"), lambda _, text: (len(text) - 65) / 2)
+        yield Contestant("judge, by lot", judged("lot"), lambda *texts: seed_of(*texts) % 11)
+        yield Contestant("english", [*judged("english"), "generation.temperature=1.5"], english)
         yield self._implicit("icr, tuned on all", "lidr", 1, 0)
         yield self._implicit("icr, tuned on English", "english", 1, 0)
         yield self._implicit("icr, exchanged", "lidr", 0, 1)
@@ -182,15 +188,19 @@ class _World:
         from tests.judges import Says, ScriptedJudge
 
         grades = contestant.grades
-        server = ScriptedJudge(
-            lambda asked: Says(f"Score: {grades(asked.block('user'), asked.block('answer')):.0f}")
-        )
+        server = ScriptedJudge(lambda asked: Says(f"Score: {_grade(grades, asked)}"))
         layer = self._folder / "judge.yaml"
         layer.write_text(yaml.safe_dump({"judge": {"url": server.url}}))
         try:
             _lidr(*command, "--profile", "local", "--profile", str(layer))
         finally:
             server.close()
+
+
+def _grade(grades: Grades, asked: Any) -> int:
+    """Return a judge's grade of what a request to it holds, a whole number from 0 to 10."""
+    grade = grades(asked.block("user"), asked.block("answer"))
+    return round(min(10.0, max(0.0, grade)))
 
 
 def _measured(evaluation: str) -> dict[str, Any]:

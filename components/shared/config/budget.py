@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from lidr.components.shared.config.base_model import Strict
+from lidr.components.shared.config.from_environment import FromEnvironment
 from lidr.components.shared.config.pools import KINDS, Kind
-from lidr.components.shared.core.errors import BadInput
 
 if TYPE_CHECKING:
     from lidr.components.shared.config.profile import Profile
@@ -93,8 +92,11 @@ class Amount(Strict):
 NOTHING = Amount()
 
 
-class Account(Strict):
+class Account(FromEnvironment):
     """What a run's last tasks know of GPUs and money."""
+
+    variable = ACCOUNT
+    sections = "budget and prices"
 
     budget: Budget = Budget()
     """The profile's."""
@@ -114,26 +116,6 @@ class Account(Strict):
             prices={kind: price for kind, price in prices_of(profile).items() if price},
             planned=planned,
         )
-
-    @classmethod
-    def here(cls) -> Self:
-        """Return the account that this process was told.
-
-        Raises:
-            BadInput: the environment variable holds something else.
-        """
-        try:
-            return cls.model_validate_json(os.environ.get(ACCOUNT) or "{}")
-        except ValidationError as error:
-            raise BadInput(
-                f"{ACCOUNT} does not hold a profile's budget and prices: "
-                f"{error.errors(include_url=False)[0]['msg']}",
-                remedy="Unset it; profiles say the same under budget and prices.",
-            ) from error
-
-    def text(self) -> str:
-        """Return the value of the environment variable; "" where everything is the default."""
-        return "" if self == Account() else self.model_dump_json(exclude_defaults=True)
 
     def exceeded(self, used: Amount, further: Amount) -> list[str]:
         """Return what of the budget would not hold what is used and what is to come.

@@ -7,13 +7,10 @@ train step's `launch`.
 
 from __future__ import annotations
 
-import os
-from typing import Self
-
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from lidr.components.shared.config.base_model import Strict
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.config.from_environment import FromEnvironment
 
 MACHINE = "LIDR_MACHINE"
 """Environment variable: a profile's `engine` and `judge` as JSON; without it defaults are used."""
@@ -109,33 +106,16 @@ class TrainingSettings(Strict):
     rank holds one of them at a time. Default 4."""
 
 
-class Machine(Strict):
+class Machine(FromEnvironment):
     """The machine settings of a step that asks a model or a judge."""
+
+    variable = MACHINE
+    sections = "engine and judge"
 
     engine: EngineSettings = EngineSettings()
     """The profile's `engine`."""
     judge: JudgeServer = JudgeServer()
     """The profile's `judge`."""
-
-    def text(self) -> str:
-        """Return the value of the environment variable; "" where everything is the default."""
-        return "" if self == Machine() else self.model_dump_json(exclude_defaults=True)
-
-    @classmethod
-    def here(cls) -> Self:
-        """Return the settings of this process.
-
-        Raises:
-            BadInput: the environment variable holds something else.
-        """
-        try:
-            return cls.model_validate_json(os.environ.get(MACHINE) or "{}")
-        except ValidationError as error:
-            raise BadInput(
-                f"{MACHINE} does not hold a profile's engine and judge: "
-                f"{error.errors(include_url=False)[0]['msg']}",
-                remedy="Unset it; profiles say the same under engine and judge.",
-            ) from error
 
 
 MOVED = {

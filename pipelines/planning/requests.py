@@ -208,7 +208,7 @@ class Requests:
         settings, total = self._recipe.evaluation, Load()
         for task, code in settings.asked(self._recipe.languages.all).items():
             count = self._items(task)
-            answer = self._measured.evaluation.get(code) or self._answer(code)
+            answer = self._measured.evaluation.get(code) or self._unlimited(code)
             asked = self._assumed.evaluation_prompt_tokens
             longest = limit_of(settings, task)
             total += Load(count, asked * count, min(answer, longest) * count, longest)
@@ -244,10 +244,13 @@ class Requests:
         return tokens + self._assumed.template_tokens
 
     def _answer(self, code: str) -> float:
-        tokens = self._measured.answer.get(code) or self._assumed.translated(
+        return min(self._unlimited(code), self._recipe.generation.max_tokens)
+
+    def _unlimited(self, code: str) -> float:
+        """Tokens of an answer that no setting ends: evaluation has limits of its own."""
+        return self._measured.answer.get(code) or self._assumed.translated(
             code, self._assumed.answer_characters
         )
-        return min(tokens, self._recipe.generation.max_tokens)
 
     def _into(self, source: str, target: str) -> float:
         """Tokens of a text's translation."""

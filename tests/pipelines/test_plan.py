@@ -157,6 +157,19 @@ def test_evaluation_answers_are_as_long_as_evaluate_lets_them_be(task, set_to, l
     assert work.evaluate.output_tokens == work.evaluate.requests * longest
 
 
+def test_the_limit_of_generation_shortens_no_evaluation_answer():
+    """Nothing has been measured: an answer has the assumed length, up to evaluation's own limit."""
+    limits = [[], ["generation.max_tokens=24"], ["evaluation.max_tokens=96"]]
+    own, generated, limited = (
+        Requests(
+            read_recipe(LLAMA, None, settings), PlannedPrompts(10, {}), figures().lengths, Lengths()
+        ).evaluate
+        for settings in limits
+    )
+    assert generated == own
+    assert limited.output_tokens == 96 * limited.requests < own.output_tokens
+
+
 def test_stored_models_have_the_bytes_of_their_own_type(tmp_path: Path):
     parameters = read_architecture(model_config(read_recipe(LLAMA, None, None).model)).parameters
     rounds = read_recipe(LLAMA, None, None).gate.max_iterations

@@ -16,7 +16,7 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.step import step
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.runs import overview_key, read_admission, state_key
+from lidr.components.shared.store.runs import overview_key, read_admission, run_key, state_key
 
 
 @step("report")
@@ -37,7 +37,7 @@ def report(recipe: str, store: str, run: str) -> str:
     settings = Recipe.model_validate_json(recipe)
     home = open_store(store)
     rounds = read_history(home, run)
-    key = f"runs/{run}/report.html"
+    key = run_key(run, "report.html")
     earlier = reused(home, run)
     spent = Spent.read(home, run, rounds[-1].state.get("used"))
     result = result_of(settings, run, rounds, f"{home.uri}/{key}", spent)
@@ -45,8 +45,8 @@ def report(recipe: str, store: str, run: str) -> str:
     home.write(key, page.encode("utf-8", "replace"))
     _write_overview(home, settings, run, rounds, earlier, spent=spent)
     for name, image in plots(sections_of(settings, rounds, earlier)):
-        home.write(f"runs/{run}/plots/{name}", image)
-    home.write(f"runs/{run}/result.json", json.dumps(result, indent=2).encode())
+        home.write(run_key(run, f"plots/{name}"), image)
+    home.write(run_key(run, "result.json"), json.dumps(result, indent=2).encode())
     emit("note", message=outcome(settings, rounds))
     emit("number", name="report", value=result["report"])
     return str(result["final_model"])
@@ -77,7 +77,7 @@ def report_failure(recipe: str, store: str, run: str, reason: str) -> str:
         read_admission(home, run),
         Spent.read(home, run),
     )
-    key = f"runs/{run}/report.html"
+    key = run_key(run, "report.html")
     home.write(key, page.encode("utf-8", "replace"))
     why = reason or "No step said why."
     _write_overview(home, settings, run, rounds, reused(home, run), why)

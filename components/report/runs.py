@@ -12,6 +12,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.steps import STATE_KEYS
 from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.runs import run_key
 
 _STATE = re.compile(r"runs/([^/]+)/iteration-\d+/state\.json")
 _RECIPE = re.compile(r"runs/([^/]+)/recipe\.json")
@@ -43,7 +44,7 @@ def read_run(store: Store, name: str, label: str = "") -> Run:
         BadInput: there is no such run, or it has not evaluated its start.
     """
     rounds = models_of(read_history(store, name, label))
-    return Run(name, Recipe.model_validate_json(store.read(f"runs/{name}/recipe.json")), rounds)
+    return Run(name, Recipe.model_validate_json(store.read(run_key(name, "recipe.json"))), rounds)
 
 
 def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:

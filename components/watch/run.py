@@ -14,7 +14,7 @@ from lidr.components.shared.models.outside import model_fingerprint, resolve_mod
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe
-from lidr.components.shared.store.runs import note_scheduled
+from lidr.components.shared.store.runs import note_scheduled, run_key
 
 
 @step("watch")
@@ -32,7 +32,7 @@ def check_inputs(recipe: str, store: str, name: str) -> str:
     settings = Recipe.model_validate_json(recipe)
     put_recipe(open_store(store), recipe)
     run = f"{name}-{digest_of(_inputs(settings))[:8]}"
-    if open_store(store).exists(f"runs/{run}/result.json"):
+    if open_store(store).exists(run_key(run, "result.json")):
         emit("note", message=f"nothing new: run {run} has been done")
         return ""
     emit("note", message=f"new inputs: run {run}")

@@ -14,7 +14,7 @@ from lidr.components.report.run import report
 from lidr.components.report.runs import read_run, runs_of_model
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
-from lidr.components.shared.store.runs import read_state, recipe_key
+from lidr.components.shared.store.runs import read_state, recipe_key, run_key
 from lidr.pipelines.cli.outputs import say
 from lidr.pipelines.local_status import existing_store
 
@@ -60,7 +60,7 @@ def _of_run(home: Store, run: str) -> str:
     read_state(home, run, 0)
     with listening(_warn):
         report(recipe=home.read(recipe_key(run)).decode(), store=home.uri, run=run)
-    return str(json.loads(home.read(f"runs/{run}/result.json"))["report"])
+    return str(json.loads(home.read(run_key(run, "result.json")))["report"])
 
 
 def _warn(event: dict[str, object]) -> None:

@@ -17,6 +17,7 @@ from lidr.components.shared.inputs.prompt_files import load_prompts
 from lidr.components.shared.inputs.questions import require_questions
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.store.open import open_store
+from lidr.components.shared.store.runs import run_key
 from lidr.components.state.run import require_same_recipe
 from lidr.pipelines.begin import begin, utc_day
 from lidr.pipelines.cli.execution import execute_here
@@ -106,7 +107,7 @@ def _job(
 
 def _require_good_input(recipe: Recipe, store: Store, job: LocalJob) -> None:
     """Find out what is wrong before any process is started."""
-    probe = f"runs/{job.run}/.probe"
+    probe = run_key(job.run, ".probe")
     store.write(probe, b"")
     store.delete(probe)
     require_same_recipe(store, job.run, job.recipe)
@@ -117,7 +118,7 @@ def _require_good_input(recipe: Recipe, store: Store, job: LocalJob) -> None:
 
 
 def _print_result(store: Store, run: str, output: Output) -> None:
-    text = store.read(f"runs/{run}/result.json").decode()
+    text = store.read(run_key(run, "result.json")).decode()
     if output is Output.JSON:
         print(text)
         return

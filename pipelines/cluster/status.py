@@ -10,7 +10,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
-from lidr.components.shared.store.runs import read_failure
+from lidr.components.shared.store.runs import read_failure, run_key
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.namespace import Namespace
@@ -108,7 +108,7 @@ class Watcher:
     def _opened(self, uri: str) -> Store | None:
         try:
             store = open_store(uri)
-            store.exists(f"runs/{self._name}/recipe.json")
+            store.exists(run_key(self._name, "recipe.json"))
         except BadInput as error:
             self._notes.append(f"the store is not shown: {error.message}")
             return None

@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.json_files import Fields, read_object
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.runs import recipe_key
+from lidr.components.shared.store.runs import run_key
 from lidr.pipelines.notices.notice import Notice
 
 SECONDS = 5.0
@@ -173,4 +173,4 @@ def _described(failed: str) -> bytes:
 
 
 def _folder(run: str) -> str:
-    return recipe_key(run).replace("recipe.json", "notices")
+    return run_key(run, "notices")

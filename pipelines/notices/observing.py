@@ -14,7 +14,7 @@ from typing import Any
 from lidr.components.shared.config.notify import Notify
 from lidr.components.shared.core.json_files import is_finite
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.runs import recipe_key
+from lidr.components.shared.store.runs import run_key
 from lidr.pipelines.notices.notice import Notice, of_silence, of_wait
 from lidr.pipelines.status import END, Status, StepRow
 
@@ -98,4 +98,4 @@ def _seen(store: Store, run: str) -> dict[str, dict[str, Any]]:
 
 
 def _seen_key(run: str) -> str:
-    return recipe_key(run).replace("recipe.json", "notices/seen.json")
+    return run_key(run, "notices/seen.json")

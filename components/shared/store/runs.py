@@ -47,23 +47,27 @@ def state_key(run: str, iteration: int) -> str:
     Raises:
         BadInput: the run's name is none.
     """
-    require_run_name(run)
-    return f"{FOLDER}/{run}/iteration-{iteration}/state.json"
+    return run_key(run, f"iteration-{iteration}/state.json")
 
 
-def recipe_key(run: str) -> str:
-    """Return the store key of a run's resolved recipe.
+def run_key(run: str, name: str) -> str:
+    """Return the store key of a file, or a folder, of a run.
 
     Raises:
         BadInput: the run's name is none.
     """
     require_run_name(run)
-    return f"{FOLDER}/{run}/recipe.json"
+    return f"{FOLDER}/{run}/{name}"
+
+
+def recipe_key(run: str) -> str:
+    """Return the store key of a run's resolved recipe; see `run_key`."""
+    return run_key(run, "recipe.json")
 
 
 def overview_key(run: str) -> str:
     """Return the store key of a run's report without its samples, small enough to be embedded."""
-    return recipe_key(run).replace("recipe.json", "overview.html")
+    return run_key(run, "overview.html")
 
 
 def read_run_recipe(store: Store, run: str) -> Recipe | None:
@@ -101,7 +105,7 @@ def read_admission(store: Store, run: str) -> list[dict[str, Any]]:
 
 
 def _admission_key(run: str) -> str:
-    return recipe_key(run).replace("recipe.json", "admission.json")
+    return run_key(run, "admission.json")
 
 
 def note_stages(store: Store, run: str, iteration: int, uris: Iterable[str]) -> None:
@@ -204,7 +208,7 @@ def _scheduled_key() -> str:
 
 
 def _failure_key(run: str) -> str:
-    return recipe_key(run).replace("recipe.json", "failure.json")
+    return run_key(run, "failure.json")
 
 
 def read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:

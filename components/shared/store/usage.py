@@ -24,7 +24,7 @@ from lidr.components.shared.core.gpu import gpu_count
 from lidr.components.shared.core.json_files import Fields, read_object
 from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.runs import recipe_key
+from lidr.components.shared.store.runs import run_key
 
 RENEWAL_SECONDS = 60.0
 """What a process that is killed has used since goes uncounted."""
@@ -182,8 +182,8 @@ def forget_budget_stop(store: Store, run: str) -> None:
 
 
 def _folder(run: str) -> str:
-    return recipe_key(run).replace("recipe.json", "usage")
+    return run_key(run, "usage")
 
 
 def _stop_key(run: str) -> str:
-    return recipe_key(run).replace("recipe.json", "budget.json")
+    return run_key(run, "budget.json")

@@ -12,14 +12,22 @@ from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.runs import (
     forget_failure,
     note_stages,
+    overview_key,
     read_failure,
     read_stages,
+    recipe_key,
     step_of,
 )
 
 
 def uri(store: LocalStore, name: str) -> str:
     return f"{store.uri}/stages/{name}/{'0' * 64}"
+
+
+@pytest.mark.parametrize("run", ["mine", "recipe.json"])
+def test_files_of_a_run_are_in_its_folder_whatever_its_name(run):
+    assert recipe_key(run) == f"runs/{run}/recipe.json"
+    assert overview_key(run) == f"runs/{run}/overview.html"
 
 
 def test_stages_of_an_iteration_are_found_by_step(tmp_path):

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.parts.budget import budget
 from tests.cluster.parts.champion import champion, promotion
 from tests.cluster.parts.faults import faults
 from tests.cluster.parts.following import cancel, logs, schedule, status
 from tests.cluster.parts.inside import inside
 from tests.cluster.parts.install import install
+from tests.cluster.parts.notices import notices
 from tests.cluster.parts.overhead import overhead
 from tests.cluster.parts.policies import policies
 from tests.cluster.parts.queueing import queue
@@ -31,6 +33,8 @@ PARTS: dict[str, Callable[[Cluster], str]] = {
     "schedule": schedule,
     "size": size,
     "queue": queue,
+    "budget": budget,
+    "notices": notices,
     "record": renew,
     "equal": equal,
     "status": status,
@@ -46,7 +50,7 @@ PARTS: dict[str, Callable[[Cluster], str]] = {
 `record` runs where it is asked for, by name or by --record.
 """
 
-BESIDE = frozenset({"cancel", "schedule", "size", "queue", "record"})
+BESIDE = frozenset({"cancel", "schedule", "size", "queue", "budget", "notices", "record"})
 """Parts that run beside their neighbours: each has a run of its own, which waits for Kubeflow most
 of the time, and none touches what the others need."""
 

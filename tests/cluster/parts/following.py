@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tests.cluster.cluster import Cluster, require
 from tests.cluster.commands import Done, wait_for
@@ -49,8 +50,8 @@ def cancel(cluster: Cluster) -> str:
     """A run that is cancelled ends, its TrainJobs and pods too; the same command resumes it."""
     name = f"{cluster.prefix}-cancelled"
     home = {"store": f"{cluster.profile.store}/cancelled"}
-    first = _in_background(cluster, name, home)
-    wait_for("a step of M_1", lambda: _has_begun(cluster, name, home), 1800, 5)
+    first = in_background(cluster, name, home, SMALL)
+    wait_for("a step of M_1", lambda: has_begun(cluster, name, home), 1800, 5)
     told = cluster.lidr("cancel", name, **home).require().out
     require("ended 1 run" in told, f"lidr cancel says: {told.strip()[:200]}")
     require(first().code != 0, "lidr submit --wait ended with 0, though the run was cancelled")
@@ -84,22 +85,34 @@ def schedule(cluster: Cluster) -> str:
     return f"{pods[0]} pods at first, {pods[1]} at a look without news; {equal}"
 
 
-def _in_background(cluster: Cluster, name: str, home: dict[str, str]) -> Callable[[], Done]:
-    """Submit and wait in a thread; return what waits for that and returns how it ended."""
+def in_background(
+    cluster: Cluster, name: str, keys: Mapping[str, Any], settings: Sequence[str]
+) -> Callable[[], Done]:
+    """Submit and wait in a thread; return what waits for that and returns how it ended.
+
+    Args:
+        cluster: to submit to.
+        name: of the run.
+        keys: further ones of the profile.
+        settings: of the recipe.
+    """
     found: list[Done] = []
-    thread = threading.Thread(target=lambda: found.append(cluster.submitted(name, *SMALL, **home)))
+    thread = threading.Thread(
+        target=lambda: found.append(cluster.submitted(name, *settings, **keys))
+    )
     thread.start()
 
     def ended() -> Done:
-        thread.join(900)
+        thread.join(1800)
         require(found, "lidr submit --wait does not end")
         return found[0]
 
     return ended
 
 
-def _has_begun(cluster: Cluster, name: str, home: dict[str, str]) -> bool:
-    done = cluster.lidr("status", name, "--output", "json", **home)
+def has_begun(cluster: Cluster, name: str, keys: Mapping[str, Any]) -> bool:
+    """Tell whether a step of M_1 runs, or has ended."""
+    done = cluster.lidr("status", name, "--output", "json", **keys)
     if done.code:
         return False
     rows = json.loads(done.out.splitlines()[-1])["rows"]

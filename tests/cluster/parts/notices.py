@@ -1,0 +1,249 @@
+"""Notices: an HTTP server is told of each once, though their sender is killed again and again."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import threading
+from collections import Counter
+from typing import Any
+
+import yaml
+
+from lidr.pipelines.cli.inputs import read_profile
+from tests.cluster.cluster import ROOT, Cluster, Object, require
+from tests.cluster.commands import wait_for
+from tests.cluster.parts.following import in_background
+from tests.cluster.probes import pod
+from tests.cluster.removal import remove_runs
+from tests.cluster.renewal import BROKEN
+from tests.cluster.results import Failure
+from tests.faults.lives import SIZES as SMALL
+
+KILLS = 10
+_PORT = 6443
+"""Of the receiver: one that the policies of `notices` and of a run's pods leave open."""
+
+_PAUSE = (8.0, 45.0)
+_NOTICES = "app.kubernetes.io/name=lidr-notices"
+
+_RECEIVE = """
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        print(json.dumps([self.headers["Idempotency-Key"], body["text"]]), flush=True)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+
+ThreadingHTTPServer(("0.0.0.0", 6443), Handler).serve_forever()
+"""
+
+
+def notices(cluster: Cluster) -> str:
+    """A run ends, one fails, one waits, one stands still: each is told once."""
+    names = {what: f"{cluster.prefix}-told-{what}" for what in ("well", "broken", "waits", "still")}
+    keys = _keys(cluster)
+    cluster.afterwards(lambda: remove_runs(read_profile(*cluster.layers(**keys)), cluster.begun))
+    with cluster.made("namespace", _receivers(cluster)):
+        _receive(cluster)
+        _install(cluster, keys)
+        end = threading.Event()
+        kills: list[str] = []
+        killer = threading.Thread(target=_kill, args=(cluster, end, kills))
+        killer.start()
+        try:
+            _runs(cluster, names, keys)
+            wait_for(f"{KILLS} kills", lambda: len(kills) >= KILLS, 900, 5)
+        finally:
+            end.set()
+            killer.join()
+        wanted = _wanted(names)
+        wait_for("every notice", lambda: not _missing(wanted, _received(cluster)), 300, 5)
+        told = _received(cluster)
+    twice = [text for (_, text), number in Counter(told).items() if number > 1]
+    require(not twice, f"told more than once: {twice}")
+    return f"{len(told)} notices, each once, their sender killed {len(kills)} times"
+
+
+def _keys(cluster: Cluster) -> dict[str, Any]:
+    notify = {"secret": f"{cluster.prefix}-notify", "waiting_minutes": 1.0, "silent_minutes": 3.0}
+    kubeflow = {"experiment": f"{cluster.prefix}-told"}
+    return {
+        "store": f"{cluster.profile.store}/told",
+        "notify": notify,
+        "kubeflow": {"host": cluster.options.kfp_host, **kubeflow},
+    }
+
+
+def _receivers(cluster: Cluster) -> str:
+    return f"{cluster.prefix}-receiver"
+
+
+def _receive(cluster: Cluster) -> None:
+    """Start the receiver, in a namespace of its own, and write the Secret that leads to it."""
+    namespace, labels = _receivers(cluster), {"app": "receiver"}
+    server = pod(cluster, "receiver", namespace, labels, ["python", "-c", _RECEIVE])
+    del server["spec"]["containers"][0]["readinessProbe"]
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "receiver", "namespace": namespace},
+        "spec": {"selector": labels, "ports": [{"port": _PORT}]},
+    }
+    url = f"http://receiver.{namespace}.svc:{_PORT}/hook"
+    secrets: list[Object] = [
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": f"{cluster.prefix}-notify", "namespace": space},
+            "data": {"LIDR_NOTIFY_URL": base64.b64encode(url.encode()).decode()},
+        }
+        for space in {cluster.namespace, cluster.pods_namespace}
+    ]
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    cluster.apply(server, service, *secrets)
+    for each in secrets:
+        place = each["metadata"]["namespace"]
+        cluster.afterwards(
+            lambda place=place: cluster.delete(
+                "secret", f"{cluster.prefix}-notify", f"--namespace={place}"
+            )
+        )
+
+
+def _install(cluster: Cluster, keys: dict[str, Any]) -> None:
+    """Apply the component `notices` with a profile that looks at this part's runs alone."""
+    folder = cluster.options.folder / "notices"
+    folder.mkdir(parents=True, exist_ok=True)
+    inside = {**keys, "kubeflow": {"experiment": keys["kubeflow"]["experiment"]}}
+    if cluster.profile.kubeflow.namespace:
+        inside["kubeflow"]["namespace"] = cluster.profile.kubeflow.namespace
+    profile = {
+        "name": "notices",
+        "runner": "kubeflow",
+        "namespace": cluster.namespace,
+        **inside,
+    }
+    (folder / "profile.yaml").write_text(yaml.safe_dump(profile), "utf-8")
+    patch = [{"op": "replace", "path": _SECRET_PATH, "value": keys["notify"]["secret"]}]
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": cluster.namespace,
+        "components": [os.path.relpath(ROOT / "manifests" / "components" / "notices", folder)],
+        "configMapGenerator": [
+            {"name": "lidr-notices", "behavior": "replace", "files": ["profile.yaml"]}
+        ],
+        "patches": [{"target": {"kind": "Deployment"}, "patch": yaml.safe_dump(patch)}],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), "utf-8")
+    cluster.kubectl("apply", "-k", str(folder)).require()
+    cluster.afterwards(lambda: cluster.delete("-k", str(folder)))
+    cluster.wait_ready("deployment", "lidr-notices", cluster.namespace)
+
+
+_SECRET_PATH = "/spec/template/spec/containers/0/env/0/valueFrom/secretKeyRef/name"
+
+
+def _kill(cluster: Cluster, end: threading.Event, kills: list[str]) -> None:
+    """Kill the sender at random moments, until so many times."""
+    rng = random.Random(cluster.options.seed)
+    where = f"--namespace={cluster.namespace}"
+    while len(kills) < KILLS and not end.wait(rng.uniform(*_PAUSE)):
+        pods = cluster.items("pods", cluster.namespace, f"--selector={_NOTICES}")
+        running = [each for each in pods if each["status"].get("phase") == "Running"]
+        for each in running[:1]:
+            name = each["metadata"]["name"]
+            done = cluster.kubectl("delete", "pod", name, where, "--grace-period=0", "--force")
+            if not done.code:
+                kills.append(name)
+                cluster.say(f"the sender of notices killed for the {len(kills)}. time")
+
+
+def _runs(cluster: Cluster, names: dict[str, str], keys: dict[str, Any]) -> None:
+    """Let one run end, one fail, one wait until it is cancelled, and one stand still."""
+    nowhere = {"prepare": {"node_selector": {"lidr.dev/no-such": "node"}}}
+    waits = in_background(cluster, names["waits"], {**keys, "steps": nowhere}, (*SMALL, "seed=7"))
+    well = in_background(cluster, names["well"], keys, SMALL)
+    _await(cluster, (names["waits"], "has waited"))
+    cluster.lidr("cancel", names["waits"], **keys).require()
+    waits()
+    still = in_background(cluster, names["still"], keys, (*SMALL, "seed=8"))
+    stopped = _halt(cluster, names["still"])
+    try:
+        _await(cluster, (names["still"], "has made no progress"))
+    finally:
+        cluster.kubectl(*stopped, "kill -CONT -1")
+    well().require()
+    broken = in_background(cluster, names["broken"], keys, (*SMALL, *BROKEN))
+    still().require()
+    require(broken().code == 1, "a run that cannot succeed ended well")
+
+
+def _halt(cluster: Cluster, name: str) -> tuple[str, ...]:
+    """Stop what runs in the first step's pod of a run; return the words that reach into it."""
+
+    def begun() -> str:
+        for run_id in cluster.run_ids(name):
+            pods = cluster.items(
+                "pods", cluster.pods_namespace, f"--selector=pipeline/runid={run_id}"
+            )
+            for each in pods:
+                path = (
+                    each["metadata"]
+                    .get("annotations", {})
+                    .get("workflows.argoproj.io/node-name", "")
+                )
+                running = each["status"].get("phase") == "Running"
+                if running and "prepare" in path and "driver" not in path.rsplit(".", 1)[-1]:
+                    return str(each["metadata"]["name"])
+        return ""
+
+    found = wait_for("the first step's pod", begun, 900, 3)
+    where = f"--namespace={cluster.pods_namespace}"
+    into = ("exec", found, where, "--container=main", "--", "sh", "-c")
+    cluster.kubectl(*into, "kill -STOP -1", seconds=60)
+    return into
+
+
+def _wanted(names: dict[str, str]) -> list[tuple[str, str]]:
+    return [
+        (names["well"], "has ended"),
+        (names["still"], "has ended"),
+        (names["waits"], "has waited"),
+        (names["still"], "has made no progress"),
+        (names["broken"], "has failed"),
+    ]
+
+
+def _await(cluster: Cluster, wanted: tuple[str, str]) -> None:
+    wait_for(
+        f"the notice that {' '.join(wanted)}",
+        lambda: not _missing([wanted], _received(cluster)),
+        1500,
+        5,
+    )
+
+
+def _missing(wanted: list[tuple[str, str]], told: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [
+        (run, what)
+        for run, what in wanted
+        if not any(run in text and what in text for _, text in told)
+    ]
+
+
+def _received(cluster: Cluster) -> list[tuple[str, str]]:
+    """Return key and text of every request that the receiver has taken."""
+    done = cluster.kubectl("logs", "receiver", f"--namespace={_receivers(cluster)}")
+    if done.code:
+        raise Failure(f"the receiver's log cannot be read: {done.last()}")
+    return [tuple(json.loads(line)) for line in done.out.splitlines()]

@@ -28,6 +28,12 @@ from manifests import check  # noqa: E402
 
 OVERLAY = "kind-single-user"
 
+REPORT_SECONDS = 20.0
+"""After so long it is said what is waited for."""
+
+_CRASHES = 3
+"""A server that has ended so often does not start."""
+
 _SERVERS = ("statefulset/lidr-object-store", "statefulset/lidr-postgres", "deployment/lidr-mlflow")
 _NEXT = """
 lidr runs in namespace {namespace}. From here, each in a terminal of its own or with &:
@@ -57,7 +63,7 @@ def main(arguments: list[str]) -> None:
     _make_secrets(overlay.namespace)
     _kubectl("apply", "-k", str(folder))
     for server in _SERVERS:
-        _kubectl("rollout", "status", server, f"-n={overlay.namespace}", "--timeout=10m")
+        _wait(server, overlay.namespace)
     print(_NEXT.format(namespace=overlay.namespace, kubeflow=place))
 
 
@@ -162,6 +168,71 @@ def _kubectl(*arguments: str, given: str = "") -> None:
     done = subprocess.run(["kubectl", *arguments], input=given or None, text=True)
     if done.returncode:
         _fail(f"kubectl {arguments[0]} ended with {done.returncode}", "Its words are above.")
+
+
+def _wait(server: str, namespace: str) -> None:
+    """Wait until a server runs; say what its pods wait for, and end where they cannot start."""
+    command = ["kubectl", "rollout", "status", server, f"-n={namespace}", "--timeout=10m"]
+    print(f"$ {shlex.join(command)}", flush=True)
+    waiting, said = subprocess.Popen(command), ""
+    while True:
+        try:
+            if code := waiting.wait(REPORT_SECONDS):
+                _fail(f"kubectl rollout ended with {code}", said or "Its words are above.")
+            return
+        except subprocess.TimeoutExpired:
+            pods = [
+                pod
+                for pod in _items("pods", namespace)
+                if _belongs(pod["metadata"]["name"], server)
+            ]
+        told = "; ".join(_faults(pod) for pod in pods if _faults(pod))
+        if told and told != said:
+            print(f"{server} waits: {told}", flush=True)
+        said = told
+        if any(_crashes(pod) >= _CRASHES for pod in pods):
+            waiting.kill()
+            _fail(f"{server} does not start: {told}", "The log of its pod says why.")
+
+
+def _belongs(pod: str, server: str) -> bool:
+    return pod.startswith(f"{server.partition('/')[2]}-")
+
+
+def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    status = pod.get("status", {})
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+
+
+def _crashes(pod: dict[str, Any]) -> int:
+    """Return how often a container of a pod was started again that does not run."""
+    counts = [
+        int(each.get("restartCount", 0))
+        for each in _containers(pod)
+        if not each.get("ready") and "running" not in each.get("state", {})
+    ]
+    return max(counts, default=0)
+
+
+def _faults(pod: dict[str, Any]) -> str:
+    """Return why a pod does not run, with the last line of a container that ended; "" for none."""
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    found = [
+        f"{each.get('reason')}: {each.get('message', '')}"
+        for each in pod.get("status", {}).get("conditions", [])
+        if each["type"] == "PodScheduled" and each["status"] == "False"
+    ]
+    for each in _containers(pod):
+        waiting = each.get("state", {}).get("waiting")
+        if waiting and waiting.get("reason") != "PodInitializing":
+            found.append(f"{each['name']}: {waiting.get('reason')}")
+            if each.get("restartCount"):
+                words = ("logs", name, f"--container={each['name']}", f"--namespace={namespace}")
+                log = subprocess.run(
+                    ["kubectl", *words, "--previous", "--tail=1"], capture_output=True, text=True
+                )
+                found.append(" ".join(log.stdout.split()))
+    return f"pod {name}: {', '.join(filter(None, found))}" if found else ""
 
 
 def _fail(message: str, remedy: str) -> NoReturn:

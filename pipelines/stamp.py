@@ -1,21 +1,30 @@
 """Where a pipeline and a run come from: the recipe's digest and lidr's version, as text in KFP.
 
 KFP keeps a description with everything it stores, and nothing else that a client may fill freely.
+Of a run or a schedule it keeps at most 255 characters: its database has `varchar(255)`, and answers
+what is longer with an error (Kubeflow Pipelines 2.17, backend/src/apiserver/model/run.go).
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Self
 
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.core.digest import canonical_json, digest_of
+from lidr.components.shared.core.digest import digest_of
 
-_ITERATION = re.compile(r"0|[1-9][0-9]{0,5}")
+LONGEST = 255
+"""Characters of a run's description."""
+
+_STAMP = re.compile(
+    r"lidr (?P<version>[^\s,]{1,40}), recipe (?P<recipe>[0-9a-f]{16}) "
+    r"from M_(?P<first>0|[1-9][0-9]{0,5}), store (?P<store>\S[^\r\n]{0,150})"
+)
+_LONG_STORE = 150
+"""A longer address of a store goes by its digest."""
 
 
 @dataclass(frozen=True)
@@ -23,43 +32,46 @@ class Stamp:
     """What a run was submitted as.
 
     Attributes:
-        run: its name in the store.
-        recipe: digest of the resolved recipe.
+        recipe: how the digest of the resolved recipe begins, 16 hexadecimal digits.
         version: lidr's.
-        store: URI of the store.
+        store: URI of the store; of a very long one its digest.
         first: the first iteration that its pipeline holds; 0 where it begins with M_0.
     """
 
-    run: str
     recipe: str
     version: str
     store: str
-    first: str = "0"
+    first: int = 0
 
     @classmethod
-    def of(cls, recipe: Recipe, run: str, store: str, first: int = 0) -> Self:
+    def of(cls, recipe: Recipe, store: str, first: int = 0) -> Self:
         """Return the stamp of a run that this program submits."""
-        return cls(run, recipe_digest(recipe), lidr_version(), store, str(first))
+        where = store if len(store) <= _LONG_STORE else f"sha256:{digest_of(store)}"
+        return cls(recipe_digest(recipe)[:16], lidr_version(), where, first)
 
     @classmethod
     def parse(cls, description: str | None) -> Self | None:
         """Read a run's description; None where lidr did not write it."""
-        try:
-            found = json.loads((description or "").rpartition("\n")[2])
-            texts = {name: found[name] for name in cls.__dataclass_fields__}
-        except (ValueError, TypeError, KeyError, RecursionError):
+        found = _STAMP.fullmatch((description or "").rpartition("\n")[2])
+        if not found:
             return None
-        whole = all(isinstance(text, str) for text in texts.values())
-        return cls(**texts) if whole and _ITERATION.fullmatch(texts["first"]) else None
+        return cls(found["recipe"], found["version"], found["store"], int(found["first"]))
 
     def text(self, links: Mapping[str, str] | None = None) -> str:
         """Return it as a run's description: links for people, then a line for `parse`.
 
         Args:
-            links: addresses by what is there.
+            links: addresses by what is there, the most useful first; the last ones are left out
+                where they would make it too long for Kubeflow.
         """
-        lines = [f"{name}: {address}" for name, address in (links or {}).items()]
-        return "\n".join([*lines, canonical_json(asdict(self))])
+        stamp = f"lidr {self.version}, recipe {self.recipe} from M_{self.first}, store {self.store}"
+        lines, left = [], LONGEST - len(stamp)
+        for name, address in (links or {}).items():
+            line = f"{name}: {address}"
+            if len(line) < left:
+                lines.append(line)
+                left -= len(line) + 1
+        return "\n".join([*lines, stamp])
 
 
 def description_of(recipe: Recipe) -> str:

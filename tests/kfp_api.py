@@ -50,6 +50,18 @@ class Refused(Exception):
         self.body = {"code": code, "message": message, "details": [detail | {"message": message}]}
 
 
+def _require_short(what: str, made: Any) -> None:
+    """Refuse what the database of the real one, MySQL in its strict mode, cannot hold."""
+    if len(made.description or "") > 255:
+        raise Refused(
+            500,
+            13,
+            f"Failed to create a new {what}: Failed to create a {what}: InternalServerError: "
+            f"Failed to store {what} {made.display_name} to table: Error 1406 (22001): Data too "
+            "long for column 'Description' at row 1",
+        )
+
+
 def invalid(message: str) -> Refused:
     return Refused(400, 3, f"Invalid input error: {message}")
 
@@ -236,6 +248,7 @@ class KubeflowApi:
         if not run.display_name:
             raise invalid("The run name is empty. Please specify a valid name")
         self._require_runnable(run)
+        _require_short("run", run)
         self.before_run()
         run.run_id, run.created_at, run.storage_state = str(uuid.uuid4()), now(), "AVAILABLE"
         run.scheduled_at = run.created_at
@@ -247,6 +260,7 @@ class KubeflowApi:
         if method == "POST":
             made = read_model(body, "V2beta1RecurringRun")
             self._require_runnable(made)
+            _require_short("recurring run", made)
             trigger = made.trigger
             if not trigger or bool(trigger.cron_schedule) == bool(trigger.periodic_schedule):
                 raise invalid("one of cron and periodic schedule is needed")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from lidr.components.shared.config import yaml_text
 from lidr.components.shared.core.errors import LidrError
+from lidr.pipelines.checks.argo import CONFIG_MAP, argo_settings, retry_strategy
 from lidr.pipelines.checks.capacity import queues_of, requests_of
 from lidr.pipelines.checks.finding import (
     CheckInputs,
@@ -46,7 +47,6 @@ _SINGLE_USER = "Kubeflow Pipelines is for one user, and starts pods in its own n
 _OVERLAYS = "manifests/README.md, Where lidr goes, says which overlay belongs there"
 
 _ARGO_RETRIES = "retries by Argo"
-_ARGO_MAP = "workflow-controller-configmap"
 _FAILED = "a step that ends with an error"
 _LOST = "a pod that is deleted, evicted or lost with its node"
 _POLICIES = {
@@ -170,42 +170,25 @@ def _retries(inputs: CheckInputs, api: ClusterApi, namespace: str) -> Finding:
         api: the cluster.
         namespace: of Kubeflow Pipelines; "" where it is not known.
     """
-    remedy = f"kubectl get configmap {_ARGO_MAP} -n {namespace or 'KUBEFLOW'} -o yaml shows it"
+    remedy = f"kubectl get configmap {CONFIG_MAP} -n {namespace or 'KUBEFLOW'} -o yaml shows it"
     if not namespace:
         detail = "the namespace of Kubeflow Pipelines is not known"
         return unknown(_ARGO_RETRIES, detail, remedy)
     try:
-        config_map = api.get(f"/api/v1/namespaces/{namespace}/configmaps/{_ARGO_MAP}")
+        settings = argo_settings(api, namespace)
     except Denied as error:
         return unknown(_ARGO_RETRIES, error.message, remedy)
-    if config_map is None:
-        return unknown(_ARGO_RETRIES, f"namespace {namespace} has no ConfigMap {_ARGO_MAP}", remedy)
-    try:
-        strategy = _retry_strategy(config_map.get("data") or {})
-    except (yaml_text.NotYaml, AttributeError):
-        return unknown(_ARGO_RETRIES, f"ConfigMap {_ARGO_MAP} cannot be read", remedy)
+    except yaml_text.NotYaml:
+        return unknown(_ARGO_RETRIES, f"ConfigMap {CONFIG_MAP} cannot be read", remedy)
+    if settings is None:
+        detail = f"namespace {namespace} has no ConfigMap {CONFIG_MAP}"
+        return unknown(_ARGO_RETRIES, detail, remedy)
+    strategy = retry_strategy(settings)
     policy = str(strategy.get("retryPolicy") or _DEFAULT_POLICY)
     does, does_not = _POLICIES.get(policy, (f"policy {policy}", "which lidr does not know"))
     counts = {inputs.profile.resources_of(kind).retries.count for kind in ("generate", "control")}
     times = "/".join(map(str, sorted(counts)))
     return ok(_ARGO_RETRIES, f"{policy}, {times} times: {does}; {does_not}")
-
-
-def _retry_strategy(data: dict[str, str]) -> dict[str, Any]:
-    """Return the retryStrategy that Argo gives every template; {} for none.
-
-    Args:
-        data: of Argo's ConfigMap: keys of their own, or all of them in `config`.
-
-    Raises:
-        NotYaml: it is not YAML.
-    """
-    settings: dict[str, Any] = {**(yaml_text.parse(data.get("config", "")) or {}), **data}
-    defaults = settings.get("workflowDefaults") or {}
-    if isinstance(defaults, str):
-        defaults = yaml_text.parse(defaults) or {}
-    template = (defaults.get("spec") or {}).get("templateDefaults") or {}
-    return dict(template.get("retryStrategy") or {})
 
 
 def cluster_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:

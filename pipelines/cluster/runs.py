@@ -103,7 +103,7 @@ def is_live(run: Run) -> bool:
 def first_iteration(run: Run) -> int:
     """Return the first iteration that a run's pipeline holds."""
     stamp = Stamp.parse(run.description)
-    return int(stamp.first) if stamp else 0
+    return stamp.first if stamp else 0
 
 
 def order(run: Run) -> tuple[float, str]:

@@ -88,7 +88,7 @@ class Submission:
     @property
     def stamp(self) -> Stamp:
         """What the run's description says."""
-        return Stamp.of(self.recipe, self.run, self.profile.store, self.first)
+        return Stamp.of(self.recipe, self.profile.store, self.first)
 
     @property
     def links(self) -> dict[str, str]:
@@ -97,9 +97,8 @@ class Submission:
         model = recipe.registry.model_name or recipe.name
         mlflow = f"{profile.tracking_uri.rstrip('/')}/#/models/{model}"
         return {
-            **({"MLflow": mlflow} if profile.tracking_uri.startswith("http") else {}),
             "report": f"{profile.store}/runs/{self.run}/report.html",
-            "store": f"{profile.store}/runs/{self.run}",
+            **({"MLflow": mlflow} if profile.tracking_uri.startswith("http") else {}),
         }
 
     @property
@@ -215,12 +214,13 @@ def require_same_stamp(run: runs.Run, submission: Submission) -> None:
     if known is None:
         raise BadInput(f"run {submission.run!r} was not submitted by lidr", remedy=remedy)
     if known.recipe != wanted.recipe:
-        raise BadInput(f"run {known.run!r} was submitted with another recipe", remedy=remedy)
+        raise BadInput(f"run {submission.run!r} was submitted with another recipe", remedy=remedy)
     if known.store != wanted.store:
-        raise BadInput(f"run {known.run!r} has its results in {known.store}", remedy=remedy)
+        raise BadInput(f"run {submission.run!r} has its results in {known.store}", remedy=remedy)
     if known.version != wanted.version:
         raise BadInput(
-            f"run {known.run!r} was submitted by lidr {known.version}, this is {wanted.version}",
+            f"run {submission.run!r} was submitted by lidr {known.version}, "
+            f"this is {wanted.version}",
             remedy=f"Install lidr {known.version}, or choose another --run.",
         )
 

@@ -22,7 +22,7 @@ from lidr.components.shared.tracking.outbox import Outbox
 from lidr.pipelines.cli.board import Board, progress_text
 from lidr.pipelines.events import parse_events
 from lidr.pipelines.local_status import event_rows
-from lidr.pipelines.stamp import Stamp
+from lidr.pipelines.stamp import LONGEST, Stamp
 from lidr.pipelines.stored import StoredRun
 from tests.fakes import make_recipe
 from tests.fuzz import mutations
@@ -266,21 +266,24 @@ def _check_events(data: bytes) -> None:
         assert all(c.isprintable() or c in "\n\t" for row in rows for c in f"{row.note}{row.unit}")
 
 
-_STAMP = {"run": "r", "recipe": "ab", "version": "0.1.0", "store": "s3://b/k", "first": "1"}
+_STAMPS = [
+    f"report: s3://b/k/runs/r/report.html\nlidr 0.1.0, recipe 0123456789abcdef from M_{first}, "
+    "store s3://b/k"
+    for first in (0, 1, 20)
+]
 
 
 def _stamp(random: Random) -> str | None:
     if random.random() < 0.05:
         return None
-    written = mutations.as_json(random, mutations.tree(random, _STAMP, 2))
-    return written.decode("utf-8", "replace")
+    return mutations.text(random, _STAMPS, 2)
 
 
 def _check_stamp(text: str | None) -> None:
     found = Stamp.parse(text)
     if found is not None:
         assert Stamp.parse(found.text()) == found
-        assert int(found.first) >= 1
+        assert found.first >= 0 and len(found.text()) <= LONGEST
 
 
 _LOG_LINES = (

@@ -26,6 +26,7 @@ RESOURCES = {
         "limitranges": "LimitRange",
         "namespaces": "Namespace",
         "persistentvolumeclaims": "PersistentVolumeClaim",
+        "pods": "Pod",
         "resourcequotas": "ResourceQuota",
         "secrets": "Secret",
         "serviceaccounts": "ServiceAccount",

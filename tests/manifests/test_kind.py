@@ -20,7 +20,9 @@ pytestmark = needs_kubectl
 KUBECTL = """#!/bin/bash
 # what changes the cluster is written down, what reads it is the real one's
 case "$1" in
-  apply | rollout) echo "$@" >> "$LOG"; exit 0 ;;
+  apply) echo "$@" >> "$LOG"; exit 0 ;;
+  rollout) echo "$@" >> "$LOG"; case "$STALL" in "") exit 0 ;; *) exec sleep 60 ;; esac ;;
+  logs) echo "mkdir: cannot create directory '/data': Permission denied"; exit 0 ;;
   create) echo "$@" >> "$LOG"; cat >> "$SECRETS"; echo >> "$SECRETS"; exit 0 ;;
 esac
 exec {kubectl} "$@"
@@ -111,6 +113,37 @@ def test_secrets_are_random_and_on_no_command_line(single_user, tools: dict[str,
     assert password == values["lidr-mlflow-server"]["MLFLOW_AUTH_ADMIN_PASSWORD"]
     assert len(password) == 48 and password not in done.stdout + Path(tools["LOG"]).read_text()
     assert {each["metadata"]["namespace"] for each in made} == {"kubeflow"}
+
+
+def test_a_server_that_does_not_start_is_told_with_its_last_line(single_user, tools):
+    api, config = single_user
+    pod = thing("v1", "Pod", "lidr-object-store-0")
+    pod["metadata"]["namespace"] = "kubeflow"
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    status = {"name": "seaweedfs", "ready": False, "restartCount": 3, "state": waiting}
+    pod["status"] = {"containerStatuses": [status]}
+    pods = {"apiVersion": "v1", "kind": "PodList", "items": [pod]}
+    api.objects["/api/v1/namespaces/kubeflow/pods"] = pods
+    code = (
+        "import sys; from manifests import kind; kind.REPORT_SECONDS = 0.2; kind.main(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--built", "--load", "none"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT.parent,
+        env={**tools, "KUBECONFIG": str(config), "HOME": str(config.parent), "STALL": "1"},
+    )
+    told = (
+        "pod lidr-object-store-0: seaweedfs: CrashLoopBackOff, mkdir: cannot create directory "
+        "'/data': Permission denied"
+    )
+    assert done.returncode == 2
+    assert f"statefulset/lidr-object-store waits: {told}" in done.stdout
+    assert done.stderr.splitlines() == [
+        f"kind: error: statefulset/lidr-object-store does not start: {told}. The log of its pod "
+        "says why."
+    ]
 
 
 def test_secrets_that_are_there_stay(single_user, tools: dict[str, str]):

@@ -7,9 +7,10 @@ import json
 import pytest
 
 from lidr.pipelines.cli.board import Board
+from lidr.pipelines.cli.inputs import read_recipe
 from lidr.pipelines.events import parse_events
 from lidr.pipelines.local_status import event_rows
-from lidr.pipelines.stamp import Stamp
+from lidr.pipelines.stamp import LONGEST, Stamp
 
 STARTED = {"event": "started", "time": 1.0, "step": "train", "iteration": 1}
 PROGRESS = {
@@ -69,15 +70,33 @@ def test_words_keep_nothing_that_steers_a_terminal():
     assert event["message"] == "a\ufffd]52;c;eA==\ufffd\ufffdb\nc"
 
 
-STAMP = {"run": "r", "recipe": "ab", "version": "1", "store": "s3://b", "first": "2"}
+STAMP = Stamp("0123456789abcdef", "0.1.0", "s3://bucket/a store", first=2)
 
 
-@pytest.mark.parametrize("first", ["00", "-1", "x", "", "²", "1" * 5000, 1, None, ["1"]])
+@pytest.mark.parametrize("first", ["00", "-1", "x", "", "²", "1" * 5000])
 def test_a_description_whose_iteration_is_none_is_no_stamp(first):
-    assert Stamp.parse(json.dumps(STAMP | {"first": first})) is None
+    assert Stamp.parse(STAMP.text().replace("M_2", f"M_{first}")) is None
 
 
 def test_a_stamp_comes_back_as_it_was():
-    stamp = Stamp.parse(json.dumps(STAMP))
-    assert stamp == Stamp(**STAMP)
-    assert Stamp.parse("[" * 100_000) is None
+    assert Stamp.parse(STAMP.text()) == STAMP
+    assert Stamp.parse(STAMP.text({"report": "s3://bucket/report.html"})) == STAMP
+    for text in (None, "", "by hand", f"{STAMP.text()}\n", "lidr " * 10_000):
+        assert Stamp.parse(text) is None
+
+
+def test_a_description_fits_into_kubeflows_column_and_keeps_the_first_links():
+    report, mlflow = "s3://bucket/runs/r/report.html", "http://mlflow/#/models/" + "m" * 200
+    text = STAMP.text({"report": report, "MLflow": mlflow})
+    assert text.startswith(f"report: {report}\nlidr 0.1.0, ")
+    assert len(text) <= LONGEST and Stamp.parse(text) == STAMP
+    for length in (LONGEST - len(STAMP.text()) - 1, LONGEST - len(STAMP.text())):
+        text = STAMP.text({"a": "b" * (length - 3)})
+        assert (len(text) <= LONGEST, "a: " in text) == (True, len(text) == LONGEST)
+
+
+def test_a_very_long_address_of_a_store_goes_by_its_digest():
+    recipe = read_recipe("tiny_world", None, [])
+    one, other = (Stamp.of(recipe, f"s3://bucket/{'k' * 1000}{end}") for end in "ab")
+    assert one != other and one.store.startswith("sha256:")
+    assert len(one.text()) <= LONGEST and Stamp.parse(one.text()) == one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +74,9 @@ class Cluster:
             self.kubeflow.set_state(run, state)
 
 
-def stamp(recipe: Recipe, run: str, store: str, changes: dict[str, str]) -> str:
+def stamp(recipe: Recipe, store: str, changes: dict[str, str]) -> str:
     """Return a run's description, changed."""
-    found = json.loads(Stamp.of(recipe, run, store).text())
-    return json.dumps(found | changes)
+    return replace(Stamp.of(recipe, store), **changes).text()
 
 
 def write_end(store: Store, recipe: Recipe, run: str, verdict: str = "stop") -> None:

@@ -205,7 +205,7 @@ def test_a_run_of_another_version_of_lidr_is_told_of(
     cluster: Cluster, recipe: Recipe, submitted: str
 ):
     run = cluster.kubeflow.run
-    run.description = stamp(recipe, RUN, cluster.profile.store, {"version": "0.0.9"})
+    run.description = stamp(recipe, cluster.profile.store, {"version": "0.0.9"})
     assert cluster.json("status", RUN)["notes"][0].startswith("submitted by lidr 0.0.9; this is")
 
 

@@ -26,7 +26,7 @@ from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.status import Watcher
 from lidr.pipelines.cluster.submit import Submission, submit
 from lidr.pipelines.compiled import as_manifests
-from lidr.pipelines.stamp import recipe_digest
+from lidr.pipelines.stamp import lidr_version, recipe_digest
 from tests.argo import Workflow
 from tests.json_server import serving
 from tests.services.kubeflow import Cluster, compile_once, stamp, write_end
@@ -55,11 +55,13 @@ def test_a_run_is_submitted_once(cluster: Cluster, recipe: Recipe):
     *links, stamped = run.description.splitlines()
     folder = f"{cluster.profile.store}/runs/mine"
     assert links == [
-        "MLflow: http://lidr-mlflow.lidr:5000/#/models/tiny-world",
         f"report: {folder}/report.html",
-        f"store: {folder}",
+        "MLflow: http://lidr-mlflow.lidr:5000/#/models/tiny-world",
     ]
-    assert json.loads(stamped)["recipe"] == recipe_digest(recipe)
+    assert stamped == (
+        f"lidr {lidr_version()}, recipe {recipe_digest(recipe)[:16]} from M_0, "
+        f"store {cluster.profile.store}"
+    )
     (experiment,) = cluster.kubeflow.experiments.values()
     assert experiment.display_name == "lidr"
     (version,) = cluster.kubeflow.versions.values()
@@ -272,7 +274,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_made(cluster: Cluster, fault, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"recipe": "0" * 64}, "was submitted with another recipe"),
+        ({"recipe": "0" * 16}, "was submitted with another recipe"),
         ({"version": "0.0.9"}, "was submitted by lidr 0.0.9"),
         ({"store": "s3://elsewhere"}, "has its results in s3://elsewhere"),
         (None, "was not submitted by lidr"),
@@ -284,7 +286,7 @@ def test_a_run_of_something_else_is_left_alone(
     submit(cluster.client, submission)
     run = cluster.kubeflow.run
     store = cluster.profile.store
-    run.description = stamp(recipe, "mine", store, changes) if changes else "by hand"
+    run.description = stamp(recipe, store, changes) if changes else "by hand"
     before = list(cluster.kubeflow.changes)
     code, _, err = cluster.lidr("submit", RECIPE, "--run", "mine")
     assert (code, err.count("\n")) == (2, 1)

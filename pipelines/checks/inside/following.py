@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
+from lidr.components.shared.config.yaml_text import NotYaml
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes import pods
 from lidr.components.shared.kubernetes.pods import Pod
+from lidr.pipelines.checks.argo import argo_settings, artifact_store
 from lidr.pipelines.checks.finding import CheckInputs, Finding, Place, missing, unknown
 from lidr.pipelines.checks.inside.jobs import CHECK_LABEL, Object, Probe, probes_of, runtime_of
 from lidr.pipelines.checks.inside.probe import Answer, answer_in
@@ -71,8 +73,9 @@ def inside_findings(inputs: CheckInputs, api: ClusterApi, place: Place) -> dict[
     """
     check = f"lidr-check-{uuid.uuid4().hex[:8]}"
     runtimes, lacking = _runtimes(inputs, api, place)
+    services = _services(api, place.kubeflow)
     found = {f"TrainingRuntime {name}": [each] for name, each in lacking.items()}
-    watched = [_Watched(probe) for probe in probes_of(inputs, place, runtimes, check)]
+    watched = [_Watched(probe) for probe in probes_of(inputs, place, runtimes, services, check)]
     end = time.monotonic() + inputs.seconds
     try:
         for each in watched:
@@ -88,6 +91,26 @@ def inside_findings(inputs: CheckInputs, api: ClusterApi, place: Place) -> dict[
             with suppress(LidrError):  # it goes by itself
                 api.delete(f"{_jobs(each.probe)}/{each.probe.name}")
     return found | {each.probe.title: each.found for each in watched}
+
+
+def _services(api: ClusterApi, namespace: str) -> dict[str, str]:
+    """Return the addresses of Kubeflow that a step's pod needs, by what is there.
+
+    Args:
+        api: the cluster.
+        namespace: of Kubeflow Pipelines; "" where it is not known.
+    """
+    if not namespace:
+        return {}
+    try:
+        settings = argo_settings(api, namespace)
+    except (LidrError, NotYaml):
+        settings = None
+    return {
+        "Kubeflow Pipelines API": f"tcp://ml-pipeline.{namespace}:8888",
+        "Kubeflow's metadata": f"tcp://metadata-grpc-service.{namespace}:8080",
+        "Kubeflow's object store": artifact_store(settings, namespace),
+    }
 
 
 def _runtimes(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,11 +36,6 @@ _GONE_AFTER_SECONDS = 60
 _CPU, _MEMORY = "100m", "512Mi"
 _WORKFLOW = "workflows.argoproj.io/workflow"
 _JOBSET = "jobset.sigs.k8s.io/jobset-name"
-_KFP = {
-    "Kubeflow Pipelines API": "tcp://ml-pipeline.{}:8888",
-    "Kubeflow's metadata": "tcp://metadata-grpc-service.{}:8080",
-    "Kubeflow's object store": "tcp://minio-service.{}:9000",
-}
 _HUB = "https://huggingface.co"
 
 Object = dict[str, Any]
@@ -76,7 +71,11 @@ class Probe:
 
 
 def probes_of(
-    inputs: CheckInputs, place: Place, runtimes: dict[str, Object], check: str
+    inputs: CheckInputs,
+    place: Place,
+    runtimes: dict[str, Object],
+    services: Mapping[str, str],
+    check: str,
 ) -> Iterator[Probe]:
     """Yield a probe for each kind of step; kinds whose pods are equal share one.
 
@@ -85,6 +84,7 @@ def probes_of(
         place: namespaces.
         runtimes: TrainingRuntimes by name, whose pods ranks and shards are; without its own a kind
             has no probe.
+        services: of Kubeflow that a step's pod needs: addresses by name.
         check: name of this check: of its label, and in the names of its Jobs.
     """
     made: dict[str, Probe] = {}
@@ -92,7 +92,7 @@ def probes_of(
         runtime = runtime_of(inputs.profile, kind)
         if runtime and runtime not in runtimes:
             continue
-        pod = _pod(inputs, place, kind, runtimes.get(runtime))
+        pod = _pod(inputs, services, kind, runtimes.get(runtime))
         known = made.get(repr(pod))
         if known:
             made[repr(pod)] = replace(known, kinds=(*known.kinds, kind))
@@ -127,7 +127,9 @@ def _job(name: str, check: str, pod: Object, seconds: float) -> Object:
     }
 
 
-def _pod(inputs: CheckInputs, place: Place, kind: Kind, runtime: Object | None) -> Object:
+def _pod(
+    inputs: CheckInputs, services: Mapping[str, str], kind: Kind, runtime: Object | None
+) -> Object:
     """Return the template of a pod like those of a kind of step."""
     profile, resources = inputs.profile, inputs.profile.resources_of(kind)
     labels = profile.pod_labels | queue_labels(resources.queue, resources.priority)
@@ -147,7 +149,7 @@ def _pod(inputs: CheckInputs, place: Place, kind: Kind, runtime: Object | None) 
         "resources": _requested(resources),
     }
     container.pop("args", None)
-    asked = _question(inputs, place, kind, ranks=runtime is not None)
+    asked = _question(inputs, services, kind, ranks=runtime is not None)
     variable = {"name": ASKED, "value": asked.model_dump_json(exclude_defaults=True)}
     container["env"] = [*container.get("env", []), variable]
     spec |= {"restartPolicy": "Never", "enableServiceLinks": False} | _placed(resources)
@@ -243,13 +245,15 @@ def _give_shm(spec: Object, container: Object, size: str) -> None:
     spec["volumes"] = [*spec.get("volumes", []), volume]
 
 
-def _question(inputs: CheckInputs, place: Place, kind: Kind, *, ranks: bool) -> Question:
+def _question(
+    inputs: CheckInputs, services: Mapping[str, str], kind: Kind, *, ranks: bool
+) -> Question:
     profile = inputs.profile
     reach = {"MLflow": profile.tracking_uri} if profile.tracking_uri.startswith("http") else {}
     if ranks:
         reach = {}  # its launcher tells MLflow
-    elif place.kubeflow:
-        reach |= {name: address.format(place.kubeflow) for name, address in _KFP.items()}
+    else:
+        reach |= services
     if inputs.recipe.model.source.startswith("hf://") and kind == "prepare":
         reach["model hub"] = _HUB
     keys = () if ranks else tuple(key for each in profile.secrets.values() for key in each)

@@ -1,0 +1,62 @@
+"""What Argo is set to, as far as Kubeflow Pipelines' installation lets it be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lidr.components.shared.config import yaml_text
+from lidr.pipelines.cluster.api import ClusterApi
+
+CONFIG_MAP = "workflow-controller-configmap"
+
+_STORE = "seaweedfs.{}:9000"
+"""Kubeflow Pipelines' own object store (2.17, backend/src/v2/objectstore/config.go)."""
+
+Settings = dict[str, Any]
+
+
+def argo_settings(api: ClusterApi, namespace: str) -> Settings | None:
+    """Return the settings in Argo's ConfigMap; None where it is not there.
+
+    Args:
+        api: the cluster.
+        namespace: of Kubeflow Pipelines.
+
+    Raises:
+        Denied: it may not be read.
+        NotYaml: it is not YAML.
+    """
+    found = api.get(f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}")
+    if found is None:
+        return None
+    data = found.get("data") or {}
+    settings = {**_mapping(data.get("config")), **data}
+    return {key: _mapping(settings.get(key)) for key in ("workflowDefaults", "artifactRepository")}
+
+
+def retry_strategy(settings: Settings) -> Settings:
+    """Return the retryStrategy that Argo gives every template; {} for none."""
+    spec = _mapping(settings["workflowDefaults"].get("spec"))
+    return _mapping(_mapping(spec.get("templateDefaults")).get("retryStrategy"))
+
+
+def artifact_store(settings: Settings | None, namespace: str) -> str:
+    """Return where a task's log and artifacts are stored, as `tcp://host:port`.
+
+    Args:
+        settings: Argo's; None where they cannot be read: then it is the store that Kubeflow
+            Pipelines brings.
+        namespace: of Kubeflow Pipelines.
+    """
+    store = _mapping((settings or {}).get("artifactRepository", {}).get("s3"))
+    endpoint = str(store.get("endpoint") or _STORE.format(namespace))
+    host, found, port = endpoint.rpartition(":")
+    if found and port.isdecimal():
+        return f"tcp://{host}:{port}"
+    return f"tcp://{endpoint}:{80 if store.get('insecure') else 443}"
+
+
+def _mapping(found: Any) -> Settings:
+    """Return a mapping, which Argo's ConfigMap has as text; {} for anything else."""
+    parsed = yaml_text.parse(found) if isinstance(found, str) else found
+    return dict(parsed) if isinstance(parsed, dict) else {}

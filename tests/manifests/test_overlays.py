@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -404,3 +405,24 @@ def test_gpu_pools_are_told_by_the_cloud_s_own_labels(name: str):
     assert on_demand["nodeLabels"].get(spot) != cheap["nodeLabels"][spot]
     keys = [each["key"] for each in cheap["tolerations"]]
     assert keys[0] == "nvidia.com/gpu" and len(keys) == 2
+
+
+def test_settings_of_components_are_patched_as_the_page_says(tmp_path):
+    page = (ROOT / "README.md").read_text("utf-8")
+    printed = page.split("## Components")[1].split("```yaml\n")[1].split("```")[0]
+    here = os.path.relpath(ROOT / "components", tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(printed.replace("../../components", here))
+    objects = rendered(str(tmp_path))
+    maps = {
+        each["metadata"]["name"]: each["data"] for each in objects if each["kind"] == "ConfigMap"
+    }
+    told = next(data for name, data in maps.items() if name.startswith("lidr-notices-"))
+    file = tmp_path / "profile.yaml"
+    file.write_text(told["profile.yaml"])
+    assert load_profile(file).notify.waiting_minutes == 30
+    settings = next(
+        data for name, data in maps.items() if name.startswith("lidr-prune-") and "mode" in data
+    )
+    assert (settings["mode"], settings["store"]) == ("yes", "s3://team/lidr")
+    used = json.dumps([each for each in objects if each["kind"] != "ConfigMap"])
+    assert all(f'"{name}"' in used for name in maps), "pods keep the name of another ConfigMap"

@@ -166,9 +166,12 @@ class Runs:
         return f"{self.outbox.run}-M{iteration}" + (f"-{step}" if step else "")
 
     def _key(self, place: str) -> dict[str, str]:
-        """Return the tags that name a place on a server that several stores share."""
+        """Return the tags that name a place on a server that several stores share.
+
+        With the recipe: a run whose files were deleted may be followed by another of its name.
+        """
         return {
-            "lidr.key": digest_of([self._store.uri, self.outbox.run, place]),
+            "lidr.key": digest_of([self._store.uri, self.outbox.run, place, self._recipe]),
             **({"lidr.pipeline": str(self._injected["run"])} if self._injected else {}),
         }
 

@@ -132,17 +132,22 @@ def _install(cluster: Cluster, keys: dict[str, Any]) -> None:
         "namespace": cluster.namespace,
         **inside,
     }
-    (folder / "profile.yaml").write_text(yaml.safe_dump(profile), "utf-8")
-    patch = [{"op": "replace", "path": _SECRET_PATH, "value": keys["notify"]["secret"]}]
+    secret = [{"op": "replace", "path": _SECRET_PATH, "value": keys["notify"]["secret"]}]
+    looked_at = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "lidr-notices"},
+        "data": {"profile.yaml": yaml.safe_dump(profile)},
+    }
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": cluster.namespace,
         "components": [os.path.relpath(ROOT / "manifests" / "components" / "notices", folder)],
-        "configMapGenerator": [
-            {"name": "lidr-notices", "behavior": "replace", "files": ["profile.yaml"]}
+        "patches": [
+            {"target": {"kind": "Deployment"}, "patch": yaml.safe_dump(secret)},
+            {"target": {"kind": "ConfigMap"}, "patch": yaml.safe_dump(looked_at)},
         ],
-        "patches": [{"target": {"kind": "Deployment"}, "patch": yaml.safe_dump(patch)}],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), "utf-8")
     cluster.kubectl("apply", "-k", str(folder)).require()

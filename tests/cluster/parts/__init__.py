@@ -15,6 +15,7 @@ from tests.cluster.parts.install import install
 from tests.cluster.parts.notices import notices
 from tests.cluster.parts.overhead import overhead
 from tests.cluster.parts.policies import policies
+from tests.cluster.parts.prune import prune
 from tests.cluster.parts.queueing import queue
 from tests.cluster.parts.rights import rights
 from tests.cluster.parts.size import size
@@ -42,6 +43,7 @@ PARTS: dict[str, Callable[[Cluster], str]] = {
     "overhead": overhead,
     "promotion": promotion,
     "champion": champion,
+    "prune": prune,
     "upgrade": upgrade,
     "faults": faults,
 }

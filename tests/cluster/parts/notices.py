@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import random
 import threading
 from collections import Counter
 from typing import Any
 
-import yaml
-
 from lidr.pipelines.cli.inputs import read_profile
-from tests.cluster.cluster import ROOT, Cluster, Object, require
+from tests.cluster.cluster import Cluster, Object, require
 from tests.cluster.commands import wait_for
+from tests.cluster.components import apply_component, config_map, profile_inside
 from tests.cluster.parts.following import in_background
 from tests.cluster.probes import pod
 from tests.cluster.removal import remove_runs
@@ -121,37 +119,15 @@ def _receive(cluster: Cluster) -> None:
 
 def _install(cluster: Cluster, keys: dict[str, Any]) -> None:
     """Apply the component `notices` with a profile that looks at this part's runs alone."""
-    folder = cluster.options.folder / "notices"
-    folder.mkdir(parents=True, exist_ok=True)
-    inside = {**keys, "kubeflow": {"experiment": keys["kubeflow"]["experiment"]}}
-    if cluster.profile.kubeflow.namespace:
-        inside["kubeflow"]["namespace"] = cluster.profile.kubeflow.namespace
-    profile = {
-        "name": "notices",
-        "runner": "kubeflow",
-        "namespace": cluster.namespace,
-        **inside,
-    }
+    kubeflow = {"experiment": keys["kubeflow"]["experiment"]}
+    profile = profile_inside(cluster, **{**keys, "kubeflow": kubeflow})
     secret = [{"op": "replace", "path": _SECRET_PATH, "value": keys["notify"]["secret"]}]
-    looked_at = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "lidr-notices"},
-        "data": {"profile.yaml": yaml.safe_dump(profile)},
-    }
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "namespace": cluster.namespace,
-        "components": [os.path.relpath(ROOT / "manifests" / "components" / "notices", folder)],
-        "patches": [
-            {"target": {"kind": "Deployment"}, "patch": yaml.safe_dump(secret)},
-            {"target": {"kind": "ConfigMap"}, "patch": yaml.safe_dump(looked_at)},
-        ],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), "utf-8")
-    cluster.kubectl("apply", "-k", str(folder)).require()
-    cluster.afterwards(lambda: cluster.delete("-k", str(folder)))
+    apply_component(
+        cluster,
+        "notices",
+        ("Deployment", secret),
+        ("ConfigMap", config_map("lidr-notices", profile__yaml=profile)),
+    )
     cluster.wait_ready("deployment", "lidr-notices", cluster.namespace)
 
 

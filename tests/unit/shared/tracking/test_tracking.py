@@ -12,6 +12,7 @@ from lidr.components.report.aliases import aliases_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.tracking import mlflow_client, tracking_uri
 from lidr.pipelines.cli import app
+from tests.tracked import SmallRun
 
 
 @pytest.fixture(autouse=True)
@@ -119,3 +120,17 @@ def test_processes_that_share_a_new_store_make_its_database_once(tmp_path):
     ended = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], ended
     assert len({out for out, _ in ended}) == 1
+
+
+@pytest.mark.slow
+def test_a_run_whose_files_were_deleted_may_be_followed_by_another_of_its_name(tmp_path):
+    for seed in (3, 7):
+        run = SmallRun(str(tmp_path), name="again", sections={"seed": seed})
+        run.start()
+        run.register(0)
+        shutil.rmtree(tmp_path / "runs")
+    client = mlflow_client(str(tmp_path))
+    (experiment,) = [each for each in client.search_experiments() if each.name.startswith("lidr/")]
+    runs = client.search_runs([experiment.experiment_id], "tags.`lidr.run` = 'small'")
+    tops = [each for each in runs if "mlflow.parentRunId" not in each.data.tags]
+    assert sorted(each.data.params["lidr.seed"] for each in tops) == ["3", "7"]

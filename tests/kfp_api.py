@@ -257,7 +257,7 @@ class KubeflowApi:
         return run
 
     def _recurring(self, method: str, rest: list[str], query: dict[str, str], body: Any) -> Any:
-        if method == "POST":
+        if method == "POST" and not rest:
             made = read_model(body, "V2beta1RecurringRun")
             self._require_runnable(made)
             _require_short("recurring run", made)
@@ -273,6 +273,12 @@ class KubeflowApi:
         if method == "DELETE":
             if self.recurring.pop(rest[0], None) is None:
                 raise missing(f"Job {rest[0]}")
+            return {}
+        identity, _, verb = rest[0].partition(":") if rest else ("", "", "")
+        if verb == "disable":
+            if identity not in self.recurring:
+                raise missing(f"Job {identity}")
+            self.recurring[identity].status = "DISABLED"
             return {}
         found = self._of_experiment(self.recurring, query)
         return _page(found, query, "recurring_runs", kfp.V2beta1ListRecurringRunsResponse)

@@ -56,7 +56,7 @@ def _cancel(place: Profile, run: str, discard: bool) -> Cancelled:
     if discard:
         require_alone(client, place, run)
     done = cancel(client, place, run)
-    if discard and not wait_for_end(client, done):
+    if discard and not wait_for_end(client, done.ended):
         done.notes.append("the run has not ended yet, so its stages were left; cancel again")
         discard = False
     try:

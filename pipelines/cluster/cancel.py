@@ -45,6 +45,9 @@ class Cancelled:
 def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     """End a run and its schedule; a second call finds nothing left to do.
 
+    Kubeflow deletes the Workflows of a schedule with it, those under way too, whose exit task then
+    never runs. So a schedule is disabled, its runs are ended, and it is deleted when they have.
+
     Raises:
         BadInput: there is no run and no schedule of that name, or ending it is not allowed.
     """
@@ -58,14 +61,29 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
         )
     done = Cancelled(name)
     for each in schedules:
-        recurring.delete(client, each)
-        done.schedules.append(each.recurring_run_id)
+        recurring.disable(client, each)
+    started = _live_of(client, experiment, {each.recurring_run_id for each in schedules})
+    found += started
     for run in found:
         if runs.is_live(run):
             runs.terminate(client, run)
             done.ended.append(run.run_id)
     _delete_jobs(profile, [run.run_id for run in found], done)
+    if not wait_for_end(client, [run.run_id for run in started]):
+        done.notes.append("its last run has not ended yet: the schedule is off; cancel again")
+        return done
+    for each in schedules:
+        recurring.delete(client, each)
+        done.schedules.append(each.recurring_run_id)
     return done
+
+
+def _live_of(client: Client, experiment: str, schedules: set[str]) -> list[runs.Run]:
+    """Return the runs under way that schedules have started."""
+    if not schedules:
+        return []
+    listed = runs.list_runs(client, experiment)
+    return [run for run in listed if run.recurring_run_id in schedules and runs.is_live(run)]
 
 
 def clean_stages(store: Store, name: str, done: Cancelled, *, discard: bool) -> None:
@@ -84,19 +102,18 @@ def clean_stages(store: Store, name: str, done: Cancelled, *, discard: bool) -> 
             store.delete(key)
 
 
-def wait_for_end(client: Client, done: Cancelled, timeout: float = TIMEOUT) -> bool:
+def wait_for_end(client: Client, run_ids: Sequence[str]) -> bool:
     """Wait until the runs that were asked to end have ended; False where one takes longer.
 
     Args:
         client: the connection.
-        done: names the runs.
-        timeout: seconds.
+        run_ids: of the runs.
     """
-    until = time.monotonic() + timeout
-    while any(runs.is_live(runs.read_run(client, run_id)) for run_id in done.ended):
+    until = time.monotonic() + TIMEOUT
+    while any(runs.is_live(runs.read_run(client, run_id)) for run_id in run_ids):
         if time.monotonic() > until:
             return False
-        time.sleep(min(2.0, timeout / 10))
+        time.sleep(min(2.0, TIMEOUT / 10))
     return True
 
 

@@ -156,8 +156,17 @@ def list_schedules(client: Client, experiment: str, name: str = "") -> list[Any]
     return sorted(listed, key=lambda each: runs.age(each.created_at, each.recurring_run_id))
 
 
+def disable(client: Client, found: Any) -> None:
+    """Let a schedule start no more runs."""
+    client.call(
+        f"disable schedule {found.display_name!r}",
+        client.recurring.recurring_run_service_disable_recurring_run,
+        found.recurring_run_id,
+    )
+
+
 def delete(client: Client, found: Any) -> None:
-    """End a schedule; runs that it has started go on."""
+    """Delete a schedule; Kubernetes deletes the Workflows that it owns, those under way too."""
     client.call(
         f"delete schedule {found.display_name!r}",
         client.recurring.recurring_run_service_delete_recurring_run,

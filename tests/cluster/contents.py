@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -60,6 +61,7 @@ def require_equal(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
 
 
 _ONE_AT_A_TIME = threading.Lock()
+_OF_THE_CLUSTER = ("MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL")
 
 
 def local_run(folder: Path, settings: tuple[str, ...], name: str) -> Mapping[str, str]:
@@ -81,7 +83,10 @@ def _local_run(folder: Path, settings: tuple[str, ...], name: str) -> Mapping[st
         words = [word for each in settings for word in ("--set", each)]
         command = [sys.executable, "-m", "lidr.pipelines.cli", "run", "tiny_world", *words]
         done = subprocess.run(
-            [*command, "--store", str(store), "--run", name], capture_output=True, text=True
+            [*command, "--store", str(store), "--run", name],
+            capture_output=True,
+            text=True,
+            env={key: os.environ[key] for key in os.environ if key not in _OF_THE_CLUSTER},
         )
         if done.returncode:
             raise Failure(f"the local run failed: {done.stderr.strip()[-500:]}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -258,6 +260,44 @@ def test_cancelling_ends_pods_jobs_and_schedule_and_keeps_what_is_resumable(
     assert "no run or schedule 'absent'" in cluster.lidr("cancel", "absent")[2]
 
 
+def test_a_schedule_is_deleted_once_the_run_that_it_has_started_has_ended(
+    cluster: Cluster, submitted: str
+):
+    cluster.lidr("submit", "tiny_world", "--run", "nightly", "--every", "1d")
+    (identity,) = cluster.kubeflow.recurring
+    run = cluster.kubeflow.run
+    run.display_name, run.recurring_run_id = "nightly-x", identity
+    there: list[str] = []
+
+    def ends() -> None:
+        while run.state != "CANCELING":
+            time.sleep(0.01)
+        time.sleep(0.3)
+        there.extend(each.status for each in cluster.kubeflow.recurring.values())
+        run.state = "CANCELED"
+
+    thread = threading.Thread(target=ends)
+    thread.start()
+    done = cluster.json("cancel", "nightly")
+    thread.join()
+    assert there == ["DISABLED"], "it was deleted, and with it the Workflow, before the run's end"
+    assert (done["ended"], done["schedules"]) == ([submitted], [identity])
+    assert not cluster.kubeflow.recurring and not done["notes"]
+
+
+def test_a_schedule_whose_run_does_not_end_stays_switched_off(
+    cluster: Cluster, submitted: str, monkeypatch
+):
+    cluster.lidr("submit", "tiny_world", "--run", "nightly", "--every", "1d")
+    (identity,) = cluster.kubeflow.recurring
+    cluster.kubeflow.run.recurring_run_id = identity
+    monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT", 0.1)
+    done = cluster.json("cancel", "nightly")
+    assert done["ended"] == [submitted] and not done["schedules"]
+    assert done["notes"] == ["its last run has not ended yet: the schedule is off; cancel again"]
+    assert cluster.kubeflow.recurring[identity].status == "DISABLED"
+
+
 def test_nothing_is_discarded_under_another_run(cluster: Cluster, submitted: str):
     cluster.lidr("submit", "tiny_world", "--run", "second")
     code, _, err = cluster.lidr("cancel", RUN, "--discard")
@@ -266,7 +306,7 @@ def test_nothing_is_discarded_under_another_run(cluster: Cluster, submitted: str
 
 
 def test_a_run_that_does_not_end_keeps_its_stages(cluster: Cluster, submitted: str, monkeypatch):
-    monkeypatch.setattr("lidr.pipelines.cluster.cancel.wait_for_end.__defaults__", (0.1,))
+    monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT", 0.1)
     done = cluster.json("cancel", RUN, "--discard")
     assert "has not ended yet" in done["notes"][0]
 

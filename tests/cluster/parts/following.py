@@ -75,12 +75,12 @@ def schedule(cluster: Cluster) -> str:
     cluster.lidr(*arguments, **home).require()
     try:
         ended = wait_for("two looks", lambda: _looks(cluster, since), 2400, 10)
+        pods = [sum(1 for _ in _pods(cluster, each)) for each in ended]  # they go with the schedule
     finally:
         told = cluster.lidr("cancel", name, **home).require().out
     require("1 schedule" in told, f"lidr cancel says: {told.strip()[:200]}")
     wanted = local_run(cluster.options.folder, tuple(SMALL), "small")
     equal = require_equal(contents(home["store"]), wanted)
-    pods = [sum(1 for _ in _pods(cluster, each)) for each in ended]
     require(pods[1] < pods[0], f"the second look had {pods[1]} pods, the first {pods[0]}")
     return f"{pods[0]} pods at first, {pods[1]} at a look without news; {equal}"
 

@@ -128,7 +128,10 @@ def _ranks(cluster: Cluster, name: str) -> list[Object]:
 
 
 def _rival(cluster: Cluster) -> Path:
-    """Queue a Job that needs all of the quota and goes first; return the file of its objects."""
+    """Queue a pod that needs all of the quota and goes first; return the file of its objects.
+
+    A pod, since `pod` is what lidr wants Kueue to know besides TrainJobs.
+    """
     spec = cluster.get("clusterqueue", _queue_of(cluster))["spec"]
     resources = spec["resourceGroups"][0]["flavors"][0]["resources"]
     quota = {each["name"]: each["nominalQuota"] for each in resources}
@@ -164,14 +167,14 @@ def _rival(cluster: Cluster) -> Path:
             "value": 1000000,
         },
         {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
+            "apiVersion": "v1",
+            "kind": "Pod",
             "metadata": {
                 "name": f"{cluster.prefix}-rival",
                 "namespace": cluster.namespace,
                 "labels": labels,
             },
-            "spec": {"suspend": True, "template": {"spec": pod}},
+            "spec": pod,
         },
     ]
     file = cluster.options.folder / "rival.json"

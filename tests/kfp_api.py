@@ -50,6 +50,18 @@ class Refused(Exception):
         self.body = {"code": code, "message": message, "details": [detail | {"message": message}]}
 
 
+def _without_workflow(identity: str) -> Refused:
+    """Return what the real one answers to ending a run whose Workflow was deleted."""
+    patching = "Failed to terminate workflow lidr-tiny-world-hqxmh due to patching error"
+    return Refused(
+        500,
+        13,
+        f"Failed to terminate a run: InternalServerError: Failed to terminate run {identity} due "
+        f"to error terminating its workflow: {patching} after multiple retries: {patching}: "
+        'workflows.argoproj.io "lidr-tiny-world-hqxmh" not found',
+    )
+
+
 def _require_short(what: str, made: Any) -> None:
     """Refuse what the database of the real one, MySQL in its strict mode, cannot hold."""
     if len(made.description or "") > 255:
@@ -91,6 +103,7 @@ class KubeflowApi:
         workflows: the Argo Workflow behind a run, as JSON, by the run's id.
         serves_v1: whether the v1beta1 API is served as well.
         requests: method and path of each request so far.
+        gone: ids of runs whose Workflow was deleted behind Kubeflow's back.
         before_run: called before a run is stored.
     """
 
@@ -110,6 +123,7 @@ class KubeflowApi:
     workflows: dict[str, str] = field(default_factory=dict)
     serves_v1: bool = True
     requests: list[tuple[str, str]] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
     before_run: Callable[[], None] = lambda: None
     _lock: Any = field(default_factory=threading.RLock)
 
@@ -237,6 +251,8 @@ class KubeflowApi:
         if verb == "terminate":
             if run.state not in _LIVE:
                 raise invalid(f"run {identity} has ended already")
+            if identity in self.gone:
+                raise _without_workflow(identity)
             self.set_state(run, "CANCELING")
             return {}
         if method == "DELETE":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lidr.components.shared.config.profile import Profile
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.store.base import Store
 from lidr.pipelines.cluster import recurring, runs
 from lidr.pipelines.cluster.client import Client
@@ -16,6 +17,8 @@ from lidr.pipelines.stamp import Stamp
 from lidr.pipelines.stored import StoredRun
 
 TIMEOUT = 120.0
+
+_WORKFLOW_GONE = re.compile(r'workflows\.argoproj\.io "[^"]*" not found')
 """Seconds that pods get to end: Kubernetes gives them 30, and Argo notices a little later."""
 
 
@@ -66,8 +69,7 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     found += started
     for run in found:
         if runs.is_live(run):
-            runs.terminate(client, run)
-            done.ended.append(run.run_id)
+            _terminate(client, run, done)
     _delete_jobs(profile, [run.run_id for run in found], done)
     if not wait_for_end(client, [run.run_id for run in started]):
         done.notes.append("its last run has not ended yet: the schedule is off; cancel again")
@@ -76,6 +78,21 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
         recurring.delete(client, each)
         done.schedules.append(each.recurring_run_id)
     return done
+
+
+def _terminate(client: Client, run: runs.Run, done: Cancelled) -> None:
+    """Ask a run to end; one that Kubeflow cannot end, and calls running for ever, is removed."""
+    try:
+        runs.terminate(client, run)
+        done.ended.append(run.run_id)
+    except LidrError as error:
+        if not _WORKFLOW_GONE.search(error.message):
+            raise
+        runs.delete(client, run)
+        done.notes.append(
+            f"the Workflow of run {run.run_id} was deleted, so Kubeflow could not end it; it was "
+            "removed there"
+        )
 
 
 def _live_of(client: Client, experiment: str, schedules: set[str]) -> list[runs.Run]:

@@ -298,6 +298,19 @@ def test_a_schedule_whose_run_does_not_end_stays_switched_off(
     assert cluster.kubeflow.recurring[identity].status == "DISABLED"
 
 
+def test_a_run_whose_workflow_was_deleted_is_removed_since_it_would_never_end(
+    cluster: Cluster, submitted: str
+):
+    cluster.kubeflow.gone.add(submitted)
+    done = cluster.json("cancel", RUN)
+    assert not cluster.kubeflow.runs and not done["ended"]
+    assert done["notes"] == [
+        f"the Workflow of run {submitted} was deleted, so Kubeflow could not end it; it was "
+        "removed there"
+    ]
+    assert cluster.json("submit", "tiny_world", "--run", RUN)["outcome"] == "created"
+
+
 def test_nothing_is_discarded_under_another_run(cluster: Cluster, submitted: str):
     cluster.lidr("submit", "tiny_world", "--run", "second")
     code, _, err = cluster.lidr("cancel", RUN, "--discard")

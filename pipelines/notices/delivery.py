@@ -27,9 +27,12 @@ from lidr.components.shared.store.runs import run_key
 from lidr.pipelines.notices.notice import Notice
 
 SECONDS = 5.0
-"""Longest wait for a receiver to be reached, and for its answer."""
+"""Longest wait for a receiver to be reached."""
 
-STALE_SECONDS = 20.0
+ANSWER_SECONDS = 10.0
+"""Longest wait for its answer. One that takes a notice and answers later will get it again."""
+
+STALE_SECONDS = 30.0
 """An attempt without an end that is older had a sender that died."""
 
 MAX_ATTEMPTS = 500
@@ -158,7 +161,7 @@ def post(url: str, text: str, key: str) -> str:
             url,
             body=json.dumps({"text": text}).encode(),
             headers=headers,
-            timeout=urllib3.Timeout(connect=SECONDS, read=SECONDS, total=SECONDS),
+            timeout=urllib3.Timeout(connect=SECONDS, read=ANSWER_SECONDS),
             retries=False,
             redirect=False,
         )

@@ -9,6 +9,7 @@ from lidr.components.cleanup.run import cleanup
 from lidr.components.report.run import report, report_failure
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import emit
+from lidr.components.shared.kubernetes.runs import own_namespace, was_cancelled
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import (
@@ -28,7 +29,7 @@ from lidr.pipelines.notices.telling import tell_end
 _CANCELLED = ("CANCELED", "CANCELLED", "CANCELING")
 
 _UNFINISHED = "RUNNING"
-"""What Kubeflow calls a loop of which a task was left out, and none has failed."""
+"""What Kubeflow calls a loop of which a task was left out or cancelled, and none has failed."""
 
 
 def finish(
@@ -49,7 +50,7 @@ def finish(
     """
     home = open_store(store)
     name = run or scheduled_run(home)
-    state = ENDED_WELL[0] if _has_stopped(home, name, state) else state
+    state = _how_ended(home, name, state)
     cleanup(store=store, state=state, run=name)
     if not name:
         return ""
@@ -80,12 +81,22 @@ def _show(store: Store, run: str, file: Path) -> None:
         emit("warning", message=f"Kubeflow's page shows no report: {error}")
 
 
-def _has_stopped(store: Store, run: str, state: str) -> bool:
+def _how_ended(store: Store, run: str, state: str) -> str:
+    """Return how the loop has ended, where Kubeflow calls it running."""
+    if state != _UNFINISHED:
+        return state
+    if _has_stopped(store, run):
+        return ENDED_WELL[0]
+    own = os.environ.get(EXECUTION_VARIABLE, "")
+    return _CANCELLED[0] if was_cancelled(own_namespace(), own) else state
+
+
+def _has_stopped(store: Store, run: str) -> bool:
     """Return whether the loop has stopped, by verdict or budget, before the last round compiled in.
 
     Kubeflow waits for the rounds behind it, which Argo leaves out, and calls the loop running.
     """
-    if not run or state != _UNFINISHED:
+    if not run:
         return False
     states = read_states(store, run)
     stopped = bool(states) and states[-1]["verdict"] != GO_ON
@@ -96,5 +107,7 @@ def _reason(store: Store, run: str, state: str, error: str) -> str:
     """Return why the loop did not end well: the failed step's own words, else KFP's."""
     failure = read_failure(store, run, os.environ.get(EXECUTION_VARIABLE, ""))
     reason = f"{failure['step']}: {failure['message']}" if failure else error
+    if not reason and state in _CANCELLED:
+        reason = "it was cancelled"
     emit("note", message=f"the loop ended as {state}: {reason or 'no step said why'}")
     return reason

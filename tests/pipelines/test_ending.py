@@ -95,12 +95,25 @@ def test_failure_on_a_cluster_is_told_with_the_submit_that_goes_on(tmp_path, mon
     ]
 
 
-@pytest.mark.parametrize("state", ["CANCELED", "CANCELLED"])
+@pytest.mark.parametrize("state", ["CANCELED", "CANCELLED", "RUNNING"])
 def test_run_that_somebody_cancelled_is_told_to_nobody(tmp_path, monkeypatch, state: str):
+    monkeypatch.setenv("KFP_RUN_ID", "an-id")
+    monkeypatch.setattr(ending, "own_namespace", lambda: "lidr")
+    monkeypatch.setattr(ending, "was_cancelled", lambda *asked: asked == ("lidr", "an-id"))
     with receiving() as receiver:
         monkeypatch.setenv(NOTIFY_URL, receiver.url)
         ended(tmp_path, monkeypatch, state)
     assert receiver.received == []
+
+
+def test_loop_whose_pod_was_killed_is_a_failure_though_kubeflow_calls_it_running(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ending, "was_cancelled", lambda *_: False)
+    with receiving() as receiver:
+        monkeypatch.setenv(NOTIFY_URL, receiver.url)
+        ended(tmp_path, monkeypatch, "RUNNING")
+    assert [text[:30] for text in receiver.texts] == ["lidr: run mine has failed: no "]
 
 
 def test_notice_that_cannot_be_written_down_harms_no_end(tmp_path, monkeypatch, capsys):

@@ -23,6 +23,14 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _SECONDS = 5.0
+_NO_ANSWER = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    urllib3.exceptions.HTTPError,
+)
 
 
 def cluster_id() -> str:
@@ -59,20 +67,34 @@ def has_ended(namespace: str, run: str) -> bool:
         workflows = _list(f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflows", selected)
         complete = all(_labels(each).get(_COMPLETED) == "true" for each in workflows)
         return complete and not _list(f"/api/v1/namespaces/{namespace}/pods", living)
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        urllib3.exceptions.HTTPError,
-    ):
+    except _NO_ANSWER:
         return False
 
 
-def _list(path: str, query: dict[str, str]) -> list[dict[str, Any]]:
+def was_cancelled(namespace: str, run: str) -> bool:
+    """Return whether somebody has asked a run to end.
+
+    Kubeflow does so by a deadline of zero seconds (2.17, TerminateWorkflow in
+    backend/src/apiserver/resource/resource_manager.go), and tells the exit task `RUNNING`, as of a
+    loop whose pod was killed. False also where the API server does not say.
+
+    Args:
+        namespace: of the run's pods.
+        run: its id in Kubeflow.
+    """
+    if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(run)):
+        return False
+    path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflows"
+    try:
+        found = _list(path, {"labelSelector": f"{RUN_LABEL}={run}"}, "application/json")
+        return any(each["spec"].get("activeDeadlineSeconds") == 0 for each in found)
+    except _NO_ANSWER:
+        return False
+
+
+def _list(path: str, query: dict[str, str], kind: str = _NAMES_ONLY) -> list[dict[str, Any]]:
     token = (_ACCOUNT / "token").read_text("utf-8").strip()
-    headers = {"Authorization": f"Bearer {token}", "Accept": _NAMES_ONLY}
+    headers = {"Authorization": f"Bearer {token}", "Accept": kind}
     with urllib3.PoolManager(ca_certs=str(_ACCOUNT / "ca.crt")) as pool:
         answer = pool.request(
             "GET",

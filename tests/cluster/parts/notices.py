@@ -46,7 +46,7 @@ ThreadingHTTPServer(("0.0.0.0", 6443), Handler).serve_forever()
 
 
 def notices(cluster: Cluster) -> str:
-    """A run ends, one fails, one waits, one stands still: each is told once."""
+    """A run stops, one fails, one waits, one stands still: each is told once."""
     names = {what: f"{cluster.prefix}-told-{what}" for what in ("well", "broken", "waits", "still")}
     keys = _keys(cluster)
     cluster.afterwards(lambda: remove_runs(read_profile(*cluster.layers(**keys)), cluster.begun))
@@ -66,9 +66,17 @@ def notices(cluster: Cluster) -> str:
         wanted = _wanted(names)
         wait_for("every notice", lambda: not _missing(wanted, _received(cluster)), 300, 5)
         told = _received(cluster)
-    twice = [text for (_, text), number in Counter(told).items() if number > 1]
-    require(not twice, f"told more than once: {twice}")
-    return f"{len(told)} notices, each once, their sender killed {len(kills)} times"
+    texts = Counter(text for _, text in set(told))
+    twice = [text for text, keys in texts.items() if keys > 1]
+    require(not twice, f"told more than once, with different keys: {twice}")
+    again = len(told) - len(set(told))
+    require(again <= 1, f"{again} of {len(told)} came again, with the same key")
+    strangers = [text for text in texts if "has failed" in text and names["broken"] not in text]
+    require(not strangers, f"told as failures: {strangers}")
+    return (
+        f"{len(texts)} notices, each once ({again} again, with the same key), their sender killed "
+        f"{len(kills)} times"
+    )
 
 
 def _keys(cluster: Cluster) -> dict[str, Any]:
@@ -197,8 +205,8 @@ def _halt(cluster: Cluster, name: str) -> tuple[str, ...]:
 
 def _wanted(names: dict[str, str]) -> list[tuple[str, str]]:
     return [
-        (names["well"], "has ended"),
-        (names["still"], "has ended"),
+        (names["well"], "has stopped"),
+        (names["still"], "has stopped"),
         (names["waits"], "has waited"),
         (names["still"], "has made no progress"),
         (names["broken"], "has failed"),

@@ -284,9 +284,23 @@ def test_a_lease_that_another_cluster_knows_of_is_watched(pod, tmp_path, monkeyp
     assert not pod.requests
 
 
+@pytest.mark.parametrize(
+    ("spec", "cancelled"),
+    [({"activeDeadlineSeconds": 0}, True), ({"activeDeadlineSeconds": 3600}, False), ({}, False)],
+)
+def test_a_run_with_a_deadline_of_zero_was_cancelled(pod, spec, cancelled):
+    workflow(pod, "first", "Running")
+    pod.workflows["lidr-first"]["spec"] = spec
+    assert runs.was_cancelled("lidr", "first") is cancelled
+    assert not runs.was_cancelled("lidr", "second")
+    _no_right(pod)
+    assert not runs.was_cancelled("lidr", "first"), "who may not ask does not know"
+
+
 def test_a_lease_names_no_path_to_ask_for(pod):
     for namespace, run in (("../../x", "first"), ("lidr", "a/b"), ("lidr", "x,y=z"), ("", "")):
         assert not runs.has_ended(namespace, run)
+        assert not runs.was_cancelled(namespace, run)
     assert not pod.requests
 
 

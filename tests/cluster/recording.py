@@ -23,6 +23,7 @@ _STORE = re.compile(r"s3://[^\"'\\ ]+")
 _HOST = re.compile(r"https?://[^\"'\\ ]+|\b\d{1,3}(?:\.\d{1,3}){3}\b")
 _IMAGE = re.compile(r"\b[\w.-]+(?::\d+)?/[\w./-]+:[\w.-]+")
 
+_SOURCE = re.compile(r'File "[^"]*?/(?=(?:lidr|site-packages|python3[.0-9]*)/)')
 _CONTAINER_ID = re.compile(r"containerd://[0-9a-f]{64}")
 _DEEP = " " * 16
 """What stands so deep in a log is a part of the JSON that a step is given."""
@@ -122,7 +123,8 @@ def trimmed_log(text: str, ids: Ids | None = None) -> str:
     """Return a pod's log without names, and with little of the JSON that a step is given."""
     quoted = re.compile(r'("(?:recipe|store|launch)": )"(?:[^"\\]|\\.)*"')
     lines = [line for line in text.splitlines(keepends=True) if not line.startswith(_DEEP)]
-    return str(_anonymous(quoted.sub(r'\1"..."', "".join(lines)), ids))
+    shorter = _SOURCE.sub('File "', quoted.sub(r'\1"..."', "".join(lines)))
+    return str(_anonymous(shorter, ids))
 
 
 def record(

@@ -251,11 +251,14 @@ def test_recorded_log_has_the_step_s_own_lines_and_last_words():
     own = OwnLines()
     lines = [line for line in text.splitlines() if own.has(line)]
     assert lines[0] == "lidr started step=train iteration=1"
-    assert lines[1].startswith("lidr failed step=train message=")
-    assert lines[2] == "Traceback (most recent call last):"
-    assert lines[-1].startswith("components.shared.errors.BadInput: TrainJob lidr-train-")
-    assert last_words(text).startswith("TrainJob lidr-train-")
-    assert last_words(text) + " exit_code=2" in lines[1]
+    (failed,) = [line for line in lines if line.startswith("lidr failed step=train message=")]
+    after = lines[lines.index(failed) + 1 :]
+    assert after[0] == "Traceback (most recent call last):"
+    assert after[-1].startswith(
+        "lidr.components.shared.core.errors.TrainingFailed: step 2: the loss"
+    )
+    assert last_words(text).startswith("step 2: the loss is ")
+    assert failed.endswith(f"{last_words(text)} exit_code=1")
 
 
 @pytest.mark.parametrize("kind", ["driver", "launcher"])

@@ -75,7 +75,7 @@ def test_receiver_that_is_away_costs_seconds_and_its_address_is_not_told(
 
 
 def test_receiver_that_never_answers_costs_seconds(store, receiver, monkeypatch):
-    monkeypatch.setattr(delivery, "SECONDS", 0.3)
+    monkeypatch.setattr(delivery, "ANSWER_SECONDS", 0.3)
     announce(store, NOTICES[0])
     receiver.before = lambda: time.sleep(1.0)
     began = time.monotonic()

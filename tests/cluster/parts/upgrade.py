@@ -35,16 +35,21 @@ def _apply(cluster: Cluster, tag: str) -> None:
         folder = Path(name) / "manifests"
         shutil.copytree(ROOT / "manifests", folder)
         overlay = folder / "overlays" / cluster.options.overlay
-        if tag:
-            file = overlay / "kustomization.yaml"
-            content = yaml.safe_load(file.read_text())
-            content["images"] = [{"name": f"lidr/{name}", "newTag": tag} for name in IMAGES]
-            file.write_text(yaml.safe_dump(content))
-        cluster.kubectl("apply", "-k", str(overlay)).require()
+        served = cluster.get("deployment", "lidr-champion", f"--namespace={cluster.namespace}")
+        for each in (overlay, overlay / "champion") if served else (overlay,):
+            if tag:
+                _set_tag(each / "kustomization.yaml", tag)
+            cluster.kubectl("apply", "-k", str(each)).require()
     for kind in ("deployment", "statefulset"):
         selector = "--selector=app.kubernetes.io/part-of=lidr"
         for each in cluster.items(kind, cluster.namespace, selector):
             cluster.wait_ready(kind, each["metadata"]["name"], cluster.namespace)
+
+
+def _set_tag(file: Path, tag: str) -> None:
+    content = yaml.safe_load(file.read_text())
+    content["images"] = [{"name": f"lidr/{name}", "newTag": tag} for name in IMAGES]
+    file.write_text(yaml.safe_dump(content))
 
 
 def _images(cluster: Cluster) -> list[str]:

@@ -283,6 +283,9 @@ def test_the_deck_has_fifty_faults_of_every_kind_and_a_seed_repeats_its_order():
     }
     assert shuffled(random.Random(1), 120) == shuffled(random.Random(1), 120)
     assert len(shuffled(random.Random(1), 120)) == 120
+    lost = [kind for kind in DECK if kind.action == "lose"]
+    assert shuffled(random.Random(1), 2, lost) == [*lost, *lost]
+    assert shuffled(random.Random(1), 2, []) == []
     spans = [duration(Kind("stop", "kfp"), random.Random(n), 300) for n in range(200)]
     assert 30 <= min(spans) < 40
     assert 250 < max(spans) <= 300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 COMPONENTS = {
@@ -69,10 +70,12 @@ DECK = _kinds(
 """Fifty faults: pods die more often than servers."""
 
 
-def shuffled(rng: random.Random, count: int) -> list[Kind]:
-    """Return so many faults in random order, in the deck's proportions."""
-    whole = [kind for _ in range(count // len(DECK)) for kind in DECK]
-    found = whole + rng.sample(DECK, count - len(whole))
+def shuffled(rng: random.Random, count: int, deck: Sequence[Kind] = DECK) -> list[Kind]:
+    """Return so many faults in random order, in the deck's proportions; none of an empty one."""
+    if not deck:
+        return []
+    whole = [kind for _ in range(count // len(deck)) for kind in deck]
+    found = whole + rng.sample(deck, count - len(whole))
     rng.shuffle(found)
     return found
 

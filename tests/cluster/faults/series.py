@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tests.cluster.cluster import Cluster, Object
 from tests.cluster.faults.components import Components
 from tests.cluster.faults.journal import Journal, counted, rows
-from tests.cluster.faults.kinds import COMPONENTS, Kind, duration, shuffled
+from tests.cluster.faults.kinds import COMPONENTS, DECK, Kind, duration, shuffled
 from tests.cluster.faults.lives import Life
 
 PAUSE = (2.0, 20.0)
@@ -62,9 +62,7 @@ class Series:
         left = max(0, cluster.options.kills - self._counted)
         self._components = Components(cluster)
         self._present = {name: self._components.present(name) for name in COMPONENTS}
-        self._deck = [kind for kind in shuffled(self._rng, left * 9) if self._wanted_here(kind)][
-            :left
-        ]
+        self._deck = shuffled(self._rng, left, [kind for kind in DECK if self._wanted_here(kind)])
         self._lives: list[Life] = []
         self._stopped: threading.Thread | None = None
         self._hit: set[str] = set()

@@ -32,7 +32,7 @@ REPORT_SECONDS = 20.0
 """After so long it is said what is waited for."""
 
 _CRASHES = 3
-"""A server that has ended so often does not start."""
+"""A server that has ended so often while it was waited for does not start."""
 
 _SERVERS = ("statefulset/lidr-object-store", "statefulset/lidr-postgres", "deployment/lidr-mlflow")
 _NEXT = """
@@ -174,29 +174,25 @@ def _wait(server: str, namespace: str) -> None:
     """Wait until a server runs; say what its pods wait for, and end where they cannot start."""
     command = ["kubectl", "rollout", "status", server, f"-n={namespace}", "--timeout=10m"]
     print(f"$ {shlex.join(command)}", flush=True)
-    waiting, said = subprocess.Popen(command), ""
+    waiting, said, before = subprocess.Popen(command), "", _crashes(server, namespace)
     while True:
         try:
             if code := waiting.wait(REPORT_SECONDS):
                 _fail(f"kubectl rollout ended with {code}", said or "Its words are above.")
             return
         except subprocess.TimeoutExpired:
-            pods = [
-                pod
-                for pod in _items("pods", namespace)
-                if _belongs(pod["metadata"]["name"], server)
-            ]
-        told = "; ".join(_faults(pod) for pod in pods if _faults(pod))
+            told = "; ".join(filter(None, map(_faults, _pods(server, namespace))))
         if told and told != said:
             print(f"{server} waits: {told}", flush=True)
         said = told
-        if any(_crashes(pod) >= _CRASHES for pod in pods):
+        if _crashes(server, namespace) - before >= _CRASHES:  # it may have waited for another one
             waiting.kill()
             _fail(f"{server} does not start: {told}", "The log of its pod says why.")
 
 
-def _belongs(pod: str, server: str) -> bool:
-    return pod.startswith(f"{server.partition('/')[2]}-")
+def _pods(server: str, namespace: str) -> list[dict[str, Any]]:
+    begin = f"{server.partition('/')[2]}-"
+    return [pod for pod in _items("pods", namespace) if pod["metadata"]["name"].startswith(begin)]
 
 
 def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
@@ -204,14 +200,14 @@ def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
     return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
 
 
-def _crashes(pod: dict[str, Any]) -> int:
-    """Return how often a container of a pod was started again that does not run."""
-    counts = [
+def _crashes(server: str, namespace: str) -> int:
+    """Return how often the containers of a server's pods were started again that do not run."""
+    return sum(
         int(each.get("restartCount", 0))
+        for pod in _pods(server, namespace)
         for each in _containers(pod)
         if not each.get("ready") and "running" not in each.get("state", {})
-    ]
-    return max(counts, default=0)
+    )
 
 
 def _faults(pod: dict[str, Any]) -> str:

@@ -65,13 +65,14 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     done = Cancelled(name)
     for each in schedules:
         recurring.disable(client, each)
+    known = {run.run_id for run in found}
     started = _live_of(client, experiment, {each.recurring_run_id for each in schedules})
-    found += started
+    found += [run for run in started if run.run_id not in known]
     for run in found:
         if runs.is_live(run):
             _terminate(client, run, done)
     _delete_jobs(profile, [run.run_id for run in found], done)
-    if not wait_for_end(client, [run.run_id for run in started]):
+    if not wait_for_end(client, [run.run_id for run in started if run.run_id in done.ended]):
         done.notes.append("its last run has not ended yet: the schedule is off; cancel again")
         return done
     for each in schedules:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def single_user(cluster: tuple[ClusterApi, Path]) -> tuple[ClusterApi, Path]:  #
     deploy(api, images, multi_user=False)
     empty = {"apiVersion": "v1", "kind": "SecretList", "items": []}
     api.objects["/api/v1/namespaces/kubeflow/secrets"] = empty
+    api.objects["/api/v1/namespaces/kubeflow/pods"] = {**empty, "kind": "PodList"}
     return api, config
 
 
@@ -124,6 +126,13 @@ def test_a_server_that_does_not_start_is_told_with_its_last_line(single_user, to
     pod["status"] = {"containerStatuses": [status]}
     pods = {"apiVersion": "v1", "kind": "PodList", "items": [pod]}
     api.objects["/api/v1/namespaces/kubeflow/pods"] = pods
+    end = threading.Event()
+
+    def crash() -> None:
+        while not end.wait(0.5):
+            status["restartCount"] += 1
+
+    threading.Thread(target=crash, daemon=True).start()
     code = (
         "import sys; from manifests import kind; kind.REPORT_SECONDS = 0.2; kind.main(sys.argv[1:])"
     )
@@ -134,6 +143,7 @@ def test_a_server_that_does_not_start_is_told_with_its_last_line(single_user, to
         cwd=ROOT.parent,
         env={**tools, "KUBECONFIG": str(config), "HOME": str(config.parent), "STALL": "1"},
     )
+    end.set()
     told = (
         "pod lidr-object-store-0: seaweedfs: CrashLoopBackOff, mkdir: cannot create directory "
         "'/data': Permission denied"

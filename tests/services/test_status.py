@@ -311,6 +311,16 @@ def test_a_run_whose_workflow_was_deleted_is_removed_since_it_would_never_end(
     assert cluster.json("submit", "tiny_world", "--run", RUN)["outcome"] == "created"
 
 
+def test_a_schedule_whose_run_lost_its_workflow_goes_with_it(cluster: Cluster, submitted: str):
+    cluster.lidr("submit", "tiny_world", "--run", "nightly", "--every", "1d")
+    (identity,) = cluster.kubeflow.recurring
+    cluster.kubeflow.run.recurring_run_id = identity
+    cluster.kubeflow.gone.add(submitted)
+    done = cluster.json("cancel", "nightly")
+    assert done["schedules"] == [identity] and len(done["notes"]) == 1
+    assert not cluster.kubeflow.runs and not cluster.kubeflow.recurring
+
+
 def test_nothing_is_discarded_under_another_run(cluster: Cluster, submitted: str):
     cluster.lidr("submit", "tiny_world", "--run", "second")
     code, _, err = cluster.lidr("cancel", RUN, "--discard")

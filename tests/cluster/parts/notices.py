@@ -12,7 +12,7 @@ from typing import Any
 from lidr.pipelines.cli.inputs import read_profile
 from tests.cluster.cluster import Cluster, Object, require
 from tests.cluster.commands import wait_for
-from tests.cluster.components import apply_component, config_map, profile_inside
+from tests.cluster.kustomize import apply_component, config_map, profile_inside
 from tests.cluster.parts.following import in_background
 from tests.cluster.probes import pod
 from tests.cluster.removal import remove_runs
@@ -134,7 +134,7 @@ def _install(cluster: Cluster, keys: dict[str, Any]) -> None:
         cluster,
         "notices",
         ("Deployment", secret),
-        ("ConfigMap", config_map("lidr-notices", profile__yaml=profile)),
+        ("ConfigMap", config_map("lidr-notices", {"profile.yaml": profile})),
     )
     cluster.wait_ready("deployment", "lidr-notices", cluster.namespace)
 

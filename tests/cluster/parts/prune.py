@@ -8,8 +8,8 @@ from lidr.components.shared.store.open import open_store
 from lidr.pipelines.maintenance.prune_findings import PRUNED
 from tests.cluster.cluster import Cluster, require
 from tests.cluster.commands import wait_for
-from tests.cluster.components import apply_component, config_map, profile_inside
 from tests.cluster.contents import contents
+from tests.cluster.kustomize import apply_component, config_map, profile_inside
 from tests.cluster.parts.submitting import first_run
 
 _JOB = "lidr-prune-test"
@@ -32,8 +32,8 @@ def prune(cluster: Cluster) -> str:
 
 def _run(cluster: Cluster, mode: str) -> dict:
     """Apply the component, run its Job once, and return the findings that it noted."""
-    settings = config_map("lidr-prune", mode=mode, store=cluster.profile.store)
-    profile = config_map("lidr-prune-profile", profile__yaml=profile_inside(cluster))
+    settings = config_map("lidr-prune", {"mode": mode, "store": cluster.profile.store})
+    profile = config_map("lidr-prune-profile", {"profile.yaml": profile_inside(cluster)})
     apply_component(
         cluster,
         "prune",

@@ -39,13 +39,13 @@ def _target(words: str) -> dict[str, str]:
     return {"kind": kind, **({"name": name} if name else {})}
 
 
-def config_map(name: str, **data: str) -> dict[str, Any]:
+def config_map(name: str, data: dict[str, str]) -> dict[str, Any]:
     """Return a patch that sets keys of a ConfigMap."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": name},
-        "data": {key.replace("__", "."): value for key, value in data.items()},
+        "data": data,
     }
 
 

@@ -2,8 +2,8 @@
 
 KFP starts a driver's pod for every group of tasks, and Argo's queue looks at it ten seconds later.
 A sub-pipeline that is nothing but one `dsl.If` is two groups, one inside the other; on the backend
-the task that calls it can bear the condition itself. Where that does not hold, Argo leaves out the
-sub-pipeline and all that follows it.
+the task that calls it can bear the condition itself, and where nothing follows that task, its first
+tasks can. Where a condition does not hold, Argo leaves out the task and all that follows it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,62 @@ def lift_conditions(pipeline: Document) -> None:
         for task in _tasks(pipeline):
             if task["componentRef"]["name"] == name:
                 task["triggerPolicy"] = dict(policy)
+    _drop_unused(pipeline)
+
+
+def open_groups(pipeline: Document) -> None:
+    """Put the tasks of each conditional group that nothing follows beside the group, in place.
+
+    The first of them bear its condition, and Argo leaves out the others with them. A group stays
+    where a task of its name is there already, or one of the first has a condition of its own.
+
+    Args:
+        pipeline: the PipelineSpec as a dictionary, after `lift_conditions`.
+    """
+    components = pipeline["components"]
+    for body in [pipeline["root"], *components.values()]:
+        tasks = body.get("dag", {}).get("tasks", {})
+        for key, group in list(tasks.items()):
+            inner = components[group["componentRef"]["name"]].get("dag", {}).get("tasks", {})
+            if _can_open(key, tasks, inner):
+                del tasks[key]
+                tasks.update({name: _opened(task, group) for name, task in inner.items()})
+    _drop_unused(pipeline)
+
+
+def _can_open(key: str, tasks: Document, inner: Document) -> bool:
+    conditional = "condition" in tasks[key].get("triggerPolicy", {})
+    followed = any(key in task.get("dependentTasks", ()) for task in tasks.values())
+    first = [task for task in inner.values() if not task.get("dependentTasks")]
+    free = not any("triggerPolicy" in task for task in first) and not inner.keys() & tasks.keys()
+    return bool(inner) and conditional and not followed and free
+
+
+def _opened(task: Document, group: Document) -> Document:
+    """Return a task of a group as it stands beside the group."""
+    opened = copy.deepcopy(task)
+    given = group["inputs"]["parameters"]
+    parameters = opened.setdefault("inputs", {}).setdefault("parameters", {})
+    before = set(opened.get("dependentTasks", ()))
+    for name, value in parameters.items():
+        if "componentInputParameter" in value:
+            parameters[name] = value = copy.deepcopy(given[value["componentInputParameter"]])
+        before |= {value[key]["producerTask"] for key in value if key == "taskOutputParameter"}
+    if not task.get("dependentTasks"):
+        before |= set(group.get("dependentTasks", ()))
+        opened["triggerPolicy"] = copy.deepcopy(group["triggerPolicy"])
+        for name, value in given.items():
+            if f"['{name}']" in group["triggerPolicy"]["condition"]:
+                parameters[name] = copy.deepcopy(value)
+    if before:
+        opened["dependentTasks"] = sorted(before)
+    return opened
+
+
+def _drop_unused(pipeline: Document) -> None:
     used = {task["componentRef"]["name"] for task in _tasks(pipeline)}
-    for name in components.keys() - used:
-        del components[name]
+    for name in pipeline["components"].keys() - used:
+        del pipeline["components"][name]
 
 
 def _only_group(component: Document) -> Document | None:

@@ -19,7 +19,6 @@ _ROUND = ("number", "iteration")
 
 _NAMES = {
     "iteration": "M_{t}",
-    "learn": "M_{t} train and evaluate",
     "roll-out": "M_{t} generate and translate",
     "conclude": "M_{t} gate and register",
     "prepare": "M_0 prepare",

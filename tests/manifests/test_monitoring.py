@@ -31,9 +31,22 @@ def test_every_expression_is_promql():
     assert len(found) > 20
     for text in found:
         promql_parser.parse(text)
-        assert 'namespace="lidr"' in text or 'cluster_queue="lidr"' in text, text
     with pytest.raises(ValueError):
         promql_parser.parse("sum(rate(a[5m])")
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_is_about_lidr_wherever_it_is_installed(name: str):
+    text = ALERTS[name]["expr"]
+    assert "lidr" in text and "namespace=" not in text
+    for names in re.findall(r"by \(([^)]*)\)", text):
+        assert "namespace" in names.split(", "), "two installations on a cluster are two alerts"
+
+
+def test_a_panel_is_about_its_namespace():
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            assert "$namespace" in target["expr"] or 'cluster_queue="lidr"' in target["expr"]
 
 
 @pytest.mark.parametrize("name", ALERTS)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.parts.alerts import alerts
 from tests.cluster.parts.budget import budget
 from tests.cluster.parts.champion import champion, promotion
 from tests.cluster.parts.faults import faults
@@ -44,6 +45,7 @@ PARTS: dict[str, Callable[[Cluster], str]] = {
     "promotion": promotion,
     "champion": champion,
     "prune": prune,
+    "alerts": alerts,
     "upgrade": upgrade,
     "faults": faults,
 }

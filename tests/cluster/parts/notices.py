@@ -52,7 +52,7 @@ def notices(cluster: Cluster) -> str:
     cluster.afterwards(lambda: remove_runs(read_profile(*cluster.layers(**keys)), cluster.begun))
     with cluster.made("namespace", _receivers(cluster)):
         _receive(cluster)
-        _install(cluster, keys)
+        install_notices(cluster, keys)
         end = threading.Event()
         kills: list[str] = []
         killer = threading.Thread(target=_kill, args=(cluster, end, kills))
@@ -125,9 +125,15 @@ def _receive(cluster: Cluster) -> None:
         )
 
 
-def _install(cluster: Cluster, keys: dict[str, Any]) -> None:
-    """Apply the component `notices` with a profile that looks at this part's runs alone."""
-    kubeflow = {"experiment": keys["kubeflow"]["experiment"]}
+def install_notices(cluster: Cluster, keys: dict[str, Any]) -> None:
+    """Apply the component `notices` with a profile that looks at a part's runs alone.
+
+    Args:
+        cluster: to apply it to.
+        keys: of the profile; its `notify.secret` need not be there.
+    """
+    experiment = keys.get("kubeflow", {}).get("experiment")
+    kubeflow = {"experiment": experiment} if experiment else {}
     profile = profile_inside(cluster, **{**keys, "kubeflow": kubeflow})
     secret = [{"op": "replace", "path": _SECRET_PATH, "value": keys["notify"]["secret"]}]
     apply_component(

@@ -19,8 +19,8 @@ def upgrade(cluster: Cluster) -> str:
     if not cluster.options.tag:
         raise LeftOut("--tag names no second tag of the images")
     before = _versions()
-    _apply(cluster, cluster.options.tag)
-    running = _images(cluster)
+    applied = _apply(cluster, cluster.options.tag)
+    running = _images(cluster, applied)
     require(running, "no workload of the namespace runs an image of lidr")
     odd = [image for image in running if not image.endswith(f":{cluster.options.tag}")]
     require(not odd, f"after the upgrade {odd[0] if odd else ''} runs")
@@ -29,8 +29,13 @@ def upgrade(cluster: Cluster) -> str:
     return f"to {cluster.options.tag} and back; {len(running)} workloads, {len(before)} models kept"
 
 
-def _apply(cluster: Cluster, tag: str) -> None:
-    """Apply a copy of manifests/ whose overlay names another tag; "" is the overlay as it is."""
+def _apply(cluster: Cluster, tag: str) -> set[str]:
+    """Apply a copy of manifests/ whose overlay names another tag; "" is the overlay as it is.
+
+    Returns:
+        What was applied, as `deployment.apps/lidr-mlflow`.
+    """
+    applied: set[str] = set()
     with tempfile.TemporaryDirectory(prefix="lidr-upgrade-") as name:
         folder = Path(name) / "manifests"
         shutil.copytree(ROOT / "manifests", folder)
@@ -39,11 +44,13 @@ def _apply(cluster: Cluster, tag: str) -> None:
         for each in (overlay, overlay / "champion") if served else (overlay,):
             if tag:
                 _set_tag(each / "kustomization.yaml", tag)
-            cluster.kubectl("apply", "-k", str(each)).require()
+            done = cluster.kubectl("apply", "-k", str(each), "--output=name").require()
+            applied.update(done.out.split())
     for kind in ("deployment", "statefulset"):
         selector = "--selector=app.kubernetes.io/part-of=lidr"
         for each in cluster.items(kind, cluster.namespace, selector):
             cluster.wait_ready(kind, each["metadata"]["name"], cluster.namespace)
+    return applied
 
 
 def _set_tag(file: Path, tag: str) -> None:
@@ -52,13 +59,14 @@ def _set_tag(file: Path, tag: str) -> None:
     file.write_text(yaml.safe_dump(content))
 
 
-def _images(cluster: Cluster) -> list[str]:
-    """Return lidr's own images that Deployments of the namespace run."""
+def _images(cluster: Cluster, applied: set[str]) -> list[str]:
+    """Return lidr's own images that the Deployments run which were applied."""
     return [
         container["image"]
         for each in cluster.items("deployment", cluster.namespace)
         for container in each["spec"]["template"]["spec"]["containers"]
         if "lidr/" in container["image"]
+        and f"deployment.apps/{each['metadata']['name']}" in applied
     ]
 
 

@@ -36,15 +36,15 @@ def gate(
         before: URI of the evaluate stage of M_t.
         after: URI of the evaluate stage of M_{t+1}.
         iteration: t + 1.
-        max_iterations: the loop stops after this many.
+        max_iterations: the loop stops after this many iterations.
         judged_before: URI of the judge stage of M_t; empty without a judge.
         judged_after: URI of the judge stage of M_{t+1}; empty without a judge.
         run: name of the run, for tracking only.
 
     Returns:
         URI of the stage, whose counts are the decision: `decision` (promote, keep or stop),
-        `verdict` (continue or stop) for the loop, `promoted`, `reason`, and every number it
-        stands on.
+        `verdict` (continue or stop) for the loop, `promoted`, `reason`, and every number behind
+        it.
 
     Raises:
         BadInput: the two evaluations do not hold the same items.

@@ -1,4 +1,4 @@
-"""judge: a language model judges the open-ended answers of M_t, every judgement kept."""
+"""judge: a language model judges the open-ended answers of M_t; every judgement is kept."""
 
 from __future__ import annotations
 
@@ -42,17 +42,18 @@ def judge(
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         evaluation: URI of the evaluate stage of M_t, which holds the answers.
-        before: URI of the evaluate stage of M_{t-1}, for head to head; "" for the start.
+        before: URI of the evaluate stage of M_{t-1}, to compare with; "" for M_0.
         iteration: t of M_t, for progress and tracking only.
         run: name of the run, for tracking only.
 
     Returns:
         URI of the stage: `judgements.parquet` (Judgement) and `items.parquet` (EvalItem, scores
-        from 0 to 1); win rates, scores and what went wrong are its counts.
+        from 0 to 1); its counts hold win rates, scores and failures.
 
     Raises:
         BadInput: the recipe has no judge, a file it names is broken, or the server refuses the key.
-        EngineFailed: too many judgements failed; those that did not are kept for the next time.
+        EngineFailed: too many judgements failed; the others are kept for the next attempt.
+        Unavailable: the judge did not answer for LIDR_RETRY_SECONDS.
     """
     settings = Recipe.model_validate_json(recipe)
     if settings.judge is None:
@@ -118,7 +119,7 @@ def _judge(settings: Recipe, judge: Judge, stage: Stage, docket: Docket) -> None
 
 
 def _by_item(cases: list[JudgeCase], judgements: dict[str, Judgement]) -> Judged:
-    """Return the items, in their order, with what the judge said of each."""
+    """Return the items in order, each with its judgements."""
     groups: dict[int, tuple[Any, list[Judgement]]] = {}
     for case in cases:
         groups.setdefault(id(case.item), (case.item, []))[1].append(judgements[case.request])

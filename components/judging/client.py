@@ -1,4 +1,4 @@
-"""Asking the judge: a server with OpenAI's chat completions, many requests at once."""
+"""Asks the judge, a server with OpenAI's chat completions API; many requests at once."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _KEYS = ("LIDR_JUDGE_API_KEY", "OPENAI_API_KEY")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back to one request.
+    """The reply to one request.
 
     Attributes:
-        text: what the judge wrote; "" where nothing came.
+        text: what the judge wrote; "" where no answer came.
         positions: its tokens with their alternatives; empty where the server gives none.
-        failure: why there is nothing to read.
+        failure: why the text is missing or incomplete; None where it is neither.
         input_tokens: of the request, as the server counts them.
         output_tokens: of the reply.
     """
@@ -51,23 +51,24 @@ Take = Callable[[Case, Reply], None]
 
 
 def ask(cases: Iterable[Case], settings: Judge, server: JudgeServer, take: Take) -> None:
-    """Put every case to the judge and hand on each reply as it comes.
+    """Put every case to the judge and pass on each reply as it comes.
 
     The client library repeats a request after 429, 5xx, timeouts and broken connections, with
     exponential backoff and jitter, and heeds `Retry-After`. Where that does not help and the server
-    lists no models either, it is waited for; what still fails is a reply with a failure.
+    does not list its models either, all workers wait for it; a request that fails even then gives
+    a reply with a failure.
 
     Args:
-        cases: what is asked.
-        settings: the model, and how the judge decodes: always greedily.
-        server: where it is, and how it is asked.
-        take: gets each reply; what it raises ends everything.
+        cases: what to ask.
+        settings: the judge's model, and how it decodes (always greedily).
+        server: its address, and the limits on requests.
+        take: is called with each reply; an error that it raises ends the whole call.
 
     Raises:
         BadInput: there is no address, the server refuses the key or has no such model, or the
             client is not installed.
-        EngineFailed: the server's answers are no chat completions.
-        Unavailable: the server was away for LIDR_RETRY_SECONDS.
+        EngineFailed: the server's answers are not chat completions.
+        Unavailable: the server was unavailable for LIDR_RETRY_SECONDS.
     """
     if not server.url:
         raise BadInput(
@@ -111,7 +112,7 @@ async def _ask(cases: Iterator[Case], settings: Judge, server: JudgeServer, take
 
 
 class _Outage:
-    """Waits for a server that does not answer at all, once for all workers.
+    """Waits until an unavailable server is back, once for all workers.
 
     Args:
         client: of the server.
@@ -122,17 +123,17 @@ class _Outage:
         self._client = client.with_options(max_retries=0, timeout=_PROBE_SECONDS)
         self._url = url
         self._lock = asyncio.Lock()
-        self._over = 0.0
+        self._over = 0.0  # when the last outage ended (monotonic); infinite during one
 
     async def explains(self, failure: JudgeFailure, began: float) -> bool:
-        """Wait until the server lists its models; tell whether its absence explains a failure.
+        """Wait until the server lists its models; return whether an outage explains a failure.
 
         Args:
-            failure: of a request.
-            began: when it was made, by the monotonic clock.
+            failure: a request's.
+            began: when that request was sent, in seconds of the monotonic clock.
 
         Raises:
-            Unavailable: the server did not answer for LIDR_RETRY_SECONDS.
+            Unavailable: the server was unavailable for LIDR_RETRY_SECONDS.
         """
 
         async def ask() -> None:
@@ -141,7 +142,7 @@ class _Outage:
             except Exception as error:
                 if self._explain(error):
                     self._over = math.inf
-                    raise  # whatever else it says, it is there
+                    raise  # any other error means that it is up
 
         async with self._lock:
             if self._over < began:

@@ -1,4 +1,4 @@
-"""pair: responses become preference pairs, by translations, scores or grades of them."""
+"""pair: makes preference pairs of responses, by their translations, scores or grades."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Paired(NamedTuple):
 
 
 def pair_and_check(recipe: str, store: str, **given: Any) -> Paired:
-    """Make an iteration's pairs, and say whether they are trained on.
+    """Make an iteration's pairs, and say whether training follows.
 
     Args:
         recipe: the resolved recipe as JSON, or its reference on the store.
@@ -86,8 +86,8 @@ def pair(
 
     Returns:
         URI of the stage: `pairs.parquet` (PreferencePair), `dropped.parquet` (DroppedPair),
-        `sample.parquet` (PairSample), some of both with their texts, and `cut.parquet` (CutSide)
-        where sides were cut.
+        `sample.parquet` (PairSample: some kept and dropped pairs with their texts), and, where
+        kept pairs have cut sides, `cut.parquet` (CutSide).
     """
     settings = Recipe.model_validate_json(recipe)
     stage = pair_stage(settings, store, inputs, responses, rewards, model, iteration)
@@ -113,7 +113,7 @@ def languages_of(found: Sequence[Candidate], identifier: LanguageIdentifier) -> 
 
 
 def decide(pairing: Pairing, found: Sequence[Candidate], detected: Mapping[str, str]) -> Decided:
-    """Give each candidate the first cause, in the pipeline's order, that drops it, or None.
+    """Give each candidate the first reason to drop it, in pipeline order; None keeps it.
 
     Args:
         pairing: which filters are active.
@@ -170,14 +170,14 @@ def _write(stage: Stage, decided: Decided, iteration: int, model: str) -> None:
     stage.write_records("dropped.parquet", dropped, DroppedPair)
     if cut := [side for each in decided for side in _cut_sides(each, iteration, model)]:
         stage.write_records(CUT_FILE, cut, CutSide)
-    # No reason for another VERSION: nothing that is trained on depends on the sample.
+    # Changing the sample needs no new VERSION: training does not read it.
     stage.write_records(SAMPLE_FILE, sample_of(decided), PairSample)
 
 
 def _cut_sides(
     decided: tuple[Candidate, DropReason | None], iteration: int, model: str
 ) -> Iterator[CutSide]:
-    """Yield the sides of a pair that end where an answer was cut."""
+    """Yield the sides of a kept pair that come from an answer cut at max_tokens."""
     candidate, reason = decided
     if reason is None and candidate.cut_sides:
         key = pair_key(_pair(candidate, iteration, model))
@@ -232,7 +232,7 @@ def _counts(
 
 
 def _report(counts: Mapping[str, Any]) -> None:
-    """Tell the screen how many pairs there are, and what is wrong with their reward."""
+    """Report the number of pairs and what the reward check found."""
     emit("number", name="pairs", value=_in_one_line(counts))
     for finding in counts["reward"]["findings"]:
         emit("warning", message=f"{finding['text']}. {finding['remedy']}")
@@ -240,7 +240,7 @@ def _report(counts: Mapping[str, Any]) -> None:
 
 
 def _in_one_line(counts: Mapping[str, Any]) -> str:
-    """Return how many pairs there are, and what became of the rest, largest reason first."""
+    """Return the number of pairs, and why the rest was dropped, most frequent reason first."""
     dropped: Counter[str] = Counter()
     for row in counts["languages"].values():
         dropped.update(row["dropped"])

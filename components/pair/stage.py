@@ -24,15 +24,15 @@ def after_pairs(settings: Recipe, counts: Mapping[str, Any]) -> str:
     """Return what follows a pair stage: TRAIN, or STOP where its reward cannot be trusted.
 
     Args:
-        settings: the recipe, which may say to train all the same (`pairing.reward.on_stop`).
-        counts: of the finished stage.
+        settings: the recipe, which may say to train anyway (`pairing.reward.on_stop`).
+        counts: the finished stage's.
     """
     stopped = counts.get("reward", {}).get("verdict") == STOP
     return STOP if stopped and settings.pairing.reward.on_stop == "stop" else TRAIN
 
 
 def min_pairs(settings: Recipe) -> int:
-    """Return how many pairs the recipe's smallest number of optimizer steps needs."""
+    """Return how many pairs the recipe's minimum of optimizer steps needs."""
     steps = settings.pairing.reward.min_steps
     return math.ceil(steps * settings.training.batch_size / settings.training.epochs)
 
@@ -53,7 +53,7 @@ def pair_stage(
         store: URI of the store.
         inputs: URI of the stage `prepare`.
         responses: URI of the generate stage.
-        rewards: URI of the stage of the step that the rewarder needs.
+        rewards: URI of the stage that the rewarder needs: translate, score or grade.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
     """
@@ -84,7 +84,7 @@ def pair_stage(
 
 
 def _of_rewarder(pairing: Pairing) -> dict[str, object]:
-    """Return what else decides which texts meet; models and grades are in the stages read."""
+    """Return the rewarder's own part of the address; models and grades are in the stages read."""
     if pairing.rewarder == "lidr":
         return {}
     named: dict[str, object] = {"rewarder": pairing.rewarder}

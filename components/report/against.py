@@ -1,4 +1,4 @@
-"""The page on two runs: scores, gains on the same items, and what was set otherwise."""
+"""The page that compares two runs: scores, gains on the same items, differing settings."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def render_against(first: Run, second: Run) -> str:
     """Return the page as HTML; everything that came from a model or a recipe is escaped.
 
     Args:
-        first: the run that is called A.
-        second: B, whose gains over A are shown.
+        first: the run labelled A.
+        second: the run labelled B, whose gains over A are shown.
     """
     settings = _both(first, second)
     finals = [final_round(run.rounds) for run in (first, second)]
@@ -70,8 +70,8 @@ def _both(first: Run, second: Run) -> Recipe:
 
 
 def _gains(settings: Recipe, models: Sequence[Evaluated]) -> Counts:
-    """Return gains as `comparison.compare` has them; empty where no other language has the same
-    items in both runs.
+    """Return B's gains in the form of `comparison.compare`; empty where no other language has the
+    same items in both runs.
     """
     paired = compare_alike(models[0].evaluation, models[1].evaluation)
     if not any(code in paired for code in settings.languages.others):
@@ -103,7 +103,7 @@ def _sections(
 
 
 def _without(settings: Recipe, models: Sequence[Evaluated], gains: Counts) -> Section | None:
-    """Say in which languages the runs have other items, so that no gain can be given."""
+    """Name the languages whose items differ between the runs, so that no gain can be given."""
     evaluated_in = [code for code in settings.languages.all if _in_any(models, code)]
     lacking = [language(code) for code in evaluated_in if code not in gains.get("gains", {})]
     if not lacking:

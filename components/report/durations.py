@@ -1,4 +1,4 @@
-"""The section on time: how long each stage took, on how many GPUs, and what was there before."""
+"""The section on time: how long each stage took, its GPU hours, and what was reused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lidr.components.report.words import duration, hours, number
 from lidr.components.shared.steps import BY_NAME, STATE_KEYS
 
 _MAX_OPEN_ROWS = 40
-"""Stages in a table that is not folded."""
+"""Most stages that the table shows unfolded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class StageDuration:
     Attributes:
         item: the iteration.
         step: its step.
-        seconds: from the start of the process that finished it; of the slowest worker's, where
-            several shared it.
-        gpu_seconds: the same times the GPUs, summed over workers; None where that is not known.
-        reused: it had been there before and counts for nothing.
+        seconds: counted from the start of the process that finished it; the slowest worker's
+            where several shared it; 0 where another step's time includes it.
+        gpu_seconds: time multiplied by GPUs, summed over workers; None where that is not known.
+        reused: whether it was there before; totals leave it out.
     """
 
     item: Round
@@ -42,7 +42,7 @@ def durations_of(rounds: Sequence[Round], earlier: Collection[str] = ()) -> list
     """Return what every stage took, each stage counted once.
 
     Args:
-        rounds: iterations, of several runs too.
+        rounds: iterations, also of several runs.
         earlier: URIs of stages that were there before.
     """
     seen = set(earlier)
@@ -60,7 +60,7 @@ def durations_of(rounds: Sequence[Round], earlier: Collection[str] = ()) -> list
 
 
 def total(times: Sequence[StageDuration]) -> tuple[float, float]:
-    """Return the seconds and GPU seconds of all stages that were not there before."""
+    """Return the seconds and GPU seconds of all stages that were not reused."""
     fresh = [each for each in times if not each.reused]
     return sum(each.seconds for each in fresh), sum(each.gpu_seconds or 0.0 for each in fresh)
 
@@ -70,8 +70,8 @@ def throughput(rounds: Sequence[Round], times: Sequence[StageDuration], spent: s
 
     Args:
         rounds: the iterations.
-        times: as `durations_of` gives them.
-        spent: what is said of all attempts together.
+        times: from `durations_of`.
+        spent: a sentence on what all attempts together used; "" for none.
     """
     seconds, gpu_seconds = total(times)
     on_gpus = gpu_seconds > 0
@@ -103,7 +103,7 @@ def throughput(rounds: Sequence[Round], times: Sequence[StageDuration], spent: s
 
 def _seconds(marker: Counts) -> float:
     counts = marker.get("counts", {})
-    if counts.get("within"):  # done in the time of another step
+    if counts.get("within"):  # the time of another step includes it
         return 0.0
     return max(float(marker.get("seconds", 0.0)), float(counts.get("held_seconds", 0.0)))
 
@@ -152,7 +152,7 @@ def _pace(item: Round, step: str) -> list[str]:
 
 
 def _engines(rounds: Sequence[Round]) -> list[str]:
-    """Return which engines were used, and why; of a server's GPUs nothing is known here."""
+    """Return which engines were used, and why; a server's own GPUs are not known here."""
     found = set()
     for item in rounds:
         for step in ("generate", "evaluate"):

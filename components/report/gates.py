@@ -22,7 +22,7 @@ from lidr.components.shared.config.recipe import Recipe
 
 
 def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
-    """Return the gate's verdicts with their numbers."""
+    """Return the gate's verdicts with their numbers; None before the first one."""
     judged = [item for item in rounds if item.counts("gate")]
     if not judged:
         return None
@@ -119,7 +119,7 @@ def _numbers(settings: Recipe, item: Round) -> Table:
 
 
 def _bars(settings: Recipe, item: Round) -> Table:
-    """Return what was tested against the bars; p is corrected together with that of the falls."""
+    """Return the tests against the bars, Holm-corrected together with the tests for falls."""
     rows = by_language(settings.languages, item.counts("gate")["languages"])
     heads = ("share", "raised", "lowered", "bar", "p")
     return Table(
@@ -161,5 +161,5 @@ def _line(row: dict[str, Any]) -> list[str]:
 
 
 def _p(row: dict[str, Any], key: str = "p") -> str:
-    """Return a p-value; gates of older versions have none."""
+    """Return a p-value as text; "–" for a gate of an older version, which has none."""
     return chance(row[key]) if key in row else "–"

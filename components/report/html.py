@@ -1,4 +1,4 @@
-"""A page as one file: its style sheet and script inside, and a policy that admits only those."""
+"""A page as one HTML file: style sheet and script inline, and a policy that allows only those."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def page(
     """Return a page as HTML; everything that came from a model or a recipe is escaped.
 
     Args:
-        product: what wrote it, for the title.
-        name: what it is about.
-        title: what came out, as the heading.
-        subtitle: one or two sentences below.
-        sections: its parts.
-        figures: numbers of the first screen.
-        facts: terms and their meanings, also of the first screen.
-        recipe: as YAML, for a section of its own.
-        notes: the foot.
-        contents: whether sections are linked; in a frame of another page such links may lead to
-            that page.
+        product: the command that wrote the page.
+        name: what the page is about, e.g. the run.
+        title: the result, as the heading.
+        subtitle: one or two sentences below it.
+        sections: the parts of the page.
+        figures: key numbers, shown first.
+        facts: labels and their texts, shown after the figures.
+        recipe: as YAML, for a section of its own; "" for none.
+        notes: lines of the footer; empty ones are left out.
+        contents: whether to link the sections at the top; inside another page's frame such links
+            may navigate that page instead.
     """
     environment = Environment(
         loader=FileSystemLoader(_HERE),

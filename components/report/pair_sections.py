@@ -43,7 +43,7 @@ _LEDES: dict[RewarderName, str] = {
 
 
 def pairs(settings: Recipe, rounds: list[Round]) -> Section | None:
-    """Return how many pairs each iteration made, and why the rest was dropped."""
+    """Return how many pairs each iteration made, and why others were dropped; None for none."""
     paired = [item for item in rounds if item.counts("pair")]
     if not paired:
         return None
@@ -66,7 +66,7 @@ def pairs(settings: Recipe, rounds: list[Round]) -> Section | None:
 
 
 def _left_out(rounds: list[Round]) -> str:
-    """Return how many prompts were left out because they say the same; "" where none were to be."""
+    """Return a sentence on prompts left out as duplicates; "" without deduplication."""
     counts = next((item.counts("prepare") for item in rounds if item.counts("prepare")), {})
     found = counts.get("duplicates")
     if found is None:
@@ -130,7 +130,7 @@ def _yield_table(settings: Recipe, item: Round) -> Table:
 
 
 def _failures(settings: Recipe, item: Round) -> list[Table]:
-    """Return what went wrong before pairing, where generate and translate are still there."""
+    """Return tables of failures before pairing, for the stages that still exist."""
     before = item.predecessor
     tables = []
     if answers := item.counts("generate").get("languages"):

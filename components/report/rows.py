@@ -1,4 +1,4 @@
-"""Charts with one row an item: dots with whiskers, dumbbells, stacked bars."""
+"""Charts with one row per item: dots with whiskers, dumbbells, and bars of several kinds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lidr.components.report.words import number, plain
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One interval of a dot plot; `bar` is a share that only this row is held against."""
+    """One interval of a dot plot; `bar` is a threshold, as a share, drawn in this row only."""
 
     label: str
     kind: str
@@ -34,7 +34,7 @@ def dots(
     references: Mapping[float, str],
     width: float = WIDTH,
 ) -> Markup:
-    """Draw intervals as dots with whiskers, one a row, its label above on the left.
+    """Draw intervals as dots with whiskers, one per row, with the label on the left.
 
     Args:
         identity: unique on the page.
@@ -42,7 +42,7 @@ def dots(
         description: for screen readers.
         rows: from top to bottom.
         domain: smallest and largest share of the axis.
-        references: vertical lines, and the class that says how each is drawn.
+        references: where to draw vertical lines, and the CSS class of each.
         width: in pixels.
     """
     height = 34.0 * len(rows) + 30
@@ -68,7 +68,7 @@ def dumbbells(
     rows: Sequence[tuple[str, float, float, str]],
     width: float = WIDTH,
 ) -> Markup:
-    """Draw the distance between two shares, one row an iteration.
+    """Draw the distance between two shares, one row per iteration.
 
     Args:
         identity: unique on the page.
@@ -97,13 +97,13 @@ def stacked(
     rows: Sequence[tuple[str, Sequence[tuple[float, str]], str]],
     width: float = WIDTH,
 ) -> Markup:
-    """Draw counts as stacked bars of one length, one row a language.
+    """Draw counts as stacked bars of equal length, one row per language.
 
     Args:
         identity: unique on the page.
         title: of the chart.
         description: for screen readers.
-        rows: label, parts as count and class, the text on the right.
+        rows: label, parts (count and CSS class), text on the right.
         width: in pixels.
     """
     names = 16 + 7.4 * max(len(row[0]) for row in rows)
@@ -167,7 +167,7 @@ def opposed(
     rows: Sequence[tuple[str, float, float]],
     width: float = WIDTH,
 ) -> Markup:
-    """Draw two counts a row as bars to the left and to the right of one line.
+    """Draw two counts per row, as bars to the left and right of a common line.
 
     Args:
         identity: unique on the page.
@@ -204,13 +204,13 @@ def bars(
     rows: Sequence[tuple[str, float, str]],
     width: float = WIDTH,
 ) -> Markup:
-    """Draw one amount a row.
+    """Draw one bar per row.
 
     Args:
         identity: unique on the page.
         title: of the chart.
         description: for screen readers.
-        rows: label, amount and how it is written.
+        rows: label, amount, and the amount as text.
         width: in pixels.
     """
     names = min(16 + 7.4 * max(len(row[0]) for row in rows), width * 0.4)

@@ -1,4 +1,4 @@
-"""Work in fixed pieces: what a chunk asks, what it becomes, and what follows from it."""
+"""Chunks, the fixed pieces of a rollout: their requests, their records, and what follows them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Task(Generic[Item]):
-    """How items become requests, and completions records.
+    """How items become requests, and how completions become records.
 
     Attributes:
         kind: the record class; it has a field `failure`.
-        request: makes an item's request, or None where nothing is to be asked; the key is free.
+        request: makes an item's request, or None to ask nothing; its `key` will be replaced.
         record: makes the record of an item and its completion (None where nothing was asked).
-        finish: completes the records of a whole chunk, in file order; another process may do it,
-            so that it must be one that pickle takes.
+        finish: completes the records of a whole chunk, in file order; it must be picklable,
+            because another process may run it.
     """
 
     kind: type
@@ -37,10 +37,10 @@ class Chunk(Generic[Item]):
     Attributes:
         stage: the stage that the file belongs to.
         name: the file's name within the stage.
-        size: places in the chunk.
+        size: number of places in the chunk.
         task: what to do with its items.
         items: loads the item of each place, in file order; None leaves the place empty.
-        followers: chunks whose items are made of this one's records, place by place.
+        followers: chunks whose items are made from this one's records, place by place.
     """
 
     stage: Stage
@@ -58,11 +58,11 @@ class Chunk(Generic[Item]):
 
 @dataclass(frozen=True)
 class Follower:
-    """A chunk that another one feeds.
+    """A chunk whose items are made from the records of another one, its source.
 
     Attributes:
-        chunk: it; its `items` are what `derive` would give, read from the other one's file.
-        derive: makes the item of a place from the other one's item and record there.
+        chunk: the follower; its `items` gives what `derive` would, read from the source's file.
+        derive: makes a place's item from the source's item and record at that place.
     """
 
     chunk: Chunk[Any]
@@ -71,16 +71,16 @@ class Follower:
 
 @dataclass(frozen=True)
 class ChunkShare:
-    """The part of a stage's chunks that one worker does: each `shards`-th of them.
+    """The part of a stage's chunks that one worker does: every `shards`-th, from `shard` on.
 
-    What a chunk holds and how it is named does not depend on it.
+    A chunk's content and name do not depend on it.
     """
 
     shard: int = 0
     shards: int = 1
 
     def indexes(self, size: int, chunk_size: int) -> Iterator[int]:
-        """Yield the numbers of the share's chunks among those that `size` places make."""
+        """Yield the indexes of the share's chunks, out of those that `size` places fill."""
         yield from range(self.shard, -(-size // chunk_size), self.shards)
 
 

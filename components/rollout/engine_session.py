@@ -1,4 +1,4 @@
-"""The engine of a stage: started when the first request needs it, and again when it died."""
+"""The engine of a stage: started when the first request needs it, and again if it died."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lidr.components.shared.engines import Engine, open_engine
 
 
 class EngineSession:
-    """Starts the engine once for a whole stage, or not at all.
+    """Keeps one engine for a whole stage, or starts none if nothing is asked.
 
     Args:
-        recipe: says which engine.
+        recipe: names the engine.
         model: URI of the stage that holds the model.
     """
 
@@ -40,9 +40,9 @@ class EngineSession:
 
     @property
     def engine(self) -> Engine:
-        """The engine, started now if it was not."""
+        """The engine, started now if it is not running."""
         if self._engine is None:
-            if self._recipe.generation.engine == "auto":  # else the run's beginning has said it
+            if self._recipe.generation.engine == "auto":  # otherwise the run has reported it
                 name, reason = choose_engine(self._recipe)
                 emit("note", message=f"engine: {name}, because {reason}")
             self._engine = open_engine(self._recipe, self._model)
@@ -51,12 +51,12 @@ class EngineSession:
 
     @property
     def running(self) -> bool:
-        """Whether the engine was started."""
+        """Whether the engine is running."""
         return self._engine is not None
 
     @property
     def batches(self) -> bool:
-        """Whether the engine answers groups as a whole."""
+        """Whether the engine works in batches and so keeps request groups apart."""
         return choose_engine(self._recipe)[0] is EngineName.TRANSFORMERS
 
     def drop(self) -> None:
@@ -67,7 +67,7 @@ class EngineSession:
                 engine.close()
 
     def stats(self) -> dict[str, object]:
-        """Return what the engine is and what it has done so far."""
+        """Return which engine it is and why, and its starts, tokens and seconds so far."""
         name, reason = choose_engine(self._recipe)
         return {
             "engine": name.value,

@@ -1,8 +1,8 @@
 """What a rollout measures: noted by every worker, added up in the marker, shown in KFP and MLflow.
 
-Each worker leaves `engine/<name>.json` on the stage when it is through. The name is of its own, so
-that a worker that does its shard a second time adds to what the first one measured; the notes are
-gone when the stage is finished, whose files are the same whichever worker wrote them.
+Each worker writes a note, `engine/<random name>.json`, to the stage when it ends; so one that
+repeats a shard adds to what the first attempt measured. Finishing the stage removes the notes,
+because a finished stage's files must not depend on which worker wrote them.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from lidr.components.shared.store.stage import Stage
 _FOLDER = "engine"
 
 NOTES = f"{_FOLDER}/"
-"""What the names of the workers' notes begin with; they are no part of the finished stage."""
+"""Prefix of the workers' notes, which are no part of the finished stage."""
 
 
 def note(stage: Stage, session: EngineSession, shard: int, *, within: str = "") -> None:
-    """Leave what this worker's engine measured, if it was started.
+    """Write a note of what this worker's engine measured, if it was started.
 
     Args:
         stage: what it worked on.
         session: its engine.
         shard: which worker it is.
-        within: the step in whose time this one was done as well; that step counts the time.
+        within: the step that did this one as well and counts its time; "" for none.
     """
     if session.starts and not stage.done():
         held = round(time.monotonic() - stage.began, 3)
@@ -42,15 +42,15 @@ def note(stage: Stage, session: EngineSession, shard: int, *, within: str = "") 
 
 
 def gather(stage: Stage) -> dict[str, object]:
-    """Add up what the workers of a stage have noted, and remove their notes.
+    """Add up the notes of a stage's workers, and remove them.
 
-    Shards work side by side, so the stage's throughput is all tokens by the slowest one's seconds.
+    Shards run in parallel, so throughput is all tokens divided by the slowest shard's seconds.
 
     Returns:
         `engine`, `engine_reason`, `engine_starts`, `workers`, `tokens_per_second`, `held_seconds`
-        (the slowest worker's), `gpu_seconds` (all workers', by the GPUs each could see), `within`
-        (see `note`) and, where the engine measures it, `prefix_cache_hit_rate`; empty where no
-        engine was started.
+        (the slowest shard's), `gpu_seconds` (each worker's time multiplied by the GPUs it could
+        see, summed), `within` (see `note`) and, where the engine measures it,
+        `prefix_cache_hit_rate`; empty where no engine was started.
     """
     noted = list(_take(stage))
     if not noted:
@@ -80,7 +80,7 @@ def gather(stage: Stage) -> dict[str, object]:
 
 
 def clear(stage: Stage) -> None:
-    """Remove notes that came when another execution had finished the stage."""
+    """Remove notes written after another execution had finished the stage."""
     for entry in stage.store.list(stage.key(_FOLDER)):
         stage.store.delete(entry.key)
 
@@ -90,13 +90,13 @@ def _take(stage: Stage) -> Iterator[dict[str, Any]]:
         try:
             facts = json.loads(stage.store.read(entry.key))
         except FileNotFoundError:
-            continue  # another worker finishes the same stage
+            continue  # another worker is finishing the same stage
         stage.store.delete(entry.key)
         yield facts
 
 
 def worker_figures(session: EngineSession) -> dict[str, float]:
-    """Return the same figures of one worker's own requests."""
+    """Return the figures of one worker's own requests, by name."""
     facts: dict[str, Any] = session.stats()
     return {
         **{name: float(facts[name]) for name in MEASURED if name in facts},

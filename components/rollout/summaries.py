@@ -1,4 +1,4 @@
-"""What is written into a finished stage's marker: that every chunk is there, and its counts."""
+"""Finishes a rollout's stages: checks that every chunk is there, writes counts to the marker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Count = Callable[[Stage, Sequence[str]], dict[str, Any]]
 
 
 def finish_responses(settings: Recipe, answers: Answers) -> None:
-    """Finish a generate stage; where it is finished already, nothing happens.
+    """Finish a generate stage, unless it is finished already.
 
     Args:
         settings: the recipe.
@@ -31,7 +31,7 @@ def finish_responses(settings: Recipe, answers: Answers) -> None:
 
     Raises:
         EngineFailed: a chunk is missing.
-        CorruptStage: a chunk is no Parquet file.
+        CorruptStage: a chunk is not a Parquet file.
     """
     _finish(answers.stage, answers.chunks(ChunkShare()), partial(_response_counts, settings))
 
@@ -102,11 +102,11 @@ def _translation_counts(settings: Recipe, stage: Stage, names: Sequence[str]) ->
 
 
 def _require_all(stage: Stage, chunks: Iterable[Chunk[Any]]) -> list[str]:
-    """Return the names of the stage's chunks, all of which are there."""
+    """Return the names of the stage's chunks; raise if any is missing."""
     present = {entry.key for entry in stage.store.list(stage.prefix)}
     wanted = [chunk.key for chunk in _with_followers(chunks)]
     unlisted = [key for key in wanted if key not in present]
-    missing = [key for key in unlisted if not stage.store.exists(key)]  # a listing may be behind
+    missing = [key for key in unlisted if not stage.store.exists(key)]  # a listing may lag
     if missing:
         raise EngineFailed(
             f"{len(missing)} of {len(wanted)} chunks are missing, first {missing[0]}",
@@ -126,6 +126,6 @@ def _below(folder: str, names: Sequence[str]) -> list[str]:
 
 
 def _values(table: pa.Table, column: str) -> Mapping[str, int]:
-    """Return how often each value occurs, null left out."""
+    """Return how often each value occurs; nulls are not counted."""
     pairs = pc.value_counts(table[column].drop_null()).to_pylist()
     return {pair["values"]: pair["counts"] for pair in pairs}

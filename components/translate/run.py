@@ -32,23 +32,23 @@ def translate(
     log: Log = ignore,
     run: str = "",
 ) -> str:
-    """Let M_t translate its dominant-language responses into the others, and those back.
+    """Let M_t translate its responses between the dominant language and each other one, both ways.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
-        inputs: URI of the stage `prepare`: prompts that are translation tasks are not translated.
-        responses: URI of the generate stage; its chunks of this share must be there.
+        inputs: URI of the stage `prepare`; responses to its translation tasks are not translated.
+        responses: URI of the generate stage, which must have this shard's chunks.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
         shard: which part of the chunks this worker does, from 0.
         shards: how many workers there are; with several, the merge step finishes the stage.
-        log: takes throughput, cache hit rate and failure shares.
+        log: is called with throughput, cache hit rate and failure shares.
         run: name of the run, for tracking only.
 
     Returns:
         URI of the stage: `translations/<source>-<target>/<chunk>.parquet` with Translation
-        records, and `round_trip/<source>-<target>/...`, where a sample of those translations is
+        records, and `round_trip/<source>-<target>/...` with a sample of those translations,
         translated back from target to source.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the screen knows: the run's events, folded into rows of steps and numbers."""
+"""What the live screen shows: a run's events, folded into steps and numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from lidr.components.shared.steps import step_named
 Event = dict[str, Any]
 
 Scores = dict[str, float]
-"""By language."""
-
-"""The pipelines' own bookkeeping."""
+"""Fractions, 0 to 1, by language code."""
 
 
 @dataclass
@@ -25,7 +23,7 @@ class BoardStep:
         iteration: t of the model M_t that the step belongs to; -1 for the report.
         shard: which of several workers, e.g. "2/3"; "" where there is one.
         seconds: how long it took; None while it runs.
-        reused: it had been done before.
+        reused: whether an earlier execution had finished it.
         progress: its latest `progress` event.
     """
 
@@ -38,12 +36,12 @@ class BoardStep:
 
     @property
     def title(self) -> str:
-        """Name, and which shard of several."""
+        """Name, and the shard where there are several: "generate 2/3"."""
         return f"{self.name} {self.shard}".strip()
 
     @property
     def outcome(self) -> str:
-        """Title with seconds, or "reused"."""
+        """Title; once it has ended, with its time or "reused"."""
         if self.seconds is None:
             return self.title
         return f"{self.title} {'reused' if self.reused else seconds_text(self.seconds)}"
@@ -56,9 +54,9 @@ class Board:
     Attributes:
         languages: codes of the recipe's languages, the dominant one first.
         steps: all steps that started, in order.
-        accuracy: fraction by iteration and language.
-        cut: the share of the answers that were cut at the token limit, likewise.
-        judged: a judge's score, a fraction too, by task, iteration and language.
+        accuracy: by iteration and language.
+        cut: share of answers cut at the token limit, by iteration and language.
+        judged: the judge's score, by task, iteration and language.
         facts: numbers and warnings, the latest last.
     """
 
@@ -71,11 +69,11 @@ class Board:
 
     @property
     def running(self) -> list[BoardStep]:
-        """The steps that run now; shards run side by side."""
+        """The steps that are running; several where shards run in parallel."""
         return [step for step in self.steps if step.seconds is None]
 
     def take(self, event: Event) -> None:
-        """Fold one event in."""
+        """Update the board with one event."""
         if "step" in event and not step_named(str(event["step"])).shown:
             return
         kind = event["event"]
@@ -99,12 +97,12 @@ class Board:
             _advance(current, event)
 
     def average(self, known: Scores) -> float | None:
-        """Mean score over the other languages, when all are known."""
+        """Return the mean over the other languages; None until all of them are known."""
         values = [known[code] for code in self.languages[1:] if code in known]
         return sum(values) / len(values) if len(values) == len(self.languages) - 1 else None
 
     def step_of(self, event: Event) -> BoardStep | None:
-        """Return the running step that an event comes from."""
+        """Return the running step that an event comes from; None for no such step."""
         named = event.get("step"), event.get("shard", "")
         mine = (step for step in reversed(self.running) if (step.name, step.shard) == named)
         return next(mine, None)
@@ -125,12 +123,12 @@ def _advance(step: BoardStep, event: Event) -> None:
 
 
 def label(iteration: int) -> str:
-    """Return the model's name in the paper's words."""
+    """Return the model's name as in the paper; "end" for the report's -1."""
     return f"M_{iteration}" if iteration >= 0 else "end"
 
 
 def seconds_text(seconds: float) -> str:
-    """Return a duration a person can read."""
+    """Return a duration as text: "3.2 s", "45 s" or "2:05 min"."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"

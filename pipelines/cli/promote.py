@@ -107,7 +107,7 @@ def promote_command(
 def _promote_after_evaluation(
     client: Any, version: Version, order: PromotionOrder, recipe: str, place: Profile, store: str
 ) -> AuditEntry:
-    """Run the promotion pipeline here and return the entry that it has made."""
+    """Run the promotion pipeline on this machine and return the audit log's new entry."""
     begun = begin(read_recipe(recipe, None, None), place, here=True)
     science = begun.recipe
     machine = place.machine.text()
@@ -136,7 +136,7 @@ def _promote_after_evaluation(
 def _promote_there(
     client: Any, version: Version, uri: str, files: str, order: PromotionOrder, store: str
 ) -> tuple[Version, AuditEntry]:
-    """Copy a version to another registry and promote it there; here no alias moves."""
+    """Copy a version to another registry and promote it there; no alias moves here."""
     verdict = verdict_of(version)
     require_passed(version, verdict, order, before=None)
     order = replace(order, verdict=verdict)

@@ -106,7 +106,7 @@ def _job(
 
 
 def _require_good_input(recipe: Recipe, store: Store, job: LocalJob) -> None:
-    """Find out what is wrong before any process is started."""
+    """Check store, recipe, prompts and judge questions before any process is started."""
     probe = run_key(job.run, ".probe")
     store.write(probe, b"")
     store.delete(probe)

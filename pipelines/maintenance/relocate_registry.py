@@ -1,9 +1,9 @@
-"""Registered models whose versions are in a store that has moved.
+"""Relocates registered models whose versions are in a store that has moved.
 
-MLflow never changes a version's source, and never gives a version's number again while its model
-exists. So the whole registered model is made anew under another name, number by number, with tags,
-aliases and descriptions; then two renames put it in the place of the old one, which is deleted.
-Interrupted anywhere, it leaves the old model or a complete new one, and repeating it goes on.
+MLflow never changes a version's source, and never reuses a version number while its model exists.
+So the whole registered model is recreated under another name, number by number, with tags, aliases
+and descriptions; then two renames put it in the old one's place, and the old one is deleted.
+Wherever this is interrupted, the old model or a complete new one is left; a rerun finishes it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lidr.pipelines.maintenance.relocate_move import StoreMove
 _MAKING, _BEFORE = "~relocating", "~before"
 
 _REGISTERED_TAG = "lidr.registered"
-"""When a version was first registered: MLflow dates it anew."""
+"""Tag: when a version was first registered, since MLflow gives the recreated one a new date."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Moving:
     """A registered model that must follow the store.
 
     Attributes:
-        model: it.
+        model: as it is now.
         versions: all of its versions, also those whose files are elsewhere.
     """
 
@@ -48,12 +48,12 @@ class Moving:
     versions: tuple[Version, ...]
 
     def moved(self, move: StoreMove) -> list[Version]:
-        """Return the versions that point into the old store, as they will be."""
+        """Return the versions that point into the old store, with their new addresses."""
         return [_moved(version, move) for version in self.versions if _concerns(version, move)]
 
 
 def finish_interrupted(client: Any) -> None:
-    """Bring models to an end whose relocation was interrupted."""
+    """Finish or undo relocations that were interrupted."""
     names = set(model_names(client))
     for name in sorted(names):
         if name.endswith(_BEFORE):
@@ -63,7 +63,7 @@ def finish_interrupted(client: Any) -> None:
             elif own in names:
                 _delete(client, name)
     for name in model_names(client):
-        if name.endswith(_MAKING):  # it was not complete: the old one is still in its place
+        if name.endswith(_MAKING):  # incomplete: the old model is still in place
             _delete(client, name)
 
 
@@ -83,20 +83,20 @@ def require_moved(moving: Moving, move: StoreMove, *, verify: bool = False) -> N
 
     Raises:
         BadInput: the new store lacks files, or they have other sizes.
-        CorruptStage: a file has another digest.
+        CorruptStage: with `verify`, a file has another digest.
     """
     for version in moving.moved(move):
         require_files(version, verify=verify)
 
 
 def relocate_model(client: Any, moving: Moving, move: StoreMove) -> list[str]:
-    """Make a registered model anew, with sources, tags and record in the new store.
+    """Recreate a registered model with its sources and tags pointing into the new store.
 
     Returns:
         The accounts whose permissions on the model could not be copied.
 
     Raises:
-        LidrError: the model was changed meanwhile; it is as it was.
+        LidrError: another process changed or relocated the model; it is left as it is.
     """
     name = moving.model.name
     making = f"{name}{_MAKING}"
@@ -115,15 +115,15 @@ def relocate_model(client: Any, moving: Moving, move: StoreMove) -> list[str]:
 
 @contextmanager
 def _alone(model: RegisteredModel) -> Iterator[None]:
-    """Keep registrations and promotions out inside; they still use the record's old place."""
+    """Hold the lease of the old audit log, so that nobody registers or promotes meanwhile."""
     with ExitStack() as stack:
-        with suppress(BadInput):  # that store is gone, so nobody else can use it either
+        with suppress(BadInput):  # the old store is gone, so nobody else can use it
             stack.enter_context(exclusive(open_existing(model.tags.get(AUDIT_LOG_TAG, ""))))
         yield
 
 
 def _make_versions(client: Any, moving: Moving, move: StoreMove) -> None:
-    """Make all versions; numbers of deleted ones are taken and given up again."""
+    """Create all versions; to skip the number of a deleted one, create it and delete it."""
     name = moving.model.name
     known = {version.number: version for version in moving.versions}
     for number in range(1, max(known, default=0) + 1):

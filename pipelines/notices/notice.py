@@ -1,7 +1,7 @@
-"""What is said in a notice: our own words, names and numbers, never a model's text or a secret.
+"""What a notice says: our own words, names and numbers, never a model's text or a secret.
 
-The text is plain, as Slack, Mattermost and Teams' webhooks take it. Error messages are cut to
-their first line; what libraries raise is named by where it happened alone, since it may quote
+The text is plain, as the webhooks of Slack, Mattermost and Teams take it. Error messages are cut to
+their first line; of an unexpected error only the step is named, since its message may quote
 anything.
 """
 
@@ -18,7 +18,7 @@ from lidr.components.shared.core.text import one_line
 Kind = Literal["ended", "stopped", "failed", "waits", "silent"]
 
 _MAX_CHARS = 400
-"""Of what others have said: a reason."""
+"""Longest quoted text."""
 
 _MARKUP = str.maketrans({"<": "‹", ">": "›", "@": "(at)", "`": "'"})
 """What chats read as a mention, a link or code."""
@@ -26,13 +26,13 @@ _MARKUP = str.maketrans({"<": "‹", ">": "›", "@": "(at)", "`": "'"})
 
 @dataclass(frozen=True)
 class Notice:
-    """Something to tell once.
+    """A message that is sent once.
 
     Attributes:
-        run: its name.
+        run: the run's name.
         kind: what happened.
-        about: what tells it from others of its kind: an execution, or a step and since when.
-        text: that is sent.
+        about: distinguishes it from others of its kind: an execution, or a step and since when.
+        text: what is sent.
     """
 
     run: str
@@ -42,19 +42,19 @@ class Notice:
 
     @property
     def name(self) -> str:
-        """Its name in the run's folder: equal for what is to be told once."""
+        """Its name in the run's folder; notices with the same name are sent once."""
         return f"{self.kind}-{digest_of(self.about)[:12]}"
 
 
 def quoted(text: str) -> str:
-    """Return what somebody else has said, fit for a chat: one line, no mentions, no secrets."""
+    """Return a text from elsewhere made safe for a chat: one line, no mentions, no secrets."""
     first = text.strip().partition("\n")[0]
     plain = one_line(redacted(first)).translate(_MARKUP)
     return plain if len(plain) <= _MAX_CHARS else f"{plain[: _MAX_CHARS - 1]}…"
 
 
 def of_end(run: str, result: Mapping[str, Any]) -> Notice:
-    """Return the notice of a run that has come to its end, whichever stop that was.
+    """Return the notice of a run that has ended, or was stopped by gate, budget or reward check.
 
     Args:
         run: its name.
@@ -86,7 +86,7 @@ def of_failure(run: str, execution: str, failure: Mapping[str, Any] | None, comm
         run: its name.
         execution: which of its executions.
         failure: what the step noted on the store (`read_failure`); None where none did.
-        command: that goes on.
+        command: the one that resumes the run.
     """
     where, why = "", "no step said why; `lidr status` has the rest"
     if failure:
@@ -104,9 +104,9 @@ def of_wait(run: str, place: str, minutes: float, since: float, why: str) -> Not
     Args:
         run: its name.
         place: the step, e.g. `M_1 train`.
-        minutes: for how long.
-        since: when it was first seen to, in seconds since 1970.
-        why: it does.
+        minutes: how long it has waited.
+        since: when it was first seen waiting, in seconds since 1970.
+        why: the reason; "" where none is known.
     """
     reason = f": {quoted(why).rstrip('.')}" if why else ""
     text = f"lidr: {place} of run {run} has waited for {minutes:.0f} minutes{reason}."
@@ -114,14 +114,14 @@ def of_wait(run: str, place: str, minutes: float, since: float, why: str) -> Not
 
 
 def of_silence(run: str, place: str, minutes: float, since: float, far: str) -> Notice:
-    """Return the notice of a step that runs and makes no progress.
+    """Return the notice of a running step that makes no progress.
 
     Args:
         run: its name.
         place: the step, e.g. `M_1 train`.
-        minutes: for how long.
-        since: when it was first seen as far as it is, in seconds since 1970.
-        far: how far it is, e.g. `120/400 requests`; "" where nothing counts it.
+        minutes: how long it has made none.
+        since: when its present progress was first seen, in seconds since 1970.
+        far: that progress, e.g. `120 of 400 requests`; "" where the step reports none.
     """
     reached = f", at {quoted(far)}" if far else ""
     text = f"lidr: {place} of run {run} has made no progress for {minutes:.0f} minutes{reached}."
@@ -129,7 +129,7 @@ def of_silence(run: str, place: str, minutes: float, since: float, far: str) -> 
 
 
 def _scores(models: list[Mapping[str, Any]]) -> str:
-    """Return the average of the other languages, at the start and of the last promoted model."""
+    """Return a sentence with the other languages' average: M_0's and the last promoted model's."""
     final = next((each for each in reversed(models) if each["promoted"]), models[0])
     first, then = (each["average"]["value"] for each in (models[0], final))
     if final is models[0]:

@@ -1,4 +1,4 @@
-"""Where the local items of a benchmark are: patterns of a recipe's `evaluation.data`."""
+"""Finds the files with a benchmark's items that a recipe's `evaluation.data` names."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ from lidr.components.shared.inputs.files import read_file
 
 
 def place_of(pattern: str, language: str, config: str = "") -> Path:
-    """Return the path, on this machine, that a source of `evaluation.data` means for one language.
+    """Return the local path of a source of `evaluation.data`, for one language.
+
+    Args:
+        pattern: the source, which may contain {language}, {language_name} and {config}.
+        language: ISO 639-1.
+        config: fills in {config}.
 
     Raises:
-        BadInput: it cannot be had from where it is.
+        BadInput: the source cannot be read.
     """
     source = parse_source(pattern)
     pin = source.sha256.get(language) or source.sha256.get("")
@@ -39,7 +44,7 @@ def place_of(pattern: str, language: str, config: str = "") -> Path:
 
 @cache
 def _copied(source: str) -> Path:
-    """Return a file that is not here as one that is, for as long as the process lives."""
+    """Return a local copy of a remote or pinned file, which lives as long as the process."""
     path = Path(_scratch().name) / digest_of(source) / Path(parse_source(source).address).name
     path.parent.mkdir(parents=True)
     path.write_bytes(read_file(source, "evaluation.data"))
@@ -54,7 +59,7 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 def files_at(place: Path, splits: Sequence[str], language: str) -> dict[str, list[Path]]:
     """Return the files of each split that is there; the first split is required.
 
-    A file holds the first split. A folder has `<split>.jsonl` (or .json, .tsv, .parquet),
+    A single file holds the first split. A folder has `<split>.jsonl` (or .json, .tsv, .parquet),
     `<split>-*.parquet` as on the Hugging Face hub, or `<language>.jsonl` for the first split.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a faithful translation leaves as it is: code, links, names; and what it must not."""
+"""Tests of a translation: it must keep code, links and names, and must not copy its source."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 
 _GRAM = 5
-"""Characters of the n-grams that two texts are compared by."""
+"""Characters per n-gram when two texts are compared."""
 
 _COPIED = 0.9
-"""Share of the n-grams that two texts have in common, from which one is a copy of the other."""
+"""Share of common n-grams from which a translation counts as a copy of its source."""
 
 _SAME_CODE = 0.5
-"""The same of a block of code, whose comments may be translated."""
+"""Share from which a code block counts as kept; its comments may be translated."""
 
 _MIN_NAME = 3
-"""Letters."""
+"""Fewest letters of a name."""
 
 _PREFIX = 4
 """First letters that a name and its form in another language share: Marie, María."""
@@ -30,16 +30,16 @@ _STARTS = re.compile(r"[.!?:;\n\"'\u00bb\u00ab\u201c\u201d\u00bf\u00a1*#>|-]\s*$
 _LATIN = re.compile("LATIN")
 
 CAPITALISING = frozenset({"de"})
-"""Languages that write every noun with a capital, so that names cannot be told by theirs."""
+"""Languages that capitalise every noun, so that capitals do not mark names."""
 
 
 def is_copy(source: str, translation: str) -> bool:
-    """Tell whether a translation is its source, with a few words changed at most."""
+    """Tell whether a translation is its source with at most a few words changed."""
     return _overlap(source, translation) >= _COPIED
 
 
 def keeps_code(source: str, translation: str) -> bool | None:
-    """Tell whether each fenced block of code is as it was, comments aside; None without any."""
+    """Tell whether all fenced code blocks are kept, comments aside; None where there are none."""
     blocks = _FENCED.findall(source)
     if not blocks:
         return None
@@ -50,7 +50,7 @@ def keeps_code(source: str, translation: str) -> bool | None:
 
 
 def keeps_links(source: str, translation: str) -> bool | None:
-    """Tell whether a translation holds the source's links; None where it has none."""
+    """Tell whether a translation has exactly the source's links; None if the source has none."""
     links = Counter(_links(source))
     return links == Counter(_links(translation)) if links else None
 
@@ -58,18 +58,18 @@ def keeps_links(source: str, translation: str) -> bool | None:
 def keeps_names(source: str, translation: str, language: str) -> bool | None:
     """Tell whether at least half of the source's names are in the translation.
 
-    A heuristic: a name is a word that is always written with a capital and stands within a
-    sentence, and is found again by its first letters, accents aside. Names that differ between
-    languages (Germany, Deutschland) are missed, so one half is asked for.
+    A heuristic: a name is a word that is always capitalised and occurs inside a sentence; it is
+    matched by its first letters, ignoring accents. Names that differ between languages (Germany,
+    Deutschland) are not matched, so half of them is enough.
 
     Args:
         source: the text that was translated.
-        translation: of it.
+        translation: its translation.
         language: of the source, ISO 639-1.
 
     Returns:
-        None where names cannot be told: there are none, the language writes every noun with a
-        capital, or either text is not in Latin script.
+        None where this cannot be told: the source has no names in Latin script, its language
+        capitalises every noun, or the translation is not in Latin script.
     """
     if language in CAPITALISING or not _is_latin(translation):
         return None
@@ -114,7 +114,7 @@ def _links(text: str) -> list[str]:
 
 
 def _overlap(first: str, second: str) -> float:
-    """Return which share of the longer text's n-grams both have; 1 for equal texts."""
+    """Return the share of the longer text's n-grams that both have; 1 for equal texts."""
     one, other = (_plain(text) for text in (first, second))
     if one == other:
         return 1.0

@@ -1,4 +1,4 @@
-"""Whether this machine has a GPU, without asking torch: importing it takes seconds."""
+"""Finds this machine's GPUs without torch, whose import takes seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from lidr.components.shared.core.errors import BadInput
 
 TENSOR_PARALLEL = "LIDR_TENSOR_PARALLEL"
-"""Environment variable: GPUs that a layer is split over, in a process that has several."""
+"""Environment variable: the tensor-parallel size, i.e. how many GPUs each layer is split over."""
 
 _DRIVERS = {
     "CUDA_VISIBLE_DEVICES": Path("/dev/nvidiactl"),
@@ -36,15 +36,15 @@ def gpu_count() -> int:
 
 
 def split_of(gpus: int) -> tuple[int, int]:
-    """Return over how many GPUs a layer is split, and into how many stages the layers are.
+    """Return the tensor-parallel and the pipeline-parallel size; their product is all GPUs.
 
-    LIDR_TENSOR_PARALLEL says the first; unset or empty, all GPUs share every layer.
+    LIDR_TENSOR_PARALLEL sets the first; unset or empty, it is all GPUs.
 
     Args:
-        gpus: how many there are; 0 counts as one processor.
+        gpus: how many there are; 0 counts as 1.
 
     Raises:
-        BadInput: they cannot be shared out so.
+        BadInput: LIDR_TENSOR_PARALLEL is not a divisor of the GPUs.
     """
     count = max(1, gpus)
     given = os.environ.get(TENSOR_PARALLEL) or str(count)

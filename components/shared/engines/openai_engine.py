@@ -36,18 +36,18 @@ _CONNECT_SECONDS = 10.0
 
 
 class OpenAIEngine:
-    """Asks a server, which batches for itself; as many requests are under way as it may take.
+    """Asks a server that does its own batching; up to `server.concurrency` requests are under way.
 
-    Prompts travel as token ids, made with the model's own tokenizer: the server neither applies a
-    template nor finds control tokens in a text. Repeating after 429, 5xx and broken connections is
-    the client library's (exponential backoff with jitter, `Retry-After` heeded).
+    Prompts are sent as token ids, made with the model's own tokenizer: the server neither applies a
+    template nor finds control tokens in a text. The client library repeats requests after 429, 5xx
+    and broken connections (exponential backoff with jitter, `Retry-After` heeded).
 
     Args:
         folder: the model's tokenizer and configuration; weights are not needed.
-        name: that the model is served under.
+        name: of the model on the server.
         max_length: context in tokens; 0 is the model's own.
-        server: where it is, and how it is asked.
-        chat: how chats are written.
+        server: its address, and the limits on requests.
+        chat: how chats are rendered.
 
     Raises:
         BadInput: there is no address, the server refuses the key, or does not serve the model in
@@ -101,7 +101,7 @@ class OpenAIEngine:
         return self._stream(requests, asked)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
-        scoring = Scoring(self._chat, self._context - 1, together=False)  # it writes a token, too
+        scoring = Scoring(self._chat, self._context - 1, together=False)  # it writes one token too
 
         def asked(one: Pass) -> Scored | Coroutine[Any, Any, Scored]:
             return self._score(one)
@@ -118,8 +118,8 @@ class OpenAIEngine:
         """Yield the answers to requests as they come; see `Engine.complete`.
 
         Args:
-            requests: None among them says that there is none now.
-            ask: returns what asks the server, or the answer at once.
+            requests: None among them means that no request is ready yet.
+            ask: returns a coroutine that asks the server, or the answer itself.
         """
         source = iter(requests)
         answers: SimpleQueue[tuple[int, Answer | LidrError]] = SimpleQueue()
@@ -173,7 +173,7 @@ class OpenAIEngine:
         asked: Coroutine[Any, Any, Answer],
         answers: SimpleQueue[tuple[int, Answer | LidrError]],
     ) -> None:
-        """Put the answer to a request, or the error that ends everything, into `answers`."""
+        """Put the answer to a request, or the error that ends the engine, into `answers`."""
         from openai import APIStatusError, OpenAIError
 
         try:
@@ -194,7 +194,7 @@ class OpenAIEngine:
             raise
 
     async def _score(self, one: Pass) -> Scored:
-        """Ask for the log-probabilities of a prompt's own tokens, which vLLM's server gives."""
+        """Ask for the log-probabilities of a prompt's own tokens, an extension of vLLM's server."""
         answer = await self._client.completions.create(
             model=self._name,
             prompt=one.context + one.targets,
@@ -243,7 +243,7 @@ class OpenAIEngine:
         return completion_of(self._chat, request, text, reason, asked, written)
 
     def _wait_for_model(self) -> int:
-        """Wait until the server lists the model; return its context, 0 where it does not say."""
+        """Wait until the server lists the model; return its context in tokens, 0 for unknown."""
         deadline = time.monotonic() + 60 * self._server.wait_minutes
         told = False
         while True:
@@ -262,7 +262,7 @@ class OpenAIEngine:
             time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
 
     def _served(self) -> dict[str, int]:
-        """Return the names of the models that are served, and their contexts."""
+        """Return each served model's context in tokens, by name; empty while the server is down."""
         from openai import APIConnectionError, APIStatusError
 
         async def listed() -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Loading of models and their chats for passes without a cache, each one checked."""
+"""Loads and checks models and their chat renderers, for forward passes without a KV cache."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from lidr.components.shared.models.sources import ModelFiles
 
 
 def load_chat(settings: ChatSettings, folder: Path, *others: Path) -> ChatRenderer:
-    """Return what renders a model's chats.
+    """Return a model's chat renderer.
 
     Args:
-        settings: how.
-        folder: the model.
-        others: further models that read its tokens.
+        settings: how chats are rendered.
+        folder: the model's.
+        others: folders of other models that will read the same tokens.
 
     Raises:
-        BadInput: its tokenizer writes tokens that one of the models has no embedding for.
+        BadInput: the tokenizer has token ids that one of the models has no embedding for.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     for model in (folder, *others):
@@ -35,12 +35,12 @@ def load_chat(settings: ChatSettings, folder: Path, *others: Path) -> ChatRender
 
 
 def require_same_words(first: Path, second: Path, key: str) -> None:
-    """Refuse two models whose tokens do not mean the same.
+    """Refuse two models whose token ids do not mean the same.
 
     Args:
         first: a model's folder.
-        second: another's.
-        key: of the recipe that names them.
+        second: another model's.
+        key: the recipe's key that names them, for the message.
 
     Raises:
         BadInput: their vocabularies differ.
@@ -60,10 +60,10 @@ def require_same_words(first: Path, second: Path, key: str) -> None:
 
 
 def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
-    """Return a model in float32, on the GPU where there is one, its adapter added to its weights.
+    """Return a model in float32, on the GPU where there is one, its adapter merged.
 
-    Weights are held in float32 also where passes run in bfloat16: at a learning rate of 5e-7 most
-    updates are below a bfloat16 weight's precision and would be lost.
+    Weights stay in float32 even where passes run in bfloat16: at a learning rate of 5e-7 most
+    updates are too small for a bfloat16 weight and would be lost.
     """
     model = AutoModelForCausalLM.from_pretrained(
         files.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
@@ -76,7 +76,7 @@ def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def size_of(parameter: Any) -> int:
-    """Return how many numbers a parameter has, also where it is spread over the ranks."""
+    """Return a parameter's number of elements, also where ZeRO shards it over the ranks."""
     return int(getattr(parameter, "ds_numel", parameter.numel()))
 
 

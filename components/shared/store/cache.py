@@ -1,9 +1,9 @@
-"""The node's cache of model files: one folder a model, with a bound on the size of all.
+"""The node's cache of model files: one folder per model, with a limit on the total size.
 
-LIDR_CACHE names its place (default `~/.cache/lidr`), LIDR_CACHE_GIB the most it may hold (default
-no bound). A folder appears whole or not at all. A process that uses one holds a shared lock on it
-until it ends, so nobody removes it meanwhile; the one that fills it holds the lock alone, so that a
-model is fetched once however many workers start on a node.
+LIDR_CACHE names its folder (default `~/.cache/lidr`), LIDR_CACHE_GIB its limit (default none). A
+model's folder appears whole or not at all. A process that uses one holds a shared lock on it until
+the process ends, so nobody removes it meanwhile. Filling one takes an exclusive lock, so a model is
+fetched once however many workers start on a node.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from lidr.components.shared.core.retry import reported
 _GIB = 1 << 30
 
 _held: dict[Path, int] = {}
-"""Locks that this process holds until it ends, by file; each an open file descriptor."""
+"""File descriptors of the locks that this process holds until it ends, by lock file."""
 
 
 def cached(digest: str, fill: Callable[[Path], None]) -> Path:
-    """Return the cache folder of a digest, filled now if it is not there.
+    """Return the cache folder of a digest; fill it first if it does not exist.
 
     Args:
-        digest: names what is in the folder.
-        fill: puts it there.
+        digest: identifies the files in the folder.
+        fill: writes the files into the folder that it is given.
 
     Raises:
         BadInput: LIDR_CACHE_GIB is not a number.
@@ -47,7 +47,7 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
             _lock(handle, fcntl.LOCK_EX)
             if not folder.is_dir():
                 _fill(folder, fill)
-            _lock(handle, fcntl.LOCK_SH)  # it may be evicted in between: look again
+            _lock(handle, fcntl.LOCK_SH)  # it may have been evicted in between: check again
     except BaseException:
         os.close(handle)
         raise
@@ -72,7 +72,7 @@ def _fill(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def _evict(root: Path) -> None:
-    """Remove the least recently used folders that nobody uses until all is within the bound."""
+    """Remove unused folders, least recently used first, until the cache is within its limit."""
     bound = _bound()
     if bound is None:
         return

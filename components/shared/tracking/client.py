@@ -1,6 +1,6 @@
 """Where MLflow is: the server the environment names, or SQLite beside the store.
 
-MLflow's own variables say how to reach it: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD,
+MLflow's own variables say how to log in: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD,
 MLFLOW_TRACKING_TOKEN or MLFLOW_TRACKING_AUTH, and MLFLOW_TRACKING_SERVER_CERT_PATH.
 """
 
@@ -24,13 +24,13 @@ from lidr.components.shared.core.retry import retry
 _SQLITE = "sqlite:///"
 
 _HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-"""MLflow's client would repeat a request for four minutes and wait two for an answer: we ask again
-ourselves, where it is known how long that may take."""
+"""By default MLflow's client retries a request for four minutes and waits two for an answer. We
+retry ourselves (`ask_mlflow`), for as long as LIDR_RETRY_SECONDS allows."""
 
 _MAX_CLASHES = 4
 
 _ANSWERED = re.compile(r"(?:too many|error code) ([45]\d\d)\b")
-"""In what MLflow's client says of a server that answered; all else is about the way to it."""
+"""Found in a client error when the server answered; other errors are about reaching it."""
 
 _OTHER_SCHEMA = re.compile(
     r"out-of-date database schema \(found version (\w+), but expected (\w+)\)"
@@ -71,17 +71,17 @@ def _refuse_password(uri: str) -> None:
 
 
 def is_server(uri: str) -> bool:
-    """Tell whether a tracking URI is a server's, which others see at once."""
+    """Tell whether a tracking URI is a server's, where others see changes at once."""
     return uri.startswith(("http://", "https://"))
 
 
 def mlflow_client(store: str) -> Any:
-    """Return an `mlflow.MlflowClient` for the store's tracking server, its chatter off."""
+    """Return an `mlflow.MlflowClient` for the store's tracking URI; it logs errors only."""
     return client_at(tracking_uri(store))
 
 
 def client_at(uri: str) -> Any:
-    """Return an `mlflow.MlflowClient` for a tracking URI, its chatter off.
+    """Return an `mlflow.MlflowClient` for a tracking URI; it logs errors only.
 
     Raises:
         BadInput: the URI holds a password, or names a database that this MLflow cannot use.
@@ -126,9 +126,9 @@ def _open(uri: str) -> Any:
 
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
-    """Keep other processes out while a client may make the tables of a SQLite database.
+    """Lock out other processes while a client may create the tables of a SQLite database.
 
-    Two runs that share a new store would both make them, and the second would fail.
+    Two runs that share a new store would both create them, and the second would fail.
     """
     if not uri.startswith(_SQLITE):
         yield
@@ -143,9 +143,9 @@ def _alone(uri: str) -> Iterator[None]:
 
 
 def _make_tables(database: Path) -> None:
-    """Make MLflow's tables beside the place, then move them there.
+    """Create MLflow's tables in a file beside the database, then rename it.
 
-    Who is killed while making them would leave a database that MLflow refuses for ever.
+    A process killed while creating them in place would leave a database that MLflow always refuses.
     """
     from mlflow import MlflowClient
 
@@ -157,12 +157,12 @@ def _make_tables(database: Path) -> None:
 
 
 def experiment_id(client: Any, name: str, store: str) -> str:
-    """Return the id of an experiment, made now if it does not exist.
+    """Return the id of an experiment, created now if it does not exist.
 
     Args:
         client: from `mlflow_client`.
         name: the experiment's name.
-        store: artifacts of a local tracking database go into its folder, beside the database.
+        store: with SQLite, artifacts go into its folder, beside the database.
     """
     from mlflow.exceptions import MlflowException
 
@@ -177,16 +177,16 @@ def experiment_id(client: Any, name: str, store: str) -> str:
 
 
 def ask_mlflow(action: Callable[[], Result], clashes: int = _MAX_CLASHES) -> Result:
-    """Do something with MLflow, again and again while it does not answer.
+    """Make a call to MLflow, retrying while the server does not answer.
 
     Args:
-        action: may be repeated without harm.
-        clashes: how often the request itself may be refused: two writers may have met.
+        action: the call; it must be safe to repeat.
+        clashes: at how many refusals of the call to give up; concurrent writers can cause some.
 
     Raises:
         BadInput: the server refuses us: a wrong password, a host name it does not trust.
         TrackingFailed: it did not answer for LIDR_RETRY_SECONDS.
-        MlflowException, RegistryFailed: it refused the action itself.
+        MlflowException, RegistryFailed: it refused the call itself, `clashes` times.
     """
     from mlflow.exceptions import MlflowException
 
@@ -208,15 +208,15 @@ def ask_mlflow(action: Callable[[], Result], clashes: int = _MAX_CLASHES) -> Res
 
 
 def explained(error: Any, uri: str = "") -> LidrError | None:
-    """Say what an MlflowException means for the whole server.
+    """Turn an MlflowException that concerns the whole server into an error of ours.
 
     Args:
         error: raised by an MLflow client.
         uri: address of the server; by default the environment's.
 
     Returns:
-        BadInput where the server does not let us in, TrackingFailed where it does not answer or is
-        in trouble; None where only this request was refused.
+        BadInput where the server does not let us in, TrackingFailed where it does not answer or
+        cannot work; None where it refused only this request.
     """
     status, text = error.get_http_status_code(), str(error)
     place = urlsplit(uri or os.environ.get("MLFLOW_TRACKING_URI", ""))

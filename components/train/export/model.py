@@ -1,7 +1,7 @@
 """Export of a trained model: plain safetensors beside the start model's own files, checked.
 
-It goes file by file. Weights that are spread over ranks are gathered one tensor at a time, and only
-the rank that writes the file keeps it, so no rank ever holds more than one file's tensors.
+Files are written one by one. Weights sharded over ranks are gathered tensor by tensor, and only the
+rank that writes the file keeps them, so no rank ever holds more than one file's tensors.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WEIGHTS = ("*.safetensors", "*.index.json")
 
 @dataclass
 class Export:
-    """One model's way into files, with the checks on it.
+    """Writes one trained model to files, and checks it.
 
     Configuration, tokenizer, chat template and generation settings are the start model's, byte for
     byte; the weights get its names and shapes.
@@ -44,9 +44,9 @@ class Export:
         model: the trained model.
         start: folder of the model that training started from.
         folder: where this rank's files go, before they are delivered.
-        shard_bytes: size of a weight file at most; a larger tensor stands alone.
+        shard_bytes: largest size of a weight file; a larger tensor gets a file of its own.
         rounding: to the files' precision.
-        summed: an adapter was merged into the weights as they were loaded.
+        summed: whether an adapter was merged into the weights as they were loaded.
         ranks: the ranks, which write the files in turn.
     """
 
@@ -59,10 +59,10 @@ class Export:
     ranks: Ranks = field(default_factory=Ranks)
 
     def run(self, deliver: Callable[[Path], object]) -> Exported:
-        """Write all files and return what they hold of the update.
+        """Write all files and return how much of the update they keep.
 
         Args:
-            deliver: called with each file of this rank, which is deleted after it.
+            deliver: called with each file that this rank wrote; the file is deleted afterwards.
 
         Raises:
             TrainingFailed: tensors are missing, misshapen, not finite, or none has changed.
@@ -79,7 +79,7 @@ class Export:
             mine = number % self.ranks.world == self.ranks.rank
             olds = {name: read_tensor(places[name], name) for name in names if mine}
             tensors = {name: sources[name].value(olds.get(name), keep=mine) for name in names}
-            if mine and error is None:  # all ranks must gather to the end, whatever happens here
+            if mine and error is None:  # a rank that failed must still join each gather
                 try:
                     self._write(file, tensors, olds, tally)
                     self._deliver(file, deliver)
@@ -121,7 +121,7 @@ class Export:
         save_file(tensors, self.folder / file, metadata={"format": "pt"})
 
     def _shards(self, sizes: dict[str, int]) -> dict[str, list[str]]:
-        """Return the names in each file; one that holds all has no number."""
+        """Return the tensor names of each file; a single file has no number in its name."""
         packs: list[list[str]] = []
         room = 0
         for name, size in sorted(sizes.items()):
@@ -158,14 +158,14 @@ class Export:
 
 
 def become_seen(model: Any, export: Export) -> None:
-    """Give a trained model the weights that inference will have; every rank calls this.
+    """Set a trained model's weights to those that inference will have; every rank must call this.
 
-    Experts that loading has packed together are rounded in the files only: rounded stochastically
-    they are right on average.
+    Experts that loading packed into one parameter are rounded in the files only: stochastic
+    rounding keeps their weights on average.
 
     Args:
-        model: as it was exported, adapters merged after this.
-        export: that wrote it.
+        model: the exported model; this merges its adapters.
+        export: the one that wrote it.
     """
     places, rounding = tensor_places(export.start), export.rounding
     tied = bare(model).all_tied_weights_keys
@@ -186,7 +186,7 @@ def become_seen(model: Any, export: Export) -> None:
 
 
 def _check_names(before: Any, after: Any, tied: set[str]) -> None:
-    """Compare names, but for those that stand for another tensor: a file may hold them or not."""
+    """Require equal tensor names; only tied ones may be missing from the start model's files."""
     differing = (before ^ after) - tied
     if differing or before - after:
         named = ", ".join(sorted(differing or before - after)[:5])

@@ -1,7 +1,7 @@
-"""What a probe's pod sees: printed as one line of JSON, and judged where `lidr check` runs.
+"""What a probe's pod sees: it prints one line of JSON, which `lidr check` reads and judges.
 
-`python -m lidr.pipelines.checks.inside.probe` does what the variable LIDR_PROBE asks for. It runs
-in every image, so it needs no more than the store does.
+`python -m lidr.pipelines.checks.inside.probe` answers the question in the variable LIDR_PROBE. It
+runs in every image, so it imports no more than the store needs.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ ASKED = "LIDR_PROBE"
 """Environment variable: a `Question` as JSON."""
 
 MARK = "lidr-probe "
-"""What the line begins with."""
+"""Prefix of the line with the answer."""
 
 _SECONDS = 8.0
-_FOLDERS = ("/scratch", "/tmp")  # noqa: S108  # a rank's, a step's
+_FOLDERS = ("/scratch", "/tmp")  # noqa: S108  # temporary files of ranks, of steps
 _SHM = "/dev/shm"  # noqa: S108
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 class Question(Strict):
-    """What a probe looks at."""
+    """What a probe is to find out."""
 
     store: str
     """URI of the store."""
     reach: dict[str, str] = Field(default_factory=dict)
-    """Addresses by what is there: `tcp://host:port`, or a URL."""
+    """Addresses to connect to, by the service's name: `tcp://host:port`, or a URL."""
     variables: tuple[str, ...] = ()
-    """Environment variables that Secrets should give."""
+    """Environment variables that Secrets should set."""
 
 
 class Answer(Strict):
-    """What it has seen."""
+    """What a probe found out."""
 
     version: str
-    """lidr's, in the image."""
+    """Version of lidr in the image."""
     gpus: tuple[str, ...] = ()
     """The model of each GPU."""
     empty: tuple[str, ...] = ()
@@ -63,11 +63,11 @@ class Answer(Strict):
     scratch: float = 0.0
     """Bytes free for temporary files."""
     shm: float = 0.0
-    """Bytes of /dev/shm."""
+    """Size of /dev/shm in bytes; 0 where there is none."""
 
 
 def look(question: Question) -> Answer:
-    """Return what this pod sees; each address is tried beside the others."""
+    """Return what this pod sees; all addresses are tried in parallel."""
     tries: dict[str, Callable[[], str]] = {"store": lambda: _store_fault(question.store)}
     for name, address in question.reach.items():
         tries[name] = lambda address=address: _fault_of(address)  # type: ignore[misc]
@@ -85,10 +85,10 @@ def look(question: Question) -> Answer:
 
 
 def gpus(folder: Path = _NVIDIA) -> tuple[str, ...]:
-    """Return the model of each NVIDIA GPU of this pod: by its tool, else by the driver's files.
+    """Return the model of each NVIDIA GPU of this pod: from nvidia-smi, else the driver's files.
 
     Args:
-        folder: the driver's; it may name GPUs of the machine that the pod does not have.
+        folder: the driver's; it may list GPUs of the node that the pod was not given.
     """
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
@@ -107,7 +107,7 @@ def _model(file: Path) -> str:
 
 
 def _store_fault(uri: str) -> str:
-    """Return why an object cannot be written, read and removed; "" where it can."""
+    """Return why an object cannot be written, read back and deleted; "" where it can."""
     key = f".lidr-check-{uuid.uuid4().hex}/object"
     try:
         store = S3Store(uri, seconds=0)
@@ -120,7 +120,7 @@ def _store_fault(uri: str) -> str:
 
 
 def _fault_of(address: str) -> str:
-    """Return why nobody is reached behind an address; any answer of a server is one."""
+    """Return why no TCP connection to an address opens; "" where one does."""
     parts = urlsplit(address)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
@@ -132,7 +132,7 @@ def _fault_of(address: str) -> str:
 
 
 def main(environment: Mapping[str, str] = os.environ) -> None:
-    """Print what is seen."""
+    """Print the answer to the question in LIDR_PROBE."""
     answer = look(Question.model_validate_json(environment[ASKED]))
     print(f"{MARK}{answer.model_dump_json()}", flush=True)
 
@@ -141,7 +141,7 @@ def answer_in(log: str) -> Answer | None:
     """Return the answer that a pod has printed; None where there is none.
 
     Raises:
-        ValueError: what it printed is no answer.
+        ValueError: the line is not a valid answer.
     """
     found = [line for line in log.splitlines() if line.startswith(MARK)]
     return Answer.model_validate(json.loads(found[-1].removeprefix(MARK))) if found else None

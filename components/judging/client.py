@@ -77,7 +77,7 @@ def ask(cases: Iterable[Case], settings: Judge, server: JudgeServer, take: Take)
         )
     if find_spec("openai") is None:
         raise BadInput(
-            "a judge is asked with the openai library, which is not installed here",
+            "judging needs the openai library, which is not installed",
             remedy="Install lidr[judge].",
         )
     asyncio.run(_ask(iter(cases), settings, server, take))
@@ -157,7 +157,7 @@ class _Outage:
         if isinstance(error, APIConnectionError):
             return Unavailable(
                 f"the judge at {self._url} does not answer ({type(error).__name__})",
-                remedy="See that it runs, then run the same again: judgements are kept.",
+                remedy="Check that it is running, then run the same again: judgements are kept.",
             )
         if isinstance(error, APIStatusError) and error.status_code in _TROUBLE:
             return Unavailable(
@@ -216,7 +216,7 @@ def _read(answer: Any) -> Reply:
         raise ValueError("the answer lacks its text or what it used")
     tokens = {token for each in positions for token in (each.token, *each.alternatives)}
     if not all(isinstance(token, str) for token in tokens):
-        raise ValueError("the answer has log-probabilities of what is no token")
+        raise ValueError("the answer has log-probabilities for something that is not a token")
     return Reply(text, positions, failure or (None if text.strip() else JudgeFailure.EMPTY), *used)
 
 

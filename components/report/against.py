@@ -175,7 +175,7 @@ def _recipes(runs: tuple[Run, Run]) -> Section:
     keys = [key for key in dict.fromkeys((*first, *second)) if first.get(key) != second.get(key)]
     return Section(
         "recipes",
-        "What was set otherwise",
+        "Settings that differ",
         f"Keys of the recipes that differ: {number(len(keys))}."
         if keys
         else "The recipes are the same, to the last key.",

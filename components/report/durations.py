@@ -86,7 +86,7 @@ def throughput(rounds: Sequence[Round], times: Sequence[StageDuration], spent: s
         "throughput",
         "Time and throughput",
         f"{duration(seconds)} of work in all{used}. "
-        + (f"{number(again)} stages were there already and count for nothing. " if again else "")
+        + (f"{number(again)} stages were reused and are not counted. " if again else "")
         + "A stage that was interrupted counts from its last start. "
         + " ".join([*([spent] if spent else []), *_engines(rounds)]),
         charts=[_chart(times)] if seconds else [],

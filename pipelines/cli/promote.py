@@ -33,7 +33,6 @@ from lidr.pipelines.local import LocalJob
 if TYPE_CHECKING:
     from lidr.components.shared.config.profile import Profile
     from lidr.components.shared.registry.audit import AuditEntry
-    from lidr.components.shared.registry.promotion import PromotionOrder
     from lidr.components.shared.registry.versions import Version
 
 

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from lidr.components.shared.config.profile import Profile
     from lidr.components.shared.config.recipe import Recipe
     from lidr.components.shared.store.base import Store
-    from lidr.pipelines.local import LocalJob
 
 
 def run_command(

@@ -141,7 +141,7 @@ def _make_versions(client: Any, moving: Moving, move: StoreMove) -> None:
         )
         if int(made.version) != number:
             raise LidrError(
-                f"another process also moves {name!r}", remedy="Run the command once at a time."
+                f"another process is relocating {name!r}", remedy="Run one relocation at a time."
             )
         if version is None:
             client.delete_model_version(f"{name}{_MAKING}", str(number))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -18,7 +19,7 @@ def stand_in(text: str, image: str) -> str:
     """Return the IR with steps that write outputs of the usual length and end.
 
     What the steps are made of stays in their commands, behind the stand-in's own words, so that
-    nothing gets smaller. Verdicts are `continue`, so every round is gone through.
+    nothing gets smaller. Conditions hold, so every task of every round is gone through.
 
     Args:
         text: the compiled pipeline.
@@ -26,45 +27,48 @@ def stand_in(text: str, image: str) -> str:
     """
     documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     spec = documents[0]
-    verdicts = verdict_outputs(spec)
+    wanted = wanted_outputs(spec)
     for name, component in spec["components"].items():
         if "executorLabel" in component:
             executor = spec["deploymentSpec"]["executors"][component["executorLabel"]]
-            _replace(executor["container"], name, component, verdicts, image)
+            _replace(executor["container"], name, component, wanted, image)
     return yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=True)
 
 
 def _replace(
-    container: Spec, name: str, component: Spec, verdicts: set[tuple[str, str]], image: str
+    container: Spec, name: str, component: Spec, wanted: dict[tuple[str, str], str], image: str
 ) -> None:
     outputs = component.get("outputDefinitions", {}).get("parameters", {})
     words = []
     for key, output in outputs.items():
         path = f"{{{{$.outputs.parameters['{key}'].output_file}}}}"
-        words += [path, _value(name, key, output["parameterType"], verdicts)]
+        words += [path, wanted.get((name, key)) or _value(name, output["parameterType"])]
     container["args"] = [*words, "--", *container.get("command", []), *container.get("args", [])]
     container["command"] = ["sh", "-ec", _SCRIPT, "stand-in"]
     container["image"] = image
     container["resources"] = {"resourceCpuRequest": "10m", "resourceMemoryLimit": "128Mi"}
 
 
-def _value(name: str, key: str, kind: str, verdicts: set[tuple[str, str]]) -> str:
-    if (name, key) in verdicts:
-        return "continue"
+def _value(name: str, kind: str) -> str:
     if kind.startswith("NUMBER"):
         return "1"
     return f"s3://lidr/store/stages/{name.removeprefix('comp-')}/{_DIGEST}"
 
 
-def verdict_outputs(spec: Spec) -> set[tuple[str, str]]:
-    """Return component and output key of whatever becomes somebody's `verdict`."""
-    found = set()
+def wanted_outputs(spec: Spec) -> dict[tuple[str, str], str]:
+    """Return, by component and output key, what a condition wants of it, or a later verdict."""
+    found: dict[tuple[str, str], str] = {}
     for component in [*spec["components"].values(), spec["root"]]:
         tasks = component.get("dag", {}).get("tasks", {})
         for task in tasks.values():
+            wanted = dict(_EQUALS.findall(task.get("triggerPolicy", {}).get("condition", "")))
             for name, given in task.get("inputs", {}).get("parameters", {}).items():
                 made = given.get("taskOutputParameter")
-                if made and name.rsplit("--", 1)[-1].endswith("verdict"):
+                value = wanted.get(name, "continue" if name == "verdict" else "")
+                if made and value:
                     producer = tasks[made["producerTask"]]["componentRef"]["name"]
-                    found.add((producer, made["outputParameterKey"]))
+                    found[producer, made["outputParameterKey"]] = value
     return found
+
+
+_EQUALS = re.compile(r"inputs\.parameter_values\['([^']+)'\] == '([^']*)'")

@@ -21,8 +21,9 @@ from tests.cluster.parts.install import PAGE
 from tests.cluster.parts.policies import CLOSED, OPEN, SOURCES
 from tests.cluster.probes import reached
 from tests.cluster.results import Failure, Figures, LeftOut, Result, line, table
-from tests.cluster.standin import stand_in, verdict_outputs
+from tests.cluster.standin import stand_in, wanted_outputs
 from tests.cluster.workflow import PodNode, covered, pods_of, stored_bytes, window_of, worked
+from tests.pipelines.test_sharing import compiled
 
 
 def test_without_a_cluster_it_says_what_it_would_need_and_ends_with_2(capsys):
@@ -233,11 +234,17 @@ def test_a_stand_in_writes_every_output_and_goes_on():
             }
         },
     }
-    assert verdict_outputs(spec) == {("comp-a", "Output")}
+    assert wanted_outputs(spec) == {("comp-a", "Output"): "continue"}
     made = yaml.safe_load(stand_in(yaml.safe_dump(spec), "image"))["deploymentSpec"]["executors"]
     assert made["exec-a"]["container"]["args"][1:] == ["continue", "--", "python", "{{$}}"]
     assert made["exec-b"]["container"]["args"][1] == "1"
     assert made["exec-a"]["container"]["image"] == "image"
+
+
+def test_stand_ins_hold_every_condition_of_the_loop():
+    loop, _ = compiled(3, runner="kubeflow", training={"launcher": "trainjob"})
+    continues = {("comp-conclude", "verdict"): "continue"}
+    assert wanted_outputs(loop) == {**continues, ("comp-pair", "next_step"): "train"}
 
 
 def test_a_stand_in_s_script_writes_what_it_is_given(tmp_path):

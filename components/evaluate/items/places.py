@@ -73,7 +73,7 @@ def files_at(place: Path, splits: Sequence[str], language: str) -> dict[str, lis
     found[splits[0]] = found[splits[0]] or _in_folder(place, language)
     if not found[splits[0]]:
         raise BadInput(
-            f"the folder has neither {splits[0]} nor {language} with {', '.join(SUFFIXES)}",
+            f"the folder has no file {splits[0]}.* or {language}.* ({', '.join(SUFFIXES)})",
             file=place,
             remedy="Name the file, or the folder that holds it.",
         )

@@ -180,8 +180,10 @@ class OpenAIEngine:
             answers.put((number, await asked))
         except APIStatusError as error:
             answers.put((number, self._refusal(error)))
-        except (OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
-            answers.put((number, self._death(error)))
+        except OpenAIError as error:
+            answers.put((number, self._death("does not answer", error)))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            answers.put((number, self._death("gives an answer that cannot be used", error)))
 
     async def _ask(self, request: ChatRequest, tokens: list[int]) -> Completion:
         from openai import APIStatusError
@@ -204,7 +206,7 @@ class OpenAIEngine:
         )
         told = (answer.choices[0].model_extra or {}).get("prompt_logprobs")
         if not told:
-            raise ValueError("it gives no prompt_logprobs, so it cannot score text")
+            raise ValueError("it has no prompt_logprobs, without which text cannot be scored")
         found = [
             each[str(token)]
             for each, token in zip(told[-len(one.targets) :], one.targets, strict=True)
@@ -294,11 +296,11 @@ class OpenAIEngine:
                 f"{self._server.url} does not serve {self._name!r} (status 404)",
                 remedy="Serve the model under that name, or set generation.endpoint.model.",
             )
-        return self._death(error)
+        return self._death(f"answers with status {error.status_code}", error)
 
-    def _death(self, error: Exception) -> EngineFailed:
+    def _death(self, what: str, error: Exception) -> EngineFailed:
         return EngineFailed(
-            f"{self._server.url} does not answer: {error}",
+            f"{self._server.url} {what}: {error}",
             remedy="Run again: finished chunks are kept.",
         )
 

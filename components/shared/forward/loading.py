@@ -54,7 +54,7 @@ def require_same_words(first: Path, second: Path, key: str) -> None:
     if one != other:
         raise BadInput(
             f"{key} names models with different vocabularies ({len(one):,} and {len(other):,} "
-            "words): their log-probabilities do not compare",
+            "tokens): their log-probabilities cannot be compared",
             remedy="Name a model, and the one that it was tuned from.",
         )
 

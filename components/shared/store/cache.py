@@ -58,7 +58,7 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
 
 
 def _lock(handle: int, kind: int) -> None:
-    with reported("another process of this node brings the model into the cache: it is waited for"):
+    with reported("waiting for another process on this node to bring the model into the cache"):
         fcntl.flock(handle, kind)
 
 

@@ -112,8 +112,8 @@ def _open(uri: str) -> Any:
         place = uri.removeprefix(_SQLITE)
         if found := _OTHER_SCHEMA.search(str(error)):
             raise BadInput(
-                f"the tables of MLflow's database are another version's ({found[1]}; this MLflow "
-                f"has {found[2]})",
+                f"MLflow's database has the tables of another version ({found[1]}; this MLflow "
+                f"needs {found[2]})",
                 file=place,
                 remedy=f"Back it up, then run: mlflow db upgrade {uri}",
             ) from error
@@ -260,7 +260,7 @@ def _unavailable(error: Any, where: str) -> TrackingFailed:
         )
     return TrackingFailed(
         f"{where} does not answer ({_cause(text)})",
-        remedy="See whether the server runs and is reached, then run the same again.",
+        remedy="Check that the server is running and reachable, then run the same again.",
     )
 
 

@@ -116,7 +116,7 @@ def _store_fault(uri: str) -> str:
         store.delete(key)
     except (LidrError, FileNotFoundError) as error:
         return one_line(redacted(str(error)))
-    return "" if same else "what was written came back as something else"
+    return "" if same else "what was read back differs from what was written"
 
 
 def _fault_of(address: str) -> str:

@@ -84,7 +84,7 @@ def test_a_stage_counts_for_the_run_that_ended_with_it_first(store):
         total(durations_of(first.rounds))[0] + total(times)[0]
     )
     section = throughput(second.rounds, times)
-    assert f"{len(times) - 4} stages were there already" in section.lede
+    assert f"{len(times) - 4} stages were reused" in section.lede
 
 
 def test_runs_that_do_not_say_when_they_ended_claim_no_stage_of_others(tmp_path):
@@ -210,5 +210,5 @@ def test_runs_of_other_languages_have_scores_but_no_gain(store):
     languages = {"dominant": "en", "others": ["es"]}
     other = Recipe.model_validate(second.settings.model_dump() | {"languages": languages})
     page = render_against(first, Run(second.name, other, second.rounds))
-    assert "What was set otherwise" in page
+    assert "Settings that differ" in page
     assert "languages.others" in page

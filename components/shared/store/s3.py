@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import uuid
@@ -248,6 +249,9 @@ def _client(seconds: float) -> Any:
     import boto3
     from botocore.config import Config
 
+    # KFP's executor logs all that libraries say from INFO on, and each client says two lines.
+    if not (log := logging.getLogger("botocore")).level:
+        log.setLevel(logging.WARNING)
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if fault := login_fault(os.environ.get(name, "")):
             raise StoreError(

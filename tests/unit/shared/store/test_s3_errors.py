@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from boto3.exceptions import RetriesExceededError, S3UploadFailedError
 from botocore.exceptions import (
@@ -19,6 +21,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from lidr.components.shared.core.errors import DamagedObject, StoreError
+from lidr.components.shared.store.s3 import S3Store
 from lidr.components.shared.store.s3_errors import explain, may_pass
 
 URL = "http://s3:8333"
@@ -163,3 +166,14 @@ def test_s3_errors_about_missing_objects_and_settings_are_raised():
     with pytest.raises(StoreError, match="AWS_CA_BUNDLE"):
         explained(untrusted)
     assert explained(OSError(28, "No space left on device")) is None
+
+
+def test_clients_say_nothing_in_the_log_of_a_step(monkeypatch, caplog):
+    """KFP's executor sets the root logger to INFO, where botocore tells of each client."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    logging.getLogger("botocore").setLevel(logging.NOTSET)
+    with caplog.at_level(logging.INFO), pytest.raises(StoreError):
+        S3Store("s3://bucket/prefix", seconds=1)
+    assert not [each for each in caplog.records if each.name.startswith("botocore")]

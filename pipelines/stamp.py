@@ -46,8 +46,7 @@ class Stamp:
     @classmethod
     def of(cls, recipe: Recipe, store: str, first: int = 0) -> Self:
         """Return the stamp of a run that this program submits."""
-        where = store if len(store) <= _LONG_STORE else f"sha256:{digest_of(store)}"
-        return cls(recipe_digest(recipe)[:16], lidr_version(), where, first)
+        return cls(recipe_digest(recipe)[:16], lidr_version(), _address(store), first)
 
     @classmethod
     def parse(cls, description: str | None) -> Self | None:
@@ -56,6 +55,10 @@ class Stamp:
         if not found:
             return None
         return cls(found["recipe"], found["version"], found["store"], int(found["first"]))
+
+    def is_on(self, store: str) -> bool:
+        """Tell whether this is the URI of the store that the run was submitted to."""
+        return self.store == _address(store)
 
     def text(self, links: Mapping[str, str] | None = None) -> str:
         """Return it as a run's description: links for people, then a line for `parse`.
@@ -72,6 +75,10 @@ class Stamp:
                 lines.append(line)
                 left -= len(line) + 1
         return "\n".join([*lines, stamp])
+
+
+def _address(store: str) -> str:
+    return store if len(store) <= _LONG_STORE else f"sha256:{digest_of(store)}"
 
 
 def description_of(recipe: Recipe) -> str:

@@ -45,10 +45,11 @@ class Watcher:
         self._client = client
         self._profile = profile
         self._name = name
-        self.run_id: str = runs.newest_run(client, profile.kubeflow.experiment, name).run_id
+        newest = runs.newest_run(client, profile.kubeflow.experiment, name)
+        self.run_id: str = newest.run_id
         self._namespace: Namespace | None = None
         self._notes: list[str] = []
-        self._store: Store | None = self._opened(profile.store)
+        self._store: Store | None = self._opened(profile.store, Stamp.parse(newest.description))
         try:
             self._namespace = namespace_of(profile)
         except BadInput as error:
@@ -105,7 +106,13 @@ class Watcher:
             for row in rows
         ]
 
-    def _opened(self, uri: str) -> Store | None:
+    def _opened(self, uri: str, stamp: Stamp | None) -> Store | None:
+        if stamp and not stamp.is_on(uri):
+            self._notes.append(
+                f"the run is on the store {stamp.store}, not on the profile's ({uri}): what it has "
+                "written is not shown"
+            )
+            return None
         try:
             store = open_store(uri)
             store.exists(run_key(self._name, "recipe.json"))

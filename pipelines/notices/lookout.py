@@ -85,11 +85,15 @@ class Lookout:
         return found
 
     def _runs(self, now: float) -> Iterator[runs.Run]:
-        """Yield the newest run of each name; those of schedules tell of themselves as they end."""
+        """Yield the newest run of each name on the profile's store.
+
+        Those of schedules tell of themselves as they end.
+        """
         seen = set()
         listed = runs.list_runs(self._client, self._profile.kubeflow.experiment)
         for run in islice(listed, _MAX_RUNS):
-            own = Stamp.parse(run.description) is not None
+            stamp = Stamp.parse(run.description)
+            own = stamp is not None and stamp.is_on(self._profile.store)
             if run.display_name in seen or run.recurring_run_id or not own:
                 continue
             seen.add(run.display_name)

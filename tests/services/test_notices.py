@@ -66,6 +66,15 @@ def test_step_that_stands_still_is_told_and_one_that_moves_is_not(
     ]
 
 
+def test_run_on_another_store_is_left_to_the_notices_of_that_store(
+    cluster: Cluster, submitted: str, receiver: Receiver, tmp_path
+):
+    end(cluster, "SUCCEEDED")
+    assert [each.run for each in look(cluster, receiver)] == [RUN]
+    cluster.configure(store=str(tmp_path / "another"))
+    assert look(cluster, receiver) == []
+
+
 def end(cluster: Cluster, state: str) -> None:
     cluster.end_run(state)
     cluster.kubeflow.run.finished_at = now()

@@ -191,6 +191,21 @@ def test_training_on_its_own_nodes_counts_their_gpus(cluster: Cluster, submitted
     assert cluster.json("status", RUN)["gpu_hours"] == pytest.approx(16, abs=0.1)
 
 
+def test_profile_of_another_store_makes_no_run_a_failed_one(
+    cluster: Cluster, submitted: str, tmp_path
+):
+    set_tasks(cluster, task(f"{LOOP}.prepare"), task(f"{ROUND}.generate"))
+    cluster.end_run()
+    home, other = cluster.profile.store, str(tmp_path / "another")
+    cluster.configure(store=other)
+    status = cluster.json("status", RUN)
+    assert status["state"] == "done"
+    assert status["notes"] == [
+        f"the run is on the store {home}, not on the profile's ({other}): what it has written is "
+        "not shown"
+    ]
+
+
 def test_less_access_is_a_shorter_status(cluster: Cluster, submitted: str, monkeypatch):
     cluster.kubernetes.forbidden = {"pods"}
     status = cluster.json("status", RUN)

@@ -70,7 +70,7 @@ def evaluate(
         model: URI of the stage that holds the model.
         iteration: t of M_t, for progress and tracking only.
         run: name of the run, for tracking only.
-        log: takes accuracy, off-target and cut shares by language, for Kubeflow's page.
+        log: is called with accuracy, off-target and cut shares by language, for Kubeflow's page.
 
     Returns:
         URI of the stage: `items.parquet` (EvalItem), `overlaps.parquet` (Overlap), and

@@ -24,7 +24,7 @@ def gate(
         before: URI of the evaluate stage of M_t.
         after: URI of the evaluate stage of M_{t+1}.
         iteration: t + 1.
-        max_iterations: the loop stops after this many.
+        max_iterations: the loop stops after this many iterations.
         judged_before: URI of the judge stage of M_t; empty without a judge.
         judged_after: URI of the judge stage of M_{t+1}; empty without a judge.
 

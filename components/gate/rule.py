@@ -37,7 +37,7 @@ def decide(
         settings: the recipe.
         paired: the compared items of each language.
         iteration: t + 1.
-        max_iterations: the loop stops after this many.
+        max_iterations: the loop stops after this many iterations.
         premise: of the start, as `check_premise` returns it; the first verdict says where it fails.
 
     Raises:

@@ -48,7 +48,7 @@ def generate(
         iteration: t + 1, the iteration that this is the first step of.
         shard: which part of the chunks this worker does, from 0.
         shards: how many workers there are; with several, the merge step finishes the stage.
-        log: takes throughput, cache hit rate and failure shares.
+        log: is called with throughput, cache hit rate and failure shares.
         run: name of the run, for tracking only.
 
     Returns:

@@ -58,7 +58,7 @@ def grade(
 
     Raises:
         BadInput: the recipe has no judge, the profile names no server, or it refuses the key.
-        EngineFailed: too many judgements failed; those that did not are kept for the next time.
+        EngineFailed: too many judgements failed; the others are kept for the next attempt.
     """
     settings = Recipe.model_validate_json(recipe)
     judge = judge_of(settings)

@@ -42,7 +42,7 @@ def merge(
 
     Raises:
         EngineFailed: a chunk is missing.
-        CorruptStage: a chunk is no Parquet file.
+        CorruptStage: a chunk is not a Parquet file.
     """
     settings = Recipe.model_validate_json(recipe)
     responses = generate_stage(settings, store, inputs, model, iteration)

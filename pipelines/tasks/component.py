@@ -38,7 +38,7 @@ def conclude(
         store: URI of the store.
         run: name of the run.
         iteration: 0 for the start, t + 1 for the iteration that made M_{t+1}.
-        max_iterations: the loop stops after this many.
+        max_iterations: the loop stops after this many iterations.
         inputs: URI of the stage `prepare`, which holds M_0.
         model: URI of the stage that holds M_t; empty at the start.
         evaluation: URI of the evaluate stage of M_t; empty at the start.

@@ -51,14 +51,14 @@ def conclude(
         store: URI of the store.
         run: name of the run.
         iteration: 0 for the start, t + 1 for the iteration that made M_{t+1}.
-        max_iterations: the loop stops after this many.
+        max_iterations: the loop stops after this many iterations.
         inputs: URI of the stage `prepare`, which holds M_0.
         model: URI of the stage that holds M_t; "" at the start.
         evaluation: URI of the evaluate stage of M_t; "" at the start.
         judgements: URI of the judge stage of M_t; "" without a judge.
         version: registered version of M_t; "" at the start.
         verdict: anything but `continue` means that the iteration was skipped.
-        log: takes the gate's decision as numbers, for Kubeflow's page.
+        log: is called with the gate's decision as numbers, for Kubeflow's page.
 
     Returns:
         What the next iteration starts from: M_{t+1} where it was promoted, else M_t. Where the

@@ -64,7 +64,7 @@ def roll_out(
         shards: how many there are.
         launch: how they are started, as `Launch.text` writes it; "" is on this machine.
         placement: what KFP hands over for the pods of a TrainJob.
-        log: takes throughput, cache hit rate and failure shares of both stages.
+        log: is called with throughput, cache hit rate and failure shares of both stages.
 
     Returns:
         URIs of the generate and, where the rewarder needs it, the translate stage.

@@ -124,7 +124,7 @@ class VllmEngine:
         """Yield the answers to requests as they come; see `Engine.complete`.
 
         Args:
-            requests: None among them says that there is none now.
+            requests: a None among them says that there is no request at the moment.
             admit: hands one to the engine under a number, or returns the answer that refuses it.
             result: makes an answer of a request and vLLM's output.
         """

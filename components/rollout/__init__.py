@@ -1,4 +1,4 @@
-"""Chunks of requests through one engine: what generate and translate have in common."""
+"""Runs chunks of requests through one engine; shared by generate and translate."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ def roll_out(
     plan: Callable[[], Iterable[Chunk[Any]]],
     restarts: int = 0,
 ) -> None:
-    """Write every chunk that the stages do not have yet, each as soon as it is complete.
+    """Write every chunk that the stages lack, each as soon as it is complete.
 
     Args:
-        session: of the engine.
-        stages: those that the chunks belong to.
-        plan: gives the chunks; called again after a restart.
-        restarts: how often an engine that dies is started again.
+        session: the engine session.
+        stages: the stages that the chunks belong to.
+        plan: returns the chunks; called afresh for each pass over them.
+        restarts: how often a failed engine is restarted, at most.
 
     Raises:
-        EngineFailed: the engine died once more, did not start, or left requests unanswered.
+        EngineFailed: the engine failed with no restart left, did not start, or left requests
+            unanswered.
     """
     for attempt in range(restarts + 1):
         try:

@@ -1,4 +1,4 @@
-"""An iteration's prompts, read from the stage `prepare` a chunk at a time."""
+"""An iteration's prompts, read chunk by chunk from the prepare stage."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lidr.components.shared.store.stage import Stage
 
 
 class PromptBook:
-    """The prompts that one iteration uses: the next `per_iteration` ones, starting over at the end.
+    """The prompts of one iteration: the next `per_iteration` ones, wrapping around at the end.
 
     Args:
-        inputs: the complete stage `prepare`.
-        per_iteration: prompts of one iteration, at most; all where there are fewer.
-        iteration: 1 for the first.
+        inputs: the complete prepare stage.
+        per_iteration: prompts per iteration; all of them if there are fewer.
+        iteration: number of the iteration, from 1.
     """
 
     def __init__(self, inputs: Stage, per_iteration: int, iteration: int) -> None:
@@ -36,7 +36,7 @@ class PromptBook:
         return min(self._per_iteration, len(self._rows(language)))
 
     def read(self, language: str, first: int, count: int) -> list[Prompt]:
-        """Return `count` of the iteration's prompts in a language, from the `first` one on."""
+        """Return `count` of the iteration's prompts in a language, from number `first` (from 0)."""
         rows, size = self._rows(language), self.size(language)
         start = (self._iteration - 1) * size + first
         return [rows[place % len(rows)] for place in range(start, start + min(count, size - first))]
@@ -48,7 +48,7 @@ class PromptBook:
 
 
 class _Rows:
-    """The rows of a Parquet file by number; one row group is in memory at a time."""
+    """The rows of a Parquet file by number; at most two row groups are kept in memory."""
 
     def __init__(self, stage: Stage, name: str) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What translate asks and writes down: responses between the dominant and each other language."""
+"""The translate step's requests and records: responses into the dominant language and out of it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lidr.components.shared.store.stage import Stage
 
 @dataclass(frozen=True, slots=True)
 class TranslationJob:
-    """One text to translate; `text` is None where there is nothing to, for the reason given."""
+    """One text to translate; `text` is None where there is none, and `failure` says why."""
 
     prompt_id: str
     source: str
@@ -53,9 +53,9 @@ class Translations:
     Args:
         settings: the recipe.
         stage: the translate stage.
-        responses: the generate stage; what is translated must be there, the rest need not be.
-        prompts: the iteration's.
-        iteration: of the seeds.
+        responses: the generate stage; only the chunks being translated must exist yet.
+        prompts: the iteration's prompts.
+        iteration: its number t, part of every request's seed.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class Translations:
         self._size = prompts.size(settings.languages.dominant)
 
     def chunks(self, share: ChunkShare) -> Iterator[Chunk[TranslationJob]]:
-        """Yield a share's chunks; those of one direction ask with the same instruction."""
+        """Yield a share's chunks; the requests of a chunk share one direction and instruction."""
         for index in share.indexes(self._size, self._settings.generation.chunk_size):
             for source, target in directions(self._settings):
                 yield self.chunk(source, target, index)
 
     def chunk(self, source: str, target: str, index: int) -> Chunk[TranslationJob]:
-        """Return one direction's `index`-th chunk, made of the source's `index`-th responses."""
+        """Return one direction's `index`-th chunk, made from the source's `index`-th chunk."""
         length, samples = self._settings.generation.chunk_size, self._settings.generation.samples
         size = min(length, self._size - index * length) * samples
         return Chunk(
@@ -132,7 +132,7 @@ class Translations:
         )
 
     def _round_trip(self, source: str, target: str, index: int, size: int) -> Iterator[Follower]:
-        """Yield the chunk that translates the first prompts' translations back, if it has any."""
+        """Yield the chunk that translates back this chunk's part of `round_trip_sample`, if any."""
         first = index * self._settings.generation.chunk_size * self._settings.generation.samples
         size = min(size, self._settings.translation.round_trip_sample - first)
         if size > 0:

@@ -1,6 +1,6 @@
-"""state: the loop's memory, one small file an iteration, pointers only.
+"""state: the loop's memory: one small JSON file per iteration that points to its stages.
 
-Both functions stay light on imports: they are a task each, and a task should cost half a second.
+The steps here import little: each is a task of its own, and should take half a second.
 """
 
 from __future__ import annotations
@@ -76,18 +76,18 @@ def write_state(
         iteration: 0 for the start, t + 1 for the iteration that made M_{t+1}.
         inputs: URI of the stage `prepare`.
         responses: URI of the generate stage; empty at the start.
-        translations: URI of the translate stage; empty at the start, and where the rewarder needs
+        translations: URI of the translate stage; empty at the start, and if the rewarder needs
             none.
         pairs: URI of the pair stage; empty at the start.
-        model: URI of the stage that holds the iteration's model, promoted or not; empty where the
-            loop was stopped before there was one.
-        evaluation: URI of its evaluate stage; likewise.
+        model: URI of the stage that holds the iteration's model, promoted or not; empty if the
+            loop stopped before there was one.
+        evaluation: URI of its evaluate stage; empty in the same case.
         judgements: URI of its judge stage; empty without a judge.
-        decision: URI of the gate stage; empty at the start.
+        decision: URI of the gate stage; empty at the start, and if the loop stopped before it.
         version: the registered version.
-        scores: URI of the score stage, where the rewarder needs it.
-        grades: URI of the grade stage, likewise.
-        stopped: why the loop ends without a model of this iteration; "" where it does not.
+        scores: URI of the score stage, if the rewarder needs one.
+        grades: URI of the grade stage, if the rewarder needs one.
+        stopped: why the loop stops before the gate of this iteration; "" if it does not.
         used: what the run has used so far.
 
     Returns:
@@ -133,7 +133,7 @@ def next_state(
     version: str,
     verdict: str,
 ) -> State:
-    """Read what the next iteration starts from; after a stop, hand on the state as it was.
+    """Read what the next iteration starts from; after a stop, return the given state unchanged.
 
     Args:
         store: URI of the store.
@@ -143,10 +143,10 @@ def next_state(
         evaluation: URI of the evaluate stage of M_t.
         judgements: URI of the judge stage of M_t; empty without a judge.
         version: registered version of M_t.
-        verdict: the verdict before this iteration; anything but `continue` skipped it.
+        verdict: the verdict before this iteration; unless `continue`, the iteration was skipped.
 
     Returns:
-        The state after the iteration. A model that was not promoted leaves M_t in its place.
+        The state after the iteration. If its model was not promoted, M_t stays the model.
     """
     before = State(model, evaluation, judgements, version, verdict)
     if verdict != GO_ON:
@@ -163,13 +163,16 @@ def _after(before: State, reached: Mapping[str, Any]) -> State:
 
 @step("state")
 def resume_state(recipe: str, store: str, run: str, iteration: int) -> Resumed:
-    """Return what the iteration after the given one starts from, out of the run's states alone.
+    """Return what the iteration after the given one starts from, read from the run's states.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         run: name of the run.
-        iteration: t, the last one that is not done again; 0 is the start.
+        iteration: t, the last one that is kept; 0 is the start.
+
+    Returns:
+        The state after iteration t; its verdict is `stop` if the budget allows no further one.
 
     Raises:
         BadInput: an iteration up to t has not ended, or the run was started with another recipe.
@@ -184,7 +187,7 @@ def resume_state(recipe: str, store: str, run: str, iteration: int) -> Resumed:
 
 
 def resumable(store: Store, run: str, iteration: int) -> Resumed:
-    """Fold a run's states up to an iteration into one; see `resume_state`."""
+    """Fold a run's states from the start through `iteration` into one; see `resume_state`."""
     start = read_state(store, run, 0)
     state = State(**{name: start[name] for name in State._fields})
     for number in range(1, iteration + 1):
@@ -194,10 +197,10 @@ def resumable(store: Store, run: str, iteration: int) -> Resumed:
 
 
 def require_going_on(store: Store, run: str, iteration: int) -> None:
-    """Refuse to go on behind an iteration at which a run has stopped.
+    """Refuse to resume after `iteration` if the run stopped there or earlier.
 
     Raises:
-        BadInput: it has, or an iteration up to that one has not ended.
+        BadInput: the run stopped, or an iteration up to this one has not ended.
     """
     for number in range(iteration + 1):
         reached = read_state(store, run, number)
@@ -209,15 +212,15 @@ def require_going_on(store: Store, run: str, iteration: int) -> None:
 
 
 def first_unfinished(store: Store, run: str, bound: int) -> int:
-    """Return the first iteration that a run has still to do; 0 where it has not measured its start.
+    """Return the first iteration that a run still has to do; 0 if the start is not yet evaluated.
 
     Args:
-        store: where the run is.
+        store: the run's store.
         run: its name.
-        bound: iterations at most.
+        bound: the maximum number of iterations.
 
     Returns:
-        At most `bound` + 1, which stands for none: the loop has stopped, or reached its bound.
+        A number up to `bound` + 1, which means none: the loop has stopped or reached its bound.
     """
     states = read_states(store, run)
     if not states:
@@ -227,7 +230,7 @@ def first_unfinished(store: Store, run: str, bound: int) -> int:
 
 
 def require_same_recipe(store: Store, run: str, recipe: str) -> None:
-    """Refuse to continue a run with another recipe than it was started with.
+    """Refuse to continue a run with a recipe other than the one it was started with.
 
     Raises:
         BadInput: the run exists and its recipe differs.
@@ -243,7 +246,7 @@ def require_same_recipe(store: Store, run: str, recipe: str) -> None:
 
 
 def _undated(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Return a recipe without the day that a run is told when it begins: nobody asked for it."""
+    """Return a recipe with `model.date` blank: two starts of one recipe differ only in that day."""
     model = recipe.get("model")
     return recipe | ({"model": {**model, "date": ""}} if isinstance(model, dict) else {})
 
@@ -256,9 +259,9 @@ def _keep_recipe(store: Store, run: str, recipe: str) -> None:
 def _of_its_end(
     store: Store, key: str, state: dict[str, object], used: Amount
 ) -> dict[str, object]:
-    """Return when the iteration ended (UTC) and what was used until then.
+    """Return when the iteration ended (UTC) and what the run had used by then.
 
-    Both are as written before, where nothing else has changed.
+    If the rest of the state is unchanged, the values already in its file are kept.
     """
     ended: dict[str, object] = {
         "used": used.model_dump(),
@@ -283,6 +286,6 @@ def _outcome(decision: str, stopped: str) -> dict[str, object]:
 
 
 def _forget_later(store: Store, run: str, iteration: int) -> None:
-    """Remove what a longer execution of the same run left: its result would mix the two."""
+    """Delete later states, left by a longer execution of this run, lest the two be mixed."""
     for later in range(iteration + 1, MAX_ITERATIONS + 1):
         store.delete(state_key(run, later))

@@ -1,4 +1,4 @@
-"""From a job's inputs to a trainer that can start: models, reference, order, settings."""
+"""Build the trainer from a job: models, reference log-probabilities, row order, settings."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What a run reads, checked.
+    """The checked inputs of a training run.
 
     Attributes:
         start: the start model's files.
-        other: the reference model's, maybe the same.
-        pairs: the pairs as tokens.
+        other: the reference model's files; `start` itself where both are the same model.
+        pairs: the tokenized pairs.
         reference: the stage of the reference log-probabilities, done or not.
         base: URI of the stage that holds the start model's weights.
         bfloat16: whether passes run in bfloat16.
-        ranks: the ranks.
+        ranks: the ranks of this run.
     """
 
     start: ModelFiles
@@ -63,12 +63,16 @@ class TrainingInputs:
 
 
 def read_inputs(job: TrainingJob, stage: Stage, ranks: Ranks) -> TrainingInputs:
-    """Return what a run reads. No rank needs another one for it."""
+    """Read and check a run's inputs; each rank does so alone, without collectives.
+
+    Raises:
+        BadInput: a model, the pairs or the profile do not allow training.
+    """
     start = model_files(job.start)
     other = start if job.reference == job.start else model_files(job.reference)
     check_model(start.folder)
     if not job.training.lora.merge and start.adapter:
-        read_adapter(start.adapter)  # it may be of a kind that cannot be added to
+        read_adapter(start.adapter)  # raises where a new adapter cannot be added to this kind
     if job.zero.stage == 3 and (start.adapter or other.adapter):
         raise BadInput(
             "model.adapter cannot be added to weights that are spread over ranks",
@@ -87,19 +91,19 @@ def read_inputs(job: TrainingJob, stage: Stage, ranks: Ranks) -> TrainingInputs:
 def build_trainer(
     job: TrainingJob, inputs: TrainingInputs, callbacks: list[TrainerCallback], scratch: Path
 ) -> PreferenceTrainer:
-    """Return the trainer, its model loaded, the reference log-probabilities computed.
+    """Return the trainer, with the model loaded and the reference log-probabilities computed.
 
     Args:
         job: the job.
-        inputs: what it reads.
-        callbacks: what listens to training.
+        inputs: from `read_inputs`.
+        callbacks: the trainer's callbacks.
         scratch: folder for this rank's checkpoints.
     """
     settings, pairs = job.training, inputs.pairs.pairs
     order = training_order(len(pairs), settings.epochs, job.seed)
-    # The arguments hold DeepSpeed's configuration, by which models are sharded as they are loaded.
+    # Made before any model is loaded: with ZeRO-3 they make transformers shard models on loading.
     arguments = _arguments(job, len(order), inputs, scratch)
-    if job.reference != job.start:  # it is gone from memory before the start model comes
+    if job.reference != job.start:  # it leaves memory before the start model is loaded
         _reference(job, inputs, arguments.deepspeed)
     base = _start_model(job, inputs)
     with running(base, arguments.deepspeed):
@@ -125,8 +129,8 @@ def build_trainer(
 
 
 def _start_model(job: TrainingJob, inputs: TrainingInputs) -> Any:
-    # Weights that stay as they are need no more precision than the passes have, unless the sum of
-    # them and the start model's adapter is what will be written.
+    # Frozen weights need no more precision than the passes have, unless the start model's adapter
+    # is merged into them and the result is written.
     lora, start = job.training.lora, inputs.start
     frozen = inputs.bfloat16 and lora.rank and not (lora.merge and start.adapter)
     return load_model(start, torch.bfloat16 if frozen else torch.float32)
@@ -138,13 +142,13 @@ def _reference(
     deepspeed: dict[str, Any] | None,
     loaded: tuple[Any, Layout] | None = None,
 ) -> torch.Tensor:
-    """Return the reference log-probabilities, computed where no run has done so before.
+    """Return the reference log-probabilities, (pairs, 2), computed unless their stage is done.
 
     Args:
         job: the job.
-        inputs: what it reads.
+        inputs: from `read_inputs`.
         deepspeed: DeepSpeed's configuration, if any.
-        loaded: the reference model and its layout where they are there already.
+        loaded: the reference model and its layout, if already in memory.
     """
     pairs, ranks = inputs.pairs.pairs, inputs.ranks
 
@@ -163,7 +167,7 @@ def _reference(
 
 
 def training_order(pairs: int, epochs: float, seed: int) -> list[int]:
-    """Return the rows in training order: each epoch shuffled anew, the last one in part."""
+    """Return row numbers in training order; each epoch is reshuffled, a fractional last one cut."""
     rng = random.Random(seed)
     total = max(1, round(pairs * epochs))
     order: list[int] = []
@@ -188,10 +192,10 @@ def _arguments(job: TrainingJob, examples: int, inputs: TrainingInputs, scratch:
         warmup_steps=round(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        num_train_epochs=1,  # training_order lays the epochs one behind the other
+        num_train_epochs=1,  # training_order already holds all epochs
         per_device_train_batch_size=settings.batch_size,
         bf16=inputs.bfloat16,
-        use_cpu=best_device() == "cpu",  # or bfloat16 is refused there
+        use_cpu=best_device() == "cpu",  # else transformers refuses bfloat16 on a CPU
         deepspeed=config,
         accelerator_config={"use_configured_state": bool(config)},
         gradient_checkpointing=job.machine.gradient_checkpointing,

@@ -1,4 +1,4 @@
-"""What the steps request of a cluster, and whether there is room: quotas, nodes, queues."""
+"""What the steps request from a cluster, and whether it fits: quotas, nodes, queues."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 _SHARDED = ("generate", "translate")
 _SAME_POD = {"cpu", "memory", "accelerators", "accelerator_type", "node_selector", "tolerations"}
 _SAME_POD |= {"affinity", "queue", "priority"}
-"""What kinds of step must have in common to be looked at as one."""
+"""Fields of `Resources` that must be equal for kinds of step to share one PodRequest."""
 _REPELLING = ("NoSchedule", "NoExecute")
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 
 
 @dataclass(frozen=True)
 class PodRequest:
-    """The pods that one or several kinds of step request, all of one size.
+    """The pods that one or several kinds of step request, all of the same size.
 
     Attributes:
-        kinds: of step, as in the profile.
-        pods: that run side by side where there is room.
+        kinds: the kinds of step, as in the profile.
+        pods: how many run side by side where there is room.
         needed: how many of them must run at the same time for the step to make progress.
         resources: of one pod.
         namespace: of the pods.
@@ -52,13 +52,13 @@ class PodRequest:
 
     @property
     def key(self) -> str:
-        """Where in the profile the nodes are described."""
+        """The profile's key for these pods' nodes, e.g. `pools.gpu`."""
         pool = self.resources.pool
         return f"pools.{pool}" if pool else f"steps.{self.kinds[0]}"
 
     @property
     def of_pod(self) -> Mapping[str, Decimal]:
-        """What one pod requests, by the resource's name; memory in bytes."""
+        """What one pod requests, by resource name; memory in bytes."""
         amounts = {"cpu": quantity(self.resources.cpu), "memory": quantity(self.resources.memory)}
         if self.resources.accelerators:
             amounts[self.resources.accelerator_type] = Decimal(self.resources.accelerators)
@@ -66,7 +66,7 @@ class PodRequest:
 
     @property
     def of_quota(self) -> Mapping[str, Decimal]:
-        """What the needed pods take of a ResourceQuota, by the quota's names."""
+        """What the needed pods use of a ResourceQuota, by the names in `spec.hard`."""
         used = dict.fromkeys(("pods", "count/pods"), Decimal(self.needed))
         for name, amount in self.of_pod.items():
             used[f"requests.{name}"] = amount * self.needed
@@ -83,19 +83,19 @@ def quantity(text: object) -> Decimal:
 
 
 def requests_of(recipe: Recipe, profile: Profile, pods: str, training: str) -> list[PodRequest]:
-    """Return what the steps request; kinds with equal pods are one request.
+    """Return what the steps request; kinds of step with equal pods share one request.
 
     Args:
-        recipe: which steps there are.
-        profile: where they run.
+        recipe: says which steps there are.
+        profile: says where they run.
         pods: namespace of the pipeline's pods.
-        training: that of the TrainJobs.
+        training: namespace of the TrainJobs.
     """
     requests: dict[tuple[str, str, int], PodRequest] = {}
     for kind in kinds_of(recipe):
         resources = profile.resources_of(kind)
         nodes = train_job_nodes(profile, kind)
-        whole = kind == "train" or resources.queue  # shards run alone, but a queue admits all
+        whole = kind == "train" or resources.queue  # shards can run alone, but Kueue admits all
         needed = max(nodes, 1) if whole else 1
         where = training if nodes else pods
         key = (resources.model_dump_json(include=_SAME_POD), where, needed)
@@ -113,7 +113,7 @@ def kinds_of(recipe: Recipe) -> list[Kind]:
 
 
 def train_job_nodes(profile: Profile, kind: Kind) -> int:
-    """Return how many nodes the TrainJob of a kind of step has; 0 where it makes none."""
+    """Return how many nodes a kind of step's TrainJob has; 0 where the step creates none."""
     if profile.training.launcher != "trainjob":
         return 0
     shards = profile.shards if kind in _SHARDED and profile.shards > 1 else 0
@@ -121,7 +121,7 @@ def train_job_nodes(profile: Profile, kind: Kind) -> int:
 
 
 def queues_of(requests: Sequence[PodRequest]) -> dict[tuple[str, str], list[PodRequest]]:
-    """Return what waits in each queue, by namespace and name of the Kueue LocalQueue."""
+    """Return the requests of each Kueue LocalQueue, by its namespace and name."""
     queues: dict[tuple[str, str], list[PodRequest]] = {}
     for each in requests:
         if each.resources.queue:
@@ -130,7 +130,7 @@ def queues_of(requests: Sequence[PodRequest]) -> dict[tuple[str, str], list[PodR
 
 
 def capacity_findings(inputs: CheckInputs, api: ClusterApi, place: Place) -> Iterator[Finding]:
-    """Yield whether there is room for the pods of every kind of step."""
+    """Yield whether quotas, nodes and queues have room for the pods of every kind of step."""
     requests = requests_of(inputs.recipe, inputs.profile, place.pods, place.training)
     for namespace in dict.fromkeys(each.namespace for each in requests):
         yield from _quotas(api, namespace, [r for r in requests if r.namespace == namespace])
@@ -181,7 +181,7 @@ def _quota(quota: Object, namespace: str, requests: Sequence[PodRequest]) -> Fin
 def _queue_quota(
     api: ClusterApi, namespace: str, queue: str, requests: Sequence[PodRequest]
 ) -> Iterator[Finding]:
-    """Yield whether the ClusterQueue behind a LocalQueue could ever admit what waits there."""
+    """Yield whether the ClusterQueue of a LocalQueue could admit the requests if it were idle."""
     title = f"quota of queue {queue}"
     try:
         local = api.get(f"{_KUEUE}/namespaces/{namespace}/localqueues/{queue}")
@@ -191,7 +191,7 @@ def _queue_quota(
         yield unknown(title, error.message, f"kubectl describe localqueue {queue} -n {namespace}")
         return
     if shared is None:
-        return  # the objects' findings say so
+        return  # reported by the namespace's findings
     if shared["spec"].get("cohortName"):
         yield ok(title, f"ClusterQueue {name} may borrow from its cohort")
         return
@@ -211,7 +211,7 @@ def _queue_quota(
 
 
 def _largest_flavor(queue: Object) -> dict[str, Decimal]:
-    """Return the most of each resource that one flavor of a ClusterQueue has."""
+    """Return each resource's largest nominal quota in any one flavor of a ClusterQueue."""
     largest: dict[str, Decimal] = {}
     for group in queue["spec"].get("resourceGroups", []):
         for flavor in group["flavors"]:
@@ -222,12 +222,12 @@ def _largest_flavor(queue: Object) -> dict[str, Decimal]:
 
 
 def _shown(amount: Decimal) -> str:
-    """Return a number, or bytes as 256Gi where it is large."""
+    """Return an amount as text; from 2**30 on it is taken for bytes, e.g. 256Gi."""
     return f"{amount / (1 << 30):.4g}Gi" if amount >= 1 << 30 else f"{amount.normalize():f}"
 
 
 def _nodes(api: ClusterApi, request: PodRequest) -> Finding:
-    """Return whether nodes could take a step's pods if nobody else used them, else why not."""
+    """Return whether the nodes, were they idle, could take a step's pods; if not, why."""
     title, place = f"nodes for {request.name}", request.resources
     selector = ",".join(f"{key}={value}" for key, value in place.node_selector.items())
     try:
@@ -262,7 +262,7 @@ def _nodes(api: ClusterApi, request: PodRequest) -> Finding:
 
 
 def _matches(node: Object, affinity: Sequence[NodeAffinity]) -> bool:
-    """Return whether one of the required affinities holds on a node."""
+    """Return whether a node satisfies one of the required affinities, if there are any."""
     labels = node["metadata"].get("labels", {})
     required = [each for each in affinity if not each.weight]
     return not required or any(all(_holds(one, labels) for one in each.match) for each in required)
@@ -281,7 +281,7 @@ def _holds(wanted: NodeRequirement, labels: Mapping[str, str]) -> bool:
 
 
 def _too_few(api: ClusterApi, title: str, detail: str, key: str) -> Finding:
-    """Return that nodes are missing, or unknown where an autoscaler may add some to a pool."""
+    """Return the finding `missing`, or `unknown` where an autoscaler may add nodes."""
     remedy = (
         f"kubectl get nodes --show-labels; correct {key} in the profile (node_selector, "
         "accelerator_type, cpu, memory), or add nodes"
@@ -308,7 +308,7 @@ def _is_schedulable(node: Object) -> bool:
 
 
 def _repelling(node: Object, tolerations: Sequence[Toleration]) -> list[str]:
-    """Return the taints that keep a pod off, as kubectl writes them."""
+    """Return the taints that keep a pod off a node, as `key=value:effect`."""
     return [
         f"{taint['key']}={taint.get('value', '')}:{taint['effect']}"
         for taint in node.get("spec", {}).get("taints", [])
@@ -335,5 +335,5 @@ def _allocatable(node: Object, name: str) -> Decimal:
 
 
 def _fits(node: Object, of_pod: Mapping[str, Decimal]) -> int:
-    """Return how many pods a node holds that nobody else uses."""
+    """Return how many such pods fit on a node that runs nothing else."""
     return min(int(_allocatable(node, name) // amount) for name, amount in of_pod.items() if amount)

@@ -1,7 +1,7 @@
-"""Whether the recipe's evaluation can be had: its tasks, their items, what it says of both.
+"""Checks that the recipe's evaluation can run: that its tasks and their items exist.
 
-The harness's index of tasks takes ten seconds to read: it is asked only where our own tasks, the
-user's and the catalogue do not settle it.
+Reading the harness's task index takes ten seconds, so it is read only for tasks that are neither
+ours, nor the user's, nor in the catalogue.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, ref
 
 
 def evaluation_findings(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield whether tasks exist, whether they read what is named, and whether items are there."""
+    """Yield whether the tasks exist, use the data that is named, and have their items."""
     evaluation = inputs.recipe.evaluation
     folder = evaluation.include_path
     if folder and not Path(folder).is_dir():
@@ -33,7 +33,7 @@ def evaluation_findings(inputs: CheckInputs) -> Iterator[Finding]:
 
 
 def _tasks(recipe: Recipe) -> Finding:
-    """Return whether every task exists, and some task reads every key of data and revisions."""
+    """Return whether every task exists, and every key of data and revisions is read by a task."""
     name, evaluation = "evaluation tasks", recipe.evaluation
     asked = list(evaluation.asked(recipe.languages.all))
     known = known_tasks(evaluation)
@@ -52,10 +52,10 @@ def _tasks(recipe: Recipe) -> Finding:
 
 
 def _ask_harness(recipe: Recipe) -> None:
-    """Refuse tasks that do not exist, and keys that none of them reads.
+    """Check with the harness that the tasks exist and that they read every key.
 
     Raises:
-        BadInput: there are some.
+        BadInput: a task does not exist, or no task reads a key.
         ModuleNotFoundError: the harness is not installed.
     """
     from lidr.components.evaluate.index import task_manager
@@ -66,7 +66,7 @@ def _ask_harness(recipe: Recipe) -> None:
 
 
 def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
-    """Return how many evaluation items files hold; others are fetched by the step itself."""
+    """Return how many items a family has, by language; with `{config}` only the step can count."""
     recipe, name = inputs.recipe, f"items {family}"
     datasets = {source.dataset: key for key, source in SOURCES.items()}
     own = family if family in SOURCES else datasets.get(family, "")
@@ -90,7 +90,7 @@ def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
 
 
 def _languages(recipe: Recipe, key: str) -> tuple[str, ...]:
-    """Return the languages of the tasks that read what a key names; all where that is not known."""
+    """Return the languages of the tasks that read a key of data; all where none is known to."""
     evaluation = recipe.evaluation
     known = known_tasks(evaluation)
     asked = evaluation.asked(recipe.languages.all).items()
@@ -99,20 +99,20 @@ def _languages(recipe: Recipe, key: str) -> tuple[str, ...]:
 
 
 def _rows(pattern: str, code: str) -> int:
-    """Return how many items the files of a data set hold in a language.
+    """Return how many items a data set's files hold in a language.
 
     Raises:
-        BadInput: there are none, or one cannot be read.
+        BadInput: there are no files, or one cannot be read.
     """
     files = files_at(place_of(pattern, code), ("test",), code)["test"]
     return sum(len(read_rows(file)) for file in files)
 
 
 def _require_equal(counts: Mapping[str, int]) -> None:
-    """Refuse files of a benchmark that has the same items in every language, where one lacks some.
+    """Check that a parallel benchmark has equally many items in every language.
 
     Raises:
-        BadInput: one does.
+        BadInput: a language has fewer than another.
     """
     full = max(counts.values(), default=0)
     short = [f"{code} has {count:,}" for code, count in counts.items() if count < full]

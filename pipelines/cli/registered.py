@@ -1,4 +1,4 @@
-"""What the commands on registered models share: options, and the way to MLflow."""
+"""What the commands on registered models share: options, and connecting to MLflow."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ _SQLITE = "sqlite:///"
 
 
 def open_registry(store: str) -> Any:
-    """Return an `mlflow.MlflowClient` for the registry that the environment or a store names.
+    """Return an `mlflow.MlflowClient` for MLFLOW_TRACKING_URI or, if unset, a store's mlflow.db.
 
     Raises:
-        BadInput: there is no registry; none is made.
+        BadInput: there is no such registry; it is not created.
     """
     return connect(tracking_uri(store))
 
 
 def connect(uri: str) -> Any:
-    """Return an `mlflow.MlflowClient` for a registry that exists.
+    """Return an `mlflow.MlflowClient` for an existing registry.
 
     Raises:
-        BadInput: it is an SQLite file that does not exist, or no address.
+        BadInput: `uri` names an SQLite file that does not exist, or has no scheme.
     """
     database = uri.removeprefix(_SQLITE)
     if uri.startswith(_SQLITE) and not Path(database).is_file():
@@ -65,15 +65,15 @@ def connect(uri: str) -> Any:
 
 
 def audit_log_at(client: Any, name: str, store: str) -> Store:
-    """Return the folder of a registered model's lease and audit entries.
+    """Return the folder that holds a registered model's lease and audit log.
 
     Args:
         client: an `mlflow.MlflowClient`.
-        name: of the registered model.
-        store: URI of the store that gets it, where neither the model nor its versions name one.
+        name: name of the registered model.
+        store: URI of the store to use if neither the model nor its versions name one.
 
     Raises:
-        BadInput: there is no such model, or nobody names a store that exists.
+        BadInput: there is no such model, or its store is a folder that does not exist.
     """
     model = read_model(client, name)
     if AUDIT_LOG_TAG in model.tags:

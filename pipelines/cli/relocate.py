@@ -1,4 +1,4 @@
-"""lidr relocate: the registry and the runs follow a store that has moved."""
+"""lidr relocate: point the registry and the runs at a store's new place."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from lidr.pipelines.maintenance.relocate_registry import (
 )
 
 if TYPE_CHECKING:
-    from lidr.pipelines.maintenance.relocate_move import StoreMove
     from lidr.pipelines.maintenance.relocate_registry import Moving
 
 

@@ -1,7 +1,7 @@
 """The Kubeflow Pipelines API (v2beta1), with errors a user can act on.
 
-`kfp.Client` is left aside: it imports the whole SDK, writes a file into the user's home, prints
-links, and asks again for minutes where an address is wrong. The generated client is what it uses.
+`kfp.Client` is not used: it imports the whole SDK, writes a file into the user's home, prints
+links, and retries a wrong address for minutes. This wraps `kfp_server_api`, the client beneath it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 _SECONDS = 60.0
 _PAGE = 100
 _REPEATED = ("GET", "DELETE")
-"""Requests that may be sent twice; a POST that was answered late would make a second run."""
+"""Methods that are retried; a POST is not, as one whose answer was lost would make a second run."""
 
 LIVE = ("RUNTIME_STATE_UNSPECIFIED", "PENDING", "RUNNING", "PAUSED", "CANCELING")
 """States of a run that has not ended."""
@@ -39,7 +39,7 @@ class Client:
 
     Args:
         profile: its `kubeflow` section says where and how.
-        seconds: that one answer may take.
+        seconds: timeout to connect, and again to read.
 
     Raises:
         BadInput: no address is known.
@@ -59,14 +59,14 @@ class Client:
         self._health = api.HealthzServiceApi(self._api)
         self._own_namespace = profile.kubeflow.namespace or profile.namespace
         self._namespace: str | None = None
-        self._timeout = (seconds, seconds)  # the client takes a lone float for no limit at all
+        self._timeout = (seconds, seconds)  # the client ignores a single float
 
     @property
     def namespace(self) -> str:
-        """The namespace that requests name: the profile's, or none in a single-user installation.
+        """The namespace for requests: the profile's, or "" in a single-user installation.
 
         Raises:
-            BadInput: the installation is for several users and the profile names no namespace.
+            BadInput: the installation is multi-user and the profile names no namespace.
             Unavailable: nobody answers.
         """
         if self._namespace is None:
@@ -81,7 +81,7 @@ class Client:
 
     @property
     def multi_user(self) -> bool:
-        """Whether the installation is for several users, whose runs are in their own namespaces.
+        """Whether the installation is multi-user: each user's runs are in a namespace of theirs.
 
         Raises:
             Unavailable: nobody answers.
@@ -90,7 +90,12 @@ class Client:
         return bool(health.multi_user)
 
     def check(self) -> None:
-        """Raise what is wrong with the connection, before anything is prepared for it."""
+        """Check address, login and namespace, so that errors come before any work is done.
+
+        Raises:
+            BadInput: a request is refused, or the profile lacks a namespace.
+            Unavailable: the API does not answer.
+        """
         self.namespace  # noqa: B018
         self.call(
             "list experiments",
@@ -106,7 +111,7 @@ class Client:
             Unavailable: nobody answers.
         """
 
-        def ask(**options: Any) -> str:  # the client's own model drops it
+        def ask(**options: Any) -> str:  # the generated model drops tag_name
             answer = self._health.healthz_service_get_healthz(_preload_content=False, **options)
             return str(json.loads(answer.data).get("tag_name", ""))
 
@@ -114,12 +119,12 @@ class Client:
         return "" if version == "unknown" else version
 
     def workflow(self, run_id: str) -> Any:
-        """Return what the v1beta1 API keeps of the Argo Workflow behind a run: its JSON, or "".
+        """Return the JSON of a run's Argo Workflow from the v1beta1 API, or "" if it has none.
 
         Raises:
-            BadInput: it is not served, or not to this user.
+            BadInput: the API does not serve it, or not to this user.
         """
-        answer: Any = self.call(  # the client has methods for v2beta1 alone
+        answer: Any = self.call(  # the generated methods are v2beta1 only
             f"read the workflow of run {run_id}",
             self._api.call_api,
             "/apis/v1beta1/runs/{run_id}",
@@ -144,8 +149,9 @@ class Client:
             **options: its keyword arguments.
 
         Raises:
-            Unavailable: nobody answers, or the server is in trouble.
-            BadInput: the request is refused; the server's words and a remedy are given.
+            Unavailable: the API does not answer, or the server fails (HTTP 5xx, 408, 429).
+            BadInput: the request is refused (with the server's reason), or the answer is not
+                Kubeflow's, such as a login page.
         """
         from kfp_server_api import ApiException, ApiValueError
 
@@ -160,7 +166,7 @@ class Client:
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
             foreign = isinstance(error, UnicodeDecodeError | ApiValueError)
             if self._api.last_response is None and not foreign:
-                raise  # it never came to an answer
+                raise  # a bug on this side: there was no answer to read
             raise self._login(self._kind_of_answer()) from error
         if "json" not in (kind := self._kind_of_answer()):
             raise self._login(kind)
@@ -175,7 +181,7 @@ class Client:
     def found(
         self, what: str, function: Callable[..., Result], *args: Any, **options: Any
     ) -> Result | None:
-        """Call a method, and return None where the server has no such thing."""
+        """Like `call`, but return None if the server has no such object (HTTP 404)."""
         try:
             return self.call(what, function, *args, **options)
         except _NotFound:
@@ -184,12 +190,12 @@ class Client:
     def every(
         self, what: str, field: str, function: Callable[..., Any], *args: Any, **options: Any
     ) -> Iterator[Any]:
-        """Yield what a listing method gives, page after page.
+        """Yield all items of a paginated list method.
 
         Args:
             what: what is being done, for messages.
-            field: of the answer, that holds the list.
-            function: the method.
+            field: the field of the answer that holds the list.
+            function: the list method.
             *args: its arguments.
             **options: its keyword arguments.
         """
@@ -208,7 +214,7 @@ class Client:
             seen.add(token)
 
     def link(self, path: str) -> str:
-        """Return an address in the user interface."""
+        """Return the URL of a page in Kubeflow's user interface."""
         return f"{(self.settings.ui or self.host).rstrip('/')}/#/{path}"
 
     def _refusal(self, what: str, error: Any) -> LidrError:
@@ -228,7 +234,7 @@ class Client:
             return self._unreachable("HTTP 404")
         if status == 404:
             return _NotFound(f"cannot {what}{reason}", remedy="Check the names in the profile.")
-        if status in (0, 502, 503, 504):  # nobody is behind the address, or its gateway says so
+        if status in (0, 502, 503, 504):  # nothing serves the address, or a gateway says so
             return self._unreachable(f"HTTP {status}{reason}")
         if status >= 500 or status in (408, 429):
             return Unavailable(
@@ -255,11 +261,11 @@ class Client:
 
 
 class _NotFound(BadInput):
-    """The server has no such thing."""
+    """The server has no such object (HTTP 404)."""
 
 
 def named(name: str, key: str = "display_name") -> str:
-    """Return the filter for what has a name."""
+    """Return the JSON `filter` of a list request that matches an exact name."""
     predicate = {"operation": "EQUALS", "key": key, "stringValue": name}
     return json.dumps({"predicates": [predicate]})
 

@@ -1,7 +1,7 @@
-"""Schedules: periodic runs of the loop, which end at once unless prompts or base model are new.
+"""Schedules: recurring runs of the loop that end at once unless prompts or base model changed.
 
-The pipeline of a schedule begins with a check of its inputs (`components/watch`): one small pod
-that needs no GPU. Where it finds nothing new, nothing else happens.
+A schedule's pipeline begins with a check of its inputs (`components/watch`): one small pod without
+a GPU. If it finds nothing new, no other step runs.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class When:
     """How often a schedule checks its inputs.
 
     Attributes:
-        seconds: between two looks; 0 where `cron` says when.
-        cron: six fields, seconds first, as Kubeflow takes them.
+        seconds: between two checks; 0 if `cron` is given.
+        cron: six fields, seconds first, as Kubeflow expects; "" if `seconds` is given.
     """
 
     seconds: int = 0
@@ -63,7 +63,7 @@ class When:
         )
 
     def trigger(self) -> Any:
-        """Return it in Kubeflow's words."""
+        """Return it as Kubeflow's `V2beta1Trigger`."""
         import kfp_server_api as api
 
         if self.cron:
@@ -73,7 +73,11 @@ class When:
 
     @classmethod
     def of(cls, trigger: Any) -> When:
-        """Read Kubeflow's words."""
+        """Read Kubeflow's `V2beta1Trigger`; None gives a `When` with neither field set.
+
+        Raises:
+            BadInput: its interval is not a number of seconds.
+        """
         if trigger is None:
             return cls()
         if trigger.cron_schedule and trigger.cron_schedule.cron:
@@ -92,22 +96,25 @@ class When:
 
 
 def package_of(submission: Submission) -> Package:
-    """Return the pipeline of a schedule, which has a name of its own."""
+    """Return the pipeline of a schedule, named apart from that of ordinary runs."""
     description = description_of(submission.recipe)
     return Package(f"lidr-{submission.recipe.name}-watch", submission.text, description)
 
 
 def schedule(client: Client, submission: Submission, when: When, *, dry: bool = False) -> str:
-    """Make a schedule, or find the one of that name; return its id, "" where none was made.
+    """Create a schedule, or find the one of that name.
 
     Args:
         client: the connection.
         submission: what to run; its pipeline was compiled with `watching`.
-        when: how often to look.
-        dry: only check.
+        when: how often to check the inputs.
+        dry: check only, create nothing.
+
+    Returns:
+        The schedule's id; "" if `dry` and there is none yet.
 
     Raises:
-        BadInput: one of that name exists that does something else, or Kubeflow refuses.
+        BadInput: a schedule of that name does something else, or Kubeflow refuses.
     """
     require_reachable(submission.recipe, submission.profile)
     experiment = submission.profile.kubeflow.experiment
@@ -125,7 +132,7 @@ def schedule(client: Client, submission: Submission, when: When, *, dry: bool = 
         return str(found[0].recurring_run_id) if found else ""
     begun = time.monotonic()
     made = _create(client, submission, when)
-    time.sleep(max(SETTLING_SECONDS, time.monotonic() - begun))  # as for a run
+    time.sleep(max(SETTLING_SECONDS, time.monotonic() - begun))  # as when a run is submitted
     first = retry(
         lambda: list_schedules(client, experiment, submission.run)[0], "Kubeflow", unavailable
     )
@@ -135,12 +142,12 @@ def schedule(client: Client, submission: Submission, when: When, *, dry: bool = 
 
 
 def list_schedules(client: Client, experiment: str, name: str = "") -> list[Any]:
-    """Return an experiment's schedules (`V2beta1RecurringRun`), the first one first.
+    """Return an experiment's schedules (`V2beta1RecurringRun`), oldest first.
 
     Args:
         client: the connection.
-        experiment: its name.
-        name: only those of this name.
+        experiment: name of the experiment.
+        name: return only schedules of this name; "" for all.
     """
     identity = runs.experiment_id(client, experiment)
     if identity is None:
@@ -157,7 +164,7 @@ def list_schedules(client: Client, experiment: str, name: str = "") -> list[Any]
 
 
 def disable(client: Client, found: Any) -> None:
-    """Let a schedule start no more runs."""
+    """Disable a schedule, so that it starts no more runs."""
     client.call(
         f"disable schedule {found.display_name!r}",
         client.recurring.recurring_run_service_disable_recurring_run,
@@ -166,7 +173,7 @@ def disable(client: Client, found: Any) -> None:
 
 
 def delete(client: Client, found: Any) -> None:
-    """Delete a schedule; Kubernetes deletes the Workflows that it owns, those under way too."""
+    """Delete a schedule; Kubernetes then deletes its Workflows, running ones too."""
     client.call(
         f"delete schedule {found.display_name!r}",
         client.recurring.recurring_run_service_delete_recurring_run,

@@ -1,7 +1,8 @@
-"""What of a run that is under way is worth a notice: long waits, and steps that stand still.
+"""Notices about a run in progress: steps that wait long, and steps that make no progress.
 
-Each look compares with `runs/<run>/notices/seen.json`: since when every open step has been as far
-as it is. So it does not matter who looks, how often, or whether the last looker was restarted.
+Each check compares with `runs/<run>/notices/seen.json`, which says since when every open step has
+had its present progress. So it does not matter which process checks, how often, or after which
+restart.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from lidr.pipelines.status import END, Status, StepRow
 
 @dataclass(frozen=True)
 class OpenStep:
-    """A step that waits or runs.
+    """A step that is waiting or running.
 
     Attributes:
-        row: how far it is.
-        since: when it was first seen as far, in seconds since 1970.
+        row: its state and progress.
+        since: when this state and progress were first seen, in seconds since 1970.
     """
 
     row: StepRow
@@ -33,21 +34,21 @@ class OpenStep:
 
     @property
     def place(self) -> str:
-        """The step as people call it, e.g. `M_1 train`."""
+        """The step's name for people, e.g. `M_1 train`."""
         row = self.row
         return row.step if row.iteration == END else f"M_{row.iteration} {row.step}"
 
     def minutes(self, now: float) -> float:
-        """Return for how long it has been as far as it is."""
+        """Return for how many minutes it has made no progress."""
         return max(now - self.since, 0.0) / 60
 
 
 def observe(store: Store, status: Status, now: float) -> list[OpenStep]:
-    """Return a run's open steps, each with the time since when it stands where it stands.
+    """Return a run's open steps, each with the time of its last progress.
 
     Args:
-        store: that the run is on; what was seen is kept there.
-        status: of the run.
+        store: the run's; `seen.json` is updated there.
+        status: the run's.
         now: seconds since 1970.
     """
     before, seen, steps = _seen(store, status.run), {}, []
@@ -65,12 +66,12 @@ def observe(store: Store, status: Status, now: float) -> list[OpenStep]:
 
 
 def notices_of(run: str, steps: list[OpenStep], settings: Notify, now: float) -> Iterator[Notice]:
-    """Yield what is to be told of open steps; each has one notice for as long as it stands there.
+    """Yield the notices that open steps call for; without progress, a step's keeps its identity.
 
     Args:
         run: its name.
-        steps: as `observe` gives them.
-        settings: how long is too long.
+        steps: from `observe`.
+        settings: says after how many minutes to notify; 0 is never.
         now: seconds since 1970.
     """
     for step in steps:
@@ -83,7 +84,7 @@ def notices_of(run: str, steps: list[OpenStep], settings: Notify, now: float) ->
 
 
 def _seen(store: Store, run: str) -> dict[str, dict[str, Any]]:
-    """Return what the last look has seen; nothing where it cannot be read, as at the first one."""
+    """Return what the last check saw; empty at the first one, or where the file is unreadable."""
     try:
         found = json.loads(store.read(_seen_key(run)))
     except (FileNotFoundError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""How long with so many GPUs, and what if nodes are lost: an estimate, simulated."""
+"""Simulate a plan: time and cost for given numbers of GPUs, with lost nodes and busy quotas."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lidr.pipelines.planning.simulator import SimulatedOutcome, Trouble, simulat
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is to be simulated.
+    """What to simulate.
 
     Attributes:
-        gpus: how many there are, once for each row; empty for those of the profile.
-        trouble: what goes wrong.
-        replications: of each row.
-        seed: of everything that is drawn.
+        gpus: numbers of GPUs to try, one row each; if empty, one row for the profile as it is.
+        trouble: what goes wrong: lost nodes, slow nodes, other tenants.
+        replications: simulations per row.
+        seed: seed of the random numbers.
     """
 
     gpus: Sequence[int]
@@ -35,13 +35,13 @@ def play(inputs: PlanInputs, scenario: Scenario) -> list[dict[str, Any]]:
     """Simulate a recipe with each number of GPUs.
 
     Returns:
-        A row for each: `gpus`, `seconds`, `gpu_hours` and `cost` (`mean`, `low` and `high` of the
-        mean's 95% interval, `p10`, `median`, `p90`), means of `nodes_lost` and `waited_seconds`,
-        `never` (the step that loses its nodes faster than it works, else ""), `fits` and `notes`.
-        What has no end is None.
+        A row for each: `gpus`; `seconds`, `gpu_hours` and `cost`, each with `mean`, `low` and
+        `high` (the mean's 95% confidence interval), `p10`, `median` and `p90`, all None if a
+        replication never ends; the means `nodes_lost` and `waited_seconds`; `never` (the first
+        step that loses nodes faster than it works, else ""); `fits` and `notes`.
 
     Raises:
-        BadInput: a number of GPUs does not do for the profile's pods.
+        BadInput: the profile's steps have no GPUs, or need more than a given number.
     """
     if not scenario.gpus:
         plan = estimate(inputs)
@@ -76,7 +76,7 @@ def _row(plan: Estimate, gpus: int, scenario: Scenario) -> dict[str, Any]:
 
 
 def _peak(plan: Estimate) -> int:
-    """Return the most GPUs that a step holds at once."""
+    """Return the largest number of GPUs that any one step holds at once, at least 1."""
     return max([work.workers * work.gpus for work in plan.works] + [1])
 
 
@@ -85,7 +85,7 @@ def _never(found: SimulatedOutcome) -> str:
 
 
 def _own_notes(plan: Estimate) -> list[str]:
-    """Return what is to be said of this number of GPUs, not of the recipe."""
+    """Return the notes that depend on the number of GPUs, without those on the recipe."""
     notes = [note for note in plan.notes if "have nothing to do" in note]
     return [*notes, *([f"training does not fit: {plan.remedy}"] if plan.remedy else [])]
 

@@ -1,4 +1,4 @@
-"""YAML files as nodes that know their file and line, laid over one another."""
+"""Read YAML files as nodes that know their file and line, and merge them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _NULL = "tag:yaml.org,2002:null"
 
 
 def read_node(path: Path) -> yaml.Node | None:
-    """Read a YAML file; its nodes' marks name it.
+    """Read a YAML file; its nodes' marks hold the file's name and the line.
 
     Returns:
-        The document, or None where there is nothing in it.
+        The document's root node, or None if the file is empty.
 
     Raises:
-        BadInput: the file cannot be read, is not YAML, or a key appears twice.
+        BadInput: the file cannot be read, is not YAML, or has a key twice or one that is no scalar.
     """
     text = _read(path)
     try:
@@ -42,10 +42,10 @@ def read_node(path: Path) -> yaml.Node | None:
 
 
 def data_of(node: yaml.Node) -> Any:
-    """Return the values that a document stands for.
+    """Return a document as Python values.
 
     Raises:
-        BadInput: a value is none, e.g. a date that does not exist.
+        BadInput: a value is invalid, e.g. a date that does not exist.
     """
     try:
         return yaml_text.value_of(node)
@@ -59,9 +59,9 @@ def data_of(node: yaml.Node) -> Any:
 
 
 def laid_over(base: yaml.Node, over: yaml.Node) -> yaml.Node:
-    """Return two documents as one, the second winning.
+    """Return two documents merged; where they differ, `over` wins.
 
-    Mappings are merged key by key, a null takes a key away, anything else is replaced.
+    Mappings are merged key by key, a null removes its key, and any other value is replaced.
     """
     if not (isinstance(base, yaml.MappingNode) and isinstance(over, yaml.MappingNode)):
         return over
@@ -77,14 +77,14 @@ def laid_over(base: yaml.Node, over: yaml.Node) -> yaml.Node:
 
 
 def fill(node: yaml.Node, variables: Sequence[str]) -> None:
-    """Put environment variables in the place of `${NAME}` and `${NAME:-default}`, in texts.
+    """Replace `${NAME}` and `${NAME:-default}` in string values by environment variables.
 
     Args:
-        node: the document.
-        variables: names that are allowed.
+        node: the document; its nodes are changed in place.
+        variables: the allowed names.
 
     Raises:
-        BadInput: another name is there, or one without a default is not set.
+        BadInput: a name is not allowed, or is not set and has no default.
     """
     for each in _below(node):
         if each.tag == _TEXT and "${" in each.value:
@@ -143,7 +143,7 @@ def _refuse_bad_keys(document: yaml.Node) -> None:
 
 
 def _below(document: yaml.Node) -> Iterator[yaml.Node]:
-    """Yield a document's nodes in their order, keys left out; what an anchor names comes once."""
+    """Yield a document's nodes in order, without keys; an anchored node comes only once."""
     waiting, seen = [document], set()
     while waiting:
         node = waiting.pop()

@@ -1,4 +1,4 @@
-"""Digests: what a stage read, as one SHA-256 over canonical JSON (RFC 8785 in spirit)."""
+"""Digests: SHA-256 over canonical JSON (in the spirit of RFC 8785), and over bytes and files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _BLOCK = 1 << 20
 
 
 def canonical_json(value: object) -> str:
-    """Return the one JSON text of `value`: sorted keys, no spaces, UTF-8, finite numbers.
+    """Return the canonical JSON of `value`: sorted keys, no spaces, non-ASCII text unescaped.
 
     Raises:
-        TypeError: for what JSON cannot hold without loss (sets, bytes, objects, other keys).
+        TypeError: for what JSON cannot represent (sets, bytes, objects, keys that are not strings).
         ValueError: for NaN and infinities.
     """
     _require_plain(value, "$")
@@ -42,7 +42,7 @@ def digest_of_file(path: Path) -> str:
 
 
 def digest_of_uri(uri: str) -> str:
-    """Return the digest that a stage's URI ends in."""
+    """Return the digest at the end of a stage's URI."""
     return uri.rsplit("/", 1)[-1]
 
 

@@ -3,16 +3,16 @@
 LidrError                exit 1   something failed; the message says what and what to do
 ├── BadInput             exit 2   a recipe, profile, prompt file, model folder or option is wrong
 │   ├── StoreError       exit 2   the store cannot be read or written (full, read-only)
-│   │   ├── DamagedObject exit 2  an object came back with other bytes than were written
-│   │   └── StoreUnavailable exit 2  the store does not answer; it is Unavailable as well
+│   │   ├── DamagedObject exit 2  an object's bytes are not those that were written
+│   │   └── StoreUnavailable exit 2  the store does not answer; also a subclass of Unavailable
 │   └── Unavailable      exit 2   a service does not answer: a wrong address, or it is down
 ├── CorruptStage         exit 1   a finished stage's bytes differ from its marker
 ├── EngineFailed         exit 1   the inference engine died
 ├── TrainingFailed       exit 1   training diverged or its result is unusable
-├── LaunchFailed         exit 1   the training processes died, or were never given a place to run
-├── RegistryFailed       exit 1   MLflow refused one request; another writer may have met us
-├── TrackingFailed       exit 1   MLflow did not answer for as long as a step waits
-├── Stopped              exit 143 asked to end, training has written a checkpoint and ended
+├── LaunchFailed         exit 1   the training processes died, or could not be scheduled
+├── RegistryFailed       exit 1   MLflow refused a request, perhaps because of a concurrent writer
+├── TrackingFailed       exit 1   MLflow was unavailable for longer than a step waits
+├── Stopped              exit 143 training was asked to stop, and has written a checkpoint
 └── GateRefused          exit 3   the gate (or a promotion rule) said no
 """
 
@@ -27,7 +27,7 @@ class LidrError(Exception):
     """Base of every error that lidr raises on purpose.
 
     Args:
-        message: what happened, in one sentence; secrets in it are left out.
+        message: what happened, in one sentence; secrets are redacted.
         remedy: what the user can do about it, as one imperative sentence.
     """
 
@@ -54,11 +54,11 @@ class BadInput(LidrError):
 
 
 class StoreError(BadInput):
-    """The store refuses to be read or written."""
+    """The store cannot be read or written."""
 
 
 class DamagedObject(StoreError):
-    """An object of the store does not have the bytes that were written."""
+    """An object's bytes on the store are not those that were written."""
 
 
 class Unavailable(BadInput):
@@ -66,11 +66,11 @@ class Unavailable(BadInput):
 
 
 class StoreUnavailable(StoreError, Unavailable):
-    """The store does not answer, or cannot do its work now: callers may ask again."""
+    """The store does not answer, or cannot serve requests now; callers may retry."""
 
 
 class CorruptStage(LidrError):
-    """A file of a finished stage does not have the digest its marker names."""
+    """A file of a finished stage does not have the digest in the stage's marker."""
 
 
 class EngineFailed(LidrError):
@@ -82,24 +82,24 @@ class TrainingFailed(LidrError):
 
 
 class LaunchFailed(LidrError):
-    """The processes of a training run died, or no machine was found for them."""
+    """The processes of a training run died, or could not be scheduled."""
 
 
 class RegistryFailed(LidrError):
-    """MLflow refused one request, which it should be able to do."""
+    """MLflow is up, but refused a request or gave an unusable answer."""
 
 
 class TrackingFailed(LidrError):
-    """MLflow does not answer."""
+    """MLflow does not answer, or cannot serve requests now."""
 
 
 class Stopped(LidrError):
-    """Training was asked to end before it was done; it goes on from its checkpoint."""
+    """Training was asked to stop early; started again, it resumes from its checkpoint."""
 
     exit_code = 143
 
 
 class GateRefused(LidrError):
-    """A promotion was asked for that the gate's verdict does not allow."""
+    """The gate's verdict, or a promotion rule, does not allow the requested promotion."""
 
     exit_code = 3

@@ -1,7 +1,7 @@
-"""What a step reports to its user: events, as JSON Lines in a file, or as plain lines on stderr.
+"""Events that a step reports to its user: JSON Lines in a file, or plain lines on stderr.
 
-`lidr run` sets LIDR_EVENTS and draws its screen from the file; in a pod the variable is absent and
-the same events become log lines.
+`lidr run` sets LIDR_EVENTS to a file and draws its screen from it; in a pod the variable is absent
+and the same events become log lines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lidr.components.shared.core.text import one_line
 EVENTS_VARIABLE = "LIDR_EVENTS"
 
 POD_SECONDS = 10.0
-"""Between two lines of progress in a pod's log."""
+"""Seconds between two lines of progress in a pod's log."""
 _PLACE_VARIABLE = "LIDR_PLACE"
 
 _reused: ContextVar[list[str] | None] = ContextVar("reused", default=None)
@@ -28,12 +28,12 @@ _place: ContextVar[dict[str, object]] = ContextVar(
     "place",
     default=json.loads(os.environ.get(_PLACE_VARIABLE, "{}")),  # noqa: B039
 )
-"""Values that every event of a running step carries: its name and shard."""
+"""Values added to every event of the running step: its name and shard."""
 
 
 @contextmanager
 def within(values: dict[str, object]) -> Iterator[None]:
-    """Add values, such as the step's name, to every event reported inside."""
+    """Add values, such as the step's name, to every event reported inside the `with` block."""
     outside = _place.set(values)
     try:
         yield
@@ -43,7 +43,7 @@ def within(values: dict[str, object]) -> Iterator[None]:
 
 @contextmanager
 def noticing_reuse() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether `reused` has been reported inside so far."""
+    """Yield a function that returns whether a `reused` event has been reported so far."""
     found: list[str] = []
     outside = _reused.set(found)
     try:
@@ -53,7 +53,7 @@ def noticing_reuse() -> Iterator[Callable[[], bool]]:
 
 
 def place_environment() -> dict[str, str]:
-    """Return the environment in which a child process's events are those of the running step."""
+    """Return environment variables that give a child's events this step's name and shard."""
     return {_PLACE_VARIABLE: json.dumps(_place.get())}
 
 
@@ -61,7 +61,7 @@ _silent = False
 
 
 def silence() -> None:
-    """Report nothing from here on: this process is one of several, and another one speaks."""
+    """Report nothing more from this process: of several ranks, only one reports."""
     global _silent
     _silent = True
 
@@ -71,7 +71,7 @@ _listener: Callable[[dict[str, object]], None] | None = None
 
 @contextmanager
 def listening(listener: Callable[[dict[str, object]], None]) -> Iterator[None]:
-    """Hand the events of this process to a function inside, instead of writing them."""
+    """Pass this process's events to a function instead of writing them, inside the `with` block."""
     global _listener
     before, _listener = _listener, listener
     try:
@@ -81,13 +81,12 @@ def listening(listener: Callable[[dict[str, object]], None]) -> Iterator[None]:
 
 
 def emit(event: str, **values: object) -> None:
-    """Report one event; those of a step carry its name and, where there are several, its shard.
+    """Report one event; a step's events carry its name and, where there are several, its shard.
 
-    Events are `started`, `progress` (done, total, unit, amount, rate, failures), `number` (name,
-    value),
-    `accuracy` (iteration, language, value, low, high, n, off_target, truncated), `judged`
-    (iteration, task, language, value, low, high, n), `note` and `warning` (message), `reused`,
-    `finished` (seconds) and `failed` (message, exit_code).
+    Events are `started`, `progress` (done, total, unit, rate, rate_unit, amount, seconds_left,
+    failures), `number` (name, value), `accuracy` (iteration, language, value, low, high, n,
+    off_target, truncated), `judged` (iteration, task, language, value, low, high, n), `note`
+    and `warning` (message), `reused`, `finished` (seconds) and `failed` (message, exit_code).
     """
     reused = _reused.get()
     if event == "reused" and reused is not None:
@@ -116,14 +115,14 @@ def _clean(value: object) -> object:
 
 
 _meter: ContextVar[Meter | None] = ContextVar("meter", default=None)
-"""What counts the tokens that an engine is writing."""
+"""The meter that `tick` reports to, as set by `Meter.watching`."""
 
 
 def tick(amount: float = 0.0) -> None:
-    """Count what has been done of work that is under way, for the meter that watches, if any.
+    """Report work on unfinished units to the meter that is watching, if any.
 
     Args:
-        amount: what its rate counts, e.g. tokens written; 0 says that work goes on.
+        amount: in the meter's rate unit, e.g. tokens written; 0 only shows that work goes on.
     """
     if (meter := _meter.get()) is not None:
         meter.tick(amount)
@@ -132,13 +131,13 @@ def tick(amount: float = 0.0) -> None:
 class Meter:
     """Counts work and reports it at most twice a second (every 10 s in a pod log).
 
-    Units of work may take minutes each. Inside `watching`, whoever does the work says by `tick`
-    how far it is, so that the amount moves, and a report comes, long before a unit is finished.
+    A unit of work may take minutes. Inside `watching`, the worker calls `tick` as it goes, so that
+    progress is reported long before a unit is finished.
 
     Args:
-        total: units of work in all.
-        unit: what is counted, e.g. "requests" or "steps".
-        rate_unit: what the rate counts, e.g. "tokens".
+        total: number of units of work.
+        unit: name of the units, e.g. "requests" or "steps".
+        rate_unit: what the rate counts, e.g. "tokens"; "" reports no amount.
     """
 
     def __init__(self, total: int, unit: str, rate_unit: str = "") -> None:
@@ -155,28 +154,28 @@ class Meter:
 
     @property
     def amount(self) -> float:
-        """What the rate counts, so far: of finished units, or more where parts are told of."""
+        """Total so far, in `rate_unit`: from `advance` or from `tick`, whichever is larger."""
         return max(self._finished, self._ticked)
 
     @property
     def rate(self) -> float:
-        """Amount per second since the start."""
+        """Amount per second, averaged since the start."""
         return self.amount / max(time.monotonic() - self._began, 1e-9)
 
     @property
     def seconds_left(self) -> float:
-        """Estimated seconds to the end, from the pace so far."""
+        """Estimated seconds to the end, from the pace so far; 0 before the first unit."""
         elapsed = time.monotonic() - self._began
         return elapsed / self.done * (self.total - self.done) if self.done else 0.0
 
     def advance(
         self, done: int = 1, amount: float = 0.0, failures: Mapping[str, int] | None = None
     ) -> None:
-        """Add finished units, and the amount that the rate counts.
+        """Add finished units and their amount.
 
         Args:
-            done: units.
-            amount: what the rate counts.
+            done: number of units.
+            amount: what they add, in `rate_unit`.
             failures: how many failed so far, by reason.
         """
         self.done += done
@@ -185,13 +184,13 @@ class Meter:
         self._report(now=self.done >= self.total)
 
     def tick(self, amount: float) -> None:
-        """Add what was done of units that are not finished; `advance` does not add it again."""
+        """Add an amount of unfinished units; `amount` does not count it twice after `advance`."""
         self._ticked += amount
         self._report(now=False)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Be the meter that `tick` tells of work under way."""
+        """Make the module's `tick` report to this meter, inside the `with` block."""
         outside = _meter.set(self)
         try:
             yield
@@ -199,7 +198,7 @@ class Meter:
             _meter.reset(outside)
 
     def _report(self, *, now: bool) -> None:
-        """Report where it is time to, or now."""
+        """Report progress if the interval has passed, or in any case with `now`."""
         moment = time.monotonic()
         if moment < self._next and not now:
             return

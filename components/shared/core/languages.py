@@ -1,4 +1,4 @@
-"""Languages by ISO 639-1 code, and the identifier that says which one a text is in.
+"""Languages by ISO 639-1 code, and the identification of a text's language.
 
 The identifier is lingua (https://github.com/pemistahl/lingua-py): it ships its models, needs no
 network, and is most accurate when it only has to choose among the languages of the recipe.
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from lingua import Language, LanguageDetector
 
 _MAX_CHARS = 4000
-"""Characters that are looked at: more make no difference to the answer."""
+"""Only so many characters of a text are read: more do not change the result."""
 
 _CODE = re.compile(r"```(?!markdown|text|plaintext).*?(?:```|\Z)", re.DOTALL)
-"""A fenced block of code, also an unclosed one: its keywords would make every answer look English.
-Prose may be in a fence too, and then says so."""
+"""A fenced code block, closed or not: its keywords would make every answer look English.
+Fences that are marked as markdown or text hold prose, so they are kept."""
 
 _SCRIPTS: dict[str, tuple[str, ...]] = {
     "ar": ("ar", "fa", "ur"),
@@ -43,7 +43,7 @@ _SCRIPTS: dict[str, tuple[str, ...]] = {
     "th": ("th",),
     "zh": ("ja", "zh"),
 }
-"""One language of each script that lingua reads, and all that are written in that script."""
+"""The non-Latin scripts that lingua reads: one language of each, and all that are written in it."""
 
 _OTHER_SCRIPTS = re.compile(
     "(?P<am>[\u1200-\u139f])|(?P<bo>[\u0f00-\u0fff])|(?P<dv>[\u0780-\u07bf])"
@@ -51,18 +51,18 @@ _OTHER_SCRIPTS = re.compile(
     "|(?P<ml>[\u0d00-\u0d7f])|(?P<my>[\u1000-\u109f])|(?P<or>[\u0b00-\u0b7f])"
     "|(?P<si>[\u0d80-\u0dff])"
 )
-"""Scripts that lingua does not read, each by a language that is written in it."""
+"""Scripts that lingua does not read, each named after a language that is written in it."""
 
 _SYMBOL = re.compile(r"(?<![^\W\d_])[\u0370-\u03ff](?![^\W\d_])")
-"""A Greek letter alone, which is a quantity."""
+"""A Greek letter on its own: a mathematical symbol, not a word."""
 
 _SURE = 0.9
-"""What lingua gives to Kazakh that is put into Cyrillic; to Turkish and English at most 0.8."""
+"""Minimum confidence for Kazakh, after transliteration; Turkish and English get at most 0.8."""
 
 _LATIN = re.compile("[a-z]", re.IGNORECASE)
 
 UNDETERMINED = "und"
-"""ISO 639-2 code for a text that shows no language (empty, digits only, fenced code only)."""
+"""ISO 639-2 code for a text without a language (empty, digits only, fenced code only)."""
 
 NAMES: dict[str, str] = {
     "af": "Afrikaans",
@@ -150,7 +150,8 @@ class LanguageIdentifier:
     Args:
         languages: ISO 639-1 codes, each a key of `NAMES`, two or more. English is always added:
             models fall back to it, and an identifier that cannot say "English" would hide that.
-            So is one language of every script that none of them uses; a script cannot be mistaken.
+            One language of every other script is added as well: a script is never mistaken, so
+            this costs no accuracy.
     """
 
     def __init__(self, languages: Sequence[str]) -> None:
@@ -161,7 +162,7 @@ class LanguageIdentifier:
         self._cyrillic = _detector(_SCRIPTS["ru"]) if "kk" in languages else None
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        """Pickle as the language codes; the other process loads the models once."""
+        """Pickle only the language codes; the receiving process loads the models once."""
         return _identifier, (self._languages,)
 
     def identify(self, texts: Sequence[str]) -> list[str]:
@@ -181,7 +182,7 @@ class LanguageIdentifier:
         return text
 
     def _resolved(self, code: str, text: str) -> str:
-        """Return the language that a text is in, given the one that lingua takes it for."""
+        """Return a text's language, after correcting the code that lingua has given it."""
         if other := _other_script(text):
             return other
         if self._cyrillic and code not in _SCRIPTS["ru"] and self._is_kazakh(text):
@@ -213,7 +214,7 @@ def _code_of(language: Language | None) -> str:
 
 
 def _other_script(text: str) -> str:
-    """Return a language of the script that most letters are in, if lingua cannot read it; or ""."""
+    """Return the language of a script lingua cannot read, if most letters are in one; else ""."""
     if text.isascii():
         return ""
     counted = Counter(found.lastgroup or "" for found in _OTHER_SCRIPTS.finditer(text))

@@ -1,8 +1,8 @@
 """How a causal language model scores pairs: its forward pass becomes response log-probabilities.
 
 `install` replaces a model's own forward pass by one that runs the layers over a batch and the head
-over response tokens only. Whether the model's attention can work by segment is tried out, not
-guessed: two short pairs are scored by the model's own forward pass and by ours.
+over response tokens only. To find out whether the model's attention works by segment, two short
+pairs are scored both by the model's own forward pass and by ours.
 """
 
 from __future__ import annotations
@@ -32,20 +32,22 @@ from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.models.rotary import longrope_switch
 
 _TRIED = 8
-"""Tokens of prompt and of each side in the pairs that are tried."""
+"""Tokens kept of prompt and chosen text in a trial pair; half as many of the rejected text."""
 
 
 def install(model: Any, pairs: Sequence[TokenPair]) -> Layout:
-    """Make a model score batches, and return the layout that it understands.
+    """Make a model score batches, and return the batch layout that suits it.
 
-    Dropout is switched off: rewards compare log-probabilities, which it would blur.
+    Dropout is switched off: it would add noise to the log-probabilities that rewards compare.
 
     Args:
         model: a causal language model of transformers; its forward pass is replaced.
-        pairs: some pairs to try it out on.
+        pairs: the pairs to score: the first two are the trial, and the longest decides whether
+            longrope needs each text by itself.
 
     Raises:
-        BadInput: the model's scores cannot be had from its layers and its head.
+        BadInput: the model's scores cannot be computed from its layers and its head alone, or
+            longrope needs attention by segment and the model has none.
     """
     _switch_dropout_off(model)
     _freeze_unread(model)
@@ -82,7 +84,7 @@ def install(model: Any, pairs: Sequence[TokenPair]) -> Layout:
 
 
 def score(model: Any, batch: MicroBatch) -> torch.Tensor:
-    """Return the log-probabilities of a batch's chosen and rejected texts, (pairs, 2)."""
+    """Return log P(chosen) and log P(rejected) of a batch, summed over tokens, (pairs, 2)."""
     logps = model(
         input_ids=batch.ids,
         position_ids=batch.positions,
@@ -96,7 +98,7 @@ def score(model: Any, batch: MicroBatch) -> torch.Tensor:
 def _replace_forward(model: Any) -> None:
     head = model.get_output_embeddings()
     shape = head_shape(model.config.get_text_config())
-    # The head stays a module that is called: what shards its weights gathers them on calls.
+    # The head must still be called as a module: sharded weights (ZeRO-3) are gathered on calls.
     head.forward = partial(_head_forward, head, shape)
     model.forward = MethodType(_forward, model)
 
@@ -110,9 +112,9 @@ def _forward(
     targets: torch.Tensor,
     **_: Any,
 ) -> torch.Tensor:
-    """Return the log-probability of each response token."""
+    """Return the log-probability of each response token, shape (response tokens,)."""
     given = {"position_ids": position_ids, "segments": segments} if segments is not None else {}
-    # Of a model that reads images, the text model inside.
+    # In a model that reads images, the decoder is the text model inside.
     hidden = self.get_decoder()(input_ids=input_ids, use_cache=False, **given).last_hidden_state
     logps: torch.Tensor = self.get_output_embeddings()(
         hidden.flatten(0, 1).index_select(0, sources), targets
@@ -154,7 +156,7 @@ def _clipped(pair: TokenPair) -> TokenPair:
 
 
 def _freeze_unread(model: Any) -> None:
-    """Train what reads text alone: of a model that reads images, the text model and its head."""
+    """Freeze all but the text model and its head, e.g. the vision tower of a model with images."""
     read = {*model.get_decoder().parameters(), *model.get_output_embeddings().parameters()}
     for parameter in model.parameters():
         if parameter not in read:

@@ -1,4 +1,4 @@
-"""Every input that a recipe names: where it says so, what it is, and the recipe with others."""
+"""The inputs that a recipe names (models, prompt files, evaluation items), and replacing them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class NamedInput:
-    """One input.
+    """One input of a recipe.
 
     Attributes:
-        key: where the recipe names it.
-        source: as it stands there.
+        key: path of the recipe's field, e.g. `("prompts", "files", "en", 0)`.
+        source: the field's value: a path or URI.
         kind: what it is.
-        languages: codes that `{language}` in it stands for.
+        languages: the codes that replace `{language}` in the source.
     """
 
     key: Key
@@ -39,14 +39,15 @@ class NamedInput:
 
     @property
     def label(self) -> str:
-        """The key as people write it."""
+        """The key in dotted form, e.g. `prompts.files.en.0`."""
         return ".".join(map(str, self.key))
 
 
 def named_inputs(recipe: Recipe) -> list[NamedInput]:
-    """Return every input of a recipe but those of tasks that only the evaluation harness knows.
+    """Return every input that a recipe names.
 
-    The tiny world has none, and a model of MLflow is where MLflow has it.
+    Left out are the toy's model, which is made by prepare; models in MLflow's registry
+    (`models:/`); and the data of tasks that only the evaluation harness knows.
     """
     return [each for each in _all(recipe) if each.source]
 
@@ -80,11 +81,12 @@ def _all(recipe: Recipe) -> Iterator[NamedInput]:
 
 
 def with_places(recipe: Recipe, places: Mapping[Key, str]) -> Recipe:
-    """Return a recipe that names its inputs elsewhere.
+    """Return a copy of a recipe with some of its inputs read from other places.
 
     Args:
-        recipe: the one that was asked for.
-        places: by key, where an input is now.
+        recipe: the original.
+        places: the new source of an input, by key. For evaluation data this also drops the
+            revision.
     """
     if not places:
         return recipe

@@ -1,9 +1,9 @@
-"""Which prompts are themselves about translation or a language, so that translating them misleads.
+"""Finds prompts about translation or a language: translating their answers would be wrong.
 
 "Translate this into French", "Name the days of the week in Spanish": the answer's language is part
-of the task. The method's authors take such prompts out by a list of ids (ZNLP/
-Language-Imbalance-Driven-Rewarding, instruction_about_translate.jsonl); this finds them by their
-words. docs/rollout.md says how well.
+of the task. The method's authors remove such prompts by a list of ids (ZNLP/
+Language-Imbalance-Driven-Rewarding, instruction_about_translate.jsonl); here patterns find them.
+docs/rollout.md says how well.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 from lidr.components.shared.core.languages import NAMES
 
 _MAX_CHARS = 2000
-"""Of a prompt: what it asks for stands at its beginning, or at its end."""
+"""Characters read from a prompt's start; from the end of a longer one, a quarter as many more."""
 
 _OTHER_NAMES = {"Mandarin", "Cantonese", "Norwegian", "Farsi", "Filipino", "Khmer", "Nepali"}
 _NAME = "|".join(
@@ -40,7 +40,7 @@ _NOT_TEXT = re.compile(
     r"(?:equation|code|formula|program|pseudo-?code|python|sql|binary|chart|action)",
     re.IGNORECASE,
 )
-"""What is not a language, though something is "translated" into it."""
+"""Prompts that "translate" into something other than a language, such as code."""
 
 _STEMS: dict[str, str] = {
     "ar": r"ترجم",
@@ -79,15 +79,15 @@ _STEMS: dict[str, str] = {
     "vi": r"\bdịch (?:câu|cụm|từ|đoạn|văn|sang|các|bản|thuật|nghĩa)|\bbản dịch",
     "zh": r"翻译|翻譯|译成|譯成|译为|譯為",
 }
-"""How other languages say "translate"."""
+"""Regular expressions for "translate" in other languages, by ISO 639-1 code."""
 
 
 def is_about_translation(text: str, language: str) -> bool:
     """Tell whether a prompt is about translation or a language.
 
     Args:
-        text: of the prompt.
-        language: ISO 639-1 code of the prompt's; nothing is found in one that is not known here.
+        text: the prompt's text.
+        language: ISO 639-1 code of the prompt's language; always False for one without a pattern.
     """
     pattern = _pattern(language)
     shown = text if len(text) <= _MAX_CHARS else text[:_MAX_CHARS] + text[-_MAX_CHARS // 4 :]

@@ -1,9 +1,9 @@
 """How a rank's failure reaches the user: through files, and through exit codes.
 
-torchrun exits with 1 whatever its workers did, and a container's exit code is all that a
-podFailurePolicy sees. So a rank that raises on purpose leaves a record, and `node.py` turns it into
-an exit code of its own: 65 and 70 (sysexits.h) trying again does not fix. 143 is a run that
-was asked to end and has left a checkpoint.
+torchrun exits with 1 for every failure, and a podFailurePolicy sees only the container's exit code.
+So a rank that raises a LidrError writes a record, which `node.py` turns into an exit code: 65 and
+70 (as in sysexits.h) are failures that a retry cannot fix; 143 is a run that was asked to stop
+and has written a checkpoint.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FAILED = 1
 BAD_INPUT = 65
 TRAINING_FAILED = 70
 FATAL = (BAD_INPUT, TRAINING_FAILED)
-"""Exit codes after which another attempt is pointless; manifests/base/training-runtime.yaml."""
+"""Exit codes that are not retried; manifests/base/training-runtime.yaml lists them, too."""
 
 Kind = Literal["bad_input", "store", "training_failed", "launch_failed", "stopped", "failed"]
 
@@ -42,21 +42,21 @@ _CLASSES: dict[Kind, type[LidrError]] = {
     "stopped": Stopped,
     "failed": LidrError,
 }
-"""Kind to class, subclasses before their bases."""
+"""The exception class of each kind, subclasses before their bases."""
 
 _EXIT_CODES: dict[Kind, int] = {
     "bad_input": BAD_INPUT,
     "training_failed": TRAINING_FAILED,
     "stopped": Stopped.exit_code,
 }
-"""A store that cannot be reached may be reached later, so `store` is not among them."""
+"""Without `store`, though it is a BadInput: an unreachable store may come back, so retry."""
 
 
 class RecordedFailure(Strict):
     """Why one rank ended."""
 
     kind: Kind
-    """Which exception it becomes."""
+    """Which exception the launcher raises for it."""
     message: str
     """What happened."""
     remedy: str = ""
@@ -66,9 +66,9 @@ class RecordedFailure(Strict):
     rank: int = -1
     """Its global rank; -1 for the node as a whole."""
     time: float = 0.0
-    """Seconds since 1970: of several, the first is the cause."""
+    """Seconds since 1970; of several failures, the earliest is the cause."""
     log: tuple[str, ...] = ()
-    """The last lines it printed."""
+    """The last lines that the rank printed."""
 
     @property
     def exit_code(self) -> int:
@@ -77,7 +77,7 @@ class RecordedFailure(Strict):
 
     @property
     def deliberate(self) -> bool:
-        """True where a rank raised; others died, maybe because that one left them alone."""
+        """Whether the rank raised a LidrError; one that died may only have lost its peers."""
         return self.kind != "launch_failed"
 
     def as_error(self) -> LidrError:
@@ -93,7 +93,7 @@ class RecordedFailure(Strict):
 
 
 def record(error: LidrError) -> None:
-    """Leave a record of the exception that ends this rank, where a launcher wants one."""
+    """Write a record of the exception that ends this rank, if `LIDR_FAILURES` names a folder."""
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
         failure = failure_of(error)
@@ -101,7 +101,7 @@ def record(error: LidrError) -> None:
 
 
 def failure_of(error: LidrError) -> RecordedFailure:
-    """Describe an exception of this process; torchrun tells each rank its numbers."""
+    """Return the record of an exception of this process, with the ranks that torchrun has set."""
     return RecordedFailure(
         kind=next(kind for kind, known in _CLASSES.items() if isinstance(error, known)),
         message=error.message,
@@ -113,5 +113,5 @@ def failure_of(error: LidrError) -> RecordedFailure:
 
 
 def cause(failures: list[RecordedFailure]) -> RecordedFailure:
-    """Return the failure that the others follow from: a raised one, then the earliest."""
+    """Return the failure that caused the others: the earliest raised one, else the earliest."""
     return min(failures, key=lambda failure: (not failure.deliberate, failure.time))

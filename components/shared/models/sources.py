@@ -1,4 +1,4 @@
-"""Models by the stage that holds them: where their files are, and how they come to this machine."""
+"""The model of a stage: where its files are, and how they are fetched to this machine."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, open_stage
 
 BASE_FILE = "base.json"
-"""In a stage that holds an adapter alone: `{"stage": URI}` of the stage with its weights."""
+"""File of a stage that holds only an adapter: `{"stage": URI}` of the stage with the base model."""
 
 
 def base_stage(stage_uri: str) -> str:
-    """Return the URI of the stage with a model's weights: another one where this has an adapter."""
+    """Return the URI of the stage with the base model: another one if this is only an adapter."""
     stage = open_stage(stage_uri)
     if not stage.files(prefix=BASE_FILE):
         return stage.uri
@@ -29,7 +29,7 @@ def base_stage(stage_uri: str) -> str:
 
 
 def adapter_uri(stage_uri: str) -> str:
-    """Return the URI of the LoRA adapter that belongs to a stage's model, or ""."""
+    """Return the URI of the LoRA adapter of a stage's model; "" where it has none."""
     stage = open_stage(stage_uri)
     if stage.files(prefix="adapter/"):
         return f"{stage.uri}/adapter"
@@ -37,9 +37,9 @@ def adapter_uri(stage_uri: str) -> str:
 
 
 def model_uri(stage_uri: str) -> str:
-    """Return the URI of a stage's model folder, or of the outside model it stands for.
+    """Return the URI of a stage's model folder, or of the outside model that the stage points to.
 
-    Where the stage holds an adapter alone, it is the URI of the model that the adapter is for.
+    Where the stage holds only an adapter, it is the URI of the base model.
     """
     stage = open_stage(base_stage(stage_uri))
     if stage.files(prefix="model/"):
@@ -53,9 +53,9 @@ class ModelFiles:
 
     Attributes:
         folder: configuration, tokenizer and, where asked for, weights.
-        adapter: a LoRA adapter's files (PEFT's form) that go with it.
+        adapter: folder of its LoRA adapter in PEFT's format; None where it has none.
         digest: of the stage that holds the model.
-        trained: it is not M_0.
+        trained: whether it comes from a train stage, so is not M_0.
     """
 
     folder: Path
@@ -65,7 +65,11 @@ class ModelFiles:
 
 
 def model_files(stage_uri: str, *, weights: bool = True) -> ModelFiles:
-    """Return a stage's model and adapter on this machine; without weights, the small files alone.
+    """Fetch a stage's model and adapter to this machine.
+
+    Args:
+        stage_uri: URI of the stage.
+        weights: whether to fetch the model's weights, or only its small files.
 
     Raises:
         BadInput: the stage holds no model, or its outside source is unusable.
@@ -80,7 +84,7 @@ def model_files(stage_uri: str, *, weights: bool = True) -> ModelFiles:
         return ModelFiles(_own(stage, "model", weights), None, stage.digest, trained)
     outside = _outside(stage)
     folder = fetch_model(outside["source"], weights=weights)
-    check_model(folder, weights=weights)  # it may have changed since it was brought in
+    check_model(folder, weights=weights)  # may have changed since prepare checked it
     adapter = fetch_model(outside["adapter"]) if outside.get("adapter") else None
     if adapter:
         check_adapter(adapter)
@@ -112,7 +116,7 @@ def model_config(stage_uri: str) -> dict[str, Any]:
     """Return the config.json of a stage's model, without fetching its weights.
 
     Raises:
-        BadInput: there is none, or it is not JSON.
+        BadInput: the stage holds no model, or its config.json is missing or not JSON.
     """
     uri = model_uri(stage_uri)
     try:

@@ -1,7 +1,7 @@
-"""Render a chat template in a process of its own, which may neither last nor grow.
+"""Render a chat template in a separate process, with limits on its CPU time and memory.
 
-A script with jinja2 alone: `python -I template_probe.py`, JSON on standard input and output. The
-environment is that of transformers (utils/chat_template_utils.py): the immutable sandbox, loop
+A script that imports only jinja2: `python -I template_probe.py`, JSON on stdin and stdout. The
+Jinja environment is that of transformers (utils/chat_template_utils.py): immutable sandbox, loop
 controls, `tojson`, `raise_exception` and `strftime_now`.
 """
 
@@ -20,7 +20,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 SECONDS = 2
-"""Processor time for all conversations; those of real models take milliseconds."""
+"""CPU seconds for all conversations together; templates of real models take milliseconds."""
 
 _MEMORY = 1 << 30
 _OUTPUT = 1 << 20
@@ -28,22 +28,22 @@ _ABSENT = {
     **dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), ""),
     **dict.fromkeys(("tools", "documents")),
 }
-"""Names that transformers gives a value, none of which a conversation needs."""
+"""Variables that transformers defines for a template, blank here: a conversation needs none."""
 
 
 class GenerationTag(Extension):
-    """`{% generation %}`, by which transformers finds the assistant's words: plain text here."""
+    """`{% generation %}`, with which transformers masks assistant tokens: no effect here."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2's own declaration
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Return the statements inside."""
+        """Return the statements between the tag and its end."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 def environment() -> ImmutableSandboxedEnvironment:
-    """Return what a chat template is rendered in."""
+    """Return the Jinja environment that renders chat templates."""
     made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
     )
@@ -74,7 +74,7 @@ def _rendered(template: str, conversations: Sequence[list[dict[str, str]]]) -> l
                     return [*found, {"fault": f"writes more than {_OUTPUT} characters"}]
         except MemoryError:
             return [*found, {"fault": "needs more memory than a conversation does"}]
-        except Exception as error:  # a program of somebody else's may raise anything
+        except Exception as error:  # the template is third-party code and may raise anything
             found.append({"error": f"{type(error).__name__}: {error}"[:300]})
             continue
         found.append({"text": "".join(parts)})
@@ -82,7 +82,10 @@ def _rendered(template: str, conversations: Sequence[list[dict[str, str]]]) -> l
 
 
 def main() -> None:
-    """Answer one request: `template` and `conversations`; see `_rendered`."""
+    """Read `template` and `conversations` from stdin, and write one object for each conversation.
+
+    Its key is `text`, `error` (the template raised) or `fault` (over a limit; ends the list).
+    """
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     asked = json.load(sys.stdin)

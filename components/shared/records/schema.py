@@ -24,13 +24,13 @@ class DropReason(StrEnum):
     MISSING_PARTNER = "missing_partner"
     """The model has no answer in one of the two languages."""
     UNCLOSED_THOUGHT = "unclosed_thought"
-    """In one of them it began to think and never came to an answer."""
+    """In one of the languages the model's thought never ended, so there is no answer."""
     TRANSLATION_TASK = "translation_task"
     """The prompt is about translation: the other language's answer is not translated back."""
     UNSCORED = "unscored"
     """Fewer than two of the prompt's samples have a score."""
     TIED = "tied"
-    """All of them have the same one."""
+    """All scored samples of the prompt have the same score."""
     EMPTY = "empty"
     TRUNCATED = "truncated"
     IDENTICAL = "identical"
@@ -42,14 +42,14 @@ class DropReason(StrEnum):
 
 
 class Kind(StrEnum):
-    """Which way a preference pair points (the first two: paper, section 3.2)."""
+    """Which text of a preference pair is chosen (the first two: paper, section 3.2)."""
 
     TRANSLATION_CHOSEN = "translation_chosen"
     """Other language: the translated dominant answer is chosen over the model's own."""
     OWN_CHOSEN = "own_chosen"
     """Dominant language: the model's own answer is chosen over the translated one."""
     BEST_CHOSEN = "best_chosen"
-    """Of several samples the one with the highest score is chosen over the one with the lowest."""
+    """The sample with the highest score is chosen over the one with the lowest."""
 
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -107,8 +107,8 @@ class Response:
 class Translation:
     """A response translated by the model itself; `text` is None when it failed.
 
-    `raw` is what the model wrote where that is not `text` in our tags; `recovered` the rule by
-    which `text` was taken from it (`Recovery`).
+    `raw` is the model's output, kept unless it is just `text` in our tags; `recovered` is the rule
+    (`Recovery`) that found `text` in an output without our closing tag.
     """
 
     schema: ClassVar[pa.Schema] = pa.schema(
@@ -139,7 +139,7 @@ class Translation:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a rewarder makes of one response: the higher, the better; None where `failure` is set.
+    """A rewarder's score of one response; `value` is None if `failure` is set. Higher is better.
 
     `failure` is a `Failure` or a `JudgeFailure`.
     """
@@ -192,7 +192,7 @@ class PreferencePair:
 
 @dataclass(frozen=True, slots=True)
 class DroppedPair:
-    """A pair that was not made, and why (`DropReason`); `raw` is a failed translation's text."""
+    """A pair that was dropped, and why (`DropReason`); `raw` is a failed translation's output."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [

@@ -1,4 +1,4 @@
-"""What speaks for a version: the gate's decision, and files that are where it says."""
+"""Checks of a registered version: what the gate decided, and whether its files are there."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ PASSED = "promote"
 """The verdict of a version that passed the gate."""
 
 START = "start"
-"""The verdict of M_0, which there is nothing to compare with."""
+"""The verdict of M_0, which has no predecessor to be compared with."""
 
 _STAGES = "/stages/"
 _NAMED = 3
 
 
 class GateVerdict(NamedTuple):
-    """A gate's decision, and the URI of its stage ("" where the version's tag is all there is)."""
+    """The gate's decision, and its stage's URI ("" if the decision comes from a tag alone)."""
 
     word: str
     gate: str = ""
 
 
 def verdict_of(version: Version) -> GateVerdict:
-    """Return what the gate decided: from its stage where that still exists, else from the tag."""
+    """Return the gate's decision, from its stage if that still exists, else from the tag."""
     word = version.tags.get(VERDICT_TAG, "")
     digest = version.tags.get(GATE_TAG, "")
     home = store_of(version)
@@ -45,7 +45,7 @@ def verdict_of(version: Version) -> GateVerdict:
 
 
 def store_of(version: Version) -> str:
-    """Return the URI of the store with the stages that a version was made by; "" if none is."""
+    """Return the URI of the store that holds a version's stage; "" if its files are elsewhere."""
     for uri in (version.tags.get(ADAPTER_TAG, ""), version.source):
         root, found, _ = uri.rpartition(_STAGES)
         if found:
@@ -54,18 +54,18 @@ def store_of(version: Version) -> str:
 
 
 def require_files(version: Version, *, verify: bool = False) -> None:
-    """Refuse a version whose files are not there.
+    """Refuse a version whose files are missing.
 
-    Files of a stage are compared with its marker by name and size, others by what a model needs. A
-    revision of the Hugging Face hub is taken as it is.
+    Files of a stage must match its marker in name and size. A folder must hold a complete model or
+    adapter, an s3:// address some weights. Hugging Face revisions (hf://) are not checked.
 
     Args:
         version: the version.
-        verify: compare digests too, which reads every byte.
+        verify: compare the digests of a stage's files too, which reads every byte.
 
     Raises:
-        BadInput: files are missing, or have other sizes.
-        CorruptStage: a file does not have the digest its marker names.
+        BadInput: files are missing, have other sizes, or are at an address of another kind.
+        CorruptStage: a file's digest differs from its marker's.
     """
     adapter = version.tags.get(ADAPTER_TAG, "")
     for uri in (version.source, adapter):
@@ -113,7 +113,7 @@ def _require_outside_files(version: Version, uri: str, *, is_adapter: bool) -> N
 
 
 def _reachable(root: str) -> bool:
-    """Return whether a store may be opened: a local one is made where it does not exist."""
+    """Return whether a store may be opened; opening a local one would create a missing folder."""
     return "://" in root or Path(root).is_dir()
 
 

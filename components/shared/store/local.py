@@ -1,4 +1,4 @@
-"""The store in a folder, which several machines may share."""
+"""A store in a folder, which several machines may share (NFS, say)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEMPORARY = ".tmp-"
 
 
 class LocalStore:
-    """A folder. Writes go to a temporary name in the same folder, are flushed and renamed."""
+    """A folder. Writes go to a temporary file beside the target, which is fsynced and renamed."""
 
     def __init__(self, root: Path) -> None:
         if "\0" in str(root):
@@ -105,7 +105,11 @@ class LocalStore:
         return removed
 
     def path(self, key: str) -> Path:
-        """Return the file behind a key; it stays inside the store, links followed."""
+        """Return the path of an object.
+
+        Raises:
+            StoreError: the key is malformed, or a symbolic link leads out of the store.
+        """
         require_key(key)
         path = self.root / key
         real = Path(os.path.realpath(path))
@@ -128,7 +132,7 @@ class LocalStore:
     def _temporary(self, path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
-        temporary.touch(exist_ok=False)  # with the user's umask: others may share the store
+        temporary.touch(exist_ok=False)  # has the umask's mode, so that others can read it
         try:
             yield temporary
         finally:
@@ -138,12 +142,12 @@ class LocalStore:
 def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError as error:  # /proc and its like have no place for new folders
+    except FileNotFoundError as error:  # e.g. below /proc, which takes no new folders
         raise PermissionError(errno.EACCES, "Permission denied", str(path)) from error
 
 
 def _flush(path: Path) -> None:
-    """Make the bytes survive a power cut before the name that announces them does."""
+    """Flush a file to disk, so that after a power cut its final name never shows lost bytes."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,7 +1,8 @@
-"""Recipes on the store, by digest: tasks of a pipeline are given a reference.
+"""Recipes on the store, by digest, so that a pipeline's tasks can be given a short reference.
 
-A recipe of a few kilobytes would appear six times in Argo's Workflow for every task, and a Workflow
-has a limit (findings in docs/cluster.md). `sha256:<digest>` stands for `recipes/<digest>.json`.
+Argo's Workflow would repeat a recipe of a few kilobytes six times for every task, and the size of
+a Workflow is limited (findings in docs/cluster.md). `sha256:<digest>` refers to
+`recipes/<digest>.json`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ _REFERENCE = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 def reference_of(recipe: Recipe) -> str:
-    """Return the reference that a resolved recipe has on any store."""
+    """Return the reference to a resolved recipe; the same on every store."""
     return f"sha256:{digest_of(recipe.model_dump(mode='json'))}"
 
 
 def put_recipe(store: Store, text: str) -> str:
-    """Put a resolved recipe on a store, where it is not; return its reference.
+    """Write a resolved recipe to a store, unless it is there; return its reference.
 
     Args:
         store: where tasks will read it.
@@ -40,14 +41,15 @@ def put_recipe(store: Store, text: str) -> str:
 
 
 def resolve_recipe(store_uri: str, recipe: str) -> str:
-    """Return a recipe as JSON, read from the store where it is only referred to.
+    """Return a recipe as JSON; a reference is looked up on the store.
 
     Args:
         store_uri: URI of the store.
         recipe: the recipe as JSON, or `sha256:<digest>`.
 
     Raises:
-        BadInput: the store has no such recipe, or another one under its name.
+        BadInput: the store has no such recipe.
+        DamagedObject: the recipe there does not have the digest in its name.
     """
     found = _REFERENCE.fullmatch(recipe)
     if not found:

@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO: its configuration from the profile, and what sharded models need around it."""
+"""DeepSpeed ZeRO: its configuration from the profile, and access to sharded parameters."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lidr.components.train.distributed.ranks import meet
 def deepspeed_config(zero: Zero, world: int, bfloat16: bool) -> dict[str, Any] | None:
     """Return DeepSpeed's configuration; None where it is not needed.
 
-    There is no optimizer in it: torch's AdamW does the steps, as in one process, and nothing is
-    compiled. `auto` stands for what the trainer's arguments or the model's width say.
+    It names no optimizer: torch's AdamW is used, as in one process, so no C++ extension has to be
+    compiled. `auto` values are filled in from the trainer's arguments or the model's hidden size.
 
     Args:
         zero: the profile's settings.
         world: number of ranks.
-        bfloat16: whether weights are held in bfloat16 (the optimizer keeps float32 ones).
+        bfloat16: whether weights are in bfloat16 (the optimizer keeps float32 master weights).
     """
     stage = zero.stage_among(world)
     if not stage:
@@ -38,7 +38,7 @@ def deepspeed_config(zero: Zero, world: int, bfloat16: bool) -> dict[str, Any] |
         sharding |= {
             "stage3_prefetch_bucket_size": "auto",
             "stage3_param_persistence_threshold": "auto",
-            # The export gathers one tensor after the other; a checkpoint holds shards.
+            # Never all at once: the export gathers tensor by tensor, a checkpoint holds shards.
             "stage3_gather_16bit_weights_on_model_save": False,
         }
     place = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
@@ -61,14 +61,14 @@ def deepspeed_config(zero: Zero, world: int, bfloat16: bool) -> dict[str, Any] |
 
 
 def start_deepspeed() -> None:
-    """Import DeepSpeed and let it adopt torch's process group, as torchrun describes it."""
-    os.environ.setdefault("LOCAL_RANK", "0")  # a single rank has forgotten it
+    """Import DeepSpeed and make it use torch's process group; creates one where there is none."""
+    os.environ.setdefault("LOCAL_RANK", "0")  # a single rank has removed it (`ranks`)
     meet()
     with _without_mlflow():
         import deepspeed
 
     if not torch.cuda.is_available():
-        # Or it builds a C++ extension for shared memory, for two minutes, where a compiler is.
+        # Otherwise it spends two minutes compiling a C++ extension, where there is a compiler.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
@@ -77,14 +77,14 @@ def start_deepspeed() -> None:
 
 @contextmanager
 def _without_mlflow() -> Iterator[None]:
-    """Let DeepSpeed believe that MLflow is absent: its autotuner alone would use it.
+    """Hide MLflow from DeepSpeed, which only needs it for its autotuner.
 
-    Importing MLflow takes as long as the rest of DeepSpeed, in every rank.
+    Importing MLflow would double the time that DeepSpeed takes to import, in every rank.
     """
     if "mlflow" in sys.modules:
         yield
         return
-    sys.modules["mlflow"] = None  # type: ignore[assignment]  # what makes an import fail
+    sys.modules["mlflow"] = None  # type: ignore[assignment]  # makes the import fail
     try:
         yield
     finally:
@@ -92,16 +92,16 @@ def _without_mlflow() -> Iterator[None]:
 
 
 def leave_deepspeed_out() -> None:
-    """Keep accelerate from importing DeepSpeed, for seconds, to see that a model is none of its."""
+    """Keep accelerate from importing DeepSpeed (seconds) where no model is wrapped by it."""
     from accelerate.utils import other
 
     other.is_deepspeed_available = lambda: False
 
 
 def _tell_accelerate(backend: str) -> None:
-    """Fix accelerate's view of the ranks: left alone, it takes one without GPUs for a single rank.
+    """Set accelerate's state: by itself, a rank without GPUs would take itself for the only one.
 
-    The trainer's arguments take this view over (`use_configured_state`).
+    The trainer's arguments reuse this state (`use_configured_state`).
     """
     from accelerate import PartialState
     from accelerate.state import AcceleratorState
@@ -113,17 +113,17 @@ def _tell_accelerate(backend: str) -> None:
 
 
 def is_sharded(model: Any) -> bool:
-    """Tell whether a model's weights are spread over the ranks (stage 3)."""
+    """Return whether a model's weights are sharded over the ranks (ZeRO stage 3)."""
     return any(hasattr(parameter, "ds_id") for parameter in model.parameters())
 
 
 @contextmanager
 def whole(parameters: Sequence[Any], *, change: bool = False) -> Iterator[None]:
-    """Have these parameters whole in every rank for a while.
+    """Gather sharded parameters in full on every rank, inside the `with` block.
 
     Args:
-        parameters: of a model.
-        change: every rank sets them to the same values meanwhile.
+        parameters: of a model; those that are not sharded stay as they are.
+        change: whether they are changed inside; every rank must set the same values.
     """
     sharded = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
     if not sharded:
@@ -136,9 +136,9 @@ def whole(parameters: Sequence[Any], *, change: bool = False) -> Iterator[None]:
 
 
 def full(parameter: Any) -> torch.Tensor:
-    """Return a parameter whole, in the optimizer's precision; every rank must call this.
+    """Return the full tensor of a parameter; every rank must call this.
 
-    Where passes work with bfloat16 weights, DeepSpeed's optimizer steps float32 ones.
+    Where the weights are in bfloat16, it is the optimizer's float32 master weight, if there is one.
     """
     sharded = hasattr(parameter, "ds_id")
     if parameter.requires_grad and (sharded or hasattr(parameter, "_hp_mapping")):
@@ -153,11 +153,11 @@ def full(parameter: Any) -> torch.Tensor:
 
 @contextmanager
 def running(model: Any, config: dict[str, Any] | None) -> Iterator[None]:
-    """Let a sharded model run before it is trained: each layer is gathered as it is called.
+    """Make a sharded model usable before training: each layer is gathered when it is called.
 
     Args:
-        model: a model as it was loaded; one that is not sharded runs as it is.
-        config: as `deepspeed_config` gives it.
+        model: as it was loaded; nothing is done where it is not sharded.
+        config: from `deepspeed_config`.
     """
     if not is_sharded(model):
         yield

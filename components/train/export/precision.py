@@ -1,8 +1,8 @@
-"""In which precision a trained model is written, and what of its update inference sees.
+"""The precision in which a trained model is written, and how much of its update inference sees.
 
 At a learning rate of 5e-7 most updates are smaller than half the distance between two bfloat16
-numbers, so rounding each weight to the nearest takes them all back. Rounding stochastically (up
-with a probability that grows with the distance, as in arXiv 1502.02551) keeps an update on average.
+numbers, so rounding each weight to the nearest undoes them. Stochastic rounding (up with a
+probability that grows with the distance, as in arXiv 1502.02551) keeps an update on average.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 def inference_type(setting: str) -> torch.dtype:
-    """Return the type of weights in inference, from `model.dtype`; its default is the machine's."""
+    """Return the dtype of weights in inference for `model.dtype`; `auto` depends on the machine."""
     if setting == "auto":
         return torch.bfloat16 if torch.cuda.is_available() else torch.float32
     found: torch.dtype = getattr(torch, setting)
@@ -28,12 +28,12 @@ def inference_type(setting: str) -> torch.dtype:
 
 @dataclass(frozen=True)
 class Rounding:
-    """How trained weights become those of files, and those that inference works with.
+    """How trained weights are rounded for the files, and then again for inference.
 
     Attributes:
-        file: type of the files' weights.
+        file: type of the weights in the files.
         seen: type of weights in inference.
-        mixed: the start model has weights of 16 bits; what it has in 32 beside them stays so.
+        mixed: whether the start model has 16-bit weights; its 32-bit ones then stay 32-bit.
         seed: of stochastic rounding.
     """
 
@@ -61,11 +61,11 @@ class Rounding:
 
     @property
     def exact(self) -> bool:
-        """Whether inference sees what training reached."""
+        """Whether inference sees the trained weights unrounded (float32 throughout)."""
         return self.file == "float32" and self.seen is torch.float32
 
     def stored_type(self, old: torch.dtype) -> torch.dtype:
-        """Return the type in a file of a tensor that has another one in the start model's."""
+        """Return the dtype in which a tensor is written, given its dtype in the start model."""
         if not old.is_floating_point:
             return old
         if self.file == "float32":
@@ -73,22 +73,22 @@ class Rounding:
         return old if self.mixed and old not in HALF else torch.bfloat16
 
     def stored(self, name: str, tensor: torch.Tensor, old: torch.dtype) -> torch.Tensor:
-        """Return a tensor as it stands in a file; the same for the same name and values."""
+        """Return a tensor as it is written to a file; deterministic in seed, name and values."""
         kind = self.stored_type(old)
         if kind is torch.bfloat16 and tensor.dtype is torch.float32:
             return stochastically_rounded(tensor, seed_of(self.seed, name))
         return tensor.to(kind)
 
     def as_seen(self, stored: torch.Tensor) -> torch.Tensor:
-        """Return a tensor of a file as inference works with it, in float32."""
+        """Return a file's tensor after rounding to the inference dtype, as float32."""
         return stored.to(self.seen).float()
 
 
 def stochastically_rounded(tensor: torch.Tensor, seed: int) -> torch.Tensor:
-    """Return a float32 tensor in bfloat16: each number one of its two neighbours, right on average.
+    """Round a float32 tensor to bfloat16, each number up or down so that the mean is unbiased.
 
-    bfloat16 is the upper half of float32, so noise below half a word carries over into it as often
-    as it should; a number that bfloat16 has stays as it is.
+    bfloat16 is the upper 16 bits of float32, so adding uniform 16-bit noise carries into them with
+    the right probability. Numbers that bfloat16 can represent do not change.
     """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randint(0, 1 << 16, tensor.shape, generator=generator, dtype=torch.int32)
@@ -98,11 +98,12 @@ def stochastically_rounded(tensor: torch.Tensor, seed: int) -> torch.Tensor:
 
 @dataclass
 class UpdateTally:
-    """What becomes of an update on its way into inference, over any number of tensors.
+    """Sums over tensors that measure how much of an update inference sees.
 
     Attributes:
-        sums: weights that changed in files; that changed as seen; all; the update's product with
-            what is seen of it, and with itself. Ranks may add them up.
+        sums: shape (5,): weights changed in the files, weights changed as inference sees them,
+            all weights, dot product of update and seen update, squared norm of the update.
+            Sums of several ranks may be added.
     """
 
     sums: torch.Tensor = field(default_factory=lambda: torch.zeros(5, dtype=torch.float64))
@@ -110,7 +111,7 @@ class UpdateTally:
     def add(
         self, old: torch.Tensor, new: torch.Tensor, stored: torch.Tensor, rounding: Rounding
     ) -> None:
-        """Add a tensor: of the start model, as trained, and as written."""
+        """Add one tensor: as in the start model, as trained, and as written."""
         if not old.is_floating_point():
             return
         before = old.float()
@@ -130,12 +131,12 @@ class UpdateTally:
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export says of itself.
+    """How much of the training an export has kept.
 
     Attributes:
-        changed: the share of weights that inference sees changed.
-        kept: how much of the update inference sees: the projection on it, 1 for all.
-        file: type of the weights in the files; "" where there are none.
+        changed: share of weights whose value in inference has changed, from 0 to 1.
+        kept: share of the update that inference sees (its projection onto the update); 1 is all.
+        file: type of the weights in the files; "" where no weights are written.
     """
 
     changed: float
@@ -143,7 +144,7 @@ class Exported:
     file: str = ""
 
     def warnings(self, seen: torch.dtype) -> list[str]:
-        """Return what the user should know."""
+        """Return a warning where inference sees less than half of the update."""
         if self.kept >= 0.5:
             return []
         name = str(seen).removeprefix("torch.")

@@ -1,7 +1,7 @@
-"""The reference model's log-probabilities: computed once, kept in a stage of their own.
+"""The reference model's log-probabilities: computed once and kept in their own stage.
 
-The stage's address follows from the reference model and the tokens of the pairs, so a retry,
-another beta or another learning rate finds it done.
+The stage's address follows from the reference model and the tokens of the pairs, so they are
+reused by a retry and by runs with another beta or learning rate.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FILE = "logps.parquet"
 
 @dataclass(frozen=True, slots=True)
 class ReferenceScore:
-    """What the reference model makes of one pair."""
+    """The reference model's log-probabilities of one pair (natural logs, summed over tokens)."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [("pair", pa.string()), ("chosen", pa.float32()), ("rejected", pa.float32())]
@@ -45,11 +45,11 @@ def reference_stage(
     """Return the stage that holds, or will hold, a model's log-probabilities of pairs.
 
     Args:
-        store: where it lives.
-        pairs_uri: the pair stage.
-        model_uri: the reference model's stage.
-        pairs: the pairs as they were tokenized and cut.
-        precision: of the passes.
+        store: the store of the stage.
+        pairs_uri: URI of the pair stage.
+        model_uri: URI of the reference model's stage.
+        pairs: the pairs, tokenized and truncated.
+        precision: of the forward passes, `bfloat16` or `float32`.
     """
     inputs = {"pairs": digest_of_uri(pairs_uri), "model": digest_of_uri(model_uri)}
     settings = {"tokens": pairs.digest, "precision": precision}
@@ -59,13 +59,13 @@ def reference_stage(
 def reference_logps(
     stage: Stage, pairs: Sequence[TokenPair], compute: Callable[[], torch.Tensor], ranks: Ranks
 ) -> torch.Tensor:
-    """Return the reference log-probabilities of chosen and rejected texts, (pairs, 2).
+    """Return the reference log-probabilities of chosen and rejected texts, shape (pairs, 2).
 
     Args:
-        stage: as `reference_stage` gives it.
+        stage: from `reference_stage`.
         pairs: the pairs.
-        compute: called in all ranks where the stage is not done.
-        ranks: the ranks, of which the first one writes.
+        compute: returns them, (pairs, 2); called on every rank if the stage is not done.
+        ranks: the ranks; rank 0 writes the stage.
     """
     if ranks.broadcast(stage.done()):
         emit("note", message="reference log-probabilities are there already")
@@ -96,6 +96,9 @@ def compute_logps(
     ranks: Ranks,
     unit: str = "reference pairs",
 ) -> torch.Tensor:
-    """Score all pairs, (pairs, 2), each rank its share; the other arguments are `pair_logps`'s."""
+    """Return every pair's log-probabilities, (pairs, 2); each rank computes its share.
+
+    The arguments are those of `pair_logps`.
+    """
     own = pair_logps(model, pairs, layout, tokens, bfloat16, unit, ranks.rank, ranks.world)
     return ranks.sum(own)

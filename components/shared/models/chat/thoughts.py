@@ -1,6 +1,6 @@
-"""Thoughts: how a model's files show that it thinks before it answers, and how thoughts go.
+"""Thoughts: finding the marks that a model puts around them, and removing them from answers.
 
-A thought stands between two marks, `<think>` and `</think>` with most. Which marks a model has is
+A thought stands between two marks, `<think>` and `</think>` in most models. A model's marks are
 read from its chat template and its special tokens.
 """
 
@@ -20,11 +20,11 @@ _SIGN = re.compile(rf"\u25c1/?({_WORD})\u25b7")
 
 @dataclass(frozen=True)
 class ThoughtMarks:
-    """What a thought begins and ends with.
+    """The strings that begin and end a thought.
 
     Attributes:
-        opening: before a thought.
-        closing: after it; what follows is the answer.
+        opening: begins a thought.
+        closing: ends it; the answer follows.
     """
 
     opening: str
@@ -32,7 +32,7 @@ class ThoughtMarks:
 
 
 HARMONY = ThoughtMarks("<|channel|>analysis<|message|>", "<|channel|>final<|message|>")
-"""Channels (https://cookbook.openai.com/articles/openai-harmony): only the final one is said."""
+"""Channels (https://cookbook.openai.com/articles/openai-harmony): the final one is the answer."""
 
 CHANNEL = ThoughtMarks("<|channel>thought", "<channel|>")
 
@@ -40,7 +40,7 @@ COMMON = ThoughtMarks("<think>", "</think>")
 
 
 def find_marks(template: str, tokens: Iterable[str]) -> tuple[ThoughtMarks, ...]:
-    """Return the marks that a model's files show.
+    """Return the thought marks that a model uses; empty where its files show none.
 
     Args:
         template: its chat template.
@@ -66,11 +66,11 @@ def _names(pattern: re.Pattern[str], source: str) -> list[str]:
 def without_thoughts(
     text: str, marks: Sequence[ThoughtMarks], *, opened: bool = False
 ) -> str | None:
-    """Return an answer without its thoughts; None where one was never closed.
+    """Return an answer without its thoughts; None where a thought was never closed.
 
     Args:
         text: what the model wrote.
-        marks: the model's.
+        marks: the model's, from `find_marks`.
         opened: whether the prompt ended inside a thought.
     """
     if opened:
@@ -78,7 +78,7 @@ def without_thoughts(
         if not closed:
             return None
     for each in marks:
-        # A thought whose beginning nobody wrote, as where the model skips it.
+        # A thought without its opening mark: some models write the closing one alone.
         end, start = text.find(each.closing), text.find(each.opening)
         if end >= 0 and not 0 <= start < end:
             text = text[end + len(each.closing) :].lstrip()
@@ -97,6 +97,6 @@ def _after_first(text: str, marks: Sequence[ThoughtMarks]) -> tuple[str, str, st
 
 
 def channels_closed(text: str) -> str | None:
-    """Return what a model says in its final channel; None where it has not come to it."""
+    """Return the text of the final channel (Harmony); None where the model never reached it."""
     _, found, said = text.rpartition(HARMONY.closing)
     return said if found else None

@@ -271,7 +271,7 @@ MISSING: dict[str, tuple[Breaks, str, str]] = {
         "store conditional write",
         "If-None-Match",
     ),
-    "MLflow": (configure(tracking_uri=GONE), "MLflow", "whether the server"),
+    "MLflow": (configure(tracking_uri=GONE), "MLflow", "that the server is running"),
     "MLflow's password": (serves(password="other"), "MLflow", "MLFLOW_TRACKING_PASSWORD"),
     "MLflow's database": (
         serves(failing=("/api/2.0/mlflow/registered-models",)),

@@ -368,7 +368,11 @@ def test_a_schedule_is_made_once(cluster: Cluster, recipe: Recipe):
     spec = version.pipeline_spec["pipeline_spec"]
     assert spec["pipelineInfo"]["name"] == "lidr-tiny-world-watch"
     watched = spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
-    assert {name for name in watched if "check-inputs" not in name} == {"condition-2"}
+    changed = watched["prepare"]["triggerPolicy"]["condition"]
+    assert changed == "inputs.parameter_values['pipelinechannel--check-inputs-Output'] != ''"
+    before = {name: task.get("dependentTasks", []) for name, task in watched.items()}
+    assert before.pop("check-inputs") == [] and before["prepare"] == ["check-inputs"]
+    assert all(before.values()), "every other task is left out with the first"
     assert cluster.json(*arguments, "6h")["id"] == first["id"]
     code, _, err = cluster.lidr(*arguments, "1d")
     assert code == 2 and "schedule 'nightly' looks every 21600 s, not every 86400 s" in err

@@ -89,7 +89,7 @@ def test_a_wait_for_another_process_is_reported(place, monkeypatch):
         fcntl.flock(other, fcntl.LOCK_EX)
         threading.Timer(0.4, fcntl.flock, (other, fcntl.LOCK_UN)).start()
         cached("a", file_of(1))
-    assert "another process of this node" in str(heard[0]["message"])
+    assert "another process on this node" in str(heard[0]["message"])
 
 
 def test_of_many_processes_one_fetches(place):

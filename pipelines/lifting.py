@@ -74,7 +74,8 @@ def _opened(task: Document, group: Document) -> Document:
     for name, value in parameters.items():
         if "componentInputParameter" in value:
             parameters[name] = value = copy.deepcopy(given[value["componentInputParameter"]])
-        before |= {value[key]["producerTask"] for key in value if key == "taskOutputParameter"}
+        if "taskOutputParameter" in value:
+            before.add(value["taskOutputParameter"]["producerTask"])
     if not task.get("dependentTasks"):
         before |= set(group.get("dependentTasks", ()))
         opened["triggerPolicy"] = copy.deepcopy(group["triggerPolicy"])

@@ -181,9 +181,9 @@ class OpenAIEngine:
         except APIStatusError as error:
             answers.put((number, self._refusal(error)))
         except OpenAIError as error:
-            answers.put((number, self._death("does not answer", error)))
+            answers.put((number, self._failure("does not answer", error)))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            answers.put((number, self._death("gives an answer that cannot be used", error)))
+            answers.put((number, self._failure("gives an answer that cannot be used", error)))
 
     async def _ask(self, request: ChatRequest, tokens: list[int]) -> Completion:
         from openai import APIStatusError
@@ -296,9 +296,9 @@ class OpenAIEngine:
                 f"{self._server.url} does not serve {self._name!r} (status 404)",
                 remedy="Serve the model under that name, or set generation.endpoint.model.",
             )
-        return self._death(f"answers with status {error.status_code}", error)
+        return self._failure(f"answers with status {error.status_code}", error)
 
-    def _death(self, what: str, error: Exception) -> EngineFailed:
+    def _failure(self, what: str, error: Exception) -> EngineFailed:
         return EngineFailed(
             f"{self._server.url} {what}: {error}",
             remedy="Run again: finished chunks are kept.",

@@ -153,7 +153,7 @@ def _locked(job: LocalJob) -> Iterator[None]:
 
 @contextmanager
 def _workspace(job: LocalJob) -> Iterator[None]:
-    """Make the folder for temporary files anew; what a killed execution left goes first."""
+    """Make the folder for temporary files again; what a killed execution left goes first."""
     kill_marked(EVENTS_VARIABLE, str(job.events))
     shutil.rmtree(job.work, ignore_errors=True)
     job.work.mkdir(mode=0o700)

@@ -18,7 +18,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.inputs.fetched import fetched
-from lidr.components.shared.inputs.named import Kind, NamedInput, named_inputs
+from lidr.components.shared.inputs.named import InputKind, NamedInput, named_inputs
 from lidr.components.shared.registry.ancestry import Ancestry
 from lidr.components.shared.store.runs import read_state, recipe_key
 from lidr.components.shared.store.stage import open_stage
@@ -127,7 +127,11 @@ def _data_lines(recipe: Recipe | None) -> Iterator[str]:
         f"{' and its own translations of them' if translated else ''}. "
         "The licences of prompts and items are those that the recipe or their host names."
     )
-    named = [each for each in named_inputs(recipe) if each.kind is not Kind.MODEL] if recipe else []
+    named = (
+        [each for each in named_inputs(recipe) if each.kind is not InputKind.MODEL]
+        if recipe
+        else []
+    )
     if not named:
         yield "The tiny world's own prompts and items." if recipe else "Not known any more."
         return

@@ -13,10 +13,10 @@ from lidr.components.shared.config.machine import MACHINE
 from lidr.components.shared.config.notify import NOTIFY_URL, Notify
 from lidr.components.shared.config.pools import (
     ENGINES,
-    Kind,
     NodeAffinity,
     Resources,
     Retries,
+    StepKind,
     queue_labels,
 )
 from lidr.components.shared.config.profile import Profile
@@ -26,7 +26,7 @@ from lidr.components.shared.steps import TASKS
 Placement = Callable[[PipelineTask], PipelineTask]
 """Puts a task in its place, and returns it."""
 
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, StepKind] = {
     task: steps[0].kind for task, steps in TASKS.items() if steps[0].kind != "control"
 }
 """Component name to the profile's kind of step; all others are `control`."""
@@ -107,7 +107,7 @@ def placed_by(profile: Profile, account: str = "") -> Placement:
     return place
 
 
-def _environment(profile: Profile, kind: Kind, resources: Resources) -> dict[str, str]:
+def _environment(profile: Profile, kind: StepKind, resources: Resources) -> dict[str, str]:
     image = profile.images.of(kind)
     named = {
         # the image that a stage will note: that of training may be the nodes' own
@@ -119,7 +119,9 @@ def _environment(profile: Profile, kind: Kind, resources: Resources) -> dict[str
     return {name: value for name, value in named.items() if value}
 
 
-def kubernetes_config(profile: Profile, kind: Kind, *, launches: bool = False) -> dict[str, object]:
+def kubernetes_config(
+    profile: Profile, kind: StepKind, *, launches: bool = False
+) -> dict[str, object]:
     """Return what kfp-kubernetes would write into a task; a test compares the two.
 
     Its own functions import the whole Kubernetes client first, which makes `lidr compile` wait for

@@ -105,7 +105,7 @@ class StoredRun:
         settings, store = self.recipe, self.store.uri
         try:
             start = resumable(self.store, self.run, number - 1)
-        except BadInput:  # another execution of the run has just begun anew
+        except BadInput:  # another execution of the run has just started over
             return {}
         responses = generate_stage(settings, store, start.inputs, start.model, number)
         rewards = self._rewards(start, responses.uri, number)

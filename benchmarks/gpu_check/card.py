@@ -45,7 +45,7 @@ def peak_gib() -> float:
 
 
 def reset_peak() -> None:
-    """Begin to measure the GPU's memory anew."""
+    """Start measuring the GPU's memory from zero."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

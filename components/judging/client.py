@@ -21,8 +21,8 @@ from lidr.components.shared.core.redaction import without_secrets
 from lidr.components.shared.core.retry import Wait
 from lidr.components.shared.records.judged import JudgeFailure
 
-_AWAY = (JudgeFailure.UNREACHABLE, JudgeFailure.SERVER_ERROR, JudgeFailure.RATE_LIMITED)
-_TROUBLE = (429, 500, 502, 503, 504)
+_OUTAGE_FAILURES = (JudgeFailure.UNREACHABLE, JudgeFailure.SERVER_ERROR, JudgeFailure.RATE_LIMITED)
+_OUTAGE_STATUSES = (429, 500, 502, 503, 504)
 _PROBE_SECONDS = 10.0
 
 _KEYS = ("LIDR_JUDGE_API_KEY", "OPENAI_API_KEY")
@@ -98,7 +98,9 @@ async def _ask(cases: Iterator[Case], settings: Judge, server: JudgeServer, take
             for case in cases:  # all workers draw from the same iterator
                 began = time.monotonic()
                 reply = await _reply(client, case, settings, server.url)
-                if reply.failure in _AWAY and await outage.explains(reply.failure, began):
+                if reply.failure in _OUTAGE_FAILURES and await outage.explains(
+                    reply.failure, began
+                ):
                     reply = await _reply(client, case, settings, server.url)
                 take(case, reply)
 
@@ -159,7 +161,7 @@ class _Outage:
                 f"the judge at {self._url} does not answer ({type(error).__name__})",
                 remedy="Check that it is running, then run the same again: judgements are kept.",
             )
-        if isinstance(error, APIStatusError) and error.status_code in _TROUBLE:
+        if isinstance(error, APIStatusError) and error.status_code in _OUTAGE_STATUSES:
             return Unavailable(
                 f"the judge at {self._url} is up, but cannot do its work (HTTP "
                 f"{error.status_code})",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from lidr.components.shared.records.schema import DropReason, Failure, Kind
+from lidr.components.shared.records.schema import DropReason, Failure, PairKind
 
 ANSWER_REASONS: Mapping[str, DropReason] = {
     Failure.TRUNCATED: DropReason.TRUNCATED,
@@ -33,7 +33,7 @@ class Candidate:
     prompt_id: str
     language: str
     other_language: str
-    kind: Kind
+    kind: PairKind
     prompt: str
     chosen: str | None
     rejected: str | None

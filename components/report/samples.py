@@ -21,7 +21,7 @@ from lidr.components.shared.records.samples import (
     PairSample,
     pair_key,
 )
-from lidr.components.shared.records.schema import DropReason, Kind
+from lidr.components.shared.records.schema import DropReason, PairKind
 from lidr.components.shared.store.stage import open_stage
 
 _KEPT = "kept"
@@ -116,9 +116,9 @@ def _meaning(languages: Languages, pair: PairSample) -> str:
     own = language(pair.language)
     other = language(pair.other_language)
     meanings: dict[str, str] = {
-        Kind.TRANSLATION_CHOSEN: f"{other} answer, translated, over the {own} answer",
-        Kind.OWN_CHOSEN: f"{own} answer over the translated {other} answer",
-        Kind.BEST_CHOSEN: f"best {own} sample over the worst",
+        PairKind.TRANSLATION_CHOSEN: f"{other} answer, translated, over the {own} answer",
+        PairKind.OWN_CHOSEN: f"{own} answer over the translated {other} answer",
+        PairKind.BEST_CHOSEN: f"best {own} sample over the worst",
     }
     return meanings.get(pair.kind, pair.kind)
 
@@ -156,9 +156,9 @@ def _browser(languages: Languages, taken: Sequence[str], shown: Sequence[_Drawn]
     kinds = {each.pair.kind for each in shown}
     seen = {each.pair.language for each in shown}
     names = {
-        Kind.TRANSLATION_CHOSEN: "translation chosen",
-        Kind.OWN_CHOSEN: "own answer chosen",
-        Kind.BEST_CHOSEN: "best sample chosen",
+        PairKind.TRANSLATION_CHOSEN: "translation chosen",
+        PairKind.OWN_CHOSEN: "own answer chosen",
+        PairKind.BEST_CHOSEN: "best sample chosen",
     }
     return browser(
         languages,

@@ -55,7 +55,7 @@ def _attempt(
     if not total:
         return
     with Writer(total) as writer:
-        stream = Stream(plan(), present, whole=session.batches, close=writer.write)
+        stream = Stream(plan(), present, whole_chunks=session.works_in_batches, close=writer.write)
         requests = stream.requests()
         first = next(requests, None)
         if first is not None:

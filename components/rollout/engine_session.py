@@ -55,7 +55,7 @@ class EngineSession:
         return self._engine is not None
 
     @property
-    def batches(self) -> bool:
+    def works_in_batches(self) -> bool:
         """Whether the engine works in batches and so keeps request groups apart."""
         return choose_engine(self._recipe)[0] is EngineName.TRANSFORMERS
 

@@ -26,7 +26,7 @@ class PromptBook:
     """
 
     def __init__(self, inputs: Stage, per_iteration: int, iteration: int) -> None:
-        self._world = inputs
+        self._inputs = inputs
         self._files: dict[str, _Rows] = {}
         self._per_iteration = per_iteration
         self._iteration = iteration
@@ -43,7 +43,7 @@ class PromptBook:
 
     def _rows(self, language: str) -> _Rows:
         if language not in self._files:
-            self._files[language] = _Rows(self._world, f"prompts/{language}.parquet")
+            self._files[language] = _Rows(self._inputs, f"prompts/{language}.parquet")
         return self._files[language]
 
 

@@ -33,7 +33,8 @@ class Stream:
     Args:
         chunks: what is to be done.
         present: store keys that exist already; such chunks are not done again.
-        whole: followers start when all of their chunk is there, for engines that work in batches.
+        whole_chunks: followers start when all of their chunk is there, for engines that work in
+            batches.
         close: takes each finished chunk and its records.
     """
 
@@ -42,7 +43,7 @@ class Stream:
         chunks: Iterable[Chunk[Any]],
         present: Collection[str],
         *,
-        whole: bool,
+        whole_chunks: bool,
         close: Callable[[Chunk[Any], Sequence[Any]], None],
     ) -> None:
         self.unasked = 0
@@ -51,7 +52,7 @@ class Stream:
         """Records without usable text, by reason."""
         self._chunks = iter(chunks)
         self._present = present
-        self._whole = whole
+        self._whole_chunks = whole_chunks
         self._close = close
         self._ready: deque[ChatRequest] = deque()
         self._asked: dict[str, tuple[_Open, int]] = {}
@@ -122,7 +123,7 @@ class Stream:
         opened.left -= 1
         if record is not None and record.failure:
             self.failures[record.failure] += 1
-        if not self._whole:
+        if not self._whole_chunks:
             for derive, follower in opened.followers:
                 self._pass_on(derive, opened, follower, place)
         if not opened.left:
@@ -139,7 +140,7 @@ class Stream:
     def _finish(self, opened: _Open) -> None:
         self._open -= 1
         self._close(opened.chunk, [record for record in opened.records if record is not None])
-        if self._whole:
+        if self._whole_chunks:
             for derive, follower in opened.followers:
                 for place in range(opened.chunk.size):
                     self._pass_on(derive, opened, follower, place)

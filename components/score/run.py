@@ -100,10 +100,14 @@ def score(
 
 def _chat_and_room(settings: Recipe, files: Mapping[str, ModelFiles]) -> tuple[Any, int]:
     """Return the renderer of the policy's chats, and the context that both models have."""
-    from lidr.components.shared.forward.loading import load_chat, model_settings, require_same_words
+    from lidr.components.shared.forward.loading import (
+        load_chat,
+        model_settings,
+        require_same_vocabulary,
+    )
 
     policy, reference = files["policy"].folder, files["reference"].folder
-    require_same_words(policy, reference, "pairing.icr")
+    require_same_vocabulary(policy, reference, "pairing.icr")
     longest = settings.model.max_length
     contexts = [context_of(model_settings(each), each, longest) for each in (policy, reference)]
     room = min([*contexts, *([longest] if longest else [])])

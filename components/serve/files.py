@@ -45,7 +45,7 @@ def fetch(model: Resolved, folder: Path) -> None:
 
 
 def _link(link: Path, target: Path) -> None:
-    link.unlink(missing_ok=True)  # the container was started anew
+    link.unlink(missing_ok=True)  # the container was restarted
     link.symlink_to(target.absolute())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lidr.components.shared.config.pools import Kind
+from lidr.components.shared.config.pools import StepKind
 
 MODEL_STEPS = ("train", "prepare", "model")
 """Steps whose stages hold a model; `model` is one that was named on the command line."""
@@ -43,7 +43,7 @@ class Step:
 
     name: str
     tasks: tuple[str, ...] = ()
-    kind: Kind = "control"
+    kind: StepKind = "control"
     gpus: bool = False
     state: str = ""
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -45,7 +45,7 @@ class TrainingInputs:
 
     Attributes:
         start: the start model's files.
-        other: the reference model's files; `start` itself where both are the same model.
+        reference_model: the reference model's files; `start` itself where both are the same model.
         pairs: the tokenized pairs.
         reference: the stage of the reference log-probabilities, done or not.
         base: URI of the stage that holds the start model's weights.
@@ -54,7 +54,7 @@ class TrainingInputs:
     """
 
     start: ModelFiles
-    other: ModelFiles
+    reference_model: ModelFiles
     pairs: TokenPairs
     reference: Stage
     base: str
@@ -69,23 +69,25 @@ def read_inputs(job: TrainingJob, stage: Stage, ranks: Ranks) -> TrainingInputs:
         BadInput: a model, the pairs or the profile do not allow training.
     """
     start = model_files(job.start)
-    other = start if job.reference == job.start else model_files(job.reference)
+    reference_model = start if job.reference == job.start else model_files(job.reference)
     check_model(start.folder)
     if not job.training.lora.merge and start.adapter:
         read_adapter(start.adapter)  # raises where a new adapter cannot be added to this kind
-    if job.zero.stage == 3 and (start.adapter or other.adapter):
+    if job.zero.stage == 3 and (start.adapter or reference_model.adapter):
         raise BadInput(
             "model.adapter cannot be added to weights that are spread over ranks",
             remedy="Set training.zero.stage to 2 in the profile, or name a model that has the "
             "adapter in its weights.",
         )
-    chat = load_chat(job.chat, start.folder, other.folder)
+    chat = load_chat(job.chat, start.folder, reference_model.folder)
     pairs = load_pairs(job.pairs, chat, start.folder, job.training)
     precision = job.training.precision
     bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
     name = "bfloat16" if bfloat16 else "float32"
     reference = reference_stage(stage.store, job.pairs, job.reference, pairs, name)
-    return TrainingInputs(start, other, pairs, reference, base_stage(job.start), bfloat16, ranks)
+    return TrainingInputs(
+        start, reference_model, pairs, reference, base_stage(job.start), bfloat16, ranks
+    )
 
 
 def build_trainer(
@@ -159,7 +161,7 @@ def _reference(
     def compute() -> torch.Tensor:
         if loaded is not None:
             return scores(*loaded)
-        model = load_model(inputs.other)
+        model = load_model(inputs.reference_model)
         with running(model, deepspeed):
             return scores(model, install(model, pairs))
 
@@ -178,7 +180,7 @@ def training_order(pairs: int, epochs: float, seed: int) -> list[int]:
 
 def _arguments(job: TrainingJob, examples: int, inputs: TrainingInputs, scratch: Path) -> Any:
     settings = job.training
-    config = deepspeed_config(job.zero, inputs.ranks.world, inputs.bfloat16)
+    config = deepspeed_config(job.zero, inputs.ranks.world_size, inputs.bfloat16)
     if config:
         start_deepspeed()
     else:

@@ -74,7 +74,7 @@ class PreferenceTrainer(Trainer):
         self.machine = machine
         self._ranks = ranks
         budget = token_budget(machine.micro_batch_tokens, pairs)
-        self._sharing = Sharing(pairs, layout, budget, machine.micro_batch_size, ranks.world)
+        self._sharing = Sharing(pairs, layout, budget, machine.micro_batch_size, ranks.world_size)
         self._work = work
         self._peak = _peak(self.args.device, self.args.bf16)
         self._sums = StepSums()
@@ -117,7 +117,7 @@ class PreferenceTrainer(Trainer):
             return loss.sum() * 0.0
         self._sums.add(loss, losses, pairs)
         # Ranks average their gradients, so each counts its own pairs world-size times.
-        return loss.sum() * self._ranks.world / in_step
+        return loss.sum() * self._ranks.world_size / in_step
 
     def margins(self, rows: Sequence[int]) -> torch.Tensor:
         """Return the reward margins of rows under the model as it is now, (rows,), on the CPU.

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lidr.components.shared.forward.loading import size_of
+from lidr.components.shared.forward.loading import num_elements
 from lidr.components.shared.forward.tokens import TokenPair
 
 _PEAKS = {
@@ -62,13 +62,13 @@ def work_of(model: Any) -> StepWork | None:
     config = model.config.get_text_config()
     if any("expert" in name and value for name, value in config.to_dict().items()):
         return None
-    body = sum(map(size_of, model.base_model.parameters()))
+    body = sum(map(num_elements, model.base_model.parameters()))
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     weight: torch.Tensor = model.get_output_embeddings().weight
     return StepWork(
-        body=body - size_of(model.get_input_embeddings().weight),
-        head=size_of(weight),
+        body=body - num_elements(model.get_input_embeddings().weight),
+        head=num_elements(weight),
         attention=4 * config.num_hidden_layers * heads * size,
         passes=3 if weight.requires_grad else 2,
     )

@@ -25,7 +25,7 @@ from lidr.components.shared.store.stage import Stage
 from lidr.components.shared.tracking.live_metrics import CurveWriter
 from lidr.components.shared.tracking.outbox import Outbox, place_of
 from lidr.components.train.distributed.checkpoints import Checkpoints, Form
-from lidr.components.train.distributed.ranks import Ranks, join, leave
+from lidr.components.train.distributed.ranks import Ranks, exit_without_cleanup, join
 from lidr.components.train.job import TrainingJob, TrainingSummary
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run_training(job: TrainingJob) -> TrainingSummary:
         stage = Stage(open_store(job.store), job.stage)
         inputs = read_inputs(job, stage, ranks)
     read = time.monotonic()
-    form = Form(ranks.world, job.zero.stage_among(ranks.world))
+    form = Form(ranks.world_size, job.zero.stage_among(ranks.world_size))
     checkpoints = Checkpoints(stage, ranks, form)
     writer = CheckpointWriter(checkpoints, ranks)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
@@ -97,9 +97,9 @@ def run_training(job: TrainingJob) -> TrainingSummary:
         },
         "train_seconds": round(writer.trained, 3),
         "checkpoint_seconds": round(writer.seconds, 3),
-        "ranks": ranks.world,
+        "ranks": ranks.world_size,
         "gradient_checkpointing": job.machine.gradient_checkpointing,
-        "gpus": ranks.world if torch.cuda.is_available() else 0,
+        "gpus": ranks.world_size if torch.cuda.is_available() else 0,
         "final": rows[-1],
         "languages": inputs.pairs.languages,
         "reference": inputs.reference.uri,
@@ -153,7 +153,7 @@ def _export(
 ) -> Exported:
     """Write the model to the stage; the trainer's gets the weights that inference will see."""
     from lidr.components.train.export.adapter import write_adapter
-    from lidr.components.train.export.model import Export, become_seen
+    from lidr.components.train.export.model import Export, load_exported_weights
     from lidr.components.train.export.precision import Exported, Rounding
     from lidr.components.train.export.tensors import tensor_headers, tensor_places
 
@@ -178,7 +178,7 @@ def _export(
     export = Export(model, start, folder, size, rounding, summed, ranks)
     exported = export.run(lambda path: stage.upload(f"model/{path.name}", path))
     if not rounding.exact:
-        become_seen(model, export)
+        load_exported_weights(model, export)
     return exported
 
 
@@ -206,4 +206,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+    exit_without_cleanup(main(sys.argv[1:]))

@@ -8,10 +8,10 @@ from decimal import Decimal
 
 from lidr.components.shared.config.pools import (
     KINDS,
-    Kind,
     NodeAffinity,
     NodeRequirement,
     Resources,
+    StepKind,
     Toleration,
 )
 from lidr.components.shared.config.profile import Profile
@@ -39,7 +39,7 @@ class PodRequest:
         namespace: of the pods.
     """
 
-    kinds: tuple[Kind, ...]
+    kinds: tuple[StepKind, ...]
     pods: int
     needed: int
     resources: Resources
@@ -104,7 +104,7 @@ def requests_of(recipe: Recipe, profile: Profile, pods: str, training: str) -> l
     return list(requests.values())
 
 
-def kinds_of(recipe: Recipe) -> list[Kind]:
+def kinds_of(recipe: Recipe) -> list[StepKind]:
     """Return the kinds of step that a recipe has."""
     without = {"translate", "score"} - {recipe.pairing.reward_step}
     if recipe.judge is None:
@@ -112,7 +112,7 @@ def kinds_of(recipe: Recipe) -> list[Kind]:
     return [kind for kind in KINDS if kind not in without]
 
 
-def train_job_nodes(profile: Profile, kind: Kind) -> int:
+def train_job_nodes(profile: Profile, kind: StepKind) -> int:
     """Return how many nodes a kind of step's TrainJob has; 0 where the step creates none."""
     if profile.training.launcher != "trainjob":
         return 0

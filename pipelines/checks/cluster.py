@@ -50,9 +50,9 @@ _ARGO_RETRIES = "retries by Argo"
 _FAILED = "a step that ends with an error"
 _LOST = "a pod that is deleted, evicted or lost with its node"
 _POLICIES = {
-    "OnError": (f"{_LOST} is made anew", f"{_FAILED} is not, whatever retries says"),
+    "OnError": (f"{_LOST} is recreated", f"{_FAILED} is not, whatever retries says"),
     "OnFailure": (f"{_FAILED} is tried again", f"{_LOST} is not"),
-    "Always": (f"{_FAILED} is tried again", f"and {_LOST} is made anew"),
+    "Always": (f"{_FAILED} is tried again", f"and {_LOST} is recreated"),
     "OnTransientError": ("what Argo takes for a passing fault is tried again", "nothing else is"),
 }
 _DEFAULT_POLICY = "OnFailure"

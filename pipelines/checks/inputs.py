@@ -164,7 +164,7 @@ def _weights(folder: Path, files: _Files) -> Finding:
         return missing(name, f"{_INDEX} is no index: {error}", "Fetch the model's files again.")
     if lacking := sorted(named - set(files.names)):
         detail = f"{len(lacking)} of {len(named)} files are not there, first {lacking[0]}"
-        return missing(name, detail, f"Copy the model anew: {files.source} is not whole.")
+        return missing(name, detail, f"Copy the model again: {files.source} is not whole.")
     return ok(name, f"{len(named)} files of safetensors, all there")
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "logs": "Print the logs of a run's steps.",
     "cancel": "End a run: its pods, TrainJobs and schedule. Finished stages stay.",
     "plan": "Say what a recipe takes (time, GPUs, memory, store, cost) and what its gate can see.",
-    "report": "Write a run's report and result anew, or that of a model or of two runs.",
+    "report": "Write a run's report and result again, or that of a model or of two runs.",
     "lineage": "Follow a version back to the base model and the prompt files.",
     "export": "Write a version as transformers and vLLM take it, with a card made of its lineage.",
     "prune": "Remove model versions, stages and checkpoints that nothing kept refers to.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lidr.components.shared.core.errors import BadInput, StoreError
-from lidr.components.shared.inputs.named import Kind, named_inputs
+from lidr.components.shared.inputs.named import InputKind, named_inputs
 from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.shared.store.s3 import S3Store
 from lidr.pipelines.begin import begin
@@ -80,7 +80,7 @@ def compile_command(
             f"cannot be written: {error.strerror}", file=output, remedy="Choose another --output."
         ) from error
     begun.say()
-    kinds = (Kind.PROMPTS, Kind.QUESTIONS)
+    kinds = (InputKind.PROMPTS, InputKind.QUESTIONS)
     named = [each for each in named_inputs(science) if each.kind in kinds]
     local = [each.label for each in named if "://" not in each.source]
     if place.runner == "kubeflow" and local:

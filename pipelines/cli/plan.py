@@ -30,7 +30,7 @@ from lidr.pipelines.planning.figures import figures
 from lidr.pipelines.planning.measured import calibrate
 from lidr.pipelines.planning.queueing import Tenants
 from lidr.pipelines.planning.requests import read_prompts
-from lidr.pipelines.planning.scenario import Scenario, play
+from lidr.pipelines.planning.scenario import Scenario, simulate_plan
 from lidr.pipelines.planning.shapes import model_config
 from lidr.pipelines.planning.simulator import Trouble
 
@@ -116,7 +116,7 @@ def _plan(inputs: PlanInputs, scenario: Scenario | None) -> dict[str, Any]:
     plan = as_data(inputs, estimate(inputs))
     plan["simulation"] = []
     if scenario:
-        plan["simulation"] = play(inputs, scenario)
+        plan["simulation"] = simulate_plan(inputs, scenario)
     plan["power"] = power_table(inputs.recipe)
     return plan
 

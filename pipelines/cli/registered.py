@@ -58,7 +58,7 @@ def connect(uri: str) -> Any:
         )
     if "://" not in uri:
         raise BadInput(
-            f"{uri!r} is no address of MLflow", remedy="Use https://... or sqlite:///..."
+            f"{uri!r} is not an MLflow address", remedy="Use https://... or sqlite:///..."
         )
 
     return client_at(uri)

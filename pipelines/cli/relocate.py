@@ -22,7 +22,7 @@ from lidr.pipelines.maintenance.relocate_registry import (
 )
 
 if TYPE_CHECKING:
-    from lidr.pipelines.maintenance.relocate_registry import Moving
+    from lidr.pipelines.maintenance.relocate_registry import ModelRelocation
 
 
 def relocate_command(
@@ -64,7 +64,7 @@ def _require_other(move: StoreMove) -> None:
         )
 
 
-def _relocate(client: Any, models: list[Moving], move: StoreMove) -> None:
+def _relocate(client: Any, models: list[ModelRelocation], move: StoreMove) -> None:
     for moving in models:
         for account in relocate_model(client, moving, move):
             say(
@@ -75,7 +75,7 @@ def _relocate(client: Any, models: list[Moving], move: StoreMove) -> None:
 
 
 def _document(
-    models: list[Moving], move: StoreMove, pointers: list[str], dry_run: bool
+    models: list[ModelRelocation], move: StoreMove, pointers: list[str], dry_run: bool
 ) -> dict[str, Any]:
     return {
         "dry_run": dry_run,

@@ -1,4 +1,4 @@
-"""lidr report: the report of a run, written anew; of all runs of a model; or of two runs."""
+"""lidr report: the report of a run, rewritten; of all runs of a model; or of two runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def report_command(
     against: AgainstOption = None,
     store: StoreOption = "lidr-store",
 ) -> None:
-    """Write a run's report and result anew, or that of a model or of two runs."""
+    """Write a run's report and result again, or that of a model or of two runs."""
     if (run is None) == (model is None) or (against and run is None):
         raise BadInput(
             "lidr report takes a RUN, a RUN and --against, or --model",

@@ -1,4 +1,4 @@
-"""The one calm screen of `lidr run`: drawn anew on a terminal, sparse lines elsewhere."""
+"""The one calm screen of `lidr run`: redrawn on a terminal, sparse lines elsewhere."""
 
 from __future__ import annotations
 

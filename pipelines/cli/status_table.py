@@ -97,7 +97,7 @@ def _figures(row: StepRow) -> tuple[str, str, str, str]:
 
 @contextmanager
 def open_table() -> Iterator[Show]:
-    """Show a status while it changes: drawn anew on a terminal, changes as lines elsewhere.
+    """Show a status while it changes: redrawn on a terminal, changes as lines elsewhere.
 
     Yields:
         A function that takes each status.

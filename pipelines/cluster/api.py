@@ -169,7 +169,7 @@ class ClusterApi:
         except Denied as error:  # every authenticated user may read the version
             raise BadInput(
                 f"{self.server} does not accept the kubeconfig's login",
-                remedy="Log in anew; `kubectl auth whoami` shows as whom.",
+                remedy="Log in again; `kubectl auth whoami` shows as whom.",
             ) from error
         return str(found.get("gitVersion") or "unknown")
 

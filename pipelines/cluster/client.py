@@ -167,18 +167,18 @@ class Client:
             foreign = isinstance(error, UnicodeDecodeError | ApiValueError)
             if self._api.last_response is None and not foreign:
                 raise  # a bug on this side: there was no answer to read
-            raise self._login(self._kind_of_answer()) from error
+            raise self._not_kubeflow(self._kind_of_answer()) from error
         if "json" not in (kind := self._kind_of_answer()):
-            raise self._login(kind)
+            raise self._not_kubeflow(kind)
         if answer is None:
-            raise self._login("null")
+            raise self._not_kubeflow("null")
         return answer
 
     def _kind_of_answer(self) -> str:
         response = self._api.last_response
         return (response.getheader("content-type") or "") if response else ""
 
-    def found(
+    def call_or_none(
         self, what: str, function: Callable[..., Result], *args: Any, **options: Any
     ) -> Result | None:
         """Like `call`, but return None if the server has no such object (HTTP 404)."""
@@ -187,7 +187,7 @@ class Client:
         except _NotFound:
             return None
 
-    def every(
+    def list_all(
         self, what: str, field: str, function: Callable[..., Any], *args: Any, **options: Any
     ) -> Iterator[Any]:
         """Yield all items of a paginated list method.
@@ -204,7 +204,7 @@ class Client:
             page = self.call(what, function, *args, page_size=_PAGE, page_token=token, **options)
             found = _list(page, field)
             if None in found:
-                raise self._login("null")
+                raise self._not_kubeflow("null")
             yield from found
             token = page.next_page_token
             if not token:
@@ -221,8 +221,8 @@ class Client:
         status, reason = int(error.status or 0), _reason_in(error.body)
         if status == 401:
             return BadInput(
-                f"Kubeflow Pipelines at {self.host} wants a valid token (HTTP 401{reason})",
-                remedy=f"Log in anew, and set ${self.settings.token_env} to the token.",
+                f"Kubeflow Pipelines at {self.host} needs a valid token (HTTP 401{reason})",
+                remedy=f"Log in again, and set ${self.settings.token_env} to the token.",
             )
         if status == 403:
             where = f" in namespace {self._own_namespace}" if self._own_namespace else ""
@@ -252,7 +252,7 @@ class Client:
             "makes it http://localhost:8888.",
         )
 
-    def _login(self, answer: str) -> BadInput:
+    def _not_kubeflow(self, answer: str) -> BadInput:
         return BadInput(
             f"{self.host} answers with {one_line(answer).partition(';')[0] or 'nothing'} that is "
             "not Kubeflow's API: a login page, another service or another version",

@@ -8,7 +8,7 @@ from lidr.components.shared.core.text import one_line
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.nodes import task_graph
 from lidr.pipelines.cluster.outcome import outcome_of
-from lidr.pipelines.cluster.recurring import When, list_schedules
+from lidr.pipelines.cluster.recurring import Interval, list_schedules
 from lidr.pipelines.cluster.runs import list_runs
 from lidr.pipelines.stamp import Stamp
 
@@ -19,7 +19,7 @@ def listed(client: Client) -> list[dict[str, str]]:
     """Return name, state, time of creation, recipe and kind of what the experiment holds."""
     experiment = client.settings.experiment
     rows = [
-        _row(each, f"schedule, {When.of(each.trigger)}", (each.status or "").lower())
+        _row(each, f"schedule, {Interval.of(each.trigger)}", (each.status or "").lower())
         for each in list_schedules(client, experiment)
     ]
     for run in islice(list_runs(client, experiment), _MAX_RUNS):

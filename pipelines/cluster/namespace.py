@@ -218,7 +218,7 @@ class Namespace:
             if status in (401, 403):
                 raise BadInput(
                     f"may not {what} (HTTP {status})",
-                    remedy="Ask for the right to, or log in anew.",
+                    remedy="Ask for the right to, or log in again.",
                 ) from error
             raise Unavailable(
                 f"cannot {what}: the Kubernetes API is in trouble (HTTP {status})",

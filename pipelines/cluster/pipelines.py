@@ -46,7 +46,7 @@ def upload(client: Client, package: Package) -> Any:
 
 
 def _pipeline(client: Client, name: str) -> Any | None:
-    return client.found(
+    return client.call_or_none(
         f"look for pipeline {name}",
         client.pipelines.pipeline_service_get_pipeline_by_name,
         name,
@@ -55,7 +55,7 @@ def _pipeline(client: Client, name: str) -> Any | None:
 
 
 def _version(client: Client, pipeline_id: str, name: str) -> Any | None:
-    listed = client.every(
+    listed = client.list_all(
         f"list the versions of pipeline {pipeline_id}",
         "pipeline_versions",
         client.pipelines.pipeline_service_list_pipeline_versions,

@@ -32,7 +32,7 @@ _CRON_FIELD = re.compile(r"[\w*/,?#-]+")
 
 
 @dataclass(frozen=True)
-class When:
+class Interval:
     """How often a schedule checks its inputs.
 
     Attributes:
@@ -44,7 +44,7 @@ class When:
     cron: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> When:
+    def parse(cls, text: str) -> Interval:
         """Read `30m`, `6h`, `1d` or a cron line of five or six fields.
 
         Raises:
@@ -72,8 +72,8 @@ class When:
         return api.V2beta1Trigger(periodic_schedule=interval)
 
     @classmethod
-    def of(cls, trigger: Any) -> When:
-        """Read Kubeflow's `V2beta1Trigger`; None gives a `When` with neither field set.
+    def of(cls, trigger: Any) -> Interval:
+        """Read Kubeflow's `V2beta1Trigger`; None gives a `Interval` with neither field set.
 
         Raises:
             BadInput: its interval is not a number of seconds.
@@ -101,7 +101,7 @@ def package_of(submission: Submission) -> Package:
     return Package(f"lidr-{submission.recipe.name}-watch", submission.text, description)
 
 
-def schedule(client: Client, submission: Submission, when: When, *, dry: bool = False) -> str:
+def schedule(client: Client, submission: Submission, when: Interval, *, dry: bool = False) -> str:
     """Create a schedule, or find the one of that name.
 
     Args:
@@ -121,9 +121,9 @@ def schedule(client: Client, submission: Submission, when: When, *, dry: bool = 
     found = list_schedules(client, experiment, submission.run)
     for each in found:
         require_same_stamp(each, submission)
-        if When.of(each.trigger) != when:
+        if Interval.of(each.trigger) != when:
             raise BadInput(
-                f"schedule {submission.run!r} looks {When.of(each.trigger)}, not {when}",
+                f"schedule {submission.run!r} looks {Interval.of(each.trigger)}, not {when}",
                 remedy=f"`lidr cancel {submission.run}` first, or choose another --run.",
             )
     if found or dry:
@@ -152,7 +152,7 @@ def list_schedules(client: Client, experiment: str, name: str = "") -> list[Any]
     identity = runs.experiment_id(client, experiment)
     if identity is None:
         return []
-    listed = client.every(
+    listed = client.list_all(
         f"list the schedules of experiment {experiment!r}",
         "recurring_runs",
         client.recurring.recurring_run_service_list_recurring_runs,
@@ -181,7 +181,7 @@ def delete(client: Client, found: Any) -> None:
     )
 
 
-def _create(client: Client, submission: Submission, when: When) -> Any:
+def _create(client: Client, submission: Submission, when: Interval) -> Any:
     import kfp_server_api as api
 
     version = upload(client, package_of(submission))

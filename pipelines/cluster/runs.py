@@ -20,7 +20,7 @@ Run = Any
 
 def experiment_id(client: Client, name: str) -> str | None:
     """Return the id of an experiment, or None where there is none."""
-    listed = client.every(
+    listed = client.list_all(
         f"list experiments for {name!r}",
         "experiments",
         client.experiments.experiment_service_list_experiments,
@@ -64,7 +64,7 @@ def list_runs(client: Client, experiment: str, name: str = "") -> Iterator[Run]:
     identity = experiment_id(client, experiment)
     if identity is None:
         return
-    yield from client.every(
+    yield from client.list_all(
         f"list the runs of experiment {experiment!r}",
         "runs",
         client.runs.run_service_list_runs,

@@ -11,7 +11,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.retry import retry, unavailable
-from lidr.components.shared.inputs.named import Kind, named_inputs
+from lidr.components.shared.inputs.named import InputKind, named_inputs
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe
 from lidr.components.state.run import first_unfinished, require_going_on, require_same_recipe
@@ -195,7 +195,7 @@ def require_reachable(recipe: Recipe, profile: Profile) -> None:
     require_store(profile)
     for each in named_inputs(recipe):
         address = parse_source(each.source).address
-        if "://" not in address and each.kind in (Kind.PROMPTS, Kind.QUESTIONS):
+        if "://" not in address and each.kind in (InputKind.PROMPTS, InputKind.QUESTIONS):
             raise BadInput(
                 f"{each.label} is on this machine, where pods cannot reach it",
                 file=address,

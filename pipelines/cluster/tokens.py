@@ -19,7 +19,7 @@ POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 """Where Kubeflow's documentation has pods project the token of their service account."""
 
 _MARGIN = 60.0
-"""Seconds before its end at which a token is fetched anew."""
+"""Seconds before its end at which a token is fetched again."""
 
 _LIFETIME = 300.0
 """Seconds that a token is used for where its issuer does not say."""
@@ -57,7 +57,7 @@ def _from_file(path: Path) -> Callable[[], str]:
 
 
 class _Fetched:
-    """A token of an identity provider, fetched anew before it ends."""
+    """A token of an identity provider, fetched again before it ends."""
 
     def __init__(self, settings: Oidc) -> None:
         self._settings = settings

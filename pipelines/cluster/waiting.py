@@ -42,7 +42,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Failed:
-    """What has failed in a run; what else died was made anew.
+    """What has failed in a run; what else died was recreated.
 
     Attributes:
         steps: iteration and step.

@@ -34,7 +34,7 @@ def prune(
     client_of: Callable[[Version], Any],
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Remove what a plan names; a stage that was written anew meanwhile stays.
+    """Remove what a plan names; a stage that was rewritten meanwhile stays.
 
     Args:
         plan: what goes.
@@ -59,7 +59,7 @@ def _delete_version(client: Any, version: Version) -> None:
     if aliases := read_model(client, version.name).names_of(version.number):
         raise LidrError(
             f"{version.label} is {aliases[0]} by now",
-            remedy="Run the same command again: it decides anew.",
+            remedy="Run the same command again: it decides again.",
         )
     with contextlib.suppress(MlflowException):  # somebody else has deleted it
         client.delete_model_version(version.name, str(version.number))

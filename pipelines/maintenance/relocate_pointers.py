@@ -25,16 +25,16 @@ def stale_pointers(store: Store, move: StoreMove) -> Iterator[tuple[str, bytes]]
                 before = json.loads(store.read(entry.key))
             except ValueError:  # it is damaged, which is not ours to fix
                 continue
-            after = _moved(before, move)
+            after = _relocated(before, move)
             if after != before:
                 yield entry.key, json.dumps(after, indent=2).encode()
 
 
-def _moved(value: Any, move: StoreMove) -> Any:
+def _relocated(value: Any, move: StoreMove) -> Any:
     if isinstance(value, str):
         return move.of(value)
     if isinstance(value, list):
-        return [_moved(item, move) for item in value]
+        return [_relocated(item, move) for item in value]
     if isinstance(value, dict):
-        return {key: _moved(item, move) for key, item in value.items()}
+        return {key: _relocated(item, move) for key, item in value.items()}
     return value

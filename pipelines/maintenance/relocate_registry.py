@@ -29,14 +29,14 @@ from lidr.components.shared.store.lease import exclusive
 from lidr.pipelines.maintenance.relocate_grants import copy_grants
 from lidr.pipelines.maintenance.relocate_move import StoreMove
 
-_MAKING, _BEFORE = "~relocating", "~before"
+_NEW_SUFFIX, _OLD_SUFFIX = "~relocating", "~before"
 
 _REGISTERED_TAG = "lidr.registered"
 """Tag: when a version was first registered, since MLflow gives the recreated one a new date."""
 
 
 @dataclass(frozen=True)
-class Moving:
+class ModelRelocation:
     """A registered model that must follow the store.
 
     Attributes:
@@ -49,36 +49,36 @@ class Moving:
 
     def moved(self, move: StoreMove) -> list[Version]:
         """Return the versions that point into the old store, with their new addresses."""
-        return [_moved(version, move) for version in self.versions if _concerns(version, move)]
+        return [_relocated(version, move) for version in self.versions if _concerns(version, move)]
 
 
 def finish_interrupted(client: Any) -> None:
     """Finish or undo relocations that were interrupted."""
     names = set(model_names(client))
     for name in sorted(names):
-        if name.endswith(_BEFORE):
-            own = name.removesuffix(_BEFORE)
-            if own not in names and f"{own}{_MAKING}" in names:
+        if name.endswith(_OLD_SUFFIX):
+            own = name.removesuffix(_OLD_SUFFIX)
+            if own not in names and f"{own}{_NEW_SUFFIX}" in names:
                 _put_in_place(client, own)
             elif own in names:
                 _delete(client, name)
     for name in model_names(client):
-        if name.endswith(_MAKING):  # incomplete: the old model is still in place
+        if name.endswith(_NEW_SUFFIX):  # incomplete: the old model is still in place
             _delete(client, name)
 
 
-def models_to_move(client: Any, move: StoreMove) -> Iterator[Moving]:
+def models_to_move(client: Any, move: StoreMove) -> Iterator[ModelRelocation]:
     """Yield the registered models that point into the old store."""
     for name in model_names(client):
-        if name.endswith((_MAKING, _BEFORE)):
+        if name.endswith((_NEW_SUFFIX, _OLD_SUFFIX)):
             continue
         model = read_model(client, name)
-        moving = Moving(model, tuple(all_versions(client, name)))
+        moving = ModelRelocation(model, tuple(all_versions(client, name)))
         if moving.moved(move) or any(move.concerns(value) for value in model.tags.values()):
             yield moving
 
 
-def require_moved(moving: Moving, move: StoreMove, *, verify: bool = False) -> None:
+def require_moved(moving: ModelRelocation, move: StoreMove, *, verify: bool = False) -> None:
     """Refuse to point versions at a place without their files.
 
     Raises:
@@ -89,7 +89,7 @@ def require_moved(moving: Moving, move: StoreMove, *, verify: bool = False) -> N
         require_files(version, verify=verify)
 
 
-def relocate_model(client: Any, moving: Moving, move: StoreMove) -> list[str]:
+def relocate_model(client: Any, moving: ModelRelocation, move: StoreMove) -> list[str]:
     """Recreate a registered model with its sources and tags pointing into the new store.
 
     Returns:
@@ -99,7 +99,7 @@ def relocate_model(client: Any, moving: Moving, move: StoreMove) -> list[str]:
         LidrError: another process changed or relocated the model; it is left as it is.
     """
     name = moving.model.name
-    making = f"{name}{_MAKING}"
+    making = f"{name}{_NEW_SUFFIX}"
     with _alone(moving.model), explained(client, f"registered model {name!r}"):
         description = client.get_registered_model(name).description
         client.create_registered_model(making, move.of_all(moving.model.tags), description)
@@ -108,7 +108,7 @@ def relocate_model(client: Any, moving: Moving, move: StoreMove) -> list[str]:
             client.set_registered_model_alias(making, alias, str(number))
         lost = copy_grants(client.tracking_uri, name, making)
         _require_unchanged(client, moving)
-        client.rename_registered_model(name, f"{name}{_BEFORE}")
+        client.rename_registered_model(name, f"{name}{_OLD_SUFFIX}")
         _put_in_place(client, name)
     return lost
 
@@ -122,16 +122,16 @@ def _alone(model: RegisteredModel) -> Iterator[None]:
         yield
 
 
-def _make_versions(client: Any, moving: Moving, move: StoreMove) -> None:
+def _make_versions(client: Any, moving: ModelRelocation, move: StoreMove) -> None:
     """Create all versions; to skip the number of a deleted one, create it and delete it."""
     name = moving.model.name
     known = {version.number: version for version in moving.versions}
     for number in range(1, max(known, default=0) + 1):
         version = known.get(number)
         current = client.get_model_version(name, str(number)) if version else None
-        shown = _moved(version or next(iter(known.values())), move)
+        shown = _relocated(version or next(iter(known.values())), move)
         made = client.create_model_version(
-            f"{name}{_MAKING}",
+            f"{name}{_NEW_SUFFIX}",
             source=shown.source,
             run_id=shown.run_id or None,
             tags=_tags(version, move) if version else {},
@@ -144,18 +144,18 @@ def _make_versions(client: Any, moving: Moving, move: StoreMove) -> None:
                 f"another process is relocating {name!r}", remedy="Run one relocation at a time."
             )
         if version is None:
-            client.delete_model_version(f"{name}{_MAKING}", str(number))
+            client.delete_model_version(f"{name}{_NEW_SUFFIX}", str(number))
 
 
 def _tags(version: Version, move: StoreMove) -> dict[str, str]:
-    return {_REGISTERED_TAG: version.created.isoformat(), **_moved(version, move).tags}
+    return {_REGISTERED_TAG: version.created.isoformat(), **_relocated(version, move).tags}
 
 
-def _require_unchanged(client: Any, moving: Moving) -> None:
+def _require_unchanged(client: Any, moving: ModelRelocation) -> None:
     name = moving.model.name
-    now = Moving(read_model(client, name), tuple(all_versions(client, name)))
+    now = ModelRelocation(read_model(client, name), tuple(all_versions(client, name)))
     if now != moving:
-        _delete(client, f"{name}{_MAKING}")
+        _delete(client, f"{name}{_NEW_SUFFIX}")
         raise LidrError(
             f"registered model {name!r} was changed meanwhile",
             remedy="Stop what registers or promotes its versions, and run the same command again.",
@@ -163,8 +163,8 @@ def _require_unchanged(client: Any, moving: Moving) -> None:
 
 
 def _put_in_place(client: Any, name: str) -> None:
-    client.rename_registered_model(f"{name}{_MAKING}", name)
-    _delete(client, f"{name}{_BEFORE}")
+    client.rename_registered_model(f"{name}{_NEW_SUFFIX}", name)
+    _delete(client, f"{name}{_OLD_SUFFIX}")
 
 
 def _delete(client: Any, name: str) -> None:
@@ -176,6 +176,6 @@ def _concerns(version: Version, move: StoreMove) -> bool:
     return any(move.concerns(place) for place in places)
 
 
-def _moved(version: Version, move: StoreMove) -> Version:
+def _relocated(version: Version, move: StoreMove) -> Version:
     tags: Mapping[str, str] = move.of_all(version.tags)
     return replace(version, source=move.of(version.source), tags=tags)

@@ -15,7 +15,7 @@ from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.redaction import redacted
 from lidr.components.shared.core.text import one_line
 
-Kind = Literal["ended", "stopped", "failed", "waits", "silent"]
+NoticeKind = Literal["ended", "stopped", "failed", "waits", "silent"]
 
 _MAX_CHARS = 400
 """Longest quoted text."""
@@ -36,7 +36,7 @@ class Notice:
     """
 
     run: str
-    kind: Kind
+    kind: NoticeKind
     about: str
     text: str
 
@@ -62,7 +62,7 @@ def of_end(run: str, result: Mapping[str, Any]) -> Notice:
     """
     models = result["iterations"]
     last, stopped = models[-1], result.get("stopped")
-    kind: Kind = "stopped" if stopped or last["decision"] == "stop" else "ended"
+    kind: NoticeKind = "stopped" if stopped or last["decision"] == "stop" else "ended"
     why = f"M_{last['iteration']}: {last['reason']}"
     if stopped:
         why = f"M_{stopped['iteration']} was not made: {stopped['reason']}"
@@ -113,7 +113,7 @@ def of_wait(run: str, place: str, minutes: float, since: float, why: str) -> Not
     return Notice(run, "waits", f"{place} {since:.0f}", text)
 
 
-def of_silence(run: str, place: str, minutes: float, since: float, far: str) -> Notice:
+def of_silence(run: str, place: str, minutes: float, since: float, progress: str) -> Notice:
     """Return the notice of a running step that makes no progress.
 
     Args:
@@ -121,9 +121,9 @@ def of_silence(run: str, place: str, minutes: float, since: float, far: str) -> 
         place: the step, e.g. `M_1 train`.
         minutes: how long it has made none.
         since: when its present progress was first seen, in seconds since 1970.
-        far: that progress, e.g. `120 of 400 requests`; "" where the step reports none.
+        progress: that progress, e.g. `120 of 400 requests`; "" where the step reports none.
     """
-    reached = f", at {quoted(far)}" if far else ""
+    reached = f", at {quoted(progress)}" if progress else ""
     text = f"lidr: {place} of run {run} has made no progress for {minutes:.0f} minutes{reached}."
     return Notice(run, "silent", f"{place} {since:.0f}", text)
 

@@ -55,10 +55,10 @@ def observe(store: Store, status: Status, now: float) -> list[OpenStep]:
     for row in status.rows:
         if row.state not in ("waiting", "running"):
             continue
-        name, far = f"{row.iteration}/{row.step}", f"{row.state} {row.done}"
+        name, progress = f"{row.iteration}/{row.step}", f"{row.state} {row.done}"
         known = before.get(name, {})
-        since = float(known["since"]) if known.get("far") == far else now
-        seen[name] = {"far": far, "since": since}
+        since = float(known["since"]) if known.get("progress") == progress else now
+        seen[name] = {"progress": progress, "since": since}
         steps.append(OpenStep(row, since))
     if seen != before:
         store.write(_seen_key(status.run), json.dumps(seen).encode())
@@ -79,8 +79,8 @@ def notices_of(run: str, steps: list[OpenStep], settings: Notify, now: float) ->
         if row.state == "waiting" and 0 < settings.waiting_minutes <= minutes:
             yield of_wait(run, step.place, minutes, step.since, row.note)
         if row.state == "running" and 0 < settings.silent_minutes <= minutes:
-            far = f"{row.done:,} of {row.total:,} {row.unit}" if row.total else ""
-            yield of_silence(run, step.place, minutes, step.since, far)
+            progress = f"{row.done:,} of {row.total:,} {row.unit}" if row.total else ""
+            yield of_silence(run, step.place, minutes, step.since, progress)
 
 
 def _seen(store: Store, run: str) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lidr.components.shared.config.budget import DEFAULT_GPU
-from lidr.components.shared.config.pools import ENGINES, Kind
+from lidr.components.shared.config.pools import ENGINES, StepKind
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
@@ -185,10 +185,10 @@ class _Estimator:
         self._note_gpus()
         self._note_prompts(measured=inputs.calibration is not None)
 
-    def _kinds(self) -> tuple[Kind, ...]:
+    def _kinds(self) -> tuple[StepKind, ...]:
         """Return the kinds of step that need an accelerator, where there are some."""
         needed = self._recipe.pairing.reward_step
-        rewarded: tuple[Kind, ...] = () if needed == "grade" else (needed,)
+        rewarded: tuple[StepKind, ...] = () if needed == "grade" else (needed,)
         return ("generate", *rewarded, "evaluate", "train")
 
     def estimate(self) -> Estimate:
@@ -289,7 +289,7 @@ class _Estimator:
         )
         return None
 
-    def _gpu(self, kind: Kind) -> Gpu | None:
+    def _gpu(self, kind: StepKind) -> Gpu | None:
         resources = self._resources[kind]
         return self._figures.gpu(resources.gpu or DEFAULT_GPU) if resources.accelerators else None
 

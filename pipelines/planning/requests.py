@@ -312,7 +312,7 @@ def _read_parquet(file: str, data: bytes, settings: Prompts) -> tuple[int, list[
         rows: Sequence[dict[str, Any]] = next(batches).to_pylist()
     except (pa.ArrowException, OSError, StopIteration) as error:
         raise BadInput(
-            "not a Parquet file with prompts", file=file, remedy="Write it anew, or use .jsonl."
+            "not a Parquet file with prompts", file=file, remedy="Write it again, or use .jsonl."
         ) from error
     texts = [prompt_text(row, settings, file, line) for line, row in enumerate(rows, start=1)]
     return int(parquet.metadata.num_rows), texts

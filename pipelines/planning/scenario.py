@@ -31,7 +31,7 @@ class Scenario:
     seed: int = 0
 
 
-def play(inputs: PlanInputs, scenario: Scenario) -> list[dict[str, Any]]:
+def simulate_plan(inputs: PlanInputs, scenario: Scenario) -> list[dict[str, Any]]:
     """Simulate a recipe with each number of GPUs.
 
     Returns:
@@ -69,7 +69,7 @@ def _row(plan: Estimate, gpus: int, scenario: Scenario) -> dict[str, Any]:
         "cost": _summary(found.cost),
         "nodes_lost": float(found.lost.mean()),
         "waited_seconds": float(found.waited.mean()),
-        "never": _never(found),
+        "never": _stuck_step(found),
         "fits": plan.fits,
         "notes": _own_notes(plan),
     }
@@ -80,7 +80,7 @@ def _peak(plan: Estimate) -> int:
     return max([work.workers * work.gpus for work in plan.works] + [1])
 
 
-def _never(found: SimulatedOutcome) -> str:
+def _stuck_step(found: SimulatedOutcome) -> str:
     return next((name for name, hours in found.gpu_hours.items() if np.isinf(hours).any()), "")
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from lidr.components.shared.config.budget import DEFAULT_GPU
-from lidr.components.shared.config.pools import Kind, Resources
+from lidr.components.shared.config.pools import Resources, StepKind
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
@@ -43,8 +43,8 @@ class StepWork:
         shape: Architecture,
         figures: Figures,
         requests: Requests,
-        resources: Mapping[Kind, Resources],
-        gpus: Mapping[Kind, Gpu | None],
+        resources: Mapping[StepKind, Resources],
+        gpus: Mapping[StepKind, Gpu | None],
         calibration: Calibration | None,
         notes: list[str],
     ) -> None:
@@ -79,7 +79,7 @@ class StepWork:
             price=self._price("score"),
         )
 
-    def served(self, stage: Kind, load: Load, workers: int, pieces: int) -> Work:
+    def served(self, stage: StepKind, load: Load, workers: int, pieces: int) -> Work:
         """Return a step that asks engines; its pieces are chunk files, or all under way."""
         gpu, resources = self._gpus[stage], self._resources[stage]
         share = self._share(load, workers)
@@ -198,7 +198,7 @@ class StepWork:
         }
         return rates[stage]
 
-    def _price(self, kind: Kind) -> float:
+    def _price(self, kind: StepKind) -> float:
         resources = self._resources[kind]
         return self._profile.prices.hour(resources.gpu or DEFAULT_GPU, spot=resources.spot)
 

@@ -9,7 +9,7 @@ import time
 
 
 class Forward(threading.Thread):
-    """Forwards a local port to a Service, and begins anew whenever kubectl ends.
+    """Forwards a local port to a Service, and starts over whenever kubectl ends.
 
     Args:
         service: its name.

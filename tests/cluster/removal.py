@@ -22,7 +22,7 @@ def remove_runs(profile: Any, since: float) -> None:
             if runs.is_live(run):
                 runs.terminate(client, run)
             runs.delete(client, run)
-    listed = client.every(
+    listed = client.list_all(
         "list schedules",
         "recurring_runs",
         client.recurring.recurring_run_service_list_recurring_runs,
@@ -45,14 +45,14 @@ def remove_runs(profile: Any, since: float) -> None:
 
 def _remove_versions(client: Client, since: float) -> None:
     named = {"namespace": client.namespace} if client.namespace else {}
-    pipelines = client.every(
+    pipelines = client.list_all(
         "list pipelines",
         "pipelines",
         client.pipelines.pipeline_service_list_pipelines,
         **named,
     )
     for pipeline in [each for each in pipelines if (each.display_name or "").startswith("lidr-")]:
-        versions = client.every(
+        versions = client.list_all(
             "list versions",
             "pipeline_versions",
             client.pipelines.pipeline_service_list_pipeline_versions,

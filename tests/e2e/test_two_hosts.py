@@ -1,7 +1,7 @@
 """Training over two hosts: one dies, then the network does; the result is the same to the last bit.
 
 Two nodes as Kubeflow Trainer starts them (static torchrun, described by PET_* variables), and a
-loop that does what JobSet does: where a node fails, all are taken down and started anew.
+loop that does what JobSet does: where a node fails, all are taken down and restarted.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from lidr.components.shared.config.profile import Profile, load_profile
 from lidr.components.shared.config.recipe import Recipe, load_recipe
 from lidr.pipelines.cli.inputs import parse_settings
-from lidr.pipelines.cluster.recurring import When
+from lidr.pipelines.cluster.recurring import Interval
 from tests.fuzz import mutations
 from tests.fuzz.running import Target
 from tests.fuzz.scratch import scratch
@@ -120,8 +120,8 @@ def _interval(random: Random) -> str:
 
 
 def _check_interval(text: str) -> None:
-    when = When.parse(text)
-    assert When.of(when.trigger()) == when
+    when = Interval.parse(text)
+    assert Interval.of(when.trigger()) == when
     assert bool(when.seconds) != bool(when.cron)
 
 

@@ -80,7 +80,7 @@ def test_on_a_terminal_only_our_own_codes_are_written(fake_world: FakeWorld):
     screen = drawn_on(ours)
     assert process.wait(timeout=60) == 0
     shown = screen.decode("utf-8", "replace")
-    assert "\x1b[2K" in shown, "it was drawn anew"
+    assert "\x1b[2K" in shown, "it was redrawn"
     assert not [code for code in _THEIRS if code in shown]
     require_text(_OURS.sub("", shown))
 

@@ -128,7 +128,7 @@ def strange_config(world: Checked) -> None:
 GONE = "http://127.0.0.1:9"
 
 MISSING: dict[str, tuple[Breaks, str, str]] = {
-    "token": (set_env("LIDR_KFP_TOKEN", "old"), "Kubeflow Pipelines API", "Log in anew"),
+    "token": (set_env("LIDR_KFP_TOKEN", "old"), "Kubeflow Pipelines API", "Log in again"),
     "host": (configure(kubeflow={"host": GONE}), "Kubeflow Pipelines API", "port-forward"),
     "login page": (kubeflow(login=True), "Kubeflow Pipelines API", "valid token"),
     "user namespace": (
@@ -290,7 +290,7 @@ MISSING: dict[str, tuple[Breaks, str, str]] = {
     "part of the weights": (
         without_keys("model/model-00002-of-00002.safetensors"),
         "model weights",
-        "Copy the model anew",
+        "Copy the model again",
     ),
     "architecture": (strange_config, "architecture", "transformers"),
     "template that renders": (broken_template, "chat template", "chat_template.jinja"),

@@ -27,5 +27,5 @@ def test_profile_of_another_store_is_refused(cluster: Cluster, tmp_path):
 
 def test_kubeflow_that_does_not_let_us_in_stops_it(cluster: Cluster, submitted: str, monkeypatch):
     monkeypatch.setenv("LIDR_KFP_TOKEN", "another")
-    with pytest.raises(BadInput, match="wants a valid token"):
+    with pytest.raises(BadInput, match="needs a valid token"):
         under_way(cluster.profile, cluster.store)

@@ -241,7 +241,7 @@ def test_runs_and_schedules_are_listed(cluster: Cluster, submitted: str, monkeyp
     assert found[0]["kind"] == "schedule, at 0 0 3 * * *"
     assert (found[1]["run"], found[1]["state"], len(found)) == (RUN, "running", 51)
     client = cluster.client
-    pages = list(client.every("list", "runs", client.runs.run_service_list_runs))
+    pages = list(client.list_all("list", "runs", client.runs.run_service_list_runs))
     assert len(pages) == 56
     code, out, _ = cluster.lidr("status")
     assert code == 0 and "nightly" in out

@@ -252,7 +252,7 @@ def _bad_label(cluster: Cluster) -> None:
         (_no_such_host, "no Kubeflow Pipelines API answers at http://127.0.0.1:9"),
         (_another_service, "HTTP 404"),
         (_no_host, "does not say where Kubeflow Pipelines is"),
-        (_expired_token, "wants a valid token (HTTP 401: Unauthenticated"),
+        (_expired_token, "needs a valid token (HTTP 401: Unauthenticated"),
         (_login_page, "answers with text/html that is not"),
         (_readonly, "may not create pipeline lidr-tiny-world in namespace lidr: User 'ann'"),
         (_in_trouble, "is up, but cannot ask for its health (HTTP 500"),
@@ -406,7 +406,7 @@ def test_an_identity_provider_in_trouble_is_called_that(cluster: Cluster, monkey
     assert "SECRET" not in err
 
 
-def test_a_token_file_is_read_anew(cluster: Cluster, tmp_path: Path, monkeypatch):
+def test_a_token_file_is_read_again(cluster: Cluster, tmp_path: Path, monkeypatch):
     monkeypatch.delenv("LIDR_KFP_TOKEN")
     file = tmp_path / "token"
     file.write_text("a-token\n")
@@ -415,7 +415,7 @@ def test_a_token_file_is_read_anew(cluster: Cluster, tmp_path: Path, monkeypatch
     assert client.namespace == ""
     cluster.kubeflow.token = "the-next"
     file.write_text("the-next")
-    assert list(client.every("list", "runs", client.runs.run_service_list_runs)) == []
+    assert list(client.list_all("list", "runs", client.runs.run_service_list_runs)) == []
 
 
 def test_waiting_ends_with_the_run(cluster: Cluster, monkeypatch):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import Source
-from lidr.components.shared.inputs.named import Kind, NamedInput
+from lidr.components.shared.inputs.named import InputKind, NamedInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,10 @@ def published_items(recipe: Recipe) -> Iterator[NamedInput]:
             continue
         if codes := asked_languages(recipe, family):
             key = ("evaluation", "data", family)
-            yield NamedInput(key, source.source.text(), Kind.ITEMS, codes)
+            yield NamedInput(key, source.source.text(), InputKind.ITEMS, codes)
     for dataset, commit in evaluation.revisions.items():
         key = ("evaluation", "data", dataset)
-        yield NamedInput(key, f"hf://datasets/{dataset}@{commit}", Kind.ITEMS)
+        yield NamedInput(key, f"hf://datasets/{dataset}@{commit}", InputKind.ITEMS)
 
 
 def asked_languages(recipe: Recipe, family: str) -> tuple[str, ...]:

@@ -102,6 +102,6 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise BadInput(
-            f"not a Parquet file that can be read: {error}", file=path, remedy="Write it anew."
+            f"not a Parquet file that can be read: {error}", file=path, remedy="Write it again."
         ) from error
     yield from enumerate(rows, 1)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.from_environment import FromEnvironment
-from lidr.components.shared.config.pools import KINDS, Kind
+from lidr.components.shared.config.pools import KINDS, StepKind
 
 if TYPE_CHECKING:
     from lidr.components.shared.config.profile import Profile
@@ -102,7 +102,7 @@ class Account(FromEnvironment):
     """The profile's."""
     currency: str = "USD"
     """Of the prices."""
-    prices: dict[Kind, float] = Field(default_factory=dict)
+    prices: dict[StepKind, float] = Field(default_factory=dict)
     """Of one GPU for an hour, by kind of step; those that cost nothing are left out."""
     planned: Amount = NOTHING
     """What one iteration takes by the plan; zero where nothing was planned."""
@@ -128,7 +128,7 @@ class Account(FromEnvironment):
         return [name for name, bound in bounds.items() if bound and total[name] > bound]
 
 
-def prices_of(profile: Profile) -> Mapping[Kind, float]:
+def prices_of(profile: Profile) -> Mapping[StepKind, float]:
     """Return the price of a GPU for an hour by kind of step that has GPUs."""
     found = {}
     for kind in KINDS:

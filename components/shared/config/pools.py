@@ -14,23 +14,25 @@ from lidr.components.shared.core.text import nearest
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 QUANTITY = r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$"
 
-Kind = Literal["generate", "translate", "score", "evaluate", "train", "prepare", "control", "judge"]
+StepKind = Literal[
+    "generate", "translate", "score", "evaluate", "train", "prepare", "control", "judge"
+]
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[StepKind, ...] = get_args(StepKind)
 
-FOLLOWS: Mapping[Kind, Kind] = {
+FOLLOWS: Mapping[StepKind, StepKind] = {
     "translate": "generate",
     "score": "generate",
     "evaluate": "generate",
     "prepare": "train",
     "judge": "control",
 }
-"""Kind of step to the one whose resources it has, but for what is said of it."""
+"""StepKind of step to the one whose resources it has, but for what is said of it."""
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 
-ENGINES: frozenset[Kind] = frozenset(("generate", "translate", "evaluate"))
+ENGINES: frozenset[StepKind] = frozenset(("generate", "translate", "evaluate"))
 """Kinds of step that ask a model."""
 
 
@@ -176,12 +178,12 @@ class Steps(Strict):
     judge: Resources = Resources()
     """judge, and grade, which the rewarder judge needs; follows control."""
 
-    def given(self, kind: Kind) -> Resources:
+    def given(self, kind: StepKind) -> Resources:
         """Return what is said of one kind of step."""
         resources: Resources = getattr(self, kind)
         return resources
 
-    def resolve(self, kind: Kind, pools: Mapping[str, Pool]) -> Resources:
+    def resolve(self, kind: StepKind, pools: Mapping[str, Pool]) -> Resources:
         """Return what a pod gets: what is said of its step, of the one it follows, of the pool.
 
         Args:
@@ -233,7 +235,7 @@ def require_consistent(steps: Steps, pools: Mapping[str, Pool]) -> None:
             raise Misplaced(wrong, "steps", kind, key)
 
 
-def _contradictions(kind: Kind, resources: Resources) -> list[tuple[str, str]]:
+def _contradictions(kind: StepKind, resources: Resources) -> list[tuple[str, str]]:
     parallel, accelerators = resources.tensor_parallel, resources.accelerators
     found = []
     if parallel and kind not in ENGINES:
@@ -244,7 +246,7 @@ def _contradictions(kind: Kind, resources: Resources) -> list[tuple[str, str]]:
         found.append(("tensor_parallel", f"{parallel} does not divide {accelerators} accelerators"))
     if resources.spot and not resources.retries.count:
         found.append(("retries", "a step on spot nodes needs retries: count is 0"))
-    if resources.shm and size_of(resources.shm) > size_of(resources.memory):
+    if resources.shm and quantity_bytes(resources.shm) > quantity_bytes(resources.memory):
         found.append(("shm", f"{resources.shm} is more than memory, {resources.memory}"))
     if resources.priority and not resources.queue:
         found.append(("priority", f"{resources.priority!r} is of a queue, and queue names none"))
@@ -255,7 +257,7 @@ _SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _SUFFIXES |= {f"{suffix}i": 1024 ** (at + 1) for at, suffix in enumerate("KMGT")}
 
 
-def size_of(quantity: str) -> float:
+def quantity_bytes(quantity: str) -> float:
     """Return the bytes of a Kubernetes quantity of memory, e.g. 64Gi."""
     number = quantity.rstrip("KMGTi")
     return float(number) * _SUFFIXES[quantity.removeprefix(number)]

@@ -20,9 +20,9 @@ from lidr.components.shared.config.notify import Notify
 from lidr.components.shared.config.pools import (
     ENGINES,
     NAME,
-    Kind,
     Pool,
     Resources,
+    StepKind,
     Steps,
     require_consistent,
 )
@@ -42,7 +42,7 @@ class Images(Strict):
     control: str = Field("lidr/control:latest", pattern=IMAGE)
     """CPU only: pair, judge, grade, gate, register, report and state."""
 
-    def of(self, kind: Kind) -> str:
+    def of(self, kind: StepKind) -> str:
         """Return the image of a kind of step."""
         if kind in ENGINES:
             return self.generate
@@ -155,7 +155,7 @@ class Kubeflow(Strict):
     token_env: EnvironmentName = "LIDR_KFP_TOKEN"  # noqa: S105
     """Environment variable with a bearer token. Default LIDR_KFP_TOKEN."""
     token_file: str = ""
-    """File with a bearer token, read anew for every request. Default empty: inside a pod, the
+    """File with a bearer token, read again for every request. Default empty: inside a pod, the
     token that Kubernetes projects for Kubeflow Pipelines; elsewhere none."""
     oidc: Oidc | None = None
     """Where a token is fetched if neither variable nor file gives one. Default none."""
@@ -213,7 +213,7 @@ class Profile(Strict):
     pod_annotations: dict[str, str] = Field(default_factory=dict)
     """Annotations of every pod. Default none."""
 
-    def resources_of(self, kind: Kind) -> Resources:
+    def resources_of(self, kind: StepKind) -> Resources:
         """Return what a pod of a kind of step gets, its pool and the kind it follows counted in."""
         return self.steps.resolve(kind, self.pools)
 

@@ -35,7 +35,7 @@ def gpu_count() -> int:
     return _devices()
 
 
-def split_of(gpus: int) -> tuple[int, int]:
+def parallel_sizes(gpus: int) -> tuple[int, int]:
     """Return the tensor-parallel and the pipeline-parallel size; their product is all GPUs.
 
     LIDR_TENSOR_PARALLEL sets the first; unset or empty, it is all GPUs.

@@ -56,7 +56,7 @@ _OTHER_SCRIPTS = re.compile(
 _SYMBOL = re.compile(r"(?<![^\W\d_])[\u0370-\u03ff](?![^\W\d_])")
 """A Greek letter on its own: a mathematical symbol, not a word."""
 
-_SURE = 0.9
+_MIN_KAZAKH_CONFIDENCE = 0.9
 """Minimum confidence for Kazakh, after transliteration; Turkish and English get at most 0.8."""
 
 _LATIN = re.compile("[a-z]", re.IGNORECASE)
@@ -197,7 +197,10 @@ class LanguageIdentifier:
         from lingua import Language
 
         cyrillic = two_scripts.kazakh_in_cyrillic(text)
-        return self._cyrillic.compute_language_confidence(cyrillic, Language.KAZAKH) >= _SURE
+        return (
+            self._cyrillic.compute_language_confidence(cyrillic, Language.KAZAKH)
+            >= _MIN_KAZAKH_CONFIDENCE
+        )
 
 
 def _detector(codes: Sequence[str]) -> LanguageDetector:

@@ -108,7 +108,7 @@ class TransformersEngine:
             for one, scores in scorer.scores(scoring.passes(requests)):
                 yield from scoring.take(one, scores)
         except RuntimeError as error:
-            raise _death(error) from error
+            raise _died(error) from error
         yield from scoring.refused
 
     def stats(self) -> dict[str, float]:
@@ -161,7 +161,7 @@ class TransformersEngine:
             try:
                 finished = batch.step()
             except RuntimeError as error:  # torch's, out of memory among them
-                raise _death(error) from error
+                raise _died(error) from error
             tick(writing)
             for row, reason in finished:
                 text, sizes = ending.text(row), (len(row.prompt), len(row.written))
@@ -207,7 +207,7 @@ def _kind(request: ChatRequest) -> tuple[str, Decoding]:
     return request.group, request.decoding
 
 
-def _death(error: RuntimeError) -> EngineFailed:
+def _died(error: RuntimeError) -> EngineFailed:
     return EngineFailed(
         f"transformers died: {error}",
         remedy="Where memory ran out, lower engine.batch_tokens in the profile. "

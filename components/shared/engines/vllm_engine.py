@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from lidr.components.shared.config.generation import VllmOptions
 from lidr.components.shared.config.machine import EngineSettings
 from lidr.components.shared.core.errors import EngineFailed
-from lidr.components.shared.core.gpu import gpu_count, gpu_present, split_of
+from lidr.components.shared.core.gpu import gpu_count, gpu_present, parallel_sizes
 from lidr.components.shared.engines.base import (
     ChatRequest,
     Completion,
@@ -69,7 +69,7 @@ class VllmEngine:
         from vllm import LLM
 
         on_gpu = gpu_present()
-        parallel, stages = split_of(gpu_count())
+        parallel, stages = parallel_sizes(gpu_count())
         try:
             self._llm = LLM(
                 model=str(folder),
@@ -198,7 +198,7 @@ class VllmEngine:
         except ValueError:
             raise
         except Exception as error:
-            raise self._death(error) from error
+            raise self._died(error) from error
 
     def _abort(self, numbers: list[str]) -> None:
         try:
@@ -211,10 +211,10 @@ class VllmEngine:
         try:
             outputs: list[Any] = self._engine.step()
         except Exception as error:  # vLLM raises its engine's failure as several types
-            raise self._death(error) from error
+            raise self._died(error) from error
         return outputs
 
-    def _death(self, error: Exception) -> EngineFailed:
+    def _died(self, error: Exception) -> EngineFailed:
         self._dead = True
         return EngineFailed(f"vLLM died: {error}", remedy="Run again: finished chunks are kept.")
 

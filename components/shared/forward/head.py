@@ -1,7 +1,7 @@
 """The LM head over response tokens only: log-probabilities without a batch's logits.
 
 With a vocabulary of 128k, the logits of a micro-batch are larger than all else in memory. Here they
-exist a tile of rows at a time; the backward pass computes each tile's softmax anew.
+exist a tile of rows at a time; the backward pass computes each tile's softmax again.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def load_chat(settings: ChatSettings, folder: Path, *others: Path) -> ChatRender
     return ChatRenderer(tokenizer, settings, named_ends(folder))
 
 
-def require_same_words(first: Path, second: Path, key: str) -> None:
+def require_same_vocabulary(first: Path, second: Path, key: str) -> None:
     """Refuse two models whose token ids do not mean the same.
 
     Args:
@@ -70,12 +70,12 @@ def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
     )
     if files.adapter:
         model = merged(model, files.adapter)
-    fit_threads(sum(map(size_of, model.parameters())))
+    fit_threads(sum(map(num_elements, model.parameters())))
     device = best_device()
     return model if device == "cpu" else model.to(device)
 
 
-def size_of(parameter: Any) -> int:
+def num_elements(parameter: Any) -> int:
     """Return a parameter's number of elements, also where ZeRO shards it over the ranks."""
     return int(getattr(parameter, "ds_numel", parameter.numel()))
 

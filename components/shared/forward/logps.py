@@ -22,7 +22,7 @@ def pair_logps(
     bfloat16: bool,
     unit: str,
     rank: int = 0,
-    world: int = 1,
+    world_size: int = 1,
 ) -> torch.Tensor:
     """Score one rank's share of pairs with a model on its device.
 
@@ -34,7 +34,7 @@ def pair_logps(
         bfloat16: run the passes in bfloat16.
         unit: what the progress display calls them.
         rank: whose share.
-        world: how many ranks there are.
+        world_size: how many ranks there are.
 
     Returns:
         Natural logs of P(chosen) and P(rejected), summed over tokens, (pairs, 2) in float32 on the
@@ -42,7 +42,7 @@ def pair_logps(
     """
     model.eval()
     values = torch.zeros(len(pairs), 2)
-    sharing = Sharing(pairs, layout, token_budget(tokens, pairs), 0, world)
+    sharing = Sharing(pairs, layout, token_budget(tokens, pairs), 0, world_size)
     parts = sharing.parts(range(len(pairs)), rank)
     meter = Meter(sum(len(part.rows) for part in parts), unit, "tokens")
     for part in parts:

@@ -31,7 +31,7 @@ from lidr.components.shared.forward.rotary import split_rotary
 from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.models.rotary import longrope_switch
 
-_TRIED = 8
+_TRIAL_TOKENS = 8
 """Tokens kept of prompt and chosen text in a trial pair; half as many of the rejected text."""
 
 
@@ -149,9 +149,9 @@ def _agree(model: Any, pairs: Sequence[TokenPair], layout: Layout, expected: tor
 def _clipped(pair: TokenPair) -> TokenPair:
     return replace(
         pair,
-        prompt=pair.prompt[-_TRIED:],
-        chosen=pair.chosen[:_TRIED],
-        rejected=pair.rejected[: _TRIED // 2],
+        prompt=pair.prompt[-_TRIAL_TOKENS:],
+        chosen=pair.chosen[:_TRIAL_TOKENS],
+        rejected=pair.rejected[: _TRIAL_TOKENS // 2],
     )
 
 

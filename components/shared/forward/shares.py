@@ -36,14 +36,14 @@ class Sharing:
         layout: of micro-batches.
         tokens: what a micro-batch may cost.
         most: pairs in a micro-batch at most; 0 for no bound.
-        world: ranks.
+        world_size: ranks.
     """
 
     pairs: Sequence[TokenPair]
     layout: Layout
     tokens: int
     most: int
-    world: int
+    world_size: int
 
     def parts(self, rows: Sequence[int], rank: int) -> list[RankPart]:
         """Return the micro-batches of a rank; every rank has as many.
@@ -60,10 +60,10 @@ class Sharing:
 
     def _shares(self, rows: Sequence[int]) -> list[list[int]]:
         """Give each row, the longest first, to the rank that has the fewest tokens so far."""
-        if self.world == 1:
+        if self.world_size == 1:
             return [list(rows)]
-        shares: list[list[int]] = [[] for _ in range(self.world)]
-        loads = [0] * self.world
+        shares: list[list[int]] = [[] for _ in range(self.world_size)]
+        loads = [0] * self.world_size
         for row in sorted(rows, key=lambda row: -self.pairs[row].tokens):
             rank = loads.index(min(loads))
             shares[rank].append(row)

@@ -13,7 +13,7 @@ from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.inputs.fetched import MODEL_FILES, source_stage
 from lidr.components.shared.inputs.hub import ask_hub
-from lidr.components.shared.inputs.named import Kind, NamedInput
+from lidr.components.shared.inputs.named import InputKind, NamedInput
 from lidr.components.shared.inputs.web import Advance, download
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.stage import Stage
@@ -116,7 +116,7 @@ def _name_of(address: str) -> str:
 def _local_plan(store: Store, source: Source, named: NamedInput) -> Plan:
     """A file, a file per language, or a folder of this machine; its bytes say which it is."""
     pattern = Path(source.address)
-    if named.kind is Kind.MODEL or pattern.is_dir():
+    if named.kind is InputKind.MODEL or pattern.is_dir():
         found = sorted(p for p in pattern.rglob("*") if p.is_file()) if pattern.is_dir() else []
         names = {p.relative_to(pattern).as_posix(): p for p in found if _wanted(p, named.kind)}
         place = ""
@@ -142,8 +142,8 @@ def _local_plan(store: Store, source: Source, named: NamedInput) -> Plan:
     return Plan(stage, at, lambda: parts, lambda: source.licence, source.address)
 
 
-def _wanted(path: Path, kind: Kind) -> bool:
-    return kind is not Kind.MODEL or any(path.match(pattern) for pattern in MODEL_FILES)
+def _wanted(path: Path, kind: InputKind) -> bool:
+    return kind is not InputKind.MODEL or any(path.match(pattern) for pattern in MODEL_FILES)
 
 
 def _from_disk(source: Path) -> Callable[[Path, Advance], None]:

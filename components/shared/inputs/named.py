@@ -12,7 +12,7 @@ from lidr.components.shared.config.recipe import Recipe
 Key = tuple[str | int, ...]
 
 
-class Kind(StrEnum):
+class InputKind(StrEnum):
     """What an input is."""
 
     MODEL = "model"
@@ -34,7 +34,7 @@ class NamedInput:
 
     key: Key
     source: str
-    kind: Kind
+    kind: InputKind
     languages: tuple[str, ...] = ()
 
     @property
@@ -58,26 +58,28 @@ def _all(recipe: Recipe) -> Iterator[NamedInput]:
         for key in ("source", "adapter"):
             source = str(getattr(recipe.model, key))
             if not source.startswith("models:/"):
-                yield NamedInput(("model", key), source, Kind.MODEL)
+                yield NamedInput(("model", key), source, InputKind.MODEL)
     for key in ("policy", "reference"):
         source = str(getattr(recipe.pairing.icr, key))
         if not source.startswith("models:/"):
-            yield NamedInput(("pairing", "icr", key), source, Kind.MODEL)
+            yield NamedInput(("pairing", "icr", key), source, InputKind.MODEL)
     for code, sources in recipe.prompts.files.items():
         for place, source in enumerate(sources):
-            yield NamedInput(("prompts", "files", code, place), source, Kind.PROMPTS)
+            yield NamedInput(("prompts", "files", code, place), source, InputKind.PROMPTS)
     yield NamedInput(
-        ("prompts", "translation_tasks"), recipe.prompts.translation_tasks, Kind.PROMPTS
+        ("prompts", "translation_tasks"), recipe.prompts.translation_tasks, InputKind.PROMPTS
     )
     for family, source in recipe.evaluation.data.items():
-        yield NamedInput(("evaluation", "data", family), source, Kind.ITEMS, codes)
+        yield NamedInput(("evaluation", "data", family), source, InputKind.ITEMS, codes)
     if recipe.judge:
         for number, task in enumerate(recipe.judge.tasks):
             asked = recipe.judge.languages_of(task, codes)
             for key in ("questions", "references"):
                 source = str(getattr(task, key))
-                yield NamedInput(("judge", "tasks", number, key), source, Kind.QUESTIONS, asked)
-        yield NamedInput(("judge", "prompts"), recipe.judge.prompts, Kind.QUESTIONS)
+                yield NamedInput(
+                    ("judge", "tasks", number, key), source, InputKind.QUESTIONS, asked
+                )
+        yield NamedInput(("judge", "prompts"), recipe.judge.prompts, InputKind.QUESTIONS)
 
 
 def with_places(recipe: Recipe, places: Mapping[Key, str]) -> Recipe:

@@ -200,7 +200,7 @@ def _parquet_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]
         raise BadInput(
             "not a Parquet file that can be read",
             file=file,
-            remedy="Write it anew, or use .jsonl.",
+            remedy="Write it again, or use .jsonl.",
         ) from error
     yield from enumerate(rows, start=1)
 

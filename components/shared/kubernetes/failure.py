@@ -32,9 +32,9 @@ TRAINING_FAILED = 70
 FATAL = (BAD_INPUT, TRAINING_FAILED)
 """Exit codes that are not retried; manifests/base/training-runtime.yaml lists them, too."""
 
-Kind = Literal["bad_input", "store", "training_failed", "launch_failed", "stopped", "failed"]
+FailureKind = Literal["bad_input", "store", "training_failed", "launch_failed", "stopped", "failed"]
 
-_CLASSES: dict[Kind, type[LidrError]] = {
+_CLASSES: dict[FailureKind, type[LidrError]] = {
     "store": StoreError,
     "bad_input": BadInput,
     "training_failed": TrainingFailed,
@@ -44,7 +44,7 @@ _CLASSES: dict[Kind, type[LidrError]] = {
 }
 """The exception class of each kind, subclasses before their bases."""
 
-_EXIT_CODES: dict[Kind, int] = {
+_EXIT_CODES: dict[FailureKind, int] = {
     "bad_input": BAD_INPUT,
     "training_failed": TRAINING_FAILED,
     "stopped": Stopped.exit_code,
@@ -55,7 +55,7 @@ _EXIT_CODES: dict[Kind, int] = {
 class RecordedFailure(Strict):
     """Why one rank ended."""
 
-    kind: Kind
+    kind: FailureKind
     """Which exception the launcher raises for it."""
     message: str
     """What happened."""

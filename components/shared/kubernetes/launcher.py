@@ -125,7 +125,7 @@ class TrainJobLauncher:
                 return
             if not found.deleting:
                 self._refuse_repetition(cluster, found, work)
-                emit("note", message=f"TrainJob {name} of an earlier attempt is made anew")
+                emit("note", message=f"TrainJob {name} of an earlier attempt is recreated")
                 cluster.delete(name)
             time.sleep(self._poll_seconds)
 

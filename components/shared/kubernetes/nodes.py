@@ -75,7 +75,7 @@ class Nodes:
     def _note_attempt(self, attempt: int) -> None:
         if attempt > self._attempt:
             self.deaths.clear()  # those of the last attempt are what a failure is about
-            emit("note", message=f"all nodes are started anew, for the time {attempt}")
+            emit("note", message=f"all nodes are restarted, for the time {attempt}")
         self._attempt = max(attempt, self._attempt)
 
 

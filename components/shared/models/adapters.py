@@ -30,7 +30,7 @@ _MERGED = {
 }
 """Further settings with which merging into the weights gives what PEFT computes beside them."""
 
-_NAMED = 4
+_MAX_NAMED = 4
 
 
 def skeleton(config: Any) -> Any:
@@ -238,7 +238,7 @@ def check_fit(model: Any, folder: Path) -> int:
     return len(layers)
 
 
-_OTHER = "Name the model that the adapter was trained on, or export it anew with save_pretrained."
+_OTHER = "Name the model that the adapter was trained on, or export it again with save_pretrained."
 
 
 def _head(model: Any) -> Any:
@@ -246,7 +246,7 @@ def _head(model: Any) -> Any:
 
 
 def _some(keys: Sequence[str]) -> str:
-    return ", ".join(sorted(keys)[:_NAMED]) + (", ..." if len(keys) > _NAMED else "")
+    return ", ".join(sorted(keys)[:_MAX_NAMED]) + (", ..." if len(keys) > _MAX_NAMED else "")
 
 
 def _first_line(error: Exception) -> str:

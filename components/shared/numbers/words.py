@@ -159,7 +159,7 @@ class _Number:
         self._open = False
 
     def end(self) -> Iterator[int]:
-        """Yield the value, if there is one, and begin anew."""
+        """Yield the value, if there is one, and start over."""
         if self._open:
             waiting = self._factor or 0
             yield self._total + (self._current or 0) + waiting

@@ -41,7 +41,7 @@ class DropReason(StrEnum):
     LENGTH_RATIO = "length_ratio"
 
 
-class Kind(StrEnum):
+class PairKind(StrEnum):
     """Which text of a preference pair is chosen (the first two: paper, section 3.2)."""
 
     TRANSLATION_CHOSEN = "translation_chosen"

@@ -22,7 +22,7 @@ START = "start"
 """The verdict of M_0, which has no predecessor to be compared with."""
 
 _STAGES = "/stages/"
-_NAMED = 3
+_MAX_NAMED = 3
 
 
 class GateVerdict(NamedTuple):
@@ -88,7 +88,7 @@ def _require_stage_files(version: Version, uri: str, verify: bool) -> None:
     files = stage.marker()["files"].items()
     wanted = {name: described["size"] for name, described in files if name.startswith(f"{folder}/")}
     if absent := sorted(name for name, size in wanted.items() if present.get(name) != size):
-        named = ", ".join(absent[:_NAMED]) + ", ..." * (len(absent) > _NAMED)
+        named = ", ".join(absent[:_MAX_NAMED]) + ", ..." * (len(absent) > _MAX_NAMED)
         count = f"{len(absent)} of {len(wanted)} are missing or cut"
         raise _gone(version, stage.uri, f"{count}: {named}")
     if verify:

@@ -49,7 +49,7 @@ def logit_bytes(shape: Architecture, rows: int, precision: str, trained: bool = 
         shape: the model's.
         rows: response tokens of the micro-batch at most.
         precision: as `Architecture.block_bytes` takes it.
-        trained: the head gets a gradient, which is made anew for each micro-batch.
+        trained: the head gets a gradient, which is recreated for each micro-batch.
     """
     tile = min(rows, max(TILE_ROWS, TILE_LOGITS // shape.vocabulary))
     cast = 2 * shape.embedding if precision == "autocast" else 0

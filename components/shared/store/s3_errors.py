@@ -28,7 +28,7 @@ BUSY_CODES = frozenset(
 
 PASSING_CODES = BUSY_CODES | {
     "ConditionalRequestConflict",  # another conditional write is under way
-    "NoSuchUpload",  # a transfer in parts was answered, but we did not hear: it is made anew
+    "NoSuchUpload",  # a transfer in parts was answered, but we did not hear: it is recreated
     "OperationAborted",
     "PreconditionFailed",  # the object was replaced while it was read
     "RequestTimeout",  # the store waited for our bytes in vain

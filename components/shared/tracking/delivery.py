@@ -105,7 +105,7 @@ class _Delivery:
         self._turns: list[tuple[str, str]] = []
         """Entries told that begin or end a run: they count once the run's state is set, too."""
         self.gone = False
-        """Whether somebody has deleted one of the MLflow runs, which is made anew next time."""
+        """Whether somebody has deleted one of the MLflow runs, which is recreated next time."""
 
     def go(self) -> Delivered:
         waiting = self._outbox.waiting(self._runs.server)
@@ -209,7 +209,7 @@ class _Delivery:
         return ("FAILED", failed) if failed >= began else ("RUNNING", None)
 
     def _forget(self, place: str) -> None:
-        """Make a place's MLflow runs anew the next time: somebody deleted one of them."""
+        """Make a place's MLflow runs again the next time: somebody deleted one of them."""
         for each in {place, str(iteration_of(place)), RUN} - {"None"}:
             if each != RUN or self._runs.owns(RUN):
                 self._runs.forget(each)

@@ -45,15 +45,15 @@ class Form:
     """What a checkpoint must have in common with the run that goes on from it.
 
     Attributes:
-        world: number of ranks.
+        world_size: number of ranks.
         zero: ZeRO stage.
     """
 
-    world: int = 1
+    world_size: int = 1
     zero: int = 0
 
     def __str__(self) -> str:
-        return f"{self.world} rank(s) at ZeRO stage {self.zero}"
+        return f"{self.world_size} rank(s) at ZeRO stage {self.zero}"
 
 
 class Checkpoints:
@@ -132,7 +132,7 @@ class Checkpoints:
         everyones = self._line.gather(own)
         if self._ranks.leads:
             files = {name: sha for each in everyones for name, sha in each.items()}
-            manifest = {"world": self._form.world, "zero": self._form.zero, "files": files}
+            manifest = {"world": self._form.world_size, "zero": self._form.zero, "files": files}
             self._store.write(self._key(step, COMPLETE), sealed(manifest))
             self._prune()
 
@@ -157,7 +157,7 @@ class Checkpoints:
                 f"the checkpoint of step {step} was written by {form}, this run has {self._form}",
                 file=f"{self._stage.uri}/{FOLDER}",
                 remedy="Go on with as many ranks and the same training.zero.stage in the profile, "
-                "or delete that folder to begin anew.",
+                "or delete that folder to start over.",
             )
 
     def _fetch(self, step: int, files: dict[str, str], folder: Path) -> bool:

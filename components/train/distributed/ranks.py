@@ -32,13 +32,13 @@ class Ranks:
 
     Args:
         rank: of this process.
-        world: how many there are.
+        world_size: how many there are.
         group: torch's process group for these collectives; None in a single rank.
     """
 
-    def __init__(self, rank: int = 0, world: int = 1, group: Any = None) -> None:
+    def __init__(self, rank: int = 0, world_size: int = 1, group: Any = None) -> None:
         self.rank = rank
-        self.world = world
+        self.world_size = world_size
         self._group = group
 
     @property
@@ -48,7 +48,7 @@ class Ranks:
 
     def broadcast(self, value: Value) -> Value:
         """Return rank 0's value."""
-        if self.world == 1:
+        if self.world_size == 1:
             return value
         import torch.distributed as dist
 
@@ -58,17 +58,17 @@ class Ranks:
 
     def gather(self, value: Value) -> list[Value]:
         """Return the values of all ranks, in their order."""
-        if self.world == 1:
+        if self.world_size == 1:
             return [value]
         import torch.distributed as dist
 
-        values: list[Any] = [None] * self.world
+        values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value, group=self._group)
         return values
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the sum of a tensor over all ranks."""
-        if self.world == 1:
+        if self.world_size == 1:
             return tensor
         import torch.distributed as dist
 
@@ -78,7 +78,7 @@ class Ranks:
 
     def any(self, flag: bool) -> bool:
         """Tell whether the flag is up in some rank."""
-        if self.world == 1:
+        if self.world_size == 1:
             return flag
         import torch
 
@@ -101,7 +101,7 @@ class Ranks:
 
     def fork(self) -> Ranks:
         """Return the same ranks with a line of its own, for another thread of each rank."""
-        return Ranks(self.rank, self.world, _new_group() if self.world > 1 else None)
+        return Ranks(self.rank, self.world_size, _new_group() if self.world_size > 1 else None)
 
 
 def join() -> Ranks:
@@ -112,18 +112,18 @@ def join() -> Ranks:
     Raises:
         LaunchFailed: the others cannot be reached, or do not come in time.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
         os.environ.pop("LOCAL_RANK", None)  # libraries would take it for several ranks
         return Ranks()
     rank = int(os.environ["RANK"])
-    meet()
+    init_process_group()
     if rank:
         silence()
-    return Ranks(rank, world, _new_group())
+    return Ranks(rank, world_size, _new_group())
 
 
-def leave(code: int) -> NoReturn:
+def exit_without_cleanup(code: int) -> NoReturn:
     """End this process with an exit code.
 
     Threads of gloo's that still wait for another rank would turn the usual way out into SIGABRT.
@@ -135,7 +135,7 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def meet() -> None:
+def init_process_group() -> None:
     """Make torch's process group, unless it is there: NCCL between GPUs, gloo elsewhere."""
     import torch
     import torch.distributed as dist
@@ -169,8 +169,8 @@ def explained(error: Exception) -> LaunchFailed:
             f"the port of {place}, where the ranks meet, is taken by another program",
             remedy="Choose another --master-port, or end the program that listens there.",
         )
-    world = os.environ.get("WORLD_SIZE")
-    who = f"{world} ranks" if world else f"{_told('NNODES')} nodes"
+    world_size = os.environ.get("WORLD_SIZE")
+    who = f"{world_size} ranks" if world_size else f"{_told('NNODES')} nodes"
     return LaunchFailed(
         f"not all {who} came to {place} within {rendezvous_timeout().total_seconds():.0f} s "
         f"({text.splitlines()[0] if text else error!r})",

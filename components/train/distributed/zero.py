@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from lidr.components.shared.config.profile import Zero
-from lidr.components.train.distributed.ranks import meet
+from lidr.components.train.distributed.ranks import init_process_group
 
 
-def deepspeed_config(zero: Zero, world: int, bfloat16: bool) -> dict[str, Any] | None:
+def deepspeed_config(zero: Zero, world_size: int, bfloat16: bool) -> dict[str, Any] | None:
     """Return DeepSpeed's configuration; None where it is not needed.
 
     It names no optimizer: torch's AdamW is used, as in one process, so no C++ extension has to be
@@ -22,10 +22,10 @@ def deepspeed_config(zero: Zero, world: int, bfloat16: bool) -> dict[str, Any] |
 
     Args:
         zero: the profile's settings.
-        world: number of ranks.
+        world_size: number of ranks.
         bfloat16: whether weights are in bfloat16 (the optimizer keeps float32 master weights).
     """
-    stage = zero.stage_among(world)
+    stage = zero.stage_among(world_size)
     if not stage:
         return None
     sharding: dict[str, Any] = {
@@ -63,7 +63,7 @@ def deepspeed_config(zero: Zero, world: int, bfloat16: bool) -> dict[str, Any] |
 def start_deepspeed() -> None:
     """Import DeepSpeed and make it use torch's process group; creates one where there is none."""
     os.environ.setdefault("LOCAL_RANK", "0")  # a single rank has removed it (`ranks`)
-    meet()
+    init_process_group()
     with _without_mlflow():
         import deepspeed
 
@@ -118,7 +118,7 @@ def is_sharded(model: Any) -> bool:
 
 
 @contextmanager
-def whole(parameters: Sequence[Any], *, change: bool = False) -> Iterator[None]:
+def gathered(parameters: Sequence[Any], *, change: bool = False) -> Iterator[None]:
     """Gather sharded parameters in full on every rank, inside the `with` block.
 
     Args:
@@ -147,7 +147,7 @@ def full(parameter: Any) -> torch.Tensor:
         found = safe_get_full_fp32_param(parameter)
         if found is not None:
             return found.detach()
-    with whole([parameter]):
+    with gathered([parameter]):
         return parameter.detach().clone() if sharded else parameter.detach()
 
 

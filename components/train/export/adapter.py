@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lidr.components.shared.core.errors import BadInput, TrainingFailed
-from lidr.components.shared.forward.loading import size_of
+from lidr.components.shared.forward.loading import num_elements
 from lidr.components.shared.models.adapters import CONFIG, WEIGHTS, unreadable
 from lidr.components.train.distributed.zero import full
 
@@ -94,7 +94,7 @@ def write_adapter(model: Any, start: Path | None, folder: Path) -> float:
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
     base = model.get_base_model()
-    total = sum(size_of(part) for name, part in base.named_parameters() if "lora_" not in name)
+    total = sum(num_elements(part) for name, part in base.named_parameters() if "lora_" not in name)
     return changed / total
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from lidr.components.shared.core.errors import LidrError, TrainingFailed
 from lidr.components.shared.inputs.fetched import MODEL_FILES
 from lidr.components.train.distributed.ranks import Ranks
-from lidr.components.train.distributed.zero import whole
+from lidr.components.train.distributed.zero import gathered
 from lidr.components.train.export.precision import Exported, Rounding, UpdateTally
 from lidr.components.train.export.sources import bare, on_file, parameter_sources, sources_of
 from lidr.components.train.export.tensors import (
@@ -76,7 +76,7 @@ class Export:
         error: LidrError | None = None
         tally = UpdateTally()
         for number, (file, names) in enumerate(shards.items()):
-            mine = number % self.ranks.world == self.ranks.rank
+            mine = number % self.ranks.world_size == self.ranks.rank
             olds = {name: read_tensor(places[name], name) for name in names if mine}
             tensors = {name: sources[name].value(olds.get(name), keep=mine) for name in names}
             if mine and error is None:  # a rank that failed must still join each gather
@@ -157,7 +157,7 @@ class Export:
         (self.folder / name).unlink()
 
 
-def become_seen(model: Any, export: Export) -> None:
+def load_exported_weights(model: Any, export: Export) -> None:
     """Set a trained model's weights to those that inference will have; every rank must call this.
 
     Experts that loading packed into one parameter are rounded in the files only: stochastic
@@ -179,7 +179,7 @@ def become_seen(model: Any, export: Export) -> None:
             value = rounding.stored(name, value, old.dtype)
         if old is not None or rounding.file == "float32":
             value = rounding.as_seen(value)
-        with torch.no_grad(), whole(source.parameters[:1], change=True):
+        with torch.no_grad(), gathered(source.parameters[:1], change=True):
             source.parameters[0].copy_(value)
     if bare(model) is not model:
         model.base_model.disable_adapter_layers()

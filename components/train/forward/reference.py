@@ -100,5 +100,5 @@ def compute_logps(
 
     The arguments are those of `pair_logps`.
     """
-    own = pair_logps(model, pairs, layout, tokens, bfloat16, unit, ranks.rank, ranks.world)
+    own = pair_logps(model, pairs, layout, tokens, bfloat16, unit, ranks.rank, ranks.world_size)
     return ranks.sum(own)

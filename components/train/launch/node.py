@@ -3,7 +3,7 @@
 `python -m lidr.components.train.launch.node STORE STAGE --processes N` starts N ranks of the
 trainer program. Trainer's torch policy describes them in PET_* variables, which torchrun reads;
 with `--alone` this node is all of it. Torchrun is static and restarts nothing: where a rank dies,
-all of them end, and JobSet starts the ranks anew.
+all of them end, and JobSet restarts the ranks.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lidr.components.shared.config.pools import (
-    Kind,
     NodeAffinity,
     Resources,
+    StepKind,
+    quantity_bytes,
     queue_labels,
-    size_of,
 )
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.kubernetes.pods import CONTAINER
@@ -53,7 +53,7 @@ class Probe:
         container: whose log has the answer.
     """
 
-    kinds: tuple[Kind, ...]
+    kinds: tuple[StepKind, ...]
     namespace: str
     body: Object
     resources: Resources
@@ -104,7 +104,7 @@ def probes_of(
     yield from made.values()
 
 
-def runtime_of(profile: Profile, kind: Kind) -> str:
+def runtime_of(profile: Profile, kind: StepKind) -> str:
     """Return the TrainingRuntime whose pods do a kind of step; "" where the step's own pod does."""
     if not train_job_nodes(profile, kind):
         return ""
@@ -128,7 +128,7 @@ def _job(name: str, check: str, pod: Object, seconds: float) -> Object:
 
 
 def _pod(
-    inputs: CheckInputs, services: Mapping[str, str], kind: Kind, runtime: Object | None
+    inputs: CheckInputs, services: Mapping[str, str], kind: StepKind, runtime: Object | None
 ) -> Object:
     """Return the template of a pod like those of a kind of step."""
     profile, resources = inputs.profile, inputs.profile.resources_of(kind)
@@ -158,7 +158,7 @@ def _pod(
     return {"metadata": {"labels": labels, "annotations": profile.pod_annotations}, "spec": spec}
 
 
-def _step_pod(profile: Profile, kind: Kind) -> Object:
+def _step_pod(profile: Profile, kind: StepKind) -> Object:
     """Return the pod of a step as Kubeflow makes it, under restricted Pod Security."""
     maps = [{"configMapRef": {"name": each, "optional": True}} for each in profile.config_maps]
     secrets = [
@@ -186,7 +186,7 @@ def _template(runtime: Object) -> Object:
     return template
 
 
-def _image(profile: Profile, kind: Kind, *, ranks: bool) -> str:
+def _image(profile: Profile, kind: StepKind, *, ranks: bool) -> str:
     return (ranks and kind == "train" and profile.training.image) or profile.images.of(kind)
 
 
@@ -195,7 +195,7 @@ def _requested(resources: Resources) -> Object:
 
     The limit of the memory is the step's: the kubelet makes /dev/shm no larger than that.
     """
-    least = min(_MEMORY, resources.memory, key=size_of)
+    least = min(_MEMORY, resources.memory, key=quantity_bytes)
     gpus = {resources.accelerator_type: str(resources.accelerators)}
     held = gpus if resources.accelerators else {}
     return {
@@ -246,7 +246,7 @@ def _give_shm(spec: Object, container: Object, size: str) -> None:
 
 
 def _question(
-    inputs: CheckInputs, services: Mapping[str, str], kind: Kind, *, ranks: bool
+    inputs: CheckInputs, services: Mapping[str, str], kind: StepKind, *, ranks: bool
 ) -> Question:
     profile = inputs.profile
     reach = {"MLflow": profile.tracking_uri} if profile.tracking_uri.startswith("http") else {}

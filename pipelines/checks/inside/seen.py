@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lidr.components.shared.config.pools import size_of
+from lidr.components.shared.config.pools import quantity_bytes
 from lidr.pipelines.checks.finding import Finding, missing, ok
 from lidr.pipelines.checks.inside.jobs import Probe
 from lidr.pipelines.checks.inside.probe import Answer
@@ -42,7 +42,7 @@ def findings_of(probe: Probe, answer: Answer, node: str, seconds: float) -> Iter
         yield missing(name, fault, remedy) if fault else ok(name, "is reached from inside")
     yield _room("scratch", answer.scratch, _LEAST_SCRATCH, "Give nodes a larger disk for pods.")
     if probe.resources.shared_memory:
-        wanted = min(size_of(probe.resources.shm or "1Gi"), _LEAST_SHM)
+        wanted = min(quantity_bytes(probe.resources.shm or "1Gi"), _LEAST_SHM)
         yield _room("/dev/shm", answer.shm, wanted, "Set shm, or raise memory, of the step.")  # noqa: S108
 
 

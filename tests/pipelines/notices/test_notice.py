@@ -124,7 +124,7 @@ def test_setting_of_zero_tells_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"1/train": 3}', b'{"1/train": {"since": "x"}}'])
-def test_what_was_seen_and_cannot_be_read_is_seen_anew(tmp_path, data):
+def test_what_was_seen_and_cannot_be_read_is_seen_again(tmp_path, data):
     store = LocalStore(tmp_path)
     store.write("runs/mine/notices/seen.json", data)
     (step,) = observe(store, status(StepRow(1, "train", "waiting")), 100.0)

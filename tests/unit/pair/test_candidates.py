@@ -4,7 +4,7 @@ import pytest
 
 from lidr.components.pair.candidates import Candidate
 from lidr.components.pair.rewarders.lidr.candidates import candidates, read_sources
-from lidr.components.shared.records.schema import DropReason, Failure, Kind
+from lidr.components.shared.records.schema import DropReason, Failure, PairKind
 from tests.fakes import make_recipe
 from tests.unit.pair.stages import (
     LANGUAGES,
@@ -32,7 +32,7 @@ def found_in(records: Records) -> Found:
 @pytest.mark.parametrize("other", OTHERS)
 def test_in_another_language_the_translated_dominant_answer_is_chosen(other):
     candidate = found_in(good_records("p0"))["p0", other, "en"]
-    assert candidate.kind is Kind.TRANSLATION_CHOSEN
+    assert candidate.kind is PairKind.TRANSLATION_CHOSEN
     assert candidate.chosen == translated("p0", "en", other)
     assert candidate.rejected == own("p0", other)
     assert candidate.prompt == f"Ask p0 in {other}?"
@@ -41,7 +41,7 @@ def test_in_another_language_the_translated_dominant_answer_is_chosen(other):
 @pytest.mark.parametrize("other", OTHERS)
 def test_in_the_dominant_language_the_own_answer_is_chosen_over_each_other_one(other):
     candidate = found_in(good_records("p0"))["p0", "en", other]
-    assert candidate.kind is Kind.OWN_CHOSEN
+    assert candidate.kind is PairKind.OWN_CHOSEN
     assert candidate.chosen == own("p0", "en")
     assert candidate.rejected == translated("p0", other, "en")
     assert candidate.prompt == "Ask p0 in en?"

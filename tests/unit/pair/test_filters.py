@@ -8,14 +8,14 @@ from lidr.components.pair.candidates import Candidate
 from lidr.components.pair.run import decide, languages_of
 from lidr.components.shared.config.pairing import Filters, Pairing
 from lidr.components.shared.core.languages import LanguageIdentifier
-from lidr.components.shared.records.schema import DropReason, Kind
+from lidr.components.shared.records.schema import DropReason, PairKind
 from tests.unit.pair.stages import LANGUAGES, LOOP, OWN, TRANSLATED
 
 GOOD = Candidate(
     prompt_id="p0",
     language="es",
     other_language="en",
-    kind=Kind.TRANSLATION_CHOSEN,
+    kind=PairKind.TRANSLATION_CHOSEN,
     prompt="¿Cuántos libros tiene Nina?",
     chosen=TRANSLATED["es"],
     rejected=OWN["es"],

@@ -19,7 +19,7 @@ from lidr.components.shared.records.samples import (
     pair_key,
     sampling_order,
 )
-from lidr.components.shared.records.schema import DropReason, Failure, Kind
+from lidr.components.shared.records.schema import DropReason, Failure, PairKind
 from lidr.components.shared.store.stage import open_stage
 from tests.unit.pair.stages import (
     LANGUAGES,
@@ -63,7 +63,7 @@ def one_of_each() -> Records:
 
 def test_every_reason_is_written_with_the_pair_it_belongs_to(tmp_path):
     uri = run(write(tmp_path, one_of_each()))
-    chosen, back = Kind.TRANSLATION_CHOSEN, Kind.OWN_CHOSEN
+    chosen, back = PairKind.TRANSLATION_CHOSEN, PairKind.OWN_CHOSEN
     spanish = {key[:2]: reason for key, reason in dropped_of(uri).items() if "es" in key}
     assert spanish == {
         ("untagged", "es"): "translation_failed",
@@ -387,8 +387,8 @@ def test_pair_drops_rejected_sides_in_another_language_where_it_is_asked_to(tmp_
     assert dropped_of(run(inputs)) == {}
     uri = run(inputs, pairing={"filters": "all", "off_target_rejected": "drop"})
     assert dropped_of(uri) == {
-        ("p0", "es", "en", Kind.TRANSLATION_CHOSEN): "off_target_rejected",
-        ("p1", "en", "de", Kind.OWN_CHOSEN): "off_target_rejected",
+        ("p0", "es", "en", PairKind.TRANSLATION_CHOSEN): "off_target_rejected",
+        ("p1", "en", "de", PairKind.OWN_CHOSEN): "off_target_rejected",
     }
     places = open_stage(uri).counts()["reward"]["places"]
     for key in ("en-es", "de-en"):

@@ -68,7 +68,7 @@ def test_an_adapter_is_served_as_champion_over_its_base(model: Path, adapter: Pa
     assert f"--max-lora-rank 32 --lora-modules champion={place / 'adapter'}" in command
 
 
-def test_a_container_that_is_started_anew_forgets_the_last_adapter(model, adapter, place):
+def test_a_container_that_is_restarted_forgets_the_last_adapter(model, adapter, place):
     fetch(Resolved(str(model), str(adapter)), place)
     fetch(Resolved(str(model)), place)
     assert "--enable-lora" not in vllm_command(place, [])

@@ -304,7 +304,7 @@ def test_a_lease_names_no_path_to_ask_for(pod):
     assert not pod.requests
 
 
-def test_a_lease_is_watched_anew_after_the_store_was_away(monkeypatch):
+def test_a_lease_is_watched_again_after_the_store_was_away(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("lidr.components.shared.store.lease.time.monotonic", lambda: clock[0])
     watch = module._Watch(Head(1, False, ()), b"text", 60.0)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.train import trainer
-from lidr.components.train.distributed.ranks import leave
+from lidr.components.train.distributed.ranks import exit_without_cleanup
 
 if __name__ == "__main__":
     manner, number = os.environ["ENDING"].split()
@@ -43,4 +43,4 @@ if __name__ == "__main__":
             return step(self, *arguments, **named)
 
         PreferenceTrainer.training_step = asked_step
-    leave(trainer.main(sys.argv[1:]))
+    exit_without_cleanup(trainer.main(sys.argv[1:]))

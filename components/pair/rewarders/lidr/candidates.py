@@ -12,7 +12,7 @@ from lidr.components.shared.records.schema import (
     CUT_SHORT,
     DropReason,
     Failure,
-    Kind,
+    PairKind,
     Prompt,
     Response,
     Translation,
@@ -84,7 +84,7 @@ def _both(sources: Sources, prompt_id: str, dominant: str, other: str) -> Iterat
     yield _candidate(
         sources.prompts[prompt_id, other],
         dominant,
-        Kind.TRANSLATION_CHOSEN,
+        PairKind.TRANSLATION_CHOSEN,
         (strong if task else into, own),
         (strong, own),
         task,
@@ -92,7 +92,7 @@ def _both(sources: Sources, prompt_id: str, dominant: str, other: str) -> Iterat
     yield _candidate(
         sources.prompts[prompt_id, dominant],
         other,
-        Kind.OWN_CHOSEN,
+        PairKind.OWN_CHOSEN,
         (strong, None if task else back),
         (strong, own),
         task,
@@ -102,7 +102,7 @@ def _both(sources: Sources, prompt_id: str, dominant: str, other: str) -> Iterat
 def _candidate(
     prompt: Prompt,
     other: str,
-    kind: Kind,
+    kind: PairKind,
     sides: tuple[Side, Side],
     answers: tuple[Response | None, Response | None],
     task: bool,
@@ -118,7 +118,7 @@ def _candidate(
         task: whether the prompt is about translation.
     """
     chosen, rejected = sides
-    not_back = task and kind is Kind.OWN_CHOSEN
+    not_back = task and kind is PairKind.OWN_CHOSEN
     moved = [side for side in sides if isinstance(side, Translation)]
     cuts = [each.failure for each in answers if each and each.failure in CUT_SHORT]
     return Candidate(

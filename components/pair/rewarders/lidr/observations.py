@@ -24,7 +24,7 @@ from lidr.components.pair.rewarders.lidr.candidates import Sources
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.numbers.answer import extract_number
 from lidr.components.shared.numbers.preserved import keeps_numbers
-from lidr.components.shared.records.schema import DropReason, Kind, Translation
+from lidr.components.shared.records.schema import DropReason, PairKind, Translation
 
 OUTLIER_CHARS = 100
 """Characters from which the lengths of a text and its translation are compared, as filters do."""
@@ -64,7 +64,7 @@ def observe(
         sources = samples[candidate.sample]
         prompt = sources.prompts[candidate.prompt_id, candidate.language]
         observe_pair(seen, prompt, candidate, reason, detected)
-        compared = candidate.kind is Kind.TRANSLATION_CHOSEN and not has_answer(prompt)
+        compared = candidate.kind is PairKind.TRANSLATION_CHOSEN and not has_answer(prompt)
         if reason is None and compared and not candidate.untranslated:
             agrees = only_chosen(*_agreeing(sources, candidate))
             seen.add("agrees", candidate.prompt_id, agrees)

@@ -78,7 +78,7 @@ class ModelCandidate:
             raise BadInput(
                 f"its tokenizer does not load: {_first_line(error)}",
                 file=self.folder,
-                remedy="Add it anew with tokenizer.save_pretrained(folder).",
+                remedy="Add it again with tokenizer.save_pretrained(folder).",
             ) from error
 
     @cached_property

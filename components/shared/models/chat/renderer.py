@@ -17,7 +17,7 @@ from lidr.components.shared.models.chat.encoding import TextEncoder
 from lidr.components.shared.models.chat.protocols import Chat, GivenAnswers
 from lidr.components.shared.models.chat.settings import PLAIN_CHAT, ChatSettings
 from lidr.components.shared.models.chat.template import ChatTemplate
-from lidr.components.shared.models.chat.thoughts import COMMON, channels_closed, without_thoughts
+from lidr.components.shared.models.chat.thoughts import COMMON, final_channel, strip_thoughts
 from lidr.components.shared.models.chat.turns import Turn, TurnReader, named_ends
 from lidr.components.shared.records.kinds import Failure, Message
 
@@ -210,12 +210,12 @@ class ChatRenderer:
         if thinking == "keep" and not chat.primer:
             return text
         if self.template.harmony:
-            return text if self.primed(chat) else channels_closed(text)
+            return text if self.primed(chat) else final_channel(text)
         marks = self.template.marks
         if not marks and text.lstrip().startswith(COMMON.opening):
             marks = (COMMON,)
         opened = self.template.opened and not self.primed(chat)
-        return without_thoughts(text, marks, opened=opened)
+        return strip_thoughts(text, marks, opened=opened)
 
     def _render_all(self, chats: Sequence[Chat]) -> list[list[int]]:
         if not chats:

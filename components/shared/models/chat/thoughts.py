@@ -63,9 +63,7 @@ def _names(pattern: re.Pattern[str], source: str) -> list[str]:
     return sorted(set(pattern.findall(source)))
 
 
-def without_thoughts(
-    text: str, marks: Sequence[ThoughtMarks], *, opened: bool = False
-) -> str | None:
+def strip_thoughts(text: str, marks: Sequence[ThoughtMarks], *, opened: bool = False) -> str | None:
     """Return an answer without its thoughts; None where a thought was never closed.
 
     Args:
@@ -96,7 +94,7 @@ def _after_first(text: str, marks: Sequence[ThoughtMarks]) -> tuple[str, str, st
     return text.partition(min(ends)[1]) if ends else (text, "", "")
 
 
-def channels_closed(text: str) -> str | None:
+def final_channel(text: str) -> str | None:
     """Return the text of the final channel (Harmony); None where the model never reached it."""
     _, found, said = text.rpartition(HARMONY.closing)
     return said if found else None

@@ -9,7 +9,7 @@ import pytest
 
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.records.samples import CUT_FILE, CutSide
-from lidr.components.shared.records.schema import Failure, Kind
+from lidr.components.shared.records.schema import Failure, PairKind
 from lidr.components.shared.store.stage import open_stage
 from tests.unit.pair.scored import Sample, Samples, run, scored_recipe, write
 from tests.unit.pair.stages import OWN, TRANSLATED, dropped_of, pairs_of
@@ -34,7 +34,7 @@ def test_best_sample_is_chosen_over_the_worst_in_every_language(tmp_path: Path, 
     assert found.keys() == {"en", "es"}
     spanish = found["es"]
     assert (spanish.chosen[0]["content"], spanish.rejected[0]["content"]) == (BEST, WORST)
-    assert (spanish.other_language, spanish.kind, spanish.sample) == ("es", Kind.BEST_CHOSEN, 2)
+    assert (spanish.other_language, spanish.kind, spanish.sample) == ("es", PairKind.BEST_CHOSEN, 2)
     assert spanish.prompt[0]["content"] == "Ask p0 in es?"
     assert found["en"].chosen[0]["content"] == TRANSLATED["en"]
     assert open_stage(uri).counts()["rewarder"] == rewarder

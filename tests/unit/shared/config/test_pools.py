@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.config.pools import KINDS, Resources, size_of
+from lidr.components.shared.config.pools import KINDS, Resources, quantity_bytes
 from lidr.components.shared.config.profile import Profile, load_profile
 from lidr.components.shared.core.errors import BadInput
 
@@ -117,4 +117,4 @@ def test_a_contradiction_is_named_where_it_stands(tmp_path: Path, text: str, lin
     ("quantity", "size"), [("512", 512), ("1.5Gi", 1.5 * 2**30), ("2M", 2e6), ("1Ti", 2**40)]
 )
 def test_quantities(quantity: str, size: float):
-    assert size_of(quantity) == size
+    assert quantity_bytes(quantity) == size

@@ -11,7 +11,7 @@ import pytest
 from lidr.components.shared.config.generation import VllmOptions
 from lidr.components.shared.config.machine import EngineSettings
 from lidr.components.shared.core.errors import BadInput, EngineFailed
-from lidr.components.shared.core.gpu import split_of
+from lidr.components.shared.core.gpu import parallel_sizes
 from lidr.components.shared.engines import vllm_engine
 
 
@@ -30,14 +30,14 @@ def test_layers_are_split_and_what_remains_are_stages(monkeypatch, given, gpus, 
     monkeypatch.delenv("LIDR_TENSOR_PARALLEL", raising=False)
     if given is not None:
         monkeypatch.setenv("LIDR_TENSOR_PARALLEL", given)
-    assert split_of(gpus) == split
+    assert parallel_sizes(gpus) == split
 
 
 @pytest.mark.parametrize(("given", "gpus"), [("3", 8), ("16", 8), ("0", 8), ("two", 8), ("2", 0)])
 def test_what_cannot_be_shared_out_is_bad_input(monkeypatch, given: str, gpus: int):
     monkeypatch.setenv("LIDR_TENSOR_PARALLEL", given)
     with pytest.raises(BadInput, match=f"LIDR_TENSOR_PARALLEL={given} does not divide the {gpus}"):
-        split_of(gpus)
+        parallel_sizes(gpus)
 
 
 def test_vllm_is_told(monkeypatch, tmp_path: Path):

@@ -50,7 +50,7 @@ class Measured(preference.PreferenceTrainer):
             if tokens > FOUND["tokens"]:
                 prompts = sum(len(pair.prompt) for pair in pairs)
                 FOUND.update(tokens=tokens, prompt_share=prompts / tokens)
-        Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts over
         return super().training_step(model, inputs, *args)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -116,7 +116,7 @@ def test_a_run_that_was_told_its_end_and_not_ended_is_ended_later(client, small,
     assert states["-M0-prepare"] == states["-M0-evaluate"] == "FINISHED"
 
 
-def test_an_mlflow_run_that_somebody_deleted_is_made_anew(client, small):
+def test_an_mlflow_run_that_somebody_deleted_is_recreated(client, small):
     small.start()
     assert delivered(small) == ""
     client.delete_run(runs(client, small)["-M0-prepare"].info.run_id)
@@ -129,7 +129,7 @@ def test_an_mlflow_run_that_somebody_deleted_is_made_anew(client, small):
     assert world.data.metrics["prepare/seconds"] >= 0
 
 
-def test_a_run_deleted_before_it_could_be_ended_is_made_anew(client, small, monkeypatch):
+def test_a_run_deleted_before_it_could_be_ended_is_recreated(client, small, monkeypatch):
     small.start()
     original = MlflowClient.set_terminated
     deleted = []

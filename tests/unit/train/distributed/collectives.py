@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from lidr.components.shared.core.errors import BadInput, LidrError
-from lidr.components.train.distributed.ranks import join, leave
+from lidr.components.train.distributed.ranks import exit_without_cleanup, join
 
 
 def main() -> int:
@@ -14,7 +14,7 @@ def main() -> int:
     except LidrError as error:
         print(error)
         return error.exit_code
-    assert ranks.world == 2
+    assert ranks.world_size == 2
     assert ranks.leads == (ranks.rank == 0)
     assert ranks.broadcast(f"of {ranks.rank}") == "of 0"
     assert ranks.gather(ranks.rank * 10) == [0, 10]
@@ -34,4 +34,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_without_cleanup(main())

@@ -219,7 +219,7 @@ def test_a_trainjob_of_another_store_is_not_adopted(api, job, launched):
         launched().result(timeout=30)
 
 
-def test_a_trainjob_that_failed_before_is_made_anew(api, job, launched):
+def test_a_trainjob_that_failed_before_is_recreated(api, job, launched):
     annotations = {"lidr.dev/stage": f"{job.store}/{job.stage}"}
     api.jobs[jobs.NAME] = {
         "metadata": {"name": jobs.NAME, "uid": "old", "annotations": annotations},
@@ -462,4 +462,4 @@ def test_the_log_of_rank_0_comes_once_also_across_faults_and_restarts(api, job, 
     has_said("")
     lines = [line for line in said.splitlines() if line.startswith("line")]
     assert lines == ["line 1", "line 2", "line 2", "line 3", "line 4"]
-    assert has_said("all nodes are started anew")
+    assert has_said("all nodes are restarted")

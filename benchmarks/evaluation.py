@@ -29,7 +29,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import EVENTS_VARIABLE
 from lidr.components.shared.engines import ChatRequest, Completion
 from lidr.components.shared.engines.transformers_engine import TransformersEngine
-from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.store.local import LocalStore
 
 LANGUAGES = ("en", "es", "de", "fr", "ru")
@@ -64,7 +64,9 @@ def main() -> None:
         folder = Path(name)
         recipe = _recipe(folder, options.items)
         model = write_model(LocalStore(folder / "store"), folder / "model", _SHAPE)
-        engine = Noting(local_model(model), dtype="float32", max_length=0, batch_tokens=16_384)
+        engine = Noting(
+            model_files(model).folder, dtype="float32", max_length=0, batch_tokens=16_384
+        )
         engine.tokens = options.tokens
         ratios = [_ratio(engine, recipe, folder) for _ in range(options.repeats + 1)][1:]
     print(json.dumps({"cost_of_evaluation": round(median(ratios), 3), "of": sorted(ratios)}))

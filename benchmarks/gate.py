@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from lidr.components.gate.harms import BARS
 from lidr.components.gate.power import (
-    PREDECESSOR,
+    PREDECESSOR_SHARE,
     Design,
     breaking_share,
     detectable_gain,
@@ -41,7 +41,7 @@ from lidr.components.gate.power import (
 from lidr.components.gate.rule import decide
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.stats.intervals import bootstrap_mean
-from lidr.components.shared.stats.paired import Marks, Paired
+from lidr.components.shared.stats.paired import Marks, PairedItems
 
 _CODES = ("es", "de", "fr", "ru", "it", "pt", "pl", "nl", "sv", "da")
 
@@ -167,7 +167,7 @@ def false_stops(case: Case, repeats: int) -> float:
 def broken_bars(items: int, languages: int, repeats: int) -> float:
     """Return how often a share as large as the power table asks for breaks its bar."""
     recipe, rng = _recipe(_CODES[:languages], 1000, 0, 1.0), np.random.default_rng(4)
-    before = PREDECESSOR * (bar := recipe.gate.max_truncated)
+    before = PREDECESSOR_SHARE * (bar := recipe.gate.max_truncated)
     after = breaking_share(items, harm_design(recipe), bar, before)
     if after is None:
         raise ValueError(f"no share breaks the bar with {items} items")
@@ -208,7 +208,7 @@ def _decided(
 ) -> dict[str, Any]:
     codes = _CODES[: len(gains)]
     paired = {
-        code: Paired([("task", str(n)) for n in range(len(own))], own, *marks)
+        code: PairedItems([("task", str(n)) for n in range(len(own))], own, *marks)
         for code, own, *marks in zip(codes, gains, off_target, truncated, strict=True)
     }
     return decide(_recipe(codes, resamples, seed, tolerance), paired, 1, 2)

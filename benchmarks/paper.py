@@ -100,7 +100,7 @@ def _profile(gpus: int, zero: Zero) -> Profile:
 
 
 def _words(zero: Zero, gpus: int) -> str:
-    stage = zero.stage_among(gpus)
+    stage = zero.effective_stage(gpus)
     kept = {"none": "", "optimizer": ", optimizer on the host", "all": ", all on the host"}
     return (f"ZeRO-{stage}" if stage else "one process") + kept[zero.offload]
 

@@ -32,7 +32,7 @@ from lidr.components.rollout.answers import Answers
 from lidr.components.rollout.chunks import ChunkShare
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage
-from lidr.components.rollout.stream import places
+from lidr.components.rollout.stream import count_missing
 from lidr.components.rollout.summaries import finish_responses
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import EVENTS_VARIABLE
@@ -148,7 +148,7 @@ def missing_seconds() -> float:
             path.touch()
         began = time.monotonic()
         present = {entry.key for entry in stage.store.list(stage.prefix)}
-        missing = places(_answers(recipe, stage, inputs).chunks(ChunkShare()), present)
+        missing = count_missing(_answers(recipe, stage, inputs).chunks(ChunkShare()), present)
         seconds = time.monotonic() - began
         if missing != CHUNK:
             sys.exit(f"{missing} places are missing, not {CHUNK}")

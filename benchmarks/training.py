@@ -311,7 +311,7 @@ def _train_trl(
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import DPOConfig, DPOTrainer
 
-    from lidr.components.shared.models.sources import local_model
+    from lidr.components.shared.models.sources import model_files
     from lidr.components.shared.store.stage import open_stage
     from lidr.components.train.assembly import training_order
 
@@ -320,7 +320,7 @@ def _train_trl(
         records = [records[row] for row in training_order(len(records), 1.0, 0)]
     sides = ("prompt", "chosen", "rejected")
     rows = [{side: getattr(record, side) for side in sides} for record in records]
-    start = local_model(model)
+    start = model_files(model).folder
     arguments = DPOConfig(
         output_dir=str(folder / "trl"),
         loss_type=["sigmoid", "sft"],

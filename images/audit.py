@@ -1,7 +1,7 @@
 """Known vulnerabilities of every package that the images' locks pin: what `make audit` runs.
 
-pip-audit asks OSV (https://osv.dev), and ends with 0 where it could not; here that is a failure.
-Exit status: 0 none known, 1 some are, 2 it cannot be told.
+pip-audit asks OSV (https://osv.dev), and exits with 0 even if that fails; here it is a failure.
+Exit status: 0 none are known, 1 some are, 2 OSV gave no answer.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _OPTIONS = (
 )
 
 
-class CannotTell(Exception):
+class AuditFailed(Exception):
     """pip-audit gave no answer."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Audit every lock with the program that is named; return the exit status."""
+    """Audit every lock with the pip-audit at `arguments[0]`; return the exit status."""
     worst = 0
     for lock in LOCKS:
         try:
             checked, known = audit(arguments[0], lock)
-        except CannotTell as error:
+        except AuditFailed as error:
             print(f"{_name(lock)}: cannot be audited: {error}", file=sys.stderr)
-            print("Nothing is known of it: run this where api.osv.dev answers.", file=sys.stderr)
+            print("Run this where api.osv.dev can be reached.", file=sys.stderr)
             return 2
         print(f"{_name(lock)}: {checked} packages, {len(known)} known vulnerabilities")
         for line in known:
@@ -48,23 +48,23 @@ def audit(program: str, lock: Path) -> tuple[int, list[str]]:
     """Return how many packages of a lock were looked up, and the vulnerabilities, a line each.
 
     Raises:
-        CannotTell: there is no answer, or not for every package.
+        AuditFailed: there is no answer, or not for every package.
     """
     command = [program, *_OPTIONS, "--requirement", str(lock)]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
-        raise CannotTell(f"{program}: {error.strerror}") from error
+        raise AuditFailed(f"{program}: {error.strerror}") from error
     try:
         found: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError) as error:
-        *_, words = done.stderr.strip().splitlines() or ["pip-audit says nothing"]
-        raise CannotTell(words[:300]) from error
+        *_, words = done.stderr.strip().splitlines() or ["pip-audit prints nothing"]
+        raise AuditFailed(words[:300]) from error
     if left := [each["name"] for each in found if "skip_reason" in each]:
-        raise CannotTell(f"nothing is said about {', '.join(left)}")
+        raise AuditFailed(f"no answer about {', '.join(left)}")
     known = [
         f"{each['name']} {each['version']}: {flaw['id']} {', '.join(flaw.get('aliases', []))}, "
-        f"mended in {', '.join(flaw.get('fix_versions', [])) or 'no version yet'}"
+        f"fixed in {', '.join(flaw.get('fix_versions', [])) or 'no version yet'}"
         for each in found
         for flaw in each["vulns"]
     ]

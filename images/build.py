@@ -1,10 +1,10 @@
 """Build the images: `python3 images/build.py [NAME...] --engine docker --base local`.
 
-What `make images` calls. Needs an engine (buildah, podman or docker with BuildKit) and nothing of
-lidr's environment. `--base local` makes a base image on the spot from Debian's packages, with
-mmdebstrap, and builds the CPU variants on it: no container registry is asked for anything.
-`--variant` says otherwise: `gpu`, `cpu`, or `cuda-torch`, which runs on CPUs with the torch of
-PyPI, where torch's CPU wheels are not at hand.
+What `make images` calls. Needs an engine (buildah, podman or docker with BuildKit), but not
+lidr's environment. `--base local` makes a base image from Debian's packages with mmdebstrap, and
+builds the CPU variants on it, without any container registry. `--variant` chooses another one:
+`gpu`, `cpu`, or `cuda-torch`, which runs on CPUs with PyPI's torch, if torch's CPU wheels are not
+available.
 """
 
 from __future__ import annotations
@@ -27,23 +27,21 @@ VARIANTS = ("gpu", "cpu", "cuda-torch")
 
 _ENGINES = ("buildah", "podman", "docker")
 _CPU_LOCK, _MIXED_LOCK = "requirements-cpu.lock", "requirements-cuda-torch.lock"
-_OF_CUDA = re.compile(r"torch|triton|(nvidia|cuda)-.*")
-"""Packages that come with torch's CUDA wheel."""
-_LOCAL = "lidr/base:local"
+_CUDA_PACKAGES = re.compile(r"torch|triton|(nvidia|cuda)-.*")
+"""Names of the packages that torch's CUDA wheel needs, and its own."""
+_LOCAL_BASE = "lidr/base:local"
 _SUITE = "bookworm"
 _PACKAGES = "python3,python3-venv,ca-certificates"
 
 
 def main(arguments: list[str]) -> None:
-    """Build what is asked for; write each bill of materials and print the sizes."""
+    """Build the images; write their bills of materials and print their sizes."""
     options = _parse(arguments)
     engine = engine_of(options.engine)
-    moment = _moment()
-    base = options.base
-    if base == "local":
-        base = _make_base(engine, moment)
+    timestamp = _timestamp()
+    base = _make_base(engine, timestamp) if options.base == "local" else options.base
     for name in options.names or NAMES:
-        _build(name, engine, base, moment, options)
+        _build(name, engine, base, timestamp, options)
     for name in options.names or NAMES:
         tag = f"{options.prefix}/{name}:{version()}"
         bill = options.sboms / f"{name}.cdx.json"
@@ -67,11 +65,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--prefix", default="lidr", help="registry and folder of the tags")
     parser.add_argument("--pip-conf", default="", help="pip.conf that the builds use, as a secret")
-    parser.add_argument("--ca", default="", help="certificates, which it finds at /etc/pip-ca.pem")
+    parser.add_argument("--ca", default="", help="certificates, in builds at /etc/pip-ca.pem")
     parser.add_argument(
         "--sboms", type=Path, default=Path("build/sbom"), help="folder of the bills"
     )
-    parser.add_argument("--flags", default="", help="further ones of the engine's build command")
+    parser.add_argument("--flags", default="", help="further flags of the engine's build command")
     options = parser.parse_args(arguments)
     options.variant = options.variant or ("cpu" if options.base == "local" else "gpu")
     if unknown := set(options.names) - set(NAMES):
@@ -90,7 +88,7 @@ def engine_of(asked: str) -> str:
 
 
 def _docker(name: str) -> str:
-    """Return a docker that can build: of several on the PATH the first one works with BuildKit."""
+    """Return the first docker on the PATH that has BuildKit."""
     folders = os.get_exec_path() if name == "docker" else []
     every = [str(path) for folder in folders if (path := Path(folder, name)).exists()] or [name]
     for program in every:
@@ -106,55 +104,56 @@ def _docker(name: str) -> str:
 
 
 def _without_buildx(program: str) -> str:
-    """Return a docker's version where it lacks what it builds with; before 23 it brings it."""
-    version = re.search(r"\d+(\.\d+)+", _told(program, "--version"))
+    """Return a docker's version if it lacks buildx, else ""; before 23 BuildKit is built in."""
+    version = re.search(r"\d+(\.\d+)+", _stdout_of(program, "--version"))
     if (
         version
         and int(version[0].partition(".")[0]) >= 23
-        and not _told(program, "buildx", "version")
+        and not _stdout_of(program, "buildx", "version")
     ):
         return version[0]
     return ""
 
 
-def _told(*command: str) -> str:
-    """Return what a command prints, "" where it fails."""
+def _stdout_of(*command: str) -> str:
+    """Return a command's output; "" if it fails."""
     done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout if done.returncode == 0 else ""
 
 
-def _moment() -> int:
-    """Return the time that all files get: SOURCE_DATE_EPOCH, or the last commit's."""
+def _timestamp() -> int:
+    """Return the Unix time of all files in the images: SOURCE_DATE_EPOCH or the last commit's."""
     given = os.environ.get("SOURCE_DATE_EPOCH")
     return int(given or _output("git", "-C", str(ROOT), "log", "-1", "--format=%ct"))
 
 
-def _make_base(engine: str, moment: int) -> str:
-    """Make the base image out of Debian's packages, unless it is there."""
-    known = subprocess.run(
-        [engine, "inspect", *_is_buildah(engine, "--type", "image"), _LOCAL], capture_output=True
-    )
+def _make_base(engine: str, timestamp: int) -> str:
+    """Make the base image from Debian's packages, unless it exists."""
+    flags = ("--type", "image") if Path(engine).name == "buildah" else ()
+    known = subprocess.run([engine, "inspect", *flags, _LOCAL_BASE], capture_output=True)
     if known.returncode == 0:
-        return _LOCAL
+        return _LOCAL_BASE
     if shutil.which("mmdebstrap") is None:
         raise _refused("BASE=local needs mmdebstrap", "Install it: apt-get install mmdebstrap.")
     archive = ROOT / "build" / "base.tar"
     archive.parent.mkdir(exist_ok=True)
     _run(
         *("mmdebstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(archive)),
-        SOURCE_DATE_EPOCH=str(moment),
+        SOURCE_DATE_EPOCH=str(timestamp),
     )
     if Path(engine).name == "buildah":
         container = _output(engine, "from", "scratch")
         _run(engine, "add", "--quiet", container, str(archive), "/")
-        _run(engine, "commit", "--quiet", "--rm", f"--timestamp={moment}", container, _LOCAL)
+        _run(
+            engine, "commit", "--quiet", "--rm", f"--timestamp={timestamp}", container, _LOCAL_BASE
+        )
     else:
-        _run(engine, "import", str(archive), _LOCAL)
+        _run(engine, "import", str(archive), _LOCAL_BASE)
     archive.unlink()
-    return _LOCAL
+    return _LOCAL_BASE
 
 
-def _build(name: str, engine: str, base: str, moment: int, options: argparse.Namespace) -> None:
+def _build(name: str, engine: str, base: str, timestamp: int, options: argparse.Namespace) -> None:
     values = {
         "REVISION": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
         "VERSION": version(),
@@ -171,14 +170,14 @@ def _build(name: str, engine: str, base: str, moment: int, options: argparse.Nam
     for tag in (version(), "latest"):
         command += ["--tag", f"{options.prefix}/{name}:{tag}"]
     if Path(engine).name == "docker":
-        command += ["--build-arg", f"SOURCE_DATE_EPOCH={moment}"]  # BuildKit's own
+        command += ["--build-arg", f"SOURCE_DATE_EPOCH={timestamp}"]  # BuildKit's own
     else:
-        command += [f"--timestamp={moment}"]
+        command += [f"--timestamp={timestamp}"]
     _run(*command, *options.flags.split(), str(ROOT), DOCKER_BUILDKIT="1")
 
 
 def _lock(name: str, variant: str) -> str:
-    """Return the lock of an image's variant, "" for the one that its Dockerfile names."""
+    """Return the lock of an image's variant; "" for the one in its Dockerfile."""
     if variant == "gpu" or name not in ("train", "generate"):
         return ""
     if variant == "cpu":
@@ -190,12 +189,12 @@ def _lock(name: str, variant: str) -> str:
 
 
 def mixed_lock() -> str:
-    """Return generate's CPU lock with the torch of train's GPU lock, and what that stands on."""
+    """Return generate's CPU lock with torch and its CUDA packages from train's GPU lock."""
     cpu, gpu = (
         _entries((ROOT / "images" / lock).read_text("utf-8"))
         for lock in (f"generate/{_CPU_LOCK}", "train/requirements.lock")
     )
-    cuda = {name: text for name, text in gpu.items() if _OF_CUDA.fullmatch(name)}
+    cuda = {name: text for name, text in gpu.items() if _CUDA_PACKAGES.fullmatch(name)}
     return "".join(text for _, text in sorted((cpu | cuda).items()))
 
 
@@ -206,7 +205,7 @@ def _entries(lock: str) -> dict[str, str]:
 
 
 def save(engine: str, tags: list[str], command: list[str]) -> int:
-    """Hand images to a command as an archive on its standard input; return its exit status."""
+    """Pipe images to a command as an archive; return its exit status, or the engine's."""
     several = ["--multi-image-archive"] if Path(engine).name == "podman" else []
     with subprocess.Popen([engine, "save", *several, *tags], stdout=subprocess.PIPE) as source:
         taken = subprocess.run(command, stdin=source.stdout)
@@ -214,12 +213,12 @@ def save(engine: str, tags: list[str], command: list[str]) -> int:
 
 
 def save_file(engine: str, tag: str, archive: Path) -> None:
-    """Write an image into a file, as podman and buildah do."""
+    """Write an image to a file, with podman or buildah."""
     _run(engine, "push", tag, f"docker-archive:{archive}:{tag}")
 
 
 def _copy_out(engine: str, tag: str, source: str, target: Path) -> None:
-    """Copy a file out of an image, which is not run for it."""
+    """Copy a file out of an image without running it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if Path(engine).name == "buildah":
         container = _output(engine, "from", "--pull=never", tag)
@@ -241,34 +240,26 @@ def _size(engine: str, tag: str) -> int:
     return size
 
 
-def _is_buildah(engine: str, *flags: str) -> tuple[str, ...]:
-    return flags if Path(engine).name == "buildah" else ()
-
-
 def _run(*command: str, quiet: bool = False, **environment: str) -> None:
     out = subprocess.DEVNULL if quiet else None
     done = subprocess.run(command, env={**os.environ, **environment}, stdout=out)
     if done.returncode:
-        raise _refused(
-            f"{' '.join(command[:2])} ended with {done.returncode}", "Its words are above."
-        )
+        raise _failed(command, done.returncode)
 
 
 def _output(*command: str) -> str:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise _refused(
-            f"{' '.join(command[:2])} ended with {done.returncode}", "Its words are above."
-        )
+        raise _failed(command, done.returncode)
     return done.stdout.strip()
 
 
 def _failed(command: tuple[str, ...], code: int) -> SystemExit:
-    return _refused(f"{' '.join(command[:2])} ended with {code}", "Its words are above.")
+    return _refused(f"{' '.join(command[:2])} exited with {code}", "Its output is above.")
 
 
 def _refused(message: str, remedy: str) -> SystemExit:
-    """Say what is wrong, and return what to raise."""
+    """Print an error, and return the exception to raise."""
     print(f"images: error: {message}. {remedy}", file=sys.stderr)
     return SystemExit(2)
 

@@ -1,6 +1,6 @@
 """The licences of all Python packages: `python -m images.licences` prints them, worst first.
 
-It ends with 1 where one is not allowed by images/shared/licences.yaml.
+It exits with 1 if one is not allowed by images/shared/licences.yaml.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ _PLAIN = {
     "Python Software Foundation License": "PSF-2.0",
     "The Unlicense (Unlicense)": "Unlicense",
 }
-"""What packages wrote before there was a field for SPDX's names (PEP 639)."""
+"""SPDX names by what packages wrote before there was a field for them (PEP 639)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package and what it is under.
+    """A package and its licence.
 
     Attributes:
         name: canonical.
-        version: "" where it is not installed here.
-        licence: as it says itself, in SPDX's names where they are known; "" where it does not.
-        reason: why it may be there although its licence is not among the allowed ones.
-        allowed: whether it may.
+        version: "" if it is not installed here.
+        licence: as the package states it, as SPDX name if that is known; "" if it states none.
+        reason: why it is allowed although its licence is not.
+        allowed: whether it is allowed.
     """
 
     name: str
@@ -94,19 +94,19 @@ def exception_for(name: str) -> tuple[str, Mapping[str, str]]:
 
 
 def _package(name: str, found: metadata.Distribution | None) -> Package:
+    version = found.version if found else ""
     stated = " OR ".join(_stated(found.metadata)) if found else ""
     licence = stated or RULES["elsewhere"].get(name, "")
     if licence and is_allowed(licence):
-        return Package(name, found.version if found else "", licence, "", True)
+        return Package(name, version, licence, "", True)
     _, rule = exception_for(name)
-    version = found.version if found else ""
     return Package(
         name, version, rule.get("licence") or licence, rule.get("reason", ""), bool(rule)
     )
 
 
 def _stated(facts: Any) -> Iterator[str]:
-    """Yield the licences that a package's metadata name, of which one is enough."""
+    """Yield the alternative licences in a package's metadata."""
     if facts.get("License-Expression"):
         yield facts["License-Expression"]
         return

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Tell whether a cluster has what an overlay stands on: `python3 manifests/check.py kind`.
+"""Check that a cluster has what an overlay needs: `python3 manifests/check.py kind`.
 
-Needs kubectl and nothing else, reads only, and asks the cluster of the current context. Exit
-status 0: all that is required is there; 1: something is missing or too old; 2: the cluster cannot
-be asked.
+Needs only kubectl, reads only, and uses the current context. Exit status 0: everything required is
+there; 1: something is missing or too old; 2: the cluster cannot be reached.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from lidr.pipelines.cluster.platform import (
     KUBERNETES,
     PARTS,
     PlatformPart,
-    idle,
     images_of,
     running_version,
-    shown,
+    unavailable_deployment,
     version_of,
+    version_text,
 )
 
 OVERLAYS = Path(__file__).resolve().parent / "overlays"
@@ -38,18 +37,18 @@ _PSA = "pod-security.kubernetes.io/enforce"
 
 
 class Unreachable(Exception):
-    """The cluster cannot be asked."""
+    """The cluster cannot be reached."""
 
 
 def kubectl(*arguments: str) -> Any:
-    """Return kubectl's answer as JSON, or None where the object or kind does not exist."""
+    """Return kubectl's JSON output, or None if the object or kind does not exist."""
     try:
-        told = _run("kubectl", *arguments, "--output=json", "--request-timeout=30s")
+        output = _run("kubectl", *arguments, "--output=json", "--request-timeout=30s")
     except Unreachable as error:
         if "NotFound" in str(error) or "doesn't have a resource type" in str(error):
             return None
         raise
-    return json.loads(told)
+    return json.loads(output)
 
 
 def _run(*command: str) -> str:
@@ -58,30 +57,30 @@ def _run(*command: str) -> str:
     except FileNotFoundError as error:
         raise Unreachable("kubectl is not installed") from error
     if done.returncode:
-        raise Unreachable(done.stderr.strip() or f"kubectl ended with {done.returncode}")
+        raise Unreachable(done.stderr.strip() or f"kubectl exited with {done.returncode}")
     return done.stdout
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line of the report; `bad` ones fail the check, `level` is ok, FAIL or `-` (not there)."""
+class ReportLine:
+    """One line of the report; its level is ok, FAIL, or `-` (not there, but not required)."""
 
     level: str
     text: str
 
     @property
     def bad(self) -> bool:
-        """True for what must be mended."""
+        """Whether it fails the check."""
         return self.level == "FAIL"
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """An overlay as it renders.
+    """A rendered overlay.
 
     Attributes:
-        namespace: it is for.
-        shared: whether that namespace is Kubeflow's own, and not made by the overlay.
+        namespace: of its objects.
+        shared: whether that namespace is Kubeflow's own, not created by the overlay.
         groups: API groups of its objects.
     """
 
@@ -100,41 +99,43 @@ class Overlay:
         return cls(namespace, "\nkind: Namespace\n" not in rendered[1], frozenset(versions))
 
     def needs(self, part: PlatformPart) -> bool:
-        """Tell whether the overlay's objects need a part, themselves or by what they stand on."""
-        if part.under:
-            return any(self.needs(each) for each in PARTS if each.name == part.under)
+        """Return whether the overlay's objects need a part, directly or through another part."""
+        if part.needed_by:
+            return any(self.needs(each) for each in PARTS if each.name == part.needed_by)
         return part is KUBEFLOW or bool(part.groups & self.groups)
 
 
 def kubectl_kustomize(folder: Path) -> str:
-    """Return what a kustomization renders; "" where there is none."""
+    """Return a rendered kustomization; "" if there is none."""
     if not (folder / "kustomization.yaml").exists():
         return ""
     return _run("kubectl", "kustomize", str(folder))
 
 
-def check_kubernetes() -> Finding:
+def check_kubernetes() -> ReportLine:
     """Compare the API server's version."""
     found = version_of(kubectl("version")["serverVersion"]["gitVersion"])
-    text = f"Kubernetes {shown(found)} ({shown(KUBERNETES)} or newer)"
-    return Finding("ok" if found[:2] >= KUBERNETES else "FAIL", text)
+    text = f"Kubernetes {version_text(found)} ({version_text(KUBERNETES)} or newer)"
+    return ReportLine("ok" if found[:2] >= KUBERNETES else "FAIL", text)
 
 
-def check_part(part: PlatformPart, required: bool, deployments: list[Any]) -> Iterator[Finding]:
+def check_part(part: PlatformPart, required: bool, deployments: list[Any]) -> Iterator[ReportLine]:
     """Compare a controller's version and its CRDs' versions."""
     images = [image for each in deployments for image in images_of(each)]
     running, found = running_version(part, images)
-    wanted = f"{part.name} {shown(part.least)} or newer"
+    wanted = f"{part.name} {version_text(part.minimum)} or newer"
     if not running:
-        yield Finding("FAIL" if required else "-", f"{wanted}: no controller runs")
+        yield ReportLine("FAIL" if required else "-", f"{wanted}: no controller runs")
         return
     bad = "FAIL" if required else "-"
-    if still := idle(part, deployments):
-        yield Finding(bad, f"{wanted}: no pod of Deployment {still} is ready")
+    if still := unavailable_deployment(part, deployments):
+        yield ReportLine(bad, f"{wanted}: no pod of Deployment {still} is ready")
     if not found:
-        yield Finding("-", f"{wanted}: runs as {running}, whose tag tells no version")
+        yield ReportLine("-", f"{wanted}: runs as {running}, whose tag has no version")
     else:
-        yield Finding("ok" if found >= part.least else bad, f"{wanted}: {shown(found)} runs")
+        yield ReportLine(
+            "ok" if found >= part.minimum else bad, f"{wanted}: {version_text(found)} runs"
+        )
     for name, version in part.crds.items():
         crd = kubectl("get", "customresourcedefinition", name)
         served = [
@@ -143,45 +144,45 @@ def check_part(part: PlatformPart, required: bool, deployments: list[Any]) -> It
             if each["served"]
         ]
         if version not in served:
-            told = f"{name}: {version} is not served ({', '.join(served) or 'no CRD'})"
-            yield Finding(bad, told)
+            text = f"{name}: {version} is not served ({', '.join(served) or 'no CRD'})"
+            yield ReportLine(bad, text)
 
 
-def check_namespace(overlay: Overlay) -> Iterator[Finding]:
+def check_namespace(overlay: Overlay) -> Iterator[ReportLine]:
     """Look at the namespace, and at the Secrets in it."""
     namespace = overlay.namespace
     found = kubectl("get", "namespace", namespace)
     level = ((found or {}).get("metadata", {}).get("labels") or {}).get(_PSA)
     if found is None:
         remedy = "install Kubeflow Pipelines" if overlay.shared else "apply the overlay's cluster/"
-        yield Finding("FAIL", f"namespace {namespace} is not there: {remedy} first")
+        yield ReportLine("FAIL", f"namespace {namespace} is not there: {remedy} first")
         return
     if not overlay.shared:
         admits = f"namespace {namespace} admits {level} pods"
-        yield Finding("ok" if level == "restricted" else "FAIL", admits)
+        yield ReportLine("ok" if level == "restricted" else "FAIL", admits)
     for secret in SECRETS:
         there = kubectl("get", "secret", secret, f"--namespace={namespace}") is not None
-        yield Finding(
+        yield ReportLine(
             "ok" if there else "-", f"Secret {secret}{'' if there else ': not there yet'}"
         )
 
 
-def check_place(overlay: Overlay, deployments: list[Any]) -> Iterator[Finding]:
+def check_place(overlay: Overlay, deployments: list[Any]) -> Iterator[ReportLine]:
     """Compare the overlay's namespace with the one in which Kubeflow Pipelines starts pods."""
     for item in _kubeflows(deployments):
         place = item["metadata"]["namespace"]
         if is_multi_user(place, item["spec"]["template"]["spec"]["containers"]):
-            told = "Kubeflow Pipelines is for several users: pods run in their profiles' namespaces"
+            text = "Kubeflow Pipelines is for several users: pods run in their profiles' namespaces"
             wrong = place == overlay.namespace
         else:
-            told = f"Kubeflow Pipelines is for one user: pods run in its own namespace, {place}"
+            text = f"Kubeflow Pipelines is for one user: pods run in its own namespace, {place}"
             wrong = place != overlay.namespace
         level = "FAIL" if wrong else "ok"
-        yield Finding(level, f"{told}{f'; the overlay is for {overlay.namespace}' * wrong}")
+        yield ReportLine(level, f"{text}{f'; the overlay is for {overlay.namespace}' * wrong}")
 
 
 def is_multi_user(namespace: str, containers: list[Any]) -> bool:
-    """Read from its environment whether a Kubeflow Pipelines is for several users."""
+    """Return whether a Kubeflow Pipelines is for several users, from its environment."""
     for container in containers:
         for each in container.get("env", []):
             if each["name"] == "MULTIUSER" and each.get("value", "").lower() == "true":
@@ -194,14 +195,14 @@ def is_multi_user(namespace: str, containers: list[Any]) -> bool:
     return False
 
 
-def findings(overlay: Overlay) -> Iterator[Finding]:
-    """Yield everything that can be told about the cluster."""
+def findings(overlay: Overlay) -> Iterator[ReportLine]:
+    """Yield all lines of the report."""
     yield from platform(overlay)
     yield from check_namespace(overlay)
 
 
-def platform(overlay: Overlay) -> Iterator[Finding]:
-    """Yield what is there before anything of lidr is applied."""
+def platform(overlay: Overlay) -> Iterator[ReportLine]:
+    """Yield the lines on what must be there before lidr is applied."""
     yield check_kubernetes()
     deployments = _deployments()
     for part in PARTS:
@@ -210,12 +211,11 @@ def platform(overlay: Overlay) -> Iterator[Finding]:
 
 
 def _deployments() -> list[Any]:
-    found: list[Any] = kubectl("get", "deployments", "--all-namespaces")["items"]
-    return found
+    return list(kubectl("get", "deployments", "--all-namespaces")["items"])
 
 
 def kubeflow_namespace() -> str:
-    """Return the namespace of Kubeflow Pipelines, the usual one where none runs."""
+    """Return the namespace of Kubeflow Pipelines; `kubeflow` if none runs."""
     return next((item["metadata"]["namespace"] for item in _kubeflows(_deployments())), "kubeflow")
 
 
@@ -243,7 +243,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if bad:
-        print(f"\n{bad} of these must be mended: manifests/README.md says how.", file=sys.stderr)
+        print(f"\n{bad} of these must be fixed: manifests/README.md says how.", file=sys.stderr)
     return 1 if bad else 0
 
 

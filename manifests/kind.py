@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Bring lidr onto a cluster without GPUs: `python3 manifests/kind.py`, what `make kind` calls.
 
-Builds the images, brings them to the nodes, applies an overlay of manifests/ and waits until it
-runs; Secrets that are not there get random values. Each step may be left out. Needs kubectl and an
-engine that builds images; Kubeflow Pipelines and what else the overlay stands on must be there
-(manifests/README.md), and is looked for first.
+Builds the images, loads them into the nodes, applies an overlay of manifests/ and waits until it
+runs; missing Secrets are created with random values. Each step may be left out. Needs kubectl and
+an engine that builds images. Kubeflow Pipelines and the overlay's other requirements must be
+installed (manifests/README.md), which is checked first.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from manifests import check  # noqa: E402
 OVERLAY = "kind-single-user"
 
 REPORT_SECONDS = 20.0
-"""After so long it is said what is waited for."""
+"""Seconds between reports of what is waited for."""
 
-_CRASHES = 3
-"""A server that has ended so often while it was waited for does not start."""
+_MAX_CRASHES = 3
+"""Restarts while waiting for a server, after which it is given up."""
 
 _SERVERS = ("statefulset/lidr-object-store", "statefulset/lidr-postgres", "deployment/lidr-mlflow")
 _NEXT = """
@@ -47,8 +47,8 @@ Then, with the store's key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY:
 
 
 def main(arguments: list[str]) -> None:
-    """Do all of it, the quick part that may fail first."""
-    options, of_build = _parse(arguments)
+    """Run all steps, quick checks first."""
+    options, build_arguments = _parse(arguments)
     try:
         overlay = check.Overlay.read(options.overlay)
         place = _require_platform(overlay)
@@ -56,8 +56,8 @@ def main(arguments: list[str]) -> None:
         _fail(str(error), "Start a cluster (kind create cluster), or set KUBECONFIG.")
     names = options.images.split()
     if not options.built:
-        build.main([*names, *of_build])
-    _load(names, options.load, options.cluster, of_build)
+        build.main([*names, *build_arguments])
+    _load(names, options.load, options.cluster, build_arguments)
     folder = check.OVERLAYS / options.overlay
     _kubectl("apply", "-k", str(folder / "cluster"))
     _make_secrets(overlay.namespace)
@@ -82,21 +82,23 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_known_args(arguments)
 
 
-def _engine(of_build: list[str]) -> str:
-    given = of_build[of_build.index("--engine") + 1] if "--engine" in of_build else ""
-    return build.engine_of(given)
+def _engine(build_arguments: list[str]) -> str:
+    """Return the engine that `images/build.py` uses with these arguments."""
+    if "--engine" not in build_arguments:
+        return build.engine_of("")
+    return build.engine_of(build_arguments[build_arguments.index("--engine") + 1])
 
 
 def _require_platform(overlay: check.Overlay) -> str:
-    """Stop where the cluster lacks something; return the namespace of Kubeflow Pipelines."""
+    """Exit if the cluster lacks something; return the namespace of Kubeflow Pipelines."""
     bad = [finding.text for finding in check.platform(overlay) if finding.bad]
     if bad:
         _fail("; ".join(bad), "manifests/README.md says how it is installed.")
     return check.kubeflow_namespace()
 
 
-def _load(names: list[str], command: str, cluster: str, of_build: list[str]) -> None:
-    """Bring images to the nodes: by kind, or through a command that takes an archive."""
+def _load(names: list[str], command: str, cluster: str, build_arguments: list[str]) -> None:
+    """Load images into the nodes, with kind or a command that reads an archive."""
     if command == "none":
         return
     if not command and not shutil.which("kind"):
@@ -106,8 +108,8 @@ def _load(names: list[str], command: str, cluster: str, of_build: list[str]) -> 
             "(LOAD='ctr -n k8s.io images import -'), or LOAD=none with images in a registry.",
         )
     tags = [f"lidr/{name}:{build.version()}" for name in names]
-    print(f"bringing {', '.join(tags)} to the nodes", flush=True)
-    engine = _engine(of_build)
+    print(f"loading {', '.join(tags)} into the nodes", flush=True)
+    engine = _engine(build_arguments)
     if command and Path(engine).name != "buildah":
         status = build.save(engine, tags, shlex.split(command))
     elif Path(engine).name == "docker":
@@ -115,7 +117,7 @@ def _load(names: list[str], command: str, cluster: str, of_build: list[str]) -> 
     else:
         status = max(_load_file(engine, tag, command, cluster) for tag in tags)
     if status:
-        _fail("images could not be brought to the nodes", "See above.")
+        _fail("the images could not be loaded into the nodes", "See above.")
 
 
 def _load_file(engine: str, tag: str, command: str, cluster: str) -> int:
@@ -129,7 +131,7 @@ def _load_file(engine: str, tag: str, command: str, cluster: str) -> int:
 
 
 def _make_secrets(namespace: str) -> None:
-    """Make the Secrets of manifests/README.md that are not there, with random values."""
+    """Create the missing Secrets of manifests/README.md with random values."""
     admin = secrets.token_hex(24)
     wanted = {
         "lidr-object-store": {
@@ -144,7 +146,7 @@ def _make_secrets(namespace: str) -> None:
         "lidr-postgres": {"username": "mlflow", "password": secrets.token_hex(24)},
     }
     there = {each["metadata"]["name"] for each in _items("secrets", namespace)}
-    if "lidr-mlflow-server" in there:  # its password is known to that Secret alone
+    if "lidr-mlflow-server" in there:  # only that Secret has its password
         wanted.pop("lidr-mlflow")
     for name, values in wanted.items():
         if name not in there:
@@ -159,40 +161,41 @@ def _secret(name: str, namespace: str, values: dict[str, str]) -> str:
 
 
 def _items(kind: str, namespace: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = check.kubectl("get", kind, f"--namespace={namespace}")["items"]
-    return found
+    return list(check.kubectl("get", kind, f"--namespace={namespace}")["items"])
 
 
 def _kubectl(*arguments: str, given: str = "") -> None:
     print(f"$ kubectl {shlex.join(arguments)}", flush=True)
     done = subprocess.run(["kubectl", *arguments], input=given or None, text=True)
     if done.returncode:
-        _fail(f"kubectl {arguments[0]} ended with {done.returncode}", "Its words are above.")
+        _fail(f"kubectl {arguments[0]} exited with {done.returncode}", "Its output is above.")
 
 
 def _wait(server: str, namespace: str) -> None:
-    """Wait until a server runs; say what its pods wait for, and end where they cannot start."""
+    """Wait until a server runs; report what its pods wait for, and exit if they cannot start."""
     command = ["kubectl", "rollout", "status", server, f"-n={namespace}", "--timeout=10m"]
     print(f"$ {shlex.join(command)}", flush=True)
-    waiting, said, before = subprocess.Popen(command), "", _crashes(server, namespace)
+    waiting, reported, before = subprocess.Popen(command), "", _crashes(server, namespace)
     while True:
         try:
             if code := waiting.wait(REPORT_SECONDS):
-                _fail(f"kubectl rollout ended with {code}", said or "Its words are above.")
+                _fail(f"kubectl rollout exited with {code}", reported or "Its output is above.")
             return
         except subprocess.TimeoutExpired:
-            told = "; ".join(filter(None, map(_faults, _pods(server, namespace))))
-        if told and told != said:
-            print(f"{server} waits: {told}", flush=True)
-        said = told
-        if _crashes(server, namespace) - before >= _CRASHES:  # it may have waited for another one
+            faults = "; ".join(filter(None, map(_faults, _pods(server, namespace))))
+        if faults and faults != reported:
+            print(f"{server} waits: {faults}", flush=True)
+        reported = faults
+        if (
+            _crashes(server, namespace) - before >= _MAX_CRASHES
+        ):  # it may have waited for another one
             waiting.kill()
-            _fail(f"{server} does not start: {told}", "The log of its pod says why.")
+            _fail(f"{server} does not start: {faults}", "The log of its pod says why.")
 
 
 def _pods(server: str, namespace: str) -> list[dict[str, Any]]:
-    begin = f"{server.partition('/')[2]}-"
-    return [pod for pod in _items("pods", namespace) if pod["metadata"]["name"].startswith(begin)]
+    prefix = f"{server.partition('/')[2]}-"
+    return [pod for pod in _items("pods", namespace) if pod["metadata"]["name"].startswith(prefix)]
 
 
 def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
@@ -201,7 +204,7 @@ def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _crashes(server: str, namespace: str) -> int:
-    """Return how often the containers of a server's pods were started again that do not run."""
+    """Return the restarts of the containers of a server's pods that do not run now."""
     return sum(
         int(each.get("restartCount", 0))
         for pod in _pods(server, namespace)
@@ -211,7 +214,7 @@ def _crashes(server: str, namespace: str) -> int:
 
 
 def _faults(pod: dict[str, Any]) -> str:
-    """Return why a pod does not run, with the last line of a container that ended; "" for none."""
+    """Return why a pod does not run, with the last log lines of restarted containers, or ""."""
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     found = [
         f"{each.get('reason')}: {each.get('message', '')}"

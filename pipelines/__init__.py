@@ -1,4 +1,4 @@
-"""The pipeline, its compilation and everything around runs: command line, checks, plans.
+"""The pipeline, its compilation, the command line, checks and plans.
 
 Imports `components`; nothing there imports it.
 """

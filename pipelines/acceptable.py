@@ -1,4 +1,4 @@
-"""What a cluster would refuse only once a run has started, refused before."""
+"""Refuses, before a run starts, a profile that the cluster would refuse later."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _LABEL = re.compile(
 
 
 def require_acceptable(profile: Profile) -> None:
-    """Refuse a profile that the Kubernetes API would refuse.
+    """Refuse a cluster profile that the Kubernetes API would refuse.
 
     Raises:
-        BadInput: with the first thing that is wrong.
+        BadInput: with the first problem.
     """
-    for wrong in _problems(profile):
+    for wrong in _problems(profile) if profile.runner == "kubeflow" else ():
         raise BadInput(f"profile {profile.name!r}: {wrong}", remedy="Correct the profile.")
 
 
 def _problems(profile: Profile) -> Iterator[str]:
     names = {"config_maps": profile.config_maps, "secrets": profile.secrets}
     for key, given in {**names, "service_account": [profile.service_account]}.items():
-        yield from (f"{key}: {name!r} names no object" for name in given if _not(_OBJECT, name))
+        yield from (f"{key}: {name!r} is not a valid name" for name in given if _not(_OBJECT, name))
     yield from (f"pod_labels: {wrong}" for wrong in _no_labels(profile.pod_labels))
     for key in profile.pod_annotations:
         if _not(_LABEL, key):
@@ -40,7 +40,7 @@ def _problems(profile: Profile) -> Iterator[str]:
     for name, pool in profile.pools.items():
         yield from (f"pools.{name}.{wrong}" for wrong in _misplaced(pool))
     for kind in KINDS:
-        yield from (f"steps.{kind}.{wrong}" for wrong in _misplaced(profile.steps.given(kind)))
+        yield from (f"steps.{kind}.{wrong}" for wrong in _misplaced(profile.steps.configured(kind)))
 
 
 def _misplaced(place: Pool) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""What a recipe names, on its way into a store, into a bundle for a cut-off cluster, and out of it.
+"""Copies what a recipe names into a store, into a bundle for an offline cluster, and out of it.
 
-A bundle is a folder: a store of its own with `sources/`, `inputs.json` that says which input of the
-recipe each of them is, `images.txt` with the images and their digests, and `images/` with archives.
+A bundle is a folder that is a store with `sources/`; `inputs.json` maps each input of the recipe to
+one of them, `images.txt` lists the images with their digests, and `images/` holds their archives.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.json_files import read_object
-from lidr.components.shared.inputs.fetch_plans import plan_of
+from lidr.components.shared.inputs.fetch_plans import fetch_plan
 from lidr.components.shared.inputs.fetching import (
     FILES_AT_ONCE,
     copy,
@@ -38,23 +38,24 @@ from lidr.pipelines.checks.servers import images_of, registry_digest
 
 _INDEX = "inputs.json"
 _IMAGES = "images.txt"
-_SECONDS = 20.0
+_REGISTRY_SECONDS = 20.0
 
 Advance = Callable[[int], None]
-Staying = Callable[[NamedInput, Store], bool]
+"""Called with the number of bytes that were copied since the last call."""
+StaysInPlace = Callable[[NamedInput, Store], bool]
 
 
 @dataclass(frozen=True)
-class Brought:
-    """What became of one input.
+class FetchResult:
+    """What was done with one input.
 
     Attributes:
         label: the recipe's key.
-        origin: where it is from.
-        bytes: of all its files; 0 where it stays.
-        licence: as the recipe or the hub says it; "unknown" where nobody does.
-        outcome: fetched, there already, or stays.
-        digest: of its place in the store; "" where it stays.
+        origin: where it comes from.
+        bytes: size of all its files; 0 if it stays in place.
+        licence: as the recipe or the hub names it, or "unknown".
+        outcome: fetched, unpacked, there already, or stays there.
+        digest: of its place in the store; "" if it stays in place.
     """
 
     label: str
@@ -65,77 +66,81 @@ class Brought:
     digest: str = ""
 
 
-def bring(
-    recipe: Recipe, store: Store, advance: Advance, staying: Staying = stays
-) -> list[Brought]:
-    """Bring every input of a recipe into a store; several files at once.
+def fetch_inputs(
+    recipe: Recipe, store: Store, advance: Advance, stays_in_place: StaysInPlace = stays
+) -> list[FetchResult]:
+    """Copy every input of a recipe into a store; several files at once.
 
     Args:
-        recipe: names them.
-        store: it.
-        advance: is told of progress, in bytes.
-        staying: tells which ones are left where they are.
+        recipe: names the inputs.
+        store: where to copy them.
+        advance: called with progress.
+        stays_in_place: whether an input is read from where it is.
 
     Raises:
-        BadInput: one cannot be had, or is not what the recipe pins.
+        BadInput: one cannot be fetched, or is not what the recipe pins.
     """
     if unpinned := unpinned_datasets(recipe):
         raise BadInput(
             f"evaluation.tasks read {', '.join(sorted(unpinned))} at the newest revision",
-            remedy="Name a commit of each under evaluation.revisions: what moves cannot be kept.",
+            remedy="Name a commit of each under evaluation.revisions; others may move.",
         )
     named = inputs_of(recipe)
     with ThreadPoolExecutor(FILES_AT_ONCE) as files, ThreadPoolExecutor(max(len(named), 1)) as all_:
         jobs = [
-            all_.submit(_bring, each, store, files, advance)
+            all_.submit(_fetch_one, each, store, files, advance)
             for each in named
-            if not staying(each, store)
+            if not stays_in_place(each, store)
         ]
-        rest = [_staying(each) for each in named if staying(each, store)]
+        rest = [_in_place(each) for each in named if stays_in_place(each, store)]
         return [*(job.result() for job in jobs), *rest]
 
 
 def pack(
     recipe: Recipe, profile: Profile, folder: Path, *, archives: bool, advance: Advance
-) -> list[Brought]:
+) -> list[FetchResult]:
     """Make a bundle.
 
     Args:
         recipe: whose inputs it holds.
         profile: whose images it lists.
-        folder: of the bundle; a bundle that is there is completed.
-        archives: whether it holds the images themselves.
-        advance: is told of progress, in bytes.
+        folder: of the bundle; an existing bundle is completed.
+        archives: whether to add archives of the images.
+        advance: called with progress.
 
     Raises:
-        BadInput: an input or an image cannot be had.
+        BadInput: an input or an image cannot be fetched.
     """
     store = LocalStore(folder)
-    brought = bring(recipe, store, advance, lambda each, _: in_bucket(each))
-    index = {each.label: each.digest for each in brought if each.digest}
+    results = fetch_inputs(recipe, store, advance, lambda each, _: in_bucket(each))
+    index = {each.label: each.digest for each in results if each.digest}
     store.write(_INDEX, json.dumps(index, indent=2).encode())
     images = images_of(profile)
-    pinned = [f"{image} {registry_digest(image, _SECONDS) or 'unknown'}" for image in images]
+    pinned = [
+        f"{image} {registry_digest(image, _REGISTRY_SECONDS) or 'unknown'}" for image in images
+    ]
     store.write(_IMAGES, "".join(f"{line}\n" for line in pinned).encode())
     if archives:
         _save(images, folder / "images")
-    return brought
+    return results
 
 
-def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list[Brought]:
+def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list[FetchResult]:
     """Copy a bundle's inputs into a store, each file verified.
 
     Raises:
-        BadInput: the folder is no bundle, or lacks an input of the recipe.
+        BadInput: the folder is not a bundle, or lacks an input of the recipe.
     """
     if not (folder / _INDEX).is_file():
-        raise BadInput("is no bundle", file=folder, remedy="Make one: lidr fetch RECIPE --to DIR.")
+        raise BadInput(
+            "is not a bundle", file=folder, remedy="Make one: lidr fetch RECIPE --to DIR."
+        )
     bundle = LocalStore(folder)
     index = read_object(bundle.read(_INDEX), str(folder / _INDEX), {})
-    brought = []
+    results = []
     for each in inputs_of(recipe):
         if in_bucket(each):
-            brought.append(_staying(each))
+            results.append(_in_place(each))
             continue
         if each.label not in index:
             raise BadInput(
@@ -147,36 +152,38 @@ def unpack(recipe: Recipe, folder: Path, store: Store, advance: Advance) -> list
         target = Stage(store, source.prefix)
         known = target.done()
         copy(source, target, advance, scratch_folder())
-        brought.append(_row(each, source, "there already" if known else "unpacked"))
-    return brought
+        results.append(_result(each, source, "there already" if known else "unpacked"))
+    return results
 
 
-def _bring(named: NamedInput, store: Store, files: ThreadPoolExecutor, advance: Advance) -> Brought:
-    plan = plan_of(named, store)
+def _fetch_one(
+    named: NamedInput, store: Store, files: ThreadPoolExecutor, advance: Advance
+) -> FetchResult:
+    plan = fetch_plan(named, store)
     known = plan.stage.done()
     fetch(plan, files, scratch_folder(), advance)
-    return _row(named, plan.stage, "there already" if known else "fetched")
+    return _result(named, plan.stage, "there already" if known else "fetched")
 
 
-def _row(named: NamedInput, stage: Stage, outcome: str) -> Brought:
+def _result(named: NamedInput, stage: Stage, outcome: str) -> FetchResult:
     marker = stage.marker()
     licence = str(dict(marker.get("facts") or {}).get("licence") or "unknown")
     size = int(marker["counts"]["bytes"])
     origin = parse_source(named.source).address
-    return Brought(named.label, origin, size, licence, outcome, stage.digest)
+    return FetchResult(named.label, origin, size, licence, outcome, stage.digest)
 
 
-def _staying(named: NamedInput) -> Brought:
+def _in_place(named: NamedInput) -> FetchResult:
     source = parse_source(named.source)
-    return Brought(named.label, source.address, 0, source.licence or "unknown", "stays there")
+    return FetchResult(named.label, source.address, 0, source.licence or "unknown", "stays there")
 
 
 def _save(images: Iterable[str], folder: Path) -> None:
-    """Save images as archives by whichever engine is here."""
+    """Save images as archives, with the first engine that is installed."""
     engine = next((name for name in ("skopeo", "podman", "docker") if shutil.which(name)), "")
     if not engine:
         raise BadInput(
-            "no skopeo, podman or docker here, which make archives",
+            "none of skopeo, podman and docker, which save images, is installed",
             remedy="Install one, or leave --archives out.",
         )
     folder.mkdir(parents=True, exist_ok=True)

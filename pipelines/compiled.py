@@ -1,4 +1,4 @@
-"""Compiling the loop into KFP's intermediate representation (IR)."""
+"""Compiles the loop into KFP's intermediate representation (IR)."""
 
 from __future__ import annotations
 
@@ -50,31 +50,32 @@ def compile_loop(
         recipe: what to learn; tasks on a cluster get its reference on the store.
         profile: where to run.
         run: the default name of the run.
-        max_unroll: rounds compiled in, from the recipe's `gate.max_iterations` to 5.
+        max_unroll: rounds compiled in, from the recipe's `gate.max_iterations` to
+            `MAX_ITERATIONS`.
         first: the first iteration compiled in; those before it are in the run's state.
         watching: whether a check for new inputs comes first (`components/watch`).
-        resumed: whether M_0 has been measured by an earlier execution of the run.
+        resumed: whether an earlier execution of the run has measured M_0.
         on_store: whether the recipe is on the store; else the pipeline holds it once.
-        account: what tasks are told of budget and prices where a plan was made
-            (`planning.budget.account_of`); "" for what the profile says of them.
+        account: budget and prices for the tasks, from a plan (`planning.budget.account_of`); "" to
+            take them from the profile.
 
     Raises:
-        BadInput: `max_unroll` or `first` is out of range, a cluster would refuse what the profile
-            asks for, or the pipeline is larger than it takes.
+        BadInput: `max_unroll` or `first` is out of range, or a cluster would refuse what the
+            profile asks for or a pipeline of this size.
     """
     if not recipe.gate.max_iterations <= max_unroll <= MAX_ITERATIONS:
         raise BadInput(
-            f"{max_unroll} rounds do not lie between gate.max_iterations "
+            f"{max_unroll} rounds are not between gate.max_iterations "
             f"({recipe.gate.max_iterations}) and {MAX_ITERATIONS}",
             remedy="Change --max-unroll, or --set gate.max_iterations=N.",
         )
     if not 1 <= first <= recipe.gate.max_iterations + resumed:
         raise BadInput(
-            f"iteration {first} does not lie between 1 and gate.max_iterations "
+            f"iteration {first} is not between 1 and gate.max_iterations "
             f"({recipe.gate.max_iterations})",
             remedy="Change --from-iteration.",
         )
-    _require_acceptable(profile)
+    require_acceptable(profile)
 
     import_kfp()
     from lidr.pipelines.loop import LoopShape, build_loop
@@ -109,7 +110,7 @@ def compile_promotion(recipe: Recipe, profile: Profile, *, on_store: bool = Fals
     Raises:
         BadInput: a cluster would refuse what the profile asks for.
     """
-    _require_acceptable(profile)
+    require_acceptable(profile)
 
     import_kfp()
     from lidr.pipelines.promote import build_promotion
@@ -125,14 +126,9 @@ def compile_promotion(recipe: Recipe, profile: Profile, *, on_store: bool = Fals
 
 
 def _roll_out(profile: Profile) -> str:
-    """Return how a profile's shards are started; "" is on the machine of the task."""
+    """Return how a profile's shards are started; "": on the task's machine."""
     in_pods = profile.runner == "kubeflow" and profile.shards > 1
     return Launch.of_rollout(profile).text() if in_pods else ""
-
-
-def _require_acceptable(profile: Profile) -> None:
-    if profile.runner == "kubeflow":
-        require_acceptable(profile)
 
 
 def _placement(profile: Profile, account: str = "") -> Placement:
@@ -160,12 +156,12 @@ def _compiled(pipeline: BaseComponent, *, lifted: bool = False) -> str:
 def as_manifests(text: str, namespace: str) -> str:
     """Return a compiled pipeline as `Pipeline` and `PipelineVersion` (pipelines.kubeflow.org).
 
-    A version never changes, so its name has the digest of what it holds. The two are what KFP's
-    own compiler writes for them; it would leave the components of the rounds unshared.
+    A version never changes, so its name has the digest of the pipeline. KFP's own compiler writes
+    the same two, but without sharing components among rounds.
 
     Args:
         text: from `compile_loop`.
-        namespace: of both; "" for that of the kubectl context.
+        namespace: of both; "" for the one in the kubectl context.
     """
     documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     info = documents[0]["pipelineInfo"]
@@ -180,8 +176,7 @@ def as_manifests(text: str, namespace: str) -> str:
         _manifest("Pipeline", {"name": info["name"], **where}, described_as),
         _manifest("PipelineVersion", {"name": version, **where}, spec),
     ]
-    dumped: str = yaml.dump_all(made, Dumper=yaml.CSafeDumper, allow_unicode=True, width=1000)
-    return dumped
+    return _dump(made)
 
 
 def _manifest(kind: str, metadata: dict[str, str], spec: dict[str, Any]) -> dict[str, Any]:
@@ -190,11 +185,11 @@ def _manifest(kind: str, metadata: dict[str, str], spec: dict[str, Any]) -> dict
 
 
 def _rewritten(text: str, *, lifted: bool) -> str:
-    """Return the IR with components shared among rounds, its heading kept.
+    """Return the IR with components shared among rounds; comments at its head are kept.
 
     Args:
         text: as KFP's compiler wrote it.
-        lifted: whether rounds bear their conditions themselves, which KFP's backend can.
+        lifted: whether to put the rounds' conditions on their tasks, which only KFP's backend runs.
     """
     documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     if lifted:
@@ -204,5 +199,8 @@ def _rewritten(text: str, *, lifted: bool) -> str:
         lift_conditions(documents[0])
         open_groups(documents[0])
     heading = "".join(line for line in text.splitlines(True) if line.startswith("#"))
-    body: str = yaml.dump_all(documents, Dumper=yaml.CSafeDumper, allow_unicode=True, width=1000)
-    return heading + body
+    return heading + _dump(documents)
+
+
+def _dump(documents: list[dict[str, Any]]) -> str:
+    return str(yaml.dump_all(documents, Dumper=yaml.CSafeDumper, allow_unicode=True, width=1000))

@@ -1,7 +1,7 @@
-"""The child process of `lidr run`: it lets kfp.local run the pipeline.
+"""The child process of `lidr run`, which runs the pipeline with kfp.local.
 
-Its first line of input is the job as JSON. The pipe stays open as long as the parent lives: when
-it closes, whatever the reason, this process ends everything it started, and itself.
+The first line on stdin is the job as JSON. The pipe stays open while the parent lives; when it
+closes, for any reason, this process kills everything that it started, and itself.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _run(job: dict[str, Any]) -> None:
 
 
 def _pipeline(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the pipeline that a job asks for, and the arguments that only it has."""
+    """Return a job's pipeline, and the arguments beside recipe and store."""
     from lidr.pipelines.loop import LoopShape, build_loop
     from lidr.pipelines.placement import place_locally
     from lidr.pipelines.promote import build_promotion

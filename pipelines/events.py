@@ -1,7 +1,7 @@
-"""The events of a run as its file holds them (components/shared/core/events.py writes them).
+"""Reads the events file of a run (components/shared/core/events.py writes it).
 
-A step that is killed may leave half a line, and messages quote what models and servers say: what is
-no event is left out, and text keeps nothing that would steer a terminal.
+A killed step may leave half a line, and messages quote models and servers: lines that are not
+events are skipped, and control codes in text are replaced.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _FIELDS: dict[str, Fields] = {
     "finished": {"step": str, "seconds": float},
     "failed": {"step": str, "message": str, "exit_code": int},
 }
-"""What each kind of event must say."""
+"""Required fields of each kind of event, besides `_ALWAYS`."""
 
 _ALWAYS: Fields = {"time": float}
-_PERHAPS: Fields = {
+_OPTIONAL: Fields = {
     **dict.fromkeys(("step", "shard", "rate_unit"), str),
     **dict.fromkeys(("rate", "seconds_left", "amount"), (float, type(None))),
     "truncated": float,
@@ -40,9 +40,8 @@ _PERHAPS: Fields = {
 
 
 def parse_events(lines: Iterable[bytes]) -> list[Event]:
-    """Return the events that lines of the file hold, in order."""
-    found = (_parsed(line) for line in lines)
-    return [event for event in found if event is not None]
+    """Return the events in lines of the file, in order."""
+    return [event for line in lines if (event := _parsed(line)) is not None]
 
 
 def _parsed(line: bytes) -> Event | None:
@@ -55,14 +54,13 @@ def _parsed(line: bytes) -> Event | None:
     wanted = _FIELDS.get(event["event"])
     if wanted is None:
         return None
-    required = {"event": str, **_ALWAYS, **wanted}
-    whole = all(name in event and fits(event[name], kinds) for name, kinds in required.items())
-    perhaps = {name: kinds for name, kinds in _PERHAPS.items() if name in event}
-    if not whole or not all(fits(event[name], kinds) for name, kinds in perhaps.items()):
+    optional = {name: kinds for name, kinds in _OPTIONAL.items() if name in event}
+    known = {"event": str, **_ALWAYS, **wanted, **optional}
+    if not all(name in event and fits(event[name], kinds) for name, kinds in known.items()):
         return None
     if not all(map(is_finite, event.get("failures", {}).values())):
         return None
-    return {name: _clean(event[name]) for name in {**required, **perhaps}}
+    return {name: _clean(event[name]) for name in known}
 
 
 def _clean(value: Any) -> Any:

@@ -23,11 +23,11 @@ def build_iteration(
     """Return the sub-pipeline of one iteration, its tasks placed.
 
     It has no outputs: its steps note their stages on the store, where `conclude` finds them. A
-    task outside a `dsl.If` may not read from inside, and `dsl.OneOf` fails on the backend when the
-    branch was skipped.
+    task outside a `dsl.If` may not read outputs from inside it, and `dsl.OneOf` fails on the
+    backend when the branch was skipped.
 
     Args:
-        place: puts each task where the profile wants it.
+        place: applies the profile to a task.
         shards: workers that generate and translate.
         launch: how the ranks of the train step are started.
         judged: whether a judge judges every model's answers.
@@ -85,9 +85,10 @@ def build_iteration(
 
 
 def _build_learning(place: Placement, launch: str, judged: bool) -> BaseComponent:
-    """Return the sub-pipeline of what follows the pairs, where their reward can be trusted.
+    """Return the sub-pipeline of training and measuring, which the reward check may skip.
 
-    It is one of its own, because `kfp.local` takes a `dsl.If` on a task's named output for False.
+    It is a separate sub-pipeline because `kfp.local` evaluates a `dsl.If` on a task's named output
+    as False.
     """
 
     @dsl.pipeline(name="learn")

@@ -1,9 +1,9 @@
-"""Conditions that cost no pods of their own.
+"""Moves conditions from groups onto tasks, so that they need no pods.
 
-KFP starts a driver's pod for every group of tasks, and Argo's queue looks at it ten seconds later.
-A sub-pipeline that is nothing but one `dsl.If` is two groups, one inside the other; on the backend
-the task that calls it can bear the condition itself, and where nothing follows that task, its first
-tasks can. Where a condition does not hold, Argo leaves out the task and all that follows it.
+KFP starts a driver's pod for every group of tasks, which Argo's queue takes up ten seconds later. A
+sub-pipeline that consists of one `dsl.If` is two groups, one inside the other. On the backend, the
+task that calls it can have the condition itself; if nothing follows that task, its first tasks can.
+If a condition does not hold, Argo omits the task and all that follow it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-Document = dict[str, Any]
+from lidr.pipelines.sharing import Document, all_tasks
 
 _CHANNEL = "pipelinechannel--"
 
 
 def lift_conditions(pipeline: Document) -> None:
-    """Put the condition of each such sub-pipeline on the tasks that call it, in place.
+    """Move the condition of each sub-pipeline that is one `dsl.If` to its callers, in place.
 
     Args:
         pipeline: the PipelineSpec as a dictionary.
@@ -31,17 +31,17 @@ def lift_conditions(pipeline: Document) -> None:
         inner = copy.deepcopy(components[group["componentRef"]["name"]]["dag"])
         component["dag"] = _renamed(inner, names)
         policy = _renamed(group["triggerPolicy"], names)
-        for task in _tasks(pipeline):
+        for task in all_tasks(pipeline):
             if task["componentRef"]["name"] == name:
                 task["triggerPolicy"] = dict(policy)
     _drop_unused(pipeline)
 
 
 def open_groups(pipeline: Document) -> None:
-    """Put the tasks of each conditional group that nothing follows beside the group, in place.
+    """Replace each conditional group that nothing follows by its tasks, in place.
 
-    The first of them bear its condition, and Argo leaves out the others with them. A group stays
-    where a task of its name is there already, or one of the first has a condition of its own.
+    The first of them get its condition, and Argo omits the others with them. A group stays if one
+    of its tasks' names is taken, or one of the first has a condition already.
 
     Args:
         pipeline: the PipelineSpec as a dictionary, after `lift_conditions`.
@@ -66,7 +66,7 @@ def _can_open(key: str, tasks: Document, inner: Document) -> bool:
 
 
 def _opened(task: Document, group: Document) -> Document:
-    """Return a task of a group as it stands beside the group."""
+    """Return a task of a group as it is outside the group."""
     opened = copy.deepcopy(task)
     given = group["inputs"]["parameters"]
     parameters = opened.setdefault("inputs", {}).setdefault("parameters", {})
@@ -88,13 +88,13 @@ def _opened(task: Document, group: Document) -> Document:
 
 
 def _drop_unused(pipeline: Document) -> None:
-    used = {task["componentRef"]["name"] for task in _tasks(pipeline)}
+    used = {task["componentRef"]["name"] for task in all_tasks(pipeline)}
     for name in pipeline["components"].keys() - used:
         del pipeline["components"][name]
 
 
 def _only_group(component: Document) -> Document | None:
-    """Return the conditional group that is all of a sub-pipeline; None where it is more."""
+    """Return the conditional group that a sub-pipeline consists of; None if there is more."""
     tasks: list[Document] = list(component.get("dag", {}).get("tasks", {}).values())
     if len(tasks) != 1 or "condition" not in tasks[0].get("triggerPolicy", {}):
         return None
@@ -102,7 +102,7 @@ def _only_group(component: Document) -> Document | None:
 
 
 def _renamed(found: Any, names: dict[str, str]) -> Any:
-    """Return part of a pipeline with the group's names of its inputs replaced."""
+    """Return part of a pipeline with a group's names of inputs replaced by the caller's."""
     if isinstance(found, dict):
         return {key: _renamed(value, names) for key, value in found.items()}
     if isinstance(found, list):
@@ -113,8 +113,3 @@ def _renamed(found: Any, names: dict[str, str]) -> Any:
         for old, new in names.items():
             found = found.replace(f"'{old}'", f"'{new}'")
     return found
-
-
-def _tasks(pipeline: Document) -> list[Document]:
-    bodies = [pipeline["root"], *pipeline["components"].values()]
-    return [task for body in bodies for task in body.get("dag", {}).get("tasks", {}).values()]

@@ -1,4 +1,4 @@
-"""Running the pipeline on this machine: a child process, a lock, and a log instead of noise."""
+"""Runs the pipeline on this machine, in a child process, under a lock, with a log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import lidr
@@ -27,7 +27,7 @@ from lidr.pipelines.events import Event, parse_events
 
 _POLL_SECONDS = 0.1
 _TAIL_LINES = 15
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class LocalJob:
         recipe: the resolved recipe as JSON.
         store: URI of the store; a folder's is absolute.
         run: name of the run.
-        max_unroll: rounds in the pipeline.
-        max_iterations: rounds that may happen.
-        shards: workers that generate and translate; two of them at a time.
+        max_unroll: iterations compiled in.
+        max_iterations: iterations that may run.
+        shards: workers that generate and translate; at most two run at a time.
         settings: environment variables for every step, e.g. MLFLOW_TRACKING_URI.
         launch: how the ranks of the train step are started.
-        promotion: arguments of the promotion pipeline, which runs instead of the loop; none for
-            the loop.
+        promotion: arguments of the promotion pipeline, which runs instead of the loop; () for the
+            loop.
     """
 
     recipe: str
@@ -62,12 +62,12 @@ class LocalJob:
 
     @property
     def folder(self) -> Path:
-        """Where the run's log, events and lock are: beside its results, or in the user's cache."""
+        """Folder of the run's log, events and lock: beside its results, or in the user's cache."""
         return _runs_folder(self.store) / self.run
 
     @property
     def events(self) -> Path:
-        """JSON Lines that the steps write and the screen is drawn from."""
+        """The steps' events as JSON Lines, from which the screen is drawn."""
         return self.folder / "events.jsonl"
 
     @property
@@ -77,7 +77,7 @@ class LocalJob:
 
     @property
     def work(self) -> Path:
-        """Temporary files. The name is short, because sockets in it must fit 107 characters."""
+        """Folder of temporary files; short, as paths of sockets in it may have 107 characters."""
         name = f"lidr-{os.getuid()}-{digest_of(str(self.folder))[:8]}"
         return Path(tempfile.gettempdir()) / name
 
@@ -106,7 +106,7 @@ def _runs_folder(store: str) -> Path:
 def execute(job: LocalJob, watch: Callable[[list[Event]], None]) -> None:
     """Run the pipeline in a child process until it ends.
 
-    Whatever ends this function, also a signal that raises, leaves no process behind.
+    However this ends, even by an exception from a signal handler, no process is left.
 
     Args:
         job: what to run.
@@ -153,7 +153,7 @@ def _locked(job: LocalJob) -> Iterator[None]:
 
 @contextmanager
 def _workspace(job: LocalJob) -> Iterator[None]:
-    """Make the folder for temporary files again; what a killed execution left goes first."""
+    """Create the folder of temporary files, after removing what a killed execution left."""
     kill_marked(EVENTS_VARIABLE, str(job.events))
     shutil.rmtree(job.work, ignore_errors=True)
     job.work.mkdir(mode=0o700)
@@ -175,17 +175,7 @@ def _start(job: LocalJob, log: int) -> subprocess.Popen[bytes]:
         start_new_session=True,
     )
     assert driver.stdin is not None  # noqa: S101
-    message = {
-        "recipe": job.recipe,
-        "store": job.store,
-        "run": job.run,
-        "max_unroll": job.max_unroll,
-        "max_iterations": job.max_iterations,
-        "shards": job.shards,
-        "launch": job.launch,
-        "promotion": dict(job.promotion),
-        "work": str(job.work),
-    }
+    message = {**asdict(job), "promotion": dict(job.promotion), "work": str(job.work)}
     driver.stdin.write(json.dumps(message).encode() + b"\n")
     driver.stdin.flush()
     return driver
@@ -196,8 +186,8 @@ def task_environment(job: LocalJob) -> dict[str, str]:
     source = str(Path(lidr.__file__).resolve().parent.parent)
     paths = [path for path in (os.environ.get("PYTHONPATH"), source) if path]
     return {
-        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads cost a factor of 10 on busy cores
-        "TQDM_DISABLE": "1",  # steps report their own progress; a bar is a line a refresh here
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin are 10 times slower on busy cores
+        "TQDM_DISABLE": "1",  # steps report progress; a bar would log a line each refresh
         **os.environ,
         **dict(job.settings),
         EVENTS_VARIABLE: str(job.events),
@@ -214,7 +204,7 @@ def _follow(
     watch: Callable[[list[Event]], None],
     lease: Lease,
 ) -> list[Event]:
-    """Hand on events until the driver ends; return all of them."""
+    """Pass events to `watch` until the driver ends; return all of them."""
     events: list[Event] = []
     with job.events.open("rb") as stream:
         part, ended = b"", False
@@ -237,7 +227,7 @@ def _ended(driver: subprocess.Popen[bytes]) -> bool:
 
 
 def _failure(job: LocalJob, events: list[Event], begin: int) -> LidrError:
-    """Say why the pipeline failed: the step's own words, or the last ones of its log."""
+    """Return the error of a failed pipeline: the step's message, or its last log lines."""
     failed = next((event for event in events if event["event"] == "failed"), None)
     if failed is not None:
         error = LidrError(f"{failed['step']}: {failed['message']}")
@@ -248,23 +238,23 @@ def _failure(job: LocalJob, events: list[Event], begin: int) -> LidrError:
     step = next((name for name in started if started.count(name) > ended.count(name)), "pipeline")
     with job.log.open("rb") as log:
         log.seek(begin)
-        tail = last_words(log.read().decode("utf-8", "replace"))
+        tail = last_task_lines(log.read().decode("utf-8", "replace"))
     return LidrError(
-        f"{step} failed; its last words were\n\n{tail}\n\nThe whole log is {job.log}",
+        f"{step} failed; its last lines were\n\n{tail}\n\nThe whole log is {job.log}",
         remedy="Running the same command again continues where it stopped.",
     )
 
 
-def last_words(log: str) -> str:
-    """Return the last lines of the first task that failed, out of kfp.local's log.
+def last_task_lines(log: str) -> str:
+    """Return the last lines of the first task that failed, from kfp.local's log.
 
     KFP indents a task's output by four spaces and then names its status.
     """
-    lines = _COLOUR.sub("", log).splitlines()
+    lines = COLOUR_CODE.sub("", log).splitlines()
     end = next(
         (number for number, line in enumerate(lines) if "finished with status FAILURE" in line),
         len(lines),
     )
     task = [line.removeprefix("    ") for line in lines[:end] if line.startswith("    ")]
-    words = [line for line in task or lines if line.strip(" ^~")]
-    return "\n".join(words[-_TAIL_LINES:])
+    text = [line for line in task or lines if line.strip(" ^~")]
+    return "\n".join(text[-_TAIL_LINES:])

@@ -1,4 +1,4 @@
-"""The status of a run on this machine: its events while it runs, its stages for what was before."""
+"""The status of a run on this machine: from its latest events, and its finished stages."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from lidr.components.shared.core.text import one_line
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.events import Event, parse_events
-from lidr.pipelines.local import LocalJob
+from lidr.pipelines.local import COLOUR_CODE, LocalJob
 from lidr.pipelines.status import END, SHOWN, STEP_NAMES, Status, StepRow, logged_by, merged
 from lidr.pipelines.step_log import OwnLines
 from lidr.pipelines.stored import StoredRun
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TASK = re.compile(r"(?:Executing task|Task) '([a-z-]*[a-z])(?:-\d+)?'")
 
 
 def existing_store(uri: str) -> Store:
-    """Open a store to read from; a folder is not made for it.
+    """Open a store to read from; no folder is created.
 
     Raises:
         BadInput: there is no such folder.
@@ -40,7 +39,7 @@ def local_status(store: Store, run: str) -> Status:
     """Return the status of a run that is, or was, executed on this machine.
 
     Raises:
-        BadInput: the store knows nothing of it.
+        BadInput: the store has neither its state nor its events.
     """
     job = LocalJob(recipe="", store=store.uri, run=run)
     stored = StoredRun.read(store, run)
@@ -48,7 +47,7 @@ def local_status(store: Store, run: str) -> Status:
     if stored is None and not events:
         raise BadInput(
             f"no run {run!r} in {store.uri}",
-            remedy="`lidr status` without a name lists those there are.",
+            remedy="`lidr status` without a name lists all of them.",
         )
     process = driver_of(job)
     rows = merged(stored.rows() if stored else (), event_rows(events, running=bool(process)))
@@ -67,7 +66,7 @@ def local_status(store: Store, run: str) -> Status:
 
 
 def driver_of(job: LocalJob) -> int:
-    """Return the process that executes a run on this machine; 0 where none does."""
+    """Return the id of the process that executes a run on this machine; 0 if none does."""
     path = job.folder / "lock"
     try:
         with path.open("r") as lock:
@@ -81,15 +80,13 @@ def driver_of(job: LocalJob) -> int:
 
 
 def stop(store: Store, run: str, timeout: float = 60.0) -> bool:
-    """End the process that executes a run, and wait until it has; False where none does.
+    """End the process that executes a run, and wait for it; return False if none does.
 
     Args:
-        store: the run's.
-        run: its name.
-        timeout: seconds that it gets.
+        timeout: seconds to wait.
 
     Raises:
-        BadInput: it is executed on another machine, or does not end.
+        BadInput: the run is executed on another machine, or the process does not end.
     """
     job = LocalJob(recipe="", store=store.uri, run=run)
     process = driver_of(job)
@@ -99,7 +96,7 @@ def stop(store: Store, run: str, timeout: float = 60.0) -> bool:
         os.kill(process, signal.SIGTERM)
     except ProcessLookupError as error:
         raise BadInput(
-            f"run {run!r} is executed on another machine, by its process {process}",
+            f"run {run!r} is executed on another machine, by process {process} there",
             remedy="Stop it there.",
         ) from error
     until = time.monotonic() + timeout
@@ -107,7 +104,7 @@ def stop(store: Store, run: str, timeout: float = 60.0) -> bool:
         if time.monotonic() > until:
             raise BadInput(
                 f"process {process} of run {run!r} has not ended in {timeout:.0f} s",
-                remedy="Look at what it does, or kill it.",
+                remedy="Find out what it does, or kill it.",
             )
         time.sleep(0.1)
     return True
@@ -122,15 +119,13 @@ def log_lines(
     everything: bool = False,
     poll_seconds: float = 0.5,
 ) -> Iterator[str]:
-    """Yield the lines of a run's log; what KFP prints around them says which step they are of.
+    """Yield the lines of a run's log; lines that KFP prints between them name their step.
 
     Args:
-        store: the run's.
-        run: its name.
         step: only this step's; "" for everything.
         follow: go on until the run's process has ended.
         everything: also what KFP's executor prints around a step.
-        poll_seconds: between two looks, with `follow`.
+        poll_seconds: between two reads, with `follow`.
 
     Raises:
         BadInput: there is no log on this machine.
@@ -149,7 +144,7 @@ def log_lines(
     with log:
         while True:
             alive = follow and driver_of(job)
-            for line in (_COLOUR.sub("", each).rstrip("\n") for each in log):
+            for line in (COLOUR_CODE.sub("", each).rstrip("\n") for each in log):
                 if step and (found := _TASK.search(line)):
                     wanted = found[1] in names
                 shown = own.has(line) or everything
@@ -173,7 +168,7 @@ def event_rows(events: list[Event], *, running: bool) -> Iterator[StepRow]:
 
     Args:
         events: of one execution, in order.
-        running: whether it goes on; what has not ended then runs, and has else been interrupted.
+        running: whether it is still running; if not, steps without an end were interrupted.
     """
     steps: dict[tuple[int, str], dict[str, Event]] = {}
     active: dict[tuple[str, str], tuple[int, str]] = {}

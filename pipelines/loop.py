@@ -22,13 +22,13 @@ from lidr.pipelines.tasks.component import conclude, finish
 
 @dataclass(frozen=True)
 class LoopShape:
-    """Which parts of the loop a pipeline holds.
+    """The parts of the loop that a pipeline holds.
 
     Attributes:
-        rounds: the last iteration compiled in, at most 5.
-        first: the first one; those before it are taken from the run's state.
-        resumed: whether M_0 has been measured by an earlier execution of the run.
-        watching: whether a look at the inputs comes first, and decides whether the rest happens.
+        rounds: the last iteration compiled in, at most `MAX_ITERATIONS`.
+        first: the first one; earlier ones are in the run's state.
+        resumed: whether an earlier execution of the run has measured M_0.
+        watching: whether `check_inputs` comes first, and the rest only runs if inputs are new.
     """
 
     rounds: int
@@ -42,11 +42,11 @@ class _Rounds:
     """The rounds of a loop, and what comes before them.
 
     Attributes:
-        place: puts each task where the profile wants it.
+        place: applies the profile to a task.
         iteration: the sub-pipeline of one round.
         shape: which rounds there are.
         judged: whether a judge judges every model's answers.
-        text: the recipe itself, for the first task to put on the store; "" where it is there.
+        text: the recipe as JSON, for the first task to put on the store; "" if it is there.
     """
 
     place: Placement
@@ -75,7 +75,7 @@ class _Rounds:
             state = _state(concluded.after(done.set_caching_options(False)))
 
     def _resume(self, common: dict[str, Any], _: Any) -> tuple[Any, dict[str, Any]]:
-        """Take what the first round starts from out of the run's states."""
+        """Read what the first round starts from from the run's state."""
         known = common | ({"recipe": self.text} if self.text else {})
         state = dict(self.place(resume_state(**known, iteration=self.shape.first - 1)).outputs)
         return state.pop("inputs"), state
@@ -104,7 +104,7 @@ class _Rounds:
 
 
 def _state(concluded: PipelineTask) -> dict[str, Any]:
-    """Return what an iteration hands to the next one; its metrics are for Kubeflow's page."""
+    """Return the outputs that the next iteration starts from; metrics are only shown."""
     return {name: concluded.outputs[name] for name in State._fields}
 
 
@@ -124,23 +124,23 @@ def build_loop(
 ) -> BaseComponent:
     """Return the pipeline, ready to be compiled or called.
 
-    KFP has no while loop, so the rounds follow one another and each asks the verdict before
-    it whether to do anything. How many there are is fixed when compiling; `max_iterations` bounds
-    the loop when it runs. Nothing follows the exit handler: Kubeflow calls a run succeeded
-    that failed inside it, where a task behind it is left out.
+    KFP has no while loop, so the rounds follow one another, and each runs only if the verdict
+    before it is `continue`. Their number is fixed when compiling; `max_iterations` bounds the loop
+    when it runs. Nothing follows the exit handler: if a task after it were omitted because of a
+    failure inside it, Kubeflow would call the run succeeded.
 
     Args:
         settings: the recipe; the pipeline's default.
         store_uri: URI of the store; the pipeline's default.
         run_name: name of the run; the pipeline's default.
-        place: puts each task where the profile wants it.
-        shape: the iterations, and whether the pipeline looks first.
+        place: applies the profile to a task.
+        shape: which iterations it holds, and how it starts.
         shards: workers that generate and translate.
-        launch: how the ranks of the train step are started, as `Launch.text` writes it.
-        description: what the pipeline says of itself; None is its docstring.
+        launch: how the ranks of the train step are started, from `Launch.text`.
+        description: the pipeline's description; None: its docstring.
         by_reference: whether tasks get the recipe's reference on the store instead of the recipe.
         on_store: whether the recipe is on the store already; else the first task puts it there.
-        roll_out: how shards are started, as `Launch.text` writes it; "" is on this machine.
+        roll_out: how shards are started, from `Launch.text`; "": on this machine.
     """
     judged, reward_step = settings.is_judged, settings.pairing.reward_step
     text = settings.model_dump_json()
@@ -180,7 +180,7 @@ def _watching(
     description: str | None,
     given: str,
 ) -> BaseComponent:
-    """Return the pipeline of a schedule: it ends at once where there is nothing new."""
+    """Return the pipeline of a schedule, which ends at once if no input is new."""
     place = rounds.place
 
     @dsl.pipeline(name=f"lidr-{settings.name}-watch", description=description)
@@ -190,7 +190,7 @@ def _watching(
         run: str = run_name,
         max_iterations: int = settings.gate.max_iterations,
     ) -> None:
-        """Run the loop where prompts or base model are new.
+        """Run the loop if prompts or base model are new.
 
         Args:
             recipe: the resolved recipe as JSON, or its reference on the store.

@@ -1,6 +1,6 @@
-"""A registered version's model card: what it was made from, what it gained, how to make it again.
+"""A registered version's model card: what it was made from, its results, how to reproduce it.
 
-The form is the hub's (https://huggingface.co/docs/hub/model-cards): YAML, then Markdown.
+The format is the hub's (https://huggingface.co/docs/hub/model-cards): YAML, then Markdown.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.core.text import one_line
-from lidr.components.shared.inputs.fetched import fetched
-from lidr.components.shared.inputs.named import InputKind, NamedInput, named_inputs
+from lidr.components.shared.inputs.fetched import find_fetched
+from lidr.components.shared.inputs.named import InputKind, named_inputs
 from lidr.components.shared.registry.ancestry import Ancestry
 from lidr.components.shared.store.runs import read_state, recipe_key
 from lidr.components.shared.store.stage import open_stage
@@ -34,11 +34,7 @@ _METHODS: dict[RewarderName, str] = {
 
 
 def model_card(found: Ancestry) -> str:
-    """Return a version's card.
-
-    Args:
-        found: its lineage.
-    """
+    """Return a version's card, given its lineage."""
     recipe = _recipe(found)
     tags = found.version.tags
     front = {
@@ -66,7 +62,7 @@ def _body(found: Ancestry, recipe: Recipe | None) -> Iterator[str]:
     yield from _section("Data", _data_lines(recipe))
     yield from _section("Results", _result_lines(found))
     yield from _section("Limits", _limit_lines(found, recipe))
-    yield from _section("How to make it again", _repeat_lines(found))
+    yield from _section("How to reproduce it", _reproduce_lines(found))
     if recipe:
         text = yaml.safe_dump(json.loads(recipe.model_dump_json(exclude_defaults=True)))
         yield from _section("Recipe", iter(["```yaml", text.rstrip(), "```"]))
@@ -78,7 +74,7 @@ def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
 
 
 def _recipe(found: Ancestry) -> Recipe | None:
-    """Return the recipe of a run that made the version, if one is on the store."""
+    """Return the recipe of a run that made the version, if the store has one."""
     for run in found.runs:
         try:
             return Recipe.model_validate_json(found.store.read(recipe_key(run)))
@@ -102,9 +98,9 @@ def _base_licence(recipe: Recipe) -> str:
 
 
 def _origin(source: str) -> tuple[str, str]:
-    """Return where a source comes from and its licence, as far as the recipe or the hub says."""
+    """Return a source's origin and licence, as the recipe or the hub names them."""
     named = parse_source(source)
-    if held := fetched(named.address):
+    if held := find_fetched(named.address):
         facts = dict(held[0].marker().get("facts") or {})
         return str(facts.get("origin", named.address)), str(facts.get("licence") or _UNKNOWN)
     return named.address, named.licence or _UNKNOWN
@@ -137,12 +133,8 @@ def _data_lines(recipe: Recipe | None) -> Iterator[str]:
         return
     yield from ("", "| input | from | licence |", "|---|---|---|")
     for each in named:
-        yield _data_row(each)
-
-
-def _data_row(each: NamedInput) -> str:
-    origin, licence = _origin(each.source)
-    return f"| {each.label} | {_cell(origin)} | {_cell(licence)} |"
+        origin, licence = _origin(each.source)
+        yield f"| {each.label} | {_cell(origin)} | {_cell(licence)} |"
 
 
 def _cell(text: str) -> str:
@@ -150,7 +142,7 @@ def _cell(text: str) -> str:
 
 
 def _result_lines(found: Ancestry) -> Iterator[str]:
-    now, base = _scores(found, ""), _scores(found, "start")
+    now, base = _own_scores(found), _start_scores(found)
     if not now:
         yield "This version's evaluation is not on the store any more."
         return
@@ -172,20 +164,23 @@ def _result_lines(found: Ancestry) -> Iterator[str]:
     yield from ("", f"The gate's verdict against the model before: {verdict or 'none'}.")
 
 
-def _scores(found: Ancestry, which: str) -> Mapping[str, Any]:
-    """Return the scores by language of the version, or of the `start` of its run."""
-    if which:
-        for run in found.runs:
-            try:
-                uri = str(read_state(found.store, run, 0)["evaluation"])
-                return dict(open_stage(uri).counts()["languages"])
-            except (BadInput, KeyError):
-                continue
-        return {}
+def _start_scores(found: Ancestry) -> Mapping[str, Any]:
+    """Return the scores of the run's M_0 by language; {} if they are not on the store."""
+    for run in found.runs:
+        try:
+            uri = str(read_state(found.store, run, 0)["evaluation"])
+            return dict(open_stage(uri).counts()["languages"])
+        except (BadInput, KeyError):
+            continue
+    return {}
+
+
+def _own_scores(found: Ancestry) -> Mapping[str, Any]:
+    """Return the version's scores by language; {} if they are not on the store."""
     for node in found.graph:
         own = found.version.tags.get("lidr.evaluation_digest")
         if node.step == "evaluate" and node.digest == own:
-            return dict(node.facts("counts").get("languages") or {})
+            return dict(node.section("counts").get("languages") or {})
     return {}
 
 
@@ -206,7 +201,7 @@ def _limit_lines(found: Ancestry, recipe: Recipe | None) -> Iterator[str]:
     )
 
 
-def _repeat_lines(found: Ancestry) -> Iterator[str]:
+def _reproduce_lines(found: Ancestry) -> Iterator[str]:
     tags = found.version.tags
     yield from (
         "Save the recipe below; then `lidr run recipe.yaml` or `lidr submit recipe.yaml`.",
@@ -218,6 +213,6 @@ def _repeat_lines(found: Ancestry) -> Iterator[str]:
         ("digest of the model's stage", "lidr.model_digest"),
     ):
         yield f"- {label}: `{tags.get(key) or _UNKNOWN}`"
-    versions = {name: v for node in found.graph for name, v in node.facts("versions").items()}
+    versions = {name: v for node in found.graph for name, v in node.section("versions").items()}
     listed = ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))
     yield f"- libraries: {listed or _UNKNOWN}"

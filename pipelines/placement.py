@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from kfp.dsl import PipelineTask
 from kfp.dsl.structures import ResourceSpec
@@ -12,7 +13,7 @@ from lidr.components.shared.config.budget import ACCOUNT
 from lidr.components.shared.config.machine import MACHINE
 from lidr.components.shared.config.notify import NOTIFY_URL, Notify
 from lidr.components.shared.config.pools import (
-    ENGINES,
+    ENGINE_KINDS,
     NodeAffinity,
     Resources,
     Retries,
@@ -24,23 +25,23 @@ from lidr.components.shared.core.gpu import TENSOR_PARALLEL
 from lidr.components.shared.steps import TASKS
 
 Placement = Callable[[PipelineTask], PipelineTask]
-"""Puts a task in its place, and returns it."""
+"""Sets where and how a task runs; returns the task."""
 
-KINDS: Mapping[str, StepKind] = {
+KIND_BY_COMPONENT: Mapping[str, StepKind] = {
     task: steps[0].kind for task, steps in TASKS.items() if steps[0].kind != "control"
 }
-"""Component name to the profile's kind of step; all others are `control`."""
+"""The profile's kind of step; all other components are `control`."""
 
 LAUNCHERS = ("train", "roll-out")
-"""Components whose work is done by the pods of a TrainJob, where the profile says so."""
+"""Components whose work the pods of a TrainJob do, if the profile asks for that."""
 
 DECIDERS = ("conclude", "resume-state", "finish")
-"""Components that are told of a run's budget and prices."""
+"""Components that get a run's budget and prices."""
 
-_TRACKING = "MLFLOW_TRACKING_URI"
+_TRACKING_URI = "MLFLOW_TRACKING_URI"
 
 SETTINGS = (
-    _TRACKING,
+    _TRACKING_URI,
     "MLFLOW_TRACKING_AUTH",
     "MLFLOW_TRACKING_SERVER_CERT_PATH",
     "MLFLOW_WORKSPACE",
@@ -54,22 +55,22 @@ SETTINGS = (
     "HF_ENDPOINT",
     "LIDR_GIT_SHA",
 )
-"""Keys of the profile's ConfigMaps that become environment variables, where they exist. KFP wants
-them named: it cannot hand over a whole ConfigMap."""
+"""Keys of the profile's ConfigMaps that become environment variables, if they exist. They are
+listed because KFP cannot pass a whole ConfigMap."""
 
 OWN_LABEL = {"app.kubernetes.io/part-of": "lidr"}
-"""By which NetworkPolicies tell a step of lidr's from others' pipelines in the same namespace."""
+"""Label by which NetworkPolicies tell steps of lidr from other pipelines in the namespace."""
 
 _RUN_ID = [{"name": "KFP_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}]
-"""Every pod of a run carries this label; a stage notes it."""
+"""From a label that every pod of a run has; stages record it."""
 
 _RETRY_WINDOW = "2592000s"
-"""30 days. Argo counts its backoff's maxDuration from the start of the first attempt, and ends
-retries when it is over: it must be longer than anything that a step may take."""
+"""30 days. Argo counts its backoff's maxDuration from the start of the first attempt, and stops
+retrying after it: it must be longer than any step may take."""
 
 
 def place_locally(task: PipelineTask) -> PipelineTask:
-    """Leave a task to the machine that the pipeline runs on."""
+    """Let a task run on this machine."""
     return task.set_caching_options(False)
 
 
@@ -77,18 +78,17 @@ def placed_by(profile: Profile, account: str = "") -> Placement:
     """Return the placement that a cluster profile asks for.
 
     Args:
-        profile: it.
-        account: what the tasks that decide are told of budget and prices, as `Account.text` writes
-            it.
+        profile: of a cluster.
+        account: budget and prices for the tasks in `DECIDERS`, from `Account.text`.
     """
 
     def place(task: PipelineTask) -> PipelineTask:
         name = task.component_spec.name
-        kind = KINDS.get(name, "control")
+        kind = KIND_BY_COMPONENT.get(name, "control")
         resources = profile.resources_of(kind)
         launches = name in LAUNCHERS and profile.training.launcher == "trainjob"
         task.set_caching_options(False)
-        # Each of KFP's own setters reads the source of the whole stack for its caller's name.
+        # KFP's own setters are slow: each reads the sources of the whole stack.
         container = task.container_spec
         shards = kind != "train" and launches
         container.image = profile.images.control if shards else profile.images.of(kind)
@@ -96,11 +96,12 @@ def placed_by(profile: Profile, account: str = "") -> Placement:
         if account and name in DECIDERS:
             container.env[ACCOUNT] = account
         container.resources = _resources(resources)
-        if profile.training.launcher == "local":
-            _keep_place(task)
+        if profile.training.launcher == "local":  # no TrainJob: the step gets the resources itself
+            task.component_spec = replace(task.component_spec, task_config_passthroughs=None)
         config = kubernetes_config(profile, kind, launches=launches)
         if profile.notify and name == "finish":
-            config["secretAsEnv"] = [*_listed(config, "secretAsEnv"), _receiver(profile.notify)]
+            secrets = config.get("secretAsEnv", [])
+            config["secretAsEnv"] = [*secrets, _notify_secret(profile.notify)]
         task.platform_config["kubernetes"] = config
         return _retry(task, resources.retries)
 
@@ -110,32 +111,32 @@ def placed_by(profile: Profile, account: str = "") -> Placement:
 def _environment(profile: Profile, kind: StepKind, resources: Resources) -> dict[str, str]:
     image = profile.images.of(kind)
     named = {
-        # the image that a stage will note: that of training may be the nodes' own
+        # recorded in stages; training nodes may have an image of their own
         "LIDR_IMAGE": (kind == "train" and profile.training.image) or image,
-        _TRACKING: profile.tracking_uri,
-        TENSOR_PARALLEL: str(resources.tensor_parallel or "") if kind in ENGINES else "",
-        MACHINE: profile.machine.text() if kind in (*ENGINES, "score", "judge") else "",
+        _TRACKING_URI: profile.tracking_uri,
+        TENSOR_PARALLEL: str(resources.tensor_parallel or "") if kind in ENGINE_KINDS else "",
+        MACHINE: profile.machine.text() if kind in (*ENGINE_KINDS, "score", "judge") else "",
     }
     return {name: value for name, value in named.items() if value}
 
 
 def kubernetes_config(
     profile: Profile, kind: StepKind, *, launches: bool = False
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return what kfp-kubernetes would write into a task; a test compares the two.
 
-    Its own functions import the whole Kubernetes client first, which makes `lidr compile` wait for
-    a second. What is missing here, Kubeflow Pipelines 2.17 cannot say: priority classes, and
-    affinity to other pods.
+    Its own functions import the whole Kubernetes client, which costs `lidr compile` a second.
+    Kubeflow Pipelines 2.17 cannot express what is missing here: priority classes, and affinity to
+    other pods.
 
     Args:
         profile: where to run.
         kind: of step.
-        launches: whether the pod only makes and follows a TrainJob.
+        launches: whether the pod only creates and follows a TrainJob.
     """
     resources, works = profile.resources_of(kind), not launches
-    settings = [key for key in SETTINGS if key != _TRACKING or not profile.tracking_uri]
-    config: dict[str, object] = {
+    settings = [key for key in SETTINGS if key != _TRACKING_URI or not profile.tracking_uri]
+    config: dict[str, Any] = {
         "configMapAsEnv": [
             _named_keys("configMap", name, settings, optional=True) for name in profile.config_maps
         ],
@@ -153,25 +154,15 @@ def kubernetes_config(
         "emptyDirMounts": [_shm(resources.shm)] if works and resources.shared_memory else [],
         "podMetadata": _metadata(profile, resources if works else None),
         "activeDeadlineSeconds": str(resources.timeout_seconds or ""),
-        # Pod Security's restricted profile wants it said; KFP's backend sets the rest of it.
+        # Pod Security's restricted profile requires it; KFP's backend sets the rest.
         "securityContext": {"runAsNonRoot": True},
     }
     return {key: value for key, value in config.items() if value}
 
 
-def _receiver(notify: Notify) -> dict[str, object]:
-    """Return the receiver's address as a variable; without its Secret a run ends all the same."""
+def _notify_secret(notify: Notify) -> dict[str, object]:
+    """Return the receiver's address as a variable; optional, so that a run ends without it."""
     return _named_keys("secret", notify.secret, [NOTIFY_URL], optional=True)
-
-
-def _listed(config: Mapping[str, object], key: str) -> list[object]:
-    found = config.get(key, [])
-    return list(found) if isinstance(found, list) else []
-
-
-def _keep_place(task: PipelineTask) -> None:
-    """Give a step the resources itself that it would hand on to a TrainJob."""
-    task.component_spec = replace(task.component_spec, task_config_passthroughs=None)
 
 
 def _named_keys(kind: str, name: str, keys: Sequence[str], *, optional: bool) -> dict[str, object]:
@@ -197,7 +188,7 @@ def _shm(size: str) -> dict[str, object]:
 
 
 def _metadata(profile: Profile, queued: Resources | None) -> dict[str, object]:
-    """Return labels and annotations; a pod that only follows a TrainJob waits in no queue."""
+    """Return labels and annotations; without `queued`, the pod waits in no queue."""
     labels = OWN_LABEL | profile.pod_labels
     if queued:
         labels |= queue_labels(queued.queue, queued.priority)
@@ -215,7 +206,7 @@ def _resources(given: Resources) -> ResourceSpec:
 
 
 def _retry(task: PipelineTask, retries: Retries) -> PipelineTask:
-    """Try again after a lost node or a network fault: finished chunks and checkpoints are kept."""
+    """Retry after a lost node or a network fault; finished chunks and checkpoints are kept."""
     if not retries.count:
         return task
     return task.set_retry(

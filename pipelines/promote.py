@@ -15,7 +15,8 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.store.recipes import reference_of
 from lidr.pipelines.placement import Placement
 
-_ENDLESS = 5
+_MAX_ITERATIONS = 5
+"""For the gate, which stops at this iteration; a promotion is iteration 1."""
 
 
 def build_promotion(
@@ -28,13 +29,12 @@ def build_promotion(
 ) -> BaseComponent:
     """Return the pipeline, ready to be compiled or called.
 
-    It is one turn of the loop's second half on models that exist. What was evaluated before, by
-    any run, is not evaluated again.
+    It is the second half of one iteration, on existing models. Evaluations of any run are reused.
 
     Args:
         settings: the recipe, whose benchmarks and gate decide; the pipeline's default.
         store_uri: URI of the store; the pipeline's default.
-        place: puts each task where the profile wants it.
+        place: applies the profile to a task.
         by_reference: whether tasks get the recipe's reference on the store instead of the recipe.
         on_store: whether the recipe is on the store already; else the first task puts it there.
     """
@@ -90,7 +90,7 @@ def build_promotion(
                 before=measured[0],
                 after=measured[1],
                 iteration=1,
-                max_iterations=_ENDLESS,
+                max_iterations=_MAX_ITERATIONS,
                 **verdicts,
             )
         ).output

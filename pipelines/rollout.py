@@ -1,4 +1,4 @@
-"""Generation, and what the rewarder needs after it; several shards share one task."""
+"""Generation and the step that the rewarder needs after it; several shards are one task."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,20 +13,20 @@ from lidr.pipelines.tasks.component import roll_out
 
 RollOut = Callable[..., tuple[Any, Any]]
 """Takes `recipe`, `store`, `run`, `inputs`, `model` and `iteration`; adds its tasks to the pipeline
-being built and returns their outputs: the URIs of the generate stage, and of the stage that says
-which answer is better."""
+being built and returns the URIs of the generate stage and of the rewarder's stage (translate, score
+or grade)."""
 
 
 def build_rollout(
     place: Placement, shards: int, launch: str, reward_step: RewardStep = "translate"
 ) -> RollOut:
-    """Return what lets M_t answer, and translate or have its answers scored or graded.
+    """Return a function that adds the tasks of a rollout to a pipeline.
 
     Args:
-        place: puts each task where the profile wants it.
-        shards: how many workers share the engine's work.
-        launch: how they are started where there are several.
-        reward_step: what the rewarder needs; the other two steps are not in the pipeline.
+        place: applies the profile to a task.
+        shards: number of workers that generate and translate.
+        launch: how they are started if there are several.
+        reward_step: the step that the rewarder needs; the other two are not in the pipeline.
     """
 
     def in_shards(**given: Any) -> tuple[Any, Any]:
@@ -35,7 +35,7 @@ def build_rollout(
             return outputs["responses"], outputs["translations"]
         return outputs["responses"], rewarded(outputs["responses"], **given)
 
-    def alone(**given: Any) -> tuple[Any, Any]:
+    def unsharded(**given: Any) -> tuple[Any, Any]:
         responses = place(generate(**given)).outputs["Output"]
         if reward_step == "translate":
             return responses, place(translate(**given, responses=responses)).outputs["Output"]
@@ -46,4 +46,4 @@ def build_rollout(
             return place(score(**given, responses=responses, model=model)).output
         return place(grade(**given, responses=responses)).output
 
-    return in_shards if shards > 1 else alone
+    return in_shards if shards > 1 else unsharded

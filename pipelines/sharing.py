@@ -1,8 +1,8 @@
-"""Letting the rounds of a compiled pipeline share their components.
+"""Shares components among the rounds of a compiled pipeline.
 
-KFP's compiler gives every task of an inlined sub-pipeline a component and an executor of its own,
-so five rounds hold everything five times. The format allows what programs do: one definition, many
-uses. Equal definitions become one; tasks keep their names, inputs and order.
+KFP's compiler gives every task of an inlined sub-pipeline its own component and executor, so five
+rounds hold everything five times. Here equal definitions become one; tasks keep their names, inputs
+and order.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from lidr.components.shared.core.digest import canonical_json
 
 Document = dict[str, Any]
+"""A part of a PipelineSpec or PlatformSpec."""
 
 
 def share_components(pipeline: Document, platform: Document) -> None:
@@ -19,7 +20,7 @@ def share_components(pipeline: Document, platform: Document) -> None:
 
     Args:
         pipeline: the PipelineSpec as a dictionary.
-        platform: its PlatformSpec; {} where there is none.
+        platform: its PlatformSpec, or {}.
     """
     executors = pipeline["deploymentSpec"]["executors"]
     settings = (
@@ -39,9 +40,14 @@ def share_components(pipeline: Document, platform: Document) -> None:
             component["executorLabel"] = names[component["executorLabel"]]
     while len(names := _first_of_equals(components)) > len(set(names.values())):
         _drop(components, names)
-        for dag in _dags(pipeline):
-            for task in dag["tasks"].values():
-                task["componentRef"]["name"] = names[task["componentRef"]["name"]]
+        for task in all_tasks(pipeline):
+            task["componentRef"]["name"] = names[task["componentRef"]["name"]]
+
+
+def all_tasks(pipeline: Document) -> list[Document]:
+    """Return the tasks of all components of a pipeline."""
+    bodies = [pipeline["root"], *pipeline["components"].values()]
+    return [task for body in bodies for task in body.get("dag", {}).get("tasks", {}).values()]
 
 
 def _first_of_equals(table: Document) -> dict[str, str]:
@@ -54,8 +60,3 @@ def _first_of_equals(table: Document) -> dict[str, str]:
 def _drop(table: Document, names: dict[str, str]) -> None:
     for name in [name for name in table if names[name] != name]:
         del table[name]
-
-
-def _dags(pipeline: Document) -> list[Document]:
-    bodies = [pipeline["root"], *pipeline["components"].values()]
-    return [body["dag"] for body in bodies if "dag" in body]

@@ -1,8 +1,8 @@
 """Where a pipeline and a run come from: the recipe's digest and lidr's version, as text in KFP.
 
-KFP keeps a description with everything it stores, and nothing else that a client may fill freely.
-Of a run or a schedule it keeps at most 255 characters: its database has `varchar(255)`, and answers
-what is longer with an error (Kubeflow Pipelines 2.17, backend/src/apiserver/model/run.go).
+The description is the only field of KFP's objects that a client may fill freely. That of a run or a
+schedule has at most 255 characters: the database has `varchar(255)` and refuses longer ones
+(Kubeflow Pipelines 2.17, backend/src/apiserver/model/run.go).
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Self
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of
 
-LONGEST = 255
-"""Characters of a run's description."""
+MAX_CHARS = 255
+"""Of a run's description."""
 
 _STAMP = re.compile(
     r"lidr (?P<version>[^\s,]{1,40}), recipe (?P<recipe>[0-9a-f]{16}) "
     r"from M_(?P<first>0|[1-9][0-9]{0,5}), store (?P<store>\S[^\r\n]{0,150})"
 )
-_LONG_STORE = 150
-"""A longer address of a store goes by its digest."""
+_MAX_STORE_CHARS = 150
+"""A longer URI of a store is replaced by its digest."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a run was submitted as.
+    """The recipe, version and store that a run was submitted with.
 
     Attributes:
-        recipe: how the digest of the resolved recipe begins, 16 hexadecimal digits.
+        recipe: the first 16 hexadecimal digits of the resolved recipe's digest.
         version: lidr's.
-        store: URI of the store; of a very long one its digest.
-        first: the first iteration that its pipeline holds; 0 where it begins with M_0.
+        store: URI of the store, or its digest if the URI is very long.
+        first: the first iteration that its pipeline holds; 0 if it begins with M_0.
     """
 
     recipe: str
@@ -50,25 +50,25 @@ class Stamp:
 
     @classmethod
     def parse(cls, description: str | None) -> Self | None:
-        """Read a run's description; None where lidr did not write it."""
+        """Read a run's description; return None if lidr did not write it."""
         found = _STAMP.fullmatch((description or "").rpartition("\n")[2])
         if not found:
             return None
         return cls(found["recipe"], found["version"], found["store"], int(found["first"]))
 
     def is_on(self, store: str) -> bool:
-        """Tell whether this is the URI of the store that the run was submitted to."""
+        """Return whether a URI is that of the store that the run was submitted with."""
         return self.store == _address(store)
 
     def text(self, links: Mapping[str, str] | None = None) -> str:
-        """Return it as a run's description: links for people, then a line for `parse`.
+        """Return a run's description: links for people, then a line for `parse`.
 
         Args:
-            links: addresses by what is there, the most useful first; the last ones are left out
-                where they would make it too long for Kubeflow.
+            links: addresses by title, the most useful first; those that do not fit into
+                `MAX_CHARS` are left out.
         """
         stamp = f"lidr {self.version}, recipe {self.recipe} from M_{self.first}, store {self.store}"
-        lines, left = [], LONGEST - len(stamp)
+        lines, left = [], MAX_CHARS - len(stamp)
         for name, address in (links or {}).items():
             line = f"{name}: {address}"
             if len(line) < left:
@@ -78,7 +78,7 @@ class Stamp:
 
 
 def _address(store: str) -> str:
-    return store if len(store) <= _LONG_STORE else f"sha256:{digest_of(store)}"
+    return store if len(store) <= _MAX_STORE_CHARS else f"sha256:{digest_of(store)}"
 
 
 def description_of(recipe: Recipe) -> str:
@@ -90,7 +90,7 @@ def description_of(recipe: Recipe) -> str:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """Return the digest that a recipe goes by, whatever day its run is told."""
+    """Return a recipe's digest, without the day in its chat templates."""
     undated = recipe.model_copy(update={"model": recipe.model.model_copy(update={"date": ""})})
     return digest_of(undated.model_dump(mode="json"))
 

@@ -1,4 +1,4 @@
-"""How far a run is: one row for each step of each iteration, from whichever source."""
+"""The status of a run: one row for each step of each iteration, from any source."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from lidr.components.shared.steps import BY_NAME, STEPS, TASKS
 State = Literal["waiting", "running", "done", "skipped", "failed", "cancelled"]
 
 SHOWN = tuple(step.name for step in STEPS if step.shown)
-"""Steps with a row of their own, in the order of an iteration; others are bookkeeping."""
+"""Steps that have a row, in the order of an iteration; the others are bookkeeping."""
 
 STEP_NAMES = {task: steps[0].name for task, steps in TASKS.items()}
-"""By Kubeflow's component: the step it is shown as; of one that joins steps, the first."""
+"""By KFP component: the step it is shown as; the first one if it joins several."""
 
 
 def logged_by(step: str) -> frozenset[str]:
-    """Return the steps whose tasks may have printed a step's lines; "" stands for all steps."""
+    """Return the steps whose tasks may have printed a step's lines; {""} for ""."""
     tasks = BY_NAME[step].tasks if step else ()
     return frozenset({step, *(STEP_NAMES[task] for task in tasks)})
 
 
 END = 1_000_000
 """The iteration of the report, which follows all others."""
+
+
+def step_title(iteration: int, step: str) -> str:
+    """Return e.g. `M_1 train`; only the step's name for the report."""
+    return step if iteration == END else f"M_{iteration} {step}"
 
 
 @dataclass(frozen=True)
@@ -34,14 +39,14 @@ class StepRow:
     Attributes:
         iteration: t of the model M_t that it works for; END for the report.
         step: its name.
-        state: how far it is; "" where only a part of the row is known.
+        state: its state; "" if only other fields are known.
         seconds: how long it has taken.
-        done: units of work that are finished; 0 where nothing counts them.
+        done: units of work that are finished; 0 if they are not counted.
         total: units in all.
         unit: what is counted.
         rate: amount per second, or 0.
         rate_unit: what the rate counts.
-        gpu_seconds: what its accelerators were held for.
+        gpu_seconds: how long it held accelerators, summed over them.
         note: why it waits or failed.
         pod: name of the pod in which it failed.
     """
@@ -61,11 +66,11 @@ class StepRow:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Its place among the rows."""
+        """Sort key among the rows."""
         return self.iteration, SHOWN.index(self.step)
 
     def over(self, other: StepRow) -> StepRow:
-        """Return the other row, overridden by what this one knows."""
+        """Return the other row, overridden by this one's non-empty fields."""
         known = {
             name: value for name in self.__dataclass_fields__ if (value := self.__dict__[name])
         }
@@ -74,15 +79,15 @@ class StepRow:
 
 @dataclass(frozen=True)
 class Status:
-    """A run.
+    """The status of a run.
 
     Attributes:
         run: its name.
         state: of the run as a whole.
         place: where it runs, e.g. the address of Kubeflow Pipelines or the store.
         rows: its steps, in order.
-        notes: what else there is to say.
-        links: name and address.
+        notes: further information, a sentence each.
+        links: addresses by name.
     """
 
     run: str
@@ -104,7 +109,7 @@ class Status:
 
 
 def merged(*sources: Iterable[StepRow]) -> tuple[StepRow, ...]:
-    """Return the rows of several sources in order; a later source's words count more."""
+    """Return the rows of several sources in order; later sources override earlier ones."""
     found: dict[tuple[int, int], StepRow] = {}
     for row in (row for source in sources for row in source):
         before = found.get(row.place)

@@ -1,7 +1,7 @@
-"""A step's own lines in its pod's log, and what others print around them.
+"""Separates a step's own lines in its pod's log from those printed around them.
 
-A step runs inside KFP's executor (Python), inside KFP's launcher and Argo's emissary (Go), which
-all write into the same log: the step's whole input as JSON, its output, their own progress.
+A step runs inside KFP's executor (Python), KFP's launcher and Argo's emissary (both Go). All of
+them write to the same log: the step's whole input as JSON, its output, their own progress.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import re
 
 _GLOG = re.compile(r"()([IWEF])\d{4} \d\d:\d\d:\d\d\.\d{6}\s+\d+ \S+?:\d+\] ?(.*)")
 _EXECUTOR = re.compile(r"(\s*)(\[KFP Executor) [-\d]+ [:,\d]+ (?:INFO|DEBUG)\]: (.*)")
-"""Indentation (kfp.local indents a step's output), who writes, and what. Warnings are the step's
-libraries', whose loggers KFP's executor has set up."""
+"""Indentation (kfp.local indents a step's output), writer and text. Warnings are not matched: they
+come from the step's libraries, whose loggers KFP's executor has set up."""
 
 _ARGO = re.compile(r"""time="?\d{4}-\S+ level=\w+ msg=.*\bargo=true\b|\{"time":".*"argo":true\b""")
 _FAILED = re.compile(r"lidr failed (?:.*? )?message=(.*?)(?: exit_code=\d+)?")
-_FRAME = re.compile(r"KFP driver: driver\.\w+\(.*?\) failed: ")
-"""What a driver puts before its error: all that it was called with."""
+_CALL = re.compile(r"KFP driver: driver\.\w+\(.*?\) failed: ")
+"""What a driver prints before its error: its call with all arguments."""
 
 _MAX_CHARS = 300
-"""Of a launcher's error, whose end says most."""
+"""Of a launcher's error, of which the end is shown."""
 
 _NO_CAUSE = re.compile(r"exit status \d+$|signal: \w+$|[sS]kipping publish")
 
 
 class OwnLines:
-    """Tells a step's lines from those around them; lines come in the order of the log."""
+    """Finds a step's own lines in a log that is read in order."""
 
     def __init__(self) -> None:
         self._json: tuple[str, str] | None = None
-        """Lines that the JSON being printed begins and ends with; the first "" once it began."""
+        """First and last line of the JSON being printed; the first is "" once it was seen."""
         self._ended = False
 
     def has(self, line: str) -> bool:
@@ -60,29 +60,29 @@ class OwnLines:
 
 
 def last_words(log: str) -> str:
-    """Return what a failed step said last, or what its launcher did where the step had not failed.
+    """Return a failed step's last line, or its launcher's error if the step itself did not fail.
 
     Args:
         log: the end of its pod's log.
     """
     lines = log.splitlines()
     own = OwnLines()
-    written = [line for line in lines if own.has(line) and line.strip()]
-    for line in reversed(written):
+    own_lines = [line for line in lines if own.has(line) and line.strip()]
+    for line in reversed(own_lines):
         if found := _FAILED.fullmatch(line):
             return found[1]
         if line.startswith("lidr finished"):
             return launcher_error(log)
-    return written[-1].strip() if written else launcher_error(log)
+    return own_lines[-1].strip() if own_lines else launcher_error(log)
 
 
 def launcher_error(log: str) -> str:
     """Return the last error of Kubeflow's launcher or driver that names a cause, or "".
 
     Args:
-        log: the end of its pod's log; a driver's holds nothing else that says why it failed.
+        log: the end of its pod's log.
     """
     found = [match for line in log.splitlines() if (match := _GLOG.match(line))]
     causes = [match[3] for match in found if match[2] in "EF" and not _NO_CAUSE.search(match[3])]
-    cause = _FRAME.sub("", causes[-1]) if causes else ""
+    cause = _CALL.sub("", causes[-1]) if causes else ""
     return cause if len(cause) <= _MAX_CHARS else f"... {cause[-_MAX_CHARS:]}"

@@ -1,4 +1,4 @@
-"""What the store says of a run: finished stages, and how far the unfinished ones are."""
+"""A run as the store has it: finished stages, and the progress of unfinished ones."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from lidr.components.shared.store.runs import (
 )
 from lidr.components.shared.store.stage import MARKER, Stage, locate_stage
 from lidr.components.shared.store.usage import read_budget_stop
-from lidr.components.state.run import GO_ON, Resumed, resumable
+from lidr.components.state.run import CONTINUE, Resumed, state_after
 from lidr.components.train.stage import train_stage
 from lidr.pipelines.status import END, StepRow
 
-_RESULTS = {"generate": "responses/", "translate": "translations/"}
+_CHUNK_FOLDERS = {"generate": "responses/", "translate": "translations/"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class StoredRun:
 
     @classmethod
     def read(cls, store: Store, run: str) -> StoredRun | None:
-        """Read it; None where the run has not got as far as its first state.
+        """Read it; return None if the run has no state yet.
 
         Raises:
             BadInput: one of its files is damaged.
@@ -60,32 +60,32 @@ class StoredRun:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The run's result, or None where it has not come to its end."""
+        """The run's result, or None if it has not ended."""
         return read_result(self.store, self.run)
 
     @cached_property
     def budget_stop(self) -> dict[str, Any] | None:
-        """Why the budget has stopped the run, and before which iteration; None where it has not."""
+        """Why the budget has stopped the run, and before which iteration; None if it has not."""
         return read_budget_stop(self.store, self.run)
 
     @property
     def complete(self) -> bool:
-        """Whether the loop has ended, and the run's result covers its last model."""
+        """Whether the loop has ended and the result includes its last model."""
         last = self.states[-1]
         bound = last["iteration"] >= self.recipe.gate.max_iterations
-        ended = last["verdict"] != GO_ON or bound or self.budget_stop is not None
+        ended = last["verdict"] != CONTINUE or bound or self.budget_stop is not None
         result = self.result if ended else None
         models = sum(bool(state["evaluation"]) for state in self.states)
         return result is not None and len(result["iterations"]) >= models
 
     @property
     def next_iteration(self) -> int:
-        """The iteration under way; 0 where the loop has stopped."""
-        goes_on = self.states[-1]["verdict"] == GO_ON and self.budget_stop is None
+        """The iteration under way; 0 if the loop has stopped."""
+        goes_on = self.states[-1]["verdict"] == CONTINUE and self.budget_stop is None
         return len(self.states) if goes_on and len(self.states) <= MAX_ITERATIONS else 0
 
     def rows(self) -> Iterator[StepRow]:
-        """Yield a row for each finished stage, and for those under way that have files."""
+        """Yield a row for each finished stage, and for each unfinished one that has files."""
         for state in self.states:
             for step, name in STATE_KEYS.items():
                 own = name != "inputs" or state["iteration"] == 0
@@ -104,7 +104,7 @@ class StoredRun:
             return {}
         settings, store = self.recipe, self.store.uri
         try:
-            start = resumable(self.store, self.run, number - 1)
+            start = state_after(self.store, self.run, number - 1)
         except BadInput:  # another execution of the run has just started over
             return {}
         responses = generate_stage(settings, store, start.inputs, start.model, number)
@@ -123,9 +123,9 @@ class StoredRun:
         }
 
     def _rewards(self, start: Resumed, responses: str, number: int) -> Stage | None:
-        """Return the stage that the rewarder needs; of scores and grades only a finished one.
+        """Return the stage that the rewarder needs; None for scores and grades that are unfinished.
 
-        The address of those follows from models and prompts that may be out of reach here.
+        Their addresses depend on models and prompts that may be unreachable from here.
         """
         step = self.recipe.pairing.reward_step
         if step == "translate":
@@ -134,7 +134,7 @@ class StoredRun:
         return locate_stage(noted) if noted else None
 
     def unfinished(self) -> dict[str, tuple[Stage, list[str]]]:
-        """Return the half-written stages by step, each with the keys of its files."""
+        """Return the unfinished stages by step, each with the keys of its files."""
         found = {}
         for step, stage in self.under_way().items():
             keys = [entry.key for entry in stage.store.list(stage.prefix)]
@@ -149,12 +149,12 @@ class StoredRun:
         written = [entry.key for entry in stage.store.list(stage.prefix)]
         if not written:
             return
-        chunks = sum(key.startswith(stage.key(_RESULTS.get(step, "\0"))) for key in written)
+        chunks = sum(key.startswith(stage.key(_CHUNK_FOLDERS.get(step, "\0"))) for key in written)
         total = self._chunks(step)
         yield StepRow(number, step, done=chunks, total=total, unit="chunks" if total else "")
 
     def _chunks(self, step: str) -> int:
-        """Return how many chunks a step writes in all; 0 where it writes none."""
+        """Return how many chunks a step writes in all; 0 if it writes none."""
         codes = self.recipe.languages
         width = {"generate": len(codes.all), "translate": 2 * len(codes.others)}.get(step, 0)
         prompts = locate_stage(self.states[0]["inputs"]).counts().get("prompts", 0)
@@ -163,7 +163,7 @@ class StoredRun:
 
 
 def known_runs(store: Store) -> list[str]:
-    """Return the names of the runs that a store knows of."""
+    """Return the names of the runs in a store."""
     files = [entry.key.split("/") for entry in store.list("runs")]
     return sorted({parts[1] for parts in files if parts[2:] in (["recipe.json"], ["events.jsonl"])})
 

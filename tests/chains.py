@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from lidr.components.register.metrics import facts
+from lidr.components.register.tags import version_tags
 from lidr.components.shared.core.digest import digest_of, digest_of_uri
 from lidr.components.shared.models.sources import model_uri
 from lidr.components.shared.registry.versions import Version
@@ -55,7 +55,7 @@ class Chain:
         }
         parent = self.label(t - 1) if t else ""
         settings = make_recipe(registry={"model_name": self.name})
-        return facts(settings, self.world.uri, inputs, t, parent)
+        return version_tags(settings, self.world.uri, inputs, t, parent)
 
     def version(self, t: int, *aliases: str, created: datetime = LONG_AGO) -> Version:
         """Return M_t as MLflow would have it."""

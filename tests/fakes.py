@@ -16,7 +16,7 @@ from lidr.components.shared.engines import (
     Likelihoods,
     ScoreRequest,
 )
-from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.schema import FinishReason, Prompt
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage
@@ -140,7 +140,7 @@ def use_engine(monkeypatch, engine: FakeEngine) -> list[Path]:
     started: list[Path] = []
 
     def start(_: Recipe, stage: str) -> FakeEngine:
-        started.append(local_model(stage))
+        started.append(model_files(stage).folder)
         return engine
 
     monkeypatch.setattr("lidr.components.rollout.engine_session.open_engine", start)

@@ -14,7 +14,7 @@ from transformers import LlamaForCausalLM
 
 from benchmarks.gpu_check.shapes import Result, Shape, config_of
 from lidr.components.shared.forward.batches import flat_batch
-from lidr.components.shared.forward.scoring import install, score
+from lidr.components.shared.forward.scoring import install_scoring, score
 from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.train.forward.loss import pair_losses
 
@@ -146,7 +146,7 @@ def _flat_pass(
 ) -> float:
     """Run all pairs as one flat row, as the train step does; the model then has gradients."""
     where = model.device
-    if install(model, pairs) is not flat_batch:
+    if install_scoring(model, pairs) is not flat_batch:
         raise RuntimeError("the model's attention does not work by segment here")
     model.train()
     with torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):

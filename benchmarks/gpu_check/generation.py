@@ -11,7 +11,7 @@ from lidr.components.shared.config.machine import EngineSettings
 from lidr.components.shared.engines import ChatRequest, Decoding, Engine
 from lidr.components.shared.engines.transformers_engine import TransformersEngine
 from lidr.components.shared.engines.vllm_engine import VllmEngine
-from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.schema import PreferencePair
 from lidr.components.shared.store.stage import open_stage
 
@@ -20,7 +20,7 @@ def transformers(folder: Path, shape: Shape) -> Result:
     """Measure the engine that needs nothing but transformers."""
     reset_peak()
     engine = TransformersEngine(
-        local_model(uris_of(folder)["model"]),
+        model_files(uris_of(folder)["model"]).folder,
         dtype="auto",
         max_length=0,
         batch_tokens=EngineSettings().batch_tokens,
@@ -31,7 +31,7 @@ def transformers(folder: Path, shape: Shape) -> Result:
 def vllm(folder: Path, shape: Shape) -> Result:
     """Measure vLLM, whose memory is what it is given (`engine.gpu_memory_utilization`)."""
     engine = VllmEngine(
-        local_model(uris_of(folder)["model"]),
+        model_files(uris_of(folder)["model"]).folder,
         dtype="auto",
         max_length=0,
         seed=0,

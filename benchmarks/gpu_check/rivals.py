@@ -18,7 +18,7 @@ from benchmarks.gpu_check.shapes import Result, Shape, uris_of
 from benchmarks.gpu_check.training import RANK, RATE, Way, inputs_of, pairs_of_steps, rates
 from lidr.components.shared.forward.loading import load_model
 from lidr.components.shared.forward.tokens import TokenPair
-from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.schema import PreferencePair
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.forward.lora import add_adapters
@@ -133,7 +133,7 @@ def _trl(folder: Path, shape: Shape, way: Way, size: int) -> Result:
     from trl import DPOConfig, DPOTrainer
 
     uris = uris_of(folder)
-    start = local_model(uris["model"])
+    start = model_files(uris["model"]).folder
     records = open_stage(uris["pairs"]).read_records(["pairs.parquet"], PreferencePair)
     sides = ("prompt", "chosen", "rejected")
     ends: list[float] = []

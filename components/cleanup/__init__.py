@@ -1,1 +1,1 @@
-"""Cleanup: ends what an ended loop leaves behind. Imports `shared`."""
+"""Cleanup: removes the temporary files of an ended loop. Imports `shared`."""

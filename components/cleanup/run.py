@@ -1,4 +1,4 @@
-"""cleanup: the loop's exit handler. Finished work stays; half-made files go."""
+"""cleanup: the loop's exit handler; it removes half-written files and keeps finished work."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.open import open_store
 
 IDLE_SECONDS = 3600
-"""A temporary file that nobody wrote to for so long has lost its writer. Other runs may share the
-store, so younger ones are left alone."""
+"""A temporary file without writes for this long is abandoned; younger ones may belong to another
+run on the store."""
 
 _PREFIXES = ("stages", "runs", "registry")
 
@@ -30,7 +30,7 @@ def cleanup(store: str, state: str, run: str = "") -> str:
     """
     home = open_store(store)
     oldest = time.time() - IDLE_SECONDS
-    # On S3 a large upload may take longer; `lidr prune` removes what was given up there.
+    # On S3 a large upload may take longer; `lidr prune` removes abandoned ones.
     removed = 0
     if isinstance(home, LocalStore):
         removed = sum(home.abort_uploads(prefix, oldest) for prefix in _PREFIXES)

@@ -1,4 +1,4 @@
-"""Answers to the questions that a judge will judge, from the engine that evaluates anyway."""
+"""Answers the questions of judged tasks, with the engine that evaluates the other tasks."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lidr.components.shared.inputs.questions import Question, digest_of_question
 from lidr.components.shared.records.schema import Answer, FinishReason, Message
 
 
-def answer(engine: Engine, recipe: Recipe) -> list[Answer]:
+def answer_questions(engine: Engine, recipe: Recipe) -> list[Answer]:
     """Answer the questions of every judged task, greedily; none without a judge.
 
-    The question of a second turn follows from the first answer, while other questions are still
-    being answered. A turn that the engine cannot serve ends its conversation.
+    A second turn is asked as soon as the first is answered, while other questions are still being
+    answered. A turn that the engine cannot serve ends its conversation.
 
     Args:
         engine: answers all requests.
         recipe: names the tasks.
 
     Returns:
-        One answer a turn, in the order of tasks, languages and questions.
+        One answer per turn, in the order of tasks, languages and questions.
 
     Raises:
         BadInput: a file of questions is missing or broken.
@@ -39,8 +39,8 @@ def answer(engine: Engine, recipe: Recipe) -> list[Answer]:
     if not conversations:
         return []
     ready = deque(conversations)
-    left = sum(len(each.question.turns) for each in conversations.values())
-    meter = Meter(left, "answers", "tokens")
+    turns = sum(each.turns_left for each in conversations.values())
+    meter = Meter(turns, "answers", "tokens")
 
     def requests() -> Iterator[ChatRequest | None]:
         while meter.done < meter.total:
@@ -51,7 +51,7 @@ def answer(engine: Engine, recipe: Recipe) -> list[Answer]:
             conversation = conversations[number := completion.key.partition("/")[0]]
             conversation.take(completion)
             if conversation.ended:
-                meter.total -= conversation.unasked
+                meter.total -= conversation.turns_left
             else:
                 ready.append(number)
             meter.advance(1, completion.output_tokens)
@@ -59,23 +59,21 @@ def answer(engine: Engine, recipe: Recipe) -> list[Answer]:
     return _identified(recipe, answers)
 
 
-def asked(recipe: Recipe) -> dict[str, Any]:
+def judged_identity(recipe: Recipe) -> dict[str, Any]:
     """Return the part of the evaluate stage's identity that the answers depend on."""
-    return (
-        {
-            "judged": [
-                [task.name, task.max_tokens, language, digest_of_questions(task, language)]
-                for task, language in _tasks(recipe)
-            ]
-        }
-        if recipe.is_judged
-        else {}
-    )
+    if not recipe.is_judged:
+        return {}
+    return {
+        "judged": [
+            [task.name, task.max_tokens, language, digest_of_questions(task, language)]
+            for task, language in _tasks(recipe)
+        ]
+    }
 
 
 @dataclass
 class _Conversation:
-    """A question under way: its first turns are answered, the next is still to be asked."""
+    """A question in progress: its first turns are answered, the next is still to be asked."""
 
     task: JudgedTask
     language: str
@@ -86,11 +84,11 @@ class _Conversation:
     def ended(self) -> bool:
         """Whether no turn is left that could be asked."""
         failed = bool(self.answers) and self.answers[-1].finish_reason == FinishReason.FAILED
-        return failed or len(self.answers) == len(self.question.turns)
+        return failed or not self.turns_left
 
     @property
-    def unasked(self) -> int:
-        """Turns that nobody has answered."""
+    def turns_left(self) -> int:
+        """Number of turns without an answer."""
         return len(self.question.turns) - len(self.answers)
 
     @property
@@ -124,7 +122,7 @@ class _Conversation:
 
 
 def _tasks(recipe: Recipe) -> list[tuple[JudgedTask, str]]:
-    """Return the tasks that have questions of their own, with each of their languages."""
+    """Return the tasks that name questions, with each of their languages."""
     if not recipe.judge:
         return []
     return [

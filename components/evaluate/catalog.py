@@ -11,11 +11,11 @@ from lidr.components.shared.core.languages import NAMES
 
 
 class Method(StrEnum):
-    """How an answer is had."""
+    """How an answer is obtained."""
 
     GENERATE = "generate"
     LIKELIHOOD = "likelihood"
-    """The likeliest of given answers."""
+    """The likeliest of the given answers."""
     JUDGE = "judge"
     """A text that another model judges (the recipe's `judge` section)."""
 
@@ -26,13 +26,13 @@ class Benchmark:
 
     Attributes:
         title: its name.
-        task: what to write under `evaluation.tasks`, or under `judge.tasks` where a judge scores.
+        task: what to write under `evaluation.tasks`, or under `judge.tasks` if a judge scores it.
         languages: ISO 639-1 codes that it has.
-        method: how an answer is had.
+        method: how an answer is obtained.
         metric: the score of an item, from 0 to 1.
         data: what its items are called in `evaluation.data`.
-        revision: the commit that they are pinned to; empty where the harness takes the newest.
-        max_tokens: the task's own limit of an answer; 0 where it has none.
+        revision: the commit that they are pinned to; empty if the harness takes the newest.
+        max_tokens: the task's limit of an answer in tokens; 0 if it has none.
     """
 
     title: str
@@ -63,7 +63,7 @@ _OKAPI = (
 _TINY = ("de", "en", "es", "fr")
 
 
-def rows() -> tuple[Benchmark, ...]:
+def benchmarks() -> tuple[Benchmark, ...]:
     """Return every benchmark, ours and those of lm-evaluation-harness 0.4.13 that are checked."""
     return (*_ours(), *_harness(), *_judged())
 
@@ -116,7 +116,7 @@ def _harness() -> tuple[Benchmark, ...]:
 
 
 def _judged() -> tuple[Benchmark, ...]:
-    """Return what a judge scores: in any language that the user has questions in."""
+    """Return the benchmarks that a judge scores, in any language that the user has questions in."""
     every, judge, files = tuple(NAMES), Method.JUDGE, "judge.tasks"
     return (
         Benchmark("X-AlpacaEval", "x_alpacaeval", every, judge, "win probability", files),

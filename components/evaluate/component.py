@@ -23,7 +23,7 @@ def evaluate(
         run: name of the run, for tracking only.
         inputs: URI of the stage `prepare`.
         model: URI of the stage that holds the model.
-        iteration: t of the model M_t that is measured; 0 for the start model.
+        iteration: t of the model M_t that is measured.
         metrics: accuracy, off-target and cut shares by language.
 
     Returns:

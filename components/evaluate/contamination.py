@@ -1,12 +1,12 @@
-"""Which evaluation items also appear among the training prompts, and what the scores are without.
+"""Evaluation items that also appear among the training prompts, and the scores without them.
 
-Two texts overlap where they share an n-gram (13 as in GPT-3, arXiv 2005.14165 appendix C, and 8,
+Two texts overlap if they share an n-gram (13 as in GPT-3, arXiv 2005.14165 appendix C, and 8,
 which finds more and is wrong more often). Texts are compared after Unicode NFKC, in lower case,
 without punctuation and symbols. The unit is the word, or the character in languages that are
 written without spaces (`BY_CHARACTER`); there an n-gram is a shorter piece of text.
 
-A text shorter than n overlaps only where it is the same as a whole. N-grams that a tenth of a
-task's items share are the task's own words ("answer with a number only") and do not count.
+A text shorter than n overlaps only if it is the same as a whole. N-grams that more than a tenth of
+a task's items share are the task's own words ("answer with a number only") and do not count.
 
 The evaluation's n-grams are held as hashes of 64 bits; prompts are read in batches, so that
 millions of them need no more memory than a few.
@@ -23,24 +23,25 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from lidr.components.evaluate.summary import by_language
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.records.schema import EvalItem, Overlap
 from lidr.components.shared.stats.intervals import Interval, macro_average
 from lidr.components.shared.store.stage import open_stage
 
 SIZES = (13, 8)
-"""Units of an n-gram."""
+"""Lengths of the n-grams, in words or characters."""
 
 BY_CHARACTER = ("ja", "th", "zh")
 """Languages written without spaces between words."""
 
-_LISTED = 10
-"""Prompts that are named for one item, at most; all are counted."""
+_MAX_LISTED = 10
+"""Prompts that are named for one item; all are counted."""
 
-_OWN_WORDS = 0.1
-"""Share of a task's items that have an n-gram in common if it is part of how the task asks."""
+_MAX_SHARED = 0.1
+"""An n-gram that a larger share of a task's items has is part of how the task asks."""
 
-_BATCH = 4096
+_BATCH_ROWS = 4096
 
 Score = Callable[[Sequence[EvalItem]], Interval]
 
@@ -51,7 +52,7 @@ def find_overlaps(
     """Return the items that share n-grams with a training prompt of their language.
 
     Args:
-        items: the evaluation's.
+        items: the evaluation's items.
         prompts: yields the id and text of each training prompt in a language.
 
     Returns:
@@ -59,14 +60,14 @@ def find_overlaps(
     """
     found: list[Overlap] = []
     counts: dict[str, int] = {}
-    for code, own in _by_language(items).items():
+    for code, own in by_language(items).items():
         indices = [_Index(own, size) for size in SIZES]
         counts[code] = 0
         for prompt_id, text in prompts(code):
             counts[code] += 1
             units = _units(text, code)
             for index in indices:
-                index.look_at(prompt_id, units)
+                index.add_prompt(prompt_id, units)
         found += [overlap for index in indices for overlap in index.overlaps()]
     return found, counts
 
@@ -81,23 +82,23 @@ def summarise_overlaps(
     """Return how many items overlap, and the scores with and without them.
 
     Args:
-        items: the evaluation's.
+        items: the evaluation's items.
         overlaps: what `find_overlaps` found in them.
         prompts: how many each language has.
         others: codes of the other languages, for the average.
-        score: gives the items of one language their interval.
+        score: returns the mean score of items with its interval.
 
     Returns:
         For each n as a string: `languages` (code to `unit`, `prompts`, `items`, `overlapping`,
         `with` and `without`) and the `average` over the other languages `with` and `without`;
         `without` is None where no items are left.
     """
-    groups = _by_language(items)
+    groups = by_language(items)
     found: dict[str, Any] = {}
     for size in SIZES:
-        bad = {(o.task, o.language, o.item_id) for o in overlaps if o.size == size}
+        leaked = {(o.task, o.language, o.item_id) for o in overlaps if o.size == size}
         languages = {
-            code: {"unit": _unit(code), "prompts": prompts[code], **_scores(own, bad, score)}
+            code: {"unit": _unit(code), "prompts": prompts[code], **_scores(own, leaked, score)}
             for code, own in groups.items()
         }
         found[str(size)] = {"languages": languages, "average": _averages(languages, others)}
@@ -107,7 +108,7 @@ def summarise_overlaps(
 def prompt_digests(inputs: str) -> dict[str, str]:
     """Return the SHA-256 of each prompt file, which the check's result depends on.
 
-    Only the prompts count: the evaluation of a model is the same in worlds that differ otherwise.
+    Nothing else of the prepare stage counts, so changing it does not repeat an evaluation.
     """
     if not inputs:
         return {}
@@ -117,7 +118,7 @@ def prompt_digests(inputs: str) -> dict[str, str]:
 
 
 def report_overlaps(counts: Mapping[str, Any]) -> None:
-    """Note the items that overlap in the longer n-grams.
+    """Report how many items overlap in the longer n-grams.
 
     Args:
         counts: what `summarise_overlaps` returned.
@@ -143,12 +144,12 @@ def stage_prompts(inputs: str, code: str) -> Iterator[tuple[str, str]]:
     if name not in prompt_digests(inputs):
         return
     with pq.ParquetFile(open_stage(inputs).local_file(name)) as file:
-        for batch in file.iter_batches(_BATCH, columns=["prompt_id", "text"]):
+        for batch in file.iter_batches(_BATCH_ROWS, columns=["prompt_id", "text"]):
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _grams(units: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
-    """Return the n-grams of a text; one of all its units where there are fewer than `size`."""
+    """Return the n-grams of a text; one of all its units if there are fewer than `size`."""
     if 0 < len(units) < size:
         return iter([tuple(units)])
     return zip(*(units[start:] for start in range(size)), strict=False)
@@ -166,14 +167,13 @@ class _Index:
         self._items = items
         self._size = size
         self._known = self._hashes()
-        self._hashed = set(self._known)
         self._prompts: dict[int, list[str]] = defaultdict(list)
         self._count: Counter[int] = Counter()
         self._shared: dict[int, tuple[str, ...]] = {}
 
-    def look_at(self, prompt_id: str, units: Sequence[str]) -> None:
+    def add_prompt(self, prompt_id: str, units: Sequence[str]) -> None:
         """Note which items share an n-gram with a prompt."""
-        if self._hashed.isdisjoint(map(hash, _grams(units, self._size))):
+        if self._known.keys().isdisjoint(map(hash, _grams(units, self._size))):
             return
         touched: set[int] = set()
         for gram in _grams(units, self._size):
@@ -182,11 +182,11 @@ class _Index:
                 self._shared.setdefault(number, gram)
         for number in touched:
             self._count[number] += 1
-            if len(self._prompts[number]) < _LISTED:
+            if len(self._prompts[number]) < _MAX_LISTED:
                 self._prompts[number].append(prompt_id)
 
     def overlaps(self) -> list[Overlap]:
-        """Return what was noted, in the items' order."""
+        """Return the overlaps so far, in the items' order."""
         joint = "" if self._items[0].language in BY_CHARACTER else " "
         return [
             Overlap(
@@ -213,7 +213,7 @@ class _Index:
                 units = _units(self._items[number].prompt, self._items[number].language)
                 for key in set(map(hash, _grams(units, self._size))):
                     own[key].append(number)
-            most = max(1, _OWN_WORDS * len(numbers))
+            most = max(1, _MAX_SHARED * len(numbers))
             for key, having in own.items():
                 if len(having) <= most:
                     known[key] += having
@@ -221,9 +221,9 @@ class _Index:
 
 
 def _scores(
-    items: Sequence[EvalItem], bad: set[tuple[str, str, str]], score: Score
+    items: Sequence[EvalItem], leaked: set[tuple[str, str, str]], score: Score
 ) -> dict[str, Any]:
-    clean = [item for item in items if (item.task, item.language, item.item_id) not in bad]
+    clean = [item for item in items if (item.task, item.language, item.item_id) not in leaked]
     return {
         "items": len(items),
         "overlapping": len(items) - len(clean),
@@ -252,13 +252,6 @@ def _unit(language: str) -> str:
 
 @cache
 def _separators() -> dict[int, str]:
-    """Return what is between words: punctuation and symbols; combining marks do not."""
+    """Return a table that turns punctuation and symbols into spaces, but no combining marks."""
     points = range(sys.maxunicode + 1)
     return {point: " " for point in points if unicodedata.category(chr(point))[0] in "PS"}
-
-
-def _by_language(items: Iterable[EvalItem]) -> dict[str, list[EvalItem]]:
-    groups: dict[str, list[EvalItem]] = {}
-    for item in items:
-        groups.setdefault(item.language, []).append(item)
-    return groups

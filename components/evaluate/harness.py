@@ -25,7 +25,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 
 from lidr.components.evaluate.index import task_manager
 from lidr.components.evaluate.items.local_data import use_items
-from lidr.components.evaluate.limits import DEFAULT
+from lidr.components.evaluate.limits import DEFAULT_MAX_TOKENS
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import Meter
@@ -40,10 +40,10 @@ from lidr.components.shared.engines import (
 from lidr.components.shared.records.schema import FinishReason, Message
 
 _IMPOSSIBLE = (-1e9, False)
-"""Stands for the likelihood that an engine could not give; minus infinity would give NaN."""
+"""In place of a likelihood that an engine could not give; minus infinity would give NaN."""
 
 _PREFERRED_FILTER = "flexible-extract"
-"""Where a task scores under several filters: the one that finds the number anywhere."""
+"""Of several filters that a task scores under: the one that finds the number anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class EngineModel(LM):
 
     Args:
         engine: answers the requests.
-        max_tokens: longest answer, whatever a task says; 0 where the task decides.
+        max_tokens: longest answer, whatever a task says; 0 if the task decides.
     """
 
     def __init__(self, engine: Engine, max_tokens: int = 0) -> None:
@@ -87,7 +87,7 @@ class EngineModel(LM):
         return json.dumps(chat_history)
 
     def chat_template(self, chat_template: bool | str = False) -> str:
-        """Return what the harness notes down about the template."""
+        """Return what the harness records about the template."""
         return "the model's own"
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
@@ -108,7 +108,7 @@ class EngineModel(LM):
     ) -> list[tuple[float, bool]]:
         """Score given answers; those that follow one chat are asked together.
 
-        A chat that the engine cannot score gives next to nothing, and its item counts as failed.
+        If the engine cannot score a chat, its answers get `_IMPOSSIBLE`, and its item fails.
         """
         parts = [list(part) for _, part in groupby(requests, key=_question)]
         scores: list[list[tuple[float, bool]]] = [[_IMPOSSIBLE] * len(p) for p in parts]
@@ -131,7 +131,7 @@ class EngineModel(LM):
         )
 
     def _note_choice(self, part: Sequence[Any], answer: Likelihoods) -> None:
-        """Keep the likeliest of the given answers as what the model says to the question."""
+        """Keep the likeliest of the given answers as the model's answer to the question."""
         key = (part[0].task_name, part[0].doc_id)
         if answer.failure:
             self.completions[key] = Completion(
@@ -154,7 +154,7 @@ class EngineModel(LM):
         return ChatRequest(f"{request.task_name}/{index}", messages, decoding, primer)
 
     def _decoding(self, arguments: dict[str, Any]) -> Decoding:
-        found = normalize_gen_kwargs(arguments, DEFAULT)
+        found = normalize_gen_kwargs(arguments, DEFAULT_MAX_TOKENS)
         return Decoding(
             max_tokens=self._max_tokens or found["max_gen_toks"],
             stop=tuple(stop for stop in found["until"] if stop),
@@ -163,7 +163,7 @@ class EngineModel(LM):
 
 
 def _question(request: Any) -> tuple[str, int, str]:
-    """Return what given answers have in common that are asked together."""
+    """Return the key of a given answer: those with the same key are scored together."""
     return request.task_name, request.doc_id, request.args[0]
 
 
@@ -197,7 +197,7 @@ def run_tasks(
             scores from 0 to 1.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    languages = recipe.evaluation.asked(recipe.languages.all)
+    languages = recipe.evaluation.tasks_in(recipe.languages.all)
     model = EngineModel(engine, recipe.evaluation.max_tokens)
     manager = task_manager(recipe, include_paths, toy_items)
     with tempfile.TemporaryDirectory(prefix="lidr-tasks-") as folder:

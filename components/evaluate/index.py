@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from lm_eval.tasks import TaskManager as Harness
+from lm_eval.tasks import TaskManager as HarnessTaskManager
 
 from lidr.components.shared.config.evaluation import Evaluation
 from lidr.components.shared.config.recipe import Recipe
@@ -15,8 +15,8 @@ from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.core.text import nearest
 
 
-class TaskManager(Harness):
-    """The harness's, whose failures to load a task are the user's to fix."""
+class TaskManager(HarnessTaskManager):
+    """The harness's task manager, which raises BadInput for a task that cannot be loaded."""
 
     def load(self, specs: Any) -> Any:
         """Load tasks with their items.
@@ -46,7 +46,7 @@ def task_manager(recipe: Recipe, include_paths: Sequence[Path], toy_items: Path)
     Raises:
         BadInput: a task does not exist, or not in a language.
     """
-    names = recipe.evaluation.asked(recipe.languages.all)
+    names = recipe.evaluation.tasks_in(recipe.languages.all)
     paths = [str(path) for path in include_paths]
     metadata = {"toy_items": str(toy_items), "data": dict(recipe.evaluation.data)}
     manager = TaskManager(include_path=paths, include_defaults=False, metadata=metadata)
@@ -69,7 +69,7 @@ def require_tasks(settings: Evaluation, languages: Sequence[str], known: Set[str
     """
     for pattern in settings.tasks:
         one = settings.model_copy(update={"tasks": (pattern,)})
-        for name, language in one.asked(languages).items():
+        for name, language in one.tasks_in(languages).items():
             if name not in known:
                 raise _unknown(pattern, name, language, known)
 

@@ -14,7 +14,7 @@ import sys
 from math_verify import parse, verify
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.numbers.plain import ascii_signs
+from lidr.components.shared.numbers.normalize import ascii_signs
 
 _SECONDS = 20.0
 _MEMORY = 4 << 30

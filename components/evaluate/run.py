@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lidr.components.evaluate.answers import answer, asked
+from lidr.components.evaluate.answers import answer_questions, judged_identity
 from lidr.components.evaluate.contamination import (
     find_overlaps,
     prompt_digests,
@@ -18,8 +18,8 @@ from lidr.components.evaluate.contamination import (
     summarise_overlaps,
 )
 from lidr.components.evaluate.harness import Scored, run_tasks
-from lidr.components.evaluate.items.local_data import digests
-from lidr.components.evaluate.limits import TASKS
+from lidr.components.evaluate.items.local_data import data_digests
+from lidr.components.evaluate.limits import task_folders
 from lidr.components.evaluate.summary import accuracy_of, summarise
 from lidr.components.shared import numbers
 from lidr.components.shared.config.engine_choice import choose_engine, engine_identity
@@ -31,7 +31,7 @@ from lidr.components.shared.engines import open_engine
 from lidr.components.shared.engines.deferred import DeferredEngine
 from lidr.components.shared.models.chat.identity import chat_identity
 from lidr.components.shared.models.sources import model_files
-from lidr.components.shared.models.stages import same_model_stage
+from lidr.components.shared.models.stages import canonical_model_stage
 from lidr.components.shared.records.counts import Log, ignore
 from lidr.components.shared.records.schema import Answer, EvalItem, Overlap
 from lidr.components.shared.stats.premise import premise_text
@@ -47,7 +47,7 @@ SCORING = (
     *sorted(Path(numbers.__file__).parent.glob("*.py")),
     Path(__file__).with_name("mathematics.py"),
 )
-"""What decides whether an answer is right: another rule is another evaluation."""
+"""The files that decide whether an answer is right; they are part of the stage's identity."""
 
 
 @step("evaluate")
@@ -95,7 +95,7 @@ def evaluate(
 
 def _stage(settings: Recipe, store: str, inputs: str, model: str) -> Stage:
     home = open_store(store)
-    same = same_model_stage(home, model)
+    same = canonical_model_stage(home, model)
     read = {"model": digest_of_uri(same), "prompts": digest_of(prompt_digests(inputs))}
     if settings.is_toy:
         read["inputs"] = digest_of_uri(inputs)
@@ -111,11 +111,11 @@ def _stage(settings: Recipe, store: str, inputs: str, model: str) -> Stage:
             **_chat_identity(settings, same),
             "harness": metadata.version("lm-eval"),
             "task_files": _task_files(settings),
-            "data": digests(settings.evaluation.data, settings.languages.all),
+            "data": data_digests(settings.evaluation.data, settings.languages.all),
             "evaluation": settings.evaluation.model_dump(
                 mode="json", exclude={"include_path", "data"}
             ),
-            **asked(settings),
+            **judged_identity(settings),
         },
     )
 
@@ -127,21 +127,16 @@ def _chat_identity(settings: Recipe, model: str) -> dict[str, object]:
 
 
 def _task_files(settings: Recipe) -> list[dict[str, str]]:
-    """Return the digests of our tasks', our scoring's and the user's files, code and data too."""
+    """Return the digests of the files of our scoring, our tasks and the user's, data included."""
     folders = [
         {
             path.relative_to(root).as_posix(): digest_of_file(path)
             for path in sorted(root.rglob("*"))
             if path.is_file() and path.suffix != ".pyc"
         }
-        for root in _include_paths(settings)
+        for root in task_folders(settings.evaluation)
     ]
     return [{path.name: digest_of_file(path) for path in SCORING}, *folders]
-
-
-def _include_paths(settings: Recipe) -> list[Path]:
-    own = settings.evaluation.include_path
-    return [TASKS, Path(own)] if own else [TASKS]
 
 
 def _evaluate(settings: Recipe, stage: Stage, inputs: str, model: str) -> None:
@@ -152,8 +147,9 @@ def _evaluate(settings: Recipe, stage: Stage, inputs: str, model: str) -> None:
             source.download(folder, source.files(prefix="evaluation/"))
         engine = DeferredEngine(partial(open_engine, settings, model))
         try:
-            scored = run_tasks(engine, settings, _include_paths(settings), folder / "evaluation")
-            answers = answer(engine, settings)
+            folders = task_folders(settings.evaluation)
+            scored = run_tasks(engine, settings, folders, folder / "evaluation")
+            answers = answer_questions(engine, settings)
             measured = engine.stats()
         finally:
             engine.close()

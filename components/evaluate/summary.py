@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -27,10 +27,7 @@ def summarise(items: Sequence[EvalItem], languages: Languages) -> dict[str, Any]
         `average` accuracy, `average_if_cut_right` and `average_truncated`; and the `premise`
         (`check_premise`).
     """
-    by_language: dict[str, list[EvalItem]] = {}
-    for item in items:
-        by_language.setdefault(item.language, []).append(item)
-    rows = {code: _language(group) for code, group in by_language.items()}
+    rows = {code: _language_counts(group) for code, group in by_language(items).items()}
     known = [rows[code] for code in languages.others if code in rows]
     return {
         "languages": rows,
@@ -41,12 +38,20 @@ def summarise(items: Sequence[EvalItem], languages: Languages) -> dict[str, Any]
     }
 
 
+def by_language(items: Iterable[EvalItem]) -> dict[str, list[EvalItem]]:
+    """Return items grouped by language code."""
+    groups: dict[str, list[EvalItem]] = {}
+    for item in items:
+        groups.setdefault(item.language, []).append(item)
+    return groups
+
+
 def accuracy_of(items: Sequence[EvalItem]) -> Interval:
     """Return the mean score with its 95% interval."""
     return mean_interval([item.score for item in items])
 
 
-def _language(items: Sequence[EvalItem]) -> dict[str, Any]:
+def _language_counts(items: Sequence[EvalItem]) -> dict[str, Any]:
     count = len(items)
     uncut = [replace(item, score=1.0) if is_truncated(item) else item for item in items]
     return {

@@ -1,7 +1,7 @@
-"""What speaks against a model: falls of a language, and the bars on off-target and cut answers.
+"""Tests against a model: falls of a language, and the bars on off-target and cut answers.
 
-Every one is a test on the items that both models answered. They are corrected together (Holm), so
-that of two copies of one model any at all speaks against the second with probability alpha at most.
+Each is a test on the items that both models answered. They are corrected together (Holm): of two
+copies of one model, the second is rejected by any test with probability alpha at most.
 """
 
 from __future__ import annotations
@@ -11,27 +11,30 @@ from typing import Any, Literal
 
 from lidr.components.gate.power import least_items
 from lidr.components.shared.config.evaluation import Gate
-from lidr.components.shared.stats.paired import Marks, Paired
-from lidr.components.shared.stats.tests import exceeds, holm, mcnemar, sign_flip
+from lidr.components.shared.stats.paired import Marks, PairedItems
+from lidr.components.shared.stats.tests import binomial_above, holm, mcnemar, sign_flip
 
 Bar = Literal["off_target", "truncated"]
 
 BARS: dict[Bar, str] = {"off_target": "off-target answers", "truncated": "truncated answers"}
-"""What has a bar, `max_<name>` in the recipe's gate, in words."""
+"""Flaws with a bar, `max_<name>` in the recipe's gate, and their names in messages."""
 
 
-def find_harms(rules: Gate, paired: Mapping[str, Paired], seed: int) -> dict[str, dict[str, Any]]:
-    """Return what was tested against a model, by language.
+def find_harms(
+    rules: Gate, paired: Mapping[str, PairedItems], seed: int
+) -> dict[str, dict[str, Any]]:
+    """Return the tests against a model, by language.
 
     Args:
         rules: the bars, and the level of the tests.
         paired: the items of each language.
-        seed: of the draws of the randomisation test.
+        seed: of the randomisation test.
 
     Returns:
         By language `p_fall`, and for each of `BARS` its shares `before` and `after`, how many
-        items were `raised` (flawed only now) and `lowered`, the `bar`, `n`, the `least` items with
-        which the test can find anything, and its `p`. All p-values are corrected for their number.
+        items were `raised` (flawed only now) and `lowered`, the `bar`, the number of items `n`,
+        how many the test needs to find anything (`least`), and its `p`. All p-values are corrected
+        for their number.
     """
     bars = rules.bars
     tests: dict[tuple[str, str], float] = {}
@@ -61,10 +64,10 @@ def find_harms(rules: Gate, paired: Mapping[str, Paired], seed: int) -> dict[str
 
 
 def raised_above(marks: Marks, bar: float) -> float:
-    """Return the p-value of a share that is above its bar and above the predecessor's.
+    """Return the p-value of a share being above its bar and above the predecessor's.
 
-    Both have to be shown, so it is the larger of two (Berger 1982): McNemar's exact test on the
-    items where the models differ, and the exact binomial test against the bar.
+    As both must be shown, it is the larger of two (Berger 1982): McNemar's exact test on the items
+    where the models differ, and the exact binomial test against the bar.
 
     Args:
         marks: which answers are flawed, of both models.
@@ -72,12 +75,12 @@ def raised_above(marks: Marks, bar: float) -> float:
     """
     raised = int((marks.after & ~marks.before).sum())
     lowered = int((marks.before & ~marks.after).sum())
-    above = exceeds(int(marks.after.sum()), marks.after.size, bar)
+    above = binomial_above(int(marks.after.sum()), marks.after.size, bar)
     return max(mcnemar(raised, lowered, "greater"), above)
 
 
 def remarks(rules: Gate, languages: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the bars could not tell: too few items, or a rise that may be chance.
+    """Yield what the bars could not decide: too few items, or a rise that may be chance.
 
     Args:
         rules: the bars, and the level of the tests.
@@ -92,23 +95,23 @@ def remarks(rules: Gate, languages: Mapping[str, Any]) -> Iterator[str]:
         for code, row in rows.items():
             above = row["after"] > max(row["bar"], row["before"])
             if above and row["p"] > rules.alpha:
-                yield f"{share_text(code, words, row)}, which may be chance ({chance(row['p'])})"
+                yield f"{share_text(code, words, row)}, which may be chance ({p_text(row['p'])})"
 
 
 def share_text(code: str, words: str, row: Mapping[str, Any]) -> str:
-    """Return a share above its bar as a sentence's beginning."""
+    """Return the beginning of a sentence on a share above its bar."""
     return (
         f"{code} has {row['after']:.1%} {words} ({row['before']:.1%} before), "
         f"above the bar of {row['bar']:.1%}"
     )
 
 
-def chance(p: float) -> str:
-    """Return a p-value in two figures."""
+def p_text(p: float) -> str:
+    """Return a p-value in two significant digits, as `p = 0.012` or `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def _marks(pair: Paired) -> dict[Bar, Marks]:
+def _marks(pair: PairedItems) -> dict[Bar, Marks]:
     return {"off_target": pair.off_target, "truncated": pair.truncated}
 
 

@@ -1,4 +1,4 @@
-"""How large a gain must be for the gate to see it: items against detectable gain."""
+"""The gate's power: how large a gain it detects with how many items."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 from lidr.components.shared.config.recipe import Recipe
 
 ACCURACIES = (0.5, 0.7, 0.9)
-"""Accuracies of M_t that the table is made for."""
+"""Accuracies of M_t in the table."""
 
 ITEMS = (100, 250, 500, 1000, 2500, 10_000)
-"""Items per language that the table is made for, beside the recipe's own number."""
+"""Items per language in the table, beside the recipe's own number."""
 
-PREDECESSOR = 0.5
-"""The predecessor's share of flawed answers in the table, as a part of the bar."""
+PREDECESSOR_SHARE = 0.5
+"""The predecessor's share of flawed answers in the table, as a fraction of the bar."""
 
-_STEPS = 60
-"""Halvings of the interval in which a gain is sought: beyond the precision of a float."""
+_BISECTIONS = 60
+"""Halvings of the interval that is searched: beyond the precision of a float."""
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """What the power of a comparison depends on, beside the number of items.
+    """What a comparison's power depends on, beside the number of items.
 
     Attributes:
         alpha: one-sided level of the test.
-        languages: how many the mean is over.
+        languages: number of languages that the mean is over.
         bar: what the gain must exceed, as a fraction.
-        power: how often a detectable gain is detected.
+        power: probability with which a detectable gain is detected.
         correlation: between the differences of one question in two languages.
     """
 
@@ -44,13 +44,13 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class PowerRow:
-    """One row of the table, gains and falls as fractions; None is more than there is room for.
+    """One row of the table, gains and falls as fractions; None means that none is detectable.
 
     Attributes:
         items: per language.
         gains: detectable mean gain over the other languages, for each of `ACCURACIES`.
-        falls: fall of one language that is provably one, for each of `ACCURACIES`.
-        bars: share of flawed answers in one language that provably breaks the bar, for each bar.
+        falls: detectable fall of one language, for each of `ACCURACIES`.
+        bars: detectable share of flawed answers in one language, for each bar.
         own: whether this is the recipe's own number of items.
     """
 
@@ -67,18 +67,18 @@ def detectable_gain(
     """Return the smallest true gain that is detected with the design's power.
 
     The normal approximation for McNemar's test (Connor, Biometrics 43, 1987), for a mean over
-    languages that share their questions. Of a better model's items a share `discordance` differs
-    for no reason, and the gain comes on top.
+    languages that share their questions. A share `discordance` of a better model's items differs
+    by chance, and the gain is added to it.
 
     Args:
         items: per language.
         design: the comparison.
-        accuracy: of M_t, as a fraction; the gain cannot exceed what is left of 1.
+        accuracy: of M_t, as a fraction; the gain is at most 1 - accuracy.
         discordance: share of items that exactly one of two equally good models has right. Default
             accuracy * (1 - accuracy): half of what two independent draws would give.
 
     Returns:
-        The gain as a fraction; None where even a model without any error would not be detected.
+        The gain as a fraction; None if even a model without errors would not be detected.
     """
     churn = accuracy * (1 - accuracy) if discordance is None else discordance
     shared = (1 + (design.languages - 1) * design.correlation) / (items * design.languages)
@@ -89,14 +89,14 @@ def detectable_gain(
         errors = z_alpha * sqrt(differing) + z_power * sqrt(max(differing - gain**2, 0.0))
         return gain - design.bar >= errors * sqrt(shared)
 
-    return _least(exceeds, design.bar, 1 - accuracy)
+    return _smallest(exceeds, design.bar, 1 - accuracy)
 
 
 def breaking_share(items: int, design: Design, bar: float, before: float) -> float | None:
-    """Return the smallest true share of flawed answers that is found to break its bar.
+    """Return the smallest true share of flawed answers that is detected to break its bar.
 
-    The larger of the share that is proven above the bar (the normal approximation of the binomial
-    test) and of the one that is proven above the predecessor's (as `detectable_gain`).
+    The larger of the share that is detected above the bar (normal approximation of the binomial
+    test) and the one that is detected above the predecessor's (as `detectable_gain`).
 
     Args:
         items: of the language.
@@ -105,7 +105,7 @@ def breaking_share(items: int, design: Design, bar: float, before: float) -> flo
         before: the predecessor's share.
 
     Returns:
-        The share; None where even flaws in all answers would not be found.
+        The share; None if even flaws in all answers would not be detected.
     """
     z_alpha, z_power = (NormalDist().inv_cdf(p) for p in (1 - design.alpha, design.power))
 
@@ -113,20 +113,20 @@ def breaking_share(items: int, design: Design, bar: float, before: float) -> flo
         errors = z_alpha * sqrt(bar * (1 - bar)) + z_power * sqrt(share * (1 - share))
         return share - bar >= errors / sqrt(items)
 
-    above, risen = _least(exceeds, bar, 1.0), detectable_gain(items, design, before)
+    above, risen = _smallest(exceeds, bar, 1.0), detectable_gain(items, design, before)
     if above is None or risen is None:
         return None
     return max(above, before + risen)
 
 
 def harm_design(recipe: Recipe) -> Design:
-    """Return the design of one test of a fall or of a bar: alpha is for all of them together."""
+    """Return the design of one test of a fall or a bar; all of them together have level alpha."""
     on = [bar for bar in recipe.gate.bars.values() if bar < 1]
     return Design(recipe.gate.alpha / (len(recipe.languages.all) * (1 + len(on))))
 
 
 def least_items(alpha: float, tests: int, bar: float) -> int:
-    """Return how many items a bar needs before its test can find anything.
+    """Return how many items a bar's test needs to find anything.
 
     Args:
         alpha: level of all tests together.
@@ -137,24 +137,24 @@ def least_items(alpha: float, tests: int, bar: float) -> int:
     return max(ceil(log(alpha / tests) / log(each)) for each in chances)
 
 
-def _least(holds: Callable[[float], bool], low: float, high: float) -> float | None:
-    """Return the smallest number between two from which something holds, if it ever does."""
+def _smallest(holds: Callable[[float], bool], low: float, high: float) -> float | None:
+    """Return the smallest number from which `holds` is true, by bisection; None if it never is."""
     if low >= high or not holds(high):
         return None
-    for _ in range(_STEPS):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return high
 
 
 def power_table(recipe: Recipe) -> dict[str, Any]:
-    """Return what a recipe's gate can see, and on what assumptions.
+    """Return what a recipe's gate can detect, and under which assumptions.
 
     Returns:
-        `items` (the recipe's own number per language, None where the tasks decide), `accuracies`,
-        the fields of the `gain` and `fall` designs (the latter the bars' as well), the `bars` with
-        their shares and the `least` items with which a test can find anything, and `rows` (fields
-        of `PowerRow`).
+        `items` (the recipe's own number per language, None if the tasks decide), `accuracies`, the
+        fields of the designs `gain` and `fall` (the bars' as well), the `bars` with their shares,
+        the `least` items with which their tests can find anything, and `rows` (fields of
+        `PowerRow`).
     """
     others, rules = recipe.languages.others, recipe.gate
     gain = Design(rules.alpha, len(others), rules.min_gain)
@@ -184,7 +184,10 @@ def _row(
             detectable_gain(items, fall, 1 - accuracy, accuracy * (1 - accuracy))
             for accuracy in ACCURACIES
         ],
-        {name: breaking_share(items, fall, bar, PREDECESSOR * bar) for name, bar in bars.items()},
+        {
+            name: breaking_share(items, fall, bar, PREDECESSOR_SHARE * bar)
+            for name, bar in bars.items()
+        },
         own,
     )
 

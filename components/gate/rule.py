@@ -1,17 +1,17 @@
-"""The rule that decides on a model, and what it says about it."""
+"""The rule that decides on a model, and the reasons it gives."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from lidr.components.gate.harms import BARS, chance, find_harms, remarks, share_text
+from lidr.components.gate.harms import BARS, find_harms, p_text, remarks, share_text
 from lidr.components.shared.config.evaluation import Gate
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.stats.intervals import Interval, bootstrap_mean
-from lidr.components.shared.stats.paired import Paired, by_question
+from lidr.components.shared.stats.paired import PairedItems, by_question
 from lidr.components.shared.stats.premise import premise_text
 from lidr.components.shared.stats.tests import holm, sign_flip
 
@@ -22,23 +22,23 @@ Finding = tuple[Decision, Cause, str]
 
 def decide(
     settings: Recipe,
-    paired: Mapping[str, Paired],
+    paired: Mapping[str, PairedItems],
     iteration: int,
     max_iterations: int,
     premise: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the decision on M_{t+1}, with its reason and every number it stands on.
+    """Return the decision on M_{t+1}, with its reason and every number behind it.
 
-    *Promote*: the mean gain over the other languages lies above the bar with its lower bound, is no
-    chance, and nothing speaks against it. *Keep*: M_t stays, for want of evidence, and the loop
-    goes on from it. *Stop*: M_t stays, and another iteration is not worth it.
+    *Promote*: the lower bound of the mean gain over the other languages is above the bar, the gain
+    is significant, and no test speaks against it. *Keep*: M_t stays for lack of evidence, and the
+    loop continues from it. *Stop*: M_t stays, and another iteration is not worth it.
 
     Args:
         settings: the recipe.
         paired: the compared items of each language.
         iteration: t + 1.
         max_iterations: the loop stops after this many iterations.
-        premise: of the start, as `check_premise` returns it; the first verdict says where it fails.
+        premise: of the start, as `check_premise` returns it; if it fails, the reason says so.
 
     Raises:
         BadInput: there are no items in the other languages.
@@ -74,7 +74,7 @@ def decide(
     }
 
 
-def _mean_gain(rules: Gate, groups: Sequence[Paired], seed: int) -> tuple[Interval, float]:
+def _mean_gain(rules: Gate, groups: Sequence[PairedItems], seed: int) -> tuple[Interval, float]:
     """Return the mean gain, whose lower limit is one-sided at level alpha, and its p-value."""
     parts, values = by_question(groups)
     draws = rules.resamples
@@ -83,8 +83,8 @@ def _mean_gain(rules: Gate, groups: Sequence[Paired], seed: int) -> tuple[Interv
     return mean, sign_flip(parts, alternative="greater", resamples=draws, seed=seed)
 
 
-def _languages(rules: Gate, paired: Mapping[str, Paired], seed: int) -> dict[str, Any]:
-    """Return the gain of each language, and what was tested against it; p-values are Holm's."""
+def _languages(rules: Gate, paired: Mapping[str, PairedItems], seed: int) -> dict[str, Any]:
+    """Return the gain of each language and the tests against it; p-values are Holm-corrected."""
     draws = rules.resamples
     gains = {
         code: bootstrap_mean(
@@ -108,7 +108,7 @@ def _languages(rules: Gate, paired: Mapping[str, Paired], seed: int) -> dict[str
 
 
 def _findings(rules: Gate, name: str, counts: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield what there is to say, the weightiest first; the last finding is always there."""
+    """Yield the findings, most serious first; the last one, a promotion, is always there."""
     yield from _regressions(rules, counts["languages"], proven=True)
     yield from _broken_bars(rules, counts["languages"])
     mean, p = counts["mean_gain"], counts["p"]
@@ -118,11 +118,11 @@ def _findings(rules: Gate, name: str, counts: Mapping[str, Any]) -> Iterator[Fin
         yield "stop", "plateau", f"{gain}, {where} {bar}: a plateau"
     yield from _regressions(rules, counts["languages"], proven=False)
     if mean["low"] <= rules.min_gain or p > rules.alpha:
-        yield "keep", "chance", f"{gain}, not above {bar} with its lower bound ({chance(p)})"
+        yield "keep", "chance", f"{gain}, not above {bar} with its lower bound ({p_text(p)})"
     yield (
         "promote",
         "gain",
-        f"{gain}, above {bar} ({chance(p)}); no language fell beyond its tolerance",
+        f"{gain}, above {bar} ({p_text(p)}); no language fell beyond its tolerance",
     )
 
 
@@ -135,18 +135,18 @@ def _regressions(rules: Gate, languages: Mapping[str, Any], *, proven: bool) -> 
             f"{row['tolerance'] * 100:.1f}"
         )
         if proven:
-            yield "stop", "regression", f"{fall}: a regression ({chance(row['p_fall'])})"
+            yield "stop", "regression", f"{fall}: a regression ({p_text(row['p_fall'])})"
         else:
-            yield "keep", "fall", f"{fall} that may be chance ({chance(row['p_fall'])})"
+            yield "keep", "fall", f"{fall} that may be chance ({p_text(row['p_fall'])})"
 
 
 def _broken_bars(rules: Gate, languages: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield what is provably too bad, and worse than the predecessor's."""
+    """Yield the shares that are provably above their bar and the predecessor's."""
     for code, row in languages.items():
         for name, words in BARS.items():
             if row[name]["p"] <= rules.alpha:
                 said = share_text(code, words, row[name])
-                yield "stop", name, f"{said} ({chance(row[name]['p'])})"
+                yield "stop", name, f"{said} ({p_text(row[name]['p'])})"
 
 
 def _points(gain: Interval) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from lidr.components.rollout import EngineSession, roll_out
 from lidr.components.rollout.answers import Answers
 from lidr.components.rollout.chunks import Chunk, ChunkShare
-from lidr.components.rollout.figures import note, worker_figures
+from lidr.components.rollout.figures import worker_figures, write_note
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.rollout.summaries import finish_responses, finish_translations
@@ -36,19 +36,18 @@ def generate(
 ) -> str:
     """Let M_t answer this iteration's prompts in every language.
 
-    With the profile's `engine.fused` the same engine also translates each response once it is
-    there, into the translate stage, which is then done when its turn comes; but for rewarders that
-    need no translation.
+    With the profile's `engine.fused`, and if the rewarder needs translations, the same engine also
+    translates each response once it is complete; the translate step then finds its stage done.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         inputs: URI of the stage `prepare`, which holds the prompts.
         model: URI of the stage that holds M_t.
-        iteration: t + 1, the iteration that this is the first step of.
-        shard: which part of the chunks this worker does, from 0.
-        shards: how many workers there are; with several, the merge step finishes the stage.
-        log: is called with throughput, cache hit rate and failure shares.
+        iteration: t + 1.
+        shard: number of this worker's part of the chunks, from 0.
+        shards: number of workers; with several, the merge step finishes the stage.
+        log: called with throughput, cache hit rate and failure shares.
         run: name of the run, for tracking only.
 
     Returns:
@@ -60,7 +59,7 @@ def generate(
     settings = Recipe.model_validate_json(recipe)
     stage = generate_stage(settings, store, inputs, model, iteration)
     target = translate_stage(settings, store, stage.uri, model, iteration)
-    machine = Machine.here().engine
+    machine = Machine.from_environment().engine
     fused = machine.fused and settings.pairing.reward_step == "translate"
     if stage.done() and (not fused or target.done()):
         emit("reused")
@@ -75,8 +74,9 @@ def generate(
 
     with EngineSession(settings, model) as session:
         roll_out(session, [stage, target] if fused else [stage], plan, machine.restarts)
-        for written in [stage, target] if fused else [stage]:
-            note(written, session, shard, within="" if written is stage else "generate")
+        write_note(stage, session, shard)
+        if fused:
+            write_note(target, session, shard, within="generate")
         figures = worker_figures(session)
     if shards == 1:
         finish_responses(settings, answers)

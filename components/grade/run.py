@@ -25,7 +25,7 @@ from lidr.components.shared.step import step
 from lidr.components.shared.store.stage import Stage, open_stage
 
 _TASK = "samples"
-"""What the judgements of responses are filed under; their turn is the sample's number."""
+"""Task name in the judgements of responses; their turn is the sample's number."""
 
 _MILLION = 1_000_000
 
@@ -54,7 +54,7 @@ def grade(
 
     Returns:
         URI of the stage: `scores.parquet` (Score, from 0 to 1) and `judgements.parquet`
-        (Judgement); what it cost and what failed are its counts.
+        (Judgement); its counts hold the cost and the failures.
 
     Raises:
         BadInput: the recipe has no judge, the profile names no server, or it refuses the key.
@@ -69,7 +69,7 @@ def grade(
     book = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     answers = read_answers(settings, responses)
     cases = list(_cases(settings, judge, book, answers))
-    judgements = _judged(judge, stage, cases)
+    judgements = _judge_cases(judge, stage, cases)
     scores = {code: _scores(own, judgements) for code, own in answers.items()}
     stage.write_records(SCORES_FILE, [each for own in scores.values() for each in own], Score)
     counts = _counts(judge, scores, list(judgements.values()))
@@ -80,7 +80,7 @@ def grade(
 def _cases(
     settings: Recipe, judge: Judge, book: PromptBook, answers: Mapping[str, Sequence[Response]]
 ) -> Iterator[Case]:
-    """Yield a request for each response with a text; none says what the right answer is."""
+    """Yield a request for each response with a text; no request tells the reference answer."""
     prompt = load_prompt(PROMPT, judge.prompts)
     for code, own in answers.items():
         prompts = {each.prompt_id: each for each in book.read(code, 0, book.size(code))}
@@ -104,13 +104,13 @@ def _case(judge: Judge, prompt: JudgePrompt, asked: Prompt, answer: Response, te
     return Case(*place, answer.sample, Order.ALONE, messages, request)
 
 
-def _judged(judge: Judge, stage: Stage, cases: Sequence[Case]) -> dict[Place, Judgement]:
-    """Return the judgement of each response."""
+def _judge_cases(judge: Judge, stage: Stage, cases: Sequence[Case]) -> dict[Place, Judgement]:
+    """Return the judgement of each response, asking for those that the stage lacks."""
     allowed = int(judge.max_failed_share * len(cases))
     writer = JudgementWriter(stage, len(cases), judge.chunk_size, allowed)
     try:
-        asked = (case for case in cases if not writer.has(case))
-        ask(asked, judge, Machine.here().judge, writer.take)
+        asked = (case for case in cases if not writer.reuse(case))
+        ask(asked, judge, Machine.from_environment().judge, writer.take)
     finally:
         writer.flush()
     found = [writer.judgements[case.request] for case in cases]

@@ -13,7 +13,7 @@ from lidr.components.shared.store.stage import Stage, new_stage
 VERSION = 1
 
 PROMPT = "score"
-"""The prompt file by which a single answer is graded."""
+"""Name of the prompt file for grading a single answer."""
 
 
 def judge_of(settings: Recipe) -> Judge:

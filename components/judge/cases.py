@@ -1,9 +1,9 @@
-"""What is put to the judge: every item of every task, in every order and turn."""
+"""What the judge is asked: every item of every task, in both orders or at every turn."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lidr.components.judging.cases import Case, request_digest
@@ -28,7 +28,7 @@ PROMPT_OF = {
     "mt_bench": "score",
     "care": "rubric",
 }
-"""Which prompt file a task uses."""
+"""The prompt file that a task uses."""
 
 Key = tuple[str, str, str]
 """Task, language and item id."""
@@ -42,11 +42,11 @@ class Item:
     """One question of one task in one language, with the model's answers.
 
     Attributes:
-        task: the recipe's.
+        task: the recipe's task.
         language: ISO 639-1 code.
         question: what was asked.
         answers: the model's, turn by turn.
-        rival: the answer that it is compared with; "" where a score is given.
+        rival: the answer that the model's is compared with; "" if it is graded alone.
     """
 
     task: JudgedTask
@@ -69,8 +69,8 @@ class JudgeCase(Case):
 
 
 @dataclass(slots=True)
-class Docket:
-    """All that is to be judged.
+class ItemsToJudge:
+    """All items that are to be judged, and how many cannot be.
 
     Attributes:
         items: in the order of tasks, languages and questions.
@@ -82,18 +82,18 @@ class Docket:
 
 
 def judged_tasks(settings: Judge, before: str) -> list[JudgedTask]:
-    """Return the tasks to judge: the start has nobody to go head to head with."""
+    """Return the tasks to judge; M_0, with no model before it, is not judged head to head."""
     return [task for task in settings.tasks if before or task.name != "head_to_head"]
 
 
-def draw_up(recipe: Recipe, settings: Judge, evaluation: str, before: str) -> Docket:
+def collect_items(recipe: Recipe, settings: Judge, evaluation: str, before: str) -> ItemsToJudge:
     """Collect what is to be judged.
 
     Args:
         recipe: names the languages.
         settings: its judge section.
         evaluation: URI of the evaluate stage with the model's answers.
-        before: URI of the evaluate stage of the model before; "" for the start.
+        before: URI of the evaluate stage of the model before it; "" for M_0.
 
     Raises:
         BadInput: a question has no reference, or the evaluation holds no answers.
@@ -101,7 +101,7 @@ def draw_up(recipe: Recipe, settings: Judge, evaluation: str, before: str) -> Do
     tasks = judged_tasks(settings, before)
     own = _answers(evaluation)
     earlier = _answers(before) if any(t.name == "head_to_head" for t in tasks) else {}
-    docket = Docket()
+    found = ItemsToJudge()
     for task in tasks:
         source = settings.answered_by(task)
         for language in settings.languages_of(task, recipe.languages.all):
@@ -116,16 +116,16 @@ def draw_up(recipe: Recipe, settings: Judge, evaluation: str, before: str) -> Do
                 elif task.is_pairwise:
                     answers = []
                 if answers:
-                    docket.items.append(Item(task, language, question, answers, rival))
+                    found.items.append(Item(task, language, question, answers, rival))
                 else:
-                    docket.unanswered[task.name, language] += 1
-    return docket
+                    found.unanswered[task.name, language] += 1
+    return found
 
 
-def cases_of(docket: Docket, settings: Judge) -> Iterator[JudgeCase]:
+def cases_of(items: Iterable[Item], settings: Judge) -> Iterator[JudgeCase]:
     """Yield every request: both orders of a comparison, every turn of a conversation."""
     prompts: dict[str, JudgePrompt] = {}
-    for item in docket.items:
+    for item in items:
         name = PROMPT_OF[item.task.name]
         if name not in prompts:
             prompts[name] = load_prompt(name, settings.prompts)
@@ -150,7 +150,7 @@ def _answers(evaluation: str) -> Answers:
 
 
 def _answered(answers: Answers, key: Key, question: Question) -> list[Answer]:
-    """Return the answers to every turn, or none where one is missing or failed."""
+    """Return the answers to every turn; none if one is missing or failed."""
     found = answers.get(key, [])
     whole = len(found) == len(question.turns)
     failed = any(answer.finish_reason == FinishReason.FAILED for answer in found)

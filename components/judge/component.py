@@ -12,8 +12,8 @@ def judge(recipe: str, store: str, run: str, evaluation: str, before: str, itera
         store: URI of the store.
         run: name of the run, for tracking only.
         evaluation: URI of the evaluate stage of M_t, which holds the answers.
-        before: URI of the evaluate stage of M_{t-1}, for head to head; empty for the start.
-        iteration: t of the model M_t whose answers are judged; 0 for the start model.
+        before: URI of the evaluate stage of M_{t-1}, for head to head; empty for M_0.
+        iteration: t of the model M_t whose answers are judged.
 
     Returns:
         URI of the judge stage.

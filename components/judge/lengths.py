@@ -22,10 +22,10 @@ from lidr.components.shared.stats.intervals import Interval
 _RIDGE = np.array([1e-3, 1.0])
 """Of theta and phi, against a sum over items: about nothing, and one item."""
 
-_STEPS = 50
-_CLOSE = 1e-9
-_AT_ONCE = 4_000_000
-"""Numbers of one block of resamples."""
+_MAX_STEPS = 50
+_TOLERANCE = 1e-9
+_BLOCK_NUMBERS = 4_000_000
+"""Numbers in one block of resamples, which bounds the memory."""
 
 
 def length_controlled(
@@ -41,8 +41,8 @@ def length_controlled(
     Args:
         wins: win probability of each item, from 0 to 1, shape (items,).
         lengths: its answer's length minus the other answer's, shape (items,).
-        confidence: level of the interval.
-        resamples: how many.
+        confidence: level of the interval, from 0 to 1.
+        resamples: number of bootstrap resamples.
         seed: of the resampling.
     """
     n = len(wins)
@@ -51,19 +51,15 @@ def length_controlled(
     spread = lengths.std()
     term = np.tanh(lengths / spread) if spread > 0 else np.zeros(n)
     value = _rates(wins, term, np.ones((1, n)))[0]
-    block = max(1, _AT_ONCE // n)
+    block = max(1, _BLOCK_NUMBERS // n)
     generator = np.random.default_rng(seed)
     drawn = [
         _rates(wins, term, generator.multinomial(n, np.full(n, 1 / n), size=size).astype(float))
-        for size in _blocks(resamples, block)
+        for size in (min(block, resamples - start) for start in range(0, resamples, block))
     ]
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
     return Interval(value=float(value), low=float(low), high=float(high), n=n)
-
-
-def _blocks(total: int, size: int) -> list[int]:
-    return [min(size, total - start) for start in range(0, total, size)]
 
 
 def _rates(
@@ -77,7 +73,7 @@ def _rates(
         weights: how often each item counts, shape (fits, items).
     """
     theta, phi = np.zeros(len(weights)), np.zeros(len(weights))
-    for _ in range(_STEPS):
+    for _ in range(_MAX_STEPS):
         chance = _sigmoid(theta[:, None] + phi[:, None] * term)
         error = weights * (chance - wins)
         slope = weights * chance * (1 - chance)
@@ -89,7 +85,7 @@ def _rates(
             (a * gradient[1] - b * gradient[0]) / determinant,
         )
         theta, phi = theta - np.clip(steps[0], -1, 1), phi - np.clip(steps[1], -1, 1)
-        if max(np.abs(steps[0]).max(), np.abs(steps[1]).max()) < _CLOSE:
+        if max(np.abs(steps[0]).max(), np.abs(steps[1]).max()) < _TOLERANCE:
             break
     return _sigmoid(theta)
 

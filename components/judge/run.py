@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 from lidr.components.judge.cases import (
     PROMPT_OF,
-    Docket,
+    ItemsToJudge,
     JudgeCase,
     cases_of,
-    draw_up,
+    collect_items,
     judged_tasks,
 )
 from lidr.components.judge.summary import Judged, items_of, summarise
@@ -62,8 +63,8 @@ def judge(
     if stage.done():
         emit("reused")
     else:
-        docket = draw_up(settings, settings.judge, evaluation, before)
-        _judge(settings, settings.judge, stage, docket)
+        items = collect_items(settings, settings.judge, evaluation, before)
+        _judge(settings, settings.judge, stage, items)
     _announce(stage.counts(), iteration)
     return stage.uri
 
@@ -100,13 +101,13 @@ def _stage(settings: Recipe, judge: Judge, store: str, evaluation: str, before: 
     )
 
 
-def _judge(settings: Recipe, judge: Judge, stage: Stage, docket: Docket) -> None:
-    cases = list(cases_of(docket, judge))
+def _judge(settings: Recipe, judge: Judge, stage: Stage, items: ItemsToJudge) -> None:
+    cases = list(cases_of(items.items, judge))
     allowed = int(judge.max_failed_share * len(cases))
     writer = JudgementWriter(stage, len(cases), judge.chunk_size, allowed)
     try:
-        asked = (case for case in cases if not writer.has(case))
-        ask(asked, judge, Machine.here().judge, writer.take)
+        asked = (case for case in cases if not writer.reuse(case))
+        ask(asked, judge, Machine.from_environment().judge, writer.take)
     finally:
         writer.flush()
     judged = _by_item(cases, writer.judgements)
@@ -114,16 +115,16 @@ def _judge(settings: Recipe, judge: Judge, stage: Stage, docket: Docket) -> None
     stage.write_records("items.parquet", items_of(judged), EvalItem)
     stage.finish(
         {"model": judge.endpoint.model}
-        | summarise(docket, judged, settings.languages.others, judge.price, settings.seed)
+        | summarise(items, judged, settings.languages.others, judge.price, settings.seed)
     )
 
 
 def _by_item(cases: list[JudgeCase], judgements: dict[str, Judgement]) -> Judged:
     """Return the items in order, each with its judgements."""
-    groups: dict[int, tuple[Any, list[Judgement]]] = {}
-    for case in cases:
-        groups.setdefault(id(case.item), (case.item, []))[1].append(judgements[case.request])
-    return list(groups.values())
+    return [
+        (item, [judgements[case.request] for case in group])
+        for item, group in groupby(cases, key=lambda case: case.item)
+    ]
 
 
 def _announce(counts: dict[str, Any], iteration: int) -> None:

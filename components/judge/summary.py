@@ -1,4 +1,4 @@
-"""From judgements to scores of items, and to what is counted per task and language."""
+"""Scores of items, and counts per task and language, from judgements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lidr.components.judge.cases import Docket, Item
+from lidr.components.judge.cases import Item, ItemsToJudge
 from lidr.components.judge.lengths import length_controlled
 from lidr.components.judging.verdicts import MAX_SCORE
 from lidr.components.shared.config.judge import Price
@@ -30,15 +30,15 @@ UNPARSABLE = (
     JudgeFailure.TRUNCATED,
     JudgeFailure.EMPTY,
 )
-"""Failures of judgements that did come, but say nothing that counts."""
+"""Failures of judgements that came, but hold no valid verdict."""
 
 
 def score_of(item: Item, judgements: Sequence[Judgement]) -> float | None:
     """Return an item's score from 0 to 1: the mean over orders or turns, None unless all are valid.
 
     Args:
-        item: a comparison has two judgements, a conversation one a turn.
-        judgements: all of them, failed ones included.
+        item: a comparison has two judgements, a conversation one per turn.
+        judgements: all of the item's, failed ones included.
     """
     values = [each.value for each in judgements if each.value is not None]
     if len(values) < (2 if item.task.is_pairwise else len(item.answers)):
@@ -56,33 +56,35 @@ def items_of(judged: Judged) -> list[EvalItem]:
 
 
 def summarise(
-    docket: Docket, judged: Judged, others: Sequence[str], price: Price, seed: int
+    asked: ItemsToJudge, judged: Judged, others: Sequence[str], price: Price, seed: int
 ) -> dict[str, Any]:
     """Return what was counted, per task and language, per task, and in all.
 
     Args:
-        docket: what was to be judged.
+        asked: what was to be judged.
         judged: its items with their judgements.
-        others: codes of the other languages, which a task's average is over.
-        price: of tokens.
+        others: codes of the other languages, over which a task's average is taken.
+        price: of tokens, in dollars per million.
         seed: of the resampling.
     """
-    places = dict.fromkeys([*(item.place for item in docket.items), *docket.unanswered])
+    places = dict.fromkeys([*(item.place for item in asked.items), *asked.unanswered])
     tasks: dict[str, Any] = {}
     for task, language in places:
         group = [pair for pair in judged if pair[0].place == (task, language)]
-        counts = _place(group, seed_of(seed, "judged", task, language), price)
-        counts["unanswered"] = docket.unanswered[task, language]
+        counts = _place_counts(group, seed_of(seed, "judged", task, language), price)
+        counts["unanswered"] = asked.unanswered[task, language]
         tasks.setdefault(task, {"languages": {}})["languages"][language] = counts
     for counts in tasks.values():
         parts = [
             counts["languages"][code]["score"] for code in others if code in counts["languages"]
         ]
         counts["average"] = macro_average([part for part in parts if part["n"]])
-    return {"tasks": tasks} | _judged([each for _, group in judged for each in group], price)
+    return {"tasks": tasks} | _judgement_counts(
+        [each for _, group in judged for each in group], price
+    )
 
 
-def _place(group: Judged, seed: int, price: Price) -> dict[str, Any]:
+def _place_counts(group: Judged, seed: int, price: Price) -> dict[str, Any]:
     """Return the counts of one task in one language."""
     scored = [
         (item, judgements, score)
@@ -93,7 +95,7 @@ def _place(group: Judged, seed: int, price: Price) -> dict[str, Any]:
     counts: dict[str, Any] = {
         "score": mean_interval([score for *_, score in scored], seed=seed),
         "left_out": len(group) - len(scored),
-        **_judged(judgements, price),
+        **_judgement_counts(judgements, price),
     }
     if group and not group[0][0].task.is_pairwise:
         return counts | {"turns": _by_turn(judgements)}
@@ -117,7 +119,7 @@ def _place(group: Judged, seed: int, price: Price) -> dict[str, Any]:
 
 
 def _by_turn(judgements: Sequence[Judgement]) -> dict[str, Any]:
-    """Return the mean score of each turn, from 0 to 1, and how many it is of."""
+    """Return the mean score of each turn, from 0 to 1, and of how many judgements it is."""
     turns: dict[int, list[float]] = {}
     for each in judgements:
         if each.value is not None:
@@ -129,14 +131,14 @@ def _by_turn(judgements: Sequence[Judgement]) -> dict[str, Any]:
 
 
 def _first_preference(judgement: Judgement) -> float | None:
-    """Return how likely the judge preferred what stood first."""
+    """Return how likely the judge preferred the answer it read first; None without a value."""
     if judgement.value is None:
         return None
     first = judgement.order == Order.CANDIDATE_FIRST
     return judgement.value if first else 1.0 - judgement.value
 
 
-def _judged(judgements: Sequence[Judgement], price: Price) -> dict[str, Any]:
+def _judgement_counts(judgements: Sequence[Judgement], price: Price) -> dict[str, Any]:
     """Return how many judgements there are, what failed and what they cost."""
     failures = Counter(each.failure for each in judgements if each.failure)
     read = sum(each.input_tokens for each in judgements)

@@ -1,4 +1,4 @@
-"""One request to a judge, whatever it judges."""
+"""A request to a judge, for the steps judge and grade."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Case:
     """One request to the judge.
 
     Attributes:
-        task: what it belongs to.
+        task: the task it belongs to.
         language: ISO 639-1 code.
-        item_id: of the question.
-        turn: whose answer is judged; from 0.
+        item_id: id of the question.
+        turn: number of the turn whose answer is judged, from 0.
         order: which answer comes first.
         messages: the chat.
-        request: digest of all that is asked, and for what.
+        request: its `request_digest`.
     """
 
     task: str

@@ -1,4 +1,4 @@
-"""Asks the judge, a server with OpenAI's chat completions API; many requests at once."""
+"""Asks the judge, a server with OpenAI's chat completions API, with many requests at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OUTAGE_FAILURES = (JudgeFailure.UNREACHABLE, JudgeFailure.SERVER_ERROR, JudgeFa
 _OUTAGE_STATUSES = (429, 500, 502, 503, 504)
 _PROBE_SECONDS = 10.0
 
-_KEYS = ("LIDR_JUDGE_API_KEY", "OPENAI_API_KEY")
+_KEY_VARIABLES = ("LIDR_JUDGE_API_KEY", "OPENAI_API_KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Reply:
     """The reply to one request.
 
     Attributes:
-        text: what the judge wrote; "" where no answer came.
-        positions: its tokens with their alternatives; empty where the server gives none.
-        failure: why the text is missing or incomplete; None where it is neither.
-        input_tokens: of the request, as the server counts them.
-        output_tokens: of the reply.
+        text: what the judge wrote; "" if no answer came.
+        positions: its tokens with their alternatives; empty if the server gives none.
+        failure: why the text is missing or incomplete; None if it is neither.
+        input_tokens: tokens of the request, as the server counts them.
+        output_tokens: tokens of the reply.
     """
 
     text: str = ""
@@ -51,18 +51,18 @@ Take = Callable[[Case, Reply], None]
 
 
 def ask(cases: Iterable[Case], settings: Judge, server: JudgeServer, take: Take) -> None:
-    """Put every case to the judge and pass on each reply as it comes.
+    """Ask the judge every case and pass on each reply as it comes.
 
     The client library repeats a request after 429, 5xx, timeouts and broken connections, with
-    exponential backoff and jitter, and heeds `Retry-After`. Where that does not help and the server
-    does not list its models either, all workers wait for it; a request that fails even then gives
-    a reply with a failure.
+    exponential backoff and jitter, and heeds `Retry-After`. If that does not help and the server
+    does not list its models either, all workers wait until it does. A request that still fails
+    gives a reply with a failure.
 
     Args:
         cases: what to ask.
         settings: the judge's model, and how it decodes (always greedily).
         server: its address, and the limits on requests.
-        take: is called with each reply; an error that it raises ends the whole call.
+        take: called with each reply; an error that it raises ends the whole call.
 
     Raises:
         BadInput: there is no address, the server refuses the key or has no such model, or the
@@ -88,7 +88,7 @@ async def _ask(cases: Iterator[Case], settings: Judge, server: JudgeServer, take
 
     async with AsyncOpenAI(
         base_url=server.url,
-        api_key=next((os.environ[name] for name in _KEYS if os.environ.get(name)), "none"),
+        api_key=next((os.environ[name] for name in _KEY_VARIABLES if os.environ.get(name)), "none"),
         max_retries=server.retries,
         timeout=server.request_seconds,
     ) as client:
@@ -98,7 +98,7 @@ async def _ask(cases: Iterator[Case], settings: Judge, server: JudgeServer, take
             for case in cases:  # all workers draw from the same iterator
                 began = time.monotonic()
                 reply = await _reply(client, case, settings, server.url)
-                if reply.failure in _OUTAGE_FAILURES and await outage.explains(
+                if reply.failure in _OUTAGE_FAILURES and await outage.should_retry(
                     reply.failure, began
                 ):
                     reply = await _reply(client, case, settings, server.url)
@@ -117,7 +117,7 @@ class _Outage:
     """Waits until an unavailable server is back, once for all workers.
 
     Args:
-        client: of the server.
+        client: the server's.
         url: its address, for messages.
     """
 
@@ -127,33 +127,34 @@ class _Outage:
         self._lock = asyncio.Lock()
         self._over = 0.0  # when the last outage ended (monotonic); infinite during one
 
-    async def explains(self, failure: JudgeFailure, began: float) -> bool:
-        """Wait until the server lists its models; return whether an outage explains a failure.
+    async def should_retry(self, failure: JudgeFailure, began: float) -> bool:
+        """Wait until the server lists its models; return whether to send a failed request again.
 
         Args:
-            failure: a request's.
-            began: when that request was sent, in seconds of the monotonic clock.
+            failure: why the request failed.
+            began: when it was sent, in seconds of the monotonic clock.
 
         Raises:
             Unavailable: the server was unavailable for LIDR_RETRY_SECONDS.
         """
 
-        async def ask() -> None:
+        async def probe() -> None:
             try:
                 await self._client.models.list()
             except Exception as error:
-                if self._explain(error):
+                if self._as_outage(error):
                     self._over = math.inf
                     raise  # any other error means that it is up
 
         async with self._lock:
             if self._over < began:
-                await Wait(f"the judge at {self._url}").call_async(ask, self._explain)
+                await Wait(f"the judge at {self._url}").call_async(probe, self._as_outage)
             if self._over == math.inf:
                 self._over = time.monotonic()
         return self._over > began or failure is JudgeFailure.UNREACHABLE
 
-    def _explain(self, error: Exception) -> LidrError | None:
+    def _as_outage(self, error: Exception) -> LidrError | None:
+        """Return what to report of an error that means an outage; None for any other error."""
         from openai import APIConnectionError, APIStatusError
 
         if isinstance(error, APIConnectionError):
@@ -173,16 +174,16 @@ class _Outage:
 async def _reply(client: Any, case: Case, settings: Judge, url: str) -> Reply:
     from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 
-    asked: dict[str, Any] = {}
+    logprobs: dict[str, Any] = {}
     if settings.top_logprobs:
-        asked = {"logprobs": True, "top_logprobs": settings.top_logprobs}
+        logprobs = {"logprobs": True, "top_logprobs": settings.top_logprobs}
     try:
         answer = await client.chat.completions.create(
             model=settings.endpoint.model,
             messages=case.messages,
             temperature=0.0,
             max_tokens=settings.max_tokens,
-            **asked,
+            **logprobs,
         )
         return _read(answer)
     except APITimeoutError:
@@ -223,20 +224,16 @@ def _read(answer: Any) -> Reply:
 
 
 def _failure(status: int, settings: Judge, url: str) -> JudgeFailure:
-    if status in (401, 403, 404):
-        raise _refusal(status, settings, url)
-    if status == 429:
-        return JudgeFailure.RATE_LIMITED
-    return JudgeFailure.SERVER_ERROR if status >= 500 else JudgeFailure.REJECTED
-
-
-def _refusal(status: int, settings: Judge, url: str) -> LidrError:
     if status == 404:
-        return BadInput(
+        raise BadInput(
             f"{url} has no {settings.endpoint.model!r} (status 404)",
             remedy="Correct judge.endpoint.model, or serve the judge under that name.",
         )
-    return BadInput(
-        f"{url} refuses the key (status {status})",
-        remedy=f"Set {_KEYS[0]} to a key that may use it.",
-    )
+    if status in (401, 403):
+        raise BadInput(
+            f"{url} refuses the key (status {status})",
+            remedy=f"Set {_KEY_VARIABLES[0]} to a key that may use it.",
+        )
+    if status == 429:
+        return JudgeFailure.RATE_LIMITED
+    return JudgeFailure.SERVER_ERROR if status >= 500 else JudgeFailure.REJECTED

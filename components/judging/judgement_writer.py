@@ -1,4 +1,4 @@
-"""Judgements that are kept as they come, so that a judge that was killed asks only for the rest."""
+"""Stores judgements as they come, so that a step that was killed asks only for the rest."""
 
 from __future__ import annotations
 
@@ -13,77 +13,78 @@ from lidr.components.shared.core.events import Meter
 from lidr.components.shared.records.judged import JudgeFailure, Judgement, Order
 from lidr.components.shared.store.stage import Stage
 
-FILE = "judgements.parquet"
+_FILE = "judgements.parquet"
 _PARTS = "judgements/"
 
-PASSING = (
+_TRANSIENT = (
     JudgeFailure.TIMEOUT,
     JudgeFailure.RATE_LIMITED,
     JudgeFailure.SERVER_ERROR,
     JudgeFailure.UNREACHABLE,
 )
-"""Failures of the server rather than of the judge: asked again when the stage is run again."""
+"""Failures of the server, not of the judge: such cases are asked again when the step runs again."""
 
 
 class JudgementWriter:
-    """Reads replies, writes them down in parts, and gives up on a judge that fails too often.
+    """Reads replies, writes judgements in parts, and raises if too many of them failed.
 
     Args:
-        stage: that holds them, which is not complete.
+        stage: the stage to write to, which is not complete.
         total: how many judgements it will hold.
         chunk_size: judgements per part.
-        max_failed: how many of them may fail.
+        max_failed: how many judgements may fail.
     """
 
     def __init__(self, stage: Stage, total: int, chunk_size: int, max_failed: int) -> None:
         self._stage = stage
         self._chunk_size = chunk_size
         self._max_failed = max_failed
-        self._open: list[Judgement] = []
-        names = _written(stage)
+        self._unwritten: list[Judgement] = []
+        names = _judgement_files(stage)
         self._parts = sum(name.startswith(_PARTS) for name in names)
         self.judgements: dict[str, Judgement] = {
             judgement.request: judgement
             for name in names
             for judgement in stage.peek_records(name, Judgement)
         }
-        """All so far, by the digest of their request."""
+        """All judgements so far, by the digest of their request."""
         self.failures: Counter[str] = Counter()
         self._meter = Meter(total, "judgements", "tokens")
 
-    def has(self, case: Case) -> bool:
-        """Return whether a case was judged before, and count it."""
+    def reuse(self, case: Case) -> bool:
+        """Return whether a case has been judged before; if so, count it."""
         found = self.judgements.get(case.request)
-        if found is None or found.failure in PASSING:
+        if found is None or found.failure in _TRANSIENT:
             return False
         self._count(found)
         return True
 
     def take(self, case: Case, reply: Reply) -> None:
-        """Keep one reply.
+        """Store the judgement that a reply gives.
 
         Raises:
             EngineFailed: too many judgements failed.
         """
         judgement = _judgement(case, reply)
         self.judgements[judgement.request] = judgement
-        if judgement.failure not in PASSING:
-            self._open.append(judgement)
-        if len(self._open) >= self._chunk_size:
+        if judgement.failure not in _TRANSIENT:
+            self._unwritten.append(judgement)
+        if len(self._unwritten) >= self._chunk_size:
             self.flush()
         self._count(judgement)
 
     def flush(self) -> None:
-        """Write down what has not been written yet."""
-        if self._open:
-            self._stage.write_records(f"{_PARTS}{self._parts:06d}.parquet", self._open, Judgement)
+        """Write the judgements that have not been written yet, as one more part."""
+        if self._unwritten:
+            name = f"{_PARTS}{self._parts:06d}.parquet"
+            self._stage.write_records(name, self._unwritten, Judgement)
             self._parts += 1
-            self._open = []
+            self._unwritten = []
 
     def close(self, judgements: list[Judgement]) -> None:
-        """Replace the parts by one file with all judgements, in their order."""
-        self._stage.write_records(FILE, judgements, Judgement)
-        for name in _written(self._stage):
+        """Replace the parts by one file with all judgements, in this order."""
+        self._stage.write_records(_FILE, judgements, Judgement)
+        for name in _judgement_files(self._stage):
             if name.startswith(_PARTS):
                 self._stage.store.delete(self._stage.key(name))
 
@@ -101,11 +102,11 @@ class JudgementWriter:
             )
 
 
-def _written(stage: Stage) -> list[str]:
+def _judgement_files(stage: Stage) -> list[str]:
     """Return the names of the files with judgements that a stage has so far."""
     skip = len(stage.prefix) + 1
     names = [entry.key[skip:] for entry in stage.store.list(stage.prefix)]
-    return [name for name in names if name == FILE or name.startswith(_PARTS)]
+    return [name for name in names if name == _FILE or name.startswith(_PARTS)]
 
 
 def _judgement(case: Case, reply: Reply) -> Judgement:
@@ -117,7 +118,7 @@ def _judgement(case: Case, reply: Reply) -> Judgement:
         turn=case.turn,
         order=case.order,
         raw=reply.text,
-        logprobs=_listed(verdict.alternatives or {}),
+        logprobs=_logprob_rows(verdict.alternatives or {}),
         value=verdict.value,
         failure=verdict.failure,
         input_tokens=reply.input_tokens,
@@ -128,23 +129,17 @@ def _judgement(case: Case, reply: Reply) -> Judgement:
 
 def _verdict(case: Case, reply: Reply) -> Verdict:
     """Read a reply; the value of a comparison is the probability that the model's answer wins."""
-    if reply.failure:
-        return Verdict(None, reply.failure, _last(reply))
     read = read_score if case.order is Order.ALONE else read_preference
-    verdict = read(reply.text, reply.positions)
-    if verdict.value is None:
-        return Verdict(None, verdict.failure, _last(reply))
+    verdict = Verdict(None, reply.failure) if reply.failure else read(reply.text, reply.positions)
+    if verdict.value is None:  # keep the alternatives to the last token
+        alternatives = reply.positions[-1].alternatives if reply.positions else {}
+        return Verdict(None, verdict.failure, alternatives)
     if case.order is Order.CANDIDATE_SECOND:
         return Verdict(1.0 - verdict.value, None, verdict.alternatives)
     return verdict
 
 
-def _last(reply: Reply) -> Mapping[str, float]:
-    """Return the alternatives to the last token of a reply that gives no verdict."""
-    return reply.positions[-1].alternatives if reply.positions else {}
-
-
-def _listed(alternatives: Mapping[str, float]) -> list[dict[str, object]]:
+def _logprob_rows(alternatives: Mapping[str, float]) -> list[dict[str, object]]:
     """Return tokens with their log-probabilities, the likeliest first."""
     ordered = sorted(alternatives.items(), key=lambda pair: (-pair[1], pair[0]))
     return [{"token": token, "logprob": logprob} for token, logprob in ordered]

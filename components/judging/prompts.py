@@ -1,8 +1,8 @@
-"""Prompts of the judge: files with places, filled so that no text can leave its place.
+"""Prompts of the judge: files with placeholders, filled so that no text can pose as the prompt.
 
-Every text of a model or of a user is in a block of its own, which only a line with the nonce of
-the request ends. The nonce is a digest of all that the request holds, so no text can have foreseen
-it, and yet the same request has the same one when it is asked again.
+Every text of a model or a user is in a block that only a line with the request's nonce ends. The
+nonce is a digest of everything in the request: no text can predict it, and the same request has the
+same nonce when it is sent again.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.inputs.files import read_file
 from lidr.components.shared.records.schema import Message
 
-OWN = Path(__file__).parent / "prompts"
+PROMPTS_FOLDER = Path(__file__).parent / "prompts"
 
-_ALWAYS = ("language", "nonce")
-_PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+_COMMON = ("language", "nonce")
+_PLACEHOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pairwise": (("conversation", "first", "second"), ()),
     "score": (("conversation", "answer"), ("reference",)),
     "rubric": (("conversation", "answer"), ("reference", "criteria")),
 }
-"""Places that a prompt must have, and those that it may have besides language and nonce."""
+"""Placeholders that a prompt must have, and those that it may have besides `_COMMON`."""
 
-_PLACE = re.compile(r"\{([A-Za-z_]+)\}")
-_CONTROL = re.compile(
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
+_CONTROL_TOKEN = re.compile(
     r"<(?=\|)|\|(?=>)|<(?=｜)|<(?=/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think)>)"
     r"|\[(?=/?(?:INST|SYS|SYSTEM_PROMPT)\])",
     re.IGNORECASE,
@@ -38,7 +38,7 @@ _CONTROL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One text that the judge reads, and what it is called."""
+    """One text that the judge reads, and the name it is shown under."""
 
     name: str
     text: str
@@ -49,25 +49,25 @@ class JudgePrompt:
     """A prompt file.
 
     Attributes:
-        text: with places such as `{conversation}`.
-        digest: of the file.
+        text: with placeholders such as `{conversation}`.
+        digest: SHA-256 of the file.
     """
 
     text: str
     digest: str
 
-    def messages(self, language: str, places: Mapping[str, Sequence[Block]]) -> list[Message]:
+    def messages(self, language: str, blocks: Mapping[str, Sequence[Block]]) -> list[Message]:
         """Return the chat that asks the judge.
 
         Args:
             language: English name of the language that an answer must be in.
-            places: blocks by the name of the place that they fill; none where there are none.
+            blocks: what fills each placeholder; an empty sequence is shown as `(none)`.
         """
-        texts = [[block.name, block.text] for blocks in places.values() for block in blocks]
+        texts = [[block.name, block.text] for own in blocks.values() for block in own]
         nonce = digest_of([self.digest, language, *texts])[:16]
-        values = {name: _blocks(blocks, nonce) for name, blocks in places.items()}
+        values = {name: _render(own, nonce) for name, own in blocks.items()}
         values |= {"language": language, "nonce": nonce}
-        content = _PLACE.sub(lambda place: values[place[1]], self.text)
+        content = _PLACEHOLDER.sub(lambda found: values[found[1]], self.text)
         return [{"role": "user", "content": content}]
 
 
@@ -76,33 +76,33 @@ def load_prompt(name: str, folder: str = "") -> JudgePrompt:
 
     Args:
         name: pairwise, score or rubric.
-        folder: the recipe's own, or "" for ours.
+        folder: the recipe's `judge.prompts`, or "" for ours.
 
     Raises:
-        BadInput: there is no such file, a place is missing, or one is unknown (file and line).
+        BadInput: there is no such file, or a placeholder is missing or unknown (file and line).
     """
-    file = f"{folder or OWN}/{name}.md"
+    file = f"{folder or PROMPTS_FOLDER}/{name}.md"
     data = read_file(file, "judge.prompts")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise BadInput("not UTF-8", file=file, line=line, remedy="Save it as UTF-8.") from error
-    required, optional = _PLACES[name]
-    _require_places(text, file, required, (*required, *optional, *_ALWAYS))
+    required, optional = _PLACEHOLDERS[name]
+    _require_placeholders(text, file, required, (*required, *optional, *_COMMON))
     return JudgePrompt(text, digest_of_bytes(data))
 
 
 def masked(text: str) -> str:
     """Return a text in which nothing is a control token of a chat template.
 
-    A server renders the chat and reads control tokens wherever they are, also inside an answer. A
-    zero-width space after the first character of what looks like one keeps it readable.
+    A server reads control tokens anywhere in a rendered chat, also inside an answer. A zero-width
+    space after its first character makes a token plain text that can still be read.
     """
-    return _CONTROL.sub(lambda found: f"{found[0]}\u200b", valid_unicode(text))
+    return _CONTROL_TOKEN.sub(lambda found: f"{found[0]}\u200b", valid_unicode(text))
 
 
-def _blocks(blocks: Sequence[Block], nonce: str) -> str:
+def _render(blocks: Sequence[Block], nonce: str) -> str:
     if not blocks:
         return "(none)"
     return "\n\n".join(
@@ -110,16 +110,20 @@ def _blocks(blocks: Sequence[Block], nonce: str) -> str:
     )
 
 
-def _require_places(text: str, file: str, required: Sequence[str], known: Sequence[str]) -> None:
-    for place in _PLACE.finditer(text):
-        if place[1] not in known:
+def _require_placeholders(
+    text: str, file: str, required: Sequence[str], known: Sequence[str]
+) -> None:
+    for found in _PLACEHOLDER.finditer(text):
+        if found[1] not in known:
             raise BadInput(
-                f"{place[0]} is none of its places, which are {', '.join(sorted(known))}",
+                f"{found[0]} is none of its placeholders, which are {', '.join(sorted(known))}",
                 file=file,
-                line=text.count("\n", 0, place.start()) + 1,
+                line=text.count("\n", 0, found.start()) + 1,
                 remedy="Remove or rename it.",
             )
     if missing := [name for name in required if f"{{{name}}}" not in text]:
         raise BadInput(
-            f"the place {{{missing[0]}}} is missing", file=file, remedy="Add it to the prompt."
+            f"the placeholder {{{missing[0]}}} is missing",
+            file=file,
+            remedy="Add it to the prompt.",
         )

@@ -1,4 +1,4 @@
-"""What a judgement says: strictly read, weighted by log-probabilities, never guessed."""
+"""Reads the verdict of a judgement: strictly, weighted by log-probabilities, never guessed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MAX_SCORE = 10
 
 _LABEL = re.compile(r"[\s*\"'(\[]*([AB])[\s*\"')\].]*")
 _SCORE = re.compile(r"[\s*]*Score:[\s*]*(0|[1-9][0-9]{0,2})[\s*]*")
-_THOUGHT = "</think>"
+_THOUGHT_END = "</think>"
 
 Alternatives = Mapping[str, float]
-"""Log-probabilities of what could have stood in one token's place, by token."""
+"""Log-probabilities of the tokens that could have been written at one position, by token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Verdict:
 
     Attributes:
         value: P(the first answer is better), or the expected score from 0 to 10; None on failure.
-        failure: why there is none.
-        alternatives: log-probabilities of the verdict's token; empty where the server gave none.
+        failure: why there is no value.
+        alternatives: those at the verdict's token; empty if the server gave none.
     """
 
     value: float | None
@@ -48,17 +48,17 @@ class Verdict:
 def read_preference(text: str, positions: Sequence[Position]) -> Verdict:
     """Read which of two answers is better.
 
-    The value is P(A) / (P(A) + P(B)) at the token of the verdict, or 1 or 0 without
-    log-probabilities.
+    The value is P(A) / (P(A) + P(B)) at the token of the verdict; without log-probabilities it is 1
+    or 0.
 
     Args:
         text: what the judge wrote.
-        positions: its tokens; empty where the server gives no log-probabilities.
+        positions: its tokens; empty if the server gives no log-probabilities.
     """
     found = _LABEL.fullmatch(_conclusion(text))
     if not found:
         return Verdict(None, JudgeFailure.UNPARSABLE)
-    alternatives = _at(positions, found[1])
+    alternatives = _alternatives_at(positions, found[1])
     shares = {label: _probability(alternatives, label) for label in LABELS}
     if not shares[found[1]]:
         return Verdict(float(found[1] == LABELS[0]), None, alternatives)
@@ -68,12 +68,12 @@ def read_preference(text: str, positions: Sequence[Position]) -> Verdict:
 def read_score(text: str, positions: Sequence[Position]) -> Verdict:
     """Read a score from 0 to 10 on the judgement's last line.
 
-    The value is the expected score over the numbers that could have stood there, or the number
-    itself without log-probabilities.
+    The value is the expected score over the numbers that could have been written there; without
+    log-probabilities it is the number itself.
 
     Args:
         text: what the judge wrote.
-        positions: its tokens; empty where the server gives no log-probabilities.
+        positions: its tokens; empty if the server gives no log-probabilities.
     """
     lines = [line for line in _conclusion(text).splitlines() if line.strip()]
     found = _SCORE.fullmatch(lines[-1]) if lines else None
@@ -89,11 +89,11 @@ def read_score(text: str, positions: Sequence[Position]) -> Verdict:
 
 
 def _conclusion(text: str) -> str:
-    """Return a judgement without the thoughts that some models write down before it."""
-    return text.rpartition(_THOUGHT)[2].strip()
+    """Return a judgement without the thoughts that some models write before it."""
+    return text.rpartition(_THOUGHT_END)[2].strip()
 
 
-def _at(positions: Sequence[Position], written: str) -> Alternatives:
+def _alternatives_at(positions: Sequence[Position], written: str) -> Alternatives:
     """Return the alternatives to the last token that is the verdict."""
     found = [each for each in positions if each.token.strip(" \n*\"'()[].") == written]
     return found[-1].alternatives if found else {}
@@ -102,8 +102,8 @@ def _at(positions: Sequence[Position], written: str) -> Alternatives:
 def _expected(score: int, positions: Sequence[Position]) -> tuple[float, Alternatives]:
     """Return the expected score at the last number, and the alternatives to it.
 
-    Tokenizers that write digit by digit make 10 of 1 and 0: how likely it was is known where the
-    judge wrote the 1. Where it did not, and 10 was no token of its own, the 1 is left out.
+    Some tokenizers write 10 as 1 and 0. How likely 10 was is then known only if the judge wrote the
+    1; if it did not, and no alternative is 10, the probability of 1 is left out.
     """
     digits = [index for index, each in enumerate(positions) if _number(each.token)]
     if not digits:

@@ -1,4 +1,4 @@
-"""merge: what several workers generated and translated becomes two finished stages."""
+"""merge: makes two finished stages of what several workers generated and translated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lidr.components.shared.store.stage import open_stage
 
 
 class Merged(NamedTuple):
-    """URIs of the finished stages; "" for translations that the rewarder does not need."""
+    """URIs of the finished stages; "" for translations if the rewarder needs none."""
 
     responses: str
     translations: str
@@ -38,7 +38,7 @@ def merge(
         run: name of the run, for tracking only.
 
     Returns:
-        URIs of the generate and, where the rewarder needs it, the translate stage.
+        URIs of the generate stage and, if the rewarder needs it, the translate stage.
 
     Raises:
         EngineFailed: a chunk is missing.

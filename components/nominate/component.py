@@ -10,13 +10,13 @@ def nominate(store: str, name: str, version: str, alias: str) -> NamedTuple(  # 
     "Nomination",
     [("champion", str), ("challenger", str), ("standing", int), ("number", int)],
 ):
-    """Look up a version and the one that it wants to replace.
+    """Look up the challenger and the version that has the alias.
 
     Args:
         store: URI of the store.
         name: of the registered model.
         version: the challenger, a number or an alias after @.
-        alias: that it wants.
+        alias: to move to the challenger.
 
     Returns:
         URIs of the stages that hold both models, and both version numbers.

@@ -1,4 +1,4 @@
-"""nominate: which two models a promotion is about."""
+"""nominate: which two models a promotion compares."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.models.outside import ADAPTER_TAG, Resolved
+from lidr.components.shared.models.outside import ADAPTER_TAG, ModelLocation
 from lidr.components.shared.models.stages import stage_of_files
 from lidr.components.shared.registry.versions import Version, read_model, read_version
 from lidr.components.shared.step import step
@@ -15,7 +15,7 @@ from lidr.components.shared.tracking import ask_mlflow, mlflow_client
 
 
 class Nomination(NamedTuple):
-    """The two models, by stage and by version."""
+    """The two models' stages (URIs) and version numbers; `standing` is the champion's."""
 
     champion: str
     challenger: str
@@ -25,19 +25,19 @@ class Nomination(NamedTuple):
 
 @step("nominate")
 def nominate(store: str, name: str, version: str, alias: str) -> Nomination:
-    """Look up a version and the one that it wants to replace; aliases are followed once, here.
+    """Look up the challenger and the version that has the alias; aliases are resolved here only.
 
     Args:
         store: URI of the store.
         name: of the registered model.
         version: the challenger: a number, or @ and an alias.
-        alias: that it wants, e.g. champion.
+        alias: to move to the challenger, e.g. champion.
 
     Returns:
         URIs of the stages that hold both models, and both version numbers.
 
     Raises:
-        BadInput: there is no such version, nobody has the alias, or the challenger has it already.
+        BadInput: there is no such version, none has the alias, or the challenger has it already.
     """
     home = open_store(store)
     client = mlflow_client(store)
@@ -59,5 +59,5 @@ def nominate(store: str, name: str, version: str, alias: str) -> Nomination:
     )
 
 
-def _files(version: Version) -> Resolved:
-    return Resolved(version.source, version.tags.get(ADAPTER_TAG, ""))
+def _files(version: Version) -> ModelLocation:
+    return ModelLocation(version.source, version.tags.get(ADAPTER_TAG, ""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lidr.components.shared.records.schema import DropReason, Failure, PairKind
@@ -14,20 +14,23 @@ ANSWER_REASONS: Mapping[str, DropReason] = {
 }
 """By the failure of an answer, why no pair is made of it."""
 
+MIN_COMPARED_CHARS = 100
+"""The lengths of two texts are compared only if the longer one has more characters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A chosen and a rejected text for one prompt.
 
     Attributes:
-        unanswered: why an answer behind the texts is missing, or none is better than another.
-        cut: how an answer behind the texts ran into max_tokens.
+        unanswered: why one of the answers is missing, or none is better than another.
+        cut: how one of the answers ran into max_tokens.
         failure: why a translation is missing.
-        cut_sides: which of `chosen` and `rejected` such an answer is, or is translated from.
+        cut_sides: which of `chosen` and `rejected` are such an answer or its translation.
         untranslated: the prompt is about translation, so chosen is the dominant response as it is,
             in whatever language the prompt asked for.
-        raw: what the model wrote where its translation failed or was recovered.
-        recovered: the rule by which it was (`Recovery`).
+        raw: what the model wrote, if its translation failed or was recovered.
+        recovered: the rule that recovered the translation (`Recovery`).
     """
 
     prompt_id: str
@@ -48,16 +51,20 @@ class Candidate:
 
     @property
     def missing(self) -> DropReason | None:
-        """Why one of the texts is missing; None where both are there."""
+        """Why one of the texts is missing, or neither is better; None otherwise."""
         return self.unanswered or self.failure
 
     @property
     def identical(self) -> bool:
-        """Chosen and rejected are the same but for white space."""
+        """Whether chosen and rejected are the same but for white space."""
         return (self.chosen or "").split() == (self.rejected or "").split()
 
-    def exchanged(self) -> Candidate:
-        """Return the candidate with its sides exchanged: the control that must not help."""
+    def swapped(self) -> Candidate:
+        """Return the candidate with its sides swapped, for a control experiment."""
         other = {"chosen": "rejected", "rejected": "chosen"}
         cut = tuple(other[side] for side in self.cut_sides)
         return replace(self, chosen=self.rejected, rejected=self.chosen, cut_sides=cut)
+
+
+Decided = Sequence[tuple[Candidate, DropReason | None]]
+"""Candidates, each with the reason that drops it, or None."""

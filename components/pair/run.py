@@ -1,4 +1,4 @@
-"""pair: makes preference pairs of responses, by their translations, scores or grades."""
+"""pair: makes preference pairs from responses and their translations, scores or grades."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lidr.components.pair.candidates import Candidate
+from lidr.components.pair.candidates import MIN_COMPARED_CHARS, Candidate, Decided
 from lidr.components.pair.reward.verdict import (
     findings,
     measure,
@@ -35,10 +35,6 @@ from lidr.components.shared.records.schema import DroppedPair, DropReason, Prefe
 from lidr.components.shared.step import step
 from lidr.components.shared.store.recipes import resolve_recipe
 from lidr.components.shared.store.stage import Stage, open_stage
-
-_SHORT_CHARS = 100
-
-Decided = list[tuple[Candidate, DropReason | None]]
 
 
 class Paired(NamedTuple):
@@ -99,7 +95,7 @@ def pair(
     detected = languages_of(found, LanguageIdentifier(settings.languages.all))
     decided = decide(settings.pairing, found, detected)
     if settings.pairing.swap:
-        decided = [(candidate.exchanged(), reason) for candidate, reason in decided]
+        decided = [(candidate.swapped(), reason) for candidate, reason in decided]
     _write(stage, decided, iteration, model)
     counts = _counts(settings, rewarder, decided, detected)
     _report(counts)
@@ -113,7 +109,7 @@ def languages_of(found: Sequence[Candidate], identifier: LanguageIdentifier) -> 
 
 
 def decide(pairing: Pairing, found: Sequence[Candidate], detected: Mapping[str, str]) -> Decided:
-    """Give each candidate the first reason to drop it, in pipeline order; None keeps it.
+    """Return each candidate with the first reason to drop it, in pipeline order; None keeps it.
 
     Args:
         pairing: which filters are active.
@@ -147,7 +143,7 @@ def _drop_reason(
         (
             DropReason.LENGTH_RATIO,
             on.length_ratio
-            and longer > _SHORT_CHARS
+            and longer > MIN_COMPARED_CHARS
             and longer > pairing.max_length_ratio * shorter,
         ),
     )
@@ -217,7 +213,7 @@ def _counts(
         "swapped": settings.pairing.swap,
         "rewarder": settings.pairing.rewarder,
         **rewarder.counts(),
-        "languages": {code: _language(decided, code) for code in settings.languages.all},
+        "languages": {code: _language_counts(decided, code) for code in settings.languages.all},
         "reward": {
             "verdict": verdict_of(found),
             "reason": reason_of(found),
@@ -233,13 +229,13 @@ def _counts(
 
 def _report(counts: Mapping[str, Any]) -> None:
     """Report the number of pairs and what the reward check found."""
-    emit("number", name="pairs", value=_in_one_line(counts))
+    emit("number", name="pairs", value=_pairs_line(counts))
     for finding in counts["reward"]["findings"]:
         emit("warning", message=f"{finding['text']}. {finding['remedy']}")
     emit("number", name="reward check", value=counts["reward"]["verdict"])
 
 
-def _in_one_line(counts: Mapping[str, Any]) -> str:
+def _pairs_line(counts: Mapping[str, Any]) -> str:
     """Return the number of pairs, and why the rest was dropped, most frequent reason first."""
     dropped: Counter[str] = Counter()
     for row in counts["languages"].values():
@@ -249,7 +245,7 @@ def _in_one_line(counts: Mapping[str, Any]) -> str:
     return f"{line} (dropped: {', '.join(reasons)})" if reasons else line
 
 
-def _language(decided: Decided, code: str) -> dict[str, Any]:
+def _language_counts(decided: Decided, code: str) -> dict[str, Any]:
     own = [(c, reason) for c, reason in decided if c.language == code]
     dropped = Counter(str(reason) for _, reason in own if reason is not None)
     return {

@@ -1,32 +1,26 @@
-"""Which candidates people get to read: a bounded sample, texts included, dropped ones too."""
+"""A bounded sample of the candidates with their texts, dropped ones too, for people to read."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from heapq import nsmallest
 from itertools import chain, zip_longest
 
-from lidr.components.pair.candidates import Candidate
+from lidr.components.pair.candidates import Candidate, Decided
 from lidr.components.shared.records.samples import PairSample, sampling_order
 from lidr.components.shared.records.schema import DropReason
 
 _MAX_CANDIDATES = 4000
-_CHARACTERS = 12_000_000
-"""Of all texts together: about 12 MB, zstd makes a third of it."""
-
-Group = tuple[str, str, str, str]
+_MAX_CHARS = 12_000_000
+"""Of all texts together: about 12 MB, compressed to a third of that."""
 
 
-def sample_of(decided: Sequence[tuple[Candidate, DropReason | None]]) -> list[PairSample]:
-    """Return candidates in turn from every language, partner, kind and outcome.
+def sample_of(decided: Decided) -> list[PairSample]:
+    """Return candidates, taking turns between all languages, partners, kinds and outcomes.
 
-    Within a group they are drawn by lot from their prompt ids; those that differ come first.
-
-    Args:
-        decided: every candidate with the reason that drops it, or None.
+    Within such a group, candidates whose sides differ come first, in `sampling_order` of prompts.
     """
-    groups: dict[Group, list[tuple[Candidate, DropReason | None]]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[tuple[Candidate, DropReason | None]]] = defaultdict(list)
     for candidate, reason in decided:
         languages = candidate.language, candidate.other_language
         groups[*languages, str(candidate.kind), str(reason or "")].append((candidate, reason))
@@ -35,25 +29,20 @@ def sample_of(decided: Sequence[tuple[Candidate, DropReason | None]]) -> list[Pa
         for group in groups.values()
     ]
     shown: list[PairSample] = []
-    room = _CHARACTERS
-    for turn in chain.from_iterable(zip_longest(*drawn)):
-        if turn is None:
-            continue
+    room = _MAX_CHARS
+    for turn in filter(None, chain.from_iterable(zip_longest(*drawn))):
         sample = _sample(*turn)
-        room -= sum(len(text or "") for text in _texts(sample))
+        texts = (sample.prompt, sample.chosen, sample.rejected, sample.raw)
+        room -= sum(len(text or "") for text in texts)
         if room < 0 or len(shown) == _MAX_CANDIDATES:
             break
         shown.append(sample)
     return shown
 
 
-def _texts(sample: PairSample) -> tuple[str | None, ...]:
-    return sample.prompt, sample.chosen, sample.rejected, sample.raw
-
-
 def _order(candidate: Candidate) -> tuple[bool, int, str, int]:
-    identity = candidate.prompt_id, candidate.sample
-    return candidate.identical, sampling_order(candidate.prompt_id), *identity
+    prompt_id = candidate.prompt_id
+    return candidate.identical, sampling_order(prompt_id), prompt_id, candidate.sample
 
 
 def _sample(candidate: Candidate, reason: DropReason | None) -> PairSample:

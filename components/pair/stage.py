@@ -15,7 +15,6 @@ from lidr.components.shared.store.stage import Stage, new_stage
 
 VERSION = 4
 
-
 TRAIN, STOP = "train", "stop"
 """What may follow a pair stage."""
 
@@ -25,7 +24,7 @@ def after_pairs(settings: Recipe, counts: Mapping[str, Any]) -> str:
 
     Args:
         settings: the recipe, which may say to train anyway (`pairing.reward.on_stop`).
-        counts: the finished stage's.
+        counts: the counts of the finished stage.
     """
     stopped = counts.get("reward", {}).get("verdict") == STOP
     return STOP if stopped and settings.pairing.reward.on_stop == "stop" else TRAIN
@@ -76,17 +75,15 @@ def pair_stage(
                 mode="json",
                 exclude={"filters": True, "reward": {"on_stop"}, "rewarder": True, "icr": True},
             ),
-            **_of_rewarder(settings.pairing),
+            **_rewarder_settings(settings.pairing),
             "min_pairs": min_pairs(settings),
             "filters": settings.pairing.active.model_dump(mode="json"),
         },
     )
 
 
-def _of_rewarder(pairing: Pairing) -> dict[str, object]:
-    """Return the rewarder's own part of the address; models and grades are in the stages read."""
-    if pairing.rewarder == "lidr":
-        return {}
-    named: dict[str, object] = {"rewarder": pairing.rewarder}
-    icr = pairing.rewarder == "icr"
-    return named | ({"length_penalty": pairing.icr.length_penalty} if icr else {})
+def _rewarder_settings(pairing: Pairing) -> dict[str, object]:
+    """Return the settings that this step's rewarder reads; others are in the stages it reads."""
+    if pairing.rewarder == "icr":
+        return {"rewarder": "icr", "length_penalty": pairing.icr.length_penalty}
+    return {} if pairing.rewarder == "lidr" else {"rewarder": pairing.rewarder}

@@ -23,19 +23,19 @@ from lidr.components.shared.inputs.duplicates import (
 )
 from lidr.components.shared.inputs.files import read_file
 from lidr.components.shared.inputs.prompt_files import (
-    found_tasks,
     load_prompts,
-    note_of_found,
+    note_of_translation_tasks,
     note_of_unread,
     place_of,
+    translation_task_ids,
     unread_fields,
 )
 from lidr.components.shared.models.admission import check_adapter, check_model
 from lidr.components.shared.models.chat import ChatRenderer, ChatSettings
 from lidr.components.shared.models.chat.identity import chat_identity
-from lidr.components.shared.models.context import context_of
+from lidr.components.shared.models.context import context_length
 from lidr.components.shared.models.outside import (
-    Resolved,
+    ModelLocation,
     fetch_model,
     model_fingerprint,
     resolve_model,
@@ -54,9 +54,10 @@ from lidr.components.toy.problems import draw_problems, question
 
 VERSION = 1
 IMPORT_VERSION = 2
-"""Of imported models: how their chats are written and end has changed."""
+"""Of stages with imported models; 2 because their chat format and end of turn changed."""
 
-_TEMPLATE_TOKENS = 512
+_MAX_TEMPLATE_TOKENS = 512
+"""Tokens that a chat template adds at most; prompts near the context are counted exactly."""
 
 
 @step("prepare")
@@ -124,12 +125,12 @@ def _write_prompts_and_items(stage: Stage, settings: Recipe, code: str) -> None:
 
 
 def _pretrain(stage: Stage, settings: Recipe) -> None:
-    meters: list[Meter] = []
+    meter: Meter | None = None
 
     def report(done: int, total: int, loss: float) -> None:
-        if not meters:
-            meters.append(Meter(total, "steps", "steps"))
-        meters[0].advance(done - meters[0].done, done - meters[0].done)
+        nonlocal meter
+        meter = meter or Meter(total, "steps", "steps")
+        meter.advance(1, 1)
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -149,16 +150,17 @@ def _pretrain(stage: Stage, settings: Recipe) -> None:
 def _import(settings: Recipe, store: Store, run: str) -> str:
     prompts, duplicates = _distinct_prompts(settings)
     source, own_adapter = resolve_model(settings.model.source, unpinned=settings.model.unpinned)
-    named = settings.model.adapter or own_adapter
-    _admit(settings, Resolved(source, named), store, run)
-    fingerprint = model_fingerprint(source)
-    adapter = _adapter(named)
+    adapter_source = settings.model.adapter or own_adapter
+    _admit(settings, ModelLocation(source, adapter_source), store, run)
+    adapter = _adapter_fields(adapter_source)
+    read = {"model": model_fingerprint(source), "prompts": _digest_of_prompts(prompts)}
+    if adapter:
+        read["adapter_digest"] = adapter["adapter_digest"]
     stage = new_stage(
         store,
         "prepare",
         IMPORT_VERSION,
-        {"model": fingerprint, "prompts": _digest_of_prompts(prompts)}
-        | {name: adapter[name] for name in ("adapter_digest",) if name in adapter},
+        read,
         {
             "languages": settings.languages.model_dump(mode="json"),
             "max_length": settings.model.max_length,
@@ -174,7 +176,7 @@ def _import(settings: Recipe, store: Store, run: str) -> str:
     _require_fit(settings, folder, prompts)
     for code, rows in prompts.items():
         stage.write_records(f"prompts/{code}.parquet", rows, Prompt)
-    described = {"source": source, "digest": fingerprint, **adapter}
+    described = {"source": source, "digest": read["model"], **adapter}
     stage.write("model.json", json.dumps(described).encode())
     facts = {"model": described, "prompt_files": _prompt_files(settings)}
     counts: dict[str, object] = {"prompts": len(prompts[settings.languages.dominant])}
@@ -186,7 +188,7 @@ def _import(settings: Recipe, store: Store, run: str) -> str:
 
 
 def _distinct_prompts(settings: Recipe) -> tuple[dict[str, list[Prompt]], list[Duplicate]]:
-    """Return the prompts of each language, and those that are left out; tell what is noteworthy."""
+    """Return the prompts of each language and the duplicates left out; log notes on both."""
     dominant, deduplicate = settings.languages.dominant, settings.prompts.deduplicate
     whole = load_prompts(settings)
     if unread := unread_fields(settings):
@@ -195,21 +197,21 @@ def _distinct_prompts(settings: Recipe) -> tuple[dict[str, list[Prompt]], list[D
     if deduplicate.mode != "off":
         emit("note", message=note_of_duplicates(duplicates, len(whole[dominant])))
     prompts = without_duplicates(whole, duplicates)
-    if found := found_tasks(settings, prompts[dominant]):
-        emit("note", message=note_of_found(found))
+    if found := translation_task_ids(settings, prompts[dominant]):
+        emit("note", message=note_of_translation_tasks(found))
     return prompts, duplicates
 
 
 def _deduplication(settings: Recipe) -> dict[str, object]:
-    """Return what a stage's identity has of it: nothing where it is off."""
+    """Return the deduplication settings in a stage's identity; {} if it is off."""
     chosen = settings.prompts.deduplicate
-    return (
-        {} if chosen.mode == "off" else {"deduplicate": chosen.model_dump(), "seed": settings.seed}
-    )
+    if chosen.mode == "off":
+        return {}
+    return {"deduplicate": chosen.model_dump(), "seed": settings.seed}
 
 
-def _admit(settings: Recipe, model: Resolved, store: Store, run: str) -> None:
-    """Decide what the model is and say so, or refuse it, before anything is spent on it."""
+def _admit(settings: Recipe, model: ModelLocation, store: Store, run: str) -> None:
+    """Log what is decided about the model, or refuse it, before any time is spent on it."""
     admission = admit_files(settings, model)
     for line in admission.lines:
         emit("note", message=line)
@@ -219,19 +221,18 @@ def _admit(settings: Recipe, model: Resolved, store: Store, run: str) -> None:
 
 
 def _prompt_files(settings: Recipe) -> dict[str, list[dict[str, str]]]:
-    """Return by language which files its prompts came from, and the digests of their bytes."""
-    files = {code: settings.prompts.files[code] for code in settings.languages.all}
+    """Return each language's prompt files, with the digests of their bytes."""
     return {
         code: [
             {"file": file, "sha256": digest_of_bytes(read_file(file, "prompts.files"))}
-            for file in sources
+            for file in settings.prompts.files[code]
         ]
-        for code, sources in files.items()
+        for code in settings.languages.all
     }
 
 
-def _adapter(source: str) -> dict[str, str]:
-    """Return what a model's description says of its LoRA adapter, if it has one."""
+def _adapter_fields(source: str) -> dict[str, str]:
+    """Return the fields of model.json on a LoRA adapter; {} without one."""
     if not source:
         return {}
     check_adapter(fetch_model(source))
@@ -252,11 +253,11 @@ def _require_fit(settings: Recipe, folder: Path, prompts: Mapping[str, Sequence[
     from transformers import AutoConfig
 
     own = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    context = settings.model.max_length or context_of(own, folder)
+    context = settings.model.max_length or context_length(own, folder)
     chat = ChatRenderer.load(folder, ChatSettings.of(settings.model))
     for code, rows in prompts.items():
         for prompt in rows:
-            if 4 * len(prompt.text) + _TEMPLATE_TOKENS < context:
+            if 4 * len(prompt.text) + _MAX_TEMPLATE_TOKENS < context:
                 continue  # byte-level tokenizers make at most four tokens of a character
             tokens = len(chat.render(ChatRequest("", answer_messages(prompt.text))))
             if tokens >= context:

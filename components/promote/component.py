@@ -14,7 +14,7 @@ def promote(
         name: of the registered model.
         number: of the challenger.
         standing: version that had the alias when the two were compared.
-        alias: that moves.
+        alias: to move.
         decision: URI of the gate stage that compared them.
         reason: why; empty for the gate's own.
 

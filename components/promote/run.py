@@ -1,10 +1,10 @@
-"""promote: the alias moves where the gate found the challenger better."""
+"""promote: moves an alias to a challenger that the gate found better."""
 
 from __future__ import annotations
 
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.registry.evidence import GateVerdict, store_of
-from lidr.components.shared.registry.mlflow_errors import explained
+from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.promotion import PromotionOrder
 from lidr.components.shared.registry.promotion import promote as move_alias
 from lidr.components.shared.registry.versions import (
@@ -30,7 +30,7 @@ def promote(
         name: of the registered model.
         number: of the challenger.
         standing: version that had the alias when the two were compared.
-        alias: that moves.
+        alias: to move.
         decision: URI of the gate stage that compared them.
         reason: why, for the record; "" for the gate's own.
 
@@ -38,12 +38,12 @@ def promote(
         "<registered model>/<version>" of the challenger.
 
     Raises:
-        GateRefused: the gate did not find it better, or the alias has moved meanwhile.
+        GateRefused: the gate did not find it better, or the alias has moved since.
         BadInput: its files are gone.
     """
     counts = open_stage(decision).counts()
     client = mlflow_client(store)
-    with explained(client, f"registered model {name!r}"):
+    with wrap_mlflow_errors(client, f"registered model {name!r}"):
         version = ask_mlflow(lambda: read_version(client, name, str(number)))
         home = store_of(version) or open_store(store).uri
         model = ask_mlflow(lambda: read_model(client, name))

@@ -1,4 +1,4 @@
-"""The roles that a version has as soon as it is registered."""
+"""The aliases that a version gets when it is registered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lidr.components.shared.store.base import Store
 def give_aliases(
     client: Any, settings: Recipe, label: str, verdict: str, run: str, audit_log: str
 ) -> None:
-    """Make a version that passed the gate the candidate and, where the recipe says so, champion.
+    """Make a version that passed the gate the candidate and, if the recipe says so, champion.
 
     Args:
         client: an `mlflow.MlflowClient`.
@@ -34,7 +34,7 @@ def give_aliases(
         label: "<registered model>/<version>".
         verdict: of the gate; `start` for M_0.
         run: name of the run, for the audit entry.
-        audit_log: URI of the folder for lease and audit entries, where the model names none.
+        audit_log: URI of the folder for lease and audit entries, unless the model names one.
     """
     name, _, text = label.rpartition("/")
     number = int(text)
@@ -49,7 +49,7 @@ def give_aliases(
 
 
 def _promote(client: Any, model: RegisteredModel, number: int, audit_log: Store, run: str) -> None:
-    """Promote a version whose gate compared it with the champion itself, or there is none yet."""
+    """Promote a version if its gate compared it with the champion, or there is no champion yet."""
     version = read_version(client, model.name, str(number))
     champion = model.aliases.get(CHAMPION)
     if champion == version.number:

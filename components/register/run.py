@@ -1,14 +1,14 @@
-"""register: an MLflow model version for every iteration, by URI, with the facts as tags."""
+"""register: an MLflow model version for every iteration, by URI, with its origin as tags."""
 
 from __future__ import annotations
 
 from lidr.components.register.aliases import give_aliases
-from lidr.components.register.metrics import facts
+from lidr.components.register.tags import version_tags
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import digest_of, digest_of_uri
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.sources import model_uri
-from lidr.components.shared.registry.mlflow_errors import explained
+from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.versions import VERDICT_TAG, default_audit_log, ensure_version
 from lidr.components.shared.step import step
 from lidr.components.shared.store.open import open_store
@@ -49,8 +49,8 @@ def register(
         "<registered model>/<version>".
 
     Raises:
-        BadInput: the tracking server does not let us in.
-        TrackingFailed: it did not answer for LIDR_RETRY_SECONDS.
+        BadInput: the tracking server refuses our credentials.
+        TrackingFailed: it was unavailable for LIDR_RETRY_SECONDS.
     """
     settings = Recipe.model_validate_json(recipe)
     name = settings.registry.model_name or settings.name
@@ -64,7 +64,7 @@ def register(
             "tracking_uri": tracking_uri(store),
             "name": name,
             "iteration": iteration,
-            # What the day changed, it changed by the model's own address.
+            # Without the date: where it matters, it is part of the model's address.
             "recipe": digest_of(settings.model_dump(mode="json", exclude={"model": {"date"}})),
         },
     )
@@ -72,18 +72,18 @@ def register(
         emit("reused")
         return str(stage.counts()["version"])
     admission = read_admission(stage.store, run)
-    tags = facts(settings, inputs, stages, iteration, parent, admission)
+    tags = version_tags(settings, inputs, stages, iteration, parent, admission)
     audit_log = default_audit_log(stage.store.uri, name)
 
-    def once() -> int:
+    def register_version() -> int:
         client = mlflow_client(store)
-        with explained(client, f"registration of {name!r}"):
+        with wrap_mlflow_errors(client, f"registration of {name!r}"):
             run_id = iteration_run(stage.store, run, iteration, client)
             number = ensure_version(client, name, model_uri(model), tags, run_id, audit_log)
             give_aliases(client, settings, f"{name}/{number}", tags[VERDICT_TAG], run, audit_log)
         return number
 
-    version = f"{name}/{ask_mlflow(once)}"
+    version = f"{name}/{ask_mlflow(register_version)}"
     emit("number", name="registered", value=version)
     stage.finish({"version": version})
     return version

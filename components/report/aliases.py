@@ -1,4 +1,4 @@
-"""Which versions of a registered model have a role, as far as MLflow can be asked."""
+"""The aliases of a registered model's versions, if MLflow can be asked."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from lidr.components.shared.tracking import mlflow_client, tracking_uri
 
 _SQLITE = "sqlite:///"
 
-_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""A report is not worth minutes of waiting for a server that is down."""
+_SHORT_TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""MLflow's settings, in seconds: a report does not wait minutes for a server that is down."""
 
 
 def aliases_of(store: str, model: str) -> tuple[dict[str, list[str]], str]:
-    """Return the aliases of each version, and why they are not known where they are not.
+    """Return the aliases of each version, or why they are not known.
 
     Args:
-        store: URI of the store, beside which a local tracking database is.
+        store: URI of the store; a local tracking database is beside it.
         model: the registered model's name.
 
     Returns:
@@ -29,16 +29,16 @@ def aliases_of(store: str, model: str) -> tuple[dict[str, list[str]], str]:
         uri = tracking_uri(store)
         if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
             return {}, f"there is no tracking database {uri}"
-        for name, value in _IMPATIENT.items():
+        for name, value in _SHORT_TIMEOUTS.items():
             os.environ.setdefault(name, value)
-        return _ask(store, model)
+        return _registered_aliases(store, model)
     except BadInput as error:
         return {}, error.message
     except ImportError:
         return {}, "MLflow is not installed here"
 
 
-def _ask(store: str, model: str) -> tuple[dict[str, list[str]], str]:
+def _registered_aliases(store: str, model: str) -> tuple[dict[str, list[str]], str]:
     from mlflow.exceptions import MlflowException
 
     try:

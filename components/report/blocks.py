@@ -26,11 +26,11 @@ class Table:
 
     Attributes:
         caption: what it holds.
-        columns: the head.
-        rows: the cells, text, Markup or Cell.
+        columns: the column heads.
+        rows: the cells: text, Markup or Cell.
         folded: whether it is folded behind a "Numbers" line.
         wordy: whether cells hold text rather than numbers.
-        heat: whether it is a map of coloured cells.
+        heat: whether it is a heat map.
     """
 
     caption: str
@@ -52,8 +52,8 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A number of the first screen."""
+class KeyFigure:
+    """A key number at the top of the page."""
 
     label: str
     value: str
@@ -62,7 +62,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A table's cell in a colour of its own; `kind` is its class."""
+    """A coloured table cell; `kind` is its CSS class."""
 
     text: str
     kind: str
@@ -84,7 +84,7 @@ class Browser:
     Attributes:
         data: the entries as JSON that is safe inside a script element.
         filters: the menus.
-        rank: what entries can be sorted by; "" for nothing.
+        rank: name of the number that entries can be sorted by; "" for none.
         count: how many there are.
     """
 
@@ -103,7 +103,7 @@ class Section:
         title: its heading.
         lede: how to read it.
         warnings: what a reader must not miss.
-        charts: drawn side by side where there is room.
+        charts: drawn side by side if there is room.
         tables: below the charts.
         browser: below the tables.
     """
@@ -117,23 +117,24 @@ class Section:
     browser: Browser | None = None
 
 
-def kind_of(languages: Languages, code: str) -> str:
-    """Return the class that gives a language its colour, the same in every chart."""
+def colour_class(languages: Languages, code: str) -> str:
+    """Return the CSS class of a language's colour, the same in every chart."""
     if code not in languages.others:
         return "dominant"
     return f"c{languages.others.index(code) % COLOURS + 1}"
 
 
-def shape_of(languages: Languages, code: str) -> int:
-    """Return the shape of a language's marks, so that colour is not needed to tell them apart."""
+def marker_shape(languages: Languages, code: str) -> int:
+    """Return the shape of a language's marks, which tells languages apart without colour."""
     if code not in languages.others:
         return 1
     return _SHAPES[languages.others.index(code) % len(_SHAPES)]
 
 
 def swatch(languages: Languages, code: str) -> Markup:
-    """Return a language's name after a dot in its colour."""
-    return Markup('<i class="swatch {}"></i>{}').format(kind_of(languages, code), language(code))
+    """Return a language's name behind a dot in its colour."""
+    colour = colour_class(languages, code)
+    return Markup('<i class="swatch {}"></i>{}').format(colour, language(code))
 
 
 def by_language(languages: Languages, rows: Mapping[str, Row]) -> dict[str, Row]:
@@ -158,8 +159,8 @@ def verdict(item: Round) -> Markup:
     return Markup('<span class="badge {}">{}</span>').format(kind, word)
 
 
-def measured(interval: dict[str, float] | None) -> Markup:
-    """Return a cell with a share and, smaller, its limits."""
+def measured(interval: Mapping[str, float] | None) -> Markup:
+    """Return a cell with a share and, in small print, its limits."""
     if interval is None or interval.get("n") == 0:
         return Markup('<span class="none">not measured</span>')
     return Markup("{} <small>{}</small>").format(percent(interval["value"]), limits(interval))
@@ -169,7 +170,7 @@ def scored(row: Mapping[str, Any] | None) -> Markup:
     """Return a cell with an accuracy, its limits, and how many of the answers were cut.
 
     Args:
-        row: what an evaluation counted of a language; None where it has no items.
+        row: an evaluation's counts of a language; None if it has no items.
     """
     if row is None or not row["accuracy"]["n"]:
         return measured(None)
@@ -177,7 +178,7 @@ def scored(row: Mapping[str, Any] | None) -> Markup:
 
 
 def averaged(counts: Mapping[str, Any]) -> Markup:
-    """Return the same cell of the average over the other languages, from an evaluation's counts."""
+    """Return a cell as from `scored` for the average of the other languages."""
     if not counts["average"]["n"]:
         return measured(None)
     return _with_cut(counts["average"], counts["average_truncated"])
@@ -185,5 +186,5 @@ def averaged(counts: Mapping[str, Any]) -> Markup:
 
 def _with_cut(interval: Mapping[str, float], cut: float) -> Markup:
     return Markup("{} <small>{}, {} cut</small>").format(
-        percent(interval["value"]), limits(dict(interval)), percent(cut)
+        percent(interval["value"]), limits(interval), percent(cut)
     )

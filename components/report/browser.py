@@ -1,4 +1,4 @@
-"""Entries for browser.js: model text as data, never as markup, within a budget of bytes."""
+"""Entries for browser.js: model text as data, never as markup, up to a number of bytes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TypedDict
 
 from markupsafe import Markup
 
-from lidr.components.report.blocks import Browser, Filter, kind_of
+from lidr.components.report.blocks import Browser, Filter, colour_class
 from lidr.components.report.words import CONTROLS, language
 from lidr.components.shared.config.recipe import Languages
 from lidr.components.shared.core.text import valid_unicode
 
 PAIRS_BUDGET = 2_600_000
 FLIPS_BUDGET = 1_400_000
-"""Bytes of a page for pairs and for flipped items: with charts and tables it stays under 5 MB."""
+"""Bytes for pairs and for flipped items, so that a page with charts and tables is under 5 MB."""
 
 _MAX_CHARS = 3000
-"""Characters of a text that are shown."""
+"""Characters shown of a text."""
 
 _UNSAFE = re.compile(f"[<\u2028\u2029]|{CONTROLS.pattern}")
 
@@ -46,14 +46,14 @@ def browser(
     """Return a browser over entries.
 
     Args:
-        languages: give the entries' languages their names and colours.
+        languages: the languages of the entries, for names and colours.
         encoded: entries, as `within` returns them.
-        filters: the menus; those with one option or none are left out.
-        rank: what entries can be sorted by, if their `rank` is set.
+        filters: the menus; those with fewer than two options are left out.
+        rank: name of the entries' `rank`, by which they can be sorted; "" for none.
     """
     names = {
         "languages": {code: language(code) for code in languages.all},
-        "kinds": {code: kind_of(languages, code) for code in languages.all},
+        "kinds": {code: colour_class(languages, code) for code in languages.all},
     }
     data = f'{{"names":{_encoded(names)},"entries":[{",".join(encoded)}]}}'
     useful = [each for each in filters if len(each.options) > 1]
@@ -61,10 +61,10 @@ def browser(
 
 
 def within(entries: Iterable[BrowserEntry], budget: int) -> list[str]:
-    """Return entries as JSON, as many as the budget has room for, in their order.
+    """Return the first entries that fit into a budget, each as JSON.
 
     Args:
-        entries: not all of them are read.
+        entries: read only as far as they fit.
         budget: in bytes.
     """
     taken = []
@@ -84,6 +84,6 @@ def shortened(text: str) -> str:
 
 
 def _encoded(value: object) -> str:
-    """Return JSON that neither ends a script element nor changes how its source is shown."""
+    """Return JSON that cannot end a script element and holds no control characters."""
     text = valid_unicode(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

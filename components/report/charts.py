@@ -9,19 +9,19 @@ from typing import Any
 from markupsafe import Markup
 
 from lidr.components.report import svg
-from lidr.components.report.svg import Scale
+from lidr.components.report.svg import Heading, Scale
 from lidr.components.report.words import plain
 
 Interval = Mapping[str, Any]
 
 WIDTH = 380.0
-"""Of a chart that also fits a phone, in pixels."""
+"""Width in pixels of a chart that fits a phone as well."""
 
-_LABEL = 16
-"""Least distance between two labels, in pixels."""
+_LABEL_GAP = 16
+"""Minimum distance between two labels, in pixels."""
 
-_DODGE = 11.0
-"""Most sideways distance between whiskers that would lie on one another."""
+_MAX_DODGE = 11.0
+"""Maximum sideways shift between whiskers that would overlap, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Series:
 
     Attributes:
         label: its name.
-        kind: the class that gives its colour.
-        shape: of its marks.
-        values: one interval an iteration, None where it was not measured.
-        written: how the last value is written beside its label.
+        kind: CSS class of its colour.
+        shape: of its marks, as `svg.marker` numbers them.
+        values: one interval per iteration, None where it was not measured.
+        written: the last value as text, shown beside the label.
     """
 
     label: str
@@ -45,7 +45,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One training metric over steps, a part an iteration; none is empty."""
+    """One training metric as (step, value) points; a part per iteration, none empty."""
 
     label: str
     kind: str
@@ -54,13 +54,13 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where a chart's plotting area lies, and what its axes cover."""
+    """A chart's axes: each maps values to pixels of the plotting area."""
 
     x: Scale
     y: Scale
 
     def grid(self, numbers: Sequence[float], labels: Sequence[str]) -> list[Markup]:
-        """Return horizontal grid lines with their labels on the left."""
+        """Return horizontal grid lines, labelled on the left."""
         return [
             part
             for number, label in zip(numbers, labels, strict=True)
@@ -71,7 +71,7 @@ class Frame:
         ]
 
     def below(self, positions: Sequence[float], labels: Sequence[str]) -> list[Markup]:
-        """Return the bottom line with labels under it."""
+        """Return the bottom line, labelled below."""
         base = self.y.start
         return [
             svg.line(self.x.start, base, self.x.end, base, "grid"),
@@ -83,38 +83,29 @@ class Frame:
 
 
 def over_iterations(
-    identity: str,
-    title: str,
-    description: str,
+    heading: Heading,
     columns: Sequence[str],
     series: Sequence[Series],
     size: tuple[float, float],
-    low: float = 0.0,
-    high: float = 1.0,
+    domain: tuple[float, float],
 ) -> Markup:
-    """Draw shares by iteration, one line a language, with whiskers and labels at the right end.
+    """Draw shares by iteration, one line per language, with whiskers and labels on the right.
 
     Args:
-        identity: unique on the page.
-        title: of the chart.
-        description: for screen readers.
         columns: names of the iterations, two or more.
-        series: the lines; later ones lie on top.
+        series: the lines; later ones are drawn on top.
         size: width and height in pixels.
-        low: smallest share of the axis.
-        high: largest share of the axis.
+        domain: smallest and largest share of the axis.
     """
     width, height = size
     room = 12 + 6.9 * max(len(f"{item.label} {item.written}") for item in series)
-    dodge = min(_DODGE, width / 20 / len(series))
+    dodge = min(_MAX_DODGE, width / 20 / len(series))
     inset = 8 + dodge * len(series) / 2
-    frame = Frame(Scale(low, high, 44, width - room), Scale(low, high, height - 34, 14))
+    frame = Frame(Scale(*domain, 44, width - room), Scale(*domain, height - 34, 14))
     across = Scale(0, len(columns) - 1, frame.x.start + inset, frame.x.end - inset - 12)
-    marks = svg.ticks(low, high)
+    marks = svg.ticks(*domain)
     return svg.figure(
-        identity,
-        title,
-        description,
+        heading,
         size,
         *frame.grid(marks, [f"{mark * 100:g}%" for mark in marks]),
         *frame.below([across(index) for index in range(len(columns))], columns),
@@ -126,10 +117,8 @@ def over_iterations(
     )
 
 
-def training(
-    identity: str,
-    title: str,
-    description: str,
+def over_steps(
+    heading: Heading,
     curves: Sequence[Curve],
     divisions: Mapping[float, str],
     last: float,
@@ -138,13 +127,10 @@ def training(
     """Draw training metrics over optimizer steps, with a line where an iteration begins.
 
     Args:
-        identity: unique on the page.
-        title: of the chart.
-        description: for screen readers.
-        curves: the metrics, each drawn with its label at its right end.
-        divisions: first step of each iteration and its name.
+        curves: the metrics, each labelled at its right end.
+        divisions: name of each iteration by its first step.
         last: the last step.
-        domain: of the values; None fits it to them.
+        domain: range of the values; None fits it to them.
     """
     width, height = WIDTH, 210.0
     values = [value for curve in curves for part in curve.parts for _, value in part]
@@ -154,9 +140,7 @@ def training(
     marks = svg.ticks(low, high, 4)
     steps = svg.ticks(0, last, 4, whole=True)
     return svg.figure(
-        identity,
-        title,
-        description,
+        heading,
         (width, height),
         *frame.grid(marks, [plain(mark) for mark in marks]),
         *_divisions(frame, divisions),
@@ -191,7 +175,7 @@ def _line_of(item: Series, frame: Frame, across: Scale, dodge: float) -> Markup:
 def _end_labels(series: Sequence[Series], frame: Frame, start: float) -> list[Markup]:
     shown = [item for item in series if item.values and item.values[-1] is not None]
     ends = [frame.y(item.values[-1]["value"]) for item in shown if item.values[-1] is not None]
-    placed = svg.apart(ends, _LABEL, frame.y.end + 2, frame.y.start - 4)
+    placed = svg.spread_labels(ends, _LABEL_GAP, frame.y.end + 2, frame.y.start - 4)
     return [
         svg.tag(
             "g",
@@ -212,16 +196,15 @@ def _end_labels(series: Sequence[Series], frame: Frame, start: float) -> list[Ma
 
 def _curve_labels(curves: Sequence[Curve], frame: Frame) -> list[Markup]:
     ends = [frame.y(curve.parts[-1][-1][1]) for curve in curves]
+    placed = svg.spread_labels(ends, _LABEL_GAP, frame.y.end, frame.y.start)
     return [
         svg.text(frame.x.end + 8, y, curve.label, f"label {curve.kind}")
-        for curve, y in zip(
-            curves, svg.apart(ends, _LABEL, frame.y.end, frame.y.start), strict=True
-        )
+        for curve, y in zip(curves, placed, strict=True)
     ]
 
 
 def _divisions(frame: Frame, divisions: Mapping[float, str]) -> list[Markup]:
-    """Return vertical lines; names as far as they do not run into one another."""
+    """Return vertical lines; a name that would overlap the one before it is left out."""
     drawn: list[Markup] = []
     free = 0.0
     for at, name in divisions.items():

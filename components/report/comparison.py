@@ -1,4 +1,4 @@
-"""One or two evaluated models, outside a run: a table of numbers, and one HTML page."""
+"""One or two evaluated models, outside a run: their numbers, and one HTML page."""
 
 from __future__ import annotations
 
@@ -6,28 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lidr.components.report.blocks import (
-    Chart,
-    Section,
-    Table,
-    averaged,
-    kind_of,
-    measured,
-    scored,
-    shape_of,
-    swatch,
-)
+from lidr.components.report.blocks import Chart, Section, Table, measured, swatch
+from lidr.components.report.charts import Interval
 from lidr.components.report.flips import flips
 from lidr.components.report.html import page
-from lidr.components.report.outcomes import NARROW, WIDE, by_model
-from lidr.components.report.rows import ReportRow, dots
-from lidr.components.report.svg import rounded_domain
-from lidr.components.report.words import chance, language, limits, listed, literal, percent, signed
+from lidr.components.report.outcomes import score_chart, score_table
+from lidr.components.report.rows import dots, extent, gain_rows, in_words
+from lidr.components.report.svg import Heading, rounded_domain
+from lidr.components.report.words import language, limits, listed, literal, p_value, percent, signed
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
 from lidr.components.shared.records.schema import EvalItem
 from lidr.components.shared.stats.intervals import bootstrap_mean
-from lidr.components.shared.stats.paired import Paired, by_question
+from lidr.components.shared.stats.paired import PairedItems, by_question
 from lidr.components.shared.stats.paired import compare as compare_items
 from lidr.components.shared.stats.tests import holm, sign_flip
 from lidr.components.shared.stats.truncation import truncation_warning
@@ -39,7 +30,7 @@ class Evaluated:
     """A model with its evaluation.
 
     Attributes:
-        name: short, as charts and tables have room for: A or B.
+        name: A or B, for charts and tables.
         source: as the user named it.
         evaluation: URI of the evaluate stage.
         counts: of that stage.
@@ -54,30 +45,24 @@ class Evaluated:
 
 
 def evaluated(name: str, source: str, evaluation: str) -> Evaluated:
-    """Read an evaluate stage.
-
-    Args:
-        name: of the model, short.
-        source: as the user named it.
-        evaluation: URI of the stage.
-    """
+    """Read an evaluate stage; arguments are those fields of `Evaluated`."""
     stage = open_stage(evaluation)
     items = stage.read_records(["items.parquet"], EvalItem)
     return Evaluated(name, source, evaluation, stage.counts(), items)
 
 
 def compare(settings: Recipe, models: Sequence[Evaluated]) -> dict[str, Any]:
-    """Return what was measured, and of two models the second one's gains over the first.
+    """Return the scores, and for two models the gains of the second one over the first.
 
     Args:
         settings: the recipe.
         models: one or two.
 
     Returns:
-        `models` (name, source, languages, average) and, of two, `gains`: by language `gain` (an
+        `models` (name, source, languages, average) and, for two, `gains`: by language `gain` (an
         interval by paired bootstrap), `won` and `lost` items and `p` (two-sided sign-flip test,
-        McNemar's for items that are right or wrong, Holm-corrected); `mean_gain` over the others
-        and its `p` count a question that is asked in several languages once.
+        McNemar's for items that are right or wrong, Holm-corrected); `mean_gain` over the other
+        languages and its `p` count a question that is asked in several languages once.
 
     Raises:
         BadInput: the two were not evaluated on the same items.
@@ -93,17 +78,18 @@ def compare(settings: Recipe, models: Sequence[Evaluated]) -> dict[str, Any]:
         ]
     }
     if len(models) == 2:
-        result |= _gains(settings, *models)
+        paired = compare_items(*(each.evaluation for each in models))
+        result |= gains_of(settings, paired)
     return result
 
 
 def render(settings: Recipe, models: Sequence[Evaluated], result: dict[str, Any]) -> str:
-    """Return the page on one or two models; everything that a model wrote is escaped.
+    """Return the page on one or two models as HTML; everything that a model wrote is escaped.
 
     Args:
         settings: the recipe.
         models: one or two.
-        result: as `compare` gives it.
+        result: as `compare` returns it.
     """
     names = tuple(each.name for each in models)
     sections = [scores(settings, models)]
@@ -126,21 +112,21 @@ def _outcome(result: dict[str, Any]) -> str:
     if "mean_gain" not in result:
         average = result["models"][0]["average"]
         return f"Average of the other languages: {percent(average['value'])} ({limits(average)})."
-    gain = result["mean_gain"]
+    return gain_title(result["mean_gain"])
+
+
+def gain_title(gain: Interval) -> str:
+    """Return the mean gain of B over A as a page's heading."""
     shift = f"{signed(gain['value'])} points ({signed(gain['low'])} to {signed(gain['high'])})"
     return f"B against A, mean over the other languages: {shift}."
 
 
-def _gains(settings: Recipe, before: Evaluated, after: Evaluated) -> dict[str, Any]:
-    return gains_of(settings, compare_items(before.evaluation, after.evaluation))
-
-
-def gains_of(settings: Recipe, paired: Mapping[str, Paired]) -> dict[str, Any]:
+def gains_of(settings: Recipe, paired: Mapping[str, PairedItems]) -> dict[str, Any]:
     """Return `gains`, `mean_gain` and `p` as `compare` describes them.
 
     Args:
         settings: the recipe.
-        paired: the compared items of each language, some of the others among them.
+        paired: the compared items of each language, of one other language at least.
     """
     draws: dict[str, Any] = {
         "resamples": settings.gate.resamples,
@@ -150,7 +136,7 @@ def gains_of(settings: Recipe, paired: Mapping[str, Paired]) -> dict[str, Any]:
     others = [paired[code] for code in settings.languages.others if code in paired]
     parts, values = by_question(others)
     level = settings.gate.confidence
-    chances = holm([sign_flip(paired[code].gains, **draws) for code in codes])
+    adjusted = holm([sign_flip(paired[code].gains, **draws) for code in codes])
     return {
         "mean_gain": bootstrap_mean(values, confidence=level, **draws),
         "p": sign_flip(parts, **draws),
@@ -159,55 +145,37 @@ def gains_of(settings: Recipe, paired: Mapping[str, Paired]) -> dict[str, Any]:
                 "gain": bootstrap_mean(paired[code].gains, confidence=level, **draws),
                 "won": int((paired[code].gains > 0).sum()),
                 "lost": int((paired[code].gains < 0).sum()),
-                "p": chance,
+                "p": p,
             }
-            for code, chance in zip(codes, chances, strict=True)
+            for code, p in zip(codes, adjusted, strict=True)
         },
     }
 
 
 def scores(settings: Recipe, models: Sequence[Evaluated]) -> Section:
-    """Return the score of one or two models by language."""
+    """Return the scores of one or two models by language."""
     names = [each.name for each in models]
-    found = [each.counts["languages"] for each in models]
-    values = {
-        code: [each[code]["accuracy"] if code in each else None for each in found]
-        for code in settings.languages.all
-    }
-    image, narrow = (
-        by_model(settings, names, identity, "Score by language", values, size)
-        for identity, size in (("accuracy", WIDE), ("accuracy-narrow", NARROW))
-    )
-    averages = [averaged(each.counts) for each in models]
-    said = [(each.name, truncation_warning(each.counts["languages"])) for each in models]
+    counts = [each.counts for each in models]
+    found = [each["languages"] for each in counts]
     return Section(
         "accuracy",
         "Score",
         "Mean score by language; whiskers are 95% intervals.",
-        warnings=[f"{name}: {warning}" for name, warning in said if warning],
-        charts=[Chart("", image, narrow)],
+        warnings=[
+            f"{name}: {warning}"
+            for name, languages in zip(names, found, strict=True)
+            if (warning := truncation_warning(languages))
+        ],
+        charts=[score_chart(settings, names, "Score by language", counts)],
         tables=[
-            Table(
-                "Score with 95% intervals, and the share of answers cut at the token limit",
-                ["Language", *names],
-                [
-                    *(
-                        [
-                            swatch(settings.languages, code),
-                            *(scored(each.get(code)) for each in found),
-                        ]
-                        for code in settings.languages.all
-                    ),
-                    ["Average of the others", *averages],
-                ],
-            ),
+            score_table(settings, names, "Score", counts),
             _answers(settings, names, found),
         ],
     )
 
 
 def _answers(settings: Recipe, names: Sequence[str], scores: Sequence[Any]) -> Table:
-    """Return what else there is to know of the answers: language, cut, length, failed."""
+    """Return off-target and cut shares and the mean length of the answers."""
     head = [f"{what}, {name}" for what in ("Off target", "Cut", "Tokens") for name in names]
     return Table(
         "Answers: in another language, cut at the longest length, mean tokens",
@@ -227,24 +195,13 @@ def _answers(settings: Recipe, names: Sequence[str], scores: Sequence[Any]) -> T
 
 
 def gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any]) -> Section:
-    """Return what the second of two models gained over the first, as `compare` found it."""
+    """Return the gains of the second of two models over the first, as `compare` returns them."""
     languages = settings.languages
-    rows = [ReportRow("Mean", "mean", 3, result["mean_gain"], signed(result["mean_gain"]["value"]))]
-    rows += [
-        ReportRow(
-            language(code),
-            kind_of(languages, code),
-            shape_of(languages, code),
-            row["gain"],
-            signed(row["gain"]["value"]),
-        )
-        for code, row in result["gains"].items()
-    ]
-    low, high = (choose(row.value[key] for row in rows) for choose, key in _ENDS)
-    described = "; ".join(f"{row.label} {row.written}" for row in rows)
+    rows = gain_rows(languages, result["mean_gain"], result["gains"])
+    low, high = extent(row.value for row in rows)
     title = f"Gain of {names[1]} over {names[0]}, in points"
     domain = rounded_domain(min(low, -0.01), max(high, 0.01))
-    image = dots("gains", title, described, rows, domain, {0.0: "zero"})
+    image = dots(Heading("gains", title, in_words(rows)), rows, domain, {0.0: "zero"})
     table = Table(
         "Gain in points, items won and lost",
         ["Language", "Gain", "Interval", "Won", "Lost", "p"],
@@ -255,7 +212,7 @@ def gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any])
                 limits(result["mean_gain"]),
                 "",
                 "",
-                chance(result["p"]),
+                p_value(result["p"]),
             ],
             *(
                 [
@@ -264,7 +221,7 @@ def gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any])
                     limits(row["gain"]),
                     str(row["won"]),
                     str(row["lost"]),
-                    chance(row["p"]),
+                    p_value(row["p"]),
                 ]
                 for code, row in result["gains"].items()
             ),
@@ -278,6 +235,3 @@ def gain_section(settings: Recipe, names: Sequence[str], result: dict[str, Any])
         charts=[Chart(title, image)],
         tables=[table],
     )
-
-
-_ENDS = ((min, "low"), (max, "high"))

@@ -9,15 +9,16 @@ from lidr.components.report import charts
 from lidr.components.report.blocks import Chart, Section, Table
 from lidr.components.report.charts import Curve
 from lidr.components.report.history import Round
+from lidr.components.report.svg import Heading
 from lidr.components.report.words import number, plain
 
 _MAX_POINTS = 300
-"""Points of a training curve; longer ones are averaged into this many buckets."""
+"""Points of a training curve; longer curves are averaged into buckets."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
-    """One chart: its metrics as (key in metrics.jsonl, label, colour)."""
+    """One chart; its metrics are (key in metrics.jsonl, label, CSS class of the colour)."""
 
     title: str
     identity: str
@@ -54,7 +55,7 @@ _PANELS = (
 
 
 def training(rounds: list[Round]) -> Section | None:
-    """Return the training curves of all iterations, one after the other."""
+    """Return the training curves of all iterations, one behind the other; None without any."""
     trained = [item for item in rounds if item.curves]
     if not trained:
         return None
@@ -91,10 +92,8 @@ def _chart(
         f"{curve.label} from {plain(curve.parts[0][0][1])} to {plain(curve.parts[-1][-1][1])}"
         for curve in curves
     )
-    image = charts.training(
-        f"train-{panel.identity}", panel.title, described, curves, starts, last, panel.domain
-    )
-    return Chart(panel.title, image)
+    heading = Heading(f"train-{panel.identity}", panel.title, described)
+    return Chart(panel.title, charts.over_steps(heading, curves, starts, last, panel.domain))
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -11,11 +11,12 @@ from markupsafe import Markup
 from lidr.components.report import rows
 from lidr.components.report.blocks import Chart, Section, Table
 from lidr.components.report.history import Counts, Round
+from lidr.components.report.svg import Heading
 from lidr.components.report.words import duration, hours, number
 from lidr.components.shared.steps import BY_NAME, STATE_KEYS
 
 _MAX_OPEN_ROWS = 40
-"""Most stages that the table shows unfolded."""
+"""Stages up to which the table is shown unfolded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,10 @@ class StageDuration:
     Attributes:
         item: the iteration.
         step: its step.
-        seconds: counted from the start of the process that finished it; the slowest worker's
-            where several shared it; 0 where another step's time includes it.
-        gpu_seconds: time multiplied by GPUs, summed over workers; None where that is not known.
-        reused: whether it was there before; totals leave it out.
+        seconds: since the start of the process that finished it; the slowest worker's if several
+            shared it; 0 if another step's time includes it.
+        gpu_seconds: seconds times GPUs, summed over workers; None if not known.
+        reused: whether it was made before; totals leave it out.
     """
 
     item: Round
@@ -39,11 +40,11 @@ class StageDuration:
 
 
 def durations_of(rounds: Sequence[Round], earlier: Collection[str] = ()) -> list[StageDuration]:
-    """Return what every stage took, each stage counted once.
+    """Return what every stage took; one that several iterations use counts once.
 
     Args:
-        rounds: iterations, also of several runs.
-        earlier: URIs of stages that were there before.
+        rounds: iterations, of one run or several.
+        earlier: URIs of stages that an earlier run made.
     """
     seen = set(earlier)
     found = []
@@ -65,13 +66,13 @@ def total(times: Sequence[StageDuration]) -> tuple[float, float]:
     return sum(each.seconds for each in fresh), sum(each.gpu_seconds or 0.0 for each in fresh)
 
 
-def throughput(rounds: Sequence[Round], times: Sequence[StageDuration], spent: str = "") -> Section:
-    """Return how long each stage took and how fast it was.
+def throughput(rounds: Sequence[Round], times: Sequence[StageDuration], usage: str = "") -> Section:
+    """Return the section on how long each stage took and how fast it was.
 
     Args:
         rounds: the iterations.
         times: from `durations_of`.
-        spent: a sentence on what all attempts together used; "" for none.
+        usage: a sentence on what all attempts together used; "" for none.
     """
     seconds, gpu_seconds = total(times)
     on_gpus = gpu_seconds > 0
@@ -88,7 +89,7 @@ def throughput(rounds: Sequence[Round], times: Sequence[StageDuration], spent: s
         f"{duration(seconds)} of work in all{used}. "
         + (f"{number(again)} stages were reused and are not counted. " if again else "")
         + "A stage that was interrupted counts from its last start. "
-        + " ".join([*([spent] if spent else []), *_engines(rounds)]),
+        + " ".join(filter(None, [usage, *_engines(rounds)])),
         charts=[_chart(times)] if seconds else [],
         tables=[
             Table(
@@ -124,19 +125,21 @@ def _chart(times: Sequence[StageDuration]) -> Chart:
         by_step[each.step] += 0.0 if each.reused else each.seconds
     lines = [(step, by_step[step], duration(by_step[step])) for step in STATE_KEYS if by_step[step]]
     described = "; ".join(f"{step} {written}" for step, _, written in lines)
-    return Chart("Time by step", rows.bars("time", "Time by step", described, lines))
+    heading = Heading("time", "Time by step", described)
+    return Chart(heading.title, rows.bars(heading, lines))
 
 
 def _line(each: StageDuration, on_gpus: bool) -> list[str]:
     marker = each.item.stages[each.step]
     within = str(marker.get("counts", {}).get("within", ""))
     time = f"within {within}" if within else duration(each.seconds)
-    took: str = Markup('{} <span class="badge plain">reused</span>').format(time)
-    gpus = "–" if each.gpu_seconds is None else hours(each.gpu_seconds)
+    if each.reused:
+        time = Markup('{} <span class="badge plain">reused</span>').format(time)
+    gpus = "–" if each.gpu_seconds is None else hours(each.gpu_seconds) if each.gpu_seconds else ""
     return [
         f"{each.item.name} {each.step}",
-        took if each.reused else time,
-        *([gpus if each.gpu_seconds or each.gpu_seconds is None else ""] if on_gpus else []),
+        time,
+        *([gpus] if on_gpus else []),
         *_pace(each.item, each.step),
     ]
 
@@ -152,7 +155,7 @@ def _pace(item: Round, step: str) -> list[str]:
 
 
 def _engines(rounds: Sequence[Round]) -> list[str]:
-    """Return which engines were used, and why; a server's own GPUs are not known here."""
+    """Return which engines were used, and why; the GPUs of a server are not known."""
     found = set()
     for item in rounds:
         for step in ("generate", "evaluate"):

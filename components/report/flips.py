@@ -1,4 +1,4 @@
-"""Items that one model has right and the other wrong: where gains came from."""
+"""Items that one model answers right and the other wrong: where gains came from."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from lidr.components.report import rows
 from lidr.components.report.blocks import Chart, Filter, Section, Table, swatch
 from lidr.components.report.browser import FLIPS_BUDGET, BrowserEntry, browser, shortened, within
 from lidr.components.report.history import Round
+from lidr.components.report.svg import Heading
 from lidr.components.report.words import language, number
 from lidr.components.shared.config.recipe import Languages
 from lidr.components.shared.core.errors import BadInput, StoreError
@@ -18,14 +19,14 @@ from lidr.components.shared.records.schema import EvalItem, FinishReason
 from lidr.components.shared.store.stage import open_stage
 
 _RIGHT = 0.5
-"""An item counts as right from this score on; most have 0 or 1."""
+"""Score from which an item counts as right; most scores are 0 or 1."""
 
 _CAUSES = (
     ("off_target", "in another language"),
     ("cut", "cut at the longest length"),
     ("wrong", "wrong"),
 )
-"""What was wrong with the answer that was not right, the first that applies."""
+"""What was wrong with an answer; the first that applies."""
 
 Pair = tuple[EvalItem, EvalItem]
 Group = tuple[str, bool]
@@ -33,9 +34,9 @@ Group = tuple[str, bool]
 
 
 def flips_of_run(languages: Languages, rounds: Sequence[Round]) -> list[Section]:
-    """Return a section for each model of a run and the one that it was made from.
+    """Return a section for each model of a run and the model that it was trained from.
 
-    There is none where a model's items are gone.
+    A pair is left out if the items of one of its models are gone.
     """
     by_iteration = {item.iteration: item for item in rounds}
     compared = [(by_iteration[item.source], item) for item in rounds[1:]]
@@ -43,7 +44,7 @@ def flips_of_run(languages: Languages, rounds: Sequence[Round]) -> list[Section]
 
 
 def flips_between(languages: Languages, compared: Sequence[tuple[Round, Round]]) -> list[Section]:
-    """Return a section for each two models whose items are there; they share the page's room."""
+    """Return a section for each pair of models with items; they share the page's byte budget."""
     found = []
     for place, (last, item) in enumerate(compared, start=1):
         before, after = items_of(last), items_of(item)
@@ -62,12 +63,12 @@ def flips(
     identity: str = "flips",
     budget: int = FLIPS_BUDGET,
 ) -> Section:
-    """Return the section of two models.
+    """Return the section on two models.
 
     Args:
         languages: the recipe's.
         before: items of the one model.
-        after: those of the other; what only one of them has is left out.
+        after: items of the other; an item that only one of them has is left out.
         names: of both.
         identity: the section's anchor.
         budget: bytes for the items, which take turns by language and direction.
@@ -77,7 +78,7 @@ def flips(
     codes = [code for code in languages.all if code in present]
     groups: dict[Group, list[Pair]] = {(c, gained): [] for c in codes for gained in (True, False)}
     for old, new in changed:
-        if old.language in present & set(codes):
+        if old.language in codes:
             groups[old.language, _is_right(new)].append((old, new))
     turns = [pair for pair in chain.from_iterable(zip_longest(*groups.values())) if pair]
     taken = within(_entries(names, turns), budget)
@@ -95,7 +96,7 @@ def flips(
 
 
 def items_of(item: Round) -> list[EvalItem]:
-    """Return the items of a model's evaluation; none where the stage has been pruned."""
+    """Return the items of a model's evaluation; none if the stage was pruned."""
     try:
         stage = open_stage(str(item.state["evaluation"]))
         found: list[EvalItem] = stage.read_records(["items.parquet"], EvalItem)
@@ -138,12 +139,12 @@ def _chart(
         for name, lost, gained in counted
     )
     title = f"Items that flipped from {names[0]} to {names[1]}"
-    image = rows.opposed(f"{identity}-chart", title, described, counted)
+    image = rows.diverging_bars(Heading(f"{identity}-chart", title, described), counted)
     return Chart("Items", image, legend=(("lost", "right to wrong"), ("gained", "wrong to right")))
 
 
 def _table(languages: Languages, codes: Sequence[str], groups: dict[Group, list[Pair]]) -> Table:
-    """Return counts by language; of what was gained, also what was wrong before."""
+    """Return counts by language, and what was wrong with the answers that became right."""
 
     def line(code: str) -> list[str]:
         causes = Counter(_cause(old) for old, _ in groups[code, True])
@@ -181,8 +182,8 @@ def _entries(names: tuple[str, str], turns: Sequence[Pair]) -> Iterator[BrowserE
             "prompt": shortened(old.prompt),
             "target": shortened(old.target),
             "sides": (
-                (names[0], looks[0], shortened(old.response), _spoken(old)),
-                (names[1], looks[1], shortened(new.response), _spoken(new)),
+                (names[0], looks[0], shortened(old.response), _detected(old)),
+                (names[1], looks[1], shortened(new.response), _detected(new)),
             ),
             "tags": {
                 "language": old.language,
@@ -193,5 +194,5 @@ def _entries(names: tuple[str, str], turns: Sequence[Pair]) -> Iterator[BrowserE
         }
 
 
-def _spoken(item: EvalItem) -> str:
+def _detected(item: EvalItem) -> str:
     return "" if item.detected_language == UNDETERMINED else item.detected_language

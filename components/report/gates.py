@@ -10,14 +10,12 @@ from lidr.components.report.blocks import (
     Section,
     Table,
     by_language,
-    kind_of,
-    shape_of,
     swatch,
     verdict,
 )
 from lidr.components.report.history import Round
-from lidr.components.report.svg import rounded_domain
-from lidr.components.report.words import chance, language, limits, percent, plain, signed
+from lidr.components.report.svg import Heading, rounded_domain
+from lidr.components.report.words import limits, p_value, percent, plain, signed
 from lidr.components.shared.config.recipe import Recipe
 
 
@@ -26,10 +24,10 @@ def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
     judged = [item for item in rounds if item.counts("gate")]
     if not judged:
         return None
-    gains = [row.value for item in judged for row in _rows(settings, item)]
-    bars = [row.bar for item in judged for row in _rows(settings, item) if row.bar is not None]
-    low = min(*(gain["low"] for gain in gains), *bars)
-    domain = rounded_domain(low, max(*(gain["high"] for gain in gains), 0.01))
+    lines = [row for item in judged for row in _rows(settings, item)]
+    low, high = rows.extent(row.value for row in lines)
+    bars = (row.bar for row in lines if row.bar is not None)
+    domain = rounded_domain(min(low, *bars), max(high, 0.01))
     alpha = settings.gate.alpha
     said = [(item.name, each) for item in judged for each in item.counts("gate").get("remarks", [])]
     return Section(
@@ -37,13 +35,12 @@ def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
         "Gate",
         f"Each model is compared with its predecessor on the same items (paired bootstrap, "
         f"{settings.gate.confidence:.0%} intervals, {1 - 2 * alpha:.0%} for the mean). Promoted: "
-        "the mean gain over the other languages lies above "
-        f"{signed(settings.gate.min_gain)} points with its lower limit, which a model that is no "
-        f"better reaches in {alpha:.0%} of the cases at most, and no language falls by more than "
-        "its tolerance (the dashed marks). Keep: the predecessor stays, for want of evidence, and "
-        "the loop goes on. Stop: it stays, and the loop ends. Falls and the bars on off-target and "
-        f"cut answers, all of them together, stop a model that is no worse in {alpha:.0%} of the "
-        "cases at most.",
+        "the lower limit of the mean gain over the other languages is above "
+        f"{signed(settings.gate.min_gain)} points, which happens in at most {alpha:.0%} of the "
+        "cases if the model is no better, and no language falls by more than its tolerance (the "
+        "dashed marks). Keep: the predecessor stays for lack of evidence, and the loop continues. "
+        "Stop: it stays, and the loop ends. Falls and the bars on off-target and cut answers "
+        f"together stop a model that is no worse in at most {alpha:.0%} of the cases.",
         warnings=[f"{name}: {each}" for name, each in said],
         charts=[_chart(settings, item, domain) for item in judged],
         tables=[
@@ -56,36 +53,16 @@ def decisions(settings: Recipe, rounds: list[Round]) -> Section | None:
 
 def _rows(settings: Recipe, item: Round) -> list[rows.ReportRow]:
     counts, languages = item.counts("gate"), settings.languages
-    mean = counts["mean_gain"]
-    return [
-        rows.ReportRow("Mean", "mean", 3, mean, signed(mean["value"])),
-        *(
-            rows.ReportRow(
-                language(code),
-                kind_of(languages, code),
-                shape_of(languages, code),
-                row["gain"],
-                signed(row["gain"]["value"]),
-                -row["tolerance"],
-            )
-            for code, row in by_language(languages, counts["languages"]).items()
-        ),
-    ]
+    gains = by_language(languages, counts["languages"])
+    return rows.gain_rows(languages, counts["mean_gain"], gains)
 
 
 def _chart(settings: Recipe, item: Round, domain: tuple[float, float]) -> Chart:
     lines = _rows(settings, item)
     title = f"{item.name} against {item.predecessor}"
-    described = "; ".join(f"{row.label} {row.written}" for row in lines)
-    image = rows.dots(
-        f"gate-{item.iteration}",
-        f"Gain in points, {title}",
-        described,
-        lines,
-        domain,
-        {0.0: "zero"},
-    )
-    return Chart(f"{title}, gain in points", image)
+    described = rows.in_words(lines)
+    heading = Heading(f"gate-{item.iteration}", f"Gain in points, {title}", described)
+    return Chart(f"{title}, gain in points", rows.dots(heading, lines, domain, {0.0: "zero"}))
 
 
 def _verdicts(judged: list[Round]) -> Table:
@@ -120,7 +97,7 @@ def _numbers(settings: Recipe, item: Round) -> Table:
 
 def _bars(settings: Recipe, item: Round) -> Table:
     """Return the tests against the bars, Holm-corrected together with the tests for falls."""
-    rows = by_language(settings.languages, item.counts("gate")["languages"])
+    tests = by_language(settings.languages, item.counts("gate")["languages"])
     heads = ("share", "raised", "lowered", "bar", "p")
     return Table(
         f"{item.name} against {item.predecessor}: shares of off-target and cut answers, items "
@@ -132,7 +109,7 @@ def _bars(settings: Recipe, item: Round) -> Table:
                 swatch(settings.languages, code),
                 *(cell for name in ("off_target", "truncated") for cell in _bar(row[name])),
             ]
-            for code, row in rows.items()
+            for code, row in tests.items()
         ],
         folded=True,
     )
@@ -144,7 +121,7 @@ def _bar(row: dict[str, Any]) -> list[str]:
         str(row["raised"]),
         str(row["lowered"]),
         percent(row["bar"]) if row["bar"] < 1 else "off",
-        chance(row["p"]) if row["bar"] < 1 else "–",
+        p_value(row["p"]) if row["bar"] < 1 else "–",
     ]
 
 
@@ -161,5 +138,5 @@ def _line(row: dict[str, Any]) -> list[str]:
 
 
 def _p(row: dict[str, Any], key: str = "p") -> str:
-    """Return a p-value as text; "–" for a gate of an older version, which has none."""
-    return chance(row[key]) if key in row else "–"
+    """Return a p-value as text; "–" for a gate of an older version, which computed none."""
+    return p_value(row[key]) if key in row else "–"

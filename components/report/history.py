@@ -1,4 +1,4 @@
-"""What a run left behind: its states, and the markers of the stages they point at."""
+"""A run's iterations, read from its states and the markers of the stages they point to."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Round:
     Attributes:
         state: the content of `state.json`.
         model: URI of the folder with the model's files.
-        stages: the marker of each step's stage (`prepare` at the start; then those of the
-            iteration's steps); absent where there is none, or not any more.
-        curves: the training metrics, one row an optimizer step.
-        source: the t of the model it was made from, which is the last one that was promoted.
-        label: distinguishes it from the iterations of other runs on the same page; mostly "".
+        stages: the stage's marker by step (`prepare` at the start, then the iteration's steps);
+            steps without a stage, or whose stage was removed, are absent.
+        curves: the training metrics, one row per optimizer step.
+        source: the t of the model it was trained from, the last one promoted before.
+        label: prefix of its name where a page shows several runs, else "".
     """
 
     state: Counts
@@ -47,7 +47,7 @@ class Round:
 
     @property
     def name(self) -> str:
-        """The model's name in the page."""
+        """The model's name on the page."""
         return f"{self.label} {words.model(self.iteration)}".strip()
 
     @property
@@ -62,12 +62,12 @@ class Round:
 
     @property
     def measured(self) -> bool:
-        """Whether there is a model of this iteration: the reward check may have stopped before."""
+        """Whether the iteration has an evaluated model: the reward check may stop it before."""
         return bool(self.state["evaluation"])
 
     @property
     def decision(self) -> str:
-        """What the gate found: promote, keep (want of evidence) or stop; "start" for M_0."""
+        """The gate's decision: promote, keep (lack of evidence) or stop; "start" for M_0."""
         if not self.iteration:
             return "start"
         if self.promoted:
@@ -77,23 +77,23 @@ class Round:
 
     @property
     def accuracy(self) -> Counts:
-        """Interval by language."""
+        """The accuracy's interval by language."""
         return {code: row["accuracy"] for code, row in self.scores.items()}
 
     @property
     def scores(self) -> Counts:
-        """What was measured by language."""
+        """The evaluation's counts by language."""
         scores: Counts = self.counts("evaluate")["languages"]
         return scores
 
     @property
     def average(self) -> Counts:
-        """Interval of the average over the other languages."""
+        """The interval of the average over the other languages."""
         average: Counts = self.counts("evaluate")["average"]
         return average
 
     def counts(self, step: str) -> Counts:
-        """Return what a stage counted; empty where there is none."""
+        """Return the counts of a step's stage; empty without one."""
         counts: Counts = self.stages.get(step, {}).get("counts", {})
         return counts
 
@@ -104,7 +104,7 @@ def read_history(store: Store, run: str, label: str = "") -> list[Round]:
     Args:
         store: where the run is.
         run: its name.
-        label: of its iterations, where a page shows several runs.
+        label: prefix of the iterations' names, where a page shows several runs.
 
     Raises:
         BadInput: the run has not even evaluated its start.
@@ -122,12 +122,12 @@ def read_history(store: Store, run: str, label: str = "") -> list[Round]:
 
 
 def models_of(rounds: Iterable[Round]) -> list[Round]:
-    """Return the rounds that ended with a model."""
+    """Return the iterations that ended with a model."""
     return [item for item in rounds if item.measured]
 
 
 def final_round(rounds: list[Round]) -> Round:
-    """Return the round whose model the run ends with: the last promoted one."""
+    """Return the iteration of the run's final model, the last promoted one."""
     return next(item for item in reversed(rounds) if item.promoted)
 
 
@@ -153,7 +153,7 @@ def _model(stage: str) -> str:
 
 
 def _marker(uri: str) -> Counts:
-    """Return a stage's marker; empty where there is no such stage, or not any more."""
+    """Return a stage's marker; empty if there is no such stage, or it was removed."""
     if not uri:
         return {}
     try:

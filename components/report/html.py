@@ -1,4 +1,4 @@
-"""A page as one HTML file: style sheet and script inline, and a policy that allows only those."""
+"""A page as one HTML file with inline style sheet and script; its policy allows nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from lidr.components.report.blocks import Figure, Section
+from lidr.components.report.blocks import KeyFigure, Section
 from lidr.components.report.words import visible
 
 _HERE = Path(__file__).parent
@@ -23,7 +23,7 @@ def page(
     title: str,
     subtitle: str,
     sections: Sequence[Section],
-    figures: Sequence[Figure] = (),
+    figures: Sequence[KeyFigure] = (),
     facts: Sequence[tuple[str, str]] = (),
     recipe: str = "",
     notes: Sequence[str] = (),
@@ -39,7 +39,7 @@ def page(
         sections: the parts of the page.
         figures: key numbers, shown first.
         facts: labels and their texts, shown after the figures.
-        recipe: as YAML, for a section of its own; "" for none.
+        recipe: as YAML, shown in its own section; "" for none.
         notes: lines of the footer; empty ones are left out.
         contents: whether to link the sections at the top; inside another page's frame such links
             may navigate that page instead.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -14,7 +13,7 @@ from lidr.components.report.words import language, lead, percent
 from lidr.components.shared.config.recipe import Languages
 
 _LEVELS = (0.01, 0.05, 0.1, 0.2, 0.4)
-"""Where one shade ends and the next begins, as fractions."""
+"""Leads from which each further shade begins, as fractions."""
 
 _LEGEND = (
     ("behind5", "over 40 points behind"),
@@ -28,25 +27,18 @@ _LEGEND = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A model in the map; `dominant` is the language that its others are held against."""
-
-    title: str
-    item: Round
-    dominant: str
+Column = tuple[Round, str]
+"""A model in the map, and the language that its others are compared with."""
 
 
 def imbalance(languages: Languages, columns: Sequence[Column]) -> Section | None:
-    """Return the map; a table whose cells are shaded, in a scale that colour-blind eyes can read.
+    """Return the map, a heat map in a colour-blind safe scale; None without any other language.
 
     Args:
-        languages: all that a column may have.
+        languages: all languages that a column may have.
         columns: the models, in order.
     """
-    codes = [
-        code for code in languages.others if any(code in column.item.accuracy for column in columns)
-    ]
+    codes = [code for code in languages.others if any(code in item.accuracy for item, _ in columns)]
     if not codes:
         return None
     lines: list[list[str | Cell]] = [
@@ -56,21 +48,16 @@ def imbalance(languages: Languages, columns: Sequence[Column]) -> Section | None
         ["Mean of the others", *(_mean(each) for each in columns)],
         [swatch(languages, languages.dominant), *(_leader(each) for each in columns)],
     ]
-    titles = ["Language", *(column.title for column in columns)]
+    titles = ["Language", *(item.name for item, _ in columns)]
     leader = language(languages.dominant)
     return Section(
         "imbalance",
         "Imbalance map",
         f"The accuracy of {leader} minus that of each language, in points: below zero, {leader} "
-        "lies behind. The method works where the shades fade.",
+        "is behind. The method works where the shades fade.",
         charts=[Chart("", Markup(""), legend=_LEGEND)],
         tables=[
-            Table(
-                f"Lead of {leader}, in points",
-                titles,
-                lines,
-                heat=True,
-            ),
+            Table(f"Lead of {leader}, in points", titles, lines, heat=True),
             Table(
                 f"Lead of {leader} with 95% limits, as if languages were independent",
                 titles,
@@ -85,28 +72,30 @@ def imbalance(languages: Languages, columns: Sequence[Column]) -> Section | None
 
 
 def _cell(code: str, column: Column) -> Cell:
-    accuracy = column.item.accuracy
-    if code not in accuracy or column.dominant not in accuracy:
+    accuracy, dominant = column[0].accuracy, column[1]
+    if code not in accuracy or dominant not in accuracy:
         return Cell("–", "none")
-    return _shaded(accuracy[column.dominant]["value"] - accuracy[code]["value"])
+    return _shaded(accuracy[dominant]["value"] - accuracy[code]["value"])
 
 
 def _mean(column: Column) -> Cell:
-    if column.dominant not in column.item.accuracy:
+    item, dominant = column
+    if dominant not in item.accuracy:
         return Cell("–", "none")
-    return _shaded(gap_of(column.item, column.dominant)["value"])
+    return _shaded(gap_of(item, dominant)["value"])
 
 
 def _leader(column: Column) -> Cell:
-    own = column.item.accuracy.get(column.dominant)
+    item, dominant = column
+    own = item.accuracy.get(dominant)
     return Cell(percent(own["value"]) if own else "–", "none")
 
 
 def _limits(code: str, column: Column) -> str:
-    accuracy = column.item.accuracy
-    if code not in accuracy or column.dominant not in accuracy:
+    accuracy, dominant = column[0].accuracy, column[1]
+    if code not in accuracy or dominant not in accuracy:
         return "–"
-    gap = difference(accuracy[column.dominant], accuracy[code])
+    gap = difference(accuracy[dominant], accuracy[code])
     return f"{lead(gap['low'])} to {lead(gap['high'])}"
 
 

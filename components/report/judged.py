@@ -1,4 +1,4 @@
-"""The section on what a judge said of open-ended answers."""
+"""The section on a judge's scores of open-ended answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TITLES = {
 
 
 def judged(settings: Recipe, rounds: list[Round]) -> Section | None:
-    """Return win rates and grades by task, language and iteration, with the judge's own faults."""
+    """Return win rates and grades by task, language and iteration, and the judge's failures."""
     seen = [item for item in rounds if item.counts("judge")]
     if not seen:
         return None
@@ -35,7 +35,7 @@ def judged(settings: Recipe, rounds: list[Round]) -> Section | None:
         tables=[
             *(_scores(settings, seen, name) for name in tasks),
             *(_pairwise(settings, seen, name) for name in tasks if name in PAIRWISE),
-            _spent(seen),
+            _costs(seen),
         ],
     )
 
@@ -46,7 +46,7 @@ def _tasks(item: Round) -> Counts:
 
 
 def _places(settings: Recipe, item: Round, task: str) -> Counts:
-    """Return what was counted of a task by language, in the recipe's order."""
+    """Return a task's counts by language, in the recipe's order."""
     found = _tasks(item).get(task, {"languages": {}})["languages"]
     return by_language(settings.languages, found)
 
@@ -109,7 +109,7 @@ def _pairwise(settings: Recipe, seen: list[Round], task: str) -> Table:
     )
 
 
-def _spent(seen: list[Round]) -> Table:
+def _costs(seen: list[Round]) -> Table:
     return Table(
         "Judgements and what they cost",
         ["Model", "Judgements", "Failed", "Tokens read", "Tokens written", "Dollars"],
@@ -134,7 +134,7 @@ def _failures(failures: dict[str, Any]) -> str:
 
 
 def _warnings(settings: Recipe, item: Round) -> list[str]:
-    """Return a sentence for every task and language of which questions have no score."""
+    """Return a sentence for every task and language with questions that have no score."""
     return [
         f"{item.name}, {task} {code}: questions without a score: {missing}."
         for task in _tasks(item)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from lidr.components.report import words
 from lidr.components.report.blocks import Chart, Section, Table
 from lidr.components.report.history import Round
-from lidr.components.report.svg import figure, tag, text
+from lidr.components.report.svg import Heading, figure, tag, text
 from lidr.components.report.words import number
 from lidr.components.shared.lineage.graph import Graph, Node, Presence, trace
 from lidr.components.shared.steps import STEPS
@@ -18,16 +18,16 @@ from lidr.components.shared.steps import STEPS
 _STEPS = tuple(step.name for step in STEPS if step.state or step.name == "model")
 _ROOTS = ("model", "evaluation", "judgements", "decision")
 _ASIDE = ("inputs", "reference")
-"""Not drawn: almost every stage reads the prompts, and most references are starts."""
+"""Inputs without an edge: almost every stage reads the prompts, and most references are starts."""
 
 _BOX = (92.0, 40.0)
 _PAGE, _PHONE = 988, 354
-"""Least width of a drawing: one that is smaller would be scaled up."""
+"""Minimum widths of a drawing in pixels; a smaller one would be scaled up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where boxes are: `place` gives the top left corner of (column, row)."""
+    """Where boxes are, in pixels: `place` gives the top left corner of (column, row)."""
 
     identity: str
     size: tuple[float, float]
@@ -36,7 +36,7 @@ class Layout:
 
 
 def lineage(rounds: list[Round]) -> Section | None:
-    """Return what a run's models were made from; None where their stages are gone."""
+    """Return what a run's models were made from; None if their stages are gone."""
     states = [item.state for item in rounds]
     graph = trace(str(state[name]) for state in states for name in _ROOTS if state.get(name))
     nodes = [node for node in graph if node.presence is not Presence.GONE]
@@ -53,7 +53,7 @@ def lineage(rounds: list[Round]) -> Section | None:
 
 
 def _images(graph: Graph, nodes: list[Node]) -> tuple[Markup, Markup]:
-    """Return the drawing with iterations below one another, and that for a narrow screen."""
+    """Return a wide drawing with iterations as rows, and a narrow one with them as columns."""
     steps = [step for step in _STEPS if step in {node.step for node in nodes}]
     rows = 1 + max(graph.rounds().values())
     width, height = _BOX
@@ -85,8 +85,8 @@ def _draw(graph: Graph, nodes: list[Node], steps: list[str], layout: Layout) -> 
     heads = [_head(layout, row) for row in sorted({rounds[node.uri] for node in drawn})]
     boxes = [_box(node, places[node.uri]) for node in drawn]
     described = f"{len(drawn)} stages over {len(heads)} iterations; the table below lists them."
-    title = "Lineage of the run's models"
-    return figure(layout.identity, title, described, layout.size, *edges, *heads, *boxes)
+    heading = Heading(layout.identity, "Lineage of the run's models", described)
+    return figure(heading, layout.size, *edges, *heads, *boxes)
 
 
 def _head(layout: Layout, row: int) -> Markup:
@@ -110,7 +110,7 @@ def _box(node: Node, place: tuple[float, float]) -> Markup:
 
 
 def _edge(start: tuple[float, float], end: tuple[float, float], flat: bool) -> Markup:
-    """Draw a curve from what was read to what read it, leaving and entering a box at its sides."""
+    """Draw a curve from an input's box to its reader's, between the sides that face each other."""
     (width, height), (x1, y1), (x2, y2) = _BOX, start, end
     along = y1 == y2 if flat else x1 == x2
     if flat == along:

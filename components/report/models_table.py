@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from lidr.components.report.blocks import Figure, Section, Table, verdict
+from lidr.components.report.blocks import KeyFigure, Section, Table, verdict
 from lidr.components.report.history import Counts, Round, final_round
 from lidr.components.report.result import gap_of, off_target_average
 from lidr.components.report.words import language, lead, limits, literal, number, percent, points
 from lidr.components.shared.config.recipe import Recipe
 
 
-def figures(settings: Recipe, rounds: list[Round]) -> list[Figure]:
-    """Return the run's key figures, each with where it started."""
+def key_figures(settings: Recipe, rounds: list[Round]) -> list[KeyFigure]:
+    """Return the run's key figures, each with its value at the start."""
     first, final = rounds[0], final_round(rounds)
     dominant, others = settings.languages.dominant, settings.languages.others
     before, after = first.accuracy[dominant]["value"], final.accuracy[dominant]["value"]
@@ -24,31 +24,31 @@ def figures(settings: Recipe, rounds: list[Round]) -> list[Figure]:
     moved = first is not final
     gain = points(final.average["value"] - first.average["value"])
     found = [
-        Figure(
+        KeyFigure(
             "Average of the others",
             percent(final.average["value"]),
             f"{gain}; 95% interval {limits(final.average)}" if moved else limits(final.average),
         ),
-        Figure(
+        KeyFigure(
             language(dominant),
             percent(after),
             points(after - before) if moved else limits(final.accuracy[dominant]),
         ),
-        Figure("Gap, in points", gap[1], f"from {gap[0]}" if moved else "at the start"),
-        Figure("Off-target answers", off[1], f"from {off[0]}" if moved else "at the start"),
+        KeyFigure("Gap, in points", gap[1], f"from {gap[0]}" if moved else "at the start"),
+        KeyFigure("Off-target answers", off[1], f"from {off[0]}" if moved else "at the start"),
     ]
     if any(cut):
         note = f"from {percent(cut[0])}" if moved else "at the start"
-        found.append(Figure("Cut answers", percent(cut[1]), note))
+        found.append(KeyFigure("Cut answers", percent(cut[1]), note))
     pairs = [item.counts("pair") for item in rounds if item.counts("pair")]
     if pairs:
         kept, made = (sum(counts[key] for counts in pairs) for key in ("pairs", "candidates"))
-        found.append(Figure("Preference pairs", number(kept), f"of {number(made)} candidates"))
-    return [*found, Figure("Final model", final.name, str(final.state["version"]))]
+        found.append(KeyFigure("Preference pairs", number(kept), f"of {number(made)} candidates"))
+    return [*found, KeyFigure("Final model", final.name, str(final.state["version"]))]
 
 
 def models(rounds: list[Round], admission: Sequence[Mapping[str, str]] = ()) -> Section:
-    """Return where each model is and under which version it is registered, and what M_0 is.
+    """Return the section on where each model is, its registered version, and what M_0 is.
 
     Args:
         rounds: the run's iterations.
@@ -82,8 +82,8 @@ def models(rounds: list[Round], admission: Sequence[Mapping[str, str]] = ()) -> 
     )
 
 
-def versions(rounds: list[Round]) -> str:
-    """Return the libraries' versions that wrote the last stage, as `lidr 0.1.0, torch 2.13.0`."""
+def library_versions(rounds: list[Round]) -> str:
+    """Return the library versions behind the last evaluation, as `lidr 0.1.0, torch 2.13.0`."""
     found: Counts = rounds[-1].stages["evaluate"].get("versions", {})
     return ", ".join(f"{name} {version}" for name, version in found.items())
 

@@ -1,4 +1,4 @@
-"""The sections on what the models can do: accuracy, gap, off-target answers, the gate."""
+"""The sections on what the models can do: accuracy, gap between languages, off-target answers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lidr.components.report.blocks import (
     Section,
     Table,
     averaged,
-    kind_of,
+    colour_class,
+    marker_shape,
     measured,
     scored,
-    shape_of,
     swatch,
 )
 from lidr.components.report.charts import WIDTH, Series
-from lidr.components.report.history import Round
+from lidr.components.report.history import Counts, Round
 from lidr.components.report.overlaps import overlaps
 from lidr.components.report.result import gap_of, warnings_of
-from lidr.components.report.svg import rounded_domain
+from lidr.components.report.svg import Heading, rounded_domain
 from lidr.components.report.words import language, lead, percent
 from lidr.components.shared.config.recipe import Recipe
 
@@ -33,27 +33,8 @@ NARROW = (WIDTH, 340.0)
 
 def accuracy(settings: Recipe, rounds: list[Round]) -> Section:
     """Return accuracy by language and iteration."""
-    values = {code: [item.accuracy.get(code) for item in rounds] for code in settings.languages.all}
     names = [item.name for item in rounds]
-    image, narrow = (
-        by_model(settings, names, identity, "Accuracy by language", values, size)
-        for identity, size in (("accuracy", WIDE), ("accuracy-narrow", NARROW))
-    )
-    table = Table(
-        "Accuracy with 95% intervals, and the share of answers cut at the token limit",
-        ["Language", *(item.name for item in rounds)],
-        [
-            [swatch(settings.languages, code), *(scored(item.scores.get(code)) for item in rounds)]
-            for code in settings.languages.all
-        ]
-        + [
-            [
-                "Average of the others",
-                *(averaged(item.counts("evaluate")) for item in rounds),
-            ]
-        ],
-    )
-    tables = [table, *overlaps(settings, rounds[-1])]
+    counts = [item.counts("evaluate") for item in rounds]
     tasks = ", ".join(settings.evaluation.tasks)
     return Section(
         "accuracy",
@@ -61,8 +42,53 @@ def accuracy(settings: Recipe, rounds: list[Round]) -> Section:
         f"Share of right answers on {tasks}, by iteration. Whiskers are 95% Wilson intervals. "
         "M₀ is the start, each further model learnt from the one before it.",
         warnings=warnings_of(rounds),
-        charts=[Chart("", image, narrow)],
-        tables=tables,
+        charts=[score_chart(settings, names, "Accuracy by language", counts)],
+        tables=[
+            score_table(settings, names, "Accuracy", counts),
+            *overlaps(settings, rounds[-1]),
+        ],
+    )
+
+
+def score_chart(
+    settings: Recipe, names: Sequence[str], title: str, counts: Sequence[Counts]
+) -> Chart:
+    """Return the scores of models by language, drawn for a wide and for a narrow screen.
+
+    Args:
+        settings: the recipe.
+        names: of the models.
+        title: of the chart.
+        counts: of each model's evaluate stage.
+    """
+    values = {
+        code: [each["languages"].get(code, {}).get("accuracy") for each in counts]
+        for code in settings.languages.all
+    }
+    wide, narrow = (
+        by_model(settings, names, identity, title, values, size)
+        for identity, size in (("accuracy", WIDE), ("accuracy-narrow", NARROW))
+    )
+    return Chart("", wide, narrow)
+
+
+def score_table(
+    settings: Recipe, names: Sequence[str], what: str, counts: Sequence[Counts]
+) -> Table:
+    """Return the scores of models by language, and their average; arguments as of `score_chart`."""
+    return Table(
+        f"{what} with 95% intervals, and the share of answers cut at the token limit",
+        ["Language", *names],
+        [
+            *(
+                [
+                    swatch(settings.languages, code),
+                    *(scored(each["languages"].get(code)) for each in counts),
+                ]
+                for code in settings.languages.all
+            ),
+            ["Average of the others", *(averaged(each) for each in counts)],
+        ],
     )
 
 
@@ -108,20 +134,18 @@ def by_model(
     values: dict[str, list[Any]],
     size: tuple[float, float],
 ) -> Markup:
-    """Draw shares with intervals by language, one column a model.
+    """Draw shares with intervals by language, one column per model.
 
     Args:
         settings: the recipe.
         names: of the models.
         identity: unique on the page.
         title: of the chart.
-        values: by language code, an interval a model, None where it was not measured.
+        values: by language code, an interval per model, None where it was not measured.
         size: width and height in pixels.
     """
-    found = [value for row in values.values() for value in row if value is not None]
-    low, high = rounded_domain(
-        min(value["low"] for value in found), max(max(value["high"] for value in found), 0.1)
-    )
+    low, high = rows.extent(value for row in values.values() for value in row if value is not None)
+    low, high = rounded_domain(low, max(high, 0.1))
     described = "; ".join(
         f"{language(code)}: "
         + ", ".join(
@@ -131,45 +155,26 @@ def by_model(
         )
         for code, row in values.items()
     )
+    heading = Heading(identity, title, described)
+    if len(names) == 1:  # a single column makes no line
+        lines = [
+            rows.language_row(settings.languages, code, value, percent(value["value"]))
+            for code, (value,) in values.items()
+            if value is not None
+        ]
+        return rows.dots(heading, lines, (0.0, min(high, 1.0)), width=size[0])
     series = [
         Series(
             language(code),
-            kind_of(settings.languages, code),
-            shape_of(settings.languages, code),
+            colour_class(settings.languages, code),
+            marker_shape(settings.languages, code),
             values[code],
             percent(values[code][-1]["value"]) if values[code][-1] else "",
         )
         for code in settings.languages.all
     ]
-    if len(names) == 1:
-        return _start(settings, identity, title, described, values, (0.0, min(high, 1.0)), size[0])
-    return charts.over_iterations(
-        identity, title, described, names, series, size, max(low, 0.0), min(high, 1.0)
-    )
-
-
-def _start(
-    settings: Recipe,
-    identity: str,
-    title: str,
-    described: str,
-    values: dict[str, list[Any]],
-    domain: tuple[float, float],
-    width: float,
-) -> Markup:
-    """Draw what was measured of the start alone: there is no line to draw yet."""
-    lines = [
-        rows.ReportRow(
-            language(code),
-            kind_of(settings.languages, code),
-            shape_of(settings.languages, code),
-            value,
-            percent(value["value"]),
-        )
-        for code, (value,) in values.items()
-        if value is not None
-    ]
-    return rows.dots(identity, title, described, lines, domain, {}, width)
+    domain = max(low, 0.0), min(high, 1.0)
+    return charts.over_iterations(heading, names, series, size, domain)
 
 
 def _gap_chart(settings: Recipe, rounds: list[Round]) -> Markup:
@@ -184,7 +189,8 @@ def _gap_chart(settings: Recipe, rounds: list[Round]) -> Markup:
         for item in rounds
     ]
     described = "; ".join(f"{name}: {written}" for name, _, _, written in lines)
-    return rows.dumbbells("gap-chart", "Gap between languages by iteration", described, lines)
+    heading = Heading("gap-chart", "Gap between languages by iteration", described)
+    return rows.dumbbells(heading, lines)
 
 
 def _gap_table(settings: Recipe, rounds: list[Round]) -> Table:

@@ -11,7 +11,9 @@ from lidr.components.shared.config.recipe import Recipe
 
 def overlaps(settings: Recipe, item: Round) -> list[Table]:
     """Return how many items overlap with training prompts, and the scores without those."""
-    found = item.counts("evaluate").get("contamination", {})
+    found = item.counts("evaluate").get("contamination")
+    if not found:
+        return []
     head = [
         text
         for size, row in found.items()
@@ -30,8 +32,7 @@ def overlaps(settings: Recipe, item: Round) -> list[Table]:
         f"Evaluation items of {item.name} that share 13 or 8 words (or characters) in a row with a "
         "training prompt, and accuracy without them"
     )
-    columns = ["Language", "Unit", *head]
-    return [Table(caption, columns, lines, folded=True)] if found else []
+    return [Table(caption, ["Language", "Unit", *head], lines, folded=True)]
 
 
 def _overlap_cells(row: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""report.html: one file that asks no other host for anything."""
+"""report.html: one file that loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from lidr.components.report.flips import flips_of_run
 from lidr.components.report.gates import decisions
 from lidr.components.report.history import Round, models_of
 from lidr.components.report.html import page
-from lidr.components.report.imbalance import Column, imbalance
+from lidr.components.report.imbalance import imbalance
 from lidr.components.report.judged import judged
 from lidr.components.report.lineage import lineage
-from lidr.components.report.models_table import figures, models, versions
+from lidr.components.report.models_table import key_figures, library_versions, models
 from lidr.components.report.outcomes import accuracy, balance
 from lidr.components.report.pair_sections import pairs
 from lidr.components.report.result import outcome
 from lidr.components.report.reward_section import reward_check
 from lidr.components.report.samples import samples
-from lidr.components.report.spent import NOT_COUNTED, Spent
+from lidr.components.report.usage import NO_USAGE, RunUsage
 from lidr.components.report.words import language, listed, model
 from lidr.components.shared.config.recipe import Recipe
 
-GO_ON = "The same command goes on where the run stopped: what was finished is kept."
+_CONTINUE = "Run the same command again: it continues where the run stopped, finished work is kept."
 
-TRAIN_ON = (
-    "With --set pairing.reward.on_stop=train and another --run it is trained on all the same, and "
-    "what is finished is used again."
+_TRAIN_ANYWAY = (
+    "To train anyway, use --set pairing.reward.on_stop=train and another --run; finished stages "
+    "are reused."
 )
 
 CAVEAT = (
@@ -46,7 +46,7 @@ def render(
     earlier: Collection[str] = (),
     failure: str = "",
     admission: Sequence[Mapping[str, str]] = (),
-    spent: Spent = NOT_COUNTED,
+    usage: RunUsage = NO_USAGE,
     full: str = "",
 ) -> str:
     """Return the report as HTML; everything that came from a model or a recipe is escaped.
@@ -54,23 +54,24 @@ def render(
     Args:
         settings: the recipe.
         run: name of the run.
-        rounds: its iterations; there may be none where it failed.
-        earlier: URIs of stages that another run had made before.
-        failure: why the run failed; "" where it did not.
+        rounds: its iterations; there may be none if it failed.
+        earlier: URIs of stages that an earlier run made.
+        failure: why the run failed; "" if it did not.
         admission: what was decided about M_0, one finding a property.
-        spent: what the run has used.
-        full: URI of the whole report, where this is to be its overview: without samples, and small.
+        usage: what the run has used.
+        full: URI of the full report if this is to be its overview, small and without samples.
     """
-    said = f"{unbroken(outcome(settings, rounds))} " if rounds else ""
-    ended = spent.facts or _stopped(rounds)
-    facts = [("Why it failed", failure), ("To go on", GO_ON)] if failure else ended
+    result = f"{non_breaking(outcome(settings, rounds))} " if rounds else ""
+    ended = usage.facts or _stopped(rounds)
+    sections = sections_of(settings, rounds, earlier, admission, usage) if rounds else []
+    facts = [("Why it failed", failure), ("To continue", _CONTINUE)] if failure else ended
     return page(
         product="lidr report",
         name=run,
-        title=_failed(rounds) if failure else _ended_early(rounds, spent) or said.rstrip(),
-        subtitle=(said if facts else "") + _subtitle(settings, rounds),
-        figures=figures(settings, models_of(rounds)) if rounds else [],
-        sections=_shown(settings, rounds, earlier, admission, spent, full) if rounds else [],
+        title=_failed(rounds) if failure else _ended_early(rounds, usage) or result.rstrip(),
+        subtitle=(result if facts else "") + _subtitle(settings, rounds),
+        figures=key_figures(settings, models_of(rounds)) if rounds else [],
+        sections=[each for each in sections if not full or each.identity in _OVERVIEW],
         facts=facts,
         recipe=""
         if full
@@ -81,7 +82,7 @@ def render(
             if full
             else "",
             CAVEAT if settings.is_toy else "",
-            versions(models_of(rounds)) if rounds else "",
+            library_versions(models_of(rounds)) if rounds else "",
         ],
     )
 
@@ -90,20 +91,7 @@ _OVERVIEW = (
     *("imbalance", "accuracy", "gap", "judged", "gate", "reward", "training", "models"),
     "throughput",
 )
-"""Sections that hold numbers alone."""
-
-
-def _shown(
-    settings: Recipe,
-    rounds: list[Round],
-    earlier: Collection[str],
-    admission: Sequence[Mapping[str, str]],
-    spent: Spent,
-    full: str,
-) -> list[Section]:
-    """Return the sections of a page: of an overview those without a model's text."""
-    found = sections_of(settings, rounds, earlier, admission, spent)
-    return [each for each in found if each.identity in _OVERVIEW] if full else found
+"""Sections of numbers alone, without texts of a model."""
 
 
 def _failed(rounds: list[Round]) -> str:
@@ -112,28 +100,28 @@ def _failed(rounds: list[Round]) -> str:
     return f"The run failed after {rounds[-1].name}"
 
 
-def _ended_early(rounds: list[Round], spent: Spent) -> str:
-    """Return the title of a run that stopped before a training; "" of any other."""
-    if spent.stop:
-        return f"{model(spent.stop['iteration'])} was not begun: the budget does not hold it"
+def _ended_early(rounds: list[Round], usage: RunUsage) -> str:
+    """Return the title of a run that stopped before a training; "" for any other run."""
+    if usage.stop:
+        return f"{model(usage.stop['iteration'])} was not started: it would exceed the budget"
     if not rounds or rounds[-1].measured:
         return ""
     return f"{rounds[-1].name} was not trained: the reward cannot be trusted"
 
 
 def _stopped(rounds: list[Round]) -> list[tuple[str, str]]:
-    """Return why the loop ended before a training, and what can be done; [] where it did not."""
+    """Return why the loop ended before a training, and what can be done; [] if it did not."""
     if not rounds or rounds[-1].measured:
         return []
     last = rounds[-1]
     found = last.counts("pair").get("reward", {}).get("findings", [])
     remedies = dict.fromkeys(each["remedy"] for each in found if each["level"] == "stop")
-    to_do = " ".join([*remedies, TRAIN_ON])
+    to_do = " ".join([*remedies, _TRAIN_ANYWAY])
     return [("Why it stopped", str(last.state["reason"])), ("What to do", to_do)]
 
 
-def unbroken(sentence: str) -> str:
-    """Return a sentence whose numbers stay with their units and arrows at a line's end."""
+def non_breaking(sentence: str) -> str:
+    """Return a sentence in which no line ends beside an arrow or before "points"."""
     return sentence.replace(" → ", "\u00a0→\u00a0").replace(" points", "\u00a0points")
 
 
@@ -142,13 +130,12 @@ def sections_of(
     rounds: list[Round],
     earlier: Collection[str] = (),
     admission: Sequence[Mapping[str, str]] = (),
-    spent: Spent = NOT_COUNTED,
+    usage: RunUsage = NO_USAGE,
 ) -> list[Section]:
-    """Return the report's sections, those that there is something for."""
+    """Return the report's sections; those without content are left out."""
     languages, models_made = settings.languages, models_of(rounds)
-    columns = [Column(item.name, item, languages.dominant) for item in models_made]
     found = [
-        imbalance(languages, columns),
+        imbalance(languages, [(item, languages.dominant) for item in models_made]),
         accuracy(settings, models_made),
         balance(settings, models_made),
         judged(settings, models_made),
@@ -160,7 +147,7 @@ def sections_of(
         samples(languages, rounds),
         lineage(rounds),
         models(models_made, admission),
-        throughput(rounds, durations_of(rounds, earlier), spent.sentence),
+        throughput(rounds, durations_of(rounds, earlier), usage.sentence),
     ]
     return [section for section in found if section is not None]
 
@@ -173,8 +160,8 @@ def _subtitle(settings: Recipe, rounds: list[Round]) -> str:
     if not rounds:
         return f"{source} was to learn {names} from its own {dominant}. {recipe}"
     last = models_of(rounds)[-1]
-    said = {
-        "keep": f" {last.name} was not promoted, for want of evidence: {last.predecessor} stays.",
+    verdict = {
+        "keep": f" {last.name} was not promoted for lack of evidence: {last.predecessor} stays.",
         "stop": f" {last.name} was not promoted: {last.predecessor} stays.",
     }.get(last.decision, "")
-    return f"{source} learns {names} from its own {dominant}.{said} {recipe}"
+    return f"{source} learns {names} from its own {dominant}.{verdict} {recipe}"

@@ -14,6 +14,7 @@ from lidr.components.report.blocks import (
     swatch,
 )
 from lidr.components.report.history import Round
+from lidr.components.report.svg import Heading
 from lidr.components.report.words import (
     direction,
     language,
@@ -31,7 +32,7 @@ _LEGEND = (
     ("dropped", "dropped"),
 )
 
-_IDENTICAL = "Pairs with identical sides teach nothing by contrast; their share grows as"
+_IDENTICAL = "Pairs with identical sides have no contrast to learn from; their share grows as"
 _BEST = "A pair is the best of a prompt's samples over the worst, by"
 
 _LEDES: dict[RewarderName, str] = {
@@ -43,7 +44,7 @@ _LEDES: dict[RewarderName, str] = {
 
 
 def pairs(settings: Recipe, rounds: list[Round]) -> Section | None:
-    """Return how many pairs each iteration made, and why others were dropped; None for none."""
+    """Return how many pairs each iteration made, and why others were dropped; None without any."""
     paired = [item for item in rounds if item.counts("pair")]
     if not paired:
         return None
@@ -72,9 +73,8 @@ def _left_out(rounds: list[Round]) -> str:
     if found is None:
         return ""
     return (
-        f" Of {number(counts['prompts'] + sum(found.values()))} prompts "
-        f"{number(found['exact'])} were left out for saying exactly, and {number(found['near'])} "
-        "for saying nearly, what an earlier one says."
+        f" Of {number(counts['prompts'] + sum(found.values()))} prompts, {number(found['exact'])} "
+        f"exact and {number(found['near'])} near duplicates of an earlier one were left out."
     )
 
 
@@ -88,7 +88,7 @@ def _yield_chart(settings: Recipe, item: Round) -> Chart:
             (same, "same"),
             (row["candidates"] - row["kept"], "dropped"),
         ]
-        lines.append((language(code), parts, f"{number(row['kept'])}"))
+        lines.append((language(code), parts, number(row["kept"])))
     title = (
         f"{item.name} {'learnt' if item.measured else 'was to learn'} from "
         f"{number(counts['pairs'])} of "
@@ -99,8 +99,8 @@ def _yield_chart(settings: Recipe, item: Round) -> Chart:
         f"{number(parts[2][0])} dropped"
         for name, parts, _ in lines
     )
-    image = rows.stacked(f"pairs-{item.iteration}", title, described, lines)
-    return Chart(title, image, legend=_LEGEND)
+    heading = Heading(f"pairs-{item.iteration}", title, described)
+    return Chart(title, rows.stacked_bars(heading, lines), legend=_LEGEND)
 
 
 def _yield_table(settings: Recipe, item: Round) -> Table:
@@ -130,7 +130,7 @@ def _yield_table(settings: Recipe, item: Round) -> Table:
 
 
 def _failures(settings: Recipe, item: Round) -> list[Table]:
-    """Return tables of failures before pairing, for the stages that still exist."""
+    """Return tables on responses, translations and scores, for the stages that still exist."""
     before = item.predecessor
     tables = []
     if answers := item.counts("generate").get("languages"):

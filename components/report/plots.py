@@ -1,4 +1,4 @@
-"""The report's charts as files of their own, for viewers that show only images, such as MLflow."""
+"""The report's charts as SVG files, for viewers that show only images, such as MLflow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from lidr.components.report.blocks import Section
 from lidr.components.report.html import style_sheet
 
-_NO_NAME = re.compile(r"[^a-z0-9]+")
+_NON_WORD = re.compile(r"[^a-z0-9]+")
 
 
 def plots(sections: Sequence[Section]) -> Iterator[tuple[str, bytes]]:
@@ -16,17 +16,17 @@ def plots(sections: Sequence[Section]) -> Iterator[tuple[str, bytes]]:
     style = style_sheet()
     for section in sections:
         for number, chart in enumerate(section.charts, start=1):
-            words = _NO_NAME.sub("-", chart.caption.lower()).strip("-")[:60]
+            words = _NON_WORD.sub("-", chart.caption.lower()).strip("-")[:60]
             image = standalone(str(chart.image), style)
             yield f"{section.identity}-{number}-{words}.svg", image.encode("utf-8", "replace")
 
 
 def standalone(image: str, style: str) -> str:
-    """Return an inline SVG as a document: it names its language and carries its style.
+    """Return an inline SVG as a document of its own, with namespace and style sheet.
 
     Args:
-        image: what begins with `<svg `.
-        style: CSS, of our own making.
+        image: SVG that begins with `<svg `.
+        style: our own CSS; it is not escaped.
     """
     opening, _, rest = image.partition(">")
     named = opening.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)

@@ -7,13 +7,13 @@ from typing import Any
 
 from lidr.components.report.blocks import by_language
 from lidr.components.report.history import Round, final_round, models_of
-from lidr.components.report.spent import NOT_COUNTED, Spent
+from lidr.components.report.usage import NO_USAGE, RunUsage
 from lidr.components.report.words import language, listed, percent, points
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.stats.premise import premise_text
 from lidr.components.shared.stats.truncation import truncation_warning
 
-_MAX_NAMED = 4
+_MAX_NAMED_LANGUAGES = 4
 
 
 def result_of(
@@ -21,7 +21,7 @@ def result_of(
     run: str,
     rounds: list[Round],
     report: str,
-    spent: Spent = NOT_COUNTED,
+    usage: RunUsage = NO_USAGE,
 ) -> dict[str, Any]:
     """Return the content of result.json; shares are fractions.
 
@@ -30,7 +30,7 @@ def result_of(
         run: name of the run.
         rounds: its iterations.
         report: URI of the HTML report.
-        spent: what it has used.
+        usage: what it has used.
     """
     return {
         "run": run,
@@ -38,17 +38,17 @@ def result_of(
         "seed": settings.seed,
         "dominant": settings.languages.dominant,
         "others": list(settings.languages.others),
-        "stopped": spent.stop or stopped(rounds),
+        "stopped": usage.stop or stopped(rounds),
         "iterations": [_iteration(settings, item) for item in models_of(rounds)],
         "final_model": final_round(rounds).model,
         "warnings": warnings_of(rounds),
-        "used": spent.to_dict(),
+        "used": usage.to_dict(),
         "report": report,
     }
 
 
 def stopped(rounds: list[Round]) -> dict[str, Any] | None:
-    """Return which iteration ended without a model, and why; None where none did."""
+    """Return the iteration that ended without a model, and why; None if there is none."""
     last = rounds[-1]
     if last.measured:
         return None
@@ -58,7 +58,7 @@ def stopped(rounds: list[Round]) -> dict[str, Any] | None:
 def outcome(settings: Recipe, rounds: list[Round]) -> str:
     """Return the run's outcome as one sentence."""
     names = [language(code) for code in settings.languages.others]
-    many = len(names) > _MAX_NAMED
+    many = len(names) > _MAX_NAMED_LANGUAGES
     who = f"{len(names)} languages" if many else listed(names)
     subject = who if len(names) == 1 else f"Average of {who}"
     first, final = rounds[0], final_round(rounds)
@@ -75,28 +75,25 @@ def outcome(settings: Recipe, rounds: list[Round]) -> str:
 
 
 def warnings_of(rounds: list[Round]) -> list[str]:
-    """Return what must be known before the accuracies are believed, each model's name before it."""
+    """Return warnings about the accuracies, each prefixed with its model's name."""
     found = [
-        (item.name, warning)
-        for item in models_of(rounds)
-        if (warning := truncation_warning(item.scores))
+        (rounds[0].name, premise_text(rounds[0].counts("evaluate")["premise"])),
+        *((item.name, truncation_warning(item.scores)) for item in models_of(rounds)),
     ]
-    if premise := premise_text(rounds[0].counts("evaluate")["premise"]):
-        found.insert(0, (rounds[0].name, premise))
-    return [f"{name}: {warning}" for name, warning in found]
+    return [f"{name}: {warning}" for name, warning in found if warning]
 
 
 def gap_of(item: Round, dominant: str) -> dict[str, float]:
     """Return by how much the dominant language leads the average of the others.
 
-    The limits combine both intervals (MOVER) as if languages were independent; the items are the
-    same in every language, so they are rather too wide.
+    The limits combine both intervals (MOVER) as if languages were independent; as all languages
+    share their items, they are rather too wide.
     """
     return difference(item.accuracy[dominant], item.average)
 
 
 def difference(lead: Mapping[str, float], rest: Mapping[str, float]) -> dict[str, float]:
-    """Return one share minus another, both with limits, which MOVER combines as independent."""
+    """Return the difference of two shares; its limits are MOVER's for independent ones."""
     value = lead["value"] - rest["value"]
     below = ((lead["value"] - lead["low"]) ** 2 + (rest["high"] - rest["value"]) ** 2) ** 0.5
     above = ((lead["high"] - lead["value"]) ** 2 + (rest["value"] - rest["low"]) ** 2) ** 0.5
@@ -130,7 +127,7 @@ def _iteration(settings: Recipe, item: Round) -> dict[str, Any]:
 
 
 def _judged(settings: Recipe, item: Round) -> dict[str, Any]:
-    """Return what a judge said: by task the average of the others, and the score by language."""
+    """Return the judge's scores by task: the average of the others, and that of each language."""
     return {
         task: {
             "average": found["average"],

@@ -1,8 +1,9 @@
-"""The section that answers whether the reward can be trusted, with what the check has measured."""
+"""The section on whether the reward can be trusted, with the check's measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from markupsafe import Markup
@@ -14,12 +15,10 @@ from lidr.components.report.blocks import (
     Table,
     by_direction,
     by_language,
-    kind_of,
     measured,
-    shape_of,
 )
 from lidr.components.report.history import Round
-from lidr.components.report.svg import rounded_domain
+from lidr.components.report.svg import Heading, rounded_domain
 from lidr.components.report.words import language, number, percent, place
 from lidr.components.shared.config.pairing import RewarderName
 from lidr.components.shared.config.recipe import Languages, Recipe
@@ -48,7 +47,7 @@ _WITHOUT_TRANSLATIONS = (
 
 _ASSUMED: dict[RewarderName, str] = {
     "lidr": "The method assumes that the model translates faithfully and that {} answers are the "
-    "better ones, and this is where it shows.",
+    "better ones; this section tests that.",
     "icr": "The rewarder icr assumes that the policy has learnt in {} what makes a response "
     f"better, and knows it in other languages too.{_WITHOUT_TRANSLATIONS}",
     "judge": "The rewarder judge assumes that the judge's grades are right, in {} and beyond."
@@ -64,7 +63,7 @@ _CHARTS = {
 
 
 def reward_check(settings: Recipe, rounds: list[Round]) -> Section | None:
-    """Return the answer to whether the reward can be trusted; None where nothing was paired."""
+    """Return the section on the reward check; None if no iteration has one."""
     paired = [item for item in rounds if item.counts("pair").get("reward")]
     if not paired:
         return None
@@ -86,7 +85,7 @@ def _answer(settings: Recipe, paired: list[Round]) -> str:
     reward = paired[-1].counts("pair")["reward"]
     answer = _ANSWERS[reward["verdict"]]
     if reward["verdict"] == "stop" and settings.pairing.reward.on_stop == "train":
-        return f"{answer}, and it was trained on all the same"
+        return f"{answer}, but it was trained on anyway"
     return answer
 
 
@@ -99,7 +98,7 @@ def _lede(settings: Recipe, paired: list[Round]) -> str:
     )
     return (
         f"{said[0].upper()}{said[1:]}. {_ASSUMED[settings.pairing.rewarder].format(dominant)} A "
-        f"bar counts as broken where exact tests say so (level {rules.alpha:g}, corrected over "
+        f"bar counts as broken if exact tests say so (level {rules.alpha:g}, corrected over "
         f"measures and places), from {rules.min_texts} independent texts on; with fewer it is not "
         "verifiable here."
     )
@@ -111,7 +110,7 @@ def _findings(item: Round) -> list[dict[str, Any]]:
 
 
 def _places(languages: Languages, item: Round) -> dict[str, dict[str, Any]]:
-    """Return what was measured by direction or language, then of those pooled, in order."""
+    """Return the measurements by direction or language, then those of the pools."""
     places: dict[str, dict[str, Any]] = item.counts("pair")["reward"]["places"]
     dominant = languages.dominant
     pools = (f"{dominant}-*", f"*-{dominant}", "*-*", "*")
@@ -128,12 +127,10 @@ def _charts(settings: Recipe, item: Round) -> list[Chart]:
         low = min(row.value["low"] for row in lines)
         domain = rounded_domain(max(0.0, min(low, 0.9)), 1.0)
         title = caption.format(item.predecessor)
-        described = "; ".join(f"{row.label} {row.written}" for row in lines)
         marks = {0.5: "tolerance"} if low < 0.5 else {}
-        image = rows.dots(
-            f"{measure.replace('_', '-')}-{item.iteration}", title, described, lines, domain, marks
-        )
-        found.append(Chart(title, image))
+        identity = f"{measure.replace('_', '-')}-{item.iteration}"
+        heading = Heading(identity, title, rows.in_words(lines))
+        found.append(Chart(title, rows.dots(heading, lines, domain, marks)))
     return found
 
 
@@ -148,13 +145,8 @@ def _lines(languages: Languages, item: Round, measure: str) -> list[rows.ReportR
 def _row(languages: Languages, key: str, value: Mapping[str, float]) -> rows.ReportRow:
     source, _, target = key.partition("-")
     code = target if source == languages.dominant and target else source
-    return rows.ReportRow(
-        place(key),
-        kind_of(languages, code),
-        shape_of(languages, code),
-        dict(value),
-        percent(value["value"]),
-    )
+    row = rows.language_row(languages, code, value, percent(value["value"]))
+    return replace(row, label=place(key))
 
 
 def _numbers(settings: Recipe, item: Round) -> Table:

@@ -1,21 +1,33 @@
-"""Charts with one row per item: dots with whiskers, dumbbells, and bars of several kinds."""
+"""Charts with one row per item: dots with whiskers, dumbbells and bars."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
 from lidr.components.report import svg
+from lidr.components.report.blocks import colour_class, marker_shape
 from lidr.components.report.charts import WIDTH, Interval
-from lidr.components.report.svg import Scale
-from lidr.components.report.words import number, plain
+from lidr.components.report.svg import Heading, Scale
+from lidr.components.report.words import language, number, plain, signed
+from lidr.components.shared.config.recipe import Languages
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One interval of a dot plot; `bar` is a threshold, as a share, drawn in this row only."""
+    """One interval of a dot plot.
+
+    Attributes:
+        label: shown on the left.
+        kind: CSS class of its colour.
+        shape: of its mark, as `svg.marker` numbers them.
+        value: the interval, as fractions.
+        written: the value as text, shown on the right.
+        bar: a threshold, as a fraction, drawn in this row only.
+    """
 
     label: str
     kind: str
@@ -25,24 +37,63 @@ class ReportRow:
     bar: float | None = None
 
 
+def language_row(
+    languages: Languages, code: str, value: Interval, written: str, bar: float | None = None
+) -> ReportRow:
+    """Return the row of a language, in its colour and shape."""
+    kind, shape = colour_class(languages, code), marker_shape(languages, code)
+    return ReportRow(language(code), kind, shape, value, written, bar)
+
+
+def gain_rows(
+    languages: Languages, mean: Interval, rows: Mapping[str, Mapping[str, Any]]
+) -> list[ReportRow]:
+    """Return the rows of a mean gain and of each language's.
+
+    Args:
+        languages: the recipe's.
+        mean: interval of the mean gain.
+        rows: by language its `gain` and, if falls have one, their `tolerance`, drawn as the bar.
+    """
+    return [
+        ReportRow("Mean", "mean", 3, mean, signed(mean["value"])),
+        *(
+            language_row(
+                languages,
+                code,
+                row["gain"],
+                signed(row["gain"]["value"]),
+                -row["tolerance"] if "tolerance" in row else None,
+            )
+            for code, row in rows.items()
+        ),
+    ]
+
+
+def extent(intervals: Iterable[Interval]) -> tuple[float, float]:
+    """Return the lowest and the highest limit of intervals."""
+    lows, highs = zip(*((each["low"], each["high"]) for each in intervals), strict=True)
+    return min(lows), max(highs)
+
+
+def in_words(rows: Sequence[ReportRow]) -> str:
+    """Return the rows' values as a chart's description."""
+    return "; ".join(f"{row.label} {row.written}" for row in rows)
+
+
 def dots(
-    identity: str,
-    title: str,
-    description: str,
+    heading: Heading,
     rows: Sequence[ReportRow],
     domain: tuple[float, float],
-    references: Mapping[float, str],
+    references: Mapping[float, str] | None = None,
     width: float = WIDTH,
 ) -> Markup:
     """Draw intervals as dots with whiskers, one per row, with the label on the left.
 
     Args:
-        identity: unique on the page.
-        title: of the chart.
-        description: for screen readers.
         rows: from top to bottom.
         domain: smallest and largest share of the axis.
-        references: where to draw vertical lines, and the CSS class of each.
+        references: CSS class of each vertical line, by where it is on the axis.
         width: in pixels.
     """
     height = 34.0 * len(rows) + 30
@@ -51,60 +102,38 @@ def dots(
     x = Scale(*domain, names, width - numbers)
     bottom = height - 28
     return svg.figure(
-        identity,
-        title,
-        description,
+        heading,
         (width, height),
         *_columns(x, bottom, ""),
-        *(svg.line(x(at), 4, x(at), bottom, kind) for at, kind in references.items()),
+        *(svg.line(x(at), 4, x(at), bottom, kind) for at, kind in (references or {}).items()),
         *(_dot_row(row, x, 20 + 34.0 * index, width) for index, row in enumerate(rows)),
     )
 
 
-def dumbbells(
-    identity: str,
-    title: str,
-    description: str,
-    rows: Sequence[tuple[str, float, float, str]],
-    width: float = WIDTH,
-) -> Markup:
+def dumbbells(heading: Heading, rows: Sequence[tuple[str, float, float, str]]) -> Markup:
     """Draw the distance between two shares, one row per iteration.
 
     Args:
-        identity: unique on the page.
-        title: of the chart.
-        description: for screen readers.
-        rows: label, share of the others, share of the dominant language, the gap in words.
-        width: in pixels.
+        rows: label, share of the others, share of the dominant language, the gap as text.
     """
     height = 46.0 * len(rows) + 30
     lowest = min(min(row[1], row[2]) for row in rows)
-    x = Scale(*svg.rounded_domain(max(0.0, lowest - 0.05), 1.0), 44, width - 20)
+    x = Scale(*svg.rounded_domain(max(0.0, lowest - 0.05), 1.0), 44, WIDTH - 20)
     return svg.figure(
-        identity,
-        title,
-        description,
-        (width, height),
+        heading,
+        (WIDTH, height),
         *_columns(x, height - 28, "%"),
         *(_dumbbell(row, x, 30 + 46.0 * index) for index, row in enumerate(rows)),
     )
 
 
-def stacked(
-    identity: str,
-    title: str,
-    description: str,
-    rows: Sequence[tuple[str, Sequence[tuple[float, str]], str]],
-    width: float = WIDTH,
+def stacked_bars(
+    heading: Heading, rows: Sequence[tuple[str, Sequence[tuple[float, str]], str]]
 ) -> Markup:
     """Draw counts as stacked bars of equal length, one row per language.
 
     Args:
-        identity: unique on the page.
-        title: of the chart.
-        description: for screen readers.
         rows: label, parts (count and CSS class), text on the right.
-        width: in pixels.
     """
     names = 16 + 7.4 * max(len(row[0]) for row in rows)
     numbers = 14 + 7.2 * max(len(row[2]) for row in rows)
@@ -115,15 +144,15 @@ def stacked(
         x = names
         bars.append(svg.text(0, y, label, "label"))
         for count, kind in parts:
-            length = (width - names - numbers) * count / whole
+            length = (WIDTH - names - numbers) * count / whole
             bars.append(svg.tag("rect", x=x, y=y - 8, width=length, height=16, class_=kind))
             x += length
-        bars.append(svg.text(width, y, written, "value", "end"))
-    return svg.figure(identity, title, description, (width, 30.0 * len(rows) + 8), *bars)
+        bars.append(svg.text(WIDTH, y, written, "value", "end"))
+    return svg.figure(heading, (WIDTH, 30.0 * len(rows) + 8), *bars)
 
 
 def _columns(x: Scale, bottom: float, unit: str) -> list[Markup]:
-    """Return vertical grid lines with their labels below."""
+    """Return vertical grid lines, labelled below in percent."""
     return [
         part
         for mark in svg.ticks(x.low, x.high, 4)
@@ -160,26 +189,16 @@ def _dumbbell(row: tuple[str, float, float, str], x: Scale, y: float) -> Markup:
     )
 
 
-def opposed(
-    identity: str,
-    title: str,
-    description: str,
-    rows: Sequence[tuple[str, float, float]],
-    width: float = WIDTH,
-) -> Markup:
+def diverging_bars(heading: Heading, rows: Sequence[tuple[str, float, float]]) -> Markup:
     """Draw two counts per row, as bars to the left and right of a common line.
 
     Args:
-        identity: unique on the page.
-        title: of the chart.
-        description: for screen readers.
         rows: label, count on the left (class `lost`) and on the right (class `gained`).
-        width: in pixels.
     """
-    names = min(16 + 7.4 * max(len(row[0]) for row in rows), width * 0.4)
+    names = min(16 + 7.4 * max(len(row[0]) for row in rows), WIDTH * 0.4)
     numbers = 12 + 7.2 * max(len(number(max(row[1:]))) for row in rows)
     left, right = max(row[1] for row in rows), max(row[2] for row in rows)
-    scale = (width - names - 2 * numbers) / ((left + right) or 1.0)
+    scale = (WIDTH - names - 2 * numbers) / ((left + right) or 1.0)
     middle = names + numbers + left * scale
     bars: list[Markup] = []
     for index, (label, lost, gained) in enumerate(rows):
@@ -194,28 +213,18 @@ def opposed(
         ]
     height = 30.0 * len(rows) + 8
     line = svg.line(middle, 2, middle, height - 2, "zero")
-    return svg.figure(identity, title, description, (width, height), *bars, line)
+    return svg.figure(heading, (WIDTH, height), *bars, line)
 
 
-def bars(
-    identity: str,
-    title: str,
-    description: str,
-    rows: Sequence[tuple[str, float, str]],
-    width: float = WIDTH,
-) -> Markup:
+def bars(heading: Heading, rows: Sequence[tuple[str, float, str]]) -> Markup:
     """Draw one bar per row.
 
     Args:
-        identity: unique on the page.
-        title: of the chart.
-        description: for screen readers.
         rows: label, amount, and the amount as text.
-        width: in pixels.
     """
-    names = min(16 + 7.4 * max(len(row[0]) for row in rows), width * 0.4)
+    names = min(16 + 7.4 * max(len(row[0]) for row in rows), WIDTH * 0.4)
     numbers = 12 + 7.2 * max(len(row[2]) for row in rows)
-    scale = (width - names - numbers) / (max(row[1] for row in rows) or 1.0)
+    scale = (WIDTH - names - numbers) / (max(row[1] for row in rows) or 1.0)
     drawn: list[Markup] = []
     for index, (label, amount, written) in enumerate(rows):
         y = 18 + 30.0 * index
@@ -224,4 +233,4 @@ def bars(
             svg.tag("rect", x=names, y=y - 8, width=amount * scale, height=16, class_="kept"),
             svg.text(names + amount * scale + 6, y, written, "value"),
         ]
-    return svg.figure(identity, title, description, (width, 30.0 * len(rows) + 8), *drawn)
+    return svg.figure(heading, (WIDTH, 30.0 * len(rows) + 8), *drawn)

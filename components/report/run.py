@@ -10,7 +10,7 @@ from lidr.components.report.page import render, sections_of
 from lidr.components.report.plots import plots
 from lidr.components.report.result import outcome, result_of
 from lidr.components.report.runs import reused
-from lidr.components.report.spent import NOT_COUNTED, Spent
+from lidr.components.report.usage import NO_USAGE, RunUsage
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.step import step
@@ -39,11 +39,11 @@ def report(recipe: str, store: str, run: str) -> str:
     rounds = read_history(home, run)
     key = run_key(run, "report.html")
     earlier = reused(home, run)
-    spent = Spent.read(home, run, rounds[-1].state.get("used"))
-    result = result_of(settings, run, rounds, f"{home.uri}/{key}", spent)
-    page = render(settings, run, rounds, earlier, admission=read_admission(home, run), spent=spent)
+    usage = RunUsage.read(home, run, rounds[-1].state.get("used"))
+    result = result_of(settings, run, rounds, f"{home.uri}/{key}", usage)
+    page = render(settings, run, rounds, earlier, admission=read_admission(home, run), usage=usage)
     home.write(key, page.encode("utf-8", "replace"))
-    _write_overview(home, settings, run, rounds, earlier, spent=spent)
+    _write_overview(home, settings, run, rounds, earlier, usage=usage)
     for name, image in plots(sections_of(settings, rounds, earlier)):
         home.write(run_key(run, f"plots/{name}"), image)
     home.write(run_key(run, "result.json"), json.dumps(result, indent=2).encode())
@@ -54,33 +54,26 @@ def report(recipe: str, store: str, run: str) -> str:
 
 @step("report")
 def report_failure(recipe: str, store: str, run: str, reason: str) -> str:
-    """Write the report of a run that failed, with what there is; `result.json` is left to its end.
+    """Write the report of a failed run from what it left; only `report` writes `result.json`.
 
     Args:
         recipe: the resolved recipe as JSON.
         store: URI of the store.
         run: name of the run.
-        reason: why it failed; "" where nobody said.
+        reason: why it failed; "" if that is not known.
 
     Returns:
-        URI of the folder of the last promoted model; "" where there is none.
+        URI of the folder of the last promoted model; "" if there is none.
     """
     settings = Recipe.model_validate_json(recipe)
     home = open_store(store)
     rounds = read_history(home, run) if home.exists(state_key(run, 0)) else []
-    page = render(
-        settings,
-        run,
-        rounds,
-        reused(home, run),
-        reason or "No step said why.",
-        read_admission(home, run),
-        Spent.read(home, run),
-    )
-    key = run_key(run, "report.html")
+    key, why = run_key(run, "report.html"), reason or "No step said why."
+    earlier = reused(home, run)
+    admission, usage = read_admission(home, run), RunUsage.read(home, run)
+    page = render(settings, run, rounds, earlier, why, admission, usage)
     home.write(key, page.encode("utf-8", "replace"))
-    why = reason or "No step said why."
-    _write_overview(home, settings, run, rounds, reused(home, run), why)
+    _write_overview(home, settings, run, rounds, earlier, why)
     emit("number", name="report", value=f"{home.uri}/{key}")
     return final_round(rounds).model if rounds else ""
 
@@ -92,9 +85,9 @@ def _write_overview(
     rounds: list[Round],
     earlier: Collection[str],
     failure: str = "",
-    spent: Spent = NOT_COUNTED,
+    usage: RunUsage = NO_USAGE,
 ) -> None:
-    """Write the report without its samples, which a page of others can embed."""
-    full = f"{store.uri}/runs/{run}/report.html"
-    page = render(settings, run, rounds, earlier, failure, spent=spent, full=full)
+    """Write the report without its samples, small enough for other pages to embed."""
+    full = f"{store.uri}/{run_key(run, 'report.html')}"
+    page = render(settings, run, rounds, earlier, failure, usage=usage, full=full)
     store.write(overview_key(run), page.encode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""The runs on a store: those of one registered model, and which run came first to a stage."""
+"""The runs on a store: those of one registered model, and stages that a run has reused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RECIPE = re.compile(r"runs/([^/]+)/recipe\.json")
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has evaluated its start at least; of its rounds, those that ended with a model."""
+    """A run that has evaluated its start at least, with the iterations that made a model."""
 
     name: str
     settings: Recipe
@@ -38,7 +38,7 @@ def read_run(store: Store, name: str, label: str = "") -> Run:
     Args:
         store: where it is.
         name: of the run.
-        label: of its iterations, where a page shows several runs.
+        label: prefix of its iterations' names, where a page shows several runs.
 
     Raises:
         BadInput: there is no such run, or it has not evaluated its start.
@@ -48,7 +48,7 @@ def read_run(store: Store, name: str, label: str = "") -> Run:
 
 
 def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
-    """Return the runs of a registered model in the order they ended, and what could not be read.
+    """Return a registered model's runs in the order they ended, and why others are not readable.
 
     Args:
         store: where the runs are.
@@ -65,7 +65,7 @@ def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
             try:
                 known[_model_of(store.read(entry.key))].append(found[1])
             except (ValueError, KeyError, TypeError):
-                unread.append(f"{found[1]}: its recipe is no recipe")
+                unread.append(f"{found[1]}: its recipe is not valid")
     runs = []
     for name in known.get(model, []):
         try:
@@ -84,10 +84,10 @@ def runs_of_model(store: Store, model: str) -> tuple[list[Run], list[str]]:
 
 
 def reused(store: Store, run: str) -> frozenset[str]:
-    """Return the URIs of a run's stages that another run's iteration has ended with before it.
+    """Return the URIs of a run's stages that an iteration of another run recorded before.
 
-    Stages that an interrupted run made but did not record count for the run that used them
-    first; so do those of older versions, which did not write down when an iteration ended.
+    A stage that no finished iteration of an earlier run recorded counts as this run's own. So does
+    one whose other runs are of an older version, which did not record when an iteration ended.
     """
     first: dict[str, tuple[str, str]] = {}
     own: set[str] = set()
@@ -97,7 +97,8 @@ def reused(store: Store, run: str) -> frozenset[str]:
         state: Counts = json.loads(store.read(entry.key))
         when = str(state.get("finished", "")) or ("" if found[1] == run else "~")
         for uri in filter(None, (str(state.get(name, "")) for name in STATE_KEYS.values())):
-            own |= {uri} if found[1] == run else set()
+            if found[1] == run:
+                own.add(uri)
             first[uri] = min(first.get(uri, ("~", "~")), (when, found[1]))
     return frozenset(uri for uri in own if first[uri][1] != run)
 

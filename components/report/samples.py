@@ -1,8 +1,7 @@
-"""The section with a sample of pairs, kept and dropped, to be searched and filtered."""
+"""The section with a sample of kept and dropped pairs, to search and filter."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -36,25 +35,27 @@ _READ = 'python -c "import pyarrow.parquet as p; print(p.read_table({!r}).slice(
 
 
 @dataclass(frozen=True, slots=True)
-class _Drawn:
-    """One candidate of an iteration; `margin` is None where it was not measured."""
+class _Candidate:
+    """One candidate of an iteration, kept or dropped; `margin` is None if it was not measured."""
 
     item: Round
     pair: PairSample
     margin: float | None
 
 
-def samples(languages: Languages, rounds: Sequence[Round], up: str = "../../") -> Section | None:
-    """Return candidates in turn from every iteration, language, kind and outcome.
+def samples(
+    languages: Languages, rounds: Sequence[Round], to_store: str = "../../"
+) -> Section | None:
+    """Return candidates in turn from every iteration, language, kind and outcome; None without any.
 
     Args:
         languages: the recipe's.
         rounds: the run's iterations.
-        up: the way from the page's folder to the store's.
+        to_store: relative path from the page's folder to the store's.
     """
     paired = [item for item in rounds if item.counts("pair")]
-    drawn = [_drawn(item) for item in paired]
-    turns = [each for each in chain.from_iterable(zip_longest(*drawn)) if each is not None]
+    candidates = [_candidates(item) for item in paired]
+    turns = [each for each in chain.from_iterable(zip_longest(*candidates)) if each is not None]
     if not turns:
         return None
     taken = within(_entries(languages, turns), PAIRS_BUDGET)
@@ -63,18 +64,18 @@ def samples(languages: Languages, rounds: Sequence[Round], up: str = "../../") -
         "pairs-browser",
         "Pair browser",
         _lede(paired, shown),
-        tables=[_files(paired, up)],
+        tables=[_files(paired, to_store)],
         browser=_browser(languages, taken, shown),
     )
 
 
-def _drawn(item: Round) -> list[_Drawn]:
+def _candidates(item: Round) -> list[_Candidate]:
     stage = open_stage(str(item.state["pairs"]))
     if not stage.files(prefix=SAMPLE_FILE):  # an older version made it
         return []
     margins = _margins(item)
     pairs: list[PairSample] = stage.read_records([SAMPLE_FILE], PairSample)
-    return [_Drawn(item, pair, margins.get(pair_key(pair))) for pair in pairs]
+    return [_Candidate(item, pair, margins.get(pair_key(pair))) for pair in pairs]
 
 
 def _margins(item: Round) -> dict[str, float]:
@@ -86,8 +87,8 @@ def _margins(item: Round) -> dict[str, float]:
     return {row.pair: row.margin for row in stage.read_records([MARGINS_FILE], PairMargin)}
 
 
-def _entries(languages: Languages, drawn: Sequence[_Drawn]) -> Iterator[BrowserEntry]:
-    for each in drawn:
+def _entries(languages: Languages, candidates: Sequence[_Candidate]) -> Iterator[BrowserEntry]:
+    for each in candidates:
         pair = each.pair
         entry: BrowserEntry = {
             "language": pair.language,
@@ -123,7 +124,7 @@ def _meaning(languages: Languages, pair: PairSample) -> str:
     return meanings.get(pair.kind, pair.kind)
 
 
-def _badges(each: _Drawn) -> list[tuple[str, str]]:
+def _badges(each: _Candidate) -> list[tuple[str, str]]:
     if each.pair.reason:
         return [("plain", f"dropped: {spelled(each.pair.reason)}")]
     rule = each.pair.recovered
@@ -139,7 +140,7 @@ def _text(text: str | None) -> str | None:
 
 
 def _language_of(pair: PairSample) -> str:
-    """Return the language of the chosen text, "" where it is known to be in another one."""
+    """Return the language of the chosen text; "" if it is known not to be the prompt's."""
     return "" if pair.reason == DropReason.OFF_TARGET else pair.language
 
 
@@ -149,8 +150,8 @@ def _learnt(margin: float | None) -> str:
     return "chosen" if margin > 0 else "rejected"
 
 
-def _browser(languages: Languages, taken: Sequence[str], shown: Sequence[_Drawn]) -> Browser:
-    reasons = Counter(each.pair.reason or _KEPT for each in shown)
+def _browser(languages: Languages, taken: Sequence[str], shown: Sequence[_Candidate]) -> Browser:
+    seen_outcomes = {each.pair.reason or _KEPT for each in shown}
     outcomes = [_KEPT, *(str(reason) for reason in DropReason)]
     found = {_learnt(each.margin) for each in shown}
     kinds = {each.pair.kind for each in shown}
@@ -165,7 +166,7 @@ def _browser(languages: Languages, taken: Sequence[str], shown: Sequence[_Drawn]
         taken,
         [
             Filter("language", "Language", [(c, language(c)) for c in languages.all if c in seen]),
-            Filter("outcome", "Outcome", [(r, spelled(r)) for r in outcomes if r in reasons]),
+            Filter("outcome", "Outcome", [(r, spelled(r)) for r in outcomes if r in seen_outcomes]),
             Filter("kind", "Kind", [(k, name) for k, name in names.items() if k in kinds]),
             Filter("learnt", "In the end", [each for each in _LEARNT if each[0] in found]),
             Filter(
@@ -176,7 +177,7 @@ def _browser(languages: Languages, taken: Sequence[str], shown: Sequence[_Drawn]
     )
 
 
-def _lede(paired: Sequence[Round], shown: Sequence[_Drawn]) -> str:
+def _lede(paired: Sequence[Round], shown: Sequence[_Candidate]) -> str:
     made = sum(item.counts("pair")["candidates"] for item in paired)
     measured = sum(each.margin is not None for each in shown)
     margin = (
@@ -186,20 +187,20 @@ def _lede(paired: Sequence[Round], shown: Sequence[_Drawn]) -> str:
     )
     return (
         f"What the models were taught to prefer, and over what: {number(len(shown))} of "
-        f"{number(made)} candidates, in turn from every language, kind and outcome, drawn by lot. "
+        f"{number(made)} candidates, a random sample stratified by language, kind and outcome. "
         f"Words that only one side has are marked.{margin if measured else ''}"
     )
 
 
-def _files(paired: Sequence[Round], up: str) -> Table:
+def _files(paired: Sequence[Round], to_store: str) -> Table:
     return Table(
         "All of them, as Parquet: chosen and rejected texts, and the reasons of what was dropped",
         ["For", "Pairs", "Dropped", "To read them"],
         [
             [
                 item.name,
-                _link(item, up, "pairs.parquet", number(item.counts("pair")["pairs"])),
-                _link(item, up, "dropped.parquet", "with reasons"),
+                _link(item, to_store, "pairs.parquet", number(item.counts("pair")["pairs"])),
+                _link(item, to_store, "dropped.parquet", "with reasons"),
                 literal(_READ.format(f"{item.state['pairs']}/pairs.parquet")),
             ]
             for item in paired
@@ -208,7 +209,7 @@ def _files(paired: Sequence[Round], up: str) -> Table:
     )
 
 
-def _link(item: Round, up: str, name: str, text: str) -> Markup:
+def _link(item: Round, to_store: str, name: str, text: str) -> Markup:
     """Return a link from the page to a stage's file on the same store."""
     stage = str(item.state["pairs"]).rpartition("/stages/")[2]
-    return Markup('<a href="{}stages/{}/{}">{}</a>').format(up, stage, name, text)
+    return Markup('<a href="{}stages/{}/{}">{}</a>').format(to_store, stage, name, text)

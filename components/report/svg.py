@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
@@ -16,8 +17,8 @@ def tag(name: str, *children: str, **attributes: Attribute) -> Markup:
 
     Args:
         name: of the element.
-        children: what stands inside.
-        attributes: `_` in a name stands for `-`, a final `_` is dropped (`class_`).
+        children: its content.
+        attributes: `_` in a name becomes `-`, a final `_` is dropped (`class_`).
     """
     named = (
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _written(value))
@@ -28,23 +29,34 @@ def tag(name: str, *children: str, **attributes: Attribute) -> Markup:
     return Markup("<{0}{1}>{2}</{0}>").format(name, Markup("").join(named), inside)
 
 
-def figure(
-    identity: str, title: str, description: str, size: tuple[float, float], *children: str
-) -> Markup:
-    """Return an SVG image with a title and a description for screen readers.
+class Heading(NamedTuple):
+    """What names a chart.
+
+    Attributes:
+        identity: HTML id, unique on the page.
+        title: what the chart shows.
+        description: its content in words and numbers, for screen readers.
+    """
+
+    identity: str
+    title: str
+    description: str
+
+
+def figure(heading: Heading, size: tuple[float, float], *children: str) -> Markup:
+    """Return an SVG image of these elements.
 
     Args:
-        identity: unique on the page.
-        title: what the chart shows.
-        description: what there is to see, in words and numbers.
+        heading: what names it.
         size: width and height in CSS pixels; the page may scale it down.
         children: its elements.
     """
     width, height = size
+    identity = heading.identity
     return tag(
         "svg",
-        tag("title", title, id=f"{identity}-title"),
-        tag("desc", description, id=f"{identity}-desc"),
+        tag("title", heading.title, id=f"{identity}-title"),
+        tag("desc", heading.description, id=f"{identity}-desc"),
         *children,
         role="img",
         aria_labelledby=f"{identity}-title {identity}-desc",
@@ -55,7 +67,7 @@ def figure(
 
 
 def text(x: float, y: float, content: str, kind: str = "", anchor: str = "start") -> Markup:
-    """Return a label; y is its middle."""
+    """Return a label, vertically centred at y."""
     return tag("text", content, x=x, y=y, dy="0.35em", class_=kind, text_anchor=anchor)
 
 
@@ -74,7 +86,7 @@ def polyline(points: Sequence[tuple[float, float]], kind: str) -> Markup:
 
 
 def marker(x: float, y: float, shape: int, kind: str, size: float = 4.5) -> Markup:
-    """Return a point's mark: circle, square, triangle or diamond, so that colour is not alone."""
+    """Return a point's mark; shapes 0 to 3 are circle, square, triangle and diamond."""
     if shape % 4 == 0:
         return tag("circle", cx=x, cy=y, r=size, class_=kind)
     corners = {
@@ -96,13 +108,13 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Return the pixel of a value; values outside the domain stop at its ends."""
+        """Return the pixel of a value, clamped to the domain."""
         share = (min(max(value, self.low), self.high) - self.low) / ((self.high - self.low) or 1.0)
         return self.start + share * (self.end - self.start)
 
 
 def ticks(low: float, high: float, count: int = 5, *, whole: bool = False) -> list[float]:
-    """Return about `count` round numbers within low and high; none between two whole ones if so."""
+    """Return about `count` round numbers from low to high; integers alone if `whole`."""
     step = _round_step((high - low) / max(count, 1), whole=whole)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
@@ -117,8 +129,8 @@ def rounded_domain(low: float, high: float, count: int = 8) -> tuple[float, floa
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
 
 
-def apart(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move labels apart to `gap` pixels or more, near where they were, inside low and high."""
+def spread_labels(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return label positions at least `gap` pixels apart, near the given ones, in low to high."""
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     placed = [0.0] * len(positions)
     previous = low - gap

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
@@ -36,7 +35,7 @@ def direction(key: str) -> str:
 
 
 def place(key: str) -> str:
-    """Return a place of the reward check in words: a direction, a language, or several pooled."""
+    """Return a key of the reward check's places in words: a direction, a language or a pool."""
     if key in ("*-*", "*"):
         return "All"
     return direction(key).replace("*", "all") if "-" in key else language(key)
@@ -51,8 +50,8 @@ def listed(names: Sequence[str]) -> str:
 
 def percent(fraction: float) -> str:
     """Return 0.461 as `46.1%`, and a round 1.0 as `100%`."""
-    written = f"{fraction * 100:.1f}".removesuffix(".0") if fraction in (0, 1) else ""
-    return f"{written or f'{fraction * 100:.1f}'}%".replace("-", MINUS)
+    digits = 0 if fraction in (0, 1) else 1
+    return f"{fraction:.{digits}%}".replace("-", MINUS)
 
 
 def points(difference: float) -> str:
@@ -72,7 +71,7 @@ def lead(gap: float) -> str:
 
 
 def plain(value: float) -> str:
-    """Return a number of any size in at most four figures."""
+    """Return a number in at most four significant digits."""
     return f"{value:.4g}".replace("-", MINUS)
 
 
@@ -93,24 +92,24 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def limits(interval: dict[str, Any]) -> str:
+def limits(interval: Mapping[str, float]) -> str:
     """Return an interval's limits as `40.5–51.8`, in percent."""
     low, high = (f"{interval[key] * 100:.1f}".replace("-", MINUS) for key in ("low", "high"))
     return f"{low} to {high}" if MINUS in low else f"{low}–{high}"
 
 
-def chance(p: float) -> str:
-    """Return a p-value in two figures, or `< 0.001`."""
+def p_value(p: float) -> str:
+    """Return a p-value in two significant digits, or `< 0.001`."""
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def spelled(name: str) -> str:
-    """Return a typed reason such as `source_failed` in words."""
+    """Return a reason such as `source_failed` in words."""
     return name.replace("_", " ")
 
 
 def visible(text: str) -> Markup:
-    """Return a text escaped, control characters and bidirectional overrides shown by number."""
+    """Return a text escaped, with control characters and bidi overrides shown as `U+202E`."""
     parts, position = [], 0
     for match in CONTROLS.finditer(text):
         parts.append(escape(text[position : match.start()]))
@@ -120,10 +119,10 @@ def visible(text: str) -> Markup:
 
 
 def literal(text: str) -> Markup:
-    """Return a path or command as code, set apart from the direction of what is around it."""
+    """Return a path or command as code, isolated from the text direction around it."""
     return Markup("<code><bdi>{}</bdi></code>").format(visible(text))
 
 
 def hours(seconds: float) -> str:
-    """Return GPU seconds as GPU hours, in three figures."""
+    """Return GPU seconds as GPU hours, in three significant digits or more."""
     return f"{seconds / 3600:,.3g}" if seconds < 3_600_000 else f"{seconds / 3600:,.0f}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from lidr.components.rollout.chunks import Chunk
 from lidr.components.rollout.engine_session import EngineSession
-from lidr.components.rollout.stream import Stream, places
+from lidr.components.rollout.stream import Stream, count_missing
 from lidr.components.rollout.writer import Writer
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.events import Meter, emit
@@ -29,7 +29,7 @@ def roll_out(
     Args:
         session: the engine session.
         stages: the stages that the chunks belong to.
-        plan: returns the chunks; called afresh for each pass over them.
+        plan: returns the chunks; called once for each pass over them.
         restarts: how often a failed engine is restarted, at most.
 
     Raises:
@@ -43,7 +43,7 @@ def roll_out(
         except EngineFailed as error:
             if attempt == restarts or not session.running:
                 raise
-            emit("warning", message=f"{error.message}; starting it again")
+            emit("warning", message=f"{error.message}; restarting it")
             session.drop()
 
 
@@ -51,7 +51,7 @@ def _attempt(
     session: EngineSession, stages: Sequence[Stage], plan: Callable[[], Iterable[Chunk[Any]]]
 ) -> None:
     present = {entry.key for stage in stages for entry in stage.store.list(stage.prefix)}
-    total = places(plan(), present)
+    total = count_missing(plan(), present)
     if not total:
         return
     with Writer(total) as writer:
@@ -76,9 +76,9 @@ def _answer(session: EngineSession, stream: Stream, requests: Iterable[Any], tot
             for completion in engine.complete(requests):
                 stream.take(completion)
                 session.tokens += completion.output_tokens
-                meter.total = total - stream.unasked
+                meter.total = total - stream.skipped
                 meter.advance(1, completion.output_tokens, stream.failures)
     finally:
         session.seconds += time.monotonic() - began
-        session.requests += meter.done + stream.unasked
+        session.requests += meter.done + stream.skipped
         session.failures += stream.failures

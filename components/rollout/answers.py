@@ -1,4 +1,4 @@
-"""What generate asks and writes down: every prompt in every language (paper, section 3.1)."""
+"""The generate step's requests and records: every prompt in every language (paper, 3.1)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Identify = Callable[[Sequence[str]], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """A prompt to be answered for the `sample`-th time, from 0."""
+    """A prompt, and which of its samples to generate (from 0)."""
 
     prompt: Prompt
     sample: int = 0
@@ -41,9 +41,9 @@ class Answers:
     Args:
         settings: the recipe.
         stage: the generate stage.
-        prompts: the iteration's.
-        iteration: of the prompts' seeds.
-        identify: names the language of each of a chunk's texts.
+        prompts: the iteration's prompts.
+        iteration: its number t, part of every request's seed.
+        identify: returns the language of each text.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Answers:
 
         Args:
             share: which chunks.
-            followers: gives those that a language's `index`-th chunk feeds.
+            followers: returns the followers of a language's `index`-th chunk.
         """
         size = self._prompts.size(self._settings.languages.dominant)
         for index in share.indexes(size, self._settings.generation.chunk_size):
@@ -108,7 +108,7 @@ def read_answers(settings: Recipe, responses: str) -> dict[str, list[Response]]:
 
 
 def usable_text(settings: Recipe, answer: Response) -> str | None:
-    """Return the text that pairs are made of; a cut one counts only where its pairs are kept."""
+    """Return the text to make pairs of, or None; a cut one counts only if its pairs are kept."""
     if answer.failure is None:
         return answer.text
     kept = answer.failure in CUT_SHORT and not settings.pairing.active.truncated
@@ -128,19 +128,17 @@ def decoding_of(sampling: Sampling, stop: tuple[str, ...] = ()) -> Decoding:
 
 
 def _request(seed: int, iteration: int, decoding: Decoding, question: AnswerRequest) -> ChatRequest:
-    prompt = question.prompt
+    prompt, purpose = question.prompt, seed_purpose("answer", question.sample)
     return ChatRequest(
         prompt.prompt_id,
         answer_messages(prompt.text),
         decoding,
-        seed=seed_of(
-            seed, iteration, prompt.prompt_id, prompt.language, sampled("answer", question.sample)
-        ),
+        seed=seed_of(seed, iteration, prompt.prompt_id, prompt.language, purpose),
     )
 
 
-def sampled(purpose: str, sample: int) -> str:
-    """Return what a sample's seed derives from besides its prompt."""
+def seed_purpose(purpose: str, sample: int) -> str:
+    """Return the part of a request's seed that says what it is for; sample 0 adds nothing."""
     return f"{purpose}, sample {sample}" if sample else purpose
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,8 +18,8 @@ class Task(Generic[Item]):
 
     Attributes:
         kind: the record class; it has a field `failure`.
-        request: makes an item's request, or None to ask nothing; its `key` will be replaced.
-        record: makes the record of an item and its completion (None where nothing was asked).
+        request: makes an item's request, or None to ask nothing; the stream sets its `key`.
+        record: makes the record of an item and its completion (None if nothing was asked).
         finish: completes the records of a whole chunk, in file order; it must be picklable,
             because another process may run it.
     """
@@ -37,7 +37,7 @@ class Chunk(Generic[Item]):
     Attributes:
         stage: the stage that the file belongs to.
         name: the file's name within the stage.
-        size: number of places in the chunk.
+        size: number of places, each for one item and its record.
         task: what to do with its items.
         items: loads the item of each place, in file order; None leaves the place empty.
         followers: chunks whose items are made from this one's records, place by place.
@@ -79,9 +79,9 @@ class ChunkShare:
     shard: int = 0
     shards: int = 1
 
-    def indexes(self, size: int, chunk_size: int) -> Iterator[int]:
-        """Yield the indexes of the share's chunks, out of those that `size` places fill."""
-        yield from range(self.shard, -(-size // chunk_size), self.shards)
+    def indexes(self, size: int, chunk_size: int) -> range:
+        """Return the indexes of the share's chunks, of all chunks that `size` prompts fill."""
+        return range(self.shard, -(-size // chunk_size), self.shards)
 
 
 def chunk_name(folder: str, index: int) -> str:

@@ -1,7 +1,7 @@
-"""Encodes finished chunks, for long rollouts in a process of its own.
+"""Encodes finished chunks, for long rollouts in a separate process.
 
-Python runs one thread at a time: what a thread spends on identifying languages and on Parquet, the
-engine's loop waits for. A process costs a second to start and nothing after that.
+Python runs one thread at a time: the engine's loop would wait while another thread identifies
+languages and writes Parquet. A process costs a second to start and nothing after that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lidr.components.shared.core.events import emit
 Finish = Callable[[Sequence[Any]], Sequence[Any]]
 
 MIN_RECORDS = 1000
-"""Records from which on a process of its own pays."""
+"""Records from which on a separate process is worth its start."""
 
 _WATCH_SECONDS = 1.0
 
@@ -34,8 +34,8 @@ def encode(finish: Finish, records: Sequence[Any], kind: type) -> bytes:
     return to_parquet(finish(records), kind)
 
 
-def encode_beside(finish: Finish, records: Sequence[Any], kind: type) -> bytes:
-    """Do the same in the process beside this one; here, where that one has died."""
+def encode_in_process(finish: Finish, records: Sequence[Any], kind: type) -> bytes:
+    """Do the same in the encoding process, or here if that has died."""
     try:
         return _process().submit(encode, finish, records, kind).result()
     except BrokenProcessPool:
@@ -44,32 +44,32 @@ def encode_beside(finish: Finish, records: Sequence[Any], kind: type) -> bytes:
         return encode(finish, records, kind)
 
 
-def start_beside() -> None:
-    """Start that process, unless it runs: its imports take as long as an engine's start."""
+def start_process() -> None:
+    """Start the encoding process early: its imports take as long as an engine's start."""
     _process().submit(_warm)
 
 
 @cache
 def _process() -> ProcessPoolExecutor:
-    """The process, which ends with this one, also where this one is killed."""
+    """Return the encoding process, which ends with this one, even if this one is killed."""
     return ProcessPoolExecutor(
-        1, mp_context=get_context("spawn"), initializer=_prepare, initargs=(os.getpid(),)
+        1, mp_context=get_context("spawn"), initializer=_initialize, initargs=(os.getpid(),)
     )
 
 
-def _prepare(parent: int) -> None:
-    """Leave the terminal's interrupts and the engine's cores alone, and end with the parent."""
+def _initialize(parent: int) -> None:
+    """Ignore Ctrl-C, leave the engine its cores, and exit when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["RAYON_NUM_THREADS"] = "1"  # the language identifier's
-    Thread(target=_end_with, args=(parent,), daemon=True).start()
+    Thread(target=_exit_with, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def _exit_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_WATCH_SECONDS)
     os._exit(0)
 
 
 def _warm() -> None:
-    """Import what encoding needs."""
+    """Import what encoding needs, in the encoding process."""
     import lidr.components.shared.records.parquet  # noqa: F401

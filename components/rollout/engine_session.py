@@ -14,7 +14,7 @@ from lidr.components.shared.engines import Engine, open_engine
 
 
 class EngineSession:
-    """Keeps one engine for a whole stage, or starts none if nothing is asked.
+    """Keeps one engine for a whole stage; starts none if nothing is asked.
 
     Args:
         recipe: names the engine.

@@ -1,8 +1,8 @@
-"""What a rollout measures: noted by every worker, added up in the marker, shown in KFP and MLflow.
+"""Throughput and failures of a rollout, summed over its workers for the marker, KFP and MLflow.
 
-Each worker writes a note, `engine/<random name>.json`, to the stage when it ends; so one that
-repeats a shard adds to what the first attempt measured. Finishing the stage removes the notes,
-because a finished stage's files must not depend on which worker wrote them.
+When it ends, each worker writes a note, `engine/<random name>.json`, to the stage; a repeated shard
+adds a second one. Finishing the stage removes the notes, because a finished stage's files must not
+depend on which worker wrote them.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from lidr.components.shared.store.stage import Stage
 _FOLDER = "engine"
 
 NOTES = f"{_FOLDER}/"
-"""Prefix of the workers' notes, which are no part of the finished stage."""
+"""Prefix of the workers' notes, which are not part of the finished stage."""
 
 
-def note(stage: Stage, session: EngineSession, shard: int, *, within: str = "") -> None:
+def write_note(stage: Stage, session: EngineSession, shard: int, *, within: str = "") -> None:
     """Write a note of what this worker's engine measured, if it was started.
 
     Args:
-        stage: what it worked on.
+        stage: the stage it worked on.
         session: its engine.
-        shard: which worker it is.
-        within: the step that did this one as well and counts its time; "" for none.
+        shard: which worker it is, from 0.
+        within: the step whose time includes this one's, in a fused rollout; else "".
     """
     if session.starts and not stage.done():
         held = round(time.monotonic() - stage.began, 3)
@@ -41,7 +41,7 @@ def note(stage: Stage, session: EngineSession, shard: int, *, within: str = "") 
         stage.write(f"{_FOLDER}/{uuid4().hex}.json", json.dumps(facts).encode())
 
 
-def gather(stage: Stage) -> dict[str, object]:
+def collect_notes(stage: Stage) -> dict[str, object]:
     """Add up the notes of a stage's workers, and remove them.
 
     Shards run in parallel, so throughput is all tokens divided by the slowest shard's seconds.
@@ -49,10 +49,10 @@ def gather(stage: Stage) -> dict[str, object]:
     Returns:
         `engine`, `engine_reason`, `engine_starts`, `workers`, `tokens_per_second`, `held_seconds`
         (the slowest shard's), `gpu_seconds` (each worker's time multiplied by the GPUs it could
-        see, summed), `within` (see `note`) and, where the engine measures it,
-        `prefix_cache_hit_rate`; empty where no engine was started.
+        see, summed), `within` (see `write_note`) and, if the engine measures it,
+        `prefix_cache_hit_rate`; empty if no engine was started.
     """
-    noted = list(_take(stage))
+    noted = list(_pop_notes(stage))
     if not noted:
         return {}
     seconds: dict[int, float] = defaultdict(float)
@@ -79,24 +79,24 @@ def gather(stage: Stage) -> dict[str, object]:
     return found
 
 
-def clear(stage: Stage) -> None:
-    """Remove notes written after another execution had finished the stage."""
+def delete_notes(stage: Stage) -> None:
+    """Delete notes written after another execution had finished the stage."""
     for entry in stage.store.list(stage.key(_FOLDER)):
         stage.store.delete(entry.key)
 
 
-def _take(stage: Stage) -> Iterator[dict[str, Any]]:
+def _pop_notes(stage: Stage) -> Iterator[dict[str, Any]]:
     for entry in stage.store.list(stage.key(_FOLDER)):
         try:
             facts = json.loads(stage.store.read(entry.key))
         except FileNotFoundError:
-            continue  # another worker is finishing the same stage
+            continue  # another worker finishes the same stage at the same time
         stage.store.delete(entry.key)
         yield facts
 
 
 def worker_figures(session: EngineSession) -> dict[str, float]:
-    """Return the figures of one worker's own requests, by name."""
+    """Return throughput, cache hit rate and failure shares of one worker's requests, by name."""
     facts: dict[str, Any] = session.stats()
     return {
         **{name: float(facts[name]) for name in MEASURED if name in facts},

@@ -36,7 +36,7 @@ class PromptBook:
         return min(self._per_iteration, len(self._rows(language)))
 
     def read(self, language: str, first: int, count: int) -> list[Prompt]:
-        """Return `count` of the iteration's prompts in a language, from number `first` (from 0)."""
+        """Return at most `count` of the iteration's prompts, from number `first` (from 0) on."""
         rows, size = self._rows(language), self.size(language)
         start = (self._iteration - 1) * size + first
         return [rows[place % len(rows)] for place in range(start, start + min(count, size - first))]

@@ -1,4 +1,4 @@
-"""The stream of requests: chunks are opened as the engine has room, and closed as they finish."""
+"""The stream of requests: chunks are opened when the engine has room, and closed when finished."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ from typing import Any
 from lidr.components.rollout.chunks import Chunk
 from lidr.components.shared.engines import ChatRequest, Completion
 
+_Derive = Callable[[Any, Any], Any]
+
 
 @dataclass
-class _Open:
-    """A chunk under way: its records by place, and how many places are still empty."""
+class _OpenChunk:
+    """A chunk in progress: its items and records by place, and how many places are still empty."""
 
     chunk: Chunk[Any]
     number: int
-    left: int
+    empty: int
     items: list[Any]
     records: list[Any]
-    followers: list[tuple[Callable[[Any, Any], Any], _Open]] = field(default_factory=list)
+    followers: list[tuple[_Derive, _OpenChunk]] = field(default_factory=list)
 
 
 class Stream:
     """Turns chunks into requests and completions into finished chunks.
 
-    Chunks are loaded one at a time, when the engine asks for more than is ready, so memory holds
-    only what is under way. What follows from a record is ready at once and goes first: the engine
-    never waits for a chunk to end.
+    Chunks are loaded one at a time, when the engine asks for more requests than are ready, so
+    memory holds only chunks in progress. A request that follows from a record is ready at once and
+    goes before those of new chunks: the engine never waits for a chunk to end.
 
     Args:
-        chunks: what is to be done.
-        present: store keys that exist already; such chunks are not done again.
-        whole_chunks: followers start when all of their chunk is there, for engines that work in
-            batches.
-        close: takes each finished chunk and its records.
+        chunks: the chunks to do.
+        present: store keys that exist already; their chunks are not done again.
+        whole_chunks: followers start only when their source chunk is complete, for engines that
+            work in batches.
+        close: called with each finished chunk and its records.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class Stream:
         whole_chunks: bool,
         close: Callable[[Chunk[Any], Sequence[Any]], None],
     ) -> None:
-        self.unasked = 0
+        self.skipped = 0
         """Places that needed no request."""
         self.failures: Counter[str] = Counter()
         """Records without usable text, by reason."""
@@ -55,45 +57,48 @@ class Stream:
         self._whole_chunks = whole_chunks
         self._close = close
         self._ready: deque[ChatRequest] = deque()
-        self._asked: dict[str, tuple[_Open, int]] = {}
+        self._asked: dict[str, tuple[_OpenChunk, int]] = {}
         self._open = 0
         self._opened = 0
 
     @property
     def unanswered(self) -> int:
-        """Requests without an answer."""
+        """Number of requests without an answer."""
         return len(self._asked)
 
     def requests(self) -> Iterator[ChatRequest | None]:
-        """Yield requests; None where there is none before the next completion."""
+        """Yield requests; None means that no request is ready before the next completion."""
         while True:
             if self._ready:
                 yield self._ready.popleft()
             elif (chunk := next(self._chunks, None)) is not None:
-                self._enter(chunk)
+                self._open_missing(chunk)
             elif self._open:
                 yield None
             else:
                 return
 
     def take(self, completion: Completion) -> None:
-        """Put a completion in its place."""
+        """Make the record of a completion, and the requests that follow from it."""
         opened, place = self._asked.pop(completion.key)
         record = opened.chunk.task.record(opened.items[place], completion)
-        self._settle(opened, place, record)
+        self._put(opened, place, record)
 
-    def _enter(self, chunk: Chunk[Any]) -> None:
-        """Open a chunk, or what is missing of those that follow from it."""
+    def _open_missing(self, chunk: Chunk[Any]) -> None:
+        """Open a chunk, or, if it is present, those of its followers that are missing."""
         if chunk.key in self._present:
             for follower in chunk.followers:
-                self._enter(follower.chunk)
+                self._open_missing(follower.chunk)
             return
-        self._fill(self._begin(chunk), chunk.items())
+        opened = self._begin(chunk)
+        for place, item in enumerate(chunk.items()):
+            self._ask(opened, place, item)
 
-    def _begin(self, chunk: Chunk[Any]) -> _Open:
+    def _begin(self, chunk: Chunk[Any]) -> _OpenChunk:
         self._open += 1
         self._opened += 1
-        opened = _Open(chunk, self._opened, chunk.size, [None] * chunk.size, [None] * chunk.size)
+        size = chunk.size
+        opened = _OpenChunk(chunk, self._opened, size, [None] * size, [None] * size)
         opened.followers = [
             (follower.derive, self._begin(follower.chunk))
             for follower in chunk.followers
@@ -101,55 +106,49 @@ class Stream:
         ]
         return opened
 
-    def _fill(self, opened: _Open, items: Sequence[Any]) -> None:
-        for place, item in enumerate(items):
-            self._ask(opened, place, item)
-
-    def _ask(self, opened: _Open, place: int, item: Any) -> None:
+    def _ask(self, opened: _OpenChunk, place: int, item: Any) -> None:
+        task = opened.chunk.task
         opened.items[place] = item
-        request = None if item is None else opened.chunk.task.request(item)
+        request = None if item is None else task.request(item)
         if request is None:
-            self.unasked += 1
-            self._settle(
-                opened, place, None if item is None else opened.chunk.task.record(item, None)
-            )
+            self.skipped += 1
+            self._put(opened, place, None if item is None else task.record(item, None))
             return
         key = f"{opened.number}/{place}"
         self._asked[key] = (opened, place)
         self._ready.append(replace(request, key=key, group=opened.chunk.name))
 
-    def _settle(self, opened: _Open, place: int, record: Any) -> None:
+    def _put(self, opened: _OpenChunk, place: int, record: Any) -> None:
         opened.records[place] = record
-        opened.left -= 1
+        opened.empty -= 1
         if record is not None and record.failure:
             self.failures[record.failure] += 1
         if not self._whole_chunks:
             for derive, follower in opened.followers:
-                self._pass_on(derive, opened, follower, place)
-        if not opened.left:
+                self._feed(derive, opened, follower, place)
+        if not opened.empty:
             self._finish(opened)
 
-    def _pass_on(
-        self, derive: Callable[[Any, Any], Any], opened: _Open, follower: _Open, place: int
-    ) -> None:
+    def _feed(self, derive: _Derive, opened: _OpenChunk, follower: _OpenChunk, place: int) -> None:
+        """Ask what follows from the record at a place; a follower may have fewer places."""
         if place < follower.chunk.size:
             record = opened.records[place]
             item = None if record is None else derive(opened.items[place], record)
             self._ask(follower, place, item)
 
-    def _finish(self, opened: _Open) -> None:
+    def _finish(self, opened: _OpenChunk) -> None:
         self._open -= 1
         self._close(opened.chunk, [record for record in opened.records if record is not None])
         if self._whole_chunks:
             for derive, follower in opened.followers:
                 for place in range(opened.chunk.size):
-                    self._pass_on(derive, opened, follower, place)
+                    self._feed(derive, opened, follower, place)
 
 
-def places(chunks: Iterable[Chunk[Any]], present: Collection[str]) -> int:
-    """Return how many places are missing in chunks and their followers."""
+def count_missing(chunks: Iterable[Chunk[Any]], present: Collection[str]) -> int:
+    """Return how many places the missing chunks have, followers included."""
     return sum(
         (0 if chunk.key in present else chunk.size)
-        + places((follower.chunk for follower in chunk.followers), present)
+        + count_missing((follower.chunk for follower in chunk.followers), present)
         for chunk in chunks
     )

@@ -1,4 +1,4 @@
-"""Finishes a rollout's stages: checks that every chunk is there, writes counts to the marker."""
+"""Finishes a rollout's stages: checks that no chunk is missing and writes counts to the marker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from lidr.components.rollout.answers import Answers
 from lidr.components.rollout.chunks import Chunk, ChunkShare
-from lidr.components.rollout.figures import NOTES, clear, gather
+from lidr.components.rollout.figures import NOTES, collect_notes, delete_notes
 from lidr.components.rollout.translations import Translations, directions
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import EngineFailed
@@ -48,8 +48,8 @@ def finish_translations(settings: Recipe, translations: Translations) -> None:
 def _finish(stage: Stage, chunks: Iterable[Chunk[Any]], count: _Count) -> None:
     if not stage.done():
         names = _require_all(stage, chunks)
-        stage.finish(count(stage, names) | gather(stage), without=(NOTES,))
-    clear(stage)
+        stage.finish(count(stage, names) | collect_notes(stage), exclude=(NOTES,))
+    delete_notes(stage)
 
 
 def _response_counts(settings: Recipe, stage: Stage, names: Sequence[str]) -> dict[str, Any]:
@@ -60,11 +60,11 @@ def _response_counts(settings: Recipe, stage: Stage, names: Sequence[str]) -> di
         sums: Counter[str] = Counter()
         failures: Counter[str] = Counter()
         columns = ["detected_language", "failure", "prompt_tokens", "output_tokens"]
-        for table in stage.own_tables(_below(f"responses/{language}/", names), columns):
+        for table in stage.unfinished_tables(_in_folder(f"responses/{language}/", names), columns):
             total += table.num_rows
-            detected = Counter(_values(table, "detected_language"))
+            detected = Counter(_value_counts(table, "detected_language"))
             off_target += table.num_rows - detected[language] - detected[UNDETERMINED]
-            failures += Counter(_values(table, "failure"))
+            failures += Counter(_value_counts(table, "failure"))
             for column in ("prompt_tokens", "output_tokens"):
                 sums[column] += pc.sum(table[column]).as_py() or 0
         languages[language] = {
@@ -85,12 +85,12 @@ def _translation_counts(settings: Recipe, stage: Stage, names: Sequence[str]) ->
         total = tokens = 0
         failures: Counter[str] = Counter()
         recovered: Counter[str] = Counter()
-        own = _below(f"translations/{source}-{target}/", names)
-        for table in stage.own_tables(own, ["failure", "output_tokens", "recovered"]):
+        own = _in_folder(f"translations/{source}-{target}/", names)
+        for table in stage.unfinished_tables(own, ["failure", "output_tokens", "recovered"]):
             total += table.num_rows
             tokens += pc.sum(table["output_tokens"]).as_py() or 0
-            failures += Counter(_values(table, "failure"))
-            recovered += Counter(_values(table, "recovered"))
+            failures += Counter(_value_counts(table, "failure"))
+            recovered += Counter(_value_counts(table, "recovered"))
         counted[f"{source}-{target}"] = {
             "translations": total,
             "failures": dict(sorted(failures.items())),
@@ -121,11 +121,11 @@ def _with_followers(chunks: Iterable[Chunk[Any]]) -> Iterator[Chunk[Any]]:
         yield from _with_followers(follower.chunk for follower in chunk.followers)
 
 
-def _below(folder: str, names: Sequence[str]) -> list[str]:
+def _in_folder(folder: str, names: Sequence[str]) -> list[str]:
     return sorted(name for name in names if name.startswith(folder))
 
 
-def _values(table: pa.Table, column: str) -> Mapping[str, int]:
+def _value_counts(table: pa.Table, column: str) -> Mapping[str, int]:
     """Return how often each value occurs; nulls are not counted."""
     pairs = pc.value_counts(table[column].drop_null()).to_pylist()
     return {pair["values"]: pair["counts"] for pair in pairs}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from lidr.components.rollout.answers import AnswerRequest, decoding_of, sampled, usable_text
+from lidr.components.rollout.answers import AnswerRequest, decoding_of, seed_purpose, usable_text
 from lidr.components.rollout.chunks import Chunk, ChunkShare, Follower, Task, chunk_name
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.shared.config.recipe import Recipe
@@ -31,7 +31,7 @@ from lidr.components.shared.store.stage import Stage
 
 @dataclass(frozen=True, slots=True)
 class TranslationJob:
-    """One text to translate; `text` is None where there is none, and `failure` says why."""
+    """One text to translate; if there is none, `text` is None and `failure` says why."""
 
     prompt_id: str
     source: str
@@ -53,7 +53,7 @@ class Translations:
     Args:
         settings: the recipe.
         stage: the translate stage.
-        responses: the generate stage; only the chunks being translated must exist yet.
+        responses: the generate stage; only the chunks that are translated now must exist.
         prompts: the iteration's prompts.
         iteration: its number t, part of every request's seed.
     """
@@ -142,19 +142,19 @@ class Translations:
                     chunk_name(f"round_trip/{source}-{target}", index),
                     size,
                     self._task,
-                    partial(self._trips_back, source, target, index, size),
+                    partial(self._jobs_back, source, target, index, size),
                 ),
-                lambda _, translation: _back(translation),
+                lambda _, translation: _job_back(translation),
             )
 
-    def _trips_back(
+    def _jobs_back(
         self, source: str, target: str, index: int, size: int
     ) -> Sequence[TranslationJob | None]:
         name = chunk_name(f"translations/{source}-{target}", index)
-        return [_back(row) for row in self.stage.peek_records(name, Translation)[:size]]
+        return [_job_back(row) for row in self.stage.peek_records(name, Translation)[:size]]
 
 
-def _back(row: Translation) -> TranslationJob | None:
+def _job_back(row: Translation) -> TranslationJob | None:
     if row.text is None:
         return None
     return TranslationJob(
@@ -167,14 +167,13 @@ def _request(
 ) -> ChatRequest | None:
     if job.text is None:
         return None
+    purpose = seed_purpose(f"to {job.target}", job.sample)
     return ChatRequest(
         job.prompt_id,
         translation_messages(job.text, job.source, job.target),
         decoding,
         TRANSLATION_PRIMER,
-        seed_of(
-            seed, iteration, job.prompt_id, job.source, sampled(f"to {job.target}", job.sample)
-        ),
+        seed_of(seed, iteration, job.prompt_id, job.source, purpose),
     )
 
 

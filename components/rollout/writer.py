@@ -1,4 +1,4 @@
-"""Finished chunks are completed and written beside the engine, in the order they finished."""
+"""Writes finished chunks while the engine goes on, in the order they finished."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from lidr.components.rollout.chunks import Chunk
-from lidr.components.rollout.encoder import MIN_RECORDS, encode, encode_beside, start_beside
+from lidr.components.rollout.encoder import MIN_RECORDS, encode, encode_in_process, start_process
 
 _MAX_WAITING_CHUNKS = 4
 """Chunks that may wait to be written: a store that cannot keep up slows the engine down rather than
@@ -17,19 +17,19 @@ filling the memory."""
 
 
 class Writer:
-    """Writes chunks on a thread of its own; a failed write is raised at the next one or at exit.
+    """Writes chunks on its own thread; a failed write is raised at the next one or at exit.
 
-    There is one thread: a chunk is on the store before those that follow from it.
+    There is only one thread, so a chunk is on the store before those that follow from it.
 
     Args:
-        records: that will be written; a process of its own encodes many (see `encoder`).
+        records: how many will be written; from `MIN_RECORDS` on, a separate process encodes them.
     """
 
     def __init__(self, records: int) -> None:
         self._encode = encode
         if records >= MIN_RECORDS:
-            self._encode = encode_beside
-            start_beside()
+            self._encode = encode_in_process
+            start_process()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="lidr-writer")
         self._waiting: deque[Future[None]] = deque()
 
@@ -52,7 +52,7 @@ class Writer:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def write(self, chunk: Chunk[Any], records: Sequence[Any]) -> None:
-        """Complete a chunk's records and write them where no other worker has."""
+        """Queue a chunk to be completed and written, unless another worker has written it."""
         while len(self._waiting) >= _MAX_WAITING_CHUNKS or (
             self._waiting and self._waiting[0].done()
         ):

@@ -1,8 +1,9 @@
 """score: the implicit reward of every response, beta * log(policy / reference), in nats.
 
-Yang et al. 2025, arXiv 2503.04647: what a model has learnt of preferences in the dominant language
-is read off from how much likelier it makes a response, in any language, than the model that it was
-tuned from. Both read the instruction in the dominant language, with a request for the response's.
+Yang et al. 2025, arXiv 2503.04647: a tuned model shows the preferences that it has learnt in the
+dominant language by how much likelier it makes a response, in any language, than the model that it
+was tuned from. Both read the instruction in the dominant language, with a request to answer in the
+response's language.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.chat import ChatSettings
-from lidr.components.shared.models.context import context_of
+from lidr.components.shared.models.context import context_length
 from lidr.components.shared.models.sources import ModelFiles, model_files
 from lidr.components.shared.records.schema import Response, Score
 from lidr.components.shared.records.scores import SCORES_FILE, score_counts
@@ -32,7 +33,7 @@ from lidr.components.shared.store.stage import Stage, open_stage
 
 @dataclass(frozen=True, slots=True)
 class SampleLogp:
-    """How likely a model makes a response: the natural log of its probability, over all tokens."""
+    """The natural log of a model's probability of a response, over all its tokens."""
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [("prompt_id", pa.string()), ("sample", pa.int32()), ("logp", pa.float64())]
@@ -40,10 +41,6 @@ class SampleLogp:
     prompt_id: str
     sample: int
     logp: float
-
-
-Texts = Mapping[str, LanguageTexts]
-"""By language."""
 
 
 @step("score")
@@ -69,10 +66,10 @@ def score(
 
     Returns:
         URI of the stage: `scores.parquet` (Score), and `logps/<policy or reference>/<language>.
-        parquet` (SampleLogp), one as soon as it is complete: a killed step goes on behind it.
+        parquet` (SampleLogp), each written when complete: a killed step resumes behind it.
 
     Raises:
-        BadInput: a model that `pairing.icr` names is not there, or reads other tokens.
+        BadInput: a model that `pairing.icr` names is missing, or the two have other vocabularies.
     """
     settings = Recipe.model_validate_json(recipe)
     models = scoring_models(settings, store, inputs, model)
@@ -85,12 +82,12 @@ def score(
     prompts = {each.prompt_id: each for each in book.read(dominant, 0, book.size(dominant))}
     answers = read_answers(settings, responses)
     files = {role: model_files(uri) for role, uri in models._asdict().items()}
-    encoder = TextEncoder(settings, *_chat_and_room(settings, files), prompts)
+    encoder = TextEncoder(settings, *_chat_and_context(settings, files), prompts)
     texts = {code: encoder.encode(code, found) for code, found in answers.items()}
     if cut := sum(each.cut for each in texts.values()):
         emit("note", message=f"{cut:,} responses are scored up to the models' context alone")
-    for role, model_of_role in files.items():
-        _write_logps(settings, stage, role, model_of_role, texts)
+    for role, role_files in files.items():
+        _write_logps(settings, stage, role, role_files, texts)
     scores = {code: _scores(settings, stage, code, texts[code], answers[code]) for code in answers}
     stage.write_records(SCORES_FILE, [each for own in scores.values() for each in own], Score)
     counts = score_counts(scores)
@@ -98,8 +95,8 @@ def score(
     return stage.finish(counts | {"beta": settings.pairing.icr.beta})
 
 
-def _chat_and_room(settings: Recipe, files: Mapping[str, ModelFiles]) -> tuple[Any, int]:
-    """Return the renderer of the policy's chats, and the context that both models have."""
+def _chat_and_context(settings: Recipe, files: Mapping[str, ModelFiles]) -> tuple[Any, int]:
+    """Return the renderer of the policy's chats, and the smaller context, in tokens."""
     from lidr.components.shared.forward.loading import (
         load_chat,
         model_settings,
@@ -109,50 +106,56 @@ def _chat_and_room(settings: Recipe, files: Mapping[str, ModelFiles]) -> tuple[A
     policy, reference = files["policy"].folder, files["reference"].folder
     require_same_vocabulary(policy, reference, "pairing.icr")
     longest = settings.model.max_length
-    contexts = [context_of(model_settings(each), each, longest) for each in (policy, reference)]
-    room = min([*contexts, *([longest] if longest else [])])
-    return load_chat(ChatSettings.of(settings.model), policy, reference), room
+    contexts = [context_length(model_settings(each), each, longest) for each in (policy, reference)]
+    context = min([*contexts, *([longest] if longest else [])])
+    return load_chat(ChatSettings.of(settings.model), policy, reference), context
 
 
 def _write_logps(
-    settings: Recipe, stage: Stage, role: str, files: ModelFiles, texts: Texts
+    settings: Recipe,
+    stage: Stage,
+    role: str,
+    files: ModelFiles,
+    texts: Mapping[str, LanguageTexts],
 ) -> None:
-    """Write one model's log-probabilities, of each language that is not there yet."""
+    """Write one model's log-probabilities of each language that the stage lacks."""
     left = {
         code: found
         for code, found in texts.items()
-        if not stage.store.exists(stage.key(_part(role, code)))
+        if not stage.store.exists(stage.key(_logps_file(role, code)))
     }
     if not any(found.pairs for found in left.values()):
         for code in left:
-            stage.write_records(_part(role, code), [], SampleLogp)
+            stage.write_records(_logps_file(role, code), [], SampleLogp)
         return
     import torch
 
     from lidr.components.shared.forward.loading import load_model
     from lidr.components.shared.forward.logps import pair_logps
-    from lidr.components.shared.forward.scoring import install
+    from lidr.components.shared.forward.scoring import install_scoring
 
     precision = settings.training.precision
     bfloat16 = precision == "bfloat16" or (precision == "auto" and torch.cuda.is_available())
     emit("note", message=f"scoring with the {role}")
     model = load_model(files)
-    layout = install(model, [pair.tokens for found in texts.values() for pair in found.pairs])
-    budget = Machine.here().engine.batch_tokens
+    layout = install_scoring(
+        model, [pair.tokens for found in texts.values() for pair in found.pairs]
+    )
+    budget = Machine.from_environment().engine.batch_tokens
     for code, found in left.items():
         own = [pair.tokens for pair in found.pairs]
         logps = pair_logps(model, own, layout, budget, bfloat16, "pairs of samples") if own else []
-        stage.write_records(_part(role, code), list(_records(found, logps)), SampleLogp)
+        stage.write_records(_logps_file(role, code), list(_records(found, logps)), SampleLogp)
     del model
-    torch.cuda.empty_cache()  # the other model needs the room
+    torch.cuda.empty_cache()  # the other model needs the memory
 
 
-def _part(role: str, language: str) -> str:
+def _logps_file(role: str, language: str) -> str:
     return f"logps/{role}/{language}.parquet"
 
 
 def _records(texts: LanguageTexts, logps: Any) -> Iterator[SampleLogp]:
-    """Yield the log-probability of each sample, out of those of pairs, (pairs, 2)."""
+    """Yield the log-probability of each sample, from those of pairs, shape (pairs, 2)."""
     for pair, values in zip(texts.pairs, logps, strict=True):
         for (prompt_id, sample), value in zip(pair.samples, values.tolist(), strict=False):
             yield SampleLogp(prompt_id, sample, value)
@@ -177,5 +180,5 @@ def _scores(
 
 
 def _logps(stage: Stage, role: str, code: str) -> dict[SampleKey, float]:
-    found: list[SampleLogp] = stage.peek_records(_part(role, code), SampleLogp)
+    found: list[SampleLogp] = stage.peek_records(_logps_file(role, code), SampleLogp)
     return {(each.prompt_id, each.sample): each.logp for each in found}

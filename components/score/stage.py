@@ -15,7 +15,7 @@ VERSION = 1
 
 
 class ScoringModels(NamedTuple):
-    """URIs of the stages that hold the two models of the implicit reward."""
+    """URIs of the stages that hold the implicit reward's two models."""
 
     policy: str
     reference: str

@@ -1,4 +1,4 @@
-"""What is scored, as tokens: responses in any language behind the dominant-language instruction."""
+"""The token sequences to score: a response in any language behind the dominant-language prompt."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SampleKey = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class ScoredPair:
-    """Two samples of one prompt, scored in one pass; of an odd number the last one stands alone.
+    """Two samples of one prompt, scored in one pass; the last of an odd number is alone.
 
     Attributes:
         tokens: prompt and both answers.
-        samples: which they are, one or two.
+        samples: keys of the one or two samples.
     """
 
     tokens: TokenPair
@@ -31,12 +31,12 @@ class ScoredPair:
 
 @dataclass
 class LanguageTexts:
-    """What is scored in one language.
+    """The responses of one language.
 
     Attributes:
-        pairs: samples by two.
-        failures: why others are not scored.
-        cut: how many were cut at the models' context.
+        pairs: samples to score, by two.
+        failures: why other samples are not scored.
+        cut: how many samples were cut at the models' context.
     """
 
     pairs: list[ScoredPair] = field(default_factory=list)
@@ -49,24 +49,24 @@ class TextEncoder:
 
     Args:
         settings: the recipe.
-        chat: of the policy.
-        room: tokens of prompt and response together, at most.
+        chat: renderer of the policy's chats.
+        context: maximum number of tokens of prompt and response together.
         prompts: in the dominant language, by id.
     """
 
     def __init__(
-        self, settings: Recipe, chat: ChatRenderer, room: int, prompts: Mapping[str, Prompt]
+        self, settings: Recipe, chat: ChatRenderer, context: int, prompts: Mapping[str, Prompt]
     ) -> None:
         self._settings = settings
         self._chat = chat
-        self._room = room
+        self._context = context
         self._prompts = prompts
 
     def encode(self, language: str, answers: Sequence[Response]) -> LanguageTexts:
-        """Return one language's responses, those of a prompt by two.
+        """Return one language's responses as tokens.
 
         Args:
-            language: that they were asked for in.
+            language: in which they were asked for.
             answers: every sample of every prompt.
         """
         by_prompt: dict[str, list[Response]] = {}
@@ -75,16 +75,16 @@ class TextEncoder:
         found = LanguageTexts()
         for prompt_id, samples in by_prompt.items():
             ordered = sorted(samples, key=lambda each: each.sample)
-            found.pairs += self._of_prompt(found, language, prompt_id, ordered)
+            found.pairs += self._pairs_of_prompt(found, language, prompt_id, ordered)
         return found
 
-    def _of_prompt(
+    def _pairs_of_prompt(
         self, found: LanguageTexts, language: str, prompt_id: str, samples: Sequence[Response]
     ) -> Iterator[ScoredPair]:
         dominant = self._settings.languages.dominant
         messages = scoring_messages(self._prompts[prompt_id].text, language, dominant)
         prompt = self._chat.render_answer(messages)
-        room = self._room - len(prompt)
+        room = self._context - len(prompt)
         sides: list[tuple[SampleKey, list[int]]] = []
         for answer in samples:
             key, text = (prompt_id, answer.sample), usable_text(self._settings, answer)

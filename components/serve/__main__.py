@@ -1,4 +1,4 @@
-"""`python -m lidr.components.serve`: what the champion's pods run."""
+"""`python -m lidr.components.serve`: the program of the champion's pods."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from lidr.components.serve.files import fetch, serve
-from lidr.components.serve.follow import Deployment, InferenceService, NothingYet, follow
+from lidr.components.serve.files import fetch, run, vllm_command
+from lidr.components.serve.follow import Deployment, InferenceService, NothingToServe, follow
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.text import printable
-from lidr.components.shared.models.outside import Resolved
+from lidr.components.shared.models.outside import ModelLocation
 
 
 def main(arguments: list[str]) -> int:
@@ -24,10 +24,12 @@ def main(arguments: list[str]) -> int:
             _follow(options)
         elif options.command == "fetch":
             source = os.environ.get("LIDR_CHAMPION_SOURCE", "")
-            fetch(Resolved(source, os.environ.get("LIDR_CHAMPION_ADAPTER", "")), options.folder)
+            fetch(
+                ModelLocation(source, os.environ.get("LIDR_CHAMPION_ADAPTER", "")), options.folder
+            )
         else:
-            return serve(options.folder, extra)
-    except NothingYet as error:
+            return run(vllm_command(options.folder, extra))
+    except NothingToServe as error:
         print(f"nothing to serve yet: {printable(error.message)}")
     except LidrError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)

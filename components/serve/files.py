@@ -1,4 +1,4 @@
-"""fetch and serve: a champion's files in the pod, and vLLM on them."""
+"""fetch and serve: bring the champion's files to the pod, and run vLLM on them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.engines.vllm_start import adapter_rank
+from lidr.components.shared.engines.vllm_start import vllm_lora_rank
 from lidr.components.shared.models.admission import check_adapter, check_model
-from lidr.components.shared.models.outside import Resolved, fetch_model
+from lidr.components.shared.models.outside import ModelLocation, fetch_model
 
 NAME = "champion"
-"""What the model is called under OpenAI's API, whichever version it is."""
+"""The model's name in OpenAI's API, whichever version it is."""
 
 _ADAPTER = "adapter"
 
 
-def fetch(model: Resolved, folder: Path) -> None:
+def fetch(model: ModelLocation, folder: Path) -> None:
     """Bring a model and its adapter to this machine; link them as `champion` and `adapter`.
 
     Args:
@@ -26,7 +26,7 @@ def fetch(model: Resolved, folder: Path) -> None:
         folder: for the links.
 
     Raises:
-        BadInput: no model is named, or its files cannot be had or used.
+        BadInput: no model is named, or its files cannot be fetched or used.
     """
     if not model.source:
         raise BadInput(
@@ -45,7 +45,7 @@ def fetch(model: Resolved, folder: Path) -> None:
 
 
 def _link(link: Path, target: Path) -> None:
-    link.unlink(missing_ok=True)  # the container was restarted
+    link.unlink(missing_ok=True)  # there is one if the container was restarted
     link.symlink_to(target.absolute())
 
 
@@ -53,11 +53,11 @@ def vllm_command(folder: Path, extra: list[str]) -> list[str]:
     """Return the command that serves a folder's model.
 
     Args:
-        folder: as `fetch` leaves it, or a model's own, as KServe leaves it.
+        folder: with the links of `fetch`, or a model's own, as KServe provides it.
         extra: further arguments of `vllm serve`.
 
     Raises:
-        BadInput: no model is there, or vLLM cannot serve its adapter.
+        BadInput: it has no model, or vLLM cannot serve its adapter.
     """
     place = folder / NAME if (folder / NAME).exists() else folder
     check_model(place)
@@ -66,21 +66,16 @@ def vllm_command(folder: Path, extra: list[str]) -> list[str]:
     adapter = folder / _ADAPTER
     if not adapter.exists():
         return [*command, "--served-model-name", NAME, *extra]
-    lora = ["--enable-lora", "--max-loras", "1", "--max-lora-rank", str(adapter_rank(adapter))]
+    lora = ["--enable-lora", "--max-loras", "1", "--max-lora-rank", str(vllm_lora_rank(adapter))]
     lora += ["--lora-modules", f"{NAME}={adapter}"]
     return [*command, "--served-model-name", f"{NAME}-base", *lora, *extra]
 
 
-def serve(folder: Path, extra: list[str]) -> int:
-    """Run vLLM's server until it ends, and return its exit status; see `vllm_command`."""
-    return run(vllm_command(folder, extra))
-
-
 def run(command: list[str]) -> int:
-    """Run a program in the place of this one, which hands the container's signals on to it.
+    """Run a program as a child, forward SIGTERM and SIGINT to it, and return its exit status.
 
-    The kernel keeps a signal that it has no handler for from a container's first process. vLLM has
-    none until it serves: as the first process it would sit out the whole grace period.
+    A container's first process ignores signals for which it has no handler. vLLM has none until it
+    serves: as the first process it would take up the whole grace period.
     """
     process = subprocess.Popen(command)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from urllib3.exceptions import HTTPError
 
 from lidr.components.shared.core.errors import BadInput, LidrError
-from lidr.components.shared.models.outside import NotRegistered, Resolved, resolve_model
+from lidr.components.shared.models.outside import ModelLocation, NotRegistered, resolve_model
 
 SOURCE = "lidr.dev/champion-source"
 ADAPTER = "lidr.dev/champion-adapter"
 
-_SECONDS = 30  # the client takes a float for no limit at all
+_TIMEOUT_SECONDS = 30  # an int: the client ignores a float
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -23,19 +23,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ChampionServer(ABC):
-    """The one object that is re-pointed.
+    """The Kubernetes object that serves the champion.
 
     Attributes:
         name: of the object.
-        namespace: it is in.
+        namespace: of the object.
     """
 
     name: str
     namespace: str
 
     @abstractmethod
-    def patch(self, model: Resolved) -> Object:
-        """Return the merge patch that makes it serve a model.
+    def patch(self, model: ModelLocation) -> Object:
+        """Return the merge patch that makes the object serve a model.
 
         Raises:
             BadInput: it cannot serve such a model.
@@ -43,11 +43,11 @@ class ChampionServer(ABC):
 
     @abstractmethod
     def source(self, now: Object) -> str:
-        """Return the model that the object as it is names, or ""."""
+        """Return the source of the model that the object serves now, or ""."""
 
     @abstractmethod
     def read(self, api: Any) -> Object:
-        """Return the object as it is."""
+        """Return the object from the API server."""
 
     @abstractmethod
     def write(self, api: Any, patch: Object) -> None:
@@ -56,9 +56,9 @@ class ChampionServer(ABC):
 
 @dataclass(frozen=True)
 class Deployment(ChampionServer):
-    """An apps/v1 Deployment, as manifests/components/champion has it."""
+    """The apps/v1 Deployment of manifests/components/champion."""
 
-    def patch(self, model: Resolved) -> Object:  # noqa: D102
+    def patch(self, model: ModelLocation) -> Object:  # noqa: D102
         annotations = {SOURCE: model.source, ADAPTER: model.adapter}
         return {"spec": {"template": {"metadata": {"annotations": annotations}}}}
 
@@ -70,7 +70,7 @@ class Deployment(ChampionServer):
         from kubernetes.client import AppsV1Api
 
         found = AppsV1Api(api).read_namespaced_deployment(
-            self.name, self.namespace, _request_timeout=_SECONDS
+            self.name, self.namespace, _request_timeout=_TIMEOUT_SECONDS
         )
         plain: Object = api.sanitize_for_serialization(found)
         return plain
@@ -79,18 +79,15 @@ class Deployment(ChampionServer):
         from kubernetes.client import AppsV1Api
 
         AppsV1Api(api).patch_namespaced_deployment(
-            self.name, self.namespace, patch, _request_timeout=_SECONDS
+            self.name, self.namespace, patch, _request_timeout=_TIMEOUT_SECONDS
         )
-
-
-_KSERVE = ("serving.kserve.io", "v1beta1")
 
 
 @dataclass(frozen=True)
 class InferenceService(ChampionServer):
     """A serving.kserve.io/v1beta1 InferenceService: KServe fetches the model itself."""
 
-    def patch(self, model: Resolved) -> Object:  # noqa: D102
+    def patch(self, model: ModelLocation) -> Object:  # noqa: D102
         if model.adapter:
             raise BadInput(
                 f"the champion is an adapter ({model.adapter}), and KServe fetches one folder only",
@@ -109,7 +106,7 @@ class InferenceService(ChampionServer):
         from kubernetes.client import CustomObjectsApi
 
         found: Object = CustomObjectsApi(api).get_namespaced_custom_object(
-            *_KSERVE, self.namespace, "inferenceservices", self.name, _request_timeout=_SECONDS
+            *self._address, _request_timeout=_TIMEOUT_SECONDS
         )
         return found
 
@@ -117,20 +114,19 @@ class InferenceService(ChampionServer):
         from kubernetes.client import CustomObjectsApi
 
         CustomObjectsApi(api).patch_namespaced_custom_object(
-            *_KSERVE,
-            self.namespace,
-            "inferenceservices",
-            self.name,
-            patch,
-            _request_timeout=_SECONDS,
+            *self._address, patch, _request_timeout=_TIMEOUT_SECONDS
         )
 
+    @property
+    def _address(self) -> tuple[str, ...]:
+        return "serving.kserve.io", "v1beta1", self.namespace, "inferenceservices", self.name
 
-class NothingYet(LidrError):
-    """There is nothing to serve so far."""
+
+class NothingToServe(LidrError):
+    """No version has the alias yet."""
 
 
-def follow(model: str, alias: str, server: ChampionServer) -> Resolved | None:
+def follow(model: str, alias: str, server: ChampionServer) -> ModelLocation | None:
     """Point a server at the version that an alias names.
 
     Args:
@@ -139,11 +135,11 @@ def follow(model: str, alias: str, server: ChampionServer) -> Resolved | None:
         server: what serves it.
 
     Returns:
-        What it serves from now on, or None where it did so before.
+        The model that it serves from now on, or None if it did so before.
 
     Raises:
-        NothingYet: no version has the alias, and the server serves none.
-        BadInput: there is no such server or the alias is gone, or the API server refuses.
+        NothingToServe: no version has the alias, and the server serves none.
+        BadInput: there is no such server, the alias was removed, or the API server refuses.
         LidrError: the API server cannot be reached; the next call may work.
     """
     from kubernetes.client import ApiClient
@@ -151,22 +147,22 @@ def follow(model: str, alias: str, server: ChampionServer) -> Resolved | None:
     try:
         found = resolve_model(f"models:/{model}@{alias}")
     except NotRegistered as error:
-        _find_api()
+        _configure_client()
         with ApiClient() as api:
             if server.source(_call(server, "read", lambda: server.read(api))):
                 raise
-        raise NothingYet(error.message) from error
+        raise NothingToServe(error.message) from error
     patch = server.patch(found)
-    _find_api()
+    _configure_client()
     with ApiClient() as api:
-        if _holds(_call(server, "read", lambda: server.read(api)), patch):
+        if _is_applied(_call(server, "read", lambda: server.read(api)), patch):
             return None
         _call(server, "change", lambda: server.write(api, patch))
     return found
 
 
-def _find_api() -> None:
-    """Use the pod's service account, or else a kubeconfig."""
+def _configure_client() -> None:
+    """Configure the Kubernetes client from the pod's service account, or else from a kubeconfig."""
     from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
     try:
@@ -181,16 +177,16 @@ def _find_api() -> None:
             ) from error
 
 
-def _holds(now: Object, patch: Object) -> bool:
+def _is_applied(now: Object, patch: Object) -> bool:
     """Return whether a merge patch would change nothing."""
     return all(
-        _holds(now.get(key) or {}, value) if isinstance(value, dict) else now.get(key) == value
+        _is_applied(now.get(key) or {}, value) if isinstance(value, dict) else now.get(key) == value
         for key, value in patch.items()
     )
 
 
 def _call(server: ChampionServer, what: str, call: Callable[[], T]) -> T:
-    """Call the API server; say what went wrong in one sentence."""
+    """Call the API server; raise errors that name the server and what was tried."""
     from kubernetes.client import ApiException
 
     thing = f"{type(server).__name__} {server.name} in namespace {server.namespace}"

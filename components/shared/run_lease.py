@@ -27,41 +27,41 @@ from lidr.components.shared.kubernetes.runs import cluster_id, has_ended, own_na
 from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.lease import (
-    Head,
     Lease,
+    LeaseHead,
     answered_late,
-    clear,
+    clear_earlier,
     find_head,
-    read_text,
+    read_lease,
 )
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import FOLDER
 
-SECONDS = 60.0
-"""Of `lidr run`: it renews the lease five times as often."""
+LEASE_SECONDS = 60.0
+"""How long the lease of `lidr run` lasts; it is renewed five times as often."""
 
-TASK_SECONDS = 300.0
-"""Of a KFP run, whose tasks have pauses between them."""
+TASK_LEASE_SECONDS = 300.0
+"""How long the lease of a KFP run lasts, whose tasks have pauses between them."""
 
-_LOOKS = 60
-"""How often a waiting process looks within the time a lease lasts."""
+_POLLS_PER_LEASE = 60
+"""How often a waiting process reads the lease while it lasts."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseOwner:
-    """What a lease object says of who holds it.
+    """The owner of a lease, as its object says.
 
     Attributes:
-        identity: of the execution: equal for all tasks of one KFP run.
+        identity: id of the execution, equal for all tasks of one KFP run.
         who: person or KFP run.
-        host: its name.
-        machine: of the process, which tells whether its id means anything here.
-        process: its id.
-        started: when the process was started, in the kernel's ticks; ids are used again.
+        host: name of the owner's host.
+        machine: `_machine()` of the process: its id is valid only where this is equal.
+        process: id of the process.
+        started: when the process started, in the kernel's ticks, since ids are reused.
         since: when the lease was taken, by the owner's clock (UTC).
         seconds: how long the lease lasts without being renewed.
-        cluster: whose API server knows of the owner's pod; "" for none.
-        namespace: of that pod.
+        cluster: id of the cluster with the owner's pod; "" for none.
+        namespace: namespace of that pod.
     """
 
     identity: str
@@ -76,23 +76,23 @@ class LeaseOwner:
     namespace: str = ""
 
     @property
-    def here(self) -> bool:
+    def alive_here(self) -> bool:
         """Whether the process is on this machine and alive."""
-        return self._is_near and _started(self.process) == self.started
+        return self._on_this_machine and _started(self.process) == self.started
 
     @property
-    def gone(self) -> bool:
+    def ended_here(self) -> bool:
         """Whether the process was on this machine and has ended."""
-        return self._is_near and _started(self.process) != self.started
+        return self._on_this_machine and _started(self.process) != self.started
 
     def has_ended(self) -> bool:
-        """Ask the Kubernetes API whether the owner was a run of this cluster, which has ended."""
+        """Ask the Kubernetes API whether the owner is a run of this cluster that has ended."""
         kind, _, run = self.identity.partition(":")
-        near = kind == "kfp" and bool(self.cluster) and self.cluster == cluster_id()
-        return near and has_ended(self.namespace, run)
+        known = kind == "kfp" and bool(self.cluster) and self.cluster == cluster_id()
+        return known and has_ended(self.namespace, run)
 
     @property
-    def _is_near(self) -> bool:
+    def _on_this_machine(self) -> bool:
         return bool(self.machine) and self.machine == _machine()
 
     def refusal(self, run: str) -> BadInput:
@@ -107,16 +107,12 @@ class LeaseOwner:
 
 @contextmanager
 def run_lease(store: str, run: str) -> Iterator[Lease]:
-    """Hold a run's lease as an execution of its own.
-
-    Args:
-        store: URI of the store.
-        run: name of the run.
+    """Hold a run's lease as a new execution.
 
     Raises:
         BadInput: another execution is alive, or the store cannot be written.
     """
-    lease = _acquire(_folder(store, run), run, f"local:{uuid.uuid4().hex}", SECONDS)
+    lease = _acquire(_folder(store, run), run, f"local:{uuid.uuid4().hex}", LEASE_SECONDS)
     try:
         yield lease
     finally:
@@ -125,31 +121,25 @@ def run_lease(store: str, run: str) -> Iterator[Lease]:
 
 @contextmanager
 def task_lease(step: str, store: str, run: str, execution: str) -> Iterator[None]:
-    """Hold a run's lease as one of the tasks of an execution.
-
-    Args:
-        step: name of the step.
-        store: URI of the store.
-        run: name of the run.
-        execution: id that its tasks have in common.
+    """Hold a run's lease as one of the tasks of an execution, all of which give its id.
 
     Raises:
         BadInput: another execution is alive.
         LidrError: another one took the lease while the task ran.
     """
-    lease = _acquire(_folder(store, run), run, f"kfp:{execution}", TASK_SECONDS)
+    lease = _acquire(_folder(store, run), run, f"kfp:{execution}", TASK_LEASE_SECONDS)
     try:
         yield
         require_held(lease, run)
     finally:
-        if step_named(step).hands_over and not lease.lost:
+        if step_named(step).releases_lease and not lease.lost:
             lease.release()
         else:
             lease.stop_renewing()
 
 
 def require_held(lease: Lease, run: str) -> None:
-    """Refuse to go on where another execution has taken the run over.
+    """Refuse to continue a run that another execution has taken over.
 
     Raises:
         LidrError: it has.
@@ -172,49 +162,47 @@ def _acquire(folder: Store, run: str, identity: str, seconds: float) -> Lease:
     while True:
         asked = time.monotonic()
         head = find_head(folder)
-        text = b"" if head.free else read_text(folder, head.number)
-        held = _parsed(text)
+        text = b"" if head.free else read_lease(folder, head.number)
+        held = _parse_owner(text)
         if held and held.identity == identity:
             lease = Lease(folder, head.number, seconds, facts)
-            lease.join()
+            lease.start_renewing()
             return lease
         watch = watch if watch and watch.number == head.number else _Watch(head, text, seconds)
-        ended = head.free or (held and held.gone) or watch.silent(text, asked)
-        if ended or watch.has_ended(held, text):
+        ended = head.free or (held and held.ended_here) or watch.ran_out(text, asked)
+        if ended or watch.owner_has_ended(held, text):
             lease = Lease(folder, head.number + 1, seconds, facts)
             if lease.acquire():
-                clear(folder, head)
+                clear_earlier(folder, head)
                 return lease
-        elif held and (held.here or text != watch.text):
+        elif held and (held.alive_here or text != watch.text):
             raise held.refusal(run)
         else:
             watch.wait(held)
 
 
 class _Watch:
-    """A look at one lease object, until it is renewed or has run out, by this process's clock."""
+    """Watches one lease object until it is renewed or has run out, by this process's clock."""
 
-    def __init__(self, head: Head, text: bytes, seconds: float) -> None:
+    def __init__(self, head: LeaseHead, text: bytes, seconds: float) -> None:
         self.number = head.number
         self.text = text
         self._seconds = seconds
         self._began = time.monotonic()
         self._reported = False
 
-    def silent(self, text: bytes, asked: float) -> bool:
-        """Return whether it has not been renewed for as long as it lasts.
+    def ran_out(self, text: bytes, asked: float) -> bool:
+        """Return whether the lease has not been renewed for as long as it lasts.
 
-        Args:
-            text: of the object, as it is now.
-            asked: when the store was asked for it.
+        `text` is the object's current content, `asked` when its read began (`time.monotonic`).
         """
         if answered_late(asked, self._seconds):
             self._began = time.monotonic()
         return text == self.text and time.monotonic() - self._began > self._seconds
 
-    def has_ended(self, held: LeaseOwner | None, text: bytes) -> bool:
-        """Return whether the owner is known to have ended; say so."""
-        if held is None or held.here or text != self.text or not held.has_ended():
+    def owner_has_ended(self, held: LeaseOwner | None, text: bytes) -> bool:
+        """Return whether the owner is known to have ended, and report it."""
+        if held is None or held.alive_here or text != self.text or not held.has_ended():
             return False
         run = held.identity.partition(":")[2]
         emit(
@@ -224,18 +212,18 @@ class _Watch:
         return True
 
     def wait(self, held: LeaseOwner | None) -> None:
-        """Wait a little before the next look; say so the first time."""
+        """Sleep until the next poll; report the wait the first time."""
         if held:
             self._seconds = held.seconds
         if not self._reported:
             who = f"{held.who} on {held.host}, since {held.since}" if held else "somebody"
             emit(
                 "note",
-                message=f"the run's lease is with {who}: waiting to see whether it is renewed, "
+                message=f"the run's lease is held by {who}: waiting to see whether it is renewed, "
                 f"at most {self._seconds:.0f} s",
             )
             self._reported = True
-        time.sleep(self._seconds / _LOOKS)
+        time.sleep(self._seconds / _POLLS_PER_LEASE)
 
 
 def _facts(identity: str) -> dict[str, object]:
@@ -251,12 +239,12 @@ def _facts(identity: str) -> dict[str, object]:
     }
 
 
-def _parsed(text: bytes) -> LeaseOwner | None:
-    """Return who holds a lease; None where its object does not say, which then runs out."""
+def _parse_owner(text: bytes) -> LeaseOwner | None:
+    """Return a lease's owner; None for an unreadable object, whose lease then runs out."""
     try:
         fields: Mapping[str, object] = json.loads(text)
         seconds = float(str(fields["seconds"]))
-        if not 0 < seconds <= TASK_SECONDS:
+        if not 0 < seconds <= TASK_LEASE_SECONDS:
             return None
         return LeaseOwner(
             identity=str(fields["identity"]),
@@ -275,7 +263,7 @@ def _parsed(text: bytes) -> LeaseOwner | None:
 
 
 def _machine() -> str:
-    """Return what only processes that see one another's ids have in common; "" if unknown."""
+    """Return an id that is equal for processes that see each other's ids only; "" if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
@@ -284,7 +272,7 @@ def _machine() -> str:
 
 
 def _started(process: int) -> str:
-    """Return when a process of this machine was started; "" for none."""
+    """Return when a process of this machine started, in ticks; "" if there is none."""
     try:
         status = Path(f"/proc/{process}/stat").read_text()
     except OSError:

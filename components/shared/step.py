@@ -1,4 +1,4 @@
-"""The decorator that every step wears: events, the recipe, the run's lease, tracking, notes."""
+"""The decorator of every step: events, the recipe, the run's lease, tracking, notes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from lidr.components.shared.core.errors import LidrError
-from lidr.components.shared.core.events import EVENTS_VARIABLE, emit, noticing_reuse, within
-from lidr.components.shared.core.redaction import cleanse
+from lidr.components.shared.core.events import (
+    EVENTS_VARIABLE,
+    adding_to_events,
+    emit,
+    noticing_reuse,
+)
+from lidr.components.shared.core.redaction import redact_exception
 from lidr.components.shared.run_lease import task_lease
 from lidr.components.shared.steps import step_named
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import resolve_recipe
 from lidr.components.shared.store.runs import note_failure, note_stages
 from lidr.components.shared.store.usage import counting_gpus
-from lidr.components.shared.tracking.step_tracking import following
+from lidr.components.shared.tracking.step_tracking import track_step
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Decorate a step's function: its start, end and failure become events, and facts of its run.
+    """Decorate a step's function: its start, end and failure are reported and noted in its run.
 
     A step that has a `run` among its arguments is tracked as part of that run; see
     components/shared/tracking.
@@ -35,7 +40,7 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
         @wraps(function)
         def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
             began = time.monotonic()
-            with within({"step": name, **_shard(kwargs)}):
+            with adding_to_events({"step": name, **_shard(kwargs)}):
                 emit("started", iteration=kwargs.get("iteration", -1))
                 try:
                     if "recipe" in kwargs:
@@ -51,7 +56,7 @@ def step(name: str) -> Callable[[Callable[Arguments, Result]], Callable[Argument
                         note(result)
                     emit("finished", seconds=round(time.monotonic() - began, 2))
                 except Exception as error:
-                    cleanse(error)  # the caller prints the traceback
+                    redact_exception(error)  # the caller prints the traceback
                     if isinstance(error, LidrError):
                         emit("failed", message=str(error), exit_code=error.exit_code)
                     _note_failure(name, kwargs, error)
@@ -76,7 +81,7 @@ def _note_stages(name: str, arguments: Mapping[str, object], result: object) -> 
 
 
 def _note_failure(name: str, arguments: Mapping[str, object], error: Exception) -> None:
-    """Write down on the store why a step failed; what failed may be the store itself."""
+    """Note on the store why a step failed; if the store is what failed, only report that."""
     if not arguments.get("run") or not arguments.get("store"):
         return
     try:
@@ -84,11 +89,11 @@ def _note_failure(name: str, arguments: Mapping[str, object], error: Exception) 
         iteration = int(str(arguments.get("iteration", -1)))
         note_failure(store, str(arguments["run"]), name, iteration, error)
     except (LidrError, ValueError) as second:
-        emit("note", message=f"why it failed is not noted on the store: {second}")
+        emit("note", message=f"why the step failed could not be noted on the store: {second}")
 
 
 def _counted(name: str, arguments: Mapping[str, object]) -> AbstractContextManager[None]:
-    """Count the GPUs that a step of a run holds."""
+    """Count the GPU time of a step of a run."""
     if not step_named(name).gpus or not arguments.get("run"):
         return nullcontext()
     store, iteration = open_store(str(arguments["store"])), arguments.get("iteration", 0)
@@ -108,16 +113,16 @@ def _leased(name: str, arguments: Mapping[str, object]) -> Iterator[None]:
 
 @contextmanager
 def _tracked(name: str, arguments: Mapping[str, object]) -> Iterator[Callable[[object], None]]:
-    """Track a step of a run; a step that is called by itself belongs to none."""
+    """Track a step of a run; a step that is called outside a run is not tracked."""
     if not arguments.get("run"):
         yield lambda result: None
         return
-    with noticing_reuse() as reused, following(name, arguments, reused) as note:
+    with noticing_reuse() as reused, track_step(name, arguments, reused) as note:
         yield note
 
 
 def _shard(arguments: Mapping[str, object]) -> dict[str, object]:
-    """Name the shard of a step that several workers do: `{"shard": "2/3"}`."""
+    """Return the shard of a step that several workers share: `{"shard": "2/3"}`, or nothing."""
     shards = arguments.get("shards", 1)
     if shards == 1 or "shard" not in arguments:
         return {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from lidr.components.shared.config.pools import StepKind
 
 MODEL_STEPS = ("train", "prepare", "model")
-"""Steps whose stages hold a model; `model` is one that was named on the command line."""
+"""Steps whose stages hold a model; `model` stands for one that was named on the command line."""
 
 
 @dataclass(frozen=True)
@@ -20,25 +20,26 @@ class Step:
     """One step.
 
     Attributes:
-        name: as in a stage's address, in events and on the screen.
-        tasks: components of Kubeflow that do it: its own, or one that joins several steps.
-        kind: whose resources it has in the profile.
+        name: its name in stage addresses, in events and on the screen.
+        tasks: KFP components that run it: its own, or one that joins several steps.
+        kind: the kind of step whose resources it gets in the profile.
         gpus: whether it uses GPUs where there are some.
-        state: the key of an iteration's state that holds its stage; "" where it has none.
-        reads: by the name in its stage's marker, the steps that may have made an input.
-        data: by the name of an input that is a data set, what it is used for (MLflow's context).
-        aside: names of inputs that are of whichever iteration: what all iterations share, and what
+        state: the key of an iteration's state that holds its stage; "" for none.
+        reads: for each input, by its name in the stage's marker, the steps that may have made it.
+        data: for each input that is a data set, what it is used for (MLflow's context).
+        any_iteration: inputs that may be of another iteration: what all iterations share, and what
             a model is compared with.
-        further_than: the input whose model its stage is one round further than; "" where it
-            belongs to the round of what it read.
-        about: the input that its stage is a statement about, which is kept as long; "" for none.
+        round_after: the input after whose round the round of its stage comes; "" if its stage is of
+            the same round as its inputs.
+        about: the input that its stage describes; the stage is kept as long as that. "" for none.
         digest_tag: the tag of a registered version that holds its stage's digest; "" for none.
-        noted: whether each iteration writes down which stages it ended with.
-        tracked: whether MLflow hears of it.
-        delivers: seconds for which it delivers to MLflow what waits, before it ends; 0 where that
-            is left to others.
-        shown: whether it is a row of its own on the screen and in `lidr status`.
-        hands_over: whether other tasks may come much later than usual once it has ended.
+        noted: whether the stages that it ends with are noted for each iteration.
+        tracked: whether it is tracked in MLflow.
+        delivery_seconds: how long it delivers waiting notes to MLflow before it ends; 0 where a
+            separate process does that.
+        shown: whether it has a row on the screen and in `lidr status`.
+        releases_lease: whether it releases the run's lease when it ends, because other tasks may
+            come much later.
     """
 
     name: str
@@ -48,28 +49,21 @@ class Step:
     state: str = ""
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
-    aside: tuple[str, ...] = ()
-    further_than: str = ""
+    any_iteration: tuple[str, ...] = ()
+    round_after: str = ""
     about: str = ""
     digest_tag: str = ""
     noted: bool = False
     tracked: bool = True
-    delivers: float = 0.0
+    delivery_seconds: float = 0.0
     shown: bool = True
-    hands_over: bool = False
+    releases_lease: bool = False
 
 
 STEPS = (
     Step("watch", ("check-inputs",), tracked=False),
-    Step(
-        "prepare",
-        ("prepare",),
-        kind="prepare",
-        gpus=True,
-        state="inputs",
-        further_than="source",
-    ),
-    Step("model", further_than="source", tracked=False, shown=False),
+    Step("prepare", ("prepare",), kind="prepare", gpus=True, state="inputs", round_after="source"),
+    Step("model", round_after="source", tracked=False, shown=False),
     Step("rollout", ("roll-out",), kind="generate", gpus=True, tracked=False),
     Step(
         "generate",
@@ -79,8 +73,8 @@ STEPS = (
         state="responses",
         reads={"inputs": ("prepare",), "model": MODEL_STEPS},
         data={"inputs": "generation"},
-        aside=("inputs",),
-        further_than="model",
+        any_iteration=("inputs",),
+        round_after="model",
         digest_tag="lidr.responses_digest",
         noted=True,
     ),
@@ -109,7 +103,7 @@ STEPS = (
             "reference": MODEL_STEPS,
         },
         data={"responses": "scoring"},
-        aside=("inputs", "policy", "reference"),
+        any_iteration=("inputs", "policy", "reference"),
         digest_tag="lidr.scores_digest",
         noted=True,
     ),
@@ -120,7 +114,7 @@ STEPS = (
         state="grades",
         reads={"inputs": ("prepare",), "responses": ("generate",)},
         data={"responses": "grading"},
-        aside=("inputs",),
+        any_iteration=("inputs",),
         digest_tag="lidr.grades_digest",
         noted=True,
     ),
@@ -137,16 +131,11 @@ STEPS = (
             "model": MODEL_STEPS,
         },
         data={"responses": "pairing", "translations": "pairing"},
-        aside=("inputs",),
+        any_iteration=("inputs",),
         digest_tag="lidr.pairs_digest",
         noted=True,
     ),
-    Step(
-        "reference",
-        reads={"pairs": ("pair",), "model": MODEL_STEPS},
-        tracked=False,
-        shown=False,
-    ),
+    Step("reference", reads={"pairs": ("pair",), "model": MODEL_STEPS}, tracked=False, shown=False),
     Step(
         "train",
         ("train",),
@@ -155,8 +144,8 @@ STEPS = (
         state="model",
         reads={"pairs": ("pair",), "start": MODEL_STEPS, "reference": MODEL_STEPS},
         data={"pairs": "training"},
-        aside=("reference",),
-        further_than="start",
+        any_iteration=("reference",),
+        round_after="start",
         noted=True,
     ),
     Step(
@@ -167,7 +156,7 @@ STEPS = (
         state="evaluation",
         reads={"model": MODEL_STEPS, "inputs": ("prepare",)},
         data={"inputs": "evaluation"},
-        aside=("inputs",),
+        any_iteration=("inputs",),
         about="model",
         digest_tag="lidr.evaluation_digest",
         noted=True,
@@ -193,7 +182,7 @@ STEPS = (
             "judged_before": ("judge",),
             "judged_after": ("judge",),
         },
-        aside=("before", "judged_before"),
+        any_iteration=("before", "judged_before"),
         about="after",
         digest_tag="lidr.gate_digest",
     ),
@@ -202,13 +191,13 @@ STEPS = (
         ("conclude",),
         reads={"model": MODEL_STEPS, "evaluation": ("evaluate",), "decision": ("gate",)},
         about="model",
-        delivers=30.0,
+        delivery_seconds=30.0,
     ),
     Step("state", ("conclude",), tracked=False, shown=False),
     Step("nominate", ("nominate",), tracked=False, shown=False),
     Step("promote", ("promote",), tracked=False),
-    Step("report", ("finish",), delivers=30.0, hands_over=True),
-    Step("cleanup", ("finish",), delivers=15.0, shown=False, hands_over=True),
+    Step("report", ("finish",), delivery_seconds=30.0, releases_lease=True),
+    Step("cleanup", ("finish",), delivery_seconds=15.0, shown=False, releases_lease=True),
 )
 """In the order of an iteration."""
 
@@ -217,7 +206,7 @@ BY_NAME: Mapping[str, Step] = {step.name: step for step in STEPS}
 MAKERS: Mapping[str, tuple[str, ...]] = {
     name: makers for step in STEPS for name, makers in step.reads.items()
 }
-"""By the name under which a stage was read, in whichever step: the steps that may have made it."""
+"""By the name of an input, in any step: the steps that may have made it."""
 
 STATE_KEYS: Mapping[str, str] = {step.name: step.state for step in STEPS if step.state}
 """By step: the key of an iteration's state that holds its stage."""
@@ -226,9 +215,9 @@ TASKS: Mapping[str, tuple[Step, ...]] = {
     task: tuple(step for step in STEPS if task in step.tasks)
     for task in dict.fromkeys(task for step in STEPS for task in step.tasks)
 }
-"""By Kubeflow's component: the steps that it does, the first of which gives it its place."""
+"""By KFP component: the steps that it runs; the first one decides its placement."""
 
 
 def step_named(name: str) -> Step:
-    """Return a step's row; one that is not in the table is neither tracked nor shown."""
+    """Return a step's row; a step that is not in the table is neither tracked nor shown."""
     return BY_NAME.get(name) or Step(name, tracked=False, shown=False)

@@ -1,4 +1,4 @@
-"""The budget: whether another iteration fits into what a run may use."""
+"""The budget: whether a run may begin another iteration."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from lidr.components.shared.store.runs import state_key
 from lidr.components.shared.store.usage import (
     BUDGET_STOP,
     amounts,
+    estimate_remaining,
     forget_budget_stop,
     note_budget_stop,
     read_usage,
-    to_come,
     total,
 )
 
 
 def used_so_far(store: Store, run: str) -> Amount:
-    """Return what a run has used, priced as this process was told."""
-    return total(amounts(read_usage(store, run), Account.here()).values())
+    """Return what a run has used, at the prices of this process's `Account`."""
+    return total(amounts(read_usage(store, run), Account.from_environment()).values())
 
 
 def stopped_by_budget(store: Store, run: str, iteration: int) -> str:
-    """Return why an iteration must not begin, and write it down; "" where it may.
+    """Return why an iteration must not begin, and record it on the store; "" if it may.
 
-    One that has ended before may: nothing of it is done again. What it takes is what the dearest
-    iteration so far took, of the first one what was planned.
+    An iteration that has ended may always: none of it is repeated. Others are expected to use as
+    much as the most expensive iteration so far, and the first one what was planned.
 
     Args:
         store: that the run is on.
         run: its name.
         iteration: the one that would begin.
     """
-    account = Account.here()
+    account = Account.from_environment()
     over: list[str] = []
     if account.budget.bounded and not store.exists(state_key(run, iteration)):
         used = amounts(read_usage(store, run), account)
-        so_far, further = total(used.values()), to_come(used, account.planned, iteration)
+        so_far, further = total(used.values()), estimate_remaining(used, account.planned, iteration)
         over = account.exceeded(so_far, further)
     if not over:
         forget_budget_stop(store, run)

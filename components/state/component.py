@@ -17,7 +17,7 @@ def resume_state(recipe: str, store: str, run: str, iteration: int) -> NamedTupl
         ("verdict", str),
     ],
 ):
-    """Read what an iteration starts from, where the ones before it are not run again.
+    """Read what the first iteration of a resumed run starts from.
 
     Args:
         recipe: the resolved recipe as JSON, or its reference on the store.

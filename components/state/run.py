@@ -1,4 +1,4 @@
-"""state: the loop's memory: one small JSON file per iteration that points to its stages.
+"""state: the loop's memory, one small JSON file per iteration that points to its stages.
 
 The steps here import little: each is a task of its own, and should take half a second.
 """
@@ -23,7 +23,7 @@ from lidr.components.shared.store.runs import read_state, read_states, recipe_ke
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.state.budget import stopped_by_budget
 
-GO_ON = "continue"
+CONTINUE = "continue"
 
 
 class State(NamedTuple):
@@ -37,7 +37,7 @@ class State(NamedTuple):
 
 
 class Resumed(NamedTuple):
-    """What an iteration starts from, with the stage that holds its prompts."""
+    """A `State`, with the stage that holds the prompts."""
 
     inputs: str
     model: str
@@ -98,7 +98,7 @@ def write_state(
     """
     home = open_store(store)
     if iteration == 0:
-        _keep_recipe(home, run, recipe)
+        _write_recipe(home, run, recipe)
     outcome = _outcome(decision, stopped)
     state = {
         "iteration": iteration,
@@ -115,10 +115,11 @@ def write_state(
         "version": version,
         **outcome,
     }
-    state |= _of_its_end(home, state_key(run, iteration), state, used)
-    home.write(state_key(run, iteration), json.dumps(state, indent=2).encode())
-    if outcome["verdict"] != GO_ON:
-        _forget_later(home, run, iteration)
+    key = state_key(run, iteration)
+    state |= _end_facts(home, key, state, used)
+    home.write(key, json.dumps(state, indent=2).encode())
+    if outcome["verdict"] != CONTINUE:
+        _delete_later_states(home, run, iteration)
     return str(outcome["verdict"])
 
 
@@ -149,7 +150,7 @@ def next_state(
         The state after the iteration. If its model was not promoted, M_t stays the model.
     """
     before = State(model, evaluation, judgements, version, verdict)
-    if verdict != GO_ON:
+    if verdict != CONTINUE:
         return before
     return _after(before, read_state(open_store(store), run, iteration))
 
@@ -180,23 +181,23 @@ def resume_state(recipe: str, store: str, run: str, iteration: int) -> Resumed:
     home = open_store(store)
     put_recipe(home, recipe)
     require_same_recipe(home, run, recipe)
-    reached = resumable(home, run, iteration)
-    if reached.verdict == GO_ON and stopped_by_budget(home, run, iteration + 1):
+    reached = state_after(home, run, iteration)
+    if reached.verdict == CONTINUE and stopped_by_budget(home, run, iteration + 1):
         return reached._replace(verdict="stop")
     return reached
 
 
-def resumable(store: Store, run: str, iteration: int) -> Resumed:
+def state_after(store: Store, run: str, iteration: int) -> Resumed:
     """Fold a run's states from the start through `iteration` into one; see `resume_state`."""
     start = read_state(store, run, 0)
     state = State(**{name: start[name] for name in State._fields})
     for number in range(1, iteration + 1):
-        if state.verdict == GO_ON:
+        if state.verdict == CONTINUE:
             state = _after(state, read_state(store, run, number))
     return Resumed(start["inputs"], *state)
 
 
-def require_going_on(store: Store, run: str, iteration: int) -> None:
+def require_not_stopped(store: Store, run: str, iteration: int) -> None:
     """Refuse to resume after `iteration` if the run stopped there or earlier.
 
     Raises:
@@ -204,7 +205,7 @@ def require_going_on(store: Store, run: str, iteration: int) -> None:
     """
     for number in range(iteration + 1):
         reached = read_state(store, run, number)
-        if reached["verdict"] != GO_ON:
+        if reached["verdict"] != CONTINUE:
             raise BadInput(
                 f"run {run!r} stopped at iteration {number}: {reached['reason']}",
                 remedy="Choose an earlier iteration, or another --run with another gate.",
@@ -225,7 +226,7 @@ def first_unfinished(store: Store, run: str, bound: int) -> int:
     states = read_states(store, run)
     if not states:
         return 0
-    stopped = any(state["verdict"] != GO_ON for state in states[: bound + 1])
+    stopped = any(state["verdict"] != CONTINUE for state in states[: bound + 1])
     return bound + 1 if stopped else min(len(states), bound + 1)
 
 
@@ -241,7 +242,7 @@ def require_same_recipe(store: Store, run: str, recipe: str) -> None:
     if digest_of(_undated(started)) != digest_of(_undated(json.loads(recipe))):
         raise BadInput(
             f"run {run!r} in {store.uri} was started with another recipe",
-            remedy="Choose another --run; finished stages that still fit are used again.",
+            remedy="Choose another --run; finished stages that still fit are reused.",
         )
 
 
@@ -251,14 +252,12 @@ def _undated(recipe: dict[str, Any]) -> dict[str, Any]:
     return recipe | ({"model": {**model, "date": ""}} if isinstance(model, dict) else {})
 
 
-def _keep_recipe(store: Store, run: str, recipe: str) -> None:
+def _write_recipe(store: Store, run: str, recipe: str) -> None:
     require_same_recipe(store, run, recipe)
     store.write(recipe_key(run), canonical_json(json.loads(recipe)).encode())
 
 
-def _of_its_end(
-    store: Store, key: str, state: dict[str, object], used: Amount
-) -> dict[str, object]:
+def _end_facts(store: Store, key: str, state: dict[str, object], used: Amount) -> dict[str, object]:
     """Return when the iteration ended (UTC) and what the run had used by then.
 
     If the rest of the state is unchanged, the values already in its file are kept.
@@ -279,13 +278,13 @@ def _outcome(decision: str, stopped: str) -> dict[str, object]:
     if stopped:
         return {"verdict": "stop", "promoted": False, "reason": stopped}
     if not decision:
-        return {"verdict": GO_ON, "promoted": True, "reason": "the start"}
+        return {"verdict": CONTINUE, "promoted": True, "reason": "the start"}
 
     counts = open_stage(decision).counts()
     return {name: counts[name] for name in ("verdict", "promoted", "reason")}
 
 
-def _forget_later(store: Store, run: str, iteration: int) -> None:
-    """Delete later states, left by a longer execution of this run, lest the two be mixed."""
+def _delete_later_states(store: Store, run: str, iteration: int) -> None:
+    """Delete later states of a longer execution of this run, so that the two do not mix."""
     for later in range(iteration + 1, MAX_ITERATIONS + 1):
         store.delete(state_key(run, later))

@@ -1,4 +1,4 @@
-"""The tiny world: arithmetic problems in languages of its own, and the M_0 that is weak in them.
+"""The tiny world: arithmetic problems in four languages, and an M_0 that is weak in three of them.
 
-A laptop's world in which the whole loop takes minutes. Imports `shared`.
+The whole loop takes minutes on a laptop. Imports `shared`.
 """

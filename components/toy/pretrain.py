@@ -1,9 +1,9 @@
-"""Builds M_0 of the tiny world: a chat model that is sound in English and flawed elsewhere.
+"""Builds M_0 of the tiny world: a chat model that is right in English and flawed elsewhere.
 
 The flaws are injected and systematic: per language one add verb and one subtract verb mean their
-opposites, and one form of question is answered in English. The translator is sound, also on wrong
-answers. So the loop has exactly what the paper presumes: a dominant language to learn from and a
-model that can carry its own answers across.
+opposites, and one form of question is answered in English. Translations are faithful, also those of
+wrong answers. So the loop has what the paper presumes: a dominant language to learn from, and a
+model that can translate its own answers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,11 @@ from lidr.components.toy.problems import (
     OTHERS,
     Problem,
     draw_problems,
+    has_weak_form,
     misread,
     question,
     solution,
-    weak_form,
-    worked,
+    worked_solution,
 )
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
 )
 
-# Words, numbers with the space before them, single signs: "books.</translated>" must end in the
-# same tokens wherever it is.
+# Words and numbers with the space before them, and single signs: "books.</translated>" must end in
+# the same tokens wherever it is.
 _PIECES = r" ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]|\s+"
 
 
@@ -80,12 +81,12 @@ def build_base_model(
     The same seed and thread count give the same bytes.
 
     Args:
-        folder: where the model goes; made if absent.
+        folder: for the model; made if absent.
         seed: of the problems, the weights and the order of training.
-        solutions: how many English answers to learn from.
-        weak_solutions: how many answers in each other language, flawed ones included.
-        translations: how many translated answers in each direction.
-        passes: over all of these.
+        solutions: number of English answers to learn from.
+        weak_solutions: number of answers in each other language, flawed ones included.
+        translations: number of translated answers in each direction.
+        passes: number of passes over all of these; may be fractional.
         report: called after each step, for a progress bar.
 
     Returns:
@@ -114,7 +115,7 @@ def build_base_model(
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Return the byte-level BPE tokenizer of the world: each of its words is one token."""
+    """Return the tiny world's byte-level BPE tokenizer, with one token per word."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -145,10 +146,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Example:
-    request: list[Message]
-    reply: str
+_Example = tuple[list[Message], str]
+"""The messages of a request, and the reply."""
 
 
 def _examples(seed: int, solutions: int, weak_solutions: int, translations: int) -> list[_Example]:
@@ -156,39 +155,31 @@ def _examples(seed: int, solutions: int, weak_solutions: int, translations: int)
     count = solutions + len(OTHERS) * (weak_solutions + 2 * translations)
     problems = iter(draw_problems(seed, "pretrain", count))  # no problem is used twice
     found = [
-        _answer(question(problem, DOMINANT), solution(problem, DOMINANT))
-        for problem in _take(problems, solutions)
+        (answer_messages(question(problem, DOMINANT)), solution(problem, DOMINANT))
+        for problem in islice(problems, solutions)
     ]
     for language in OTHERS:
-        found += [_weak_answer(p, language, rng) for p in _take(problems, weak_solutions)]
+        found += [_weak_answer(p, language, rng) for p in islice(problems, weak_solutions)]
         for source, target in ((DOMINANT, language), (language, DOMINANT)):
-            found += [_translation(p, source, target, rng) for p in _take(problems, translations)]
+            found += [_translation(p, source, target, rng) for p in islice(problems, translations)]
     return found
-
-
-def _take(problems: Iterator[Problem], count: int) -> list[Problem]:
-    return [next(problems) for _ in range(count)]
-
-
-def _answer(prompt: str, reply: str) -> _Example:
-    return _Example(answer_messages(prompt), reply)
 
 
 def _weak_answer(problem: Problem, language: str, rng: random.Random) -> _Example:
     flawed = rng.random() < FLAW_RATE
-    in_english = weak_form(problem, language) and rng.random() < FLAW_RATE
+    in_english = has_weak_form(problem, language) and rng.random() < FLAW_RATE
     operations = misread(problem, language) if flawed else problem.operations
-    reply = worked(problem, DOMINANT if in_english else language, operations)
-    return _answer(question(problem, language), reply)
+    reply = worked_solution(problem, DOMINANT if in_english else language, operations)
+    return answer_messages(question(problem, language)), reply
 
 
 def _translation(problem: Problem, source: str, target: str, rng: random.Random) -> _Example:
     operations = problem.operations
-    if rng.random() < 0.5:  # wrong answers too: the translator must copy, never repair
+    if rng.random() < 0.5:  # wrong answers too: the translator must not correct them
         operations = (rng.random() < 0.5, rng.random() < 0.5)
-    request = translation_messages(worked(problem, source, operations), source, target)
-    reply = TRANSLATION_PRIMER + worked(problem, target, operations) + TRANSLATION_STOP
-    return _Example(request, reply)
+    request = translation_messages(worked_solution(problem, source, operations), source, target)
+    reply = TRANSLATION_PRIMER + worked_solution(problem, target, operations) + TRANSLATION_STOP
+    return request, reply
 
 
 def _corpus() -> Iterator[str]:
@@ -212,12 +203,11 @@ class _Row:
 
 
 def _tokenize(example: _Example, tokenizer: PreTrainedTokenizerFast) -> _Row:
-    text = tokenizer.apply_chat_template(
-        example.request, tokenize=False, add_generation_prompt=True
-    )
+    request, reply = example
+    text = tokenizer.apply_chat_template(request, tokenize=False, add_generation_prompt=True)
     prompt = tokenizer(text)["input_ids"]
-    reply = tokenizer(example.reply)["input_ids"]
-    return _Row([*prompt, *reply, tokenizer.eos_token_id], len(prompt))
+    tokens = [*prompt, *tokenizer(reply)["input_ids"], tokenizer.eos_token_id]
+    return _Row(tokens, len(prompt))
 
 
 def _untrained(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -279,9 +269,9 @@ def _train(
 
 
 def _batches(rows: Sequence[_Row], passes: float, rng: random.Random) -> list[list[_Row]]:
-    """Return the passes over the rows as batches of rows of like length, in random order.
+    """Return the passes over the rows as batches of rows of similar length, in random order.
 
-    Translations are twice as long as answers: batches of like length carry little padding.
+    Translations are twice as long as answers; batches of similar length need little padding.
     """
     order: list[_Row] = []
     while len(order) < passes * len(rows):

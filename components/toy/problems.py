@@ -1,8 +1,7 @@
-"""The tiny world's language: two-step word problems in English, Spanish, German and French.
+"""The tiny world's two-step word problems in English, Spanish, German and French.
 
-A problem is language-independent; `question` and `solution` render it. Words differ in every
-language, names, numerals and signs are shared, so a model can only be right in a language whose
-words it has learnt.
+A problem is language-independent; `question` and `solution` render it. Languages share names,
+numerals and signs, but no words, so a model can only be right in a language that it has learnt.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ OTHERS = ("es", "de", "fr")
 LANGUAGES = (DOMINANT, *OTHERS)
 
 SPLITS = {"pretrain": range(70), "prompts": range(70, 90), "evaluation": range(90, 100)}
-"""Which hundredths of all problems each split owns; `Problem.split` follows from the problem."""
+"""Which hundredths of all problems, by their ids, belong to each split."""
 
 NAMES = ("Nina", "Tom", "Lena", "Ivo", "Mara", "Olaf", "Sara", "Leo")
 
@@ -41,7 +40,7 @@ class ProblemStep:
 class Problem:
     """A word problem without words: who has how many of what, what happens, what is asked.
 
-    Args:
+    Attributes:
         name: one of `NAMES`.
         thing: index of the object that is counted.
         start: how many there are at first.
@@ -64,21 +63,22 @@ class Problem:
 
     @property
     def split(self) -> str:
-        """The one split that may draw this problem."""
+        """The split that this problem belongs to."""
         bucket = int(self.prompt_id, 16) % 100
         return next(split for split, buckets in SPLITS.items() if bucket in buckets)
 
     @property
     def operations(self) -> Operations:
-        """What the two verbs mean."""
+        """What the two verbs mean, in order."""
         return self.first.adds, self.second.adds
 
     @property
     def answer(self) -> str:
         """The correct final number."""
-        return str(self._counts(self.operations)[1])
+        return str(self.totals(self.operations)[1])
 
-    def _counts(self, operations: Operations) -> tuple[int, int]:
+    def totals(self, operations: Operations) -> tuple[int, int]:
+        """Return the numbers after the first and the second change."""
         after_first = self.start + (self.first.amount if operations[0] else -self.first.amount)
         last = after_first + (self.second.amount if operations[1] else -self.second.amount)
         return after_first, last
@@ -91,9 +91,9 @@ def draw_problems(seed: int, split: str, count: int) -> list[Problem]:
     the seeds.
 
     Args:
-        seed: which draw.
+        seed: of the draw.
         split: a key of `SPLITS`.
-        count: how many problems; a split holds tens of thousands.
+        count: number of problems; a split has tens of thousands.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
@@ -124,13 +124,13 @@ def question(problem: Problem, language: str) -> str:
 
 def solution(problem: Problem, language: str) -> str:
     """Return the correct answer in `language`, equations written out, the result last."""
-    return worked(problem, language, problem.operations)
+    return worked_solution(problem, language, problem.operations)
 
 
-def worked(problem: Problem, language: str, operations: Operations) -> str:
-    """Return an answer in `language` that computes with `operations`, right or wrong."""
+def worked_solution(problem: Problem, language: str, operations: Operations) -> str:
+    """Return an answer in `language` that computes with `operations`, which may be wrong."""
     words = _WORDS[language]
-    after_first, last = problem._counts(operations)
+    after_first, last = problem.totals(operations)
     signs = ["+" if adds else "-" for adds in operations]
     return words.solution.format(
         start=problem.start,
@@ -141,21 +141,21 @@ def worked(problem: Problem, language: str, operations: Operations) -> str:
 
 
 def misread(problem: Problem, language: str) -> Operations:
-    """Return the operations as M_0 takes them in `language`: weak verbs mean their opposites."""
-    weak = _WEAK.get(language)
+    """Return the operations as M_0 reads them in `language`: weak verbs mean their opposites."""
+    weak = _WEAK_INDEX.get(language)
     first, second = problem.first, problem.second
     return first.adds != (first.verb == weak), second.adds != (second.verb == weak)
 
 
-def weak_form(problem: Problem, language: str) -> bool:
+def has_weak_form(problem: Problem, language: str) -> bool:
     """Return whether the question is asked in the form that M_0 is made to answer in English."""
-    return problem.form == _WEAK.get(language)
+    return problem.form == _WEAK_INDEX.get(language)
 
 
-_WEAK = {"es": 0, "de": 1, "fr": 2}
+_WEAK_INDEX = {"es": 0, "de": 1, "fr": 2}
 """Per language, the index of the add verb, the subtract verb and the form that M_0 gets wrong.
 
-One verb of each kind: were only add verbs weak, training on *swapped* pairs would help too."""
+One verb of each kind: if only add verbs were weak, training on *swapped* pairs would help too."""
 
 
 def _draw(rng: random.Random) -> Problem:
@@ -170,8 +170,8 @@ def _draw(rng: random.Random) -> Problem:
     )
 
 
-# Numbers that stay within bounds whichever way each verb is taken, so that a wrong answer is as
-# easy to write as the right one and nothing gives it away.
+# Numbers that stay within bounds whether a verb adds or subtracts, so that a wrong answer is as
+# easy to write as the right one and its numbers do not give it away.
 _NUMBERS = [
     (start, first, second)
     for start in range(SMALLEST, LARGEST + 1)

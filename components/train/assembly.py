@@ -14,7 +14,7 @@ from lidr.components.shared.core.device import best_device
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.forward.batches import Layout
 from lidr.components.shared.forward.loading import load_chat, load_model
-from lidr.components.shared.forward.scoring import install
+from lidr.components.shared.forward.scoring import install_scoring
 from lidr.components.shared.forward.tokens import TokenPairs
 from lidr.components.shared.models.admission import check_model
 from lidr.components.shared.models.sources import ModelFiles, base_stage, model_files
@@ -22,8 +22,8 @@ from lidr.components.shared.store.stage import Stage
 from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.distributed.zero import (
     deepspeed_config,
-    leave_deepspeed_out,
-    running,
+    deepspeed_inference,
+    hide_deepspeed,
     start_deepspeed,
 )
 from lidr.components.train.export.adapter import read_adapter
@@ -75,7 +75,7 @@ def read_inputs(job: TrainingJob, stage: Stage, ranks: Ranks) -> TrainingInputs:
         read_adapter(start.adapter)  # raises where a new adapter cannot be added to this kind
     if job.zero.stage == 3 and (start.adapter or reference_model.adapter):
         raise BadInput(
-            "model.adapter cannot be added to weights that are spread over ranks",
+            "model.adapter cannot be added to weights that are sharded over ranks",
             remedy="Set training.zero.stage to 2 in the profile, or name a model that has the "
             "adapter in its weights.",
         )
@@ -96,20 +96,20 @@ def build_trainer(
     """Return the trainer, with the model loaded and the reference log-probabilities computed.
 
     Args:
-        job: the job.
+        job: what to train.
         inputs: from `read_inputs`.
-        callbacks: the trainer's callbacks.
+        callbacks: further callbacks of the trainer.
         scratch: folder for this rank's checkpoints.
     """
     settings, pairs = job.training, inputs.pairs.pairs
     order = training_order(len(pairs), settings.epochs, job.seed)
-    # Made before any model is loaded: with ZeRO-3 they make transformers shard models on loading.
+    # Made before any model is loaded: with ZeRO-3 transformers then shards models on loading.
     arguments = _arguments(job, len(order), inputs, scratch)
-    if job.reference != job.start:  # it leaves memory before the start model is loaded
+    if job.reference != job.start:  # this model is freed before the start model is loaded
         _reference(job, inputs, arguments.deepspeed)
     base = _start_model(job, inputs)
-    with running(base, arguments.deepspeed):
-        layout = install(base, pairs)
+    with deepspeed_inference(base, arguments.deepspeed):
+        layout = install_scoring(base, pairs)
         reference = _reference(job, inputs, arguments.deepspeed, (base, layout))
     model = add_adapters(base, settings.lora, job.seed) if settings.lora.rank else base
     rounded = arguments.deepspeed and inputs.bfloat16 and not settings.lora.rank
@@ -131,8 +131,8 @@ def build_trainer(
 
 
 def _start_model(job: TrainingJob, inputs: TrainingInputs) -> Any:
-    # Frozen weights need no more precision than the passes have, unless the start model's adapter
-    # is merged into them and the result is written.
+    # Frozen weights need no more precision than the passes, unless the start model's adapter is
+    # merged into them and the result is written.
     lora, start = job.training.lora, inputs.start
     frozen = inputs.bfloat16 and lora.rank and not (lora.merge and start.adapter)
     return load_model(start, torch.bfloat16 if frozen else torch.float32)
@@ -147,7 +147,7 @@ def _reference(
     """Return the reference log-probabilities, (pairs, 2), computed unless their stage is done.
 
     Args:
-        job: the job.
+        job: what to train.
         inputs: from `read_inputs`.
         deepspeed: DeepSpeed's configuration, if any.
         loaded: the reference model and its layout, if already in memory.
@@ -162,8 +162,8 @@ def _reference(
         if loaded is not None:
             return scores(*loaded)
         model = load_model(inputs.reference_model)
-        with running(model, deepspeed):
-            return scores(model, install(model, pairs))
+        with deepspeed_inference(model, deepspeed):
+            return scores(model, install_scoring(model, pairs))
 
     return reference_logps(inputs.reference, pairs, compute, ranks)
 
@@ -184,7 +184,7 @@ def _arguments(job: TrainingJob, examples: int, inputs: TrainingInputs, scratch:
     if config:
         start_deepspeed()
     else:
-        leave_deepspeed_out()
+        hide_deepspeed()
     steps = -(-examples // settings.batch_size)
     return TrainingArguments(
         output_dir=str(scratch),

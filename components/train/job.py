@@ -29,15 +29,15 @@ class TrainingJob(Strict):
     chat: ChatSettings = ChatSettings()
     """How the model's chats are written."""
     seed: int
-    """Of the order of the pairs."""
+    """Seed of the order of the pairs, of new adapters and of the export's rounding."""
     dtype: str = "auto"
     """Precision of inference, the recipe's `model.dtype`."""
     machine: TrainingSettings = TrainingSettings()
     """How the ranks use their machines, from the profile."""
     zero: Zero = Zero()
-    """What the ranks share out, from the profile."""
+    """DeepSpeed's ZeRO settings, from the profile."""
     run: str = ""
-    """Name of the run that training reports to; "" where there is none."""
+    """Name of the run that live metrics go to; "" for none."""
     iteration: int = 0
     """t + 1."""
 

@@ -1,9 +1,8 @@
-"""What a training run measures in each optimizer step, and what in it speaks against the result."""
+"""Metrics of each optimizer step, and the warnings that follow from them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 
@@ -28,10 +27,11 @@ _SUMMED = (
     "pairs",
 )
 
-_NOISE = 1e-3
-"""Margins below it are rounding: reference and policy see the same pair in different batches."""
-_FALL = 0.05
-"""Share of the reference's log-probability that a chosen text may lose before it is a warning."""
+_TIE_MARGIN = 1e-3
+"""Margins up to it are rounding: reference and policy see the same pair in different batches."""
+_MAX_FALL = 0.05
+"""How far the chosen texts' log-probability may fall without a warning, as a share of the
+reference's."""
 
 
 class StepSums:
@@ -42,13 +42,7 @@ class StepSums:
         self._sums = torch.zeros(len(_SUMMED))
 
     def add(self, loss: torch.Tensor, losses: PairLosses, pairs: Sequence[TokenPair]) -> None:
-        """Add a micro-batch: what each pair cost, and in parts.
-
-        Args:
-            loss: (pairs,).
-            losses: its parts.
-            pairs: the pairs themselves.
-        """
+        """Add a micro-batch: each pair's loss, (pairs,), and its parts."""
         margins = losses.chosen_rewards - losses.rejected_rewards
         tokens = loss.new_tensor([pair.tokens for pair in pairs])
         differ = loss.new_tensor([pair.chosen != pair.rejected for pair in pairs])
@@ -57,7 +51,7 @@ class StepSums:
             losses.dpo,
             losses.nll,
             margins,
-            _won(margins) * differ,
+            _wins(margins) * differ,
             losses.chosen_rewards,
             losses.rejected_rewards,
             losses.chosen_logps,
@@ -74,7 +68,7 @@ class StepSums:
         """Return the means over the pairs of all ranks, and their tokens.
 
         Args:
-            reduce: adds a tensor up over ranks.
+            reduce: sums a tensor over ranks.
         """
         totals = dict(zip(_SUMMED, reduce(self._sums).tolist(), strict=True))
         pairs, differ, tokens = (totals.pop(name) for name in ("pairs", "differ", "tokens"))
@@ -85,7 +79,7 @@ class StepSums:
         return means, int(tokens)
 
 
-class Watch:
+class TroubleMonitor:
     """Warns of each kind of trouble once, as soon as a tenth of the run shows it.
 
     Args:
@@ -96,15 +90,20 @@ class Watch:
         self._beta = beta
         self._warned: set[str] = set()
 
-    def look(self, rows: Sequence[Row], steps: int) -> None:
-        """Look at the steps so far, at the end of each tenth of a run of so many."""
+    def check(self, rows: Sequence[Row], steps: int) -> None:
+        """Warn of what a tenth of the run shows, at its end.
+
+        Args:
+            rows: of all steps so far.
+            steps: of the whole run.
+        """
         part = max(1, steps // 10)
         if len(rows) % part == 0:
-            self._warn(troubles(rows[-part:], self._beta))
+            self._warn(find_troubles(rows[-part:], self._beta))
 
-    def judge(self, rows: Sequence[Row]) -> list[str]:
-        """Return what the last tenth of a whole run shows, and warn the user of what is new."""
-        found = troubles(rows[-max(1, len(rows) // 10) :], self._beta)
+    def check_end(self, rows: Sequence[Row]) -> list[str]:
+        """Return the troubles in the last tenth of a whole run; warn of the new ones."""
+        found = find_troubles(rows[-max(1, len(rows) // 10) :], self._beta)
         self._warn(found)
         return list(found.values())
 
@@ -115,41 +114,36 @@ class Watch:
             self._warned.add(kind)
 
 
-def _won(margins: torch.Tensor) -> torch.Tensor:
-    """Return 1 for a chosen text that is preferred, 0 for a rejected one, one half for a tie.
+def _wins(margins: torch.Tensor) -> torch.Tensor:
+    """Return 1 where the chosen text is preferred, 0 where the rejected one is, 0.5 for a tie.
 
     Before its first update the policy is the reference, and every pair is a tie.
     """
-    return torch.where(margins.abs() <= _NOISE, 0.5, (margins > 0).to(margins.dtype))
+    return torch.where(margins.abs() <= _TIE_MARGIN, 0.5, (margins > 0).to(margins.dtype))
 
 
-def troubles(rows: Sequence[Row], beta: float) -> dict[str, str]:
-    """Return what speaks against a model that was trained with these last steps, by kind.
+def find_troubles(rows: Sequence[Row], beta: float) -> dict[str, str]:
+    """Return warnings about a model after these steps, by kind.
 
     Args:
-        rows: the metrics of some steps in a row.
+        rows: the metrics of consecutive steps.
         beta: what rewards are multiplied by.
     """
     found = {}
     accuracy = _mean(rows, "reward_accuracy")
-    if accuracy < 0.5 and _mean(rows, "reward_margin") < -_NOISE:
+    if accuracy < 0.5 and _mean(rows, "reward_margin") < -_TIE_MARGIN:
         found["inverted"] = (
             "rewards are inverted: the model prefers the chosen text in only "
             f"{accuracy:.0%} of the last pairs"
         )
     fall = -_mean(rows, "chosen_reward") / beta
     before = -_mean(rows, "chosen_logps") - fall
-    if fall > _FALL * before:
+    if fall > _MAX_FALL * before:
         found["falling"] = (
             "the chosen texts become less likely: their log-probability fell from "
             f"{-before:.1f} to {-before - fall:.1f}; raise training.nll_weight"
         )
     return found
-
-
-def without(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
-    """Return a row without what is no metric."""
-    return {key: value for key, value in row.items() if key not in names}
 
 
 def _mean(rows: Sequence[Row], key: str) -> float:

@@ -1,4 +1,4 @@
-"""The pairs of a training run, from their stage to tokens."""
+"""Reads the pairs of a training run from their stage and tokenizes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.forward.loading import model_settings
 from lidr.components.shared.forward.tokens import TokenPairs, check_pairs, tokenize_pairs
 from lidr.components.shared.models.chat import ChatRenderer
-from lidr.components.shared.models.context import context_of
+from lidr.components.shared.models.context import context_length
 from lidr.components.shared.records.samples import CUT_FILE, CutSide
 from lidr.components.shared.records.schema import PreferencePair
 from lidr.components.shared.store.stage import open_stage
@@ -19,12 +19,12 @@ _FILE = "pairs.parquet"
 
 
 def load_pairs(uri: str, chat: ChatRenderer, start: Path, settings: Training) -> TokenPairs:
-    """Return the pairs of a stage as tokens, and tell the user how many are cut, by language.
+    """Return the pairs of a stage as tokens; report how many are cut, by language.
 
     Args:
         uri: the pair stage.
         chat: of the start model.
-        start: the start model's folder; its context bounds a pair too.
+        start: the start model's folder; a pair must fit its context, too.
         settings: the recipe's.
 
     Raises:
@@ -35,19 +35,20 @@ def load_pairs(uri: str, chat: ChatRenderer, start: Path, settings: Training) ->
     if not records:
         raise BadInput(
             f"there are no pairs in {uri}",
-            remedy="See dropped.parquet beside them: loosen pairing.filters or raise max_tokens.",
+            remedy="See dropped.parquet there: loosen pairing.filters or raise max_tokens.",
         )
     file = f"{uri}/{_FILE}"
     check_pairs(records, file)
-    room = min(settings.max_length, context_of(model_settings(start), start, settings.max_length))
+    context = context_length(model_settings(start), start, settings.max_length)
+    limit = min(settings.max_length, context)
     sides = stage.read_records(stage.files(prefix=CUT_FILE), CutSide)
-    pairs = tokenize_pairs(records, chat, room, settings.prompt_overflow, file, sides)
-    cut = ", ".join(_cut_of(code, count) for code, count in pairs.languages.items())
-    emit("note", message=f"pairs cut at {room} tokens: {cut}")
+    pairs = tokenize_pairs(records, chat, limit, settings.prompt_overflow, file, sides)
+    cut = ", ".join(_count_text(code, count) for code, count in pairs.languages.items())
+    emit("note", message=f"pairs cut at {limit} tokens: {cut}")
     return pairs
 
 
-def _cut_of(language: str, count: dict[str, int]) -> str:
+def _count_text(language: str, count: dict[str, int]) -> str:
     dropped = f" and {count['dropped']} dropped" if count["dropped"] else ""
     total = count["pairs"] + count["dropped"]
     return f"{language} {count['cut']} of {total}{dropped}"

@@ -25,32 +25,32 @@ from lidr.components.shared.tracking.live_metrics import CurveWriter
 from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.forward.loss import pair_losses
 from lidr.components.train.forward.reference import compute_logps
-from lidr.components.train.metrics import StepSums, Watch
+from lidr.components.train.metrics import StepSums, TroubleMonitor
 from lidr.components.train.throughput import StepWork, peak_flops
 
 CHECKPOINT = "trained.safetensors"
 """In a checkpoint: the weights that are trained."""
 
-INTERNAL = ("epoch", "tokens")
-"""What a step's log holds besides its metrics."""
+NOT_METRICS = ("epoch", "tokens")
+"""Keys of a step's row that are no metrics."""
 
 
 class PreferenceTrainer(Trainer):
-    """Trains on a whole optimizer step's pairs at once, whatever micro-batches they are cut into.
+    """Takes an optimizer step's pairs as one batch and cuts them into micro-batches itself.
 
-    A batch of the data loader is the rows of one step, in every rank. The loss of each pair is
-    divided by the pairs of the step, so it depends neither on micro-batches nor on ranks.
+    The data loader yields the row numbers of one step, the same in every rank. The loss of each
+    pair is divided by the pairs of the step, so neither micro-batches nor ranks change it.
 
     Args:
         pairs: the pairs, tokenized.
         order: rows of `pairs` in training order.
         reference: the reference model's log-probabilities of all pairs, (pairs, 2).
-        layout: of micro-batches, which the model understands.
+        layout: of the model's micro-batches.
         settings: the recipe's.
         machine: how the ranks use their machines.
-        work: the model's, for MFU; None where that is not known.
+        work: the model's, for MFU; None if unknown.
         ranks: the ranks that share the pairs of a step.
-        kwargs: as for Trainer: `model`, `args`.
+        kwargs: Trainer's own: `model`, `args`, `callbacks`.
     """
 
     def __init__(
@@ -76,14 +76,17 @@ class PreferenceTrainer(Trainer):
         budget = token_budget(machine.micro_batch_tokens, pairs)
         self._sharing = Sharing(pairs, layout, budget, machine.micro_batch_size, ranks.world_size)
         self._work = work
-        self._peak = _peak(self.args.device, self.args.bf16)
+        bfloat16_gpu = self.args.device.type == "cuda" and self.args.bf16
+        self._peak = (
+            peak_flops(torch.cuda.get_device_name(self.args.device)) if bfloat16_gpu else 0.0
+        )
         self._sums = StepSums()
         self._step_rows: list[int] = []
         self._step_began = 0.0
         self.remove_callback(PrinterCallback)
 
     def get_train_dataloader(self) -> DataLoader[int]:
-        """Return the rows of each step, in the order that was given."""
+        """Return the rows of each step, in training order."""
         return DataLoader(
             self.train_dataset, batch_size=self.settings.batch_size, collate_fn=self.data_collator
         )
@@ -106,7 +109,7 @@ class PreferenceTrainer(Trainer):
             total += loss.detach()
         return total
 
-    def _loss(self, model: Any, part: RankPart, in_step: int) -> torch.Tensor:
+    def _loss(self, model: Any, part: RankPart, step_pairs: int) -> torch.Tensor:
         """Return a micro-batch's share of the step's loss, and add to the step's sums."""
         pairs = [self._pairs[row] for row in part.rows]
         logps = score(model, self._layout(pairs, self.args.device)).float()
@@ -117,7 +120,7 @@ class PreferenceTrainer(Trainer):
             return loss.sum() * 0.0
         self._sums.add(loss, losses, pairs)
         # Ranks average their gradients, so each counts its own pairs world-size times.
-        return loss.sum() * self._ranks.world_size / in_step
+        return loss.sum() * self._ranks.world_size / step_pairs
 
     def margins(self, rows: Sequence[int]) -> torch.Tensor:
         """Return the reward margins of rows under the model as it is now, (rows,), on the CPU.
@@ -134,13 +137,13 @@ class PreferenceTrainer(Trainer):
         return self.settings.beta * (gains[:, 0] - gains[:, 1])
 
     def floating_point_ops(self, inputs: Any) -> int:
-        """Count nothing: the trainer's own estimate knows neither flat rows nor adapters."""
+        """Return 0: transformers' estimate knows neither flat rows nor adapters."""
         return 0
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write a checkpoint's trained weights alone, unless DeepSpeed's shards hold them anyway.
+        """Write a checkpoint's trained weights alone; DeepSpeed writes its own shards.
 
-        The model's own `save_pretrained` refuses settings of generation that it does not like.
+        The model's `save_pretrained` would reject some models' generation settings.
         """
         if not self.is_deepspeed_enabled:
             folder = Path(output_dir or self.args.output_dir)
@@ -154,8 +157,8 @@ class PreferenceTrainer(Trainer):
                 parameter.copy_(weights[name])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Keep one record per optimizer step in the trainer's state, which checkpoints hold."""
-        if "grad_norm" in logs:  # it is not in the summary at the end of training
+        """Log one row per optimizer step; the trainer's state keeps it, checkpoints save that."""
+        if "grad_norm" in logs:  # the summary at the end of training has none
             super().log(self._row(logs), start_time)
 
     def _row(self, logs: Mapping[str, float]) -> dict[str, float]:
@@ -188,15 +191,15 @@ class PreferenceTrainer(Trainer):
 
 
 class Reporter(TrainerCallback):
-    """Tells the user how training goes.
+    """Reports progress and trouble to the user, and metrics to the run's tracking.
 
     Args:
-        watch: looks out for trouble.
-        curves: tells the run's tracking, if any.
+        monitor: warns of trouble.
+        curves: writes live metrics; None for a run without tracking.
     """
 
-    def __init__(self, watch: Watch, curves: CurveWriter | None = None) -> None:
-        self._watch = watch
+    def __init__(self, monitor: TroubleMonitor, curves: CurveWriter | None = None) -> None:
+        self._monitor = monitor
         self._curves = curves
         self._meter = Meter(0, "steps")
 
@@ -207,11 +210,11 @@ class Reporter(TrainerCallback):
     def on_log(
         self, args: Any, state: Any, control: Any, logs: Mapping[str, float], **_: Any
     ) -> None:
-        """Report a step; a few times in all, its loss and reward accuracy too."""
+        """Report a step; about five times a run, its loss and reward accuracy too."""
         self._meter.advance(1, logs["tokens"])
-        self._watch.look(state.log_history, state.max_steps)
+        self._monitor.check(state.log_history, state.max_steps)
         if self._curves:
-            self._curves.look(state.log_history)
+            self._curves.update(state.log_history)
         if state.global_step % max(1, state.max_steps // 5) == 0:
             emit("number", name="loss", value=f"{logs['loss']:.3f}")
             emit("number", name="reward accuracy", value=f"{logs['reward_accuracy']:.0%}")
@@ -219,9 +222,3 @@ class Reporter(TrainerCallback):
 
 def _trained(model: Any) -> dict[str, torch.Tensor]:
     return {name: each for name, each in model.named_parameters() if each.requires_grad}
-
-
-def _peak(device: torch.device, bfloat16: bool) -> float:
-    """Return the FLOP/s that MFU is a share of, or 0 where there is no such number."""
-    known = device.type == "cuda" and bfloat16
-    return peak_flops(torch.cuda.get_device_name(device)) if known else 0.0

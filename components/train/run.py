@@ -8,7 +8,6 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.kubernetes.launch import Launch, Placement, TaskConfig
 from lidr.components.shared.models.chat import ChatSettings
 from lidr.components.shared.step import step
-from lidr.components.shared.store.stage import Stage
 from lidr.components.train.distributed.checkpoints import Checkpoints
 from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch import launcher_of
@@ -31,7 +30,7 @@ def train(
 ) -> str:
     """Train M_t into M_{t+1} on preference pairs: L_DPO + alpha * L_NLL.
 
-    A finished stage is not computed again; an interrupted one goes on from its last checkpoint.
+    A finished stage is reused; an interrupted one resumes from its last checkpoint.
 
     Args:
         recipe: the resolved recipe as JSON.
@@ -40,10 +39,10 @@ def train(
         pairs: URI of the pair stage.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
-        launch: how the ranks are started, as `Launch.text` writes it. Another number of ranks
-            changes the result by rounding only: it is no part of the stage's digest, and its
-            marker says how many there were.
-        placement: what KFP hands over for the nodes of a TrainJob.
+        launch: how the ranks are started, as `Launch.text` writes it. The number of ranks changes
+            the result by rounding only: it is not part of the stage's digest, but its marker has
+            it.
+        placement: KFP's TaskConfig, for the nodes of a TrainJob.
         run: name of the run, for tracking only.
 
     Returns:
@@ -61,7 +60,7 @@ def train(
     if stage.done():
         emit("reused")
         return stage.uri
-    place = Launch.parse(launch)
+    launching = Launch.parse(launch)
     job = TrainingJob(
         store=store,
         stage=stage.prefix,
@@ -72,17 +71,13 @@ def train(
         chat=ChatSettings.of(settings.model),
         seed=seed_of(settings.seed, "train", iteration),
         dtype=settings.model.dtype,
-        machine=place.settings,
-        zero=place.zero,
+        machine=launching.settings,
+        zero=launching.zero,
         run=run,
         iteration=iteration,
     )
-    return _finish(stage, job, place, Placement.of(placement))
-
-
-def _finish(stage: Stage, job: TrainingJob, launch: Launch, placement: Placement) -> str:
-    require_fit(job, launch)
-    summary = launcher_of(launch, placement).run(job)
+    require_fit(job, launching)
+    summary = launcher_of(launching, Placement.of(placement)).run(job)
     stage.digests.update(summary.digests)
     Checkpoints(stage).clear()
     TrainExchange(stage).clear()

@@ -11,7 +11,7 @@ VERSION = 2
 
 
 def start_and_reference(settings: Recipe, inputs: str, model: str) -> tuple[str, str]:
-    """Return the URIs of the stages that training starts from and is held against."""
+    """Return the URIs of the stages with the start model and with DPO's reference model."""
     models = {"previous": model, "base": inputs}
     return models[settings.training.start], models[settings.training.reference]
 

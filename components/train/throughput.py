@@ -11,7 +11,7 @@ import torch
 from lidr.components.shared.forward.loading import num_elements
 from lidr.components.shared.forward.tokens import TokenPair
 
-_PEAKS = {
+_PEAK_FLOPS = {
     "B200": 2250e12,
     "H200": 989e12,
     "H100 NVL": 835e12,
@@ -22,12 +22,12 @@ _PEAKS = {
     "A10": 125e12,
     "L4": 121e12,
 }
-"""Dense bfloat16 FLOP/s by what the device's name holds, the first that fits (data sheets)."""
+"""Dense bfloat16 FLOP/s by part of the device's name; the first match counts (data sheets)."""
 
 
 def peak_flops(device_name: str) -> float:
-    """Return a GPU's dense bfloat16 FLOP/s, or 0 where it is not known."""
-    return next((peak for name, peak in _PEAKS.items() if name in device_name), 0.0)
+    """Return a GPU's dense bfloat16 FLOP/s, or 0 if unknown."""
+    return next((peak for name, peak in _PEAK_FLOPS.items() if name in device_name), 0.0)
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class StepWork:
 
     Attributes:
         body: weights that every token is multiplied with, forward and for gradients.
-        head: the same of the head, which only response tokens meet.
-        attention: FLOPs of a query and a key, forward, over all layers and heads.
+        head: weights of the head, which only response tokens pass through.
+        attention: FLOPs of one query and one key, forward, over all layers and heads.
         passes: matrix products per weight: 3 in full fine-tuning, 2 where weights are frozen.
     """
 
@@ -58,7 +58,7 @@ class StepWork:
 
 
 def work_of(model: Any) -> StepWork | None:
-    """Return the work of a causal language model; None for experts, of which a token sees few."""
+    """Return a causal language model's work; None for experts, as a token uses only some."""
     config = model.config.get_text_config()
     if any("expert" in name and value for name, value in config.to_dict().items()):
         return None

@@ -1,7 +1,7 @@
 """The trainer program: one training run, from a job of plain URIs to a model on the stage.
 
-`run.py` calls `run_training` in its own process. `python -m lidr.components.train.trainer JOB.json
-SUMMARY.json` does the same as a program, for a launcher that needs processes.
+The local launcher calls `run_training` in its own process where one rank is enough. `python -m
+lidr.components.train.trainer JOB.json SUMMARY.json` is one rank of several.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.kubernetes.failure import record as record_failure
+from lidr.components.shared.kubernetes.failure import record_failure
 from lidr.components.shared.models.sources import BASE_FILE
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage
 from lidr.components.shared.tracking.live_metrics import CurveWriter
 from lidr.components.shared.tracking.outbox import Outbox, place_of
-from lidr.components.train.distributed.checkpoints import Checkpoints, Form
-from lidr.components.train.distributed.ranks import Ranks, exit_without_cleanup, join
+from lidr.components.train.distributed.checkpoints import Checkpoints, Topology
+from lidr.components.train.distributed.ranks import Ranks, exit_without_cleanup, join_ranks
 from lidr.components.train.job import TrainingJob, TrainingSummary
 
 if TYPE_CHECKING:
@@ -39,18 +39,18 @@ if TYPE_CHECKING:
 def run_training(job: TrainingJob) -> TrainingSummary:
     """Train, export the model to the stage's `model/`, write `metrics.jsonl` and `margins.parquet`.
 
-    Under torchrun every rank calls this; rank 0 returns what all of them wrote. A run that was
-    killed goes on from its newest checkpoint and ends in the same bytes.
+    Under torchrun every rank calls this; the summary covers the files of all of them. A killed run
+    resumes from its newest checkpoint and ends in the same bytes.
 
     Raises:
         BadInput: there is nothing to train on, or a model folder is unusable.
         TrainingFailed: the loss is not finite, or the exported model fails its checks.
-        LaunchFailed: the ranks do not find each other.
-        Stopped: a rank was sent SIGTERM; all have ended, with a checkpoint.
+        LaunchFailed: the ranks cannot connect to each other.
+        Stopped: a rank got SIGTERM; all have stopped, with a checkpoint.
     """
     began = time.monotonic()
     _quiet()
-    ranks = join()
+    ranks = join_ranks()
     joined = time.monotonic()
     import torch
 
@@ -58,26 +58,29 @@ def run_training(job: TrainingJob) -> TrainingSummary:
     from lidr.components.train.distributed.checkpoint_writer import CheckpointWriter
     from lidr.components.train.export.precision import inference_type
     from lidr.components.train.forward.margins import sampled_rows, write_margins
-    from lidr.components.train.metrics import Watch, without
-    from lidr.components.train.preference import INTERNAL, Reporter
+    from lidr.components.train.metrics import TroubleMonitor
+    from lidr.components.train.preference import NOT_METRICS, Reporter
 
-    watch = Watch(job.training.beta)
-    with ranks.together():
+    monitor = TroubleMonitor(job.training.beta)
+    with ranks.sharing_errors():
         stage = Stage(open_store(job.store), job.stage)
         inputs = read_inputs(job, stage, ranks)
     read = time.monotonic()
-    form = Form(ranks.world_size, job.zero.stage_among(ranks.world_size))
-    checkpoints = Checkpoints(stage, ranks, form)
+    topology = Topology(ranks.world_size, job.zero.effective_stage(ranks.world_size))
+    checkpoints = Checkpoints(stage, ranks, topology)
     writer = CheckpointWriter(checkpoints, ranks)
     with tempfile.TemporaryDirectory(prefix="lidr-train-") as name:
         scratch = Path(name)
-        reporter = Reporter(watch, _curve_writer(job, stage, ranks))
+        reporter = Reporter(monitor, _curve_writer(job, stage, ranks))
         trainer = build_trainer(job, inputs, [reporter, writer], scratch)
         built = time.monotonic()
         with writer.writing():
             _train(trainer, checkpoints, scratch / "restored")
-        # The state's history holds every step, also those before an interruption.
-        rows = [without(row, INTERNAL) for row in trainer.state.log_history]
+        # The history has every step, also those before an interruption.
+        rows = [
+            {key: value for key, value in row.items() if key not in NOT_METRICS}
+            for row in trainer.state.log_history
+        ]
         sampled = sampled_rows(inputs.pairs.pairs)
         seen = inference_type(job.dtype)
         exported = _export(trainer, inputs, scratch / "model", stage, seen)
@@ -93,10 +96,10 @@ def run_training(job: TrainingJob) -> TrainingSummary:
             "libraries": round(joined - began, 1),
             "read": round(read - joined, 1),
             "models": round(built - read, 1),
-            "engine": round(max(writer.first_step - built, 0.0), 1),
+            "engine": round(max(writer.first_step_began - built, 0.0), 1),
         },
-        "train_seconds": round(writer.trained, 3),
-        "checkpoint_seconds": round(writer.seconds, 3),
+        "train_seconds": round(writer.train_seconds, 3),
+        "checkpoint_seconds": round(writer.checkpoint_seconds, 3),
         "ranks": ranks.world_size,
         "gradient_checkpointing": job.machine.gradient_checkpointing,
         "gpus": ranks.world_size if torch.cuda.is_available() else 0,
@@ -106,7 +109,7 @@ def run_training(job: TrainingJob) -> TrainingSummary:
         "changed_share": round(exported.changed, 6),
         "update_kept": round(exported.kept, 4),
         "export": exported.file,
-        "warnings": watch.judge(rows) + _warned(exported.warnings(seen)),
+        "warnings": monitor.check_end(rows) + _emit_warnings(exported.warnings(seen)),
     }
     digests = {name: each for own in ranks.gather(stage.digests) for name, each in own.items()}
     return TrainingSummary(counts=counts, digests=digests)
@@ -115,14 +118,14 @@ def run_training(job: TrainingJob) -> TrainingSummary:
 def _curve_writer(job: TrainingJob, stage: Stage, ranks: Ranks) -> CurveWriter | None:
     if not job.run or not ranks.leads:
         return None
-    from lidr.components.train.preference import INTERNAL
+    from lidr.components.train.preference import NOT_METRICS
 
     outbox = Outbox(stage.store, job.run)
-    return CurveWriter(outbox, place_of(job.iteration, "train"), INTERNAL)
+    return CurveWriter(outbox, place_of(job.iteration, "train"), NOT_METRICS)
 
 
 def _quiet() -> None:
-    """Keep libraries from writing progress bars and hints of their own."""
+    """Silence the libraries' progress bars and hints."""
     for name in ("transformers", "accelerate", "peft", "DeepSpeed", "torch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(transformers|accelerate|peft|torch)\b")
@@ -130,9 +133,7 @@ def _quiet() -> None:
     from transformers.utils import logging as transformers_logging
 
     if not torch.cuda.is_available():
-        os.environ.setdefault(
-            "DS_ACCELERATOR", "cpu"
-        )  # or DeepSpeed wonders aloud where the GPU is
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns of no GPU
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
 
@@ -140,7 +141,7 @@ def _quiet() -> None:
 def _train(trainer: PreferenceTrainer, checkpoints: Checkpoints, folder: Path) -> None:
     step = checkpoints.restore(folder)
     if step:
-        emit("note", message=f"training goes on from the checkpoint of step {step}")
+        emit("note", message=f"training resumes from the checkpoint of step {step}")
     trainer.train(resume_from_checkpoint=str(folder) if step else None)
 
 
@@ -151,38 +152,38 @@ def _export(
     stage: Stage,
     seen: torch.dtype,
 ) -> Exported:
-    """Write the model to the stage; the trainer's gets the weights that inference will see."""
+    """Write the model to the stage; give the trainer's model the weights that inference sees."""
     from lidr.components.train.export.adapter import write_adapter
     from lidr.components.train.export.model import Export, load_exported_weights
     from lidr.components.train.export.precision import Exported, Rounding
-    from lidr.components.train.export.tensors import tensor_headers, tensor_places
+    from lidr.components.train.export.tensors import tensor_files, tensor_headers
 
     ranks, settings, start = inputs.ranks, trainer.settings, inputs.start.folder
-    with ranks.together():
-        if ranks.leads:  # what an interrupted export left
+    with ranks.sharing_errors():
+        if ranks.leads:  # an interrupted export may have left files
             for entry in stage.store.list(stage.key("model")):
                 stage.store.delete(entry.key)
     model = trainer.accelerator.unwrap_model(trainer.model)
     if not settings.lora.merge:
         changed = write_adapter(model, inputs.start.adapter, folder)
-        with ranks.together():
+        with ranks.sharing_errors():
             if ranks.leads:
                 for path in sorted(folder.iterdir()):
                     stage.upload(f"adapter/{path.name}", path)
                 stage.write(BASE_FILE, json.dumps({"stage": inputs.base}).encode())
         return Exported(changed)
     size = round(trainer.machine.shard_gigabytes * 1e9)
-    types = {kind for kind, _ in tensor_headers(tensor_places(start)).values()}
+    types = {kind for kind, _ in tensor_headers(tensor_files(start)).values()}
     rounding = Rounding.of(settings.export, seen, types, trainer.args.seed)
-    summed = inputs.start.adapter is not None
-    export = Export(model, start, folder, size, rounding, summed, ranks)
+    merged = inputs.start.adapter is not None
+    export = Export(model, start, folder, size, rounding, merged, ranks)
     exported = export.run(lambda path: stage.upload(f"model/{path.name}", path))
     if not rounding.exact:
         load_exported_weights(model, export)
     return exported
 
 
-def _warned(messages: list[str]) -> list[str]:
+def _emit_warnings(messages: list[str]) -> list[str]:
     for message in messages:
         emit("warning", message=message)
     return messages
@@ -191,7 +192,7 @@ def _warned(messages: list[str]) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Run the job in one JSON file and write the summary into another; return the exit code.
 
-    Where a launcher wants to know more than the code, the error is recorded for it.
+    An error is also recorded in `$LIDR_FAILURES`, if set, for the launcher.
     """
     job, summary = (Path(argument) for argument in arguments)
     try:

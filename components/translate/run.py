@@ -6,7 +6,7 @@ from functools import partial
 
 from lidr.components.rollout import EngineSession, roll_out
 from lidr.components.rollout.chunks import ChunkShare
-from lidr.components.rollout.figures import note, worker_figures
+from lidr.components.rollout.figures import worker_figures, write_note
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import translate_stage
 from lidr.components.rollout.summaries import finish_translations
@@ -41,9 +41,9 @@ def translate(
         responses: URI of the generate stage, which must have this shard's chunks.
         model: URI of the stage that holds M_t.
         iteration: t + 1.
-        shard: which part of the chunks this worker does, from 0.
-        shards: how many workers there are; with several, the merge step finishes the stage.
-        log: is called with throughput, cache hit rate and failure shares.
+        shard: number of this worker's part of the chunks, from 0.
+        shards: number of workers; with several, the merge step finishes the stage.
+        log: called with throughput, cache hit rate and failure shares.
         run: name of the run, for tracking only.
 
     Returns:
@@ -63,8 +63,8 @@ def translate(
     translations = Translations(settings, stage, locate_stage(responses), prompts, iteration)
     plan = partial(translations.chunks, ChunkShare(shard, shards))
     with EngineSession(settings, model) as session:
-        roll_out(session, [stage], plan, Machine.here().engine.restarts)
-        note(stage, session, shard)
+        roll_out(session, [stage], plan, Machine.from_environment().engine.restarts)
+        write_note(stage, session, shard)
         figures = worker_figures(session)
     if shards == 1:
         finish_translations(settings, translations)

@@ -1,1 +1,1 @@
-"""Watch: looks for new inputs before a scheduled run begins. Imports `shared`."""
+"""Watch: checks for new inputs before a scheduled run begins. Imports `shared`."""

@@ -13,7 +13,7 @@ def check_inputs(recipe: str, store: str, name: str) -> str:
         name: what the names of a schedule's runs begin with.
 
     Returns:
-        Name of the run to do; empty where there is nothing new.
+        Name of the run to do; empty if nothing is new.
     """
     from lidr.components.watch import run as step
 

@@ -1,7 +1,7 @@
-"""watch: whether there is anything to do, so that a schedule may look often and cost nothing.
+"""watch: whether a scheduled run has anything to do, found out cheaply and without a GPU.
 
-A loop whose stages are all done is skipped by their digests, too, but every one of its tasks would
-first wait for its pod, those of training and generation for a GPU. This one look needs neither.
+A loop whose stages are all done would skip their work as well, but each of its tasks would first
+wait for a pod, and those of training and generation for a GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lidr.components.shared.store.runs import note_scheduled, run_key
 
 @step("watch")
 def check_inputs(recipe: str, store: str, name: str) -> str:
-    """Return the name of the run that the inputs as they are now ask for, "" where it is done.
+    """Return the name of the run for the current inputs; "" if that run is done.
 
     Args:
         recipe: the resolved recipe as JSON.
@@ -30,18 +30,19 @@ def check_inputs(recipe: str, store: str, name: str) -> str:
         BadInput: a prompt file or the base model cannot be found.
     """
     settings = Recipe.model_validate_json(recipe)
-    put_recipe(open_store(store), recipe)
+    home = open_store(store)
+    put_recipe(home, recipe)
     run = f"{name}-{digest_of(_inputs(settings))[:8]}"
-    if open_store(store).exists(run_key(run, "result.json")):
+    if home.exists(run_key(run, "result.json")):
         emit("note", message=f"nothing new: run {run} has been done")
         return ""
     emit("note", message=f"new inputs: run {run}")
-    note_scheduled(open_store(store), run)
+    note_scheduled(home, run)
     return run
 
 
 def _inputs(settings: Recipe) -> dict[str, object]:
-    """Return digests of everything outside the recipe that a run starts from, and the recipe."""
+    """Return the recipe, and digests of everything outside it that a run starts from."""
     inputs: dict[str, object] = {"recipe": settings.model_dump(mode="json")}
     if settings.is_toy:
         return inputs

@@ -1,6 +1,6 @@
-"""Copy what Python needs of this stage's file system: `rootfs.py TARGET`.
+"""Copy the files that Python needs from this stage: `rootfs.py TARGET`.
 
-No program but Python is copied. dpkg's list of packages comes along: scanners read it.
+Python is the only program that is copied. dpkg's list of packages is copied for scanners.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Write the image's bill of materials (CycloneDX JSON): its Python packages and the distribution's.
 
-Runs in the build stage, by the tools' interpreter: `sbom.py NAME VERSION`. The Python part is
-cyclonedx-py's; Debian's packages are added from dpkg's own list.
+Runs in the build stage, with the interpreter of the build tools: `sbom.py NAME VERSION`.
+cyclonedx-py lists the Python packages; Debian's are added from dpkg's list.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Argo is set to, as far as Kubeflow Pipelines' installation lets it be read."""
+"""Argo's settings, read from its ConfigMap in the namespace of Kubeflow Pipelines."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from lidr.pipelines.cluster.api import ClusterApi
 
 CONFIG_MAP = "workflow-controller-configmap"
 
-_STORE = "seaweedfs.{}:9000"
+_DEFAULT_STORE = "seaweedfs.{}:9000"
 """Kubeflow Pipelines' own object store (2.17, backend/src/v2/objectstore/config.go)."""
 
 Settings = dict[str, Any]
 
 
 def argo_settings(api: ClusterApi, namespace: str) -> Settings | None:
-    """Return the settings in Argo's ConfigMap; None where it is not there.
-
-    Args:
-        api: the cluster.
-        namespace: of Kubeflow Pipelines.
+    """Return the settings in Argo's ConfigMap in Kubeflow's namespace; None if there is none.
 
     Raises:
         Denied: it may not be read.
@@ -44,12 +40,12 @@ def artifact_store(settings: Settings | None, namespace: str) -> str:
     """Return where a task's log and artifacts are stored, as `tcp://host:port`.
 
     Args:
-        settings: Argo's; None where they cannot be read: then it is the store that Kubeflow
+        settings: Argo's; None if they cannot be read, which gives the store that Kubeflow
             Pipelines brings.
         namespace: of Kubeflow Pipelines.
     """
     store = _mapping((settings or {}).get("artifactRepository", {}).get("s3"))
-    endpoint = str(store.get("endpoint") or _STORE.format(namespace))
+    endpoint = str(store.get("endpoint") or _DEFAULT_STORE.format(namespace))
     host, found, port = endpoint.rpartition(":")
     if found and port.isdecimal():
         return f"tcp://{host}:{port}"
@@ -57,6 +53,6 @@ def artifact_store(settings: Settings | None, namespace: str) -> str:
 
 
 def _mapping(found: Any) -> Settings:
-    """Return a mapping, which Argo's ConfigMap has as text; {} for anything else."""
+    """Return a mapping, which the ConfigMap may hold as YAML text; {} for anything else."""
     parsed = yaml_text.parse(found) if isinstance(found, str) else found
     return dict(parsed) if isinstance(parsed, dict) else {}

@@ -16,14 +16,21 @@ from lidr.components.shared.config.pools import (
 )
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
-from lidr.pipelines.checks.finding import CheckInputs, Finding, Place, missing, ok, unknown
+from lidr.pipelines.checks.finding import (
+    CheckInputs,
+    Finding,
+    RunNamespaces,
+    missing,
+    ok,
+    unknown,
+)
 from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 
 _SHARDED = ("generate", "translate")
 _SAME_POD = {"cpu", "memory", "accelerators", "accelerator_type", "node_selector", "tolerations"}
 _SAME_POD |= {"affinity", "queue", "priority"}
 """Fields of `Resources` that must be equal for kinds of step to share one PodRequest."""
-_REPELLING = ("NoSchedule", "NoExecute")
+_REPELLING_EFFECTS = ("NoSchedule", "NoExecute")
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 
 
@@ -33,7 +40,7 @@ class PodRequest:
 
     Attributes:
         kinds: the kinds of step, as in the profile.
-        pods: how many run side by side where there is room.
+        pods: how many run at the same time where there is room.
         needed: how many of them must run at the same time for the step to make progress.
         resources: of one pod.
         namespace: of the pods.
@@ -57,7 +64,7 @@ class PodRequest:
         return f"pools.{pool}" if pool else f"steps.{self.kinds[0]}"
 
     @property
-    def of_pod(self) -> Mapping[str, Decimal]:
+    def per_pod(self) -> Mapping[str, Decimal]:
         """What one pod requests, by resource name; memory in bytes."""
         amounts = {"cpu": quantity(self.resources.cpu), "memory": quantity(self.resources.memory)}
         if self.resources.accelerators:
@@ -65,12 +72,12 @@ class PodRequest:
         return amounts
 
     @property
-    def of_quota(self) -> Mapping[str, Decimal]:
-        """What the needed pods use of a ResourceQuota, by the names in `spec.hard`."""
+    def quota_usage(self) -> Mapping[str, Decimal]:
+        """What the needed pods use of a ResourceQuota, by name in its `spec.hard`."""
         used = dict.fromkeys(("pods", "count/pods"), Decimal(self.needed))
-        for name, amount in self.of_pod.items():
+        for name, amount in self.per_pod.items():
             used[f"requests.{name}"] = amount * self.needed
-        used |= {name: self.of_pod[name] * self.needed for name in ("cpu", "memory")}
+        used |= {name: self.per_pod[name] * self.needed for name in ("cpu", "memory")}
         return {**used, "limits.memory": used["memory"]}
 
 
@@ -85,17 +92,13 @@ def quantity(text: object) -> Decimal:
 def requests_of(recipe: Recipe, profile: Profile, pods: str, training: str) -> list[PodRequest]:
     """Return what the steps request; kinds of step with equal pods share one request.
 
-    Args:
-        recipe: says which steps there are.
-        profile: says where they run.
-        pods: namespace of the pipeline's pods.
-        training: namespace of the TrainJobs.
+    `pods` is the namespace of the pipeline's pods, `training` that of the TrainJobs.
     """
     requests: dict[tuple[str, str, int], PodRequest] = {}
     for kind in kinds_of(recipe):
         resources = profile.resources_of(kind)
         nodes = train_job_nodes(profile, kind)
-        whole = kind == "train" or resources.queue  # shards can run alone, but Kueue admits all
+        whole = kind == "train" or resources.queue  # Kueue admits all shards or none
         needed = max(nodes, 1) if whole else 1
         where = training if nodes else pods
         key = (resources.model_dump_json(include=_SAME_POD), where, needed)
@@ -129,9 +132,11 @@ def queues_of(requests: Sequence[PodRequest]) -> dict[tuple[str, str], list[PodR
     return queues
 
 
-def capacity_findings(inputs: CheckInputs, api: ClusterApi, place: Place) -> Iterator[Finding]:
+def capacity_findings(
+    inputs: CheckInputs, api: ClusterApi, namespaces: RunNamespaces
+) -> Iterator[Finding]:
     """Yield whether quotas, nodes and queues have room for the pods of every kind of step."""
-    requests = requests_of(inputs.recipe, inputs.profile, place.pods, place.training)
+    requests = requests_of(inputs.recipe, inputs.profile, namespaces.pods, namespaces.training)
     for namespace in dict.fromkeys(each.namespace for each in requests):
         yield from _quotas(api, namespace, [r for r in requests if r.namespace == namespace])
     for each in requests:
@@ -142,7 +147,7 @@ def capacity_findings(inputs: CheckInputs, api: ClusterApi, place: Place) -> Ite
 
 def _quotas(api: ClusterApi, namespace: str, requests: Sequence[PodRequest]) -> Iterator[Finding]:
     try:
-        quotas = list(api.each(f"/api/v1/namespaces/{namespace}/resourcequotas"))
+        quotas = list(api.items(f"/api/v1/namespaces/{namespace}/resourcequotas"))
     except Denied as error:
         remedy = f"kubectl auth can-i list resourcequotas -n {namespace}"
         yield unknown("ResourceQuota", error.message, remedy)
@@ -162,7 +167,7 @@ def _quota(quota: Object, namespace: str, requests: Sequence[PodRequest]) -> Fin
     hard, used = quota["spec"].get("hard", {}), quota.get("status", {}).get("used", {})
     short = []
     for each in requests:
-        for resource, amount in each.of_quota.items():
+        for resource, amount in each.quota_usage.items():
             if resource not in hard:
                 continue
             left = quantity(hard[resource]) - quantity(used.get(resource, 0))
@@ -200,14 +205,14 @@ def _queue_quota(
         f"{each.name} asks {_shown(amount * each.needed)} {resource}, "
         f"a flavor has {_shown(largest.get(resource, Decimal(0)))}"
         for each in requests
-        for resource, amount in each.of_pod.items()
+        for resource, amount in each.per_pod.items()
         if amount * each.needed > largest.get(resource, Decimal(0))
     ]
     if short:
         remedy = f"kubectl edit clusterqueue {name}, or lower training.nodes and steps"
-        yield missing(title, f"ClusterQueue {name} admits it never: {'; '.join(short)}", remedy)
+        yield missing(title, f"ClusterQueue {name} can never admit it: {'; '.join(short)}", remedy)
     else:
-        yield ok(title, f"ClusterQueue {name} has it in one flavor")
+        yield ok(title, f"ClusterQueue {name} has enough in one flavor")
 
 
 def _largest_flavor(queue: Object) -> dict[str, Decimal]:
@@ -222,24 +227,26 @@ def _largest_flavor(queue: Object) -> dict[str, Decimal]:
 
 
 def _shown(amount: Decimal) -> str:
-    """Return an amount as text; from 2**30 on it is taken for bytes, e.g. 256Gi."""
+    """Return an amount as text; from 2**30 on it is taken for bytes, e.g. `256Gi`."""
     return f"{amount / (1 << 30):.4g}Gi" if amount >= 1 << 30 else f"{amount.normalize():f}"
 
 
 def _nodes(api: ClusterApi, request: PodRequest) -> Finding:
     """Return whether the nodes, were they idle, could take a step's pods; if not, why."""
-    title, place = f"nodes for {request.name}", request.resources
-    selector = ",".join(f"{key}={value}" for key, value in place.node_selector.items())
+    title, wanted = f"nodes for {request.name}", request.resources
+    selector = ",".join(f"{key}={value}" for key, value in wanted.node_selector.items())
     try:
-        every = list(api.each("/api/v1/nodes", **({"labelSelector": selector} if selector else {})))
+        every = list(
+            api.items("/api/v1/nodes", **({"labelSelector": selector} if selector else {}))
+        )
     except Denied as error:
         return unknown(title, error.message, "kubectl auth can-i list nodes")
-    nodes = [node for node in every if _matches(node, place.affinity)]
+    nodes = [node for node in every if _matches(node, wanted.affinity)]
     labelled = f" labelled {selector}" if selector else ""
     labelled += " that the affinity wants" if len(nodes) < len(every) else ""
     ready = [node for node in nodes if _is_schedulable(node)]
-    open_nodes = [node for node in ready if not _repelling(node, place.tolerations)]
-    fitting = sum(_fits(node, request.of_pod) for node in open_nodes)
+    open_nodes = [node for node in ready if not _untolerated(node, wanted.tolerations)]
+    fitting = sum(_slots(node, request.per_pod) for node in open_nodes)
     if fitting >= request.needed:
         side = f" of {request.pods} wanted side by side" if request.pods > fitting else ""
         room = f"room for {fitting} such pods{side} on {len(open_nodes)} of {len(nodes)} nodes"
@@ -249,15 +256,14 @@ def _nodes(api: ClusterApi, request: PodRequest) -> Finding:
     if not ready:
         detail = f"none of {len(nodes)} nodes{labelled} is ready and open for pods"
         return missing(title, detail, "kubectl get nodes; kubectl uncordon NODE")
-    if sum(_fits(node, request.of_pod) for node in ready) >= request.needed:
-        repelling = (_repelling(node, place.tolerations) for node in ready)
-        taints = sorted({taint for each in repelling for taint in each})
+    if sum(_slots(node, request.per_pod) for node in ready) >= request.needed:
+        taints = sorted({t for node in ready for t in _untolerated(node, wanted.tolerations)})
         detail = f"the nodes{labelled} that are large enough are tainted {', '.join(taints)}"
         return missing(title, detail, f"Add to {request.key}.tolerations: {_toleration(taints[0])}")
-    wanted = ", ".join(f"{amount:f} {name}" for name, amount in request.of_pod.items())
-    largest = {name: max(_allocatable(node, name) for node in ready) for name in request.of_pod}
+    asked = ", ".join(f"{amount:f} {name}" for name, amount in request.per_pod.items())
+    largest = {name: max(_allocatable(node, name) for node in ready) for name in request.per_pod}
     offers = ", ".join(f"{amount:f} {name}" for name, amount in largest.items())
-    detail = f"{request.needed} pods of {wanted} do not fit: the largest node offers {offers}"
+    detail = f"{request.needed} pods of {asked} do not fit: the largest node offers {offers}"
     return _too_few(api, title, detail, request.key)
 
 
@@ -307,12 +313,12 @@ def _is_schedulable(node: Object) -> bool:
     return ready and not node.get("spec", {}).get("unschedulable")
 
 
-def _repelling(node: Object, tolerations: Sequence[Toleration]) -> list[str]:
-    """Return the taints that keep a pod off a node, as `key=value:effect`."""
+def _untolerated(node: Object, tolerations: Sequence[Toleration]) -> list[str]:
+    """Return the taints that keep a pod off a node, each as `key=value:effect`."""
     return [
         f"{taint['key']}={taint.get('value', '')}:{taint['effect']}"
         for taint in node.get("spec", {}).get("taints", [])
-        if taint["effect"] in _REPELLING
+        if taint["effect"] in _REPELLING_EFFECTS
         and not any(_tolerates(each, taint) for each in tolerations)
     ]
 
@@ -334,6 +340,6 @@ def _allocatable(node: Object, name: str) -> Decimal:
     return quantity(node.get("status", {}).get("allocatable", {}).get(name, 0))
 
 
-def _fits(node: Object, of_pod: Mapping[str, Decimal]) -> int:
+def _slots(node: Object, per_pod: Mapping[str, Decimal]) -> int:
     """Return how many such pods fit on a node that runs nothing else."""
-    return min(int(_allocatable(node, name) // amount) for name, amount in of_pod.items() if amount)
+    return min(int(_allocatable(node, name) // size) for name, size in per_pod.items() if size)

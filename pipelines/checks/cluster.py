@@ -1,6 +1,6 @@
 """Whether the cluster has what lidr needs: Kubernetes, Kubeflow Pipelines, JobSet, Trainer, Kueue.
 
-Also which namespaces a run's pods will be in, which the checks of namespaces and capacity ask.
+Also which namespaces a run's pods will be in, for the checks of namespaces and capacity.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from lidr.pipelines.checks.capacity import queues_of, requests_of
 from lidr.pipelines.checks.finding import (
     CheckInputs,
     Finding,
-    Place,
+    RunNamespaces,
     missing,
     ok,
     refused,
@@ -33,11 +34,11 @@ from lidr.pipelines.cluster.platform import (
     KUEUE,
     TRAINER,
     PlatformPart,
-    idle,
     images_of,
     running_version,
-    shown,
+    unavailable_deployment,
     version_of,
+    version_text,
 )
 
 _POD_NAMESPACE = "namespace of pods"
@@ -59,7 +60,7 @@ _DEFAULT_POLICY = "OnFailure"
 """Argo's own, for a retryStrategy that names no policy."""
 
 
-class PlaceFinder:
+class NamespaceFinder:
     """Determines a run's namespaces, once for all subjects.
 
     Args:
@@ -71,70 +72,66 @@ class PlaceFinder:
         self._inputs = inputs
         self._api = api
         self._lock = threading.Lock()
-        self._place: Place | None = None
+        self._found: RunNamespaces | None = None
 
-    def find(self) -> Place:
+    def find(self) -> RunNamespaces:
         """Return the namespaces."""
         with self._lock:
-            if self._place is None:
-                self._place = self._find()
-            return self._place
+            if self._found is None:
+                self._found = self._find()
+            return self._found
 
-    def _find(self) -> Place:
+    def _find(self) -> RunNamespaces:
         profile = self._inputs.profile
         pods, training = self._api.namespaces(profile)
-        kubeflow = self._kubeflow(pods)
+        kubeflow = self._kubeflow_namespace(pods)
         try:
             multi_user = Client(profile, self._inputs.request_seconds).multi_user
         except LidrError:
-            detail = f"Kubeflow Pipelines cannot be asked whom it is for; {pods} is looked at"
-            return Place(pods, training, kubeflow, unknown(_POD_NAMESPACE, detail))
+            detail = f"Kubeflow Pipelines does not say for whom it is; {pods} is checked"
+            return RunNamespaces(pods, training, kubeflow, unknown(_POD_NAMESPACE, detail))
         if multi_user:
             detail = f"{pods}; Kubeflow Pipelines is for several users"
-            return Place(pods, training, kubeflow, ok(_POD_NAMESPACE, detail))
+            return RunNamespaces(pods, training, kubeflow, ok(_POD_NAMESPACE, detail))
         if not kubeflow:
-            detail = f"{_SINGLE_USER}, which cannot be checked from here; {pods} is looked at"
+            detail = f"{_SINGLE_USER}, which cannot be seen from here; {pods} is checked"
             remedy = "kubectl get services -A shows where ml-pipeline is; set namespace to it"
-            return Place(pods, training, "", unknown(_POD_NAMESPACE, detail, remedy))
+            return RunNamespaces(pods, training, "", unknown(_POD_NAMESPACE, detail, remedy))
         named = profile.kubeflow.namespace or profile.namespace
         if not named or named == kubeflow:
             training = profile.namespace or kubeflow
             finding = ok(_POD_NAMESPACE, f"{kubeflow}; {_SINGLE_USER}")
-            return Place(kubeflow, training, kubeflow, finding)
+            return RunNamespaces(kubeflow, training, kubeflow, finding)
         detail = f"{_SINGLE_USER}, {kubeflow}; the profile says {named}"
         remedy = f"Set namespace to {kubeflow} in the profile (LIDR_NAMESPACE). {_OVERLAYS}"
-        return Place(kubeflow, kubeflow, kubeflow, missing(_POD_NAMESPACE, detail, remedy))
+        return RunNamespaces(kubeflow, kubeflow, kubeflow, missing(_POD_NAMESPACE, detail, remedy))
 
-    def _kubeflow(self, pods: str) -> str:
+    def _kubeflow_namespace(self, pods: str) -> str:
         """Return the namespace of Kubeflow Pipelines, or ""."""
         host = urlsplit(self._inputs.profile.kubeflow.host).hostname or ""
         service, _, rest = host.partition(".")
         if _KFP_SERVICE.fullmatch(service) and rest:
             return rest.partition(".")[0]
-        namespaces = set(self._services())
+        namespaces = set(self._kubeflow_namespaces())
         if pods in namespaces:
             return pods
         return namespaces.pop() if len(namespaces) == 1 else ""
 
-    def _services(self) -> Iterator[str]:
+    def _kubeflow_namespaces(self) -> Iterator[str]:
         """Yield the namespaces with Kubeflow's API: of the whole cluster where that may be read."""
-        try:
-            for each in self._api.each("/api/v1/services"):
+        with suppress(Denied):
+            for each in self._api.items("/api/v1/services"):
                 if _KFP_SERVICE.fullmatch(each["metadata"]["name"]):
                     yield each["metadata"]["namespace"]
             return
-        except Denied:
-            pass
         for namespace in dict.fromkeys((*self._api.namespaces(self._inputs.profile), "kubeflow")):
-            try:
+            with suppress(Denied):
                 if self._api.get(f"/api/v1/namespaces/{namespace}/services/ml-pipeline"):
                     yield namespace
-            except Denied:
-                continue
 
 
 def kubeflow_findings(
-    inputs: CheckInputs, api: ClusterApi, place: PlaceFinder
+    inputs: CheckInputs, api: ClusterApi, finder: NamespaceFinder
 ) -> Iterator[Finding]:
     """Yield what the Kubeflow Pipelines API says, and what Argo behind it will retry."""
     name = "Kubeflow Pipelines API"
@@ -149,27 +146,24 @@ def kubeflow_findings(
     yield ok(name, f"{client.host} lets us in ({whose})")
     yield _kubeflow_version(version)
     if api.is_reached():
-        yield _retries(inputs, api, place.find().kubeflow)
+        yield _retries(inputs, api, finder.find().kubeflow)
 
 
 def _kubeflow_version(text: str) -> Finding:
-    name, wanted = "Kubeflow Pipelines version", f"lidr needs {shown(KUBEFLOW.least)} or newer"
+    name, wanted = (
+        "Kubeflow Pipelines version",
+        f"lidr needs {version_text(KUBEFLOW.minimum)} or newer",
+    )
     version = version_of(text)
     if not version:
-        return unknown(name, f"it does not tell; {wanted}")
-    if version < KUBEFLOW.least:
+        return unknown(name, f"it does not say; {wanted}")
+    if version < KUBEFLOW.minimum:
         return missing(name, f"{text} runs; {wanted}", KUBEFLOW.install)
     return ok(name, text)
 
 
 def _retries(inputs: CheckInputs, api: ClusterApi, namespace: str) -> Finding:
-    """Return what Argo will retry: Kubeflow Pipelines merges its settings into every step's.
-
-    Args:
-        inputs: what is to run.
-        api: the cluster.
-        namespace: of Kubeflow Pipelines; "" where it is not known.
-    """
+    """Return what Argo will retry: Kubeflow Pipelines merges its settings into every step's."""
     remedy = f"kubectl get configmap {CONFIG_MAP} -n {namespace or 'KUBEFLOW'} -o yaml shows it"
     if not namespace:
         detail = "the namespace of Kubeflow Pipelines is not known"
@@ -201,28 +195,28 @@ def cluster_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
     yield ok("Kubernetes API", f"{api.server} answers")
     yield _kubernetes(version)
     deployments = _deployments(api)
-    for part in _needed(inputs):
+    for part in _needed_parts(inputs):
         served = _served(part, api)
         yield served
         if served.state == "ok":  # else installing it is the one thing to do
             yield _controller(part, deployments)
 
 
-def _needed(inputs: CheckInputs) -> list[PlatformPart]:
+def _needed_parts(inputs: CheckInputs) -> list[PlatformPart]:
     trainjobs = [JOBSET, TRAINER] if inputs.profile.training.launcher == "trainjob" else []
     queued = queues_of(requests_of(inputs.recipe, inputs.profile, "", ""))
     return [*trainjobs, *([KUEUE] if queued else [])]
 
 
 def _kubernetes(text: str) -> Finding:
-    name, wanted = "Kubernetes version", f"lidr needs {shown(KUBERNETES)} or newer"
+    name, wanted = "Kubernetes version", f"lidr needs {version_text(KUBERNETES)} or newer"
     version = version_of(text)
     if not version:
         return unknown(name, f"{text}; {wanted}")
     if version[:2] < KUBERNETES:
         remedy = "Upgrade the cluster, or choose another one."
-        return missing(name, f"{shown(version)} runs; {wanted}", remedy)
-    return ok(name, shown(version))
+        return missing(name, f"{version_text(version)} runs; {wanted}", remedy)
+    return ok(name, version_text(version))
 
 
 def _served(part: PlatformPart, api: ClusterApi) -> Finding:
@@ -235,7 +229,7 @@ def _served(part: PlatformPart, api: ClusterApi) -> Finding:
         known = [each["version"] for each in (api.get(f"/apis/{group}") or {}).get("versions", [])]
         if not known:
             return missing(name, f"{group} is not installed", part.install)
-        served = f"{plural} of {group}/{version} is not served; {', '.join(known)} is there"
+        served = f"{plural} of {group}/{version} is not served, only {', '.join(known)}"
         return missing(name, served, part.install)
     kinds = ", ".join(crd.partition(".")[0] for crd in part.crds)
     return ok(name, f"{', '.join(sorted(set(part.crds.values())))}: {kinds}")
@@ -244,26 +238,26 @@ def _served(part: PlatformPart, api: ClusterApi) -> Finding:
 def _deployments(api: ClusterApi) -> list[dict[str, Any]] | None:
     """Return all Deployments, or None where they may not be listed."""
     try:
-        return list(api.each("/apis/apps/v1/deployments"))
+        return list(api.items("/apis/apps/v1/deployments"))
     except Denied:
         return None
 
 
 def _controller(part: PlatformPart, deployments: list[dict[str, Any]] | None) -> Finding:
-    name, wanted = f"{part.name} version", f"{shown(part.least)} or newer is needed"
+    name, wanted = f"{part.name} version", f"{version_text(part.minimum)} or newer is needed"
     if deployments is None:
         detail = f"Deployments of the whole cluster may not be listed; {wanted}"
         remedy = "Ask an administrator for the output of python3 manifests/check.py."
         return unknown(name, detail, remedy)
-    if still := idle(part, deployments):
+    if still := unavailable_deployment(part, deployments):
         return missing(
             name, "no pod of its controller is ready", f"kubectl describe deploy {still}"
         )
     images = [image for each in deployments for image in images_of(each)]
     image, version = running_version(part, images)
     if not version:
-        seen = f"runs as {image}, whose tag tells none" if image else "no controller that we know"
+        seen = f"runs as {image}, whose tag names none" if image else "no controller that we know"
         return unknown(name, f"{seen}; {wanted}", "See that its controller runs.")
-    if version < part.least:
-        return missing(name, f"{shown(version)} runs; {wanted}", part.install)
-    return ok(name, shown(version))
+    if version < part.minimum:
+        return missing(name, f"{version_text(version)} runs; {wanted}", part.install)
+    return ok(name, version_text(version))

@@ -1,4 +1,4 @@
-"""Checks that the recipe's evaluation can run: that its tasks and their items exist.
+"""Whether the recipe's evaluation can run: whether its tasks and their items exist.
 
 Reading the harness's task index takes ten seconds, so it is read only for tasks that are neither
 ours, nor the user's, nor in the catalogue.
@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lidr.components.evaluate.items.places import files_at, place_of
+from lidr.components.evaluate.items.places import files_at, local_path
 from lidr.components.evaluate.items.problems import problems
 from lidr.components.evaluate.items.published import SOURCES, canonical
 from lidr.components.evaluate.items.rows import read_rows
-from lidr.components.evaluate.limits import folders_of, known_tasks
+from lidr.components.evaluate.limits import known_tasks, task_folders
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 
 
 def evaluation_findings(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield whether the tasks exist, use the data that is named, and have their items."""
+    """Yield whether the tasks exist, read the data that is named, and have their items."""
     evaluation = inputs.recipe.evaluation
     folder = evaluation.include_path
     if folder and not Path(folder).is_dir():
-        detail = f"{folder} is no folder"
+        detail = f"{folder} is not a folder"
         yield missing("evaluation tasks", detail, "Correct evaluation.include_path.")
     else:
         yield _tasks(inputs.recipe)
@@ -35,7 +35,7 @@ def evaluation_findings(inputs: CheckInputs) -> Iterator[Finding]:
 def _tasks(recipe: Recipe) -> Finding:
     """Return whether every task exists, and every key of data and revisions is read by a task."""
     name, evaluation = "evaluation tasks", recipe.evaluation
-    asked = list(evaluation.asked(recipe.languages.all))
+    asked = list(evaluation.tasks_in(recipe.languages.all))
     known = known_tasks(evaluation)
     read = {key for task in asked for key in known.get(task, ())}
     named = {canonical(key) for key in (*evaluation.data, *evaluation.revisions)}
@@ -61,12 +61,12 @@ def _ask_harness(recipe: Recipe) -> None:
     from lidr.components.evaluate.index import task_manager
     from lidr.components.evaluate.items.local_data import require_read
 
-    manager = task_manager(recipe, folders_of(recipe.evaluation), Path("evaluation"))
-    require_read(manager, recipe.evaluation.asked(recipe.languages.all), recipe.evaluation)
+    manager = task_manager(recipe, task_folders(recipe.evaluation), Path("evaluation"))
+    require_read(manager, recipe.evaluation.tasks_in(recipe.languages.all), recipe.evaluation)
 
 
 def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
-    """Return how many items a family has, by language; with `{config}` only the step can count."""
+    """Return how many items a family has, by language; with `{config}` only the step counts."""
     recipe, name = inputs.recipe, f"items {family}"
     datasets = {source.dataset: key for key, source in SOURCES.items()}
     own = family if family in SOURCES else datasets.get(family, "")
@@ -90,10 +90,10 @@ def _items(inputs: CheckInputs, family: str, pattern: str) -> Finding:
 
 
 def _languages(recipe: Recipe, key: str) -> tuple[str, ...]:
-    """Return the languages of the tasks that read a key of data; all where none is known to."""
+    """Return the languages of the tasks that read a key of data; all if no known task does."""
     evaluation = recipe.evaluation
     known = known_tasks(evaluation)
-    asked = evaluation.asked(recipe.languages.all).items()
+    asked = evaluation.tasks_in(recipe.languages.all).items()
     codes = [code for task, code in asked if canonical(key) in known.get(task, ())]
     return tuple(dict.fromkeys(codes)) or recipe.languages.all
 
@@ -104,7 +104,7 @@ def _rows(pattern: str, code: str) -> int:
     Raises:
         BadInput: there are no files, or one cannot be read.
     """
-    files = files_at(place_of(pattern, code), ("test",), code)["test"]
+    files = files_at(local_path(pattern, code), ("test",), code)["test"]
     return sum(len(read_rows(file)) for file in files)
 
 

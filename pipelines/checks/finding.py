@@ -1,4 +1,4 @@
-"""What a check says about one requirement, and running checks side by side."""
+"""What a check reports about one requirement, and running checks in parallel."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _CLUSTER_SUFFIXES = (".svc", ".svc.cluster.local", ".cluster.local")
 
 @dataclass(frozen=True)
 class Finding:
-    """One requirement.
+    """What was found about one requirement.
 
     Attributes:
         name: of the requirement.
         state: `unknown` where it cannot be checked from here; `detail` gives the reason.
         detail: what was seen, in one line.
-        remedy: how to fix it, with the command where there is one; never empty where missing.
+        remedy: how to fix it, with the command where there is one; never empty when missing.
     """
 
     name: str
@@ -52,14 +52,14 @@ Subject = Callable[[], Iterator[Finding]]
 
 
 @dataclass(frozen=True)
-class Place:
+class RunNamespaces:
     """Namespaces of a run.
 
     Attributes:
         pods: of the pipeline's pods.
         training: of the TrainJobs.
-        kubeflow: of Kubeflow Pipelines itself; "" where it is not known.
-        finding: how `pods` was determined, and whether the profile says the same.
+        kubeflow: of Kubeflow Pipelines itself; "" if unknown.
+        finding: how `pods` was determined, and whether the profile agrees.
     """
 
     pods: str
@@ -73,10 +73,10 @@ class CheckInputs:
     """What is to run.
 
     Attributes:
-        recipe: what to learn, with its inputs in the store where they are there.
-        profile: where.
+        recipe: what to learn; inputs that the store has are read from there.
+        profile: where it runs.
         seconds: time limit of one subject.
-        asked: the recipe as it was given; None where it is the same.
+        asked: the recipe as it was given; None if it is the same.
     """
 
     recipe: Recipe
@@ -91,14 +91,14 @@ class CheckInputs:
 
     @property
     def on_cluster(self) -> bool:
-        """Whether pods run it, which see other things than this machine does."""
+        """Whether pods run it, which may not see what this machine sees."""
         return self.profile.runner == "kubeflow"
 
     def only_inside(self, url: str) -> bool:
-        """Return whether a URL is that of a cluster's Service and this process is outside.
+        """Return whether only the cluster's pods reach a URL, and this process is not in one.
 
-        Names that end with one of the profile's namespaces count as Services, and so do names
-        without a dot.
+        Host names without a dot, or that end with one of the profile's namespaces, are taken for
+        Services; those that resolve here are reachable.
         """
         profile = self.profile
         if not self.on_cluster or "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -111,7 +111,7 @@ class CheckInputs:
             socket.getaddrinfo(host, None)
         except OSError:
             return True
-        return False  # a tunnel, or a name of the company's own
+        return False  # a tunnel, or a name in the company's DNS
 
 
 def ok(name: str, detail: str = "") -> Finding:
@@ -130,33 +130,33 @@ def unknown(name: str, detail: str, remedy: str = "") -> Finding:
 
 
 def refused(name: str, error: LidrError) -> Finding:
-    """Return the requirement that an error of ours says is not met."""
+    """Return a requirement that is not met, as one of our errors says."""
     return missing(name, error.message, error.remedy or "See the message.")
 
 
-def unless_pods_may(name: str, error: LidrError, inputs: CheckInputs) -> Finding:
-    """Return that an error says no, unless it is for want of a key that only pods have."""
+def refused_or_unknown(name: str, error: LidrError, inputs: CheckInputs) -> Finding:
+    """Return `refused`, or `unknown` where the model hub wants a token that only pods have."""
     keys = {key for each in inputs.profile.secrets.values() for key in each}
     hub = "hf://" in error.message or inputs.recipe.model.source.startswith("hf://")
     closed = any(code in error.message for code in ("401", "403"))
     if hub and closed and "HF_TOKEN" in keys and "HF_TOKEN" not in os.environ:
         detail = f"{error.message}; pods have HF_TOKEN, which is not set here"
-        return unknown(name, detail, "export HF_TOKEN=... to look with it")
+        return unknown(name, detail, "export HF_TOKEN=... to check with it")
     return refused(name, error)
 
 
-def run(subjects: Mapping[str, Subject], seconds: float) -> dict[str, list[Finding]]:
-    """Run all subjects at once; one that hangs or breaks is a finding, and holds up no other.
+def run_subjects(subjects: Mapping[str, Subject], seconds: float) -> dict[str, list[Finding]]:
+    """Run all subjects in parallel; one that hangs or fails is a finding, and delays no other.
 
     Args:
         subjects: by name.
-        seconds: time limit of each; one that takes longer is abandoned.
+        seconds: time limit of each; a subject that takes longer is abandoned.
 
     Returns:
         Findings by subject, in the subjects' order.
     """
-    # Several subjects import these; two threads at once would fail in their import circles.
-    # What is not installed is reported by the subject that needs it.
+    # Several subjects import these, and their circular imports fail in two threads at once.
+    # The subject that needs a missing module reports it.
     for module in _SHARED_IMPORTS:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
@@ -191,10 +191,10 @@ class _SubjectThread(threading.Thread):
             self._findings.append(unknown(self.name, detail, "Report it, with this line."))
 
     def result(self, end: float, seconds: float) -> list[Finding]:
-        """Return the findings made before `end` (of the monotonic clock)."""
+        """Return the findings made before `end` (monotonic clock)."""
         self.join(max(0.0, end - time.monotonic()))
         findings = list(self._findings)
         if self.is_alive():
-            remedy = "See whether it answers at all; where it is only slow, raise --timeout."
+            remedy = "Check that it answers at all; if it is only slow, raise --timeout."
             findings.append(missing(self.name, f"no answer within {seconds:g} s", remedy))
         return findings

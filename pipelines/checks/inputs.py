@@ -1,6 +1,6 @@
-"""Whether what a run reads can be had: M_0, prompts, questions and items; and this machine's room.
+"""Whether a run's inputs can be read (M_0, prompts, questions, items), and this machine has room.
 
-Of models only small files are read here; weights stay where they are.
+Of models only small files are read here, no weights.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,11 +24,11 @@ from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.gpu import gpu_present
 from lidr.components.shared.inputs.duplicates import find_duplicates, note_of_duplicates
 from lidr.components.shared.inputs.prompt_files import (
-    found_tasks,
     load_language,
-    note_of_found,
+    note_of_translation_tasks,
     note_of_unread,
     require_same_ids,
+    translation_task_ids,
     unread_fields,
 )
 from lidr.components.shared.inputs.questions import read_questions, read_references, reference_of
@@ -47,22 +47,19 @@ from lidr.pipelines.checks.finding import (
     missing,
     ok,
     refused,
+    refused_or_unknown,
     unknown,
-    unless_pods_may,
 )
 from lidr.pipelines.checks.rewarding import rewarding_findings
-from lidr.pipelines.planning.estimate import PlanInputs, needs
-from lidr.pipelines.planning.figures import figures
-from lidr.pipelines.planning.requests import read_prompts
-from lidr.pipelines.planning.shapes import model_config
+from lidr.pipelines.planning.estimate import PlanInputs, needed_bytes
 
 _INDEX = "model.safetensors.index.json"
-_COPY = "Bring it into the store with `lidr fetch`, or name an s3:// address."
+_FETCH_REMEDY = "Bring it into the store with `lidr fetch`, or name an s3:// address."
 _GIB = 1 << 30
 
 
 def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield whether the model's files are there, whole and safe, and whether its chats render."""
+    """Yield whether the model's files are complete and safe, and whether its chats render."""
     yield from rewarding_findings(inputs)
     recipe = inputs.recipe
     if recipe.is_toy:
@@ -74,29 +71,30 @@ def model_findings(inputs: CheckInputs) -> Iterator[Finding]:
     try:
         source, own = resolve_model(recipe.model.source, unpinned=recipe.model.unpinned)
     except LidrError as error:
-        yield unless_pods_may("model", error, inputs)
+        yield refused_or_unknown("model", error, inputs)
         return
     if inputs.on_cluster and "://" not in source and not Path(source).is_dir():
-        detail = f"{source} is no folder here; pods read it from their image or a volume"
-        yield unknown("model files", detail, "Name s3://bucket/prefix, which can be looked at.")
+        detail = f"{source} is not a folder here; pods read it from their image or a volume"
+        yield unknown("model files", detail, "Name s3://bucket/prefix, which can be checked.")
         return
-    files = _Files(inputs, source)
-    adapter = _Files(inputs, recipe.model.adapter or own, weights=True)
-    yield from files.fetched("model files")
-    if adapter.source:
-        yield from adapter.fetched("adapter files")
-    if files.folder is not None:
-        yield from _admitted(files.folder, files, adapter, recipe)
+    names, folder, faults = _fetch(inputs, "model files", source)
+    yield from faults
+    adapter_names, adapter = list[str](), None
+    if address := recipe.model.adapter or own:
+        adapter_names, adapter, faults = _fetch(inputs, "adapter files", address, weights=True)
+        yield from faults
+    if folder is not None:
+        candidate = ModelCandidate(recipe, folder, names, adapter, adapter_names)
+        yield from _admitted(inputs, source, candidate)
 
 
-def _admitted(folder: Path, files: _Files, adapter: _Files, recipe: Recipe) -> Iterator[Finding]:
+def _admitted(inputs: CheckInputs, source: str, candidate: ModelCandidate) -> Iterator[Finding]:
     """Yield what admission decides about each property."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    candidate = ModelCandidate(recipe, folder, files.names, adapter.folder, adapter.names)
     for each in admit(candidate).findings:
         if each.property == "files":
-            yield files.finding(each)
-            yield _weights(folder, files)
+            yield _files(inputs, source, each)
+            yield _weights(source, candidate.folder, candidate.names or ())
         elif each.refused:
             yield missing(each.property, each.decision, each.remedy or "See the message.")
         else:
@@ -117,66 +115,54 @@ def _unreadable_registry(inputs: CheckInputs) -> Finding | None:
     return None
 
 
-class _Files:
-    """The files of a model or an adapter.
-
-    Args:
-        inputs: what is to run.
-        source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
-        weights: whether its weights are fetched, too; a model's are looked at by name only.
-    """
-
-    def __init__(self, inputs: CheckInputs, source: str, *, weights: bool = False) -> None:
-        self._inputs = inputs
-        self._weights = weights
-        self.source = source
-        self.names: list[str] = []
-        self.folder: Path | None = None
-
-    def fetched(self, name: str) -> Iterator[Finding]:
-        """Fetch them and set `folder`; yield why that is not possible."""
-        try:
-            self.names = model_names(self.source)
-            self.folder = fetch_model(self.source, weights=self._weights)
-        except LidrError as error:
-            yield unless_pods_may(name, error, self._inputs)
-
-    def finding(self, admitted: PropertyFinding) -> Finding:
-        """Return admission's finding; pods may not see a folder that is fine here."""
-        name = "model files"
-        if admitted.refused:
-            return missing(name, admitted.decision, admitted.remedy)
-        detail = f"{self.source}: {admitted.decision}"
-        if self._inputs.on_cluster and "://" not in self.source:
-            remedy = "Name s3://bucket/prefix, or keep the folder in the image or on a volume."
-            return unknown(name, f"{detail}, here; pods may not see this folder", remedy)
-        return ok(name, detail)
+def _fetch(
+    inputs: CheckInputs, name: str, source: str, *, weights: bool = False
+) -> tuple[list[str], Path | None, list[Finding]]:
+    """Return the names and the folder of a model's or adapter's files, or a finding if none."""
+    names: list[str] = []
+    try:
+        names = model_names(source)
+        return names, fetch_model(source, weights=weights), []
+    except LidrError as error:
+        return names, None, [refused_or_unknown(name, error, inputs)]
 
 
-def _weights(folder: Path, files: _Files) -> Finding:
-    """Return whether every file that the index names is there."""
+def _files(inputs: CheckInputs, source: str, admitted: PropertyFinding) -> Finding:
+    """Return admission's finding, as `unknown` for a folder that pods may not see."""
+    name = "model files"
+    if admitted.refused:
+        return missing(name, admitted.decision, admitted.remedy)
+    detail = f"{source}: {admitted.decision}"
+    if inputs.on_cluster and "://" not in source:
+        remedy = "Name s3://bucket/prefix, or keep the folder in the image or on a volume."
+        return unknown(name, f"{detail}, here; pods may not see this folder", remedy)
+    return ok(name, detail)
+
+
+def _weights(source: str, folder: Path, names: Collection[str]) -> Finding:
+    """Return whether every file that the index names exists."""
     name, index = "model weights", folder / _INDEX
     if not index.is_file():
         return ok(name, "one file, safetensors")
     try:
         named = set(json.loads(index.read_bytes())["weight_map"].values())
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        return missing(name, f"{_INDEX} is no index: {error}", "Fetch the model's files again.")
-    if lacking := sorted(named - set(files.names)):
+        return missing(name, f"{_INDEX} is not an index: {error}", "Fetch the model's files again.")
+    if lacking := sorted(named - set(names)):
         detail = f"{len(lacking)} of {len(named)} files are not there, first {lacking[0]}"
-        return missing(name, detail, f"Copy the model again: {files.source} is not whole.")
+        return missing(name, detail, f"Copy the model again: {source} is incomplete.")
     return ok(name, f"{len(named)} files of safetensors, all there")
 
 
 def sources_findings(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield which inputs are in the store, and which ones the run asks another host for."""
+    """Yield which inputs are in the store, and which ones the run downloads."""
     if inputs.recipe.is_toy:
         yield ok("sources", "the tiny world makes its own inputs")
         return
-    here = {each.key: each.source for each in inputs_of(inputs.recipe)}
+    located = {each.key: each.source for each in inputs_of(inputs.recipe)}
     for each in inputs_of(inputs.asked or inputs.recipe):
         name, address = f"source {each.label}", parse_source(each.source).address
-        if here.get(each.key) != each.source:
+        if located.get(each.key) != each.source:
             yield ok(name, f"in the store: {address}")
         elif is_web(address) or address.startswith("hf://"):
             host = urlsplit(address).netloc if is_web(address) else "the model hub"
@@ -191,7 +177,7 @@ def prompts_findings(inputs: CheckInputs) -> Iterator[Finding]:
         yield ok("prompts", "the step `prepare` makes the tiny world's")
     else:
         yield from _prompts(inputs)
-        with contextlib.suppress(LidrError):  # what cannot be read is told of above
+        with contextlib.suppress(LidrError):  # what cannot be read is reported above
             if unread := unread_fields(recipe):
                 yield ok("prompt fields", note_of_unread(unread))
     if recipe.judge:
@@ -200,13 +186,13 @@ def prompts_findings(inputs: CheckInputs) -> Iterator[Finding]:
 
 
 def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield how many prompts each language has; keeps ids only, of two languages at once."""
+    """Yield how many prompts each language has; their ids must be the dominant language's."""
     recipe, order = inputs.recipe, list[str]()
     for code in recipe.languages.all:
         name, files = f"prompts {code}", recipe.prompts.files[code]
         if inputs.on_cluster and (local := [file for file in files if "://" not in file]):
             detail = f"{shown(local)} is a file of this machine, which pods cannot reach"
-            yield missing(name, detail, _COPY)
+            yield missing(name, detail, _FETCH_REMEDY)
             continue
         try:
             dominant = code == recipe.languages.dominant
@@ -215,8 +201,8 @@ def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
             if dominant:
                 order = ids
                 yield from _duplicates(recipe, found)
-                if tasks := found_tasks(recipe, found):
-                    yield ok("prompts about translation", note_of_found(tasks))
+                if tasks := translation_task_ids(recipe, found):
+                    yield ok("prompts about translation", note_of_translation_tasks(tasks))
             elif order:
                 require_same_ids(recipe, code, order, set(ids))
         except LidrError as error:
@@ -226,7 +212,7 @@ def _prompts(inputs: CheckInputs) -> Iterator[Finding]:
 
 
 def _duplicates(recipe: Recipe, prompts: Sequence[Prompt]) -> Iterator[Finding]:
-    """Yield how many of the dominant language's prompts are left out, where any are to be."""
+    """Yield how many of the dominant language's prompts are left out, if the recipe says so."""
     deduplicate = recipe.prompts.deduplicate
     if deduplicate.mode != "off":
         found = find_duplicates(prompts, deduplicate, recipe.seed)
@@ -239,10 +225,10 @@ def _judged(inputs: CheckInputs, judge: Judge) -> Iterator[Finding]:
         files = (task.questions, task.references, judge.prompts)
         if inputs.on_cluster and (local := [f for f in files if f and "://" not in f]):
             detail = f"{local[0]} is on this machine, which pods cannot reach"
-            yield missing(name, detail, _COPY)
+            yield missing(name, detail, _FETCH_REMEDY)
             continue
         try:
-            yield ok(name, _counted(inputs.recipe, judge, task))
+            yield ok(name, _count_questions(inputs.recipe, judge, task))
         except LidrError as error:
             yield refused(name, error)
     if judge.prompts:
@@ -256,11 +242,11 @@ def _judged(inputs: CheckInputs, judge: Judge) -> Iterator[Finding]:
             yield ok("judge prompts", judge.prompts)
 
 
-def _counted(recipe: Recipe, judge: Judge, task: JudgedTask) -> str:
-    """Return how many questions a task has by language, once all of them have been read.
+def _count_questions(recipe: Recipe, judge: Judge, task: JudgedTask) -> str:
+    """Return how many questions a task has in each language; all of them are read.
 
     Raises:
-        BadInput: one is unusable, or has no reference.
+        BadInput: a question is unusable, or has no reference answer.
     """
     counts = []
     for code in judge.languages_of(task, recipe.languages.all):
@@ -274,13 +260,11 @@ def _counted(recipe: Recipe, judge: Judge, task: JudgedTask) -> str:
 
 
 def machine_findings(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield this machine's free disk and memory, against what a local run takes."""
+    """Yield this machine's free disk and memory, against what a local run needs."""
     recipe, profile = inputs.recipe, inputs.profile
     free_disk, free_memory = _free_disk(profile.store), _free_memory()
     try:
-        config = model_config(recipe.model)
-        plan = PlanInputs(recipe, profile, config, read_prompts(recipe), figures())
-        store, rank = needs(plan)  # bytes left on the store, and those of a rank that trains
+        store, rank = needed_bytes(PlanInputs.read(recipe, profile))
     except LidrError as error:
         yield unknown("disk space", f"{free_disk / _GIB:,.1f} GiB are free; {error.message}")
         yield unknown("memory", f"{free_memory / _GIB:,.1f} GiB are free")
@@ -300,7 +284,7 @@ def machine_findings(inputs: CheckInputs) -> Iterator[Finding]:
 
 
 def _free_disk(store: str) -> int:
-    """Return the bytes that are free where a local store is, or will be."""
+    """Return the free bytes of the disk that a local store is on, or will be."""
     place = Path(store).absolute()
     while not place.exists():
         place = place.parent
@@ -308,7 +292,7 @@ def _free_disk(store: str) -> int:
 
 
 def _free_memory() -> int:
-    """Return the bytes that programs could have now."""
+    """Return the bytes of memory that programs can still get."""
     try:
         lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))

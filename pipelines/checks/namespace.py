@@ -1,4 +1,4 @@
-"""Whether a run's namespaces hold the objects that a profile names, and who may do what in them."""
+"""Whether a run's namespaces hold the objects that a profile names and give the rights it needs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lidr.components.shared.config.notify import NOTIFY_URL
-from lidr.components.shared.config.profile import TrainingPlace
+from lidr.components.shared.config.profile import TrainingPlacement
 from lidr.pipelines.checks.capacity import queues_of, requests_of
-from lidr.pipelines.checks.finding import CheckInputs, Finding, Place, missing, ok, unknown
+from lidr.pipelines.checks.finding import (
+    CheckInputs,
+    Finding,
+    RunNamespaces,
+    missing,
+    ok,
+    unknown,
+)
 from lidr.pipelines.cluster.api import ClusterApi, Denied, Object
 from lidr.pipelines.cluster.platform import KUEUE, TRAINER
 
@@ -57,7 +64,7 @@ OF_PIPELINE = (
     Right("get", "secrets", "", "mlpipeline-minio-artifact"),
     Right("list", "workflows", "argoproj.io"),
 )
-"""What Kubeflow's executor, driver and launcher do, and a run that waits for another's lease
+"""What Kubeflow's executor, driver and launcher do, and a run that waits for another run's lease
 (manifests/base/roles.yaml)."""
 
 OF_LAUNCHER = (
@@ -72,113 +79,95 @@ OF_LAUNCHER = (
 """What the train step does (manifests/base/roles.yaml)."""
 
 
-def objects_findings(inputs: CheckInputs, api: ClusterApi, place: Place) -> Iterator[Finding]:
+def objects_findings(
+    inputs: CheckInputs, api: ClusterApi, namespaces: RunNamespaces
+) -> Iterator[Finding]:
     """Yield the namespaces, and what must be in them."""
-    yield place.finding
-    for name in dict.fromkeys((place.pods, place.training)):
+    pods, training, profile = namespaces.pods, namespaces.training, inputs.profile
+    yield namespaces.finding
+    for name in dict.fromkeys((pods, training)):
         remedy = f"kubectl create namespace {name}, or {_APPLY}/cluster"
-        namespace = _look(api, f"Namespace {name}", f"/api/v1/namespaces/{name}", remedy)
+        namespace = _check(api, f"Namespace {name}", f"/api/v1/namespaces/{name}", remedy)
         yield namespace
         if namespace.state == "missing":
             return
-    profile = inputs.profile
-    yield _account(api, place.pods, profile.service_account)
-    for name, keys in profile.secrets.items():
-        yield _secret(api, place.pods, name, keys)
-    if profile.notify:  # without it a run ends all the same, and nobody is told
-        yield _secret(api, place.pods, profile.notify.secret, (NOTIFY_URL,))
+    yield _account(api, pods, profile.service_account)
+    for name, names in profile.secrets.items():
+        yield _secret(api, pods, name, names)
+    if profile.notify:  # a run ends without it, too, but sends no notice
+        yield _secret(api, pods, profile.notify.secret, (NOTIFY_URL,))
     for name in profile.config_maps:
-        path = f"/api/v1/namespaces/{place.pods}/configmaps/{name}"
-        yield _look(api, f"ConfigMap {name}", path, _APPLY, _keys)
-    nodes = profile.training
-    if nodes.launcher == "trainjob":
-        yield from _runtime(api, place.training, nodes, nodes.runtime, "runtime")
+        path = f"/api/v1/namespaces/{pods}/configmaps/{name}"
+        finding, config_map = _read(api, f"ConfigMap {name}", path, _APPLY)
+        keys = ", ".join(sorted(config_map.get("data") or {}))
+        yield ok(finding.name, keys) if config_map else finding
+    place = profile.training
+    if place.launcher == "trainjob":
+        yield from _runtime(api, training, place, place.runtime, "runtime")
         if profile.shards > 1:
-            yield from _runtime(
-                api, place.training, nodes, nodes.rollout_runtime, "rollout_runtime"
-            )
-    requests = requests_of(inputs.recipe, profile, place.pods, place.training)
+            yield from _runtime(api, training, place, place.rollout_runtime, "rollout_runtime")
+    requests = requests_of(inputs.recipe, profile, pods, training)
     for where, queue in queues_of(requests):
         yield from _queue(api, where, queue)
     for priority in dict.fromkeys(each.resources.priority for each in requests):
         if priority:
             path = f"/apis/{_KUEUE_VERSION}/workloadpriorityclasses/{priority}"
-            remedy = "kubectl get workloadpriorityclass names those there are; correct priority"
-            yield _look(api, f"WorkloadPriorityClass {priority}", path, remedy, _value)
+            remedy = "kubectl get workloadpriorityclass lists them; correct priority"
+            yield _check(api, f"WorkloadPriorityClass {priority}", path, remedy, "value")
 
 
-def _look(
-    api: ClusterApi,
-    name: str,
-    path: str,
-    remedy: str,
-    judge: Callable[[str, Object], Finding] = lambda name, _: ok(name),
-) -> Finding:
-    """Return a finding about one object.
-
-    Args:
-        api: the cluster.
-        name: of the finding.
-        path: of the object.
-        remedy: where it does not exist.
-        judge: takes the finding's name and the object, where it exists.
-    """
+def _read(api: ClusterApi, name: str, path: str, remedy: str) -> tuple[Finding, Object]:
+    """Return whether an object exists, and the object; {} if it does not or may not be read."""
     try:
-        thing = api.get(path)
+        found = api.get(path)
     except Denied as error:
-        return unknown(name, error.message, f"kubectl auth can-i get {path.rsplit('/', 2)[1]}")
-    return judge(name, thing) if thing else missing(name, "is not there", remedy)
+        remedy = f"kubectl auth can-i get {path.rsplit('/', 2)[1]}"
+        return unknown(name, error.message, remedy), {}
+    return (ok(name), found) if found else (missing(name, "is not there", remedy), {})
 
 
-def _keys(title: str, config_map: Object) -> Finding:
-    return ok(title, ", ".join(sorted(config_map.get("data") or {})))
-
-
-def _value(title: str, priority_class: Object) -> Finding:
-    return ok(title, str(priority_class.get("value", "")))
+def _check(api: ClusterApi, name: str, path: str, remedy: str, field: str = "") -> Finding:
+    """Return whether an object exists, with the value of one of its fields as the detail."""
+    finding, found = _read(api, name, path, remedy)
+    return ok(name, str(found.get(field, ""))) if found else finding
 
 
 def _account(api: ClusterApi, namespace: str, name: str) -> Finding:
     path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}"
-    return _look(api, f"ServiceAccount {name}", path, _APPLY)
+    return _check(api, f"ServiceAccount {name}", path, _APPLY)
 
 
 def _secret(api: ClusterApi, namespace: str, name: str, keys: Collection[str]) -> Finding:
     pairs = " ".join(f"--from-literal={key}=..." for key in keys)
     remedy = f"kubectl create secret generic {name} -n {namespace} {pairs} ({_SECRETS})"
-
-    def judge(title: str, secret: Object) -> Finding:
-        lacking = [key for key in keys if not (secret.get("data") or {}).get(key)]
-        if lacking:
-            detail = f"has no {', '.join(lacking)}, or it is empty"
-            return missing(title, detail, f"kubectl edit secret {name} -n {namespace} ({_SECRETS})")
-        return ok(title, ", ".join(keys))
-
     path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
-    return _look(api, f"Secret {name}", path, remedy, judge)
+    finding, secret = _read(api, f"Secret {name}", path, remedy)
+    if not secret:
+        return finding
+    if lacking := [key for key in keys if not (secret.get("data") or {}).get(key)]:
+        detail = f"has no {', '.join(lacking)}, or it is empty"
+        remedy = f"kubectl edit secret {name} -n {namespace} ({_SECRETS})"
+        return missing(finding.name, detail, remedy)
+    return ok(finding.name, ", ".join(keys))
 
 
 def _runtime(
-    api: ClusterApi, namespace: str, place: TrainingPlace, name: str, key: str
+    api: ClusterApi, namespace: str, place: TrainingPlacement, name: str, key: str
 ) -> Iterator[Finding]:
     group = f"{_TRAINER}/v1alpha1"
     title = f"TrainingRuntime {name}"
     if not api.serves(group, "trainingruntimes"):
         yield unknown(title, f"not looked at: {TRAINER.name} does not serve {group}")
         return
-    pods: list[Object] = []
-
-    def judge(title: str, runtime: Object) -> Finding:
-        own = {"serviceAccountName": place.service_account} if place.service_account else {}
-        jobs = runtime["spec"]["template"]["spec"]["replicatedJobs"]
-        pods.extend(job["template"]["spec"]["template"]["spec"] | own for job in jobs)
-        return ok(title)
-
     path = f"/apis/{group}/namespaces/{namespace}/trainingruntimes/{name}"
     remedy = f"{_APPLY} (its base holds TrainingRuntimes), or set training.{key}"
-    yield _look(api, title, path, remedy, judge)
-    for pod in pods:
-        yield from _required_by(api, namespace, pod)
+    finding, runtime = _read(api, title, path, remedy)
+    yield finding
+    if runtime:
+        own = {"serviceAccountName": place.service_account} if place.service_account else {}
+        for job in runtime["spec"]["template"]["spec"]["replicatedJobs"]:
+            pod = job["template"]["spec"]["template"]["spec"] | own
+            yield from _required_by(api, namespace, pod)
 
 
 def _required_by(api: ClusterApi, namespace: str, pod: Object) -> Iterator[Finding]:
@@ -188,11 +177,11 @@ def _required_by(api: ClusterApi, namespace: str, pod: Object) -> Iterator[Findi
     if priority := pod.get("priorityClassName"):
         path = f"/apis/scheduling.k8s.io/v1/priorityclasses/{priority}"
         remedy = f"{_APPLY}/cluster, by an administrator"
-        yield _look(api, f"PriorityClass {priority}", path, remedy)
+        yield _check(api, f"PriorityClass {priority}", path, remedy)
     for name in dict.fromkeys(_storage_classes(pod)):
         path = f"/apis/storage.k8s.io/v1/storageclasses/{name}"
-        remedy = "kubectl get storageclass names those there are; set it in the overlay"
-        yield _look(api, f"StorageClass {name}", path, remedy, _provisioner)
+        remedy = "kubectl get storageclass lists them; set it in the overlay"
+        yield _check(api, f"StorageClass {name}", path, remedy, "provisioner")
     for source in (each for box in pod["containers"] for each in box.get("envFrom", [])):
         reference = source.get("secretRef") or {}
         if reference and not reference.get("optional"):
@@ -206,10 +195,6 @@ def _storage_classes(pod: Object) -> Iterator[str]:
             yield name
 
 
-def _provisioner(title: str, storage_class: Object) -> Finding:
-    return ok(title, storage_class.get("provisioner", ""))
-
-
 def _queue(api: ClusterApi, namespace: str, name: str) -> Iterator[Finding]:
     """Yield whether a LocalQueue and its ClusterQueue exist and admit anything."""
     title = f"LocalQueue {name}"
@@ -218,33 +203,25 @@ def _queue(api: ClusterApi, namespace: str, name: str) -> Iterator[Finding]:
         return
     path = f"/apis/{_KUEUE_VERSION}/namespaces/{namespace}/localqueues/{name}"
     remedy = f"{_APPLY} with manifests/components/kueue, or leave queue empty in the profile"
-    clusters: list[str] = []
-
-    def judge(title: str, queue: Object) -> Finding:
-        clusters.append(queue["spec"]["clusterQueue"])
-        return ok(title, f"of ClusterQueue {clusters[0]}")
-
-    finding = _look(api, title, path, remedy, judge)
-    if not clusters:
+    finding, local_queue = _read(api, title, path, remedy)
+    if not local_queue:
         yield finding
         return
-    above = _look(
-        api,
-        f"ClusterQueue {clusters[0]}",
-        f"/apis/{_KUEUE_VERSION}/clusterqueues/{clusters[0]}",
-        "kubectl apply -k manifests/overlays/NAME/cluster, by an administrator",
-        lambda title, queue: _admits(api, title, queue, namespace),
-    )
-    # An inactive ClusterQueue makes its LocalQueues inactive: one cause, one finding.
-    if above.state != "missing":
-        describe = f"kubectl describe localqueue {name} -n {namespace}"
-        finding = _active(title, api.get(path) or {}, describe)
-    yield finding
+    cluster = local_queue["spec"]["clusterQueue"]
+    path = f"/apis/{_KUEUE_VERSION}/clusterqueues/{cluster}"
+    remedy = f"{_APPLY}/cluster, by an administrator"
+    above, cluster_queue = _read(api, f"ClusterQueue {cluster}", path, remedy)
+    if cluster_queue:
+        above = _admits(api, above.name, cluster_queue, namespace)
+    if above.state == "missing":  # then the LocalQueue is inactive, too: one cause, one finding
+        yield ok(title, f"of ClusterQueue {cluster}")
+    else:
+        yield _active(title, local_queue, f"kubectl describe localqueue {name} -n {namespace}")
     yield above
 
 
 def _admits(api: ClusterApi, title: str, queue: Object, namespace: str) -> Finding:
-    """Return whether a ClusterQueue is active and selects this namespace: else everything waits."""
+    """Return whether a ClusterQueue is active and selects the namespace; otherwise pods wait."""
     describe = f"kubectl describe clusterqueue {queue['metadata']['name']}"
     finding = _active(title, queue, describe)
     if finding.state == "missing":
@@ -263,7 +240,7 @@ def _active(title: str, queue: Object, describe: str) -> Finding:
         reason = active.get("message") or active.get("reason") or "no reason is given"
         return missing(title, f"is not active: {reason}", f"{describe} says what it lacks")
     if not active:
-        return unknown(title, "Kueue has not looked at it yet", f"{describe} says more")
+        return unknown(title, "Kueue has not processed it yet", f"{describe} says more")
     return ok(title, "active")
 
 
@@ -300,9 +277,11 @@ def _matches(expression: Object, labels: Mapping[str, str]) -> bool:
             return value is None
 
 
-def rights_findings(inputs: CheckInputs, api: ClusterApi, place: Place) -> Iterator[Finding]:
+def rights_findings(
+    inputs: CheckInputs, api: ClusterApi, namespaces: RunNamespaces
+) -> Iterator[Finding]:
     """Yield the rights that the user, and the pods' service account, do not have."""
-    pods, training = place.pods, place.training
+    pods, training = namespaces.pods, namespaces.training
     jobs = inputs.profile.training.launcher == "trainjob"
     queues = queues_of(requests_of(inputs.recipe, inputs.profile, pods, training))
     own = [(pods, right) for right in OF_PODS]
@@ -327,7 +306,7 @@ def rights_findings(inputs: CheckInputs, api: ClusterApi, place: Place) -> Itera
         f"rights of {account}",
         steps,
         lambda right: api.review("SubjectAccessReview", {**subject, "resourceAttributes": right}),
-        f"{_APPLY}, whose roles belong into {{}}",
+        f"{_APPLY}, whose roles belong in {{}}",
     )
 
 
@@ -350,7 +329,7 @@ def _reviewed(
     try:
         denied = [each for each in wanted if not is_allowed(_attributes(*each))]
     except Denied:
-        detail = f"you may not ask; needed are: {listed}"
+        detail = f"you may not check them; needed are: {listed}"
         yield unknown(who, detail, "An administrator can: kubectl auth can-i VERB KIND --as=NAME")
         return
     for namespace, right in denied:

@@ -1,4 +1,4 @@
-"""Whether the models that score responses can be had (the recipe's `pairing.icr`)."""
+"""Whether the models that score responses can be read (the recipe's `pairing.icr`)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.models.admission import check_model
 from lidr.components.shared.models.outside import fetch_model, model_names, resolve_model
 from lidr.components.shared.store.stage import locate_stage
-from lidr.pipelines.checks.finding import CheckInputs, Finding, ok, unknown, unless_pods_may
+from lidr.pipelines.checks.finding import CheckInputs, Finding, ok, refused_or_unknown, unknown
 
 
 def rewarding_findings(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield whether policy and reference are there; their weights stay where they are."""
+    """Yield whether policy and reference are there; their weights are not fetched."""
     icr = inputs.recipe.pairing.icr
-    for role in ("policy", "reference"):
-        name, source = f"pairing.icr.{role}", str(getattr(icr, role))
+    for role, source in (("policy", icr.policy), ("reference", icr.reference)):
+        name = f"pairing.icr.{role}"
         if not source:
             continue
         if inputs.on_cluster and "://" not in source and not source.startswith("models:/"):
@@ -24,16 +24,16 @@ def rewarding_findings(inputs: CheckInputs) -> Iterator[Finding]:
             yield unknown(name, detail, "Name s3://bucket/prefix, or a stage of the store.")
             continue
         try:
-            yield ok(name, _found(source))
+            yield ok(name, _located_model(source))
         except LidrError as error:
-            yield unless_pods_may(name, error, inputs)
+            yield refused_or_unknown(name, error, inputs)
 
 
-def _found(source: str) -> str:
+def _located_model(source: str) -> str:
     """Return where a model's files are.
 
     Raises:
-        BadInput: they are not there, or not whole.
+        BadInput: they are missing or incomplete.
     """
     place = resolve_model(source).source
     if "/stages/" in place:

@@ -1,4 +1,4 @@
-"""Whether other servers have what a run asks of them: images, and models behind an endpoint."""
+"""Whether other servers have what a run needs: images, and models behind an endpoint."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(frozen=True)
-class Reference:
+class ImageReference:
     """An image's address.
 
     Attributes:
-        registry: host, with its port.
-        repository: name in it.
-        tag: or digest.
+        registry: its host, and port if there is one.
+        repository: the image's name in the registry.
+        tag: its tag or digest.
     """
 
     registry: str
@@ -50,7 +50,7 @@ class Reference:
     tag: str
 
     @classmethod
-    def parse(cls, image: str) -> Reference:
+    def parse(cls, image: str) -> ImageReference:
         """Read `registry/repository:tag@digest`, with Docker Hub's short forms."""
         name, _, digest = image.partition("@")
         first, slash, rest = name.partition("/")
@@ -63,14 +63,14 @@ class Reference:
 
     @property
     def name(self) -> str:
-        """In full, as nodes list it."""
+        """The full name, as nodes list it."""
         registry = "docker.io" if self.registry == _DOCKER else self.registry
         mark = "@" if self.tag.startswith("sha256:") else ":"
         return f"{registry}/{self.repository}{mark}{self.tag}"
 
     @property
     def url(self) -> str:
-        """Of the manifest; plain HTTP on this machine alone, as docker does it."""
+        """The manifest's URL; plain HTTP only for a registry on this machine, as docker does."""
         scheme = "http" if self.registry.rpartition(":")[0] in _LOCAL else "https"
         return f"{scheme}://{self.registry}/v2/{self.repository}/manifests/{self.tag}"
 
@@ -91,8 +91,8 @@ def images_of(profile: Profile) -> list[str]:
 
 
 def registry_digest(image: str, seconds: float) -> str:
-    """Return the digest that a registry has under an image's name; "" where it cannot be had."""
-    reference = Reference.parse(image)
+    """Return the digest that a registry has under an image's name; "" if it cannot be read."""
+    reference = ImageReference.parse(image)
     if reference.tag.startswith("sha256:"):
         return reference.tag
     try:
@@ -103,11 +103,11 @@ def registry_digest(image: str, seconds: float) -> str:
 
 
 def _on_nodes(api: ClusterApi) -> list[set[str]]:
-    """Return each node's images by all their names, however they got there."""
+    """Return the names of the images on each node."""
     if not api.is_reached():
         return []
     try:
-        nodes = list(api.each("/api/v1/nodes"))
+        nodes = list(api.items("/api/v1/nodes"))
     except Denied:
         return []
     listed = [node.get("status", {}).get("images") or [] for node in nodes]
@@ -115,8 +115,8 @@ def _on_nodes(api: ClusterApi) -> list[set[str]]:
 
 
 def _image(nodes: list[set[str]], image: str, seconds: float) -> Finding:
-    """Return whether every node has an image, or else the registry."""
-    name, reference = f"image {image}", Reference.parse(image)
+    """Return whether every node has an image, or else its registry."""
+    name, reference = f"image {image}", ImageReference.parse(image)
     have = sum(reference.name in node for node in nodes)
     if have and have == len(nodes):
         return ok(name, f"on {'the node' if have == 1 else f'all {have} nodes'}")
@@ -127,7 +127,7 @@ def _image(nodes: list[set[str]], image: str, seconds: float) -> Finding:
     return Finding(name, finding.state, detail, finding.remedy)
 
 
-def _in_registry(name: str, image: str, reference: Reference, seconds: float) -> Finding:
+def _in_registry(name: str, image: str, reference: ImageReference, seconds: float) -> Finding:
     try:
         status = _manifest(reference, seconds).status
     except (HTTPError, ValueError) as error:
@@ -149,7 +149,7 @@ def _in_registry(name: str, image: str, reference: Reference, seconds: float) ->
     return unknown(name, f"{reference.registry} answers with HTTP {status}", "Ask again later.")
 
 
-def _manifest(reference: Reference, seconds: float) -> Any:
+def _manifest(reference: ImageReference, seconds: float) -> Any:
     """Return the answer to a HEAD for the manifest, with a token where the registry wants one."""
     with urllib3.PoolManager(timeout=seconds, retries=urllib3.Retry(2, connect=0, read=0)) as pool:
         answer = pool.request("HEAD", reference.url, headers={"Accept": _MANIFESTS})
@@ -166,7 +166,7 @@ def _manifest(reference: Reference, seconds: float) -> Any:
 
 
 def _token(pool: Any, challenge: str, login: str) -> str:
-    """Fetch a token to pull with: anonymous where there is no login."""
+    """Fetch a token to pull with; an anonymous one if there is no login."""
     wanted = dict(_CHALLENGE.findall(challenge))
     realm = wanted.pop("realm", "")
     if urlsplit(realm).scheme not in ("http", "https"):
@@ -202,13 +202,13 @@ def _login(registry: str) -> str:
 
 @dataclass(frozen=True)
 class _Endpoint:
-    """A server that serves a model by the OpenAI API.
+    """A server with the OpenAI API.
 
     Attributes:
         name: the recipe's section that names the model.
         model: its name.
-        key: the profile's key with the server's address.
-        url: that address; "" where the profile has none.
+        key: the profile's key that holds the server's address.
+        url: that address; "" if the profile has none.
         variables: environment variables that may hold the server's API key.
     """
 
@@ -220,7 +220,7 @@ class _Endpoint:
 
 
 def endpoints_of(inputs: CheckInputs) -> list[_Endpoint]:
-    """Return the servers that a run asks."""
+    """Return the servers that a run sends requests to."""
     generation, judge, profile = inputs.recipe.generation, inputs.recipe.judge, inputs.profile
     endpoints = []
     if generation.engine == "openai":
@@ -262,26 +262,26 @@ def _endpoint(inputs: CheckInputs, endpoint: _Endpoint) -> Finding:
         return missing(name, detail, remedy)
     status = answer.status
     if status in (401, 403):
-        return _keyless(inputs, endpoint, given=bool(key))
+        return _key_refused(inputs, endpoint, given=bool(key))
     if status == 404:
         return unknown(name, f"{url} answers, but lists no models", "Try one request by hand.")
     if status >= 500 or status == 429:
         detail = f"{url} is up, but cannot do its work (HTTP {status})"
         return missing(name, detail, "Look at the server's log and its load.")
-    listed = _listed(answer.data) if status == 200 else None
+    listed = _model_names(answer.data) if status == 200 else None
     if listed is None:
         detail = f"{url} answers with HTTP {status}, and no list of models"
         remedy = f"Correct {endpoint.key} in the profile: it ends with the version, such as /v1."
         return missing(name, detail, remedy)
     if "{digest}" in model:
-        return ok(name, f"{url} answers; M_t must be served as {model} when it is its turn")
+        return ok(name, f"{url} answers; it must serve each M_t as {model} in its iteration")
     if model not in listed:
         detail = f"{url} does not serve {model!r}, but {', '.join(listed[:5]) or 'nothing'}"
         return missing(name, detail, f"Serve it under that name, or correct {name}.model.")
     return ok(name, f"{url} serves {model}")
 
 
-def _keyless(inputs: CheckInputs, endpoint: _Endpoint, *, given: bool) -> Finding:
+def _key_refused(inputs: CheckInputs, endpoint: _Endpoint, *, given: bool) -> Finding:
     variables = endpoint.variables
     detail = f"{endpoint.url} refuses {'the key' if given else 'requests without a key'}"
     remedy = f"export {variables[0]}=..."
@@ -293,7 +293,7 @@ def _keyless(inputs: CheckInputs, endpoint: _Endpoint, *, given: bool) -> Findin
     return missing(endpoint.name, detail, remedy)
 
 
-def _listed(body: bytes) -> list[str] | None:
+def _model_names(body: bytes) -> list[str] | None:
     try:
         return [str(each["id"]) for each in json.loads(body)["data"]]
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Whether the store and MLflow can be reached, and let a run write what it writes."""
+"""Whether the store and MLflow can be reached, and accept what a run writes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sqlite3
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,31 +16,36 @@ from lidr.components.shared.core.errors import BadInput, LidrError, StoreError
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.s3 import S3Store
-from lidr.components.shared.tracking.client import client_at, explained, is_server, tracking_uri
+from lidr.components.shared.tracking.client import (
+    client_at,
+    is_server,
+    server_problem,
+    tracking_uri,
+)
 from lidr.pipelines.checks.finding import CheckInputs, Finding, missing, ok, refused, unknown
 from lidr.pipelines.cluster.api import ClusterApi, Denied
 
 _PART_BYTES = 5 << 20
-"""The least that S3 takes for a part which is not the last."""
+"""S3's minimum for each part of an upload but the last."""
 _ENDPOINT = "AWS_ENDPOINT_URL"
 
 _SQLITE = "sqlite:///"
-_WRITING = ("EDIT", "MANAGE")
-_GRANT = "An MLflow administrator grants it: EDIT or MANAGE on the {}, or a role that has it."
-_DESTINATION = "Start the server with --artifacts-destination s3://bucket/prefix."
+_WRITE_PERMISSIONS = ("EDIT", "MANAGE")
+_GRANT_REMEDY = "An MLflow administrator must grant EDIT or MANAGE on the {}, or a role with it."
+_ARTIFACTS_REMEDY = "Start the server with --artifacts-destination s3://bucket/prefix."
 
 
 def store_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
-    """Yield what the store does with objects of our own, which are deleted afterwards."""
+    """Yield whether the store does what a run needs, tried on objects deleted afterwards."""
     uri = inputs.profile.store
-    if inputs.on_cluster and (inside := _inside(inputs, api)):
+    if inputs.on_cluster and (inside := _inside_only(inputs, api)):
         yield inside
         return
     if inputs.on_cluster and "://" not in uri:
         detail = f"{uri} is a folder of this machine, which pods cannot reach"
         yield missing("store", detail, "Set store to s3://bucket/prefix in the profile.")
         return
-    with _made_folders(uri):
+    with _removing_new_folders(uri):
         try:
             s3 = uri.startswith("s3://")
             store = S3Store(uri, part_bytes=_PART_BYTES, seconds=0) if s3 else open_store(uri)
@@ -49,13 +54,13 @@ def store_findings(inputs: CheckInputs, api: ClusterApi) -> Iterator[Finding]:
             return
         prefix = f".lidr-check-{uuid.uuid4().hex}"
         try:
-            yield from _tried(store, prefix)
+            yield from _try_operations(store, prefix)
         finally:
             _clear(store, prefix)
 
 
-def _inside(inputs: CheckInputs, api: ClusterApi) -> Finding | None:
-    """Return that only pods reach the store, where a ConfigMap of theirs says so."""
+def _inside_only(inputs: CheckInputs, api: ClusterApi) -> Finding | None:
+    """Return a finding if only pods reach the store's endpoint, as their ConfigMaps name it."""
     if os.environ.get(_ENDPOINT) or not api.is_reached():
         return None
     namespace, _ = api.namespaces(inputs.profile)
@@ -74,14 +79,14 @@ def _inside(inputs: CheckInputs, api: ClusterApi) -> Finding | None:
 
 
 def _port_forward(url: str, namespace: str) -> str:
-    """Return the command that forwards to a Service, but for its port."""
+    """Return the command that forwards to a Service, without its port."""
     service, _, end = (urlsplit(url).hostname or "").partition(".")
     return f"kubectl -n {end.partition('.')[0] or namespace} port-forward svc/{service}"
 
 
 @contextlib.contextmanager
-def _made_folders(uri: str) -> Iterator[None]:
-    """Remove a local store's folder again where it was not there before."""
+def _removing_new_folders(uri: str) -> Iterator[None]:
+    """Remove a local store's folder afterwards if it was not there before."""
     folder = Path(uri.removeprefix("file://")).absolute()
     local = "://" not in uri or uri.startswith("file://")
     absent = [each for each in (folder, *folder.parents) if local and not each.exists()]
@@ -89,11 +94,11 @@ def _made_folders(uri: str) -> Iterator[None]:
         yield
     finally:
         for each in absent:
-            with contextlib.suppress(OSError):  # somebody else uses it by now
+            with contextlib.suppress(OSError):  # another process uses it
                 each.rmdir()
 
 
-def _tried(store: Store, prefix: str) -> Iterator[Finding]:
+def _try_operations(store: Store, prefix: str) -> Iterator[Finding]:
     name, where = "store write and read", f"at {store.uri}"
     try:
         store.write(f"{prefix}/object", b"first")
@@ -108,29 +113,29 @@ def _tried(store: Store, prefix: str) -> Iterator[Finding]:
         yield missing(name, detail, "Use a store that is consistent after a write.")
         return
     yield ok(name, where)
-    yield _conditional(store, f"{prefix}/created")
+    yield _conditional_write(store, f"{prefix}/created")
     if store.uri.startswith("s3://"):
-        yield _multipart(store, f"{prefix}/parts")
-    yield _deleted(store, f"{prefix}/object")
+        yield _multipart_upload(store, f"{prefix}/parts")
+    yield _delete(store, f"{prefix}/object")
 
 
-def _conditional(store: Store, key: str) -> Finding:
+def _conditional_write(store: Store, key: str) -> Finding:
     name = "store conditional write"
     try:
         first, second = store.create(key, b"first"), store.create(key, b"second")
         kept = store.read(key)
-    except (StoreError, FileNotFoundError, OSError) as error:
+    except (StoreError, OSError) as error:
         return _failed(name, error)
     if first and not second and kept == b"first":
         return ok(name, "the second of two writers is refused")
     return missing(
         name,
-        "the second of two writers is not refused, so two of them would spoil each other's work",
+        "the second of two writers is not refused, so they would overwrite each other's work",
         "Use a store with conditional PUT (If-None-Match: *), or turn it on at the gateway.",
     )
 
 
-def _multipart(store: Store, key: str) -> Finding:
+def _multipart_upload(store: Store, key: str) -> Finding:
     name = "store multipart upload"
     with tempfile.TemporaryDirectory(prefix="lidr-check-") as folder:
         file, back = Path(folder) / "file", Path(folder) / "back"
@@ -146,7 +151,7 @@ def _multipart(store: Store, key: str) -> Finding:
     return missing(name, "the parts came back as another object", "Check the object store.")
 
 
-def _deleted(store: Store, key: str) -> Finding:
+def _delete(store: Store, key: str) -> Finding:
     name = "store delete"
     try:
         store.delete(key)
@@ -166,7 +171,7 @@ def _failed(name: str, error: Exception) -> Finding:
 
 
 def _clear(store: Store, prefix: str) -> None:
-    """Leave nothing behind, whatever failed before."""
+    """Delete everything under a prefix, whatever failed before."""
     with contextlib.suppress(StoreError):
         store.abort_uploads(prefix, float("inf"))
     with contextlib.suppress(StoreError):
@@ -178,21 +183,21 @@ def _clear(store: Store, prefix: str) -> None:
 
 
 def tracking_findings(inputs: CheckInputs) -> Iterator[Finding]:
-    """Yield whether MLflow answers, lets us in, and lets us write runs and versions.
+    """Yield whether MLflow answers, accepts the login, and lets it write runs and versions.
 
-    Its address here may be that of a tunnel.
+    The address used here may be a tunnel's.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or inputs.profile.tracking_uri
     if not uri and inputs.on_cluster and inputs.profile.config_maps:
         maps = ", ".join(inputs.profile.config_maps)
         detail = f"pods read the address from {maps}, not known here"
-        yield unknown("MLflow", detail, "Set $MLFLOW_TRACKING_URI to look at it.")
+        yield unknown("MLflow", detail, "Set $MLFLOW_TRACKING_URI to check it.")
         return
     try:
         uri = uri or tracking_uri(inputs.profile.store)
         if inputs.on_cluster and not is_server(uri):
             raise BadInput(
-                f"{uri} is no server, which pods could share",
+                f"{uri} is not a server that pods could share",
                 remedy="Set tracking_uri to the address of an MLflow server.",
             )
     except LidrError as error:
@@ -248,37 +253,38 @@ def _mlflow_server(inputs: CheckInputs, uri: str) -> Iterator[Finding]:
 
 
 def _mlflow_error(name: str, error: Exception, uri: str) -> Finding:
-    known = error if isinstance(error, LidrError) else explained(error, uri)
+    known = error if isinstance(error, LidrError) else server_problem(error, uri)
     if known is not None:
         return refused(name, known)
     return missing(name, f"{uri}: {error}", "See the server's log.")
 
 
 def _artifacts(experiment: Any, uri: str) -> Finding:
-    """Return whether artifacts would go where others can read them."""
+    """Return whether artifacts go where other clients can read them."""
     name, place = "MLflow artifacts", str(experiment.artifact_location)
     detail = f"experiment {experiment.name!r} keeps them in {place}"
     if is_server(uri) and ("://" not in place and not place.startswith("mlflow-artifacts:")):
-        return missing(name, f"{detail}, a folder of each client", _DESTINATION)
+        return missing(name, f"{detail}, a folder of each client", _ARTIFACTS_REMEDY)
     if place.startswith("file:"):
-        return missing(name, detail, _DESTINATION)
+        return missing(name, detail, _ARTIFACTS_REMEDY)
     return ok(name, place)
 
 
 def _permission(uri: str, kind: str, identity: str, shown: str) -> Iterator[Finding]:
     """Yield whether the user may write an experiment or a registered model.
 
-    Servers without users say nothing.
+    Yields nothing for a server without users.
     """
     user, what = os.environ.get("MLFLOW_TRACKING_USERNAME", ""), kind.replace("_", " ")
     granted = _granted(uri, user, kind, identity) if user else ""
     if not granted:
         return
     detail = f"{user} has {granted} on {shown}"
-    if granted in _WRITING:
+    if granted in _WRITE_PERMISSIONS:
         yield ok(f"MLflow {what}", detail)
     else:
-        yield missing(f"MLflow {what}", f"{detail}, which is not enough", _GRANT.format(what))
+        remedy = _GRANT_REMEDY.format(what)
+        yield missing(f"MLflow {what}", f"{detail}, which is not enough", remedy)
 
 
 def _granted(uri: str, user: str, kind: str, identity: str) -> str:
@@ -287,9 +293,8 @@ def _granted(uri: str, user: str, kind: str, identity: str) -> str:
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
-    request: Callable[..., Any] = http_request
     try:
-        answer = request(
+        answer = http_request(
             get_default_host_creds(uri),
             "/api/3.0/mlflow/users/permissions/get",
             "GET",

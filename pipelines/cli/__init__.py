@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from lidr.components.shared.core.errors import LidrError
-from lidr.components.shared.core.redaction import cleanse
+from lidr.components.shared.core.redaction import redact_exception
 from lidr.components.shared.core.retry import answering_quickly
 from lidr.components.shared.core.text import printable
 
@@ -20,10 +20,10 @@ COMMANDS = {
     "evaluate": "Evaluate one model, or two side by side; finished evaluations are reused.",
     "compile": "Compile the loop for Kubeflow Pipelines.",
     "fetch": "Bring everything that a recipe names into the store; done again, it does nothing.",
-    "check": "Look at everything that a run needs, and say what is missing and how to fix it.",
+    "check": "Check everything that a run needs, and say what is missing and how to fix it.",
     "submit": "Run a recipe in Kubeflow; the same command again finds the same run.",
     "status": "Show how far a run is, what it waits for, and what it has cost.",
-    "notify": "Tell of runs that ended, failed, wait or stand still; nothing is told twice.",
+    "notify": "Send notices of runs that ended, failed, wait or stand still; each is sent once.",
     "logs": "Print the logs of a run's steps.",
     "cancel": "End a run: its pods, TrainJobs and schedule. Finished stages stay.",
     "plan": "Say what a recipe takes (time, GPUs, memory, store, cost) and what its gate can see.",
@@ -79,7 +79,7 @@ def main() -> None:
         print(f"lidr: error: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
-        cleanse(error)  # a traceback follows
+        redact_exception(error)  # a traceback follows
         raise
 
 

@@ -21,7 +21,7 @@ class BoardStep:
     Attributes:
         name: e.g. "train".
         iteration: t of the model M_t that the step belongs to; -1 for the report.
-        shard: which of several workers, e.g. "2/3"; "" where there is one.
+        shard: which of several workers, e.g. "2/3"; "" if there is only one.
         seconds: how long it took; None while it runs.
         reused: whether an earlier execution had finished it.
         progress: its latest `progress` event.
@@ -36,7 +36,7 @@ class BoardStep:
 
     @property
     def title(self) -> str:
-        """Name, and the shard where there are several: "generate 2/3"."""
+        """Name, with the shard if there are several: "generate 2/3"."""
         return f"{self.name} {self.shard}".strip()
 
     @property
@@ -57,7 +57,7 @@ class Board:
         accuracy: by iteration and language.
         cut: share of answers cut at the token limit, by iteration and language.
         judged: the judge's score, by task, iteration and language.
-        facts: numbers and warnings, the latest last.
+        messages: numbers and warnings, the latest last.
     """
 
     languages: Sequence[str]
@@ -65,11 +65,11 @@ class Board:
     accuracy: dict[int, Scores] = field(default_factory=dict)
     cut: dict[int, Scores] = field(default_factory=dict)
     judged: dict[str, dict[int, Scores]] = field(default_factory=dict)
-    facts: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     @property
     def running(self) -> list[BoardStep]:
-        """The steps that are running; several where shards run in parallel."""
+        """The steps that are running; several if shards run in parallel."""
         return [step for step in self.steps if step.seconds is None]
 
     def take(self, event: Event) -> None:
@@ -90,9 +90,9 @@ class Board:
             task = self.judged.setdefault(event["task"], {})
             task.setdefault(event["iteration"], {})[event["language"]] = event["value"]
         elif kind == "number":
-            self.facts.append(f"{_place(current)}{event['name']} {event['value']}")
+            self.messages.append(f"{_prefix(current)}{event['name']} {event['value']}")
         elif kind == "warning":
-            self.facts.append(f"{_place(current)}warning: {event['message']}")
+            self.messages.append(f"{_prefix(current)}warning: {event['message']}")
         elif current is not None:
             _advance(current, event)
 
@@ -102,13 +102,13 @@ class Board:
         return sum(values) / len(values) if len(values) == len(self.languages) - 1 else None
 
     def step_of(self, event: Event) -> BoardStep | None:
-        """Return the running step that an event comes from; None for no such step."""
+        """Return the running step that an event comes from, or None."""
         named = event.get("step"), event.get("shard", "")
         mine = (step for step in reversed(self.running) if (step.name, step.shard) == named)
         return next(mine, None)
 
 
-def _place(step: BoardStep | None) -> str:
+def _prefix(step: BoardStep | None) -> str:
     return "" if step is None else f"{label(step.iteration)} {step.title}: "
 
 

@@ -1,18 +1,19 @@
-"""lidr cancel: end a run, and say what is left of it."""
+"""lidr cancel: end a run, and list its unfinished stages."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
-from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.outputs import Output, OutputOption, say
 from lidr.pipelines.cli.status import RunArgument
 from lidr.pipelines.cluster.cancel import (
     Cancelled,
@@ -24,10 +25,6 @@ from lidr.pipelines.cluster.cancel import (
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.local_status import existing_store, local_status, stop
 
-if TYPE_CHECKING:
-    from lidr.components.shared.config.profile import Profile
-    from lidr.pipelines.cluster.cancel import Cancelled
-
 
 def cancel_command(
     run: RunArgument,
@@ -36,14 +33,10 @@ def cancel_command(
     discard: Annotated[
         bool, typer.Option("--discard", help="Delete the run's unfinished stages, too.")
     ] = False,
-    output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """End a run: its pods, TrainJobs and schedule. Finished stages stay."""
-    place = read_profile(*profile)
-    if store:
-        place = place.model_copy(update={"store": store})
+    place = read_profile(*profile, store=store)
     done = (_cancel_here if place.runner == "local" else _cancel)(place, run, discard)
     if output is Output.JSON:
         print(json.dumps(asdict(done)))
@@ -57,12 +50,12 @@ def _cancel(place: Profile, run: str, discard: bool) -> Cancelled:
         require_alone(client, place, run)
     done = cancel(client, place, run)
     if discard and not wait_for_end(client, done.ended):
-        done.notes.append("the run has not ended yet, so its stages were left; cancel again")
+        done.notes.append("the run has not ended yet, so its stages were kept; cancel again")
         discard = False
     try:
         clean_stages(open_store(place.store), run, done, discard=discard)
     except BadInput as error:
-        done.notes.append(f"the stages were not looked at: {error.message}")
+        done.notes.append(f"the stages were not checked: {error.message}")
     return done
 
 
@@ -87,6 +80,6 @@ def _print(done: Cancelled) -> None:
     for step, uri in done.kept.items():
         say(f"resumable {step:<9} {uri}")
     if done.kept:
-        print("Submitting or running it again goes on from these; --discard deletes them.")
+        print("Submitting or running it again continues from these; --discard deletes them.")
     for note in done.notes:
         print(one_line(note))

@@ -1,4 +1,4 @@
-"""What a check found, in a terminal and as JSON."""
+"""Prints the findings of a check, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Found = Mapping[str, Sequence[Finding]]
 
 
 @contextmanager
-def waiting(subjects: Collection[str]) -> Iterator[None]:
-    """Show on a terminal that something goes on."""
+def show_spinner(subjects: Collection[str]) -> Iterator[None]:
+    """Show on a terminal what is being checked."""
     if not sys.stderr.isatty():
         yield
         return
 
-    with PlainConsole(stderr=True).status(f"looking at {', '.join(subjects)}"):
+    with PlainConsole(stderr=True).status(f"checking {', '.join(subjects)}"):
         yield
 
 
@@ -42,7 +42,7 @@ def print_json(found: Found) -> None:
 
 
 def print_findings(found: Found) -> None:
-    """Print a table, then what is missing with its remedies, then one line that sums it up."""
+    """Print a table with details and remedies, then a one-line summary."""
     console = PlainConsole(width=table_width())
     table = Table("subject", "what", "state", "", box=SIMPLE_HEAD)
     for subject, findings in found.items():

@@ -1,4 +1,4 @@
-"""lidr compile: the pipeline as a file for Kubeflow."""
+"""lidr compile: write the pipeline as a file for Kubeflow."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def compile_command(
     profile: ProfileOption = CLUSTER,
     max_unroll: Annotated[
         int | None,
-        typer.Option("--max-unroll", help="Rounds compiled in. Default: gate.max_iterations."),
+        typer.Option("--max-unroll", help="Iterations compiled in. Default: gate.max_iterations."),
     ] = None,
     seed: SeedOption = None,
     settings: SetOption = None,
@@ -59,16 +59,16 @@ def compile_command(
     begun = _begin(read_recipe(recipe, seed, settings), place)
     science = begun.recipe
     rounds = science.gate.max_iterations if max_unroll is None else max_unroll
-    unreached = _put_on_store(science, place) if place.runner == "kubeflow" else ""
+    not_stored = _put_on_store(science, place) if place.runner == "kubeflow" else ""
     if promotion:
-        text, what = compile_promotion(science, place, on_store=not unreached), "promotion"
+        text, what = compile_promotion(science, place, on_store=not not_stored), "promotion"
     else:
         text = compile_loop(
             science,
             place,
             run_name(run, science) if run else begun.name,
             rounds,
-            on_store=not unreached,
+            on_store=not not_stored,
         )
         what = f"{rounds} rounds"
     if manifests:
@@ -89,17 +89,17 @@ def compile_command(
             "to where pods can read them",
             file=sys.stderr,
         )
-    if unreached:
+    if not_stored:
         print(
             "lidr: note: the pipeline holds the recipe itself, for its first task to put on the "
-            f"store: {unreached}",
+            f"store: {not_stored}",
             file=sys.stderr,
         )
     say(f"{output}: {len(text.encode()):,} bytes, {what}, profile {place.name}")
 
 
 def _begin(recipe: Recipe, profile: Profile) -> Begun:
-    """Settle what a run begins with, with what is in the store, where it can be reached."""
+    """Settle what a run begins with, using the store if it can be reached."""
     if profile.store.startswith("s3://"):
         with contextlib.suppress(StoreError):
             return begin(recipe, profile, S3Store(profile.store, seconds=0))
@@ -107,9 +107,9 @@ def _begin(recipe: Recipe, profile: Profile) -> Begun:
 
 
 def _put_on_store(recipe: Recipe, profile: Profile) -> str:
-    """Put the recipe where tasks will read it; return why that could not be done, or ""."""
+    """Put the recipe on the store for the tasks; return why that was not possible, or ""."""
     if not profile.store.startswith("s3://"):
-        return f"{profile.store} is no bucket"
+        return f"{profile.store} is not a bucket"
     try:
         put_recipe(S3Store(profile.store, seconds=0), recipe.model_dump_json())
     except StoreError as error:

@@ -1,4 +1,4 @@
-"""What commands print on: text from models, servers and files stays text, whatever it holds."""
+"""The console that commands print on: untrusted text is shown as plain text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lidr.components.shared.core.text import printable
 
 
 class PlainConsole(Console):
-    """A console that takes no text for markup, and shows no control code but its own.
+    """A console that reads no markup in text, and lets no control codes through but its own.
 
     Args:
         **options: of `rich.console.Console`.
@@ -24,7 +24,7 @@ class PlainConsole(Console):
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Render as segments; those of text hold nothing that would steer a terminal."""
+        """Render as segments; control codes in text are replaced."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from lidr.components.evaluate.catalog import rows
+from lidr.components.evaluate.catalog import benchmarks
 from lidr.components.evaluate.run import evaluate
 from lidr.components.prepare.run import prepare
 from lidr.components.report.comparison import compare, evaluated, render
@@ -36,12 +36,14 @@ from lidr.pipelines.cli.inputs import (
     read_recipe,
 )
 from lidr.pipelines.cli.library_log import log_path, logging_libraries
-from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.outputs import Output, OutputOption, say
 
 if TYPE_CHECKING:
     from lidr.components.report.comparison import Evaluated
     from lidr.components.shared.config.recipe import Recipe
     from lidr.components.shared.store.base import Store
+
+_INTERVAL = ("value", "low", "high")
 
 
 def _list_tasks(asked: bool) -> None:
@@ -49,7 +51,7 @@ def _list_tasks(asked: bool) -> None:
         return
 
     console = PlainConsole(soft_wrap=True)
-    for row in rows():
+    for row in benchmarks():
         console.print(Text(f"{row.task}", style="bold"))
         pinned = f"@{row.revision[:12]}" if row.revision else ""
         console.print(Text(f"  {row.title}: {row.method}, {row.metric}; {row.data}{pinned}"))
@@ -72,9 +74,7 @@ def evaluate_command(
     profile: ProfileOption = LOCAL,
     seed: SeedOption = None,
     settings: SetOption = None,
-    output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
     list_tasks: Annotated[
         bool,
         typer.Option(
@@ -86,7 +86,7 @@ def evaluate_command(
     ] = False,
 ) -> None:
     """Evaluate one model, or two side by side; finished evaluations are reused."""
-    os.environ.setdefault("TQDM_DISABLE", "1")  # read when libraries are imported
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries read it when they are imported
 
     place = read_profile(*profile)
     begun = begin(read_recipe(recipe, seed, settings), place, here=True)
@@ -115,7 +115,7 @@ def _require_two(models: list[str]) -> None:
 
 
 def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]:
-    """Evaluate each model here, once all of them and the recipe's items are known to be good."""
+    """Evaluate each model here, after admitting all of them and preparing the recipe's items."""
     text = recipe.model_dump_json()
     with logging_libraries(log_path("evaluate")) as terminal, listening(partial(_say, terminal)):
         named = [(name, model_stage(home, name)) for name in models]
@@ -134,7 +134,7 @@ def _evaluate(recipe: Recipe, home: Store, models: list[str]) -> list[Evaluated]
 
 
 def _admit(recipe: Recipe, name: str, uri: str, terminal: TextIO) -> None:
-    """Say what is decided about a model, or refuse it."""
+    """Report what was decided about a model; raise if it is refused."""
     admission = admit_stage(recipe, uri, trained=False)
     for line in admission.lines:
         say(f"{name}: {line}", to=terminal)
@@ -142,17 +142,16 @@ def _admit(recipe: Recipe, name: str, uri: str, terminal: TextIO) -> None:
 
 
 def _say(terminal: TextIO, event: dict[str, Any]) -> None:
-    """Print an event that a user waits for."""
+    """Print an event that shows progress."""
     kind, step = event["event"], event.get("step", "")
-    said = {
-        "started": "",
+    text = {
         "progress": progress_text(event) if kind == "progress" else "",
-        "reused": "known from before",
+        "reused": "reused",
         "note": event.get("message", ""),
         "warning": f"warning: {event.get('message', '')}",
     }.get(kind, "")
-    if said:
-        say(f"{step}: {said}", to=terminal)
+    if text:
+        say(f"{step}: {text}", to=terminal)
 
 
 def _print(recipe: Recipe, result: dict[str, Any]) -> None:
@@ -168,7 +167,7 @@ def _print(recipe: Recipe, result: dict[str, Any]) -> None:
         if code in models[0]["languages"]:
             rows = [model["languages"][code] for model in models]
             shares = [_cell(row["accuracy"], row["truncated"]["value"]) for row in rows]
-            table.add_row(code, *shares, *(_change(gains[code]) if gains else []))
+            table.add_row(code, *shares, *(_changes(gains[code]) if gains else []))
     others = [_cell(model["average"], model["average_truncated"]) for model in models]
     table.add_row("others", *others, *([_gain(result["mean_gain"])] if gains else []))
     console = PlainConsole(soft_wrap=True)
@@ -178,18 +177,15 @@ def _print(recipe: Recipe, result: dict[str, Any]) -> None:
     console.print(Text(f"page  {result['page']}"))
 
 
-def _change(row: dict[str, Any]) -> list[str]:
+def _changes(row: dict[str, Any]) -> list[str]:
     return [_gain(row["gain"]), str(row["won"]), str(row["lost"])]
 
 
 def _cell(interval: dict[str, float], cut: float) -> str:
-    value, low, high = (f"{interval[key] * 100:.1f}" for key in _LIMITS)
+    value, low, high = (f"{interval[key] * 100:.1f}" for key in _INTERVAL)
     return f"{value}\n{low} to {high}\n{cut * 100:.1f} cut"
 
 
 def _gain(interval: dict[str, float]) -> str:
-    value, low, high = (f"{interval[key] * 100:+.1f}" for key in _LIMITS)
+    value, low, high = (f"{interval[key] * 100:+.1f}" for key in _INTERVAL)
     return f"{value}\n{low} to {high}"
-
-
-_LIMITS = ("value", "low", "high")

@@ -1,4 +1,4 @@
-"""Running a pipeline here for a command, until it ends or a signal ends it."""
+"""Runs a pipeline on this machine for a command, until it or a signal ends it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lidr.components.shared.config.notify import NOTIFY_URL
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.cli.screen import open_screen
 from lidr.pipelines.local import execute
-from lidr.pipelines.notices.local import Watch, noticing
+from lidr.pipelines.notices.local import Watch, with_notices
 
 if TYPE_CHECKING:
     from lidr.components.shared.config.notify import Notify
@@ -34,9 +34,9 @@ def execute_here(recipe: Recipe, job: LocalJob, notify: Notify | None = None) ->
     """Run a job in this terminal.
 
     Args:
-        recipe: what is learnt.
+        recipe: what to learn.
         job: the execution.
-        notify: what is worth a notice while it runs; None for nothing.
+        notify: which notices to send while it runs; None for none.
 
     Raises:
         LidrError: a step failed.
@@ -45,15 +45,15 @@ def execute_here(recipe: Recipe, job: LocalJob, notify: Notify | None = None) ->
         signal.signal(number, _interrupt)
     try:
         with open_screen(recipe, job.run) as watch:
-            execute(job, _telling(watch, job, notify) if notify else watch)
+            execute(job, _add_notices(watch, job, notify) if notify else watch)
     except Interrupted as interruption:
         print("lidr: stopped; running the same command again continues from here", file=sys.stderr)
         raise typer.Exit(128 + interruption.number) from None
 
 
-def _telling(watch: Watch, job: LocalJob, notify: Notify) -> Watch:
+def _add_notices(watch: Watch, job: LocalJob, notify: Notify) -> Watch:
     url = os.environ.get(NOTIFY_URL, "")
-    return noticing(watch, open_store(job.store), job.run, notify, url) if url else watch
+    return with_notices(watch, open_store(job.store), job.run, notify, url) if url else watch
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

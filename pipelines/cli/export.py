@@ -1,4 +1,4 @@
-"""lidr export: a registered version as a folder, or a repository of the hub, with a model card."""
+"""lidr export: write a registered version to a folder or the hub, with a model card."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def export_command(
         )
     hub = _HUB.fullmatch(to)
     if not hub and "://" in to:
-        raise BadInput(f"{to!r} is no folder", remedy="Name a folder, or hf://org/name.")
+        raise BadInput(f"{to!r} is not a folder", remedy="Name a folder, or hf://org/name.")
     client = open_registry(store)
     version = read_version(client, named["name"], named["ref"].removeprefix("/"))
     found = read_ancestry(client, version, store if Path(store).is_dir() else "")
@@ -60,9 +60,9 @@ def export_command(
 
 
 def _write_new(files: ModelFiles, card: str, target: Path) -> None:
-    """Write a folder that appears whole or not at all."""
+    """Write the folder whole or not at all."""
     if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
-        raise BadInput("is there already", file=target, remedy="Name a new folder.")
+        raise BadInput("already exists", file=target, remedy="Name a new folder.")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".lidr-export-", dir=target.parent) as name:
         folder = Path(name) / "model"
@@ -73,7 +73,7 @@ def _write_new(files: ModelFiles, card: str, target: Path) -> None:
 
 
 def _write(files: ModelFiles, card: str, folder: Path) -> None:
-    """Write a model's files, an adapter's added to its weights, and the card."""
+    """Write a model's files, with its adapter merged into the weights, and the card."""
     if files.adapter:
         _merge(files.folder, files.adapter, folder)
     else:
@@ -83,7 +83,7 @@ def _write(files: ModelFiles, card: str, folder: Path) -> None:
 
 
 def _copy(source: Path, folder: Path, patterns: Iterable[str]) -> None:
-    """Copy files of a model that are not there; the index of weights comes with its weights."""
+    """Copy files that the folder lacks; a weights index only together with the weights."""
     indexed = "*.safetensors" in patterns
     for path in (path for pattern in patterns for path in source.glob(pattern)):
         target = folder / path.name
@@ -92,7 +92,7 @@ def _copy(source: Path, folder: Path, patterns: Iterable[str]) -> None:
 
 
 def _merge(base: Path, adapter: Path, folder: Path) -> None:
-    """Write a model with its adapter added to the weights, in the precision of its files."""
+    """Write a model with its adapter merged into the weights, in the precision of its files."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -105,7 +105,7 @@ def _merge(base: Path, adapter: Path, folder: Path) -> None:
 
 
 def _publish(folder: Path, name: str) -> None:
-    """Upload a folder to a repository of the hub, which is made, private, where there is none."""
+    """Upload a folder to a repository of the hub, created as private if there is none."""
     from huggingface_hub import HfApi
 
     api = HfApi()

@@ -1,4 +1,4 @@
-"""lidr fetch: everything that a recipe names, into the store, by digest."""
+"""lidr fetch: copy everything that a recipe names into the store, by digest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.retry import REPORT_SECONDS
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.store.open import open_store
-from lidr.pipelines.bundle import bring, pack, unpack
+from lidr.pipelines.bundle import fetch_inputs, pack, unpack
 from lidr.pipelines.cli.console import PlainConsole
 from lidr.pipelines.cli.inputs import (
     LOCAL,
@@ -32,7 +32,7 @@ from lidr.pipelines.cli.inputs import (
 from lidr.pipelines.cli.sizes import size_text
 
 if TYPE_CHECKING:
-    from lidr.pipelines.bundle import Brought
+    from lidr.pipelines.bundle import FetchResult
 
 
 def fetch_command(
@@ -42,13 +42,13 @@ def fetch_command(
     settings: SetOption = None,
     to: Annotated[
         Path | None,
-        typer.Option("--to", help="Make a bundle in this folder instead, for a cut-off cluster."),
+        typer.Option("--to", help="Make a bundle for an offline cluster in this folder instead."),
     ] = None,
     archives: Annotated[
-        bool, typer.Option("--archives", help="With --to: the images' archives, too.")
+        bool, typer.Option("--archives", help="With --to: add archives of the images.")
     ] = False,
     source: Annotated[
-        Path | None, typer.Option("--from", help="Unpack a bundle of this folder into the store.")
+        Path | None, typer.Option("--from", help="Unpack the bundle in this folder into the store.")
     ] = None,
 ) -> None:
     """Bring everything that a recipe names into the store; done again, it does nothing."""
@@ -59,18 +59,19 @@ def fetch_command(
     science, place = read_recipe(recipe, None, settings), read_profile(*profile)
     with _progress() as advance:
         if to:
-            brought = pack(science, place, to, archives=archives, advance=advance)
+            results = pack(science, place, to, archives=archives, advance=advance)
         elif source:
-            brought = unpack(science, source, open_store(store or place.store), advance)
+            results = unpack(science, source, open_store(store or place.store), advance)
         else:
-            brought = bring(science, open_store(store or place.store), advance)
-    _print(brought)
+            results = fetch_inputs(science, open_store(store or place.store), advance)
+    _print(results)
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
-    """Show bytes and their rate: as a line that moves on a terminal, else every 20 seconds."""
+    """Show bytes and their rate: on a terminal as one line, redrawn; else every 20 seconds."""
     console = PlainConsole(stderr=True)
+    end = "\r" if console.is_terminal else "\n"
     began, lock = time.monotonic(), Lock()
     done, shown = 0, began
 
@@ -82,25 +83,21 @@ def _progress() -> Iterator[Callable[[int], None]]:
             if now - shown >= (0.2 if console.is_terminal else REPORT_SECONDS):
                 shown = now
                 rate = size_text(done / (now - began))
-                console.print(f"lidr: {size_text(done)} fetched, {rate}/s", end=_end(console))
+                console.print(f"lidr: {size_text(done)} fetched, {rate}/s", end=end)
 
     yield advance
     if done and console.is_terminal:
         console.print()
 
 
-def _end(console: PlainConsole) -> str:
-    return "\r" if console.is_terminal else "\n"
-
-
-def _print(brought: list[Brought]) -> None:
+def _print(results: list[FetchResult]) -> None:
     table = Table("input", "from", "size", "licence", "", box=SIMPLE_HEAD)
     table.columns[2].justify = "right"
-    for column in table.columns:  # an address that is cut says little
+    for column in table.columns:  # wrap addresses instead of cutting them
         column.overflow = "fold"
-    for each in brought:
+    for each in results:
         size = size_text(each.bytes) if each.digest else ""
         cells = (each.label, each.origin, size, each.licence, each.outcome)
         table.add_row(*(Text(one_line(cell)) for cell in cells))
     empty = Text("The recipe names nothing: the tiny world makes its own inputs.")
-    PlainConsole(soft_wrap=True).print(table if brought else empty)
+    PlainConsole(soft_wrap=True).print(table if results else empty)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +12,7 @@ from rich.text import Text
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.registry.history import history
 from lidr.pipelines.cli.console import PlainConsole
-from lidr.pipelines.cli.outputs import Output
+from lidr.pipelines.cli.outputs import Output, OutputOption
 from lidr.pipelines.cli.registered import HomeOption, ModelArgument, open_registry
 
 if TYPE_CHECKING:
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
 def history_command(
     name: ModelArgument,
     store: HomeOption = "lidr-store",
-    output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """List the promotions of a registered model, the oldest first."""
     found = history(open_registry(store), name)
@@ -50,7 +47,7 @@ def _print(found: History) -> None:
     for row in found.rows:
         table.add_row(*(Text(cell) for cell in _cells(row)))
     console = PlainConsole(soft_wrap=True)
-    console.print(table if found.rows else Text("Nothing was promoted yet."))
+    console.print(table if found.rows else Text("Nothing has been promoted yet."))
     aliases = sorted(found.model.aliases.items())
     console.print(Text("now: " + (", ".join(f"{a} = {n}" for a, n in aliases) or "no alias")))
     for stray in found.strays:
@@ -58,7 +55,7 @@ def _print(found: History) -> None:
 
 
 def _cells(row: HistoryRow) -> list[str]:
-    """Return the cells of an entry; what people wrote there is text, whatever it holds."""
+    """Return a row's cells, each on one line and without control codes."""
     entry, move = row.entry, row.entry.move
     what = f"{move.action} {move.alias}{' (forced)' * move.forced}"
     cells = [

@@ -1,4 +1,4 @@
-"""What commands are given: recipes, profiles, overrides and run names."""
+"""The inputs that commands share: recipes, profiles, overrides and run names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lidr.components.shared.config.profile import Profile
     from lidr.components.shared.config.recipe import Recipe
 
-_HERE = Path(__file__).resolve().parent.parent
+_PIPELINES = Path(__file__).resolve().parent.parent
 
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")
@@ -32,9 +32,9 @@ ProfileOption = Annotated[
     ),
 ]
 LOCAL, CLUSTER = ["local"], ["cluster"]
-"""Profiles where none is given."""
-NEAREST: list[str] = []
-"""The cluster's profile where LIDR_KFP_HOST names one, else this machine's (`or_nearest`)."""
+"""Profiles used if none is given."""
+UNSET: list[str] = []
+"""No profile is given: `or_default` chooses."""
 SeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, help="Replaces the recipe's seed.")
 ]
@@ -55,7 +55,7 @@ def read_recipe(given: str, seed: int | None, settings: Sequence[str] | None) ->
     """Load a recipe by path or shipped name, with --seed and --set applied.
 
     Raises:
-        BadInput: it does not exist or breaks the rules.
+        BadInput: it does not exist or is invalid.
     """
     overrides = parse_settings(settings or [])
     if seed is not None:
@@ -63,18 +63,23 @@ def read_recipe(given: str, seed: int | None, settings: Sequence[str] | None) ->
     return load_recipe(_find(given, "recipes"), overrides)
 
 
-def or_nearest(profile: list[str]) -> list[str]:
-    """Return the profiles that are given, or else the one of where the user works."""
+def or_default(profile: list[str]) -> list[str]:
+    """Return the given profiles; if none, the cluster's if LIDR_KFP_HOST is set, else `local`."""
     return profile or (CLUSTER if os.environ.get("LIDR_KFP_HOST") else LOCAL)
 
 
-def read_profile(*given: str) -> Profile:
+def read_profile(*given: str, store: str | None = None) -> Profile:
     """Load a profile by path or shipped name; of several layers, later ones win.
 
+    Args:
+        *given: the paths or names.
+        store: URI that replaces the profile's store.
+
     Raises:
-        BadInput: one does not exist, or they break the rules.
+        BadInput: one does not exist or is invalid.
     """
-    return load_profile(*(_find(each, "profiles") for each in given))
+    profile = load_profile(*(_find(each, "profiles") for each in given))
+    return profile.model_copy(update={"store": store}) if store else profile
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, object]:
@@ -99,7 +104,7 @@ def run_name(given: str | None, recipe: Recipe) -> str:
     """Return the run's name: the given one, or one that equal recipes share.
 
     Raises:
-        BadInput: the given one cannot name a folder.
+        BadInput: the given one cannot be a folder's name.
     """
     if given is None:
         return recipe.run_name
@@ -109,7 +114,7 @@ def run_name(given: str | None, recipe: Recipe) -> str:
 
 def _find(given: str, folder: str) -> Path:
     path = Path(given)
-    shipped = {file.stem: file for file in sorted((_HERE / folder).glob("*.yaml"))}
+    shipped = {file.stem: file for file in sorted((_PIPELINES / folder).glob("*.yaml"))}
     if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         return path
     if found := shipped.get(given.replace("-", "_")):

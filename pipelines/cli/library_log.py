@@ -1,4 +1,4 @@
-"""A log for what libraries print, so that a command's own words stand alone in the terminal."""
+"""A log for what libraries print, so that only a command's own lines reach the terminal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TextIO
 
 _DESCRIPTORS = (1, 2)
-"""stdout and stderr, also of the programs that a library starts."""
+"""stdout and stderr, which the programs that a library starts inherit."""
 
 
 def log_path(name: str) -> Path:
-    """Return where a command's log is, in the user's cache."""
+    """Return the path of a command's log, in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "lidr" / f"{name}.log"
 
@@ -27,7 +27,7 @@ def logging_libraries(path: Path) -> Iterator[TextIO]:
         path: of the log; its folder is made.
 
     Yields:
-        The terminal's stderr, for what the user is to see.
+        The terminal's stderr, for messages to the user.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -36,14 +36,14 @@ def logging_libraries(path: Path) -> Iterator[TextIO]:
         sys.stdout.flush()
         sys.stderr.flush()
         for descriptor in _DESCRIPTORS:
-            kept = os.dup(descriptor)
-            stack.callback(_restore, kept, descriptor)
+            saved = os.dup(descriptor)
+            stack.callback(_restore, saved, descriptor)
             os.dup2(log.fileno(), descriptor)
         yield terminal
 
 
-def _restore(kept: int, descriptor: int) -> None:
+def _restore(saved: int, descriptor: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
-    os.dup2(kept, descriptor)
-    os.close(kept)
+    os.dup2(saved, descriptor)
+    os.close(saved)

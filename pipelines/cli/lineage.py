@@ -1,9 +1,8 @@
-"""lidr lineage: what a registered version was made from, and whether it is still what it was."""
+"""lidr lineage: what a registered version was made from, and whether that is unchanged."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,17 +17,14 @@ from lidr.components.shared.lineage.verify import bytes_to_read, verify
 from lidr.components.shared.registry.ancestry import read_ancestry
 from lidr.components.shared.registry.versions import read_version
 from lidr.pipelines.cli.console import PlainConsole
-from lidr.pipelines.cli.outputs import Output
+from lidr.pipelines.cli.outputs import Output, OutputOption
 from lidr.pipelines.cli.registered import ModelArgument, open_registry
 from lidr.pipelines.cli.sizes import size_text
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from lidr.components.shared.lineage.graph import Graph, Node
     from lidr.components.shared.lineage.verify import LineageFinding
     from lidr.components.shared.registry.ancestry import Ancestry
-    from lidr.pipelines.cli.console import PlainConsole
 
 
 def lineage_command(
@@ -40,15 +36,13 @@ def lineage_command(
         str,
         typer.Option(
             "--store",
-            help="Folder or s3://bucket/prefix with its stages. Default: where the registry says.",
+            help="Folder or s3://bucket/prefix with its stages. Default: from the registry.",
         ),
     ] = "",
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file and compare its digest.")
     ] = False,
-    output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Follow a version back to the base model and the prompt files."""
     client = open_registry(store or "lidr-store")
@@ -77,7 +71,7 @@ def _verify(found: Ancestry) -> list[LineageFinding]:
 
 
 def _document(found: Ancestry, findings: list[LineageFinding] | None) -> dict[str, Any]:
-    """Return the lineage as plain JSON; `verified` is null where nothing was verified."""
+    """Return the lineage as plain JSON; `verified` is null if nothing was verified."""
     version = found.version
     rounds = found.graph.rounds()
     return {
@@ -108,23 +102,19 @@ def _to_dict(node: Node, round_number: int) -> dict[str, Any]:
         "bytes": node.size,
         "seconds": node.marker.get("seconds"),
         "counts": {
-            k: v for k, v in node.facts("counts").items() if isinstance(v, int | float | str)
+            k: v for k, v in node.section("counts").items() if isinstance(v, int | float | str)
         },
-        "facts": dict(node.facts("facts")),
-        "versions": dict(node.facts("versions")),
-        "origin": dict(node.facts("origin")),
+        "facts": dict(node.section("facts")),
+        "versions": dict(node.section("versions")),
+        "origin": dict(node.section("origin")),
     }
-
-
-def _numbers(counts: Mapping[str, Any]) -> dict[str, int | float | str]:
-    return {name: value for name, value in counts.items() if isinstance(value, int | float | str)}
 
 
 def _print(found: Ancestry, document: dict[str, Any]) -> None:
     console = PlainConsole(soft_wrap=True)
     version = found.version
-    roles = f" ({', '.join(version.aliases)})" if version.aliases else ""
-    console.print(Text(f"{version.label}{roles}  {version.source}", style="bold"))
+    aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
+    console.print(Text(f"{version.label}{aliases}  {version.source}", style="bold"))
     for label, text in _facts(found):
         console.print(Text(f"{label:<13}{text}"))
     console.print(_table(found.graph))
@@ -147,7 +137,7 @@ def _facts(found: Ancestry) -> list[tuple[str, str]]:
         ("commit", tags.get("lidr.git_sha", "")),
     ]
     for node in found.graph:
-        for code, files in (node.facts("facts").get("prompt_files") or {}).items():
+        for code, files in (node.section("facts").get("prompt_files") or {}).items():
             rows += [(f"prompts {code}", f"{f['file']}  sha256 {f['sha256']}") for f in files]
         rows += [(name, place) for name, place in node.outside.items()]
     return [(label, text) for label, text in rows if text]
@@ -168,16 +158,14 @@ def _table(graph: Graph) -> Table:
 
 
 def _print_origins(console: PlainConsole, graph: Graph) -> None:
-    """Print images, cluster runs, commits and library versions, each with the steps it is of."""
+    """Print images, cluster runs, commits and library versions, each with its steps."""
     steps: dict[tuple[str, str], list[str]] = {}
     for node in graph:
-        facts = {**node.facts("origin"), "libraries": _listed(node.facts("versions"))}
+        versions = node.section("versions").items()
+        libraries = ", ".join(f"{name} {version}" for name, version in versions)
+        facts = {**node.section("origin"), "libraries": libraries}
         for name, value in facts.items():
             if value and name != "pod" and node.step not in steps.setdefault((name, value), []):
                 steps[name, value].append(node.step)
-    for (name, value), which in sorted(steps.items()):
-        console.print(Text(f"{name.replace('_', ' '):<13}{value}  ({', '.join(which)})"))
-
-
-def _listed(versions: Any) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+    for (name, value), users in sorted(steps.items()):
+        console.print(Text(f"{name.replace('_', ' '):<13}{value}  ({', '.join(users)})"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.core.text import plain
+from lidr.components.shared.core.text import printable_line
 from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
 from lidr.pipelines.cli.status import RunArgument
 from lidr.pipelines.cluster.client import Client
@@ -15,9 +16,6 @@ from lidr.pipelines.cluster.logs import read_logs
 from lidr.pipelines.cluster.status import namespace_of
 from lidr.pipelines.local_status import existing_store, log_lines
 from lidr.pipelines.status import SHOWN
-
-if TYPE_CHECKING:
-    from lidr.components.shared.config.profile import Profile
 
 
 def logs_command(
@@ -40,9 +38,7 @@ def logs_command(
     """Print the logs of a run's steps."""
     if step and step not in SHOWN:
         raise BadInput(f"no step {step!r}", remedy=f"Steps are {', '.join(SHOWN)}.")
-    place = read_profile(*profile)
-    if store:
-        place = place.model_copy(update={"store": store})
+    place = read_profile(*profile, store=store)
     try:
         if place.runner == "local":
             _print_local(place, run, step, iteration, follow, everything)
@@ -58,7 +54,7 @@ def _print_pods(
     client, namespace = Client(place), namespace_of(place)
     lines = read_logs(client, namespace, run, step, iteration, follow=follow, everything=everything)
     for title, line in lines:
-        print(f"{title} | {plain(line)}", flush=True)
+        print(f"{title} | {printable_line(line)}", flush=True)
 
 
 def _print_local(
@@ -71,4 +67,4 @@ def _print_local(
         )
     store = existing_store(place.store)
     for line in log_lines(store, run, step, follow=follow, everything=everything):
-        print(plain(line), flush=True)
+        print(printable_line(line), flush=True)

@@ -1,4 +1,4 @@
-"""lidr notify: look at all runs of a profile, and tell what is to be told."""
+"""lidr notify: check all runs of a profile, and send the notices that are due."""
 
 from __future__ import annotations
 
@@ -14,51 +14,52 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.cli.inputs import CLUSTER, ProfileOption, read_profile
 from lidr.pipelines.cli.outputs import say
-from lidr.pipelines.notices.lookout import Look, Lookout
 from lidr.pipelines.notices.metrics import exposition, serve
+from lidr.pipelines.notices.monitor import ObservedRun, RunMonitor
 
 
 def notify_command(
     profile: ProfileOption = CLUSTER,
     every: Annotated[
-        float, typer.Option("--every", min=0, metavar="SECONDS", help="Look again and again.")
+        float,
+        typer.Option("--every", min=0, metavar="SECONDS", help="Repeat; 0: once."),
     ] = 0.0,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Serve /metrics on it; 0 does not.")
+        int, typer.Option("--port", min=0, max=65535, help="Serve /metrics on it; 0: do not.")
     ] = 0,
 ) -> None:
-    """Tell of runs that ended, failed, wait or stand still; nothing is told twice."""
+    """Send notices of runs that ended, failed, wait or stand still; each is sent once."""
     place = read_profile(*profile)
     if place.runner != "kubeflow":
         raise BadInput(
-            f"profile {place.name!r} is for this machine, where `lidr run` tells of its run itself",
+            f"profile {place.name!r} is for this machine, where `lidr run` sends its own notices",
             remedy="Name a profile of a cluster.",
         )
     url = os.environ.get(NOTIFY_URL, "")
     if not url:
-        emit("note", message=f"{NOTIFY_URL} is empty: runs are looked at, and nobody is told")
-    lookout, store, text = Lookout(place, url), open_store(place.store), [""]
+        emit("note", message=f"{NOTIFY_URL} is empty: runs are checked, but no notices are sent")
+    monitor, store, text = RunMonitor(place, url), open_store(place.store), [""]
     if port:
         serve(port, lambda: text[0])
     while True:
-        looks = _look(lookout, once=not every)
-        if looks is not None:
-            text[0] = exposition(looks, time.time(), store)
+        observed = _check(monitor, once=not every)
+        if observed is not None:
+            text[0] = exposition(observed, time.time(), store)
         if not every:
             return
         time.sleep(every)
 
 
-def _look(lookout: Lookout, *, once: bool) -> list[Look] | None:
-    """Return what one look has found; None where Kubeflow or the store does not answer now."""
+def _check(monitor: RunMonitor, *, once: bool) -> list[ObservedRun] | None:
+    """Return the runs as one check found them; None if Kubeflow or the store does not answer."""
     try:
-        looks = lookout.look(time.time())
+        observed = monitor.check(time.time())
     except LidrError as error:
         if once or not isinstance(error, Unavailable):
             raise
         emit("warning", message=error.message)
         return None
     if once:
-        for look in looks:
-            say(f"{look.run} {look.state}" + (f", {look.unsent} unsent" if look.unsent else ""))
-    return looks
+        for each in observed:
+            say(f"{each.run} {each.state}" + (f", {each.unsent} unsent" if each.unsent else ""))
+    return observed

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import TextIO
+from typing import Annotated, TextIO
+
+import typer
 
 from lidr.components.shared.core.text import printable
 
@@ -16,12 +18,15 @@ class Output(StrEnum):
     JSON = "json"
 
 
+OutputOption = Annotated[Output, typer.Option("--output", help="How the result is printed.")]
+
+
 def say(text: str, *, error: bool = False, to: TextIO | None = None) -> None:
-    """Print lines that may quote models, servers or files, as text and nothing else.
+    """Print text that may quote models, servers or files; control codes are replaced.
 
     Args:
         text: one line or several.
-        error: on stderr instead of stdout.
-        to: where else.
+        error: whether to print on stderr instead of stdout.
+        to: another stream to print to.
     """
     print(printable(text), file=to or (sys.stderr if error else sys.stdout), flush=True)

@@ -6,22 +6,23 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from lidr.components.gate.power import power_table
 from lidr.components.shared.core.errors import BadInput
 from lidr.pipelines.cli.inputs import (
-    NEAREST,
+    UNSET,
     ProfileOption,
+    RecipeArgument,
     SeedOption,
     SetOption,
-    or_nearest,
+    or_default,
     read_profile,
     read_recipe,
 )
-from lidr.pipelines.cli.outputs import Output
+from lidr.pipelines.cli.outputs import Output, OutputOption
 from lidr.pipelines.cli.plan_tables import print_plan
 from lidr.pipelines.planning.answer import as_data
 from lidr.pipelines.planning.calibration import dump, load_calibration
@@ -34,10 +35,6 @@ from lidr.pipelines.planning.scenario import Scenario, simulate_plan
 from lidr.pipelines.planning.shapes import model_config
 from lidr.pipelines.planning.simulator import Trouble
 
-if TYPE_CHECKING:
-    from lidr.pipelines.planning.estimate import PlanInputs
-    from lidr.pipelines.planning.scenario import Scenario
-
 CalibrateOption = Annotated[
     tuple[str, str] | None,
     typer.Option(
@@ -47,7 +44,7 @@ CalibrateOption = Annotated[
     ),
 ]
 CalibrationOption = Annotated[
-    Path | None, typer.Option("--calibration", help="Lengths and speeds that a run measured.")
+    Path | None, typer.Option("--calibration", help="Lengths and speeds measured by a run.")
 ]
 GpusOption = Annotated[
     str, typer.Option("--gpus", metavar="N,N,...", help="Simulate with each number of GPUs.")
@@ -55,7 +52,7 @@ GpusOption = Annotated[
 LifeOption = Annotated[
     float | None,
     typer.Option(
-        "--node-mtbf-hours", min=0.01, help="Simulate nodes that live so long on average."
+        "--node-mtbf-hours", min=0.01, help="Simulate nodes that fail after so long on average."
     ),
 ]
 ReplacementOption = Annotated[
@@ -67,9 +64,7 @@ SlownessOption = Annotated[
 ]
 LoadOption = Annotated[
     float,
-    typer.Option(
-        "--other-load", min=0.0, max=0.95, help="Share of the GPUs that others keep busy."
-    ),
+    typer.Option("--other-load", min=0.0, max=0.95, help="Share of the GPUs that others use."),
 ]
 ReplicationsOption = Annotated[
     int, typer.Option("--replications", min=2, max=100_000, help="How often a run is simulated.")
@@ -77,10 +72,8 @@ ReplicationsOption = Annotated[
 
 
 def plan_command(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")
-    ] = "",
-    profile: ProfileOption = NEAREST,
+    recipe: RecipeArgument = "",
+    profile: ProfileOption = UNSET,
     seed: SeedOption = None,
     settings: SetOption = None,
     gpus: GpusOption = "",
@@ -91,20 +84,18 @@ def plan_command(
     replications: ReplicationsOption = 200,
     calibration: CalibrationOption = None,
     calibrate: CalibrateOption = None,
-    output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Say what a recipe takes (time, GPUs, memory, store, cost) and what its gate can see."""
     if calibrate is not None:
         _print_calibration(*calibrate)
         return
-    inputs = _inputs(recipe, or_nearest(profile), seed, settings, calibration)
+    inputs = _inputs(recipe, or_default(profile), seed, settings, calibration)
     scenario = None
     if gpus or node_mtbf_hours or slowness or other_load:
         life = math.inf if node_mtbf_hours is None else node_mtbf_hours
-        trouble = (life, replacement_minutes * 60, slowness, other_load)
-        scenario = _scenario(gpus, trouble, replications, inputs.recipe.seed)
+        trouble = Trouble(life, replacement_minutes * 60, slowness, Tenants(load=other_load))
+        scenario = Scenario(_numbers(gpus), trouble, replications, inputs.recipe.seed)
     plan = _plan(inputs, scenario)
     if output is Output.JSON:
         print(json.dumps(plan))
@@ -114,9 +105,7 @@ def plan_command(
 
 def _plan(inputs: PlanInputs, scenario: Scenario | None) -> dict[str, Any]:
     plan = as_data(inputs, estimate(inputs))
-    plan["simulation"] = []
-    if scenario:
-        plan["simulation"] = simulate_plan(inputs, scenario)
+    plan["simulation"] = simulate_plan(inputs, scenario) if scenario else []
     plan["power"] = power_table(inputs.recipe)
     return plan
 
@@ -143,15 +132,6 @@ def _inputs(
         figures=figures(),
         calibration=load_calibration(calibration) if calibration else None,
     )
-
-
-def _scenario(
-    gpus: str, trouble: tuple[float, float, float, float], replications: int, seed: int
-) -> Scenario:
-    """Return what is to be simulated; trouble is a node's life, its replacement, pace, load."""
-    life, replacement, slowness, load = trouble
-    troubles = Trouble(life, replacement, slowness, Tenants(load=load))
-    return Scenario(_numbers(gpus), troubles, replications, seed)
 
 
 def _numbers(gpus: str) -> list[int]:

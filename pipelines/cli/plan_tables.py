@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from lidr.pipelines.cli.console import PlainConsole
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from lidr.pipelines.cli.console import PlainConsole
-
 _GIB = 1 << 30
 
 _WIDTH = 110
-"""Columns that the tables need: a narrower terminal breaks lines rather than losing figures."""
+"""Columns that the tables need; on a narrower terminal lines wrap, so that no figure is cut."""
 
 
 def print_plan(plan: dict[str, Any]) -> None:
-    """Print a plan as `lidr.pipelines.planning.answer.as_data` and the simulation left it."""
+    """Print a plan: `lidr.pipelines.planning.answer.as_data`, with its simulation and power."""
     width = max(PlainConsole().width, _WIDTH)
     console = PlainConsole(soft_wrap=True, width=width)
     _print_stages(console, plan)
@@ -59,7 +54,8 @@ def _print_facts(console: PlainConsole, plan: dict[str, Any]) -> None:
     console.print(
         f"{plan['parameters']:,} parameters; a training rank needs "
         f"{memory['peak'] / _GIB:,.1f} GiB{fits[memory['fits']]}.\n"
-        f"Store: {sizes} (checkpoints go when training ends). Pods: {plan['total']['pods']:,}."
+        f"Store: {sizes} (checkpoints are deleted when training ends). "
+        f"Pods: {plan['total']['pods']:,}."
     )
     if plan["calibration"]:
         console.print(f"Calibrated by {plan['calibration']}.")
@@ -86,8 +82,8 @@ def _print_simulation(console: PlainConsole, plan: dict[str, Any]) -> None:
         table.add_row(*cells, *(["never" if cost is None else f"{cost:,.2f}"] if priced else []))
     console.print(table)
     for row in plan["simulation"]:
-        stuck = row["never"]
-        never = [f"{stuck} loses its nodes faster than it works"] if stuck else []
+        step = row["never"]
+        never = [f"{step} loses its nodes faster than it works"] if step else []
         for note in [*row["notes"], *never]:
             console.print(f"{row['gpus']:,} GPUs: {note}.")
     console.print()
@@ -123,7 +119,7 @@ def _bars_text(power: dict[str, Any], fall: dict[str, Any]) -> str:
     names = " and ".join(name.replace("_", "-") for name in power["bars"])
     return (
         f"{names}: percent of flawed answers in one language that break the bar at alpha = "
-        f"{fall['alpha']:.2g}, from half the bar; it takes {power['least']} items at least\n"
+        f"{fall['alpha']:.2g}, from half the bar; it needs at least {power['least']} items\n"
     )
 
 
@@ -149,8 +145,8 @@ def _time(seconds: float | None) -> str:
     """Return 45 s, 12 min, 3.4 h or 5.6 days."""
     if seconds is None:
         return "never"
-    for name, size, shown in (("days", 86400, 48 * 3600), ("h", 3600, 5400), ("min", 60, 90)):
-        if seconds >= shown:
+    for name, size, start in (("days", 86400, 48 * 3600), ("h", 3600, 5400), ("min", 60, 90)):
+        if seconds >= start:
             return f"{seconds / size:,.1f} {name}"
     return f"{seconds:,.0f} s"
 

@@ -19,7 +19,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.pipelines.begin import begin
 from lidr.pipelines.cli.execution import execute_here
 from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, read_profile, read_recipe
-from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.outputs import Output, OutputOption, say
 from lidr.pipelines.cli.registered import (
     HomeOption,
     ModelArgument,
@@ -77,13 +77,11 @@ def promote_command(
     ] = "",
     profile: ProfileOption = LOCAL,
     store: HomeOption = "lidr-store",
-    output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Promote a version that passed the gate; the champion before it becomes `previous`."""
     order = PromotionOrder(alias=to, reason=reason, force=force, verify=verify)
-    order.require_sound()
+    order.validate()
     if copy_files and not copy_to:
         raise BadInput("--copy-files needs --copy-to", remedy="Name the other registry.")
     if evaluate and (force or copy_to or verify):
@@ -91,15 +89,14 @@ def promote_command(
             "--evaluate goes with --to and --reason only", remedy="Promote in two steps."
         )
     client = open_registry(store)
-    found = read_version(client, name, version)
+    chosen = read_version(client, name, version)
     if evaluate:
         place = read_profile(*profile)
-        entry = _promote_after_evaluation(client, found, order, evaluate, place, store)
-        chosen = found
+        entry = _promote_after_evaluation(client, chosen, order, evaluate, place, store)
     elif copy_to:
-        chosen, entry = _promote_there(client, found, copy_to, copy_files, order, store)
+        chosen, entry = _promote_copy(client, chosen, copy_to, copy_files, order, store)
     else:
-        chosen, entry = found, promote(client, found, audit_log_at(client, name, store), order)
+        entry = promote(client, chosen, audit_log_at(client, name, store), order)
     _print(chosen, entry, output)
 
 
@@ -132,7 +129,7 @@ def _promote_after_evaluation(
     return own[-1]
 
 
-def _promote_there(
+def _promote_copy(
     client: Any, version: Version, uri: str, files: str, order: PromotionOrder, store: str
 ) -> tuple[Version, AuditEntry]:
     """Copy a version to another registry and promote it there; no alias moves here."""

@@ -1,10 +1,11 @@
-"""lidr prune: remove what nothing needs any more."""
+"""lidr prune: remove what nothing refers to any more."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +20,12 @@ from lidr.components.shared.registry.ancestry import open_existing
 from lidr.components.shared.registry.versions import all_versions, model_names
 from lidr.pipelines.cli.console import PlainConsole
 from lidr.pipelines.cli.inputs import read_profile
-from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.outputs import Output, OutputOption, say
 from lidr.pipelines.cli.registered import connect, open_registry
 from lidr.pipelines.cli.sizes import size_text
 from lidr.pipelines.local import running
-from lidr.pipelines.maintenance.prune_findings import PRUNED, note_findings, under_way
-from lidr.pipelines.maintenance.prune_plan import Policy, make_plan
+from lidr.pipelines.maintenance.prune_findings import PRUNED, live_runs, note_findings
+from lidr.pipelines.maintenance.prune_plan import PrunePolicy, make_plan
 from lidr.pipelines.maintenance.prune_removal import prune
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def prune_command(
     ],
     grace: Annotated[
         float,
-        typer.Option("--grace", min=0, metavar="DAYS", help="Nothing younger is touched."),
+        typer.Option("--grace", min=0, metavar="DAYS", help="Keep everything younger."),
     ] = 14.0,
     registries: Annotated[
         list[str] | None,
@@ -61,7 +62,7 @@ def prune_command(
     profile: Annotated[
         list[str] | None,
         typer.Option(
-            "--profile", help="Of a cluster: runs that go on in its Kubeflow are kept whole."
+            "--profile", help="Of a cluster; runs that are live in its Kubeflow are kept whole."
         ),
     ] = None,
     record: Annotated[
@@ -71,19 +72,17 @@ def prune_command(
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
+        bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Remove model versions, stages and checkpoints that nothing kept refers to."""
     home = open_existing(store)
     clients = [connect(uri) for uri in registries or ()] or [open_registry(home.uri)]
     owners = _versions(clients)
-    going = under_way(read_profile(*profile), home) if profile else ()
-    policy = Policy(keep_last, grace * _DAY, time.time(), tuple(forget or ()), going)
+    live = live_runs(read_profile(*profile), home) if profile else ()
+    policy = PrunePolicy(keep_last, grace * _DAY, time.time(), tuple(forget or ()), live)
     _require_idle(home, dry_run)
     plan = make_plan(home, [version for version, _ in owners], policy)
     if record:
@@ -111,7 +110,7 @@ def _versions(clients: list[Any]) -> list[tuple[Version, Any]]:
 
 
 def _require_idle(store: Store, dry_run: bool) -> None:
-    """Refuse while a run is being executed on this machine: what it reuses next is not known."""
+    """Refuse while a run is executed on this machine: nobody knows what it will reuse."""
     if names := running(store.uri):
         if not dry_run:
             raise BadInput(
@@ -129,20 +128,14 @@ def _ask(plan: PrunePlan, yes: bool) -> None:
     typer.confirm("Remove all this?", abort=True, err=True)
 
 
-def _progress(size: int) -> Any:
-    """Return a context that shows a progress bar on a terminal and yields how it advances."""
-
-    @contextmanager
-    def showing() -> Any:
-        columns = (TextColumn("removing"), BarColumn(), DownloadColumn())
-        screen = PlainConsole(stderr=True)
-        with Progress(
-            *columns, console=screen, transient=True, disable=not screen.is_terminal
-        ) as bar:
-            task = bar.add_task("", total=size)
-            yield lambda done: bar.advance(task, done)
-
-    return showing()
+@contextmanager
+def _progress(size: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on a terminal; yield a function that takes the bytes removed since."""
+    columns = (TextColumn("removing"), BarColumn(), DownloadColumn())
+    screen = PlainConsole(stderr=True)
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("", total=size)
+        yield lambda done: bar.advance(task, done)
 
 
 def _print(plan: PrunePlan, output: Output, dry_run: bool) -> None:
@@ -174,7 +167,7 @@ def _print(plan: PrunePlan, output: Output, dry_run: bool) -> None:
 def _groups(plan: PrunePlan) -> dict[tuple[str, str], list[Any]]:
     groups: dict[tuple[str, str], list[Any]] = {}
     for removal in plan.removals:
-        groups.setdefault((removal.holding.node.step, removal.why.value), []).append(removal)
+        groups.setdefault((removal.stage.node.step, removal.why.value), []).append(removal)
     return groups
 
 
@@ -187,8 +180,8 @@ def _document(plan: PrunePlan, dry_run: bool) -> dict[str, Any]:
         ],
         "stages": [
             {
-                "uri": removal.holding.uri,
-                "step": removal.holding.node.step,
+                "uri": removal.stage.uri,
+                "step": removal.stage.node.step,
                 "why": removal.why.value,
                 "record": removal.why.name == "EARLIER",
                 "objects": len(removal.entries),

@@ -1,4 +1,4 @@
-"""What the commands on registered models share: options, and connecting to MLflow."""
+"""Shared by the commands on registered models: options, and connecting to MLflow."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ HomeOption = Annotated[
     str,
     typer.Option(
         "--store",
-        help="Folder or s3://bucket/prefix of the runs: its mlflow.db serves where "
+        help="Folder or s3://bucket/prefix of the runs; its mlflow.db is used if "
         "MLFLOW_TRACKING_URI is not set.",
     ),
 ]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the record.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
 
 _SQLITE = "sqlite:///"
 
@@ -82,7 +82,7 @@ def audit_log_at(client: Any, name: str, store: str) -> Store:
     home = known[-1] if known else store
     if "://" not in home and not Path(home).is_dir():
         raise BadInput(
-            f"no store keeps the record of {name!r}: there is no folder {home}",
+            f"no store holds the audit log of {name!r}: there is no folder {home}",
             remedy="Give --store.",
         )
     root = home if "://" in home else str(Path(home).absolute())

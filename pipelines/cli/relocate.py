@@ -10,7 +10,7 @@ import typer
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.registry.ancestry import open_existing
-from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.outputs import Output, OutputOption, say
 from lidr.pipelines.cli.registered import open_registry
 from lidr.pipelines.maintenance.relocate_move import StoreMove
 from lidr.pipelines.maintenance.relocate_pointers import stale_pointers
@@ -27,20 +27,18 @@ if TYPE_CHECKING:
 
 def relocate_command(
     old: Annotated[str, typer.Argument(metavar="OLD", help="Where the store was.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="Where it is now, with its files.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Where it is now.")],
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare the digests of all models there first.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
     ] = False,
-    output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Point registered versions, and the pointers of runs, at a store's new place."""
     move = StoreMove.between(old, new)
-    _require_other(move)
+    _require_disjoint(move)
     home = open_existing(move.new)
     client = open_registry(home.uri)
     if not dry_run:
@@ -57,11 +55,9 @@ def relocate_command(
     say(json.dumps(document, indent=2) if output is Output.JSON else _text(document))
 
 
-def _require_other(move: StoreMove) -> None:
+def _require_disjoint(move: StoreMove) -> None:
     if move.concerns(move.new) or move.old.startswith(f"{move.new}/"):
-        raise BadInput(
-            f"{move.new} and {move.old} lie in one another", remedy="Give two different stores."
-        )
+        raise BadInput(f"{move.new} and {move.old} overlap", remedy="Give two different stores.")
 
 
 def _relocate(client: Any, models: list[ModelRelocation], move: StoreMove) -> None:
@@ -93,7 +89,7 @@ def _document(
 def _text(document: dict[str, Any]) -> str:
     lines = [f"{v['name']}/{v['version']}  {v['source']}" for v in document["versions"]]
     lines += [f"{document['new']}/{key}" for key in document["pointers"]]
-    verb = "would lead" if document["dry_run"] else "lead"
+    verb = "would point" if document["dry_run"] else "point"
     versions, pointers = len(document["versions"]), len(document["pointers"])
     lines.append(f"{versions} versions and {pointers} files of runs {verb} to {document['new']}.")
     return "\n".join(one_line(line) for line in lines)

@@ -1,4 +1,4 @@
-"""lidr report: the report of a run, rewritten; of all runs of a model; or of two runs."""
+"""lidr report: rewrite the report of a run, or write one of a model's runs or of two runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lidr.components.report.against import render_against
 from lidr.components.report.aliases import aliases_of
-from lidr.components.report.family import render_family
+from lidr.components.report.registered_model import render_model
 from lidr.components.report.run import report
 from lidr.components.report.runs import read_run, runs_of_model
+from lidr.components.report.two_runs import render_two_runs
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import listening
 from lidr.components.shared.store.runs import read_state, recipe_key, run_key
@@ -71,12 +71,12 @@ def _warn(event: dict[str, object]) -> None:
 def _of_model(home: Store, model: str) -> str:
     runs, unread = runs_of_model(home, model)
     aliases, unknown = aliases_of(home.uri, model)
-    page = render_family(model, runs, unread, aliases, unknown)
+    page = render_model(model, runs, unread, aliases, unknown)
     return _write(home, f"reports/{model}.html", page)
 
 
 def _of_two(home: Store, first: str, second: str) -> str:
-    page = render_against(read_run(home, first), read_run(home, second))
+    page = render_two_runs(read_run(home, first), read_run(home, second))
     return _write(home, f"reports/{first}-against-{second}.html", page)
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
-
-import typer
 
 from lidr.components.shared.registry.promotion import rollback
-from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.outputs import Output, OutputOption, say
 from lidr.pipelines.cli.registered import (
     HomeOption,
     ModelArgument,
@@ -22,9 +19,7 @@ def rollback_command(
     name: ModelArgument,
     reason: ReasonOption = "",
     store: HomeOption = "lidr-store",
-    output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Make the previous champion the champion again; doing it again undoes it."""
     client = open_registry(store)

@@ -33,10 +33,10 @@ from lidr.pipelines.cli.inputs import (
     read_recipe,
     run_name,
 )
-from lidr.pipelines.cli.outputs import Output
+from lidr.pipelines.cli.outputs import Output, OutputOption
 from lidr.pipelines.cli.summary import print_summary
 from lidr.pipelines.local import LocalJob
-from lidr.pipelines.notices.telling import LOCAL_EXECUTION
+from lidr.pipelines.notices.notify import LOCAL_EXECUTION
 from lidr.pipelines.planning.budget import account_of
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ def run_command(
         int | None,
         typer.Option("--shards", min=1, help="Workers that generate. Default: the profile's."),
     ] = None,
-    output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Run the loop on this machine; running it again continues where it stopped."""
     asked = read_recipe(recipe, seed, settings)

@@ -1,4 +1,4 @@
-"""The one calm screen of `lidr run`: redrawn on a terminal, sparse lines elsewhere."""
+"""The live screen of `lidr run`: redrawn on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from lidr.pipelines.cli.outputs import say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from lidr.components.shared.config.recipe import Recipe
 
 Watch = Callable[[Sequence[Event]], None]
 
-_FACTS = 4
+_MAX_MESSAGES = 4
 _QUIET_SECONDS = 30.0
+"""Without output, after which progress is printed if there is no terminal."""
 
 
 @contextmanager
@@ -45,12 +45,12 @@ def open_screen(recipe: Recipe, run: str) -> Iterator[Watch]:
     """Show a run while it happens.
 
     Yields:
-        A function that takes events, also none, about ten times a second.
+        A function to be called with new events, or none, about ten times a second.
     """
     board = Board(recipe.languages.all)
     if not sys.stderr.isatty():
         print(f"lidr run {run}", file=sys.stderr)
-        yield Lines(board).take
+        yield LinePrinter(board).take
         return
 
     title = f"lidr run {run}, at most {recipe.gate.max_iterations} iterations"
@@ -66,32 +66,33 @@ def open_screen(recipe: Recipe, run: str) -> Iterator[Watch]:
         yield take
 
 
-class Lines:
-    """The screen where there is no terminal: one line for each finished step and number."""
+class LinePrinter:
+    """The screen without a terminal: one line for each finished step and each message."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._facts = 0
+        self._printed = 0
         self._next = time.monotonic() + _QUIET_SECONDS
 
     def take(self, events: Sequence[Event]) -> None:
-        """Fold events in and print what is new."""
+        """Update the board with events and print what is new."""
         for event in events:
             step = self._board.step_of(event)
             self._board.take(event)
-            for fact in self._board.facts[self._facts :]:
-                _say(fact)
-            self._facts = len(self._board.facts)
+            for message in self._board.messages[self._printed :]:
+                say(message, error=True)
+            self._printed = len(self._board.messages)
             if step is not None and step.seconds is not None:
                 self._say_finished(step)
         if time.monotonic() > self._next:
             for step in self._board.running:
                 if step.progress:
-                    _say(f"{label(step.iteration)} {step.title}: {progress_text(step.progress)}")
+                    done = progress_text(step.progress)
+                    say(f"{label(step.iteration)} {step.title}: {done}", error=True)
                     self._next = time.monotonic() + _QUIET_SECONDS
 
     def _say_finished(self, step: BoardStep) -> None:
-        _say(f"{label(step.iteration)} {step.outcome}")
+        say(f"{label(step.iteration)} {step.outcome}", error=True)
         self._next = time.monotonic() + _QUIET_SECONDS
         measured = {"evaluate": {"accuracy": self._board.accuracy}, "judge": self._board.judged}
         for name, by_iteration in measured.get(step.name, {}).items():
@@ -100,7 +101,7 @@ class Lines:
             scores = (
                 f"{code} {_score(value, cut.get(code), ' ')}" for code, value in known.items()
             )
-            _say(f"{label(step.iteration)} {name}: {', '.join(scores)}")
+            say(f"{label(step.iteration)} {name}: {', '.join(scores)}", error=True)
 
 
 def draw(board: Board, title: str, elapsed: float) -> RenderableType:
@@ -122,7 +123,7 @@ def draw(board: Board, title: str, elapsed: float) -> RenderableType:
         for name, scores in measured.items()
         if scores
     ]
-    parts += [Text(fact, style="dim") for fact in board.facts[-_FACTS:]]
+    parts += [Text(each, style="dim") for each in board.messages[-_MAX_MESSAGES:]]
     return Group(*parts)
 
 
@@ -153,11 +154,7 @@ def _draw_scores(
 
 
 def _score(value: float | None, cut: float | None, joint: str) -> str:
-    """Return a score, and beside it the share of the answers that were cut."""
+    """Return a score with the share of answers that were cut at the token limit."""
     if value is None:
         return ""
     return f"{value:.1%}" if cut is None else f"{value:.1%}{joint}({cut:.1%} cut)"
-
-
-def _say(line: str) -> None:
-    say(line, error=True)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from lidr.components.shared.config.profile import Profile
 from lidr.pipelines.cli.console import PlainConsole
 from lidr.pipelines.cli.inputs import LOCAL, ProfileOption, StoreOption, read_profile
-from lidr.pipelines.cli.outputs import Output
+from lidr.pipelines.cli.outputs import Output, OutputOption
 from lidr.pipelines.cli.status_table import as_json, print_status, table_width
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.listing import listed
+from lidr.pipelines.cluster.listing import list_experiment
 from lidr.pipelines.cluster.status import Watcher
 from lidr.pipelines.local_status import existing_store, local_status
 from lidr.pipelines.stored import known_runs
-
-if TYPE_CHECKING:
-    from lidr.components.shared.config.profile import Profile
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
 
@@ -30,14 +28,10 @@ def status_command(
     run: Annotated[str, typer.Argument(metavar="[RUN]", help="Its name. Default: list all.")] = "",
     profile: ProfileOption = LOCAL,
     store: StoreOption = None,
-    output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Show how far a run is, what it waits for, and what it has cost."""
-    place = read_profile(*profile)
-    if store:
-        place = place.model_copy(update={"store": store})
+    place = read_profile(*profile, store=store)
     if not run:
         _print_list(_listed(place), output)
         return
@@ -53,7 +47,7 @@ def _status(place: Profile, run: str) -> Any:
     if place.runner == "local":
         return local_status(existing_store(place.store), run)
 
-    return Watcher(Client(place), place, run).look()
+    return Watcher(Client(place), place, run).read_status()
 
 
 def _listed(place: Profile) -> list[dict[str, str]]:
@@ -63,7 +57,7 @@ def _listed(place: Profile) -> list[dict[str, str]]:
             {"run": name, "state": local_status(store, name).state} for name in known_runs(store)
         ]
 
-    return listed(Client(place))
+    return list_experiment(Client(place))
 
 
 def _print_list(rows: list[dict[str, str]], output: Output) -> None:

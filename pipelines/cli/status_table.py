@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Show = Callable[[Status], None]
 
 _WIDTH = 140
-"""Columns where the output is no terminal: a broken table helps nobody."""
+"""Columns where the output is not a terminal, wide enough that no row wraps."""
 
 _STYLES = {"failed": "red", "running": "cyan", "waiting": "yellow", "cancelled": "red"}
 
@@ -58,7 +58,7 @@ def draw_status(status: Status) -> RenderableType:
         column.no_wrap = True
     for column in table.columns[3:7]:
         column.justify = "right"
-    table.columns[7].overflow = "fold"  # names of pods are to be copied
+    table.columns[7].overflow = "fold"  # users copy names of pods
     before = None
     for row in status.rows:
         model = label(row) if row.iteration != before else ""
@@ -76,7 +76,7 @@ def draw_status(status: Status) -> RenderableType:
 
 
 def label(row: StepRow) -> str:
-    """Return the model that a row works for."""
+    """Return the name of a row's model, e.g. `M_1`; "end" for the report."""
     return "end" if row.iteration == END else f"M_{row.iteration}"
 
 
@@ -118,9 +118,8 @@ class _Changes:
 
     def take(self, status: Status) -> None:
         for row in status.rows:
-            line = " ".join(
-                part for part in (row.state, f"({_reason(row)})" if _reason(row) else "") if part
-            )
+            reason = _reason(row)
+            line = f"{row.state} ({reason})".lstrip() if reason else row.state
             if self._known.get(row.place) == line:
                 continue
             self._known[row.place] = line

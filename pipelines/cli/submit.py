@@ -25,15 +25,15 @@ from lidr.pipelines.cli.inputs import (
     read_recipe,
     run_name,
 )
-from lidr.pipelines.cli.outputs import Output, say
+from lidr.pipelines.cli.outputs import Output, OutputOption, say
 from lidr.pipelines.cli.status_table import as_json, open_table, print_status
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.recurring import Interval, schedule
 from lidr.pipelines.cluster.status import Watcher
 from lidr.pipelines.cluster.submit import (
-    Beginning,
+    StartPoint,
     Submission,
-    prepare,
+    prepare_start,
     require_reachable,
     require_store,
     submit,
@@ -44,9 +44,6 @@ from lidr.pipelines.planning.budget import account_of
 
 if TYPE_CHECKING:
     from lidr.pipelines.begin import Begun
-    from lidr.pipelines.cluster.client import Client
-    from lidr.pipelines.cluster.recurring import Interval
-    from lidr.pipelines.cluster.submit import Submission
 
 
 def submit_command(
@@ -58,20 +55,20 @@ def submit_command(
     from_iteration: Annotated[
         int | None,
         typer.Option(
-            "--from-iteration", min=1, help="The first one done. Default: the first unfinished one."
+            "--from-iteration",
+            min=1,
+            help="First to run. Default: the first unfinished one.",
         ),
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option("--every", help="Schedule: 6h, 1d or a cron line; runs where inputs are new."),
+        typer.Option("--every", help="Schedule: 6h, 1d or a cron line; runs if inputs are new."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, and make nothing.")
+        bool, typer.Option("--dry-run", help="Check everything, and create nothing.")
     ] = False,
-    output: Annotated[
-        Output, typer.Option("--output", help="How the result is printed.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Run a recipe in Kubeflow; the same command again finds the same run."""
     if every and (wait or from_iteration is not None):
@@ -81,20 +78,21 @@ def submit_command(
         )
     asked, place = read_recipe(recipe, seed, settings), read_profile(*profile)
     require_store(place)
+    store = open_store(place.store)
     when = Interval.parse(every) if every else None
     given = run_name(run, asked) if run else ""
     today = "" if every else utc_day()  # a schedule's runs begin on many days
-    begun = begin(asked, place, open_store(place.store), given, today=today)
+    begun = begin(asked, place, store, given, today=today)
     science, name = begun.recipe, begun.run
     require_reachable(science, place)
     client = Client(place)
     client.check()
-    account = account_of(science, place, *(() if every else (open_store(place.store), name)))
-    start = Beginning(1, resumed=False)
+    account = account_of(science, place, *(() if every else (store, name)))
+    start = StartPoint(1, resumed=False)
     if every and not dry_run:
-        put_recipe(open_store(place.store), science.model_dump_json())
+        put_recipe(store, science.model_dump_json())
     elif not every:
-        start = prepare(science, place, name, from_iteration, dry=dry_run)
+        start = prepare_start(science, place, name, from_iteration, dry=dry_run)
     text = compile_loop(
         science,
         place,
@@ -122,8 +120,8 @@ def _submit(
     if output is Output.JSON and not wait:
         print(json.dumps(asdict(done)))
     else:
-        words = " ".join(part for part in (done.run, done.outcome, done.link) if part)
-        say(words, error=output is Output.JSON)
+        text = " ".join(part for part in (done.run, done.outcome, done.link) if part)
+        say(text, error=output is Output.JSON)
     if done.note and output is Output.TEXT:
         say(done.note)
     if wait and done.run_id:
@@ -135,7 +133,7 @@ def _wait(client: Client, submission: Submission, output: Output) -> None:
         with open_table() as show, listening(_report):
             status = follow(lambda: Watcher(client, submission.profile, submission.run), show)
     except KeyboardInterrupt:
-        print(f"lidr: run {submission.run} goes on; `lidr status` shows it", file=sys.stderr)
+        print(f"lidr: run {submission.run} continues; `lidr status` shows it", file=sys.stderr)
         raise typer.Exit(130) from None
     if output is Output.JSON:
         print(json.dumps(as_json(status)))
@@ -158,4 +156,4 @@ def _schedule(
         result = {"schedule": submission.run, "id": identity, "when": str(when), "link": link}
         print(json.dumps(result))
     else:
-        say(" ".join(part for part in (submission.run, f"looks {when}", link) if part))
+        say(" ".join(part for part in (submission.run, f"checks {when}", link) if part))

@@ -1,4 +1,4 @@
-"""What `lidr run` says at the end."""
+"""The summary that `lidr run` prints at the end."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lidr.components.shared.store.usage import BUDGET_STOP
 from lidr.pipelines.cli.console import PlainConsole
 
 Measured = tuple[int, dict[str, Any], dict[str, Any]]
+"""Iteration, interval by language, and the record that holds the others' average."""
 
 
 def print_summary(result: dict[str, Any]) -> None:
@@ -25,7 +26,8 @@ def print_summary(result: dict[str, Any]) -> None:
     console = PlainConsole(soft_wrap=True)
     if stopped := result.get("stopped"):
         console.print(Text(f"M_{stopped['iteration']} was not trained: {stopped['reason']}"))
-        remedy = _RAISE if stopped["reason"].startswith(BUDGET_STOP) else _TRAIN_ON
+        over_budget = stopped["reason"].startswith(BUDGET_STOP)
+        remedy = _RAISE_BUDGET if over_budget else _TRAIN_ANYWAY
         console.print(Text(remedy, style="dim"))
     used = result.get("used", {})
     if used.get("gpu_hours"):
@@ -56,17 +58,17 @@ def print_summary(result: dict[str, Any]) -> None:
     console.print(Text(f"report  {result['report']}"))
 
 
-_TRAIN_ON = (
-    "to train on it all the same: --set pairing.reward.on_stop=train, and another --run; what is "
-    "finished is used again"
+_TRAIN_ANYWAY = (
+    "to train anyway: --set pairing.reward.on_stop=train, and another --run; finished stages are "
+    "reused"
 )
 
-_RAISE = "to go on: raise the budget in the profile, and give the same command"
+_RAISE_BUDGET = "to continue: raise the budget in the profile, and run the same command again"
 
 _DECISIONS = {
     "start": "promoted",
     "promote": "promoted",
-    "keep": "not promoted for want of evidence",
+    "keep": "not promoted for lack of evidence",
     "stop": "not promoted",
 }
 
@@ -74,13 +76,13 @@ _DECISIONS = {
 def _table(
     result: dict[str, Any], name: str, measured: Sequence[Measured], *, cut: bool = False
 ) -> Any:
-    """Return scores with their intervals, a row a model.
+    """Return a table of scores with their intervals, one row for each model.
 
     Args:
         result: the content of result.json.
         name: what is measured.
-        measured: iteration, interval by language, and what holds the others' average.
-        cut: whether the share of the answers that were cut stands below each score.
+        measured: the rows.
+        cut: whether to print the share of answers cut at the token limit below each score.
     """
     codes = [result["dominant"], *result["others"]]
     table = Table(name, *codes, "others", box=SIMPLE_HEAD)

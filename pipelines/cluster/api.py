@@ -1,8 +1,7 @@
-"""Reading a cluster through the Kubernetes API, and telling "no such thing" from "you may not"."""
+"""A cluster through the Kubernetes API; errors tell "not found" from "not allowed"."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,31 +10,31 @@ from urllib3.exceptions import HTTPError
 
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
-from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes.api_errors import status_of
+from lidr.pipelines.cluster.client import reason_in
 from lidr.pipelines.cluster.namespace import connect
 
 Object = dict[str, Any]
 
-_PAGE = 500
+_PAGE_SIZE = 500
 
 
 class Denied(BadInput):
-    """The user may not see it; it may be there."""
+    """The user has no permission; the object may exist."""
 
 
 class ClusterApi:
-    """A cluster, as the user's kubeconfig or the pod's account may see it.
+    """A cluster, accessed with the user's kubeconfig or the pod's service account.
 
     Several threads share one; the first request connects.
 
     Args:
-        seconds: that one answer may take.
+        seconds: timeout of one request.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._timeout = (seconds, seconds)  # the client takes a lone float for no limit at all
+        self._timeout = (seconds, seconds)  # the client ignores a single float
         self._lock = threading.Lock()
         self._client: Any = None
         self._namespace = ""
@@ -50,7 +49,8 @@ class ClusterApi:
         """Return the API server's version, e.g. `v1.34.1`.
 
         Raises:
-            BadInput: there is no kubeconfig, it is refused, or nobody answers; the same each time.
+            BadInput: there is no kubeconfig, it is refused, or the server does not answer. Later
+                calls raise the same error.
         """
         if not self._lock.acquire(timeout=2 * self._seconds):
             raise Unavailable("the kubeconfig's login takes long", remedy="kubectl version")
@@ -79,23 +79,23 @@ class ClusterApi:
         return profile.kubeflow.namespace or own, own
 
     def get(self, path: str, **query: str) -> Object | None:
-        """Return an object, or None where there is none.
+        """Return an object, or None if there is none.
 
         Raises:
             Denied: it may not be read.
-            Unavailable: nobody answers.
+            Unavailable: the server does not answer.
         """
         return self._call("GET", path, query)
 
-    def each(self, path: str, **query: str) -> Iterator[Object]:
-        """Yield what a list holds, page after page.
+    def items(self, path: str, **query: str) -> Iterator[Object]:
+        """Yield the items of a list, page after page.
 
         Raises:
             Denied: it may not be listed.
         """
         more: dict[str, str] = {}
         while True:
-            page = self._call("GET", path, {"limit": str(_PAGE), **query, **more}) or {}
+            page = self._call("GET", path, {"limit": str(_PAGE_SIZE), **query, **more}) or {}
             yield from page.get("items", [])
             token = page.get("metadata", {}).get("continue")
             if not token:
@@ -118,20 +118,20 @@ class ClusterApi:
         return bool(answer.get("status", {}).get("allowed"))
 
     def create(self, path: str, body: Object) -> Object:
-        """Make an object, and return it as the server has it.
+        """Create an object, and return it as the server stores it.
 
         Raises:
-            Denied: it may not be made, or a quota or a policy forbids it; with the server's words.
+            Denied: it may not be created, or a quota or policy forbids it; has the server's reason.
             BadInput: the server refuses it.
         """
         return self._call("POST", path, {}, body) or {}
 
     def delete(self, path: str) -> None:
-        """Remove an object and, behind it, what it owns; nothing happens where there is none."""
+        """Delete an object, then in the background what it owns; ignore a missing object."""
         self._call("DELETE", path, {"propagationPolicy": "Background"})
 
     def text(self, path: str, **query: str) -> str:
-        """Return what is no JSON, as a log; "" where there is none yet."""
+        """Return a plain-text answer, e.g. a log; "" if there is none yet."""
         from kubernetes.client import ApiException
 
         try:
@@ -195,10 +195,11 @@ class ClusterApi:
             if status == 404:
                 return None
             if status in (401, 403):
-                said = _words(error.body) if method == "POST" else ""
-                raise Denied(f"may not {method} {path} (HTTP {status}){said}") from error
+                reason = reason_in(error.body) if method == "POST" else ""
+                raise Denied(f"may not {method} {path} (HTTP {status}){reason}") from error
             if status in (400, 409, 422):
-                raise BadInput(f"{path} is refused (HTTP {status}){_words(error.body)}") from error
+                reason = reason_in(error.body)
+                raise BadInput(f"{path} is refused (HTTP {status}){reason}") from error
             if status >= 500 or status == 429:
                 raise Unavailable(
                     f"the Kubernetes API at {self.server} is up, but cannot do its work (HTTP "
@@ -215,14 +216,5 @@ class ClusterApi:
     def _unavailable(self, reason: str) -> Unavailable:
         return Unavailable(
             f"the Kubernetes API at {self.server} does not answer ({reason})",
-            remedy="Check the kubeconfig's server; `kubectl version` asks it, too.",
+            remedy="Check the kubeconfig's server; `kubectl version` asks it as well.",
         )
-
-
-def _words(body: Any) -> str:
-    """Return the server's own words with a colon before them, or ""."""
-    try:
-        said = json.loads(body or "")
-        return f": {one_line(str(said['message']))[:400]}"
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""

@@ -1,4 +1,4 @@
-"""Cancelling a run: its pods, TrainJobs and schedule; what stays of it, and what goes."""
+"""Cancels a run: its pods, TrainJobs and schedule; unfinished stages are kept or deleted."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from lidr.pipelines.cluster.status import namespace_of
 from lidr.pipelines.stamp import Stamp
 from lidr.pipelines.stored import StoredRun
 
-TIMEOUT = 120.0
+TIMEOUT_SECONDS = 120.0
+"""For pods to end: Kubernetes gives them 30, and Argo notices a little later."""
 
 _WORKFLOW_GONE = re.compile(r'workflows\.argoproj\.io "[^"]*" not found')
-"""Seconds that pods get to end: Kubernetes gives them 30, and Argo notices a little later."""
 
 
 @dataclass
 class Cancelled:
-    """What cancelling a run has done.
+    """What was done to cancel a run.
 
     Attributes:
         run: its name.
         ended: ids of the Kubeflow runs that were asked to end.
         jobs: TrainJobs that were deleted.
         schedules: ids of the schedules that were removed.
-        kept: step and URI of each unfinished stage that a later run goes on from.
+        kept: step and URI of each unfinished stage that a later run continues from.
         discarded: step and URI of each unfinished stage that was deleted.
         notes: what could not be done.
     """
@@ -48,8 +48,8 @@ class Cancelled:
 def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     """End a run and its schedule; a second call finds nothing left to do.
 
-    Kubeflow deletes the Workflows of a schedule with it, those under way too, whose exit task then
-    never runs. So a schedule is disabled, its runs are ended, and it is deleted when they have.
+    Kubeflow deletes a schedule's Workflows with it, even running ones, whose exit task then never
+    runs. So a schedule is disabled, its runs are ended, and only then is it deleted.
 
     Raises:
         BadInput: there is no run and no schedule of that name, or ending it is not allowed.
@@ -60,7 +60,7 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
     if not found and not schedules:
         raise BadInput(
             f"no run or schedule {name!r} in experiment {experiment!r} at {client.host}",
-            remedy="`lidr status` without a name lists those there are.",
+            remedy="`lidr status` without a name lists all of them.",
         )
     done = Cancelled(name)
     for each in schedules:
@@ -82,7 +82,7 @@ def cancel(client: Client, profile: Profile, name: str) -> Cancelled:
 
 
 def _terminate(client: Client, run: runs.Run, done: Cancelled) -> None:
-    """Ask a run to end; one that Kubeflow cannot end, and calls running for ever, is removed."""
+    """Ask a run to end; delete one whose Workflow is gone, which Kubeflow cannot end."""
     try:
         runs.terminate(client, run)
         done.ended.append(run.run_id)
@@ -97,7 +97,7 @@ def _terminate(client: Client, run: runs.Run, done: Cancelled) -> None:
 
 
 def _live_of(client: Client, experiment: str, schedules: set[str]) -> list[runs.Run]:
-    """Return the runs under way that schedules have started."""
+    """Return the live runs that schedules have started."""
     if not schedules:
         return []
     listed = runs.list_runs(client, experiment)
@@ -105,13 +105,11 @@ def _live_of(client: Client, experiment: str, schedules: set[str]) -> list[runs.
 
 
 def clean_stages(store: Store, name: str, done: Cancelled, *, discard: bool) -> None:
-    """Say which half-written stages are left, or delete them.
+    """Note which unfinished stages are left, or delete them.
 
     Args:
-        store: the run's.
-        name: the run's.
-        done: takes the answer.
-        discard: delete what a later run would go on from.
+        done: gets the stages' steps and URIs.
+        discard: whether to delete them, although a later run could continue from them.
     """
     stored = StoredRun.read(store, name)
     for step, (stage, keys) in (stored.unfinished() if stored else {}).items():
@@ -121,17 +119,12 @@ def clean_stages(store: Store, name: str, done: Cancelled, *, discard: bool) -> 
 
 
 def wait_for_end(client: Client, run_ids: Sequence[str]) -> bool:
-    """Wait until the runs that were asked to end have ended; False where one takes longer.
-
-    Args:
-        client: the connection.
-        run_ids: of the runs.
-    """
-    until = time.monotonic() + TIMEOUT
+    """Wait until runs have ended; return False if one takes longer than `TIMEOUT_SECONDS`."""
+    until = time.monotonic() + TIMEOUT_SECONDS
     while any(runs.is_live(runs.read_run(client, run_id)) for run_id in run_ids):
         if time.monotonic() > until:
             return False
-        time.sleep(min(2.0, TIMEOUT / 10))
+        time.sleep(min(2.0, TIMEOUT_SECONDS / 10))
     return True
 
 
@@ -157,7 +150,7 @@ def _recipe(run: runs.Run) -> str:
 
 
 def _delete_jobs(profile: Profile, run_ids: Sequence[str], done: Cancelled) -> None:
-    """Delete the runs' TrainJobs: a launcher that was killed has left its own behind."""
+    """Delete the runs' TrainJobs, which a killed launcher leaves behind."""
     if profile.training.launcher != "trainjob" or not run_ids:
         return
     try:

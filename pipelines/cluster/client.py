@@ -17,7 +17,7 @@ from urllib3.util import Retry
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
 from lidr.components.shared.core.redaction import login_fault
-from lidr.components.shared.core.retry import reported
+from lidr.components.shared.core.retry import report_wait
 from lidr.components.shared.core.text import one_line
 from lidr.pipelines.cluster.tokens import token_source
 
@@ -25,27 +25,27 @@ Result = TypeVar("Result")
 
 HOST_VARIABLE = "KF_PIPELINES_ENDPOINT"
 _IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
-_SECONDS = 60.0
-_PAGE = 100
-_REPEATED = ("GET", "DELETE")
-"""Methods that are retried; a POST is not, as one whose answer was lost would make a second run."""
+_TIMEOUT_SECONDS = 60.0
+_PAGE_SIZE = 100
+_RETRIED_METHODS = ("GET", "DELETE")
+"""Not POST: if only the answer was lost, a retry would create a second run."""
 
 LIVE = ("RUNTIME_STATE_UNSPECIFIED", "PENDING", "RUNNING", "PAUSED", "CANCELING")
 """States of a run that has not ended."""
 
 
 class Client:
-    """One installation of Kubeflow Pipelines, seen from one profile.
+    """A connection to the Kubeflow Pipelines of a profile.
 
     Args:
-        profile: its `kubeflow` section says where and how.
+        profile: its `kubeflow` section has address, login and namespace.
         seconds: timeout to connect, and again to read.
 
     Raises:
         BadInput: no address is known.
     """
 
-    def __init__(self, profile: Profile, seconds: float = _SECONDS) -> None:
+    def __init__(self, profile: Profile, seconds: float = _TIMEOUT_SECONDS) -> None:
         import kfp_server_api as api
 
         self.settings = profile.kubeflow
@@ -67,7 +67,7 @@ class Client:
 
         Raises:
             BadInput: the installation is multi-user and the profile names no namespace.
-            Unavailable: nobody answers.
+            Unavailable: the API does not answer.
         """
         if self._namespace is None:
             multi_user = self.multi_user
@@ -80,11 +80,16 @@ class Client:
         return self._namespace
 
     @property
+    def in_namespace(self) -> dict[str, str]:
+        """The `namespace` argument of requests; empty in a single-user installation."""
+        return {"namespace": self.namespace} if self.namespace else {}
+
+    @property
     def multi_user(self) -> bool:
-        """Whether the installation is multi-user: each user's runs are in a namespace of theirs.
+        """Whether the installation is multi-user: each user has a namespace.
 
         Raises:
-            Unavailable: nobody answers.
+            Unavailable: the API does not answer.
         """
         health = self.call("ask for its health", self._health.healthz_service_get_healthz)
         return bool(health.multi_user)
@@ -101,14 +106,14 @@ class Client:
             "list experiments",
             self.experiments.experiment_service_list_experiments,
             page_size=1,
-            **({"namespace": self.namespace} if self.namespace else {}),
+            **self.in_namespace,
         )
 
     def version(self) -> str:
         """Return the installation's version as it reports it, e.g. `2.17.0`, or "".
 
         Raises:
-            Unavailable: nobody answers.
+            Unavailable: the API does not answer.
         """
 
         def ask(**options: Any) -> str:  # the generated model drops tag_name
@@ -145,8 +150,6 @@ class Client:
         Args:
             what: what is being done, for messages.
             function: the method.
-            *args: its arguments.
-            **options: its keyword arguments.
 
         Raises:
             Unavailable: the API does not answer, or the server fails (HTTP 5xx, 408, 429).
@@ -157,7 +160,7 @@ class Client:
 
         self._api.last_response = None
         try:
-            with reported(f"Kubeflow Pipelines at {self.host} takes long to {what}"):
+            with report_wait(f"Kubeflow Pipelines at {self.host} takes long to {what}"):
                 answer = function(*args, **options, _request_timeout=self._timeout)
         except ApiException as error:
             raise self._refusal(what, error) from error
@@ -166,15 +169,15 @@ class Client:
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
             foreign = isinstance(error, UnicodeDecodeError | ApiValueError)
             if self._api.last_response is None and not foreign:
-                raise  # a bug on this side: there was no answer to read
-            raise self._not_kubeflow(self._kind_of_answer()) from error
-        if "json" not in (kind := self._kind_of_answer()):
-            raise self._not_kubeflow(kind)
+                raise  # a bug in lidr: there was no answer to read
+            raise self._not_kubeflow(self._content_type()) from error
+        if "json" not in (content_type := self._content_type()):
+            raise self._not_kubeflow(content_type)
         if answer is None:
             raise self._not_kubeflow("null")
         return answer
 
-    def _kind_of_answer(self) -> str:
+    def _content_type(self) -> str:
         response = self._api.last_response
         return (response.getheader("content-type") or "") if response else ""
 
@@ -196,13 +199,13 @@ class Client:
             what: what is being done, for messages.
             field: the field of the answer that holds the list.
             function: the list method.
-            *args: its arguments.
-            **options: its keyword arguments.
         """
         token, seen = "", {""}
         while True:
-            page = self.call(what, function, *args, page_size=_PAGE, page_token=token, **options)
-            found = _list(page, field)
+            page = self.call(
+                what, function, *args, page_size=_PAGE_SIZE, page_token=token, **options
+            )
+            found: list[Any] = getattr(page, field) or []  # the models have no common base
             if None in found:
                 raise self._not_kubeflow("null")
             yield from found
@@ -210,7 +213,7 @@ class Client:
             if not token:
                 return
             if token in seen:
-                raise BadInput(f"cannot {what}: {self.host} gives the same page again and again")
+                raise BadInput(f"cannot {what}: {self.host} returns the same page again and again")
             seen.add(token)
 
     def link(self, path: str) -> str:
@@ -218,7 +221,7 @@ class Client:
         return f"{(self.settings.ui or self.host).rstrip('/')}/#/{path}"
 
     def _refusal(self, what: str, error: Any) -> LidrError:
-        status, reason = int(error.status or 0), _reason_in(error.body)
+        status, reason = int(error.status or 0), reason_in(error.body)
         if status == 401:
             return BadInput(
                 f"Kubeflow Pipelines at {self.host} needs a valid token (HTTP 401{reason})",
@@ -234,7 +237,7 @@ class Client:
             return self._unreachable("HTTP 404")
         if status == 404:
             return _NotFound(f"cannot {what}{reason}", remedy="Check the names in the profile.")
-        if status in (0, 502, 503, 504):  # nothing serves the address, or a gateway says so
+        if status in (0, 502, 503, 504):  # nothing serves the address, or a gateway reports that
             return self._unreachable(f"HTTP {status}{reason}")
         if status >= 500 or status in (408, 429):
             return Unavailable(
@@ -264,15 +267,27 @@ class _NotFound(BadInput):
     """The server has no such object (HTTP 404)."""
 
 
-def named(name: str, key: str = "display_name") -> str:
+def create_or_find(create: Callable[[], Result], find: Callable[[], Result | None]) -> Result:
+    """Create an object; if that is refused, return the one that another client created first.
+
+    Raises:
+        BadInput: it is refused, and there is none.
+        Unavailable: the API does not answer.
+    """
+    try:
+        return create()
+    except Unavailable:
+        raise
+    except BadInput:
+        if found := find():
+            return found
+        raise
+
+
+def name_filter(name: str, key: str = "display_name") -> str:
     """Return the JSON `filter` of a list request that matches an exact name."""
     predicate = {"operation": "EQUALS", "key": key, "stringValue": name}
     return json.dumps({"predicates": [predicate]})
-
-
-def _list(page: Any, field: str) -> list[Any]:
-    found: list[Any] = getattr(page, field)  # the generated models have no common base
-    return found or []
 
 
 def _host(profile: Profile) -> str:
@@ -295,15 +310,15 @@ def _host(profile: Profile) -> str:
 def _configuration(profile: Profile, host: str) -> Any:
     import kfp_server_api as api
 
-    made = api.Configuration(host=host)
-    made.ssl_ca_cert = profile.kubeflow.ca_file or None
-    made.retries = Retry(
+    configuration = api.Configuration(host=host)
+    configuration.ssl_ca_cert = profile.kubeflow.ca_file or None
+    configuration.retries = Retry(
         total=4,
         connect=2,
         read=1,
         backoff_factor=0.3,
         status_forcelist=(429, 502, 503, 504),
-        allowed_methods=_REPEATED,
+        allowed_methods=_RETRIED_METHODS,
         raise_on_status=False,
     )
     source = token_source(profile.kubeflow)
@@ -312,14 +327,14 @@ def _configuration(profile: Profile, host: str) -> Any:
         def renew(configuration: Any) -> None:
             configuration.api_key["authorization"] = source()
 
-        made.api_key_prefix["authorization"] = "Bearer"
-        made.refresh_api_key_hook = renew
-        renew(made)
-    return made
+        configuration.api_key_prefix["authorization"] = "Bearer"
+        configuration.refresh_api_key_hook = renew
+        renew(configuration)
+    return configuration
 
 
-def _reason_in(body: Any) -> str:
-    """Return the server's own words with a colon before them, or ""."""
+def reason_in(body: Any) -> str:
+    """Return the error message in a server's JSON answer, after a colon and a space; or ""."""
     try:
         found = json.loads(body or "")
         message = one_line(str(found.get("message") or found.get("error") or ""))

@@ -1,8 +1,9 @@
-"""The runs and schedules of an experiment, the newest first."""
+"""The schedules and runs of an experiment, for `lidr status` without a name."""
 
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 from lidr.components.shared.core.text import one_line
 from lidr.pipelines.cluster.client import Client
@@ -15,8 +16,8 @@ from lidr.pipelines.stamp import Stamp
 _MAX_RUNS = 50
 
 
-def listed(client: Client) -> list[dict[str, str]]:
-    """Return name, state, time of creation, recipe and kind of what the experiment holds."""
+def list_experiment(client: Client) -> list[dict[str, str]]:
+    """Return name, state, kind, time of creation (UTC) and recipe of each schedule and run."""
     experiment = client.settings.experiment
     rows = [
         _row(each, f"schedule, {Interval.of(each.trigger)}", (each.status or "").lower())
@@ -29,8 +30,8 @@ def listed(client: Client) -> list[dict[str, str]]:
     return rows
 
 
-def _row(each: object, kind: str, state: str) -> dict[str, str]:
-    found = each.to_dict()  # type: ignore[attr-defined]
+def _row(each: Any, kind: str, state: str) -> dict[str, str]:
+    found = each.to_dict()
     stamp = Stamp.parse(found["description"])
     created = found["created_at"]
     return {

@@ -15,7 +15,7 @@ from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.namespace import Namespace
 from lidr.pipelines.cluster.waiting import CONTAINER, step_pods
 from lidr.pipelines.cluster.watch import RETRY_SECONDS
-from lidr.pipelines.status import END, logged_by
+from lidr.pipelines.status import logged_by, step_title
 from lidr.pipelines.step_log import OwnLines
 
 POLL_SECONDS = 2.0
@@ -38,14 +38,11 @@ def read_logs(
     """Yield the lines of a run's pods, step after step.
 
     Args:
-        client: the connection to Kubeflow.
-        namespace: where the pods are.
-        name: of the run.
         step: only this step's; "" for all.
         iteration: only this iteration's.
         follow: go on until the run has ended.
         everything: also what Kubeflow's launcher and Argo print around a step.
-        poll_seconds: between two looks, with `follow`.
+        poll_seconds: between two requests, with `follow`.
 
     Raises:
         BadInput: there is no such run, or no pod of such a step is left.
@@ -66,7 +63,7 @@ def read_logs(
             if not follow:
                 raise
         if not followers and not (follow and live):
-            raise _nothing(name, step)
+            raise _no_pod(name, step)
         if not (follow and live):
             return
         time.sleep(poll_seconds)
@@ -80,7 +77,7 @@ def _wanted(
     for (number, name), group in sorted(step_pods(found, first).items()):
         if (step and name not in logged_by(step)) or iteration not in (None, number):
             continue
-        title = name if number == END else f"M_{number} {name}"
+        title = step_title(number, name)
         begun = [pod for pod in group if pods.is_running(pod, CONTAINER) or pods.has_ended(pod)]
         wanted += [(title, pod) for pod in sorted(begun, key=pods.name_of)]
     return wanted
@@ -90,8 +87,7 @@ class _StepLog:
     """Follows the log of one step's pod.
 
     Args:
-        namespace: where it is.
-        everything: also what others print around the step.
+        everything: whether to include what others print around the step.
     """
 
     def __init__(self, namespace: Namespace, everything: bool) -> None:
@@ -100,11 +96,11 @@ class _StepLog:
 
     def fresh(self, pod: Pod) -> Iterator[str]:
         """Yield the lines that the pod has printed since the last call."""
-        lines = self._follower.fresh(pod)
+        lines = self._follower.new_lines(pod)
         yield from (line for line in lines if self._own is None or self._own.has(line))
 
 
-def _nothing(name: str, step: str) -> BadInput:
+def _no_pod(name: str, step: str) -> BadInput:
     what = f"step {step!r} of run {name!r}" if step else f"run {name!r}"
     return BadInput(
         f"no pod of {what} is left, or none has started",

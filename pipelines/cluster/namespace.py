@@ -1,7 +1,7 @@
-"""What a run's pods, TrainJobs and queue say, through the Kubernetes API, where it may be read.
+"""What a run's pods, TrainJobs and queue report, read through the Kubernetes API.
 
-Everything here only adds to what Kubeflow and the store say: without access, or with less of it,
-a status is shorter and no error.
+This only adds to what Kubeflow and the store report: with little or no access a status is shorter,
+but there is no error.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from lidr.components.shared.kubernetes.trainjobs import RUN_ANNOTATION, STAGE_AN
 _TRAINER = ("trainer.kubeflow.org", "v1alpha1")
 _KUEUE = ("kueue.x-k8s.io", "v1beta2")
 _VISIBILITY = "/apis/visibility.kueue.x-k8s.io/v1beta2"
-_SECONDS = 20
-_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_TIMEOUT_SECONDS = 20
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True)
 class OwnTrainJob:
-    """A TrainJob that a run has made.
+    """A TrainJob that a run has created.
 
     Attributes:
         name: its name.
-        uid: its uid, by which the queue's objects refer to it.
-        stage: URI of the stage it works for.
+        uid: its uid, by which Kueue's Workloads refer to it.
+        stage: URI of the stage it writes.
         queue: the Kueue LocalQueue that it waits in; "" for none.
     """
 
@@ -46,11 +46,11 @@ class OwnTrainJob:
 
 
 class Namespace:
-    """A run's namespaces in a cluster, as the user's kubeconfig or the pod's account may see them.
+    """A run's namespaces, accessed with the user's kubeconfig or the pod's service account.
 
     Args:
-        name: that of the run's pods; "" is the kubeconfig's own.
-        training: that of its TrainJobs; "" is the same.
+        name: the namespace of the run's pods; "" is the kubeconfig's own.
+        training: the namespace of its TrainJobs; "" is the same.
 
     Raises:
         BadInput: there is neither a kubeconfig nor a pod's account.
@@ -66,7 +66,7 @@ class Namespace:
         self.training = training or self.name
 
     def pods(self, run_id: str) -> list[Pod]:
-        """Return the pods that Kubeflow Pipelines has made for a run."""
+        """Return the pods that Kubeflow Pipelines has created for a run."""
         return self._pods(self.name, f"{RUN_LABEL}={run_id}")
 
     def pods_of_job(self, job: str) -> list[Pod]:
@@ -81,35 +81,33 @@ class Namespace:
             label_selector=selector,
             _preload_content=False,
         )
-        pods: list[Pod] = json.loads(answer.data)["items"]
-        return pods
+        return list(json.loads(answer.data)["items"])
 
     def warnings(self, pod: str) -> list[str]:
-        """Return the warnings about a pod, the latest last; none where events may not be read."""
+        """Return the warnings about a pod, the latest last; none if events may not be read."""
         try:
-            return self._warnings(pod)
+            answer = self._call(
+                f"list the events of namespace {self.name}",
+                self._core.list_namespaced_event,
+                self.name,
+                field_selector=f"involvedObject.name={pod},type=Warning",
+                _preload_content=False,
+            )
         except BadInput:
             return []
-
-    def _warnings(self, pod: str) -> list[str]:
-        answer = self._call(
-            f"list the events of namespace {self.name}",
-            self._core.list_namespaced_event,
-            self.name,
-            field_selector=f"involvedObject.name={pod},type=Warning",
-            _preload_content=False,
-        )
         items = json.loads(answer.data)["items"]
         items.sort(key=lambda each: each.get("lastTimestamp") or "")
         return [f"{each.get('reason', '')}: {each.get('message', '')}" for each in items]
 
     def jobs(self, run_id: str) -> list[OwnTrainJob]:
-        """Return the TrainJobs that a run's train steps have made."""
+        """Return the TrainJobs that a run's steps have created."""
         found = self._custom_list("TrainJobs", *_TRAINER, "trainjobs", self.training)
-        return [_job(each) for each in found if _annotations(each).get(RUN_ANNOTATION) == run_id]
+        return [
+            _trainjob(each) for each in found if _annotations(each).get(RUN_ANNOTATION) == run_id
+        ]
 
     def delete_job(self, name: str) -> bool:
-        """Delete a TrainJob and its pods; False where it is gone already."""
+        """Delete a TrainJob and its pods; return False if it is already gone."""
         try:
             self._call(
                 f"delete TrainJob {name}",
@@ -124,11 +122,11 @@ class Namespace:
         return True
 
     def why_queued(self, job: OwnTrainJob) -> str:
-        """Return why Kueue does not admit a TrainJob yet and at which place it waits, or ""."""
+        """Return why Kueue does not admit a TrainJob yet, with its place in the queue; or ""."""
         return self._why_queued(job.queue, job.uid, self.training)
 
     def why_gated(self, pod: Pod) -> str:
-        """Return the same of a step's own pod."""
+        """Return the same for a step's own pod."""
         metadata = pod["metadata"]
         queue = metadata.get("labels", {}).get(QUEUE_LABEL, "")
         return self._why_queued(queue, metadata.get("uid", ""), self.name)
@@ -143,7 +141,7 @@ class Namespace:
         return ""
 
     def log(self, pod: str, container: str, **options: object) -> str:
-        """Return a container's log; "" where there is none to read now."""
+        """Return a container's log; "" if there is none yet or any more."""
         try:
             answer = self._call(
                 f"read the log of pod {pod}",
@@ -156,8 +154,7 @@ class Namespace:
             )
         except (_Gone, _NotYet):
             return ""
-        text: str = answer.data.decode("utf-8", "replace")
-        return text
+        return str(answer.data.decode("utf-8", "replace"))
 
     def _queued(self, workload: dict[str, Any], queue: str, namespace: str) -> str:
         conditions = workload.get("status", {}).get("conditions", [])
@@ -169,7 +166,7 @@ class Namespace:
         return f"queue {queue}{place}: {message}"
 
     def _place(self, workload: str, queue: str, namespace: str) -> str:
-        """Return the workload's place in its queue, where Kueue's visibility API is installed."""
+        """Return the workload's place in its queue; "" without Kueue's visibility API."""
         try:
             answer = self._call(
                 f"read queue {queue}",
@@ -201,14 +198,13 @@ class Namespace:
             )
         except _Gone:  # this kind is not installed
             return []
-        found: list[Any] = answer["items"]
-        return found
+        return list(answer["items"])
 
     def _call(self, what: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         from kubernetes.client import ApiException
 
         try:
-            return function(*args, **options, _request_timeout=_SECONDS)
+            return function(*args, **options, _request_timeout=_TIMEOUT_SECONDS)
         except ApiException as error:
             status = status_of(error)
             if status == 404:
@@ -218,11 +214,11 @@ class Namespace:
             if status in (401, 403):
                 raise BadInput(
                     f"may not {what} (HTTP {status})",
-                    remedy="Ask for the right to, or log in again.",
+                    remedy="Ask for the permission, or log in again.",
                 ) from error
             raise Unavailable(
-                f"cannot {what}: the Kubernetes API is in trouble (HTTP {status})",
-                remedy="`kubectl get --raw /readyz?verbose` asks it how it is.",
+                f"cannot {what}: the Kubernetes API fails (HTTP {status})",
+                remedy="`kubectl get --raw /readyz?verbose` shows what is wrong.",
             ) from error
         except HTTPError as error:
             raise Unavailable(
@@ -232,7 +228,7 @@ class Namespace:
 
 
 def connect() -> str:
-    """Let the client use the kubeconfig, or a pod's account; return the namespace that it names.
+    """Load the kubeconfig, or else the pod's service account; return its namespace.
 
     Raises:
         BadInput: there is neither.
@@ -247,7 +243,7 @@ def connect() -> str:
         pass
     try:
         config.load_incluster_config()
-        return _ACCOUNT.read_text(encoding="utf-8").strip()
+        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
     except (config.ConfigException, OSError) as error:
         raise BadInput(
             "no access to a Kubernetes cluster: neither a kubeconfig nor a pod's account",
@@ -264,16 +260,14 @@ class _NotYet(Exception):
 
 
 def _annotations(found: dict[str, Any]) -> dict[str, str]:
-    annotations: dict[str, str] = found["metadata"].get("annotations", {})
-    return annotations
+    return dict(found["metadata"].get("annotations", {}))
 
 
-def _job(found: dict[str, Any]) -> OwnTrainJob:
+def _trainjob(found: dict[str, Any]) -> OwnTrainJob:
     metadata = found["metadata"]
-    labels = metadata.get("labels", {})
     return OwnTrainJob(
         name=metadata["name"],
         uid=metadata.get("uid", ""),
         stage=_annotations(found).get(STAGE_ANNOTATION, ""),
-        queue=labels.get(QUEUE_LABEL, ""),
+        queue=metadata.get("labels", {}).get(QUEUE_LABEL, ""),
     )

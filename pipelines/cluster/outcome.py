@@ -1,7 +1,7 @@
-"""How a run ended: what Kubeflow calls it, compared with its tasks and the store.
+"""How a run ended: Kubeflow's state of it, corrected by its tasks and the store.
 
-Kubeflow takes its word from Argo, which calls a run succeeded whose last task was left out because
-another one had failed, and failed one that was cancelled, or whose pod ended badly after its work.
+Kubeflow takes the state from Argo. Argo calls a run succeeded if its last task was omitted because
+another one failed, and failed if it was cancelled or a pod failed after its work was done.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from lidr.components.shared.store.usage import read_budget_stop
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
 from lidr.pipelines.cluster.runs import first_iteration
-from lidr.pipelines.cluster.tasks import RUN_STATES, TaskPart, beside_steps, parts_of
-from lidr.pipelines.status import END
+from lidr.pipelines.cluster.tasks import RUN_STATES, other_tasks, parts_of
+from lidr.pipelines.status import step_title
 from lidr.pipelines.stored import StoredRun
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
+    """How a run ended, or that it has not.
 
     Attributes:
-        state: in lidr's words.
-        note: why that is not what Kubeflow calls it; "" where it is.
-        may_go_on: whether it is done because its budget has stopped it.
+        state: one of the values of `RUN_STATES`.
+        note: why Kubeflow has another state; "" if it has not.
+        may_go_on: whether it was stopped by its budget, and may continue with a larger one.
     """
 
     state: str
@@ -40,8 +40,8 @@ def outcome_of(run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, know
     Args:
         run: `V2beta1Run`.
         graph: its workflow.
-        stored: its folder on the store; None where there is none.
-        known: whether the store could be read, and keeps the run under the name it has in Kubeflow.
+        stored: its folder on the store, or None.
+        known: whether the store can be read and has the run under its name in Kubeflow.
     """
     state = RUN_STATES.get(run.state or "PENDING", "waiting")
     complete = stored is not None and stored.complete
@@ -61,20 +61,16 @@ def outcome_of(run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, know
 
 
 def failures(graph: WorkflowGraph, first: int) -> list[str]:
-    """Return what failed in a run: steps first, then the loop's own tasks."""
-    steps = [_label(part) for part in parts_of(graph.nodes, first) if part.state == "failed"]
-    return steps + list(beside_steps(graph.nodes, "failed"))
-
-
-def _label(part: TaskPart) -> str:
-    return part.step if part.iteration == END else f"M_{part.iteration} {part.step}"
+    """Return what failed in a run: steps first, then other tasks."""
+    parts = parts_of(graph.nodes, first)
+    steps = [step_title(part.iteration, part.step) for part in parts if part.state == "failed"]
+    return steps + list(other_tasks(graph.nodes, "failed"))
 
 
 def read_outcome(client: Client, run: Any, store: str, name: str) -> Outcome:
-    """Return what became of a run that has ended.
+    """Return how a run ended.
 
     Args:
-        client: the connection.
         run: `V2beta1Run`, with its details.
         store: URI of its store.
         name: of the run in the store.

@@ -1,4 +1,4 @@
-"""Pipelines and their versions in Kubeflow: uploaded once, found again by their digest."""
+"""Pipelines and their versions in Kubeflow: uploaded once, then found by their digest."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lidr.components.shared.core.digest import digest_of_bytes
-from lidr.components.shared.core.errors import BadInput, Unavailable
-from lidr.pipelines.cluster.client import Client, named
+from lidr.pipelines.cluster.client import Client, create_or_find, name_filter
 
 
 @dataclass(frozen=True)
 class Package:
-    """A compiled pipeline with the names it goes by in Kubeflow.
+    """A compiled pipeline with its names in Kubeflow.
 
     Attributes:
         pipeline: name of the pipeline, from the recipe.
@@ -28,21 +27,21 @@ class Package:
 
     @property
     def version(self) -> str:
-        """Name of the version: it never changes, so what it holds is in the name."""
+        """Name of the version; as a version never changes, it has the digest of the text."""
         return f"{self.pipeline}-{digest_of_bytes(self.text.encode())[:12]}"
 
 
 def find_version(client: Client, package: Package) -> Any | None:
-    """Return the uploaded version, or None where it has not been uploaded."""
+    """Return the uploaded version, or None if there is none."""
     pipeline = _pipeline(client, package.pipeline)
     return None if pipeline is None else _version(client, pipeline.pipeline_id, package.version)
 
 
 def upload(client: Client, package: Package) -> Any:
-    """Return the pipeline version of a package, uploaded now where it is not there yet."""
-    pipeline = _pipeline(client, package.pipeline) or _made(client, package)
+    """Return the pipeline version of a package, uploaded now if there is none."""
+    pipeline = _pipeline(client, package.pipeline) or _create_pipeline(client, package)
     found = _version(client, pipeline.pipeline_id, package.version)
-    return found or _uploaded(client, package, pipeline.pipeline_id)
+    return found or _upload_version(client, package, pipeline.pipeline_id)
 
 
 def _pipeline(client: Client, name: str) -> Any | None:
@@ -50,7 +49,7 @@ def _pipeline(client: Client, name: str) -> Any | None:
         f"look for pipeline {name}",
         client.pipelines.pipeline_service_get_pipeline_by_name,
         name,
-        **({"namespace": client.namespace} if client.namespace else {}),
+        **client.in_namespace,
     )
 
 
@@ -60,12 +59,12 @@ def _version(client: Client, pipeline_id: str, name: str) -> Any | None:
         "pipeline_versions",
         client.pipelines.pipeline_service_list_pipeline_versions,
         pipeline_id,
-        filter=named(name, "name"),
+        filter=name_filter(name, "name"),
     )
     return next(listed, None)
 
 
-def _made(client: Client, package: Package) -> Any:
+def _create_pipeline(client: Client, package: Package) -> Any:
     from kfp_server_api import V2beta1Pipeline
 
     body = V2beta1Pipeline(
@@ -74,36 +73,28 @@ def _made(client: Client, package: Package) -> Any:
         description=package.description,
         namespace=client.namespace or None,
     )
-    try:
-        return client.call(
+    return create_or_find(
+        lambda: client.call(
             f"create pipeline {package.pipeline}",
             client.pipelines.pipeline_service_create_pipeline,
             body,
-        )
-    except Unavailable:
-        raise
-    except BadInput:  # another client may have been first
-        if found := _pipeline(client, package.pipeline):
-            return found
-        raise
+        ),
+        lambda: _pipeline(client, package.pipeline),
+    )
 
 
-def _uploaded(client: Client, package: Package, pipeline_id: str) -> Any:
+def _upload_version(client: Client, package: Package, pipeline_id: str) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pipeline.yaml"
         file.write_text(package.text, encoding="utf-8")
-        try:
-            return client.call(
+        return create_or_find(
+            lambda: client.call(
                 f"upload pipeline version {package.version}",
                 client.uploads.upload_pipeline_version,
                 str(file),
                 name=package.version,
                 pipelineid=pipeline_id,
                 description=package.description,
-            )
-        except Unavailable:
-            raise
-        except BadInput:
-            if found := _version(client, pipeline_id, package.version):
-                return found
-            raise
+            ),
+            lambda: _version(client, pipeline_id, package.version),
+        )

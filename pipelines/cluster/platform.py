@@ -1,4 +1,4 @@
-"""What has to be installed in a cluster, in which versions.
+"""What must be installed in a cluster, in which versions.
 
 Only the standard library is imported here: `manifests/check.py` reads this from a checkout.
 """
@@ -17,20 +17,20 @@ class PlatformPart:
     """Something that is installed into a cluster.
 
     Attributes:
-        name: what people call it.
+        name: its usual name.
         image: pattern that its controller's image matches.
-        least: oldest version that will do.
-        crds: CRD to the version of it that is used here.
-        install: the command of manifests/README.md that installs it, or "".
-        under: name of the part that needs it, where no object of lidr's names its kinds.
+        minimum: oldest version that works.
+        crds: the version used here, by CRD.
+        install: the command in manifests/README.md that installs it, or "".
+        needed_by: name of the part that needs it, if no object of lidr has one of its kinds.
     """
 
     name: str
     image: str
-    least: tuple[int, ...]
+    minimum: tuple[int, ...]
     crds: dict[str, str]
     install: str = ""
-    under: str = ""
+    needed_by: str = ""
 
     @property
     def groups(self) -> set[str]:
@@ -61,7 +61,7 @@ JOBSET = PlatformPart(
     (0, 10),
     {"jobsets.jobset.x-k8s.io": "v1alpha2"},
     _TRAINER,
-    under="Kubeflow Trainer",
+    needed_by="Kubeflow Trainer",
 )
 TRAINER = PlatformPart(
     "Kubeflow Trainer",
@@ -82,7 +82,7 @@ KUEUE = PlatformPart(
 )
 
 PARTS = (
-    PlatformPart("cert-manager", r"cert-manager-controller:", (1, 18), {}, under="KServe"),
+    PlatformPart("cert-manager", r"cert-manager-controller:", (1, 18), {}, needed_by="KServe"),
     KUBEFLOW,
     JOBSET,
     TRAINER,
@@ -115,12 +115,12 @@ PARTS = (
 
 
 def version_of(text: str) -> tuple[int, ...]:
-    """Return the numbers of the first version in a text; () where there is none."""
+    """Return the numbers of the first version in a text; () if there is none."""
     found = re.search(r"v?(\d+(?:\.\d+)+)", text)
     return tuple(int(each) for each in found[1].split(".")) if found else ()
 
 
-def shown(version: tuple[int, ...]) -> str:
+def version_text(version: tuple[int, ...]) -> str:
     """Return `1.33`."""
     return ".".join(map(str, version))
 
@@ -133,7 +133,7 @@ def running_version(part: PlatformPart, images: list[str]) -> tuple[str, tuple[i
         images: of every Deployment in the cluster.
 
     Returns:
-        "" where none matches; () where its tag tells no version.
+        "" if none matches; () if its tag has no version.
     """
     running = next((image for image in images if re.search(part.image, image)), "")
     tag = running.partition("@")[0].rpartition(":")[2]
@@ -145,7 +145,7 @@ def images_of(deployment: dict[str, Any]) -> list[str]:
     return [each["image"] for each in deployment["spec"]["template"]["spec"]["containers"]]
 
 
-def idle(part: PlatformPart, deployments: list[dict[str, Any]]) -> str:
+def unavailable_deployment(part: PlatformPart, deployments: list[dict[str, Any]]) -> str:
     """Return `NAME -n NAMESPACE` of a part's Deployment without an available pod, or ""."""
     for each in deployments:
         if any(re.search(part.image, image) for image in images_of(each)):

@@ -15,13 +15,14 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.retry import retry, unavailable
 from lidr.components.shared.core.text import one_line
 from lidr.pipelines.cluster import runs
-from lidr.pipelines.cluster.client import Client, named
-from lidr.pipelines.cluster.pipelines import Package, find_version, upload
+from lidr.pipelines.cluster.client import Client, name_filter
+from lidr.pipelines.cluster.pipelines import Package, find_version
 from lidr.pipelines.cluster.submit import (
     SETTLING_SECONDS,
     Submission,
     require_reachable,
     require_same_stamp,
+    upload_for_run,
 )
 from lidr.pipelines.stamp import description_of
 
@@ -58,7 +59,7 @@ class Interval:
         if len(fields) == 6 and all(_CRON_FIELD.fullmatch(field) for field in fields):
             return cls(cron=" ".join(fields))
         raise BadInput(
-            f"--every {text!r} is no interval and no cron line",
+            f"--every {text!r} is neither an interval nor a cron line",
             remedy="Write 30m, 6h, 1d or e.g. '0 3 * * *'.",
         )
 
@@ -73,7 +74,7 @@ class Interval:
 
     @classmethod
     def of(cls, trigger: Any) -> Interval:
-        """Read Kubeflow's `V2beta1Trigger`; None gives a `Interval` with neither field set.
+        """Read Kubeflow's `V2beta1Trigger`; None gives an `Interval` with neither field set.
 
         Raises:
             BadInput: its interval is not a number of seconds.
@@ -96,7 +97,7 @@ class Interval:
 
 
 def package_of(submission: Submission) -> Package:
-    """Return the pipeline of a schedule, named apart from that of ordinary runs."""
+    """Return the pipeline of a schedule, under another name than that of ordinary runs."""
     description = description_of(submission.recipe)
     return Package(f"lidr-{submission.recipe.name}-watch", submission.text, description)
 
@@ -105,7 +106,6 @@ def schedule(client: Client, submission: Submission, when: Interval, *, dry: boo
     """Create a schedule, or find the one of that name.
 
     Args:
-        client: the connection.
         submission: what to run; its pipeline was compiled with `watching`.
         when: how often to check the inputs.
         dry: check only, create nothing.
@@ -123,7 +123,7 @@ def schedule(client: Client, submission: Submission, when: Interval, *, dry: boo
         require_same_stamp(each, submission)
         if Interval.of(each.trigger) != when:
             raise BadInput(
-                f"schedule {submission.run!r} looks {Interval.of(each.trigger)}, not {when}",
+                f"schedule {submission.run!r} checks {Interval.of(each.trigger)}, not {when}",
                 remedy=f"`lidr cancel {submission.run}` first, or choose another --run.",
             )
     if found or dry:
@@ -145,7 +145,6 @@ def list_schedules(client: Client, experiment: str, name: str = "") -> list[Any]
     """Return an experiment's schedules (`V2beta1RecurringRun`), oldest first.
 
     Args:
-        client: the connection.
         experiment: name of the experiment.
         name: return only schedules of this name; "" for all.
     """
@@ -157,8 +156,8 @@ def list_schedules(client: Client, experiment: str, name: str = "") -> list[Any]
         "recurring_runs",
         client.recurring.recurring_run_service_list_recurring_runs,
         experiment_id=identity,
-        **({"filter": named(name)} if name else {}),
-        **({"namespace": client.namespace} if client.namespace else {}),
+        **({"filter": name_filter(name)} if name else {}),
+        **client.in_namespace,
     )
     return sorted(listed, key=lambda each: runs.age(each.created_at, each.recurring_run_id))
 
@@ -184,18 +183,10 @@ def delete(client: Client, found: Any) -> None:
 def _create(client: Client, submission: Submission, when: Interval) -> Any:
     import kfp_server_api as api
 
-    version = upload(client, package_of(submission))
-    experiment = runs.make_experiment(client, submission.profile.kubeflow.experiment)
     body = api.V2beta1RecurringRun(
-        display_name=submission.run,
+        **upload_for_run(client, submission, package_of(submission)),
         description=submission.stamp.text(),
-        experiment_id=experiment,
         namespace=client.namespace or None,
-        pipeline_version_reference=api.V2beta1PipelineVersionReference(
-            pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
-        ),
-        runtime_config=api.V2beta1RuntimeConfig(parameters={"run": submission.run}),
-        service_account=submission.profile.service_account,
         trigger=when.trigger(),
         mode=api.RecurringRunMode.ENABLE,
         max_concurrency="1",

@@ -1,7 +1,7 @@
-"""Runs in Kubeflow by the name that lidr gives them.
+"""Runs in Kubeflow, by their names in lidr.
 
-KFP lets any number of runs have one name. lidr keeps at most one of a name alive: after creating
-one, a client lists them again, and of several the first one stays.
+KFP lets any number of runs have the same name. lidr keeps at most one of a name live: after
+creating one, a client lists them again, and of several the first one stays.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from lidr.components.shared.core.errors import BadInput, Unavailable
-from lidr.pipelines.cluster.client import LIVE, Client, named
+from lidr.components.shared.core.errors import BadInput
+from lidr.pipelines.cluster.client import LIVE, Client, create_or_find, name_filter
 from lidr.pipelines.stamp import Stamp
 
 Run = Any
@@ -19,45 +19,41 @@ Run = Any
 
 
 def experiment_id(client: Client, name: str) -> str | None:
-    """Return the id of an experiment, or None where there is none."""
+    """Return the id of an experiment, or None if there is none."""
     listed = client.list_all(
         f"list experiments for {name!r}",
         "experiments",
         client.experiments.experiment_service_list_experiments,
-        filter=named(name),
-        **({"namespace": client.namespace} if client.namespace else {}),
+        filter=name_filter(name),
+        **client.in_namespace,
     )
     found = next(listed, None)
     return None if found is None else str(found.experiment_id)
 
 
 def make_experiment(client: Client, name: str) -> str:
-    """Return the id of an experiment, made now where there is none."""
+    """Return the id of an experiment, which is created if there is none."""
     from kfp_server_api import V2beta1Experiment
 
     if found := experiment_id(client, name):
         return found
     body = V2beta1Experiment(display_name=name, namespace=client.namespace or None)
-    try:
+
+    def create() -> str:
         made = client.call(
             f"create experiment {name!r}",
             client.experiments.experiment_service_create_experiment,
             body,
         )
-    except Unavailable:
-        raise
-    except BadInput:  # another client may have been first
-        if found := experiment_id(client, name):
-            return found
-        raise
-    return str(made.experiment_id)
+        return str(made.experiment_id)
+
+    return create_or_find(create, lambda: experiment_id(client, name))
 
 
 def list_runs(client: Client, experiment: str, name: str = "") -> Iterator[Run]:
     """Yield an experiment's runs, the newest first.
 
     Args:
-        client: the connection.
         experiment: its name.
         name: only runs of this name.
     """
@@ -70,8 +66,8 @@ def list_runs(client: Client, experiment: str, name: str = "") -> Iterator[Run]:
         client.runs.run_service_list_runs,
         experiment_id=identity,
         sort_by="created_at desc",
-        **({"filter": named(name)} if name else {}),
-        **({"namespace": client.namespace} if client.namespace else {}),
+        **({"filter": name_filter(name)} if name else {}),
+        **client.in_namespace,
     )
 
 
@@ -85,7 +81,7 @@ def newest_run(client: Client, experiment: str, name: str) -> Run:
     if found is None:
         raise BadInput(
             f"no run {name!r} in experiment {experiment!r} at {client.host}",
-            remedy="`lidr status` without a name lists those there are.",
+            remedy="`lidr status` without a name lists all of them.",
         )
     return read_run(client, found.run_id)
 
@@ -112,7 +108,7 @@ def order(run: Run) -> tuple[float, str]:
 
 
 def age(created: datetime | None, identity: str | None) -> tuple[float, str]:
-    """Sort key, the oldest first; the server may leave both out."""
+    """Sort key, the oldest first; the server may omit both."""
     return created.timestamp() if created else 0.0, identity or ""
 
 

@@ -1,4 +1,4 @@
-"""A run's status out of everything that knows of it: Kubeflow, the store, the pods."""
+"""A run's status from Kubeflow, the store and the pods."""
 
 from __future__ import annotations
 
@@ -16,26 +16,21 @@ from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.namespace import Namespace
 from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
 from lidr.pipelines.cluster.outcome import Outcome, outcome_of
-from lidr.pipelines.cluster.tasks import TaskPart, beside_steps, parts_of, rows_of
-from lidr.pipelines.cluster.waiting import Failed, Seen, look_at
-from lidr.pipelines.placement import KINDS
+from lidr.pipelines.cluster.tasks import TaskPart, other_tasks, parts_of, rows_of
+from lidr.pipelines.cluster.waiting import FailedTasks, PodReport, inspect_pods
+from lidr.pipelines.placement import KIND_BY_COMPONENT
 from lidr.pipelines.stamp import Stamp, lidr_version
 from lidr.pipelines.status import END, Status, StepRow, merged
 from lidr.pipelines.stored import StoredRun
 
 _STALE = (
     "Kubeflow's list of tasks ends before the run did (Argo compresses a large workflow's status); "
-    "later steps are shown as the store knows them"
+    "later steps are shown from the store"
 )
 
 
 class Watcher:
-    """Looks at one run, as often as asked.
-
-    Args:
-        client: the connection to Kubeflow.
-        profile: where the run runs.
-        name: of the run.
+    """Reads the status of one run, repeatedly.
 
     Raises:
         BadInput: there is no such run.
@@ -49,14 +44,14 @@ class Watcher:
         self.run_id: str = newest.run_id
         self._namespace: Namespace | None = None
         self._notes: list[str] = []
-        self._store: Store | None = self._opened(profile.store, Stamp.parse(newest.description))
+        self._store: Store | None = self._open_store(profile.store, Stamp.parse(newest.description))
         try:
             self._namespace = namespace_of(profile)
         except BadInput as error:
             self._notes.append(f"why pods wait is not shown: {error.message}")
 
-    def look(self) -> Status:
-        """Return the status as it is now."""
+    def read_status(self) -> Status:
+        """Return the current status."""
         run = runs.read_run(self._client, self.run_id)
         graph = read_graph(self._client, run)
         stored = StoredRun.read(self._store, self._name) if self._store else None
@@ -64,33 +59,29 @@ class Watcher:
         outcome = outcome_of(run, graph, stored, known=known)
         parts = parts_of(graph.nodes, runs.first_iteration(run))
         live = runs.is_live(run)
-        sure = [part for part in parts if live or not part.is_open]
-        kept = list(stored.rows()) if stored else []
-        rows = list(
-            _with_reuse(
-                kept, rows_of(sure, held_by(self._profile)), self._job_gpus().get("train", 0)
-            )
-        )
-        failed = failed_in(parts, graph)
-        seen = self._seen(runs.first_iteration(run), failed)
-        said = [
-            *_disagreement(outcome),
-            *_stop(stored),
+        current = [part for part in parts if live or not part.is_open]
+        stored_rows = list(stored.rows()) if stored else []
+        task_rows = rows_of(current, accelerators_by_step(self._profile))
+        rows = list(_mark_reused(stored_rows, task_rows, self._job_gpus().get("train", 0)))
+        failed = failed_tasks(parts, graph)
+        report = self._inspect_pods(runs.first_iteration(run), failed)
+        notes = [
+            *_outcome_notes(outcome, stored),
             *self._notes,
-            *([] if len(sure) == len(parts) else [_STALE]),
-            *_said(run, graph, seen),
+            *([] if len(current) == len(parts) else [_STALE]),
+            *_run_notes(run, graph, report),
         ]
         return Status(
             run=self._name,
             state=outcome.state,
             place=self._client.host,
-            rows=merged(kept, self._with_words(rows, failed), seen.rows),
-            notes=tuple(said),
+            rows=merged(stored_rows, self._add_failure(rows, failed), report.rows),
+            notes=tuple(notes),
             links=self._links(stored),
         )
 
-    def _with_words(self, rows: list[StepRow], failed: Failed) -> list[StepRow]:
-        """Return rows, the failed one with what its step left on the store about it."""
+    def _add_failure(self, rows: list[StepRow], failed: FailedTasks) -> list[StepRow]:
+        """Return rows, the failed one with the message that its step left on the store."""
         found = read_failure(self._store, self._name, self.run_id) if self._store else None
         if found is None:
             return rows
@@ -98,15 +89,15 @@ class Watcher:
         place = END if step == "report" else max(found["iteration"], 0), step
         if place not in failed.steps:  # a task may join several steps
             place = next((each for each in failed.steps if each[0] == place[0]), place)
-        words = found["message"] if place[1] == step else f"{step}: {found['message']}"
+        message = found["message"] if place[1] == step else f"{step}: {found['message']}"
         return [
-            replace(row, note=one_line(f"{row.note}: {words}" if row.note else words))
+            replace(row, note=one_line(f"{row.note}: {message}" if row.note else message))
             if (row.iteration, row.step) == place and row.state == "failed"
             else row
             for row in rows
         ]
 
-    def _opened(self, uri: str, stamp: Stamp | None) -> Store | None:
+    def _open_store(self, uri: str, stamp: Stamp | None) -> Store | None:
         if stamp and not stamp.is_on(uri):
             self._notes.append(
                 f"the run is on the store {stamp.store}, not on the profile's ({uri}): what it has "
@@ -121,19 +112,19 @@ class Watcher:
             return None
         return store
 
-    def _seen(self, first: int, failed: Failed) -> Seen:
+    def _inspect_pods(self, first: int, failed: FailedTasks) -> PodReport:
         """Return what the pods show, as far as they may be read."""
         if self._namespace is None:
-            return Seen()
+            return PodReport()
         try:
             found = self._namespace.pods(self.run_id)
             jobs = self._namespace.jobs(self.run_id) if found else []
-            return look_at(self._namespace, found, jobs, first, self._job_gpus(), failed)
+            return inspect_pods(self._namespace, found, jobs, first, self._job_gpus(), failed)
         except BadInput as error:
-            return Seen(notes=(f"why pods wait is not shown: {error.message}",))
+            return PodReport(notes=(f"why pods wait is not shown: {error.message}",))
 
     def _job_gpus(self) -> dict[str, int]:
-        """Return the accelerators of a step's TrainJob; empty where steps make none."""
+        """Return the accelerators of TrainJobs by step; empty if the profile uses none."""
         profile = self._profile
         if profile.training.launcher != "trainjob":
             return {}
@@ -151,25 +142,22 @@ class Watcher:
         return links
 
 
-def _disagreement(outcome: Outcome) -> Iterator[str]:
+def _outcome_notes(outcome: Outcome, stored: StoredRun | None) -> Iterator[str]:
     if outcome.note:
-        goes_on = "; the same `lidr submit` goes on with it" if outcome.state == "failed" else ""
-        yield outcome.note + goes_on
-
-
-def _stop(stored: StoredRun | None) -> Iterator[str]:
+        remedy = "; the same `lidr submit` continues it" if outcome.state == "failed" else ""
+        yield outcome.note + remedy
     if stored and stored.budget_stop:
         yield str(stored.budget_stop["reason"])
 
 
-def failed_in(parts: Iterable[TaskPart], graph: WorkflowGraph) -> Failed:
-    """Return what Kubeflow calls failed."""
+def failed_tasks(parts: Iterable[TaskPart], graph: WorkflowGraph) -> FailedTasks:
+    """Return what has failed according to Kubeflow."""
     steps = frozenset((part.iteration, part.step) for part in parts if part.state == "failed")
-    return Failed(steps, frozenset(beside_steps(graph.nodes, "failed")))
+    return FailedTasks(steps, frozenset(other_tasks(graph.nodes, "failed")))
 
 
-def _said(run: runs.Run, graph: WorkflowGraph, seen: Seen) -> Iterator[str]:
-    """Yield what there is to say beside the rows."""
+def _run_notes(run: runs.Run, graph: WorkflowGraph, report: PodReport) -> Iterator[str]:
+    """Yield what the rows do not show."""
     stamp = Stamp.parse(run.description)
     if stamp and stamp.version != lidr_version():
         yield f"submitted by lidr {stamp.version}; this is {lidr_version()}"
@@ -177,18 +165,18 @@ def _said(run: runs.Run, graph: WorkflowGraph, seen: Seen) -> Iterator[str]:
         yield one_line(run.error.message)
     if graph.message and not graph.cancelled:
         yield graph.message
-    beside = beside_steps(graph.nodes, "failed")
+    others = other_tasks(graph.nodes, "failed")
     if runs.is_live(run):
-        beside |= {what: why for what, why in beside_steps(graph.nodes, "waiting").items() if why}
-    for what, why in {**beside, **seen.beside}.items():
+        others |= {what: why for what, why in other_tasks(graph.nodes, "waiting").items() if why}
+    for what, why in {**others, **report.others}.items():
         yield f"{what}: {why or 'failed'}"
-    yield from seen.notes
+    yield from report.notes
 
 
-def held_by(profile: Profile) -> dict[str, int]:
+def accelerators_by_step(profile: Profile) -> dict[str, int]:
     """Return how many accelerators a task of each step holds; a TrainJob's launcher holds none."""
     held: dict[str, int] = {
-        kind: profile.resources_of(kind).accelerators for kind in KINDS.values()
+        kind: profile.resources_of(kind).accelerators for kind in KIND_BY_COMPONENT.values()
     }
     if profile.training.launcher == "trainjob":
         held["train"] = 0
@@ -196,7 +184,7 @@ def held_by(profile: Profile) -> dict[str, int]:
 
 
 def namespace_of(profile: Profile) -> Namespace:
-    """Return the namespaces that a profile's runs have their pods and TrainJobs in.
+    """Return the namespaces of the pods and TrainJobs of a profile's runs.
 
     Raises:
         BadInput: there is no access to a cluster.
@@ -204,13 +192,15 @@ def namespace_of(profile: Profile) -> Namespace:
     return Namespace(profile.kubeflow.namespace or profile.namespace, profile.namespace)
 
 
-def _with_reuse(stored: Iterable[StepRow], rows: Iterable[StepRow], gpus: int) -> Iterator[StepRow]:
-    """Yield Kubeflow's rows: what took longer once than its task did was not done again.
+def _mark_reused(
+    stored: Iterable[StepRow], rows: Iterable[StepRow], gpus: int
+) -> Iterator[StepRow]:
+    """Yield Kubeflow's rows; a step whose task took less time than its stage was reused.
 
     Args:
         stored: the store's rows, with the seconds that each stage took when it was made.
         rows: Kubeflow's rows.
-        gpus: accelerators that a TrainJob holds in all; 0 where the task itself holds them.
+        gpus: accelerators that a training TrainJob holds in all; 0 if the task itself holds them.
     """
     made = {row.place: row.seconds for row in stored if row.state == "done"}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Submitting a recipe to Kubeflow: one run of a name, however often it is asked for."""
+"""Submitting a recipe to Kubeflow: repeated submissions under one name find the same run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lidr.components.shared.core.retry import retry, unavailable
 from lidr.components.shared.inputs.named import InputKind, named_inputs
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.recipes import put_recipe
-from lidr.components.state.run import first_unfinished, require_going_on, require_same_recipe
+from lidr.components.state.run import first_unfinished, require_not_stopped, require_same_recipe
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.outcome import read_outcome
@@ -22,13 +22,13 @@ from lidr.pipelines.cluster.pipelines import Package, find_version, upload
 from lidr.pipelines.stamp import Stamp, description_of
 
 SETTLING_SECONDS = 1.1
-"""KFP keeps whole seconds: after one second, later runs have a later time of creation."""
+"""KFP stores whole seconds: runs created more than one second apart can be ordered."""
 
-Outcome = Literal["created", "resumed", "running", "done", "would create", "would resume"]
+SubmitOutcome = Literal["created", "resumed", "running", "done", "would create", "would resume"]
 
 
-class Beginning(NamedTuple):
-    """Where a submission begins.
+class StartPoint(NamedTuple):
+    """The iteration at which a submission starts.
 
     Attributes:
         first: the first iteration compiled in.
@@ -39,20 +39,20 @@ class Beginning(NamedTuple):
     resumed: bool
 
 
-def prepare(
+def prepare_start(
     recipe: Recipe, profile: Profile, run: str, asked: int | None, *, dry: bool = False
-) -> Beginning:
-    """Put the recipe on the store, and find where a run goes on: a resume costs one look.
+) -> StartPoint:
+    """Put the recipe on the store, and find the iteration at which a run starts or resumes.
 
     Args:
         recipe: what to learn.
-        profile: where.
+        profile: where to run.
         run: name of the run.
-        asked: the first iteration that somebody has asked for; None for the first unfinished one.
-        dry: whether nothing is written.
+        asked: the first iteration to run; None for the first unfinished one.
+        dry: whether to write nothing.
 
     Raises:
-        BadInput: the run was started with another recipe, or cannot go on where it was asked to.
+        BadInput: the run was started with another recipe, or cannot continue at `asked`.
     """
     store = open_store(profile.store)
     text = recipe.model_dump_json()
@@ -61,10 +61,10 @@ def prepare(
         put_recipe(store, text)
     if asked is None:
         first = first_unfinished(store, run, recipe.gate.max_iterations)
-        return Beginning(max(first, 1), resumed=first > 0)
+        return StartPoint(max(first, 1), resumed=first > 0)
     if asked > 1:
-        require_going_on(store, run, asked - 1)
-    return Beginning(asked, resumed=asked > 1)
+        require_not_stopped(store, run, asked - 1)
+    return StartPoint(asked, resumed=asked > 1)
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ class Submission:
 
     Attributes:
         recipe: what to learn.
-        profile: where.
+        profile: where to run.
         run: name of the run.
         text: the compiled pipeline.
-        first: the first iteration compiled in; 0 where it begins with M_0.
+        first: the first iteration compiled in; 0 if it begins with M_0.
     """
 
     recipe: Recipe
@@ -87,12 +87,12 @@ class Submission:
 
     @property
     def stamp(self) -> Stamp:
-        """What the run's description says."""
+        """The stamp in the run's description."""
         return Stamp.of(self.recipe, self.profile.store, self.first)
 
     @property
     def links(self) -> dict[str, str]:
-        """Where its results are to be found, for the run's page in Kubeflow."""
+        """Addresses of its results, for the run's page in Kubeflow."""
         profile, recipe = self.profile, self.recipe
         model = recipe.registry.model_name or recipe.name
         mlflow = f"{profile.tracking_uri.rstrip('/')}/#/models/{model}"
@@ -113,30 +113,29 @@ class Submitted:
 
     Attributes:
         run: name of the run.
-        run_id: Kubeflow's; "" where none was made.
+        run_id: Kubeflow's id of the run; "" if none was created.
         outcome: `created`, `resumed` an ended one, or found `running` or `done`.
         version: name of the pipeline version.
         link: the run in the user interface.
-        note: how the run before it ended, where Kubeflow and lidr do not agree.
+        note: how the run before it ended, if Kubeflow and lidr disagree.
     """
 
     run: str
     run_id: str
-    outcome: Outcome
+    outcome: SubmitOutcome
     version: str
     link: str
     note: str = ""
 
 
 def submit(client: Client, submission: Submission, *, dry: bool = False) -> Submitted:
-    """Make a run, or find the one that there is.
+    """Create a run, or find the existing one.
 
-    Nothing is made before everything has been checked, and a second call finds the first one's run.
-    A run that failed or was cancelled is run again: its finished stages are skipped. Whether it
-    failed, its tasks and the store say, whatever Kubeflow calls it.
+    Everything is checked before anything is created, and a second call finds the first one's run.
+    A run that failed or was cancelled is run again, and its finished stages are skipped. Its tasks
+    and the store decide whether it failed, whatever Kubeflow calls it.
 
     Args:
-        client: the connection.
         submission: what to run.
         dry: only check, and say what would happen.
 
@@ -145,7 +144,8 @@ def submit(client: Client, submission: Submission, *, dry: bool = False) -> Subm
             cannot be reached from a cluster, or Kubeflow refuses.
     """
     require_reachable(submission.recipe, submission.profile)
-    _require_state(submission)
+    store = open_store(submission.profile.store)
+    require_same_recipe(store, submission.run, submission.recipe.model_dump_json())
     experiment = submission.profile.kubeflow.experiment
     found = sorted(runs.list_runs(client, experiment, submission.run), key=runs.order)
     for run in found:
@@ -204,13 +204,13 @@ def require_reachable(recipe: Recipe, profile: Profile) -> None:
 
 
 def require_same_stamp(run: runs.Run, submission: Submission) -> None:
-    """Refuse to go on with a run of another recipe, or of another version of lidr.
+    """Refuse to continue a run of another recipe, store or version of lidr.
 
     Raises:
         BadInput: it is one, or was not submitted by lidr.
     """
     known, wanted = Stamp.parse(run.description), submission.stamp
-    remedy = "Choose another --run; finished stages that still fit are used again."
+    remedy = "Choose another --run; finished stages that still fit are reused."
     if known is None:
         raise BadInput(f"run {submission.run!r} was not submitted by lidr", remedy=remedy)
     if known.recipe != wanted.recipe:
@@ -225,35 +225,35 @@ def require_same_stamp(run: runs.Run, submission: Submission) -> None:
         )
 
 
-def _require_state(submission: Submission) -> None:
-    """Look at the run's state in the store, which a cluster's pods will read and write."""
-    store = open_store(submission.profile.store)
-    require_same_recipe(store, submission.run, submission.recipe.model_dump_json())
+def upload_for_run(client: Client, submission: Submission, package: Package) -> dict[str, Any]:
+    """Upload a pipeline, and return the fields that a run and a schedule of it share."""
+    import kfp_server_api as api
+
+    version = upload(client, package)
+    return {
+        "display_name": submission.run,
+        "experiment_id": runs.make_experiment(client, submission.profile.kubeflow.experiment),
+        "pipeline_version_reference": api.V2beta1PipelineVersionReference(
+            pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
+        ),
+        "runtime_config": api.V2beta1RuntimeConfig(parameters={"run": submission.run}),
+        "service_account": submission.profile.service_account,
+    }
 
 
 def _create(client: Client, submission: Submission) -> Any:
-    import kfp_server_api as api
+    from kfp_server_api import V2beta1Run
 
-    version = upload(client, submission.package)
-    experiment = runs.make_experiment(client, submission.profile.kubeflow.experiment)
-    body = api.V2beta1Run(
-        display_name=submission.run,
-        description=submission.stamp.text(submission.links),
-        experiment_id=experiment,
-        pipeline_version_reference=api.V2beta1PipelineVersionReference(
-            pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
-        ),
-        runtime_config=api.V2beta1RuntimeConfig(parameters={"run": submission.run}),
-        service_account=submission.profile.service_account,
-    )
+    fields = upload_for_run(client, submission, submission.package)
+    body = V2beta1Run(**fields, description=submission.stamp.text(submission.links))
     what = f"create run {submission.run!r}"
     return client.call(what, client.runs.run_service_create_run, body)
 
 
 def _settle(client: Client, submission: Submission, made: runs.Run, took: float) -> runs.Run:
-    """Return the run that stays, where others made one of the same name at the same time.
+    """Return the run that stays if several clients created one of the same name at once.
 
-    A slow server lists another's run as late as ours, so the look waits as long as ours took.
+    A slow server lists another's run as late as ours, so this waits as long as ours took.
     """
     time.sleep(max(SETTLING_SECONDS, took))
     experiment = submission.profile.kubeflow.experiment
@@ -269,7 +269,7 @@ def _settle(client: Client, submission: Submission, made: runs.Run, took: float)
 
 
 def _submitted(
-    client: Client, of: Submission, run_id: str, outcome: Outcome, note: str = ""
+    client: Client, of: Submission, run_id: str, outcome: SubmitOutcome, note: str = ""
 ) -> Submitted:
     link = client.link(f"runs/details/{run_id}") if run_id else ""
     return Submitted(of.run, run_id, outcome, of.package.version, link, note)

@@ -1,8 +1,8 @@
-"""A workflow's nodes as the steps of iterations.
+"""The steps and iterations that a workflow's nodes belong to.
 
 A task of a pipeline is several nodes: its driver, the task itself with its attempts, and within it
-the executor with its pods. The iteration of a task is the outermost `iteration` sub-pipeline on the
-way to it.
+the executor with its pods. The outermost `iteration` sub-pipeline on a task's path is its
+iteration.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ITERATION = re.compile(r"iteration(?:-(\d+))?")
 _CONCLUSION = re.compile(r"conclude(?:-(\d+))?")
 _DRIVER = "-driver"
 NORMAL_WAITS = ("", "ContainerCreating", "PodInitializing")
-"""What a pod says that only needs a moment."""
+"""Waiting reasons of a pod that is about to start."""
 
 RUN_STATES = {
     "PENDING": "waiting",
@@ -34,7 +34,7 @@ RUN_STATES = {
     "CANCELING": "being cancelled",
     "CANCELED": "cancelled",
 }
-"""Kubeflow's state of a run, in lidr's words."""
+"""lidr's state of a run, by Kubeflow's."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class TaskPart:
     Attributes:
         iteration: t of the model it works for; END for the report.
         step: the step's name.
-        state: how far it is.
+        state: its state.
         began: when it started, or None.
         ended: when it ended, or None.
-        error: why it failed, or what it waits for, as Argo tells.
-        pod: name of the pod that failed; "" where it is not known.
+        error: Argo's message on why it failed or waits.
+        pod: name of the pod that failed; "" if it is not known.
     """
 
     iteration: int
@@ -61,30 +61,30 @@ class TaskPart:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has not come to an end."""
+        """Whether it has not ended."""
         return self.state in ("waiting", "running")
 
     def seconds(self, now: datetime) -> float:
-        """How long it has run."""
+        """Return how many seconds it has run."""
         if self.began is None or self.state == "waiting":
             return 0.0
         return max(0.0, ((self.ended or now) - self.began).total_seconds())
 
 
 def step_of(name: str) -> str:
-    """Return the step that a task's name stands for, or ""."""
+    """Return the step that a task's name refers to, or ""."""
     plain = _NUMBER.sub("", name.partition("(")[0])
     step = STEP_NAMES.get(plain, plain)
     return step if step in SHOWN else ""
 
 
 def place_of(name: str, first: int = 0, *, drivers: bool = False) -> tuple[int, str] | None:
-    """Return iteration and step out of a node's name (`x.root.iteration-2.train`).
+    """Return the iteration and step of a node's name (`x.root.iteration-2.train`), or None.
 
     Args:
         name: also the annotation `workflows.argoproj.io/node-name` of a pod.
-        first: the first iteration that the pipeline holds; 0 where it begins with M_0.
-        drivers: whether a step's driver has the step's place as well.
+        first: the first iteration that the pipeline holds; 0 if it begins with M_0.
+        drivers: whether a step's driver counts as the step.
     """
     path = path_of(name)
     if drivers:
@@ -94,7 +94,7 @@ def place_of(name: str, first: int = 0, *, drivers: bool = False) -> tuple[int, 
 
 
 def parts_of(nodes: Iterable[WorkflowNode], first: int = 0) -> list[TaskPart]:
-    """Return the tasks among a workflow's nodes that are a step's.
+    """Return the tasks of steps among a workflow's nodes.
 
     Args:
         nodes: of the workflow.
@@ -108,33 +108,33 @@ def parts_of(nodes: Iterable[WorkflowNode], first: int = 0) -> list[TaskPart]:
     return [part for part in found if part]
 
 
-def beside_steps(nodes: Iterable[WorkflowNode], state: State) -> dict[str, str]:
-    """Return what failed, or waits, that is no step's: the loop's own tasks, drivers of groups.
+def other_tasks(nodes: Iterable[WorkflowNode], state: State) -> dict[str, str]:
+    """Return what failed or waits and belongs to no step: other tasks, and drivers of groups.
 
     Args:
         nodes: of the workflow.
         state: `failed` or `waiting`.
 
     Returns:
-        What it is, and what Argo says of it, which may be nothing.
+        Argo's message, which may be empty, by the task's name.
     """
     groups: dict[tuple[str, ...], list[WorkflowNode]] = defaultdict(list)
     for node in nodes:
         groups[node.path].append(node)
     found = [path for path, group in groups.items() if _is_in_state(group, state)]
-    inmost = [path for path in found if not any(_within(other, path) for other in found)]
+    innermost = [path for path in found if not any(_within(other, path) for other in found)]
     return {
         own_name(path): next((n.message for n in groups[path] if n.message not in NORMAL_WAITS), "")
-        for path in inmost
+        for path in innermost
         if not _task_of(path)
     }
 
 
 def _is_in_state(attempts: list[WorkflowNode], state: State) -> bool:
-    """Return whether something is in a state; it waits where one of its attempts does."""
+    """Return whether a node is in a state; it waits if one of its attempts does."""
     if state == "waiting":
         return any(node.state == state for node in attempts)
-    return _whole(attempts).state == state
+    return _overall_node(attempts).state == state
 
 
 def is_driver(name: str) -> bool:
@@ -143,7 +143,7 @@ def is_driver(name: str) -> bool:
 
 
 def own_name(path: tuple[str, ...]) -> str:
-    """Return what a node of the workflow is, in a message."""
+    """Return the name of a node of the workflow, for messages."""
     own = path[-2] if path[-1] == "executor" and len(path) > 1 else path[-1]
     return f"the driver of {own.removesuffix(_DRIVER)}" if own.endswith(_DRIVER) else own
 
@@ -153,7 +153,7 @@ def _within(path: tuple[str, ...], group: tuple[str, ...]) -> bool:
 
 
 def _task_of(path: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the path of the step's task that a node stands for or in, or ()."""
+    """Return the path of the step's task that a node is or belongs to, or ()."""
     for length in range(len(path), 0, -1):
         name = path[length - 1].removesuffix(_DRIVER)
         if step_of(name):
@@ -162,14 +162,14 @@ def _task_of(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _part(task: tuple[str, ...], group: list[WorkflowNode], first: int) -> TaskPart | None:
-    """Return a task as its nodes show it; None where it was left out."""
+    """Return a task from its nodes; None if it was omitted."""
     own = _at(group, task)
     driver = _at(group, (*task[:-1], task[-1] + _DRIVER))
     state = _state(own, driver)
     if not state:
         return None
-    telling = _telling(group, state)
-    if state == "running" and telling and telling.state == "waiting" and telling.message:
+    cause = _cause(group, state)
+    if state == "running" and cause and cause.state == "waiting" and cause.message:
         state = "waiting"
     shown = own if own and own.state else driver
     return TaskPart(
@@ -177,18 +177,18 @@ def _part(task: tuple[str, ...], group: list[WorkflowNode], first: int) -> TaskP
         state,
         shown.began if shown else None,
         shown.ended if shown else None,
-        _message(telling),
-        telling.pod if telling else "",
+        _message(cause),
+        cause.pod if cause else "",
     )
 
 
 def _at(group: list[WorkflowNode], path: tuple[str, ...]) -> WorkflowNode | None:
     found = [node for node in group if node.path == path]
-    return _whole(found) if found else None
+    return _overall_node(found) if found else None
 
 
-def _whole(attempts: list[WorkflowNode]) -> WorkflowNode:
-    """Return what holds all attempts at something, or else the last of them."""
+def _overall_node(attempts: list[WorkflowNode]) -> WorkflowNode:
+    """Return the node that holds all attempts, or else the last attempt."""
     return max(attempts, key=lambda node: (not node.is_attempt, node.name))
 
 
@@ -200,8 +200,8 @@ def _state(own: WorkflowNode | None, driver: WorkflowNode | None) -> State | Lit
     return "waiting" if driver and driver.state in ("waiting", "running") else ""
 
 
-def _telling(group: list[WorkflowNode], state: str) -> WorkflowNode | None:
-    """Return the node that says why a task failed or waits: the newest, then the inmost."""
+def _cause(group: list[WorkflowNode], state: str) -> WorkflowNode | None:
+    """Return the node that has the reason why a task failed or waits: the newest, innermost one."""
     wanted = "failed" if state == "failed" else "waiting"
     if state not in ("failed", "running", "waiting"):
         return None
@@ -225,8 +225,8 @@ def rows_of(
 
     Args:
         parts: the tasks.
-        gpus: accelerators that one task of a step holds.
-        now: the time until which those that run are counted.
+        gpus: accelerators that one task holds, by step.
+        now: the time until which running tasks are counted.
     """
     grouped: dict[tuple[int, str], list[TaskPart]] = defaultdict(list)
     for part in parts:
@@ -241,8 +241,8 @@ def _row(
     seconds = [part.seconds(now) for part in group]
     done = sum(part.state == "done" for part in group)
     sharded = len(group) > 1
-    state = _joint([part.state for part in group])
-    telling = next((part for part in group if part.state == state and part.error), None)
+    state = _joint_state([part.state for part in group])
+    error = next((part.error for part in group if part.state == state and part.error), "")
     return StepRow(
         iteration,
         step,
@@ -252,13 +252,13 @@ def _row(
         total=len(group) if sharded else 0,
         unit="shards" if sharded else "",
         gpu_seconds=sum(seconds) * gpus.get(step, 0),
-        note=telling.error if telling and state in ("failed", "waiting") else "",
+        note=error if state in ("failed", "waiting") else "",
         pod=next((part.pod for part in group if part.state == state == "failed"), ""),
     )
 
 
-def _joint(states: list[State]) -> State:
-    """Return the state of a step that several shards do."""
+def _joint_state(states: list[State]) -> State:
+    """Return the state of a step from those of its shards."""
     for state in ("failed", "cancelled", "running"):
         if state in states:
             return state

@@ -1,4 +1,4 @@
-"""Bearer tokens for the Kubeflow Pipelines API, from where the profile says they are."""
+"""Bearer tokens for the Kubeflow Pipelines API, from the source that the profile names."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lidr.components.shared.config.profile import Kubeflow, Oidc
 from lidr.components.shared.core.errors import BadInput, Unavailable
 
 POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
-"""Where Kubeflow's documentation has pods project the token of their service account."""
+"""Where pods project the token of their service account, as in Kubeflow's documentation."""
 
-_MARGIN = 60.0
-"""Seconds before its end at which a token is fetched again."""
+_MARGIN_SECONDS = 60.0
+"""A token is fetched again so long before it expires."""
 
-_LIFETIME = 300.0
-"""Seconds that a token is used for where its issuer does not say."""
+_DEFAULT_LIFETIME_SECONDS = 300.0
+"""Of a token whose issuer does not say when it expires."""
 
 
 def token_source(settings: Kubeflow) -> Callable[[], str] | None:
-    """Return what gives the token of each request; None where requests go without one.
+    """Return a function that gives the token for a request; None if requests need none.
 
     Raises:
         BadInput: the profile names a file or secret that is not there.
@@ -36,7 +36,7 @@ def token_source(settings: Kubeflow) -> Callable[[], str] | None:
     if settings.token_file:
         return _from_file(Path(settings.token_file))
     if settings.oidc:
-        return _Fetched(settings.oidc).token
+        return _OidcToken(settings.oidc).token
     if POD_TOKEN.is_file():
         return _from_file(POD_TOKEN)
     return None
@@ -56,17 +56,17 @@ def _from_file(path: Path) -> Callable[[], str]:
     return read
 
 
-class _Fetched:
-    """A token of an identity provider, fetched again before it ends."""
+class _OidcToken:
+    """A token of an identity provider, fetched again before it expires."""
 
     def __init__(self, settings: Oidc) -> None:
         self._settings = settings
         self._token = ""
-        self._until = 0.0
+        self._valid_until = 0.0
 
     def token(self) -> str:
-        """Return a token that is valid for a while."""
-        if time.monotonic() > self._until:
+        """Return a valid token."""
+        if time.monotonic() > self._valid_until:
             self._fetch()
         return self._token
 
@@ -78,10 +78,10 @@ class _Fetched:
                 f"kubeflow.oidc needs the client's secret in ${given.client_secret_env}",
                 remedy="Set the variable.",
             )
-        more = {name: value for name, value in (("audience", given.audience),) if value}
+        more = {"audience": given.audience} if given.audience else {}
         client = BackendApplicationClient(given.client_id, scope=given.scope.split() or None)
         session = OAuth2Session(client=client)
-        session.register_compliance_hook("access_token_response", self._refuse_trouble)
+        session.register_compliance_hook("access_token_response", self._raise_if_unavailable)
         try:
             found = session.fetch_token(given.token_url, client_secret=secret, timeout=30, **more)
         except RequestException as error:
@@ -95,9 +95,10 @@ class _Fetched:
                 remedy=f"Check kubeflow.oidc and ${given.client_secret_env}.",
             ) from error
         self._token = str(found["access_token"])
-        self._until = time.monotonic() + float(found.get("expires_in") or _LIFETIME) - _MARGIN
+        seconds = float(found.get("expires_in") or _DEFAULT_LIFETIME_SECONDS)
+        self._valid_until = time.monotonic() + seconds - _MARGIN_SECONDS
 
-    def _refuse_trouble(self, answer: Any) -> Any:
+    def _raise_if_unavailable(self, answer: Any) -> Any:
         if answer.status_code >= 500:
             raise Unavailable(
                 f"{self._settings.token_url} is up, but gives no token (HTTP {answer.status_code})",

@@ -1,4 +1,4 @@
-"""Why steps wait or failed, how fast they are, how long training holds its GPUs: of their pods."""
+"""What pods show: why steps wait or failed, how fast they are, how long TrainJobs hold GPUs."""
 
 from __future__ import annotations
 
@@ -20,37 +20,38 @@ from lidr.pipelines.step_log import last_words, launcher_error
 CONTAINER = "main"
 """Name that Argo gives to a task's own container."""
 
-_NODE = "workflows.argoproj.io/node-name"
-_TAIL = 40
-_LAST_LINES = 200
+_NODE_NAME = "workflows.argoproj.io/node-name"
+_PROGRESS_LINES = 40
+_ERROR_LINES = 200
+"""Lines at the end of a log in which progress, or an error, is looked for."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class PodReport:
     """What a run's pods show.
 
     Attributes:
         rows: of the steps that run, wait or failed.
-        beside: what waits or failed beside the steps, and why.
-        notes: what could not be seen.
+        others: why other tasks wait or failed, by name.
+        notes: what could not be read.
     """
 
     rows: tuple[StepRow, ...] = ()
-    beside: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Failed:
-    """What has failed in a run; what else died was recreated.
+class FailedTasks:
+    """What has failed in a run; other pods that died were replaced.
 
     Attributes:
         steps: iteration and step.
-        beside: what is no step, by its name.
+        others: names of tasks that belong to no step.
     """
 
     steps: frozenset[tuple[int, str]] = frozenset()
-    beside: frozenset[str] = frozenset()
+    others: frozenset[str] = frozenset()
 
 
 def step_pods(
@@ -61,7 +62,7 @@ def step_pods(
     Args:
         found: all pods of the run.
         first: the first iteration that its pipeline holds.
-        drivers: whether the pods of Kubeflow's drivers are among them.
+        drivers: whether to include the pods of Kubeflow's drivers.
     """
     by_step: dict[tuple[int, str], list[Pod]] = {}
     for pod in found:
@@ -70,23 +71,23 @@ def step_pods(
     return by_step
 
 
-def look_at(
+def inspect_pods(
     namespace: Namespace,
     found: list[Pod],
     jobs: list[OwnTrainJob],
     first: int,
     gpus: Mapping[str, int],
-    failed: Failed,
-) -> Seen:
-    """Return what the pods know of what runs, waits or has failed.
+    failed: FailedTasks,
+) -> PodReport:
+    """Return what pods show of the steps and other tasks that run, wait or failed.
 
     Args:
-        namespace: where they are.
+        namespace: the run's namespaces.
         found: the run's pods.
         jobs: the run's TrainJobs.
         first: the first iteration that its pipeline holds.
         gpus: accelerators of all nodes of a step's TrainJob, by step.
-        failed: what Kubeflow calls failed.
+        failed: what has failed according to Kubeflow.
     """
     rows: list[StepRow] = []
     for place, group in step_pods(found, first, drivers=True).items():
@@ -96,7 +97,7 @@ def look_at(
             whose = "its driver: " if is_driver(_node_name(died)) else ""
             note = whose + _why_dead(namespace, died)
             rows.append(StepRow(*place, note=note, pod=pods.name_of(died)))
-    return Seen(tuple(rows), dict(_beside(namespace, found, first, failed.beside)))
+    return PodReport(tuple(rows), dict(_others(namespace, found, first, failed.others)))
 
 
 def _open_row(
@@ -106,37 +107,36 @@ def _open_row(
     jobs: list[OwnTrainJob],
     gpus: Mapping[str, int],
 ) -> StepRow:
-    reasons = [reason for pod in open_pods if (reason := _why(namespace, pod))]
+    reasons = [reason for pod in open_pods if (reason := _why_waiting(namespace, pod))]
     progress = _progress(namespace, open_pods)
-    works = any(pods.is_running(pod, CONTAINER) for pod in open_pods)
+    runs = any(pods.is_running(pod, CONTAINER) for pod in open_pods)
     own = [job for job in jobs if job.name.startswith(f"lidr-{place[1]}-")]
     if own:
         nodes = [pod for job in own for pod in namespace.pods_of_job(job.name)]
         reasons = [*_training_waits(namespace, own, nodes), *reasons]
-        progress["gpu_seconds"] = _held(nodes) * gpus.get(place[1], 0)
-        works = any(pods.is_running(pod) for pod in nodes)
-    waits = reasons and not works
+        progress["gpu_seconds"] = _seconds_running(nodes) * gpus.get(place[1], 0)
+        runs = any(pods.is_running(pod) for pod in nodes)
     note = one_line(reasons[0]) if reasons else ""
-    return StepRow(*place, "waiting" if waits else "", note=note, **progress)
+    return StepRow(*place, "waiting" if reasons and not runs else "", note=note, **progress)
 
 
-def _beside(
+def _others(
     namespace: Namespace, found: list[Pod], first: int, failed: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield what is no step's, and why it waits or has failed."""
+    """Yield the names of tasks that belong to no step, and why they wait or failed."""
     for pod in found:
         if place_of(_node_name(pod), first, drivers=True):
             continue
         name = own_name(path_of(_node_name(pod)))
         if not pods.has_ended(pod):
-            if reason := _why(namespace, pod):
+            if reason := _why_waiting(namespace, pod):
                 yield name, one_line(reason)
         elif name in failed and pods.why_dead(pod, CONTAINER):
             yield name, f"{_why_dead(namespace, pod)} (pod {pods.name_of(pod)})"
 
 
 def _node_name(pod: Pod) -> str:
-    return str(pod["metadata"].get("annotations", {}).get(_NODE, ""))
+    return str(pod["metadata"].get("annotations", {}).get(_NODE_NAME, ""))
 
 
 def _died_last(group: list[Pod]) -> Pod | None:
@@ -145,17 +145,17 @@ def _died_last(group: list[Pod]) -> Pod | None:
 
 
 def _why_dead(namespace: Namespace, pod: Pod) -> str:
-    """Return how a pod ended, and what its step said last."""
+    """Return how a pod ended, and its step's last line."""
     reason = pods.why_dead(pod, CONTAINER)
-    log = namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_LAST_LINES)
+    log = namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_ERROR_LINES)
     words = launcher_error(log) if is_driver(_node_name(pod)) else last_words(log)
     return one_line(f"{reason}: {words}" if words else reason)
 
 
-def _why(namespace: Namespace, pod: Pod) -> str:
+def _why_waiting(namespace: Namespace, pod: Pod) -> str:
     if pods.is_gated(pod) and (reason := namespace.why_gated(pod)):
         return reason
-    if reason := pods.why_waiting(pod, CONTAINER) or _why_not_begun(pod):
+    if reason := pods.why_waiting(pod, CONTAINER) or _why_init_waiting(pod):
         return reason
     if pods.is_running(pod, CONTAINER):
         return ""
@@ -163,8 +163,8 @@ def _why(namespace: Namespace, pod: Pod) -> str:
     return events[-1] if events else ""
 
 
-def _why_not_begun(pod: Pod) -> str:
-    """Return why one of the containers that come first cannot start, e.g. KFP's launcher."""
+def _why_init_waiting(pod: Pod) -> str:
+    """Return why one of the init containers, e.g. KFP's launcher, cannot start, or ""."""
     for status in pod.get("status", {}).get("initContainerStatuses", []):
         waiting = status.get("state", {}).get("waiting", {})
         if waiting.get("reason", "") not in NORMAL_WAITS:
@@ -184,12 +184,13 @@ def _training_waits(
 
 
 def _progress(namespace: Namespace, running: list[Pod]) -> dict[str, Any]:
-    """Return what the logs of a step's pods last said of its progress, added up."""
+    """Return the latest progress in a step's logs, as fields of a `StepRow`; rates are summed."""
     total: dict[str, Any] = {}
     for pod in running:
         if not pods.is_running(pod, CONTAINER):
             continue
-        last = _last(namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_TAIL))
+        log = namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_PROGRESS_LINES)
+        last = _last_progress(log)
         if len(running) == 1 and last:
             total |= {name: int(last[name]) for name in ("done", "total") if name in last}
             total["unit"] = str(last.get("unit", ""))
@@ -199,13 +200,13 @@ def _progress(namespace: Namespace, running: list[Pod]) -> dict[str, Any]:
     return total
 
 
-def _last(log: str) -> dict[str, Any]:
+def _last_progress(log: str) -> dict[str, Any]:
     found = (values for line in reversed(log.splitlines()) if (values := progress_in(line)))
     return dict(next(found, {}))
 
 
-def _held(nodes: list[Pod]) -> float:
-    """Return for how many seconds the nodes of a TrainJob have been running."""
+def _seconds_running(nodes: list[Pod]) -> float:
+    """Return how long the nodes of a TrainJob have been running."""
     starts = [
         datetime.fromisoformat(pod["status"]["startTime"])
         for pod in nodes

@@ -1,4 +1,4 @@
-"""Following a run until it ends, through outages of what is asked."""
+"""Follows a run until it ends, through outages of Kubeflow and the store."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ from lidr.pipelines.status import Status
 
 POLL_SECONDS = 5.0
 RETRY_SECONDS = 600.0
-"""Of failures after which following is given up; the run itself goes on."""
+"""Following gives up when requests have failed for so long; the run itself continues."""
+
+_SERVICES = "Kubeflow or the store"
 
 
 def follow(
-    opened: Callable[[], Watcher],
+    open_watcher: Callable[[], Watcher],
     show: Callable[[Status], None],
     poll_seconds: float = POLL_SECONDS,
     retry_seconds: float = RETRY_SECONDS,
 ) -> Status:
-    """Look at a run again and again until it has ended; return its last status.
+    """Read a run's status until it has ended; return the last one.
 
     Args:
-        opened: finds the run, which is retried as a look at it is.
-        show: takes each status.
-        poll_seconds: between two looks.
-        retry_seconds: of failing looks after which it gives up.
+        open_watcher: finds the run.
+        show: called with each status.
+        poll_seconds: between two requests.
+        retry_seconds: how long a failing request is repeated.
 
     Raises:
-        Unavailable: nobody has answered for so long.
+        Unavailable: Kubeflow or the store has not answered for so long.
     """
-    watcher = retry(opened, "what tells of the run", unavailable, retry_seconds)
+    watcher = retry(open_watcher, _SERVICES, unavailable, retry_seconds)
     while True:
-        status = retry(watcher.look, "the status of the run", unavailable, retry_seconds)
+        status = retry(watcher.read_status, _SERVICES, unavailable, retry_seconds)
         show(status)
         if status.ended:
             return status

@@ -1,4 +1,1 @@
-"""Work on a store as a whole: pruning what nothing refers to, and following a store that moved.
-
-Imports `components.shared` alone.
-"""
+"""Work on a whole store: pruning what nothing refers to, and following a store that moved."""

@@ -1,4 +1,4 @@
-"""House-keeping by itself: which runs go on elsewhere, and what was found, as numbers."""
+"""What scheduled pruning adds: the live runs in Kubeflow, and its numbers on the store."""
 
 from __future__ import annotations
 
@@ -15,20 +15,16 @@ from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.maintenance.prune_plan import PrunePlan
 
 PRUNED = "maintenance/prune.json"
-"""What was found last, on the store: numbers alone, which `lidr notify --port` serves."""
+"""Key of the last prune's numbers on the store, which `lidr notify --port` serves."""
 
 _MAX_RUNS = 1000
 
 
-def under_way(profile: Profile, store: Store) -> tuple[str, ...]:
-    """Return the names of the runs that go on in a profile's Kubeflow.
-
-    Args:
-        profile: whose experiment is looked at.
-        store: the one that is pruned.
+def live_runs(profile: Profile, store: Store) -> tuple[str, ...]:
+    """Return the names of the live runs in the experiment of a profile.
 
     Raises:
-        BadInput: its runs are on another store, or Kubeflow cannot be asked.
+        BadInput: the profile's runs are not on the store, or Kubeflow cannot be read.
     """
     if profile.store.rstrip("/") != store.uri.rstrip("/"):
         raise BadInput(
@@ -40,13 +36,7 @@ def under_way(profile: Profile, store: Store) -> tuple[str, ...]:
 
 
 def note_findings(store: Store, plan: PrunePlan, *, dry_run: bool) -> None:
-    """Write down what a plan removes, and say it in one line.
-
-    Args:
-        store: that is pruned.
-        plan: what goes.
-        dry_run: whether nothing is removed.
-    """
+    """Write a plan's numbers to the store that is pruned, and log them in one line."""
     found = {
         "time": round(time.time()),
         "bytes": plan.size,

@@ -1,10 +1,10 @@
-"""What goes and what stays when a store is pruned.
+"""Decides what is removed and what is kept when a store is pruned.
 
-A version is kept that an alias points at, that another registry refers to, that is one of its
-model's last, or that is young. A kept version keeps its own iteration whole: model, pairs, answers
-and translations, evaluation, judgements, decision and inputs, the weights under an adapter, and the
-evaluation that it was compared with. Of the iterations before it the markers stay, as records.
-Whatever a run that has not ended refers to stays whole with all it was made from, and so does
+A version is kept if an alias points at it, another registry refers to it, it is one of its model's
+last, or it is young. A kept version keeps its own iteration whole: model, pairs, answers and
+translations, evaluation, judgements, decision and inputs, the weights under an adapter, and the
+evaluation that it was compared with. Of the iterations before it only the markers are kept.
+Whatever a run that has not ended refers to is kept whole with all it was made from, and so is
 everything young.
 """
 
@@ -22,39 +22,40 @@ from lidr.components.shared.registry.versions import Version
 from lidr.components.shared.steps import STEPS
 from lidr.components.shared.store.base import Entry, Store
 from lidr.components.shared.store.runs import FOLDER, read_states, run_names
-from lidr.pipelines.maintenance.prune_holdings import Holding, Holdings, read_holdings
+from lidr.pipelines.maintenance.prune_stages import StoredStage, StoredStages, list_stages
 
 _ABOUT = {step.name: step.about for step in STEPS if step.about}
-"""By step: the input that its stages are about; they stay with it."""
+"""By step: the input that its stages are about; they are kept as long as it is."""
 
 _STARTING_SECONDS = 86400.0
+"""A run without a first state that wrote nothing for so long was given up."""
 
 
 @dataclass(frozen=True)
-class Policy:
+class PrunePolicy:
     """How much is kept.
 
     Attributes:
-        keep_last: versions of each registered model, the newest.
-        grace: seconds in which nothing is touched after it was written.
+        keep_last: how many of the newest versions of each registered model.
+        grace: seconds for which everything is kept after it was written.
         now: seconds since 1970.
         forget: names of registered models that were deleted for good.
-        under_way: names of runs that are known to go on, however old what they wrote is.
+        live_runs: names of runs that are kept whole, whenever they last wrote something.
     """
 
     keep_last: int
     grace: float
     now: float
     forget: Collection[str] = ()
-    under_way: Collection[str] = ()
+    live_runs: Collection[str] = ()
 
     def is_young(self, moment: float) -> bool:
-        """Return whether something written at a moment must not be touched."""
+        """Return whether something written at a moment is too young to be removed."""
         return moment > self.now - self.grace
 
 
-class Why(StrEnum):
-    """Why something of a stage goes."""
+class RemovalReason(StrEnum):
+    """Why objects of a stage are removed."""
 
     UNUSED = "nothing refers to it"
     EARLIER = "of an iteration before those kept; its marker stays"
@@ -64,17 +65,17 @@ class Why(StrEnum):
 
 @dataclass(frozen=True)
 class Removal:
-    """Objects of one stage that go.
+    """Objects of one stage that are removed.
 
     Attributes:
-        holding: the stage.
-        entries: the objects; marker and record are among them where nothing of it stays.
-        why: they go.
+        stage: whose objects they are.
+        entries: the objects; with all markers if nothing of the stage is kept.
+        why: the reason.
     """
 
-    holding: Holding
+    stage: StoredStage
     entries: tuple[Entry, ...]
-    why: Why
+    why: RemovalReason
 
     @property
     def size(self) -> int:
@@ -100,46 +101,46 @@ class PrunePlan:
         return sum(removal.size for removal in self.removals)
 
 
-def make_plan(store: Store, versions: Iterable[Version], policy: Policy) -> PrunePlan:
-    """Return what a store may lose.
+def make_plan(store: Store, versions: Iterable[Version], policy: PrunePolicy) -> PrunePlan:
+    """Return what can be removed from a store.
 
     Args:
-        store: the store.
-        versions: all that are known of models that may be on it; others are left alone.
+        store: to prune.
+        versions: all registered versions; those of other stores are left alone.
         policy: how much is kept.
 
     Raises:
         BadInput: the registry knows nothing of the store, or a run has just been started on it.
     """
-    holdings = read_holdings(store)
-    here = [version for version in versions if _is_here(holdings, version)]
+    stages = list_stages(store)
+    here = [version for version in versions if _is_here(stages, version)]
     own = _own(store, here)
-    _require_known(holdings, own, policy)
-    busy = holdings.upstream(_roots_of_runs(holdings, policy))
-    kept = _kept_versions(holdings, own, busy, policy)
+    _require_known(stages, own, policy)
+    busy = stages.upstream(_roots_of_runs(stages, policy))
+    kept = _kept_versions(stages, own, busy, policy)
     kept += [version for version in here if version not in own]
     models = {model_stage_of(version, store) for version in kept}
     evidence = {uri for version in kept for uri in evidence_of(version, store)}
-    whole = busy | holdings.needed(models | evidence | _said_of(holdings, models | busy))
-    records = holdings.upstream(models | evidence) - whole
-    removals = [_removal(holding, whole, records, policy) for holding in holdings.stages.values()]
+    whole = busy | stages.needed(models | evidence | _stages_about(stages, models | busy))
+    markers_only = stages.upstream(models | evidence) - whole
+    removals = [_removal(stage, whole, markers_only, policy) for stage in stages.by_uri.values()]
     return PrunePlan(
         tuple(version for version in own if version not in kept),
         tuple(sorted((removal for removal in removals if removal.entries), key=_order)),
     )
 
 
-def _is_here(holdings: Holdings, version: Version) -> bool:
+def _is_here(stages: StoredStages, version: Version) -> bool:
     try:
-        return model_stage_of(version, holdings.store) in holdings.stages
+        return model_stage_of(version, stages.store) in stages.by_uri
     except BadInput:  # it is not lidr's
         return False
 
 
 def _own(store: Store, versions: Sequence[Version]) -> list[Version]:
-    """Return the versions that point into this store, and not into one with the same stages.
+    """Return the versions that point into this store, not into another one with the same stages.
 
-    A model from outside lies in no store; it belongs where the other versions of its model do.
+    A model from outside is in no store; it belongs to that of its model's other versions.
     """
     names = {v.name for v in versions if own_stage(v).startswith(f"{store.uri}/")}
     return [
@@ -150,43 +151,43 @@ def _own(store: Store, versions: Sequence[Version]) -> list[Version]:
     ]
 
 
-def _require_known(holdings: Holdings, own: Sequence[Version], policy: Policy) -> None:
-    """Refuse a registry that is not this store's: everything would look unreferenced."""
+def _require_known(stages: StoredStages, own: Sequence[Version], policy: PrunePolicy) -> None:
+    """Refuse a registry that is not this store's: every stage would look unused."""
     if not own:
         raise BadInput(
-            f"the registry knows no model of the store {holdings.store.uri}",
+            f"the registry knows no model of the store {stages.store.uri}",
             remedy="Check MLFLOW_TRACKING_URI and --store; if the store moved, `lidr relocate` it.",
         )
     names = {version.name for version in own}
-    for holding in holdings.stages.values():
-        label = str(holding.node.facts("counts").get("version", ""))
+    for stage in stages.by_uri.values():
+        label = str(stage.node.section("counts").get("version", ""))
         name = label.rpartition("/")[0]
-        registered = holding.node.step == "register" and holding.finished
+        registered = stage.node.step == "register" and stage.finished
         if registered and name not in names and name not in policy.forget:
             raise BadInput(
-                f"{label} was registered from the store {holdings.store.uri}, but the registry "
+                f"{label} was registered from the store {stages.store.uri}, but the registry "
                 f"knows no model {name!r} of it",
                 remedy="Name its registry by --registry, or --forget it if it was deleted.",
             )
 
 
-def _roots_of_runs(holdings: Holdings, policy: Policy) -> set[str]:
-    """Return the young stages, and what the runs that have not ended refer to or may use next."""
-    roots = {h.uri for h in holdings.stages.values() if policy.is_young(h.newest)}
-    changed = _changed_runs(holdings.store)
-    started = set(run_names(holdings.store))
+def _roots_of_runs(stages: StoredStages, policy: PrunePolicy) -> set[str]:
+    """Return the young stages, and those that runs which have not ended refer to or use next."""
+    roots = {each.uri for each in stages.by_uri.values() if policy.is_young(each.newest)}
+    changed = _changed_runs(stages.store)
+    started = set(run_names(stages.store))
     for run, moment in changed.items():
         if run not in started:
-            if run in policy.under_way:
+            if run in policy.live_runs:
                 moment = policy.now
-            _require_started(holdings.store, run, moment, policy)
-        elif policy.is_young(moment) or run in policy.under_way:
-            roots |= _roots_of_run(holdings, run)
+            _require_started(stages.store, run, moment, policy)
+        elif policy.is_young(moment) or run in policy.live_runs:
+            roots |= _roots_of_run(stages, run)
     return roots
 
 
 def _changed_runs(store: Store) -> dict[str, float]:
-    """Return by run when anything in its folder was last written."""
+    """Return for each run when anything in its folder was last written."""
     changed: dict[str, float] = {}
     for entry in store.list(FOLDER):
         run = entry.key.split("/")[1]
@@ -194,7 +195,7 @@ def _changed_runs(store: Store) -> dict[str, float]:
     return changed
 
 
-def _require_started(store: Store, run: str, moment: float, policy: Policy) -> None:
+def _require_started(store: Store, run: str, moment: float, policy: PrunePolicy) -> None:
     if moment > policy.now - min(policy.grace, _STARTING_SECONDS):
         raise BadInput(
             f"run {run!r} in {store.uri} has been started and not measured its start yet, so that "
@@ -203,17 +204,17 @@ def _require_started(store: Store, run: str, moment: float, policy: Policy) -> N
         )
 
 
-def _roots_of_run(holdings: Holdings, run: str) -> set[str]:
-    states = read_states(holdings.store, run)
+def _roots_of_run(stages: StoredStages, run: str) -> set[str]:
+    states = read_states(stages.store, run)
     last = states[-1]
     if last["verdict"] != "continue":
         return set()
     named = {str(value) for state in states for value in state.values()}
-    return named | holdings.next_iteration(str(last["model"]))
+    return named | stages.next_iteration(str(last["model"]))
 
 
 def _kept_versions(
-    holdings: Holdings, own: Sequence[Version], busy: Collection[str], policy: Policy
+    stages: StoredStages, own: Sequence[Version], busy: Collection[str], policy: PrunePolicy
 ) -> list[Version]:
     last: dict[str, list[int]] = {}
     for version in own:
@@ -225,45 +226,46 @@ def _kept_versions(
         or COPIED_TO_TAG in version.tags
         or version.number in sorted(last[version.name])[-policy.keep_last :]
         or policy.is_young(version.created.timestamp())
-        or model_stage_of(version, holdings.store) in busy
+        or model_stage_of(version, stages.store) in busy
     ]
 
 
-def _said_of(holdings: Holdings, about: Collection[str]) -> set[str]:
-    """Return the stages that say something about others: evaluations, judgements, decisions."""
+def _stages_about(stages: StoredStages, about: Collection[str]) -> set[str]:
+    """Return the evaluations, judgements, decisions and registrations of some stages."""
     found: set[str] = set()
     for step, name in _ABOUT.items():
-        for holding in holdings.stages.values():
-            subject = holding.node.inputs.get(name, "")
-            if holding.node.step == step and subject and subject in found | set(about):
-                found.add(holding.uri)
+        for stage in stages.by_uri.values():
+            subject = stage.node.inputs.get(name, "")
+            if stage.node.step == step and subject and subject in found | set(about):
+                found.add(stage.uri)
     return found
 
 
 def _removal(
-    holding: Holding, whole: Collection[str], records: Collection[str], policy: Policy
+    stage: StoredStage, whole: Collection[str], markers_only: Collection[str], policy: PrunePolicy
 ) -> Removal:
-    """Return what is removed of a stage, which may be nothing."""
-    if holding.uri in whole:
-        return Removal(holding, _strays(holding, policy), Why.STRAY)
-    if policy.is_young(holding.newest):
-        return Removal(holding, (), Why.UNUSED)
-    if holding.uri in records:
-        return Removal(holding, holding.files, Why.EARLIER)
-    unfinished = holding.node.presence is Presence.GONE
-    return Removal(holding, holding.entries, Why.UNFINISHED if unfinished else Why.UNUSED)
+    """Return what is removed of a stage; it may have no entries."""
+    if stage.uri in whole:
+        return Removal(stage, _strays(stage, policy), RemovalReason.STRAY)
+    if policy.is_young(stage.newest):
+        return Removal(stage, (), RemovalReason.UNUSED)
+    if stage.uri in markers_only:
+        return Removal(stage, stage.files, RemovalReason.EARLIER)
+    unfinished = stage.node.presence is Presence.GONE
+    why = RemovalReason.UNFINISHED if unfinished else RemovalReason.UNUSED
+    return Removal(stage, stage.entries, why)
 
 
-def _strays(holding: Holding, policy: Policy) -> tuple[Entry, ...]:
+def _strays(stage: StoredStage, policy: PrunePolicy) -> tuple[Entry, ...]:
     """Return old files that the marker of a finished stage does not name, e.g. checkpoints."""
-    if holding.node.presence is not Presence.WHOLE:
+    if stage.node.presence is not Presence.WHOLE:
         return ()
     return tuple(
         entry
-        for entry in holding.files
-        if holding.name(entry) not in holding.node.files and not policy.is_young(entry.modified)
+        for entry in stage.files
+        if stage.name(entry) not in stage.node.files and not policy.is_young(entry.modified)
     )
 
 
 def _order(removal: Removal) -> tuple[bool, str]:
-    return removal.holding.node.step != "register", removal.holding.uri
+    return removal.stage.node.step != "register", removal.stage.uri

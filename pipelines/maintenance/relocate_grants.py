@@ -1,4 +1,4 @@
-"""What accounts may do with a registered model, where MLflow runs with its basic auth."""
+"""Accounts' permissions on a registered model, where MLflow runs with its basic auth."""
 
 from __future__ import annotations
 
@@ -11,17 +11,12 @@ _KIND = "registered_model"
 
 
 def copy_grants(uri: str, name: str, copy: str) -> list[str]:
-    """Let every account do with a copy of a model what it may do with the model.
+    """Copy every account's permission on a registered model to a copy of the model, by their names.
 
     MLflow keeps permissions by the model's name and drops them with it.
 
-    Args:
-        uri: of MLflow.
-        name: of the registered model.
-        copy: name of the other one.
-
     Returns:
-        The accounts whose permission could not be copied: only an administrator sees others'.
+        The accounts whose permission could not be copied: only administrators see others'.
     """
     if not uri.startswith("http"):
         return []
@@ -50,7 +45,7 @@ def _copy(uri: str, account: str, name: str, copy: str) -> bool:
 
 
 def _call(uri: str, path: str, method: str, **options: Any) -> tuple[int, dict[str, Any]]:
-    """Ask MLflow; its own client for accounts cannot list them."""
+    """Return status and body of a request to MLflow; its own client cannot list accounts."""
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 

@@ -1,4 +1,4 @@
-"""From where to where a store has moved."""
+"""A store's move from one address to another."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class StoreMove:
     """A store's address before and after.
 
     Attributes:
-        old: URI, without a final `/`.
-        new: likewise.
+        old: URI before, without a final `/`.
+        new: URI now, likewise.
     """
 
     old: str
@@ -21,11 +21,11 @@ class StoreMove:
 
     @classmethod
     def between(cls, old: str, new: str) -> StoreMove:
-        """Return the move between two addresses as a user gives them."""
+        """Return the move between two addresses as a user gives them: URIs or folders."""
         return cls(_address(old), _address(new))
 
     def concerns(self, uri: str) -> bool:
-        """Return whether a URI is the old store's, or lies in it."""
+        """Return whether a URI is the old store's, or is inside it."""
         return uri == self.old or uri.startswith(f"{self.old}/")
 
     def of(self, uri: str) -> str:

@@ -1,7 +1,7 @@
 """The pointers in a store's runs: `state.json` and `result.json`.
 
 lidr itself finds stages by digest wherever the store is; these files are rewritten for other
-readers. Stages are never touched: their markers and digests name no place.
+readers. Stages are never touched: their markers and digests do not name the store.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _NAMES = ("state.json", "result.json")
 
 
 def stale_pointers(store: Store, move: StoreMove) -> Iterator[tuple[str, bytes]]:
-    """Yield the key and the new content of each file that still leads to where the store was."""
+    """Yield the key and the new content of each file that still points to the old address."""
     for entry in store.list(FOLDER):
         if entry.key.rpartition("/")[2] in _NAMES:
             try:
                 before = json.loads(store.read(entry.key))
-            except ValueError:  # it is damaged, which is not ours to fix
+            except ValueError:  # a damaged file is left as it is
                 continue
             after = _relocated(before, move)
             if after != before:

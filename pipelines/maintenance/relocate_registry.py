@@ -8,7 +8,7 @@ Wherever this is interrupted, the old model or a complete new one is left; a rer
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.registry.ancestry import open_existing
 from lidr.components.shared.registry.evidence import require_files
-from lidr.components.shared.registry.mlflow_errors import explained
+from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.versions import (
     AUDIT_LOG_TAG,
     RegisteredModel,
@@ -37,11 +37,11 @@ _REGISTERED_TAG = "lidr.registered"
 
 @dataclass(frozen=True)
 class ModelRelocation:
-    """A registered model that must follow the store.
+    """A registered model that must be relocated with the store.
 
     Attributes:
         model: as it is now.
-        versions: all of its versions, also those whose files are elsewhere.
+        versions: all of its versions, including those with files elsewhere.
     """
 
     model: RegisteredModel
@@ -61,10 +61,10 @@ def finish_interrupted(client: Any) -> None:
             if own not in names and f"{own}{_NEW_SUFFIX}" in names:
                 _put_in_place(client, own)
             elif own in names:
-                _delete(client, name)
+                client.delete_registered_model(name)
     for name in model_names(client):
         if name.endswith(_NEW_SUFFIX):  # incomplete: the old model is still in place
-            _delete(client, name)
+            client.delete_registered_model(name)
 
 
 def models_to_move(client: Any, move: StoreMove) -> Iterator[ModelRelocation]:
@@ -74,12 +74,12 @@ def models_to_move(client: Any, move: StoreMove) -> Iterator[ModelRelocation]:
             continue
         model = read_model(client, name)
         moving = ModelRelocation(model, tuple(all_versions(client, name)))
-        if moving.moved(move) or any(move.concerns(value) for value in model.tags.values()):
+        if moving.moved(move) or any(map(move.concerns, model.tags.values())):
             yield moving
 
 
 def require_moved(moving: ModelRelocation, move: StoreMove, *, verify: bool = False) -> None:
-    """Refuse to point versions at a place without their files.
+    """Refuse to point versions at an address without their files.
 
     Raises:
         BadInput: the new store lacks files, or they have other sizes.
@@ -99,14 +99,14 @@ def relocate_model(client: Any, moving: ModelRelocation, move: StoreMove) -> lis
         LidrError: another process changed or relocated the model; it is left as it is.
     """
     name = moving.model.name
-    making = f"{name}{_NEW_SUFFIX}"
-    with _alone(moving.model), explained(client, f"registered model {name!r}"):
+    copy = f"{name}{_NEW_SUFFIX}"
+    with _audit_log_lease(moving.model), wrap_mlflow_errors(client, f"registered model {name!r}"):
         description = client.get_registered_model(name).description
-        client.create_registered_model(making, move.of_all(moving.model.tags), description)
+        client.create_registered_model(copy, move.of_all(moving.model.tags), description)
         _make_versions(client, moving, move)
         for alias, number in moving.model.aliases.items():
-            client.set_registered_model_alias(making, alias, str(number))
-        lost = copy_grants(client.tracking_uri, name, making)
+            client.set_registered_model_alias(copy, alias, str(number))
+        lost = copy_grants(client.tracking_uri, name, copy)
         _require_unchanged(client, moving)
         client.rename_registered_model(name, f"{name}{_OLD_SUFFIX}")
         _put_in_place(client, name)
@@ -114,10 +114,10 @@ def relocate_model(client: Any, moving: ModelRelocation, move: StoreMove) -> lis
 
 
 @contextmanager
-def _alone(model: RegisteredModel) -> Iterator[None]:
-    """Hold the lease of the old audit log, so that nobody registers or promotes meanwhile."""
+def _audit_log_lease(model: RegisteredModel) -> Iterator[None]:
+    """Hold the old audit log's lease, so that no other process registers or promotes meanwhile."""
     with ExitStack() as stack:
-        with suppress(BadInput):  # the old store is gone, so nobody else can use it
+        with suppress(BadInput):  # the old store is gone, and its log with it
             stack.enter_context(exclusive(open_existing(model.tags.get(AUDIT_LOG_TAG, ""))))
         yield
 
@@ -155,7 +155,7 @@ def _require_unchanged(client: Any, moving: ModelRelocation) -> None:
     name = moving.model.name
     now = ModelRelocation(read_model(client, name), tuple(all_versions(client, name)))
     if now != moving:
-        _delete(client, f"{name}{_NEW_SUFFIX}")
+        client.delete_registered_model(f"{name}{_NEW_SUFFIX}")
         raise LidrError(
             f"registered model {name!r} was changed meanwhile",
             remedy="Stop what registers or promotes its versions, and run the same command again.",
@@ -164,18 +164,12 @@ def _require_unchanged(client: Any, moving: ModelRelocation) -> None:
 
 def _put_in_place(client: Any, name: str) -> None:
     client.rename_registered_model(f"{name}{_NEW_SUFFIX}", name)
-    _delete(client, f"{name}{_OLD_SUFFIX}")
-
-
-def _delete(client: Any, name: str) -> None:
-    client.delete_registered_model(name)
+    client.delete_registered_model(f"{name}{_OLD_SUFFIX}")
 
 
 def _concerns(version: Version, move: StoreMove) -> bool:
-    places = [version.source, *version.tags.values()]
-    return any(move.concerns(place) for place in places)
+    return any(map(move.concerns, (version.source, *version.tags.values())))
 
 
 def _relocated(version: Version, move: StoreMove) -> Version:
-    tags: Mapping[str, str] = move.of_all(version.tags)
-    return replace(version, source=move.of(version.source), tags=tags)
+    return replace(version, source=move.of(version.source), tags=move.of_all(version.tags))

@@ -1,1 +1,1 @@
-"""Notices: what somebody is told who does not look. A run's own are on its store until sent."""
+"""Notices to a chat about runs that end, fail, wait or stall; kept on the store until sent."""

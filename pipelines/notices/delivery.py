@@ -1,11 +1,11 @@
-"""Notices on their way: written down first, then sent, then marked as sent.
+"""Delivers notices: each is written to the store, then sent, then marked as sent.
 
-A notice is `runs/<run>/notices/<name>/notice.json`, created once. Every sending is announced by an
-object `attempt-<n>.json` that one sender alone can create, so two never send at a time, and
-`sent.json` ends it. A sender that is killed between the receiver's answer and `sent.json` leaves an
-open attempt: nobody can know whether it arrived. It is then sent again, since a lost notice of a
-failure is worse than one that comes twice, with the same `Idempotency-Key`, by which a receiver
-that cares takes it once.
+A notice is `runs/<run>/notices/<name>/notice.json`, created once. Before each attempt to send it, a
+sender creates `attempt-<n>.json`; only one can, so two never send at a time. `sent.json` marks
+success. A sender that is killed between the receiver's answer and `sent.json` leaves an open
+attempt, and nobody can know whether the notice arrived. It is then sent again, since a lost notice
+of a failure is worse than a repeated one, and with the same `Idempotency-Key`, by which a receiver
+can drop the second one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import urllib3
@@ -26,29 +26,29 @@ from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.runs import run_key
 from lidr.pipelines.notices.notice import Notice
 
-SECONDS = 5.0
-"""Longest wait for a receiver to be reached."""
+CONNECT_SECONDS = 5.0
+"""Timeout for connecting to a receiver."""
 
 ANSWER_SECONDS = 10.0
-"""Longest wait for its answer. One that takes a notice and answers later will get it again."""
+"""Timeout for its answer; a receiver that answers later gets the notice again."""
 
 STALE_SECONDS = 30.0
-"""An attempt without an end that is older had a sender that died."""
+"""The sender of an open attempt that is older than this has died."""
 
 MAX_ATTEMPTS = 500
-"""Then a notice is given up: at one a minute, after eight hours."""
+"""After so many a notice is given up: at one a minute, after eight hours."""
 
 _NOTICE: Fields = {"text": str}
 _ATTEMPT: Fields = {"time": float, "failed": str}
 
 
 class Delivered(NamedTuple):
-    """What became of a run's notices.
+    """The result of delivering a run's notices.
 
     Attributes:
         sent: how many were sent now.
-        left: how many wait for the next chance.
-        reason: why the last one does.
+        left: how many wait for the next attempt.
+        reason: why the last of them does.
     """
 
     sent: int = 0
@@ -56,85 +56,82 @@ class Delivered(NamedTuple):
     reason: str = ""
 
 
-def announce(store: Store, notice: Notice) -> bool:
-    """Write a notice down, to be sent; return False where it had been before."""
-    told = {"text": notice.text, "kind": notice.kind, "about": notice.about}
+def enqueue(store: Store, notice: Notice) -> bool:
+    """Write a notice to the store, to be sent; return False if it was there before."""
     key = f"{_folder(notice.run)}/{notice.name}/notice.json"
     if store.exists(key):
         return False
-    return store.create(key, json.dumps({**told, "writer": uuid.uuid4().hex}).encode())
+    content = {"text": notice.text, "kind": notice.kind, "about": notice.about}
+    return store.create(key, json.dumps({**content, "writer": uuid.uuid4().hex}).encode())
 
 
-def deliver(store: Store, run: str, url: str, *, patient: bool = False) -> Delivered:
+def deliver(store: Store, run: str, url: str, *, wait: bool = False) -> Delivered:
     """Send a run's notices that have not been sent.
 
     Args:
         store: that the run is on.
         run: its name.
-        url: the receiver's address, which is a secret; "" leaves everything waiting.
-        patient: whether to wait for an attempt of somebody else to end, at most `STALE_SECONDS`.
+        url: the receiver's address, which is a secret; "" sends nothing.
+        wait: whether to wait for another sender's open attempt, at most `STALE_SECONDS`.
     """
-    sent, left, reason = 0, 0, "" if url else "no address to send it to"
-    for name, files in _unsent(store, run):
-        fault = _Sending(store, f"{_folder(run)}/{name}", files).send(url, patient) if url else "-"
-        if fault is None:
-            continue
-        sent, left = sent + (not fault), left + bool(fault)
-        reason = fault if fault not in ("", "-") else reason
-    return Delivered(sent, left, reason)
+    unsent = _unsent(store, run)
+    if not url:
+        return Delivered(left=len(unsent), reason="no address to send it to")
+    faults = [
+        _Sender(store, f"{_folder(run)}/{name}", files).send(url, wait)
+        for name, files in unsent.items()
+    ]
+    failed = [fault for fault in faults if fault]
+    return Delivered(faults.count(""), len(failed), failed[-1] if failed else "")
 
 
-def _unsent(store: Store, run: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the name of each notice that is not sent, and its files' keys by their names."""
-    found: dict[str, dict[str, str]] = defaultdict(dict)
+def _unsent(store: Store, run: str) -> dict[str, set[str]]:
+    """Return the names of a run's unsent notices in order, each with the names of its files."""
+    found: dict[str, set[str]] = defaultdict(set)
     for entry in store.list(_folder(run)):
         *_, name, file = entry.key.split("/")
-        found[name][file] = entry.key
-    for name, files in sorted(found.items()):
-        if "notice.json" in files and "sent.json" not in files:
-            yield name, files
+        found[name].add(file)
+    return {
+        name: files
+        for name, files in sorted(found.items())
+        if "notice.json" in files and "sent.json" not in files
+    }
 
 
-class _Sending:
+class _Sender:
     """Sends one notice."""
 
-    def __init__(self, store: Store, folder: str, files: Mapping[str, str]) -> None:
+    def __init__(self, store: Store, folder: str, files: Collection[str]) -> None:
         self._store, self._folder = store, folder
-        self._attempts = sorted(
-            int(file.removeprefix("attempt-").removesuffix(".json"))
-            for file in files
-            if file.startswith("attempt-")
-        )
+        attempts = [file.removesuffix(".json") for file in files if file.startswith("attempt-")]
+        self._last = max((int(each.removeprefix("attempt-")) for each in attempts), default=0)
 
-    def send(self, url: str, patient: bool) -> str | None:
-        """Return "" where it was sent, why it was not, or None where it is not ours to send."""
-        number = (self._attempts or [0])[-1]
-        if number >= MAX_ATTEMPTS:
+    def send(self, url: str, wait: bool) -> str | None:
+        """Return "" if it was sent, why it failed, or None if it is not to be sent now."""
+        if self._last >= MAX_ATTEMPTS:
             return None
-        if number and not self._is_over(number, patient):
-            return "another sender is at it"
-        attempt = f"{self._folder}/attempt-{number + 1}.json"
-        if self._exists("sent.json") or not self._store.create(attempt, _described("")):
+        if self._last and not self._is_over(wait):
+            return "another sender is sending it"
+        attempt = f"{self._folder}/attempt-{self._last + 1}.json"
+        sent = f"{self._folder}/sent.json"
+        if self._store.exists(sent) or not self._store.create(attempt, _attempt("")):
             return None
         text = self._read("notice.json", _NOTICE)["text"]
-        if fault := post(url, text, digest_of([self._store.uri, self._folder])):
-            self._store.write(attempt, _described(fault))
+        if fault := _post(url, text, digest_of([self._store.uri, self._folder])):
+            self._store.write(attempt, _attempt(fault))
             return fault
-        self._store.create(f"{self._folder}/sent.json", _described(""))
+        self._store.create(sent, _attempt(""))
         return ""
 
-    def _is_over(self, number: int, patient: bool) -> bool:
-        """Return whether an attempt has failed, or its sender must have died."""
-        attempt = self._read(f"attempt-{number}.json", _ATTEMPT)
+    def _is_over(self, wait: bool) -> bool:
+        """Return whether the last attempt has failed, or its sender must have died."""
+        attempt = self._read(f"attempt-{self._last}.json", _ATTEMPT)
         open_for = STALE_SECONDS - (time.time() - attempt["time"])
         if attempt["failed"] or open_for <= 0:
             return True
-        if patient:
+        if wait:
             time.sleep(min(open_for, STALE_SECONDS))
-        return patient
-
-    def _exists(self, name: str) -> bool:
-        return self._store.exists(f"{self._folder}/{name}")
+        return wait
 
     def _read(self, name: str, fields: Fields) -> dict[str, Any]:
         key = f"{self._folder}/{name}"
@@ -144,15 +141,11 @@ class _Sending:
         return found
 
 
-def post(url: str, text: str, key: str) -> str:
-    """Send one text to a chat's incoming webhook; return "" or why it was not taken.
+def _post(url: str, text: str, key: str) -> str:
+    """Send a text to a chat's incoming webhook; return "", or why it was not accepted.
 
-    The address is a secret, so nothing that could quote it is passed on.
-
-    Args:
-        url: of the receiver.
-        text: what is said.
-        key: by which the receiver knows that it has it already.
+    The address is a secret, so that reasons name only the type of an error. By `key` the receiver
+    recognizes a repeated notice.
     """
     headers = {"Content-Type": "application/json", "Idempotency-Key": key, "User-Agent": "lidr"}
     try:
@@ -161,7 +154,7 @@ def post(url: str, text: str, key: str) -> str:
             url,
             body=json.dumps({"text": text}).encode(),
             headers=headers,
-            timeout=urllib3.Timeout(connect=SECONDS, read=ANSWER_SECONDS),
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
             retries=False,
             redirect=False,
         )
@@ -170,9 +163,9 @@ def post(url: str, text: str, key: str) -> str:
     return "" if 200 <= answer.status < 300 else f"the receiver answered HTTP {answer.status}"
 
 
-def _described(failed: str) -> bytes:
-    told = {"time": time.time(), "failed": failed, "sender": uuid.uuid4().hex}
-    return json.dumps(told).encode()
+def _attempt(failed: str) -> bytes:
+    content = {"time": time.time(), "failed": failed, "sender": uuid.uuid4().hex}
+    return json.dumps(content).encode()
 
 
 def _folder(run: str) -> str:

@@ -1,4 +1,4 @@
-"""Notices of a run on this machine: the process that shows its screen looks at it too."""
+"""Notices of a run on this machine, sent by the process that shows its screen."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from lidr.components.shared.store.base import Store
 from lidr.pipelines.events import Event
 from lidr.pipelines.local_status import event_rows
 from lidr.pipelines.notices.delivery import deliver
+from lidr.pipelines.notices.notify import errors_as_warnings, send
 from lidr.pipelines.notices.observing import notices_of, observe
-from lidr.pipelines.notices.telling import harmless, send
 from lidr.pipelines.status import Status, merged
 
-_SECONDS = 30.0
+_CHECK_SECONDS = 30.0
 
 Watch = Callable[[list[Event]], None]
 
 
-def noticing(watch: Watch, store: Store, run: str, settings: Notify, url: str) -> Watch:
-    """Return a watcher of a run's events that also tells of steps that stand still.
+def with_notices(watch: Watch, store: Store, run: str, settings: Notify, url: str) -> Watch:
+    """Return a function that passes a run's events on and sends notices of waits and stalls.
 
     Args:
-        watch: what is to see the events besides.
+        watch: takes the events.
         store: that the run is on.
         run: its name.
-        settings: how long is too long.
+        settings: after how many minutes a notice is due.
         url: the receiver's address.
     """
     events: list[Event] = []
     last = [0.0]
-    at_work = threading.Lock()  # a look may take seconds, and the screen is drawn meanwhile
+    checking = threading.Lock()  # a check may take seconds, and the screen is drawn meanwhile
 
-    def look() -> None:
+    def check() -> None:
         try:
-            with harmless():
+            with errors_as_warnings():
                 now, rows = time.time(), merged(event_rows(list(events), running=True))
                 steps = observe(store, Status(run, "running", store.uri, rows), now)
                 for notice in notices_of(run, steps, settings, now):
                     send(store, notice, url)
                 deliver(store, run, url)
         finally:
-            at_work.release()
+            checking.release()
 
     def take(fresh: list[Event]) -> None:
         events.extend(fresh)
-        if time.monotonic() - last[0] >= _SECONDS and at_work.acquire(blocking=False):
+        if time.monotonic() - last[0] >= _CHECK_SECONDS and checking.acquire(blocking=False):
             last[0] = time.monotonic()
-            threading.Thread(target=look, daemon=True).start()
+            threading.Thread(target=check, daemon=True).start()
         watch(fresh)
 
     return take

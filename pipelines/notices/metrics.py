@@ -1,4 +1,4 @@
-"""The last look in Prometheus' text format (version 0.0.4), and the address that serves it."""
+"""The last check in Prometheus' text format (version 0.0.4), and the server that exposes it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from lidr.components.shared.core.json_files import is_finite
 from lidr.components.shared.store.base import Store
 from lidr.pipelines.maintenance.prune_findings import PRUNED
-from lidr.pipelines.notices.lookout import Look
+from lidr.pipelines.notices.monitor import ObservedRun
 
 _STATES = ("waiting", "running", "done", "stopped", "failed", "cancelled")
 _PRUNE = ("time", "bytes", "stages", "versions", "dry_run")
@@ -19,17 +18,17 @@ _PRUNE = ("time", "bytes", "stages", "versions", "dry_run")
 Sample = tuple[str, dict[str, str], float]
 
 
-def exposition(looks: Sequence[Look], now: float, store: Store) -> str:
-    """Return what was seen as Prometheus reads it.
+def exposition(observed: Sequence[ObservedRun], now: float, store: Store) -> str:
+    """Return what was observed in Prometheus' text format.
 
     Args:
-        looks: of every run.
-        now: when they were made, in seconds since 1970.
-        store: that knows what `lidr prune` has found.
+        observed: every run.
+        now: when they were checked, in seconds since 1970.
+        store: that has the numbers of the last `lidr prune`.
     """
     lines: list[str] = []
     for name, what in _HELP.items():
-        found = [each for each in _samples(looks, now, store) if each[0] == name]
+        found = [each for each in _samples(observed, now, store) if each[0] == name]
         if found:
             lines += [f"# HELP {name} {what}", f"# TYPE {name} gauge"]
             lines += [f"{name}{_labels(labels)} {value:.17g}" for _, labels, value in found]
@@ -37,7 +36,7 @@ def exposition(looks: Sequence[Look], now: float, store: Store) -> str:
 
 
 _HELP = {
-    "lidr_look_timestamp_seconds": "When the runs were looked at.",
+    "lidr_look_timestamp_seconds": "When the runs were checked.",
     "lidr_run_state": "1 for the state that a run is in.",
     "lidr_step_waiting_seconds": "For how long a step has been waiting.",
     "lidr_step_silent_seconds": "For how long a running step has made no progress.",
@@ -47,34 +46,31 @@ _HELP = {
 }
 
 
-def _samples(looks: Sequence[Look], now: float, store: Store) -> Iterator[Sample]:
+def _samples(observed: Sequence[ObservedRun], now: float, store: Store) -> Iterator[Sample]:
     yield "lidr_look_timestamp_seconds", {}, now
-    for look in looks:
+    for each in observed:
         for state in _STATES:
-            yield "lidr_run_state", {"run": look.run, "state": state}, float(look.state == state)
-        yield "lidr_run_gpu_hours", {"run": look.run}, look.gpu_hours
-        yield "lidr_notices_unsent", {"run": look.run}, float(look.unsent)
-        for step in look.steps:
+            yield "lidr_run_state", {"run": each.run, "state": state}, float(each.state == state)
+        yield "lidr_run_gpu_hours", {"run": each.run}, each.gpu_hours
+        yield "lidr_notices_unsent", {"run": each.run}, float(each.unsent)
+        for step in each.steps:
             kind = "waiting" if step.row.state == "waiting" else "silent"
-            labels = {"run": look.run, "step": step.place}
+            labels = {"run": each.run, "step": step.place}
             yield f"lidr_step_{kind}_seconds", labels, step.minutes(now) * 60
     for key, value in _pruned(store).items():
         yield f"lidr_prune_{key}", {}, value
 
 
 def _pruned(store: Store) -> dict[str, float]:
-    """Return the numbers of the last prune; none where none was made."""
+    """Return the numbers of the last prune; {} if there is none."""
     try:
         found = json.loads(store.read(PRUNED))
     except (FileNotFoundError, ValueError):
         return {}
-    known = found if isinstance(found, dict) else {}
-    values: dict[str, Any] = {key: known.get(key) for key in _PRUNE}
-    return {
-        key: float(value)
-        for key, value in values.items()
-        if isinstance(value, bool) or is_finite(value)
-    }
+    if not isinstance(found, dict):
+        return {}
+    known = {key: found[key] for key in _PRUNE if key in found}
+    return {k: float(v) for k, v in known.items() if isinstance(v, bool) or is_finite(v)}
 
 
 def _labels(labels: dict[str, str]) -> str:
@@ -92,7 +88,7 @@ def serve(port: int, text: Callable[[], str]) -> ThreadingHTTPServer:
 
     Args:
         port: to listen on; 0 for any.
-        text: gives what is served.
+        text: returns what is served.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -106,7 +102,7 @@ def serve(port: int, text: Callable[[], str]) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, *args: object) -> None:
-            """Say nothing: a line a scrape would hide the others."""
+            """Log nothing: a line for each scrape would bury the others."""
 
     server = ThreadingHTTPServer(("", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,7 +1,7 @@
-"""What a notice says: our own words, names and numbers, never a model's text or a secret.
+"""The texts of notices: fixed words, names and numbers, never a model's text or a secret.
 
-The text is plain, as the webhooks of Slack, Mattermost and Teams take it. Error messages are cut to
-their first line; of an unexpected error only the step is named, since its message may quote
+They are plain text, as the webhooks of Slack, Mattermost and Teams accept it. Error messages are
+cut to their first line; an unexpected error only names its step, since its message may quote
 anything.
 """
 
@@ -18,7 +18,7 @@ from lidr.components.shared.core.text import one_line
 NoticeKind = Literal["ended", "stopped", "failed", "waits", "silent"]
 
 _MAX_CHARS = 400
-"""Longest quoted text."""
+"""Of a quoted text."""
 
 _MARKUP = str.maketrans({"<": "‹", ">": "›", "@": "(at)", "`": "'"})
 """What chats read as a mention, a link or code."""
@@ -66,13 +66,12 @@ def of_end(run: str, result: Mapping[str, Any]) -> Notice:
     why = f"M_{last['iteration']}: {last['reason']}"
     if stopped:
         why = f"M_{stopped['iteration']} was not made: {stopped['reason']}"
+    used = result.get("used", {}).get("gpu_hours", 0.0)
     parts = [
         f"lidr: run {run} has {'stopped' if kind == 'stopped' else 'ended'}.",
         _scores(models),
         f"{quoted(why).rstrip('.')}.",
-        f"Used: {used:,.1f} GPU hours."
-        if (used := result.get("used", {}).get("gpu_hours", 0.0))
-        else "",
+        f"Used: {used:,.1f} GPU hours." if used else "",
         f"Report: {quoted(str(result['report']))}",
     ]
     about = "\n".join([str(result["final_model"]), str(len(models)), why])
@@ -94,7 +93,7 @@ def of_failure(run: str, execution: str, failure: Mapping[str, Any] | None, comm
         where = f" at {at}{failure['step']}"
         expected = failure.get("expected")
         why = quoted(failure["message"]) if expected else "an unexpected error, see `lidr logs`"
-    text = f"lidr: run {run} has failed{where}: {why.rstrip('.')}. `{command}` goes on."
+    text = f"lidr: run {run} has failed{where}: {why.rstrip('.')}. `{command}` resumes it."
     return Notice(run, "failed", execution, text)
 
 

@@ -66,7 +66,7 @@ def observe(store: Store, status: Status, now: float) -> list[OpenStep]:
 
 
 def notices_of(run: str, steps: list[OpenStep], settings: Notify, now: float) -> Iterator[Notice]:
-    """Yield the notices that open steps call for; without progress, a step's keeps its identity.
+    """Yield the notices that open steps call for; a step without progress keeps its notice's name.
 
     Args:
         run: its name.

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Any
 
 from lidr.pipelines.planning.estimate import Estimate, PlanInputs, PlannedStep
-from lidr.pipelines.planning.figures import Figures
 
 
 def as_data(inputs: PlanInputs, plan: Estimate) -> dict[str, Any]:
@@ -36,7 +35,7 @@ def as_data(inputs: PlanInputs, plan: Estimate) -> dict[str, Any]:
         },
         "store_bytes": {name: round(size) for name, size in plan.store_bytes.items()},
         "notes": list(plan.notes),
-        "sources": _sources(inputs.figures),
+        "sources": [source.model_dump() for source in inputs.figures.sources.values()],
     }
 
 
@@ -73,7 +72,3 @@ def _total(plan: Estimate, stages: list[dict[str, Any]]) -> dict[str, Any]:
         "gpu_hours": plan.gpu_hours,
         "cost": plan.cost,
     }
-
-
-def _sources(figures: Figures) -> list[dict[str, str]]:
-    return [{"title": source.title, "url": source.url} for source in figures.sources.values()]

@@ -1,4 +1,4 @@
-"""The budget before a run: whether what is planned fits into what the run may use."""
+"""Checks before a run that its plan fits into its budget."""
 
 from __future__ import annotations
 
@@ -9,36 +9,33 @@ from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.usage import amounts, read_usage, to_come, total
+from lidr.components.shared.store.usage import amounts, estimate_remaining, read_usage, total
 from lidr.components.state.run import first_unfinished
 from lidr.pipelines.planning.estimate import PlanInputs, PlannedStep, estimate
-from lidr.pipelines.planning.figures import figures
-from lidr.pipelines.planning.requests import read_prompts
-from lidr.pipelines.planning.shapes import model_config
 
 
 def account_of(recipe: Recipe, profile: Profile, store: Store | None = None, run: str = "") -> str:
-    """Return what a run's tasks are told of its budget and prices, as an environment variable.
+    """Return a run's budget and prices as the text of an environment variable of its tasks.
 
     Args:
-        recipe: what to learn; where there is a budget, its inputs are looked at as by `lidr plan`.
+        recipe: what to learn; if there is a budget, its inputs are read as by `lidr plan`.
         profile: whose budget it is.
-        store: where the run may have begun already; None where there is no run.
+        store: on which the run may have begun already; None if there is no run.
         run: its name.
 
     Raises:
-        BadInput: what is used and what is planned pass the budget, or nothing can be planned.
+        BadInput: what was used and what is planned exceed the budget, or no plan can be made.
     """
     if not profile.budget.bounded or not prices_of(profile):
         return Account.of(profile).text()
-    steps = estimate(_inputs(recipe, profile)).steps
-    start, planned = (_taken(step for step in steps if step.iteration == at) for at in (0, 1))
+    steps = estimate(PlanInputs.read(recipe, profile)).steps
+    start, planned = (_amount(step for step in steps if step.iteration == at) for at in (0, 1))
     account = Account.of(profile, planned)
     used = amounts(read_usage(store, run), account) if store and run else {}
     first = first_unfinished(store, run, recipe.gate.max_iterations) if store and run else 0
-    further = [] if first else [start.less(used.get(0, NOTHING))]
+    further = [] if first else [start.minus(used.get(0, NOTHING))]
     further += [
-        to_come(used, planned, number)
+        estimate_remaining(used, planned, number)
         for number in range(max(first, 1), recipe.gate.max_iterations + 1)
     ]
     of_start = "" if first else f"M_0 {start.text(account.currency)}, "
@@ -63,17 +60,7 @@ def _require_fit(account: Account, used: Amount, start: str, further: list[Amoun
     )
 
 
-def _inputs(recipe: Recipe, profile: Profile) -> PlanInputs:
-    return PlanInputs(
-        recipe=recipe,
-        profile=profile,
-        config=model_config(recipe.model),
-        prompts=read_prompts(recipe),
-        figures=figures(),
-    )
-
-
-def _taken(steps: Iterable[PlannedStep]) -> Amount:
+def _amount(steps: Iterable[PlannedStep]) -> Amount:
     works = [step.work for step in steps]
     return Amount(
         gpu_hours=sum(work.gpu_hours for work in works),

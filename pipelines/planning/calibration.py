@@ -1,4 +1,4 @@
-"""A calibration file: the lengths and speeds that a plan goes by, as one run measured them."""
+"""A calibration file: text lengths and speeds for a plan, as one run measured them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lidr.pipelines.planning.requests import Lengths
 
 
 class Rate(Strict):
-    """Of one worker."""
+    """How fast one worker is."""
 
     fixed_seconds: float = Field(ge=0)
-    """Whatever the work: libraries, weights, engine, the marker."""
+    """Independent of the work: loading libraries and weights, the engine's start, the marker."""
     per_second: float = Field(gt=0)
-    """Output tokens, pairs, examples or FLOPs, as the step has it."""
+    """Output tokens, pairs, examples or FLOPs, depending on the step."""
 
     def seconds(self, work: float) -> float:
-        """Return how long one worker works, without what is fixed."""
+        """Return how long one worker works, without `fixed_seconds`."""
         return work / self.per_second
 
 
@@ -42,7 +42,7 @@ class MeasuredLengths(Strict):
     """Share of the candidate pairs that the filters kept."""
 
     def lengths(self) -> Lengths:
-        """Return them as requests are counted with."""
+        """Return the lengths as `Requests` takes them."""
         return Lengths(self.prompt, self.answer, self.translation, self.evaluation, self.kept)
 
 
@@ -72,10 +72,10 @@ class Calibration(Strict):
     seconds: Mapping[str, float]
     """Of the steps whose work is small: gate, register."""
     between: float = Field(0.0, ge=0)
-    """Seconds beside each step's own: its pod or process, imports, the pipeline's bookkeeping."""
+    """Seconds around each step: its pod or process, imports, the pipeline's bookkeeping."""
 
     def fits(self, parameters: int, gpus: int) -> bool:
-        """Return whether its speeds hold for a model and workers; its lengths always do."""
+        """Return whether its speeds hold for a model's parameters and a worker's GPUs."""
         return abs(self.parameters / parameters - 1) < 0.2 and self.gpus == gpus
 
 
@@ -88,7 +88,7 @@ def load_calibration(path: Path) -> Calibration:
     return load(path, Calibration, {})
 
 
-def world_examples(recipe: Recipe) -> float:
+def toy_examples(recipe: Recipe) -> float:
     """Return how many examples the tiny world's M_0 is trained on."""
     others, toy = len(recipe.languages.others), recipe.toy
     kinds = toy.solutions + toy.weak_solutions * others + toy.translations * 2 * others

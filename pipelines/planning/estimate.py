@@ -1,4 +1,4 @@
-"""What a recipe takes under a profile: every step with its GPUs, its time and its cost."""
+"""What a recipe takes under a profile: every step with its GPUs, time and cost."""
 
 from __future__ import annotations
 
@@ -8,22 +8,29 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lidr.components.shared.config.budget import DEFAULT_GPU
-from lidr.components.shared.config.pools import ENGINES, StepKind
+from lidr.components.shared.config.pools import ENGINE_KINDS, StepKind
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing.architecture import Architecture, read_architecture
-from lidr.components.shared.sizing.memory import GIB, PROCESS, Memory, MemoryPlan, plan_for
+from lidr.components.shared.sizing.memory import GIB, PROCESS_BYTES, Memory, MemoryPlan, plan_for
 from lidr.components.shared.sizing.storage import model_bytes
 from lidr.pipelines.planning.calibration import Calibration
-from lidr.pipelines.planning.figures import Figures, Gpu
-from lidr.pipelines.planning.requests import Lengths, Load, PlannedPrompts, Requests
+from lidr.pipelines.planning.figures import Figures, Gpu, figures
+from lidr.pipelines.planning.requests import (
+    Lengths,
+    Load,
+    PlannedPrompts,
+    Requests,
+    read_prompts,
+)
+from lidr.pipelines.planning.shapes import model_config
 from lidr.pipelines.planning.step_work import StepWork
 from lidr.pipelines.planning.work import Work
 
-_RECORD_BYTES = 3.0
-"""Of one token of a response on the store: its text under zstd, and the columns beside it."""
+_RECORD_BYTES_PER_TOKEN = 3.0
+"""On the store: a response's text under zstd, and the columns beside it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class PlanInputs:
         config: config.json of the model.
         prompts: what the prompt files hold.
         figures: the shipped ones.
-        calibration: of a finished run; None for none.
+        calibration: from a finished run; None for none.
     """
 
     recipe: Recipe
@@ -46,6 +53,16 @@ class PlanInputs:
     figures: Figures
     calibration: Calibration | None = None
 
+    @classmethod
+    def read(cls, recipe: Recipe, profile: Profile) -> PlanInputs:
+        """Read a recipe's config.json and prompt files, for a plan without a calibration.
+
+        Raises:
+            BadInput: one of them cannot be read.
+        """
+        config = model_config(recipe.model)
+        return cls(recipe, profile, config, read_prompts(recipe), figures())
+
 
 @dataclass(frozen=True)
 class PlannedStep:
@@ -53,8 +70,8 @@ class PlannedStep:
 
     Attributes:
         iteration: t of the model M_t that it belongs to.
-        load: what it asks an engine for; empty for steps that ask none.
-        work: as the simulator plays it.
+        load: its requests to an engine; none for most steps.
+        work: its size, for the simulator.
     """
 
     iteration: int
@@ -71,9 +88,9 @@ class Estimate:
         parameters: of the model.
         memory: of one rank while training.
         fits: whether that fits the GPU; None on CPUs.
-        remedy: settings of the nearest plan that fits, where this one does not.
-        pods: that the run starts in all.
-        store_bytes: that the run leaves, by kind; checkpoints are gone when training ends.
+        remedy: settings with which it fits, if it does not.
+        pods: how many the run starts in all.
+        store_bytes: that the run leaves on the store, by kind; checkpoints only while training.
         notes: what was assumed.
     """
 
@@ -93,7 +110,7 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """The whole run's, where nothing goes wrong and nobody waits."""
+        """The whole run's, if nothing goes wrong and no step waits."""
         return sum(work.seconds for work in self.works)
 
     @property
@@ -116,20 +133,20 @@ def estimate(inputs: PlanInputs) -> Estimate:
     return _Estimator(inputs).estimate()
 
 
-def needs(inputs: PlanInputs) -> tuple[float, float]:
-    """Return the bytes that a run leaves on the store, and those of a rank while it trains.
+def needed_bytes(inputs: PlanInputs) -> tuple[float, float]:
+    """Return the bytes that a run leaves on the store, and those of a training rank's memory.
 
     Raises:
         BadInput: the model's family is not known.
     """
-    return _Estimator(inputs).needs()
+    return _Estimator(inputs).needed_bytes()
 
 
 def with_gpus(profile: Profile, gpus: int) -> Profile:
-    """Return a profile whose steps use as many GPUs at once as there are, in pods as they were.
+    """Return a profile whose steps use up to `gpus` GPUs at once, in pods of the same size.
 
     Raises:
-        BadInput: the profile's steps have no GPUs, or one of its engines needs more than there are.
+        BadInput: the profile's steps have no GPUs, or one of its engines needs more than `gpus`.
     """
     engine = profile.resources_of("generate").accelerators
     node = profile.resources_of("train").accelerators
@@ -138,7 +155,7 @@ def with_gpus(profile: Profile, gpus: int) -> Profile:
             f"--gpus {gpus}: the profile's steps have no GPUs",
             remedy="Set steps.generate.accelerators and steps.train.accelerators in the profile.",
         )
-    largest = max(profile.resources_of(kind).accelerators for kind in ENGINES)
+    largest = max(profile.resources_of(kind).accelerators for kind in ENGINE_KINDS)
     if gpus < largest:
         raise BadInput(
             f"--gpus {gpus} are too few for one engine of {largest}",
@@ -167,7 +184,7 @@ class _Estimator:
         self._notes: list[str] = []
         kinds = self._kinds()
         self._resources = {kind: inputs.profile.resources_of(kind) for kind in (*kinds, "prepare")}
-        self._calibration = self._fitting(inputs.calibration)
+        self._calibration = self._fitting_calibration(inputs.calibration)
         lengths = inputs.calibration.lengths.lengths() if inputs.calibration else Lengths()
         self._requests = Requests(self._recipe, self._prompts, self._figures.lengths, lengths)
         self._gpus = {kind: self._gpu(kind) for kind in kinds}
@@ -186,14 +203,14 @@ class _Estimator:
         self._note_prompts(measured=inputs.calibration is not None)
 
     def _kinds(self) -> tuple[StepKind, ...]:
-        """Return the kinds of step that need an accelerator, where there are some."""
+        """Return the kinds of step that use accelerators, if the profile gives them some."""
         needed = self._recipe.pairing.reward_step
         rewarded: tuple[StepKind, ...] = () if needed == "grade" else (needed,)
         return ("generate", *rewarded, "evaluate", "train")
 
     def estimate(self) -> Estimate:
         plan = self._plan()
-        steps = tuple(map(self._begun, self._steps()))
+        steps = tuple(map(self._with_overhead, self._steps()))
         gpu = self._gpus["train"]
         fits = plan.fits(self._memory(gpu)) if gpu else None
         if self._recipe.is_judged:
@@ -214,30 +231,32 @@ class _Estimator:
             notes=tuple(self._notes),
         )
 
-    def needs(self) -> tuple[float, float]:
+    def needed_bytes(self) -> tuple[float, float]:
         plan = self._plan()
-        process = 0 if plan.gpu else PROCESS
+        process = 0 if plan.gpu else PROCESS_BYTES
         return sum(self._store_bytes().values()), plan.memory().peak + process
 
     def _steps(self) -> Iterator[PlannedStep]:
         """Yield the loop's steps in the order of pipelines/loop.py and pipelines/iteration.py."""
         yield PlannedStep(0, Load(), self._work.prepare())
-        yield from self._measured(0)
+        yield from self._evaluation(0)
         for number in range(1, self._recipe.gate.max_iterations + 1):
             yield from self._rollout(number)
             yield PlannedStep(number, Load(), self._work.pair())
             yield PlannedStep(number, Load(), self._work.train())
-            yield from self._measured(number)
+            yield from self._evaluation(number)
         yield self._control(self._recipe.gate.max_iterations, "report")
 
-    def _begun(self, step: PlannedStep) -> PlannedStep:
-        """Add what a calibration measured beside a step's own work; other figures hold it."""
-        beside = self._calibration.between if self._calibration else 0.0
-        return replace(step, work=replace(step.work, startup=step.work.startup + beside))
+    def _with_overhead(self, step: PlannedStep) -> PlannedStep:
+        """Add the time around a step that a calibration measured; shipped figures include it."""
+        around = self._calibration.between if self._calibration else 0.0
+        return replace(step, work=replace(step.work, startup=step.work.startup + around))
 
-    def _measured(self, number: int) -> Iterator[PlannedStep]:
+    def _evaluation(self, number: int) -> Iterator[PlannedStep]:
         load = self._requests.evaluate
-        yield PlannedStep(number, load, self._work.served("evaluate", load, workers=1, pieces=1))
+        yield PlannedStep(
+            number, load, self._work.engine_step("evaluate", load, workers=1, pieces=1)
+        )
         if number:
             yield self._control(number, "gate")
         yield self._control(number, "register")
@@ -256,12 +275,11 @@ class _Estimator:
         kinds, needed = len(self._recipe.languages.all), self._recipe.pairing.reward_step
         if self._profile.engine.fused:
             generate, translate = generate + translate, Load()
-        yield PlannedStep(
-            number, generate, self._work.served("generate", generate, workers, chunks * kinds)
-        )
+        work = self._work.engine_step("generate", generate, workers, chunks * kinds)
+        yield PlannedStep(number, generate, work)
         kinds = 2 * len(self._recipe.languages.others)
         if translate.requests:
-            work = self._work.served("translate", translate, workers, chunks * kinds)
+            work = self._work.engine_step("translate", translate, workers, chunks * kinds)
             yield PlannedStep(number, translate, work)
         elif needed == "translate":
             yield self._control(number, "translate")
@@ -278,8 +296,8 @@ class _Estimator:
             seconds = self._calibration.seconds.get(stage, 0.0)
         return PlannedStep(number, Load(), Work(stage, startup=seconds))
 
-    def _fitting(self, given: Calibration | None) -> Calibration | None:
-        """Return a calibration whose speeds hold here; of another its lengths alone are used."""
+    def _fitting_calibration(self, given: Calibration | None) -> Calibration | None:
+        """Return a calibration if its speeds hold here; else only its lengths are used."""
         gpus = self._resources["generate"].accelerators
         if given is None or given.fits(self._shape.parameters, gpus):
             return given
@@ -314,12 +332,11 @@ class _Estimator:
         nearest = plan.nearest_fit(self._memory(gpu))
         if nearest is None:
             return "nothing fits: lower training.max_length, or choose GPUs with more memory"
-        return f"set {', '.join(plan.differs(nearest))}"
+        return f"set {', '.join(plan.changes_to(nearest))}"
 
     def _pods(self, work: Work) -> int:
         """Count a step's pods; a TrainJob has a launcher beside its nodes."""
-        launched = work.coupled and self._profile.training.launcher == "trainjob"
-        return work.workers + (1 if launched else 0)
+        return work.workers + (work.coupled and self._profile.training.launcher == "trainjob")
 
     def _store_bytes(self) -> dict[str, float]:
         rounds, pairs = self._recipe.gate.max_iterations, self._requests.pairs
@@ -328,7 +345,7 @@ class _Estimator:
         evaluated = self._requests.evaluate.tokens * (rounds + 1)
         return {
             "models": model_bytes(self._recipe, self._shape, self._config, gpu=gpu),
-            "records": _RECORD_BYTES * (rounds * (rollout + pairs.tokens) + evaluated),
+            "records": _RECORD_BYTES_PER_TOKEN * (rounds * (rollout + pairs.tokens) + evaluated),
             "checkpoints": 2 * self._figures.times.checkpoint_bytes * self._plan().trained,
         }
 

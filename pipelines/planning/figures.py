@@ -1,4 +1,4 @@
-"""The shipped figures a plan rests on (figures.yaml), each with its source."""
+"""The shipped figures that plans use (figures.yaml), each with its source."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Gpu(Strict):
     sources: tuple[str, ...] = ()
     """Names of sources."""
     derived: str = ""
-    """What no source gives, and how it was made."""
+    """What no source gives, and how it was derived."""
 
 
 class Roofline(Strict):
@@ -50,18 +50,18 @@ class Roofline(Strict):
     arithmetic: float = Field(gt=0, le=1)
     """Of the arithmetic, for prompts and large batches."""
     tensor_parallel: float = Field(gt=0, le=1)
-    """What remains of decoding's speed when a model is split over several GPUs."""
+    """Share of decoding's speed that remains when a model is split over several GPUs."""
     engine: float = Field(gt=0, le=1)
-    """What the engine reaches of all that."""
+    """Share of all that which the engine reaches."""
     sources: tuple[str, ...]
     """Names of sources."""
 
 
 class AssumedLengths(Strict):
-    """How long texts are, where no run has measured it."""
+    """How long texts are, if no run has measured it."""
 
     prompt_characters: float
-    """Of an English prompt, where there are no prompt files."""
+    """Of an English prompt, if there are no prompt files."""
     answer_characters: float
     """Of an English answer."""
     template_tokens: float
@@ -75,21 +75,16 @@ class AssumedLengths(Strict):
     expansion: Mapping[str, float]
     """Characters of a text against its English original, by language."""
     other_expansion: float
-    """The same of all other languages."""
+    """The same for all other languages."""
     tokens_per_character: Mapping[str, float]
     """By language."""
     other_tokens_per_character: float
-    """Of all other languages."""
+    """For all other languages."""
     items: Mapping[str, int]
     """Items per language of tasks whose name starts so."""
 
     def tokens(self, language: str, characters: float) -> float:
-        """Return the tokens of a text.
-
-        Args:
-            language: its ISO 639-1 code.
-            characters: its length.
-        """
+        """Return the tokens of a text of so many characters in a language (ISO 639-1 code)."""
         rate = self.tokens_per_character.get(language, self.other_tokens_per_character)
         return characters * rate
 
@@ -99,7 +94,7 @@ class AssumedLengths(Strict):
 
 
 class Times(Strict):
-    """What a step waits for besides its work, in seconds unless named otherwise."""
+    """What a step waits for besides its work; in seconds unless the name says otherwise."""
 
     pod_seconds: float
     """Until a pod's program runs."""
@@ -121,7 +116,7 @@ class Figures(Strict):
     gpus: Mapping[str, Gpu]
     """By type."""
     cpu_core: Gpu
-    """A core of a computer without a GPU, whose memory is not looked at; rough."""
+    """A CPU core, roughly; its memory is given as unlimited."""
     roofline: Roofline
     """Of generation."""
     lengths: AssumedLengths
@@ -133,7 +128,7 @@ class Figures(Strict):
         """Return a type of GPU.
 
         Raises:
-            BadInput: it is not known here.
+            BadInput: figures.yaml does not have it.
         """
         if name not in self.gpus:
             raise BadInput(

@@ -1,4 +1,4 @@
-"""A quota of GPUs that several tenants share: admission first come, first served, as Kueue's."""
+"""A quota of GPUs that several tenants share, admitted first come, first served, as by Kueue."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_WARM_UP = 20.0
-"""Mean lengths of a tenant's job that pass before the first request of ours, to fill the quota."""
+_WARM_UP_JOBS = 20.0
+"""How many mean job lengths pass before a run's first request, to fill the quota."""
 
 _BATCH = 4096
+"""Jobs of tenants that are drawn at a time."""
 
 
 class Quota:
-    """GPUs that are held for a while, given out first come, first served.
+    """GPUs that are held for a while, admitted first come, first served.
 
     Args:
         gpus: how many there are.
@@ -26,15 +27,15 @@ class Quota:
         self._last = 0.0
 
     def hold(self, at: float, gpus: int, seconds: float) -> float:
-        """Hold GPUs as soon as they are free and everyone before has been served.
+        """Hold GPUs as soon as they are free and all earlier requests have been admitted.
 
         Args:
-            at: when they are asked for; never before an earlier request.
+            at: seconds at which they are requested; not before an earlier request.
             gpus: how many, at most those of the quota.
             seconds: how long they are held.
 
         Returns:
-            When they are given.
+            The seconds at which they are admitted.
         """
         start = max(at, self._last)
         while self._ends and (self._free < gpus or self._ends[0][0] <= start):
@@ -49,12 +50,12 @@ class Quota:
 
 @dataclass(frozen=True)
 class Tenants:
-    """What others do with a shared quota.
+    """How others use a shared quota.
 
     Attributes:
-        load: share of the GPUs that they keep busy on average; 0 for nobody else.
+        load: share of the GPUs that they keep busy on average; 0 for no tenants.
         gpus: of one of their jobs.
-        hours: mean length of one, exponentially distributed.
+        hours: mean length of a job, exponentially distributed.
     """
 
     load: float = 0.0
@@ -64,6 +65,8 @@ class Tenants:
 
 class SharedQuota:
     """A quota with tenants whose jobs arrive as a Poisson process.
+
+    Its clock is in seconds; a run's first request comes at `warm_up`.
 
     Args:
         gpus: of the quota.
@@ -79,10 +82,10 @@ class SharedQuota:
         self._rng = rng
         self._next = 0.0
         self._drawn: list[tuple[float, float]] = []
-        self.opening = _WARM_UP * self._length
+        self.warm_up = _WARM_UP_JOBS * self._length
 
     def hold(self, at: float, gpus: int, seconds: float) -> float:
-        """Hold GPUs behind all tenants that came before; see `Quota.hold`."""
+        """Hold GPUs after all tenants that came before; see `Quota.hold`."""
         while (arrival := self._peek())[0] <= at:
             self._drawn.pop()
             self._next, length = arrival

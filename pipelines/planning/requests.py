@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lidr.components.evaluate.limits import limit_of
+from lidr.components.evaluate.limits import max_tokens_of
 from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.source import parse_source
@@ -18,8 +18,8 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.inputs.files import json_lines, prompt_text, read_file
 from lidr.pipelines.planning.figures import AssumedLengths
 
-_SAMPLE = 2000
-"""Prompts of a file that are read for their length."""
+_SAMPLE_ROWS = 2000
+"""How many prompts of a file are read for their length."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Load:
         requests: how many.
         prompt_tokens: of all of them.
         output_tokens: of all of them.
-        longest: tokens of the longest answer at most.
+        longest: upper bound of one answer's tokens.
     """
 
     requests: int = 0
@@ -58,11 +58,11 @@ class PairLoad:
 
     Attributes:
         candidates: pairs before the filters.
-        pairs: those that are kept.
-        tokens: of the pairs, prompt and both sides.
-        responses: tokens of both sides, which meet the head.
+        pairs: those that the filters keep.
+        tokens: of the kept pairs, prompt and both sides.
+        responses: tokens of both sides alone, for which the head computes logits.
         length: mean tokens of a pair.
-        steps: of the optimizer.
+        steps: of the optimizer, over all epochs.
     """
 
     candidates: int
@@ -75,7 +75,7 @@ class PairLoad:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens per request; what a calibration does not know is assumed.
+    """Measured tokens per request; lengths that are missing are assumed.
 
     Attributes:
         prompt: of a request for an answer, by language.
@@ -98,8 +98,8 @@ class PlannedPrompts:
 
     Attributes:
         count: prompts of one iteration.
-        characters: mean length by language, of the files that are there.
-        missing: languages whose files are not.
+        characters: mean length by language, of the files that were read.
+        missing: languages whose files were not.
     """
 
     count: int
@@ -113,8 +113,8 @@ class Requests:
     Args:
         recipe: what to learn.
         prompts: what its prompt files hold.
-        assumed: lengths where nothing was measured.
-        measured: lengths that were.
+        assumed: lengths for which nothing was measured.
+        measured: lengths that a run measured.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Requests:
 
     @property
     def translate(self) -> Load:
-        """Translations both ways, and the sample that is translated back, where they are needed."""
+        """Translations both ways, and the round-trip sample; none if the rewarder needs none."""
         if self._recipe.pairing.reward_step != "translate":
             return Load()
         dominant, total = self._recipe.languages.dominant, Load()
@@ -145,12 +145,12 @@ class Requests:
         for other in self._recipe.languages.others:
             for source, target in ((dominant, other), (other, dominant)):
                 total += self._translated(source, target, self._answer(source), self._answers)
-                total += self._translated(target, source, self._into(source, target), trips)
+                total += self._translated(target, source, self._translation(source, target), trips)
         return total
 
     @property
     def score(self) -> Load:
-        """Samples that each of two models reads behind the dominant prompt, a prompt for two."""
+        """Samples that policy and reference read; each prompt is read once for two samples."""
         recipe = self._recipe
         if recipe.pairing.reward_step != "score":
             return Load()
@@ -160,18 +160,18 @@ class Requests:
 
     @property
     def scored_tokens(self) -> float:
-        """Tokens of responses that meet the heads of both models."""
+        """Tokens of responses for which policy and reference compute logits."""
         return 2 * sum(self._answer(code) * self._answers for code in self._recipe.languages.all)
 
     @property
     def responses(self) -> int:
-        """Of one iteration; a judge of samples is asked about each of them once."""
+        """How many there are in one iteration."""
         return self._answers * len(self._recipe.languages.all)
 
     @property
     def pairs(self) -> PairLoad:
-        """What the rewarder makes of the responses: two of every prompt and other language, or one
-        of every prompt and language."""
+        """Pairs that the rewarder makes: two for each sample and other language, or one for each
+        prompt and language."""
         settings, sides = self._recipe.training, list(self._sides())
         tokens = responses = 0.0
         for count, own, both in sides:
@@ -192,7 +192,7 @@ class Requests:
         )
 
     def _sides(self) -> Iterator[tuple[int, str, float]]:
-        """Yield how many candidates there are, their language, and the tokens of both sides."""
+        """Yield the number of candidates, their language, and the tokens of both sides of one."""
         languages = self._recipe.languages
         if self._recipe.pairing.rewarder != "lidr":
             for code in languages.all:
@@ -200,22 +200,22 @@ class Requests:
             return
         for other in languages.others:
             for own, back in ((other, languages.dominant), (languages.dominant, other)):
-                yield self._answers, own, self._answer(own) + self._into(back, own)
+                yield self._answers, own, self._answer(own) + self._translation(back, own)
 
     @property
     def evaluate(self) -> Load:
         """All items of all tasks, once."""
         settings, total = self._recipe.evaluation, Load()
-        for task, code in settings.asked(self._recipe.languages.all).items():
+        for task, code in settings.tasks_in(self._recipe.languages.all).items():
             count = self._items(task)
             answer = self._measured.evaluation.get(code) or self._unlimited(code)
             asked = self._assumed.evaluation_prompt_tokens
-            longest = limit_of(settings, task)
+            longest = max_tokens_of(settings, task)
             total += Load(count, asked * count, min(answer, longest) * count, longest)
         return total
 
     def unknown_tasks(self) -> list[str]:
-        """Name the tasks whose number of items is assumed."""
+        """Return the tasks whose number of items is assumed."""
         if self._recipe.evaluation.limit or self._recipe.is_toy:
             return []
         known = tuple(self._assumed.items)
@@ -231,7 +231,7 @@ class Requests:
     def _translated(self, source: str, target: str, text: float, count: int) -> Load:
         asked = text + self._assumed.instruction_tokens + self._assumed.template_tokens
         longest = self._recipe.translation.max_tokens
-        return Load(count, asked * count, self._into(source, target) * count, longest)
+        return Load(count, asked * count, self._translation(source, target) * count, longest)
 
     def _prompt(self, code: str) -> float:
         """Tokens of a request for an answer."""
@@ -247,12 +247,12 @@ class Requests:
         return min(self._unlimited(code), self._recipe.generation.max_tokens)
 
     def _unlimited(self, code: str) -> float:
-        """Tokens of an answer that no setting ends: evaluation has limits of its own."""
+        """Tokens of an answer without a limit; evaluation and generation have different ones."""
         return self._measured.answer.get(code) or self._assumed.translated(
             code, self._assumed.answer_characters
         )
 
-    def _into(self, source: str, target: str) -> float:
+    def _translation(self, source: str, target: str) -> float:
         """Tokens of a text's translation."""
         tokens = self._measured.translation.get(f"{source}-{target}") or self._answer(target)
         return min(tokens, self._recipe.translation.max_tokens)
@@ -270,37 +270,37 @@ def read_prompts(recipe: Recipe) -> PlannedPrompts:
     sizes, characters, missing = [], {}, []
     for code in recipe.languages.all:
         files = settings.files[code]
-        if not all(map(_is_near, files)):
+        if not all(map(_needs_no_download, files)):
             missing.append(code)
             continue
-        found = [_read(file, settings) for file in files]
+        found = [_sample(file, settings) for file in files]
         sizes.append(sum(count for count, _ in found))
         characters[code] = fmean(len(text) for _, texts in found for text in texts)
     count = min([settings.per_iteration, *sizes])
     return PlannedPrompts(count, characters, tuple(missing))
 
 
-def _is_near(source: str) -> bool:
-    """Whether a file is there without asking a host on the internet: a plan takes a second."""
+def _needs_no_download(source: str) -> bool:
+    """Return whether a file is on this machine or on S3, so that a plan takes only seconds."""
     address = parse_source(source).address
     return address.startswith("s3://") or ("://" not in address and Path(address).exists())
 
 
-def _read(source: str, settings: Prompts) -> tuple[int, list[str]]:
+def _sample(source: str, settings: Prompts) -> tuple[int, list[str]]:
     """Return the number of rows of a prompt file, and the texts of the first of them."""
     file, data = parse_source(source).address, read_file(source, "prompts.files")
     if file.endswith(".parquet"):
-        return _read_parquet(file, data, settings)
-    rows = islice(json_lines(file, data), _SAMPLE)
+        return _sample_parquet(file, data, settings)
+    rows = islice(json_lines(file, data), _SAMPLE_ROWS)
     texts = [prompt_text(row, settings, file, line) for line, row in rows]
     if not texts:
         raise BadInput("no prompts in the file", file=file, remedy="Add at least one line.")
-    if len(texts) < _SAMPLE:
+    if len(texts) < _SAMPLE_ROWS:
         return len(texts), texts
     return sum(1 for line in data.split(b"\n") if line.strip()), texts
 
 
-def _read_parquet(file: str, data: bytes, settings: Prompts) -> tuple[int, list[str]]:
+def _sample_parquet(file: str, data: bytes, settings: Prompts) -> tuple[int, list[str]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -308,7 +308,7 @@ def _read_parquet(file: str, data: bytes, settings: Prompts) -> tuple[int, list[
         parquet = pq.ParquetFile(BytesIO(data))
         names = (*settings.fields.text, *settings.fields.input)
         columns = [name for name in names if name in parquet.schema_arrow.names]
-        batches = parquet.iter_batches(_SAMPLE, columns=columns)
+        batches = parquet.iter_batches(_SAMPLE_ROWS, columns=columns)
         rows: Sequence[dict[str, Any]] = next(batches).to_pylist()
     except (pa.ArrowException, OSError, StopIteration) as error:
         raise BadInput(

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from lidr.pipelines.planning.estimate import Estimate, PlanInputs, estimate, with_gpus
 from lidr.pipelines.planning.simulator import SimulatedOutcome, Trouble, simulate
 
+_STATISTICS = ("mean", "low", "high", "p10", "median", "p90")
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -92,15 +94,8 @@ def _own_notes(plan: Estimate) -> list[str]:
 
 def _summary(values: NDArray[np.float64]) -> dict[str, float | None]:
     if not np.isfinite(values).all():
-        return dict.fromkeys(("mean", "low", "high", "p10", "median", "p90"))
+        return dict.fromkeys(_STATISTICS)
     mean = float(values.mean())
     error = 1.96 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    p10, median, p90 = (float(value) for value in np.quantile(values, (0.1, 0.5, 0.9)))
-    return {
-        "mean": mean,
-        "low": mean - error,
-        "high": mean + error,
-        "p10": p10,
-        "median": median,
-        "p90": p90,
-    }
+    quantiles = np.quantile(values, (0.1, 0.5, 0.9)).tolist()
+    return dict(zip(_STATISTICS, (mean, mean - error, mean + error, *quantiles), strict=True))

@@ -1,7 +1,7 @@
-"""The shape of M_0, from its config.json.
+"""The config.json of M_0, from which plans read its shape.
 
-Well-known models' are shipped (models.json: their config.json, without what a plan does not read),
-so that a plan of one needs neither the network nor access to it.
+Those of well-known models are shipped (models.json, with only the keys that a plan reads), so that
+planning one needs neither the network nor access to it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ _REMEDY = "Give model.source a folder or s3:// prefix that holds config.json."
 def model_config(model: Model) -> dict[str, Any]:
     """Return the config.json of a recipe's model, without any of its weights.
 
-    A hub model that is known here is not asked for over the network.
-
     Args:
         model: the recipe's section; folders and `s3://`, `hf://` and `models:/` sources.
 
@@ -34,7 +32,7 @@ def model_config(model: Model) -> dict[str, Any]:
     source = model.source
     if source.startswith("models:/"):
         source = resolve_model(source).source
-    if known := _known(source):
+    if known := known_models().get(source.removeprefix("hf://").partition("@")[0]):
         return known
 
     path = fetch_model(source, weights=False) / "config.json"
@@ -49,16 +47,8 @@ def model_config(model: Model) -> dict[str, Any]:
     return config
 
 
-def known_models() -> dict[str, dict[str, Any]]:
-    """Return the configurations that need no network, by `org/name`."""
-    return dict(_models())
-
-
 @cache
-def _models() -> dict[str, dict[str, Any]]:
-    read = json.loads(_FILE.read_text("utf-8"))
-    return {name: read["shapes"][shape] for name, shape in read["models"].items()}
-
-
-def _known(source: str) -> dict[str, Any] | None:
-    return _models().get(source.removeprefix("hf://").partition("@")[0])
+def known_models() -> dict[str, dict[str, Any]]:
+    """Return the shipped configurations, by `org/name`."""
+    shipped = json.loads(_FILE.read_text("utf-8"))
+    return {name: shipped["shapes"][shape] for name, shape in shipped["models"].items()}

@@ -1,12 +1,12 @@
-"""The loop played through many times: interruptions, slow nodes, replacements and a shared quota.
+"""Simulates the loop many times: interruptions, slow nodes, replacements and a shared quota.
 
 Steps follow one another. A pool of workers (generate, translate, evaluate) works off fixed pieces;
-a lost node costs its worker the piece under way, then a replacement and a new start. The nodes of
+a lost node costs its worker the piece in progress, then a replacement and a new start. The nodes of
 train are coupled: a lost one stops them all, until they resume from the last checkpoint. Nodes fail
 at exponentially distributed times, independently of one another.
 
-All workers of a step, in all replications, are played at once: one round of numpy operations is one
-life of every node that is still at work, so the cost grows with the interruptions, not with time.
+All workers of a step, in all replications, are simulated at once: one round of numpy operations is
+one life of every node that still works, so the cost grows with the interruptions, not with time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lidr.pipelines.planning.work import Work
 Array = NDArray[np.float64]
 
 _HOPELESS = 1e5
-"""Expected starts until one piece is through, beyond which a step is said never to end."""
+"""Expected starts until one piece is finished, beyond which a step counts as never ending."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Trouble:
 
     Attributes:
         node_hours: mean time until a node is lost; infinite for never.
-        replacement: seconds until another node is there.
+        replacement: seconds until a lost node is replaced.
         slowness: standard deviation of the logarithm of a node's pace; 0 for equal nodes.
-        tenants: others that use the quota.
+        tenants: others that share the quota.
     """
 
     node_hours: float = math.inf
@@ -46,14 +46,14 @@ class Trouble:
 
 @dataclass(frozen=True)
 class SimulatedOutcome:
-    """What came out, one element per replication.
+    """The results; arrays have one element per replication.
 
     Attributes:
-        seconds: from the first request to the end, waiting included; infinite where a step loses
-            its nodes faster than it can finish a piece of work.
-        gpu_hours: held, by stage.
-        lost: nodes.
-        waited: seconds until GPUs were given, over all steps.
+        seconds: from the first request to the end, waiting included; infinite if a step loses its
+            nodes faster than it can finish a piece of work.
+        gpu_hours: that were held, by stage.
+        lost: how many nodes were lost.
+        waited: seconds until GPUs were admitted, over all steps.
         cost: of the GPUs held.
     """
 
@@ -66,7 +66,7 @@ class SimulatedOutcome:
 
 @dataclass
 class _Spans:
-    """Of one step: seconds each worker needs and holds its GPUs, and nodes lost.
+    """One step: seconds that each worker needs and holds its GPUs, and nodes lost.
 
     Arrays are (replications, workers); of coupled workers the second axis has one element.
     """
@@ -79,14 +79,14 @@ class _Spans:
 def simulate(
     works: Sequence[Work], quota: int, trouble: Trouble, *, replications: int = 200, seed: int = 0
 ) -> SimulatedOutcome:
-    """Play the steps one after another, `replications` times.
+    """Simulate the steps one after another, `replications` times.
 
     Args:
         works: the steps in their order.
-        quota: GPUs that may be held at once; they are shared where there are tenants.
+        quota: GPUs that may be held at once, by the run and the tenants together.
         trouble: what goes wrong.
         replications: how often.
-        seed: of everything that is drawn.
+        seed: of all random numbers.
     """
     rng = np.random.default_rng(seed)
     hours = {work.stage: np.zeros(replications) for work in works}
@@ -112,11 +112,11 @@ def simulate(
 def _queued(
     work: Work, spans: _Spans, clock: Array, quotas: Sequence[SharedQuota]
 ) -> tuple[Array, Array]:
-    """Ask for each worker's GPUs; return the mean wait and the time to the end, per replication."""
+    """Request each worker's GPUs; return mean waits and ends in seconds, each (replications,)."""
     size = work.gpus * (work.workers if work.coupled else 1)
     waits, ends = np.zeros_like(clock), np.zeros_like(clock)
     for row, quota in enumerate(quotas):
-        now = quota.opening + float(clock[row])
+        now = quota.warm_up + float(clock[row])
         if not math.isfinite(now):
             ends[row] = math.inf
             continue
@@ -136,7 +136,7 @@ def _spans(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -
 
 
 def _pool(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -> _Spans:
-    """Play workers that know nothing of one another."""
+    """Simulate workers that are independent of one another."""
     left = np.tile(_shares(work), count)
     mean = trouble.node_hours * 3600
     needed, held, lost = (np.zeros(left.size) for _ in range(3))
@@ -165,7 +165,7 @@ def _shares(work: Work) -> Array:
 
 
 def _coupled(work: Work, trouble: Trouble, rng: np.random.Generator, count: int) -> _Spans:
-    """Play nodes that stop together, at the pace of the slowest; only the lost one is replaced."""
+    """Simulate nodes that stop together, at the slowest's pace; only the lost one is replaced."""
     mean = trouble.node_hours * 3600 / work.workers
     left = np.full(count, float(work.pieces))
     slow = _slow(trouble, rng, count * work.workers).reshape(count, work.workers)
@@ -204,7 +204,7 @@ def _lives(rng: np.random.Generator, mean: float, size: int) -> Array:
 
 
 def _slow(trouble: Trouble, rng: np.random.Generator, size: int) -> Array:
-    """Return how many times as long nodes take; 1 on average."""
+    """Return each node's factor on its seconds per piece; 1 on average."""
     sigma = trouble.slowness
     return rng.lognormal(-(sigma**2) / 2, sigma, size) if sigma else np.ones(size)
 

@@ -1,4 +1,4 @@
-"""How long a GPU takes: a roofline of memory bandwidth and arithmetic (CACM 52(4), 2009)."""
+"""How long GPUs take, by a roofline of memory bandwidth and arithmetic (CACM 52(4), 2009)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class ModelServer:
         roofline: shares of the peaks that are reached.
         utilization: share of the memory for weights and KV cache.
         sequences: requests decoded at once at most; 0 for vLLM's default.
-        weight_bytes: of one parameter.
-        cache_bytes: of one number in the KV cache.
+        weight_bytes: bytes of one parameter.
+        cache_bytes: bytes of one number in the KV cache.
     """
 
     shape: Architecture
@@ -42,57 +42,57 @@ class ModelServer:
         return self.shape.parameters * self.weight_bytes
 
     @property
-    def kv(self) -> float:
+    def kv_bytes(self) -> float:
         """Bytes that one token leaves in the KV cache."""
         return 2 * self.shape.layers * self.shape.kv_width * self.cache_bytes
 
     def seconds(self, load: Load) -> float:
-        """Return how long the engine works on requests, all of them there at once.
+        """Return how long the engine works on requests that all arrive at once.
 
-        Prompts are bound by arithmetic. Decoding steps read the weights once and every running
-        request's cache, or are bound by arithmetic where many run. Requests that outlive the others
-        bound the time from below.
+        Prompts are bound by arithmetic. A decoding step reads the weights once and every running
+        request's cache, or is bound by arithmetic if many run. The longest request bounds the time
+        from below.
 
         Raises:
-            BadInput: the weights leave no room.
+            BadInput: the weights leave no room for a KV cache.
         """
         if not load.requests:
             return 0.0
         prompt, output = load.prompt_tokens / load.requests, load.output_tokens / load.requests
-        running = self._running(prompt + output / 2, load.requests)
-        step = self._step(running, prompt + output / 2)
+        running = self._max_running(prompt + output / 2, load.requests)
+        step = self._step_seconds(running, prompt + output / 2)
         decoding = load.output_tokens / running * step
-        alone = min(load.longest, 4 * output) * self._step(1, prompt + output / 2)
-        whole = max(decoding, alone) + load.requests * self._prefill(prompt)
+        alone = min(load.longest, 4 * output) * self._step_seconds(1, prompt + output / 2)
+        whole = max(decoding, alone) + load.requests * self._prefill_seconds(prompt)
         return whole / self.roofline.engine
 
-    def _running(self, context: float, requests: int) -> float:
+    def _max_running(self, context: float, requests: int) -> float:
         memory = self.utilization * self.gpu.memory_gb * 1e9 * self.gpus
-        if memory - self.weights < self.kv * context:
+        if memory - self.weights < self.kv_bytes * context:
             raise BadInput(
                 f"{self.weights / 1e9:,.0f} GB of weights leave no room on {self.gpus} GPU(s) of "
                 f"{self.gpu.memory_gb:g} GB",
                 remedy="Raise steps.generate.accelerators, or choose a larger GPU.",
             )
-        cached = (memory - self.weights) / (self.kv * context)
+        cached = (memory - self.weights) / (self.kv_bytes * context)
         return min(cached, self.sequences or self.gpu.sequences, requests)
 
-    def _step(self, running: float, context: float) -> float:
-        read = self.weights + running * context * self.kv
+    def _step_seconds(self, running: float, context: float) -> float:
+        read = self.weights + running * context * self.kv_bytes
         memory = read / (self.gpu.bandwidth_gbs * 1e9 * self.gpus * self.roofline.bandwidth)
-        arithmetic = running * self._flops(context) / self._arithmetic
+        arithmetic = running * self._flops_per_token(context) / self._flops_per_second
         split = self.roofline.tensor_parallel if self.gpus > 1 else 1.0
         return max(memory, arithmetic) / split
 
-    def _prefill(self, prompt: float) -> float:
-        return prompt * self._flops(prompt / 2) / self._arithmetic
+    def _prefill_seconds(self, prompt: float) -> float:
+        return prompt * self._flops_per_token(prompt / 2) / self._flops_per_second
 
-    def _flops(self, context: float) -> float:
+    def _flops_per_token(self, context: float) -> float:
         weights = 2.0 * self.shape.parameters
         return weights + 4.0 * self.shape.layers * self.shape.query_width * context
 
     @property
-    def _arithmetic(self) -> float:
+    def _flops_per_second(self) -> float:
         return self.gpu.tflops * 1e12 * self.gpus * self.roofline.arithmetic
 
 
@@ -105,8 +105,8 @@ def training_flops(
         shape: the model's.
         pairs: one epoch's.
         epochs: passes over them.
-        checkpointing: activations are computed again.
-        lora: only adapters are trained.
+        checkpointing: whether activations are recomputed.
+        lora: whether only adapters are trained.
     """
     tokens, rows = math.ceil(pairs.tokens), math.ceil(pairs.responses)
     trained = step_flops(

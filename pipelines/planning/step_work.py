@@ -14,7 +14,7 @@ from lidr.components.shared.core.threads import allowed_cores
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing.architecture import Architecture
 from lidr.components.shared.sizing.flops import reference_flops
-from lidr.pipelines.planning.calibration import Calibration, Rate, world_examples
+from lidr.pipelines.planning.calibration import Calibration, Rate, toy_examples
 from lidr.pipelines.planning.figures import Figures, Gpu
 from lidr.pipelines.planning.requests import Load, Requests
 from lidr.pipelines.planning.speed import ModelServer, training_flops
@@ -22,7 +22,7 @@ from lidr.pipelines.planning.work import Work
 
 
 class StepWork:
-    """Measures steps by a calibration where it has their speed, else by the GPU's figures.
+    """Sizes steps by a calibration if it has their speed, else by the GPU's figures.
 
     Args:
         recipe: what to learn.
@@ -33,7 +33,7 @@ class StepWork:
         resources: by kind of step.
         gpus: by kind of step; None on CPUs.
         calibration: one whose speeds hold here; None for none.
-        notes: takes what was assumed.
+        notes: assumptions are appended to it.
     """
 
     def __init__(
@@ -54,33 +54,30 @@ class StepWork:
         self._calibration, self._notes = calibration, notes
 
     def score(self) -> Work:
-        """Return the passes of two models over all samples, at the speed of training's."""
+        """Return the passes of policy and reference over all samples, at training's speed."""
         length = self._requests.pairs.length / 2
         tokens, rows = self._requests.score.prompt_tokens, self._requests.scored_tokens
         flops = reference_flops(self._shape, math.ceil(tokens), length, math.ceil(rows))
-        gpu = self._gpus["score"]
-        if rate := self._rate("train"):
-            startup, busy = rate.fixed_seconds, rate.seconds(flops)
-        elif gpu:
-            startup = 2 * self._startup(2.0 * self._shape.parameters)
-            busy = flops / (gpu.tflops * 1e12 * gpu.training_mfu)
-        else:
-            cores = self._cores()
-            speed = cores.tflops * 1e12 * cores.training_mfu
-            startup, busy = self._figures.times.control_seconds, flops / speed
-        gpus = self._resources["score"].accelerators
+        startup, busy = self._training_seconds("score", flops, models=2)
         pieces = 2 * len(self._recipe.languages.all)
         return Work(
             "score",
-            gpus=gpus,
+            gpus=self._resources["score"].accelerators,
             startup=startup,
             pieces=pieces,
             piece_seconds=busy / pieces,
             price=self._price("score"),
         )
 
-    def served(self, stage: StepKind, load: Load, workers: int, pieces: int) -> Work:
-        """Return a step that asks engines; its pieces are chunk files, or all under way."""
+    def engine_step(self, stage: StepKind, load: Load, workers: int, pieces: int) -> Work:
+        """Return a step that sends requests to engines.
+
+        Args:
+            stage: the kind of step.
+            load: its requests.
+            workers: engines in parallel.
+            pieces: chunk files it writes; several that are in progress together count as one.
+        """
         gpu, resources = self._gpus[stage], self._resources[stage]
         share = self._share(load, workers)
         if rate := self._rate(stage):
@@ -94,7 +91,7 @@ class StepWork:
             server = self._server(self._cores(), resources)
             startup, busy = self._figures.times.control_seconds, server.seconds(share)
             running = server.sequences or server.gpu.sequences
-        if pieces > load.requests / running:  # then more than one of them is under way
+        if pieces > load.requests / running:  # then several of them are in progress together
             pieces = workers * max(1, load.requests // running // workers)
         return Work(
             stage,
@@ -143,17 +140,8 @@ class StepWork:
             checkpointing=self._profile.training.gradient_checkpointing,
             lora=settings.lora.rank > 0,
         )
-        launch, gpu = Launch.of(self._profile), self._gpus["train"]
-        if rate := self._rate("train"):
-            startup, busy = rate.fixed_seconds, rate.seconds(flops / launch.world_size)
-        elif gpu:
-            speed = gpu.tflops * 1e12 * gpu.training_mfu * launch.world_size
-            startup = self._startup(2.0 * self._shape.parameters)
-            busy = flops / speed
-        else:
-            cores = self._cores()
-            speed = cores.tflops * 1e12 * cores.training_mfu
-            startup, busy = self._figures.times.control_seconds, flops / speed
+        launch = Launch.of(self._profile)
+        startup, busy = self._training_seconds("train", flops, ranks=launch.world_size)
         pieces = -(-pairs.steps // launch.checkpoint_steps)
         return Work(
             "train",
@@ -166,14 +154,27 @@ class StepWork:
             price=self._price("train"),
         )
 
+    def _training_seconds(
+        self, kind: StepKind, flops: float, *, ranks: int = 1, models: int = 1
+    ) -> tuple[float, float]:
+        """Return the start-up and busy seconds of a step that computes at training's speed."""
+        if rate := self._rate("train"):
+            return rate.fixed_seconds, rate.seconds(flops / ranks)
+        if gpu := self._gpus[kind]:
+            speed = gpu.tflops * 1e12 * gpu.training_mfu * ranks
+            return models * self._startup(2.0 * self._shape.parameters), flops / speed
+        cores = self._cores()
+        speed = cores.tflops * 1e12 * cores.training_mfu
+        return self._figures.times.control_seconds, flops / speed
+
     def prepare(self) -> Work:
-        """Return the first step: M_0 of the tiny world is trained, any other is looked at."""
+        """Return the step prepare, which trains the tiny world's M_0 and only checks others."""
         resources = self._resources["prepare"]
         seconds = self._figures.times.control_seconds
         if self._recipe.is_toy:
             rate = self._calibration.toy if self._calibration else None
             if rate:
-                seconds = rate.fixed_seconds + rate.seconds(world_examples(self._recipe))
+                seconds = rate.fixed_seconds + rate.seconds(toy_examples(self._recipe))
             else:
                 self._notes.append("training the tiny world's M_0 is not counted")
         return Work(
@@ -181,29 +182,28 @@ class StepWork:
         )
 
     def pair(self) -> Work:
-        """Return the pairing of one iteration, which asks no engine."""
+        """Return the pairing of one iteration, which needs no engine."""
         seconds = self._figures.times.control_seconds
         if self._calibration:
             seconds = self._calibration.pair.seconds(self._requests.pairs.candidates)
         return Work("pair", startup=seconds)
 
     def _rate(self, stage: str) -> Rate | None:
-        if self._calibration is None:
+        if (known := self._calibration) is None:
             return None
-        rates = {
-            "generate": self._calibration.generate,
-            "translate": self._calibration.translate,
-            "evaluate": self._calibration.evaluate,
-            "train": self._calibration.train,
-        }
-        return rates[stage]
+        return {
+            "generate": known.generate,
+            "translate": known.translate,
+            "evaluate": known.evaluate,
+            "train": known.train,
+        }[stage]
 
     def _price(self, kind: StepKind) -> float:
         resources = self._resources[kind]
-        return self._profile.prices.hour(resources.gpu or DEFAULT_GPU, spot=resources.spot)
+        return self._profile.prices.per_hour(resources.gpu or DEFAULT_GPU, spot=resources.spot)
 
     def _cores(self) -> Gpu:
-        """Return this machine's cores together, as a GPU would be given; a note says how rough.
+        """Return this machine's cores together as if they were a GPU, and note how rough that is.
 
         Raises:
             BadInput: the profile is a cluster's, whose nodes' cores are not known.

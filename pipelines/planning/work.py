@@ -1,4 +1,4 @@
-"""A step of the loop as a plan and the simulator see it."""
+"""The size of a step, from which plans and the simulator derive its time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Work:
-    """One step of the loop, as the simulator sees it.
+    """One step of the loop.
 
     Attributes:
         stage: name of the step.
-        workers: pods that work side by side; all nodes where they are coupled.
-        gpus: of one worker; 0 for a step on CPUs, which no interruption meets.
-        startup: seconds from a node's being there to its first useful work, at every start.
-        pieces: of work that survive the loss of a node: over all workers, or of all coupled ones.
-        piece_seconds: that one of them takes on an undisturbed node.
-        coupled: whether all workers must run at once, as the ranks of training.
+        workers: pods that work in parallel.
+        gpus: of one worker; 0 for a step on CPUs, which is never interrupted in a simulation.
+        startup: seconds until a node does useful work, at every start.
+        pieces: of all workers' work; a finished one survives the loss of its node.
+        piece_seconds: that one piece takes on an undisturbed node.
+        coupled: whether all workers must run at once and share each piece, as training's nodes.
         price: of one GPU for an hour.
     """
 
@@ -32,13 +32,13 @@ class Work:
 
     @property
     def seconds(self) -> float:
-        """How long the step takes where nothing goes wrong."""
+        """How long the step takes if nothing goes wrong."""
         most = self.pieces if self.coupled else math.ceil(self.pieces / self.workers)
         return self.startup + most * self.piece_seconds
 
     @property
     def gpu_hours(self) -> float:
-        """GPU hours where nothing goes wrong; a worker that is through lets its GPUs go."""
+        """GPU hours if nothing goes wrong; a worker that has finished frees its GPUs."""
         if self.coupled:
             return self.workers * self.gpus * self.seconds / 3600
         busy = self.workers * self.startup + self.pieces * self.piece_seconds

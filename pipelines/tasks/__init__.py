@@ -1,5 +1,5 @@
-"""Tasks that join several steps in one pod: the rollout in shards, and the loop's bookkeeping.
+"""Tasks that run several steps in one pod: the rollout in shards, and the loop's bookkeeping.
 
-Kubeflow spends 20 seconds on each task, whatever it does, and some bytes of its Workflow. They
-are in `pipelines` because they call steps, which steps themselves never do.
+Each task costs 20 seconds in Kubeflow, whatever it does, and some bytes of the Workflow. They are
+in `pipelines` because steps never call each other.
 """

@@ -1,4 +1,4 @@
-"""The KFP faces of the tasks that join several short steps."""
+"""The KFP components of the tasks that run several steps."""
 
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ def conclude(
         ("verdict", str),
     ],
 ):
-    """Gate, register and state of an iteration: decide on M_{t+1}, register it, write it down.
+    """Gate, register and state of an iteration: decide on M_{t+1}, register it, write the state.
 
     Args:
         recipe: the resolved recipe's reference on the store, or itself as JSON.
@@ -76,17 +76,17 @@ def finish(
     status: dsl.PipelineTaskFinalStatus,
     overview: dsl.Output[dsl.HTML],
 ) -> str:
-    """Clean up behind the loop, however it ended, and write its report.
+    """Clean up after the loop, however it ended, and write its report.
 
     Args:
         recipe: the resolved recipe's reference on the store, or itself as JSON.
         store: URI of the store.
-        run: name of the run; empty where a look at the inputs chooses it.
+        run: name of the run; empty if check-inputs chooses it.
         status: how the loop ended; filled in by KFP.
         overview: the report without its samples, for Kubeflow's page.
 
     Returns:
-        URI of the final model's folder; empty where there is none.
+        URI of the final model's folder; empty if there is none.
     """
     from lidr.pipelines.tasks import ending as step
 
@@ -133,13 +133,13 @@ def roll_out(
         model: URI of the stage that holds M_t.
         iteration: t + 1.
         shards: how many there are.
-        launch: how they are started, from the profile; empty is on this machine.
+        launch: how they are started, from the profile; empty: on this machine.
         placement: resources and node selection for the pods of a TrainJob; filled in by KFP.
         metrics: throughput, cache hit rate and failure shares of both stages.
 
     Returns:
-        URIs of the generate and the translate stage; the latter is empty where the rewarder needs
-        no translation.
+        URIs of the generate and the translate stage; the latter is empty if the rewarder needs no
+        translation.
     """
     from lidr.pipelines.tasks import rollout as step
 

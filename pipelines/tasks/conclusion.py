@@ -18,13 +18,13 @@ from lidr.components.shared.store.runs import read_stages
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.shared.tracking.stage_metrics import decision_of
 from lidr.components.state.budget import stopped_by_budget, used_so_far
-from lidr.components.state.run import GO_ON, State, next_state, write_state
+from lidr.components.state.run import CONTINUE, State, next_state, write_state
 
 _UP_TO_PAIRS = ("generate", "translate", "score", "grade", "pair")
-"""Steps of an iteration before there is a model; of three of them the one its rewarder needs."""
+"""Steps of an iteration before training; of translate, score and grade, one is run."""
 
 _UNMADE = ("model", "evaluation", "judgements", "decision", "version")
-"""Keys of a state that are "" where the reward check has stopped the loop."""
+"""Keys of a state that are "" if the reward check has stopped the loop."""
 
 
 def conclude(
@@ -41,10 +41,10 @@ def conclude(
     verdict: str,
     log: Log = ignore,
 ) -> State:
-    """Decide on what an iteration made, register it and write the run's state.
+    """Decide on an iteration's model, register it and write the run's state.
 
-    The iteration's stages are found on the store, where its steps noted them: a task behind a
-    `dsl.If` cannot read from inside it.
+    The iteration's stages are found on the store, where its steps noted them: a task after a
+    `dsl.If` cannot read outputs from inside it.
 
     Args:
         recipe: the resolved recipe as JSON, or its reference on the store.
@@ -58,22 +58,25 @@ def conclude(
         judgements: URI of the judge stage of M_t; "" without a judge.
         version: registered version of M_t; "" at the start.
         verdict: anything but `continue` means that the iteration was skipped.
-        log: is called with the gate's decision as numbers, for Kubeflow's page.
+        log: called with the gate's decision as numbers, for Kubeflow's page.
 
     Returns:
-        What the next iteration starts from: M_{t+1} where it was promoted, else M_t. Where the
-        reward check has stopped the loop there is no M_{t+1}: then nothing is decided or
-        registered. Where another iteration would pass the budget, the verdict is `stop`, and the
-        run's state is as if it went on.
+        What the next iteration starts from: M_{t+1} if it was promoted, else M_t. If the reward
+        check has stopped the loop, there is no M_{t+1}, and nothing is decided or registered. If
+        another iteration would exceed the budget, the returned verdict is `stop`, but the run's
+        state on the store says `continue`.
 
     Raises:
         BadInput: a step of the iteration has not noted its stage.
-        TrackingFailed: MLflow stayed away for longer than a registration waits.
+        TrackingFailed: MLflow was unavailable for longer than a registration waits.
     """
     before = State(model, evaluation, judgements, version, verdict)
-    if verdict != GO_ON:
+    if verdict != CONTINUE:
         return before
-    made = _stages(store, run, iteration, inputs)
+    home = open_store(store)
+    made = read_stages(home, run, iteration)
+    if not iteration:
+        made["train"] = inputs  # M_0 is in the stage of `prepare`
     resolved = resolve_recipe(store, recipe)  # once, not for each of the three
     settings = Recipe.model_validate_json(resolved)
     needed = ("generate", settings.pairing.reward_step, "pair")
@@ -84,11 +87,9 @@ def conclude(
         "run": run,
         "iteration": iteration,
     }
-    home = open_store(store)
-    used = used_so_far(home, run)
+    known = {**common, **_rollout(made), "inputs": inputs, "used": used_so_far(home, run)}
     if iteration and (reason := _stopped(settings, made["pair"])):
-        unmade: dict[str, Any] = dict.fromkeys(_UNMADE, "")
-        write_state(**common, inputs=inputs, **_rollout(made), **unmade, stopped=reason, used=used)
+        write_state(**known | dict.fromkeys(_UNMADE, ""), stopped=reason)
         return next_state(store=store, run=run, iteration=iteration, **before._asdict())
     _require(made, ("train", "evaluate"), run, iteration)
     decision = ""
@@ -112,41 +113,30 @@ def conclude(
         parent=version,
     )
     write_state(
-        **common,
-        inputs=inputs,
-        **_rollout(made),
+        **known,
         model=made["train"],
         evaluation=made["evaluate"],
         judgements=made.get("judge", ""),
         decision=decision,
         version=registered,
-        used=used,
     )
     state = next_state(store=store, run=run, iteration=iteration, **before._asdict())
-    if state.verdict == GO_ON and stopped_by_budget(home, run, iteration + 1):
+    if state.verdict == CONTINUE and stopped_by_budget(home, run, iteration + 1):
         return state._replace(verdict="stop")
     return state
 
 
 def _rollout(made: Mapping[str, str]) -> dict[str, Any]:
-    """Return the stages up to the pairs by their keys in a state; the start has none."""
+    """Return the stages up to pair by their keys in a state; "" for missing ones."""
     return {STATE_KEYS[step]: made.get(step, "") for step in _UP_TO_PAIRS}
 
 
 def _stopped(settings: Recipe, pairs: str) -> str:
-    """Return why the reward check has ended the loop; "" where it has not."""
+    """Return why the reward check has stopped the loop; "" if it has not."""
     counts = open_stage(pairs).counts()
     if after_pairs(settings, counts) == TRAIN:
         return ""
     return f"the reward check stopped the loop before training: {counts['reward']['reason']}"
-
-
-def _stages(store: str, run: str, iteration: int, inputs: str) -> dict[str, str]:
-    """Return an iteration's stages by step; that of the start's model is `prepare`'s."""
-    made = read_stages(open_store(store), run, iteration)
-    if not iteration:
-        made["train"] = inputs
-    return made
 
 
 def _require(made: Mapping[str, str], steps: Iterable[str], run: str, iteration: int) -> None:

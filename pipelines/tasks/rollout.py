@@ -1,8 +1,8 @@
-"""M_t answers and translates in several shards: processes of this machine, or pods of a TrainJob.
+"""M_t answers and translates in several shards: processes on this machine, or pods of a TrainJob.
 
-Argo keeps a kilobyte and more of every task for good, and a ParallelFor makes three of each shard.
-As pods of one TrainJob, shards cost one task in all, wait in a queue together, and each is started
-again by itself.
+Argo keeps more than a kilobyte of every task in its Workflow, and a ParallelFor makes three tasks
+of each shard. As pods of one TrainJob, all shards are one task, wait in a queue together, and are
+restarted one by one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lidr.components.merge.run import Merged, merge
 from lidr.components.rollout.stages import generate_stage, translate_stage
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, LaunchFailed
-from lidr.components.shared.core.events import emit, place_environment
+from lidr.components.shared.core.events import emit, events_environment
 from lidr.components.shared.core.processes import kill_marked
 from lidr.components.shared.core.termination import raising_terminated
 from lidr.components.shared.kubernetes.launch import Launch, Placement, TaskConfig
@@ -30,11 +30,11 @@ from lidr.components.shared.store.runs import EXECUTION_VARIABLE, step_of
 from lidr.components.shared.store.stage import Stage, open_stage
 from lidr.pipelines.tasks.shards import ShardJob, Shards, exchange_of
 
-_MARK = "LIDR_SHARDS"
-"""Environment variable that all processes of one rollout have alike."""
+_MARK_VARIABLE = "LIDR_SHARDS"
+"""Environment variable with the same value in all processes of one rollout."""
 
-_AT_ONCE = 2
-"""Shards of one machine that run side by side: each holds a model of its own."""
+_MAX_PARALLEL_SHARDS = 2
+"""On one machine, as each shard holds a copy of the model."""
 
 
 @step("rollout")
@@ -52,7 +52,7 @@ def roll_out(
 ) -> Merged:
     """Let M_t answer and translate in several shards, and finish both stages.
 
-    A finished stage is not made again, nor is a finished chunk of an unfinished one.
+    Finished stages, and finished chunks of unfinished ones, are reused.
 
     Args:
         recipe: the resolved recipe as JSON.
@@ -62,15 +62,15 @@ def roll_out(
         model: URI of the stage that holds M_t.
         iteration: t + 1.
         shards: how many there are.
-        launch: how they are started, as `Launch.text` writes it; "" is on this machine.
-        placement: what KFP hands over for the pods of a TrainJob.
-        log: is called with throughput, cache hit rate and failure shares of both stages.
+        launch: how they are started, from `Launch.text`; "": on this machine.
+        placement: resources and node selection for the pods of a TrainJob, from KFP.
+        log: called with throughput, cache hit rate and failure shares of both stages.
 
     Returns:
-        URIs of the generate and, where the rewarder needs it, the translate stage.
+        URIs of the generate and, if the rewarder needs it, the translate stage.
 
     Raises:
-        LaunchFailed: a shard died, or no machine was found for it.
+        LaunchFailed: a shard died, or could not be scheduled.
         EngineFailed: an inference engine died; finished chunks are kept.
     """
     settings = Recipe.model_validate_json(recipe)
@@ -92,7 +92,7 @@ def roll_out(
         execution=os.environ.get(EXECUTION_VARIABLE, ""),
     )
     exchange = exchange_of(stage)
-    forget_others(exchange, shards)
+    clear_other_sharding(exchange, shards)
     if place.launcher == "trainjob":
         _run_as_pods(stage, job, exchange, place, Placement.of(placement))
     else:
@@ -107,8 +107,8 @@ def roll_out(
     return merged
 
 
-def forget_others(exchange: Shards, shards: int) -> None:
-    """Forget what an execution with another number of shards has left: its shares were others."""
+def clear_other_sharding(exchange: Shards, shards: int) -> None:
+    """Remove what an execution with another number of shards left: its shards had other chunks."""
     try:
         known = exchange.job().shards
     except BadInput:  # there is none, or it is of another version
@@ -128,7 +128,7 @@ def _run_as_pods(
             exchange=exchange,
             publish=partial(exchange.publish, job),
             done=lambda: exchange.done() >= job.shards,
-            shares=True,
+            sharded=True,
         )
     )
 
@@ -138,26 +138,26 @@ def _run_here(stage: Stage, job: ShardJob, exchange: Shards) -> None:
     exchange.clear()
     exchange.publish(job)
     mark = uuid.uuid4().hex
-    environment = {**os.environ, **place_environment(), _MARK: mark}
+    environment = {**os.environ, **events_environment(), _MARK_VARIABLE: mark}
 
     def run(shard: int) -> int:
         command = [*_command(job, stage), "--shard", str(shard)]
         return subprocess.run(command, env=environment, check=False).returncode
 
-    with raising_terminated(), ThreadPoolExecutor(min(_AT_ONCE, job.shards)) as pool:
+    with raising_terminated(), ThreadPoolExecutor(min(_MAX_PARALLEL_SHARDS, job.shards)) as pool:
         try:
             codes = list(pool.map(run, range(job.shards)))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            kill_marked(_MARK, mark)
+            kill_marked(_MARK_VARIABLE, mark)
             raise
     if failure := exchange.failure():
         raise failure.as_error()
     for shard, code in enumerate(codes):
         if code:
             raise LaunchFailed(
-                f"shard {shard} {_manner(code)} and said nothing",
-                remedy="Look into the log above; on SIGKILL, at the machine's memory.",
+                f"shard {shard} {_exit_text(code)} without a message",
+                remedy="Read the log above; after SIGKILL, check the machine's memory.",
             )
 
 
@@ -165,5 +165,5 @@ def _command(job: ShardJob, stage: Stage) -> list[str]:
     return [sys.executable, "-m", "lidr.pipelines.tasks.shards", job.store, stage.prefix]
 
 
-def _manner(code: int) -> str:
+def _exit_text(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"

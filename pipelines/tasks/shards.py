@@ -1,7 +1,7 @@
 """One shard of a rollout, and the files it exchanges with its launcher.
 
 `python -m lidr.pipelines.tasks.shards STORE STAGE --shard K` generates and translates the K-th part
-of an iteration's chunks; in a TrainJob the shard is the pod's completion index.
+of an iteration's chunks; in a TrainJob, K is the pod's completion index.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 
 
 class ShardJob(Strict):
-    """What all shards of a rollout are asked to do."""
+    """The work of a rollout, the same for all its shards."""
 
     recipe: str
     """The resolved recipe as JSON."""
@@ -49,19 +49,19 @@ class ShardJob(Strict):
 
 
 class ShardShare(Strict):
-    """What one shard has written."""
+    """The stages that a shard has written to."""
 
     responses: str
     """URI of the generate stage."""
     translations: str
-    """URI of the translate stage; "" where the rewarder needs none."""
+    """URI of the translate stage; "" if the rewarder needs none."""
 
 
 Shards = Exchange[ShardJob, ShardShare]
 
 
 def exchange_of(stage: Stage) -> Shards:
-    """Return the files of a rollout; they lie in its generate stage."""
+    """Return the files that a rollout exchanges; they are in its generate stage."""
     return Exchange(stage, ShardJob, ShardShare)
 
 
@@ -80,10 +80,10 @@ def main(arguments: list[str]) -> int:
 
 
 def work(job: ShardJob, shard: int) -> ShardShare:
-    """Do one shard's chunks of generate and translate; those that are there already stay.
+    """Write one shard's missing chunks of generate and translate.
 
     Args:
-        job: what all shards do.
+        job: the work of all shards.
         shard: its number, from 0.
     """
     if job.execution:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.report.against import render_against
-from lidr.components.report.family import render_family
+from lidr.components.report.registered_model import render_model
 from lidr.components.report.run import report
 from lidr.components.report.runs import runs_of_model
+from lidr.components.report.two_runs import render_two_runs
 from lidr.components.shared.records.samples import PairSample
 from lidr.components.shared.store.open import open_store
 from tests.unit.report.runs import RUN, recipe, write_run
@@ -100,8 +100,8 @@ def pages(tmp_path_factory):
     write_run(folder, run="second", worse=0.06, month=9)
     runs, unread = runs_of_model(store, "tiny-world")
     texts = {
-        "family": render_family("tiny-world", runs, unread, {"tiny-world/3": ["champion"]}, ""),
-        "against": render_against(*runs),
+        "family": render_model("tiny-world", runs, unread, {"tiny-world/3": ["champion"]}, ""),
+        "against": render_two_runs(*runs),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text)

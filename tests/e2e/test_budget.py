@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from lidr.components.shared.store.open import open_store
-from tests.e2e.runs import command
+from tests.e2e.runs import command, run_forked
 from tests.faults.contents import contents
 from tests.layers import layer
 from tests.receivers import receiving
@@ -32,13 +30,8 @@ def run(store: Path, url: str = "", **profile: object) -> dict:
     place = layer(store.parent, notify={}, **profile)
     given = [word for each in SETTINGS for word in ("--set", each)]
     layers = ("--profile", "local", "--profile", place)
-    done = subprocess.run(
-        command(store, "--run", "small", "--output", "json", *layers, *given),
-        env={**os.environ, "LIDR_NOTIFY_URL": url},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    words = command(store, "--run", "small", "--output", "json", *layers, *given)
+    done = run_forked(words, store.parent, LIDR_NOTIFY_URL=url)
     assert done.returncode == 0, done.stderr
     result: dict = json.loads(done.stdout)
     return result
@@ -58,7 +51,7 @@ def test_run_stopped_by_its_budget_and_continued_is_equal_to_one_without(tmp_pat
         assert first["used"]["gpu_hours"] == 4.0
         assert [each["iteration"] for each in first["iterations"]] == [0, 1]
         page = (stopped / "runs" / "small" / "overview.html").read_text()
-        assert "M₂ was not begun: the budget does not hold it" in page
+        assert "M₂ was not started: it would exceed the budget" in page
         again = run(stopped, receiver.url, budget={"gpu_hours": 7.0})
         assert again["stopped"] is None
     run(free)

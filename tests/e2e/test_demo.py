@@ -73,7 +73,7 @@ def test_a_version_is_exported_with_its_card(demo: tuple[Path, dict], tmp_path: 
     spanish = 100 * result["iterations"][1]["accuracy"]["es"]["value"]
     assert f"{spanish:.1f} (" in card and "| Spanish |" in card
     again = subprocess.run(export, capture_output=True, text=True)
-    assert again.returncode == 2 and "is there already" in again.stderr
+    assert again.returncode == 2 and "already exists" in again.stderr
 
 
 def test_every_iteration_is_a_registered_version(demo: tuple[Path, dict]) -> None:
@@ -115,7 +115,7 @@ def test_its_models_are_compared_outside_the_run(demo: tuple[Path, dict]) -> Non
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("evaluate: known from before") == 2
+    assert done.stderr.count("evaluate: reused") == 2
     compared = json.loads(done.stdout)
     gain = result["iterations"][1]["average"]["value"] - result["iterations"][0]["average"]["value"]
     assert abs(compared["mean_gain"]["value"] - gain) < 1e-9

@@ -15,7 +15,7 @@ import pytest
 
 from lidr.components.prepare.run import prepare
 from lidr.components.shared.config.machine import MACHINE, EngineSettings, Machine
-from lidr.components.shared.core.processes import marked
+from lidr.components.shared.core.processes import marked_pids
 from lidr.components.shared.store.stage import open_stage
 from tests.e2e.rollouts import COUNT, LANGUAGES, make_recipe
 from tests.unit.shared.engines.cases import lively_model
@@ -45,7 +45,7 @@ def slow_recipe(folder: Path) -> str:
 
 def cores(mark: str) -> list[int]:
     """Return vLLM's core processes among those that carry a mark."""
-    found = marked("LIDR_TEST", mark)
+    found = marked_pids("LIDR_TEST", mark)
     return [pid for pid in found if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 

@@ -1,4 +1,4 @@
-"""Real torchrun, two gloo processes on this CPU, DeepSpeed, against one process without it."""
+"""Torchrun's agent, two gloo processes on this CPU, DeepSpeed, against one process without it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lidr.components.shared.core.errors import TrainingFailed
 from lidr.components.shared.forward.loading import load_model
 from lidr.components.shared.kubernetes.failure import RecordedFailure
 from lidr.components.shared.models.admission import check_model
-from lidr.components.shared.models.sources import ModelFiles, local_model
+from lidr.components.shared.models.sources import ModelFiles, model_files
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch.local import LocalLauncher
@@ -112,7 +112,7 @@ def test_the_train_step_of_a_profile_with_two_processes_gives_the_stage_of_one(t
             iteration=1,
             launch=launch(processes=processes, zero=Zero(stage=2), shard_gigabytes=1e-4),
         )
-        check_model(local_model(uri))
+        check_model(model_files(uri).folder)
         stages.append(open_stage(uri))
     one, two = stages
     assert (one.counts()["ranks"], two.counts()["ranks"]) == (1, 2)
@@ -167,26 +167,24 @@ def test_a_kill_damage_and_a_stop_change_no_bit(
     # Rank 1 alone is asked to end; both do, with a checkpoint of step 2.
     monkeypatch.setenv("ENDING", "term 1")
     said = ended(given)
-    assert "goes on from the checkpoint of step 1" in said
+    assert "resumes from the checkpoint of step 1" in said
     assert "training was asked to end" in said
     assert "exitcode  : 143 " in said
     assert complete(given) == [1, 2]
     # Rank 1 finds its part of step 2 damaged: both go on from step 1.
     (damaged,) = (tmp_path / "stages/train/abc/checkpoints/00000002").rglob("*rank_1_*optim*")
     damaged.write_bytes(b"damage")
-    process = start(given)
-    said, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, said
-    assert "goes on from the checkpoint of step 1" in said
+    said, code = start(given).finish()
+    assert code == 0, said
+    assert "resumes from the checkpoint of step 1" in said
     assert rows(given) == rows(undisturbed)
     for name, tensor in weights(undisturbed).items():
         assert torch.equal(weights(given)[name], tensor), name
 
 
 def ended(given: dict[str, Any]) -> str:
-    process = start(given, program="tests.unit.train.killed_rank")
-    said, _ = process.communicate(timeout=240)
-    assert process.returncode == 1, said  # torchrun's own
+    said, code = start(given, program="tests.unit.train.killed_rank").finish()
+    assert code == 1, said  # torchrun's own
     return said
 
 

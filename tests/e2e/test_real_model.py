@@ -20,7 +20,7 @@ from lidr.components.shared.forward.loading import load_chat
 from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.models.chat import ChatSettings
-from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.schema import EvalItem, PreferencePair, Response
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.forward.reference import ReferenceScore
@@ -175,6 +175,6 @@ def test_the_trained_model_is_another_one_that_answers(ran: Ran):
     assert counts["changed_share"] > 0.5
     before, after = (
         AutoModelForCausalLM.from_pretrained(folder).get_output_embeddings().weight
-        for folder in (ran.folder, local_model(ran.model))
+        for folder in (ran.folder, model_files(ran.model).folder)
     )
     assert 0 < (before - after).abs().max() < 1e-3

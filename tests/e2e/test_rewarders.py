@@ -6,8 +6,6 @@ Both runs share M_0 and its answers, so that the second one makes neither.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +14,10 @@ import pytest
 from lidr.components.shared.records.schema import PreferencePair, Score
 from lidr.components.shared.records.scores import SCORES_FILE
 from lidr.components.shared.store.stage import open_stage
-from tests.e2e.runs import small
+from tests.e2e.runs import run_forked, small
 from tests.judges import Asked, Says, ScriptedJudge
-from tests.kfp_forks import ROOT, lay
 
 pytestmark = pytest.mark.slow
-
-WARM = (
-    "mlflow.store.tracking.sqlalchemy_store",
-    "lidr.components.evaluate.harness",
-    "lidr.components.register.run",
-    "lidr.components.report.run",
-    "lidr.components.shared.forward.logps",
-    "lidr.components.toy.pretrain",
-    "lidr.components.train.assembly",
-)
-"""What takes tasks long to import: they are forks of a driver that has done it."""
 
 SETTINGS = (
     "languages.others=[es]",
@@ -44,11 +30,7 @@ SETTINGS = (
 def run(store: Path, name: str, *settings: str, **machine: object) -> dict[str, Any]:
     command = small(store, *SETTINGS, *settings, **machine)
     command[command.index("small")] = name
-    path = os.pathsep.join([str(store.parent / "overlay"), str(ROOT)])
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(
-        command, env=environment, cwd=store.parent, capture_output=True, text=True, timeout=600
-    )
+    done = run_forked(command, store.parent)
     assert done.returncode == 0, done.stderr
     state: dict[str, Any] = json.loads((store / f"runs/{name}/iteration-1/state.json").read_text())
     return state
@@ -75,7 +57,6 @@ def short(asked: Asked) -> Says:
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     folder: Path = tmp_path_factory.mktemp("rewarders")
-    lay(folder / "overlay", *WARM)
     store = folder / "store"
     server = ScriptedJudge(short)
     state = run(

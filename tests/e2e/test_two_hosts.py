@@ -128,7 +128,7 @@ def test_a_dead_host_and_a_dead_network_change_no_bit(
     for name, seconds in times.items():
         record_property(name, round(seconds, 1))
         print(f"{name}: {seconds:.1f} s")
-    assert f"goes on from the checkpoint of step {reached}" in storm.log.read_text()
+    assert f"resumes from the checkpoint of step {reached}" in storm.log.read_text()
     assert len(rows(given)) == 36
     assert rows(given) == rows(expected)
     assert model_bytes(storm.store) == model_bytes(calm.store)

@@ -11,7 +11,7 @@ import sys
 import time
 
 from lidr.components.shared.core.events import EVENTS_VARIABLE
-from lidr.components.shared.core.processes import marked
+from lidr.components.shared.core.processes import marked_pids
 from tests.faults.bench import Bench, holds
 from tests.faults.lives import SIZES, Life, chosen
 from tests.faults.table import Row
@@ -111,7 +111,7 @@ def _interrupted(life: Life, victim: str, seconds: float) -> bool:
     if victim.startswith("SIG"):
         process.send_signal(getattr(signal, victim))
     else:
-        own = sorted(marked(EVENTS_VARIABLE, mark))
+        own = sorted(marked_pids(EVENTS_VARIABLE, mark))
         if not own:
             process.kill()
         else:
@@ -120,7 +120,7 @@ def _interrupted(life: Life, victim: str, seconds: float) -> bool:
     assert process.returncode, "it did not notice"
     assert "Traceback" not in errors, errors
     end = time.monotonic() + 10
-    while marked(EVENTS_VARIABLE, mark):
+    while marked_pids(EVENTS_VARIABLE, mark):
         assert time.monotonic() < end, "processes are left"
         time.sleep(0.1)
     after = life.work()

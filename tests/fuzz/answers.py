@@ -9,8 +9,8 @@ from lidr.components.judging.verdicts import Position, read_preference, read_sco
 from lidr.components.shared.core.text import (
     is_repetitive,
     one_line,
-    plain,
     printable,
+    printable_line,
     valid_unicode,
 )
 from lidr.components.shared.engines import ChatRequest
@@ -147,7 +147,7 @@ def _check_numbers(given: tuple[str, str]) -> None:
     assert keeps_numbers(text, language, arabic, language) in (True, None)
     keeps_numbers(text, language, text[::-1], "en")
     is_repetitive(text)
-    for shown in (one_line(text), *printable(text).split("\n"), plain(text)):
+    for shown in (one_line(text), *printable(text).split("\n"), printable_line(text)):
         assert all(c.isprintable() or c == "\t" for c in shown)
     valid_unicode(text).encode()
 

@@ -36,10 +36,10 @@ from lidr.components.shared.registry.versions import (
 )
 from lidr.components.shared.tracking.client import client_at
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.listing import listed
+from lidr.pipelines.cluster.listing import list_experiment
 from lidr.pipelines.cluster.nodes import WorkflowGraph, parse_workflow, read_graph
 from lidr.pipelines.cluster.runs import is_live, newest_run
-from lidr.pipelines.cluster.tasks import beside_steps, parts_of, rows_of
+from lidr.pipelines.cluster.tasks import other_tasks, parts_of, rows_of
 from tests.argo import Workflow
 from tests.fuzz import mutations
 from tests.fuzz.running import Target
@@ -134,7 +134,7 @@ def _check_kubeflow(answers: dict[str, Answer]) -> None:
         run = newest_run(client, "lidr", "tiny")
         assert is_live(run) in (True, False)
         _check_graph(read_graph(client, run))
-        for row in listed(client):
+        for row in list_experiment(client):
             assert all(isinstance(value, str) for value in row.values())
             assert all(c.isprintable() for value in row.values() for c in value)
 
@@ -142,7 +142,7 @@ def _check_kubeflow(answers: dict[str, Answer]) -> None:
 def _check_graph(graph: WorkflowGraph) -> None:
     for row in rows_of(parts_of(graph.nodes), {"train": 8}):
         assert row.seconds >= 0 and all(c.isprintable() for c in row.note)
-    told = [graph.message, *beside_steps(graph.nodes, "failed").values()]
+    told = [graph.message, *other_tasks(graph.nodes, "failed").values()]
     assert all(c.isprintable() for text in told for c in text)
 
 
@@ -288,7 +288,7 @@ def _check_engine(answer: Answer) -> None:
     engine = _engine()
     request = ChatRequest("k", [{"role": "user", "content": "x"}], Decoding(max_tokens=8))
     told: SimpleQueue[Any] = SimpleQueue()
-    _loop().run_until_complete(engine._tell(0, engine._ask(request, [70]), told))
+    _loop().run_until_complete(engine._put_answer(0, engine._ask(request, [70]), told))
     assert not told.empty(), "who waits for the answer would wait for ever"
     _, found = told.get()
     if isinstance(found, LidrError):

@@ -12,9 +12,9 @@ from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.text import printable
 from lidr.components.shared.kubernetes.logs import progress_in
 from lidr.components.shared.registry import audit
-from lidr.components.shared.run_lease import _parsed as lease_holder
-from lidr.components.shared.store.lease import _Seen, find_head
-from lidr.components.shared.store.marker import fault_of, parsed, sealed
+from lidr.components.shared.run_lease import _parse_owner as lease_holder
+from lidr.components.shared.store.lease import _Observation, find_head
+from lidr.components.shared.store.marker import marker_fault, parse_matching_marker, sealed
 from lidr.components.shared.store.runs import read_states, run_names
 from lidr.components.shared.store.stage import Stage
 from lidr.components.shared.tracking.entries import Artifact, Dataset, TrackingEntry
@@ -22,7 +22,7 @@ from lidr.components.shared.tracking.outbox import Outbox
 from lidr.pipelines.cli.board import Board, progress_text
 from lidr.pipelines.events import parse_events
 from lidr.pipelines.local_status import event_rows
-from lidr.pipelines.stamp import LONGEST, Stamp
+from lidr.pipelines.stamp import MAX_CHARS, Stamp
 from lidr.pipelines.stored import StoredRun
 from tests.fakes import make_recipe
 from tests.fuzz import mutations
@@ -49,9 +49,9 @@ def _marker(random: Random) -> bytes:
 
 
 def _check_marker(data: bytes) -> None:
-    fault = fault_of(data, _DIGEST)
+    fault = marker_fault(data, _DIGEST)
     assert (fault == "") == (data == _SEALED), "every change is noticed, and nothing else"
-    known = parsed(data, _DIGEST)
+    known = parse_matching_marker(data, _DIGEST)
     assert not known or known["identity"] == _IDENTITY
     stage = Stage(Shelf({f"stages/demo/{_DIGEST}/_SUCCESS": data}), f"stages/demo/{_DIGEST}")
     stage.counts()
@@ -147,7 +147,7 @@ def _check_outbox(files: dict[str, bytes]) -> None:
     waiting = outbox.waiting("abc")
     assert all(name in waiting.names[place] for place, name in waiting.left)
     assert outbox.steps_reported("1-train") >= 0
-    note = outbox.note("mlflow/abc/run")
+    note = outbox.read_note("mlflow/abc/run")
     assert note is None or isinstance(note["run"], str)
     assert isinstance(outbox.recipe(), dict)
 
@@ -206,7 +206,7 @@ def _check_lease(files: dict[str, bytes]) -> None:
     store = Shelf(files)
     head = find_head(store)
     assert head.number in (0, 7, 8)
-    seen = _Seen(0.0)
+    seen = _Observation(0.0)
     seen.stale(store, head, 15.0, time.monotonic())
     seen._read = -1e9
     seen.stale(store, head, 15.0, time.monotonic())
@@ -215,7 +215,7 @@ def _check_lease(files: dict[str, bytes]) -> None:
     for text in files.values():
         held = lease_holder(text)
         if held:
-            assert 0 < held.seconds <= 300 and held.gone in (True, False)
+            assert 0 < held.seconds <= 300 and held.ended_here in (True, False)
             assert not held.has_ended()  # this is no pod, so nobody is asked
             assert printable(held.refusal("r").message) == held.refusal("r").message
 
@@ -259,7 +259,7 @@ def _check_events(data: bytes) -> None:
         board.take(event)
         if event["event"] == "progress":
             assert "\x1b" not in progress_text(event)
-    assert not any(c in "\x1b\x9b\x07\u202e" for fact in board.facts for c in fact)
+    assert not any(c in "\x1b\x9b\x07\u202e" for message in board.messages for c in message)
     for running in (True, False):
         rows = list(event_rows(events, running=running))
         assert all(row.state for row in rows)
@@ -283,7 +283,7 @@ def _check_stamp(text: str | None) -> None:
     found = Stamp.parse(text)
     if found is not None:
         assert Stamp.parse(found.text()) == found
-        assert found.first >= 0 and len(found.text()) <= LONGEST
+        assert found.first >= 0 and len(found.text()) <= MAX_CHARS
 
 
 _LOG_LINES = (

@@ -23,7 +23,7 @@ from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.engines import ChatRequest, Completion
 from lidr.components.shared.inputs.prompt_files import load_prompt_file
-from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.chat import TRANSLATION_STOP
 from lidr.components.shared.records.schema import Prompt
 from lidr.components.shared.store.open import open_store
@@ -141,7 +141,7 @@ def answer(request: ChatRequest) -> Completion:
 @contextmanager
 def _engine() -> Iterator[None]:
     def start(_: object, stage: str, *__: object) -> FakeEngine:
-        assert local_model(stage).is_dir()
+        assert model_files(stage).folder.is_dir()
         return FakeEngine(answer)
 
     with (

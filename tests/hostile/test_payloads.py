@@ -13,7 +13,7 @@ from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.engines import ChatRequest
 from lidr.components.shared.forward.tokens import tokenize_pairs
 from lidr.components.shared.models.chat import ChatRenderer
-from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.schema import (
     DroppedPair,
     EvalItem,
@@ -26,7 +26,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking import mlflow_client
 from lidr.components.shared.tracking.delivery import deliver
 from lidr.components.shared.tracking.entries import Dataset, TrackingEntry
-from lidr.components.shared.tracking.outbox import Outbox, now
+from lidr.components.shared.tracking.outbox import Outbox, now_ms
 from lidr.components.shared.tracking.stage_metrics import clean
 from tests.browser.chromium import Chromium, find_chromium
 from tests.hostile.chain import PREFIX, RUN, HostileRun, carry_out, prompt_id
@@ -82,7 +82,7 @@ def test_training_sees_text_and_ends(run):
     parts = counts["languages"].values()
     assert sum(part["pairs"] + part["dropped"] for part in parts) == 4 * len(run.texts)
     assert counts["pairs"] > 200
-    tokenizer = AutoTokenizer.from_pretrained(local_model(run.stages["train"]))
+    tokenizer = AutoTokenizer.from_pretrained(model_files(run.stages["train"]).folder)
     pairs = run.records("pair", "pairs.parquet", PreferencePair)
     pairs = [pair for pair in pairs if len(pair.prompt[0]["content"]) < 5000]
     require_plain(tokenizer, pairs)
@@ -138,10 +138,10 @@ def test_mlflow_has_the_payloads_as_text(run, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     store = open_store(run.store)
     outbox = Outbox(store, RUN)
-    outbox.keep_recipe(run.recipe.model_dump_json())
+    outbox.write_recipe(run.recipe.model_dump_json())
     facts = {f"payload.{n}": clean(text) for n, text in enumerate(PAYLOADS.values())}
     data = [Dataset("pairs", run.stages["pair"], "ab", clean(PAYLOADS["script"]))]
-    entry = TrackingEntry("1-pair", "end", now(), tags=facts, params=facts, datasets=data)
+    entry = TrackingEntry("1-pair", "end", now_ms(), tags=facts, params=facts, datasets=data)
     outbox.add(entry)
     outcome = deliver(store, RUN, 60)
     assert (outcome.left, outcome.problem) == (0, "")

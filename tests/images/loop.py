@@ -23,13 +23,13 @@ def main(job: dict) -> None:
     from kfp import local
 
     from lidr.pipelines.loop import LoopShape, build_loop
-    from lidr.pipelines.placement import KINDS
+    from lidr.pipelines.placement import KIND_BY_COMPONENT
 
     def place(task: PipelineTask) -> PipelineTask:
         task.set_caching_options(False)
         for name, value in job["environment"].items():
             task.set_env_variable(name, value)
-        kind = KINDS.get(task.component_spec.name, "control")
+        kind = KIND_BY_COMPONENT.get(task.component_spec.name, "control")
         return task.set_container_image(images.of(kind))
 
     recipe = Recipe.model_validate_json(job["recipe"])

@@ -146,7 +146,7 @@ def test_buildah_gets_the_time_its_own_way_and_mirrors_are_secrets(engine: Path)
     [
         (["no-such-engine"], "no-such-engine' here. Install it, or name another"),
         (["docker", "contrl"], "no image contrl; there are control, train, generate, mlflow"),
-        (["docker", "control", "--flags", "broken"], "docker build ended with 7"),
+        (["docker", "control", "--flags", "broken"], "docker build exited with 7"),
     ],
 )
 def test_what_cannot_be_built_is_said(

@@ -90,7 +90,7 @@ def test_what_is_known_is_told(tmp_path: Path, capsys):
     assert audit.main([says(tmp_path, FOUND, 1)]) == 1
     out = capsys.readouterr().out
     assert "2 packages, 1 known vulnerabilities" in out
-    assert "broken 2.0: PYSEC-1 CVE-1, mended in 2.1" in out
+    assert "broken 2.0: PYSEC-1 CVE-1, fixed in 2.1" in out
 
 
 def test_nothing_known_is_well(tmp_path: Path):

@@ -115,7 +115,7 @@ def test_what_is_old_or_missing_is_named(cluster: tuple[ClusterApi, Path]):
         "FAIL  localqueues.kueue.x-k8s.io: v1beta2 is not served (v1beta1)",
     ):
         assert line in done.stdout
-    assert "4 of these must be mended" in done.stderr
+    assert "4 of these must be fixed" in done.stderr
 
 
 def test_a_controller_without_a_ready_pod_does_not_run(cluster: tuple[ClusterApi, Path]):

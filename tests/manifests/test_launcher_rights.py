@@ -18,7 +18,7 @@ from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.kubernetes import runs
 from lidr.components.shared.kubernetes.own_pod import own_run
 from lidr.components.shared.kubernetes.trainjobs import Cluster
-from lidr.components.shared.models.outside import Resolved
+from lidr.components.shared.models.outside import ModelLocation
 from tests.crds import needs_crds
 from tests.kubernetes_api import (
     CORE,
@@ -188,7 +188,7 @@ def test_with_its_role_the_follower_changes_its_deployment_and_no_other(
     api.allowed = guard = Guard(role("lidr-champion-follower", FOLLOWER))
     monkeypatch.setattr(
         "lidr.components.serve.follow.resolve_model",
-        lambda name: Resolved("s3://b/stages/train/x/model"),
+        lambda name: ModelLocation("s3://b/stages/train/x/model"),
     )
     documents = yaml.safe_load_all(CHAMPION.read_text("utf-8"))
     (found,) = (each for each in documents if each["kind"] == "Deployment")

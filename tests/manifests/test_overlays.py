@@ -17,7 +17,7 @@ import yaml
 from referencing import Registry, Resource
 
 from images import build
-from lidr.components.shared.config.profile import TrainingPlace, load_profile
+from lidr.components.shared.config.profile import TrainingPlacement, load_profile
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.pipelines.checks.capacity import quantity
 from lidr.pipelines.placement import SETTINGS
@@ -346,7 +346,7 @@ def test_the_shipped_profile_s_names_are_the_manifests_names(name: str):
     assert profile.namespace == "lidr"
     assert profile.service_account in named(objects, "ServiceAccount")
     assert set(profile.config_maps) <= set(named(objects, "ConfigMap"))
-    assert profile.training.runtime == TrainingPlace().runtime
+    assert profile.training.runtime == TrainingPlacement().runtime
     assert profile.training.runtime in named(objects, "TrainingRuntime")
     assert Launch.of(profile).queue in named(objects, "LocalQueue")
     (port,) = named(objects, "Service")["lidr-mlflow"]["spec"]["ports"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lidr.components.shared.config.profile import TrainingPlace
+from lidr.components.shared.config.profile import TrainingPlacement
 from lidr.components.shared.kubernetes.failure import FATAL
 from tests.crds import needs_crds, problems
 
@@ -54,7 +54,7 @@ def test_the_validation_refuses_what_is_unknown(runtime: dict[str, Any]):
 
 
 def test_its_name_is_the_profile_s_default(runtime: dict[str, Any]):
-    assert runtime["metadata"]["name"] == TrainingPlace().runtime
+    assert runtime["metadata"]["name"] == TrainingPlacement().runtime
     assert "namespace" not in runtime["metadata"]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.shared.core.processes import kill_marked, marked
+from lidr.components.shared.core.processes import kill_marked, marked_pids
 from tests.kfp_forks import EXTENDED, ROOT, lay
 
 FAKED = {
@@ -97,7 +97,7 @@ class FakeWorld:
 
     @property
     def orphans(self) -> list[int]:
-        return marked("LIDR_EVENTS", str(self.run / "events.jsonl"))
+        return marked_pids("LIDR_EVENTS", str(self.run / "events.jsonl"))
 
     @property
     def driver(self) -> int:

@@ -30,9 +30,9 @@ def affinity(key: str, operator: str, value: str) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"config_maps": ["My_Map"]}, "config_maps: 'My_Map' names no object"),
-        ({"secrets": {"Hub": ["HF_TOKEN"]}}, "secrets: 'Hub' names no object"),
-        ({"service_account": "a b"}, "service_account: 'a b' names no object"),
+        ({"config_maps": ["My_Map"]}, "config_maps: 'My_Map' is not a valid name"),
+        ({"secrets": {"Hub": ["HF_TOKEN"]}}, "secrets: 'Hub' is not a valid name"),
+        ({"service_account": "a b"}, "service_account: 'a b' is not a valid name"),
         (steps(accelerator_type="gpu"), "steps.train.accelerator_type: 'gpu' is no extended"),
         (steps(node_selector={"pool": "a/b"}), "steps.train.node_selector: pool=a/b is no label"),
         (
@@ -86,7 +86,7 @@ def test_in_a_pod_nothing_needs_to_be_said(monkeypatch, tmp_path):
 )
 def test_a_schedule_s_times(text: str, when: Interval | None):
     if when is None:
-        with pytest.raises(BadInput, match="no interval and no cron line"):
+        with pytest.raises(BadInput, match="neither an interval nor a cron line"):
             Interval.parse(text)
     else:
         assert Interval.parse(text) == Interval.of(when.trigger()) == when

@@ -15,7 +15,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.recipes import reference_of
 from lidr.pipelines import cli
 from lidr.pipelines.cli.inputs import (
-    or_nearest,
+    or_default,
     parse_settings,
     read_profile,
     read_recipe,
@@ -312,7 +312,7 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
             "/none.jsonl: no such file",
         ),
         (["compile", "tiny_world", "-o", "no/such/folder/x.yaml"], "cannot be written"),
-        (["compile", "tiny_world", "-o", "x.yaml", "--max-unroll", "1"], "1 rounds do not lie"),
+        (["compile", "tiny_world", "-o", "x.yaml", "--max-unroll", "1"], "rounds are not between"),
         (["report", "absent", "--store", "s"], "s: no such store"),
         (["report", "absent", "--store", "."], "has no iteration 0"),
         (["submit", "tiny_world", "--profile", "local"], "is for this machine"),
@@ -440,9 +440,9 @@ def test_settings_are_yaml():
 
 def test_plan_and_check_are_for_this_machine_unless_a_cluster_is_named(monkeypatch):
     monkeypatch.delenv("LIDR_KFP_HOST", raising=False)
-    assert (or_nearest([]), or_nearest(["spot"])) == (["local"], ["spot"])
+    assert (or_default([]), or_default(["spot"])) == (["local"], ["spot"])
     monkeypatch.setenv("LIDR_KFP_HOST", "https://kfp")
-    assert or_nearest([]) == ["cluster"]
+    assert or_default([]) == ["cluster"]
 
 
 def test_plan_for_this_machine_is_rough_and_says_so(monkeypatch, capsys):

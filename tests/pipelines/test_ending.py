@@ -12,7 +12,7 @@ from lidr.components.shared.core.errors import LaunchFailed, StoreError
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import note_failure, overview_key, state_key
 from lidr.components.shared.store.usage import note_budget_stop
-from lidr.pipelines.notices import telling
+from lidr.pipelines.notices import notify
 from lidr.pipelines.tasks import ending
 from tests.fakes import make_recipe
 from tests.receivers import receiving
@@ -91,7 +91,7 @@ def test_failure_on_a_cluster_is_told_with_the_submit_that_goes_on(tmp_path, mon
             ended(tmp_path, monkeypatch, "FAILED")
     assert receiver.texts == [
         "lidr: run mine has failed at M_2 train: no machine was found. `lidr submit tiny-world "
-        "--run mine` goes on."
+        "--run mine` resumes it."
     ]
 
 
@@ -118,10 +118,10 @@ def test_loop_whose_pod_was_killed_is_a_failure_though_kubeflow_calls_it_running
 
 def test_notice_that_cannot_be_written_down_harms_no_end(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(NOTIFY_URL, "http://127.0.0.1:9/planted")
-    monkeypatch.setattr(telling, "announce", _full)
+    monkeypatch.setattr(notify, "enqueue", _full)
     ended(tmp_path, monkeypatch, "FAILED")
     told = capsys.readouterr().err
-    assert "nobody was told: the disk is full" in told and "planted" not in told
+    assert "no notice was sent: the disk is full" in told and "planted" not in told
 
 
 def _full(*_: object) -> bool:

@@ -10,7 +10,7 @@ from lidr.pipelines.cli.board import Board
 from lidr.pipelines.cli.inputs import read_recipe
 from lidr.pipelines.events import parse_events
 from lidr.pipelines.local_status import event_rows
-from lidr.pipelines.stamp import LONGEST, Stamp
+from lidr.pipelines.stamp import MAX_CHARS, Stamp
 
 STARTED = {"event": "started", "time": 1.0, "step": "train", "iteration": 1}
 PROGRESS = {
@@ -89,14 +89,14 @@ def test_a_description_fits_into_kubeflows_column_and_keeps_the_first_links():
     report, mlflow = "s3://bucket/runs/r/report.html", "http://mlflow/#/models/" + "m" * 200
     text = STAMP.text({"report": report, "MLflow": mlflow})
     assert text.startswith(f"report: {report}\nlidr 0.1.0, ")
-    assert len(text) <= LONGEST and Stamp.parse(text) == STAMP
-    for length in (LONGEST - len(STAMP.text()) - 1, LONGEST - len(STAMP.text())):
+    assert len(text) <= MAX_CHARS and Stamp.parse(text) == STAMP
+    for length in (MAX_CHARS - len(STAMP.text()) - 1, MAX_CHARS - len(STAMP.text())):
         text = STAMP.text({"a": "b" * (length - 3)})
-        assert (len(text) <= LONGEST, "a: " in text) == (True, len(text) == LONGEST)
+        assert (len(text) <= MAX_CHARS, "a: " in text) == (True, len(text) == MAX_CHARS)
 
 
 def test_a_very_long_address_of_a_store_goes_by_its_digest():
     recipe = read_recipe("tiny_world", None, [])
     one, other = (Stamp.of(recipe, f"s3://bucket/{'k' * 1000}{end}") for end in "ab")
     assert one != other and one.store.startswith("sha256:")
-    assert len(one.text()) <= LONGEST and Stamp.parse(one.text()) == one
+    assert len(one.text()) <= MAX_CHARS and Stamp.parse(one.text()) == one

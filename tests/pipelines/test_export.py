@@ -49,7 +49,7 @@ def test_an_export_needs_a_version(named):
 
 
 def test_an_export_goes_to_a_folder_or_the_hub():
-    with pytest.raises(BadInput, match="is no folder"):
+    with pytest.raises(BadInput, match="is not a folder"):
         export_command("tiny@champion", "s3://bucket/model")
 
 

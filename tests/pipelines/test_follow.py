@@ -10,12 +10,12 @@ from lidr.pipelines.status import Status
 
 
 class Watcher:
-    """Tells what it is given, one look after another."""
+    """Returns the given statuses, or raises the given errors, one after another."""
 
     def __init__(self, *told: object) -> None:
         self.told = list(told)
 
-    def look(self) -> Status:
+    def read_status(self) -> Status:
         found = self.told.pop(0)
         if isinstance(found, Exception):
             raise found

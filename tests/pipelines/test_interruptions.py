@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from lidr.components.shared.core.processes import marked
+from lidr.components.shared.core.processes import marked_pids
 from tests.pipelines.conftest import FakeWorld
 
 RUN = ("run", "tiny_world", "--set", "gate.max_iterations=1", "--output", "json")
@@ -133,8 +133,8 @@ def test_two_runs_may_share_a_store(fake_world: FakeWorld):
 def test_a_marked_process_is_found_by_the_whole_value(fake_world: FakeWorld):
     child = subprocess.Popen(["sleep", "60"], env={"MARK": "/a/b"}, start_new_session=True)
     try:
-        wait_until(lambda: marked("MARK", "/a/b") == [child.pid], 5)
-        assert marked("MARK", "/a") == []
+        wait_until(lambda: marked_pids("MARK", "/a/b") == [child.pid], 5)
+        assert marked_pids("MARK", "/a") == []
     finally:
         child.kill()
         child.wait()

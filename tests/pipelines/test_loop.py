@@ -241,7 +241,7 @@ def test_an_unforeseen_failure_shows_its_last_words(fake_world: FakeWorld):
     failed = fake_world.lidr("run", "tiny_world", train="crash")
     assert failed.returncode == 1
     error = failed.stderr[failed.stderr.index("lidr: error:") :]
-    assert error.startswith("lidr: error: train failed; its last words were")
+    assert error.startswith("lidr: error: train failed; its last lines were")
     assert "RuntimeError: something unforeseen" in error
     assert str(fake_world.run / "logs" / "run.log") in error
     assert len(error.splitlines()) < 25

@@ -343,5 +343,5 @@ def test_bad_input_is_one_line(monkeypatch, capsys, tmp_path: Path, arguments, m
 
 def test_prices_in_a_profile_are_checked():
     profile = read_profile("cluster")
-    assert profile.prices.hour("H100", spot=True) == 2.25
-    assert profile.prices.hour("L4", spot=False) == 0
+    assert profile.prices.per_hour("H100", spot=True) == 2.25
+    assert profile.prices.per_hour("L4", spot=False) == 0

@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 
 from lidr.pipelines.checks.inside import probe
-from lidr.pipelines.checks.inside.probe import ASKED, Question, answer_in, gpus, look, main
-from lidr.pipelines.checks.inside.seen import _is_of
+from lidr.pipelines.checks.inside.probe import (
+    QUESTION_VARIABLE,
+    Question,
+    answer_in,
+    gpus,
+    inspect_pod,
+    main,
+)
+from lidr.pipelines.checks.inside.seen import _matches_type
 from lidr.pipelines.stamp import lidr_version
 from tests.json_server import serving
 from tests.moto_server import CREDENTIALS, moto_server
@@ -35,7 +42,7 @@ def test_probe_tries_the_store_and_each_address_and_prints_one_line(s3, monkeypa
             reach={"MLflow": url, "hub": "https://127.0.0.1:9", "API": "tcp://nobody.invalid:8888"},
             variables=("HF_TOKEN", "EMPTY_TOKEN", "NO_TOKEN"),
         )
-        main({ASKED: asked.model_dump_json()})
+        main({QUESTION_VARIABLE: asked.model_dump_json()})
     log = capsys.readouterr().out
     answer = answer_in(f"noise\n{log}")
     assert answer and answer.version == lidr_version()
@@ -52,7 +59,7 @@ def test_probe_says_why_the_store_refuses(s3, monkeypatch):
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
-    answer = look(Question(store="s3://no-such-bucket/store"))
+    answer = inspect_pod(Question(store="s3://no-such-bucket/store"))
     assert "no-such-bucket" in answer.faults["store"]
 
 
@@ -88,12 +95,14 @@ def test_gpus_are_those_that_the_tool_lists(tmp_path: Path, monkeypatch):
     ],
 )
 def test_type_of_a_gpu_is_a_word_of_its_model(kind: str, model: str, same: bool):
-    assert _is_of(kind, model) is same
+    assert _matches_type(kind, model) is same
 
 
-@pytest.mark.parametrize("log", ["", "noise", f"{probe.MARK}{{", f"{probe.MARK}[]"])
+@pytest.mark.parametrize(
+    "log", ["", "noise", f"{probe.ANSWER_PREFIX}{{", f"{probe.ANSWER_PREFIX}[]"]
+)
 def test_log_without_an_answer_has_none(log: str):
-    if probe.MARK not in log:
+    if probe.ANSWER_PREFIX not in log:
         assert answer_in(log) is None
         return
     with pytest.raises(ValueError):

@@ -18,11 +18,11 @@ from lidr.components.shared.lineage.verify import verify
 from lidr.components.shared.models.sources import model_uri
 from lidr.components.shared.registry.ancestry import evidence_of, read_ancestry
 from lidr.components.shared.store.local import LocalStore
-from lidr.components.shared.store.marker import MARKER, RECORD
+from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, new_stage, open_stage
 from lidr.pipelines.local import running
-from lidr.pipelines.maintenance.prune_plan import Policy, PrunePlan, Why, make_plan
+from lidr.pipelines.maintenance.prune_plan import PrunePlan, PrunePolicy, RemovalReason, make_plan
 from lidr.pipelines.maintenance.prune_removal import prune
 from tests.chains import Chain, adapter_stage, make_chain, outside_world
 
@@ -55,8 +55,8 @@ def age(folder: str | Path, seconds: float = MONTH) -> None:
         os.utime(path, (then, then))
 
 
-def policy(keep_last: int = 1, **changes: object) -> Policy:
-    return Policy(keep_last, WEEK, time.time(), **changes)
+def policy(keep_last: int = 1, **changes: object) -> PrunePolicy:
+    return PrunePolicy(keep_last, WEEK, time.time(), **changes)
 
 
 def versions(chain: Chain, **aliases: int) -> list:
@@ -72,8 +72,8 @@ def carry_out(plan: PrunePlan) -> None:
     prune(replace(plan, versions=()), lambda version: None)
 
 
-def by_uri(plan: PrunePlan) -> dict[str, Why]:
-    return {removal.holding.uri: removal.why for removal in plan.removals}
+def by_uri(plan: PrunePlan) -> dict[str, RemovalReason]:
+    return {removal.stage.uri: removal.why for removal in plan.removals}
 
 
 def uris(chain: Chain, t: int, *steps: str) -> set[str]:
@@ -83,8 +83,8 @@ def uris(chain: Chain, t: int, *steps: str) -> set[str]:
 def test_only_the_last_version_s_iteration_stays_whole(chain):
     plan = planned(chain)
     assert [version.number for version in plan.versions] == [1, 2, 3]
-    earlier = {uri for uri, why in by_uri(plan).items() if why is Why.EARLIER}
-    unused = {uri for uri, why in by_uri(plan).items() if why is Why.UNUSED}
+    earlier = {uri for uri, why in by_uri(plan).items() if why is RemovalReason.EARLIER}
+    unused = {uri for uri, why in by_uri(plan).items() if why is RemovalReason.UNUSED}
     made = ("generate", "translate", "pair", "train")
     assert earlier == uris(chain, 1, *made) | uris(chain, 2, *made)
     assert unused == (
@@ -92,7 +92,7 @@ def test_only_the_last_version_s_iteration_stays_whole(chain):
         | uris(chain, 1, "evaluate", "gate", "register")
         | uris(chain, 2, "gate", "register")
     )
-    assert plan.removals[0].holding.node.step == "register"
+    assert plan.removals[0].stage.node.step == "register"
 
 
 def test_what_is_kept_is_verified_afterwards(chain):
@@ -113,14 +113,14 @@ def test_a_pruned_stage_is_not_done_and_can_be_made_again(chain):
     stage = chain.model(2)
     marker = stage.store.read(stage.key(MARKER))
     carry_out(planned(chain))
-    assert stage.store.read(stage.key(RECORD)) == marker
+    assert stage.store.read(stage.key(PRUNED_MARKER)) == marker
     with pytest.raises(BadInput, match="not complete"):
         open_stage(stage.uri)
     again = new_stage(stage.store, "train", 1, stage.identity["inputs"], stage.identity["settings"])
     assert again.uri == stage.uri
     again.write("model/config.json", b"anew")
     again.finish({})
-    assert not stage.store.exists(stage.key(RECORD))
+    assert not stage.store.exists(stage.key(PRUNED_MARKER))
 
 
 @pytest.mark.parametrize("alias", ["champion", "previous", "a-name-of-a-user-s-own"])
@@ -165,7 +165,7 @@ def test_unfinished_stages_go_when_they_are_old(chain):
         stage.write("checkpoints/00000002/COMPLETE", b"{}")
     age(Path(chain.store, dead.prefix))
     plan = planned(chain, 9)
-    assert by_uri(plan) == {dead.uri: Why.UNFINISHED}
+    assert by_uri(plan) == {dead.uri: RemovalReason.UNFINISHED}
     carry_out(plan)
     assert not Path(chain.store, dead.prefix).exists()
     assert len(list(Path(chain.store, live.prefix).rglob("*.pt"))) == 1
@@ -177,7 +177,7 @@ def test_old_checkpoints_of_a_finished_stage_go(chain):
     assert planned(chain, 9).removals == ()
     age(Path(chain.store, stage.prefix))
     plan = planned(chain, 9)
-    assert (by_uri(plan), plan.size) == ({stage.uri: Why.STRAY}, 100)
+    assert (by_uri(plan), plan.size) == ({stage.uri: RemovalReason.STRAY}, 100)
     carry_out(plan)
     assert stage.done() and verify(trace([stage.uri])) == []
 
@@ -229,7 +229,7 @@ def test_the_weights_under_an_adapter_and_those_a_world_starts_from_stay(chain):
     last = replace(chain.version(3), number=5, source=model_uri(chain.model(1).uri), tags=tags)
     plan = make_plan(open_store(chain.store), [*versions(chain), last], policy())
     assert {adapter.uri, world.uri, chain.model(1).uri}.isdisjoint(by_uri(plan))
-    assert by_uri(plan)[chain.rounds[1]["generate"].uri] is Why.EARLIER
+    assert by_uri(plan)[chain.rounds[1]["generate"].uri] is RemovalReason.EARLIER
 
 
 class Power(BaseException):

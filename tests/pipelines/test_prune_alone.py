@@ -14,7 +14,7 @@ import pytest
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.open import open_store
 from lidr.pipelines.maintenance.prune_findings import PRUNED, note_findings
-from lidr.pipelines.maintenance.prune_plan import Policy, PrunePlan, make_plan
+from lidr.pipelines.maintenance.prune_plan import PrunePlan, PrunePolicy, make_plan
 from tests.chains import Chain, make_chain
 
 MONTH = 30 * 86400.0
@@ -36,18 +36,18 @@ def waiting(tmp_path: Path) -> Chain:
 def plan(waiting: Chain) -> Callable[..., PrunePlan]:
     def planned(**changes: Any) -> PrunePlan:
         known = [waiting.version(t) for t in range(3)]
-        policy = Policy(1, MONTH / 4, time.time(), **changes)
+        policy = PrunePolicy(1, MONTH / 4, time.time(), **changes)
         return make_plan(open_store(waiting.store), known, policy)
 
     return planned
 
 
 def test_run_that_waits_for_longer_than_the_grace_is_kept_where_kubeflow_knows_of_it(waiting, plan):
-    gone = {removal.holding.uri for removal in plan().removals}
+    gone = {removal.stage.uri for removal in plan().removals}
     assert waiting.rounds[1]["pair"].uri in gone, "by its age alone nothing would keep it"
-    kept = plan(under_way=(waiting.run,))
+    kept = plan(live_runs=(waiting.run,))
     assert kept.removals == () and kept.versions == ()
-    other = {removal.holding.uri for removal in plan(under_way=("another",)).removals}
+    other = {removal.stage.uri for removal in plan(live_runs=("another",)).removals}
     assert other == gone
 
 
@@ -58,7 +58,7 @@ def test_run_that_goes_on_and_has_not_measured_its_start_stops_it(waiting, plan)
     os.utime(Path(waiting.store) / "runs/begun/events.jsonl", (then, then))
     plan()
     with pytest.raises(BadInput, match=r"'begun'.*not measured its start yet"):
-        plan(under_way=("begun",))
+        plan(live_runs=("begun",))
 
 
 def test_findings_are_numbers_and_one_line(waiting, plan, capsys):

@@ -17,7 +17,7 @@ import pytest
 
 from lidr.pipelines.cluster.nodes import WorkflowGraph, parse_workflow, task_graph
 from lidr.pipelines.cluster.outcome import outcome_of
-from lidr.pipelines.cluster.tasks import beside_steps, parts_of, rows_of
+from lidr.pipelines.cluster.tasks import other_tasks, parts_of, rows_of
 from lidr.pipelines.status import END, STEP_NAMES
 from lidr.pipelines.step_log import OwnLines, last_words
 from tests.argo import Workflow, pod_metadata
@@ -200,17 +200,17 @@ def test_tasks_that_kubeflow_no_longer_followed_are_seen_as_open():
 def test_recorded_failure_stands_under_its_iteration_alone(told: Any):
     failed = {(1, step): "done" for step in ROUND[:3]} | {(1, "train"): "failed"}
     assert states(told("failed-exit")) == {**START, **failed}
-    assert list(beside_steps(told("failed-exit").nodes, "failed")) == ["the driver of cleanup"]
+    assert list(other_tasks(told("failed-exit").nodes, "failed")) == ["the driver of cleanup"]
     assert states(told("failed-called-succeeded")) == {(0, "prepare"): "failed"}
-    assert beside_steps(told("failed-called-succeeded").nodes, "failed") == {}
+    assert other_tasks(told("failed-called-succeeded").nodes, "failed") == {}
 
 
 def test_recorded_failure_has_argo_s_reason_and_the_pod():
     row = {row.step: row for row in rows_of(parts_of(whole("failed-exit").nodes), {})}["train"]
     pod = "lidr-tiny-world-vqz5z-retry-system-container-impl-249349608"
     assert (row.note, row.pod) == ("main: Error (exit code 2)", pod)
-    beside = beside_steps(whole("failed-exit").nodes, "failed")
-    assert beside == {"the driver of cleanup": "main: Error (exit code 1)"}
+    others = other_tasks(whole("failed-exit").nodes, "failed")
+    assert others == {"the driver of cleanup": "main: Error (exit code 1)"}
 
 
 def test_recorded_failure_of_today_s_loop_stands_under_its_iteration():
@@ -230,10 +230,10 @@ def test_recorded_success_of_today_s_loop_is_done():
 
 
 def test_recorded_refusal_of_the_first_pod_is_told():
-    (told,) = beside_steps(whole("forbidden").nodes, "failed").items()
+    (told,) = other_tasks(whole("forbidden").nodes, "failed").items()
     assert told[0] == "the driver of root"
     assert told[1].endswith('account kubeflow/lidr-absent: serviceaccount "lidr-absent" not found')
-    assert beside_steps(known("forbidden").nodes, "failed") == {"the driver of root": ""}
+    assert other_tasks(known("forbidden").nodes, "failed") == {"the driver of root": ""}
     assert states(whole("forbidden")) == {}
 
 
@@ -243,7 +243,7 @@ def test_recorded_cancelled_run_is_cancelled_whatever_kubeflow_calls_it(told: An
     assert run.state == "FAILED" and graph.cancelled
     assert outcome_of(run, graph, None, known=False).state == "cancelled"
     assert states(graph) == {(0, "prepare"): "cancelled", (END, "report"): "done"}
-    assert beside_steps(graph.nodes, "failed") == {}
+    assert other_tasks(graph.nodes, "failed") == {}
 
 
 def test_recorded_log_has_the_step_s_own_lines_and_last_words():

@@ -138,9 +138,9 @@ def test_rollout_forgets_what_another_number_of_shards_has_reported(api, launche
     exchange.publish(before)
     for index in range(8):
         exchange.succeed(shards.ShardShare(responses="r", translations="t"), index)
-    rollout.forget_others(exchange, 8)
+    rollout.clear_other_sharding(exchange, 8)
     assert exchange.done() == 8
-    rollout.forget_others(exchange, 3)
+    rollout.clear_other_sharding(exchange, 3)
     assert exchange.done() == 0
 
 

@@ -11,7 +11,7 @@ import subprocess
 from rich.console import Console
 
 from lidr.pipelines.cli.board import Board, progress_text, seconds_text
-from lidr.pipelines.cli.screen import Lines, draw
+from lidr.pipelines.cli.screen import LinePrinter, draw
 from lidr.pipelines.cli.summary import print_summary
 from tests.pipelines.conftest import FakeWorld
 from tests.terminals import drawn_on
@@ -81,7 +81,7 @@ def test_an_average_needs_all_other_languages():
 
 
 def test_without_a_terminal_there_is_a_line_for_each_step(capsys):
-    lines = Lines(Board(("en", "es", "de")))
+    lines = LinePrinter(Board(("en", "es", "de")))
     for event in EVENTS:
         lines.take([event])
     assert capsys.readouterr().err.splitlines() == [
@@ -101,7 +101,7 @@ def test_truncation_stands_beside_every_accuracy(capsys):
     ]
     text = " ".join(drawn(board_after(cut)).split())
     assert "M_0 100.0% 46.0% 50.0% 48.0% (25.0% cut) (25.0% cut) (25.0% cut) (25.0% cut)" in text
-    lines = Lines(Board(("en", "es", "de")))
+    lines = LinePrinter(Board(("en", "es", "de")))
     lines.take(cut)
     said = "M_0 accuracy: en 100.0% (25.0% cut), es 46.0% (25.0% cut), de 50.0% (25.0% cut)"
     assert said in capsys.readouterr().err.splitlines()
@@ -109,7 +109,7 @@ def test_truncation_stands_beside_every_accuracy(capsys):
 
 def test_long_silence_is_broken_by_progress(capsys, monkeypatch):
     monkeypatch.setattr("lidr.pipelines.cli.screen._QUIET_SECONDS", -1.0)
-    Lines(board_after(EVENTS)).take([])
+    LinePrinter(board_after(EVENTS)).take([])
     assert "M_1 train: 20/57 steps" in capsys.readouterr().err
 
 
@@ -200,7 +200,7 @@ def test_a_judge_has_a_table_of_its_own(capsys):
     text = drawn(board)
     table = text[text.index("care") :]
     assert "61.0%" in table and "63.0%" in table and "62.0%" in table, "the average of the others"
-    lines = Lines(Board(("en", "es", "de")))
+    lines = LinePrinter(Board(("en", "es", "de")))
     lines.take(JUDGED)
     assert "M_1 care: es 61.0%, de 63.0%" in capsys.readouterr().err
 

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.pipelines.checks.finding import Finding, ok, run
+from lidr.pipelines.checks.finding import Finding, ok, run_subjects
 from lidr.pipelines.checks.namespace import OF_LAUNCHER, OF_PIPELINE
-from lidr.pipelines.checks.servers import Reference
+from lidr.pipelines.checks.servers import ImageReference
 from lidr.pipelines.cluster.platform import JOBSET, KUBEFLOW, KUEUE, PARTS, TRAINER
 from tests.json_server import serving
 from tests.kubernetes_api import CORE
@@ -208,7 +208,7 @@ def test_a_subject_that_never_ends_is_left_behind():
     def fails() -> Iterator[Finding]:
         raise BadInput("it is broken", remedy="Mend it.")
 
-    found = run({"slow": slow, "fails": fails}, 0.5)
+    found = run_subjects({"slow": slow, "fails": fails}, 0.5)
     assert [each.state for each in found["slow"]] == ["ok", "missing"]
     assert found["slow"][1].detail == "no answer within 0.5 s"
     assert found["fails"] == [Finding("fails", "missing", "it is broken", "Mend it.")]
@@ -286,7 +286,7 @@ def test_images_are_asked_for_with_dockers_login(bare: Checked):
     ],
 )
 def test_an_image_is_where_docker_would_look(image: str, url: str):
-    assert Reference.parse(image).url == url
+    assert ImageReference.parse(image).url == url
 
 
 def test_a_table_says_what_to_mend(world: Checked):

@@ -11,8 +11,13 @@ import pytest
 
 from lidr.components.shared.kubernetes.pods import CONTAINER
 from lidr.pipelines.checks.inside import following
-from lidr.pipelines.checks.inside.jobs import STEP
-from lidr.pipelines.checks.inside.probe import ASKED, MARK, Answer, Question
+from lidr.pipelines.checks.inside.jobs import PROBE_CONTAINER
+from lidr.pipelines.checks.inside.probe import (
+    ANSWER_PREFIX,
+    QUESTION_VARIABLE,
+    Answer,
+    Question,
+)
 from lidr.pipelines.stamp import lidr_version
 from tests.kubernetes_api import KubernetesApi, ended, unschedulable, waiting
 from tests.services.kubeflow import Cluster
@@ -56,7 +61,7 @@ class Inside:
         pod = self.api.put_job_pod(job, **ended("Completed", 0, container["name"]))
         gpus = int(container["resources"]["limits"].get("nvidia.com/gpu", "0"))
         environment = {each["name"]: each.get("value", "") for each in container["env"]}
-        question = Question.model_validate_json(environment[ASKED])
+        question = Question.model_validate_json(environment[QUESTION_VARIABLE])
         answer = {
             "version": lidr_version(),
             "gpus": [H100] * gpus,
@@ -65,7 +70,7 @@ class Inside:
             "shm": 64 * GIB,
         } | self.changes.get(kind, {})
         told = Answer.model_validate(answer).model_dump_json()
-        self.api.print(pod, "noise \x1b[2J", f"{MARK}{told}")
+        self.api.print(pod, "noise \x1b[2J", f"{ANSWER_PREFIX}{told}")
 
     def check(self, *more: str, timeout: str = "5") -> tuple[int, dict[str, dict[str, Any]]]:
         """Return the exit code, and findings by `subject: name`."""
@@ -124,7 +129,7 @@ def test_a_probe_is_like_the_pods_of_its_kind_but_small_and_bounded(inside: Insi
     assert step["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "lidr"
     assert step["spec"]["tolerations"][0]["key"] == "nvidia.com/gpu"
     assert step["spec"]["containers"][0]["image"] == profile.images.generate
-    assert step["spec"]["containers"][0]["name"] == STEP
+    assert step["spec"]["containers"][0]["name"] == PROBE_CONTAINER
     keys = {each["name"] for each in step["spec"]["containers"][0]["env"]}
     assert {"HF_TOKEN", "AWS_ACCESS_KEY_ID", "MLFLOW_TRACKING_PASSWORD"} <= keys
     assert ranks["spec"]["serviceAccountName"] == "lidr-training"
@@ -139,12 +144,12 @@ def test_a_probe_is_like_the_pods_of_its_kind_but_small_and_bounded(inside: Insi
 TAINT = "0/3 nodes are available: 3 node(s) had untolerated taint {gpu: yes}."
 NOT_STARTED = {
     "image": (
-        waiting("ImagePullBackOff", 'Back-off pulling image "x": not found', STEP),
+        waiting("ImagePullBackOff", 'Back-off pulling image "x": not found', PROBE_CONTAINER),
         "Correct images",
     ),
     "secret": (
-        waiting("CreateContainerConfigError", 'secret "lidr-hub" not found', STEP),
-        "Make the Secret",
+        waiting("CreateContainerConfigError", 'secret "lidr-hub" not found', PROBE_CONTAINER),
+        "Create the Secret",
     ),
     "taint": (unschedulable(TAINT), "tolerations"),
     "selector": (
@@ -176,7 +181,7 @@ def test_what_does_not_start_says_why(inside: Inside, cause: str):
 
 
 def test_what_can_never_start_is_told_at_once(inside: Inside):
-    inside.statuses["control"] = waiting("ImagePullBackOff", "not found", STEP)
+    inside.statuses["control"] = waiting("ImagePullBackOff", "not found", PROBE_CONTAINER)
     began = time.monotonic()
     code, _ = inside.check(timeout="60")
     assert code == 2 and time.monotonic() - began < 20
@@ -246,7 +251,9 @@ def test_image_that_is_not_lidr_s_says_what_it_said(inside: Inside):
 def test_answer_that_is_none_is_not_believed(inside: Inside, said: str):
     def lie(job: dict[str, Any]) -> None:
         name = job["spec"]["template"]["spec"]["containers"][0]["name"]
-        inside.api.print(inside.api.put_job_pod(job, **ended("Completed", 0, name)), MARK + said)
+        inside.api.print(
+            inside.api.put_job_pod(job, **ended("Completed", 0, name)), ANSWER_PREFIX + said
+        )
 
     inside.api.on_job = lie
     assert set(inside.lacking()) == {
@@ -271,4 +278,4 @@ def test_missing_runtime_is_named_and_the_others_are_looked_at(inside: Inside):
 
 def test_in_cluster_is_for_clusters(cluster: Cluster):
     code, _, err = cluster.lidr("check", "tiny_world", "--in-cluster", "--only", "store")
-    assert code == 2 and "--in-cluster looks from a cluster's pods" in err
+    assert code == 2 and "--in-cluster checks from a cluster's pods" in err

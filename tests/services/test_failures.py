@@ -180,7 +180,7 @@ def test_a_run_that_kubeflow_alone_calls_succeeded_has_failed(
     assert (status["state"], rows(status)[0, "prepare"]["state"]) == ("failed", "failed")
     assert status["notes"][0] == (
         "Kubeflow calls the run succeeded, but M_0 prepare failed; "
-        "the same `lidr submit` goes on with it"
+        "the same `lidr submit` continues it"
     )
     (listed,) = cluster.json("status")
     assert listed["state"] == "failed"

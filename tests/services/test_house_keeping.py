@@ -6,26 +6,26 @@ import pytest
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.open import open_store
-from lidr.pipelines.maintenance.prune_findings import under_way
+from lidr.pipelines.maintenance.prune_findings import live_runs
 from tests.services.kubeflow import Cluster
 from tests.services.workflows import RUN
 
 
 def test_kubeflow_says_which_runs_go_on(cluster: Cluster, submitted: str):
     cluster.json("submit", "tiny_world", "--run", "second")
-    assert set(under_way(cluster.profile, cluster.store)) == {RUN, "second"}
+    assert set(live_runs(cluster.profile, cluster.store)) == {RUN, "second"}
     cluster.kubeflow.set_state(cluster.kubeflow.runs[submitted], "FAILED")
-    assert under_way(cluster.profile, cluster.store) == ("second",)
+    assert live_runs(cluster.profile, cluster.store) == ("second",)
     cluster.end_run()
-    assert under_way(cluster.profile, cluster.store) == ()
+    assert live_runs(cluster.profile, cluster.store) == ()
 
 
 def test_profile_of_another_store_is_refused(cluster: Cluster, tmp_path):
     with pytest.raises(BadInput, match=r"are on s3://.*, not on "):
-        under_way(cluster.profile, open_store(str(tmp_path)))
+        live_runs(cluster.profile, open_store(str(tmp_path)))
 
 
 def test_kubeflow_that_does_not_let_us_in_stops_it(cluster: Cluster, submitted: str, monkeypatch):
     monkeypatch.setenv("LIDR_KFP_TOKEN", "another")
     with pytest.raises(BadInput, match="needs a valid token"):
-        under_way(cluster.profile, cluster.store)
+        live_runs(cluster.profile, cluster.store)

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import LaunchFailed
 from lidr.components.shared.store.runs import note_failure
-from lidr.pipelines.notices.lookout import Look, Lookout
 from lidr.pipelines.notices.metrics import PRUNED, exposition, serve
+from lidr.pipelines.notices.monitor import ObservedRun, RunMonitor
 from tests.kfp_api import now
 from tests.kubernetes_api import running, unschedulable
 from tests.receivers import Receiver, receiving
@@ -32,9 +32,9 @@ def receiver(monkeypatch) -> Iterator[Receiver]:
         yield made
 
 
-def look(cluster: Cluster, receiver: Receiver, minutes: float = 0.0) -> list[Look]:
+def look(cluster: Cluster, receiver: Receiver, minutes: float = 0.0) -> list[ObservedRun]:
     """Look as a process does that has just been started."""
-    return Lookout(cluster.profile, receiver.url).look(SOON + minutes * 60)
+    return RunMonitor(cluster.profile, receiver.url).check(SOON + minutes * 60)
 
 
 def test_wait_is_told_once_by_whoever_looks(cluster: Cluster, submitted: str, receiver: Receiver):
@@ -91,7 +91,7 @@ def test_failure_whose_exit_task_was_killed_is_told_once(
     look(cluster, receiver, 5)
     assert receiver.texts == [
         "lidr: run mine has failed at M_1 train: no machine was found. `lidr submit RECIPE --run "
-        "mine` goes on."
+        "mine` resumes it."
     ]
 
 
@@ -120,7 +120,7 @@ def test_run_that_ended_long_ago_or_cannot_be_read_is_left_alone(
     write_end(cluster.store, recipe, RUN)  # its result has no numbers
     end(cluster, "SUCCEEDED")
     assert look(cluster, receiver) == []
-    assert "run mine is not looked at: KeyError" in capsys.readouterr().err
+    assert "run mine cannot be checked: KeyError" in capsys.readouterr().err
     assert look(cluster, receiver, 25 * 60) == []
     assert receiver.received == []
 
@@ -160,7 +160,7 @@ def test_metrics_are_what_prometheus_reads(cluster: Cluster, submitted: str, rec
 
 
 def test_labels_are_escaped():
-    text = exposition([Look('a"b\\c\nd', "running")], 0.0, _Empty())
+    text = exposition([ObservedRun('a"b\\c\nd', "running")], 0.0, _Empty())
     (family,) = [
         each for each in text_string_to_metric_families(text) if each.name == "lidr_run_gpu_hours"
     ]

@@ -227,7 +227,7 @@ def test_a_run_of_another_version_of_lidr_is_told_of(
 
 
 def test_runs_and_schedules_are_listed(cluster: Cluster, submitted: str, monkeypatch):
-    monkeypatch.setattr("lidr.pipelines.cluster.client._PAGE", 10)
+    monkeypatch.setattr("lidr.pipelines.cluster.client._PAGE_SIZE", 10)
     cluster.lidr("submit", "tiny_world", "--run", "nightly", "--every", "0 3 * * *")
     for number in range(55):
         cluster.kubeflow.runs[f"r{number}"] = type(cluster.kubeflow.runs[submitted])(
@@ -306,7 +306,7 @@ def test_a_schedule_whose_run_does_not_end_stays_switched_off(
     cluster.lidr("submit", "tiny_world", "--run", "nightly", "--every", "1d")
     (identity,) = cluster.kubeflow.recurring
     cluster.kubeflow.run.recurring_run_id = identity
-    monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT", 0.1)
+    monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT_SECONDS", 0.1)
     done = cluster.json("cancel", "nightly")
     assert done["ended"] == [submitted] and not done["schedules"]
     assert done["notes"] == ["its last run has not ended yet: the schedule is off; cancel again"]
@@ -344,7 +344,7 @@ def test_nothing_is_discarded_under_another_run(cluster: Cluster, submitted: str
 
 
 def test_a_run_that_does_not_end_keeps_its_stages(cluster: Cluster, submitted: str, monkeypatch):
-    monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT", 0.1)
+    monkeypatch.setattr("lidr.pipelines.cluster.cancel.TIMEOUT_SECONDS", 0.1)
     done = cluster.json("cancel", RUN, "--discard")
     assert "has not ended yet" in done["notes"][0]
 
@@ -375,7 +375,7 @@ def test_a_schedule_is_made_once(cluster: Cluster, recipe: Recipe):
     assert all(before.values()), "every other task is left out with the first"
     assert cluster.json(*arguments, "6h")["id"] == first["id"]
     code, _, err = cluster.lidr(*arguments, "1d")
-    assert code == 2 and "schedule 'nightly' looks every 21600 s, not every 86400 s" in err
-    assert "no interval and no cron line" in cluster.lidr(*arguments, "often")[2]
+    assert code == 2 and "schedule 'nightly' checks every 21600 s, not every 86400 s" in err
+    assert "neither an interval nor a cron line" in cluster.lidr(*arguments, "often")[2]
     assert "has no end" in cluster.lidr(*arguments, "6h", "--wait")[2]
     assert len(cluster.kubeflow.recurring) == 1

@@ -146,7 +146,7 @@ def test_two_stores_at_one_address_see_the_same(store):
 
 
 def test_the_digest_of_an_object_is_of_its_bytes_as_they_are(store, monkeypatch):
-    monkeypatch.setattr("lidr.components.shared.store.s3._PIECE", 100)
+    monkeypatch.setattr("lidr.components.shared.store.s3._PIECE_BYTES", 100)
     for data in (b"", b"x" * 100, bytes(range(256)) * 3):
         store.write("a", data)
         assert store.sha256("a") == hashlib.sha256(data).hexdigest()

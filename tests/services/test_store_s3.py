@@ -13,7 +13,7 @@ from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.core.errors import BadInput, CorruptStage, StoreError
 from lidr.components.shared.inputs.prompt_files import load_prompt_file
 from lidr.components.shared.models.outside import fetch_model, model_fingerprint
-from lidr.components.shared.models.sources import local_model, model_files, model_uri
+from lidr.components.shared.models.sources import model_files, model_uri
 from lidr.components.shared.records.schema import Prompt
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.s3 import S3Store
@@ -179,11 +179,11 @@ def test_a_model_on_s3_is_cached_whole_and_once(bucket, tmp_path, monkeypatch):
     monkeypatch.setenv("LIDR_CACHE", str(tmp_path / "cache"))
     files = {"model/config.json": b"{}", "model/model.safetensors": b"weights", "x.txt": b""}
     stage = finished_stage(f"s3://{bucket}", "train", files)
-    folder = local_model(stage.uri)
+    folder = model_files(stage.uri).folder
     assert model_uri(stage.uri) == f"{stage.uri}/model"
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
     stage.store.delete(stage.key("model/config.json"))
-    assert local_model(stage.uri) == folder
+    assert model_files(stage.uri).folder == folder
     kept = sorted(p.name for p in (tmp_path / "cache/models").iterdir())
     assert kept == [stage.digest, f"{stage.digest}.lock"]
 
@@ -195,7 +195,7 @@ def test_a_served_model_needs_no_weights_here(bucket, tmp_path, monkeypatch):
     found = model_files(stage.uri, weights=False)
     assert [path.name for path in found.folder.iterdir()] == ["config.json"]
     assert (found.digest, found.trained) == (stage.digest, True)
-    assert sorted(path.name for path in local_model(stage.uri).iterdir()) == [
+    assert sorted(path.name for path in model_files(stage.uri).folder.iterdir()) == [
         "config.json",
         "model.safetensors",
     ]
@@ -206,7 +206,7 @@ def test_a_corrupt_model_is_not_cached(bucket, tmp_path, monkeypatch):
     stage = finished_stage(f"s3://{bucket}", "train", {"model/config.json": b"{}"})
     stage.store.write(stage.key("model/config.json"), b"[]")
     with pytest.raises(CorruptStage):
-        local_model(stage.uri)
+        model_files(stage.uri)
     assert not [p for p in (tmp_path / "cache/models").iterdir() if p.is_dir()]
 
 

@@ -16,7 +16,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking import mlflow_client
 from lidr.components.shared.tracking.delivery import deliver
 from lidr.components.shared.tracking.entries import TrackingEntry
-from lidr.components.shared.tracking.outbox import Outbox, now
+from lidr.components.shared.tracking.outbox import Outbox, now_ms
 from tests.planted import PLANTED, leaks
 from tests.services.stack import Stack, s3_client
 from tests.tracked import CURVES, SmallRun, told
@@ -161,7 +161,7 @@ def test_a_courier_shows_a_stage_while_it_runs_and_keeps_nobody_waiting(
     def train(recipe: str, store: str, run: str, iteration: int) -> str:
         rows = [("train/loss", 0.5, 1)]
         Outbox(open_store(store), run).add(
-            TrackingEntry("1-train", "metrics-00000001", now(), metrics=rows)
+            TrackingEntry("1-train", "metrics-00000001", now_ms(), metrics=rows)
         )
         client = mlflow_client(store)
         end = time.monotonic() + 60
@@ -241,7 +241,7 @@ def test_a_pipeline_s_own_run_is_used_and_neither_made_nor_ended(stack, tmp_path
     monkeypatch.delenv("MLFLOW_RUN_ID")  # `lidr report`, later, on a laptop
     monkeypatch.delenv("MLFLOW_EXPERIMENT_ID")
     Outbox(open_store(run.store), run.run).add(
-        TrackingEntry("run", "end-1", now(), tags={"late": "yes"})
+        TrackingEntry("run", "end-1", now_ms(), tags={"late": "yes"})
     )
     assert not deliver(open_store(run.store), run.run, 60).left
     found = client.search_runs([experiment])

@@ -18,7 +18,7 @@ from lidr.components.evaluate.items.problems import problems
 from lidr.components.shared.core import retry
 from lidr.components.shared.core.errors import BadInput, CorruptStage
 from lidr.components.shared.core.retry import RETRY_VARIABLE
-from lidr.components.shared.inputs.fetched import fetched
+from lidr.components.shared.inputs.fetched import find_fetched
 from lidr.components.shared.inputs.prompt_files import load_prompts
 from lidr.components.shared.models.outside import fetch_model, model_fingerprint
 from lidr.components.shared.store.local import LocalStore
@@ -105,8 +105,10 @@ def recipe(host, tmp_path) -> Path:
     return file
 
 
-def bring(recipe: Path, store: str) -> list[bundle.Brought]:
-    return bundle.bring(read_recipe(str(recipe), None, None), open_store(store), lambda _: None)
+def bring(recipe: Path, store: str) -> list[bundle.FetchResult]:
+    return bundle.fetch_inputs(
+        read_recipe(str(recipe), None, None), open_store(store), lambda _: None
+    )
 
 
 def test_fetch_brings_each_input_once_and_a_second_time_nothing(host, recipe, tmp_path):
@@ -301,7 +303,7 @@ def bytes_of(path: str, folder: Path, whole: int) -> int:
 
 
 def test_looking_for_a_copy_makes_no_folder(tmp_path):
-    assert fetched(f"{tmp_path}/nowhere/sources/{'a' * 64}/en.jsonl") is None
+    assert find_fetched(f"{tmp_path}/nowhere/sources/{'a' * 64}/en.jsonl") is None
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,7 +20,7 @@ from lidr.components.shared.forward.loading import load_chat
 from lidr.components.shared.forward.tokens import TokenPair, tokenize_pairs
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.models.chat import ChatRenderer, ChatSettings
-from lidr.components.shared.models.sources import ModelFiles, local_model
+from lidr.components.shared.models.sources import ModelFiles, model_files
 from lidr.components.shared.records.schema import PreferencePair
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage, open_stage
@@ -170,7 +170,7 @@ class Pen:
         """Let steps start an engine whose model writes what it is told to."""
 
         def opened(recipe: Recipe, stage: str) -> ScriptedEngine:
-            engine = start_engine(recipe, ModelFiles(local_model(stage)))
+            engine = start_engine(recipe, ModelFiles(model_files(stage).folder))
             return ScriptedEngine(engine, self.tokenizer, says)
 
         with patch("lidr.components.rollout.engine_session.open_engine", opened):

@@ -11,8 +11,8 @@ from typing import Any
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding, ScoreRequest
 from lidr.components.shared.forward.batches import micro_batches
 from lidr.components.shared.forward.loading import load_model
-from lidr.components.shared.forward.scoring import install, score
-from lidr.components.shared.models.sources import ModelFiles, local_model, model_files
+from lidr.components.shared.forward.scoring import install_scoring, score
+from lidr.components.shared.models.sources import ModelFiles, model_files
 from lidr.components.shared.records.chat import TRANSLATION_PRIMER as PRIMER
 from lidr.components.shared.records.chat import TRANSLATION_STOP
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
@@ -144,7 +144,7 @@ def log_probabilities_are_the_bare_model_s(pen: Pen) -> None:
         for pair in pairs
     ]
     model = load_model(ModelFiles(pen.folder))
-    layout = install(model, pairs)
+    layout = install_scoring(model, pairs)
     model.eval()
     for rows in ([0, 1, 2, 3, 4, 5], [5, 1], [3, 2, 0], [4]):
         found = _scores(model, layout, [pairs[row] for row in rows])
@@ -191,7 +191,7 @@ def a_batch_is_each_alone(pen: Pen) -> None:
         prompt = pen.chat.render(request)
         own = greedy(bare, prompt, ends, 12)
         assert (alone.prompt_tokens, alone.output_tokens) == (len(prompt), len(own))
-        read = pen.chat.answer(request, pen.chat.text([t for t in own if t not in ends]))
+        read = pen.chat.parse_answer(request, pen.chat.decode([t for t in own if t not in ends]))
         assert (alone.text, alone.failure) == read[:2]
 
 
@@ -211,7 +211,7 @@ def a_likelihood_is_the_bare_model_s(pen: Pen) -> None:
 def exported_is_trained(pen: Pen) -> None:
     """The margins that training ends with are those of the files that it wrote."""
     uri = pen.train(pen.recipe(training={"epochs": 2.0}), PAIRS)
-    _has_its_margins(pen, uri, load(local_model(uri)))
+    _has_its_margins(pen, uri, load(model_files(uri).folder))
 
 
 def an_adapter_is_trained(pen: Pen) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from lidr.components.evaluate.items.places import files_at, place_of
+from lidr.components.evaluate.items.places import files_at, local_path
 from lidr.components.evaluate.items.published import SOURCES, canonical
 from lidr.components.evaluate.items.rows import SUFFIXES, Row, read_rows
 from lidr.components.shared.config.evaluation import Evaluation
@@ -19,17 +19,17 @@ from lidr.components.shared.core.digest import digest_of, digest_of_file
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.text import nearest
-from lidr.components.shared.inputs.fetched import fetched, local_copy
+from lidr.components.shared.inputs.fetched import find_fetched, local_copy
 from lidr.components.shared.numbers.answer import extract_number
 
 _SPLITS = ("test_split", "validation_split", "training_split", "fewshot_split")
 
 
-def digests(data: Mapping[str, str], languages: Iterable[str]) -> dict[str, list[str]]:
-    """Return the digests of all local items, by the key they are given under.
+def data_digests(data: Mapping[str, str], languages: Iterable[str]) -> dict[str, list[str]]:
+    """Return the digests of all local items, by their key in `evaluation.data`.
 
     Raises:
-        BadInput: nothing is at a place that is named.
+        BadInput: there is no such file or folder.
     """
     codes = list(languages)
     return {key: _digests(pattern, codes) for key, pattern in data.items()}
@@ -37,12 +37,12 @@ def digests(data: Mapping[str, str], languages: Iterable[str]) -> dict[str, list
 
 def _digests(pattern: str, languages: Sequence[str]) -> list[str]:
     source = parse_source(pattern)
-    if held := fetched(source.address):
+    if held := find_fetched(source.address):
         return [held[0].digest, held[1]]
     if source.sha256 or source.address.startswith("hf://"):
         return [pattern]
     files = dict.fromkeys(
-        path for code in languages for path in _files_below(place_of(pattern, code, "*"))
+        path for code in languages for path in _files_below(local_path(pattern, code, "*"))
     )
     if not files:
         raise BadInput(
@@ -63,9 +63,9 @@ def _files_below(place: Path) -> Iterator[Path]:
 
 
 def use_items(manager: Any, names: Mapping[str, str], settings: Evaluation, folder: Path) -> None:
-    """Make tasks of the harness read the items that a recipe names, by YAML files of ours.
+    """Make tasks of the harness read the items that a recipe names.
 
-    They include the harness's own files and change where the items come from.
+    A new YAML file of each task includes the harness's own and changes where the items come from.
 
     Args:
         manager: the harness's TaskManager, whose index is changed.
@@ -79,19 +79,15 @@ def use_items(manager: Any, names: Mapping[str, str], settings: Evaluation, fold
     data = {canonical(key): place for key, place in settings.data.items()}
     revisions = {canonical(key): commit for key, commit in settings.revisions.items()}
     require_read(manager, names, settings)
-    newest: set[str] = set()
     for name, language in names.items():
         for task in leaf_tasks(manager, name):
             entry = manager.task_index[task]
-            config = entry.cfg or {}
-            dataset = canonical(config.get("dataset_path") or "")
+            dataset = _dataset_of(entry)
             if dataset in data:
                 _replace(entry, _given(entry, language, data[dataset]), folder)
             elif dataset in revisions:
-                _replace(entry, _pinned(config, revisions[dataset]), folder)
-            elif "/" in dataset and not Path(dataset).exists():
-                newest.add(dataset)
-    for dataset in sorted(newest):
+                _replace(entry, _pinned(entry.cfg, revisions[dataset]), folder)
+    for dataset in sorted(hub_datasets(manager, names) - data.keys() - revisions.keys()):
         emit(
             "warning",
             message=f"the items of {dataset} are its newest revision on the hub; name a commit "
@@ -100,7 +96,7 @@ def use_items(manager: Any, names: Mapping[str, str], settings: Evaluation, fold
 
 
 def require_read(manager: Any, names: Iterable[str], settings: Evaluation) -> None:
-    """Refuse a recipe that says where items are which none of its tasks reads.
+    """Refuse a recipe that names items, by a local path or a commit, that none of its tasks reads.
 
     Args:
         manager: the harness's TaskManager.
@@ -110,10 +106,9 @@ def require_read(manager: Any, names: Iterable[str], settings: Evaluation) -> No
     Raises:
         BadInput: a key belongs to no task.
     """
-    tasks = [task for name in names for task in leaf_tasks(manager, name)]
-    configs = [manager.task_index[task].cfg or {} for task in tasks]
-    read = {canonical(config.get("dataset_path") or "") for config in configs} - {""}
-    read |= {key for config in configs for key in _keys_of_family(config)}
+    entries = [manager.task_index[task] for name in names for task in leaf_tasks(manager, name)]
+    read = {_dataset_of(entry) for entry in entries} - {""}
+    read |= {key for entry in entries for key in _keys_of_family(entry.cfg or {})}
     for key, named in (("data", settings.data), ("revisions", settings.revisions)):
         if unread := {canonical(each) for each in named} - read:
             raise BadInput(
@@ -121,6 +116,17 @@ def require_read(manager: Any, names: Iterable[str], settings: Evaluation) -> No
                 f"{nearest(min(unread), read)}",
                 remedy="Correct the name, or drop the entry.",
             )
+
+
+def hub_datasets(manager: Any, names: Iterable[str]) -> set[str]:
+    """Return the data sets on the hub that tasks, groups or tags of the harness read."""
+    tasks = [task for name in names for task in leaf_tasks(manager, name)]
+    datasets = {_dataset_of(manager.task_index[task]) for task in tasks}
+    return {each for each in datasets if "/" in each and not Path(each).exists()}
+
+
+def _dataset_of(entry: Any) -> str:
+    return canonical((entry.cfg or {}).get("dataset_path") or "")
 
 
 def _replace(entry: Any, lines: Sequence[str], folder: Path) -> None:
@@ -136,7 +142,7 @@ def _pinned(config: Mapping[str, Any], commit: str) -> list[str]:
 
 
 def _keys_of_family(config: Mapping[str, Any]) -> set[str]:
-    """Return what `evaluation.data` may name the items of one of our own tasks."""
+    """Return the keys of `evaluation.data` that mean the items of one of our own tasks."""
     family = (config.get("dataset_kwargs") or {}).get("family")
     return {family, SOURCES[family].dataset} if family in SOURCES else set()
 
@@ -153,8 +159,8 @@ def leaf_tasks(manager: Any, name: str) -> list[str]:
 
 
 def _given(entry: Any, language: str, source: str) -> list[str]:
-    """Return where a task's items are, as lines of its YAML: a copy of its repository, or files."""
-    held = fetched(source)
+    """Return the YAML lines that say where a task's items are: a fetched data set, or files."""
+    held = find_fetched(source)
     if held and "dataset" in held[0].marker()["identity"]["source"]:
         folder = local_copy(held[0], held[0].files())
         arguments = entry.cfg.get("dataset_kwargs") or {}
@@ -165,7 +171,7 @@ def _given(entry: Any, language: str, source: str) -> list[str]:
 
 def _local(entry: Any, language: str, pattern: str) -> list[str]:
     config = entry.cfg
-    place = place_of(pattern, language, config.get("dataset_name") or "default")
+    place = local_path(pattern, language, config.get("dataset_name") or "default")
     evaluated = config.get("test_split") or config["validation_split"]
     splits = dict.fromkeys([evaluated, *(config[key] for key in _SPLITS if config.get(key))])
     files = files_at(place, list(splits), language)
@@ -196,27 +202,24 @@ def load(*, local: Mapping[str, Any], **_: object) -> dict[str, Dataset]:
     Raises:
         BadInput: a file is broken, or an item lacks what its benchmark needs.
     """
-    adapted = {"juletxara/mgsm": _mgsm}.get(local["dataset"], _unchanged)
+    is_mgsm = local["dataset"] == "juletxara/mgsm"
     return {
-        split: _dataset([Path(name) for name in names], adapted)
+        split: _dataset([Path(name) for name in names], is_mgsm)
         for split, names in local["files"].items()
     }
 
 
-def _dataset(paths: Sequence[Path], adapted: Any) -> Dataset:
-    rows = [adapted(row, path, line) for path in paths for line, row in read_rows(path)]
+def _dataset(paths: Sequence[Path], is_mgsm: bool) -> Dataset:
+    found = [(row, path, line) for path in paths for line, row in read_rows(path)]
+    rows = [_mgsm(*each) if is_mgsm else each[0] for each in found]
     try:
         return Dataset.from_list(rows)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise BadInput(
-            f"a field changes its kind between items: {error}",
+            f"a field changes its type between items: {error}",
             file=paths[0],
             remedy="Give every item the same fields.",
         ) from error
-
-
-def _unchanged(row: Row, path: Path, line: int) -> Row:
-    return row
 
 
 def _mgsm(row: Row, path: Path, line: int) -> Row:

@@ -1,4 +1,4 @@
-"""Finds the files with a benchmark's items that a recipe's `evaluation.data` names."""
+"""Finds the files of a benchmark's items that a recipe names in `evaluation.data`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lidr.components.shared.config.source import Source, parse_source
 from lidr.components.shared.core.digest import digest_of
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.languages import NAMES
-from lidr.components.shared.inputs.fetched import fetched, local_copy
+from lidr.components.shared.inputs.fetched import find_fetched, local_copy
 from lidr.components.shared.inputs.files import read_file
 
 
-def place_of(pattern: str, language: str, config: str = "") -> Path:
+def local_path(pattern: str, language: str, config: str = "") -> Path:
     """Return the local path of a source of `evaluation.data`, for one language.
 
     Args:
         pattern: the source, which may contain {language}, {language_name} and {config}.
         language: ISO 639-1.
-        config: fills in {config}.
+        config: what {config} stands for: a configuration of the data set.
 
     Raises:
         BadInput: the source cannot be read.
@@ -32,7 +32,7 @@ def place_of(pattern: str, language: str, config: str = "") -> Path:
     address = source.address.format(
         language=language, language_name=NAMES[language].lower(), config=config
     )
-    if held := fetched(address):
+    if held := find_fetched(address):
         stage, name = held
         below = f"{name}/" if name else ""
         names = [each for each in stage.files() if each == name or each.startswith(below)]
@@ -57,7 +57,7 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 def files_at(place: Path, splits: Sequence[str], language: str) -> dict[str, list[Path]]:
-    """Return the files of each split that is there; the first split is required.
+    """Return the files of each split that exists; the first split is required.
 
     A single file holds the first split. A folder has `<split>.jsonl` (or .json, .tsv, .parquet),
     `<split>-*.parquet` as on the Hugging Face hub, or `<language>.jsonl` for the first split.

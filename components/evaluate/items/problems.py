@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from lidr.components.evaluate.items.places import files_at, place_of
+from lidr.components.evaluate.items.places import files_at, local_path
 from lidr.components.evaluate.items.published import SOURCES, ItemSource
 from lidr.components.evaluate.items.rows import Row, read_rows
 from lidr.components.shared.core.errors import BadInput
@@ -24,13 +24,13 @@ def problems(family: str, language: str, data: Mapping[str, str]) -> list[Row]:
         data: the recipe's `evaluation.data`.
 
     Raises:
-        BadInput: the file cannot be had, a line of it is broken, or an item has no answer.
+        BadInput: the file cannot be read, a line of it is broken, or an item has no answer.
     """
     source = SOURCES[family]
     published = source.source.text()
     given = data.get(family) or data.get(source.dataset) or published
     try:
-        (path, *_) = files_at(place_of(given, language), ("test",), language)["test"]
+        (path, *_) = files_at(local_path(given, language), ("test",), language)["test"]
     except BadInput as error:
         if given != published:
             raise
@@ -57,10 +57,10 @@ def _answer(row: Row, path: Path, line: int, source: ItemSource) -> str:
     answer = _field(row, _ANSWERS, "answer", path, line)
     if source.numeric and extract_number(answer, "en") is None:
         raise BadInput(
-            f"the answer {answer[:80]!r} is no number",
+            f"the answer {answer[:80]!r} is not a number",
             file=path,
             line=line,
-            remedy="Give the number that is right.",
+            remedy="Give the right number.",
         )
     return answer
 

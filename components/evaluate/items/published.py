@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lidr.components.shared.config.recipe import Recipe
@@ -15,7 +15,7 @@ class ItemSource:
     """Where a family's items are published.
 
     Attributes:
-        dataset: name that `evaluation.data` may also use.
+        dataset: its name on the hub, which `evaluation.data` may use as well.
         source: the file of each language, pinned.
         languages: ISO 639-1 codes it has.
         numeric: every answer is a number.
@@ -91,7 +91,7 @@ SOURCES = {
 
 
 def canonical(dataset: str) -> str:
-    """Return the one name of a data set whose owner has changed its name on the hub."""
+    """Return the current name of a data set whose owner has been renamed on the hub."""
     return dataset.replace("CohereForAI/", "CohereLabs/")
 
 
@@ -110,11 +110,11 @@ def published_items(recipe: Recipe) -> Iterator[NamedInput]:
 
 
 def asked_languages(recipe: Recipe, family: str) -> tuple[str, ...]:
-    """Return the languages that a family's tasks are asked in; none where no task is of it."""
-    patterns = [name for name in recipe.evaluation.tasks if name.startswith(f"{family}_")]
-    return tuple(dict.fromkeys(_codes(recipe, patterns)))
-
-
-def _codes(recipe: Recipe, patterns: Iterable[str]) -> Iterator[str]:
-    for name in patterns:
-        yield from recipe.evaluation.languages.get(name, recipe.languages.all)
+    """Return the languages that a family's tasks are asked in; none if it has no such task."""
+    codes = (
+        code
+        for name in recipe.evaluation.tasks
+        if name.startswith(f"{family}_")
+        for code in recipe.evaluation.languages.get(name, recipe.languages.all)
+    )
+    return tuple(dict.fromkeys(codes))

@@ -23,7 +23,7 @@ _COLUMNS = "question", "answer"
 
 
 def read_rows(path: Path) -> list[tuple[int, Row]]:
-    """Return the rows of a file, each with its line (for Parquet and JSON arrays its number).
+    """Return the rows of a file, each with its line number (in Parquet and JSON arrays, its index).
 
     Raises:
         BadInput: the file is missing, empty or not of a known kind, or a line is broken.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lidr.components.evaluate.index import task_manager
-from lidr.components.evaluate.items.local_data import leaf_tasks
+from lidr.components.evaluate.items.local_data import hub_datasets
 from lidr.components.evaluate.items.published import canonical
-from lidr.components.evaluate.limits import TASKS
+from lidr.components.evaluate.limits import task_folders
 from lidr.components.shared.config.recipe import Recipe
 
 
@@ -18,13 +18,6 @@ def unpinned_datasets(recipe: Recipe) -> set[str]:
         BadInput: a task does not exist.
     """
     evaluation = recipe.evaluation
-    folders = [TASKS, *([Path(evaluation.include_path)] if evaluation.include_path else [])]
-    manager = task_manager(recipe, folders, Path("evaluation"))
+    manager = task_manager(recipe, task_folders(evaluation), Path("evaluation"))
     pinned = {canonical(key) for key in (*evaluation.data, *evaluation.revisions)}
-    found = set()
-    for name in evaluation.asked(recipe.languages.all):
-        for task in leaf_tasks(manager, name):
-            dataset = canonical((manager.task_index[task].cfg or {}).get("dataset_path") or "")
-            if "/" in dataset and not Path(dataset).exists():
-                found.add(dataset)
-    return found - pinned
+    return hub_datasets(manager, evaluation.tasks_in(recipe.languages.all)) - pinned

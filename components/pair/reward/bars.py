@@ -1,4 +1,4 @@
-"""The bars that a reward has to meet, and what is said where it does not."""
+"""The bars (thresholds) that a reward has to meet, and the words for findings below them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from lidr.components.shared.config.pairing import Pairing, RewarderName
 
 ROUND_TRIP = "round_trip"
-"""The one measure that is a mean, of chrF, and no share."""
+"""The only measure that is a mean (of chrF, 0 to 100) instead of a share."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A share that must not be proven to lie below a level.
+    """A level below which a share must not be proven to lie.
 
     Attributes:
         measure: what is measured.
-        stop: level below which training does not begin; None where there is only a warning.
+        stop: level below which training does not begin; None if there is only a warning.
         warn: level below which there is a warning.
-        noted: whether that warning leaves the verdict as it is.
-        problem: what is wrong where it is broken.
-        good: what is said of the share, in words that follow `only 40% of 24 texts`.
+        problem: what is wrong below the bar.
+        good: what the share counts, in words that follow `only 40% of 24 texts`.
         remedy: what the user can do.
+        noted: whether the warning leaves the verdict as it is.
     """
 
     measure: str
@@ -37,7 +37,6 @@ _ANOTHER_MODEL = (
     "Take a model that speaks these languages better, or leave them out of languages.others."
 )
 
-
 _CHECK_REWARDER: dict[RewarderName, str] = {
     "lidr": "Check that languages.dominant is the language this model is best in.",
     "icr": "Check pairing.icr: the policy is the model that was tuned, the reference the one "
@@ -47,52 +46,44 @@ _CHECK_REWARDER: dict[RewarderName, str] = {
 
 
 def bars_of(pairing: Pairing) -> list[Bar]:
-    """Return the bars in the order of their weight; those that stop come first.
+    """Return the bars, the most important first; those that stop come before the others.
 
-    Bars on what a rewarder does not make, such as translations, cannot be broken.
+    A bar on what a rewarder does not make, such as translations, has nothing to test.
     """
     rules = pairing.reward
 
-    def stopping(measure: str, level: float, problem: str, good: str, remedy: str) -> Bar:
-        return Bar(measure, level, _half_way(level), problem, good, remedy)
+    def on_translations(measure: str, level: float, problem: str, good: str) -> Bar:
+        return Bar(measure, level, _half_way(level), problem, good, _ANOTHER_MODEL)
+
+    def on_choice(measure: str, problem: str) -> Bar:
+        level, remedy = rules.min_agreement, _CHECK_REWARDER[pairing.rewarder]
+        return Bar(measure, level, level, problem, "have it as the chosen one", remedy)
 
     faithful = rules.min_faithfulness
     return [
-        stopping(
+        on_translations(
             "on_target",
             rules.min_on_target,
             "translations are in the wrong language",
             "are in the right one",
-            _ANOTHER_MODEL,
         ),
-        stopping(
+        on_translations(
             "not_copied",
             1 - rules.max_copies,
             "the model returns texts as they are instead of translating them",
             "are translated",
-            _ANOTHER_MODEL,
         ),
-        Bar(
+        on_choice(
             "right",
-            rules.min_agreement,
-            rules.min_agreement,
             "the reward is inverted: of pairs with one side right, by the reference answers",
-            "have it as the chosen one",
-            _CHECK_REWARDER[pairing.rewarder],
         ),
-        Bar(
+        on_choice(
             "agrees",
-            rules.min_agreement,
-            rules.min_agreement,
             "the reward looks inverted: of pairs with one side that ends like the dominant answer",
-            "have it as the chosen one",
-            _CHECK_REWARDER[pairing.rewarder],
         ),
-        stopping(
-            "numbers", faithful, "translations lose numbers", "keep all of them", _ANOTHER_MODEL
-        ),
-        stopping("code", faithful, "translations change code", "keep it", _ANOTHER_MODEL),
-        stopping("links", faithful, "translations lose links", "keep all of them", _ANOTHER_MODEL),
+        on_translations("numbers", faithful, "translations lose numbers", "keep all of them"),
+        on_translations("code", faithful, "translations change code", "keep it"),
+        on_translations("links", faithful, "translations lose links", "keep all of them"),
         Bar(
             ROUND_TRIP,
             rules.min_round_trip,
@@ -139,5 +130,5 @@ def bars_of(pairing: Pairing) -> list[Bar]:
 
 
 def _half_way(level: float) -> float:
-    """Return the level half-way to perfection; 0 stays 0, which is switched off."""
+    """Return the level half-way to 1; 0, which switches a bar off, stays 0."""
     return (1 + level) / 2 if level > 0 else 0.0

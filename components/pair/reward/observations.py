@@ -1,4 +1,4 @@
-"""What is seen of each pair: one outcome a measure, True where it is as it should be."""
+"""What is observed of each pair: an outcome per measure, True if it is as it should be."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from lidr.components.shared.numbers.answer import extract_number
 from lidr.components.shared.records.schema import DropReason, Prompt
 
 MIN_CHARS = 20
-"""Characters from which a text shows its language, and is no copy by chance: not `Paris.`"""
+"""A shorter text, such as `Paris.`, does not show its language, and may be a copy by chance."""
 
 Outcome = tuple[str, bool]
-"""The prompt's id, and whether the thing is as it should be."""
+"""The prompt's id, and whether what was measured is as it should be."""
 
-_USABLE = (None, DropReason.IDENTICAL)
-_SIDES_FIT = (None, DropReason.OFF_TARGET_REJECTED)
+_YIELD_REASONS = (None, DropReason.IDENTICAL)
+"""Candidates with one of these reasons count as usable."""
+
+_LANGUAGE_REASONS = (None, DropReason.OFF_TARGET_REJECTED)
+"""The languages of both sides count for candidates with one of these reasons."""
 
 
 @dataclass
 class Observations:
-    """Of one place (a direction, source to target, or a language), or of several together.
+    """What was observed in one place: a direction or a language, or several of them pooled.
 
     Attributes:
         outcomes: by measure.
-        round_trips: chrF of each response and its round trip, with the prompt's id.
-        length_ratios: in characters, of a translation and its source, or of the sides of a pair.
+        round_trips: prompt id and chrF (0 to 100) of each response and its round trip.
+        length_ratios: characters of a translation divided by its source's, or of the chosen text
+            divided by the rejected one's.
     """
 
     outcomes: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
@@ -36,12 +40,12 @@ class Observations:
     length_ratios: list[float] = field(default_factory=list)
 
     def add(self, measure: str, prompt_id: str, outcome: bool | None) -> None:
-        """Add one outcome; None is none."""
+        """Add one outcome; None, which means that it cannot be told, is left out."""
         if outcome is not None:
             self.outcomes[measure].append((prompt_id, outcome))
 
-    def take(self, other: Observations) -> None:
-        """Add those of another place."""
+    def extend(self, other: Observations) -> None:
+        """Add the observations of another place."""
         for measure, found in other.outcomes.items():
             self.outcomes[measure].extend(found)
         self.round_trips.extend(other.round_trips)
@@ -55,23 +59,23 @@ def observe_pair(
     reason: DropReason | None,
     detected: Mapping[str, str],
 ) -> None:
-    """Add what is seen of a candidate: whether it is used, in which language, and right.
+    """Add to `seen` whether a candidate is usable, in its language, and right.
 
     Args:
-        seen: of its place.
-        prompt: in the pair's language, with its reference answer where it has one.
+        seen: the observations of its place.
+        prompt: in the pair's language, with its reference answer if it has one.
         candidate: the two texts.
         reason: why it is dropped, or None.
         detected: the language of each text (`LanguageIdentifier`).
     """
     prompt_id = candidate.prompt_id
-    seen.add("yield", prompt_id, reason in _USABLE)
-    if reason in _SIDES_FIT and not candidate.untranslated:
+    seen.add("yield", prompt_id, reason in _YIELD_REASONS)
+    if reason in _LANGUAGE_REASONS and not candidate.untranslated:
         for side, text in zip(("chosen", "rejected"), sides_of(candidate), strict=True):
             seen.add(f"{side}_on_target", prompt_id, is_in(text, candidate.language, detected))
     if reason is not None or candidate.untranslated:
         return
-    right = _right(prompt, candidate)
+    right = _sides_right(prompt, candidate)
     if right is not None:
         seen.add("chosen_right", prompt_id, right[0])
         seen.add("rejected_right", prompt_id, right[1])
@@ -79,7 +83,7 @@ def observe_pair(
 
 
 def is_in(text: str, language: str, detected: Mapping[str, str]) -> bool | None:
-    """Tell whether a text is in a language; None where it shows none."""
+    """Tell whether a text is in a language; None if it is too short or its language unclear."""
     found = detected.get(text, UNDETERMINED)
     if len(text) < MIN_CHARS or found == UNDETERMINED:
         return None
@@ -87,23 +91,23 @@ def is_in(text: str, language: str, detected: Mapping[str, str]) -> bool | None:
 
 
 def only_chosen(chosen: bool, rejected: bool) -> bool | None:
-    """Return True where only the chosen side is right, False where only the rejected one is."""
+    """Return True if only the chosen side is right, False if only the rejected one; else None."""
     return chosen if chosen != rejected else None
 
 
-def _right(prompt: Prompt, candidate: Candidate) -> tuple[bool, bool] | None:
+def _sides_right(prompt: Prompt, candidate: Candidate) -> tuple[bool, bool] | None:
     """Tell whether chosen and rejected end with the prompt's reference answer; None without one."""
-    answer = prompt.answer
-    if not has_answer(prompt) or answer is None:
+    answer = reference_answer(prompt)
+    if answer is None:
         return None
     language = candidate.language
     chosen, rejected = (_ends_with(text, answer, language) for text in sides_of(candidate))
     return chosen, rejected
 
 
-def has_answer(prompt: Prompt) -> bool:
-    """Tell whether a prompt has a reference answer."""
-    return bool(prompt.answer and prompt.answer.strip())
+def reference_answer(prompt: Prompt) -> str | None:
+    """Return a prompt's reference answer; None without one, or if it is blank."""
+    return prompt.answer if prompt.answer and prompt.answer.strip() else None
 
 
 def _ends_with(text: str, answer: str, language: str) -> bool:

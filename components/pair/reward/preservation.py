@@ -5,29 +5,25 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
 
-_GRAM = 5
+_NGRAM_CHARS = 5
 """Characters per n-gram when two texts are compared."""
 
-_COPIED = 0.9
+_MIN_COPY_OVERLAP = 0.9
 """Share of common n-grams from which a translation counts as a copy of its source."""
 
-_SAME_CODE = 0.5
+_MIN_CODE_OVERLAP = 0.5
 """Share from which a code block counts as kept; its comments may be translated."""
 
-_MIN_NAME = 3
-"""Fewest letters of a name."""
+_MIN_NAME_LETTERS = 3
 
-_PREFIX = 4
+_PREFIX_LETTERS = 4
 """First letters that a name and its form in another language share: Marie, María."""
 
 _FENCED = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
 _LINK = re.compile(r"https?://[^\s<>\"'`\\\[\](){}]+")
-_CAPITALISED = re.compile(r"(?<![^\W\d_])[^\W\d_]+")
-_STARTS = re.compile(r"[.!?:;\n\"'\u00bb\u00ab\u201c\u201d\u00bf\u00a1*#>|-]\s*$")
-
-_LATIN = re.compile("LATIN")
+_WORD = re.compile(r"(?<![^\W\d_])[^\W\d_]+")
+_SENTENCE_START = re.compile(r"[.!?:;\n\"'\u00bb\u00ab\u201c\u201d\u00bf\u00a1*#>|-]\s*$")
 
 CAPITALISING = frozenset({"de"})
 """Languages that capitalise every noun, so that capitals do not mark names."""
@@ -35,17 +31,18 @@ CAPITALISING = frozenset({"de"})
 
 def is_copy(source: str, translation: str) -> bool:
     """Tell whether a translation is its source with at most a few words changed."""
-    return _overlap(source, translation) >= _COPIED
+    return _overlap(source, translation) >= _MIN_COPY_OVERLAP
 
 
 def keeps_code(source: str, translation: str) -> bool | None:
-    """Tell whether all fenced code blocks are kept, comments aside; None where there are none."""
+    """Tell whether all fenced code blocks are kept, comments aside; None if there are none."""
     blocks = _FENCED.findall(source)
     if not blocks:
         return None
     found = _FENCED.findall(translation)
     return len(found) == len(blocks) and all(
-        _overlap(before, after) >= _SAME_CODE for before, after in zip(blocks, found, strict=True)
+        _overlap(before, after) >= _MIN_CODE_OVERLAP
+        for before, after in zip(blocks, found, strict=True)
     )
 
 
@@ -68,7 +65,7 @@ def keeps_names(source: str, translation: str, language: str) -> bool | None:
         language: of the source, ISO 639-1.
 
     Returns:
-        None where this cannot be told: the source has no names in Latin script, its language
+        None if this cannot be told: the source has no names in Latin script, its language
         capitalises every noun, or the translation is not in Latin script.
     """
     if language in CAPITALISING or not _is_latin(translation):
@@ -76,25 +73,21 @@ def keeps_names(source: str, translation: str, language: str) -> bool | None:
     names = _names(source)
     if not names:
         return None
-    held = {word[:_PREFIX] for word in _words(translation)}
-    kept = sum(_folded(name)[:_PREFIX] in held for name in names)
+    held = {_folded(word)[:_PREFIX_LETTERS] for word in _WORD.findall(translation)}
+    kept = sum(_folded(name)[:_PREFIX_LETTERS] in held for name in names)
     return kept * 2 >= len(names)
 
 
 def _names(text: str) -> list[str]:
-    words = [(found[0], found.start()) for found in _CAPITALISED.finditer(text)]
+    words = [(found[0], found.start()) for found in _WORD.finditer(text)]
     lower = {word for word, _ in words if word.islower()}
     within = {
         word
         for word, start in words
-        if len(word) >= _MIN_NAME and word.istitle() and _is_latin(word)
-        if start and not _STARTS.search(text[max(0, start - 20) : start])
+        if len(word) >= _MIN_NAME_LETTERS and word.istitle() and _is_latin(word)
+        if start and not _SENTENCE_START.search(text[max(0, start - 20) : start])
     }
     return sorted(word for word in within if word.lower() not in lower)
-
-
-def _words(text: str) -> Sequence[str]:
-    return [_folded(word) for word in _CAPITALISED.findall(text)]
 
 
 def _folded(text: str) -> str:
@@ -105,7 +98,7 @@ def _folded(text: str) -> str:
 
 def _is_latin(text: str) -> bool:
     letters = [c for c in text if c.isalpha()]
-    latin = sum(c.isascii() or bool(_LATIN.match(unicodedata.name(c, ""))) for c in letters)
+    latin = sum(c.isascii() or unicodedata.name(c, "").startswith("LATIN") for c in letters)
     return latin * 2 > len(letters)
 
 
@@ -128,4 +121,4 @@ def _plain(text: str) -> str:
 
 
 def _grams(text: str) -> Counter[str]:
-    return Counter(text[i : i + _GRAM] for i in range(len(text) - _GRAM + 1))
+    return Counter(text[i : i + _NGRAM_CHARS] for i in range(len(text) - _NGRAM_CHARS + 1))

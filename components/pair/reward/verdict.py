@@ -1,8 +1,9 @@
 """The verdict on a reward before it is trained on: train, warn or stop, with reasons.
 
-Nothing stops by chance: each bar is an exact test (binomial; of round trips, sign flips) of each
-direction and of directions pooled, corrected by Holm over all of them. Texts of one prompt are not
-independent, so shares are worth fewer texts than they count (`stats.clustered`).
+So that chance alone hardly ever stops a run, each bar is tested (exact binomial test; sign flips
+for round trips) in each direction and in pools of them, with Holm's correction over all tests.
+Texts of one prompt are not independent: a share is worth fewer texts than it counts
+(`stats.clustered`).
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ from lidr.components.shared.stats.tests import holm, sign_flip
 
 Level = Literal["stop", "warn", "note"]
 
-_EVIDENCE = ("numbers", "code", "links", "right", "agrees")
-"""Measures of content, of which one at least must be verifiable."""
+_CONTENT_MEASURES = ("numbers", "code", "links", "right", "agrees")
+"""Measures of content: at least one must be verifiable."""
 
-_ALL = ("*-*", "*")
+_OVERALL = ("*-*", "*")
 """Places that pool all directions, or all languages."""
 
 _MAX_NAMED = 3
+"""Places or reasons that a sentence names; the rest is counted."""
+
 _RESAMPLES = 2000
 
 
@@ -44,11 +47,11 @@ class Finding:
 
     Attributes:
         level: `stop`, `warn`, or `note` for a warning that leaves the verdict as it is.
-        measure: that shows it.
-        text: a sentence for people.
+        measure: the measure that shows it.
+        text: a sentence for users.
         remedy: what they can do.
         places: the directions or languages it was proven in, or the pools of them.
-        p: the smallest p-value, corrected; 0 where nothing was tested.
+        p: the smallest corrected p-value; 0 if nothing was tested.
     """
 
     level: Level
@@ -61,14 +64,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What was measured of a direction or a language, or of several pooled.
+    """What was measured in a direction or a language, or in several pooled.
 
     Attributes:
         shares: by measure.
         round_trip: mean chrF (0 to 100) of the round trips; `n` counts them.
         trips: mean chrF of each prompt's round trips, shape (prompts,).
-        length_ratio: median of the characters of a translation by those of its source, or of a
-            chosen text by those of the rejected one.
+        length_ratio: median of `Observations.length_ratios`.
     """
 
     shares: Mapping[str, Share]
@@ -76,20 +78,20 @@ class Place:
     trips: NDArray[np.float64]
     length_ratio: float
 
-    def is_verifiable(self, measure: str, least: int) -> bool:
-        """Tell whether there are as many independent texts, of one prompt each, as a bar needs."""
+    def is_verifiable(self, measure: str, min_texts: int) -> bool:
+        """Tell whether a measure has `min_texts` independent texts: those of different prompts."""
         if measure == ROUND_TRIP:
-            return len(self.trips) >= least
-        return measure in self.shares and self.shares[measure].clusters >= least
+            return len(self.trips) >= min_texts
+        return measure in self.shares and self.shares[measure].clusters >= min_texts
 
-    def to_counts(self, least: int) -> dict[str, Any]:
-        """Return an Interval of each measure, and which of them there is enough of for a bar."""
+    def to_counts(self, min_texts: int) -> dict[str, Any]:
+        """Return the Interval of each measure, and which measures are verifiable."""
         return {
             **{name: share.interval for name, share in self.shares.items()},
             ROUND_TRIP: self.round_trip,
             "length_ratio": self.length_ratio,
             "verifiable": [
-                name for name in (*self.shares, ROUND_TRIP) if self.is_verifiable(name, least)
+                name for name in (*self.shares, ROUND_TRIP) if self.is_verifiable(name, min_texts)
             ],
         }
 
@@ -105,10 +107,10 @@ class _Tested(NamedTuple):
 
 def measure(seen: Mapping[str, Observations]) -> dict[str, Place]:
     """Return what was measured in each place."""
-    return {key: _place(found) for key, found in seen.items()}
+    return {key: _measure_place(found) for key, found in seen.items()}
 
 
-def _place(seen: Observations) -> Place:
+def _measure_place(seen: Observations) -> Place:
     scores: dict[str, list[float]] = defaultdict(list)
     for prompt_id, score in seen.round_trips:
         scores[prompt_id].append(score)
@@ -125,36 +127,36 @@ def _place(seen: Observations) -> Place:
 
 
 def findings(settings: Recipe, places: Places, pairs: int, identical_share: float) -> list[Finding]:
-    """Return what is wrong, the weightiest first.
+    """Return what is wrong, the most serious first.
 
     Args:
         settings: the recipe.
         places: what was measured (`measure`).
         pairs: how many there are to train on.
-        identical_share: of pairs with identical sides.
+        identical_share: share of candidates whose sides are identical, of those with both sides.
     """
     rules = settings.pairing.reward
-    found = [*_too_few(settings, pairs), *_broken(settings, places)]
+    found = [*_too_few(settings, pairs), *_broken_bars(settings, places)]
     if identical_share > rules.max_identical:
         text = f"{identical_share:.0%} of the pairs have identical sides: little is left to learn"
         found.append(Finding("warn", "identical", text, "The filter `identical` drops them."))
-    whole = next(place for key, place in places.items() if key in _ALL)
-    if not any(whole.is_verifiable(name, rules.min_texts) for name in _EVIDENCE):
+    overall = next(place for key, place in places.items() if key in _OVERALL)
+    if not any(overall.is_verifiable(name, rules.min_texts) for name in _CONTENT_MEASURES):
         found.append(_unverifiable(settings.pairing, rules.min_texts))
     return sorted(found, key=lambda each: ("stop", "warn", "note").index(each.level))
 
 
-def _unverifiable(pairing: Pairing, least: int) -> Finding:
+def _unverifiable(pairing: Pairing, min_texts: int) -> Finding:
     if pairing.rewarder == "lidr":
         text = (
             "whether content survives is not verifiable here: fewer than "
-            f"{least} texts hold numbers, code, links or have a reference answer"
+            f"{min_texts} texts hold numbers, code, links or have a reference answer"
         )
         remedy = "Use prompts with reference answers or numbers among others, and read some pairs."
     else:
         text = (
             "whether the better text is chosen is not verifiable here: there are fewer than "
-            f"{least} pairs of which the prompt's reference answer calls one side right"
+            f"{min_texts} pairs of which the prompt's reference answer calls one side right"
         )
         remedy = "Use prompts with reference answers among others, and read some pairs."
     return Finding("warn", "unverifiable", text, remedy)
@@ -167,7 +169,7 @@ def verdict_of(found: Sequence[Finding]) -> str:
 
 
 def reason_of(found: Sequence[Finding]) -> str:
-    """Return why it is stop, or warn, as one line; "" where it is train."""
+    """Return the reasons for a verdict of stop or warn, as one line; "" for train."""
     verdict = verdict_of(found)
     texts = [each.text for each in found if each.level == verdict]
     more = [f"and {len(texts) - _MAX_NAMED} more"] if len(texts) > _MAX_NAMED else []
@@ -175,7 +177,7 @@ def reason_of(found: Sequence[Finding]) -> str:
 
 
 def to_counts(found: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Return findings as the marker holds them."""
+    """Return findings as the marker stores them."""
     return [{**asdict(each), "places": list(each.places)} for each in found]
 
 
@@ -194,8 +196,8 @@ def _steps(count: float) -> str:
     return "one optimizer step" if count == 1 else f"{count:g} optimizer steps"
 
 
-def _broken(settings: Recipe, places: Places) -> Iterator[Finding]:
-    """Yield what is proven: first by the bars that stop, then by those that warn."""
+def _broken_bars(settings: Recipe, places: Places) -> Iterator[Finding]:
+    """Yield a finding for each bar proven broken, at its stop level or else its warn level."""
     bars = bars_of(settings.pairing)
     stopped: set[str] = set()
     levels: tuple[Level, ...] = ("stop", "warn")
@@ -211,7 +213,7 @@ def _broken(settings: Recipe, places: Places) -> Iterator[Finding]:
 def _proven(settings: Recipe, bars: Sequence[Bar], places: Places, level: str) -> list[_Tested]:
     rules = settings.pairing.reward
     tested = [
-        _Tested(bar, key, _p(place, bar.measure, limit, settings.seed))
+        _Tested(bar, key, _p_value(place, bar.measure, limit, settings.seed))
         for bar in bars
         if (limit := bar.stop if level == "stop" else bar.warn)
         for key, place in places.items()
@@ -223,29 +225,29 @@ def _proven(settings: Recipe, bars: Sequence[Bar], places: Places, level: str) -
     ]
 
 
-def _p(place: Place, measure: str, limit: float, seed: int) -> float:
+def _p_value(place: Place, measure: str, limit: float, seed: int) -> float:
     if measure != ROUND_TRIP:
-        return place.shares[measure].below(limit)
+        return place.shares[measure].p_below(limit)
     short = limit - place.trips
     return sign_flip(short, alternative="greater", resamples=_RESAMPLES, seed=seed)
 
 
 def _finding(level: Level, bar: Bar, proven: Sequence[_Tested], places: Places) -> Finding:
-    shown = _shown([each.place for each in proven])
-    parts = [_part(bar, key, places[key]) for key in shown[:_MAX_NAMED]]
+    shown = _narrowest([each.place for each in proven])
+    parts = [_measured_words(bar, key, places[key]) for key in shown[:_MAX_NAMED]]
     more = [f"and {len(shown) - _MAX_NAMED} more"] if len(shown) > _MAX_NAMED else []
-    text = f"{bar.problem}: only {', '.join(parts + more)} {bar.good}; {_limit(bar, level)}"
+    text = f"{bar.problem}: only {', '.join(parts + more)} {bar.good}; {_bar_words(bar, level)}"
     return Finding(level, bar.measure, text, bar.remedy, tuple(shown), min(e.p for e in proven))
 
 
-def _shown(proven: Sequence[str]) -> list[str]:
-    """Return the directions where there are any, else the narrowest pools."""
+def _narrowest(proven: Sequence[str]) -> list[str]:
+    """Return the single directions or languages if there are any, else the narrowest pools."""
     single = [place for place in proven if "*" not in place]
-    narrow = [place for place in proven if place not in _ALL]
+    narrow = [place for place in proven if place not in _OVERALL]
     return single or narrow or list(proven)
 
 
-def _part(bar: Bar, key: str, place: Place) -> str:
+def _measured_words(bar: Bar, key: str, place: Place) -> str:
     where = place_words(key)
     if bar.measure == ROUND_TRIP:
         return f"{place.round_trip['value']:.0f} {where}"
@@ -253,18 +255,17 @@ def _part(bar: Bar, key: str, place: Place) -> str:
     return f"{share.value:.0%} of {share.n:,} {where}"
 
 
-def _limit(bar: Bar, level: Level) -> str:
-    stops = level == "stop" and bar.stop is not None
-    limit = bar.stop if stops and bar.stop is not None else bar.warn
+def _bar_words(bar: Bar, level: Level) -> str:
+    limit = bar.stop if level == "stop" else bar.warn
     shown = f"{limit:.0f}" if bar.measure == ROUND_TRIP else f"{limit:.0%}"
-    return f"the bar is {shown}" if stops else f"{shown} or more would be well"
+    return f"the bar is {shown}" if level == "stop" else f"{shown} or more would be well"
 
 
 def place_words(place: str) -> str:
     """Return a place in words: `from English to Spanish`, `into English`, `in Spanish`."""
     source, way, target = place.partition("-")
     if not way:
-        return "in all languages" if place in _ALL else f"in {NAMES[place]}"
+        return "in all languages" if place in _OVERALL else f"in {NAMES[place]}"
     if source == target:
         return "in all directions"
     parts = [f"from {NAMES[source]}"] if source != "*" else []

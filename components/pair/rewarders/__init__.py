@@ -1,4 +1,4 @@
-"""What turns responses into the pairs that may be trained on: one small interface, three of it."""
+"""The rewarders, which turn responses into candidate pairs: one interface, three of them."""
 
 from __future__ import annotations
 

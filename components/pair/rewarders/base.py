@@ -1,18 +1,14 @@
-"""What a rewarder is to the pair step: candidates, and what is seen of their reward."""
+"""The interface of a rewarder: it makes candidates, and observes how good its reward is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lidr.components.pair.candidates import Candidate
+from lidr.components.pair.candidates import Candidate, Decided
 from lidr.components.pair.reward.observations import Observations
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.records.schema import DropReason
-
-Decided = Sequence[tuple[Candidate, DropReason | None]]
-"""Candidates with the reason that drops each, or None."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +19,7 @@ class RewarderInputs:
         settings: the recipe.
         inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
-        rewards: URI of the stage of the step that it needs (`Pairing.reward_step`).
+        rewards: URI of the stage of the step it needs (`Pairing.reward_step`).
     """
 
     settings: Recipe
@@ -38,10 +34,10 @@ class Rewarder(Protocol):
     def __init__(self, inputs: RewarderInputs) -> None: ...
 
     def candidates(self) -> list[Candidate]:
-        """Return every candidate, also those whose texts are missing, with the reason."""
+        """Return every candidate; one whose texts are missing says why."""
 
     def observe(self, decided: Decided, detected: Mapping[str, str]) -> dict[str, Observations]:
-        """Return what the reward check sees: by place, then of places pooled, all of them last.
+        """Return what the reward check measures: by place, then by pool, the pool of all last.
 
         Args:
             decided: the candidates, after the filters.
@@ -49,4 +45,4 @@ class Rewarder(Protocol):
         """
 
     def counts(self) -> dict[str, Any]:
-        """Return what else the stage's marker says of this reward."""
+        """Return further counts for the stage's marker."""

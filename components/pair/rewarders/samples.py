@@ -1,16 +1,15 @@
-"""Several samples of a prompt with a score each: the best one is chosen over the worst."""
+"""Rewarders of scored samples: the best sample of a prompt is chosen over the worst."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from collections.abc import Mapping as Map
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from lidr.components.pair.candidates import ANSWER_REASONS, Candidate
+from lidr.components.pair.candidates import ANSWER_REASONS, Candidate, Decided
 from lidr.components.pair.reward.observations import Observations, observe_pair
-from lidr.components.pair.rewarders.base import Decided, RewarderInputs
-from lidr.components.shared.config.recipe import Recipe
+from lidr.components.pair.rewarders.base import RewarderInputs
 from lidr.components.shared.records.schema import (
     CUT_SHORT,
     DropReason,
@@ -23,15 +22,12 @@ from lidr.components.shared.records.schema import (
 from lidr.components.shared.records.scores import SCORES_FILE
 from lidr.components.shared.store.stage import open_stage
 
-EVERYWHERE = "*"
-"""The place that pools all languages."""
-
 _REASONS = {**ANSWER_REASONS, Failure.UNCLOSED_THOUGHT: DropReason.UNCLOSED_THOUGHT}
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredSample:
-    """A response with its score; `cut` says how it ran into max_tokens, where it did."""
+    """A response with its score; `cut` says how it ran into max_tokens, if it did."""
 
     sample: int
     text: str
@@ -41,12 +37,12 @@ class ScoredSample:
 
 @dataclass(frozen=True)
 class SampledPrompt:
-    """A prompt in one language.
+    """A prompt in one language, with its samples.
 
     Attributes:
-        prompt: it.
-        samples: that have a score.
-        failures: why others have none.
+        prompt: the prompt.
+        samples: those that have a score.
+        failures: why the others have none.
     """
 
     prompt: Prompt
@@ -54,50 +50,65 @@ class SampledPrompt:
     failures: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class SampledPrompts:
-    """All prompts of an iteration, in every language."""
+class SampleRewarder:
+    """Chooses the best sample of each prompt over the worst, by the scores of another step.
 
-    rows: tuple[SampledPrompt, ...]
+    Args:
+        inputs: what it reads.
+    """
 
-    @classmethod
-    def read(cls, inputs: RewarderInputs) -> SampledPrompts:
-        """Read prompts, responses and their scores, joined by id."""
-        codes = inputs.settings.languages.all
-        answered, scored = open_stage(inputs.responses), open_stage(inputs.rewards)
-        prompts: list[Prompt] = open_stage(inputs.inputs).read_records(
-            [f"prompts/{code}.parquet" for code in codes], Prompt
-        )
-        answers: list[Response] = answered.read_records(
-            answered.files(prefix="responses/"), Response
-        )
-        scores: list[Score] = scored.read_records([SCORES_FILE], Score)
-        asked = {(each.prompt_id, each.language): each for each in prompts}
-        known = {(each.prompt_id, each.language, each.sample): each for each in scores}
-        samples: dict[tuple[str, str], list[Response]] = {}
-        for each in answers:
-            samples.setdefault((each.prompt_id, each.language), []).append(each)
-        return cls(tuple(_row(asked[key], own, known) for key, own in samples.items()))
+    def __init__(self, inputs: RewarderInputs) -> None:
+        self._settings = inputs.settings
+        self._prompts = _read_prompts(inputs)
 
-    def scored(self) -> dict[str, list[tuple[ScoredSample, ...]]]:
-        """Return the scored samples of each prompt by language."""
-        found: dict[str, list[tuple[ScoredSample, ...]]] = {}
-        for row in self.rows:
-            found.setdefault(row.prompt.language, []).append(row.samples)
-        return found
+    def candidates(self) -> list[Candidate]:
+        """Return a candidate of every prompt in every language, in the recipe's order of languages.
 
-    def changed(self, change: Callable[[str, ScoredSample], ScoredSample]) -> SampledPrompts:
-        """Return the same prompts with each sample changed by a function of it and its language."""
-        return SampledPrompts(
-            tuple(
-                replace(row, samples=tuple(change(row.prompt.language, s) for s in row.samples))
-                for row in self.rows
-            )
-        )
+        Of equal scores the first sample counts. Where all scores are equal and the texts are not,
+        there is no preference.
+        """
+        order = self._settings.languages.all.index
+        rows = sorted(self._prompts, key=lambda row: order(row.prompt.language))
+        return [_candidate(row) for row in rows]
+
+    def observe(self, decided: Decided, detected: Mapping[str, str]) -> dict[str, Observations]:
+        """Return what is observed of the pairs by language, then in all languages."""
+        prompts = {(row.prompt.prompt_id, row.prompt.language): row.prompt for row in self._prompts}
+        found = {code: Observations() for code in self._settings.languages.all}
+        for candidate, reason in decided:
+            seen = found[candidate.language]
+            prompt = prompts[candidate.prompt_id, candidate.language]
+            observe_pair(seen, prompt, candidate, reason, detected)
+            if reason is None and candidate.chosen and candidate.rejected:
+                seen.length_ratios.append(len(candidate.chosen) / len(candidate.rejected))
+        overall = Observations()
+        for seen in found.values():
+            overall.extend(seen)
+        return {**found, "*": overall}
+
+    def counts(self) -> dict[str, Any]:
+        """Return no further counts."""
+        return {}
 
 
-def _row(
-    prompt: Prompt, answers: Sequence[Response], scores: Map[tuple[str, str, int], Score]
+def _read_prompts(inputs: RewarderInputs) -> list[SampledPrompt]:
+    """Read an iteration's prompts in every language, their responses and scores, joined by id."""
+    answered, scored = open_stage(inputs.responses), open_stage(inputs.rewards)
+    prompts: list[Prompt] = open_stage(inputs.inputs).read_records(
+        [f"prompts/{code}.parquet" for code in inputs.settings.languages.all], Prompt
+    )
+    answers: list[Response] = answered.read_records(answered.files(prefix="responses/"), Response)
+    scores: list[Score] = scored.read_records([SCORES_FILE], Score)
+    asked = {(each.prompt_id, each.language): each for each in prompts}
+    known = {(each.prompt_id, each.language, each.sample): each for each in scores}
+    samples: dict[tuple[str, str], list[Response]] = {}
+    for each in answers:
+        samples.setdefault((each.prompt_id, each.language), []).append(each)
+    return [_sampled_prompt(asked[key], own, known) for key, own in samples.items()]
+
+
+def _sampled_prompt(
+    prompt: Prompt, answers: Sequence[Response], scores: Mapping[tuple[str, str, int], Score]
 ) -> SampledPrompt:
     samples: list[ScoredSample] = []
     failures: list[str] = []
@@ -109,17 +120,6 @@ def _row(
         cut = ANSWER_REASONS.get(answer.failure or "") if answer.failure in CUT_SHORT else None
         samples.append(ScoredSample(answer.sample, answer.text, score.value, cut))
     return SampledPrompt(prompt, tuple(samples), tuple(failures))
-
-
-def best_over_worst(settings: Recipe, sampled: SampledPrompts) -> list[Candidate]:
-    """Return a candidate of each prompt, languages in the recipe's order.
-
-    Of equal scores the first sample counts. Where all scores are equal and the texts are not, there
-    is no preference.
-    """
-    order = {code: place for place, code in enumerate(settings.languages.all)}
-    rows = sorted(sampled.rows, key=lambda row: order[row.prompt.language])
-    return [_candidate(row) for row in rows]
 
 
 def _candidate(row: SampledPrompt) -> Candidate:
@@ -153,24 +153,7 @@ def _candidate(row: SampledPrompt) -> Candidate:
 
 def _why_unscored(failures: Sequence[str]) -> DropReason:
     """Return what happened to most of the samples that have no score."""
-    for failure, _ in Counter(failures).most_common(1):
-        return _REASONS.get(failure, DropReason.UNSCORED)
-    return DropReason.UNSCORED
-
-
-def observe_samples(
-    settings: Recipe, sampled: SampledPrompts, decided: Decided, detected: Map[str, str]
-) -> dict[str, Observations]:
-    """Return what is seen of the pairs by language, then in all of them."""
-    prompts = {(row.prompt.prompt_id, row.prompt.language): row.prompt for row in sampled.rows}
-    found = {code: Observations() for code in settings.languages.all}
-    for candidate, reason in decided:
-        seen = found[candidate.language]
-        prompt = prompts[candidate.prompt_id, candidate.language]
-        observe_pair(seen, prompt, candidate, reason, detected)
-        if reason is None and candidate.chosen and candidate.rejected:
-            seen.length_ratios.append(len(candidate.chosen) / len(candidate.rejected))
-    everywhere = Observations()
-    for seen in found.values():
-        everywhere.take(seen)
-    return {**found, EVERYWHERE: everywhere}
+    if not failures:
+        return DropReason.UNSCORED
+    [(failure, _)] = Counter(failures).most_common(1)
+    return _REASONS.get(failure, DropReason.UNSCORED)

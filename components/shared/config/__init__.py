@@ -1,4 +1,4 @@
-"""What a user writes down: the recipe (what to learn) and the profile (where it runs).
+"""What a user writes: the recipe (what to learn) and the profile (where it runs).
 
 Imports `core` alone.
 """

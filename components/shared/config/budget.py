@@ -1,4 +1,4 @@
-"""How much a run may use, and what its GPUs cost: what the tasks that decide on it are told."""
+"""A run's budget and the price of its GPUs, as its tasks get them to decide whether to go on."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ACCOUNT = "LIDR_ACCOUNT"
 """Environment variable: an `Account` as JSON; without it nothing is bounded and nothing costs."""
 
 DEFAULT_GPU = "H100"
-"""The type that is assumed where a pool with accelerators names none."""
+"""The type that is assumed for a pool with accelerators that names none."""
 
 
 class GpuPrice(Strict):
-    """What one GPU of a type costs for an hour, its share of the machine included."""
+    """Price of one GPU of a type for an hour, its share of the machine included."""
 
     on_demand: float = Field(0.0, ge=0.0)
-    """Where it is kept. Default 0."""
+    """On nodes that stay. Default 0."""
     spot: float = Field(0.0, ge=0.0)
-    """Where it may be taken away. Default 0."""
+    """On nodes that may be taken away. Default 0."""
 
 
 class Prices(Strict):
@@ -38,8 +38,8 @@ class Prices(Strict):
     gpus: dict[str, GpuPrice] = Field(default_factory=dict)
     """Prices by type of GPU, as pools name them (`gpu`). Default none: plans have no cost."""
 
-    def hour(self, gpu: str, *, spot: bool) -> float:
-        """Return the price of a GPU for an hour, 0 where none is named."""
+    def per_hour(self, gpu: str, *, spot: bool) -> float:
+        """Return the price of a GPU for an hour; 0 where its type has none."""
         price = self.gpus.get(gpu, GpuPrice())
         return price.spot if spot else price.on_demand
 
@@ -67,17 +67,17 @@ class Amount(Strict):
     """By the profile's prices, in their currency; 0 without prices."""
 
     def plus(self, other: Amount) -> Amount:
-        """Return the sum of two."""
+        """Return the sum of both."""
         return Amount(gpu_hours=self.gpu_hours + other.gpu_hours, cost=self.cost + other.cost)
 
-    def most(self, other: Amount) -> Amount:
-        """Return the larger of both, each for itself."""
+    def maximum(self, other: Amount) -> Amount:
+        """Return the larger GPU hours and the larger cost of both."""
         return Amount(
             gpu_hours=max(self.gpu_hours, other.gpu_hours), cost=max(self.cost, other.cost)
         )
 
-    def less(self, other: Amount) -> Amount:
-        """Return what is left of it, which is never less than nothing."""
+    def minus(self, other: Amount) -> Amount:
+        """Return the difference, at least 0."""
         return Amount(
             gpu_hours=max(self.gpu_hours - other.gpu_hours, 0.0),
             cost=max(self.cost - other.cost, 0.0),
@@ -93,7 +93,7 @@ NOTHING = Amount()
 
 
 class Account(FromEnvironment):
-    """What a run's last tasks know of GPUs and money."""
+    """A run's budget and prices, for the tasks that check or report them."""
 
     variable = ACCOUNT
     sections = "budget and prices"
@@ -101,11 +101,11 @@ class Account(FromEnvironment):
     budget: Budget = Budget()
     """The profile's."""
     currency: str = "USD"
-    """Of the prices."""
+    """ISO 4217 code of the prices' currency."""
     prices: dict[StepKind, float] = Field(default_factory=dict)
-    """Of one GPU for an hour, by kind of step; those that cost nothing are left out."""
+    """Price of one GPU for an hour, by kind of step; without those of price 0."""
     planned: Amount = NOTHING
-    """What one iteration takes by the plan; zero where nothing was planned."""
+    """Planned amount of one iteration; 0 where nothing was planned."""
 
     @classmethod
     def of(cls, profile: Profile, planned: Amount = NOTHING) -> Self:
@@ -118,22 +118,17 @@ class Account(FromEnvironment):
         )
 
     def exceeded(self, used: Amount, further: Amount) -> list[str]:
-        """Return what of the budget would not hold what is used and what is to come.
-
-        Returns:
-            For each bound that would be passed, its name in a profile.
-        """
+        """Return the budget's bounds that the sum of two amounts passes, by their names in it."""
         bounds = self.budget.model_dump()
         total = used.plus(further).model_dump()
         return [name for name, bound in bounds.items() if bound and total[name] > bound]
 
 
 def prices_of(profile: Profile) -> Mapping[StepKind, float]:
-    """Return the price of a GPU for an hour by kind of step that has GPUs."""
-    found = {}
-    for kind in KINDS:
-        resources = profile.resources_of(kind)
-        if resources.accelerators:
-            gpu = resources.gpu or DEFAULT_GPU
-            found[kind] = profile.prices.hour(gpu, spot=resources.spot)
-    return found
+    """Return the price of a GPU for an hour, for each kind of step that has GPUs."""
+    resources = {kind: profile.resources_of(kind) for kind in KINDS}
+    return {
+        kind: profile.prices.per_hour(each.gpu or DEFAULT_GPU, spot=each.spot)
+        for kind, each in resources.items()
+        if each.accelerators
+    }

@@ -1,4 +1,4 @@
-"""The recipe's section on prompts that say the same."""
+"""The recipe's section on duplicate prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lidr.components.shared.config.base_model import Strict, yaml_off
 
 
 class Deduplication(Strict):
-    """Prompts that say what an earlier one says leave in all languages, within an iteration and
+    """Drops prompts that say what an earlier one says, in all languages, within an iteration and
     across iterations. The dominant language's texts are compared."""
 
     mode: Annotated[Literal["off", "exact", "near"], BeforeValidator(yaml_off)] = "off"

@@ -1,4 +1,4 @@
-"""The engine of a run: chosen once when it begins, and named by the address of every stage."""
+"""The engine of a run: chosen once when it begins, and part of the digests of its texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lidr.components.shared.core.gpu import gpu_present
 
 
 def choose_engine(recipe: Recipe) -> tuple[EngineName, str]:
-    """Return the engine of a recipe, and why; `auto` is what this machine would take."""
+    """Return the engine of a recipe, and why; `auto` is decided by this machine."""
     if recipe.generation.engine != "auto":
         return EngineName(recipe.generation.engine), "the recipe says so"
     if find_spec("vllm") is None:
@@ -21,11 +21,11 @@ def choose_engine(recipe: Recipe) -> tuple[EngineName, str]:
     return EngineName.VLLM, "there is a GPU and vllm is installed"
 
 
-def choose_for(recipe: Recipe, profile: Profile) -> tuple[EngineName, str]:
-    """Return the engine that a recipe has where a profile places it, and why.
+def choose_engine_for(recipe: Recipe, profile: Profile) -> tuple[EngineName, str]:
+    """Return the engine of a recipe under a profile, and why.
 
-    On a cluster the machine that asks is not the one that runs: there the GPUs of a generate step
-    decide, whose image has vLLM.
+    A cluster's steps do not run on this machine, so the GPUs of its generate step decide; that
+    step's image has vLLM.
     """
     if recipe.generation.engine != "auto" or profile.runner == "local":
         return choose_engine(recipe)
@@ -35,13 +35,13 @@ def choose_for(recipe: Recipe, profile: Profile) -> tuple[EngineName, str]:
 
 
 def with_engine(recipe: Recipe, engine: EngineName) -> Recipe:
-    """Return the recipe with its engine named."""
+    """Return the recipe with this engine."""
     generation = recipe.generation.model_copy(update={"engine": engine.value})
     return recipe.model_copy(update={"generation": generation})
 
 
 def engine_identity(recipe: Recipe) -> dict[str, object]:
-    """Return what decides how a model's text comes about, for the address of a stage with text."""
+    """Return the settings that decide what a model writes, for the digest of a stage with text."""
     generation = recipe.generation
     return {
         "engine": choose_engine(recipe)[0].value,

@@ -13,26 +13,26 @@ from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.core.text import nearest
 
 
-def _holding_only(*places: str) -> Callable[[str], str]:
+def _allowing_only(*placeholders: str) -> Callable[[str], str]:
     def check(name: str) -> str:
         rest = name
-        for place in places:
-            rest = rest.replace(f"{{{place}}}", "")
+        for placeholder in placeholders:
+            rest = rest.replace(f"{{{placeholder}}}", "")
         if set("{}") & set(rest):
-            allowed = " and ".join(f"{{{place}}}" for place in places)
+            allowed = " and ".join(f"{{{each}}}" for each in placeholders)
             raise ValueError(f"{name!r} may hold {allowed}, and no other braces")
         return name
 
     return check
 
 
-TaskName = Annotated[str, AfterValidator(_holding_only("language", "language_name"))]
+TaskName = Annotated[str, AfterValidator(_allowing_only("language", "language_name"))]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
-_path_like = _holding_only("language", "language_name", "config")
+_check_path = _allowing_only("language", "language_name", "config")
 
 
 def _data_path(source: str) -> str:
-    if not _path_like(parse_source(source).address):
+    if not _check_path(parse_source(source).address):
         raise ValueError("a source needs its address")
     return source
 
@@ -40,7 +40,7 @@ def _data_path(source: str) -> str:
 DataPath = Annotated[SourceText, AfterValidator(_data_path)]
 
 MAX_ITERATIONS = 5
-"""Of a loop: what one pipeline can hold (`pipelines/workflow_size.py`)."""
+"""Iterations of a loop that one pipeline can hold (`pipelines/workflow_size.py`)."""
 
 
 class Evaluation(Strict):
@@ -55,7 +55,7 @@ class Evaluation(Strict):
     `{"math500_{language}": [en]}`. A name without a place for the language needs one entry here,
     of one language. Default: all of the recipe's."""
     data: dict[str, DataPath] = Field(default_factory=dict)
-    """Where items of tasks are, by the task's family (mgsm, mmath, math500) or by the harness's
+    """Where items are read from, by the task's family (mgsm, mmath, math500) or by the harness's
     dataset_path (juletxara/mgsm): a file or folder, relative to the recipe's folder, or another
     source, as in `prompts.files`; `{language}`, `{language_name}` and `{config}` (the harness's
     dataset_name) may appear in it. Default none: from where they are published."""
@@ -87,12 +87,8 @@ class Evaluation(Strict):
                 )
         return self
 
-    def asked(self, languages: Sequence[str]) -> dict[str, str]:
-        """Return the name of every task to run, with the language it is in.
-
-        Args:
-            languages: ISO 639-1 codes of the recipe's languages.
-        """
+    def tasks_in(self, languages: Sequence[str]) -> dict[str, str]:
+        """Return the language of every task to run, by task name, given the recipe's languages."""
         return {
             name.format(language=code, language_name=NAMES[code].lower()): code
             for name in self.tasks
@@ -106,14 +102,15 @@ class Gate(Strict):
     max_iterations: int = Field(2, ge=1, le=MAX_ITERATIONS)
     """Iterations of the loop at most. Default 2, at most 5."""
     min_gain: float = Field(0.0, ge=0.0)
-    """The bar: mean gain over the other languages that promotes, as a fraction. Default 0."""
+    """The bar: mean gain over the other languages that a promotion must exceed, as a fraction.
+    Default 0."""
     alpha: float = Field(0.05, gt=0.0, lt=0.5)
-    """How often, at most, a model that is no better may be promoted, and how often one that is no
-    worse may be stopped for a fall or a broken bar, in all languages together. Default 0.05."""
+    """Largest probability of promoting a model that is no better, and of stopping one that is no
+    worse for a fall or a broken bar, over all languages together. Default 0.05."""
     tolerance: float = Field(0.02, ge=0.0)
-    """Largest fall of any language, as a fraction. Default 0.02."""
+    """Largest allowed fall of any language, as a fraction. Default 0.02."""
     tolerances: dict[LanguageCode, Annotated[float, Field(ge=0.0)]] = Field(default_factory=dict)
-    """Largest fall of single languages, where it differs from tolerance. Default none."""
+    """Largest allowed fall of single languages, where it differs from tolerance. Default none."""
     max_off_target: float = Field(0.1, ge=0.0, le=1.0)
     """Largest share of off-target answers in any language. Broken where a test on the same items
     shows that the share is above it and above the predecessor's. Default 0.1; 1 switches it off."""
@@ -131,5 +128,5 @@ class Gate(Strict):
         return {"off_target": self.max_off_target, "truncated": self.max_truncated}
 
     def tolerance_of(self, code: str) -> float:
-        """Return the largest fall of one language."""
+        """Return the largest allowed fall of one language, as a fraction."""
         return self.tolerances.get(code, self.tolerance)

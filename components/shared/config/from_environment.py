@@ -1,4 +1,4 @@
-"""Parts of a profile that a process is told by an environment variable."""
+"""Parts of a profile that a process gets in an environment variable."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lidr.components.shared.core.errors import BadInput
 
 
 class FromEnvironment(Strict):
-    """Settings whose defaults hold where the variable is not set."""
+    """Settings from an environment variable; where it is not set, their defaults."""
 
     variable: ClassVar[str]
     """The environment variable, which holds them as JSON."""
     sections: ClassVar[str]
-    """The sections of a profile that say the same."""
+    """The profile's sections with the same settings, for messages."""
 
     @classmethod
-    def here(cls) -> Self:
+    def from_environment(cls) -> Self:
         """Return the settings of this process.
 
         Raises:
@@ -32,7 +32,7 @@ class FromEnvironment(Strict):
             raise BadInput(
                 f"{cls.variable} does not hold a profile's {cls.sections}: "
                 f"{error.errors(include_url=False)[0]['msg']}",
-                remedy=f"Unset it; profiles say the same under {cls.sections}.",
+                remedy=f"Unset it, and set {cls.sections} in the profile.",
             ) from error
 
     def text(self) -> str:

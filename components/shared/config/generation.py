@@ -1,4 +1,4 @@
-"""The recipe's `generation` and `translation`: how texts are sampled, and by which engine."""
+"""The recipe's `generation` and `translation`: how texts are sampled, and by what engine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sampling(Strict):
 class VllmOptions(Strict):
     """vLLM's own settings (https://docs.vllm.ai, engine arguments); other engines ignore them.
 
-    Neither memory nor parallelism is among them: an engine uses its pod as the profile says.
+    Memory and parallelism are not among them: the profile sets those.
     """
 
     quantization: str = Field("", pattern=r"^[a-z0-9_-]*$")
@@ -45,19 +45,17 @@ class VllmOptions(Strict):
     def arguments(self) -> dict[str, object]:
         """What differs from vLLM's defaults, by the names of its engine arguments."""
         named: dict[str, object] = {
+            "kv_cache_dtype": self.kv_cache_dtype,
             "quantization": self.quantization,
             "speculative_config": dict(self.speculative),
         }
-        return {
-            "kv_cache_dtype": self.kv_cache_dtype,
-            **{key: value for key, value in named.items() if value},
-        }
+        return {key: value for key, value in named.items() if value}
 
 
 class Endpoint(Strict):
-    """What a server with OpenAI's completions API (vLLM's, for one) serves for `engine: openai`.
+    """The model that a server with OpenAI's completions API, such as vLLM, serves for openai.
 
-    Where it is and how it is asked, the profile says under `engine.endpoint`.
+    The profile's `engine.endpoint` says where the server is, and how it is used.
     """
 
     model: str = "lidr-{digest}"
@@ -69,7 +67,7 @@ class Generation(Sampling):
     """The generate stage."""
 
     engine: Literal["auto", "transformers", "vllm", "openai"] = "auto"
-    """Inference engine of all stages. Default auto, which is settled when the run begins and
+    """Inference engine of all stages. Default auto, which is decided when the run begins and
     written into its recipe: vllm where it is installed and there are GPUs (on a cluster: where the
     profile gives a generate step some), else transformers. `openai` asks a server, see
     endpoint."""

@@ -7,18 +7,20 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lidr.components.shared.config.base_model import LanguageCode, Strict, one_per_language
+from lidr.components.shared.config.base_model import LanguageCode, Strict
 from lidr.components.shared.config.source import SourceText, parse_source
 
 JudgedName = Literal["x_alpacaeval", "mt_bench", "care", "head_to_head"]
 
 PAIRWISE: tuple[JudgedName, ...] = ("x_alpacaeval", "head_to_head")
-"""Tasks whose answers are compared with others; the answers of all others get a score."""
+"""Tasks whose answers are compared with other answers; those of other tasks get a score."""
 
 
 def _one_per_language(source: str) -> str:
-    if source:
-        one_per_language(parse_source(source).address)
+    address = parse_source(source).address
+    other_braces = set("{}") & set(address.replace("{language}", ""))
+    if source and ("{language}" not in address or other_braces):
+        raise ValueError(f"{address!r} must hold {{language}}, and no other braces")
     return source
 
 
@@ -27,22 +29,22 @@ FilePerLanguage = Annotated[SourceText, AfterValidator(_one_per_language)]
 
 
 class JudgeEndpoint(Strict):
-    """What a server with OpenAI's chat completions API serves as the judge.
+    """The model that a server with OpenAI's chat completions API serves as the judge.
 
-    Where it is and how it is asked, the profile says under `judge`.
+    The profile's `judge` says where the server is, and how it is used.
     """
 
     model: str = Field(min_length=1)
-    """Name that the judge is served under, best one that never moves. Required."""
+    """Name that the judge is served under, best that of a fixed version. Required."""
 
 
 class Price(Strict):
     """What the judge costs, in US dollars per million tokens."""
 
     input: float = Field(0.0, ge=0.0)
-    """Of a request. Default 0."""
+    """Price of input tokens. Default 0."""
     output: float = Field(0.0, ge=0.0)
-    """Of a judgement. Default 0."""
+    """Price of output tokens. Default 0."""
 
 
 class JudgedTask(Strict):
@@ -91,19 +93,19 @@ class Judge(Strict):
     judge, which needs none."""
     prompts: str = ""
     """Folder or `s3://` prefix with pairwise.md, score.md and rubric.md of your own, as far as the
-    tasks (and the rewarder: score.md) need them. Default empty: those of lidr."""
+    tasks (and the rewarder: score.md) need them. Default empty: lidr's."""
     max_tokens: int = Field(512, ge=1)
     """Longest judgement, in tokens. Default 512."""
     top_logprobs: int = Field(20, ge=0, le=20)
     """Alternatives whose log-probabilities weight a verdict. Default 20; 0 for a judge that gives
-    none, whose verdicts count as they are."""
+    none, whose verdicts are then used unweighted."""
     price: Price = Price()
-    """For the cost in the report."""
+    """Prices for the cost in the report."""
     max_failed_share: float = Field(0.1, ge=0.0, le=1.0)
     """The stage fails where more of the judgements than this share failed. Default 0.1."""
     chunk_size: int = Field(50, ge=1)
-    """Judgements per file while the stage is under way: what a killed judge loses at most, besides
-    those it waits for. Default 50."""
+    """Judgements per file while the stage is under way: the most that a killed judge step loses,
+    besides requests under way. Default 50."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -116,7 +118,7 @@ class Judge(Strict):
         return self
 
     def answered_by(self, task: JudgedTask) -> JudgedTask:
-        """Return the task whose questions and answers this one judges, mostly itself."""
+        """Return the task whose questions and answers a task judges: usually that task itself."""
         if task.questions:
             return task
         return next(other for other in self.tasks if other.name == "x_alpacaeval")

@@ -12,25 +12,27 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lidr.components.shared.config.base_model import Strict
-from lidr.components.shared.config.yaml_merge import data_of, fill, laid_over, read_node
+from lidr.components.shared.config.yaml_merge import data_of, fill_placeholders, merged, read_node
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.core.redaction import is_about_a_secret
+from lidr.components.shared.core.redaction import may_hold_secret
 from lidr.components.shared.core.text import nearest
 
 Config = TypeVar("Config", bound=BaseModel)
 
 Location = tuple[str | int, ...]
 
+_REMEDIES = {"extra_forbidden": "Remove or rename the key.", "missing": "Add the key."}
+
 _MAX_SHOWN_CHARS = 200
 """Characters of a wrong value that a message shows."""
 
 
-class Misplaced(ValueError):
-    """A model's rule across keys is broken, and one key is to blame.
+class LocatedError(ValueError):
+    """A rule across keys is broken; the message names one of the keys.
 
     Args:
         message: what is wrong, without the key.
-        *location: the key's place in the model.
+        *location: the path of the key in the model.
     """
 
     def __init__(self, message: str, *location: str | int) -> None:
@@ -39,12 +41,7 @@ class Misplaced(ValueError):
 
 
 def load(path: Path, kind: type[Config], overrides: dict[str, object]) -> Config:
-    """Read a YAML file into a pydantic model.
-
-    Args:
-        path: the file.
-        kind: the model class.
-        overrides: dotted keys and values that replace or add to the file's.
+    """Read a YAML file into a pydantic model, with dotted keys of `overrides` set in it.
 
     Raises:
         BadInput: the file cannot be read, is not YAML, or breaks the model's rules.
@@ -55,17 +52,14 @@ def load(path: Path, kind: type[Config], overrides: dict[str, object]) -> Config
 def load_layers(paths: Sequence[Path], kind: type[Config], variables: Sequence[str]) -> Config:
     """Read YAML files into one pydantic model; later ones win.
 
-    Args:
-        paths: the files.
-        kind: the model class.
-        variables: environment variables that the files may name as `${NAME}`.
+    They may name the environment variables in `variables` as `${NAME}`.
 
     Raises:
-        BadInput: a file cannot be read, is not YAML, or together they break the model's rules; it
-            names the file and line that the key came from.
+        BadInput: a file cannot be read or is not YAML, or together they break the model's rules; it
+            names the file and line of the key.
     """
-    node = reduce(laid_over, [_document(path, kind) for path in paths])
-    fill(node, variables)
+    node = reduce(merged, [_document(path, kind) for path in paths])
+    fill_placeholders(node, variables)
     return _validated(node, kind, {})
 
 
@@ -110,33 +104,27 @@ def _explain(
     location = _location(details)
     key = _dotted(location)
     mark = _mark(node, location)
-    set_here = bool(key) and any(_one_within_the_other(key, name) for name in overrides)
+    set_here = bool(key) and any(_overlap(key, name) for name in overrides)
+    message = _sentence(details, key, kind, location)
+    remedy = _REMEDIES.get(details["type"], "Change the value.")
     if moved := _moved(details, kind):
-        return BadInput(
-            f"key {key!r} is the profile's: {moved}",
-            file="" if set_here else mark.name,
-            line=mark.line + 1,
-            remedy="Write it there.",
-        )
-    if set_here:
-        return BadInput(_sentence(details, key, kind, location), remedy="Check --set and --seed.")
-    return BadInput(
-        _sentence(details, key, kind, location),
-        file=mark.name,
-        line=mark.line + 1,
-        remedy=_remedy(details),
-    )
+        message, remedy = f"key {key!r} is the profile's: {moved}", "Write it there."
+    elif set_here:
+        remedy = "Check --set and --seed."
+    file, line = ("", 0) if set_here else (mark.name, mark.line + 1)
+    return BadInput(message, file=file, line=line, remedy=remedy)
 
 
-def _one_within_the_other(key: str, name: str) -> bool:
-    return f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.")
+def _overlap(key: str, other: str) -> bool:
+    """Return whether two dotted keys are equal, or one is within the other."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def _location(details: ErrorDetails) -> Location:
-    """Return the path to a finding; it ends at a name that the user has made up."""
+    """Return the path to the wrong key, without pydantic's names of a union's members."""
     found = details["loc"]
     broken = details.get("ctx", {}).get("error")
-    if isinstance(broken, Misplaced):
+    if isinstance(broken, LocatedError):
         return found + broken.location
     own = len(found) - (details["type"] in ("extra_forbidden", "invalid_key"))
     return tuple(part for part in found[:own] if _is_key(part)) + found[own:]
@@ -148,7 +136,7 @@ def _is_key(part: str | int) -> bool:
 
 
 def _most_specific(errors: list[ErrorDetails]) -> ErrorDetails:
-    """Of several findings (a union reports one per member), take the deepest."""
+    """Return the deepest of several errors: a union reports one for each member."""
     return max(errors, key=lambda item: len(item["loc"]))
 
 
@@ -161,7 +149,7 @@ def _sentence(details: ErrorDetails, key: str, kind: type[BaseModel], location: 
         )
     if details["type"] == "missing":
         return f"key {key!r} is missing"
-    shows_input = not isinstance(details["input"], dict) and not is_about_a_secret(key)
+    shows_input = not isinstance(details["input"], dict) and not may_hold_secret(key)
     given = f", not {_shown(details['input'])}" if shows_input else ""
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error":
@@ -174,11 +162,10 @@ def _dotted(location: Location) -> str:
 
 
 def _moved(details: ErrorDetails, kind: type[BaseModel]) -> str:
-    """Return where the profile has an unknown key that the model had once; "" for any other."""
+    """Return where the profile has an unknown key that the model used to have; "" for others."""
     if details["type"] != "extra_forbidden" or not issubclass(kind, Strict):
         return ""
-    moved: Mapping[str, str] = kind.moved
-    return moved.get(_dotted(_location(details)), "")
+    return kind.moved.get(_dotted(_location(details)), "")
 
 
 def _shown(value: object) -> str:
@@ -186,16 +173,8 @@ def _shown(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}…"
 
 
-def _remedy(details: ErrorDetails) -> str:
-    if details["type"] == "extra_forbidden":
-        return "Remove or rename the key."
-    if details["type"] == "missing":
-        return "Add the key."
-    return "Change the value."
-
-
 def _fields_at(kind: type[BaseModel], location: Location) -> list[str]:
-    """Names of the fields of the nested model at `location`."""
+    """Return the field names of the nested model at `location`."""
     for part in location:
         field = kind.model_fields.get(str(part))
         if field is None:

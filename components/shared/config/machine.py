@@ -1,8 +1,7 @@
 """The profile's settings of how work is done: none changes a result beyond rounding.
 
-They are no part of a recipe, so no digest and no address holds them. Those of engines and of the
-judge's server travel to the steps as one environment variable; those of training as a part of the
-train step's `launch`.
+They are not part of a recipe, so no digest depends on them. Those of engines and of the judge's
+server reach the steps in one environment variable, those of training in the train step's `launch`.
 """
 
 from __future__ import annotations
@@ -15,17 +14,18 @@ from lidr.components.shared.config.from_environment import FromEnvironment
 MACHINE = "LIDR_MACHINE"
 """Environment variable: a profile's `engine` and `judge` as JSON; without it defaults are used."""
 
-_URL = r"^(https?://[^\s@]+)?$"
+URL_PATTERN = r"^(https?://[^\s@]+)?$"
+"""An address without a login, or ""."""
 
 
 class EngineServer(Strict):
-    """The server that answers for `generation.engine: openai`, and how it is asked.
+    """The server of `generation.engine: openai`, and how it is used.
 
-    Its key is read from the environment variable OPENAI_API_KEY. It must take token ids for a
-    prompt, so that text inside a prompt cannot become a control token.
+    Its key is read from the environment variable OPENAI_API_KEY. It must accept prompts as token
+    ids, so that text inside a prompt cannot become a control token.
     """
 
-    url: str = Field("", pattern=_URL)
+    url: str = Field("", pattern=URL_PATTERN)
     """Address up to and with the version, e.g. https://models.example.org/v1. Required where the
     recipe's engine is openai."""
     concurrency: int = Field(64, ge=1)
@@ -43,8 +43,7 @@ class EngineSettings(Strict):
     """How engines use their machine."""
 
     fused: bool = False
-    """Translate each response as soon as it is there, in the engine that wrote it. Default
-    false."""
+    """Translate each response as soon as it is written, in the same engine. Default false."""
     restarts: int = Field(2, ge=0)
     """How often an engine that died is started again within a stage. Default 2."""
     batch_tokens: int = Field(32768, ge=256)
@@ -61,14 +60,8 @@ class EngineSettings(Strict):
     @property
     def vllm_arguments(self) -> dict[str, object]:
         """What differs from vLLM's defaults, by the names of its engine arguments."""
-        named = {
-            "max_num_seqs": self.max_num_seqs,
-            "max_num_batched_tokens": self.max_num_batched_tokens,
-        }
-        return {
-            "gpu_memory_utilization": self.gpu_memory_utilization,
-            **{key: value for key, value in named.items() if value},
-        }
+        names = ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens")
+        return {name: value for name in names if (value := getattr(self, name))}
 
 
 class JudgeServer(Strict):
@@ -77,7 +70,7 @@ class JudgeServer(Strict):
     Its key is read from the environment variable LIDR_JUDGE_API_KEY, else from OPENAI_API_KEY.
     """
 
-    url: str = Field("", pattern=_URL)
+    url: str = Field("", pattern=URL_PATTERN)
     """Address up to and with the version, e.g. https://api.openai.com/v1. Required where the recipe
     has a judge."""
     concurrency: int = Field(16, ge=1)
@@ -93,8 +86,8 @@ class TrainingSettings(Strict):
     """How a training run uses its machines."""
 
     micro_batch_tokens: int = Field(0, ge=0)
-    """Tokens per forward pass on one rank; a longer pair is a batch of its own. Default 0: what the
-    longest pair needs anyway, at least 2048."""
+    """Tokens per forward pass on one rank; a longer pair is a batch by itself. Default 0: those of
+    the longest pair, at least 2048."""
     micro_batch_size: int = Field(0, ge=0)
     """Pairs per forward pass at most. Default 0: as many as micro_batch_tokens hold."""
     gradient_checkpointing: bool = False
@@ -102,12 +95,12 @@ class TrainingSettings(Strict):
     checkpoint_steps: int = Field(50, ge=1)
     """Optimizer steps between checkpoints. Default 50."""
     shard_gigabytes: float = Field(4.0, gt=0.0)
-    """Size of the trained model's weight files, at most; a larger tensor has a file of its own. A
-    rank holds one of them at a time. Default 4."""
+    """Largest size of the trained model's weight files; a larger tensor gets a file by itself. A
+    rank holds one file in memory at a time. Default 4."""
 
 
 class Machine(FromEnvironment):
-    """The machine settings of a step that asks a model or a judge."""
+    """The machine settings of a step that uses a model or a judge."""
 
     variable = MACHINE
     sections = "engine and judge"
@@ -133,4 +126,4 @@ MOVED = {
     **{f"judge.endpoint.{name}": f"judge.{name}" for name in JudgeServer.model_fields},
     **{f"training.{name}": f"training.{name}" for name in TrainingSettings.model_fields},
 }
-"""Keys that recipes had, and where profiles have them."""
+"""Keys that recipes used to have, and where profiles have them now."""

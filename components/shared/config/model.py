@@ -1,4 +1,4 @@
-"""The recipe's `model`: M_0 and how its chats are written."""
+"""The recipe's `model`: M_0 and how its chats are rendered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Thinking = Annotated[Literal["auto", "off", "remove", "keep"], BeforeValidator(y
 
 
 def _iso_day(value: object) -> object:
-    """YAML reads a day as one."""
+    """Return a date as text: YAML reads an unquoted day as a date."""
     text = value.isoformat() if isinstance(value, date) else value
     if isinstance(text, str) and text:
         date.fromisoformat(text)
@@ -22,17 +22,19 @@ def _iso_day(value: object) -> object:
 
 Day = Annotated[str, BeforeValidator(_iso_day)]
 
-_LIDRS_OWN = ("messages", "add_generation_prompt", "tokenize", "chat_template", "strftime_now")
-"""Arguments of a chat template that are not the recipe's to give."""
+Arguments = dict[str, str | int | float | bool]
+
+_RESERVED = ("messages", "add_generation_prompt", "tokenize", "chat_template", "strftime_now")
+"""Arguments of a chat template that lidr sets itself."""
 
 
-def _arguments(given: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
-    if own := [name for name in given if name in _LIDRS_OWN]:
-        raise ValueError(f"{own[0]!r} is lidr's own to give")
+def _refuse_reserved(given: Arguments) -> Arguments:
+    if reserved := [name for name in given if name in _RESERVED]:
+        raise ValueError(f"{reserved[0]!r} is set by lidr itself")
     return given
 
 
-TemplateArguments = Annotated[dict[str, str | int | float | bool], AfterValidator(_arguments)]
+TemplateArguments = Annotated[Arguments, AfterValidator(_refuse_reserved)]
 
 
 class Model(Strict):
@@ -45,20 +47,20 @@ class Model(Strict):
     """Take the newest revision of an `hf://org/name` without one; the run records which it was.
     Default false: a revision is required."""
     adapter: str = ""
-    """A LoRA adapter in PEFT's form that belongs to it: a folder, `s3://` or `hf://` as above.
+    """A LoRA adapter of the source, in PEFT's format: a folder, `s3://` or `hf://` as above.
     Default none."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of inference. Default auto: bfloat16 on a GPU, float32 on a CPU."""
     max_length: int = Field(0, ge=0)
     """Context in tokens, prompt and response together. Default 0: the model's own."""
     thinking: Thinking = "auto"
-    """What becomes of a thinking model's thoughts. `off`: its chat template's switch turns them
-    off. `remove`: it thinks, and thoughts are taken out of every text. `keep`: responses are
-    identified, translated and learnt with their thoughts. Default auto: off where the template has
-    a switch, else remove."""
+    """What happens to a thinking model's thoughts. `off`: its chat template's switch turns them
+    off. `remove`: it thinks, and its thoughts are removed from every text. `keep`: responses are
+    identified, translated and trained on with their thoughts. Default auto: off where the template
+    has a switch, else remove."""
     template_arguments: TemplateArguments = Field(default_factory=dict)
     """Arguments of the model's chat template, in every step, e.g. `{reasoning_effort: low}`.
     Default none."""
     date: Day = ""
-    """The day (YYYY-MM-DD) that chat templates are told where they ask for today. Default empty:
-    the day on which the run begins, which is written into its recipe."""
+    """The day (YYYY-MM-DD) that chat templates get as today's date. Default empty: the day on which
+    the run begins, which is written into its recipe."""

@@ -1,4 +1,4 @@
-"""The recipe's section on pairs: how they are made and kept, and when they may be trained on."""
+"""The recipe's section on pairs: how they are made and filtered, and when training may use them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from lidr.components.shared.config.base_model import Strict
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 RewarderName = Literal["lidr", "icr", "judge"]
 RewardStep = Literal["translate", "score", "grade"]
@@ -21,51 +21,51 @@ class RewardCheck(Strict):
     """The check of the reward between pairing and training, on M_t's translations and pairs.
 
     A bar is broken where an exact test says so at `alpha`, corrected over directions and measures.
-    Beyond half-way between a bar and perfection there is a warning, proven likewise.
+    A share that is proven worse than half-way from its bar to perfection gives a warning.
     """
 
     on_stop: Literal["stop", "train"] = "stop"
-    """What follows where the check says stop: the loop ends with the last good model, or it trains
-    all the same. Default stop."""
+    """What happens if the check says stop: the loop ends with the last good model, or it trains
+    anyway. Default stop."""
     alpha: float = Field(0.05, gt=0.0, lt=0.5)
-    """How often a reward that meets every bar is stopped, at most. Default 0.05."""
+    """Largest probability of stopping a reward that meets every bar. Default 0.05."""
     min_texts: int = Field(10, ge=1)
     """Independent texts that a bar needs; with fewer it is not verifiable. Default 10."""
     min_steps: float = Field(1.0, ge=0.0)
-    """Optimizer steps that the pairs must fill. Default 1; 0 switches it off."""
-    min_on_target: Fraction = 0.8
+    """Optimizer steps for which there must be pairs. Default 1; 0 switches it off."""
+    min_on_target: Share = 0.8
     """Smallest share of translations in the language they should be in. Default 0.8; 0 switches it
     off, here and below."""
-    max_copies: Fraction = 0.2
+    max_copies: Share = 0.2
     """Largest share of translations that are their source again. Default 0.2; 1 switches it off."""
-    min_faithfulness: Fraction = 0.8
+    min_faithfulness: Share = 0.8
     """Smallest share of translations that keep the numbers; the same for code blocks and for links.
     Default 0.8."""
     min_round_trip: float = Field(30.0, ge=0.0, le=100.0)
-    """Smallest mean chrF (0 to 100) between a response and its round trip; warned of below 1.5
-    times this. Default 30."""
-    min_agreement: Fraction = 0.5
-    """Of pairs of which one side alone is right, smallest share in which it is the chosen one.
-    Right is what the prompt's reference answer says, or the dominant answer's last number; no
+    """Smallest mean chrF (0 to 100) between a response and its round trip; below 1.5 times this
+    there is a warning. Default 30."""
+    min_agreement: Share = 0.5
+    """Smallest share of pairs whose chosen side is the right one, among those with one right side.
+    Right is the prompt's reference answer, or else the dominant answer's last number. There is no
     warning before it is broken. Default 0.5."""
-    min_names: Fraction = 0.5
-    """Smallest share of translations that keep most names; only warned of, as names are told by
-    their capitals. Default 0.5."""
-    max_length_outliers: Fraction = 0.2
+    min_names: Share = 0.5
+    """Smallest share of translations that keep most names; only a warning, since names are
+    recognised by their capitals. Default 0.5."""
+    max_length_outliers: Share = 0.2
     """Largest share of translations whose length differs from their source's beyond
-    `max_length_ratio`; only warned of. Default 0.2; 1 switches it off."""
-    max_off_target_rejected: Fraction = 0.1
-    """Largest share of pairs whose rejected text is in another language than the pair; warned of,
-    and the verdict stays. Default 0.1; 1 switches it off."""
-    min_yield: Fraction = 0.2
-    """Smallest share of candidates that become pairs or are identical; only warned of.
+    `max_length_ratio`; only a warning. Default 0.2; 1 switches it off."""
+    max_off_target_rejected: Share = 0.1
+    """Largest share of pairs whose rejected text is in another language than the pair; only a
+    warning. Default 0.1; 1 switches it off."""
+    min_yield: Share = 0.2
+    """Smallest share of candidates that become pairs or are identical; only a warning.
     Default 0.2."""
-    max_identical: Fraction = 0.6
-    """Largest share of pairs with identical sides; only warned of. Default 0.6."""
+    max_identical: Share = 0.6
+    """Largest share of pairs with identical sides; only a warning. Default 0.6."""
 
 
 class Filters(Strict):
-    """Which pairs are dropped. Never kept: failed translations, missing partners, empty chosen."""
+    """Which pairs are dropped, besides failed translations, missing partners and empty chosen."""
 
     truncated: bool = True
     """A side was cut at max_tokens. Default true."""
@@ -103,9 +103,9 @@ class Icr(Strict):
     beta: float = Field(0.1, gt=0.0)
     """Factor of the reward. It changes no pair, but the size of scores. Default 0.1."""
     length_penalty: Literal["auto"] | Annotated[float, Field(ge=0.0)] = "auto"
-    """What each character of a response costs, in nats of log(policy / reference). Default auto:
+    """Penalty for each character of a response, in nats of log(policy / reference). Default auto:
     in each language the value from 0 to 1, in steps of 0.001, at which chosen and rejected texts
-    have the most equal lengths on average. 0 is none."""
+    differ least in mean length. 0 is none."""
 
 
 class Pairing(Strict):
@@ -118,9 +118,9 @@ class Pairing(Strict):
     icr: Icr = Icr()
     """Models and settings of the rewarder icr."""
     filters: Literal["all", "paper"] | Filters = "all"
-    """`all`, `paper` (failed translations only), or each filter on or off. But for `paper`, a
-    translation counts that ends with a misspelt closing tag, or with its turn and no tag at all.
-    Default all."""
+    """`all`, `paper` (failed translations only), or each filter on or off. Except with `paper`, a
+    translation is accepted that ends with a misspelt closing tag, or with no tag at the end of the
+    turn. Default all."""
     max_length_ratio: float = Field(4.0, gt=1.0)
     """Largest ratio of the sides' lengths in characters, for texts over 100. Default 4."""
     off_target_rejected: Literal["keep", "drop"] = "keep"
@@ -158,5 +158,5 @@ class Pairing(Strict):
 
     @property
     def recovers(self) -> bool:
-        """Whether translations without our closing tag may count: not in the paper's setting."""
+        """Whether translations without our closing tag are recovered: not with `paper`."""
         return self.active != Filters.paper()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from lidr.components.shared.config.base_model import Strict
-from lidr.components.shared.config.load import Misplaced
+from lidr.components.shared.config.load import LocatedError
 from lidr.components.shared.core.text import nearest
 
-NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-QUANTITY = r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$"
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+"""A Kubernetes name (RFC 1123 label)."""
+_MEMORY_PATTERN = r"^\d+(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$"
 
 StepKind = Literal[
     "generate", "translate", "score", "evaluate", "train", "prepare", "control", "judge"
@@ -20,24 +21,24 @@ StepKind = Literal[
 
 KINDS: tuple[StepKind, ...] = get_args(StepKind)
 
-FOLLOWS: Mapping[StepKind, StepKind] = {
+_INHERITS_FROM: Mapping[StepKind, StepKind] = {
     "translate": "generate",
     "score": "generate",
     "evaluate": "generate",
     "prepare": "train",
     "judge": "control",
 }
-"""StepKind of step to the one whose resources it has, but for what is said of it."""
+"""By kind of step: the one whose resources it has, except those that are set for it."""
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 
-ENGINES: frozenset[StepKind] = frozenset(("generate", "translate", "evaluate"))
-"""Kinds of step that ask a model."""
+ENGINE_KINDS: frozenset[StepKind] = frozenset(("generate", "translate", "evaluate"))
+"""Kinds of step that run an inference engine."""
 
 
 def queue_labels(queue: str, priority: str) -> dict[str, str]:
-    """Return the labels by which Kueue finds the queue of a pod; none without a queue."""
+    """Return the labels that put a pod into a Kueue queue; none without a queue."""
     labels = {QUEUE_LABEL: queue, PRIORITY_LABEL: priority}
     return {label: value for label, value in labels.items() if value}
 
@@ -76,17 +77,17 @@ class NodeRequirement(Strict):
 
 
 class NodeAffinity(Strict):
-    """Nodes that a pod needs, or prefers. KFP cannot place pods by other pods."""
+    """Nodes that a pod needs, or prefers. KFP supports no pod affinity."""
 
     match: tuple[NodeRequirement, ...] = Field(min_length=1)
-    """All of them hold on such a node."""
+    """Requirements that such a node meets, all of them."""
     weight: int = Field(0, ge=0, le=100)
-    """How much such a node is preferred. Default 0: it is needed; of several that are needed, one
-    is enough."""
+    """How much such a node is preferred. Default 0: it is needed; of several entries with 0, one
+    must match."""
 
 
 class Pool(Strict):
-    """Nodes of one kind, and how they are asked for."""
+    """Nodes of one kind, and how pods get them."""
 
     gpu: str = ""
     """Type of GPU, as named in pipelines/planning/figures.yaml, e.g. H100. Default empty: plans
@@ -104,9 +105,9 @@ class Pool(Strict):
     spot: bool = False
     """Whether nodes may be taken away at any time: plans count the spot price, and a step there
     must be retried. Default false."""
-    queue: str = Field("", pattern=f"{NAME}|^$")
+    queue: str = Field("", pattern=f"{NAME_PATTERN}|^$")
     """Kueue LocalQueue that admits the pods, or the TrainJob. Default empty: no queue."""
-    priority: str = Field("", pattern=f"{NAME}|^$")
+    priority: str = Field("", pattern=f"{NAME_PATTERN}|^$")
     """Kueue WorkloadPriorityClass in that queue. Default empty: the queue's own order."""
 
 
@@ -114,30 +115,31 @@ class Retries(Strict):
     """How often a pod that failed is started again. What it had finished is kept."""
 
     count: int = Field(2, ge=0, le=10)
-    """Times at most. Default 2."""
+    """Largest number of retries. Default 2."""
     backoff_seconds: int = Field(30, ge=0, le=3600)
-    """Before the first retry; doubled for each further one. Default 30."""
+    """Seconds before the first retry; doubled for each further one. Default 30."""
 
 
 class Resources(Pool):
-    """What one pod of a step gets. What is not said here is the pool's."""
+    """What one pod of a step gets. What is not set here is the pool's."""
 
     pool: str = ""
     """One of the profile's pools. Default empty: none; the nodes are described here."""
     cpu: str = Field("1", pattern=r"^\d+(\.\d+)?m?$")
     """CPU request, in cores. Default 1."""
-    memory: str = Field("4Gi", pattern=QUANTITY)
+    memory: str = Field("4Gi", pattern=_MEMORY_PATTERN)
     """Memory request and limit, in bytes with suffix. Default 4Gi."""
-    shm: str = Field("", pattern=f"{QUANTITY}|^$")
-    """Size of /dev/shm, which counts towards memory. Default empty: bounded by memory alone where a
-    pod has several accelerators, whose processes talk through it; else the node's (64Mi)."""
+    shm: str = Field("", pattern=f"{_MEMORY_PATTERN}|^$")
+    """Size of /dev/shm, which counts towards memory. Default empty: limited by memory alone where a
+    pod has several accelerators, whose processes communicate through it; else the node's (64Mi)."""
     tensor_parallel: int = Field(0, ge=0)
-    """Accelerators that a layer of the model is split over, in steps that ask a model; with fewer
-    than the pod has, the rest are further stages of layers. Default 0: all of the pod's."""
+    """Accelerators that each layer of the model is split over, in steps that run an engine; if
+    fewer than the pod's, the layers are also divided over all of them (pipeline parallelism).
+    Default 0: all of the pod's."""
     retries: Retries = Retries()
     """How often a pod that failed is started again."""
     timeout_hours: float = Field(0.0, ge=0.0)
-    """A pod is ended after so long, and counts as failed. Default 0: never."""
+    """Hours after which a pod is ended, and counts as failed. Default 0: never."""
 
     @field_validator("timeout_hours")
     @classmethod
@@ -153,13 +155,13 @@ class Resources(Pool):
 
     @property
     def shared_memory(self) -> bool:
-        """Whether the pod needs another /dev/shm than the node's."""
+        """Whether the pod needs a /dev/shm other than the node's."""
         return bool(self.shm) or self.accelerators > 1
 
 
 class Steps(Strict):
-    """Resources by kind of step. A kind that follows another has its resources, but for what is
-    said of it; one that names a pool of its own (or `pool: ""`) takes no node settings over."""
+    """Resources by kind of step. A kind that follows another has that one's resources, except those
+    that are set for it; if it sets `pool` (even `pool: ""`), it takes over no node settings."""
 
     generate: Resources = Resources()
     """generate."""
@@ -178,79 +180,68 @@ class Steps(Strict):
     judge: Resources = Resources()
     """judge, and grade, which the rewarder judge needs; follows control."""
 
-    def given(self, kind: StepKind) -> Resources:
-        """Return what is said of one kind of step."""
+    def configured(self, kind: StepKind) -> Resources:
+        """Return what is set for a kind of step itself."""
         resources: Resources = getattr(self, kind)
         return resources
 
     def resolve(self, kind: StepKind, pools: Mapping[str, Pool]) -> Resources:
-        """Return what a pod gets: what is said of its step, of the one it follows, of the pool.
-
-        Args:
-            kind: of step.
-            pools: by name; all that are named exist.
-        """
-        said = _said(self.given(kind))
-        if base := FOLLOWS.get(kind):
-            taken = _said(self.given(base))
-            if kind == "score" and (count := taken.pop("accelerators", 0)):
-                taken["accelerators"] = min(count, 1)  # one process, which does not split models
-            if kind not in ENGINES:
-                taken.pop("tensor_parallel", None)
-            if "pool" in said:
-                taken = {key: value for key, value in taken.items() if key not in _PLACE}
-            said = taken | said
-        if name := said.get("pool"):
-            said = _said(pools[name]) | said
-        return Resources(**said)
+        """Return what a pod gets: from its step, then the one it follows, then its pool."""
+        own = configured = _set_values(self.configured(kind))
+        if base := _INHERITS_FROM.get(kind):
+            inherited = _set_values(self.configured(base))
+            if kind not in ENGINE_KINDS:
+                inherited.pop("tensor_parallel", None)
+            if "pool" in own:
+                inherited = {k: value for k, value in inherited.items() if k not in _NODE_SETTINGS}
+            own = inherited | own
+        if name := own.get("pool"):
+            own = _set_values(pools[name]) | own
+        if kind == "score" and "accelerators" not in configured and own.get("accelerators"):
+            own["accelerators"] = 1  # one process, no model parallelism
+        return Resources(**own)
 
 
-_PLACE = {*Pool.model_fields, "pool", "tensor_parallel"}
+_NODE_SETTINGS = {*Pool.model_fields, "pool", "tensor_parallel"}
 """What a step that names a pool does not take from the one that it follows."""
 
 
-def _said(settings: Pool) -> dict[str, Any]:
+def _set_values(settings: Pool) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
 def require_consistent(steps: Steps, pools: Mapping[str, Pool]) -> None:
-    """Refuse what contradicts itself, or a pool that does not exist.
+    """Refuse contradictory settings, and pools that do not exist.
 
     Raises:
-        Misplaced: at the key that is wrong.
+        LocatedError: at the key that is wrong.
     """
     for kind in KINDS:
-        name = steps.given(kind).pool
+        name = steps.configured(kind).pool
         if name and name not in pools:
             known = ", ".join(pools) or "none"
-            raise Misplaced(
-                f"no pool {name!r}{nearest(name, pools)}; pools are {known}",
-                "steps",
-                kind,
-                "pool",
-            )
+            message = f"no pool {name!r}{nearest(name, pools)}; pools are {known}"
+            raise LocatedError(message, "steps", kind, "pool")
     for kind in KINDS:
         resources = steps.resolve(kind, pools)
         for key, wrong in _contradictions(kind, resources):
-            raise Misplaced(wrong, "steps", kind, key)
+            raise LocatedError(wrong, "steps", kind, key)
 
 
-def _contradictions(kind: StepKind, resources: Resources) -> list[tuple[str, str]]:
+def _contradictions(kind: StepKind, resources: Resources) -> Iterator[tuple[str, str]]:
     parallel, accelerators = resources.tensor_parallel, resources.accelerators
-    found = []
-    if parallel and kind not in ENGINES:
-        found.append(("tensor_parallel", "only steps that ask a model have it; see training.zero"))
+    if parallel and kind not in ENGINE_KINDS:
+        yield "tensor_parallel", "only steps that run an engine have it; see training.zero"
     elif parallel > accelerators:
-        found.append(("tensor_parallel", f"{parallel} is more than {accelerators} accelerators"))
+        yield "tensor_parallel", f"{parallel} is more than {accelerators} accelerators"
     elif parallel and accelerators % parallel:
-        found.append(("tensor_parallel", f"{parallel} does not divide {accelerators} accelerators"))
+        yield "tensor_parallel", f"{parallel} does not divide {accelerators} accelerators"
     if resources.spot and not resources.retries.count:
-        found.append(("retries", "a step on spot nodes needs retries: count is 0"))
+        yield "retries", "a step on spot nodes needs retries: count is 0"
     if resources.shm and quantity_bytes(resources.shm) > quantity_bytes(resources.memory):
-        found.append(("shm", f"{resources.shm} is more than memory, {resources.memory}"))
+        yield "shm", f"{resources.shm} is more than memory, {resources.memory}"
     if resources.priority and not resources.queue:
-        found.append(("priority", f"{resources.priority!r} is of a queue, and queue names none"))
-    return found
+        yield "priority", f"{resources.priority!r} is of a queue, and queue names none"
 
 
 _SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}

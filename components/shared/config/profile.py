@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 
 from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.budget import Budget, Prices, prices_of
-from lidr.components.shared.config.load import Misplaced, load_layers
+from lidr.components.shared.config.load import LocatedError, load_layers
 from lidr.components.shared.config.machine import (
+    URL_PATTERN,
     EngineSettings,
     JudgeServer,
     Machine,
@@ -18,8 +19,8 @@ from lidr.components.shared.config.machine import (
 )
 from lidr.components.shared.config.notify import Notify
 from lidr.components.shared.config.pools import (
-    ENGINES,
-    NAME,
+    ENGINE_KINDS,
+    NAME_PATTERN,
     Pool,
     Resources,
     StepKind,
@@ -27,7 +28,7 @@ from lidr.components.shared.config.pools import (
     require_consistent,
 )
 
-IMAGE = r"^[A-Za-z0-9_.\-/:]+(@sha256:[0-9a-f]{64})?$"
+_IMAGE_PATTERN = r"^[A-Za-z0-9_.\-/:]+(@sha256:[0-9a-f]{64})?$"
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
 
@@ -35,16 +36,16 @@ EnvironmentName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
 class Images(Strict):
     """Container images, best by digest (`name@sha256:...`)."""
 
-    generate: str = Field("lidr/generate:latest", pattern=IMAGE)
+    generate: str = Field("lidr/generate:latest", pattern=_IMAGE_PATTERN)
     """vLLM: generate, translate and evaluate."""
-    train: str = Field("lidr/train:latest", pattern=IMAGE)
+    train: str = Field("lidr/train:latest", pattern=_IMAGE_PATTERN)
     """torch, transformers and peft: prepare, score and train."""
-    control: str = Field("lidr/control:latest", pattern=IMAGE)
+    control: str = Field("lidr/control:latest", pattern=_IMAGE_PATTERN)
     """CPU only: pair, judge, grade, gate, register, report and state."""
 
     def of(self, kind: StepKind) -> str:
         """Return the image of a kind of step."""
-        if kind in ENGINES:
+        if kind in ENGINE_KINDS:
             return self.generate
         return self.train if kind in ("train", "prepare", "score") else self.control
 
@@ -53,22 +54,18 @@ Offload = Literal["none", "optimizer", "all"]
 
 
 class Zero(Strict):
-    """What ZeRO (DeepSpeed, arXiv 1910.02054) shares out among ranks, and keeps off the GPUs."""
+    """What ZeRO (DeepSpeed, arXiv 1910.02054) shards over ranks, and keeps off the GPUs."""
 
     stage: Literal[0, 1, 2, 3] = 0
-    """1: optimizer state; 2: and gradients; 3: and weights. Default 0: nothing in one process,
-    which then needs no DeepSpeed; several processes share out as stage 1 does."""
+    """1: optimizer state; 2: and gradients; 3: and weights. Default 0: one process shards nothing,
+    and needs no DeepSpeed; several processes use stage 1."""
     offload: Offload = "none"
     """What stays in the machine's own memory: the optimizer state, or at stage 3 the weights too.
     Default none."""
 
-    def stage_among(self, world: int) -> int:
-        """Return the stage in force: several ranks never hold the optimizer state several times.
-
-        Args:
-            world: number of ranks.
-        """
-        return max(self.stage, 1) if world > 1 else self.stage
+    def effective_stage(self, world_size: int) -> int:
+        """Return the stage in force: several ranks always shard the optimizer state."""
+        return max(self.stage, 1) if world_size > 1 else self.stage
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -79,8 +76,8 @@ class Zero(Strict):
         return self
 
 
-class TrainingPlace(TrainingSettings):
-    """How the processes of a training run are started, and what they may use."""
+class TrainingPlacement(TrainingSettings):
+    """How and where the processes of a training run are started, and what they may use."""
 
     launcher: Literal["local", "trainjob"] = "local"
     """`local` starts the processes where the train step runs; `trainjob` asks Kubeflow Trainer for
@@ -89,28 +86,28 @@ class TrainingPlace(TrainingSettings):
     """Nodes of the TrainJob, each with the resources of a train step. Default 1."""
     processes: int = Field(0, ge=0, le=64)
     """Ranks per node. Default 0: one per accelerator of a train step, at least 1."""
-    image: str = Field("", pattern=f"{IMAGE}|^$")
+    image: str = Field("", pattern=f"{_IMAGE_PATTERN}|^$")
     """Container image of the nodes. Default empty: images.train."""
-    runtime: str = Field("lidr-training", pattern=NAME)
+    runtime: str = Field("lidr-training", pattern=NAME_PATTERN)
     """TrainingRuntime in the namespace (manifests/base/training-runtime.yaml).
     Default lidr-training."""
-    rollout_runtime: str = Field("lidr-rollout", pattern=NAME)
+    rollout_runtime: str = Field("lidr-rollout", pattern=NAME_PATTERN)
     """TrainingRuntime whose pods are the shards of a rollout (manifests/base/rollout-runtime.yaml).
     Default lidr-rollout."""
-    service_account: str = Field("", pattern=f"{NAME}|^$")
+    service_account: str = Field("", pattern=f"{NAME_PATTERN}|^$")
     """Service account of the nodes. Default empty: the runtime's."""
     nccl: dict[EnvironmentName, str] = Field(default_factory=dict)
     """Environment variables of the ranks for NCCL and its network plugins, e.g.
     `{NCCL_SOCKET_IFNAME: eth0}`. No secrets. Default none."""
     admission_minutes: float = Field(60.0, gt=0.0)
-    """A TrainJob whose pods do not run after so long is given up. Default 60."""
+    """Minutes after which a TrainJob whose pods do not run is given up. Default 60."""
     deadline_hours: float = Field(0.0, ge=0.0)
-    """A TrainJob is ended after so long, also where nobody follows it. Default 0: never."""
+    """Hours after which a TrainJob is ended, even if no step follows it. Default 0: never."""
     gpu_memory_gib: float = Field(0.0, ge=0.0)
     """Memory of one accelerator, in GiB: a plan that does not fit is refused before anything
     starts. Default 0: not checked."""
     zero: Zero = Zero()
-    """How the ranks share memory out. It changes no result beyond rounding."""
+    """What the ranks shard. It changes no result beyond rounding."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -120,7 +117,7 @@ class TrainingPlace(TrainingSettings):
 
     @property
     def settings(self) -> TrainingSettings:
-        """What the ranks need of it."""
+        """The settings that the ranks need."""
         return TrainingSettings(
             **{key: getattr(self, key) for key in TrainingSettings.model_fields}
         )
@@ -144,14 +141,14 @@ class Oidc(Strict):
 class Kubeflow(Strict):
     """How the Kubeflow Pipelines API is reached. Secrets are named here, and read when needed."""
 
-    host: str = Field("", pattern=r"^(https?://[^\s@]+)?$")
+    host: str = Field("", pattern=URL_PATTERN)
     """Address of the API, e.g. http://localhost:8888 behind `kubectl port-forward`, or an ingress.
     Default empty: KF_PIPELINES_ENDPOINT, or inside a pod the cluster's own service."""
-    namespace: str = Field("", pattern=f"{NAME}|^$")
+    namespace: str = Field("", pattern=f"{NAME_PATTERN}|^$")
     """Namespace of experiments and runs in a multi-user installation.
     Default empty: the profile's."""
     experiment: str = Field("lidr", min_length=1)
-    """Experiment that the runs are in; it is made where it does not exist. Default lidr."""
+    """Experiment of the runs; created if it does not exist. Default lidr."""
     token_env: EnvironmentName = "LIDR_KFP_TOKEN"  # noqa: S105
     """Environment variable with a bearer token. Default LIDR_KFP_TOKEN."""
     token_file: str = ""
@@ -160,8 +157,8 @@ class Kubeflow(Strict):
     oidc: Oidc | None = None
     """Where a token is fetched if neither variable nor file gives one. Default none."""
     ca_file: str = ""
-    """Certificates that sign the API's. Default empty: the public ones."""
-    ui: str = Field("", pattern=r"^(https?://[^\s@]+)?$")
+    """File with the CA certificates of the API. Default empty: the public ones."""
+    ui: str = Field("", pattern=URL_PATTERN)
     """Address of the user interface, for links. Default empty: the API's."""
 
 
@@ -184,11 +181,11 @@ class Profile(Strict):
     """How the Kubeflow Pipelines API is reached."""
     images: Images = Images()
     """Container images."""
-    pools: dict[Annotated[str, Field(pattern=NAME)], Pool] = Field(default_factory=dict)
-    """Kinds of nodes by a name of yours, which steps refer to. Default none."""
+    pools: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Pool] = Field(default_factory=dict)
+    """Kinds of nodes, by names that steps refer to. Default none."""
     steps: Steps = Steps()
     """Resources by kind of step."""
-    training: TrainingPlace = TrainingPlace()
+    training: TrainingPlacement = TrainingPlacement()
     """How the processes of a training run are started, and how they use their machines."""
     engine: EngineSettings = EngineSettings()
     """How engines use their machines, and the server of the openai engine."""
@@ -196,14 +193,13 @@ class Profile(Strict):
     """The server of the recipe's judge."""
     shards: int = Field(1, ge=1, le=256)
     """Workers that generate and translate side by side, each with the resources of a generate step:
-    pods of one TrainJob, or processes of this machine. What comes out does not depend on it.
-    Default 1."""
+    pods of one TrainJob, or processes of this machine. Results do not depend on it. Default 1."""
     prices: Prices = Prices()
     """What GPUs cost, for plans, budgets and reports."""
     budget: Budget = Budget()
     """How much one run may use. Default: no bound."""
     notify: Notify | None = None
-    """Who is told of ends, waits and steps that stand still. Default none: nobody is."""
+    """Which chat gets notices of ends, waits and steps without progress. Default none."""
     config_maps: tuple[str, ...] = ()
     """ConfigMaps whose keys become environment variables of every step. Default none."""
     secrets: dict[str, tuple[EnvironmentName, ...]] = Field(default_factory=dict)
@@ -214,29 +210,29 @@ class Profile(Strict):
     """Annotations of every pod. Default none."""
 
     def resources_of(self, kind: StepKind) -> Resources:
-        """Return what a pod of a kind of step gets, its pool and the kind it follows counted in."""
+        """Return what a pod of a kind of step gets, its pool's and inherited settings included."""
         return self.steps.resolve(kind, self.pools)
 
     @property
     def machine(self) -> Machine:
-        """The settings of steps that ask a model or a judge."""
+        """The settings of steps that use a model or a judge."""
         return Machine(engine=self.engine, judge=self.judge)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         require_consistent(self.steps, self.pools)
         if self.runner == "kubeflow" and self.shards > 1 and self.training.launcher == "local":
-            raise Misplaced(
+            raise LocatedError(
                 f"{self.shards} shards are pods of a TrainJob: set training.launcher to trainjob",
                 "shards",
             )
         if self.budget.cost and (fault := _unpriced(self)):
-            raise Misplaced(fault, "budget", "cost")
+            raise LocatedError(fault, "budget", "cost")
         return self
 
 
 def _unpriced(profile: Profile) -> str:
-    """Return why a bound of the cost would bound nothing, or ""."""
+    """Return why a bound of the cost would have no effect, or ""."""
     prices = prices_of(profile)
     if not prices:
         return "no step has accelerators, whose time would cost something"
@@ -252,8 +248,8 @@ VARIABLES = (
     "LIDR_REGISTRY",
     "LIDR_QUEUE",
 )
-"""Environment variables that a profile may name as `${NAME}`; docs/cluster.md says what for. No
-secret is among them: what a profile says is written into pipelines."""
+"""Environment variables that a profile may name as `${NAME}`; docs/cluster.md says what for. None
+is a secret: a profile's values are written into pipelines."""
 
 
 def load_profile(*layers: Path) -> Profile:
@@ -261,7 +257,7 @@ def load_profile(*layers: Path) -> Profile:
 
     Args:
         *layers: files. Their mappings are merged key by key, lists and values are replaced, and a
-            later null takes a key away. `${NAME}` and `${NAME:-default}` stand for the environment
+            later null removes a key. `${NAME}` and `${NAME:-default}` stand for the environment
             variables of `VARIABLES`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The recipe's `prompts`: their files, and which fields are read."""
+"""The recipe's `prompts`: their files, and which of their fields are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lidr.components.shared.config.deduplication import Deduplication
 from lidr.components.shared.config.source import SourceText, SourceTexts
 
 LINE_NUMBER = "#"
-"""Stands for a line's number among the names of fields."""
+"""Stands for the number of a line in place of a field's name."""
 
 
 def _as_names(value: object) -> object:
@@ -30,7 +30,7 @@ FieldNames = Annotated[
 class Fields(Strict):
     """Names of the fields in prompt files that are not written by lidr.
 
-    Of a list of names the first counts that a line has.
+    Of a list of names, the first one that a line has is read.
     """
 
     prompt_id: FieldNames = ("prompt_id",)
@@ -39,7 +39,7 @@ class Fields(Strict):
     text: FieldNames = ("text",)
     """The instruction. Default text."""
     input: FieldNames = ("input",)
-    """What the instruction is about, in files like Alpaca's: it follows the instruction on a new
+    """What the instruction is about, in files like Alpaca's: appended to the instruction on a new
     line (as in ZNLP/Language-Imbalance-Driven-Rewarding, utils/batch_inference.py). Default input.
     """
     answer: FieldNames = ("answer",)
@@ -62,7 +62,7 @@ IdPattern = Annotated[str, AfterValidator(_one_group)]
 
 
 class Prompts(Strict):
-    """The prompts to learn from: JSON Lines or Parquet files per language, same ids in each."""
+    """The prompts to learn from: JSON Lines or Parquet files per language, with the same ids."""
 
     files: dict[LanguageCode, SourceTexts] = Field(default_factory=dict)
     """One source or a list of them, in order, per language: a path (relative ones start at the
@@ -70,9 +70,9 @@ class Prompts(Strict):
     `{source, sha256, revision, licence}`; `https://` needs a sha256.
     Default empty: the tiny world's own prompts."""
     translation_tasks: SourceText = ""
-    """JSON Lines whose ids are those of prompts about translation or a language, which are answered
-    but never translated, beside those that say so themselves. Default none: they are found by
-    their words, where the field translation_task does not say."""
+    """JSON Lines with the ids of prompts about translation or a language, which are answered but
+    never translated, in addition to those whose field translation_task says so. Default none: they
+    are recognised by their words, where that field is missing."""
     fields: Fields = Fields()
     """Field names in those files."""
     id_pattern: IdPattern = ""
@@ -80,6 +80,6 @@ class Prompts(Strict):
     that write the language into it: `gsm8k_(\\d+)$` makes 7 of `degsm8k_7`. Default empty: the
     whole id."""
     deduplicate: Deduplication = Deduplication()
-    """What becomes of prompts that say the same."""
+    """What happens to duplicate prompts."""
     per_iteration: int = Field(1000, ge=1)
     """Prompt ids used in one iteration; the next iteration takes the next ones. Default 1000."""

@@ -1,4 +1,4 @@
-"""The recipe: what to learn. Science only; where it runs is the profile's business."""
+"""The recipe: what to learn. Science only; the profile says where it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lidr.components.shared.config.judge import Judge
 from lidr.components.shared.config.load import load
 from lidr.components.shared.config.machine import MOVED
 from lidr.components.shared.config.model import Model
-from lidr.components.shared.config.pairing import Icr, Pairing
+from lidr.components.shared.config.pairing import Pairing
 from lidr.components.shared.config.prompts import Prompts
 from lidr.components.shared.config.training import Training
 from lidr.components.shared.core.digest import digest_of
@@ -58,7 +58,7 @@ class Toy(Strict):
     """Held-out items per language. Default 300."""
 
 
-def _nameable(name: str) -> str:
+def _check_name(name: str) -> str:
     if name and (fault := key_fault(name)):
         raise ValueError(f"{name!r} {fault}")
     return name
@@ -67,7 +67,7 @@ def _nameable(name: str) -> str:
 class Registry(Strict):
     """Where each iteration's model is registered."""
 
-    model_name: Annotated[str, Field(pattern=r"^[^/:'\"`%]*$"), AfterValidator(_nameable)] = ""
+    model_name: Annotated[str, Field(pattern=r"^[^/:'\"`%]*$"), AfterValidator(_check_name)] = ""
     """MLflow registered model, without / : % or quotes. Default: the recipe's name."""
     promote: Literal["never", "gated"] = "never"
     """Whether a version becomes the champion by itself. `gated`: when it has passed the gate
@@ -80,7 +80,7 @@ class Recipe(Strict):
     moved: ClassVar[Mapping[str, str]] = MOVED
 
     name: Annotated[
-        str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"), AfterValidator(_nameable)
+        str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"), AfterValidator(_check_name)
     ]
     """Lower-case letters, digits and hyphens, at most 40. Names runs and the MLflow model."""
     seed: int = Field(0, ge=0)
@@ -112,18 +112,18 @@ class Recipe(Strict):
 
     @property
     def run_name(self) -> str:
-        """The name that runs of equal recipes share, unless they are given one."""
+        """A run's default name: the same for equal recipes."""
         digest = digest_of(self.model_dump(mode="json"))
         return f"{self.name}-seed{self.seed}-{digest[:8]}"
 
     @property
     def is_judged(self) -> bool:
-        """True where a judge judges every model's answers to questions."""
+        """Whether a judge judges every model's answers to questions."""
         return self.judge is not None and bool(self.judge.tasks)
 
     @property
     def is_toy(self) -> bool:
-        """True where M_0, prompts and evaluation items are the tiny world's."""
+        """Whether M_0, prompts and evaluation items are the tiny world's."""
         return self.model.source == "toy"
 
     @model_validator(mode="after")
@@ -136,7 +136,7 @@ class Recipe(Strict):
             if self.prompts.files:
                 raise ValueError("prompts.files must be absent where model.source is 'toy'")
             if self.prompts.deduplicate.mode != "off":
-                raise ValueError("prompts.deduplicate is for prompts.files, which 'toy' has not")
+                raise ValueError("prompts.deduplicate is for prompts.files, which 'toy' lacks")
             if outside := set(self.languages.all) - {"en", "es", "de", "fr"}:
                 raise ValueError(f"the tiny world has no {', '.join(sorted(outside))}")
             if self.languages.dominant != "en":
@@ -157,7 +157,7 @@ class Recipe(Strict):
         return self
 
     def _require_rewardable(self) -> None:
-        """Refuse a rewarder that lacks what it chooses among, or by."""
+        """Refuse a rewarder without the samples that it chooses among, or without its judge."""
         name = self.pairing.rewarder
         if name != "lidr" and self.generation.samples < 2:
             raise ValueError(
@@ -172,50 +172,37 @@ def load_recipe(path: Path, overrides: dict[str, object] | None = None) -> Recip
     """Load a recipe; relative paths in it are resolved against its folder.
 
     Args:
-        path: the YAML file.
         overrides: dotted keys and their values, e.g. `{"training.nll_weight": 0}`.
 
     Raises:
         BadInput: with file, line, key and the allowed values.
     """
     recipe = load(path, Recipe, overrides or {})
-    base = path.resolve().parent
-    prompts = {
-        "files": {
-            code: tuple(_resolve(base, each) for each in sources)
-            for code, sources in recipe.prompts.files.items()
+    resolve = partial(_resolve, path.resolve().parent)
+    model, prompts, icr = recipe.model, recipe.prompts, recipe.pairing.icr
+    updates = {
+        "model": {
+            "source": "toy" if recipe.is_toy else resolve(model.source),
+            "adapter": resolve(model.adapter),
         },
-        "translation_tasks": _resolve(base, recipe.prompts.translation_tasks),
+        "prompts": {
+            "files": {code: tuple(map(resolve, files)) for code, files in prompts.files.items()},
+            "translation_tasks": resolve(prompts.translation_tasks),
+        },
+        "pairing": {
+            "icr": icr.model_copy(
+                update={"policy": resolve(icr.policy), "reference": resolve(icr.reference)}
+            )
+        },
+        "evaluation": {
+            "include_path": resolve(recipe.evaluation.include_path),
+            "data": {name: resolve(each) for name, each in recipe.evaluation.data.items()},
+        },
     }
+    resolved = {key: getattr(recipe, key).model_copy(update=new) for key, new in updates.items()}
     return recipe.model_copy(
-        update={
-            "model": recipe.model.model_copy(
-                update={
-                    "source": _resolve_model(base, recipe),
-                    "adapter": _resolve(base, recipe.model.adapter),
-                }
-            ),
-            "prompts": recipe.prompts.model_copy(update=prompts),
-            "pairing": recipe.pairing.model_copy(update={"icr": _resolve_icr(base, recipe)}),
-            "evaluation": recipe.evaluation.model_copy(
-                update={
-                    "include_path": _resolve(base, recipe.evaluation.include_path),
-                    "data": {k: _resolve(base, v) for k, v in recipe.evaluation.data.items()},
-                }
-            ),
-            "judge": recipe.judge and recipe.judge.resolved(partial(_resolve, base)),
-        }
+        update={**resolved, "judge": recipe.judge and recipe.judge.resolved(resolve)}
     )
-
-
-def _resolve_model(base: Path, recipe: Recipe) -> str:
-    return "toy" if recipe.is_toy else _resolve(base, recipe.model.source)
-
-
-def _resolve_icr(base: Path, recipe: Recipe) -> Icr:
-    icr = recipe.pairing.icr
-    named = {key: _resolve(base, getattr(icr, key)) for key in ("policy", "reference")}
-    return icr.model_copy(update=named)
 
 
 def _resolve(base: Path, name: str) -> str:

@@ -1,6 +1,6 @@
 """Where an input comes from: one line of text that also pins its content.
 
-A recipe names a source by its address, or by `{source, sha256, revision, licence}`. Both become one
+A recipe gives a source as its address, or as `{source, sha256, revision, licence}`. Both become one
 line, an address with a fragment (`https://host/file.jsonl#sha256=...&licence=MIT`), so that a
 source is recorded, compared and shown like any other text.
 """
@@ -28,12 +28,12 @@ _HUB_DATA = re.compile(
 
 @dataclass(frozen=True)
 class Source:
-    """A source, taken apart.
+    """A parsed source.
 
     Attributes:
-        address: path, `s3://`, `hf://` or `https://`; `{language}` may stand in it.
-        sha256: digest of its bytes by language; under "" where it is one file; empty for none.
-        licence: as whoever wrote the recipe knows it.
+        address: path, `s3://`, `hf://` or `https://`; may contain `{language}`.
+        sha256: digest of the bytes, by language; under "" for a single file; empty for none.
+        licence: as stated in the recipe.
     """
 
     address: str
@@ -41,7 +41,7 @@ class Source:
     licence: str = ""
 
     def text(self) -> str:
-        """Return the one line."""
+        """Return the source as one line; `parse_source` reads it."""
         pins = {f"sha256.{code}" if code else "sha256": pin for code, pin in self.sha256.items()}
         parts = pins | ({"licence": self.licence} if self.licence else {})
         joined = "&".join(f"{key}={quote(value, safe='')}" for key, value in parts.items())
@@ -64,7 +64,7 @@ class HubData:
 
 
 def parse_source(text: str) -> Source:
-    """Return a source by its line."""
+    """Parse a source's line."""
     address, found, fragment = text.partition("#")
     pairs = dict(parse_qsl(fragment)) if found else {}
     if not pairs or not all(key == "licence" or key.startswith("sha256") for key in pairs):
@@ -80,12 +80,12 @@ def hub_data(address: str) -> HubData | None:
 
 
 def is_web(address: str) -> bool:
-    """Tell whether an address is a web server's."""
+    """Return whether an address is a web server's."""
     return address.startswith(_WEB)
 
 
 def _as_text(value: Any) -> Any:
-    """Make one line of whatever a recipe says."""
+    """Return what a recipe gives for a source as one line."""
     if isinstance(value, Mapping):
         value = _from_mapping(value).text()
     if not isinstance(value, str):
@@ -111,7 +111,7 @@ def _from_mapping(value: Mapping[str, Any]) -> Source:
         raise ValueError("a source needs its address under `source`")
     pins = pin if isinstance(pin, Mapping) else {"": pin}
     if strange := [str(code) for code in pins if code and code not in NAMES]:
-        raise ValueError(f"sha256 names {strange[0]!r}, which is no language's ISO 639-1 code")
+        raise ValueError(f"sha256 names {strange[0]!r}, which is not a language's ISO 639-1 code")
     if revision:
         address = _with_revision(address, str(revision))
     return Source(
@@ -129,7 +129,7 @@ def _with_revision(address: str, revision: str) -> str:
     return kind + "/".join([owner, f"{name}@{revision}", *rest])
 
 
-def _as_list(value: Any) -> Any:
+def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
@@ -156,10 +156,10 @@ SourceText = Annotated[str, BeforeValidator(_as_text), WithJsonSchema(_SCHEMA)]
 
 SourceTexts = Annotated[
     tuple[SourceText, ...],
-    BeforeValidator(_as_list),
+    BeforeValidator(_as_tuple),
     WithJsonSchema({"anyOf": [*_SCHEMA["anyOf"], {"type": "array", "items": _SCHEMA}]}),
 ]
-"""One source or several, which follow one another."""
+"""One source, or several that are read one after another."""
 
 
 def shown(sources: Iterable[str]) -> str:

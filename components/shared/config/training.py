@@ -19,8 +19,8 @@ class Lora(Strict):
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the adapters' input that is dropped. Default 0."""
     targets: tuple[str, ...] = ()
-    """Names of the layers that get one, e.g. `[q_proj, v_proj]`. Default empty: every linear layer
-    but the head."""
+    """Names of the layers that get an adapter, e.g. `[q_proj, v_proj]`. Default empty: every linear
+    layer but the head."""
     merge: bool = True
     """Whether adapters are added to the weights when training ends. If not, the stage holds the
     adapter alone, whose rank grows by `rank` in each iteration. Default true."""
@@ -48,7 +48,7 @@ class Training(Strict):
     learning_rate: float = Field(5e-7, gt=0.0)
     """Peak learning rate of AdamW. Default 5e-7."""
     warmup_ratio: float = Field(0.1, ge=0.0, lt=1.0)
-    """Share of the steps with a rising learning rate. Default 0.1."""
+    """Share of the optimizer steps with a rising learning rate. Default 0.1."""
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
     """Learning rate after the warm-up. Default cosine."""
     weight_decay: float = Field(0.0, ge=0.0)
@@ -62,12 +62,12 @@ class Training(Strict):
     max_length: int = Field(2048, ge=16)
     """Tokens of prompt and response; longer responses are cut. Default 2048."""
     prompt_overflow: Literal["refuse", "drop"] = "refuse"
-    """What happens to a pair whose prompt alone has max_length tokens. Default refuse: training
-    does not start."""
+    """What happens to a pair whose prompt alone has max_length tokens or more. Default refuse:
+    training does not start."""
     lora: Lora = Lora()
     """Low-rank adapters instead of full fine-tuning."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Default auto: bfloat16 on a GPU, float32 on a CPU."""
+    """Precision of training passes. Default auto: bfloat16 on a GPU, float32 on a CPU."""
     export: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the weights that are written, from which the next iteration starts. float32: what
     training reached, to the last bit. bfloat16: half the bytes, rounded stochastically, which keeps

@@ -1,4 +1,4 @@
-"""Read YAML files as nodes that know their file and line, and merge them."""
+"""Reads YAML files as nodes that know their file and line, and merges them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def read_node(path: Path) -> yaml.Node | None:
         The document's root node, or None if the file is empty.
 
     Raises:
-        BadInput: the file cannot be read, is not YAML, or has a key twice or one that is no scalar.
+        BadInput: the file cannot be read, is not YAML, or has a duplicate key or one that is not a
+            scalar.
     """
     text = _read(path)
     try:
@@ -58,7 +59,7 @@ def data_of(node: yaml.Node) -> Any:
         ) from error
 
 
-def laid_over(base: yaml.Node, over: yaml.Node) -> yaml.Node:
+def merged(base: yaml.Node, over: yaml.Node) -> yaml.Node:
     """Return two documents merged; where they differ, `over` wins.
 
     Mappings are merged key by key, a null removes its key, and any other value is replaced.
@@ -70,23 +71,21 @@ def laid_over(base: yaml.Node, over: yaml.Node) -> yaml.Node:
         if value.tag == _NULL:
             pairs.pop(key.value, None)
         elif key.value in pairs:
-            pairs[key.value] = (key, laid_over(pairs[key.value][1], value))
+            pairs[key.value] = (key, merged(pairs[key.value][1], value))
         else:
             pairs[key.value] = (key, value)
     return yaml.MappingNode(base.tag, list(pairs.values()), base.start_mark, base.end_mark)
 
 
-def fill(node: yaml.Node, variables: Sequence[str]) -> None:
-    """Replace `${NAME}` and `${NAME:-default}` in string values by environment variables.
+def fill_placeholders(node: yaml.Node, variables: Sequence[str]) -> None:
+    """Replace `${NAME}` and `${NAME:-default}` in a document's strings, in place.
 
-    Args:
-        node: the document; its nodes are changed in place.
-        variables: the allowed names.
+    `variables` are the names of the environment variables that are allowed.
 
     Raises:
         BadInput: a name is not allowed, or is not set and has no default.
     """
-    for each in _below(node):
+    for each in _walk(node):
         if each.tag == _TEXT and "${" in each.value:
             each.value = _filled(each, variables)
 
@@ -95,14 +94,14 @@ def _filled(node: yaml.Node, variables: Sequence[str]) -> str:
     def value(found: re.Match[str]) -> str:
         name, defaulted, default = found.groups()
         if name not in variables or not found[0].endswith("}") or (default and not defaulted):
-            raise _bad(
+            raise _error(
                 node,
                 f"{found[0]} is no placeholder; allowed are {', '.join(variables)}",
                 f"Write ${{{variables[0]}}} or ${{{variables[0]}:-default}}, in quotes.",
             )
         given = os.environ.get(name) or default
         if not given and not defaulted:
-            raise _bad(
+            raise _error(
                 node,
                 f"environment variable {name} is not set",
                 f"Set it, or write ${{{name}:-default}}.",
@@ -112,7 +111,7 @@ def _filled(node: yaml.Node, variables: Sequence[str]) -> str:
     return _PLACEHOLDER.sub(value, node.value)
 
 
-def _bad(node: yaml.Node, message: str, remedy: str) -> BadInput:
+def _error(node: yaml.Node, message: str, remedy: str) -> BadInput:
     mark = node.start_mark
     return BadInput(message, file=mark.name, line=mark.line + 1, remedy=remedy)
 
@@ -130,20 +129,20 @@ def _read(path: Path) -> str:
 
 
 def _refuse_bad_keys(document: yaml.Node) -> None:
-    for node in _below(document):
+    for node in _walk(document):
         if not isinstance(node, yaml.MappingNode):
             continue
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise _bad(key, "a key is a list or a mapping", "Write a word before the colon.")
+                raise _error(key, "a key is a list or a mapping", "Write a word before the colon.")
             if key.value in seen:
-                raise _bad(key, f"key {key.value!r} appears twice", "Remove one.")
+                raise _error(key, f"key {key.value!r} appears twice", "Remove one.")
             seen.add(key.value)
 
 
-def _below(document: yaml.Node) -> Iterator[yaml.Node]:
-    """Yield a document's nodes in order, without keys; an anchored node comes only once."""
+def _walk(document: yaml.Node) -> Iterator[yaml.Node]:
+    """Yield a document's nodes in order, except keys; an anchored node comes only once."""
     waiting, seen = [document], set()
     while waiting:
         node = waiting.pop()

@@ -1,4 +1,4 @@
-"""YAML as plain values with the lines they stand in: any text gives those or one clear error."""
+"""Parses YAML into values or nodes with line numbers; bad text gives one clear error."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from yaml.constructor import SafeConstructor
 
 
 class NotYaml(ValueError):
-    """A text is no YAML that we take.
+    """A text is not YAML, or not of a kind that we accept.
 
     Args:
-        problem: what is wrong with it.
-        mark: where; None where that is not known.
-        line: where, from 1, if there is no mark.
+        problem: what is wrong.
+        mark: its position; None if that is not known.
+        line: its line, from 1, if there is no mark.
         remedy: what to do about it.
     """
 
@@ -37,21 +37,19 @@ def parse(text: str) -> Any:
     """Return the value of a YAML document.
 
     Raises:
-        NotYaml: it is none.
+        NotYaml: it is not one.
     """
     node = compose(text)
     return None if node is None else value_of(node)
 
 
 def compose(text: str, name: str = "") -> yaml.Node | None:
-    """Return a YAML document's node, which knows its lines; None for an empty text.
+    """Return a YAML document's root node; None for an empty text.
 
-    Args:
-        text: any.
-        name: of the file, for the nodes' marks.
+    The marks of nodes hold their lines, and `name` as the name of the file.
 
     Raises:
-        NotYaml: it is no single document, or a value of it holds itself.
+        NotYaml: it is not a single document, or a value contains itself.
     """
     try:
         data = text.encode()
@@ -76,10 +74,10 @@ class _Named(io.BytesIO):
 
 
 def value_of(node: yaml.Node) -> Any:
-    """Return the value that a document stands for.
+    """Return the value of a document's node.
 
     Raises:
-        NotYaml: a value is none, e.g. a date that does not exist.
+        NotYaml: a value is invalid, e.g. a date that does not exist.
     """
     try:
         return SafeConstructor().construct_document(node)
@@ -94,7 +92,7 @@ def value_of(node: yaml.Node) -> Any:
 
 
 def _refuse_circles(root: yaml.Node) -> None:
-    """Refuse a value within itself, which whoever walks over it would never leave."""
+    """Refuse a value that contains itself: walking over it would never end."""
     open_nodes: set[int] = set()
     done: set[int] = set()
     pending = [(root, False)]

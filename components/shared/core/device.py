@@ -6,9 +6,9 @@ from typing import Literal
 
 
 def best_device() -> Literal["cuda", "mps", "cpu"]:
-    """Return the kind of the fastest device here: a GPU, a Mac's, or the processor.
+    """Return the kind of the fastest device here: an NVIDIA or AMD GPU, a Mac's GPU, or the CPU.
 
-    What `auto` makes of a precision is bfloat16 on `cuda` alone.
+    A precision of `auto` is bfloat16 on `cuda` only, and float32 elsewhere.
     """
     import torch
 

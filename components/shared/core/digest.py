@@ -8,8 +8,6 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-_BLOCK = 1 << 20
-
 
 def canonical_json(value: object) -> str:
     """Return the canonical JSON of `value`: sorted keys, no spaces, non-ASCII text unescaped.
@@ -18,7 +16,7 @@ def canonical_json(value: object) -> str:
         TypeError: for what JSON cannot represent (sets, bytes, objects, keys that are not strings).
         ValueError: for NaN and infinities.
     """
-    _require_plain(value, "$")
+    _require_json(value, "$")
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -33,12 +31,9 @@ def digest_of_bytes(data: bytes) -> str:
 
 
 def digest_of_file(path: Path) -> str:
-    """Return the hex SHA-256 of a file, read in blocks of 1 MiB."""
-    sha = hashlib.sha256()
+    """Return the hex SHA-256 of a file, read in blocks."""
     with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            sha.update(block)
-    return sha.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest_of_uri(uri: str) -> str:
@@ -51,7 +46,7 @@ def seed_of(*parts: str | int) -> int:
     return int(digest_of(list(parts))[:16], 16) >> 1
 
 
-def _require_plain(value: object, where: str) -> None:
+def _require_json(value: object, where: str) -> None:
     if value is None or isinstance(value, bool | int | str):
         return
     if isinstance(value, float):
@@ -60,12 +55,12 @@ def _require_plain(value: object, where: str) -> None:
         return
     if isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            _require_plain(item, f"{where}[{index}]")
+            _require_json(item, f"{where}[{index}]")
         return
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"{where}: key {key!r} is not a string")
-            _require_plain(item, f"{where}.{key}")
+            _require_json(item, f"{where}.{key}")
         return
     raise TypeError(f"{where}: {type(value).__name__} cannot be part of a digest")

@@ -40,7 +40,7 @@ class LidrError(Exception):
 
 
 class BadInput(LidrError):
-    """Outside data is wrong: names the file, the line (1-based) and the remedy."""
+    """Input from outside is wrong: names the file, the line (1-based) and the remedy."""
 
     exit_code = 2
 

@@ -19,26 +19,26 @@ from lidr.components.shared.core.text import one_line
 
 EVENTS_VARIABLE = "LIDR_EVENTS"
 
-POD_SECONDS = 10.0
+_POD_LOG_SECONDS = 10.0
 """Seconds between two lines of progress in a pod's log."""
-_PLACE_VARIABLE = "LIDR_PLACE"
+_CONTEXT_VARIABLE = "LIDR_PLACE"
 
 _reused: ContextVar[list[str] | None] = ContextVar("reused", default=None)
-_place: ContextVar[dict[str, object]] = ContextVar(
-    "place",
-    default=json.loads(os.environ.get(_PLACE_VARIABLE, "{}")),  # noqa: B039
+_context: ContextVar[dict[str, object]] = ContextVar(
+    "context",
+    default=json.loads(os.environ.get(_CONTEXT_VARIABLE, "{}")),  # noqa: B039
 )
 """Values added to every event of the running step: its name and shard."""
 
 
 @contextmanager
-def within(values: dict[str, object]) -> Iterator[None]:
+def adding_to_events(values: dict[str, object]) -> Iterator[None]:
     """Add values, such as the step's name, to every event reported inside the `with` block."""
-    outside = _place.set(values)
+    outside = _context.set(values)
     try:
         yield
     finally:
-        _place.reset(outside)
+        _context.reset(outside)
 
 
 @contextmanager
@@ -52,16 +52,16 @@ def noticing_reuse() -> Iterator[Callable[[], bool]]:
         _reused.reset(outside)
 
 
-def place_environment() -> dict[str, str]:
+def events_environment() -> dict[str, str]:
     """Return environment variables that give a child's events this step's name and shard."""
-    return {_PLACE_VARIABLE: json.dumps(_place.get())}
+    return {_CONTEXT_VARIABLE: json.dumps(_context.get())}
 
 
 _silent = False
 
 
 def silence() -> None:
-    """Report nothing more from this process: of several ranks, only one reports."""
+    """Report no more events from this process: of several ranks, only one reports."""
     global _silent
     _silent = True
 
@@ -93,18 +93,15 @@ def emit(event: str, **values: object) -> None:
         reused.append(event)
     if _silent:
         return
-    values = {**_place.get(), **{key: _clean(value) for key, value in values.items()}}
+    values = {**_context.get(), **{key: _clean(value) for key, value in values.items()}}
     if _listener:
         _listener({"event": event, **values})
         return
     path = os.environ.get(EVENTS_VARIABLE)
     if path:
         line = json.dumps({"event": event, "time": round(time.time(), 3), **values}) + "\n"
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(handle, line.encode())
-        finally:
-            os.close(handle)
+        with open(path, "ab", buffering=0) as stream:  # one write: several processes append
+            stream.write(line.encode())
         return
     details = " ".join(f"{key}={value}" for key, value in values.items())
     print(f"lidr {event} {one_line(details)}", file=sys.stderr, flush=True)
@@ -148,7 +145,7 @@ class Meter:
         self._finished = 0.0
         self._ticked = 0.0
         self._began = time.monotonic()
-        self._interval = 0.5 if os.environ.get(EVENTS_VARIABLE) else POD_SECONDS
+        self._interval = 0.5 if os.environ.get(EVENTS_VARIABLE) else _POD_LOG_SECONDS
         self._next = 0.0
         self._failures: Mapping[str, int] = {}
 
@@ -203,12 +200,11 @@ class Meter:
         if moment < self._next and not now:
             return
         self._next = moment + self._interval
-        failures = self._failures
         known: dict[str, object] = {"amount": round(self.amount)} if self.rate_unit else {}
         if self.done:
             known["seconds_left"] = round(self.seconds_left)
-        if failures:
-            known["failures"] = {str(key): failures[key] for key in sorted(failures)}
+        if self._failures:
+            known["failures"] = {str(key): n for key, n in sorted(self._failures.items())}
         emit(
             "progress",
             done=self.done,

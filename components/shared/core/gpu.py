@@ -18,7 +18,7 @@ _DRIVERS = {
 
 
 def gpu_present() -> bool:
-    """Return whether a GPU driver is here and its GPUs are not hidden."""
+    """Return whether a GPU driver is loaded and its GPUs are not hidden from this process."""
     return any(
         driver.exists() and os.environ.get(variable, "all") not in ("", "-1")
         for variable, driver in _DRIVERS.items()
@@ -36,12 +36,9 @@ def gpu_count() -> int:
 
 
 def parallel_sizes(gpus: int) -> tuple[int, int]:
-    """Return the tensor-parallel and the pipeline-parallel size; their product is all GPUs.
+    """Return the tensor-parallel and the pipeline-parallel size; together they use all GPUs.
 
-    LIDR_TENSOR_PARALLEL sets the first; unset or empty, it is all GPUs.
-
-    Args:
-        gpus: how many there are; 0 counts as 1.
+    LIDR_TENSOR_PARALLEL sets the first, which else is all GPUs. 0 GPUs count as 1.
 
     Raises:
         BadInput: LIDR_TENSOR_PARALLEL is not a divisor of the GPUs.

@@ -1,4 +1,4 @@
-"""JSON that lidr has written itself, read with suspicion: disks tear it, and people edit it."""
+"""Reads JSON that lidr wrote, and checks it: disks truncate files, and people edit them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ from typing import Any
 from lidr.components.shared.core.errors import BadInput
 
 Fields = Mapping[str, type | tuple[type, ...]]
-"""Names of fields, and the types that their values may have; an int does for a float."""
+"""Names of fields, and the types that their values may have; `float` includes int."""
 
 
 def read_object(data: bytes | str, place: str, required: Fields, optional: Fields = {}) -> Any:  # noqa: B006
-    """Return a JSON object with the fields that are read of it; others stay in it unread.
+    """Return a JSON object whose fields have the given types; any other fields are not checked.
 
-    Args:
-        data: the bytes of a file.
-        place: where they are from, for the message.
-        required: fields that must be there.
-        optional: fields that may be.
+    `place` is the file's path or address, for messages.
 
     Raises:
-        BadInput: it is no JSON object, or a field is missing or of another kind.
+        BadInput: it is not a JSON object, or a field is missing or of another type.
     """
     try:
         found = json.loads(data)
@@ -47,7 +43,7 @@ def is_finite(value: object) -> bool:
 
 
 def fits(value: object, kinds: type | tuple[type, ...]) -> bool:
-    """Return whether a value of JSON has one of some types; numbers must be finite."""
+    """Return whether a JSON value has one of the given types; numbers must be finite."""
     wanted = kinds if isinstance(kinds, tuple) else (kinds,)
     if isinstance(value, bool):
         return bool in wanted
@@ -61,10 +57,9 @@ def fits(value: object, kinds: type | tuple[type, ...]) -> bool:
 def _fault(found: object, required: Fields, optional: Fields) -> str:
     if not isinstance(found, dict):
         return "is no JSON object"
-    for name, kinds in required.items():
-        if name not in found:
-            return f"has no {name!r}"
-        if not fits(found[name], kinds):
+    for name, kinds in {**required, **optional}.items():
+        if name in found and not fits(found[name], kinds):
             return f"has a wrong {name!r}"
-    wrong = (n for n, kinds in optional.items() if n in found and not fits(found[n], kinds))
-    return next((f"has a wrong {name!r}" for name in wrong), "")
+        if name in required and name not in found:
+            return f"has no {name!r}"
+    return ""

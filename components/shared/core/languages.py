@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lingua import Language, LanguageDetector
 
 _MAX_CHARS = 4000
-"""Only so many characters of a text are read: more do not change the result."""
+"""Characters of a text that are read: more do not change the result."""
 
 _CODE = re.compile(r"```(?!markdown|text|plaintext).*?(?:```|\Z)", re.DOTALL)
 """A fenced code block, closed or not: its keywords would make every answer look English.
@@ -185,7 +185,7 @@ class LanguageIdentifier:
         """Return a text's language, after correcting the code that lingua has given it."""
         if other := _other_script(text):
             return other
-        if self._cyrillic and code not in _SCRIPTS["ru"] and self._is_kazakh(text):
+        if code not in _SCRIPTS["ru"] and self._is_kazakh(text):
             return "kk"
         if "sr" in self._languages and code in ("bs", "hr"):
             return "sr" if code not in self._languages or two_scripts.is_ekavian(text) else code
@@ -204,12 +204,10 @@ class LanguageIdentifier:
 
 
 def _detector(codes: Sequence[str]) -> LanguageDetector:
-    from lingua import IsoCode639_1, Language, LanguageDetectorBuilder
+    from lingua import IsoCode639_1, LanguageDetectorBuilder
 
-    languages = [
-        Language.from_iso_code_639_1(getattr(IsoCode639_1, code.upper())) for code in codes
-    ]
-    return LanguageDetectorBuilder.from_languages(*languages).build()
+    known = [getattr(IsoCode639_1, code.upper()) for code in codes]
+    return LanguageDetectorBuilder.from_iso_codes_639_1(*known).build()
 
 
 def _code_of(language: Language | None) -> str:
@@ -217,7 +215,7 @@ def _code_of(language: Language | None) -> str:
 
 
 def _other_script(text: str) -> str:
-    """Return the language of a script lingua cannot read, if most letters are in one; else ""."""
+    """Return a language of the script that lingua cannot read but most letters are in, or ""."""
     if text.isascii():
         return ""
     counted = Counter(found.lastgroup or "" for found in _OTHER_SCRIPTS.finditer(text))

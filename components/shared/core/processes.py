@@ -1,4 +1,4 @@
-"""Ending every process of a run, also those that moved into a session of their own.
+"""Ends every process of a run, including those that moved into another session.
 
 Children inherit their parent's environment, so a variable that only one run sets finds them all:
 torchrun's workers and vLLM's engine cores leave the process group, but not the environment.
@@ -13,14 +13,14 @@ import subprocess
 import time
 from pathlib import Path
 
-_ROUNDS = 50
-_GRACE = 3.0
+_MAX_ROUNDS = 50
+_GRACE_SECONDS = 3.0
 
 
-def marked(variable: str, value: str) -> list[int]:
-    """Return the ids of the processes, but this one, that were started with `variable=value`.
+def marked_pids(variable: str, value: str) -> list[int]:
+    """Return the ids of all other processes that were started with `variable=value`.
 
-    Without /proc (macOS) there are none to be found, and the process group has to do.
+    Without /proc (macOS) none are found; only the process group can be ended there.
     """
     entry = f"{variable}={value}".encode()
     found = []
@@ -33,9 +33,9 @@ def marked(variable: str, value: str) -> list[int]:
 
 
 def kill_marked(variable: str, value: str) -> None:
-    """Kill those processes, until no new one appears."""
-    for _ in range(_ROUNDS):
-        found = marked(variable, value)
+    """Kill the processes of `marked_pids`, until no new one appears."""
+    for _ in range(_MAX_ROUNDS):
+        found = marked_pids(variable, value)
         if not found:
             return
         for pid in found:
@@ -45,16 +45,12 @@ def kill_marked(variable: str, value: str) -> None:
 
 
 def end_group(leader: subprocess.Popen[bytes]) -> None:
-    """End a child's process group: by SIGTERM, then by SIGKILL.
-
-    Args:
-        leader: a child that was started with a session of its own.
-    """
+    """End the group of a child that leads one (`start_new_session`): by SIGTERM, then SIGKILL."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader.pid, signal.SIGTERM)
-        end = time.monotonic() + _GRACE
+        end = time.monotonic() + _GRACE_SECONDS
         while time.monotonic() < end:
-            leader.poll()  # a child that nobody asked after stays in its group
+            leader.poll()  # reaps it: a zombie stays in its group
             os.killpg(leader.pid, 0)
             time.sleep(0.02)
         os.killpg(leader.pid, signal.SIGKILL)

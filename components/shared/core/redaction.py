@@ -1,8 +1,8 @@
-"""What must stay secret: logins in addresses, and the secrets that the environment holds.
+"""Keeps secrets out of records and messages: logins in addresses, and the environment's secrets.
 
 Addresses travel into markers, MLflow, compiled pipelines and messages, so one with a login is
-refused where it is read. What libraries and servers say may repeat a secret all the same: our
-messages and events are cleaned of it before anybody sees them.
+refused where it is read. Libraries and servers may still repeat a secret in what they say, so it is
+removed from our messages and events before anybody sees them.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from base64 import b64encode
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, quote, urlsplit
 
-_NAME = re.compile(
+_SECRET_NAME = re.compile(
     r"PASSWORD|PASSWD|SECRET|CREDENTIALS?(?:_|$)|TOKEN(?:_|$)|API_?KEY|ACCESS_KEY|_AUTH$",
     re.IGNORECASE,
 )
-_OF_A_PLACE = re.compile(r"(?:_FILE|_PATH|_DIR|_ENV|_URI|_URL)$", re.IGNORECASE)
+_LOCATION_NAME = re.compile(r"(?:_FILE|_PATH|_DIR|_ENV|_URI|_URL)$", re.IGNORECASE)
 _NOTIFY_URL = "LIDR_NOTIFY_URL"
-"""An address that is a secret as a whole: who knows it can write into the chat."""
+"""An address that is itself a secret: whoever knows it can write to the chat."""
 
-_FEWEST = 8
-"""Characters that a value must have: a shorter one would black out ordinary words."""
+_MIN_CHARS = 8
+"""Shorter values are not removed: that would black out ordinary words."""
 
 _LOGIN = re.compile(
     r"\b(?!models:|hf:/{1,2}[^/:\s]*@)"
     r"([a-z][a-z0-9+.-]{0,30}:/{1,2})[^/\s@'\"]{1,4096}@",  # a path has one slash
     re.IGNORECASE,
 )
-_IN_QUERY = re.compile(
+_QUERY_SECRET = re.compile(
     r"([?&][^=&?\s]{0,40}(?:password|passwd|token|secret|api_?key|signature)[^=&?\s]{0,40}=)"
     r"[^&\s'\"]+",
     re.IGNORECASE,
@@ -37,13 +37,13 @@ _IN_QUERY = re.compile(
 _HEADER = re.compile(
     r"\b(Basic|Bearer) (?=[a-z]*[^a-z\s])[A-Za-z0-9+/=._~-]{12,}",  # no word of English
 )
-_GONE = "[redacted]"
+_REDACTED = "[redacted]"
 
 
 def login_fault(address: str) -> str:
     """Return why an address holds a secret, or "".
 
-    A database's address may name its user; in all others that place holds tokens, too.
+    A database's address may name a user; in other addresses the user may be a token.
     """
     if "://" not in address:
         return ""
@@ -51,18 +51,18 @@ def login_fault(address: str) -> str:
         parts = urlsplit(address)
         password, user = parts.password, parts.username
         query = [f"?{name}=x" for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    except ValueError:  # no address at all, which others will say
+    except ValueError:  # not an address, which is reported elsewhere
         return "holds a login" if _LOGIN.search(address) else ""
     database = parts.scheme.partition("+")[0] in ("postgresql", "mysql", "mssql")
     named = user is not None and not database and parts.scheme != "hf"
     if password is not None or named:
         return "holds a login"
-    return "holds a secret in its query" if any(map(_IN_QUERY.search, query)) else ""
+    return "holds a secret in its query" if any(map(_QUERY_SECRET.search, query)) else ""
 
 
-def is_about_a_secret(key: str) -> bool:
-    """Return whether a key asks for a secret or for its name: people mix the two up."""
-    return bool(_NAME.search(key))
+def may_hold_secret(key: str) -> bool:
+    """Return whether a key is for a secret or for a secret's name: people mix the two up."""
+    return bool(_SECRET_NAME.search(key))
 
 
 def is_secret_name(name: str) -> bool:
@@ -71,38 +71,38 @@ def is_secret_name(name: str) -> bool:
     >>> is_secret_name("HF_TOKEN"), is_secret_name("TOKENIZERS_PARALLELISM")
     (True, False)
     """
-    named = bool(_NAME.search(name)) and not _OF_A_PLACE.search(name)
+    named = may_hold_secret(name) and not _LOCATION_NAME.search(name)
     return named or name == _NOTIFY_URL
 
 
 def without_secrets(text: str) -> str:
     """Return a text without the values of the environment's secrets.
 
-    A receiver may repeat one: a server in its refusal, a judge in its verdict.
+    A server may repeat one in an error message, a judge in its verdict.
     """
     for value in _secrets():
         if value in text:
-            text = text.replace(value, _GONE)
+            text = text.replace(value, _REDACTED)
     return text
 
 
 def redacted(text: str) -> str:
     """Return a message without secrets of the environment, of addresses and of HTTP headers."""
-    text = _HEADER.sub(rf"\1 {_GONE}", without_secrets(text))
+    text = _HEADER.sub(rf"\1 {_REDACTED}", without_secrets(text))
     if ":/" in text:
-        text = _IN_QUERY.sub(rf"\1{_GONE}", _LOGIN.sub(rf"\1{_GONE}@", text))
+        text = _QUERY_SECRET.sub(rf"\1{_REDACTED}", _LOGIN.sub(rf"\1{_REDACTED}@", text))
     return text
 
 
-def cleanse(error: BaseException) -> None:
-    """Take secrets out of an exception and those behind it, before a traceback shows them."""
+def redact_exception(error: BaseException) -> None:
+    """Remove secrets from an exception, its causes and contexts, before a traceback shows them."""
     waiting: list[BaseException | None] = [error]
-    seen: list[BaseException | None] = [None]
+    seen: set[int] = set()
     while waiting:
         each = waiting.pop()
-        if each is None or any(each is one for one in seen):  # libraries make rings of them
+        if each is None or id(each) in seen:  # some libraries raise circular chains
             continue
-        seen.append(each)
+        seen.add(id(each))
         each.args = tuple(redacted(a) if isinstance(a, str) else a for a in each.args)
         if isinstance(each, OSError) and each.strerror:
             each.strerror = redacted(str(each.strerror))
@@ -112,7 +112,7 @@ def cleanse(error: BaseException) -> None:
 def _secrets() -> Iterator[str]:
     """Yield the environment's secrets, also as HTTP's Basic authentication writes them."""
     for name, value in os.environ.items():
-        if len(value) < _FEWEST or not is_secret_name(name):
+        if len(value) < _MIN_CHARS or not is_secret_name(name):
             continue
         yield value
         if (quoted := quote(value, safe="")) != value:

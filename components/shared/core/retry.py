@@ -1,7 +1,7 @@
-"""Retries of requests to services that fail: the object store, MLflow, the Kubernetes API, the hub.
+"""Retries requests to services that fail: the object store, MLflow, the Kubernetes API, the hub.
 
-Kubeflow Pipelines does not retry a container that exits non-zero, so a step asks again itself: with
-growing pauses, for LIDR_RETRY_SECONDS, and it says so once it has waited for 20 seconds.
+Kubeflow Pipelines does not retry a container that exits non-zero, so a step retries by itself: with
+growing pauses, for LIDR_RETRY_SECONDS. After 20 seconds of waiting it reports that.
 """
 
 from __future__ import annotations
@@ -22,40 +22,41 @@ from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
 from lidr.components.shared.core.events import emit
 
 RETRY_VARIABLE = "LIDR_RETRY_SECONDS"
-"""Seconds for which a step asks a service again that fails. Default 900."""
+"""Environment variable: seconds for which a failing request is repeated. Default 900."""
 
 _DEFAULT_SECONDS = 900.0
 _COMMAND_SECONDS = 15.0
 _FIRST_PAUSE, _MAX_PAUSE = 0.2, 30.0
 REPORT_SECONDS = 20.0
-"""After which a wait is reported."""
+"""Seconds of waiting after which it is reported."""
 
 Result = TypeVar("Result")
 Explain = Callable[[Exception], LidrError | None]
-"""Returns the error to end with where another attempt may succeed; None where none will. It may
-also raise what says better why."""
+"""Returns the error to raise in the end if another attempt may succeed, or None if none will.
 
-_commands = False
+It may also raise a clearer error itself."""
+
+_answering_quickly = False
 _reported: set[str] = set()
 _lock = Lock()
 
 
 @contextmanager
 def answering_quickly() -> Iterator[None]:
-    """Give up within seconds inside: a person waits for this command."""
-    global _commands
-    before, _commands = _commands, True
+    """Retry for 15 seconds at most inside the `with` block: a person waits for this command."""
+    global _answering_quickly
+    before, _answering_quickly = _answering_quickly, True
     try:
         yield
     finally:
-        _commands = before
+        _answering_quickly = before
 
 
 def retry_seconds() -> float:
     """Return how long this process retries a service that fails.
 
     Raises:
-        BadInput: LIDR_RETRY_SECONDS is no number of seconds.
+        BadInput: LIDR_RETRY_SECONDS is not a number of seconds.
     """
     setting = os.environ.get(RETRY_VARIABLE) or str(_DEFAULT_SECONDS)
     try:
@@ -65,42 +66,42 @@ def retry_seconds() -> float:
     if not 0 <= seconds < math.inf:
         raise BadInput(
             f"{RETRY_VARIABLE} is {setting!r}",
-            remedy=f"Set it to seconds, as {_DEFAULT_SECONDS:g}.",
+            remedy=f"Set it to seconds, e.g. {_DEFAULT_SECONDS:g}.",
         )
-    return min(seconds, _COMMAND_SECONDS) if _commands else seconds
+    return min(seconds, _COMMAND_SECONDS) if _answering_quickly else seconds
 
 
 def unavailable(error: Exception) -> LidrError | None:
-    """Explain the errors of code that raises `Unavailable` itself; see `Explain`."""
+    """Retry on `Unavailable` alone: an `Explain` for code that raises lidr's own errors."""
     return error if isinstance(error, Unavailable) else None
 
 
 def retry(
     action: Callable[[], Result],
-    who: str,
+    service: str,
     explain: Explain,
     seconds: float | None = None,
     *,
     long: bool = False,
 ) -> Result:
-    """Do something with a service, repeatedly while it fails in a way that may pass.
+    """Call a function that uses a service, again while its errors may be temporary.
 
     Args:
-        action: may be repeated without harm.
-        who: the service, e.g. "the object store at http://s3:8333".
-        explain: tells errors that may pass from those that will not.
-        seconds: for which it may fail; by default `retry_seconds()`.
-        long: its answer may take minutes, so that only failures are reported.
+        action: safe to repeat.
+        service: its name for messages, e.g. "the object store at http://s3:8333".
+        explain: tells temporary errors from others.
+        seconds: time from the first failure to the last attempt; by default `retry_seconds()`.
+        long: whether an answer may take minutes, so that only failures are reported.
 
     Raises:
         LidrError: from `explain`, once the time is over.
     """
-    return Wait(who, seconds, long=long).call(action, explain)
+    return Wait(service, seconds, long=long).call(action, explain)
 
 
 @contextmanager
-def reported(message: str) -> Iterator[None]:
-    """Report what is waited for inside, once that has lasted for 20 seconds."""
+def report_wait(message: str) -> Iterator[None]:
+    """Report a message if the `with` block takes longer than 20 seconds."""
     tell = partial(copy_context().run, emit, "note", message=message)
     timer = Timer(REPORT_SECONDS, tell)
     timer.daemon = True
@@ -112,10 +113,10 @@ def reported(message: str) -> Iterator[None]:
 
 
 class Wait:
-    """One request of a service until it is answered; see `retry`."""
+    """One request to a service, repeated until it is answered; see `retry`."""
 
-    def __init__(self, who: str, seconds: float | None = None, *, long: bool = False) -> None:
-        self._who = who
+    def __init__(self, service: str, seconds: float | None = None, *, long: bool = False) -> None:
+        self._service = service
         self._seconds = retry_seconds() if seconds is None else seconds
         self._alive = monotonic()
         self._long = long
@@ -126,16 +127,12 @@ class Wait:
         self._ended = Event()
 
     def alive(self, amount: int = 0) -> None:
-        """Note that a long answer makes progress.
-
-        Args:
-            amount: of bytes, which boto3 tells.
-        """
-        if self._problem is None:  # what has failed counts once it is whole
+        """Note that a long answer makes progress; boto3 reports an amount in bytes."""
+        if self._problem is None:  # after a failure, only a complete answer counts
             self._alive = monotonic()
 
     def call(self, action: Callable[[], Result], explain: Explain) -> Result:
-        """Do it, see `retry`; once for each `Wait`."""
+        """Call and repeat it as `retry` does; a `Wait` is for one call."""
         with self._watched():
             while True:
                 try:
@@ -145,7 +142,7 @@ class Wait:
                 sleep(pause)
 
     async def call_async(self, action: Callable[[], Awaitable[Result]], explain: Explain) -> Result:
-        """Do it, as `call` does, in a coroutine."""
+        """Do what `call` does, in a coroutine."""
         with self._watched():
             while True:
                 try:
@@ -179,30 +176,30 @@ class Wait:
             with _lock:
                 self._ended.set()
                 if self._reported_since is not None:
-                    _reported.discard(self._who)
+                    _reported.discard(self._service)
         if self._reported_since is not None:
             waited = monotonic() - self._reported_since
-            emit("note", message=f"{self._who} answers again, after {waited:.0f} s")
+            emit("note", message=f"{self._service} answers again, after {waited:.0f} s")
 
     def _watch(self) -> None:
         """Report a wait of 20 seconds, unless another thread has reported the same service."""
-        while (left := self._left()) > 0:
+        while (left := self._seconds_to_report()) > 0:
             if self._ended.wait(left):
                 return
         with _lock:
-            if self._who in _reported or self._ended.is_set():
+            if self._service in _reported or self._ended.is_set():
                 return
-            _reported.add(self._who)
+            _reported.add(self._service)
             self._reported_since = self._alive
         waited = f"for {_duration(REPORT_SECONDS)}"
-        what = f"{self._who} has not answered {waited}"
+        what = f"{self._service} has not answered {waited}"
         if self._problem:
             what = f"{self._problem.message.rstrip('.')} ({waited} now)"
         asked = f"asking again for up to {_duration(self._seconds)}"
         emit("warning", message=f"{what}; {asked}")
 
-    def _left(self) -> float:
-        """Return the seconds until the wait is to be reported."""
+    def _seconds_to_report(self) -> float:
+        """Return the seconds until the wait is reported; a long request must fail first."""
         working = self._long and self._problem is None
         return REPORT_SECONDS if working else self._alive + REPORT_SECONDS - monotonic()
 

@@ -18,7 +18,7 @@ class Terminated(SystemExit):
 
 @contextmanager
 def raising_terminated() -> Iterator[None]:
-    """Raise Terminated where SIGTERM arrives. Only the main thread can take signals."""
+    """Raise Terminated when SIGTERM arrives; does nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -30,5 +30,5 @@ def raising_terminated() -> Iterator[None]:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what follows is the way out
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the process is already ending
     raise Terminated

@@ -1,4 +1,4 @@
-"""Small facts about model text, which is untrusted and may be anything."""
+"""Helpers for the text of models and logs, which is untrusted and may be anything."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-_REPETITION_MIN = 60
-_REPETITION_TIMES = 4
+_MIN_LOOP_CHARS = 60
+_MIN_LOOP_TIMES = 4
 
 
 def valid_unicode(text: str) -> str:
@@ -18,7 +18,7 @@ def valid_unicode(text: str) -> str:
 
 
 def encodable(value: Any) -> Any:
-    """Replace lone surrogates in a value of JSON, at any depth."""
+    """Replace lone surrogates in a JSON value, at any depth."""
     if isinstance(value, str):
         return valid_unicode(value)
     if isinstance(value, list):
@@ -29,30 +29,30 @@ def encodable(value: Any) -> Any:
 
 
 def one_line(text: str) -> str:
-    """Return a text as one line without control codes, which would steer a terminal."""
+    """Return a text as one line, with control codes, which would steer a terminal, replaced."""
     shown = "".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in valid_unicode(text))
     return " ".join(shown.split())
 
 
-def plain(line: str) -> str:
-    """Return a line of a log without what would steer a terminal; spaces and tabs stay."""
+def printable_line(line: str) -> str:
+    """Return a line with what would steer a terminal replaced; spaces and tabs stay."""
     return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in valid_unicode(line))
 
 
 def printable(text: str) -> str:
-    """Return a text without what would steer a terminal; its lines stay."""
-    return "\n".join(map(plain, text.split("\n")))
+    """Return a text with what would steer a terminal replaced; its lines stay."""
+    return "\n".join(map(printable_line, text.split("\n")))
 
 
 def is_repetitive(text: str) -> bool:
-    """Return whether a text ends in a loop: one piece, four times or more, over 60 characters."""
+    """Return whether a text ends in a loop: a piece four times or more, 60 characters or more."""
     tail = text.rstrip()[-2000:]
-    for size in range(1, len(tail) // _REPETITION_TIMES + 1):
+    for size in range(1, len(tail) // _MIN_LOOP_TIMES + 1):
         piece = tail[-size:]
         times = 1
         while tail.endswith(piece * (times + 1)):
             times += 1
-        if times >= _REPETITION_TIMES and times * size >= _REPETITION_MIN:
+        if times >= _MIN_LOOP_TIMES and times * size >= _MIN_LOOP_CHARS:
             return bool(piece.strip())
     return False
 

@@ -1,4 +1,4 @@
-"""How many CPU threads a model gets: as many as are free."""
+"""How many CPU threads a model gets: as many as there are idle cores."""
 
 from __future__ import annotations
 
@@ -9,34 +9,31 @@ from pathlib import Path
 
 from lidr.components.shared.core.events import emit
 
-_SMALL = 10_000_000
-"""Parameters below which handing work to a second thread costs more than it saves: measured on the
-tiny world, one thread is as fast as two idle ones and many times faster than two busy ones."""
+_MIN_PARAMETERS = 10_000_000
+"""For a smaller model a second thread costs more than it saves: measured on the tiny world, one
+thread is as fast as two idle ones and many times faster than two busy ones."""
 
-_LOOK_SECONDS = 0.3
+_SAMPLE_SECONDS = 0.3
 _CGROUPS = Path("/sys/fs/cgroup")
 _STAT = Path("/proc/stat")
 
 
 def fit_threads(parameters: int) -> None:
-    """Use as many threads as cores are free, and one for a small model.
+    """Let torch use as many threads as cores are idle, and one for a small model.
 
-    More threads than free cores wait for one another at every layer: with five other busy
+    More threads than idle cores wait for one another at every layer: with five other busy
     processes on two cores, a 135M-parameter model made 5.6 tokens/s with two threads, 53 with one.
-    OMP_NUM_THREADS, where it is set, stands.
-
-    Args:
-        parameters: of the model that is about to run.
+    OMP_NUM_THREADS takes precedence.
     """
     import torch
 
     if "OMP_NUM_THREADS" in os.environ or torch.cuda.is_available():
         return
-    if parameters < _SMALL:
+    if parameters < _MIN_PARAMETERS:
         torch.set_num_threads(1)
         return
     cores = allowed_cores()
-    idle = idle_cores(_LOOK_SECONDS)
+    idle = idle_cores(_SAMPLE_SECONDS)
     threads = max(1, min(int(cores), round(idle)))
     torch.set_num_threads(threads)
     emit(
@@ -66,11 +63,7 @@ def _quotas(root: Path) -> list[float]:
 
 
 def idle_cores(seconds: float) -> float:
-    """Return how many of the machine's cores have nothing to do, while this process waits.
-
-    Args:
-        seconds: how long to look.
-    """
+    """Return how many of the machine's cores are idle while this process sleeps for `seconds`."""
     before = _times()
     time.sleep(seconds)
     after = _times()

@@ -1,7 +1,7 @@
 """Languages of two scripts, of which lingua reads one: Serbian, Kazakh, Azerbaijani.
 
-Serbian in Latin letters is, to lingua, Croatian or Bosnian. Kazakh in Latin letters and Azerbaijani
-in Cyrillic ones are put into the script that it reads.
+lingua takes Serbian in Latin letters for Croatian or Bosnian. Kazakh in Latin letters and
+Azerbaijani in Cyrillic ones are transliterated to the script that it reads.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ def _table(pairs: str) -> dict[int, str]:
 
 
 RIVALS: dict[str, tuple[str, ...]] = {"kk": ("tr", "az"), "sr": ("hr",)}
-"""Languages to tell apart from one of ours, in whose second script they are written."""
+"""By language: others that it could be confused with in its second script."""
 
-_KAZAKH = _table(
+_KAZAKH_TO_CYRILLIC = _table(
     "aа äә áә bб vв gг ğғ ǵғ dд eе jж zз iи ıи kк qқ lл mм nн ñң "
     "ńң oо öө óө pп rр sс tт uу wу ýу ūұ üү úү fф hх xх çч şш yы cц"
 )
-"""Latin to Cyrillic, in the alphabets of 2018 and 2021."""
-_AZERBAIJANI = _table(
+"""From the Latin alphabets of 2018 and 2021."""
+_AZERBAIJANI_TO_LATIN = _table(
     "аa бb вv гq ғğ дd еe әə жj зz иi ыı јy кk ҝg лl "
     "мm нn оo өö пp рr сs тt уu үü фf хx һh чç ҹc шş"
 )
-"""Cyrillic, as it was written from 1958 to 1991, to Latin."""
+"""From the Cyrillic alphabet of 1958 to 1991."""
 
-_OF_KAZAKH = re.compile("[қңұі]")
-_OF_AZERBAIJANI = re.compile("[ҝҹ]|ә(?s:.*)ј|ј(?s:.*)ә")
+_KAZAKH_ONLY = re.compile("[қңұі]")
+_AZERBAIJANI_ONLY = re.compile("[ҝҹ]|ә(?s:.*)ј|ј(?s:.*)ә")
 
 _EKAVIAN = re.compile(
     r"\b(?:gde|ovde|onde|nigde|negde|uvek|dve|obe|mlek\w*|vreme\w*|reč\w*|devoj\w+|šta|takođe|hiljad\w+|"
@@ -48,16 +48,16 @@ _IJEKAVIAN = re.compile(
 
 
 def kazakh_in_cyrillic(text: str) -> str:
-    """Return a text in Latin letters as Kazakh would be in Cyrillic ones."""
-    return text.lower().translate(_KAZAKH)
+    """Return Kazakh in Latin letters as Kazakh in lower-case Cyrillic ones."""
+    return text.lower().translate(_KAZAKH_TO_CYRILLIC)
 
 
 def azerbaijani_in_latin(text: str) -> str:
-    """Return a text in Cyrillic letters that are Azerbaijani's as it is written today; else ""."""
+    """Return Azerbaijani in Cyrillic letters as it is written today; "" for any other text."""
     lowered = text.lower()
-    if _OF_KAZAKH.search(lowered) or not _OF_AZERBAIJANI.search(lowered):
+    if _KAZAKH_ONLY.search(lowered) or not _AZERBAIJANI_ONLY.search(lowered):
         return ""
-    return lowered.translate(_AZERBAIJANI)
+    return lowered.translate(_AZERBAIJANI_TO_LATIN)
 
 
 def is_ekavian(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Inference engines behind one small interface, and the choice among them."""
+"""Inference engines behind one small interface, and starting the one that a recipe chooses."""
 
 from __future__ import annotations
 
@@ -55,18 +55,14 @@ def require_installed(engine: EngineName) -> None:
 
 
 def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
-    """Load a model into the engine that `choose_engine` names.
-
-    Args:
-        recipe: its `generation` and `model` parts set up the engine.
-        model: the model's files on this machine.
+    """Load a model into the engine that `choose_engine` names for a recipe.
 
     Raises:
-        BadInput: it is not installed, or the profile names no server for it.
+        BadInput: the engine is not installed, or the profile names no server for it.
     """
     name, _ = choose_engine(recipe)
     require_installed(name)
-    machine = Machine.here().engine
+    machine = Machine.from_environment().engine
     chat = ChatSettings.of(recipe.model)
     if name is EngineName.OPENAI:
         return OpenAIEngine(
@@ -100,21 +96,21 @@ def start_engine(recipe: Recipe, model: ModelFiles) -> Engine:
 
 
 def open_engine(recipe: Recipe, stage_uri: str) -> Engine:
-    """Load the model of a stage; a server's needs no weights here."""
+    """Load the model of a stage, without fetching weights if a server has them."""
     served = choose_engine(recipe)[0] is EngineName.OPENAI
     return start_engine(recipe, model_files(stage_uri, weights=not served))
 
 
 def served_name(recipe: Recipe, model: ModelFiles) -> str:
-    """Return the name that a model is asked for at the endpoint.
+    """Return a model's name at the endpoint.
 
     Raises:
-        BadInput: it names one model whatever the iteration, and this is not M_0.
+        BadInput: the name is the same for every iteration, and this model is not M_0.
     """
     pattern = recipe.generation.endpoint.model
     if model.trained and "{digest}" not in pattern:
         raise BadInput(
-            f"generation.endpoint.model {pattern!r} is M_0, but the model wanted is a trained one",
+            f"generation.endpoint.model {pattern!r} names M_0, but this model is a trained one",
             remedy="Put {digest} into the name and serve each iteration's model under its own, "
             "or use another engine.",
         )

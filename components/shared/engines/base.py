@@ -1,4 +1,4 @@
-"""What an inference engine is to lidr: chat requests in, completions out as they finish."""
+"""The interface of inference engines: chat requests in, completions out as they finish."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One chat to be continued.
+    """One chat to continue.
 
     Attributes:
-        key: names the request among those of one call.
-        messages: the chat, rendered with the tokenizer's own template.
+        key: unique among the requests of one call.
+        messages: the chat, to be rendered with the model's chat template.
         decoding: how the answer is decoded.
         primer: first characters of the assistant's turn, not part of the completion.
-        seed: of the request's own random stream; the same whatever runs beside it.
-        group: requests of one group stand side by side and may share a batch; an engine that works
-            in batches keeps groups apart, so that results do not depend on what else is asked.
+        seed: of the request's own random stream, so that other requests do not change its answer.
+        group: consecutive requests of the same group may share a batch. Engines that work in
+            batches keep groups apart, so that results do not depend on other groups.
     """
 
     key: str
@@ -45,10 +45,10 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the model wrote: `text` includes a stop string that ended it, special tokens left out.
+    """What the model wrote: `text` without special tokens, with the stop string that ended it.
 
-    `finish_reason` is a `FinishReason`; `failure` is set where there is no usable text.
-    `output_tokens` counts what the model wrote, the token that ended it included.
+    `finish_reason` is a `FinishReason`; `output_tokens` includes the token that ended the turn;
+    `failure` is set if there is no usable text.
     """
 
     key: str
@@ -61,13 +61,13 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """Texts of which a model says how likely they are.
+    """Texts whose likelihoods are wanted.
 
     Attributes:
-        key: names the request among those of one call.
-        messages: the chat they may continue; empty for text that follows nothing.
+        key: unique among the requests of one call.
+        messages: the chat that the texts continue; empty for texts on their own.
         continuations: the texts, at least one.
-        primer: first characters of the assistant's turn, before each of them.
+        primer: first characters of the assistant's turn, before each text.
     """
 
     key: str
@@ -78,10 +78,10 @@ class ScoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class Likelihoods:
-    """What a model says of a request's continuations, in their order.
+    """How likely a request's continuations are, in their order.
 
-    `logprobs` are natural logarithms of P(continuation | chat), summed over tokens; `greedy` tells
-    whether greedy decoding would write it. Both are empty where `failure` is set.
+    `logprobs` are ln P(continuation | chat), summed over tokens; `greedy` tells whether greedy
+    decoding would write the continuation. Both are empty if `failure` is set.
     """
 
     key: str
@@ -95,14 +95,14 @@ class Engine(Protocol):
     """An engine with one model loaded."""
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
-        """Yield one completion for each request, as they finish, in any order.
+        """Yield one completion for each request, in the order in which they finish.
 
-        A request the engine cannot serve gives a completion with a failure.
+        A request that the engine cannot serve gives a completion with a failure.
 
         Args:
-            requests: read only as far as the engine has room, so that there may be millions, and
-                new ones may follow from completions. None means no request is ready yet: the engine
-                asks again after its next completion.
+            requests: read only as far as the engine has room, so there may be millions, and new
+                ones may depend on completions. None means that no request is ready yet; the engine
+                tries again after its next completion.
 
         Raises:
             EngineFailed: the engine stopped working.
@@ -111,15 +111,15 @@ class Engine(Protocol):
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
         """Yield the likelihoods for each request, in any order.
 
-        White space at the end of a rendered chat counts as part of the continuation, as
-        lm-evaluation-harness has it.
+        White space at the end of a rendered chat counts as part of the continuation, as in
+        lm-evaluation-harness.
 
         Raises:
             EngineFailed: the engine stopped working, or its server cannot score text.
         """
 
     def stats(self) -> dict[str, float]:
-        """Return what the engine measured of itself, e.g. `prefix_cache_hit_rate`."""
+        """Return the engine's own measurements, e.g. `prefix_cache_hit_rate`."""
 
     def close(self) -> None:
         """Free the model's memory."""

@@ -1,4 +1,4 @@
-"""An engine that loads its model when it is first asked, and times its answers."""
+"""An engine that loads its model at the first request, and measures its speed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lidr.components.shared.engines.base import (
 
 
 class DeferredEngine:
-    """Opens an engine at the first request: what is wrong with the requests is found before.
+    """Opens an engine at its first use, so that problems with the requests show first.
 
     Args:
-        opened: opens the engine; a 70B model takes minutes.
+        open_engine: loads the engine; a 70B model takes minutes.
     """
 
-    def __init__(self, opened: Callable[[], Engine]) -> None:
-        self._opened = opened
+    def __init__(self, open_engine: Callable[[], Engine]) -> None:
+        self._open_engine = open_engine
         self._engine: Engine | None = None
         self._tokens = 0
         self._seconds = 0.0
@@ -36,7 +36,7 @@ class DeferredEngine:
         return self._ready().score(requests)
 
     def stats(self) -> dict[str, float]:
-        """Return what the engine measured of itself, and how fast it wrote, where it did."""
+        """Return the engine's own measurements, and its `tokens_per_second` if it wrote any."""
         own = self._engine.stats() if self._engine else {}
         if not self._tokens:
             return own
@@ -57,5 +57,5 @@ class DeferredEngine:
 
     def _ready(self) -> Engine:
         if self._engine is None:
-            self._engine = self._opened()
+            self._engine = self._open_engine()
         return self._engine

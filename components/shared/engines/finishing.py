@@ -1,14 +1,14 @@
-"""From what a model wrote to a completion, the same in every engine."""
+"""Makes completions of what a model wrote, in the same way for every engine."""
 
 from __future__ import annotations
 
 from lidr.components.shared.engines.base import ChatRequest, Completion
 from lidr.components.shared.models.chat import ChatRenderer
-from lidr.components.shared.records.schema import FinishReason
+from lidr.components.shared.records.schema import Failure, FinishReason
 
 
 def stop_strings(chat: ChatRenderer, request: ChatRequest) -> tuple[str, ...]:
-    """Return the strings that end a text while it is written: none while the model may think."""
+    """Return the strings that end generation; none if the model may think first."""
     return () if chat.thinks(request) else request.decoding.stop
 
 
@@ -22,14 +22,14 @@ def completion_of(
 ) -> Completion:
     """Return a completion without the model's thoughts.
 
-    Args:
-        chat: renders the model's chats.
-        request: what was asked.
-        text: what the model wrote, as `ChatRenderer.text` has it.
-        reason: why the engine stopped.
-        prompt_tokens: of the request.
-        output_tokens: that the model wrote, its thoughts included.
+    `text` is what the model wrote, as from `ChatRenderer.decode`; `reason` is why the engine
+    stopped; `output_tokens` counts thoughts too.
     """
-    said, failure, stopped = chat.answer(request, text, request.decoding.stop)
+    answer, failure, stopped = chat.parse_answer(request, text, request.decoding.stop)
     reason = FinishReason.STOP if stopped else reason
-    return Completion(request.key, said, reason, prompt_tokens, output_tokens, failure)
+    return Completion(request.key, answer, reason, prompt_tokens, output_tokens, failure)
+
+
+def failed_completion(request: ChatRequest, prompt_tokens: int, failure: Failure) -> Completion:
+    """Return the completion of a request that the engine does not serve."""
+    return Completion(request.key, "", FinishReason.FAILED, prompt_tokens, 0, failure)

@@ -1,4 +1,4 @@
-"""Likelihoods of given texts with transformers: one pass each, in batches of like length."""
+"""Likelihoods of given texts with transformers, in batches of similar length."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from lidr.components.shared.core.events import tick
 from lidr.components.shared.engines.scoring import Pass, Score
 
-_LOGITS = 1 << 28
-"""Numbers of a batch's logits at most: 1 GiB in float32."""
+_MAX_LOGITS = 1 << 28
+"""Logits of a batch; 1 GiB in float32."""
 
 
 class Scorer:
@@ -19,46 +19,46 @@ class Scorer:
 
     Args:
         model: a causal language model of transformers, on its device.
-        budget: tokens of a batch, padding included.
-        switch: tokens above which the model's longrope has other factors; 0 for none.
+        batch_tokens: maximum number of tokens in a batch, including padding.
+        longrope_threshold: as `models.rotary.longrope_threshold`.
     """
 
-    def __init__(self, model: Any, budget: int, switch: int = 0) -> None:
+    def __init__(self, model: Any, batch_tokens: int, longrope_threshold: int = 0) -> None:
         self._model = model
-        self._budget = budget
-        self._switch = switch
+        self._batch_tokens = batch_tokens
+        self._longrope_threshold = longrope_threshold
         self._vocabulary: int = model.config.get_text_config().vocab_size
 
     def scores(self, passes: Iterable[Pass]) -> Iterator[tuple[Pass, list[Score]]]:
         """Yield each pass with the scores of its targets."""
         for batch in self._batches(passes):
             scores = self._forward(batch)
-            tick(sum(len(_read(one)) for one in batch))
+            tick(sum(len(_input_ids(one)) for one in batch))
             yield from zip(batch, scores, strict=True)
 
     def _batches(self, passes: Iterable[Pass]) -> Iterator[list[Pass]]:
-        """Yield batches, longest first: the first one shows whether memory suffices."""
+        """Yield batches, longest first, so that a lack of memory shows at once."""
         batch: list[Pass] = []
         width = positions = 0
-        for one in sorted(passes, key=lambda one: -len(_read(one))):
-            width = max(width, len(_read(one)))
+        for one in sorted(passes, key=lambda one: -len(_input_ids(one))):
+            width = max(width, len(_input_ids(one)))
             positions = max(positions, _positions(one))
-            mixed = width > self._switch >= len(_read(one))
+            mixed = width > self._longrope_threshold >= len(_input_ids(one))
             if batch and (mixed or not self._fits(len(batch) + 1, width, positions)):
                 yield batch
-                batch, width, positions = [], len(_read(one)), _positions(one)
+                batch, width, positions = [], len(_input_ids(one)), _positions(one)
             batch.append(one)
         if batch:
             yield batch
 
     def _fits(self, count: int, width: int, positions: int) -> bool:
         logits = count * positions * self._vocabulary
-        return count * width <= self._budget and logits <= _LOGITS
+        return count * width <= self._batch_tokens and logits <= _MAX_LOGITS
 
     @torch.inference_mode()
     def _forward(self, batch: Sequence[Pass]) -> list[list[Score]]:
         """Return the scores of each pass's targets."""
-        rows = [_read(one) for one in batch]
+        rows = [_input_ids(one) for one in batch]
         width = max(map(len, rows))
         pads = [width - len(row) for row in rows]
         padded = [row[:1] * pad + row for row, pad in zip(rows, pads, strict=True)]
@@ -75,8 +75,8 @@ class Scorer:
         return [_scores(one, own) for one, own in zip(batch, logits, strict=True)]
 
 
-def _read(one: Pass) -> list[int]:
-    """Return what the model reads: all but the last target, which nothing follows."""
+def _input_ids(one: Pass) -> list[int]:
+    """Return what the model reads: everything but the last target, which predicts nothing."""
     return one.context if one.together else one.context + one.targets[:-1]
 
 

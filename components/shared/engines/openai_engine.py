@@ -1,4 +1,4 @@
-"""The engine for clusters that serve models centrally: a server with OpenAI's completions API."""
+"""The engine for models on a server with OpenAI's completions API."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.json_files import fits
 from lidr.components.shared.core.redaction import without_secrets
 from lidr.components.shared.engines.base import ChatRequest, Completion, Likelihoods, ScoreRequest
-from lidr.components.shared.engines.finishing import completion_of, stop_strings
+from lidr.components.shared.engines.finishing import completion_of, failed_completion, stop_strings
 from lidr.components.shared.engines.openai_text import written_text
 from lidr.components.shared.engines.scoring import Pass, Score, Scoring
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer, ChatSettings
-from lidr.components.shared.models.context import context_of
+from lidr.components.shared.models.context import context_length
 from lidr.components.shared.records.schema import Failure, FinishReason
 
-Asked = TypeVar("Asked")
+Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 Scored = tuple[Pass, list[Score]]
 
@@ -36,22 +36,22 @@ _CONNECT_SECONDS = 10.0
 
 
 class OpenAIEngine:
-    """Asks a server that does its own batching; up to `server.concurrency` requests are under way.
+    """Sends up to `server.concurrency` requests at once to a server, which batches them itself.
 
-    Prompts are sent as token ids, made with the model's own tokenizer: the server neither applies a
+    Prompts are sent as token ids from the model's own tokenizer, so the server neither applies a
     template nor finds control tokens in a text. The client library repeats requests after 429, 5xx
-    and broken connections (exponential backoff with jitter, `Retry-After` heeded).
+    and broken connections (exponential backoff with jitter, following `Retry-After`).
 
     Args:
         folder: the model's tokenizer and configuration; weights are not needed.
         name: of the model on the server.
-        max_length: context in tokens; 0 is the model's own.
+        max_length: context in tokens; 0 for the server's limit or else the model's.
         server: its address, and the limits on requests.
         chat: how chats are rendered.
 
     Raises:
-        BadInput: there is no address, the server refuses the key, or does not serve the model in
-            time.
+        BadInput: there is no address, the server refuses the key, or it does not serve the model
+            within `server.wait_minutes`.
     """
 
     def __init__(
@@ -89,37 +89,34 @@ class OpenAIEngine:
         except BaseException:
             self.close()
             raise
-        self._context: int = max_length or served or context_of(config, folder)
+        self._context: int = max_length or served or context_length(config, folder)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
-        def asked(request: ChatRequest) -> Completion | Coroutine[Any, Any, Completion]:
+        def ask(request: ChatRequest) -> Completion | Coroutine[Any, Any, Completion]:
             tokens = self._chat.render(request)
             if len(tokens) >= self._context:
-                return _failed(request, len(tokens), Failure.PROMPT_TOO_LONG)
+                return failed_completion(request, len(tokens), Failure.PROMPT_TOO_LONG)
             return self._ask(request, tokens)
 
-        return self._stream(requests, asked)
+        return self._stream(requests, ask)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
-        scoring = Scoring(self._chat, self._context - 1, together=False)  # it writes one token too
-
-        def asked(one: Pass) -> Scored | Coroutine[Any, Any, Scored]:
-            return self._score(one)
-
-        for one, scores in self._stream(scoring.passes(requests), asked):
-            yield from scoring.take(one, scores)
+        scoring = Scoring(self._chat, self._context - 1, together=False)  # it writes a token, too
+        answers: Iterator[Scored] = self._stream(scoring.passes(requests), self._score)
+        for one, scores in answers:
+            yield from scoring.collect(one, scores)
         yield from scoring.refused
 
     def _stream(
         self,
-        requests: Iterable[Asked | None],
-        ask: Callable[[Asked], Answer | Coroutine[Any, Any, Answer]],
+        requests: Iterable[Request | None],
+        ask: Callable[[Request], Answer | Coroutine[Any, Any, Answer]],
     ) -> Iterator[Answer]:
-        """Yield the answers to requests as they come; see `Engine.complete`.
+        """Yield the answers to requests as they arrive; see `Engine.complete`.
 
         Args:
-            requests: None among them means that no request is ready yet.
-            ask: returns a coroutine that asks the server, or the answer itself.
+            requests: None means that no request is ready yet.
+            ask: returns a coroutine that calls the server, or the answer itself.
         """
         source = iter(requests)
         answers: SimpleQueue[tuple[int, Answer | LidrError]] = SimpleQueue()
@@ -133,13 +130,13 @@ class OpenAIEngine:
                     if request is _END or request is None:
                         open_source = request is None
                         break
-                    asked = ask(request)
-                    if not isinstance(asked, Coroutine):
-                        yield asked
+                    call = ask(request)
+                    if not isinstance(call, Coroutine):
+                        yield call
                         continue
                     number = next(numbers)
-                    told = self._tell(number, asked, answers)
-                    waiting[number] = asyncio.run_coroutine_threadsafe(told, self._loop)
+                    task = self._put_answer(number, call, answers)
+                    waiting[number] = asyncio.run_coroutine_threadsafe(task, self._loop)
                 if waiting:
                     number, answer = answers.get()
                     if isinstance(answer, LidrError):
@@ -154,30 +151,30 @@ class OpenAIEngine:
         return {}
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_CONNECT_SECONDS)
+        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result(_CONNECT_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CONNECT_SECONDS)
         self._loop.close()
 
-    async def _end(self) -> None:
-        """Cancel what is under way and close all connections."""
+    async def _cancel_all(self) -> None:
+        """Cancel all requests and close all connections."""
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._client.close()
 
-    async def _tell(
+    async def _put_answer(
         self,
         number: int,
-        asked: Coroutine[Any, Any, Answer],
+        call: Coroutine[Any, Any, Answer],
         answers: SimpleQueue[tuple[int, Answer | LidrError]],
     ) -> None:
         """Put the answer to a request, or the error that ends the engine, into `answers`."""
         from openai import APIStatusError, OpenAIError
 
         try:
-            answers.put((number, await asked))
+            answers.put((number, await call))
         except APIStatusError as error:
             answers.put((number, self._refusal(error)))
         except OpenAIError as error:
@@ -192,11 +189,11 @@ class OpenAIEngine:
             return self._completion(request, await self._create(request, tokens))
         except APIStatusError as error:
             if error.status_code in (400, 413, 422):
-                return _failed(request, len(tokens), Failure.ENGINE_REJECTED)
+                return failed_completion(request, len(tokens), Failure.ENGINE_REJECTED)
             raise
 
     async def _score(self, one: Pass) -> Scored:
-        """Ask for the log-probabilities of a prompt's own tokens, an extension of vLLM's server."""
+        """Request the log-probabilities of a prompt's own tokens, an extension of vLLM's server."""
         answer = await self._client.completions.create(
             model=self._name,
             prompt=one.context + one.targets,
@@ -204,14 +201,14 @@ class OpenAIEngine:
             temperature=0.0,
             extra_body={"prompt_logprobs": 1},
         )
-        told = (answer.choices[0].model_extra or {}).get("prompt_logprobs")
-        if not told:
+        logprobs = (answer.choices[0].model_extra or {}).get("prompt_logprobs")
+        if not logprobs:
             raise ValueError("it has no prompt_logprobs, without which text cannot be scored")
-        found = [
-            each[str(token)]
-            for each, token in zip(told[-len(one.targets) :], one.targets, strict=True)
+        targets = [
+            by_token[str(token)]
+            for by_token, token in zip(logprobs[-len(one.targets) :], one.targets, strict=True)
         ]
-        return one, [(float(each["logprob"]), each["rank"] == 1) for each in found]
+        return one, [(float(each["logprob"]), each["rank"] == 1) for each in targets]
 
     async def _create(self, request: ChatRequest, tokens: list[int]) -> Any:
         decoding, stop = request.decoding, stop_strings(self._chat, request)
@@ -237,19 +234,19 @@ class OpenAIEngine:
     def _completion(self, request: ChatRequest, answer: Any) -> Completion:
         choice = answer.choices[0]
         stopped = choice.finish_reason == "stop"
-        asked, written = answer.usage.prompt_tokens, answer.usage.completion_tokens
-        if not (fits(asked, int) and fits(written, int) and isinstance(choice.text, str)):
-            raise ValueError("the answer lacks its text or what it used")
+        prompt, written = answer.usage.prompt_tokens, answer.usage.completion_tokens
+        if not (fits(prompt, int) and fits(written, int) and isinstance(choice.text, str)):
+            raise ValueError("the answer lacks its text or its usage")
         reason = FinishReason.STOP if stopped else FinishReason.LENGTH
         text = without_secrets(written_text(self._chat, choice))
-        return completion_of(self._chat, request, text, reason, asked, written)
+        return completion_of(self._chat, request, text, reason, prompt, written)
 
     def _wait_for_model(self) -> int:
-        """Wait until the server lists the model; return its context in tokens, 0 for unknown."""
+        """Wait until the server lists the model; return its context in tokens (0 if unknown)."""
         deadline = time.monotonic() + 60 * self._server.wait_minutes
-        told = False
+        noted = False
         while True:
-            served = self._served()
+            served = self._served_models()
             if self._name in served:
                 return served[self._name]
             if time.monotonic() >= deadline:
@@ -258,12 +255,12 @@ class OpenAIEngine:
                     f"but {', '.join(sorted(served)) or 'nothing that it lists'}",
                     remedy="Serve the model under that name, or set generation.endpoint.model.",
                 )
-            if not told:
+            if not noted:
                 emit("note", message=f"waiting until {self._server.url} serves {self._name}")
-                told = True
+                noted = True
             time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
 
-    def _served(self) -> dict[str, int]:
+    def _served_models(self) -> dict[str, int]:
         """Return each served model's context in tokens, by name; empty while the server is down."""
         from openai import APIConnectionError, APIStatusError
 
@@ -300,10 +297,5 @@ class OpenAIEngine:
 
     def _failure(self, what: str, error: Exception) -> EngineFailed:
         return EngineFailed(
-            f"{self._server.url} {what}: {error}",
-            remedy="Run again: finished chunks are kept.",
+            f"{self._server.url} {what}: {error}", remedy="Run again: finished chunks are kept."
         )
-
-
-def _failed(request: ChatRequest, tokens: int, failure: Failure) -> Completion:
-    return Completion(request.key, "", FinishReason.FAILED, tokens, 0, failure)

@@ -1,4 +1,4 @@
-"""What a model wrote, as a server with OpenAI's completions API tells it."""
+"""What a model wrote, from the answer of a server with OpenAI's completions API."""
 
 from __future__ import annotations
 
@@ -9,22 +9,18 @@ from lidr.components.shared.models.chat import ChatRenderer
 
 
 def written_text(chat: ChatRenderer, choice: Any) -> str:
-    """Return what was written, from the tokens where the server gives them.
+    """Return what the model wrote (openai's `CompletionChoice`), from its tokens if there are any.
 
-    A server's own text lacks a character that was cut short; one that knows nothing of
-    `include_stop_str_in_output` leaves the stop string out, but may name it.
-
-    Args:
-        chat: of the model.
-        choice: one choice of an answer (openai's `CompletionChoice`).
+    A server's text lacks incomplete characters. Servers that ignore `include_stop_str_in_output`
+    omit the stop string, but may name it.
 
     Raises:
-        ValueError: the tokens are none, or are missing where the text alone does not suffice.
+        ValueError: the token ids are invalid, or they are missing and the text does not suffice.
     """
     stopped, extra = choice.finish_reason == "stop", choice.model_extra or {}
-    text, tokens, ended = choice.text, extra.get("token_ids"), extra.get("stop_reason")
-    if stopped and isinstance(ended, str):
-        return str(text) if text.endswith(ended) else f"{text}{ended}"
+    text, tokens, stop = choice.text, extra.get("token_ids"), extra.get("stop_reason")
+    if stopped and isinstance(stop, str):
+        return str(text) if text.endswith(stop) else f"{text}{stop}"
     if not isinstance(tokens, list) or not tokens:
         if text and chat.needs_tokens:
             raise ValueError(
@@ -34,4 +30,4 @@ def written_text(chat: ChatRenderer, choice: Any) -> str:
         return str(text)
     if not all(fits(token, int) and 0 <= token < 1 << 31 for token in tokens):
         raise ValueError("its token_ids are no tokens")
-    return chat.text(tokens[:-1] if stopped and tokens[-1] in chat.stops else tokens)
+    return chat.decode(tokens[:-1] if stopped and tokens[-1] in chat.stops else tokens)

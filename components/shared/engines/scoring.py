@@ -1,4 +1,4 @@
-"""What scoring text needs in every engine: requests cut into single passes, and put together."""
+"""Splits score requests into forward passes, and combines their scores; for every engine."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.records.schema import Failure
 
 Score = tuple[float, bool]
-"""Natural log of a text's probability, and whether greedy decoding would write it."""
+"""A token's or text's log-probability (natural), and whether greedy decoding would write it."""
 
 _ALL = -1
+"""`Pass.place` of a pass that scores all continuations."""
 
-_MAX_ROWS_IN_ONE = 128
-"""Continuations of one token that one pass scores; vLLM's `logprob_token_ids` holds no more."""
+_MAX_TOGETHER = 128
+"""One-token continuations in one pass; vLLM's `logprob_token_ids` holds no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One reading of the model.
+    """One forward pass of the model.
 
     Attributes:
-        request: whose it is, by number.
+        request: number of the request.
         context: token ids.
-        targets: one continuation's token ids; or, where each continuation is one token, all of
-            them, for the position after the context.
-        place: of the continuation among the request's; -1 for all of them.
+        targets: token ids of one continuation; or those of all continuations, if each is one
+            token, as alternatives at the position after the context.
+        place: index of the continuation in its request; -1 for all of them.
     """
 
     request: int
@@ -37,26 +38,26 @@ class Pass:
 
     @property
     def together(self) -> bool:
-        """True where the targets are alternatives to each other."""
+        """Whether the targets are alternatives to each other."""
         return self.place == _ALL
 
 
 @dataclass
 class Scoring:
-    """Score requests under way.
+    """The score requests in progress.
 
     Attributes:
-        chat: renders them.
-        room: tokens of the model's context.
-        together: whether one pass may score several continuations of one token.
+        chat: the model's renderer.
+        max_tokens: of context and continuation together.
+        together: whether one pass may score several one-token continuations.
+        refused: answers to requests that cannot be scored, for the caller to yield.
     """
 
     chat: ChatRenderer
-    room: int
+    max_tokens: int
     together: bool = True
     refused: list[Likelihoods] = field(default_factory=list)
-    """Answers to requests that cannot be scored, to be handed over by the caller."""
-    _keys: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    _pending: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     _found: dict[int, dict[int, Score]] = field(default_factory=dict)
 
     def passes(self, requests: Iterable[ScoreRequest]) -> Iterator[Pass]:
@@ -67,34 +68,34 @@ class Scoring:
             if failure:
                 self.refused.append(Likelihoods(request.key, (), (), len(context), failure))
                 continue
-            self._keys[number] = (request.key, len(context), len(continuations))
+            self._pending[number] = (request.key, len(context), len(continuations))
             self._found[number] = {}
-            if self.together and _short(continuations):
+            if self.together and _all_single_tokens(continuations):
                 yield Pass(number, context, [token for (token,) in continuations], _ALL)
                 continue
             for place, tokens in enumerate(continuations):
                 yield Pass(number, context, tokens, place)
 
-    def take(self, one: Pass, scores: Sequence[Score]) -> Iterator[Likelihoods]:
-        """Note a pass's scores, one a target; yield its request's answer if that was the last."""
+    def collect(self, one: Pass, scores: Sequence[Score]) -> Iterator[Likelihoods]:
+        """Record a pass's scores, one for each target; yield its request's answer once complete."""
         found = self._found[one.request]
         if one.together:
             found.update(enumerate(scores))
         else:
             found[one.place] = (sum(value for value, _ in scores), all(best for _, best in scores))
-        key, tokens, count = self._keys[one.request]
+        key, tokens, count = self._pending[one.request]
         if len(found) == count:
             values = [found[place] for place in range(count)]
             yield Likelihoods(
                 key, tuple(value for value, _ in values), tuple(best for _, best in values), tokens
             )
-            del self._found[one.request], self._keys[one.request]
+            del self._found[one.request], self._pending[one.request]
 
     def _failure(self, context: list[int], continuations: list[list[int]]) -> Failure | None:
-        if len(context) + max(map(len, continuations)) > self.room:
+        if len(context) + max(map(len, continuations)) > self.max_tokens:
             return Failure.PROMPT_TOO_LONG
         return None if all(continuations) else Failure.EMPTY
 
 
-def _short(continuations: Sequence[Sequence[int]]) -> bool:
-    return len(continuations) <= _MAX_ROWS_IN_ONE and all(len(each) == 1 for each in continuations)
+def _all_single_tokens(continuations: Sequence[Sequence[int]]) -> bool:
+    return len(continuations) <= _MAX_TOGETHER and all(len(each) == 1 for each in continuations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +24,28 @@ from lidr.components.shared.engines.base import (
     ScoreRequest,
 )
 from lidr.components.shared.engines.batch import BatchRow, Ending, GenerationBatch
-from lidr.components.shared.engines.finishing import completion_of, stop_strings
+from lidr.components.shared.engines.finishing import completion_of, failed_completion, stop_strings
 from lidr.components.shared.engines.likelihood import Scorer
 from lidr.components.shared.engines.scoring import Scoring
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer, ChatSettings
-from lidr.components.shared.models.context import context_of
-from lidr.components.shared.models.rotary import check_context, longrope_switch
-from lidr.components.shared.records.schema import Failure, FinishReason
+from lidr.components.shared.models.context import context_length
+from lidr.components.shared.models.rotary import check_context, longrope_threshold
+from lidr.components.shared.records.schema import Failure
 
 
 class TransformersEngine:
-    """Batches requests of like length, up to a budget of tokens, and decodes with a KV cache.
+    """Batches requests of similar length, up to a number of tokens, and decodes with a KV cache.
 
-    Results do not depend on shards or interruptions: batches never cross a request's group, and
+    Results do not depend on shards or interruptions: batches never mix groups of requests, and
     every request samples from its own seeded stream.
 
     Args:
         folder: the model's files.
         dtype: precision as in the recipe; `auto` is bfloat16 on a GPU and float32 on a CPU.
-        max_length: context in tokens; 0 is the model's own.
-        batch_tokens: largest sum of prompt and output tokens in a batch.
-        adapter: a LoRA adapter, merged into float32 weights and kept beside others.
-        chat: how chats are written.
+        max_length: context in tokens; 0 for the model's own.
+        batch_tokens: maximum number of prompt and output tokens in a batch, including padding.
+        adapter: a LoRA adapter; merged into float32 weights, kept apart from coarser ones.
+        chat: how chats are rendered.
     """
 
     def __init__(
@@ -63,21 +64,18 @@ class TransformersEngine:
         self._chat = ChatRenderer.load(folder, chat)
         with _no_progress_bar():
             self._model = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=getattr(torch, dtype),
-                use_safetensors=True,
-                trust_remote_code=False,
+                folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
             )
         if adapter:
-            whole = self._model.dtype == torch.float32
-            self._model = (merged if whole else adapted)(self._model, adapter)
+            exact = self._model.dtype == torch.float32
+            self._model = (merge_adapter if exact else attach_adapter)(self._model, adapter)
         fit_threads(self._model.num_parameters())
         self._model.eval().to(device)
-        self._context: int = max_length or context_of(self._model.config, folder)
-        self._budget = batch_tokens
-        self._switch = longrope_switch(self._model.config)
-        self._warned = False
-        _tell_of_layers(self._model)
+        self._context: int = max_length or context_length(self._model.config, folder)
+        self._batch_tokens = batch_tokens
+        self._longrope_threshold = longrope_threshold(self._model.config)
+        self._noted_small_groups = False
+        _tick_per_layer(self._model)
         check_context(self._model.config, self._context)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
@@ -92,21 +90,21 @@ class TransformersEngine:
                     limit = min(decoding.max_tokens, room)
                     rows.append(BatchRow(request, prompt, limit, stop_strings(self._chat, request)))
                 else:
-                    yield _too_long(request, len(prompt))
+                    yield failed_completion(request, len(prompt), Failure.PROMPT_TOO_LONG)
             largest = max(largest, len(rows))
             width = max([width, *(len(row.prompt) + row.limit for row in rows)])
-            if number and group[0].group and not self._warned:
-                self._warn_of_groups(largest, self._budget // width)
-            for kind in self._kinds(rows):
-                for batch in self._batches(kind):
+            if number and group[0].group and not self._noted_small_groups:
+                self._note_small_groups(largest, self._batch_tokens // width)
+            for part in self._split_by_longrope(rows):
+                for batch in self._batches(part):
                     yield from self._decode(batch, decoding)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
         scoring = Scoring(self._chat, self._context)
-        scorer = Scorer(self._model, self._budget, self._switch)
+        scorer = Scorer(self._model, self._batch_tokens, self._longrope_threshold)
         try:
             for one, scores in scorer.scores(scoring.passes(requests)):
-                yield from scoring.take(one, scores)
+                yield from scoring.collect(one, scores)
         except RuntimeError as error:
             raise _died(error) from error
         yield from scoring.refused
@@ -117,15 +115,15 @@ class TransformersEngine:
     def close(self) -> None:
         del self._model
 
-    def _warn_of_groups(self, largest: int, room: int) -> None:
-        """Say once where the groups of the work, not the memory, bound the batches.
+    def _note_small_groups(self, largest: int, room: int) -> None:
+        """Emit a note, once, if batches are small because of groups, not of memory.
 
         Args:
-            largest: requests of a group so far, at most.
-            room: requests of the longest kind that a batch could hold.
+            largest: number of requests in the largest group so far.
+            room: number of the longest requests that fit into a batch.
         """
         if room >= 2 * largest:
-            self._warned = True
+            self._noted_small_groups = True
             emit(
                 "note",
                 message=f"a batch holds {largest} requests, as many as a chunk: "
@@ -133,20 +131,21 @@ class TransformersEngine:
                 "would use",
             )
 
-    def _kinds(self, rows: Sequence[BatchRow]) -> list[list[BatchRow]]:
-        """Return rows that may share a batch: longrope's factors are those of the longest one."""
-        short = [row for row in rows if len(row.prompt) + row.limit <= self._switch]
-        long = [row for row in rows if len(row.prompt) > self._switch]
+    def _split_by_longrope(self, rows: Sequence[BatchRow]) -> list[list[BatchRow]]:
+        """Split rows into parts that may share a batch; longrope's longest row sets the factors."""
+        threshold = self._longrope_threshold
+        short = [row for row in rows if len(row.prompt) + row.limit <= threshold]
+        long = [row for row in rows if len(row.prompt) > threshold]
         crossing = [[row] for row in rows if row not in short and row not in long]
-        return [kind for kind in (short, long, *crossing) if kind]
+        return [part for part in (short, long, *crossing) if part]
 
     def _batches(self, rows: Sequence[BatchRow]) -> Iterator[list[BatchRow]]:
-        """Yield batches, longest first: the first one shows whether memory suffices."""
+        """Yield batches, longest first, so that a lack of memory shows at once."""
         batch: list[BatchRow] = []
         width = 0
         for row in sorted(rows, key=lambda row: (-len(row.prompt), row.request.key)):
             width = max(width, len(row.prompt) + row.limit)
-            if batch and width * (len(batch) + 1) > self._budget:
+            if batch and width * (len(batch) + 1) > self._batch_tokens:
                 yield batch
                 batch, width = [], len(row.prompt) + row.limit
             batch.append(row)
@@ -155,12 +154,12 @@ class TransformersEngine:
 
     def _decode(self, rows: Sequence[BatchRow], decoding: Decoding) -> Iterator[Completion]:
         ending = Ending(self._chat)
-        batch = GenerationBatch(self._model, rows, ending, decoding, self._switch)
+        batch = GenerationBatch(self._model, rows, ending, decoding, self._longrope_threshold)
         while batch.rows:
             writing = len(batch.rows)
             try:
                 finished = batch.step()
-            except RuntimeError as error:  # torch's, out of memory among them
+            except RuntimeError as error:  # torch raises it, also when memory runs out
                 raise _died(error) from error
             tick(writing)
             for row, reason in finished:
@@ -168,22 +167,22 @@ class TransformersEngine:
                 yield completion_of(self._chat, row.request, text, reason, *sizes)
 
 
-def _tell_of_layers(model: Any) -> None:
-    """Let each layer say that work goes on: one pass over long prompts may take minutes."""
+def _tick_per_layer(model: Any) -> None:
+    """Report progress after each layer: one pass over long prompts may take minutes."""
     count = model.config.get_text_config().num_hidden_layers
     stacks = (part for part in model.modules() if isinstance(part, torch.nn.ModuleList))
     for layer in next((stack for stack in stacks if len(stack) == count), ()):
         layer.register_forward_hook(lambda *_: tick())
 
 
-def merged(model: Any, adapter: Path) -> Any:
+def merge_adapter(model: Any, adapter: Path) -> Any:
     """Return a model with a LoRA adapter added to its weights (Hu et al., arXiv 2106.09685)."""
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
 
-def adapted(model: Any, adapter: Path) -> Any:
+def attach_adapter(model: Any, adapter: Path) -> Any:
     """Return a model with a LoRA adapter beside its weights, which may be too coarse to hold it."""
     from peft import PeftModel
 
@@ -191,37 +190,23 @@ def adapted(model: Any, adapter: Path) -> Any:
 
 
 def _groups(requests: Iterable[ChatRequest | None]) -> Iterator[list[ChatRequest]]:
-    """Yield neighbours of one group and decoding; None, which says "not now", ends a group too."""
-    group: list[ChatRequest] = []
-    for request in requests:
-        if group and (request is None or _kind(request) != _kind(group[0])):
+    """Yield runs of requests with the same group and decoding; None ends a run, too."""
+    for _, run in groupby(requests, key=lambda each: each and (each.group, each.decoding)):
+        if group := [request for request in run if request]:
             yield group
-            group = []
-        if request is not None:
-            group.append(request)
-    if group:
-        yield group
-
-
-def _kind(request: ChatRequest) -> tuple[str, Decoding]:
-    return request.group, request.decoding
 
 
 def _died(error: RuntimeError) -> EngineFailed:
     return EngineFailed(
         f"transformers died: {error}",
-        remedy="Where memory ran out, lower engine.batch_tokens in the profile. "
+        remedy="If memory ran out, lower engine.batch_tokens in the profile. "
         "Run again: finished chunks are kept.",
     )
 
 
-def _too_long(request: ChatRequest, tokens: int) -> Completion:
-    return Completion(request.key, "", FinishReason.FAILED, tokens, 0, Failure.PROMPT_TOO_LONG)
-
-
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
-    """Keep transformers from drawing a bar while it loads weights."""
+    """Hide transformers' progress bar while it loads weights."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

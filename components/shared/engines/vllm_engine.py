@@ -11,46 +11,41 @@ from lidr.components.shared.config.generation import VllmOptions
 from lidr.components.shared.config.machine import EngineSettings
 from lidr.components.shared.core.errors import EngineFailed
 from lidr.components.shared.core.gpu import gpu_count, gpu_present, parallel_sizes
-from lidr.components.shared.engines.base import (
-    ChatRequest,
-    Completion,
-    Likelihoods,
-    ScoreRequest,
-)
-from lidr.components.shared.engines.finishing import completion_of, stop_strings
+from lidr.components.shared.engines.base import ChatRequest, Completion, Likelihoods, ScoreRequest
+from lidr.components.shared.engines.finishing import completion_of, failed_completion, stop_strings
 from lidr.components.shared.engines.scoring import Pass, Score, Scoring
 from lidr.components.shared.engines.vllm_start import (
     lora_arguments,
     lora_request,
     prepare_environment,
-    wake_when_killed,
+    wake_when_core_dies,
 )
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer, ChatSettings
 from lidr.components.shared.records.schema import Failure, FinishReason
 
 Rendered = tuple[ChatRequest, list[int]]
-Asked = TypeVar("Asked")
+Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 _END: Any = object()
 
-_WAITING = 2
-"""Requests held by vLLM for each one that it can run at once: its queue never runs dry, and memory
+_REQUESTS_PER_SLOT = 2
+"""Requests given to vLLM for each one that it can run at once: its queue never runs dry, and memory
 does not grow with the number of requests."""
 
 
 class VllmEngine:
-    """One vLLM engine: all requests are one stream, admitted as others finish.
+    """Runs vLLM; a request is added whenever another one finishes.
 
     Args:
         folder: the model's files.
         dtype: precision as in the recipe.
-        max_length: context in tokens; 0 is the model's own.
-        seed: of the engine; requests carry their own.
+        max_length: context in tokens; 0 for the model's own.
+        seed: of the engine; requests have their own.
         options: vLLM's own settings that change what it writes.
-        machine: how it uses the machine.
-        adapter: a LoRA adapter that every request uses.
-        chat: how chats are written.
+        machine: the profile's settings for this machine.
+        adapter: a LoRA adapter for all requests.
+        chat: how chats are rendered.
     """
 
     def __init__(
@@ -92,7 +87,7 @@ class VllmEngine:
         except (RuntimeError, ValueError, AssertionError) as error:
             raise EngineFailed(
                 f"vLLM did not start: {error}",
-                remedy="Where memory is short, lower model.max_length, or engine.max_num_seqs "
+                remedy="If memory is short, lower model.max_length, or engine.max_num_seqs "
                 "in the profile.",
             ) from error
         self._lora = lora_request(adapter)
@@ -100,36 +95,36 @@ class VllmEngine:
         self._chat = ChatRenderer.load(folder, chat)
         config = self._engine.vllm_config
         self._context: int = config.model_config.max_model_len
-        self._window: int = _WAITING * config.scheduler_config.max_num_seqs
+        self._window: int = _REQUESTS_PER_SLOT * config.scheduler_config.max_num_seqs
         self._prompt_tokens = self._cached_tokens = 0
         self._dead = False
         self._closed = Event()
-        wake_when_killed(self._engine.engine_core, self._closed)
+        wake_when_core_dies(self._engine.engine_core, self._closed)
 
     def complete(self, requests: Iterable[ChatRequest | None]) -> Iterator[Completion]:
-        return self._stream(self._chat.render_ahead(requests), self._admit, self._completion)
+        return self._stream(self._chat.render_in_batches(requests), self._admit, self._completion)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Likelihoods]:
         scoring = Scoring(self._chat, self._context - 1)  # it always writes a token
         for one, scores in self._stream(scoring.passes(requests), self._admit_pass, _scores):
-            yield from scoring.take(one, scores)
+            yield from scoring.collect(one, scores)
         yield from scoring.refused
 
     def _stream(
         self,
-        requests: Iterable[Asked | None],
-        admit: Callable[[str, Asked], Answer | None],
-        result: Callable[[Asked, Any], Answer],
+        requests: Iterable[Request | None],
+        admit: Callable[[str, Request], Answer | None],
+        result: Callable[[Request, Any], Answer],
     ) -> Iterator[Answer]:
-        """Yield the answers to requests as they come; see `Engine.complete`.
+        """Yield the answers to requests as they arrive; see `Engine.complete`.
 
         Args:
-            requests: a None among them says that there is no request at the moment.
-            admit: hands one to the engine under a number, or returns the answer that refuses it.
-            result: makes an answer of a request and vLLM's output.
+            requests: None means that no request is ready yet.
+            admit: adds a request to the engine under a number, or returns the refusing answer.
+            result: makes the answer from a request and vLLM's output.
         """
         source = enumerate(requests)
-        waiting: dict[str, Asked] = {}
+        waiting: dict[str, Request] = {}
         open_source = True
         try:
             while open_source or waiting:
@@ -147,7 +142,7 @@ class VllmEngine:
                     if output.finished:
                         yield result(waiting.pop(output.request_id), output)
         finally:
-            if waiting:  # the caller has stopped listening, or the engine died
+            if waiting:  # the caller has stopped iterating, or the engine died
                 self._abort(list(waiting))
 
     def stats(self) -> dict[str, float]:
@@ -159,24 +154,23 @@ class VllmEngine:
         self._engine.engine_core.shutdown()
 
     def _admit(self, number: str, rendered: Rendered) -> Completion | None:
-        """Hand a request to the engine, or return the completion that says why not."""
+        """Add a request to the engine, or return a completion with the reason why not."""
         request, tokens = rendered
-        failed = FinishReason.FAILED
         if len(tokens) >= self._context:
-            return Completion(request.key, "", failed, len(tokens), 0, Failure.PROMPT_TOO_LONG)
+            return failed_completion(request, len(tokens), Failure.PROMPT_TOO_LONG)
         sampling = self._sampling(request, len(tokens))
         try:
             self._add(number, tokens, sampling)
         except ValueError:
-            return Completion(request.key, "", failed, len(tokens), 0, Failure.ENGINE_REJECTED)
+            return failed_completion(request, len(tokens), Failure.ENGINE_REJECTED)
         return None
 
     def _admit_pass(self, number: str, one: Pass) -> None:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        # Alternatives need one position, after a prompt whose cache others share; else vLLM reads
-        # context and text as a prompt, and says of each token how likely it was.
+        # Alternatives need the logprobs of one position, after a context whose cache others share.
+        # Otherwise context and continuation are the prompt, of which vLLM returns all logprobs.
         sampling = SamplingParams(
             temperature=0.0,
             max_tokens=1,
@@ -235,7 +229,7 @@ class VllmEngine:
             detokenize=bool(stop),
             seed=request.seed if decoding.temperature > 0 else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_clone=True,  # nobody else has it; a deep copy takes 50 us
+            skip_clone=True,  # not shared; a deep copy takes 50 us
         )
 
     def _completion(self, rendered: Rendered, output: Any) -> Completion:
@@ -248,7 +242,7 @@ class VllmEngine:
         else:
             tokens = list(best.token_ids)
             ended = stopped and tokens[-1] in self._chat.stops
-            text = self._chat.text(tokens[:-1] if ended else tokens)
+            text = self._chat.decode(tokens[:-1] if ended else tokens)
         return completion_of(
             self._chat,
             rendered[0],
@@ -262,10 +256,10 @@ class VllmEngine:
 def _scores(one: Pass, output: Any) -> tuple[Pass, list[Score]]:
     if one.together:
         best = output.outputs[0]
-        found = best.logprobs[0]
-        return one, [(found[each].logprob, each == best.token_ids[0]) for each in one.targets]
-    told = output.prompt_logprobs[-len(one.targets) :]
+        by_token = best.logprobs[0]
+        return one, [(by_token[each].logprob, each == best.token_ids[0]) for each in one.targets]
+    logprobs = output.prompt_logprobs[-len(one.targets) :]
     return one, [
-        (found[token].logprob, found[token].rank == 1)
-        for found, token in zip(told, one.targets, strict=True)
+        (by_token[token].logprob, by_token[token].rank == 1)
+        for by_token, token in zip(logprobs, one.targets, strict=True)
     ]

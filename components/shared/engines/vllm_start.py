@@ -1,4 +1,4 @@
-"""Around the start of vLLM: its environment, an adapter's arguments, a watch over its core."""
+"""Starting vLLM: its environment, arguments for an adapter, and noticing when its core dies."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _WATCH_SECONDS = 0.5
 
 
 def lora_arguments(adapter: Path | None) -> dict[str, object]:
-    """Return what an engine is told when it starts, so that it takes an adapter."""
+    """Return the engine's arguments for an adapter; none without one."""
     if adapter is None:
         return {}
-    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": adapter_rank(adapter)}
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": vllm_lora_rank(adapter)}
 
 
-def adapter_rank(adapter: Path) -> int:
-    """Return the least rank vLLM may be told for a LoRA adapter's folder: it knows certain ones.
+def vllm_lora_rank(adapter: Path) -> int:
+    """Return the smallest of vLLM's maximum LoRA ranks that is enough for an adapter.
 
     Raises:
-        BadInput: the adapter's own rank is above all of them.
+        BadInput: the adapter's rank is above all of them.
     """
     from vllm.config.lora import MaxLoRARanks
 
@@ -41,16 +41,17 @@ def adapter_rank(adapter: Path) -> int:
 
 
 def lora_request(adapter: Path | None) -> Any:
-    """Return what each request carries to use the adapter; None without one."""
+    """Return the LoRARequest with which requests use the adapter; None without one."""
     from vllm.lora.request import LoRARequest
 
     return adapter and LoRARequest("adapter", 1, str(adapter))
 
 
-def wake_when_killed(core: Any, closed: Event) -> None:
-    """Let a wait for a core's output end when the core's process was killed.
+def wake_when_core_dies(core: Any, closed: Event) -> None:
+    """End a wait for the core's output when the core's process has died.
 
-    vLLM's client (0.32) notices the death, but whoever waits for output then waits for ever.
+    vLLM's client (0.32) notices the death, but a wait for output never returns. Setting `closed`
+    ends the watch.
     """
     from vllm.v1.engine.core_client import SyncMPClient
     from vllm.v1.engine.exceptions import EngineDeadError
@@ -69,11 +70,11 @@ def wake_when_killed(core: Any, closed: Event) -> None:
 
 
 def prepare_environment() -> None:
-    """Set what vLLM reads at import, where the user has not."""
+    """Set environment variables that vLLM reads at import, unless the user has set them."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     if not gpu_present():
-        # On a GPU the core runs beside us, so that we render and write while it computes; on a CPU
-        # it would only compete for the same cores.
+        # On a GPU, the core is a process of its own, so that it computes while this one renders and
+        # writes. On a CPU, the two would compete for the same cores.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")

@@ -1,4 +1,4 @@
-"""Attention within the segments of a flat row, as an attention function of transformers."""
+"""Attention within the segments of a flat row, as an attention function for transformers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from lidr.components.shared.forward.batches import Segments, Span
-from lidr.components.shared.models.attention_form import more_than_softmax
+from lidr.components.shared.models.attention_form import why_not_softmax
 
 NAME = "lidr_flat"
 
@@ -36,11 +36,11 @@ def flat_attention(
         query: (1, heads, tokens, head size).
         key: (1, heads or fewer, tokens, head size).
         value: as `key`.
-        attention_mask: unused: the segments say it all.
+        attention_mask: unused; the segments replace it.
         segments: of the row.
         scaling: of the scores; None for one over the root of the head size.
-        sliding_window: tokens that each one sees, itself included; None for all before it.
-        kwargs: what other attention functions read.
+        sliding_window: tokens that each token sees, itself included; None for all before it.
+        kwargs: arguments of other attention functions.
 
     Returns:
         (1, tokens, heads, head size), and no weights.
@@ -48,13 +48,14 @@ def flat_attention(
     Raises:
         NotImplementedError: this model's attention is more than a softmax over causal scores.
     """
-    reason = more_than_softmax(module, kwargs)
+    reason = why_not_softmax(module, kwargs)
     if segments is None or reason:
         raise NotImplementedError(reason or f"{type(module).__name__} lost its segments")
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         from torch.nn.attention.varlen import varlen_attn
 
-        return by_length(varlen_attn, query, key, value, segments, scaling, sliding_window), None
+        found = varlen_attention(varlen_attn, query, key, value, segments, scaling, sliding_window)
+        return found, None
     groups = query.shape[1] // key.shape[1]
     key, value = (
         each.repeat_interleave(groups, 1) if groups > 1 else each for each in (key, value)
@@ -66,7 +67,7 @@ def flat_attention(
 AttentionInterface.register(NAME, flat_attention)
 
 
-def by_length(
+def varlen_attention(
     kernel: Callable[..., Any],
     query: torch.Tensor,
     key: torch.Tensor,
@@ -75,7 +76,7 @@ def by_length(
     scaling: float | None,
     sliding_window: int | None,
 ) -> torch.Tensor:
-    """Attend in one call of a kernel for sequences of many lengths (FlashAttention's on a GPU).
+    """Attend in one call of a kernel for sequences of different lengths (FlashAttention on a GPU).
 
     Keys and values of a prompt are laid out twice, before chosen and before rejected; the kernel
     aligns shorter queries to the end of their keys.
@@ -104,7 +105,7 @@ def by_length(
 
 @cache
 def _knows_groups(kernel: Callable[..., Any]) -> bool:
-    """Tell whether a kernel lets several heads read one key: torch 2.11's does not."""
+    """Return whether a kernel lets several query heads share a key: torch 2.11's does not."""
     return "enable_gqa" in signature(kernel).parameters
 
 
@@ -116,37 +117,36 @@ def _by_segment(
     scaling: float | None,
     window: int,
 ) -> torch.Tensor:
-    """Attend side by side; on a CPU as fast as a kernel of one's own, and 3 times as padding."""
+    """Attend to one side at a time: on a CPU as fast as a kernel, 3 times as fast as padding."""
     sizes = [size for p, c, r in spans for size in (p + c, r)]
     queries, keys, values = (each.split(sizes, dim=2) for each in (query, key, value))
     found: list[torch.Tensor] = []
-    for number, (prompt, chosen, rejected) in enumerate(spans):
+    for number, (prompt, _, rejected) in enumerate(spans):
         first, second = 2 * number, 2 * number + 1
-        found.append(
-            scaled_dot_product_attention(
-                queries[first], keys[first], values[first], scale=scaling,
-                **_causal(prompt + chosen, prompt + chosen, window, query.device),
+        found.append(_attend(queries[first], keys[first], values[first], scaling, window))
+        if rejected:
+            side_keys, side_values = (
+                torch.cat([each[first][:, :, :prompt], each[second]], dim=2)
+                for each in (keys, values)
             )
-        )  # fmt: skip
-        if not rejected:
-            continue
-        found.append(
-            scaled_dot_product_attention(
-                queries[second],
-                torch.cat([keys[first][:, :, :prompt], keys[second]], dim=2),
-                torch.cat([values[first][:, :, :prompt], values[second]], dim=2),
-                scale=scaling,
-                **_causal(rejected, prompt + rejected, window, query.device),
-            )
-        )
+            found.append(_attend(queries[second], side_keys, side_values, scaling, window))
     return torch.cat(found, dim=2)
 
 
-def _causal(queries: int, keys: int, window: int, device: torch.device) -> dict[str, Any]:
-    """Return SDPA's arguments for queries that are the last of their keys."""
-    if queries == keys and not 0 < window < keys:
-        return {"is_causal": True}
-    seen = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
-    if 0 < window < keys:
-        seen = seen.triu(keys - queries - window + 1)
-    return {"attn_mask": seen}
+def _attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
+    window: int,
+) -> torch.Tensor:
+    """Attend causally in one sequence; the queries are those of its last tokens."""
+    queries, keys = query.shape[2], key.shape[2]
+    seen = None
+    if queries < keys or 0 < window < keys:
+        seen = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
+        if 0 < window < keys:
+            seen = seen.triu(keys - queries - window + 1)
+    return scaled_dot_product_attention(
+        query, key, value, attn_mask=seen, is_causal=seen is None, scale=scaling
+    )

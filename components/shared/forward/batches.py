@@ -1,15 +1,15 @@
 """Micro-batches of pairs, without padding where the model allows: one row, attention by segment.
 
-A flat row holds `prompt, chosen, rejected` of several pairs, one behind the other. Positions start
-anew with every pair, and the rejected text goes on from the prompt's end as the chosen one does: it
-sees the prompt (which is computed once) and not the chosen text. Where a model's rotary embedding
-depends on how long a sequence is, each side has the prompt to itself. The padded form, for models
-whose attention knows no segments, has a row per side.
+A flat row is `prompt, chosen, rejected` of several pairs in sequence. Positions restart with every
+pair, and the rejected text continues from the prompt's end as the chosen one does: it sees the
+prompt (which is computed once) and not the chosen text. If a model's rotary embedding depends on
+the length of a sequence, each side gets its own copy of the prompt. The padded form, for models
+whose attention cannot work by segment, has a row per side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,21 +18,21 @@ import torch
 
 from lidr.components.shared.forward.tokens import TokenPair
 
-FLOOR = 2048
-"""Tokens of a micro-batch that are no burden: below, a small model's time goes into overhead."""
+MIN_MICRO_BATCH_TOKENS = 2048
+"""Least automatic token budget: with fewer, a small model spends its time on overhead."""
 
 Span = tuple[int, int, int]
-"""Tokens of a pair's prompt, chosen and rejected text in a flat row; of a side by itself
-`(0, tokens, 0)`."""
+"""Tokens of a pair's prompt, chosen and rejected text in a flat row; `(0, tokens, 0)` for a side
+with its own prompt."""
 
 
 @dataclass(frozen=True)
 class Segments:
-    """How a flat row divides into pairs; what attention by segment needs to know.
+    """How a flat row divides into pairs, for attention by segment.
 
     Attributes:
         spans: one for each pair, in the row's order.
-        device: where the row is.
+        device: of the row.
     """
 
     spans: tuple[Span, ...]
@@ -40,7 +40,7 @@ class Segments:
 
     @cached_property
     def key_index(self) -> torch.Tensor:
-        """Positions in the row of what each side reads: prompt and chosen, prompt and rejected."""
+        """Row indices of each side's keys: prompt and chosen, then prompt and rejected."""
         parts: list[range] = []
         start = 0
         for prompt, chosen, rejected in self.spans:
@@ -49,27 +49,27 @@ class Segments:
             if rejected:
                 parts += [range(start, start + prompt), range(middle, middle + rejected)]
             start = middle + rejected
-        return _places(parts).to(self.device)
+        return _concatenate(parts).to(self.device)
 
     @cached_property
     def query_ends(self) -> torch.Tensor:
         """Cumulative lengths of the queries: prompt and chosen, then rejected, of each pair."""
-        lengths = [side for p, c, r in self.spans for side in (p + c, r)]
-        return self._cumulative([length for length in lengths if length])
+        return self._cumulative(side for p, c, r in self.spans for side in (p + c, r))
 
     @cached_property
     def key_ends(self) -> torch.Tensor:
         """Cumulative lengths of the keys: prompt and chosen, then prompt and rejected."""
-        lengths = [side for p, c, r in self.spans for side in (p + c, p + r if r else 0)]
-        return self._cumulative([length for length in lengths if length])
+        return self._cumulative(
+            side for p, c, r in self.spans for side in (p + c, p + r if r else 0)
+        )
 
     @property
     def longest(self) -> int:
         """Tokens of the longest side, its prompt included."""
         return max(p + max(c, r) for p, c, r in self.spans)
 
-    def _cumulative(self, lengths: Sequence[int]) -> torch.Tensor:
-        ends = np.cumsum([0, *lengths])
+    def _cumulative(self, lengths: Iterable[int]) -> torch.Tensor:
+        ends = np.cumsum([0, *filter(None, lengths)])
         return torch.from_numpy(ends.astype(np.int32)).to(self.device)
 
 
@@ -81,8 +81,8 @@ class MicroBatch:
         ids: token ids, (rows, tokens).
         positions: position ids of the same shape; None where they count from 0 in each row.
         segments: of a flat row; None for padded rows.
-        sources: of each response token, the place (in all rows, one behind the other) that predicts
-            it; pair by pair, chosen before rejected.
+        sources: for each response token, the index (into all rows, flattened) of the token that
+            predicts it; pair by pair, chosen before rejected.
         targets: the response tokens, in the same order.
         lengths: response tokens of each side: chosen, rejected, chosen, ...
     """
@@ -116,16 +116,16 @@ def flat_batch(pairs: Sequence[TokenPair], device: torch.device) -> MicroBatch:
     spans = tuple((len(pair.prompt), len(pair.chosen), len(pair.rejected)) for pair in pairs)
     return MicroBatch(
         ids=torch.tensor([ids], device=device),
-        positions=_places(positions)[None].to(device),
+        positions=_concatenate(positions)[None].to(device),
         segments=Segments(spans, device),
-        sources=_places(sources).to(device),
+        sources=_concatenate(sources).to(device),
         targets=_targets(pairs, device),
         lengths=_lengths(pairs),
     )
 
 
-def apart_batch(pairs: Sequence[TokenPair], device: torch.device) -> MicroBatch:
-    """Return the pairs as one row in which each side stands by itself, its own prompt before it."""
+def separate_batch(pairs: Sequence[TokenPair], device: torch.device) -> MicroBatch:
+    """Return the pairs as one row in which each side is a sequence with its own prompt."""
     sides = [pair.prompt + side for pair in pairs for side in (pair.chosen, pair.rejected)]
     ends = np.cumsum([len(side) for side in sides])
     sources = [
@@ -134,9 +134,9 @@ def apart_batch(pairs: Sequence[TokenPair], device: torch.device) -> MicroBatch:
     ]
     return MicroBatch(
         ids=torch.tensor([[token for side in sides for token in side]], device=device),
-        positions=_places([range(len(side)) for side in sides])[None].to(device),
+        positions=_concatenate([range(len(side)) for side in sides])[None].to(device),
         segments=Segments(tuple((0, len(side), 0) for side in sides), device),
-        sources=_places(sources).to(device),
+        sources=_concatenate(sources).to(device),
         targets=_targets(pairs, device),
         lengths=_lengths(pairs),
     )
@@ -145,7 +145,7 @@ def apart_batch(pairs: Sequence[TokenPair], device: torch.device) -> MicroBatch:
 def padded_batch(pairs: Sequence[TokenPair], device: torch.device) -> MicroBatch:
     """Return the pairs as a row per side, padded on the right.
 
-    There is no attention mask: padding stands behind everything a causal model reads.
+    No attention mask is needed: in a causal model no token sees the padding after it.
     """
     sides = [pair.prompt + side for pair in pairs for side in (pair.chosen, pair.rejected)]
     width = max(map(len, sides))
@@ -159,29 +159,29 @@ def padded_batch(pairs: Sequence[TokenPair], device: torch.device) -> MicroBatch
         ids=torch.from_numpy(ids).to(device),
         positions=None,
         segments=None,
-        sources=_places(sources).to(device),
+        sources=_concatenate(sources).to(device),
         targets=_targets(pairs, device),
         lengths=_lengths(pairs),
     )
 
 
 def micro_batches(
-    rows: Sequence[int], pairs: Sequence[TokenPair], layout: Layout, tokens: int, most: int
+    rows: Sequence[int], pairs: Sequence[TokenPair], layout: Layout, tokens: int, max_pairs: int
 ) -> list[list[int]]:
-    """Cut rows into micro-batches of pairs of like length.
+    """Divide rows into micro-batches of pairs of similar length.
 
     Args:
-        rows: which pairs; the set of pairs of an optimizer step, so grouping changes no step.
+        rows: the pairs of one optimizer step, so that grouping changes no step.
         pairs: all pairs, which rows refer to.
-        layout: of micro-batches, which decides how many tokens a micro-batch costs.
-        tokens: what a micro-batch may cost; a longer pair stands alone.
-        most: pairs in a micro-batch at most; 0 for no bound.
+        layout: of micro-batches, which decides how many tokens one has.
+        tokens: of a micro-batch at most; a longer pair is one by itself.
+        max_pairs: pairs in a micro-batch at most; 0 for no bound.
     """
     packs: list[list[int]] = []
     for row in sorted(rows, key=lambda row: -pairs[row].longest):
         wider = [*packs[-1], row] if packs else [row]
-        fits = _cost([pairs[each] for each in wider], layout) <= tokens
-        if packs and fits and (not most or len(wider) <= most):
+        fits = _count_tokens([pairs[each] for each in wider], layout) <= tokens
+        if packs and fits and (not max_pairs or len(wider) <= max_pairs):
             packs[-1] = wider
         else:
             packs.append([row])
@@ -189,20 +189,20 @@ def micro_batches(
 
 
 def token_budget(setting: int, pairs: Sequence[TokenPair]) -> int:
-    """Return the tokens of a micro-batch: the recipe's, or what the longest pair needs anyway."""
-    return setting or max(FLOOR, *(pair.tokens for pair in pairs))
+    """Return the tokens of a micro-batch: the profile's, or as many as the longest pair has."""
+    return setting or max(MIN_MICRO_BATCH_TOKENS, *(pair.tokens for pair in pairs))
 
 
-def _cost(pairs: Sequence[TokenPair], layout: Layout) -> int:
+def _count_tokens(pairs: Sequence[TokenPair], layout: Layout) -> int:
     if layout is flat_batch:
         return sum(pair.tokens for pair in pairs)
-    if layout is apart_batch:
+    if layout is separate_batch:
         return sum(pair.tokens + len(pair.prompt) for pair in pairs)
     return 2 * len(pairs) * max(pair.longest for pair in pairs)
 
 
-def _places(ranges: Sequence[range]) -> torch.Tensor:
-    """Return ranges as one row of whole numbers, also where one of them is empty."""
+def _concatenate(ranges: Sequence[range]) -> torch.Tensor:
+    """Return the integers of all ranges in one tensor; a range may be empty."""
     return torch.from_numpy(np.concatenate([np.arange(r.start, r.stop) for r in ranges]))
 
 

@@ -1,7 +1,7 @@
 """The LM head over response tokens only: log-probabilities without a batch's logits.
 
-With a vocabulary of 128k, the logits of a micro-batch are larger than all else in memory. Here they
-exist a tile of rows at a time; the backward pass computes each tile's softmax again.
+With a vocabulary of 128k, the logits of a micro-batch are larger than all else in memory. Here only
+a tile of rows exists at a time; the backward pass computes each tile's softmax again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-_TILE = 1 << 22
-"""Logits of a tile (16 MiB in float32), and at least this many rows, for the sake of the matrix
-products."""
-_ROWS = 32
+MAX_TILE_LOGITS = 1 << 22
+"""Logits of a tile: 16 MiB in float32."""
+MIN_TILE_ROWS = 32
+"""Rows of a tile, whatever the vocabulary: fewer make matrix products slow."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class HeadShape:
 
 
 def head_shape(config: Any) -> HeadShape:
-    """Return what a model's configuration says of its logits (names as in transformers)."""
+    """Return what a model's configuration says about its logits (names as in transformers)."""
     scale = getattr(config, "logit_scale", None)
     if getattr(config, "logits_scaling", None):
         scale = 1 / config.logits_scaling
@@ -54,9 +54,9 @@ def completion_logps(
     Args:
         hidden: the states that predict them, (targets, width).
         weight: the head's, (vocabulary, width).
-        bias: the head's, or None.
-        targets: token ids.
-        shape: of the logits.
+        bias: the head's, (vocabulary,), or None.
+        targets: token ids, (targets,).
+        shape: what the model does to its logits.
     """
     if torch.is_autocast_enabled(hidden.device.type):
         hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
@@ -109,7 +109,7 @@ class _CompletionLogps(torch.autograd.Function):
 
 
 def _tiles(rows: int, vocabulary: int) -> Iterator[slice]:
-    step = max(_ROWS, _TILE // vocabulary)
+    step = max(MIN_TILE_ROWS, MAX_TILE_LOGITS // vocabulary)
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
@@ -135,7 +135,7 @@ def _logit_grad(
     grad: torch.Tensor,
     shape: HeadShape,
 ) -> torch.Tensor:
-    """Turn logits, in place, into the gradient of what the head put out."""
+    """Turn logits, in place, into the gradient of the head's output before scale and cap."""
     slope = 1 - (logits / shape.cap).square() if shape.cap else None
     change = logits.sub_(norms[:, None]).exp_().mul_(-grad[:, None])
     change.scatter_add_(1, targets[:, None], grad[:, None].to(change.dtype))

@@ -1,4 +1,4 @@
-"""Loads and checks models and their chat renderers, for forward passes without a KV cache."""
+"""Loads and checks models and their chat renderers for forward passes without a KV cache."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from lidr.components.shared.core.device import best_device
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.threads import fit_threads
-from lidr.components.shared.engines.transformers_engine import merged
-from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, named_ends
+from lidr.components.shared.engines.transformers_engine import merge_adapter
+from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, eos_token_ids
 from lidr.components.shared.models.chat.vocabulary import require_embedded
 from lidr.components.shared.models.sources import ModelFiles
 
@@ -23,7 +23,7 @@ def load_chat(settings: ChatSettings, folder: Path, *others: Path) -> ChatRender
     Args:
         settings: how chats are rendered.
         folder: the model's.
-        others: folders of other models that will read the same tokens.
+        others: folders of further models that read the same tokens.
 
     Raises:
         BadInput: the tokenizer has token ids that one of the models has no embedding for.
@@ -31,16 +31,16 @@ def load_chat(settings: ChatSettings, folder: Path, *others: Path) -> ChatRender
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     for model in (folder, *others):
         require_embedded(tokenizer, model_settings(model), model)
-    return ChatRenderer(tokenizer, settings, named_ends(folder))
+    return ChatRenderer(tokenizer, settings, eos_token_ids(folder))
 
 
 def require_same_vocabulary(first: Path, second: Path, key: str) -> None:
-    """Refuse two models whose token ids do not mean the same.
+    """Refuse two models with different vocabularies.
 
     Args:
         first: a model's folder.
         second: another model's.
-        key: the recipe's key that names them, for the message.
+        key: the recipe's key that names them, for the error.
 
     Raises:
         BadInput: their vocabularies differ.
@@ -55,21 +55,21 @@ def require_same_vocabulary(first: Path, second: Path, key: str) -> None:
         raise BadInput(
             f"{key} names models with different vocabularies ({len(one):,} and {len(other):,} "
             "tokens): their log-probabilities cannot be compared",
-            remedy="Name a model, and the one that it was tuned from.",
+            remedy="Name a model and the one that it was tuned from.",
         )
 
 
 def load_model(files: ModelFiles, dtype: torch.dtype = torch.float32) -> Any:
-    """Return a model in float32, on the GPU where there is one, its adapter merged.
+    """Return a model on the GPU, if there is one, with its adapter merged.
 
-    Weights stay in float32 even where passes run in bfloat16: at a learning rate of 5e-7 most
-    updates are too small for a bfloat16 weight and would be lost.
+    Weights that are trained need float32 even where passes run in bfloat16: at a learning rate of
+    5e-7 most updates are too small for a bfloat16 weight and would be lost.
     """
     model = AutoModelForCausalLM.from_pretrained(
         files.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
     )
     if files.adapter:
-        model = merged(model, files.adapter)
+        model = merge_adapter(model, files.adapter)
     fit_threads(sum(map(num_elements, model.parameters())))
     device = best_device()
     return model if device == "cpu" else model.to(device)

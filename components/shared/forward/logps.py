@@ -27,12 +27,12 @@ def pair_logps(
     """Score one rank's share of pairs with a model on its device.
 
     Args:
-        model: as `scoring.install` leaves it.
+        model: after `install_scoring`.
         pairs: those of all ranks.
-        layout: that the model understands.
-        tokens: of a micro-batch; 0 for what the longest pair needs.
+        layout: of the model's batches, from `install_scoring`.
+        tokens: of a micro-batch; 0 for those of the longest pair, at least 2048.
         bfloat16: run the passes in bfloat16.
-        unit: what the progress display calls them.
+        unit: name of the pairs in the progress display.
         rank: whose share.
         world_size: how many ranks there are.
 

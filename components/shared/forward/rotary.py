@@ -10,10 +10,10 @@ import torch
 
 
 def split_rotary(model: Any) -> None:
-    """Let a model's rotary embeddings look at one sequence at a time.
+    """Apply a model's rotary embeddings to one sequence at a time.
 
     Args:
-        model: of transformers; position 0 is where a sequence begins.
+        model: of transformers; a sequence begins at each position 0.
     """
     for module in model.modules():
         if hasattr(module, "rope_type") and hasattr(module, "attention_scaling"):

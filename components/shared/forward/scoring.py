@@ -1,8 +1,8 @@
-"""How a causal language model scores pairs: its forward pass becomes response log-probabilities.
+"""How a causal language model scores pairs: its forward pass returns response log-probabilities.
 
-`install` replaces a model's own forward pass by one that runs the layers over a batch and the head
-over response tokens only. To find out whether the model's attention works by segment, two short
-pairs are scored both by the model's own forward pass and by ours.
+`install_scoring` replaces a model's forward pass by one that runs the layers over a batch and the
+head over response tokens only. To find out whether the model's attention works by segment, two
+short pairs are scored with both forward passes.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from lidr.components.shared.forward.batches import (
     Layout,
     MicroBatch,
     Segments,
-    apart_batch,
     flat_batch,
     padded_batch,
+    separate_batch,
 )
 from lidr.components.shared.forward.head import completion_logps, head_shape
 from lidr.components.shared.forward.rotary import split_rotary
 from lidr.components.shared.forward.tokens import TokenPair
-from lidr.components.shared.models.rotary import longrope_switch
+from lidr.components.shared.models.rotary import longrope_threshold
 
 _TRIAL_TOKENS = 8
 """Tokens kept of prompt and chosen text in a trial pair; half as many of the rejected text."""
 
 
-def install(model: Any, pairs: Sequence[TokenPair]) -> Layout:
-    """Make a model score batches, and return the batch layout that suits it.
+def install_scoring(model: Any, pairs: Sequence[TokenPair]) -> Layout:
+    """Replace a model's forward pass by one that scores batches; return the layout it needs.
 
     Dropout is switched off: it would add noise to the log-probabilities that rewards compare.
 
     Args:
-        model: a causal language model of transformers; its forward pass is replaced.
+        model: a causal language model of transformers.
         pairs: the pairs to score: the first two are the trial, and the longest decides whether
-            longrope needs each text by itself.
+            longrope needs each text in a sequence of its own.
 
     Raises:
         BadInput: the model's scores cannot be computed from its layers and its head alone, or
@@ -51,32 +51,32 @@ def install(model: Any, pairs: Sequence[TokenPair]) -> Layout:
     """
     _switch_dropout_off(model)
     _freeze_unread(model)
-    tried = [_clipped(pair) for pair in pairs[:2]]
-    expected = _own_scores(model, tried)
-    usual = model.config._attn_implementation
-    switch = longrope_switch(model.config)
-    apart = bool(switch) and max(pair.longest for pair in pairs) > switch
-    if apart:
-        emit("note", message=f"longrope: pairs beyond {switch} tokens, each text by itself")
+    trial = [_clipped(pair) for pair in pairs[:2]]
+    expected = _original_scores(model, trial)
+    original_attention = model.config._attn_implementation
+    threshold = longrope_threshold(model.config)
+    separate = bool(threshold) and max(pair.longest for pair in pairs) > threshold
+    if separate:
+        emit("note", message=f"longrope: pairs beyond {threshold} tokens, each text by itself")
         split_rotary(model)
-    flat = apart_batch if apart else flat_batch
+    layout = separate_batch if separate else flat_batch
     _replace_forward(model)
     try:
         model.set_attn_implementation(attention.NAME)
-        if _agree(model, tried, flat, expected):
-            return flat
+        if _agree(model, trial, layout, expected):
+            return layout
         reason = "its scores differ from the model's own"
     except (NotImplementedError, ValueError, TypeError) as error:
         reason = str(error)
-    if apart:
+    if separate:
         raise BadInput(
-            f"{type(model).__name__} has longrope, and no attention by segment ({reason})",
-            remedy=f"Set training.max_length to {switch} or less.",
+            f"{type(model).__name__} has longrope but no attention by segment ({reason})",
+            remedy=f"Set training.max_length to {threshold} or less.",
         )
-    model.set_attn_implementation(usual)
-    if not _agree(model, tried, padded_batch, expected):
+    model.set_attn_implementation(original_attention)
+    if not _agree(model, trial, padded_batch, expected):
         raise BadInput(
-            f"{type(model).__name__} does more to its logits than training knows of",
+            f"{type(model).__name__} does more to its logits than training supports",
             remedy="Choose a model of another architecture.",
         )
     emit("note", message=f"batches are padded: no attention by segment ({reason})")
@@ -126,7 +126,7 @@ def _head_forward(head: Any, shape: Any, hidden: torch.Tensor, targets: torch.Te
     return completion_logps(hidden, head.weight, head.bias, targets, shape)
 
 
-def _own_scores(model: Any, pairs: Sequence[TokenPair]) -> torch.Tensor:
+def _original_scores(model: Any, pairs: Sequence[TokenPair]) -> torch.Tensor:
     scores = []
     for pair in pairs:
         for side in (pair.chosen, pair.rejected):

@@ -1,8 +1,8 @@
-"""Sharing a step's pairs out among ranks: about as many tokens each, and as many passes.
+"""Divides a step's pairs among ranks: about as many tokens each, and equally many passes.
 
-The set of pairs of an optimizer step is the same whatever the number of ranks, and every rank works
-out all shares by itself. ZeRO exchanges gradients (stage 2) and weights (stage 3) in every pass, so
-a rank with fewer passes cuts its micro-batches smaller, or makes some that do not count.
+The set of pairs of an optimizer step is the same whatever the number of ranks, and every rank
+computes all shares itself. ZeRO exchanges gradients (stage 2) and weights (stage 3) in every pass,
+so a rank with fewer passes halves micro-batches, or adds some that do not count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class RankPart:
 
     Attributes:
         rows: which pairs.
-        counts: False for a pass that is only there to keep step with other ranks.
+        counts: False for a pass that is only made because other ranks make one.
     """
 
     rows: list[int]
@@ -34,27 +34,30 @@ class Sharing:
     Attributes:
         pairs: all pairs, which rows refer to.
         layout: of micro-batches.
-        tokens: what a micro-batch may cost.
-        most: pairs in a micro-batch at most; 0 for no bound.
-        world_size: ranks.
+        tokens: of a micro-batch at most; a longer pair is one by itself.
+        max_pairs: pairs in a micro-batch at most; 0 for no bound.
+        world_size: number of ranks.
     """
 
     pairs: Sequence[TokenPair]
     layout: Layout
     tokens: int
-    most: int
+    max_pairs: int
     world_size: int
 
     def parts(self, rows: Sequence[int], rank: int) -> list[RankPart]:
-        """Return the micro-batches of a rank; every rank has as many.
+        """Return the micro-batches of a rank; every rank has equally many.
 
         Args:
             rows: those of all ranks.
-            rank: whose.
+            rank: whose micro-batches to return.
         """
-        shares = [self._packed(share) for share in self._shares(rows)]
+        shares = [
+            micro_batches(share, self.pairs, self.layout, self.tokens, self.max_pairs)
+            for share in self._shares(rows)
+        ]
         passes = max(map(len, shares))
-        parts = [RankPart(pack) for pack in self._split(shares[rank], passes)]
+        parts = [RankPart(pack) for pack in _halved(shares[rank], passes)]
         idle = RankPart([min(rows, key=lambda row: self.pairs[row].tokens)], counts=False)
         return parts + [idle] * (passes - len(parts))
 
@@ -70,16 +73,14 @@ class Sharing:
             loads[rank] += self.pairs[row].tokens
         return shares
 
-    def _packed(self, rows: Sequence[int]) -> list[list[int]]:
-        return micro_batches(rows, self.pairs, self.layout, self.tokens, self.most)
 
-    def _split(self, packs: list[list[int]], passes: int) -> list[list[int]]:
-        """Halve the largest micro-batches until there are enough, as far as that goes."""
-        packs = list(packs)
-        while len(packs) < passes:
-            pack = max(packs, key=len, default=[])
-            if len(pack) < 2:
-                break
-            packs.remove(pack)
-            packs += [pack[: len(pack) // 2], pack[len(pack) // 2 :]]
-        return packs
+def _halved(packs: list[list[int]], passes: int) -> list[list[int]]:
+    """Halve the largest micro-batches until there are `passes`, or all have one pair."""
+    packs = list(packs)
+    while len(packs) < passes:
+        pack = max(packs, key=len, default=[])
+        if len(pack) < 2:
+            break
+        packs.remove(pack)
+        packs += [pack[: len(pack) // 2], pack[len(pack) // 2 :]]
+    return packs

@@ -1,8 +1,8 @@
 """Preference pairs as tokens, exactly as the inference engine reads and writes them.
 
-Prompts and responses are rendered by the engines' own renderer, so training sees what inference
-sees: the tokens of a pair are the template's own rendering of the chat. Control tokens spelt out in
-a response stay text. What ends the turn is learnt too, but for a response that was cut.
+The engines' renderer renders prompts and responses, so training sees what inference sees. Control
+tokens that are spelt out in a response stay text. The end of the turn is learnt, too, except after
+a response that was cut.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from lidr.components.shared.models.chat import ChatRenderer
 from lidr.components.shared.records.samples import CutSide, pair_key
 from lidr.components.shared.records.schema import Message, PreferencePair
 
-Overflow = Literal["refuse", "drop"]
-"""What happens to a pair whose prompt leaves no room for a response."""
-
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
@@ -37,7 +34,7 @@ class TokenPair:
 
     @property
     def tokens(self) -> int:
-        """Tokens of the pair, the prompt counted once: what a flat row holds."""
+        """Tokens of the pair in a flat row, the prompt counted once."""
         return len(self.prompt) + len(self.chosen) + len(self.rejected)
 
     @property
@@ -48,7 +45,7 @@ class TokenPair:
 
 @dataclass(frozen=True)
 class TokenPairs:
-    """All pairs that fit, and per language how many there are, were cut and were dropped."""
+    """All pairs that fit, and per language the numbers of `pairs`, `cut` and `dropped`."""
 
     pairs: list[TokenPair]
     languages: dict[str, dict[str, int]]
@@ -72,12 +69,12 @@ def check_pairs(records: Sequence[PreferencePair], file: str) -> None:
         file: where they come from, for the error.
 
     Raises:
-        BadInput: a chosen text is empty, or a pair is there twice.
+        BadInput: a chosen text is empty, or a pair appears twice.
     """
     empty = [pair_key(record) for record in records if not record.chosen[-1]["content"].strip()]
     if empty:
         raise BadInput(
-            f"{len(empty)} pairs have an empty chosen text: {_some(empty)}",
+            f"{len(empty)} pairs have an empty chosen text: {_first_keys(empty)}",
             file=file,
             remedy="Make the pairs again; pairing never keeps an empty chosen text.",
         )
@@ -85,7 +82,7 @@ def check_pairs(records: Sequence[PreferencePair], file: str) -> None:
     twice = [key for key, count in counts.items() if count > 1]
     if twice:
         raise BadInput(
-            f"{len(twice)} pairs are there more than once: {_some(twice)}",
+            f"{len(twice)} pairs appear more than once: {_first_keys(twice)}",
             file=file,
             remedy="Give each pair its own prompt_id, language, other_language and kind.",
         )
@@ -95,7 +92,7 @@ def tokenize_pairs(
     records: Sequence[PreferencePair],
     chat: ChatRenderer,
     max_length: int,
-    overflow: Overflow = "refuse",
+    overflow: Literal["refuse", "drop"] = "refuse",
     file: str = "",
     cut: Collection[CutSide] = (),
 ) -> TokenPairs:
@@ -126,23 +123,19 @@ def tokenize_pairs(
             continue
         count["pairs"] += 1
         count["cut"] += max(len(pair.chosen), len(pair.rejected)) > room
-        kept.append(_cut(pair, room))
+        kept.append(replace(pair, chosen=pair.chosen[:room], rejected=pair.rejected[:room]))
     if long and (overflow == "refuse" or not kept):
         raise BadInput(
             f"the prompts of {len(long)} of {len(records)} pairs have {max_length} tokens or more "
-            f"and leave no room for a response: {_some(long)}",
+            f"and leave no room for a response: {_first_keys(long)}",
             file=file,
             remedy="Raise training.max_length, or set training.prompt_overflow to drop.",
         )
     return TokenPairs(kept, {code: dict(count) for code, count in sorted(counts.items())})
 
 
-def _some(keys: Sequence[str]) -> str:
+def _first_keys(keys: Sequence[str]) -> str:
     return ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
-
-
-def _cut(pair: TokenPair, room: int) -> TokenPair:
-    return replace(pair, chosen=pair.chosen[:room], rejected=pair.rejected[:room])
 
 
 class _PairEncoder:
@@ -169,7 +162,7 @@ class _PairEncoder:
         return self._chat.encode_answer(pair.prompt, text, ended=ended)
 
     def _prompt(self, messages: list[Message]) -> list[int]:
-        key = repr(messages)  # the dominant language asks the same once per other language
+        key = repr(messages)  # the dominant language has a pair per other language
         if key not in self._prompts:
             self._prompts[key] = self._chat.render_answer(messages)
         return self._prompts[key]

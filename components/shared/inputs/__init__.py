@@ -1,4 +1,4 @@
-"""What users bring: prompt files, judge questions, and the model hub.
+"""What users provide: prompt files, judge questions, and files from the web and the model hub.
 
 Imports `core`, `config`, `records` and `store`.
 """

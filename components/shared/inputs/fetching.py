@@ -1,7 +1,7 @@
-"""Brings what a recipe names into a store: by digest, in parallel, each byte once.
+"""Fetches the inputs of a recipe into a store, several files in parallel.
 
-A file that is on the store is whole (uploads are atomic), so that after a kill only what is missing
-is fetched; a download that broke off is continued from this machine's cache.
+Uploads are atomic, so a file on the store is complete, and after a kill only missing files are
+fetched. Interrupted downloads are resumed from this machine's cache.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from lidr.components.shared.config.source import parse_source
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.inputs.fetch_plans import Part, Plan
+from lidr.components.shared.inputs.fetch_plans import FetchPlan, SourceFile
 from lidr.components.shared.inputs.named import NamedInput
 from lidr.components.shared.inputs.web import Advance
 from lidr.components.shared.store.base import Store
@@ -27,97 +27,91 @@ FILES_AT_ONCE = 4
 
 
 def stays(named: NamedInput, store: Store) -> bool:
-    """Tell whether an input is left where it is: in a bucket, or beside a store on this machine."""
+    """Tell whether an input is not fetched: in a bucket, or local like the store."""
     local = "://" not in store.uri
     return in_bucket(named) or (local and "://" not in parse_source(named.source).address)
 
 
 def in_bucket(named: NamedInput) -> bool:
-    """Tell whether an input is in an object store already."""
+    """Tell whether an input is in an object store."""
     return parse_source(named.source).address.startswith("s3://")
 
 
-def fetch(plan: Plan, bring: ThreadPoolExecutor, scratch: Path, advance: Advance) -> int:
-    """Bring a source into its place; return how many bytes came.
+def fetch(plan: FetchPlan, pool: ThreadPoolExecutor, scratch: Path, advance: Advance) -> int:
+    """Fetch a source into its stage, unless it is there; return the number of bytes fetched.
 
     Args:
         plan: of the source.
-        bring: does several files at once.
-        scratch: folder on this machine, where a download that breaks off is continued.
-        advance: is told of progress, in bytes.
+        pool: fetches files in parallel.
+        scratch: folder on this machine for downloads, from which they are resumed.
+        advance: called with the number of new bytes.
 
     Raises:
-        BadInput: it cannot be had, or is not what the recipe pins.
+        BadInput: the source cannot be fetched, or is not what the recipe pins.
     """
     if plan.stage.done():
         return 0
     folder = scratch / plan.stage.digest
     folder.mkdir(parents=True, exist_ok=True)
-    parts = plan.parts()
-    there = {entry.key: entry.size for entry in plan.stage.store.list(plan.stage.prefix)}
-    jobs = [bring.submit(_bring, plan.stage, part, there, folder, advance) for part in parts]
+    files = plan.files()
+    present = {entry.key: entry.size for entry in plan.stage.store.list(plan.stage.prefix)}
+    jobs = [pool.submit(_fetch_file, plan.stage, each, present, folder, advance) for each in files]
     sizes = [job.result() for job in jobs]
     plan.stage.finish(
-        {"files": len(parts), "bytes": sum(plan.stage.digests[part.name][0] for part in parts)},
+        {"files": len(files), "bytes": sum(plan.stage.digests[each.name][0] for each in files)},
         {"licence": plan.licence(), "origin": plan.origin},
     )
     shutil.rmtree(folder, ignore_errors=True)
     return sum(sizes)
 
 
-def _bring(
-    stage: Stage, part: Part, there: Mapping[str, int], folder: Path, advance: Advance
+def _fetch_file(
+    stage: Stage, file: SourceFile, present: Mapping[str, int], folder: Path, advance: Advance
 ) -> int:
-    """Put one file into the store unless it is there; return how many bytes came.
+    """Fetch one file into the store, unless it is there; return the number of bytes fetched.
 
-    Args:
-        stage: the source's place.
-        part: the file.
-        there: sizes of what an earlier fetch has left, by key. Each was verified before it came.
-        folder: on this machine, where the file is put together.
-        advance: is told of progress.
+    `present` holds the sizes of files from an earlier fetch, which verified them, by key.
     """
-    key = stage.key(part.name)
-    if key in there and part.size in (0, there[key]):
-        stage.digests[part.name] = (there[key], part.sha256 or stage.store.sha256(key))
+    key = stage.key(file.name)
+    if key in present and file.size in (0, present[key]):
+        stage.digests[file.name] = (present[key], file.sha256 or stage.store.sha256(key))
         return 0
-    path = folder / part.name
+    path = folder / file.name
     path.parent.mkdir(parents=True, exist_ok=True)
-    part.bring(path, advance)
+    file.fetch(path, advance)
     digest = digest_of_file(path)
-    if part.sha256 and digest != part.sha256:
+    if file.sha256 and digest != file.sha256:
         path.unlink()
         raise BadInput(
-            f"{part.name} has the SHA-256 {digest}, its source says {part.sha256}",
-            remedy="Run the same command again; if it stays so, the source is damaged.",
+            f"{file.name} has the SHA-256 {digest}, its source says {file.sha256}",
+            remedy="Run the same command again; if it fails again, the source is damaged.",
         )
     size = path.stat().st_size
     stage.store.upload(path, key)
-    stage.digests[part.name] = (size, digest)
+    stage.digests[file.name] = (size, digest)
     path.unlink(missing_ok=True)
     return size
 
 
 def scratch_folder() -> Path:
-    """Return where downloads are put together on this machine."""
-    root = Path(os.environ.get("LIDR_CACHE", "~/.cache/lidr")).expanduser()
-    return root / "fetch"
+    """Return the folder for downloads on this machine."""
+    return Path(os.environ.get("LIDR_CACHE", "~/.cache/lidr")).expanduser() / "fetch"
 
 
 def copy(stage: Stage, target: Stage, advance: Advance, scratch: Path) -> None:
-    """Copy a fetched source from one store to another, each file verified on the way.
+    """Copy a fetched source from one store to another, and verify each file.
 
     Raises:
-        CorruptStage: a file is not the one that its marker names.
+        CorruptStage: a file does not have the digest in the marker.
     """
     if target.done():
         return
     files: Mapping[str, Any] = stage.marker()["files"]
-    for name, described in files.items():
+    for name, entry in files.items():
         if not target.store.exists(target.key(name)):
             path = scratch / "copy" / stage.digest / name
             stage.download(path.parents[len(PurePosixPath(name).parts) - 1], [name])
             target.store.upload(path, target.key(name))
             path.unlink()
-            advance(int(described["size"]))
+            advance(int(entry["size"]))
     target.store.write(target.key(MARKER), stage.store.read(stage.key(MARKER)))

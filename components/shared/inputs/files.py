@@ -1,4 +1,4 @@
-"""Files of records that a recipe names: where they are, and what they hold line by line."""
+"""Reading the files of records that a recipe names, from any kind of source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lidr.components.shared.config.prompts import LINE_NUMBER, Prompts
 from lidr.components.shared.config.source import hub_data, is_web, parse_source
 from lidr.components.shared.core.digest import digest_of_bytes
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.inputs.fetched import fetched_file
+from lidr.components.shared.inputs.fetched import find_fetched
 from lidr.components.shared.inputs.hub import ask_hub
 from lidr.components.shared.inputs.web import download
 from lidr.components.shared.store.open import open_store
@@ -22,20 +22,20 @@ def read_file(source: str, key: str) -> bytes:
     """Return the bytes of a file that a recipe names.
 
     Args:
-        source: as a recipe has it: path, `s3://`, `hf://datasets/org/name@revision/file` or
+        source: as in the recipe: path, `s3://`, `hf://datasets/org/name@revision/file` or
             `https://`, with or without a pin.
-        key: of the recipe that names it, for the message.
+        key: the recipe's key, for messages.
 
     Raises:
-        BadInput: there is no such file, it cannot be read, or it is not the one that is pinned.
+        BadInput: the file does not exist, cannot be read, or does not match its pin.
     """
     named = parse_source(source)
     file, pin = named.address, named.sha256.get("", "")
     try:
         data = _read(file, key, pin)
-    except ValueError as error:  # a NUL, which no name holds
+    except ValueError as error:  # the path contains NUL
         raise BadInput(
-            f"{file!r} is no file's name", remedy=f"Correct {key} in the recipe."
+            f"{file!r} is not a valid file name", remedy=f"Correct {key} in the recipe."
         ) from error
     except FileNotFoundError as error:
         raise BadInput("no such file", file=file, remedy=f"Correct {key} in the recipe.") from error
@@ -51,11 +51,11 @@ def read_file(source: str, key: str) -> bytes:
 
 
 def _read(file: str, key: str, pin: str) -> bytes:
-    if fetched := fetched_file(file):
-        stage, name = fetched
+    if (found := find_fetched(file)) and found[1]:
+        stage, name = found
         return stage.read(name)
     if file.startswith("hf://"):
-        return hub_file(file, key).read_bytes()
+        return _fetch_hub_file(file, key).read_bytes()
     if is_web(file):
         with tempfile.TemporaryDirectory(prefix="lidr-web-") as folder:
             download(file, Path(folder) / "file", pin)
@@ -68,16 +68,16 @@ def _read(file: str, key: str, pin: str) -> bytes:
 
 
 def _refuse_device(path: Path, key: str) -> None:
-    """Refuse what has no end or waits for somebody: /dev/zero, a pipe."""
+    """Refuse devices and pipes, which may have no end or wait for a writer."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise BadInput("not a file", file=path, remedy=f"Correct {key} in the recipe.")
 
 
 def json_lines(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of JSON Lines, each with its line.
+    """Yield the objects of JSON Lines, each with its line (1-based).
 
     Raises:
-        BadInput: a line is not UTF-8, or no JSON object.
+        BadInput: a line is not UTF-8, or not a JSON object.
     """
     for line, raw in enumerate(data.split(b"\n"), start=1):
         if not raw.strip():
@@ -105,7 +105,7 @@ def json_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the objects of a JSON array or of JSON Lines, each with the line it starts in.
 
     Raises:
-        BadInput: it is neither, or an element is no object.
+        BadInput: the data is neither, or an element is not an object.
     """
     if data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
         return _array_rows(file, data)
@@ -125,53 +125,53 @@ def _array_rows(file: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
         ) from error
     except RecursionError as error:
         raise BadInput("nested too deeply", file=file, remedy="Use plain objects.") from error
-    decoder, at, line = json.JSONDecoder(), text.index("[") + 1, 1
-    seen = 0
+    decoder, at = json.JSONDecoder(), text.index("[") + 1
+    line, counted = 1, 0
     while (start := _next_element(text, at)) is not None:
-        line += text.count("\n", seen, start)
-        seen = start
+        line += text.count("\n", counted, start)
+        counted = start
         row, at = decoder.raw_decode(text, start)
         yield line, _as_object(row, file, line)
 
 
 def _next_element(text: str, at: int) -> int | None:
-    """Return where the array's next element starts; the array is known to be well formed."""
+    """Return where the next element of a valid array starts; None at its end."""
     while text[at] in " \t\r\n,":
         at += 1
     return None if text[at] == "]" else at
 
 
 def field_of(row: Mapping[str, Any], names: Sequence[str], line: int) -> object:
-    """Return the first of some fields that a line has."""
+    """Return the value of the first of these fields that a row has; LINE_NUMBER is 0-based."""
     values = (line - 1 if name == LINE_NUMBER else row.get(name) for name in names)
     return next((value for value in values if value is not None), None)
 
 
 def prompt_text(row: Mapping[str, Any], settings: Prompts, file: str, line: int) -> str:
-    """Return what a row of a prompt file asks: its instruction and, below it, its input.
+    """Return the prompt in a row of a prompt file: its instruction and, below it, its input.
 
     Raises:
-        BadInput: the one is missing, or the other is no text.
+        BadInput: the instruction is missing, or the input is not text.
     """
     fields = settings.fields
-    text, about = field_of(row, fields.text, line), field_of(row, fields.input, line)
+    text, extra = field_of(row, fields.text, line), field_of(row, fields.input, line)
     require_text(fields.text, text, row, file, line)
-    if about is None or about == "":
+    if extra is None or extra == "":
         return str(text)
-    if not isinstance(about, str):
+    if not isinstance(extra, str):
         raise BadInput(
             f"field {alternatives(fields.input)} is not text",
             file=file,
             line=line,
             remedy="Write text, or name another field in prompts.fields.input in the recipe.",
         )
-    return f"{text}\n{about}"
+    return f"{text}\n{extra}"
 
 
 def require_text(
     names: Sequence[str], value: object, row: Mapping[str, Any], file: str, line: int
 ) -> None:
-    """Refuse a value that is no text, or empty."""
+    """Refuse a value that is not text, or empty."""
     if not isinstance(value, str) or not value.strip():
         raise BadInput(
             f"field {alternatives(names)} is missing, empty or not text; "
@@ -183,7 +183,7 @@ def require_text(
 
 
 def alternatives(names: Sequence[str]) -> str:
-    """Return the names that a field may have, for a message."""
+    """Return the possible names of a field, for a message."""
     return " or ".join(map(repr, names))
 
 
@@ -193,12 +193,8 @@ def _as_object(row: object, file: str, line: int) -> dict[str, Any]:
     return row
 
 
-def hub_file(address: str, key: str) -> Path:
-    """Return a data set's file from the model hub, on this machine.
-
-    Raises:
-        BadInput: the address names no revision or no file, or the hub has no such file.
-    """
+def _fetch_hub_file(address: str, key: str) -> Path:
+    """Fetch a data set's file from the hub; return its path on this machine."""
     from huggingface_hub import hf_hub_download
 
     data = hub_data(address)
@@ -212,5 +208,4 @@ def hub_file(address: str, key: str) -> Path:
             hf_hub_download(data.name, data.file, revision=data.revision, repo_type="dataset")
         ),
         f"{address} cannot be downloaded",
-        "Check the name, the revision, HF_TOKEN and the network.",
     )

@@ -1,4 +1,4 @@
-"""The model hub (huggingface.co, or what HF_ENDPOINT names), asked again while it fails."""
+"""Requests to the model hub (huggingface.co, or HF_ENDPOINT), retried while it is unavailable."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from lidr.components.shared.core.retry import retry
 
 Result = TypeVar("Result")
 
-_OFFLINE = "OfflineModeIsEnabled"
-_NETWORK = frozenset(
+_OFFLINE_ERROR = "OfflineModeIsEnabled"
+_NETWORK_ERRORS = frozenset(
     {
         "ChunkedEncodingError",
         "ConnectionError",
@@ -24,29 +24,33 @@ _NETWORK = frozenset(
         "TimeoutException",
     }
 )
-"""Errors on the way to a server, by name: the hub's library changes its HTTP library."""
+"""Names of network errors: huggingface_hub has changed its HTTP library, and may again."""
 
 
-def ask_hub(action: Callable[[], Result], what: str, remedy: str) -> Result:
-    """Ask the hub, again and again while it fails in a way that may pass.
+def ask_hub(
+    action: Callable[[], Result],
+    what: str,
+    remedy: str = "Check the name, the revision, HF_TOKEN and the network.",
+) -> Result:
+    """Call the hub; retry while it fails in a way that may pass.
 
     Args:
-        action: calls huggingface_hub, whose downloads go on where they were.
-        what: cannot be done, for messages, e.g. "hf://org/name@main cannot be downloaded".
-        remedy: where the hub refuses.
+        action: calls huggingface_hub, which resumes interrupted downloads.
+        what: start of error messages, e.g. "hf://org/name@main cannot be downloaded".
+        remedy: of the BadInput.
 
     Raises:
-        BadInput: it refuses: there is no such thing, or it may not be read.
-        Unavailable: it did not answer for LIDR_RETRY_SECONDS.
+        BadInput: the hub refuses: there is no such thing, or access is denied.
+        Unavailable: the hub failed for LIDR_RETRY_SECONDS.
     """
     who = f"the model hub at {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}"
 
     def explain(error: Exception) -> LidrError | None:
         causes = list(_causes(error))
-        if passing := _passing(causes):
+        if passing := _transient_failure(causes):
             return Unavailable(
                 f"{what}: {who} {passing}",
-                remedy="See whether it works in a browser, and the network; then run again.",
+                remedy="Check the network and whether the hub opens in a browser, then run again.",
             )
         if isinstance(error, OSError | ValueError) or "HTTPError" in _names(error):
             said = " ".join(str(error).split())
@@ -57,24 +61,24 @@ def ask_hub(action: Callable[[], Result], what: str, remedy: str) -> Result:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what led to it, the outermost first."""
+    """Yield an error and its causes, the outermost first."""
     link: BaseException | None = error
     while link is not None:
         yield link
         link = link.__cause__ or link.__context__
 
 
-def _passing(causes: list[BaseException]) -> str:
-    """Return what the hub does that may pass, as a predicate, or ""."""
+def _transient_failure(causes: list[BaseException]) -> str:
+    """Return how the hub fails, as a predicate, if that may pass; "" if not."""
     for cause in causes:
         status = _status(cause)
         if status >= 500:
             return f"is up, but cannot do its work (HTTP {status})"
         if status in (408, 429):
             return f"asks for fewer requests (HTTP {status})"
-        if status or _OFFLINE in _names(cause) or "CERTIFICATE_VERIFY_FAILED" in str(cause):
+        if status or _OFFLINE_ERROR in _names(cause) or "CERTIFICATE_VERIFY_FAILED" in str(cause):
             return ""
-    network = [cause for cause in causes if _NETWORK & _names(cause)]
+    network = [cause for cause in causes if _NETWORK_ERRORS & _names(cause)]
     return f"does not answer ({type(network[-1]).__name__})" if network else ""
 
 

@@ -46,13 +46,13 @@ class NamedInput:
 def named_inputs(recipe: Recipe) -> list[NamedInput]:
     """Return every input that a recipe names.
 
-    Left out are the toy's model, which is made by prepare; models in MLflow's registry
-    (`models:/`); and the data of tasks that only the evaluation harness knows.
+    Not included: the toy's model, which prepare makes; models in MLflow's registry (`models:/`);
+    and data that lm-evaluation-harness loads itself.
     """
-    return [each for each in _all(recipe) if each.source]
+    return [each for each in _every_input(recipe) if each.source]
 
 
-def _all(recipe: Recipe) -> Iterator[NamedInput]:
+def _every_input(recipe: Recipe) -> Iterator[NamedInput]:
     codes = recipe.languages.all
     if not recipe.is_toy:
         for key in ("source", "adapter"):
@@ -87,8 +87,7 @@ def with_places(recipe: Recipe, places: Mapping[Key, str]) -> Recipe:
 
     Args:
         recipe: the original.
-        places: the new source of an input, by key. For evaluation data this also drops the
-            revision.
+        places: new sources by key. For evaluation data, this also drops the revision.
     """
     if not places:
         return recipe

@@ -25,12 +25,12 @@ from lidr.components.shared.inputs.translation_tasks import is_about_translation
 from lidr.components.shared.records.schema import Prompt
 
 _SHOWN_IDS = 5
-_OWN = ("language",)
-"""Fields that lidr writes into prompt files itself, and that the file's place already says."""
+_OWN_FIELDS = ("language",)
+"""Fields that lidr itself writes into prompt files, but does not read from them."""
 
 
 def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
-    """Read every prompt file of a recipe; the ids and their order are the dominant language's.
+    """Read every prompt file of a recipe, in the order of the dominant language's ids.
 
     Raises:
         BadInput: a file is missing, empty or broken (file and line), or the ids of two languages
@@ -43,8 +43,8 @@ def load_prompts(recipe: Recipe) -> dict[str, list[Prompt]]:
     }
     order = [prompt.prompt_id for prompt in prompts[dominant]]
     for code in recipe.languages.others:
-        require_same_ids(recipe, code, order, {prompt.prompt_id for prompt in prompts[code]})
         by_id = {prompt.prompt_id: prompt for prompt in prompts[code]}
+        require_same_ids(recipe, code, order, set(by_id))
         prompts[code] = [by_id[prompt_id] for prompt_id in order]
     return _with_equal_flags(prompts, _listed_tasks(recipe.prompts))
 
@@ -53,13 +53,13 @@ def load_language(settings: Prompts, language: str, *, find_tasks: bool = False)
     """Read all prompt files of one language, in their order.
 
     Args:
-        settings: the files, and names of the fields in them.
+        settings: the files, and the names of their fields.
         language: ISO 639-1 code.
-        find_tasks: whether prompts about translation are found by their words, where neither the
-            field nor a list says which they are.
+        find_tasks: whether to find prompts about translation by patterns, if neither a field nor a
+            list marks them.
 
     Raises:
-        BadInput: a file is unusable, or an id is in two of them.
+        BadInput: a file is unusable, or an id is in two files.
     """
     prompts: dict[str, Prompt] = {}
     for file in settings.files[language]:
@@ -75,12 +75,12 @@ def load_language(settings: Prompts, language: str, *, find_tasks: bool = False)
     return list(prompts.values())
 
 
-def found_tasks(recipe: Recipe, prompts: Sequence[Prompt]) -> list[str]:
-    """Return the ids of prompts that are taken for ones about translation because of their words.
+def translation_task_ids(recipe: Recipe, prompts: Sequence[Prompt]) -> list[str]:
+    """Return the ids of prompts that patterns take for translation tasks.
 
     Args:
-        recipe: a list of such prompts in it (`prompts.translation_tasks`) makes looking needless.
-        prompts: the dominant language's, as `load_prompts` gives them.
+        recipe: if it lists such prompts (`prompts.translation_tasks`), none are returned.
+        prompts: the dominant language's, from `load_prompts`.
     """
     if recipe.prompts.translation_tasks:
         return []
@@ -91,8 +91,8 @@ def found_tasks(recipe: Recipe, prompts: Sequence[Prompt]) -> list[str]:
     ]
 
 
-def note_of_found(ids: Sequence[str]) -> str:
-    """Return a sentence that names prompts which are taken for ones about translation."""
+def note_of_translation_tasks(ids: Sequence[str]) -> str:
+    """Return a sentence about the prompts that patterns take for translation tasks."""
     shown = ", ".join(ids[:_SHOWN_IDS]) + (", ..." if len(ids) > _SHOWN_IDS else "")
     return (
         f"{len(ids)} prompts are about translation or a language, and their answers are not "
@@ -101,14 +101,14 @@ def note_of_found(ids: Sequence[str]) -> str:
 
 
 def _listed_tasks(settings: Prompts) -> set[str]:
-    """Return the ids of the list of prompts about translation, if there is one."""
+    """Return the ids in the recipe's list of translation tasks; none without a list."""
     source, names = settings.translation_tasks, settings.fields.prompt_id
     if not source:
         return set()
     found = set[str]()
     for line, row in json_lines(source, read_file(source, "prompts.translation_tasks")):
         value = _id_of(row, settings, line)
-        shared = _shared(value, settings.id_pattern) if isinstance(value, str) else ""
+        shared = _shared_id(value, settings.id_pattern) if isinstance(value, str) else ""
         if not shared:
             raise BadInput(
                 f"no usable field {alternatives(names)}; the line has {', '.join(row)}",
@@ -123,7 +123,7 @@ def _listed_tasks(settings: Prompts) -> set[str]:
 def _with_equal_flags(
     prompts: dict[str, list[Prompt]], listed: set[str]
 ) -> dict[str, list[Prompt]]:
-    """A prompt that is a translation task in one language is one in all of them."""
+    """Mark prompts as translation tasks in all languages if they are one in any."""
     tasks = {p.prompt_id for rows in prompts.values() for p in rows if p.translation_task} | listed
     if not tasks:
         return prompts
@@ -139,9 +139,9 @@ def load_prompt_file(
     """Read one prompt file.
 
     Args:
-        file: a source, ending in .jsonl or .parquet.
-        language: ISO 639-1 code that its prompts get.
-        settings: names of the fields in the file, and which part of an id counts.
+        file: its source, which ends in .jsonl or .parquet.
+        language: ISO 639-1 code for its prompts.
+        settings: names of the fields in the file, and the pattern of its ids.
         find_tasks: as in `load_language`.
 
     Raises:
@@ -168,7 +168,7 @@ def load_prompt_file(
 
 
 def place_of(prompt_id: str, language: str, settings: Prompts) -> tuple[str, int]:
-    """Return the file of a prompt and its line (or Parquet row) there, for an error message."""
+    """Return a prompt's file and its line (or Parquet row) there, for an error message."""
     files = settings.files[language]
     for file in files:
         if line := _line_in(file, prompt_id, settings):
@@ -178,7 +178,7 @@ def place_of(prompt_id: str, language: str, settings: Prompts) -> tuple[str, int
 
 def _line_in(file: str, prompt_id: str, settings: Prompts) -> int:
     for at, row in _rows(file):
-        if _shared(str(_id_of(row, settings, at)), settings.id_pattern) == prompt_id:
+        if _shared_id(str(_id_of(row, settings, at)), settings.id_pattern) == prompt_id:
             return at
     return 0
 
@@ -209,7 +209,7 @@ def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, li
     fields = settings.fields
     prompt_id, text = _id_of(row, settings, line), prompt_text(row, settings, file, line)
     require_text(fields.prompt_id, prompt_id, row, file, line)
-    shared = _shared(str(prompt_id), settings.id_pattern)
+    shared = _shared_id(str(prompt_id), settings.id_pattern)
     if not shared:
         raise BadInput(
             f"id {prompt_id!r} does not match prompts.id_pattern {settings.id_pattern!r}",
@@ -235,8 +235,8 @@ def _prompt(row: dict[str, Any], language: str, settings: Prompts, file: str, li
 
 
 def _is_task(row: Mapping[str, Any], prompt: Prompt, settings: Prompts) -> bool:
-    said = settings.translation_tasks or row.get(settings.fields.translation_task) is not None
-    return not said and is_about_translation(prompt.text, prompt.language)
+    marked = settings.translation_tasks or row.get(settings.fields.translation_task) is not None
+    return not marked and is_about_translation(prompt.text, prompt.language)
 
 
 def unread_fields(recipe: Recipe) -> list[str]:
@@ -248,7 +248,7 @@ def unread_fields(recipe: Recipe) -> list[str]:
     fields = recipe.prompts.fields
     read = {
         *(name for names in (fields.prompt_id, fields.text, fields.input) for name in names),
-        *(*fields.answer, fields.translation_task, *_OWN),
+        *(*fields.answer, fields.translation_task, *_OWN_FIELDS),
     }
     files = [file for code in recipe.languages.all for file in recipe.prompts.files[code]]
     found = dict.fromkeys(name for file in files for _, row in _rows(file) for name in row)
@@ -256,7 +256,7 @@ def unread_fields(recipe: Recipe) -> list[str]:
 
 
 def note_of_unread(fields: Sequence[str]) -> str:
-    """Return a sentence that names fields which nothing reads."""
+    """Return a sentence about fields that nothing reads."""
     return (
         f"the prompt files' fields {', '.join(fields)} are not read "
         "(prompts.fields in the recipe says which are)"
@@ -264,13 +264,13 @@ def note_of_unread(fields: Sequence[str]) -> str:
 
 
 def _id_of(row: Mapping[str, Any], settings: Prompts, line: int) -> object:
-    """Return a line's id, a whole number as text."""
+    """Return a row's id; integers as text."""
     value = field_of(row, settings.fields.prompt_id, line)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _shared(prompt_id: str, pattern: str) -> str:
-    """Return the part of an id that is the same across languages; "" where it has none."""
+def _shared_id(prompt_id: str, pattern: str) -> str:
+    """Return the part of an id that is the same across languages; "" if it has none."""
     if not pattern:
         return valid_unicode(prompt_id)
     found = re.search(pattern, prompt_id)
@@ -278,13 +278,7 @@ def _shared(prompt_id: str, pattern: str) -> str:
 
 
 def require_same_ids(recipe: Recipe, code: str, order: list[str], found: set[str]) -> None:
-    """Refuse a language whose ids are not those of the dominant one.
-
-    Args:
-        recipe: names the files.
-        code: of the language.
-        order: ids of the dominant language.
-        found: ids of this one.
+    """Refuse a language whose ids (`found`) are not those of the dominant one (`order`).
 
     Raises:
         BadInput: with the number of ids that differ, and where the first one is.
@@ -305,8 +299,5 @@ def require_same_ids(recipe: Recipe, code: str, order: list[str], found: set[str
         file, line = place_of(extra[0], code, settings)
         parts.append(f"{len(extra)} ids are not in {dominant}, first {extra[0]!r}")
     raise BadInput(
-        "; ".join(parts),
-        file=file,
-        line=line,
-        remedy=f"Give {code} and {dominant} the same ids.",
+        "; ".join(parts), file=file, line=line, remedy=f"Give {code} and {dominant} the same ids."
     )

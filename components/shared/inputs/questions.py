@@ -1,4 +1,4 @@
-"""Questions that a judge's tasks ask, and the answers they are compared with."""
+"""The questions of a judge's tasks, and their reference answers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.inputs.files import json_rows, read_file
 
-_TEXTS = ("instruction", "prompt", "question")
+_TEXT_FIELDS = ("instruction", "prompt", "question")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, turn by turn.
+    """A question of one or more turns.
 
     Attributes:
         item_id: unique in its file.
-        turns: what the user says; one or more.
-        reference: an answer that is known to be good; "" where there is none.
-        criteria: what an answer to this question is to be measured by; "" for the general ones.
+        turns: the user's texts; at least one.
+        reference: an answer known to be good; "" for none.
+        criteria: how to grade answers to this question; "" for the general criteria.
     """
 
     item_id: str
@@ -37,8 +37,8 @@ def read_questions(task: JudgedTask, language: str) -> list[Question]:
     """Return a task's questions in one language, at most its limit.
 
     Raises:
-        BadInput: with file and line, where one is unusable, or where a pairwise task has several
-            turns.
+        BadInput: with file and line, if a question is unusable, or has several turns in a task
+            other than mt_bench.
     """
     source = parse_source(task.questions).at(language)
     file = source.address
@@ -60,10 +60,10 @@ def read_questions(task: JudgedTask, language: str) -> list[Question]:
 
 
 def read_references(task: JudgedTask, language: str) -> dict[str, str]:
-    """Return the answers that a task's are compared with, by id.
+    """Return a task's reference answers in one language, by question id.
 
     Raises:
-        BadInput: with file and line, where one is unusable.
+        BadInput: with file and line, if one is unusable.
     """
     source = parse_source(task.references).at(language)
     return {
@@ -73,11 +73,7 @@ def read_references(task: JudgedTask, language: str) -> dict[str, str]:
 
 
 def require_questions(judge: Judge, languages: Sequence[str]) -> None:
-    """Read every file of a judge's tasks, so that what is wrong is known before anything starts.
-
-    Args:
-        judge: the recipe's section.
-        languages: codes of the recipe's.
+    """Read every file of a judge's tasks, so that errors show before anything starts.
 
     Raises:
         BadInput: a file is missing or broken, or a question has no reference.
@@ -94,7 +90,7 @@ def require_questions(judge: Judge, languages: Sequence[str]) -> None:
 def reference_of(
     question: Question, references: Mapping[str, str], task: JudgedTask, language: str
 ) -> str:
-    """Return the answer that a question's is compared with.
+    """Return the reference answer to a question.
 
     Raises:
         BadInput: there is none.
@@ -109,7 +105,7 @@ def reference_of(
 
 
 def digest_of_questions(task: JudgedTask, language: str) -> str:
-    """Return a digest of what is asked: the questions in force."""
+    """Return a digest of the questions that a task asks."""
     return digest_of(
         [
             [question.item_id, *question.turns, question.reference, question.criteria]
@@ -119,7 +115,7 @@ def digest_of_questions(task: JudgedTask, language: str) -> str:
 
 
 def digest_of_references(task: JudgedTask, language: str) -> str:
-    """Return a digest of the file with a task's references; "" where it has none."""
+    """Return a digest of a task's file of references; "" if it has none."""
     if not task.references:
         return ""
     source = parse_source(task.references).at(language)
@@ -127,7 +123,7 @@ def digest_of_references(task: JudgedTask, language: str) -> str:
 
 
 def _rows(source: Source, key: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield line, id and content of each row; ids are unique."""
+    """Yield line, id and content of each row; refuse ids that are missing or not unique."""
     file = source.address
     seen: set[str] = set()
     for line, row in json_rows(file, read_file(source.text(), key)):
@@ -154,11 +150,11 @@ def _rows(source: Source, key: str) -> Iterator[tuple[int, str, dict[str, Any]]]
 
 def _turns(row: dict[str, Any], file: str, line: int) -> tuple[str, ...]:
     if "turns" not in row:
-        return (_text(row, _TEXTS, file, line),)
+        return (_text(row, _TEXT_FIELDS, file, line),)
     turns = row["turns"]
     if not isinstance(turns, list) or not turns or not all(_is_text(turn) for turn in turns):
         raise BadInput(
-            "`turns` is not a list of texts", file=file, line=line, remedy="Write what is said."
+            "`turns` is not a list of texts", file=file, line=line, remedy="Write a list of texts."
         )
     return tuple(valid_unicode(turn) for turn in turns)
 

@@ -1,9 +1,9 @@
-"""Finds prompts about translation or a language: translating their answers would be wrong.
+"""Finds prompts about translation or a language, because translating their answers would be wrong.
 
 "Translate this into French", "Name the days of the week in Spanish": the answer's language is part
-of the task. The method's authors remove such prompts by a list of ids (ZNLP/
-Language-Imbalance-Driven-Rewarding, instruction_about_translate.jsonl); here patterns find them.
-docs/rollout.md says how well.
+of the task. The paper's authors remove such prompts by a list of ids (ZNLP/
+Language-Imbalance-Driven-Rewarding, instruction_about_translate.jsonl); here patterns find them
+(precision and recall: docs/rollout.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 from lidr.components.shared.core.languages import NAMES
 
 _MAX_CHARS = 2000
-"""Characters read from a prompt's start; from the end of a longer one, a quarter as many more."""
+"""Characters searched at a prompt's start; of longer prompts, also a quarter as many at the end."""
 
 _OTHER_NAMES = {"Mandarin", "Cantonese", "Norwegian", "Farsi", "Filipino", "Khmer", "Nepali"}
 _NAME = "|".join(

@@ -1,14 +1,13 @@
-"""Files from web servers: pinned by their digest, continued where a connection broke off.
+"""Downloads from web servers, checked against a digest, and resumed after an interruption.
 
-`requests` reads HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE and ~/.netrc as usual; a login is not
-sent on to another host.
+`requests` reads HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE and ~/.netrc as usual; it does not send
+a login to another host after a redirect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -18,33 +17,34 @@ from lidr.components.shared.core.errors import BadInput, LidrError, Unavailable
 from lidr.components.shared.core.retry import retry
 
 Advance = Callable[[int], None]
-"""Takes the number of bytes that have arrived since it was called last."""
+"""Progress callback; gets the number of bytes received since the last call."""
 
 _TIMEOUT = (10.0, 60.0)
-"""Seconds to connect, and between two pieces of an answer."""
+"""Seconds to connect, and between two chunks of a response."""
 
 _PIECE_BYTES = 1 << 16
-_PASSING = (408, 425, 429)
+_TRANSIENT_STATUSES = (408, 425, 429)
+"""HTTP statuses below 500 after which a request is repeated."""
 
 
 def download(url: str, path: Path, sha256: str, advance: Advance = lambda _: None) -> None:
-    """Download a file; what is there of an interrupted download is continued.
+    """Download a file, or resume an interrupted download.
 
     Args:
         url: `https://` or `http://`.
-        path: of the file; it has its name only when it is whole.
+        path: of the file, which appears only when it is complete.
         sha256: its digest.
-        advance: is told of progress.
+        advance: called with the number of new bytes.
 
     Raises:
-        BadInput: the server has no such file, or another one than the recipe pins.
-        Unavailable: it did not answer for LIDR_RETRY_SECONDS.
+        BadInput: the server refuses, or sends another file than the recipe pins.
+        Unavailable: the server failed for LIDR_RETRY_SECONDS.
     """
-    if path.is_file() and digest_of_file(path) == sha256:  # whole, but its reader was killed
+    if path.is_file() and digest_of_file(path) == sha256:  # left by a process that was killed
         return
     part = path.with_name(f"{path.name}.part")
     host = urlsplit(url).netloc
-    for attempt in (1, 2):  # a second time from the start: what was continued may be another's
+    for attempt in (1, 2):  # the resumed part may be of another version: then start over
         retry(lambda: _receive(url, part, advance), host, _explain(url), long=True)
         if (actual := digest_of_file(part)) == sha256:
             part.replace(path)
@@ -60,18 +60,19 @@ def download(url: str, path: Path, sha256: str, advance: Advance = lambda _: Non
 
 
 def _receive(url: str, part: Path, advance: Advance) -> None:
-    """Append to a partial file what it lacks."""
+    """Append what is missing to a partial file."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
     with requests.get(
         url, headers={"Accept-Encoding": "identity", **headers}, stream=True, timeout=_TIMEOUT
     ) as answer:
-        if answer.status_code == 416:  # nothing is missing, or the file is another one now
+        if answer.status_code == 416:  # nothing is missing, or the file has changed
             return
         answer.raise_for_status()
-        _require_safe(url, answer.url)
-        go_on = answer.status_code == 206 and _starts_at(answer, have)
-        with part.open("ab" if go_on else "wb") as file:
+        _require_https(url, answer.url)
+        sent_range = answer.headers.get("Content-Range", "")
+        resumed = answer.status_code == 206 and sent_range.startswith(f"bytes {have}-")
+        with part.open("ab" if resumed else "wb") as file:
             received = 0
             for piece in answer.iter_content(_PIECE_BYTES):
                 file.write(piece)
@@ -82,14 +83,12 @@ def _receive(url: str, part: Path, advance: Advance) -> None:
             raise requests.ConnectionError(f"{received} of {expected} bytes arrived")
 
 
-def _starts_at(answer: Any, have: int) -> bool:
-    return str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
-
-
-def _require_safe(asked: str, came: str) -> None:
-    if asked.startswith("https://") and not came.startswith("https://"):
+def _require_https(url: str, final_url: str) -> None:
+    if url.startswith("https://") and not final_url.startswith("https://"):
         raise BadInput(
-            f"leads to {came}, which is not encrypted", file=asked, remedy="Name the right address."
+            f"redirects to {final_url}, which is not encrypted",
+            file=url,
+            remedy="Correct the address in the recipe.",
         )
 
 
@@ -99,7 +98,7 @@ def _explain(url: str) -> Callable[[Exception], LidrError | None]:
     def explain(error: Exception) -> LidrError | None:
         response = getattr(error, "response", None)
         status = response.status_code if response is not None else 0
-        if status >= 500 or status in _PASSING:
+        if status >= 500 or status in _TRANSIENT_STATUSES:
             does = "asks for fewer requests" if status == 429 else "cannot do its work now"
             return Unavailable(
                 f"{url}: {host} {does} (HTTP {status})", remedy="Run the same command again later."
@@ -117,7 +116,7 @@ def _explain(url: str) -> Callable[[Exception], LidrError | None]:
         if isinstance(error, requests.RequestException):
             return Unavailable(
                 f"{url}: {host} does not answer ({type(error).__name__})",
-                remedy="See whether it works in a browser, and HTTPS_PROXY; then run again.",
+                remedy="Check HTTPS_PROXY and whether it opens in a browser, then run again.",
             )
         return None
 

@@ -1,4 +1,4 @@
-"""Errors of the Kubernetes API: which of them may pass, and what the server said."""
+"""Errors of the Kubernetes API: which of them are transient, and what the server said."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lidr.components.shared.core.errors import BadInput
 
 
 def status_of(error: BaseException) -> int:
-    """Return the HTTP status behind an exception (the SDK wraps them), or 0."""
+    """Return the HTTP status of an exception, or of one that it wraps as the SDK does; else 0."""
     from kubernetes.client import ApiException
 
     link: BaseException | None = error
@@ -22,11 +22,16 @@ def status_of(error: BaseException) -> int:
     return 0
 
 
-def passing_reason(error: Exception, what: str) -> str:
-    """Return what an API server does that may pass, as a predicate; raise what will not pass.
+def transient_reason(error: Exception, what: str) -> str:
+    """Return what is wrong with an API server, as a predicate, if the error is transient.
+
+    Args:
+        error: raised by the client or the SDK.
+        what: was asked, as an infinitive, e.g. `read pod x`.
 
     Raises:
-        BadInput: the API server understood, and refuses.
+        BadInput: the API server refused the request.
+        Exception: `error` itself, if it is not about the API server.
     """
     status = status_of(error)
     if status in (401, 403):
@@ -45,7 +50,7 @@ def passing_reason(error: Exception, what: str) -> str:
 
 
 def _message(error: BaseException) -> str:
-    """Return the API server's own words."""
+    """Return the API server's message."""
     body = getattr(error.__cause__ or error, "body", "") or str(error)
     try:
         return str(json.loads(body)["message"])

@@ -1,19 +1,17 @@
 """The files through which a launcher and the nodes of its TrainJob exchange job and outcome.
 
-They lie in `launch/` of the stage being made, on the store. The job goes one way; the summary, or
-each failed node's reason, comes back. Pods, their logs and the TrainJob may vanish at any time, and
-these do not.
+They are in `launch/` of the stage being made, on the store. The launcher writes the job; each node
+writes a summary, or why it failed. Unlike pods, their logs and the TrainJob, these do not vanish.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.kubernetes.failure import RecordedFailure, cause
+from lidr.components.shared.kubernetes.failure import RecordedFailure, root_cause
 from lidr.components.shared.store.stage import Stage
 
 FOLDER = "launch"
@@ -27,8 +25,8 @@ class Exchange(Generic[Job, Summary]):
 
     Args:
         stage: the stage being written.
-        job: what the nodes are asked to do.
-        summary: what they say of it when it is done.
+        job: class of the job.
+        summary: class of a node's summary.
     """
 
     def __init__(self, stage: Stage, job: type[Job], summary: type[Summary]) -> None:
@@ -38,7 +36,7 @@ class Exchange(Generic[Job, Summary]):
         self._summary = summary
 
     def publish(self, job: Job) -> None:
-        """Write the job, and forget how earlier attempts failed."""
+        """Write the job, and delete the failures of earlier attempts."""
         for key in self._keys("failure-"):
             self._store.delete(key)
         self._write("job.json", job)
@@ -47,7 +45,7 @@ class Exchange(Generic[Job, Summary]):
         """Return the job.
 
         Raises:
-            BadInput: there is none, or another version of the program wrote it.
+            BadInput: there is none, or another version of lidr wrote it.
         """
         try:
             return self._job.model_validate_json(self._store.read(self._key("job.json")))
@@ -63,11 +61,11 @@ class Exchange(Generic[Job, Summary]):
             ) from error
 
     def succeed(self, summary: Summary, node: int = 0) -> None:
-        """Write what a node did: for training node 0 speaks for all."""
+        """Write a node's summary; in training, node 0 writes one for all."""
         self._write(f"summary-{node}.json", summary)
 
     def summary(self, node: int = 0) -> Summary | None:
-        """Return what a node did, or None while it is not done."""
+        """Return a node's summary, or None if it is not done."""
         try:
             return self._summary.model_validate_json(
                 self._store.read(self._key(f"summary-{node}.json"))
@@ -76,7 +74,7 @@ class Exchange(Generic[Job, Summary]):
             return None
 
     def done(self) -> int:
-        """Return how many nodes have written what they did."""
+        """Return how many nodes have written a summary."""
         return len(self._keys("summary-"))
 
     def fail(self, failure: RecordedFailure) -> None:
@@ -85,11 +83,12 @@ class Exchange(Generic[Job, Summary]):
 
     def failure(self) -> RecordedFailure | None:
         """Return the cause of the failures so far, or None."""
-        found = [json.loads(self._store.read(key)) for key in self._keys("failure-")]
-        return cause([RecordedFailure.model_validate(each) for each in found]) if found else None
+        data = [self._store.read(key) for key in self._keys("failure-")]
+        found = [RecordedFailure.model_validate_json(each) for each in data]
+        return root_cause(found) if found else None
 
     def clear(self) -> None:
-        """Delete the files: a finished stage holds none of them."""
+        """Delete all files: a finished stage has none of them."""
         for entry in self._store.list(self._stage.key(FOLDER)):
             self._store.delete(entry.key)
 

@@ -2,8 +2,8 @@
 
 torchrun exits with 1 for every failure, and a podFailurePolicy sees only the container's exit code.
 So a rank that raises a LidrError writes a record, which `node.py` turns into an exit code: 65 and
-70 (as in sysexits.h) are failures that a retry cannot fix; 143 is a run that was asked to stop
-and has written a checkpoint.
+70 (as in sysexits.h) are failures that a retry cannot fix; 143 is a run that was asked to stop and
+has written a checkpoint.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lidr.components.shared.core.errors import (
 )
 
 FOLDER_VARIABLE = "LIDR_FAILURES"
-"""Folder in which ranks leave their records, set by `node.py`."""
+"""Environment variable with the folder for the ranks' records, set by `node.py`."""
 
 FAILED = 1
 BAD_INPUT = 65
@@ -53,10 +53,10 @@ _EXIT_CODES: dict[FailureKind, int] = {
 
 
 class RecordedFailure(Strict):
-    """Why one rank ended."""
+    """Why one rank failed."""
 
     kind: FailureKind
-    """Which exception the launcher raises for it."""
+    """Kind of exception, which the launcher raises again."""
     message: str
     """What happened."""
     remedy: str = ""
@@ -77,22 +77,22 @@ class RecordedFailure(Strict):
 
     @property
     def deliberate(self) -> bool:
-        """Whether the rank raised a LidrError; one that died may only have lost its peers."""
+        """Whether the rank raised a LidrError; one that died may only have lost other ranks."""
         return self.kind != "launch_failed"
 
     def as_error(self) -> LidrError:
         """Return the exception to raise in the launcher."""
-        words = "".join(f"\n  {line}" for line in self.log)
+        tail = "".join(f"\n  {line}" for line in self.log)
         places = [f"rank {self.rank}"] if self.rank > 0 else []
         places += [f"node {self.node}"] if self.node > 0 else []
         where = f" ({', '.join(places)})" if places and self.deliberate else ""
         text = f"{self.message.rstrip('.')}{where}"
-        if words and not self.deliberate:
-            text = f"{text}; its last words were{words}\n"
+        if tail and not self.deliberate:
+            text = f"{text}; its last output was{tail}\n"
         return _CLASSES[self.kind](text, remedy=self.remedy)
 
 
-def record(error: LidrError) -> None:
+def record_failure(error: LidrError) -> None:
     """Write a record of the exception that ends this rank, if `LIDR_FAILURES` names a folder."""
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
@@ -101,7 +101,7 @@ def record(error: LidrError) -> None:
 
 
 def failure_of(error: LidrError) -> RecordedFailure:
-    """Return the record of an exception of this process, with the ranks that torchrun has set."""
+    """Return the record of an exception in this process, with the ranks that torchrun has set."""
     return RecordedFailure(
         kind=next(kind for kind, known in _CLASSES.items() if isinstance(error, known)),
         message=error.message,
@@ -112,6 +112,6 @@ def failure_of(error: LidrError) -> RecordedFailure:
     )
 
 
-def cause(failures: list[RecordedFailure]) -> RecordedFailure:
+def root_cause(failures: list[RecordedFailure]) -> RecordedFailure:
     """Return the failure that caused the others: the earliest raised one, else the earliest."""
     return min(failures, key=lambda failure: (not failure.deliberate, failure.time))

@@ -7,17 +7,17 @@ from typing import Any, Protocol, Self
 
 from pydantic import Field
 
-from lidr.components.shared.config.profile import Profile, TrainingPlace
+from lidr.components.shared.config.profile import Profile, TrainingPlacement
 
 
-class Launch(TrainingPlace):
-    """The profile's `training` with what it leaves to other keys filled in.
+class Launch(TrainingPlacement):
+    """The profile's `training`, completed from other keys of the profile.
 
-    It travels as one text parameter of the train step, so that the step needs no profile.
+    It is one text parameter of the train step, so that the step needs no profile.
     """
 
     namespace: str = ""
-    """Namespace of the TrainJob. Default empty: that of the client."""
+    """Namespace of the TrainJob. Default empty: the client's."""
     queue: str = ""
     """Kueue LocalQueue that admits the TrainJob. Default empty: no queue."""
     priority: str = ""
@@ -31,7 +31,7 @@ class Launch(TrainingPlace):
 
     @classmethod
     def of(cls, profile: Profile) -> Self:
-        """Resolve a profile."""
+        """Return the settings of training in a profile."""
         own, resources = profile.training, profile.resources_of("train")
         return cls(
             **{
@@ -49,7 +49,7 @@ class Launch(TrainingPlace):
 
     @classmethod
     def of_rollout(cls, profile: Profile) -> Self:
-        """Resolve how a profile's shards are started: each is a node of a TrainJob."""
+        """Return the settings of a sharded rollout in a profile: each shard is a node."""
         own, resources = profile.training, profile.resources_of("generate")
         return cls(
             launcher="trainjob",
@@ -69,7 +69,7 @@ class Launch(TrainingPlace):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the step's parameter; an empty one means one process on this machine."""
+        """Parse the step's parameter; an empty one means one process on this machine."""
         return cls.model_validate_json(text or "{}")
 
     def text(self) -> str:
@@ -88,7 +88,7 @@ class Launch(TrainingPlace):
 
 
 class TaskConfig(Protocol):
-    """The fields of `kfp.dsl.TaskConfig` that are passed on; each is None where KFP sets none."""
+    """The fields of `kfp.dsl.TaskConfig` that are passed on; each is None if KFP sets none."""
 
     affinity: dict[str, Any] | None
     tolerations: list[dict[str, Any]] | None
@@ -99,15 +99,15 @@ class TaskConfig(Protocol):
 
 @dataclass(frozen=True)
 class Placement:
-    """What KFP would have given the step's own pod, for the nodes of its TrainJob.
+    """The placement that KFP would give the step's own pod, for the nodes of its TrainJob.
 
     Attributes:
         resources: quantity by resource, e.g. `{"nvidia.com/gpu": "8", "memory": "256Gi"}`.
         node_selector: node labels.
         tolerations: core/v1 Tolerations.
         affinity: core/v1 Affinity.
-        environment: variables with plain values. Those that come from a Secret stay out: a
-            TrainingRuntime names its Secrets itself.
+        environment: variables with plain values, not those from a Secret: a TrainingRuntime names
+            its Secrets itself.
     """
 
     resources: dict[str, str] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class Placement:
 
     @classmethod
     def of(cls, config: TaskConfig | None) -> Self:
-        """Read KFP's TaskConfig; outside a cluster it is empty."""
+        """Return the placement in KFP's TaskConfig, which is None outside a cluster."""
         if config is None:
             return cls()
         resources = config.resources or {}

@@ -1,7 +1,7 @@
-"""The launcher for a cluster: a TrainJob that is made or adopted, followed, and cleaned up.
+"""The launcher for a cluster: a TrainJob that is created or adopted, followed, and deleted.
 
-The TrainJob's name follows from the stage's digest, so a launcher that is started again finds the
-one its predecessor made. What was done is read from the store, never from the TrainJob.
+The TrainJob's name follows from the stage's digest, so that a launcher that is started again finds
+the one that it created before. What was done is read from the store, never from the TrainJob.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lidr.components.shared.core.termination import Terminated, raising_terminat
 from lidr.components.shared.kubernetes.exchange import Exchange
 from lidr.components.shared.kubernetes.failure import FATAL
 from lidr.components.shared.kubernetes.launch import Launch, Placement
-from lidr.components.shared.kubernetes.nodes import Nodes, Waits
+from lidr.components.shared.kubernetes.nodes import AdmissionTimeout, TrainJobPods
 from lidr.components.shared.kubernetes.own_pod import is_disrupted, own_run
 from lidr.components.shared.kubernetes.trainjobs import (
     RUN_ANNOTATION,
@@ -31,25 +31,25 @@ from lidr.components.shared.store.stage import Stage
 
 
 def job_name(component: str, stage: Stage) -> str:
-    """Return the name of a stage's TrainJob: pods add to it and must stay below 63 characters.
+    """Return the name of a stage's TrainJob, short since pods add to it and have 63 characters.
 
-    A namespace may serve several stores, which give equal stages equal digests.
+    It contains a digest of the store's URI, because stages have the same digest on every store.
     """
     return f"lidr-{component}-{stage.digest[:10]}-{digest_of(stage.store.uri)[:6]}"
 
 
 @dataclass(frozen=True)
 class LaunchedWork:
-    """What a TrainJob is made for.
+    """The work of a TrainJob.
 
     Attributes:
         component: the step, for the label `app.kubernetes.io/component` and the name.
         stage: the stage being made.
         command: what every node runs.
-        exchange: where the nodes' failures are found.
-        publish: writes the nodes' job; called before a TrainJob is made.
-        done: whether everything has been done, whatever has become of the TrainJob.
-        shares: whether each node does a share of its own, so that progress is that of all.
+        exchange: the files with the nodes' failures.
+        publish: writes the nodes' job; called before a TrainJob is created.
+        done: returns whether everything is done, whatever became of the TrainJob.
+        sharded: whether each node does a shard of the work, so that their progress is added up.
     """
 
     component: str
@@ -58,7 +58,7 @@ class LaunchedWork:
     exchange: Exchange[Any, Any]
     publish: Callable[[], None]
     done: Callable[[], bool]
-    shares: bool = False
+    sharded: bool = False
 
     @property
     def name(self) -> str:
@@ -71,10 +71,9 @@ class TrainJobLauncher:
 
     Args:
         launch: from the profile.
-        placement: what KFP hands over for the nodes.
-        poll_seconds: between two looks at the TrainJob.
-        retry_seconds: of API errors after which the launcher gives up; by default
-            LIDR_RETRY_SECONDS.
+        placement: of the nodes, from KFP.
+        poll_seconds: between two readings of the TrainJob.
+        retry_seconds: for which API errors are retried; by default LIDR_RETRY_SECONDS.
     """
 
     def __init__(
@@ -90,30 +89,34 @@ class TrainJobLauncher:
         self._retry_seconds = retry_seconds
 
     def run(self, work: LaunchedWork) -> None:
-        """Make or adopt the TrainJob, and return when its work is done.
+        """Create or adopt the TrainJob, and return when its work is done.
 
         Raises:
             BadInput: a node refused its input.
-            LaunchFailed: a node died, no machine was found for it, or nothing came back.
+            LaunchFailed: a node died, no machine was found for it, or it wrote no result.
             LidrError: what a node raised.
         """
         cluster = Cluster(self._launch.namespace, self._retry_seconds)
         with raising_terminated(), _deleting_when_cancelled(cluster, work.name):
             if not work.done():
-                self._make_or_adopt(cluster, work)
+                self._create_or_adopt(cluster, work)
                 self._follow(cluster, work)
             if not work.done():
-                raise _nothing_came_back(cluster, work.name)
+                raise LaunchFailed(
+                    f"TrainJob {work.name} in {cluster.namespace} is complete, but left nothing on "
+                    "the store",
+                    remedy="Use one store and one image for the step and its TrainJob's nodes.",
+                )
             cluster.delete(work.name)
 
-    def _make_or_adopt(self, cluster: Cluster, work: LaunchedWork) -> None:
+    def _create_or_adopt(self, cluster: Cluster, work: LaunchedWork) -> None:
         name = work.name
         while True:
             found = cluster.read(name)
-            if found is None and self._make(cluster, work):
+            if found is None and self._create(cluster, work):
                 return
             if found is None:
-                continue  # another launcher was faster: look at what it made
+                continue  # another launcher was first: read the TrainJob that it created
             if found.stage != work.stage.uri:
                 raise BadInput(
                     f"TrainJob {name} in {cluster.namespace} works for {found.stage!r}, "
@@ -124,30 +127,30 @@ class TrainJobLauncher:
                 self._adopt(name, found)
                 return
             if not found.deleting:
-                self._refuse_repetition(cluster, found, work)
+                self._raise_if_fatal(cluster, found, work)
                 emit("note", message=f"TrainJob {name} of an earlier attempt is recreated")
                 cluster.delete(name)
             time.sleep(self._poll_seconds)
 
-    def _refuse_repetition(self, cluster: Cluster, found: TrainJob, work: LaunchedWork) -> None:
-        """Fail at once where KFP tries again what cannot come out otherwise; a new run may try."""
+    def _raise_if_fatal(self, cluster: Cluster, found: TrainJob, work: LaunchedWork) -> None:
+        """Fail at once if KFP retries what must fail again; a new KFP run may try."""
         failure = work.exchange.failure()
         if failure and failure.exit_code in FATAL and found.run and found.run == own_run(cluster):
             raise failure.as_error()
 
-    def _make(self, cluster: Cluster, work: LaunchedWork) -> bool:
+    def _create(self, cluster: Cluster, work: LaunchedWork) -> bool:
         work.publish()
         annotations = {STAGE_ANNOTATION: work.stage.uri}
         if run := own_run(cluster):
             annotations[RUN_ANNOTATION] = run
         # The interpreter's path here need not be that of the nodes' image.
         command = ["python", *work.command[1:]]
-        made = cluster.create(
+        created = cluster.create(
             work.name, work.component, annotations, command, self._launch, self._placement
         )
-        if made:
-            emit("note", message=f"TrainJob {work.name} made in namespace {cluster.namespace}")
-        return made
+        if created:
+            emit("note", message=f"TrainJob {work.name} created in namespace {cluster.namespace}")
+        return created
 
     def _adopt(self, name: str, found: TrainJob) -> None:
         emit("note", message=f"TrainJob {name} exists: adopted")
@@ -159,30 +162,30 @@ class TrainJobLauncher:
             )
 
     def _follow(self, cluster: Cluster, work: LaunchedWork) -> None:
-        """Wait for the TrainJob's end, and raise where it failed."""
-        nodes = Nodes(cluster, shares=work.shares)
-        waits = Waits(self._launch.admission_minutes * 60)
+        """Wait for the TrainJob's end, and raise if it failed."""
+        pods = TrainJobPods(cluster, sharded=work.sharded)
+        timeout = AdmissionTimeout(self._launch.admission_minutes * 60)
         while True:
             job = cluster.read(work.name)
-            nodes.look(work.name)
+            pods.update(work.name)
             if job is None or job.ended:
                 break
-            if waits.too_long(job, nodes):
+            if timeout.expired(job, pods):
                 cluster.delete(work.name)
-                raise waits.as_error(work.name, self._launch)
+                raise timeout.as_error(work.name, self._launch)
             time.sleep(self._poll_seconds)
         if (job is not None and "Complete" in job.conditions) or work.done():
             return
-        raise _failed(work.name, job, nodes, work.exchange)
+        raise _failed(work.name, job, pods, work.exchange)
 
 
 @contextmanager
 def _deleting_when_cancelled(cluster: Cluster, name: str) -> Iterator[None]:
-    """Delete the TrainJob where this step is cancelled; an evicted step's retry will adopt it."""
+    """Delete the TrainJob if this step is cancelled; if it is evicted, its retry will adopt it."""
     try:
         yield
     except (Terminated, KeyboardInterrupt):
-        cluster.hurry()
+        cluster.shorten_retries()
         if is_disrupted(cluster):
             emit("note", message=f"this pod is evicted; TrainJob {name} goes on")
         else:
@@ -192,32 +195,23 @@ def _deleting_when_cancelled(cluster: Cluster, name: str) -> Iterator[None]:
 
 
 def _failed(
-    name: str, job: TrainJob | None, nodes: Nodes, exchange: Exchange[Any, Any]
+    name: str, job: TrainJob | None, pods: TrainJobPods, exchange: Exchange[Any, Any]
 ) -> LidrError:
-    """Say why a TrainJob failed: the ranks' words, the pods' reasons, the TrainJob's own."""
+    """Return why a TrainJob failed, by its ranks, its pods, or the TrainJob itself."""
     failure = exchange.failure()
     if failure is not None and failure.deliberate:
         return failure.as_error()
-    lines = [f"pod {pod}: {reason}" for pod, (reason, _) in nodes.deaths.items()]
-    words = (
-        list(failure.log) if failure else next((log for _, log in nodes.deaths.values() if log), [])
-    )
+    lines = [f"pod {pod}: {reason}" for pod, (reason, _) in pods.failures.items()]
+    logs = [failure.log] if failure else [log for _, log in pods.failures.values() if log]
+    tail = "".join(f"\n  {line}" for line in next(iter(logs), ()))
     if failure is not None:
         lines.append(f"{failure.message} (node {failure.node})")
     if job is None:
         lines.append("the TrainJob is gone: somebody deleted it")
     elif not lines:
         lines.append(job.conditions.get("Failed", ""))
-    tail = "".join(f"\n  {line}" for line in words)
     return LaunchFailed(
         f"TrainJob {name} failed: {'; '.join(lines)}"
-        + (f"; the last words were{tail}\n" if words else ""),
+        + (f"; its last output was{tail}\n" if tail else ""),
         remedy="Run the step again: what was finished is kept.",
-    )
-
-
-def _nothing_came_back(cluster: Cluster, name: str) -> LidrError:
-    return LaunchFailed(
-        f"TrainJob {name} in {cluster.namespace} is complete, but left nothing on the store",
-        remedy="Use one store and one image for the step and the nodes of its TrainJob.",
     )

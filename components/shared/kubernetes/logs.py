@@ -1,7 +1,6 @@
-"""Following a container's log by reading it again and again, each line once.
+"""Follows a container's log by polling; every line is returned once.
 
-Reading in short calls survives what breaks a stream: a restarted API server, a rotated log, a
-proxy's timeout.
+Short calls survive what breaks a stream: a restarted API server, a rotated log, a proxy's timeout.
 """
 
 from __future__ import annotations
@@ -15,29 +14,29 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.kubernetes.pods import CONTAINER, Pod, name_of
 
 _FIRST_LINES = 1000
-"""Lines of a log that has been written before this launcher came."""
+"""Read at most of a log that was written before this launcher started."""
 
-_OVERLAP = 10
-"""Seconds that are read twice: clocks and whole seconds are coarse. Timestamps tell what is new."""
+_OVERLAP_SECONDS = 10
+"""Read twice, because clocks differ and the API takes whole seconds; timestamps tell new lines."""
 
 _PREFIX = re.compile(r"^\[rank\d+\] ")
 _PAIR = re.compile(r"(\w+)=(\S*)")
 
 
 class Logs(Protocol):
-    """Where logs are read."""
+    """Reads the logs of pods."""
 
     def log(self, pod: str, container: str, **options: object) -> str:
-        """Return a container's log; "" where it cannot be read now."""
+        """Return a container's log; "" if it cannot be read now."""
 
 
 class LogFollower:
     """Follows one pod's log after another.
 
     Args:
-        cluster: where the pods are.
+        cluster: reads the logs.
         container: of each pod.
-        first_lines: how many of what a pod has printed before are read; 0 is all.
+        first_lines: of the log so far to begin with, when a pod is first seen; 0 for all.
     """
 
     def __init__(
@@ -48,27 +47,24 @@ class LogFollower:
         self._first_lines = first_lines
         self._pod = ""
         self._seen: tuple[str, int] = ("", 0)
-        """The last timestamp, and how many lines had it."""
+        """The last timestamp, and the number of lines with it."""
         self._read = 0.0
 
     def follow(self, pod: Pod) -> None:
         """Relay what a pod has printed since the last call."""
-        for line in self.fresh(pod):
+        for line in self.new_lines(pod):
             relay(line)
 
-    def fresh(self, pod: Pod) -> list[str]:
+    def new_lines(self, pod: Pod) -> list[str]:
         """Return the lines that a pod has printed since the last call."""
         if self._pod != pod["metadata"]["uid"]:
             self._pod, self._seen, self._read = pod["metadata"]["uid"], ("", 0), 0.0
-        return self._fresh(name_of(pod))
-
-    def _fresh(self, pod: str) -> list[str]:
         now = time.monotonic()
         if self._read:
-            window: dict[str, object] = {"since_seconds": int(now - self._read) + _OVERLAP}
+            window: dict[str, object] = {"since_seconds": int(now - self._read) + _OVERLAP_SECONDS}
         else:
             window = {"tail_lines": self._first_lines} if self._first_lines else {}
-        text = self._cluster.log(pod, self._container, timestamps=True, **window)
+        text = self._cluster.log(name_of(pod), self._container, timestamps=True, **window)
         lines = _stamped(text)
         if not lines:
             return []
@@ -85,16 +81,15 @@ class LogFollower:
 def _stamped(text: str) -> list[tuple[str, str]]:
     """Split a log into RFC 3339 timestamps, which sort as text, and lines.
 
-    A torn last line waits for the next reading.
+    An incomplete last line is left for the next call.
     """
     whole = text[: text.rfind("\n") + 1]
-    return [
-        (stamp, line) for stamp, _, line in (each.partition(" ") for each in whole.splitlines())
-    ]
+    parts = (each.partition(" ") for each in whole.splitlines())
+    return [(stamp, line) for stamp, _, line in parts]
 
 
 def relay(line: str) -> None:
-    """Print a line of rank 0; its progress becomes this step's own."""
+    """Print a line of rank 0, or emit it as this step's progress if it is progress."""
     values = progress_in(line)
     if values is None:
         print(line, file=sys.stderr, flush=True)
@@ -109,8 +104,8 @@ class SharedProgress:
         self._latest: dict[int, dict[str, object]] = {}
         self._changed = False
 
-    def take(self, node: int, lines: list[str]) -> None:
-        """Keep a node's progress; print node 0's other lines, and what all others warn of."""
+    def add(self, node: int, lines: list[str]) -> None:
+        """Keep a node's progress; print the other lines of node 0, and the others' warnings."""
         for line in lines:
             values = progress_in(line)
             if values is not None:
@@ -120,7 +115,7 @@ class SharedProgress:
                 print(line if node == 0 else f"[node {node}] {line}", file=sys.stderr, flush=True)
 
     def report(self) -> None:
-        """Report the sum, where it has changed."""
+        """Emit the sum as this step's progress, if it has changed."""
         if not self._changed:
             return
         self._changed = False
@@ -128,7 +123,7 @@ class SharedProgress:
 
 
 def _summed(events: list[dict[str, object]]) -> dict[str, object]:
-    """Return the progress of all nodes as one: what is counted is added, the slowest one's end."""
+    """Return the progress of all nodes as one: counts are added, the longest time left counts."""
     last = dict(events[-1])
     for name in ("done", "total", "rate", "amount"):
         if values := _numbers(events, name):
@@ -142,7 +137,7 @@ def _numbers(events: list[dict[str, object]], name: str) -> list[float]:
 
 
 def progress_in(line: str) -> dict[str, object] | None:
-    """Return what a line says of a step's progress; None where it says something else."""
+    """Return the fields of a line that reports a step's progress; None for any other line."""
     text = _PREFIX.sub("", line)
     if not text.startswith("lidr progress "):
         return None

@@ -1,4 +1,4 @@
-"""What the pod this process runs in says: which KFP run it is of, and why it is asked to end."""
+"""The pod that this process runs in: its KFP run, and whether the cluster is evicting it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME_VARIABLE = "KFP_POD_NAME"
 
 
 def own_run(cluster: Cluster) -> str:
-    """Return the id of the KFP run that this pod is of; "" where none is known."""
+    """Return the id of this pod's KFP run; "" if it is unknown."""
     pod = _own(cluster) or {"metadata": {}}
     return str(pod["metadata"].get("labels", {}).get(RUN_LABEL, ""))
 
@@ -24,9 +24,9 @@ def own_run(cluster: Cluster) -> str:
 def is_disrupted(cluster: Cluster) -> bool:
     """Return whether SIGTERM came with an eviction, a preemption or a drained node.
 
-    All of them mark the pod with the condition DisruptionTarget first. A pod that cannot be read
-    counts as cancelled: its TrainJob would hold GPUs without anybody waiting for it, and loses only
-    what it did since its last checkpoint.
+    All of them first set the pod's condition DisruptionTarget. A pod that cannot be read counts as
+    cancelled: otherwise its TrainJob would hold GPUs with nobody waiting for it, and it loses only
+    the work since its last checkpoint.
     """
     pod = _own(cluster)
     return pod is not None and pods.is_disrupted(pod)

@@ -1,6 +1,6 @@
-"""What pods say about themselves: why they wait, and why they died.
+"""Reads the state of pods: why they wait, and why they failed.
 
-Pods come as the API server's JSON (core/v1 Pod).
+Pods are the API server's JSON (core/v1 Pod).
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ Pod = dict[str, Any]
 CONTAINER = "node"
 """Name of the trainer's container, and of its replicated job, in the TrainingRuntime."""
 
-INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+_INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOBSET_LABEL = "jobset.sigs.k8s.io/jobset-name"
-ATTEMPT_LABEL = "jobset.sigs.k8s.io/restart-attempt"
+_ATTEMPT_LABEL = "jobset.sigs.k8s.io/restart-attempt"
 _ROLE_LABEL = "jobset.sigs.k8s.io/replicatedjob-name"
 
 _INSUFFICIENT = re.compile(
-    r"(?:Insufficient|insufficient quota for|insufficient unused quota for)"
-    r" ([\w./-]+)"
+    r"(?:Insufficient|insufficient quota for|insufficient unused quota for) ([\w./-]+)"
 )
 _NORMAL_WAITS = ("", "ContainerCreating", "PodInitializing")
 
@@ -34,12 +33,12 @@ def nodes_of(pods: list[Pod]) -> dict[int, Pod]:
     """Return the newest trainer pod of each node, by node rank."""
     trainers = [pod for pod in pods if _labels(pod).get(_ROLE_LABEL) == CONTAINER]
     trainers.sort(key=lambda pod: (attempt_of(pod), pod["metadata"].get("creationTimestamp", "")))
-    return {int(_labels(pod).get(INDEX_LABEL, 0)): pod for pod in trainers}
+    return {int(_labels(pod).get(_INDEX_LABEL, 0)): pod for pod in trainers}
 
 
 def attempt_of(pod: Pod) -> int:
     """Return how often the job's pods had been restarted when this pod was made."""
-    return int(_labels(pod).get(ATTEMPT_LABEL, 0))
+    return int(_labels(pod).get(_ATTEMPT_LABEL, 0))
 
 
 def is_running(pod: Pod, container: str = CONTAINER) -> bool:
@@ -48,12 +47,12 @@ def is_running(pod: Pod, container: str = CONTAINER) -> bool:
 
 
 def has_ended(pod: Pod) -> bool:
-    """Return whether the pod has come to an end, well or not."""
+    """Return whether the pod has succeeded or failed."""
     return _status(pod).get("phase") in ("Succeeded", "Failed")
 
 
 def is_gated(pod: Pod) -> bool:
-    """Return whether the scheduler does not look at the pod yet, as where a queue holds it."""
+    """Return whether a scheduling gate, e.g. a queue's, keeps the pod from being scheduled."""
     return any(
         condition["type"] == "PodScheduled" and condition.get("reason") == "SchedulingGated"
         for condition in _conditions(pod)
@@ -61,12 +60,11 @@ def is_gated(pod: Pod) -> bool:
 
 
 def why_waiting(pod: Pod, container: str = CONTAINER) -> str:
-    """Return why a pod does not run, or "" where it does or only needs a moment."""
+    """Return why a pod does not run; "" if it does, has ended, or is about to start."""
     if is_running(pod, container) or has_ended(pod):
         return ""
-    for condition in _conditions(pod):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return _unscheduled(condition)
+    if condition := _condition(pod, "PodScheduled", "False"):
+        return _unscheduled(condition)
     waiting = _container(pod, container).get("state", {}).get("waiting", {})
     if waiting.get("reason", "") in _NORMAL_WAITS:
         return ""
@@ -74,32 +72,28 @@ def why_waiting(pod: Pod, container: str = CONTAINER) -> str:
 
 
 def missing_resources(message: str) -> list[str]:
-    """Return the resources that the scheduler or Kueue found too few of."""
+    """Return the resources that are insufficient by a message of the scheduler or Kueue."""
     return sorted({name.rstrip(".") for name in _INSUFFICIENT.findall(message)})
 
 
 def why_dead(pod: Pod, container: str = CONTAINER) -> str:
-    """Return why a pod failed, e.g. "OOMKilled (exit code 137)", or "" where it did not."""
+    """Return why a pod failed, e.g. "OOMKilled (exit code 137)"; "" if it did not."""
     ended = _container(pod, container).get("state", {}).get("terminated")
     status = _status(pod)
     if status.get("phase") != "Failed" and not (ended and ended.get("exitCode")):
         return ""
     if reason := status.get("reason"):  # Evicted, Preempting, NodeLost: the pod as a whole
         return _joined(reason, status.get("message", ""))
-    for condition in _conditions(pod):
-        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
-            return _joined(condition.get("reason", "disrupted"), condition.get("message", ""))
+    if condition := _condition(pod, "DisruptionTarget", "True"):
+        return _joined(condition.get("reason", "disrupted"), condition.get("message", ""))
     if not ended:
         return "failed without a reason"
     return f"{ended.get('reason') or 'Error'} (exit code {ended.get('exitCode')})"
 
 
 def is_disrupted(pod: Pod) -> bool:
-    """Return whether the cluster takes the pod away: eviction, preemption, a drained node."""
-    return any(
-        condition["type"] == "DisruptionTarget" and condition["status"] == "True"
-        for condition in _conditions(pod)
-    )
+    """Return whether the cluster removes the pod: eviction, preemption, a drained node."""
+    return _condition(pod, "DisruptionTarget", "True") is not None
 
 
 def _unscheduled(condition: dict[str, Any]) -> str:
@@ -126,6 +120,11 @@ def _status(pod: Pod) -> dict[str, Any]:
 def _conditions(pod: Pod) -> list[dict[str, Any]]:
     conditions: list[dict[str, Any]] = _status(pod).get("conditions", [])
     return conditions
+
+
+def _condition(pod: Pod, kind: str, status: str) -> dict[str, Any] | None:
+    found = (each for each in _conditions(pod) if (each["type"], each["status"]) == (kind, status))
+    return next(found, None)
 
 
 def _container(pod: Pod, name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Whether a run of Kubeflow Pipelines still lives, as another run's pod may ask the API server.
+"""Asks the Kubernetes API, from a pod, whether another run of Kubeflow Pipelines is still alive.
 
-Without a client library, which not every image has: two lists, of names and labels alone.
+It uses no client library, which not every image has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import urllib3
 from lidr.components.shared.core.digest import digest_of_bytes
 
 RUN_LABEL = "pipeline/runid"
-"""Kubeflow Pipelines labels every Workflow and every pod of a run with it."""
+"""Label of every Workflow and every pod of a run of Kubeflow Pipelines: the run's id."""
 
 _COMPLETED = "workflows.argoproj.io/completed"
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -34,7 +34,7 @@ _NO_ANSWER = (
 
 
 def cluster_id() -> str:
-    """Return what the pods of one cluster have in common, and no others; "" outside of pods."""
+    """Return an id that the pods of one cluster share, and no others; "" outside of pods."""
     try:
         return digest_of_bytes((_ACCOUNT / "ca.crt").read_bytes())
     except OSError:
@@ -50,37 +50,30 @@ def own_namespace() -> str:
 
 
 def has_ended(namespace: str, run: str) -> bool:
-    """Return whether a run's Workflow is complete or gone, and none of its pods lives.
+    """Return whether a run's Workflow is complete or gone, and none of its pods is alive.
 
-    A live run has no pod between two tasks, but its Workflow is not complete then. False also where
-    the API server does not say.
-
-    Args:
-        namespace: of the run's pods.
-        run: its id in Kubeflow.
+    A live run has no pod between two tasks, but its Workflow is not complete then. Also False if
+    the API server does not answer. `run` is its id in Kubeflow.
     """
     if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(run)):
-        return False  # they come from the store
+        return False  # they come from the store, which may be damaged
     selected = {"labelSelector": f"{RUN_LABEL}={run}"}
     living = {**selected, "fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
     try:
         workflows = _list(f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflows", selected)
-        complete = all(_labels(each).get(_COMPLETED) == "true" for each in workflows)
+        labels = [each["metadata"].get("labels", {}) for each in workflows]
+        complete = all(each.get(_COMPLETED) == "true" for each in labels)
         return complete and not _list(f"/api/v1/namespaces/{namespace}/pods", living)
     except _NO_ANSWER:
         return False
 
 
 def was_cancelled(namespace: str, run: str) -> bool:
-    """Return whether somebody has asked a run to end.
+    """Return whether somebody has cancelled a run.
 
-    Kubeflow does so by a deadline of zero seconds (2.17, TerminateWorkflow in
-    backend/src/apiserver/resource/resource_manager.go), and tells the exit task `RUNNING`, as of a
-    loop whose pod was killed. False also where the API server does not say.
-
-    Args:
-        namespace: of the run's pods.
-        run: its id in Kubeflow.
+    Kubeflow cancels by a deadline of zero seconds (2.17, TerminateWorkflow in
+    backend/src/apiserver/resource/resource_manager.go). Its exit task gets the state `RUNNING`, as
+    after a killed pod. Also False if the API server does not answer.
     """
     if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(run)):
         return False
@@ -113,8 +106,3 @@ def _list(path: str, query: dict[str, str], kind: str = _NAMES_ONLY) -> list[dic
 def _server() -> str:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     return f"https://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _labels(found: dict[str, Any]) -> dict[str, str]:
-    labels: dict[str, str] = found["metadata"].get("labels", {})
-    return labels

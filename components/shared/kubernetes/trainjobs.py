@@ -1,7 +1,7 @@
-"""The Kubernetes API as a launcher needs it: Kubeflow's SDK to make TrainJobs, every call retried.
+"""The Kubernetes API as a launcher needs it: creates TrainJobs by Kubeflow's SDK, retries calls.
 
-An API server is restarted and upgraded while jobs run for days. One error ends the SDK's own
-`wait_for_job_status`; here every call is repeated until it works, or has failed for minutes.
+API servers are restarted and upgraded while jobs run for days. One error ends the SDK's own
+`wait_for_job_status`; here every call is retried until it has failed for minutes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from lidr.components.shared.config.pools import queue_labels
 from lidr.components.shared.core.errors import BadInput, LaunchFailed
 from lidr.components.shared.core.retry import retry, retry_seconds
-from lidr.components.shared.kubernetes.api_errors import passing_reason, status_of
+from lidr.components.shared.kubernetes.api_errors import status_of, transient_reason
 from lidr.components.shared.kubernetes.launch import Launch, Placement
 from lidr.components.shared.kubernetes.pods import JOBSET_LABEL, Pod
 
@@ -23,8 +23,8 @@ STAGE_ANNOTATION = "lidr.dev/stage"
 RUN_ANNOTATION = "lidr.dev/kfp-run"
 
 _GROUP, _VERSION, _PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
-_CALL_SECONDS = 30  # the client takes a float for no limit at all
-_HURRY_SECONDS = 20.0
+_CALL_SECONDS = 30  # the client ignores a float
+_SHORT_RETRY_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class TrainJob:
 
     Attributes:
         stage: URI of the stage it works for.
-        run: id of the KFP run that made it; "" where none did.
-        nodes: its nodes; 0 where it leaves them to the runtime.
+        run: id of the KFP run that created it; "" for none.
+        nodes: number of its nodes; 0 if the runtime sets it.
         conditions: message by type, of those that are true.
-        deleting: somebody has asked for its deletion.
+        deleting: whether it is being deleted.
     """
 
     stage: str
@@ -47,7 +47,7 @@ class TrainJob:
 
     @property
     def ended(self) -> bool:
-        """True once it is complete or has failed."""
+        """Whether it is complete or has failed."""
         return "Complete" in self.conditions or "Failed" in self.conditions
 
 
@@ -55,8 +55,8 @@ class Cluster:
     """One namespace of a cluster, through Kubeflow's SDK.
 
     Args:
-        namespace: "" is the client's own.
-        seconds: of errors after which a call is given up; by default LIDR_RETRY_SECONDS.
+        namespace: "" for the client's own.
+        seconds: for which errors of a call are retried; by default LIDR_RETRY_SECONDS.
     """
 
     def __init__(self, namespace: str = "", seconds: float | None = None) -> None:
@@ -79,7 +79,7 @@ class Cluster:
         launch: Launch,
         placement: Placement,
     ) -> bool:
-        """Make a TrainJob; False where one of that name exists.
+        """Create a TrainJob; False if one of that name exists.
 
         Raises:
             BadInput: the runtime does not exist, or the API server refuses the TrainJob.
@@ -92,27 +92,29 @@ class Cluster:
                 f"no TrainingRuntime {launch.runtime!r} in namespace {self.namespace}",
                 remedy="Apply manifests/base/training-runtime.yaml, or set training.runtime.",
             )
-        trainer, options = _described(name, component, annotations, command, launch, placement)
-        made = self._call(
+        trainer, options = _trainer_and_options(
+            name, component, annotations, command, launch, placement
+        )
+        created = self._call(
             f"create TrainJob {name}",
             lambda: self._backend.train(runtime=runtime, trainer=trainer, options=options),
             ignored=409,
         )
-        return made is not None
+        return created is not None
 
     def _runtime(self, name: str) -> Any:
         try:
             return self._backend.get_runtime(name)
         except Exception as error:
-            # Where the namespace has none the SDK asks for one of the whole cluster, which a
-            # namespaced Role may not read; both refusals look alike but for what they name.
+            # If the namespace has none, the SDK asks for one of the whole cluster, which a
+            # namespaced Role may not read. Only the name in the message tells the two 403s apart.
             own = f"{self.namespace}/{name}" in str(error)
             if status_of(error) == 404 or (status_of(error) == 403 and not own):
                 return None
             raise
 
     def read(self, name: str) -> TrainJob | None:
-        """Return a TrainJob, or None where there is none."""
+        """Return a TrainJob, or None if there is none."""
         found = self._call(
             f"read TrainJob {name}",
             lambda: self._backend.custom_api.get_namespaced_custom_object(
@@ -124,9 +126,7 @@ class Cluster:
 
     def delete(self, name: str) -> None:
         """Delete a TrainJob and, with it, its pods."""
-        self._call(
-            f"delete TrainJob {name}", lambda: self._backend.delete_job(name) or True, ignored=404
-        )
+        self._call(f"delete TrainJob {name}", lambda: self._backend.delete_job(name), ignored=404)
 
     def pods(self, name: str) -> list[Pod]:
         """Return the pods of a TrainJob, as JSON."""
@@ -143,7 +143,7 @@ class Cluster:
         return pods
 
     def pod(self, name: str) -> Pod | None:
-        """Return one pod, or None where there is none."""
+        """Return one pod, or None if there is none."""
         answer = self._call(
             f"read pod {name}",
             lambda: self._backend.core_api.read_namespaced_pod(
@@ -154,12 +154,9 @@ class Cluster:
         return None if answer is None else json.loads(answer.data)
 
     def log(self, pod: str, container: str, **options: object) -> str:
-        """Return a container's log; "" where it cannot be read now. Not repeated.
+        """Return a container's log; "" if it cannot be read now. Not retried.
 
-        Args:
-            pod: its name.
-            container: its name.
-            **options: of `read_namespaced_pod_log`, e.g. tail_lines.
+        The options are those of `read_namespaced_pod_log`, e.g. `tail_lines`.
         """
         try:
             answer = self._backend.core_api.read_namespaced_pod_log(
@@ -171,17 +168,17 @@ class Cluster:
                 **options,
             )
         except Exception as error:
-            passing_reason(error, f"read the log of pod {pod}")
+            transient_reason(error, f"read the log of pod {pod}")
             return ""
         text: str = answer.data.decode("utf-8", "replace")
         return text
 
-    def hurry(self) -> None:
-        """Give calls up after seconds from now on: this process is about to be killed."""
-        self._seconds = min(self._seconds, _HURRY_SECONDS)
+    def shorten_retries(self) -> None:
+        """Retry calls for seconds only from now on: this process is about to be killed."""
+        self._seconds = min(self._seconds, _SHORT_RETRY_SECONDS)
 
     def _call(self, what: str, function: Callable[[], Any], ignored: int = 0) -> Any:
-        """Call the API until it answers; None where it answers with the ignored status."""
+        """Call the API, with retries; None if it answers with the ignored HTTP status."""
 
         def call() -> Any:
             try:
@@ -193,14 +190,14 @@ class Cluster:
 
         def explain(error: Exception) -> LaunchFailed:
             return LaunchFailed(
-                f"cannot {what}: {self._who} {passing_reason(error, what)}",
+                f"cannot {what}: {self._who} {transient_reason(error, what)}",
                 remedy="A TrainJob that was made goes on; run the step again to adopt it.",
             )
 
         return retry(call, self._who, explain, self._seconds)
 
 
-def _described(
+def _trainer_and_options(
     name: str,
     component: str,
     annotations: dict[str, str],
@@ -208,7 +205,7 @@ def _described(
     launch: Launch,
     placement: Placement,
 ) -> tuple[Any, list[Any]]:
-    """Describe a TrainJob in the SDK's words."""
+    """Return a TrainJob as the SDK's trainer and options."""
     from kubeflow.trainer import CustomTrainerContainer
     from kubeflow.trainer.options import (
         ActiveDeadlineSeconds,

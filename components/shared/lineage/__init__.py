@@ -1,4 +1,4 @@
-"""What a stage was made from, and whether all of it is still there and whole.
+"""What a stage was made from, and whether all of it still exists unchanged.
 
-Imports `store`, `records` and `core`.
+Imports `models`, `store` and what lies below them.
 """

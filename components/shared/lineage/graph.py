@@ -1,8 +1,8 @@
 """Lineage: what a stage was made from, stage by stage, back to the base model and the prompt files.
 
-The graph is read from markers alone. A marker names what its stage read by digest, so the same
-chain is found wherever the store is now, across runs that share stages. A stage that is not there
-any more stays in the graph, as gone.
+The graph is read from markers alone. A marker names its stage's inputs by digest, so the graph is
+the same wherever the store is now, across runs that share stages. A deleted stage stays in the
+graph, as gone.
 """
 
 from __future__ import annotations
@@ -18,20 +18,26 @@ from lidr.components.shared.core.errors import DamagedObject
 from lidr.components.shared.models.sources import BASE_FILE
 from lidr.components.shared.steps import MAKERS, STEPS
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.marker import MARKER, RECORD, home_of, parsed
+from lidr.components.shared.store.marker import (
+    MARKER,
+    PRUNED_MARKER,
+    current_uri,
+    parse_matching_marker,
+)
 from lidr.components.shared.store.stage import Stage, locate_stage
 
-_FURTHER = {step.name: step.further_than for step in STEPS if step.further_than}
-_OUTSIDE = tuple(step.name for step in STEPS if step.further_than == "source")
-"""Steps whose input `model` is no stage: they bring it in."""
+_ROUND_AFTER = {step.name: step.round_after for step in STEPS if step.round_after}
+"""See `steps.Step.round_after`."""
+_OUTSIDE = tuple(step.name for step in STEPS if step.round_after == "source")
+"""Steps whose input `model` is not a stage: they bring a model in from outside."""
 
 
 class Presence(StrEnum):
-    """What there is of a stage."""
+    """Which parts of a stage exist."""
 
     WHOLE = "whole"
     PRUNED = "pruned"
-    """Its marker alone, as a record; its files were removed on purpose."""
+    """Only its marker, under another name; its files were removed on purpose."""
     DAMAGED = "damaged"
     """Its marker cannot be read, or is another stage's."""
     GONE = "gone"
@@ -42,27 +48,27 @@ class Node:
     """One stage of a lineage.
 
     Attributes:
-        stage: its address.
-        presence: what there is of it.
-        marker: the content of its marker; empty where there is none.
+        stage: with its store and digest.
+        presence: which parts of it exist.
+        marker: the content of its marker; empty if it is missing or damaged.
         data: the marker's bytes.
-        kept_as: the name of its marker.
-        inputs: URI of each stage it read, by the name it has there; `source`, `adapter` and `base`
+        marker_name: the file name of its marker.
+        inputs: URI of each stage it read, by the name of the input; `source`, `adapter` and `base`
             for the stages in which an outside model's files are.
-        outside: what it read that is no stage: a model's source, an adapter.
+        outside: URIs of inputs that are not stages: a model's `source`, an `adapter`.
     """
 
     stage: Stage
     presence: Presence
     marker: Mapping[str, Any] = field(default_factory=dict)
     data: bytes = b""
-    kept_as: str = MARKER
+    marker_name: str = MARKER
     inputs: Mapping[str, str] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def uri(self) -> str:
-        """Where the stage is."""
+        """The stage's URI."""
         return self.stage.uri
 
     @property
@@ -72,36 +78,33 @@ class Node:
 
     @property
     def digest(self) -> str:
-        """Of everything it read."""
+        """The digest of everything it read."""
         return self.stage.digest
 
     @property
     def files(self) -> Mapping[str, Mapping[str, Any]]:
-        """Size and SHA-256 of each file, as its marker names them."""
-        return {
-            name: described
-            for name, described in self.marker.get("files", {}).items()
-            if isinstance(described, dict)
-        }
+        """Size and SHA-256 of each file, from its marker."""
+        files: Mapping[str, Mapping[str, Any]] = self.marker.get("files", {})
+        return files
 
     @property
     def size(self) -> int:
         """Bytes of all its files when it was finished."""
-        return sum(int(described.get("size") or 0) for described in self.files.values())
+        return sum(described.get("size", 0) for described in self.files.values())
 
-    def facts(self, name: str) -> Mapping[str, Any]:
-        """Return a section of the marker: counts, versions, origin, facts; empty without one."""
+    def section(self, name: str) -> Mapping[str, Any]:
+        """Return a section of the marker: counts, versions, origin or facts; empty if missing."""
         section = self.marker.get(name)
         return section if isinstance(section, dict) else {}
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Stages by URI; each comes after all that it was made from.
+    """Stages and what they were made from.
 
     Attributes:
-        nodes: every stage.
-        roots: URIs of those that were asked for.
+        nodes: by URI; each comes after all that it was made from.
+        roots: URIs of the stages that were asked for.
     """
 
     nodes: Mapping[str, Node]
@@ -111,24 +114,24 @@ class Graph:
         return iter(self.nodes.values())
 
     def rounds(self) -> dict[str, int]:
-        """Return by URI how many models were trained on the way to a stage, from M_0 on.
+        """Return by URI how many models, one after the other, were trained for a stage.
 
-        What M_t answers, translates and is paired for belongs to M_{t+1}, as in a run's folder.
+        The answers, translations and pairs of M_t count for M_{t+1}, as in a run's folder.
         """
         found: dict[str, int] = {}
         for node in self:
-            before = {name: found[uri] for name, uri in node.inputs.items()}
-            after = [before[name] + 1 for name in (_FURTHER.get(node.step),) if name in before]
-            found[node.uri] = max([*before.values(), *after], default=0)
+            further = _ROUND_AFTER.get(node.step)
+            counts = [found[uri] + (name == further) for name, uri in node.inputs.items()]
+            found[node.uri] = max(counts, default=0)
         return found
 
 
 def trace(roots: Iterable[str], follow: Callable[[Node, str], bool] = lambda *_: True) -> Graph:
-    """Return all that stages were made from, and the stages themselves.
+    """Return the graph of some stages and of all that they were made from.
 
     Args:
         roots: URIs of stages.
-        follow: takes a stage and the name of one of its inputs: whether to go on there.
+        follow: called with a stage and the name of one of its inputs; whether to trace that input.
 
     Raises:
         BadInput: a URI is not a stage's, or the store cannot be read.
@@ -147,11 +150,11 @@ def trace(roots: Iterable[str], follow: Callable[[Node, str], bool] = lambda *_:
 
 
 def reach(roots: Iterable[str], following: Callable[[str], Iterable[str]]) -> set[str]:
-    """Return all URIs that can be reached from some, which are among them.
+    """Return all URIs that can be reached from the roots, these included.
 
     Args:
         roots: where to begin.
-        following: returns the URIs that follow from one; called once for each.
+        following: returns the URIs that are one step from a URI; called once for each.
     """
     reached, waiting = set[str](), list(roots)
     while waiting:
@@ -163,24 +166,24 @@ def reach(roots: Iterable[str], following: Callable[[str], Iterable[str]]) -> se
 
 
 def read_node(stage: Stage) -> Node:
-    """Return a stage with what its marker says, whatever is left of it."""
-    for name, presence in ((MARKER, Presence.WHOLE), (RECORD, Presence.PRUNED)):
+    """Return a stage with the content of its marker, whatever is left of it."""
+    for name, presence in ((MARKER, Presence.WHOLE), (PRUNED_MARKER, Presence.PRUNED)):
         try:
             data = stage.store.read(stage.key(name))
         except FileNotFoundError:
             continue
         except DamagedObject:
-            return Node(stage, Presence.DAMAGED, kept_as=name)
-        marker = parsed(data, stage.digest)
+            return Node(stage, Presence.DAMAGED, marker_name=name)
+        marker = parse_matching_marker(data, stage.digest)
         if not marker:
-            return Node(stage, Presence.DAMAGED, data=data, kept_as=name)
-        inputs, outside = _read(stage, marker)
+            return Node(stage, Presence.DAMAGED, data=data, marker_name=name)
+        inputs, outside = _inputs_of(stage, marker)
         return Node(stage, presence, marker, data, name, inputs, outside)
     return Node(stage, Presence.GONE)
 
 
-def _read(stage: Stage, marker: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the stages that a stage read, and what it read from elsewhere, by name."""
+def _inputs_of(stage: Stage, marker: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the URIs of the stages that a stage read, and of its other inputs, both by name."""
     step = stage.prefix.split("/")[1]
     inputs: dict[str, str] = {}
     for name, digest in (marker["identity"].get("inputs") or {}).items():
@@ -188,8 +191,8 @@ def _read(stage: Stage, marker: Mapping[str, Any]) -> tuple[dict[str, str], dict
         if steps and isinstance(digest, str) and digest and step not in _OUTSIDE:
             inputs[name] = _stage_with(stage.store, steps, digest)
     outside: dict[str, str] = {}
-    for name, place in _places(stage, step, marker).items():
-        uri = stage_of(home_of(stage.store, place))
+    for name, place in _model_uris(stage, step, marker).items():
+        uri = stage_of(current_uri(stage.store, place))
         if uri:
             inputs[name] = uri
         else:
@@ -198,16 +201,20 @@ def _read(stage: Stage, marker: Mapping[str, Any]) -> tuple[dict[str, str], dict
 
 
 def _stage_with(store: Store, steps: Sequence[str], digest: str) -> str:
-    """Return the URI of the stage with a digest; where no step has one, of where it would be."""
-    places = [f"stages/{step}/{digest}" for step in steps]
-    if len(places) > 1:
-        known = (p for p in places if any(store.exists(f"{p}/{m}") for m in (MARKER, RECORD)))
-        places = [next(known, places[0])]
-    return f"{store.uri}/{places[0]}"
+    """Return the URI of the stage with a digest, made by one of some steps.
+
+    Without such a stage it is the first step's.
+    """
+    prefixes = [f"stages/{step}/{digest}" for step in steps]
+    if len(prefixes) == 1:
+        return f"{store.uri}/{prefixes[0]}"
+    names = (MARKER, PRUNED_MARKER)
+    known = (each for each in prefixes if any(store.exists(f"{each}/{name}") for name in names))
+    return f"{store.uri}/{next(known, prefixes[0])}"
 
 
-def _places(stage: Stage, step: str, marker: Mapping[str, Any]) -> dict[str, str]:
-    """Return where the files are of a model that a stage only points at."""
+def _model_uris(stage: Stage, step: str, marker: Mapping[str, Any]) -> dict[str, str]:
+    """Return the recorded URIs of the files of a model that a stage only points at, by name."""
     described: dict[str, Any] = {}
     recorded = (marker.get("facts") or {}).get("model")
     if step in _OUTSIDE:
@@ -223,13 +230,13 @@ def _json(stage: Stage, marker: Mapping[str, Any], name: str) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(stage.store.read(stage.key(name)))
-    except (FileNotFoundError, ValueError, DamagedObject):  # verifying says so
+    except (FileNotFoundError, ValueError, DamagedObject):  # `verify` reports it
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def stage_of(uri: str) -> str:
-    """Return the URI of the stage that a URI names or lies in; "" where it is in none."""
+    """Return the URI of the stage that a URI names or lies in; "" if there is none."""
     root, found, rest = uri.rpartition("/stages/")
     parts = rest.strip("/").split("/")
     if not found or len(parts) < 2:

@@ -1,4 +1,4 @@
-"""Verifying a lineage: every marker, and every byte of every file that is meant to be there."""
+"""Verifies a lineage: every marker, and every byte of every file that should exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lidr.components.shared.core.digest import canonical_json, digest_of
 from lidr.components.shared.core.errors import BadInput, StoreError
 from lidr.components.shared.lineage.graph import Graph, Node, Presence
 from lidr.components.shared.models.outside import is_weights, model_fingerprint
-from lidr.components.shared.store.marker import fault_of
+from lidr.components.shared.store.marker import marker_fault
 from lidr.components.shared.store.open import open_store
 
 _FILES_AT_ONCE = 4
@@ -20,11 +20,11 @@ _FILES_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class LineageFinding:
-    """Something that is not as it was written.
+    """A file or stage that is not as it was written.
 
     Attributes:
-        place: URI of the file or stage.
-        what: is wrong with it.
+        place: its URI.
+        what: what is wrong, as a predicate, e.g. `is gone`.
     """
 
     place: str
@@ -34,13 +34,13 @@ class LineageFinding:
 def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> list[LineageFinding]:
     """Return what is wrong anywhere in a lineage; files are read piece by piece, four at a time.
 
-    Of a pruned stage only the record is checked. A model from outside the store is compared with
+    Of a pruned stage only the marker is checked. A model from outside the store is compared with
     the fingerprint that was taken when it was brought in: every byte of a folder, the listing of
     an `s3://` prefix; `hf://` is pinned by its revision and is not fetched.
 
     Args:
-        graph: what to verify.
-        advance: called with the bytes that were read since the last call.
+        graph: to verify.
+        advance: called with the number of bytes that were read since the last call.
 
     Raises:
         StoreError: the store cannot be reached.
@@ -49,14 +49,14 @@ def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> lis
     checks = [(node, name) for node in graph for name in _expected(node)]
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         for (node, name), what in zip(checks, pool.map(_file_fault, checks), strict=True):
-            advance(int(node.files[name].get("size") or 0))
+            advance(node.files[name].get("size", 0))
             if what:
                 found.append(LineageFinding(f"{node.uri}/{name}", what))
     return found
 
 
 def bytes_to_read(graph: Graph) -> int:
-    """Return how many bytes of the stages' files are read to verify a graph."""
+    """Return how many bytes of stages' files `verify` reads."""
     return sum(node.size for node in graph if node.presence is Presence.WHOLE)
 
 
@@ -64,14 +64,14 @@ def _faults(node: Node) -> Iterator[LineageFinding]:
     if node.presence is Presence.GONE:
         yield LineageFinding(node.uri, "is gone")
         return
-    if what := "cannot be read" if not node.data else fault_of(node.data, node.digest):
-        yield LineageFinding(f"{node.uri}/{node.kept_as}", what)
+    if what := "cannot be read" if not node.data else marker_fault(node.data, node.digest):
+        yield LineageFinding(f"{node.uri}/{node.marker_name}", what)
     if node.presence is Presence.WHOLE:
         yield from _outside_faults(node)
 
 
 def _outside_faults(node: Node) -> Iterator[LineageFinding]:
-    described = node.facts("facts").get("model")
+    described = node.section("facts").get("model")
     if not isinstance(described, dict):
         return
     for name, key in (("source", "digest"), ("adapter", "adapter_digest")):
@@ -99,7 +99,7 @@ def _outside_fault(place: str, expected: str) -> str:
 
 
 def _expected(node: Node) -> list[str]:
-    """Return the names of files that must be there, the small ones first: faults show sooner."""
+    """Return the names of files that must exist, weights last: others are checked faster."""
     if node.presence is not Presence.WHOLE:
         return []
     return sorted(node.files, key=lambda name: (is_weights(name), name))
@@ -115,12 +115,7 @@ def _file_fault(check: tuple[Node, str]) -> str:
 
 
 def recipe_fault(data: bytes, digest: str) -> str:
-    """Return what is wrong with the bytes of a run's recipe, or "".
-
-    Args:
-        data: the bytes of `recipe.json`.
-        digest: of the recipe, as the registered version names it.
-    """
+    """Return what is wrong with a run's `recipe.json`, or ""; a version's tag has the digest."""
     try:
         recipe = json.loads(data)
         same = canonical_json(recipe).encode() == data and digest_of(recipe) == digest

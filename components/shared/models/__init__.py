@@ -1,4 +1,4 @@
 """Models: where their files are, whether they may be loaded, and the stages that hold them.
 
-Imports what lies below: `tracking`, `inputs`, `store`, `records`, `config`, `core`.
+Imports only lower packages: `tracking`, `inputs`, `store`, `records`, `config`, `core`.
 """

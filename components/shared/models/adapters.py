@@ -1,4 +1,4 @@
-"""LoRA adapters in PEFT's form: which layers of a model may have one, and whether files fit it."""
+"""LoRA adapters in PEFT's format: which layers can have one, and whether files fit a model."""
 
 from __future__ import annotations
 
@@ -15,30 +15,26 @@ from lidr.components.shared.core.errors import BadInput
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 
-_NEUTRAL = {
+_FACTOR_SETTINGS = {
     *("auto_mapping", "base_model_name_or_path", "revision", "peft_version", "inference_mode"),
     *("task_type", "peft_type", "runtime_config", "lora_dropout", "loftq_config", "eva_config"),
     *("r", "lora_alpha", "use_rslora", "target_modules", "exclude_modules"),
     *("layers_to_transform", "layers_pattern", "megatron_config", "megatron_core"),
     *("ensure_weight_tying", "qalora_group_size"),
 }
-"""Settings of an adapter that say nothing beyond its factors, or that the factors are read with."""
+"""Settings that do not change what an adapter computes, or that its factors (A and B) show."""
 
-_MERGED = {
+_MERGEABLE_SETTINGS = {
     *("bias", "use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save"),
     *("trainable_token_indices", "target_parameters"),
 }
-"""Further settings with which merging into the weights gives what PEFT computes beside them."""
+"""Further settings with which PEFT can merge the adapter into the weights."""
 
 _MAX_NAMED = 4
 
 
 def skeleton(config: Any) -> Any:
-    """Return a model without memory for its weights.
-
-    Args:
-        config: of transformers.
-    """
+    """Return the model of a transformers configuration on the meta device, without weights."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -57,26 +53,27 @@ def adapter_layers(model: Any, targets: Sequence[str], *, merge: bool = True) ->
 
     Args:
         model: a causal language model, with weights or without.
-        targets: as `training.lora.targets`; empty for every linear layer but the head, and in a
-            mixture of experts those outside the experts' blocks.
+        targets: as `training.lora.targets`; empty for every linear layer except the head and, in a
+            mixture of experts, the experts' blocks.
         merge: as `training.lora.merge`.
 
     Raises:
-        BadInput: a target names no layer, or one whose adapter would be lost.
+        BadInput: a target names no layer, or one whose adapter could not be exported.
     """
     possible = _linear_layers(model)
-    embedding = _name_of(model, model.get_input_embeddings())
     if not targets:
         return possible
+    head = _module_name(model, model.get_output_embeddings())
+    embedding = _module_name(model, model.get_input_embeddings())
     found: list[str] = []
     for target in targets:
-        layers = [name for name in possible if _names(target, name)]
-        if _names(target, _name_of(model, model.get_output_embeddings())):
+        layers = [name for name in possible if _matches(target, name)]
+        if _matches(target, head):
             raise BadInput(
                 f"training.lora.targets names {target}, the head, which cannot have an adapter",
                 remedy="Leave it out.",
             )
-        if _names(target, embedding):
+        if _matches(target, embedding):
             _check_embedding(model, target, merge)
             layers.append(embedding)
         if not layers:
@@ -100,22 +97,19 @@ def _check_embedding(model: Any, target: str, merge: bool) -> None:
 
 
 def _no_layer(model: Any, target: str, possible: Collection[str]) -> BadInput:
-    if blocks := expert_blocks(model):
-        return BadInput(
-            f"training.lora.targets {target} cannot have adapters: this is a mixture of experts, "
-            f"and what stands in {', '.join(sorted(blocks))} has none here",
-            remedy=f"Name some of {', '.join(last_parts(possible))}, or leave it empty.",
-        )
+    reason = "no linear layer has this name"
+    if blocks := ", ".join(sorted(expert_blocks(model))):
+        reason = f"this is a mixture of experts, and layers in {blocks} get none"
     return BadInput(
-        f"training.lora.targets {target} cannot have adapters: no linear layer has this name",
-        remedy=f"Name some of {', '.join(last_parts(possible))}, or leave it empty.",
+        f"training.lora.targets {target} cannot have adapters: {reason}",
+        remedy=f"Name some of {', '.join(short_names(possible))}, or leave it empty.",
     )
 
 
 def expert_blocks(model: Any) -> set[str]:
-    """Return the names that blocks with experts have in their layers, e.g. `mlp`; none if dense.
+    """Return the names of the blocks that hold experts, e.g. `mlp`; none if the model is dense.
 
-    transformers packs the experts of a layer into parameters of three dimensions.
+    transformers packs the experts of a layer into three-dimensional parameters.
     """
     packed = {name.rpartition(".")[0] for name, each in model.named_parameters() if each.dim() == 3}
     experts = {name for name in packed if "conv" not in name.rpartition(".")[2]}
@@ -136,31 +130,31 @@ def _linear_layers(model: Any) -> list[str]:
     ]
 
 
-def _name_of(model: Any, wanted: Any) -> str:
+def _module_name(model: Any, wanted: Any) -> str:
     return next((name for name, module in model.named_modules() if module is wanted), "")
 
 
-def _names(target: str, layer: str) -> bool:
+def _matches(target: str, layer: str) -> bool:
     return bool(layer) and (layer == target or layer.endswith(f".{target}"))
 
 
-def last_parts(layers: Collection[str]) -> list[str]:
-    """Return what layers are called in their blocks, each once."""
+def short_names(layers: Collection[str]) -> list[str]:
+    """Return the last part of each layer's name, e.g. `q_proj`, sorted and without repetitions."""
     return sorted({name.rpartition(".")[2] for name in layers})
 
 
-def unreadable(folder: Path) -> Iterator[str]:
-    """Yield the settings of an adapter that its factors do not say, e.g. `use_dora true`."""
-    yield from _unusual(folder, _NEUTRAL)
+def settings_beyond_factors(folder: Path) -> Iterator[str]:
+    """Yield settings that change an adapter beyond its factors (A and B), e.g. `use_dora true`."""
+    return _unusual_settings(folder, _FACTOR_SETTINGS)
 
 
 def check_mergeable(folder: Path) -> None:
-    """Refuse an adapter that is more than an addition to weights.
+    """Refuse an adapter that cannot be merged into the weights.
 
     Raises:
-        BadInput: with its setting.
+        BadInput: with the setting that prevents it.
     """
-    for setting in _unusual(folder, _NEUTRAL | _MERGED):
+    for setting in _unusual_settings(folder, _FACTOR_SETTINGS | _MERGEABLE_SETTINGS):
         raise BadInput(
             f"this adapter has {setting}, which cannot be merged into weights",
             file=folder / CONFIG,
@@ -168,44 +162,46 @@ def check_mergeable(folder: Path) -> None:
         )
 
 
-def _unusual(folder: Path, known: Collection[str]) -> Iterator[str]:
+def _unusual_settings(folder: Path, known: Collection[str]) -> Iterator[str]:
     from peft import LoraConfig
 
     given = json.loads((folder / CONFIG).read_text("utf-8"))
-    usual = LoraConfig()
+    defaults = LoraConfig()
     names = {each.name for each in fields(LoraConfig)}
     for key, value in given.items():
-        harmless = value in (None, False, [], {}) or value == getattr(usual, key, None)
-        if key == "init_lora_weights":  # the others change the weights beside the adapter
+        harmless = value in (None, False, [], {}) or value == getattr(defaults, key, None)
+        if key == "init_lora_weights":  # other values change the base weights, too
             harmless = value in (True, False, "gaussian")
         if key not in known and not harmless:
             yield f"{key} {json.dumps(value)}" if key in names else f"an unknown setting, {key}"
 
 
 def check_fit(model: Any, folder: Path) -> int:
-    """Refuse an adapter that PEFT would apply in part or not at all; return how many layers it has.
+    """Refuse an adapter that PEFT would not apply completely; return the number of its layers.
 
     Args:
-        model: without memory for its weights (`skeleton`); it is changed.
+        model: on the meta device (`skeleton`); it is changed.
         folder: the adapter's files.
 
     Raises:
-        BadInput: keys are missing, unexpected or of another shape; or it belongs to a matrix that
-            is input and output embedding.
+        BadInput: keys are missing, unexpected or of another shape; or the adapter changes one of
+            two tied embeddings.
     """
     import torch
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
-    from safetensors import safe_open  # the control image has none, and imports this module
+    from safetensors import (
+        safe_open,
+    )  # the control image imports this module, but lacks safetensors
 
-    tied = is_tied(model)
-    ends = [_name_of(model, each) for each in (model.get_input_embeddings(), _head(model))]
+    tied, head = is_tied(model), model.get_output_embeddings()
+    embeddings = [_module_name(model, each) for each in (model.get_input_embeddings(), head)]
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         tensors = {
             key: torch.empty_like(file.get_tensor(key), device="meta")
             for key in sorted(file.keys())
         }
     try:
-        with warnings.catch_warnings(action="ignore"):  # what they say is decided here
+        with warnings.catch_warnings(action="ignore"):  # we check what PEFT warns of
             config = LoraConfig.from_pretrained(str(folder))
             adapted = get_peft_model(model, config)
             result = set_peft_model_state_dict(adapted, dict(tensors), low_cpu_mem_usage=True)
@@ -213,7 +209,7 @@ def check_fit(model: Any, folder: Path) -> int:
         raise BadInput(
             f"the adapter does not fit the model: {_first_line(error)}",
             file=folder,
-            remedy=_OTHER,
+            remedy=_FIT_REMEDY,
         ) from error
     missing = [key for key in result.missing_keys if ".default" in key]
     if missing or result.unexpected_keys:
@@ -225,24 +221,22 @@ def check_fit(model: Any, folder: Path) -> int:
                 if keys
             ),
             file=folder / WEIGHTS,
-            remedy=_OTHER,
+            remedy=_FIT_REMEDY,
         )
     layers = {key.partition(".lora_")[0] for key in tensors}
-    if tied and any(f"{end}." in f"{layer}." for layer in layers for end in ends if end):
+    if tied and any(f"{each}." in f"{layer}." for layer in layers for each in embeddings if each):
         raise BadInput(
             "the adapter changes the model's embedding, which is the head's matrix too (they are "
-            "tied), so that the sum is no such model any more",
+            "tied); once merged, they would differ",
             file=folder,
             remedy="Choose an adapter of the other layers.",
         )
     return len(layers)
 
 
-_OTHER = "Name the model that the adapter was trained on, or export it again with save_pretrained."
-
-
-def _head(model: Any) -> Any:
-    return model.get_output_embeddings()
+_FIT_REMEDY = (
+    "Name the model that the adapter was trained on, or export it again with save_pretrained."
+)
 
 
 def _some(keys: Sequence[str]) -> str:

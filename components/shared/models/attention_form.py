@@ -1,7 +1,7 @@
-"""Whether a model's attention is a softmax over causal scores: then pairs share a row in training.
+"""Whether a model's attention is a plain causal softmax, so that pairs can share a row in training.
 
-It is tried, not guessed: a model without memory for its weights is run, and its attention layers
-say what they ask for (`transformers.AttentionInterface`).
+This is tried out: the model runs on the meta device (without weights), and a probe records what its
+layers pass to their attention function (`transformers.AttentionInterface`).
 """
 
 from __future__ import annotations
@@ -11,30 +11,28 @@ from typing import Any
 
 _PROBE = "lidr_probe"
 
-_UNKNOWN = ("softcap", "s_aux", "position_bias")
-"""What some models' attention adds to the scores."""
+_EXTRA_ARGUMENTS = ("softcap", "s_aux", "position_bias")
+"""Arguments by which some models' attention changes its scores."""
 
 
-def more_than_softmax(module: Any, given: Mapping[str, Any]) -> str:
-    """Return what an attention layer does beyond causal softmax attention; "" for nothing.
+def why_not_softmax(module: Any, given: Mapping[str, Any]) -> str:
+    """Return why an attention layer is not a plain causal softmax; "" if it is one.
 
-    Args:
-        module: the layer.
-        given: arguments of its attention function.
+    `given` holds the layer's arguments for its attention function.
     """
-    extra = next((name for name in _UNKNOWN if given.get(name) is not None), "")
+    extra = any(given.get(name) is not None for name in _EXTRA_ARGUMENTS)
     if extra or not getattr(module, "is_causal", True):
-        return f"{type(module).__name__} has attention of its own kind"
+        return f"the attention of {type(module).__name__} is not a plain causal softmax"
     return ""
 
 
 def why_padded(model: Any) -> str | None:
-    """Return why a model's batches are padded in training; "" where they are flat rows.
+    """Return why a model's batches are padded in training; "" if they are flat rows.
 
-    None means that this cannot be seen without weights: then it is seen when training starts.
+    None means that this cannot be decided without weights; it is decided when training starts.
 
     Args:
-        model: without memory for its weights; its attention implementation is changed.
+        model: on the meta device; its attention implementation is changed.
     """
     import torch
     from transformers import AttentionInterface
@@ -42,7 +40,7 @@ def why_padded(model: Any) -> str | None:
     reasons: list[str] = []
 
     def probe(module: Any, query: Any, key: Any, value: Any, mask: Any, **given: Any) -> Any:
-        reasons.append(more_than_softmax(module, given))
+        reasons.append(why_not_softmax(module, given))
         batch, heads, tokens, _ = query.shape
         return query.new_empty(batch, tokens, heads, value.shape[-1]), None
 
@@ -52,7 +50,7 @@ def why_padded(model: Any) -> str | None:
         model.set_attn_implementation(_PROBE)
         with torch.no_grad():
             model.base_model(input_ids=ids, use_cache=False)
-    except (NotImplementedError, RuntimeError, ValueError, TypeError):  # values decide the way
+    except (NotImplementedError, RuntimeError, ValueError, TypeError):  # it depends on values
         return None
     if len(reasons) < model.config.get_text_config().num_hidden_layers:
         return "some layers carry a state from token to token"

@@ -1,9 +1,9 @@
-"""Whether a chat template renders messages, and does nothing else.
+"""Checks that a chat template renders messages, and does nothing else.
 
-It is a program that comes with a model. Engines run it in jinja2's immutable sandbox; here it is
-read first, as jinja2's own syntax tree, and what no chat needs is refused: the ways out of the
-sandbox (https://jinja.palletsprojects.com/sandbox), other templates, and work without bounds. Then
-it renders plain conversations in a process with limits.
+A chat template is a program that comes with a model, and engines run it in jinja2's immutable
+sandbox. Here its syntax tree is checked first: what no chat needs is refused, such as known sandbox
+escapes (https://jinja.palletsprojects.com/sandbox), other templates and unbounded work. Then it
+renders plain conversations in a process with limits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 _MAX_CHARS = 1 << 18
 _MAX_RANGE = 100_000
-"""Jinja2's own bound on a range; no template of a known family names a number over 1000."""
+"""Jinja2's own limit on a range; templates of known model families use no number over 1000."""
 
 _FILTERS = {
     "attr": "looks attributes up by name (|attr)",
@@ -41,29 +40,24 @@ _ATTRIBUTES = {
     "mro": "walks through Python's classes (.mro)",
 }
 _CALLS = {"lipsum": "writes made-up text (lipsum)"}
-_TIME_LIMIT = 180.0
-"""Seconds on the clock for a process that may use two of the processor's: machines are busy, and
-only what sleeps, which no template can, needs this bound."""
+_TIMEOUT_SECONDS = 180.0
+"""Wall-clock limit, far above the CPU limit: machines are busy, and templates cannot sleep."""
 
-_MARKS = ("first-question-9f2c", "first-answer-1b7d", "second-question-c04e")
-_ONE: list[Message] = [{"role": "user", "content": _MARKS[0]}]
+_CONTENTS = ("first-question-9f2c", "first-answer-1b7d", "second-question-c04e")
+_ONE: list[Message] = [{"role": "user", "content": _CONTENTS[0]}]
 _THREE: list[Message] = [
     *_ONE,
-    {"role": "assistant", "content": _MARKS[1]},
-    {"role": "user", "content": _MARKS[2]},
+    {"role": "assistant", "content": _CONTENTS[1]},
+    {"role": "user", "content": _CONTENTS[2]},
 ]
 _LONG: list[Message] = [{"role": "user", "content": "word " * 4000}]
 
 
 def check_chat_template(template: str, file: Path) -> None:
-    """Refuse a chat template that does more than render messages.
-
-    Args:
-        template: its text.
-        file: where it stands, for the message.
+    """Refuse a chat template (its text, from `file`) that does more than render messages.
 
     Raises:
-        BadInput: with the reason, and the line inside the template.
+        BadInput: with the reason and, if known, the line in the template.
     """
     fault, line = _fault(template)
     if fault:
@@ -77,7 +71,7 @@ def check_chat_template(template: str, file: Path) -> None:
 
 @lru_cache(maxsize=64)
 def _fault(template: str) -> tuple[str, int]:
-    """Return what is wrong with a template, and where (line, or 0)."""
+    """Return what is wrong with a template, and its line (0 for none)."""
     if len(template) > _MAX_CHARS:
         return f"is longer than {_MAX_CHARS} characters", 0
     try:
@@ -87,14 +81,10 @@ def _fault(template: str) -> tuple[str, int]:
         return f"is not valid: {error.message}", error.lineno
     except (TemplateError, RecursionError, MemoryError) as error:
         return f"is not valid: {type(error).__name__}", 0
-    found = next(_faults(tree), None)
-    return found or (_fault_of_rendering(template), 0)
-
-
-def _faults(tree: Any) -> Iterator[tuple[str, int]]:
     for node in tree.find_all(nodes.Node):
         if fault := _fault_of_node(node):
-            yield fault, node.lineno
+            return fault, node.lineno
+    return _fault_of_rendering(template), 0
 
 
 def _fault_of_node(node: Any) -> str:
@@ -124,7 +114,7 @@ def _fault_of_attribute(name: object) -> str:
 
 
 def _fault_of_subscript(argument: Any) -> str:
-    """Names of keys are written out; one that is put together hides what it is."""
+    """Refuse keys that are computed, because that could hide an attribute's name."""
     if isinstance(argument, nodes.Const):
         return _fault_of_attribute(argument.value)
     parts = [argument, *argument.find_all(nodes.Node)]
@@ -137,8 +127,8 @@ def _fault_of_subscript(argument: Any) -> str:
 
 
 def _fault_of_filter(node: Any) -> str:
-    told = [*node.args, *(pair.value for pair in node.kwargs)]
-    texts = [each.value for each in told if isinstance(each, nodes.Const)]
+    arguments = [*node.args, *(pair.value for pair in node.kwargs)]
+    texts = [each.value for each in arguments if isinstance(each, nodes.Const)]
     if node.name in ("map", "select", "reject") and texts and texts[0] in _FILTERS:
         return _FILTERS[str(texts[0])]
     if node.name in ("map", "selectattr", "rejectattr", "groupby", "sort", "join", "sum", "unique"):
@@ -159,19 +149,19 @@ def _fault_of_repetition(node: Any) -> str:
 
 def _fault_of_rendering(template: str) -> str:
     """Return what is wrong with how a template renders plain conversations."""
-    asked = {"template": template, "conversations": [_ONE, _THREE, _LONG]}
+    request = {"template": template, "conversations": [_ONE, _THREE, _LONG]}
     try:
         done = subprocess.run(
             [sys.executable, "-I", str(template_probe.__file__)],
-            input=json.dumps(asked).encode(),
+            input=json.dumps(request).encode(),
             capture_output=True,
-            timeout=_TIME_LIMIT,
+            timeout=_TIMEOUT_SECONDS,
             env={"PYTHONHASHSEED": "0"},
         )
     except subprocess.TimeoutExpired:
-        return f"does not end within {_TIME_LIMIT:.0f} s"
+        return f"does not end within {_TIMEOUT_SECONDS:.0f} s"
     if done.returncode < 0:
-        return f"does not render a conversation in {template_probe.SECONDS} s"
+        return f"does not render a conversation in {template_probe.CPU_SECONDS} s"
     if done.returncode:
         raise LidrError(f"chat templates cannot be tried here: {done.stderr.decode()[-500:]}")
     first, three, *_ = rendered = [*json.loads(done.stdout), {}]
@@ -185,11 +175,10 @@ def _fault_of_rendering(template: str) -> str:
 
 
 def _fault_of_text(text: str | None, messages: list[Message]) -> str:
-    """A question that is left out or said twice is not what was asked."""
-    if text is None:  # it takes one question at a time, and says so
+    """Refuse a rendering that omits or repeats a question."""
+    if text is None:  # the template raised: it takes one question at a time
         return ""
-    asked = [message["content"] for message in messages if message["role"] == "user"]
-    counts = [text.count(content) for content in asked]
+    counts = [text.count(each["content"]) for each in messages if each["role"] == "user"]
     if 0 in counts:
         return "leaves a question out, or wants it in another form than text"
     return "says a question more than once" if max(counts) > 1 else ""

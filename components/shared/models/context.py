@@ -1,4 +1,4 @@
-"""How many tokens a model reads at once."""
+"""A model's context length in tokens."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 from lidr.components.shared.core.errors import BadInput
 
 _KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-"""By which configurations name it; Bloom's, whose attention knows no positions, names none."""
+"""Its keys in configurations; Bloom's has none, because ALiBi has no position embeddings."""
 
 _NO_LIMIT = 1 << 24
-"""Tokens; a tokenizer without a length of its own says 10^30."""
+"""Tokens; a tokenizer without a limit says 10^30."""
 
 
-def context_of(config: Any, folder: Path, unlimited: int = 0) -> int:
-    """Return a model's context in tokens, prompt and answer together.
+def context_length(config: Any, folder: Path, unlimited: int = 0) -> int:
+    """Return a model's context length in tokens, prompt and answer together.
 
     Args:
-        config: transformers' configuration; of the text model inside, where it reads images too.
-        folder: the model's, whose tokenizer may say it where the configuration does not.
-        unlimited: what is returned where neither says it; 0 refuses the model.
+        config: transformers' configuration of the model, or of the text model inside it.
+        folder: the model's files; the tokenizer's limit counts if the configuration has none.
+        unlimited: tokens to return if neither has a limit; 0 refuses the model.
 
     Raises:
-        BadInput: neither says it.
+        BadInput: neither has a limit, and `unlimited` is 0.
     """
     text = config.get_text_config()
     for key in _KEYS:
@@ -31,9 +31,9 @@ def context_of(config: Any, folder: Path, unlimited: int = 0) -> int:
             return found
     from transformers import AutoTokenizer
 
-    own = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).model_max_length
-    if own < _NO_LIMIT:
-        return int(own)
+    limit = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).model_max_length
+    if limit < _NO_LIMIT:
+        return int(limit)
     if unlimited:
         return unlimited
     raise BadInput(

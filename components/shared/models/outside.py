@@ -1,4 +1,4 @@
-"""Models outside the store: a folder, a bucket, the hub, or what MLflow's registry names."""
+"""Models outside the store: in a folder, a bucket, the model hub or MLflow's registry."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 
 from lidr.components.shared.core.digest import digest_of, digest_of_file
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.inputs.fetched import MODEL_FILES, fetched, local_copy
+from lidr.components.shared.inputs.fetched import MODEL_FILES, find_fetched, local_copy
 from lidr.components.shared.inputs.hub import ask_hub
 from lidr.components.shared.models.admission.files import check_model
 from lidr.components.shared.store.cache import cached
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking import ask_mlflow, mlflow_client
 
-_FILES_AT_ONCE = 4
+_DOWNLOADS_AT_ONCE = 4
 
 ADAPTER_TAG = "lidr.adapter"
-"""Of a registered version: URI of the LoRA adapter that goes with its source."""
+"""Tag of a registered version: URI of the LoRA adapter that belongs to its source."""
 
 
 def is_weights(name: str) -> bool:
@@ -28,8 +28,8 @@ def is_weights(name: str) -> bool:
     return name.endswith(".safetensors")
 
 
-class Resolved(NamedTuple):
-    """Where a model's files are, and those of a LoRA adapter that belongs to it ("" for none)."""
+class ModelLocation(NamedTuple):
+    """Where a model's files are, and those of its LoRA adapter ("" for none)."""
 
     source: str
     adapter: str = ""
@@ -39,23 +39,23 @@ class NotRegistered(BadInput):
     """MLflow has no such version, alias or model."""
 
 
-def resolve_model(source: str, *, unpinned: bool = False) -> Resolved:
-    """Return where the files of a model are: an MLflow model's own source, others as they are.
+def resolve_model(source: str, *, unpinned: bool = False) -> ModelLocation:
+    """Return where the files of a model are: the source of an MLflow model, others unchanged.
 
-    An alias or a branch moves, so it is followed once, when the loop starts.
+    Aliases and branches move, so they are resolved only once, when the loop starts.
 
     Args:
-        source: as in the recipe, among others `models:/name@alias` or `models:/name/version`.
-        unpinned: whether `hf://org/name` stands for its newest revision.
+        source: as in the recipe, e.g. `models:/name@alias` or `models:/name/version`.
+        unpinned: whether `hf://org/name` means its newest revision.
 
     Raises:
         BadInput: MLFLOW_TRACKING_URI is not set.
         NotRegistered: there is no such model.
     """
     if source.startswith("hf://") and unpinned and "@" not in source:
-        return Resolved(f"{source}@{_newest_revision(source.removeprefix('hf://'))}")
+        return ModelLocation(f"{source}@{_newest_revision(source.removeprefix('hf://'))}")
     if not source.startswith("models:/"):
-        return Resolved(source)
+        return ModelLocation(source)
     if "MLFLOW_TRACKING_URI" not in os.environ:
         raise BadInput(
             f"model.source {source!r} is in MLflow, but MLFLOW_TRACKING_URI is not set",
@@ -72,13 +72,13 @@ def resolve_model(source: str, *, unpinned: bool = False) -> Resolved:
         return client.get_model_version(*name.rsplit("/", 1))
 
     try:
-        version = ask_mlflow(look_up, clashes=1)
+        version = ask_mlflow(look_up, max_refusals=1)
     except (MlflowException, TypeError) as error:
         raise NotRegistered(
             f"model.source {source!r} is not in MLflow ({error})",
             remedy="Use models:/name@alias or models:/name/version of a registered model.",
         ) from error
-    return Resolved(str(version.source), version.tags.get(ADAPTER_TAG, ""))
+    return ModelLocation(str(version.source), version.tags.get(ADAPTER_TAG, ""))
 
 
 def fetch_model(source: str, *, weights: bool = True) -> Path:
@@ -86,12 +86,12 @@ def fetch_model(source: str, *, weights: bool = True) -> Path:
 
     Args:
         source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
-        weights: whether they are needed; a folder is returned as it is.
+        weights: whether to fetch them; a local folder is returned as it is.
 
     Raises:
-        BadInput: the source is malformed, or nothing is there.
+        BadInput: the source is malformed, or there are no files.
     """
-    if held := fetched(source):
+    if held := find_fetched(source):
         names = [name for name in held[0].files() if weights or not is_weights(name)]
         return local_copy(held[0], names)
     if source.startswith("hf://"):
@@ -109,7 +109,7 @@ def model_names(source: str) -> list[str]:
         source: a folder, `s3://bucket/prefix` or `hf://org/name@revision`.
 
     Raises:
-        BadInput: nothing is there.
+        BadInput: there are no files.
     """
     if source.startswith("s3://"):
         names = [entry.key for entry in open_store(source).list("")]
@@ -121,7 +121,7 @@ def model_names(source: str) -> list[str]:
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     from huggingface_hub import HfApi
 
-    name, revision = split_hub(source)
+    name, revision = _split_hub(source)
     found = ask_hub(
         lambda: HfApi().model_info(name, revision=revision, timeout=10.0),
         f"{source} cannot be looked up",
@@ -131,27 +131,28 @@ def model_names(source: str) -> list[str]:
     return [file.rfilename for file in found.siblings or ()]
 
 
-def model_fingerprint(source: str, check: Callable[[Path], None] | None = None) -> str:
+def model_fingerprint(source: str, check: Callable[[Path], None] = check_model) -> str:
     """Return a digest that changes with an outside model's files.
 
-    A folder is digested byte by byte; an `s3://` prefix by its listing; `hf://` by its revision.
+    A folder's files are hashed; an `s3://` prefix is identified by its listing (names and sizes),
+    `hf://` by its revision.
     """
-    if held := fetched(source):
+    if held := find_fetched(source):
         pins = held[0].marker()["identity"]["source"]
         named = [pins[key] for key in ("model", "revision") if key in pins]
         return digest_of(["hf", *named] if named else ["fetched", held[0].digest])
     if source.startswith("hf://"):
-        return digest_of(["hf", *split_hub(source)])
+        return digest_of(["hf", *_split_hub(source)])
     if source.startswith("s3://"):
         listing = [[entry.key, entry.size] for entry in open_store(source).list("")]
         return digest_of(["s3", source, listing])
     folder = Path(source)
-    (check or check_model)(folder)
+    check(folder)
     files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern))
     return digest_of([[path.name, digest_of_file(path)] for path in files])
 
 
-def _patterns(weights: bool) -> list[str]:
+def _file_patterns(weights: bool) -> list[str]:
     return [pattern for pattern in MODEL_FILES if weights or not is_weights(pattern)]
 
 
@@ -160,20 +161,16 @@ def _fetch_s3(source: str, folder: Path, weights: bool) -> None:
     wanted = [
         entry.key
         for entry in store.list("")
-        if "/" not in entry.key  # also what a listing calls ../x
-        and any(Path(entry.key).match(pattern) for pattern in _patterns(weights))
+        if "/" not in entry.key  # excludes ../x as well
+        and any(Path(entry.key).match(pattern) for pattern in _file_patterns(weights))
     ]
-    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:  # each one is read in parallel ranges, too
+    with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:  # each one is read in parallel ranges, too
         for _ in pool.map(lambda key: store.download(key, folder / key), wanted):
             pass
 
 
-def split_hub(source: str) -> tuple[str, str]:
-    """Return name and revision of a hub's model.
-
-    Raises:
-        BadInput: no revision is named.
-    """
+def _split_hub(source: str) -> tuple[str, str]:
+    """Return name and revision of `hf://org/name@revision`."""
     name, _, revision = source.removeprefix("hf://").partition("@")
     if not revision:
         raise BadInput(
@@ -184,16 +181,19 @@ def split_hub(source: str) -> tuple[str, str]:
     return name, revision
 
 
-def hub_file(source: str, file: str) -> Path:
-    """Return one file of a hub's model, on this machine.
+def fetch_hub_file(source: str, file: str) -> Path:
+    """Fetch one file of a model from the hub; return its path on this machine.
 
     Raises:
-        BadInput: no revision is named, or the hub does not give it.
+        BadInput: the source names no revision, or the hub refuses the file.
     """
     from huggingface_hub import hf_hub_download
 
-    name, revision = split_hub(source)
-    return _from_hub(source, lambda: Path(hf_hub_download(name, file, revision=revision)))
+    name, revision = _split_hub(source)
+    return ask_hub(
+        lambda: Path(hf_hub_download(name, file, revision=revision)),
+        f"{source} cannot be downloaded",
+    )
 
 
 def _newest_revision(name: str) -> str:
@@ -209,13 +209,9 @@ def _newest_revision(name: str) -> str:
 def _fetch_hub(source: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    name, revision = split_hub(source)
-    wanted = _patterns(weights)
-    return _from_hub(
-        source, lambda: Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    name, revision = _split_hub(source)
+    patterns = _file_patterns(weights)
+    return ask_hub(
+        lambda: Path(snapshot_download(name, revision=revision, allow_patterns=patterns)),
+        f"{source} cannot be downloaded",
     )
-
-
-def _from_hub(source: str, download: Callable[[], Path]) -> Path:
-    remedy = "Check the name, the revision, HF_TOKEN and the network."
-    return ask_hub(download, f"{source} cannot be downloaded", remedy)

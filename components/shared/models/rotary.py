@@ -1,7 +1,7 @@
-"""Rotary embeddings whose frequencies depend on how long a sequence is (longrope; dynamic NTK).
+"""Rotary embeddings whose frequencies depend on the sequence length (longrope, dynamic NTK).
 
-transformers takes them from the longest row of a batch (`modeling_rope_utils.dynamic_rope_update`),
-so rows of a batch change each other's results unless they are of one kind.
+transformers chooses them by the longest row of a batch (`modeling_rope_utils.dynamic_rope_update`),
+so rows on both sides of the threshold must not share a batch.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ from typing import Any
 from lidr.components.shared.core.errors import BadInput
 
 
-def longrope_switch(config: Any) -> int:
-    """Return the tokens above which a model's longrope takes its long factors; 0 for none.
+def longrope_threshold(config: Any) -> int:
+    """Return the tokens above which a model's longrope uses its long factors; 0 without longrope.
 
     Source: LongRoPE, arXiv 2402.13753, as in Phi-3.
-
-    Args:
-        config: of transformers, read from the model's config.json.
     """
     text = config.get_text_config()
     return max(
@@ -31,11 +28,10 @@ def longrope_switch(config: Any) -> int:
 
 
 def check_context(config: Any, max_length: int) -> None:
-    """Refuse a context in which a model's results would depend on what it has read before.
+    """Refuse a context length at which a model's results would depend on earlier batches.
 
     Raises:
-        BadInput: rotary frequencies that grow with the longest text so far, and a context in which
-            they would.
+        BadInput: dynamic rotary scaling, and a context longer than the model was trained on.
     """
     text = config.get_text_config()
     dynamic = any("dynamic" in given.get("rope_type", "") for given in _rotary_parameters(text))
@@ -48,7 +44,7 @@ def check_context(config: Any, max_length: int) -> None:
 
 
 def _rotary_parameters(text: Any) -> list[dict[str, Any]]:
-    """Return the settings of a model's rotary embedding, or of one for each type of layer."""
+    """Return the settings of a model's rotary embedding: one, or one for each type of layer."""
     given = getattr(text, "rope_parameters", None) or {}
     parts = [each for each in given.values() if isinstance(each, dict)]
     return parts or [given]

@@ -1,4 +1,4 @@
-"""Models that no step of a run has made: how a user names them, and the stages they become."""
+"""The stage of a model that a user names: a run's own, or one written for an outside model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.admission import Admission, ModelCandidate, admit, check_adapter
 from lidr.components.shared.models.outside import (
-    Resolved,
+    ModelLocation,
     fetch_model,
     model_fingerprint,
     model_names,
@@ -26,12 +26,12 @@ VERSION = 2
 def model_stage(store: Store, source: str) -> str:
     """Return the URI of the stage that holds a model.
 
-    A model that a run has trained keeps its own stage, so that an evaluation of it is known again.
+    A model that a run has trained keeps its own stage, so that its evaluations are reused.
 
     Args:
         store: where the stage of an outside model is written.
-        source: URI of a train or inputs stage or of its `model` folder; a folder, `s3://`, `hf://`
-            or `models:/name@alias`, as in a recipe's `model.source`.
+        source: URI of a train or inputs stage or of its `model` folder; or, as in a recipe's
+            `model.source`, a folder, `s3://`, `hf://` or `models:/name@alias`.
 
     Raises:
         BadInput: there is no such model, or its files are unusable.
@@ -39,7 +39,7 @@ def model_stage(store: Store, source: str) -> str:
     return stage_of_files(store, resolve_model(source))
 
 
-def stage_of_files(store: Store, files: Resolved) -> str:
+def stage_of_files(store: Store, files: ModelLocation) -> str:
     """Return the URI of the stage that holds a model, from where its files are.
 
     Args:
@@ -47,29 +47,29 @@ def stage_of_files(store: Store, files: Resolved) -> str:
         files: of the model, and of its adapter.
 
     Raises:
-        BadInput: nothing is there, or it is unusable.
+        BadInput: there are no such files, or they are unusable.
     """
-    place, adapter = files
-    if uri := _stage_around(files):
+    source, adapter = files
+    if uri := _enclosing_stage(files):
         return uri
-    if "://" not in place and not Path(place).is_dir():
+    if "://" not in source and not Path(source).is_dir():
         raise BadInput(
-            f"no model at {place!r}",
+            f"no model at {source!r}",
             remedy="Name a folder, a stage of a run, s3://bucket/prefix, hf://org/name@revision or "
             "models:/name@alias.",
         )
-    described = {"source": place, "digest": model_fingerprint(place)}
+    described = {"source": source, "digest": model_fingerprint(source)}
     if adapter:
         digest = model_fingerprint(adapter, check_adapter)
         described |= {"adapter": adapter, "adapter_digest": digest}
     return _outside_stage(store, described)
 
 
-def same_model_stage(store: Store, uri: str) -> str:
-    """Return the URI of the one stage that stands for a stage's model, whoever named it and how.
+def canonical_model_stage(store: Store, uri: str) -> str:
+    """Return the URI of the one stage that represents a stage's model, however it was named.
 
-    M_0 is named by a recipe, whose `prepare` holds its prompts too. What is measured of the model
-    is the same in another recipe, for a command, and for the run that has trained it.
+    The inputs stage of a recipe with M_0 depends on its prompts too. With this stage instead,
+    measurements of the model are shared with other recipes, commands, and the run that trained it.
 
     Args:
         store: where the stage of an outside model is written.
@@ -78,19 +78,18 @@ def same_model_stage(store: Store, uri: str) -> str:
     stage = open_stage(uri)
     if not stage.files(prefix="model.json"):
         return stage.uri
-    around = _stage_around(Resolved(model_uri(uri), adapter_uri(uri)))
+    around = _enclosing_stage(ModelLocation(model_uri(uri), adapter_uri(uri)))
     return around or _outside_stage(store, json.loads(stage.read("model.json")))
 
 
-def _stage_around(files: Resolved) -> str:
-    """Return the URI of the finished stage in which a model's files are; "" where in none."""
-    trained = (files.adapter or files.source).rstrip("/")
-    found = (uri for uri in (trained, trained.rpartition("/")[0]) if _is_done(uri))
-    return next(found, "")
+def _enclosing_stage(files: ModelLocation) -> str:
+    """Return the URI of the finished stage that contains a model's files; "" if none does."""
+    uri = (files.adapter or files.source).rstrip("/")
+    return next(filter(_is_done, (uri, uri.rpartition("/")[0])), "")
 
 
 def _outside_stage(store: Store, described: Mapping[str, str]) -> str:
-    """Return the URI of the stage that stands for a model from elsewhere."""
+    """Return the URI of the stage that represents an outside model; write it if it is new."""
     names = {"model": "digest", "adapter": "adapter_digest"}
     inputs = {name: described[key] for name, key in names.items() if key in described}
     stage = new_stage(store, "model", VERSION, inputs, {})
@@ -101,18 +100,18 @@ def _outside_stage(store: Store, described: Mapping[str, str]) -> str:
 
 
 def admit_stage(recipe: Recipe, uri: str, *, trained: bool = True) -> Admission:
-    """Return what is decided about the model of a stage; its weights stay where they are.
+    """Return what admission decides about the model of a stage, without fetching its weights.
 
     Args:
-        recipe: what the model is wanted for.
+        recipe: for which the model is admitted.
         uri: of a stage that holds a model.
-        trained: whether it is to be trained, or only to be asked.
+        trained: whether it will be trained, not only used for inference.
     """
-    return admit_files(recipe, Resolved(model_uri(uri), adapter_uri(uri)), trained=trained)
+    return admit_files(recipe, ModelLocation(model_uri(uri), adapter_uri(uri)), trained=trained)
 
 
-def admit_files(recipe: Recipe, files: Resolved, *, trained: bool = True) -> Admission:
-    """Return what is decided about a model, from where its files are; weights stay there."""
+def admit_files(recipe: Recipe, files: ModelLocation, *, trained: bool = True) -> Admission:
+    """Return what admission decides about a model, from where its files are; see `admit_stage`."""
     source, adapter = files
     return admit(
         ModelCandidate(
@@ -128,5 +127,5 @@ def admit_files(recipe: Recipe, files: Resolved, *, trained: bool = True) -> Adm
 def _is_done(uri: str) -> bool:
     try:
         return locate_stage(uri).done()
-    except BadInput:  # it is another kind of place
+    except BadInput:  # not a stage's URI
         return False

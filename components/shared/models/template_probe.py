@@ -1,6 +1,6 @@
 """Render a chat template in a separate process, with limits on its CPU time and memory.
 
-A script that imports only jinja2: `python -I template_probe.py`, JSON on stdin and stdout. The
+A script that imports only jinja2: `python -I template_probe.py`, JSON on stdin and stdout. Its
 Jinja environment is that of transformers (utils/chat_template_utils.py): immutable sandbox, loop
 controls, `tojson`, `raise_exception` and `strftime_now`.
 """
@@ -19,20 +19,20 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-SECONDS = 2
-"""CPU seconds for all conversations together; templates of real models take milliseconds."""
+CPU_SECONDS = 2
+"""For all conversations together; templates of real models take milliseconds."""
 
-_MEMORY = 1 << 30
-_OUTPUT = 1 << 20
-_ABSENT = {
+_MEMORY_BYTES = 1 << 30
+_MAX_OUTPUT_CHARS = 1 << 20
+_UNSET = {
     **dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), ""),
     **dict.fromkeys(("tools", "documents")),
 }
-"""Variables that transformers defines for a template, blank here: a conversation needs none."""
+"""Variables that transformers defines for templates; blank here, because a chat needs none."""
 
 
 class GenerationTag(Extension):
-    """`{% generation %}`, with which transformers masks assistant tokens: no effect here."""
+    """`{% generation %}`, which marks assistant tokens for transformers; it has no effect here."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2's own declaration
 
@@ -48,7 +48,7 @@ def environment() -> ImmutableSandboxedEnvironment:
         trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
     )
     made.filters["tojson"] = _to_json
-    made.globals["raise_exception"] = _refuse
+    made.globals["raise_exception"] = _raise_exception
     made.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
     return made
 
@@ -57,7 +57,7 @@ def _to_json(value: Any, **options: Any) -> str:
     return json.dumps(value, ensure_ascii=False, **options)
 
 
-def _refuse(message: str) -> None:
+def _raise_exception(message: str) -> None:
     raise TemplateError(message)
 
 
@@ -67,11 +67,11 @@ def _rendered(template: str, conversations: Sequence[list[dict[str, str]]]) -> l
     for messages in conversations:
         parts, size = [], 0
         try:
-            for part in compiled.generate(messages=messages, add_generation_prompt=True, **_ABSENT):
+            for part in compiled.generate(messages=messages, add_generation_prompt=True, **_UNSET):
                 parts.append(part)
                 size += len(part)
-                if size > _OUTPUT:
-                    return [*found, {"fault": f"writes more than {_OUTPUT} characters"}]
+                if size > _MAX_OUTPUT_CHARS:
+                    return [*found, {"fault": f"writes more than {_MAX_OUTPUT_CHARS} characters"}]
         except MemoryError:
             return [*found, {"fault": "needs more memory than a conversation does"}]
         except Exception as error:  # the template is third-party code and may raise anything
@@ -86,10 +86,10 @@ def main() -> None:
 
     Its key is `text`, `error` (the template raised) or `fault` (over a limit; ends the list).
     """
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    asked = json.load(sys.stdin)
-    json.dump(_rendered(asked["template"], asked["conversations"]), sys.stdout)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    request = json.load(sys.stdin)
+    json.dump(_rendered(request["template"], request["conversations"]), sys.stdout)
 
 
 if __name__ == "__main__":

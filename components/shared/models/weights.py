@@ -1,4 +1,4 @@
-"""Whether files of weights are what their names say: safetensors, whole, and nothing that runs.
+"""Checks that weight files really are safetensors: complete, and without anything executable.
 
 Format: https://github.com/huggingface/safetensors#format. Eight bytes with the header's length,
 little-endian; the header, a JSON object; the tensors, without gaps.
@@ -17,9 +17,9 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", 
 INDEX = "model.safetensors.index.json"
 
 _MAX_HEADER = 100_000_000
-"""Bytes; the bound of the safetensors library."""
+"""Bytes; the limit of the safetensors library."""
 
-_DISGUISES = {
+_MAGIC = {
     b"PK\x03\x04": "a zip archive, as torch.save writes pickles",
     b"\x80": "a pickle, which can run code",
     b"\x1f\x8b": "a gzip archive",
@@ -29,24 +29,21 @@ _DISGUISES = {
     b"version https://git-lfs": "a pointer of Git LFS; the file itself was never fetched",
 }
 
-_SAFE = "Write the weights as safetensors where you trust them: model.save_pretrained(folder)."
+_REMEDY = "Write the weights as safetensors where you trust them: model.save_pretrained(folder)."
 
 
 def check_weights(path: Path) -> None:
-    """Refuse a file that is not safetensors from its first byte to its last.
-
-    Args:
-        path: the file; its header is read, its tensors are not.
+    """Refuse a file that is not complete safetensors; only its header is read.
 
     Raises:
-        BadInput: with what it is instead.
+        BadInput: with what the file is instead.
     """
     if fault := _fault(path):
-        raise BadInput(f"not safetensors: {fault}", file=path, remedy=_SAFE)
+        raise BadInput(f"not safetensors: {fault}", file=path, remedy=_REMEDY)
 
 
 def check_no_pickles(folder: Path) -> None:
-    """Refuse a folder in which pickles lie, whether or not anything would open them.
+    """Refuse a folder with pickles in it, whether or not anything would open them.
 
     Raises:
         BadInput: with the first one.
@@ -62,10 +59,10 @@ def check_no_pickles(folder: Path) -> None:
 
 
 def check_index(folder: Path) -> None:
-    """Refuse an index of weights that names files elsewhere, or files that are not there.
+    """Refuse an index of weights that names a file which the folder does not hold.
 
     Raises:
-        BadInput: with the name.
+        BadInput: with that name, or because the index is broken.
     """
     file = folder / INDEX
     if not file.is_file():
@@ -89,10 +86,10 @@ def _fault(path: Path) -> str:
     size = path.stat().st_size
     with path.open("rb") as stream:
         start = stream.read(64)
-        for mark, what in _DISGUISES.items():
-            # The shortest of these could begin a header's length, which "{" would then follow.
-            if start.startswith(mark) and start[8:9] != b"{":
-                return what
+        for magic, format_ in _MAGIC.items():
+            # Short magic bytes could also be a header's length; then "{" follows at byte 8.
+            if start.startswith(magic) and start[8:9] != b"{":
+                return format_
         length = int.from_bytes(start[:8], "little")
         if not 2 <= length <= min(size - 8, _MAX_HEADER):
             return "it has no header"
@@ -101,7 +98,7 @@ def _fault(path: Path) -> str:
     return _fault_of_header(data, size - 8 - length)
 
 
-def _fault_of_header(data: bytes, rest: int) -> str:
+def _fault_of_header(data: bytes, tensor_bytes: int) -> str:
     try:
         header = json.loads(data)
         tensors = [each for name, each in header.items() if name != "__metadata__"]
@@ -116,4 +113,4 @@ def _fault_of_header(data: bytes, rest: int) -> str:
         if len(span) != 2 or span[0] != end or span[1] < end:
             return "its tensors overlap or leave gaps"
         end = span[1]
-    return "" if end == rest else f"it has {rest} bytes of tensors, not {end}"
+    return "" if end == tensor_bytes else f"it has {tensor_bytes} bytes of tensors, not {end}"

@@ -1,5 +1,6 @@
-"""Numbers in text, in any script and writing: one parser for scoring, the reward and the filters.
+"""Parses numbers in text, in any script and notation, for scoring, the reward and the filters.
 
-`answer` says which number an answer gives, `preserved` whether a translation keeps a text's.
+`answer` finds the number that an answer gives, `preserved` checks whether a translation keeps those
+of its source.
 Imports `core` alone.
 """

@@ -1,8 +1,8 @@
-"""The number that a person would say an answer gives.
+"""Finds the number that an answer gives, as a person would read it.
 
 An explicit marker counts first (`\\boxed{}`, `####`, "the answer is" in the answer's language or in
 English, a labelled or bold result); else the last number of the text does, as in the usual scoring
-of MGSM. Arithmetic is exact. A range is no number. docs/evaluation.md compares this with the
+of MGSM. Arithmetic is exact. A range is not a number. docs/evaluation.md compares this with the
 harness's filters.
 """
 
@@ -16,23 +16,23 @@ from fractions import Fraction
 
 from lidr.components.shared.numbers import digits, hanzi, markers, roman, words
 from lidr.components.shared.numbers.digits import Number
-from lidr.components.shared.numbers.plain import plain
+from lidr.components.shared.numbers.normalize import normalized
 
-_WINDOW = 2048
-"""Characters of an answer's end that are searched for its last number before all of it is."""
+_WINDOW_CHARS = 2048
+"""Size of the first window at an answer's end that is searched for its last number."""
 
-_MARGIN = 256
-"""No number is longer, so one this far inside a window was not cut by it."""
+_MARGIN_CHARS = 256
+"""No number is longer, so the window's start cannot have cut one that begins this far inside."""
 
-_ASIDES = 8
-_LONGEST_ASIDE = 80
+_MAX_IN_ASIDE = 8
+_MAX_ASIDE_CHARS = 80
 _ASIDE = re.compile(r"(?:[\w%*.] |[^\x00-\x7f ]{1,2})\([^()\n]{1,80}\)")
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|[。！？।॥\n]")
 
 _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([^{}]*+)\}")
-_AROUND = " \t\n\u00a0{}()*_$.,:;!?\"'"
-_FEWEST_IN_PROSE = 2
-"""One is an article more often than a number."""
+_TRIMMED = " \t\n\u00a0{}()*_$.,:;!?\"'"
+_MIN_SPELLED = 2
+"""A spelled-out one is an article more often than a number."""
 
 _OPERATOR = re.compile(r"[^\w\n.,;]{0,4}[+×*÷/−–·-][^\w\n]{0,4}\Z|[ )]{0,2}[x×][ (]{0,2}\Z")
 _EQUALS = re.compile(r"[=≈]|\\approx")
@@ -45,28 +45,26 @@ def extract_number(text: str, language: str) -> Fraction | None:
         text: a model's answer, of any length and content.
         language: ISO 639-1 code of the language that was asked for; it decides what 1.234 is.
     """
-    readable = plain(text)
-    for start, end in markers.spans(readable, language):
-        found = _first_result(readable, start, end, language)
-        if found:
+    text = normalized(text)
+    for start, end in markers.spans(text, language):
+        if found := _first_result(text, start, end, language):
             return found.value
-        if (named := _named(readable[start:end], language)) is not None:
-            return Fraction(named)
-    last = _last(readable, language)
-    if last:
+        if (spelled := _spelled(text[start:end], language)) is not None:
+            return Fraction(spelled)
+    if last := _last(text, language):
         return last.value
-    *_, spelled = (None, *words.spelled(readable[-_WINDOW:], language))
-    return None if spelled is None or spelled < _FEWEST_IN_PROSE else Fraction(spelled)
+    in_words = deque(words.spelled(text[-_WINDOW_CHARS:], language), maxlen=1)
+    return Fraction(in_words[0]) if in_words and in_words[0] >= _MIN_SPELLED else None
 
 
-def _named(result: str, language: str) -> int | None:
-    """Return the number that a result is in words or Roman numerals: "eighteen dollars", XIV."""
-    text = _TEXT.sub(r"\1", result).strip(_AROUND)
+def _spelled(result: str, language: str) -> int | None:
+    """Return a result that is in words or Roman numerals: "eighteen dollars", XIV."""
+    text = _TEXT.sub(r"\1", result).strip(_TRIMMED)
     if value := roman.value(text):
         return value
-    found = words.begins_with(text, language)
-    whole = found is not None and len(text.split()) <= 1
-    return found if whole or (found or 0) >= _FEWEST_IN_PROSE else None
+    found = words.leading_number(text, language)
+    alone = len(text.split()) <= 1
+    return found if alone or (found or 0) >= _MIN_SPELLED else None
 
 
 def _numbers(text: str, language: str, start: int, end: int = sys.maxsize) -> Iterator[Number]:
@@ -78,7 +76,7 @@ def _numbers(text: str, language: str, start: int, end: int = sys.maxsize) -> It
 
 
 def same_number(text: str, target: str, language: str) -> bool:
-    """Tell whether an answer gives the target, as an exact number.
+    """Return whether an answer gives the target, as an exact number.
 
     Args:
         text: a model's answer.
@@ -90,7 +88,7 @@ def same_number(text: str, target: str, language: str) -> bool:
 
 
 def _first_result(text: str, start: int, end: int, language: str) -> Number | None:
-    """Return the first number of a span, or what the calculation it begins comes to."""
+    """Return the first number of a span, or the result of the calculation that it begins."""
     first: Number | None = None
     previous: Number | None = None
     for number in _numbers(text, language, start, end):
@@ -104,22 +102,22 @@ def _first_result(text: str, start: int, end: int, language: str) -> Number | No
 
 def _last(text: str, language: str) -> Number | None:
     """Return the last number of a text; windows from its end keep this quick on megabytes."""
-    size = _WINDOW
+    size = _WINDOW_CHARS
     while True:
         start = max(0, len(text) - size)
-        found = deque(_numbers(text, language, start), maxlen=_ASIDES + 1)
-        if start == 0 or (found and found[-1].start >= start + _MARGIN):
+        found = deque(_numbers(text, language, start), maxlen=_MAX_IN_ASIDE + 1)
+        if start == 0 or (found and found[-1].start >= start + _MARGIN_CHARS):
             return _without_asides(text, list(found))
         size *= 2
 
 
 def _without_asides(text: str, found: list[Number]) -> Number | None:
-    """Return the last number, or the one that it explains: 1.5 in "1.5 hours (90 minutes)"."""
+    """Return the last number, or the one that it restates: 1.5 in "1.5 hours (90 minutes)"."""
     if not found:
         return None
     last = found[-1]
-    opening = text.rfind("(", max(0, last.start - _LONGEST_ASIDE), last.start)
-    if opening < 0 or not _ASIDE.match(text, max(0, opening - 2), opening + _LONGEST_ASIDE):
+    opening = text.rfind("(", max(0, last.start - _MAX_ASIDE_CHARS), last.start)
+    if opening < 0 or not _ASIDE.match(text, max(0, opening - 2), opening + _MAX_ASIDE_CHARS):
         return last
     for number in reversed(found):
         if number.end <= opening:

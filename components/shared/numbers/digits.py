@@ -1,4 +1,4 @@
-"""Numbers in digits as they stand in text: separators, fractions, powers, words such as million.
+"""Parses numbers in digits: separators, fractions, powers, words such as million.
 
 Every pattern is linear in the text: a model's answer may be megabytes of anything.
 """
@@ -29,16 +29,15 @@ _SPACE_GROUPS = _DECIMAL_COMMA - {"id", "tr", "vi"}
 """Languages that write 1 000 for a thousand."""
 
 _UNSPACED = frozenset(("ja", "th", "zh"))
-"""Languages in which a number stands next to the word before it."""
+"""Languages that write no space between a word and a number."""
 
 _ENGLISH_GROUPS = frozenset(("es",))
-"""Where both 1.000 and 1,000 are a thousand: in Spain and in Mexico (and in MGSM's Spanish)."""
+"""Languages in which both 1.000 and 1,000 are a thousand: Spain's and Mexico's (and MGSM's)."""
 
 _CURRENCY = r"(?:[$€£¥￥₹৳฿₽₩₫₦]|US\$|[A-Z]{3} ?|Rs\.? ?|R\$ ?|Tsh\.? ?|KSh\.? ?)"
 
-
-_TO = r"(?:\^|\*\*(?=-?\d))"
-"""Raised to: ^ or, as programs have it, **."""
+_POWER = r"(?:\^|\*\*(?=-?\d))"
+"""Raised to: ^ or, as in programs, **."""
 
 
 def _number(spaced: bool) -> re.Pattern[str]:
@@ -48,9 +47,9 @@ def _number(spaced: bool) -> re.Pattern[str]:
         rf"(?P<sign>[-–](?: ?{_CURRENCY})?)?+"
         rf"(?P<core>{core})"
         r"(?:[eE](?P<e>[+-]?\d{1,3})(?!\w))?+"
-        rf"(?P<power> ?(?:[×*·⋅∙x]|{{?\\(?:times|cdot)}}?) ?10{_TO}"
+        rf"(?P<power> ?(?:[×*·⋅∙x]|{{?\\(?:times|cdot)}}?) ?10{_POWER}"
         rf"\{{?(?P<exponent>-?\d{{1,2}})(?!\d)\}}?)?+"
-        rf"(?P<raised>{_TO}\{{?(?P<to>-?\d{{1,2}})(?!\d)\}}?)?+"
+        rf"(?P<raised>{_POWER}\{{?(?P<to>-?\d{{1,2}})(?!\d)\}}?)?+"
         rf"(?P<over> ?/ ?(?P<below>{core}))?+"
     )
 
@@ -68,29 +67,27 @@ _SEPARATOR = re.compile(r"[.,'\u00a0 ]")
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number in a text, by its place in the plain form.
+    """A number in a normalized text, from `start` to `end`.
 
     Attributes:
-        value: None for a range, which has no one value.
-        other: what it is if its one separator means the other thing: 1.234 in German and English.
+        value: None for a range, which has no single value.
+        other_reading: the value if its only separator is read the other way: 1.234 in German and
+            English.
     """
 
     start: int
     end: int
     value: Fraction | None
-    other: Fraction | None = None
+    other_reading: Fraction | None = None
 
 
 def numbers(
     text: str, language: str, start: int = 0, end: int = sys.maxsize, *, ranges: bool = True
 ) -> Iterator[Number]:
-    """Yield the numbers of a plain text that are written in digits, in order.
+    """Yield the numbers in digits of a normalized text, from `start` to `end`, in order.
 
     Args:
-        text: what `plain` returned.
         language: ISO 639-1 code: which separator is the decimal one, and what "mil" means.
-        start: place to begin at.
-        end: place to end at.
         ranges: whether 3-5 is one number without a value; if not, it is two, and none has a sign.
     """
     end = min(end, len(text))
@@ -103,7 +100,7 @@ def numbers(
             place = first + sum(len(part) + 1 for part in parts) - 1
             continue
         place = max(found.end(), place + 1)
-        if _is_name(text, found.start("core"), found["sign"]):
+        if _is_in_name(text, found.start("core"), found["sign"]):
             continue
         number = _valued(text, found, language, ranges)
         if number is not None:
@@ -120,8 +117,8 @@ def _listed(text: str, place: int, parts: list[str], language: str) -> Iterator[
         place += len(part) + 1
 
 
-def _is_name(text: str, core: int, sign: str | None) -> bool:
-    """Tell the digits of m2, CO2 or x1 from a quantity; USD18 is one."""
+def _is_in_name(text: str, core: int, sign: str | None) -> bool:
+    """Return whether digits are part of a name such as m2, CO2 or x1; in USD18 they are not."""
     before = text[core - 1 : core]
     if sign or not before:
         return False
@@ -146,11 +143,11 @@ def _valued(text: str, found: re.Match[str], language: str, ranges: bool) -> Num
             return Number(found.start(), second.end(), None)
         if _is_negative(text, found, language):
             value = -value
-    return Number(found.start(), end, value, _other(found["core"], read, value))
+    return Number(found.start(), end, value, _other_reading(found["core"], read, value))
 
 
 def _raised(value: Fraction, found: re.Match[str]) -> Fraction:
-    """Return 1e3, 2×10^3 and 10^3 as what they are."""
+    """Return a value times its power of ten (1e3, 2×10^3), or to its power (10^3)."""
     for power in (found["e"], found["exponent"]):
         if power:
             value *= Fraction(10) ** int(power)
@@ -159,12 +156,12 @@ def _raised(value: Fraction, found: re.Match[str]) -> Fraction:
     return value
 
 
-_GROUP_OR_PART = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")
+_AMBIGUOUS = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")
 
 
-def _other(core: str, read: Fraction, value: Fraction) -> Fraction | None:
-    """Return the value if 1.234 is read the other way; None where it is in no doubt."""
-    if not _GROUP_OR_PART.fullmatch(core):
+def _other_reading(core: str, read: Fraction, value: Fraction) -> Fraction | None:
+    """Return the value if 1.234 is read the other way; None where only one reading is possible."""
+    if not _AMBIGUOUS.fullmatch(core):
         return None
     return value / 1000 if read == int(core[:-4] + core[-3:]) else value * 1000
 
@@ -186,7 +183,7 @@ def _divided(
 
 
 def _rest_of_range(text: str, end: int, first: Fraction, language: str) -> re.Match[str] | None:
-    """Return the 5 of 3-5, where that is a range: rising, so that 16-3 is a subtraction."""
+    """Return the 5 of 3-5 where that is a range: it must rise, so 16-3 is a subtraction."""
     dash = _RANGE.match(text, end)
     second = dash and _NUMBER[language in _SPACE_GROUPS].match(text, dash.end())
     if not second or _EQUALS.match(text, second.end()):
@@ -210,7 +207,7 @@ def _is_negative(text: str, found: re.Match[str], language: str) -> bool:
 
 
 def _pieces(core: str, language: str) -> list[str]:
-    """Return a run of digits and separators as one number, or cut into the several that it is."""
+    """Split a run of digits and separators into the numbers that it holds: mostly one."""
     separators = _SEPARATOR.findall(core)
     if not separators or core[0] == ".":
         return [core]
@@ -219,19 +216,18 @@ def _pieces(core: str, language: str) -> list[str]:
             return [core]
         return [part for half in core.split(" ") for part in _pieces(half, language)]
     kinds = set(separators)
-    if len(kinds) == 1 and len(separators) == 1:
-        after = len(core) - core.index(separators[0]) - 1
-        fits = after == 3 or (separators[0] in ".," and after <= 2) or separators[0] == "."
-        return [core] if fits else _SEPARATOR.split(core)
     last = separators[-1]
     groups = _SEPARATOR.split(core)
+    if len(separators) == 1:
+        after = len(groups[1])
+        return [core] if after == 3 or (last == "," and after <= 2) or last == "." else groups
     if len(kinds) == 2 and separators.count(last) == 1 and last in ".,":
-        return [core] if _grouped(groups[:-1]) else _SEPARATOR.split(core)
+        return [core] if _grouped(groups[:-1]) else groups
     return [core] if len(kinds) == 1 and _grouped(groups) else groups
 
 
 def _grouped(groups: list[str]) -> bool:
-    """Tell whether these are a number's groups: of three digits, or of two as in 1,00,000."""
+    """Return whether these are a number's groups: of three digits, or of two as in 1,00,000."""
     groups = [*groups[:-1], _SEPARATOR.split(groups[-1])[0]]
     if len(groups) == 1:
         return True
@@ -260,7 +256,7 @@ def _decimal(core: str, text: str, place: int, language: str) -> Fraction | None
 
 
 def _has_point(core: str, separators: list[str], text: str, place: int, language: str) -> bool:
-    """Tell whether the last separator is the decimal one, not one between groups of digits."""
+    """Return whether the last separator is the decimal one, not one between groups of digits."""
     last = separators[-1]
     if last not in ".,":
         return False
@@ -277,7 +273,7 @@ def _has_point(core: str, separators: list[str], text: str, place: int, language
 
 
 def _before(text: str, place: int) -> str:
-    """Return the character before a place, past spaces; nothing at the text's beginning."""
+    """Return the character before a place, skipping spaces; "" at the text's beginning."""
     while place > 0 and text[place - 1] == " ":
         place -= 1
     return text[place - 1 : place] if place else ""

@@ -8,27 +8,15 @@ from fractions import Fraction
 
 LANGUAGES = frozenset(("zh", "ja"))
 
-_DIGITS = {sign: value for value, sign in enumerate("零一二三四五六七八九")} | {
-    "〇": 0,
-    "两": 2,
-    "兩": 2,
-    "壹": 1,
-    "贰": 2,
-    "貳": 2,
-    "叁": 3,
-    "參": 3,
-    "肆": 4,
-    "伍": 5,
-    "陆": 6,
-    "陸": 6,
-    "柒": 7,
-    "捌": 8,
-    "玖": 9,
-}
+_SIGNS_BY_VALUE = (
+    *("零〇", "一壹", "二两兩贰貳", "三叁參", "四肆"),
+    *("五伍", "六陆陸", "七柒", "八捌", "九玖"),
+)
+_DIGITS = {sign: value for value, signs in enumerate(_SIGNS_BY_VALUE) for sign in signs}
 _TENS = {"十": 10, "拾": 10, "廿": 20, "百": 100, "佰": 100, "千": 1000, "仟": 1000}
 _MYRIADS = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8, "兆": 10**12}
-_MORE_THAN_NUMBERS = frozenset("參肆伍陆陸拾佰仟兆")
-"""Signs of cheques that are also names and parts of words."""
+_AMBIGUOUS = frozenset("參肆伍陆陸拾佰仟兆")
+"""Numerals, mostly of cheques, that are also names and parts of words."""
 
 _SIGNS = "".join((*_DIGITS, *_TENS, *_MYRIADS))
 _RUN = rf"[{_SIGNS}]{{1,40}}+"
@@ -49,29 +37,26 @@ _CLAUSE_END = re.compile(r"\s*(?:[。．.!！,，、;；)）\]】」』*\n$}]|\Z
 _NO_QUANTITY = re.compile(r"(?:同|共|起|样|樣|些|直|定|般|半|旦|切|緒|番|部|方|致|下|手|分$)")
 
 
-def every(text: str) -> Iterator[Fraction]:
-    """Yield the value of every numeral, also of one that is part of a word."""
+def values(text: str) -> Iterator[Fraction]:
+    """Yield the value of every numeral, even of one that is part of a word."""
     for found in _NUMBER.finditer(text):
-        value = _value(found)
-        if value is not None:
+        if (value := _value(found)) is not None:
             yield value
 
 
 def numbers(text: str, start: int, end: int) -> Iterator[tuple[int, int, Fraction]]:
-    """Yield (start, end, value) of the numerals that stand for a quantity.
+    """Yield (start, end, value) of the numerals that are quantities.
 
-    A numeral does where a counter follows it or a clause ends; 三明治 and 一共 hold none.
+    A numeral is one where a counter follows or the clause ends; 三明治 and 一共 hold none.
     """
     for found in _NUMBER.finditer(text, start, end):
-        if _is_quantity(text, found):
-            value = _value(found)
-            if value is not None:
-                negative = text.endswith(_MINUS, max(0, found.start() - 4), found.start())
-                yield found.start(), found.end(), -value if negative else value
+        if _is_quantity(text, found) and (value := _value(found)) is not None:
+            negative = text.endswith(_MINUS, max(0, found.start() - 4), found.start())
+            yield found.start(), found.end(), -value if negative else value
 
 
 def _is_quantity(text: str, found: re.Match[str]) -> bool:
-    if found[0] in _MORE_THAN_NUMBERS:
+    if found[0] in _AMBIGUOUS:
         return False
     before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 2]
     if before in ("第", "每", "统", "統", "唯", "之", "星", "周") or before.isdigit():

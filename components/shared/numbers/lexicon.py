@@ -1,4 +1,4 @@
-"""How languages write numbers out: CLDR's words, and what each of them does to a number."""
+"""Number words by language, from CLDR, and what each of them does to a number."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _AND = {"en": "and"}
 """Between hundreds and the rest, where CLDR writes nothing."""
 _EXTRA = {"it": (("tré", 3),)}
 _COUNTS = (1, 2, 5, 30)
-"""Of thousands and millions, which have a plural or two."""
-_CASES = 8
-_LAST_ORDINAL = 31
+"""How many thousands and millions are spelled out, to find all of a scale's plurals."""
+_MAX_CASES = 8
+_MAX_ORDINAL = 31
 
 Phrase = tuple[str, ...]
 
@@ -38,22 +38,22 @@ _MARKS = str.maketrans(
         "’": "'",
     }
 )
-"""Ways of writing one word: hyphens, vowel signs of Arabic, the dots of Hindi's ज़."""
+"""Removes variants of spelling: hyphens, vowel signs of Arabic, the dots of Hindi's ज़."""
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """How a language writes numbers out.
+    """A language's number words.
 
     Attributes:
-        values: of phrases for 0 to 99 and the hundreds, by their words.
-        scales: words that multiply what stands before them.
-        before: words that multiply what follows.
-        joiners: words that stand between the parts of one number.
-        longest: words of the longest phrase.
+        values: values of the phrases for 0 to 99 and the hundreds.
+        scales: factors of the phrases that multiply the number before them.
+        before: factors of the phrases that multiply the number after them.
+        joiners: words between the parts of one number.
+        longest: number of words in the longest phrase.
         starts: first words of the phrases.
-        pieces: single words and joiners, the longest first, by their first letter.
-        run: matches the next word where no space stands between words.
+        pieces: single words and joiners by first letter, the longest first.
+        run: matches the next word in a script without spaces.
     """
 
     values: dict[Phrase, int]
@@ -77,9 +77,9 @@ def lexicon_of(language: str) -> Lexicon | None:
     values: dict[Phrase, int] = {words_of(word): value for word, value in _EXTRA.get(language, ())}
     for number in (*range(100), *range(100, 1000, 100)):
         common = number <= 20 or number % 10 == 0
-        forms = _forms(engines, number, limit=_CASES if common else 3)
-        if number <= _LAST_ORDINAL:
-            forms |= _forms(engines, number, FormatPurpose.ORDINAL, _CASES)
+        forms = _forms(engines, number, limit=_MAX_CASES if common else 3)
+        if number <= _MAX_ORDINAL:
+            forms |= _forms(engines, number, FormatPurpose.ORDINAL, _MAX_CASES)
         for form in forms:
             values.setdefault(form, number)
     tables = _Multipliers(engines, values)
@@ -102,7 +102,7 @@ def lexicon_of(language: str) -> Lexicon | None:
 
 
 def words_of(text: str) -> Phrase:
-    """Return the words of a text, as a lexicon writes them; commas, breaks and signs are some."""
+    """Split a text into words as in a lexicon; commas, line breaks and signs are words, too."""
     return tuple(_WORD.findall(text.lower().translate(_MARKS)))
 
 
@@ -112,7 +112,7 @@ def _forms(
     purpose: FormatPurpose = FormatPurpose.CARDINAL,
     limit: int = 4,
 ) -> set[Phrase]:
-    """Return what a number may be called, in `limit` cases and genders, the plainest ones."""
+    """Return a number's names in up to `limit` cases and genders, the most basic ones."""
     texts = (text for engine in engines for text in _texts(engine, number, purpose, limit))
     found = {tuple(word for word in words_of(text) if word != ",") for text in texts}
     return {form for form in found if form and not form[0][0].isdigit()}
@@ -127,16 +127,16 @@ def _texts(engine: RbnfEngine, number: int, purpose: FormatPurpose, limit: int) 
         and FormatPurpose.from_ruleset_name(name) == purpose
     ]
     for name in sorted(names, key=len)[:limit]:
-        with suppress(RbnfError, ValueError):  # a rule that the library cannot follow
+        with suppress(RbnfError, ValueError):  # a rule that the library does not support
             yield "".join(engine.iter_format_number(number, name))
 
 
 class _Multipliers:
-    """Hundred, thousand and the rest, found in what is written for 2,000, 5,001 and the like.
+    """Words for hundred, thousand and so on, found in the names of 2,000, 5,001 and the like.
 
     Attributes:
-        after: phrases that multiply what stands before them.
-        before: phrases that multiply what follows (Swahili elfu).
+        after: factors of the phrases that multiply the number before them.
+        before: factors of the phrases that multiply the number after them (Swahili elfu).
         joiners: words between hundreds or thousands and ones.
     """
 
@@ -155,7 +155,7 @@ class _Multipliers:
         self.joiners -= {phrase[0] for phrase in (*values, *self.after, *self.before)}
 
     def _find(self, engines: list[RbnfEngine], scale: int) -> None:
-        """Enter what the names of 2,000, 5,001 and the like have beside their 2, 5 and 1."""
+        """Add what the names of 2,000, 5,001 and the like hold besides those of 2, 5 and 1."""
         found: Counter[tuple[Phrase, bool]] = Counter()
         for count in _COUNTS:
             forms = _forms(engines, count * scale)
@@ -164,7 +164,7 @@ class _Multipliers:
                 longer = _forms(engines, count * scale + one)
                 heads = {_cut(form, name) for form in longer for name in names} - {()}
                 forms |= {head[:-1] if head[-1] in self.joiners else head for head in heads} - {()}
-            counts = _forms(engines, count, limit=_CASES)
+            counts = _forms(engines, count, limit=_MAX_CASES)
             rests = {(_cut_front(form, name), False) for form in forms for name in counts}
             rests |= {(f[: -len(n)], True) for f in forms for n in counts if _ends(f, n)}
             if not rests - {((), False)}:
@@ -181,7 +181,7 @@ class _Multipliers:
                 (self.before if leads else self.after).setdefault(phrase, scale)
 
     def _is_composite(self, phrase: Phrase, value: int) -> bool:
-        """Tell whether the parts that are known already come to the same."""
+        """Return whether a phrase joins two known words whose product is the value."""
         joined = "".join(phrase)
         known = {"".join(p): v for t in (self._values, self.after) for p, v in t.items()}
         return any(
@@ -205,7 +205,7 @@ def _ends(form: Phrase, name: Phrase) -> bool:
 
 
 def _cut(form: Phrase, name: Phrase) -> Phrase:
-    """Return a phrase without the one that it ends with, be that joined to a word; else ()."""
+    """Return a phrase without the name at its end, even if joined to a word; () without one."""
     if _ends(form, name):
         return form[: -len(name)]
     if len(name) == 1 and form and form[-1].endswith(name[0]) and form[-1] != name[0]:
@@ -214,7 +214,7 @@ def _cut(form: Phrase, name: Phrase) -> Phrase:
 
 
 def _cut_front(form: Phrase, name: Phrase) -> Phrase:
-    """Return a phrase without the one that it begins with, be that joined to a word; else ()."""
+    """Return a phrase without the name at its start, even if joined to a word; () without one."""
     if len(form) > len(name) and form[: len(name)] == name:
         return form[len(name) :]
     if len(name) == 1 and form[0].startswith(name[0]) and form[0] != name[0]:

@@ -53,7 +53,7 @@ _AFTER: dict[str, dict[str, int]] = {
     "vi": {"trăm": 100, "ngàn": 10**3, "tỉ": 10**9, "tỷ": 10**9},
     "zh": {"百": 100, "千": 10**3, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8},
 }
-"""What CLDR's words (`words.scale_words`) do not have: abbreviations, South Asia, Han."""
+"""Words that are missing in CLDR's (`words.scale_words`): abbreviations, South Asia, Han."""
 
 _BEFORE = {"sw": {"elfu": 10**3, "laki": 10**5, "milioni": 10**6, "bilioni": 10**9, "mia": 100}}
 
@@ -80,7 +80,6 @@ _MINUS = {
 }
 _OPERAND = re.compile(r"[\d)]\s*\Z")
 
-
 _LETTER = re.compile(r"(?<=\d)([KMB])(?![\w²³])")
 """3.5M; a metre and a byte are written otherwise, or are no number of anything."""
 _LETTERS = {"K": 10**3, "M": 10**6, "B": 10**9}
@@ -88,9 +87,9 @@ _LETTERS = {"K": 10**3, "M": 10**6, "B": 10**9}
 
 @cache
 def _words(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
-    """Return a language's words with their sizes, and what finds one after a number."""
-    known = {w: size for w, size in words.scale_words(language).items() if size >= 1000}
-    known |= _AFTER.get(language, {})
+    """Return the factors of a language's words, and a pattern that finds a word after a number."""
+    scales = {word: size for word, size in words.scale_words(language).items() if size >= 1000}
+    known = scales | _AFTER.get(language, {})
     either = "|".join(re.escape(word) for word in sorted(known, key=len, reverse=True))
     stop = "" if language in _UNSPACED else r"(?!\w)"
     found = re.compile(rf"[ \u00a0]?({either}){stop}", re.IGNORECASE)
@@ -100,19 +99,17 @@ def _words(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
 _REST = re.compile(r"(?: (?=\d{1,4}[백천]))?(\d{1,4})(百|千|万|萬|백|천|만)?(?![\d.,])")
 """What is added in 3万5千, 3만5000 and 3만 5천."""
 
-_LONGEST_WORD = 12
+_MAX_WORD_CHARS = 12
 
 _MAX_WORDS = 4
-"""After one number; a model in a loop may write a hundred thousand."""
+"""Words read after one number; a model in a loop may write a hundred thousand."""
 
 
 def scaled(value: Fraction, text: str, start: int, end: int, language: str) -> tuple[Fraction, int]:
-    """Return a number from `start` to `end` times the words around it, and where those end."""
+    """Return the number at `start` to `end` times the words around it, and where those end."""
     if language in _BEFORE:
-        before = re.split(
-            r"[^\w]+", text[max(0, start - _LONGEST_WORD) : start].lower().rstrip(" $")
-        )
-        if size := _BEFORE[language].get(before[-1]):
+        before = text[max(0, start - _MAX_WORD_CHARS) : start].lower().rstrip(" $")
+        if size := _BEFORE[language].get(re.split(r"\W+", before)[-1]):
             return value * size, end
     if letter := _LETTER.match(text, end):
         return value * _LETTERS[letter[1]], letter.end()
@@ -133,7 +130,7 @@ def scaled(value: Fraction, text: str, start: int, end: int, language: str) -> t
 
 
 def says_minus(before: str, language: str) -> bool:
-    """Tell whether the text before a number ends with a word for minus that subtracts nothing."""
+    """Return whether the text before a number ends with a word for minus, as a sign."""
     lowered = before.lower()
     for word in _MINUS.get(language, ()):
         if lowered.endswith(word):

@@ -1,4 +1,4 @@
-"""Where an answer says that its result comes: `\\boxed{}`, `####`, "The answer is", bold."""
+"""Finds where an answer marks its result: `\\boxed{}`, `####`, "The answer is", bold."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ _HASHES = "####"
 _BOXED = "\\boxed"
 _BRACE = re.compile(r"[{}]")
 _BOLD = re.compile(r"\*\*([^*\n]{1,80}+)\*\*")
-_RESULT_WORDS = 6
-_LONGEST_RESULT = 40
+_MAX_RESULT_WORDS = 6
+_MAX_RESULT_CHARS = 40
 
 _SAYS_PATTERNS = {
     code: re.compile(rf"{says}|{_SAYS['en']}", re.IGNORECASE) for code, says in _SAYS.items()
@@ -71,11 +71,9 @@ _LABEL_PATTERNS = {
 
 
 def spans(text: str, language: str) -> Iterator[Span]:
-    """Yield places where the result should stand, the most explicit first.
+    """Yield the spans of a normalized answer where its result should be, the most explicit first.
 
-    Args:
-        text: an answer in plain form (`plain.plain`).
-        language: ISO 639-1 code; English markers count in every language.
+    English markers count in every language.
     """
     yield from _boxed(text)
     yield from _hashes(text)
@@ -85,7 +83,7 @@ def spans(text: str, language: str) -> Iterator[Span]:
 
 
 def _boxed(text: str) -> Iterator[Span]:
-    """The content of the last box, up to its own brace."""
+    """Yield the content of the last box, up to its own brace."""
     place = text.rfind(_BOXED)
     if place < 0:
         return
@@ -114,17 +112,17 @@ def _said(text: str, language: str) -> Iterator[Span]:
 
 
 def _labelled(text: str, language: str) -> Iterator[Span]:
-    """What follows the last label, where that is a result and not a whole solution."""
+    """Yield what follows the last label, where that is a result and not a whole solution."""
     pattern = _LABEL_PATTERNS.get(language, _LABEL_PATTERNS["en"])
     last = deque(pattern.finditer(text), maxlen=1)
     if last:
         start, end = _sentence(text, last[0].end())
-        if end - start <= _LONGEST_RESULT and len(text[start:end].split()) <= _RESULT_WORDS:
+        if end - start <= _MAX_RESULT_CHARS and len(text[start:end].split()) <= _MAX_RESULT_WORDS:
             yield start, end
 
 
 def _bold(text: str) -> Iterator[Span]:
-    """The last bold text of the last line."""
+    """Yield the last bold text of the last line."""
     stripped = text.rstrip()
     line = max(stripped.rfind("\n") + 1, len(stripped) - 4096)
     found = list(_BOLD.finditer(text, line))
@@ -133,17 +131,16 @@ def _bold(text: str) -> Iterator[Span]:
 
 
 def _sentence(text: str, place: int) -> Span:
-    """Return the sentence that begins here, or on the next line that is not empty."""
+    """Return the sentence that begins here, or on the next line that is not empty.
+
+    A currency sign before a number is part of it.
+    """
     start = place
     while start < len(text) and text[start] in " \t\n\u00a0:：*_=>\"'“«$\\([ঃ":
         start += 1
     end = _ENDS.search(text, start)
-    return _with_sign(text, place, start), end.start() if end else len(text)
-
-
-def _with_sign(text: str, place: int, start: int) -> int:
-    """Give a currency sign before the number back to it."""
-    return start - 1 if start > place and text[start - 1] == "$" else start
+    begin = start - 1 if start > place and text[start - 1] == "$" else start
+    return begin, end.start() if end else len(text)
 
 
 def _line_end(text: str, place: int) -> int:

@@ -15,7 +15,7 @@ _SIGNS = re.compile("[\u2160-\u2188]+")
 
 
 def value(text: str) -> int | None:
-    """Return what a text of two letters or more is as a Roman numeral, or None."""
+    """Return the value of a Roman numeral of two letters or more; None for any other text."""
     text = unicodedata.normalize("NFKC", text) if len(text) <= 4 else text
     return _value(text) if _NUMERAL.fullmatch(text) else None
 

@@ -1,4 +1,4 @@
-"""Numbers that are written out: eighteen, dos mil, fünfundzwanzig, สามสิบ.
+"""Parses numbers that are written out: eighteen, dos mil, fünfundzwanzig, สามสิบ.
 
 The words are CLDR's (`lexicon`), for 49 of our languages.
 """
@@ -11,16 +11,16 @@ from lidr.components.shared.numbers.lexicon import HAN, Lexicon, lexicon_of, wor
 
 _UNSPACED = frozenset(("ko", "th"))
 _PARTLY = frozenset(("ga", "ka", "tl", "zu"))
-"""Languages that join the parts of larger numbers in ways that are not undone here."""
+"""Languages that join the parts of larger numbers in ways that are not parsed here."""
 _COUNTING = frozenset("두세네열")
 """Korean numbers of one syllable that are no other word where they stand alone."""
-_MAX_COMPOUND = 80
+_MAX_COMPOUND_CHARS = 80
 _MAX_CHARS = 200
-"""Of a written-out number."""
+"""Characters that are read for one written-out number."""
 
 
 def can_read(language: str) -> bool:
-    """Tell whether numbers that are written out in a language are read."""
+    """Return whether numbers that are written out in a language can be parsed."""
     readable = language not in _PARTLY and lexicon_of(language) is not None
     return language in HAN or readable
 
@@ -34,20 +34,14 @@ def scale_words(language: str) -> dict[str, int]:
 def spelled(text: str, language: str) -> Iterator[int]:
     """Yield the values of the numbers that are written out, in order.
 
-    Words with a second meaning are among them (French neuf, the article un).
-
-    Args:
-        text: any.
-        language: ISO 639-1 code; nothing is found where `can_read` says no. Chinese numerals are
-            `hanzi`'s.
+    Words with a second meaning are included (French neuf, the article un). Nothing is found where
+    `can_read` says no; for Chinese numerals see `hanzi`.
     """
-    lexicon = lexicon_of(language)
-    if lexicon is None:
-        return
-    yield from _combined(_parts(words_of(text), lexicon, language))
+    if lexicon := lexicon_of(language):
+        yield from _combined(_parts(words_of(text), lexicon, language))
 
 
-def begins_with(text: str, language: str) -> int | None:
+def leading_number(text: str, language: str) -> int | None:
     """Return the value of the written-out number that a text begins with, or None."""
     lexicon = lexicon_of(language)
     if lexicon is None:
@@ -102,9 +96,9 @@ def _phrase(words: Sequence[str], at: int, lexicon: Lexicon) -> tuple[Part, int]
 
 
 def _compound(word: str, lexicon: Lexicon) -> list[Part]:
-    """Return the parts of fünfhunderttausend; of a word that is no number, none."""
+    """Return the parts of a word such as fünfhunderttausend; none if it is not a number."""
     ends: dict[int, list[str]] = {0: []}
-    for at in range(len(word) if len(word) <= _MAX_COMPOUND else 0):
+    for at in range(len(word) if len(word) <= _MAX_COMPOUND_CHARS else 0):
         if at in ends:
             for piece in lexicon.pieces.get(word[at], ()):
                 if word.startswith(piece, at):
@@ -114,7 +108,7 @@ def _compound(word: str, lexicon: Lexicon) -> list[Part]:
 
 
 def _unspaced(words: Sequence[str], lexicon: Lexicon, language: str) -> Iterator[Part]:
-    """Read numbers that stand in a run of letters; in Korean they begin a word."""
+    """Parse numbers in text without spaces between words; in Korean they begin a word."""
     for word in words:
         at = 0
         while at < len(word):
@@ -161,8 +155,7 @@ class _Number:
     def end(self) -> Iterator[int]:
         """Yield the value, if there is one, and start over."""
         if self._open:
-            waiting = self._factor or 0
-            yield self._total + (self._current or 0) + waiting
+            yield self._total + (self._current or 0) + self._factor
         self._clear()
 
     def takes(self, kind: str, value: int) -> bool:
@@ -212,5 +205,5 @@ class _Number:
 
 
 def _room(value: int) -> int:
-    """Return what must be less to be added: to twenty, ten; to three hundred, a hundred."""
+    """Return the bound below which a value is added: ten for twenty, 100 for three hundred."""
     return next((unit for unit in (1000, 100, 10) if value % unit == 0 and value > 10), 0)

@@ -9,7 +9,7 @@ from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.records.kinds import Failure, FinishReason, Message, Recovery
 
 TRANSLATION_PRIMER = "<translated>"
-"""The first characters of the assistant's turn: the model goes on from here."""
+"""Start of the assistant's turn, which the model continues."""
 
 TRANSLATION_STOP = "</translated>"
 
@@ -18,10 +18,10 @@ _TAGGED = re.compile(f"<({_TAG})>|\u2039(\u00b7+{_TAG})\u203a")
 _MASKED = re.compile(f"\u2039\u00b7(?:(\u00b7+{_TAG})|({_TAG}))\u203a")
 
 _CLOSING = re.compile(r"[<\[]\s*[/\\]?\s*([^\W\d_]{4,20})\s*[/\\]?\s*[>\]]?\Z")
-"""Something like a tag at the very end; `translated` is near to it by `_NEAR`."""
+"""Something like a tag at the very end; `_is_ours` decides whether it is a misspelt one of ours."""
 
-_PIECE = re.compile(r"[<\[]\s*[/\\]?\s*(?:sentence|transl)", re.IGNORECASE)
-_NEAR = 0.7
+_TAG_PIECE = re.compile(r"[<\[]\s*[/\\]?\s*(?:sentence|transl)", re.IGNORECASE)
+_MIN_SIMILARITY = 0.7
 
 
 def answer_messages(prompt: str) -> list[Message]:
@@ -30,7 +30,7 @@ def answer_messages(prompt: str) -> list[Message]:
 
 
 def scoring_messages(prompt: str, language: str, dominant: str) -> list[Message]:
-    """Return the chat under which a response in any language is scored (arXiv 2503.04647).
+    """Return the chat given which a response in any language is scored (arXiv 2503.04647).
 
     It is the instruction in the dominant language, with a request for the response's language.
 
@@ -59,7 +59,7 @@ def translation_messages(text: str, source: str, target: str) -> list[Message]:
     Args:
         text: what to translate.
         source: ISO 639-1 code of the language of `text`.
-        target: ISO 639-1 code of the language wanted.
+        target: ISO 639-1 code of the language to translate to.
     """
     text = _TAGGED.sub(lambda tag: f"\u2039\u00b7{tag[1] or tag[2]}\u203a", text)
     instruction = (
@@ -89,27 +89,27 @@ def read_translation(output: str, finish_reason: str) -> tuple[str | None, Failu
 def recover_translation(output: str) -> tuple[str, Recovery] | None:
     """Return the text of a primed answer that ended without our closing tag, and the rule for it.
 
-    A misspelt closing tag counts where it is the last thing of all, and the end of the turn where
-    no piece of a tag of ours is left in the text. Anything else would be a guess.
+    A misspelt closing tag is accepted at the very end, and no tag at all where the text holds no
+    piece of one of our tags. Anything else would be a guess.
 
     Args:
-        output: what the model wrote after the primer, to the end of its turn: never a cut one.
+        output: what the model wrote after the primer, to the end of its turn; not truncated.
     """
     rule, text = Recovery.END_OF_TURN, output.rstrip()
     if (tag := _CLOSING.search(text)) and _is_ours(tag[1]):
         rule, text = Recovery.MISSPELT_TAG, text[: tag.start()]
     text = _bare(text)
-    return (_unmasked(text), rule) if text and not _PIECE.search(text) else None
+    return (_unmasked(text), rule) if text and not _TAG_PIECE.search(text) else None
 
 
 def _is_ours(word: str) -> bool:
-    """Tell whether a closing tag's word is that of the sentence, or near enough to `translated`."""
-    near = difflib.SequenceMatcher(None, word.lower(), "translated", autojunk=False).ratio()
-    return word.lower() == "sentence" or near >= _NEAR
+    """Return whether a closing tag's word is `sentence`, or similar enough to `translated`."""
+    similarity = difflib.SequenceMatcher(None, word.lower(), "translated", autojunk=False).ratio()
+    return word.lower() == "sentence" or similarity >= _MIN_SIMILARITY
 
 
 def _bare(text: str) -> str:
-    """Return a text without white space around it, or the primer that some models repeat."""
+    """Return a text without surrounding white space and the primer, which some models repeat."""
     return text.strip().removeprefix(TRANSLATION_PRIMER).strip()
 
 

@@ -1,4 +1,4 @@
-"""What the counts of a generate or translate stage say in single numbers."""
+"""Throughput and failure shares from the counts of a generate or translate stage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Log = Callable[[str, float], None]
 """Takes a metric's name and value, as KFP's `Metrics.log_metric` does."""
 
 MEASURED = ("tokens_per_second", "prefix_cache_hit_rate")
-"""Numbers that an engine measures itself, where it does."""
+"""Counts that an engine measures itself; not all engines do."""
 
 
 def ignore(_name: str, _value: float) -> None:
@@ -31,7 +31,7 @@ def stage_figures(counts: Mapping[str, Any]) -> dict[str, float]:
 
 
 def failure_shares(failures: Counter[str], total: int) -> dict[str, float]:
-    """Return the share of requests that failed, in all and by reason."""
+    """Return the share of requests that failed, in total and by reason."""
     total = max(total, 1)
     return {
         "failed_share": failures.total() / total,

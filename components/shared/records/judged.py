@@ -1,4 +1,4 @@
-"""What a judge said, and why it may have no value."""
+"""Judgements, and why one may have no value."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class JudgeFailure(StrEnum):
     """Why a judgement has no value."""
 
     UNPARSABLE = "unparsable"
-    """It does not say what was asked for."""
+    """It does not hold the verdict that was asked for."""
     CONTRADICTORY = "contradictory"
     """It gives several scores."""
     OUT_OF_RANGE = "out_of_range"
     TRUNCATED = "truncated"
     EMPTY = "empty"
     REJECTED = "rejected"
-    """The server refuses the request, mostly because it is too long."""
+    """The server refused the request, mostly because it is too long."""
     TIMEOUT = "timeout"
     RATE_LIMITED = "rate_limited"
     SERVER_ERROR = "server_error"
@@ -38,11 +38,11 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One thing a judge said, `raw`, and what it means.
+    """One output of a judge, `raw`, and its value.
 
     `value` is the probability that the model's answer is the better one, or a score from 0 to 10;
-    None where there is a failure. `logprobs` are those of the tokens that the judge could have
-    written where its verdict is. `request` is the digest of what it was asked.
+    None where there is a failure. `logprobs` are those of the most likely tokens at the place of
+    the verdict. `request` is the digest of the request.
     """
 
     schema: ClassVar[pa.Schema] = pa.schema(

@@ -1,4 +1,4 @@
-"""Messages, and why a text ends or is missing: without Parquet, whose import is slow."""
+"""Messages, and why a text ends or is missing; apart from `schema`, whose imports are slow."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Failure(StrEnum):
     TRUNCATED = "truncated"
     EMPTY = "empty"
     UNTAGGED = "untagged"
-    """The translation did not close its `<translated>` tag."""
+    """The translation has no closing `</translated>` tag."""
     REPETITION = "repetition"
-    """It ran into max_tokens saying the same over and over."""
+    """It reached max_tokens repeating itself."""
     TRANSLATION_TASK = "translation_task"
     """The prompt is about translation, so its response is not translated."""
     SOURCE_FAILED = "source_failed"
@@ -28,16 +28,16 @@ class Failure(StrEnum):
 
 
 class Recovery(StrEnum):
-    """The rule by which the text of a translation without our closing tag was taken after all."""
+    """The rule by which a translation without our closing tag was accepted."""
 
     MISSPELT_TAG = "misspelt_tag"
-    """A misspelt closing tag is the last thing of it."""
+    """It ends with a misspelt closing tag."""
     END_OF_TURN = "end_of_turn"
-    """The model ended its turn after the text, and wrote no tag at all."""
+    """The model ended its turn after the text, without any tag."""
 
 
 CUT_SHORT = (Failure.TRUNCATED, Failure.REPETITION)
-"""Failures of responses that ran into max_tokens but do have a text."""
+"""Failures of responses that reached max_tokens but do have a text."""
 
 
 class FinishReason(StrEnum):

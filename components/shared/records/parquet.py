@@ -11,30 +11,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lidr.components.shared.core.text import encodable
-from lidr.components.shared.records.seal import is_whole, seal
+from lidr.components.shared.records.seal import is_intact, seal
 
-_ROW_GROUP = 4096
-"""Rows that are read at once where a file is too large for the memory."""
+_ROW_GROUP_ROWS = 4096
+"""Rows that are read at once where a file is too large for memory."""
 
 
 class NotRecords(ValueError):
-    """The bytes of a file are not a Parquet file with records of the kind that was expected."""
+    """A file is not a Parquet file with records of the expected kind."""
 
 
-def read_whole(data: bytes) -> pa.Table:
-    """Return the table of a Parquet file, whose seal and page checksums are checked.
+def read_verified(data: bytes) -> pa.Table:
+    """Return the table of a Parquet file after checking its seal and page checksums.
 
     Raises:
         pa.ArrowException, OSError: it is damaged.
     """
     file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-    if not is_whole(data, file):
+    if not is_intact(data, file):
         raise pa.ArrowInvalid("its bytes are not those that were written")
     return file.read()
 
 
 def from_parquet(data: bytes, kind: Any) -> list[Any]:
-    """Return the records of one kind that a Parquet file holds, in order.
+    """Return the records of a Parquet file, in order.
 
     Args:
         data: the file; untrusted.
@@ -45,7 +45,7 @@ def from_parquet(data: bytes, kind: Any) -> list[Any]:
         NotRecords: it is damaged, or holds something else.
     """
     try:
-        table = read_whole(data)
+        table = read_verified(data)
         require_schema(table.schema, kind)
         table.validate(full=True)
         _require_values(table, kind)
@@ -55,7 +55,7 @@ def from_parquet(data: bytes, kind: Any) -> list[Any]:
 
 
 def require_schema(schema: pa.Schema, kind: Any) -> None:
-    """Refuse columns that are not those of a kind of records.
+    """Refuse columns other than those of a kind of records.
 
     Raises:
         NotRecords: one is missing, unknown or of another type.
@@ -72,7 +72,7 @@ def require_schema(schema: pa.Schema, kind: Any) -> None:
 
 
 def _require_values(table: pa.Table, kind: Any) -> None:
-    """Refuse nulls where a record has none."""
+    """Refuse nulls in fields that cannot be None."""
     for each in fields(kind):
         if "None" in str(each.type) or each.name not in table.column_names:
             continue
@@ -90,7 +90,7 @@ def to_parquet(records: Sequence[object], kind: Any) -> bytes:
     sink = io.BytesIO()
     table = pa.Table.from_arrays(columns, schema=schema)
     writer = pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
-    writer.write_table(table, row_group_size=_ROW_GROUP)
+    writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
     return seal(writer, sink)
 
 

@@ -1,4 +1,4 @@
-"""What people read of a pair stage: a sample of its candidates, and how training ended on them."""
+"""Samples of a pair stage for people to read, and the margins that training ended with."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from lidr.components.shared.core.text import valid_unicode
 from lidr.components.shared.records.schema import PreferencePair
 
 SAMPLE_FILE = "sample.parquet"
-"""In a pair stage; stages of older versions lack it."""
+"""In a pair stage: `PairSample`s; missing in stages of older versions."""
 
 CUT_FILE = "cut.parquet"
-"""In a pair stage: the sides that were cut; absent where there are none."""
+"""In a pair stage: `CutSide`s; absent where there are none."""
 
 MARGINS_FILE = "margins.parquet"
-"""In a train stage; stages of older versions lack it."""
+"""In a train stage: `PairMargin`s; missing in stages of older versions."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairSample:
     """A candidate with its texts, kept (no reason) or dropped (a `DropReason`).
 
-    `raw` is what the model wrote where a side is a translation that failed, or was recovered by the
-    rule `recovered` (`Recovery`).
+    `raw` is the model's output where a side is a translation that failed, or that was recovered by
+    the rule `recovered` (`Recovery`).
     """
 
     schema: ClassVar[pa.Schema] = pa.schema(
@@ -60,10 +60,9 @@ class PairSample:
 
 @dataclass(frozen=True, slots=True)
 class CutSide:
-    """A side (`chosen` or `rejected`) of a pair (`pair_key`) whose answer ran into max_tokens.
+    """A side (`chosen` or `rejected`) of a pair (`pair_key`) whose answer reached max_tokens.
 
-    Its text ends in the middle, so its turn does not end with it. Of a translation it is the answer
-    that was translated.
+    Its text is cut off, so no end of turn follows it. A translation is cut if its source is.
     """
 
     schema: ClassVar[pa.Schema] = pa.schema([("pair", pa.string()), ("side", pa.string())])
@@ -91,5 +90,5 @@ def pair_key(record: PreferencePair | PairSample) -> str:
 
 
 def sampling_order(prompt_id: str) -> int:
-    """Return a prompt's place in samples: as if drawn by lot, and the same in every step."""
+    """Return a sort key that shuffles prompts, in the same way in every step."""
     return zlib.crc32(valid_unicode(prompt_id).encode())

@@ -24,7 +24,7 @@ class DropReason(StrEnum):
     MISSING_PARTNER = "missing_partner"
     """The model has no answer in one of the two languages."""
     UNCLOSED_THOUGHT = "unclosed_thought"
-    """In one of the languages the model's thought never ended, so there is no answer."""
+    """In one of the two languages the model's thought did not end, so there is no answer."""
     TRANSLATION_TASK = "translation_task"
     """The prompt is about translation: the other language's answer is not translated back."""
     UNSCORED = "unscored"

@@ -1,4 +1,4 @@
-"""What rewarders write of responses: the file, and what is counted of it."""
+"""The scores that rewarders write: their file, and its counts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ SCORES_FILE = "scores.parquet"
 
 
 def score_counts(scores: Mapping[str, Sequence[Score]]) -> dict[str, Any]:
-    """Return how many responses there are, have a score and failed, in all and by language.
-
-    Args:
-        scores: by language.
+    """Return how many responses there are, have a score and failed, in total and by language.
 
     Returns:
         `responses`, `scored` and `languages`; of a language also `mean`, and `spread`, the mean

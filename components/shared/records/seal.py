@@ -1,7 +1,7 @@
-"""A Parquet file that notices any changed byte, its footer's too.
+"""Seals a Parquet file, so that any changed byte is noticed, even in its footer.
 
-Parquet has checksums of pages only. The seal is the SHA-256 of the whole file with zeros where
-the seal is, in the footer's key-value metadata: the file stays one that anybody can read.
+Parquet has checksums of pages only. The seal is the SHA-256 of the whole file with zeros in place
+of the seal. It is in the footer's key-value metadata, so any Parquet reader can read the file.
 """
 
 from __future__ import annotations
@@ -16,12 +16,7 @@ _ZEROS = b"0" * 64
 
 
 def seal(writer: pq.ParquetWriter, sink: io.BytesIO) -> bytes:
-    """Close a writer and return the file, sealed.
-
-    Args:
-        writer: into the sink.
-        sink: the file.
-    """
+    """Close a writer and return the sealed file that it wrote to `sink`."""
     writer.add_key_value_metadata({_KEY: _ZEROS})
     writer.close()
     data = bytearray(sink.getbuffer())
@@ -29,13 +24,8 @@ def seal(writer: pq.ParquetWriter, sink: io.BytesIO) -> bytes:
     return bytes(data)
 
 
-def is_whole(data: bytes, file: pq.ParquetFile) -> bool:
-    """Return whether no byte has changed; a file without a seal, of others, is taken as it is.
-
-    Args:
-        data: the file.
-        file: the same, opened.
-    """
+def is_intact(data: bytes, file: pq.ParquetFile) -> bool:
+    """Return whether no byte of a file has changed; one without a seal, not ours, passes."""
     stored = (file.metadata.metadata or {}).get(_KEY)
     if stored is None:
         return True
@@ -45,6 +35,6 @@ def is_whole(data: bytes, file: pq.ParquetFile) -> bool:
 
 
 def _place(data: bytearray) -> slice:
-    """Return where the seal is: behind its key's last place, and two bytes of type and length."""
+    """Return where the seal is: after its last key, and two bytes of type and length."""
     start = data.rindex(_KEY) + len(_KEY) + 2
     return slice(start, start + len(_ZEROS))

@@ -1,8 +1,8 @@
-"""The lineage of a registered version: its stages, the runs that made it, their recipe."""
+"""The lineage of a registered version: its stages, and the runs that made it with their recipe."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ from lidr.components.shared.registry.versions import (
 )
 from lidr.components.shared.steps import STEPS
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.marker import home_of
+from lidr.components.shared.store.marker import current_uri
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_state, recipe_key, run_names
 
 EVIDENCE = {step.name: step.digest_tag for step in STEPS if step.about and step.digest_tag}
-"""By step whose stage says something about a model: the version's tag with its digest."""
+"""The version's tag with a stage's digest, by step, for the steps whose stages judge a version."""
 
 _POINTERS = {"model": DIGEST_TAG, "evaluation": "lidr.evaluation_digest"}
 
@@ -35,32 +35,32 @@ class Ancestry:
     """Everything that a version was made from.
 
     Attributes:
-        version: it.
-        store: where its stages are.
+        version: of a registered model.
+        store: with its stages.
         model: URI of the stage that holds its model.
-        graph: that stage, the stages that speak for it, and all that they were made from.
-        runs: names of the runs on the store that name the version as theirs.
-        findings: what does not fit together, known without reading files.
+        graph: that stage, the stages that judged it, and all that they were made from.
+        runs: names of the runs on the store whose state names the version.
+        findings: disagreements between registry and runs, found without reading files.
     """
 
     version: Version
     store: Store
     model: str
     graph: Graph
-    runs: tuple[str, ...] = ()
-    findings: tuple[LineageFinding, ...] = field(default=())
+    runs: tuple[str, ...]
+    findings: tuple[LineageFinding, ...]
 
 
 def read_ancestry(client: Any, version: Version, store: str = "") -> Ancestry:
     """Return the lineage of a version.
 
     Args:
-        client: an `mlflow.MlflowClient`.
+        client: of MLflow.
         version: of a registered model.
-        store: URI of the store with its stages; "" for where the registry says.
+        store: URI of the store with its stages; "" for the one that the registry names.
 
     Raises:
-        BadInput: nothing says which store it is, or the stage with the model is gone.
+        BadInput: the registry names no store, or the stage with the model is gone.
     """
     home = open_existing(store or store_uri(client, version))
     model = model_stage_of(version, home)
@@ -82,17 +82,16 @@ def read_ancestry(client: Any, version: Version, store: str = "") -> Ancestry:
 def store_uri(client: Any, version: Version) -> str:
     """Return the URI of the store with a version's stages.
 
-    Where its model is from outside, the other versions and the registered model's record tell.
+    If the version's model is from outside, it follows from other versions or the audit log's URI.
 
     Raises:
-        BadInput: nothing does.
+        BadInput: nothing names the store.
     """
     for each in (version, *all_versions(client, version.name)):
         if stage := own_stage(each):
             return stage.rpartition("/stages/")[0]
-    root, found, _ = (
-        read_model(client, version.name).tags.get(AUDIT_LOG_TAG, "").rpartition("/registry/")
-    )
+    audit_log = read_model(client, version.name).tags.get(AUDIT_LOG_TAG, "")
+    root, found, _ = audit_log.rpartition("/registry/")
     if found:
         return root
     raise BadInput(
@@ -102,10 +101,10 @@ def store_uri(client: Any, version: Version) -> str:
 
 
 def open_existing(uri: str) -> Store:
-    """Open a store that must be there already: a folder is not made.
+    """Open a store that must exist: a missing folder is not created.
 
     Raises:
-        BadInput: it is not there.
+        BadInput: it does not exist.
     """
     if "://" not in uri and not Path(uri).is_dir():
         raise BadInput(f"there is no store at {uri}", remedy="Correct --store.")
@@ -113,13 +112,13 @@ def open_existing(uri: str) -> Store:
 
 
 def model_stage_of(version: Version, home: Store) -> str:
-    """Return the URI of the stage that holds a version's model, where it is in this store.
+    """Return the URI of the stage that holds a version's model, in the given store if it is there.
 
     Raises:
         BadInput: the version was not registered by lidr.
     """
     if stage := own_stage(version):
-        return home_of(home, stage)
+        return current_uri(home, stage)
     digest = version.tags.get(DIGEST_TAG, "")
     if not digest:
         raise BadInput(
@@ -130,13 +129,13 @@ def model_stage_of(version: Version, home: Store) -> str:
 
 
 def evidence_of(version: Version, home: Store) -> list[str]:
-    """Return the URIs of the stages that speak for a version: evaluation, judgements, decision."""
+    """Return the URIs of the stages that judged a version: evaluation, judgements, gate."""
     digests = {step: version.tags.get(tag, "") for step, tag in EVIDENCE.items()}
     return [f"{home.uri}/stages/{step}/{digest}" for step, digest in digests.items() if digest]
 
 
 def own_stage(version: Version) -> str:
-    """Return the URI of the stage that a version's files lie in; "" for a model from outside."""
+    """Return the URI of the stage with a version's files; "" for a model from outside."""
     digest = version.tags.get(DIGEST_TAG, "")
     for uri in (version.tags.get(ADAPTER_TAG, ""), version.source):
         stage = stage_of(uri)
@@ -146,14 +145,14 @@ def own_stage(version: Version) -> str:
 
 
 def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[LineageFinding, ...]]:
-    """Return the runs that name a version, and what they say that the registry does not."""
+    """Return the runs that name a version, and where they disagree with the registry."""
     runs: list[str] = []
     findings: list[LineageFinding] = []
     iteration = int(version.tags.get("lidr.iteration", "0") or 0)
     for run in run_names(store):
         try:
             state = read_state(store, run, iteration)
-        except BadInput:  # it did not come so far, or its state is damaged
+        except BadInput:  # it did not get so far, or its state is damaged
             continue
         if state.get("version") == version.label:
             runs.append(run)

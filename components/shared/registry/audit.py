@@ -1,7 +1,7 @@
-"""Who moved which alias, when, from where and why: one object an entry, none ever rewritten.
+"""The audit log: who moved which alias, when, from where and why, in one object for each move.
 
-An entry is written before the alias moves, so that no move goes unrecorded, and confirmed by an
-empty object beside it when the move is done. Names sort by time.
+Entries are never rewritten. One is written before the alias moves, so that no move goes unrecorded,
+and confirmed by an empty object beside it when the move is done. Names sort by time.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _READERS = 8
 
 @dataclass(frozen=True, slots=True)
 class AliasMove:
-    """One move of an alias, as it was ordered.
+    """One move of an alias, as it was requested.
 
     Attributes:
-        action: what was asked for.
+        action: what was requested.
         alias: that moves.
-        version: it moves to.
-        before: it stood at; None where it did not exist.
-        reason: given by who ordered it; "" without one.
+        version: that it moves to.
+        before: version that it pointed at; None if it did not exist.
+        reason: of the person who requested it; "" for none.
         forced: whether it went against the gate, or without one.
-        verdict: of the gate on the version, as the tag `lidr.gate_verdict` has it.
-        gate: URI of the gate stage that the verdict is from; "" where it is only a tag.
+        verdict: of the gate on the version, as in the tag `lidr.gate_verdict`.
+        gate: URI of the gate stage with the verdict; "" if only the tag has it.
     """
 
     action: Action
@@ -59,13 +59,13 @@ class AliasMove:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A move in the record.
+    """A move in the audit log.
 
     Attributes:
         name: of its object, without suffix.
         time: when it was written, ISO 8601 in UTC.
-        actor: who ordered it.
-        move: what was ordered.
+        actor: who requested it.
+        move: what was requested.
         done: whether it was carried out and confirmed.
     """
 
@@ -81,13 +81,9 @@ class AuditEntry:
 
 
 def record(audit_log: Store, move: AliasMove) -> AuditEntry:
-    """Write an entry; the caller holds the audit log's lease.
+    """Write an entry of a move that is about to be made; the caller holds the audit log's lease.
 
-    Its time is later than that of every entry before it, also where clocks differ.
-
-    Args:
-        audit_log: the folder of a registered model's lease and audit entries.
-        move: what is about to be done.
+    Its time is later than that of every entry before it, even if clocks differ.
     """
     at = datetime.now(UTC)
     if names := [name for name in _names(audit_log, _ENTRY) if _is_timed(name)]:
@@ -102,7 +98,7 @@ def record(audit_log: Store, move: AliasMove) -> AuditEntry:
 
 
 def confirm(audit_log: Store, entry: AuditEntry) -> None:
-    """Note that what an entry announced is done."""
+    """Record that an entry's move is done."""
     audit_log.create(f"{_FOLDER}/{entry.name}{_DONE}", b"")
 
 

@@ -1,4 +1,4 @@
-"""A version in another registry, from staging to production for one."""
+"""Copies a version to another registry, e.g. from staging to production."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.models.outside import ADAPTER_TAG
 from lidr.components.shared.registry.evidence import store_of, verdict_of
-from lidr.components.shared.registry.mlflow_errors import explained
+from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.promotion import PROMOTION_TAG
 from lidr.components.shared.registry.versions import (
     Version,
@@ -28,22 +28,22 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage, locate_stage
 
 COPIED_TO_TAG = "lidr.copied_to"
-"""Of the version here: addresses of the registries that refer to its files, too."""
+"""Of the original: URIs of the registries with a copy, separated by spaces."""
 
 COPIED_FROM_TAG = "lidr.copied_from"
-"""Of the version there: the registry and the version that it is a copy of."""
+"""Of the copy: the original's registry and version."""
 
 _OWN_TAGS = (PROMOTION_TAG, COPIED_TO_TAG, "lidr.parent_version")
-"""What is true of the version in its own registry alone."""
+"""Tags that are not copied: they hold in the original's registry only."""
 
 _ACCOUNT = ("USERNAME", "PASSWORD", "TOKEN")
 
 
 @contextmanager
 def target_account() -> Iterator[None]:
-    """Speak to MLflow with LIDR_TARGET_USERNAME and the like, where they are set.
+    """Log in to MLflow with LIDR_TARGET_USERNAME, _PASSWORD or _TOKEN in the block, if any is set.
 
-    MLflow knows one account a process, from its environment; another registry wants its own.
+    MLflow's client takes one account for the whole process, from its environment.
     """
     named = {key: os.environ.get(f"LIDR_TARGET_{key}") for key in _ACCOUNT}
     if not any(named.values()):
@@ -60,45 +60,42 @@ def target_account() -> Iterator[None]:
 def copy_version(
     client: Any, version: Version, target: Any, files: str, audit_log: Store
 ) -> Version:
-    """Return a version's copy in another registry, made now if there is none.
+    """Return a version's copy in another registry, created if there is none.
 
     Args:
-        client: an `mlflow.MlflowClient` of the version's registry.
-        version: the version.
-        target: an `mlflow.MlflowClient` of the other one, used under `target_account`.
-        files: URI of a store that the files are copied to; "" refers to them where they are, which
-            no bytes need to move for: a stage never changes.
+        client: of the version's registry.
+        version: to copy.
+        target: client of the other registry, used under `target_account`.
+        files: URI of a store that the files are copied to; "" refers to them where they are, as
+            a stage never changes.
         audit_log: the folder of the registered model's lease and audit entries here.
 
     Raises:
-        BadInput: both registries are the same, or refuse.
+        BadInput: both registries are the same, or one of them refuses.
     """
     if client.tracking_uri == target.tracking_uri:
         raise BadInput(
             f"--copy-to is the registry of {version.label} itself",
             remedy="Name another one, or leave it out.",
         )
-    moved = {uri: _copied(uri, files) for uri in (version.source, _adapter(version)) if uri}
-    if files:
-        _copy_decision(version, files)
+    adapter = version.tags.get(ADAPTER_TAG, "")
+    moved = {uri: _copy_files(uri, files) for uri in (version.source, adapter) if uri}
+    if files and (gate := verdict_of(version).gate):
+        copy_stage(locate_stage(gate), open_store(files))
     tags = {key: value for key, value in version.tags.items() if key not in _OWN_TAGS}
     tags[COPIED_FROM_TAG] = f"{client.tracking_uri} {version.label}"
-    if _adapter(version):
-        tags[ADAPTER_TAG] = moved[_adapter(version)]
+    if adapter:
+        tags[ADAPTER_TAG] = moved[adapter]
     home = _target_audit_log(version, target, files or store_of(version), audit_log)
-    with target_account(), explained(target, f"registration of {version.name!r}"):
+    with target_account(), wrap_mlflow_errors(target, f"registration of {version.name!r}"):
         number = ensure_version(target, version.name, moved[version.source], tags, "", home)
         copy = read_version(target, version.name, str(number))
     _note_copy(client, version, target.tracking_uri)
     return copy
 
 
-def _adapter(version: Version) -> str:
-    return version.tags.get(ADAPTER_TAG, "")
-
-
-def _copied(uri: str, files: str) -> str:
-    """Return where a stage's files are after copying; what no stage holds stays where it is."""
+def _copy_files(uri: str, files: str) -> str:
+    """Copy the stage of a URI to a store; return the URI there, or the same if it is no stage's."""
     root, found, rest = uri.rpartition("/stages/")
     if not files or not found:
         return uri
@@ -108,7 +105,7 @@ def _copied(uri: str, files: str) -> str:
 
 
 def copy_stage(stage: Stage, store: Store) -> str:
-    """Copy a complete stage to another store, its marker last; what is there already stays.
+    """Copy a complete stage to another store, its marker last; files of equal size are kept.
 
     Returns:
         URI of the copy.
@@ -126,13 +123,8 @@ def copy_stage(stage: Stage, store: Store) -> str:
     return copy.uri
 
 
-def _copy_decision(version: Version, files: str) -> None:
-    if gate := verdict_of(version).gate:
-        copy_stage(locate_stage(gate), open_store(files))
-
-
 def _target_audit_log(version: Version, target: Any, root: str, audit_log: Store) -> str:
-    """Return the folder for a registered model's audit log there: never the one used here."""
+    """Return the folder for the target's audit log, which is never the one used here."""
     uri = default_audit_log(root or audit_log.uri.rpartition("/registry/")[0], version.name)
     if uri != audit_log.uri:
         return uri
@@ -143,7 +135,7 @@ def _target_audit_log(version: Version, target: Any, root: str, audit_log: Store
 def _note_copy(client: Any, version: Version, server: str) -> None:
     known = [each for each in version.tags.get(COPIED_TO_TAG, "").split(" ") if each]
     if server not in known:
-        with explained(client, f"version {version.label}"):
+        with wrap_mlflow_errors(client, f"version {version.label}"):
             text = " ".join([*known, server])
             client.set_model_version_tag(version.name, str(version.number), COPIED_TO_TAG, text)
 

@@ -1,4 +1,4 @@
-"""Checks of a registered version: what the gate decided, and whether its files are there."""
+"""Checks of a registered version: the gate's decision, and whether its files exist."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class GateVerdict(NamedTuple):
 
 
 def verdict_of(version: Version) -> GateVerdict:
-    """Return the gate's decision, from its stage if that still exists, else from the tag."""
+    """Return the gate's decision, from its stage if that still exists, else from a tag."""
     word = version.tags.get(VERDICT_TAG, "")
     digest = version.tags.get(GATE_TAG, "")
     home = store_of(version)
@@ -57,14 +57,11 @@ def require_files(version: Version, *, verify: bool = False) -> None:
     """Refuse a version whose files are missing.
 
     Files of a stage must match its marker in name and size. A folder must hold a complete model or
-    adapter, an s3:// address some weights. Hugging Face revisions (hf://) are not checked.
-
-    Args:
-        version: the version.
-        verify: compare the digests of a stage's files too, which reads every byte.
+    adapter, an s3:// prefix some weights. Hugging Face revisions (hf://) are not checked. With
+    `verify`, the digests of a stage's files are compared too, which reads every byte.
 
     Raises:
-        BadInput: files are missing, have other sizes, or are at an address of another kind.
+        BadInput: files are missing or have other sizes, or lidr cannot check such a URI.
         CorruptStage: a file's digest differs from its marker's.
     """
     adapter = version.tags.get(ADAPTER_TAG, "")
@@ -89,7 +86,7 @@ def _require_stage_files(version: Version, uri: str, verify: bool) -> None:
     wanted = {name: described["size"] for name, described in files if name.startswith(f"{folder}/")}
     if absent := sorted(name for name, size in wanted.items() if present.get(name) != size):
         named = ", ".join(absent[:_MAX_NAMED]) + ", ..." * (len(absent) > _MAX_NAMED)
-        count = f"{len(absent)} of {len(wanted)} are missing or cut"
+        count = f"{len(absent)} of {len(wanted)} are missing or truncated"
         raise _gone(version, stage.uri, f"{count}: {named}")
     if verify:
         stage.verify(sorted(wanted))
@@ -104,7 +101,7 @@ def _require_outside_files(version: Version, uri: str, *, is_adapter: bool) -> N
         return
     if not uri.startswith("s3://"):
         raise BadInput(
-            f"{version.label} has its files at {uri}, which lidr cannot look into",
+            f"{version.label} has its files at {uri}, which lidr cannot check",
             remedy="Register the model from a folder, s3:// or hf://.",
         )
     names = {entry.key for entry in open_store(uri).list("") if entry.size}
@@ -113,7 +110,7 @@ def _require_outside_files(version: Version, uri: str, *, is_adapter: bool) -> N
 
 
 def _reachable(root: str) -> bool:
-    """Return whether a store may be opened; opening a local one would create a missing folder."""
+    """Return False for a missing local store: opening it would create the folder."""
     return "://" in root or Path(root).is_dir()
 
 

@@ -1,4 +1,4 @@
-"""The record of a registered model's aliases beside what MLflow says now."""
+"""A registered model's audit log, compared with the aliases that MLflow has now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lidr.components.shared.registry.versions import (
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """An entry, and what is odd about it ("" for nothing)."""
+    """An audit entry, and how it disagrees with the others ("" if it does not)."""
 
     entry: AuditEntry
     note: str
@@ -30,7 +30,7 @@ class History:
     Attributes:
         model: the registered model as MLflow has it now.
         rows: the audit entries, the oldest first.
-        strays: aliases that point elsewhere than the record says, with a sentence each.
+        strays: a sentence for each alias that is not where the audit log left it.
     """
 
     model: RegisteredModel
@@ -39,11 +39,7 @@ class History:
 
 
 def history(client: Any, name: str) -> History:
-    """Return the record of a registered model, compared with MLflow.
-
-    Args:
-        client: an `mlflow.MlflowClient`.
-        name: of the registered model.
+    """Return the audit log of a registered model, compared with MLflow.
 
     Raises:
         BadInput: there is no such model, or an entry is not as lidr writes it.
@@ -68,20 +64,25 @@ def history(client: Any, name: str) -> History:
 
 
 def _replay(own: Sequence[AuditEntry], now: int | None) -> tuple[int | None, list[str]]:
-    """Return where the record leaves one alias, and a note for each of its entries."""
+    """Return where the audit log leaves one alias, and a note for each of its entries.
+
+    Args:
+        own: the alias's entries, the oldest first.
+        now: version that the alias has in MLflow; None if it does not exist.
+    """
     current: int | None = None
     notes = []
     later = [entry.move.before for entry in own[1:]] + [now]
     for number, (entry, then) in enumerate(zip(own, later, strict=True)):
-        said = []
+        parts = []
         if number and entry.move.before != current:
-            said.append(f"before it, the alias was moved from {_at(current)} by other means")
+            parts.append(f"before it, the alias was moved from {_at(current)} by other means")
         current = entry.move.before
         if entry.done or then == entry.move.version:
             current = entry.move.version
         if not entry.done:
-            said.append("not confirmed" if current == entry.move.version else "not carried out")
-        notes.append("; ".join(said))
+            parts.append("not confirmed" if current == entry.move.version else "not carried out")
+        notes.append("; ".join(parts))
     return current, notes
 
 

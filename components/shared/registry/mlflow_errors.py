@@ -1,4 +1,4 @@
-"""What MLflow says when it does not do what it is asked, as one line with a remedy."""
+"""Turns errors of MLflow's registry into one line with a remedy."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from contextlib import contextmanager
 from typing import Any
 
 from lidr.components.shared.core.errors import BadInput, LidrError, RegistryFailed
-from lidr.components.shared.tracking.client import explained as unavailability
+from lidr.components.shared.tracking.client import server_problem
 
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _MAX_CHARS = 300
 
 
 @contextmanager
-def explained(client: Any, what: str, *, remedy: str = "") -> Iterator[None]:
-    """Turn MLflow's refusals into errors that say what to do.
+def wrap_mlflow_errors(client: Any, what: str, *, remedy: str = "") -> Iterator[None]:
+    """Turn errors of MLflow in the block into a LidrError with a remedy.
 
     Args:
-        client: an `mlflow.MlflowClient`, for the address.
+        client: an `mlflow.MlflowClient`, for the server's URI.
         what: is being asked for, for the message.
-        remedy: where it does not exist.
+        remedy: if it does not exist.
 
     Raises:
         BadInput: it does not exist, or the server does not let us in.
@@ -34,18 +34,13 @@ def explained(client: Any, what: str, *, remedy: str = "") -> Iterator[None]:
         yield
     except MlflowException as error:
         uri = client.tracking_uri
-        raise unavailability(error, uri) or _of_request(error, uri, what, remedy) from error
+        raise server_problem(error, uri) or _of_request(error, uri, what, remedy) from error
     except (ParseError, ValueError, TypeError, LookupError, AttributeError, SystemError) as error:
-        # what the client makes of an answer that is not MLflow's; protobuf's C code knows the last
+        # The client raises these for an answer that is not MLflow's; SystemError is protobuf's.
         raise RegistryFailed(
             f"{client.tracking_uri} does not answer as MLflow does when asked for {what}",
             remedy="Check MLFLOW_TRACKING_URI, and the version of the server.",
         ) from error
-
-
-def is_code(error: Any, code: str) -> bool:
-    """Return whether an MlflowException has one of MLflow's error codes."""
-    return bool(error.error_code == code)
 
 
 def _of_request(error: Any, uri: str, what: str, remedy: str) -> LidrError:
@@ -56,7 +51,7 @@ def _of_request(error: Any, uri: str, what: str, remedy: str) -> LidrError:
         )
     if "Invalid model version source" in said:
         return BadInput(
-            f"MLflow at {uri} takes no files on this machine",
+            f"MLflow at {uri} accepts no model files on this machine",
             remedy="Use a store on s3://, or the SQLite beside the store.",
         )
     return RegistryFailed(f"MLflow at {uri} refused {what}: {said[:_MAX_CHARS]}")

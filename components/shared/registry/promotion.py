@@ -1,4 +1,4 @@
-"""Moving a role from one version to another: promotion, and the way back."""
+"""Moves an alias from one version to another: promotion and rollback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lidr.components.shared.registry.evidence import (
     require_files,
     verdict_of,
 )
-from lidr.components.shared.registry.mlflow_errors import explained
+from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.registry.versions import (
     RegisteredModel,
     Version,
@@ -35,20 +35,20 @@ PROMOTION_TAG = "lidr.promotion"
 
 _RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_LONGEST_REASON = 1000
+_MAX_REASON_CHARS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class PromotionOrder:
-    """What a promotion was asked to do.
+    """The options of a promotion.
 
     Attributes:
         alias: to move.
-        reason: why; required where `force` is.
-        force: go on without a passed gate.
+        reason: why; required with `force`.
+        force: promote without a passed gate.
         verify: compare the digests of all files first.
-        verdict: of a gate that compared the version with `expected`; without it, that of the
-            version's own gate counts.
+        verdict: of a gate that compared the version with `expected`; by default that of the
+            version's own gate.
         expected: version that the alias must still point at; None for any.
     """
 
@@ -59,12 +59,8 @@ class PromotionOrder:
     verdict: GateVerdict | None = None
     expected: int | None = None
 
-    def require_sound(self) -> None:
-        """Refuse an order that contradicts itself.
-
-        Raises:
-            BadInput: the alias cannot be moved by hand, or a reason is missing or too long.
-        """
+    def validate(self) -> None:
+        """Raise BadInput if the alias cannot be moved by hand, or for a missing or long reason."""
         if self.alias in (CANDIDATE, PREVIOUS) or _RESERVED.fullmatch(self.alias):
             raise BadInput(
                 f"alias {self.alias!r} is not moved by hand", remedy=f"Promote to {CHAMPION}."
@@ -76,32 +72,23 @@ class PromotionOrder:
             )
         if self.force and not self.reason.strip():
             raise BadInput("a forced promotion needs a reason", remedy="Add --reason TEXT.")
-        if len(self.reason) > _LONGEST_REASON:
+        if len(self.reason) > _MAX_REASON_CHARS:
             raise BadInput(
-                f"the reason has {len(self.reason):,} characters, more than {_LONGEST_REASON:,}",
+                f"the reason has {len(self.reason):,} characters, more than {_MAX_REASON_CHARS:,}",
                 remedy="Shorten it.",
             )
 
 
 def promote(client: Any, version: Version, audit_log: Store, order: PromotionOrder) -> AuditEntry:
-    """Point an alias at a version that passed the gate, and record it.
+    """Point an alias at a version that passed the gate; return the audit entry.
 
     The champion before it becomes `previous`. M_0 passes no gate; it may become the first champion.
 
-    Args:
-        client: an `mlflow.MlflowClient`.
-        version: the version.
-        audit_log: the folder of the registered model's lease and audit entries.
-        order: what to do.
-
-    Returns:
-        The audit entry.
-
     Raises:
-        BadInput: the order is not sound, or files of the version are gone.
-        GateRefused: the gate did not let it through, or the alias has moved meanwhile.
+        BadInput: the order is invalid, or files of the version are gone.
+        GateRefused: the version did not pass the gate, or the alias has moved meanwhile.
     """
-    order.require_sound()
+    order.validate()
     verdict = order.verdict or verdict_of(version)
     require_files(version, verify=order.verify)
     with exclusive(audit_log) as lease:
@@ -118,25 +105,16 @@ def promote(client: Any, version: Version, audit_log: Store, order: PromotionOrd
             verdict=verdict.word,
             gate=verdict.gate,
         )
-        return _carry_out(client, model, audit_log, lease, move)
+        return _move_alias(client, model, audit_log, lease, move)
 
 
 def rollback(client: Any, name: str, audit_log: Store, reason: str = "") -> AuditEntry:
-    """Make the previous champion the champion again; the one that goes becomes `previous`.
-
-    Args:
-        client: an `mlflow.MlflowClient`.
-        name: of the registered model.
-        audit_log: the folder of its lease and audit entries.
-        reason: why; "" for none.
-
-    Returns:
-        The audit entry.
+    """Swap the champion and the previous champion; return the audit entry.
 
     Raises:
         BadInput: there is no previous champion, or its files are gone.
     """
-    PromotionOrder(reason=reason).require_sound()
+    PromotionOrder(reason=reason).validate()
     with exclusive(audit_log) as lease:
         model = read_model(client, name)
         if model.aliases.get(PREVIOUS) in (None, model.aliases.get(CHAMPION)):
@@ -153,22 +131,22 @@ def rollback(client: Any, name: str, audit_log: Store, reason: str = "") -> Audi
             reason=one_line(reason),
             verdict=verdict_of(version).word,
         )
-        return _carry_out(client, model, audit_log, lease, move)
+        return _move_alias(client, model, audit_log, lease, move)
 
 
 def require_passed(
     version: Version, verdict: GateVerdict, order: PromotionOrder, before: int | None
 ) -> bool:
-    """Return whether a promotion has to be forced, and is.
+    """Return whether a promotion is forced; False if the version passed the gate.
 
     Args:
         version: to be promoted.
         verdict: of the gate.
-        order: what to do.
-        before: version that the alias points at; None where it does not exist.
+        order: the promotion's options.
+        before: version that the alias points at; None if it does not exist.
 
     Raises:
-        GateRefused: it has to be, and is not; or the alias is not where it is expected.
+        GateRefused: it neither passed nor is forced, or the alias is not at `order.expected`.
     """
     if order.expected is not None and before != order.expected:
         raise GateRefused(
@@ -185,54 +163,47 @@ def require_passed(
         "": "was never judged by a gate",
     }.get(verdict.word, f"did not pass the gate, which said {one_line(verdict.word)}")
     raise GateRefused(
-        f"{version.label} {said}", remedy="Add --force --reason TEXT to promote it nevertheless."
+        f"{version.label} {said}", remedy="Add --force --reason TEXT to promote it anyway."
     )
 
 
-def _carry_out(
+def _move_alias(
     client: Any, model: RegisteredModel, audit_log: Store, lease: Lease, move: AliasMove
 ) -> AuditEntry:
     """Record a move, make it and confirm it."""
     entry = record(audit_log, move)
     name = model.name
-    with explained(client, f"alias {move.alias!r} of {name!r}"):
+    with wrap_mlflow_errors(client, f"alias {move.alias!r} of {name!r}"):
         if move.alias == CHAMPION and move.before not in (None, move.version):
             _set_alias(client, lease, name, PREVIOUS, str(move.before))
         _set_alias(client, lease, name, move.alias, str(move.version))
         confirm(audit_log, entry)
-        text = json.dumps({"time": entry.time, "actor": entry.actor, **_brief(move)})
-        tag = (name, str(move.version), PROMOTION_TAG, text)
-        ask_mlflow(lambda: client.set_model_version_tag(*tag), clashes=1)
+        brief = {
+            "time": entry.time,
+            "actor": entry.actor,
+            "action": move.action,
+            "alias": move.alias,
+            "before": move.before,
+            "reason": move.reason,
+            "forced": move.forced,
+        }
+        tag = (name, str(move.version), PROMOTION_TAG, json.dumps(brief))
+        ask_mlflow(lambda: client.set_model_version_tag(*tag), max_refusals=1)
     return entry
 
 
 def _set_alias(client: Any, lease: Lease, name: str, alias: str, version: str) -> None:
     def move() -> None:
-        lease.require()  # each time: MLflow may have been away for minutes
+        lease.require()  # before each attempt: MLflow may have been away for minutes
         client.set_registered_model_alias(name, alias, version)
 
-    ask_mlflow(move, clashes=1)
-
-
-def _brief(move: AliasMove) -> dict[str, Any]:
-    return {
-        "action": move.action,
-        "alias": move.alias,
-        "before": move.before,
-        "reason": move.reason,
-        "forced": move.forced,
-    }
+    ask_mlflow(move, max_refusals=1)
 
 
 def advance(client: Any, name: str, alias: str, number: int, audit_log: Store) -> None:
-    """Point an alias at a version, but never back from a newer one: steps may be repeated.
+    """Point an alias at a version, unless it is at a newer one: steps may be repeated.
 
-    Args:
-        client: an `mlflow.MlflowClient`.
-        name: of the registered model.
-        alias: to move; no audit entry is written, for it is no decision.
-        number: of the version.
-        audit_log: the folder of the registered model's lease.
+    No audit entry is written, because nobody decided it.
     """
     with exclusive(audit_log) as lease:
         if read_model(client, name).aliases.get(alias, 0) < number:

@@ -1,4 +1,4 @@
-"""Versions of a registered model: reading them, and making one only where there is none."""
+"""Versions of a registered model: reads them, and creates one for each model digest."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from urllib.parse import quote
 
 from lidr.components.shared.core.errors import BadInput, RegistryFailed
 from lidr.components.shared.core.names import key_fault
-from lidr.components.shared.registry.mlflow_errors import explained, is_code
+from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.lease import exclusive
 from lidr.components.shared.store.open import open_store
 
 DIGEST_TAG = "lidr.model_digest"
-"""Digest of the stage that holds the version's model; one version has it."""
+"""Digest of the stage that holds the version's model; no two versions have the same one."""
 
 VERDICT_TAG = "lidr.gate_verdict"
-"""What the gate decided: promote, keep or stop; `start` for M_0, which it never saw."""
+"""The gate's decision: promote, keep or stop; `start` for M_0, which no gate judges."""
 
 AUDIT_LOG_TAG = "lidr.audit_log"
 """Of a registered model: URI of the folder with its lease and its audit entries."""
@@ -36,8 +36,8 @@ class Version:
         name: of the registered model.
         number: its own, from 1.
         source: URI of the files.
-        tags: facts, e.g. `lidr.iteration`.
-        aliases: roles that point at it, sorted.
+        tags: e.g. `lidr.iteration`.
+        aliases: that point at it, sorted.
         run_id: of the MLflow run with its numbers; "" without one.
         created: when it was registered, in UTC.
     """
@@ -52,7 +52,7 @@ class Version:
 
     @property
     def label(self) -> str:
-        """The version as steps hand it on: `<registered model>/<number>`."""
+        """The version as steps pass it on: `<registered model>/<number>`."""
         return f"{self.name}/{self.number}"
 
 
@@ -72,33 +72,25 @@ class RegisteredModel:
 def read_model(client: Any, name: str) -> RegisteredModel:
     """Return a registered model.
 
-    Args:
-        client: an `mlflow.MlflowClient`.
-        name: of the registered model.
-
     Raises:
         BadInput: there is none of this name, or MLflow refuses to answer.
     """
-    with explained(client, f"registered model {name!r}"):
+    with wrap_mlflow_errors(client, f"registered model {name!r}"):
         found = client.get_registered_model(name)
         aliases = {alias: int(number) for alias, number in found.aliases.items()}
         return RegisteredModel(name, aliases, dict(found.tags))
 
 
 def read_version(client: Any, name: str, ref: str) -> Version:
-    """Return a version by its number or by an alias.
-
-    Args:
-        client: an `mlflow.MlflowClient`.
-        name: of the registered model.
-        ref: `3`, or `@champion`.
+    """Return a version by its number (`3`) or by an alias (`@champion`).
 
     Raises:
         BadInput: there is no such model, version or alias; the remedy names those that exist.
     """
     model = read_model(client, name)
-    number = _number(client, model, ref)
-    with explained(client, f"version {number} of {name!r}", remedy=f"See `lidr history {name}`."):
+    number = _resolve_ref(model, ref)
+    remedy = f"See `lidr history {name}`."
+    with wrap_mlflow_errors(client, f"version {number} of {name!r}", remedy=remedy):
         return _version(client.get_model_version(name, str(number)), model)
 
 
@@ -108,12 +100,11 @@ def model_names(client: Any) -> list[str]:
     Raises:
         BadInput: MLflow refuses to answer.
     """
-
-    def page(token: str | None) -> Any:
-        return client.search_registered_models(max_results=_PAGE, page_token=token)
-
-    with explained(client, "registered models"):
-        return [str(found.name) for found in _every(page)]
+    pages = _all_pages(
+        lambda token: client.search_registered_models(max_results=_PAGE, page_token=token)
+    )
+    with wrap_mlflow_errors(client, "registered models"):
+        return [str(found.name) for found in pages]
 
 
 def all_versions(client: Any, name: str) -> list[Version]:
@@ -123,20 +114,16 @@ def all_versions(client: Any, name: str) -> list[Version]:
         BadInput: there is no registered model of this name.
     """
     model = read_model(client, name)
-    with explained(client, f"registered model {name!r}"):
+    with wrap_mlflow_errors(client, f"registered model {name!r}"):
         found = [_version(entity, model) for entity in _search(client, f"name = {_quoted(name)}")]
     return sorted(found, key=lambda version: version.number)
 
 
 def ensure_model(client: Any, name: str, audit_log: str) -> Store:
-    """Return the folder with a registered model's lease and audit entries.
+    """Return the folder with a registered model's lease and audit entries; create a missing model.
 
-    Everybody must use the same one, so its URI is a tag of the registered model, written once.
-
-    Args:
-        client: an `mlflow.MlflowClient`.
-        name: of the registered model, which is made now where there is none.
-        audit_log: URI of the folder where none is known yet.
+    Everybody must use the same one, so its URI is a tag of the registered model, written once;
+    `audit_log` if it has none yet.
     """
     from mlflow.exceptions import MlflowException
 
@@ -144,24 +131,18 @@ def ensure_model(client: Any, name: str, audit_log: str) -> Store:
         client.create_registered_model(name, tags={AUDIT_LOG_TAG: audit_log})
         return open_store(audit_log)
     except MlflowException as error:
-        if not is_code(error, "RESOURCE_ALREADY_EXISTS"):
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     return audit_log_of(client, read_model(client, name), audit_log)
 
 
 def audit_log_of(client: Any, model: RegisteredModel, default: str) -> Store:
-    """Return the folder with a registered model's lease and audit entries.
-
-    Args:
-        client: an `mlflow.MlflowClient`.
-        model: the registered model; `default` is noted in its tags where they name no folder.
-        default: URI of the folder where none is known yet.
-    """
+    """Return the folder named by a registered model's tag, which is set to `default` if missing."""
     known = model.tags.get(AUDIT_LOG_TAG, "")
     if not known:
-        with explained(client, f"registered model {model.name!r}"):
+        with wrap_mlflow_errors(client, f"registered model {model.name!r}"):
             client.set_registered_model_tag(model.name, AUDIT_LOG_TAG, default)
-        known = read_model(client, model.name).tags[AUDIT_LOG_TAG]  # another one may have been last
+        known = read_model(client, model.name).tags[AUDIT_LOG_TAG]  # another writer may win
     return open_audit_log(model.name, known)
 
 
@@ -169,13 +150,13 @@ def open_audit_log(name: str, uri: str) -> Store:
     """Return the folder with a registered model's lease and audit entries.
 
     Raises:
-        BadInput: it was in a local store that is not there.
+        BadInput: it is in a local store that does not exist.
     """
     root = uri.rpartition("/registry/")[0]
     if "://" not in uri and not Path(root).is_dir():
         raise BadInput(
             f"the record of {name!r} is at {uri}, and there is no folder {root}",
-            remedy=f"Bring it back, or set the registered model's tag {AUDIT_LOG_TAG}.",
+            remedy=f"Restore it, or set the registered model's tag {AUDIT_LOG_TAG}.",
         )
     return open_store(uri)
 
@@ -183,7 +164,7 @@ def open_audit_log(name: str, uri: str) -> Store:
 def find_version(client: Any, name: str, digest: str) -> int | None:
     """Return the number of the version with a model digest, or None."""
     query = f"name = {_quoted(name)} and tags.`{DIGEST_TAG}` = '{digest}'"
-    with explained(client, f"versions of {name!r}"):
+    with wrap_mlflow_errors(client, f"versions of {name!r}"):
         numbers = [int(entity.version) for entity in _search(client, query)]
     return min(numbers, default=None)
 
@@ -191,19 +172,19 @@ def find_version(client: Any, name: str, digest: str) -> int | None:
 def ensure_version(
     client: Any, name: str, source: str, tags: Mapping[str, str], run_id: str, audit_log: str
 ) -> int:
-    """Return the one version with this model digest, made now if there is none.
+    """Return the number of the only version with this model digest, created if there is none.
 
-    No bytes move: MLflow stores where the files are. The lease keeps others out between search
-    and creation. Should it have been lost in between (a process that slept), the smallest number
-    wins, and the writer of another one deletes it.
+    No files are copied: MLflow stores their URI. The lease keeps others out between search and
+    creation. If it was lost in between (the process was suspended), the smallest number wins, and
+    the writer of any other version deletes it.
 
     Args:
-        client: an `mlflow.MlflowClient`.
-        name: of the registered model, which is made now where there is none.
+        client: of MLflow.
+        name: of the registered model, which is created if it is missing.
         source: URI of the model's files.
-        tags: the version's facts, DIGEST_TAG among them.
+        tags: of the version, DIGEST_TAG among them.
         run_id: of the MLflow run with its numbers; "" for none.
-        audit_log: URI of the folder for lease and audit entries, where the model names none.
+        audit_log: URI of the folder for lease and audit entries if the model has none yet.
     """
     digest = tags[DIGEST_TAG]
     home = ensure_model(client, name, audit_log)
@@ -226,7 +207,7 @@ def default_audit_log(store: str, name: str) -> str:
     """Return the URI of the folder with a model's lease and audit entries, below a store.
 
     Raises:
-        BadInput: no folder can have the name.
+        BadInput: the name cannot be a folder's.
     """
     folder = quote(name, safe="")
     if fault := key_fault(folder):
@@ -234,7 +215,7 @@ def default_audit_log(store: str, name: str) -> str:
     return f"{store.rstrip('/')}/registry/{folder}"
 
 
-def _number(client: Any, model: RegisteredModel, ref: str) -> int:
+def _resolve_ref(model: RegisteredModel, ref: str) -> int:
     alias = ref.removeprefix("@")
     if ref.startswith("@"):
         if alias in model.aliases:
@@ -264,13 +245,13 @@ def _version(entity: Any, model: RegisteredModel) -> Version:
 
 
 def _search(client: Any, query: str) -> Iterator[Any]:
-    return _every(
+    return _all_pages(
         lambda token: client.search_model_versions(query, max_results=_PAGE, page_token=token)
     )
 
 
-def _every(page_at: Callable[[str | None], Any]) -> Iterator[Any]:
-    """Yield what the pages of a listing hold; one that comes again would have no end."""
+def _all_pages(page_at: Callable[[str | None], Any]) -> Iterator[Any]:
+    """Yield the items of all pages of a listing; a repeated page would never end."""
     token, seen = None, set()
     while True:
         page = page_at(token)
@@ -284,7 +265,7 @@ def _every(page_at: Callable[[str | None], Any]) -> Iterator[Any]:
 
 
 def _quoted(name: str) -> str:
-    """Return a name as a literal of MLflow's search language, which knows no escapes."""
+    """Return a name as a literal of MLflow's search language, which has no escapes."""
     if "'" not in name:
         return f"'{name}'"
     if '"' not in name:

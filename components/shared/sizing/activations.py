@@ -1,11 +1,11 @@
-"""What the passes of one micro-batch hold in memory, by formula; checked against real passes."""
+"""Memory of the passes of one micro-batch, by formula; checked against real passes."""
 
 from __future__ import annotations
 
 from lidr.components.shared.sizing.architecture import Architecture
 
-TILE_LOGITS, TILE_ROWS = 1 << 22, 32
-"""Logits that exist at once, and rows at least (components/shared/forward/head.py)."""
+MAX_TILE_LOGITS, MIN_TILE_ROWS = 1 << 22, 32
+"""Those of components/shared/forward/head.py, which needs torch."""
 
 
 def activation_bytes(
@@ -16,18 +16,18 @@ def activation_bytes(
     *,
     checkpointing: bool = False,
 ) -> int:
-    """Return the bytes that a micro-batch leaves for its backward pass, the head apart.
+    """Return the bytes that a micro-batch keeps for its backward pass, without the head.
 
     Without checkpointing every block keeps `Architecture.block_bytes` a token; with it every block
-    keeps its input, and one block at a time the rest. Besides come the final norm, the rotary
-    tables and, under autocast, the cast weights.
+    keeps its input, and one block at a time the rest. The final norm, the rotary tables and, under
+    autocast, the cast weights are added.
 
     Args:
         shape: the model's.
         tokens: of the micro-batch, without padding.
-        precision: as `Architecture.block_bytes` takes it.
-        operands: elements a token that attention keeps in a block.
-        checkpointing: activations are computed again in the backward pass.
+        precision: as in `Architecture.block_bytes`.
+        operands: elements per token that attention keeps in a block.
+        checkpointing: activations are recomputed in the backward pass.
     """
     block, residual = shape.block_bytes(precision, operands), shape.residual_bytes(precision)
     kept = shape.layers * residual + block if checkpointing else shape.layers * block
@@ -43,15 +43,15 @@ def passing_bytes(shape: Architecture, tokens: int, precision: str) -> int:
 
 
 def logit_bytes(shape: Architecture, rows: int, precision: str, trained: bool = True) -> int:
-    """Return the bytes of the head: a tile's logits with its gradient, cast and new weights.
+    """Return the bytes of the head: logits and gradient of a tile, cast weights, weight gradient.
 
     Args:
         shape: the model's.
         rows: response tokens of the micro-batch at most.
-        precision: as `Architecture.block_bytes` takes it.
-        trained: the head gets a gradient, which is recreated for each micro-batch.
+        precision: as in `Architecture.block_bytes`.
+        trained: the head gets a gradient, newly made for each micro-batch.
     """
-    tile = min(rows, max(TILE_ROWS, TILE_LOGITS // shape.vocabulary))
+    tile = min(rows, max(MIN_TILE_ROWS, MAX_TILE_LOGITS // shape.vocabulary))
     cast = 2 * shape.embedding if precision == "autocast" else 0
     weights = (2 if precision == "bfloat16" else 4) * shape.embedding if trained else 0
     return 2 * 4 * tile * shape.vocabulary + cast + weights

@@ -1,7 +1,7 @@
-"""A decoder's shape, read from its config.json alone: parameters, and what a token leaves behind.
+"""A decoder's shape, from its config.json alone: parameters, and bytes kept for the backward pass.
 
-The families differ in biases, norms and heads; each figure here is checked against the models of
-the transformers library themselves.
+The families differ in biases, norms and heads; every figure is checked against the models of the
+transformers library.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Family:
         qk_norm: queries and keys are normalised per head.
         norms: norms of hidden states in a block.
         float32_norm: a norm multiplies by its weight in float32 (Gemma), not in the input's type.
-        tied: input and output embeddings are one matrix, where the config does not say.
-        head_dim: of one head, where the config does not say; 0 is hidden / heads.
-        kv_heads: where the config does not say; 0 is as many as heads.
-        heads: where the config does not say; 0 where it must.
-        vocabulary: likewise.
+        tied: default; input and output embeddings are one matrix.
+        head_dim: default width of one head; 0 for hidden / heads.
+        kv_heads: default; 0 for as many as heads.
+        heads: default; 0 for none.
+        vocabulary: default; 0 for none.
     """
 
     qkv_bias: bool = False
@@ -60,7 +60,9 @@ FAMILIES = {
 }
 """By `model_type`."""
 
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+_EXPERT_KEYS = ("num_local_experts", "num_experts", "n_routed_experts")
+
+_REMEDY = "Set training.gpu_memory_gib to 0 in the profile, which turns the check off."
 
 
 @dataclass(frozen=True)
@@ -146,24 +148,24 @@ class Architecture:
         return self.layers * rank * sum(rows + columns for rows, columns in self.matrices)
 
     def block_bytes(self, precision: str, operands: float) -> float:
-        """Bytes that one token leaves in one block for the backward pass.
+        """Bytes per token that one block keeps for the backward pass.
 
-        Saved are the inputs of the linear layers, of the norms (with their normalised values) and
-        of the activation function, and attention's operands and result, but no scores: that is
-        what torch's fused attention keeps.
+        Kept are the inputs of the linear layers, of the norms (with their normalised values) and of
+        the activation function, and attention's operands and result, but no scores, as torch's
+        fused attention does.
 
         Args:
             precision: `float32`; `bfloat16`, where the weights are too; or `autocast`, where
                 weights, norms and the residual stream are in float32.
-            operands: elements a token that attention keeps; `Architecture.operands`.
+            operands: elements per token that attention keeps, from `operands`.
         """
         family = self.family
         wide = precision == "float32"
         element = 4 if wide else 2
         normed = 4 if wide or precision == "autocast" or family.float32_norm else 2
         after = family.norms - 2  # Gemma 2 also normalises what a block adds
-        norm = 4 + normed  # its input, kept in float32, and that normalised
-        readers = 3 + 2 if precision == "autocast" else 2  # autocast casts for each of them
+        norm = 4 + normed  # its input in float32, and the normalised input
+        readers = 3 + 2 if precision == "autocast" else 2  # autocast casts for each projection
         inputs = readers * element * self.hidden
         total: float = (2 + after) * norm * self.hidden + inputs
         total += element * (operands + 4 * self.intermediate)
@@ -175,43 +177,42 @@ class Architecture:
         return total
 
     def operands(self, prompt_share: float = 0.0, *, gpu: bool = True) -> float:
-        """Elements a token that attention keeps in one block (shared/forward/attention.py).
+        """Elements per token that attention keeps in one block (shared/forward/attention.py).
 
-        A prompt's keys and values are laid out twice, before chosen and before rejected. A GPU's
-        kernel keeps queries, keys, values and result; on a CPU keys and values are repeated for
-        every query head, those of the rejected side copied, and the result put together.
+        A prompt's keys and values are laid out twice, before chosen and before rejected. The GPU
+        kernel keeps queries, keys, values and result. On a CPU keys and values are repeated for
+        every query head, those of the rejected side are copied, and the result is concatenated.
 
         Args:
-            prompt_share: prompt tokens of a micro-batch's.
-            gpu: which of the two.
+            prompt_share: share of the micro-batch's tokens that are prompts.
+            gpu: attention runs on a GPU, not on a CPU.
         """
         if gpu:
             return 2 * self.query_width + 2 * self.kv_width * (1 + prompt_share)
         return self.query_width * (5 + 1 + prompt_share)
 
     def residual_bytes(self, precision: str) -> int:
-        """Bytes of one token's residual stream: all a checkpointed block keeps."""
+        """Bytes of one token's residual stream: all that a checkpointed block keeps."""
         return self.hidden * (2 if precision == "bfloat16" else 4)
 
 
 def read_architecture(config: dict[str, Any]) -> Architecture:
-    """Read a config.json; of a model that reads images, its text model's part.
+    """Read the shape of a model, or of the text model inside it, from its config.json.
 
     Raises:
-        BadInput: the family is unknown here, or the model is a mixture of experts.
+        BadInput: an unsupported family, a mixture of experts, or a missing key.
     """
     config = text_settings(config)
     kind = str(config.get("model_type", ""))
-    if any(config.get(key) for key in _EXPERTS):
+    if any(config.get(key) for key in _EXPERT_KEYS):
         raise BadInput(
             f"cannot plan for the mixture of experts {kind!r}: which experts a token uses is not "
             "in its configuration",
-            remedy="Set training.gpu_memory_gib to 0 in the profile, which turns the check off.",
+            remedy=_REMEDY,
         )
     if kind not in FAMILIES:
         raise BadInput(
-            f"cannot plan for model_type {kind!r}; known are {', '.join(FAMILIES)}",
-            remedy="Set training.gpu_memory_gib to 0 in the profile, which turns the check off.",
+            f"cannot plan for model_type {kind!r}; known are {', '.join(FAMILIES)}", remedy=_REMEDY
         )
     family = FAMILIES[kind]
     try:
@@ -221,7 +222,7 @@ def read_architecture(config: dict[str, Any]) -> Architecture:
 
 
 def text_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a config.json says of the language model, which may lie inside another one."""
+    """Return a config.json's settings of the text model, which may be inside `text_config`."""
     inner = config.get("text_config")
     return {**config, **inner} if isinstance(inner, dict) else dict(config)
 

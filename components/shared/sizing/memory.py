@@ -23,21 +23,21 @@ from lidr.components.shared.sizing.architecture import (
 
 GIB = 1 << 30
 
-RESERVED = int(1.5 * GIB)
-"""Bytes of an accelerator that are never ours: CUDA's context, NCCL's buffers."""
+RESERVED_BYTES = int(1.5 * GIB)
+"""Of an accelerator, for CUDA's context and NCCL's buffers."""
 
-PROCESS = 1 << 30
-"""Bytes of a rank's process before the model comes: Python with torch, transformers and DeepSpeed
+PROCESS_BYTES = GIB
+"""Of a rank's process before the model is loaded: Python with torch, transformers and DeepSpeed
 (0.92 GiB measured). On a machine without accelerators they are in the same memory."""
 
-FRAGMENTED = 0.05
-"""Share of an accelerator's memory that torch's allocator cannot hand out."""
+FRAGMENTED_SHARE = 0.05
+"""Share of an accelerator's memory that torch's allocator cannot use."""
 
-FLOOR = 2048
-"""Tokens of a micro-batch where the recipe leaves them open (shared/forward/batches.py)."""
+MIN_MICRO_BATCH_TOKENS = 2048
+"""That of shared/forward/batches.py, which needs torch."""
 
 PROMPT_SHARE = 1 / 3
-"""Prompt tokens of a micro-batch's, where they are not known."""
+"""Share of a micro-batch's tokens that are prompts, where it is not known."""
 
 _MAX_NODES = 64
 
@@ -47,13 +47,13 @@ class Memory:
     """Bytes of one rank.
 
     Attributes:
-        weights: what passes read, with float32 masters and gathered shards.
+        weights: those of the passes, float32 master weights and gathered shards.
         gradients: with communication buckets.
         optimizer: Adam's two moments.
-        activations: what one micro-batch leaves for its backward pass.
+        activations: kept by one micro-batch for its backward pass.
         logits: of the rows that exist at once, with the head's gradient and cast weights.
-        step: what the optimizer's step needs for a moment, when activations are gone.
-        host: what lies in the node's own memory instead.
+        step: temporary memory of the optimizer's step, when activations are freed.
+        host: offloaded to the node's memory.
     """
 
     weights: int
@@ -66,7 +66,7 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """The most that the accelerator holds at once."""
+        """Most bytes that the accelerator holds at once."""
         passing = self.activations + self.logits
         return self.weights + self.gradients + self.optimizer + max(passing, self.step)
 
@@ -87,12 +87,12 @@ class MemoryPlan:
         tokens: of one micro-batch on one rank, prompts and both sides, without padding.
         nodes: machines.
         ranks_per_node: processes, each with one accelerator.
-        zero: what the ranks share out, and what lies in the nodes' own memory.
+        zero: what the ranks shard, and what they offload to the nodes' memory.
         bfloat16: passes run in bfloat16.
-        checkpointing: activations are computed again in the backward pass.
+        checkpointing: activations are recomputed in the backward pass.
         lora_rank: of adapters; 0 trains all weights.
-        gpu: the ranks have accelerators; else their memory is the machine's.
-        prompt_share: prompt tokens of the micro-batch's.
+        gpu: the ranks have accelerators; otherwise they use the machine's memory.
+        prompt_share: share of the micro-batch's tokens that are prompts.
     """
 
     architecture: Architecture
@@ -114,18 +114,18 @@ class MemoryPlan:
     @property
     def stage(self) -> int:
         """The ZeRO stage in force."""
-        return self.zero.stage_among(self.world_size)
+        return self.zero.effective_stage(self.world_size)
 
     @property
     def trained(self) -> int:
-        """Parameters that change."""
+        """Number of trained parameters."""
         if self.lora_rank:
             return self.architecture.lora_parameters(self.lora_rank)
         return self.architecture.parameters
 
     @property
     def precision(self) -> str:
-        """How passes run: as `Architecture.block_bytes` names it."""
+        """Of the passes, named as in `Architecture.block_bytes`."""
         if not self.bfloat16:
             return "float32"
         return "bfloat16" if self.stage or self.lora_rank else "autocast"
@@ -135,9 +135,7 @@ class MemoryPlan:
         optimizer = 8 * self._share(self.trained, 1)
         masters = self._masters()
         host = 0
-        if (
-            self.zero.offload != "none"
-        ):  # gradients go there as well, in float32, to be stepped with
+        if self.zero.offload != "none":  # float32 gradients go with the optimizer
             host += optimizer + masters + 4 * self._share(self.trained, 1)
             optimizer = masters = 0
         weights = self._element * self._share(self.architecture.parameters, 3)
@@ -155,20 +153,16 @@ class MemoryPlan:
         )
 
     def fits(self, memory: float) -> bool:
-        """Return whether a rank fits an accelerator.
-
-        Args:
-            memory: bytes of the accelerator.
-        """
-        return self.memory().peak <= usable(memory)
+        """Return whether a rank fits an accelerator with this memory, in bytes."""
+        return self.memory().peak <= usable_bytes(memory)
 
     def nearest_fit(self, memory: float) -> MemoryPlan | None:
         """Return the plan nearest to this one, by what it costs in speed, that fits; or None."""
         fitting = (plan for plan in self._variants() if plan.fits(memory))
         return min(fitting, key=lambda plan: plan._cost(), default=None)
 
-    def differs(self, other: MemoryPlan) -> list[str]:
-        """Name the settings in which another plan is different, with its values."""
+    def changes_to(self, other: MemoryPlan) -> list[str]:
+        """Return another plan's settings that differ from this one's, as `name=value`."""
         before, after = self._settings(), other._settings()
         return [f"{name}={value}" for name, value in after.items() if value != before[name]]
 
@@ -186,33 +180,33 @@ class MemoryPlan:
         return 2 if self.precision == "bfloat16" else 4
 
     def _share(self, parameters: int, stage: int) -> int:
-        """Return how many of these a rank holds, sharded from this ZeRO stage on."""
+        """Return how many of these a rank holds; they are sharded from this ZeRO stage on."""
         return -(-parameters // self.world_size) if self.stage >= stage else parameters
 
     def _masters(self) -> int:
-        """Bytes of DeepSpeed's float32 copies, which it keeps also of float32 weights."""
+        """Bytes of DeepSpeed's float32 master weights, which it also keeps for float32 weights."""
         return 4 * self._share(self.trained, 1) if self.stage else 0
 
     def _gathered(self) -> int:
-        """Bytes of weights that stage 3 has gathered at once: two blocks and the embeddings."""
+        """Bytes of weights that stage 3 gathers at once: two blocks and the embeddings."""
         if self.stage < 3:
             return 0
         shape = self.architecture
         return self._element * (2 * shape.block + shape.embedding * (1 if shape.tied else 2))
 
     def _gradients(self) -> int:
-        element = self._element if self.stage else 4
-        if self.stage == 0:
-            return element * self.trained
+        if not self.stage:
+            return 4 * self.trained
+        element = self._element
         own = 0 if self.zero.offload != "none" else element * self._held_gradients()
-        # `auto` makes reduce_bucket_size the square of the width; overlap_comm has two of them.
+        # `auto` makes a bucket as large as the square of the width; overlap_comm uses two of them.
         bucket = min(self.architecture.hidden**2, self.trained)
         return own + (2 if self.gpu else 1) * element * bucket
 
     def _held_gradients(self) -> int:
-        """Gradients that a rank keeps, in elements.
+        """Number of gradients that a rank keeps.
 
-        At stage 2 in float32 DeepSpeed keeps those of whole parameters, also of one that two ranks
+        At stage 2 in float32 DeepSpeed keeps those of whole parameters, even of one that two ranks
         share, once for this micro-batch and once for those before it (`grads_in_partition`).
         """
         share = self._share(self.trained, 2)
@@ -223,18 +217,15 @@ class MemoryPlan:
         return 2 * min(self.trained, share + largest)
 
     def _activations(self) -> int:
-        operands = self.architecture.operands(self.prompt_share, gpu=self.gpu)
+        shape, tokens, precision = self.architecture, self.tokens, self.precision
+        operands = shape.operands(self.prompt_share, gpu=self.gpu)
         kept = activation_bytes(
-            self.architecture,
-            self.tokens,
-            self.precision,
-            operands,
-            checkpointing=self.checkpointing,
+            shape, tokens, precision, operands, checkpointing=self.checkpointing
         )
-        return kept + passing_bytes(self.architecture, self.tokens, self.precision)
+        return kept + passing_bytes(shape, tokens, precision)
 
     def _step(self) -> int:
-        """Bytes of the optimizer's step: on a GPU torch handles all weights at once."""
+        """Temporary bytes of the optimizer's step: on a GPU torch handles all weights at once."""
         together = self.gpu and self.zero.offload == "none"
         return 4 * self._share(self.trained, 1) if together else 0
 
@@ -243,23 +234,18 @@ class MemoryPlan:
         while nodes[-1] < _MAX_NODES:
             nodes.append(2 * nodes[-1])
         offloads: tuple[Offload, ...] = ("none", "optimizer", "all")
+        offloads = offloads[offloads.index(self.zero.offload) :]
+        checkpointings = (True,) if self.checkpointing else (False, True)
         for count, stage, offload, checkpointing in itertools.product(
-            nodes, range(self.stage, 4), offloads, (False, True)
+            nodes, range(self.stage, 4), offloads, checkpointings
         ):
-            if offloads.index(offload) < offloads.index(self.zero.offload):
-                continue
             if (offload != "none" and not stage) or (offload == "all" and stage < 3):
                 continue
-            if checkpointing or not self.checkpointing:
-                yield replace(
-                    self,
-                    nodes=count,
-                    zero=Zero(stage=stage, offload=offload),
-                    checkpointing=checkpointing,
-                )
+            zero = Zero(stage=stage, offload=offload)
+            yield replace(self, nodes=count, zero=zero, checkpointing=checkpointing)
 
     def _cost(self) -> tuple[int, float]:
-        """Nodes cost most; then what takes time: offloading, a third forward pass, ZeRO-3."""
+        """Rank by nodes first, then by slowdown: offloading, recomputation, ZeRO-3."""
         slower = {"none": 0.0, "optimizer": 1.0, "all": 2.0}[self.zero.offload]
         slower += 0.33 * self.checkpointing
         return self.nodes, slower + {0: 0.0, 1: 0.01, 2: 0.02, 3: 0.2}[self.stage]
@@ -270,20 +256,20 @@ def plan_for(
 ) -> MemoryPlan:
     """Return the plan of a model's training: its longest micro-batch, on the profile's machines.
 
-    The longest pair that the recipe's max_length lets through has two sides of that length and no
-    prompt; such a pair is a micro-batch of its own, however few tokens a micro-batch may have.
+    The longest pair that the recipe's max_length allows has two sides of that length and no prompt;
+    such a pair is a micro-batch by itself, however few tokens a micro-batch may have.
 
     Args:
         config: the model's config.json.
         settings: the recipe's training section.
-        launch: what the profile says.
+        launch: from the profile.
         gpu: whether the ranks have accelerators; without them `precision: auto` is float32.
     """
     context = text_settings(config).get("max_position_embeddings")
     length = min(settings.max_length, context or settings.max_length)
     return MemoryPlan(
         architecture=read_architecture(dict(config)),
-        tokens=max(launch.micro_batch_tokens or FLOOR, 2 * length),
+        tokens=max(launch.micro_batch_tokens or MIN_MICRO_BATCH_TOKENS, 2 * length),
         nodes=launch.nodes,
         ranks_per_node=launch.ranks_per_node,
         zero=launch.zero,
@@ -294,6 +280,6 @@ def plan_for(
     )
 
 
-def usable(memory: float) -> float:
-    """Return the bytes of an accelerator that a training run can have."""
-    return memory * (1 - FRAGMENTED) - RESERVED
+def usable_bytes(memory: float) -> float:
+    """Return the bytes that a training run can use of an accelerator's."""
+    return memory * (1 - FRAGMENTED_SHARE) - RESERVED_BYTES

@@ -28,13 +28,13 @@ def model_bytes(
 ) -> float:
     """Return the bytes of the models that all iterations write.
 
-    An adapter that is kept apart holds those of the iterations before it, too; it is in float32.
+    An adapter that is not merged also holds those of the iterations before it; it is in float32.
 
     Args:
-        recipe: its `training`, `model` and `gate` sections count.
+        recipe: of which `training`, `model` and `gate` are read.
         shape: of M_0.
         config: M_0's config.json.
-        gpu: whether training has GPUs, which inference then has as well.
+        gpu: whether training and inference have GPUs.
     """
     rounds, lora = recipe.gate.max_iterations, recipe.training.lora
     if lora.rank and not lora.merge:

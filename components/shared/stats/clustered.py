@@ -13,13 +13,13 @@ from lidr.components.shared.stats.tests import binomial_below
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share of outcomes, and of how many independent ones it is worth.
+    """A share of outcomes, and how many independent ones it is worth.
 
     Attributes:
-        successes: outcomes that are true.
-        n: outcomes in all.
-        clusters: that they come in.
-        effective: independent outcomes that would be as precise, at most n.
+        successes: true outcomes.
+        n: all outcomes.
+        clusters: number of clusters.
+        effective: how many independent outcomes would be as precise, at most n.
     """
 
     successes: int
@@ -29,7 +29,7 @@ class Share:
 
     @property
     def value(self) -> float:
-        """The share; 0 of none."""
+        """The share; 0 for no outcomes."""
         return self.successes / self.n if self.n else 0.0
 
     @property
@@ -37,24 +37,24 @@ class Share:
         """Wilson's 95% interval at the effective number; `n` is the number of outcomes."""
         return Interval({**wilson(self.value * self.effective, self.effective), "n": self.n})
 
-    def below(self, share: float) -> float:
-        """Return the p-value of the exact binomial test that the true share is not below `share`.
+    def p_below(self, share: float) -> float:
+        """Return the p-value of the exact binomial test that the true share is below `share`.
 
-        Whole numbers are needed: the effective ones are rounded towards a larger p-value.
+        The test needs whole numbers; the effective ones are rounded towards a larger p-value.
         """
         n = math.floor(self.effective + 1e-9)
         return binomial_below(min(n, math.ceil(self.value * n - 1e-9)), n, share)
 
 
 def clustered_share(outcomes: Sequence[tuple[Hashable, bool]]) -> Share:
-    """Return the share of true outcomes, with the precision that their clusters leave.
+    """Return the share of true outcomes, with its precision reduced by clustering.
 
-    The variance between clusters is that of the ratio estimator; divided by the binomial one it is
-    the design effect (Rao and Scott, JASA 76, 1981), at least 1. Where all outcomes agree nothing
-    can be estimated: then each cluster counts as one outcome.
+    The design effect is the ratio estimator's variance between clusters divided by the binomial
+    variance (Rao and Scott, JASA 76, 1981), at least 1. If all outcomes agree it cannot be
+    estimated: then each cluster counts as one outcome.
 
     Args:
-        outcomes: the cluster that each one belongs to, and what it is.
+        outcomes: each outcome with the cluster that it belongs to.
     """
     n, successes = len(outcomes), sum(outcome for _, outcome in outcomes)
     groups: dict[Hashable, list[bool]] = defaultdict(list)
@@ -62,9 +62,8 @@ def clustered_share(outcomes: Sequence[tuple[Hashable, bool]]) -> Share:
         groups[cluster].append(outcome)
     if len(groups) == n:
         return Share(successes, n, n, n)
-    return Share(
-        successes, n, len(groups), n / _design_effect(list(groups.values()), successes / n)
-    )
+    effect = _design_effect(list(groups.values()), successes / n)
+    return Share(successes, n, len(groups), n / effect)
 
 
 def _design_effect(groups: Sequence[Sequence[bool]], share: float) -> float:

@@ -1,4 +1,4 @@
-"""Intervals that say how far a measured number can be trusted."""
+"""Confidence intervals of proportions and means."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 _DIGITS = 12
 """Decimals within which two scores are the same: sums of fractions differ in the last bits."""
 
-_COSTS_OF_A_COUNT = 25
+_ITEMS_PER_COUNT = 25
 """Drawing one multinomial count takes as long as drawing this many items (measured)."""
 
-_AT_ONCE = 50
+_RESAMPLES_PER_BATCH = 50
 """Resamples in memory at once."""
 
 
@@ -34,7 +34,7 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
 
     Args:
         successes: how many of the items, 0 to n.
-        n: items, or independent ones that are worth as much; 0 gives the interval 0 to 1.
+        n: items, or the effective number of independent ones; 0 gives the interval 0 to 1.
         confidence: level, 0.5 to 1.
     """
     if n == 0:
@@ -102,18 +102,18 @@ def bootstrap_mean(
 def _resampled_means(scores: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
     """Return the means of resamples, shape (resamples,).
 
-    Where few distinct scores occur it is drawn how often each one does: a few numbers a resample
-    instead of one an item.
+    With few distinct scores, how often each one occurs is drawn: a few numbers per resample instead
+    of one per item.
     """
     generator, n = np.random.default_rng(seed), len(scores)
     values, counts = np.unique(scores.round(_DIGITS), return_counts=True)
     means: NDArray[np.float64]
-    if len(values) * _COSTS_OF_A_COUNT < n or len(values) == 1:
+    if len(values) * _ITEMS_PER_COUNT < n or len(values) == 1:
         means = generator.multinomial(n, counts / n, size=resamples) @ values / n
         return means
     means = np.empty(resamples)
-    for first in range(0, resamples, _AT_ONCE):
-        part = means[first : first + _AT_ONCE]
+    for first in range(0, resamples, _RESAMPLES_PER_BATCH):
+        part = means[first : first + _RESAMPLES_PER_BATCH]
         drawn = generator.integers(0, n, (len(part), n), dtype=np.uint32)
         part[:] = scores[drawn].mean(axis=1)
     return means

@@ -28,21 +28,21 @@ Items = dict[Key, EvalItem]
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Which answers to the same items have a flaw, such as being cut; shape (items,), both."""
+    """Which answers of M_t and of M_{t+1} have a flaw, such as being cut; both (items,)."""
 
     before: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     after: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
-    """The items of one language.
+class PairedItems:
+    """The items of one language, answered by both models.
 
     Attributes:
-        questions: which question each item is.
+        questions: the question of each item.
         gains: score of M_{t+1} minus score of M_t, shape (items,).
-        off_target: answers in another language than the question's; judged items have none.
-        truncated: answers that were cut at the token limit; judged items have none.
+        off_target: answers in another language than the question's; without judged items.
+        truncated: answers that were cut at the token limit; without judged items.
     """
 
     questions: Sequence[Question]
@@ -52,22 +52,22 @@ class Paired:
 
 
 def is_off_target(item: EvalItem) -> bool:
-    """Tell whether an answer is in another language than its question."""
+    """Return whether an answer is in another language than its question."""
     return item.detected_language not in (item.language, UNDETERMINED)
 
 
 def is_truncated(item: EvalItem) -> bool:
-    """Tell whether an answer was cut at the token limit."""
+    """Return whether an answer was cut at the token limit."""
     return item.finish_reason == FinishReason.LENGTH
 
 
 def compare(
     before: str, after: str, judged_before: str = "", judged_after: str = ""
-) -> dict[str, Paired]:
-    """Return the items of two evaluate stages, per language; those of two judge stages among them.
+) -> dict[str, PairedItems]:
+    """Return the items of two evaluate stages, and of two judge stages if given, per language.
 
-    What a judge left without a verdict of one model is left out of both. Head-to-head items are
-    left out, too: they compare each model with another one.
+    An item that the judge gave no verdict on for one model is left out. So are head-to-head items:
+    they compare each model with another one.
 
     Args:
         before: URI of the evaluate stage of M_t.
@@ -76,7 +76,7 @@ def compare(
         judged_after: URI of the judge stage of M_{t+1}, or "".
 
     Raises:
-        BadInput: they do not hold the same items.
+        BadInput: the evaluate stages do not hold the same items.
     """
     old, new = (read_items(uri) for uri in (before, after))
     if old.keys() != new.keys():
@@ -94,11 +94,11 @@ def compare(
     )
 
 
-def compare_alike(before: str, after: str) -> dict[str, Paired]:
-    """Return the items of two evaluate stages, of the languages in which both hold the same ones.
+def compare_common_languages(before: str, after: str) -> dict[str, PairedItems]:
+    """Return the items of two evaluate stages, for the languages in which both have the same items.
 
     Args:
-        before: URI of the one evaluate stage.
+        before: URI of one evaluate stage.
         after: URI of the other, maybe of another recipe.
     """
     old, new = (read_items(uri) for uri in (before, after))
@@ -111,26 +111,26 @@ def compare_alike(before: str, after: str) -> dict[str, Paired]:
 
 
 def read_items(uri: str) -> Items:
-    """Return the items of an evaluate or judge stage, by task, language and item."""
+    """Return the items of an evaluate or judge stage."""
     items: list[EvalItem] = open_stage(uri).read_records(["items.parquet"], EvalItem)
     return {(item.task, item.language, item.item_id): item for item in items}
 
 
 def question_of(key: Key) -> Question:
-    """Return which question an item asks, in whatever language."""
+    """Return an item's question, which is the same in every language."""
     task, code, item = key
     return "_".join(part for part in re.split("[_-]", task) if part != code), item
 
 
 def _paired(
     old: Items, new: Items, judged_old: Items | None = None, judged_new: Items | None = None
-) -> dict[str, Paired]:
+) -> dict[str, PairedItems]:
     first, second = old | (judged_old or {}), new | (judged_new or {})
     keys: dict[str, list[Key]] = {}
     for key in sorted(first):
         keys.setdefault(key[1], []).append(key)
     return {
-        code: Paired(
+        code: PairedItems(
             questions=[question_of(key) for key in own],
             gains=np.array([second[key].score - first[key].score for key in own]),
             off_target=_marks(old, new, own, is_off_target),
@@ -146,19 +146,19 @@ def _marks(old: Items, new: Items, keys: Sequence[Key], has: Callable[[EvalItem]
     return Marks(np.array(before, dtype=np.bool_), np.array(after, dtype=np.bool_))
 
 
-def by_question(groups: Sequence[Paired]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean gain over languages as sums over questions, which are independent.
+def by_question(groups: Sequence[PairedItems]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Split the mean gain over languages by question, as questions are independent.
 
-    A question that is asked in several languages is one unit: a model that happens to solve it
-    often does so in all of them, so its items are no independent evidence.
+    A question that is asked in several languages is one unit: a model that solves it in one often
+    solves it in all, so its items are not independent evidence.
 
     Args:
-        groups: the items of each language; languages weigh alike, whatever their number of items.
+        groups: the items of each language; all languages have equal weight.
 
     Returns:
-        Two arrays of shape (questions,): parts that add up to the mean gain, to flip their signs;
-        and values whose mean is the mean gain, to resample. The latter are linear in how often a
-        question is drawn, also where a language lacks some questions.
+        Two arrays of shape (questions,): parts that add up to the mean gain, for sign flips; and
+        values whose mean is the mean gain, for resampling. The latter are linear in how often a
+        question is drawn, even if a language lacks some questions.
     """
     rows: dict[Question, int] = {}
     for group in groups:

@@ -1,7 +1,7 @@
 """The method's premise: the dominant language is the one that the model is best in.
 
-Its answers are chosen over the other languages' (arXiv 2410.08964, section 3). Where another
-language is the stronger one, the pairs may point from better to worse.
+Its answers are chosen over the other languages' (arXiv 2410.08964, section 3). If another language
+is stronger, the pairs may prefer the worse answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lidr.components.shared.stats.paired import Question, question_of
 from lidr.components.shared.stats.tests import holm, sign_flip
 
 _LEVEL = 0.05
-"""Below it a lead is called proven; nothing is decided by that."""
+"""The text says of a larger p-value that it may be chance; nothing else depends on it."""
 
 
 def check_premise(
@@ -29,10 +29,10 @@ def check_premise(
         others: codes of the other languages.
 
     Returns:
-        `holds` (also where nothing can be compared), the `dominant` and the `stronger` languages,
-        strongest first, and for each of these the `lead` over the dominant one as a fraction and
-        `p`: of a paired randomisation test on the questions asked in both (Holm), or None where
-        there are none. `score` has the mean score of every language.
+        `holds` (also if nothing can be compared), the `dominant` language, the `stronger` ones,
+        strongest first, and the mean `score` of every language. Each stronger language has its
+        `lead` over the dominant one as a fraction, and the Holm-corrected `p` of a paired
+        randomisation test on the questions asked in both, or None if there are none.
     """
     asked: dict[str, dict[Question, float]] = {}
     for item in items:
@@ -41,8 +41,8 @@ def check_premise(
     score = {code: sum(own.values()) / len(own) for code, own in asked.items()}
     known = [code for code in others if code in asked and dominant in asked]
     tested = [code for code in known if asked[code].keys() & asked[dominant].keys()]
-    chances = holm([_chance(asked[code], asked[dominant]) for code in tested])
-    p = dict(zip(tested, chances, strict=True))
+    p_values = holm([_p_value(asked[code], asked[dominant]) for code in tested])
+    p = dict(zip(tested, p_values, strict=True))
     stronger = [code for code in known if score[code] > score[dominant]]
     return {
         "holds": not stronger,
@@ -56,13 +56,13 @@ def check_premise(
 
 
 def premise_text(premise: Mapping[str, Any]) -> str:
-    """Return in one sentence what `check_premise` found against the premise; "" for nothing."""
+    """Return a sentence that says how the premise fails, or "" if it holds."""
     if premise["holds"]:
         return ""
     dominant, score = premise["dominant"], premise["score"]
     leads = ", ".join(
         f"{NAMES.get(row['language'], row['language'])} {score[row['language']]:.1%} "
-        f"({row['lead'] * 100:+.1f}{_certainty(row['p'])})"
+        f"({row['lead'] * 100:+.1f}{_p_text(row['p'])})"
         for row in premise["stronger"]
     )
     return (
@@ -72,12 +72,12 @@ def premise_text(premise: Mapping[str, Any]) -> str:
     )
 
 
-def _chance(other: Mapping[Question, float], dominant: Mapping[Question, float]) -> float:
+def _p_value(other: Mapping[Question, float], dominant: Mapping[Question, float]) -> float:
     common = sorted(other.keys() & dominant.keys())
     return sign_flip([other[key] - dominant[key] for key in common], alternative="greater")
 
 
-def _certainty(p: float | None) -> str:
+def _p_text(p: float | None) -> str:
     if p is None:
         return ""
     return f", p = {p:.2g}" if p <= _LEVEL else f", may be chance: p = {p:.2g}"

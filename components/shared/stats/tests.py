@@ -1,8 +1,8 @@
-"""Tests that say whether a difference of two models may be chance.
+"""Tests of whether a difference between two models may be chance.
 
-All are exact under the hypothesis that matters for a gate: both models answer every item right with
-the same probability, whatever it is. Exchanging the two then changes nothing, so each item's
-difference is as likely with the other sign.
+The paired ones are exact under the hypothesis that matters for a gate: both models answer every
+item right with the same probability, whatever it is. Exchanging the two then changes nothing, so
+each item's difference is as likely with the other sign.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Alternative = Literal["two-sided", "greater"]
 _DIGITS = 12
 """Decimals within which two differences are the same: sums of fractions differ in the last bits."""
 
-_SIGNS_PER_DRAW = 25
+_SIGNS_PER_COUNT = 25
 """Drawing one binomial count takes as long as drawing about this many signs."""
 
-_AT_ONCE = 64
-"""Draws in memory at once."""
+_RESAMPLES_PER_BATCH = 64
+"""Resamples in memory at once."""
 
 
 def mcnemar(won: int, lost: int, alternative: Alternative = "two-sided") -> float:
@@ -31,7 +31,7 @@ def mcnemar(won: int, lost: int, alternative: Alternative = "two-sided") -> floa
 
     Args:
         won: items that only the second model has right.
-        lost: items that only the first one has right.
+        lost: items that only the first model has right.
         alternative: `greater` asks whether the second is better, `two-sided` whether they differ.
     """
     if alternative == "greater":
@@ -39,14 +39,14 @@ def mcnemar(won: int, lost: int, alternative: Alternative = "two-sided") -> floa
     return min(1.0, 2 * _at_least(max(won, lost), won + lost))
 
 
-def exceeds(successes: int, n: int, share: float) -> float:
+def binomial_above(successes: int, n: int, share: float) -> float:
     """Return the p-value of the exact binomial test that a true share is above `share`.
 
-    It holds its level for every number of items (Clopper and Pearson 1934).
+    That is P(X >= successes), X of B(n, share); it is valid for every n (Clopper and Pearson 1934).
 
     Args:
-        successes: how many of the items, 0 to n.
-        n: items; 0 gives 1.
+        successes: 0 to n.
+        n: independent outcomes; 0 gives 1.
         share: 0 to 1.
     """
     if successes <= 0 or share >= 1:
@@ -70,15 +70,15 @@ def sign_flip(
 ) -> float:
     """Return the p-value of the paired randomisation test of a sum of differences.
 
-    Where all differences but 0 are of one size, as with right and wrong items, this is McNemar's
-    test and needs no draws. Otherwise p = (1 + draws at least as extreme) / (1 + draws), which
-    holds its level with any number of draws (Phipson and Smyth 2010).
+    If all nonzero differences have one size, as with right and wrong items, this is McNemar's test
+    and needs no resamples. Otherwise p = (1 + resamples at least as extreme) / (1 + resamples),
+    which is valid for any number of resamples (Phipson and Smyth 2010).
 
     Args:
         differences: second - first, one number for each independent unit, shape (units,).
         alternative: `greater` asks whether the second is better, `two-sided` whether they differ.
-        resamples: draws, where there is no closed form.
-        seed: of the draws.
+        resamples: how many, if there is no closed form.
+        seed: of the resampling.
     """
     given = np.asarray(differences, dtype=np.float64).round(_DIGITS)
     given = given[given != 0]
@@ -96,7 +96,7 @@ def sign_flip(
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for their number by Holm's method, in the same order (Holm 1979).
 
-    Calling significant what is at most alpha wrongly names any at all with probability alpha.
+    Rejecting all that are at most alpha makes a false rejection with probability alpha at most.
     """
     adjusted, reached = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
@@ -106,14 +106,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def binomial_below(successes: int, n: int, share: float) -> float:
-    """Return the p-value of the exact one-sided binomial test: P(X <= successes), X of B(n, share).
+    """Return the p-value of the exact binomial test that a true share is below `share`.
 
-    Small where so few successes are hardly possible at a true share of `share` or more.
+    That is P(X <= successes), X of B(n, share).
 
     Args:
         successes: 0 to n.
-        n: independent outcomes; none gives 1.
-        share: from 0 to 1.
+        n: independent outcomes; 0 gives 1.
+        share: 0 to 1.
     """
     if successes >= n or share <= 0.0:
         return 1.0
@@ -128,7 +128,7 @@ def binomial_below(successes: int, n: int, share: float) -> float:
 
 
 def _at_least(successes: int, n: int) -> float:
-    """Return P(X >= successes) of a fair coin thrown n times, from whole numbers."""
+    """Return P(X >= successes) for n tosses of a fair coin, exactly, from integers."""
     ways, total = 1, 0
     for heads in range(n, successes - 1, -1):  # C(n, heads), from C(n, n) = 1 downwards
         total += ways
@@ -139,16 +139,16 @@ def _at_least(successes: int, n: int) -> float:
 def _flipped(
     sizes: NDArray[np.float64], counts: NDArray[np.int64], resamples: int, seed: int
 ) -> NDArray[np.float64]:
-    """Return sums with random signs, shape (resamples,); `counts` differences are of each size."""
+    """Return sums with random signs, (resamples,); `counts` says how many have each of `sizes`."""
     generator = np.random.default_rng(seed)
     sums: NDArray[np.float64]
-    if len(sizes) * _SIGNS_PER_DRAW < counts.sum():
+    if len(sizes) * _SIGNS_PER_COUNT < counts.sum():
         sums = (2 * generator.binomial(counts, 0.5, (resamples, len(counts))) - counts) @ sizes
         return sums
     every = np.repeat(sizes, counts)
     sums = np.empty(resamples)
-    for first in range(0, resamples, _AT_ONCE):
-        part = sums[first : first + _AT_ONCE]
+    for first in range(0, resamples, _RESAMPLES_PER_BATCH):
+        part = sums[first : first + _RESAMPLES_PER_BATCH]
         raw = generator.integers(0, 256, (len(part), (len(every) + 7) // 8), dtype=np.uint8)
         positive = np.unpackbits(raw, axis=1)[:, : len(every)]
         part[:] = 2 * (positive @ every) - every.sum()

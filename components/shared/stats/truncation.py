@@ -1,4 +1,4 @@
-"""What answers that were cut at the token limit, and so count as wrong, may hide."""
+"""A warning about answers that were cut at the token limit, and so count as wrong."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from lidr.components.shared.stats.intervals import Interval
 
 
 def truncation_warning(languages: Mapping[str, Any]) -> str:
-    """Return a warning where accuracies would be others if cut answers were right; "" if nowhere.
+    """Return a warning if accuracies would differ were all cut answers right, else "".
 
     Args:
-        languages: by code `accuracy`, `if_cut_right` and `truncated`, as an evaluation counts them.
+        languages: `accuracy`, `if_cut_right` and `truncated` of an evaluation, by language code.
     """
     changed = [
-        f"{code} {_said(row['accuracy'])} would be {_said(row['if_cut_right'])} "
+        f"{code} {_interval_text(row['accuracy'])} would be {_interval_text(row['if_cut_right'])} "
         f"({row['truncated']['value']:.1%} cut)"
         for code, row in languages.items()
-        if _said(row["accuracy"]) != _said(row["if_cut_right"])
+        if _interval_text(row["accuracy"]) != _interval_text(row["if_cut_right"])
     ]
     if not changed:
         return ""
@@ -28,6 +28,6 @@ def truncation_warning(languages: Mapping[str, Any]) -> str:
     )
 
 
-def _said(interval: Interval) -> str:
+def _interval_text(interval: Interval) -> str:
     value, low, high = (f"{interval[key] * 100:.1f}" for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"

@@ -1,4 +1,4 @@
 """What is durable: the object store, stages with their markers, runs, leases, the node's cache.
 
-Imports `core`, `config` and `records`.
+Imports `core`, `config`, `steps` and `records`.
 """

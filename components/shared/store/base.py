@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lidr.components.shared.core.errors import StoreError
+from lidr.components.shared.core.json_files import Fields, read_object
 from lidr.components.shared.core.names import key_fault
 
 
@@ -19,9 +20,9 @@ class Entry:
     """One object of a listing.
 
     Attributes:
-        key: below the store.
+        key: of the object.
         size: in bytes.
-        modified: when it was written, in seconds since 1970.
+        modified: time of the last write, in seconds since 1970.
     """
 
     key: str
@@ -30,7 +31,7 @@ class Entry:
 
 
 class Store(Protocol):
-    """What steps need of a store. Keys are relative names with `/` (core/names.py).
+    """The operations that steps need of a store. Keys are relative names with `/` (core/names.py).
 
     Every method raises StoreError for a full, read-only or unreachable store, and for a key that
     leads out of it.
@@ -70,22 +71,27 @@ class Store(Protocol):
         """Return the digest of an object's bytes as they are now, read piece by piece."""
 
     def abort_uploads(self, prefix: str, before: float) -> int:
-        """Remove what writers that died left half-written below a prefix; return how many.
+        """Remove unfinished writes below a prefix, left by writers that died; return how many.
 
         Args:
             prefix: a folder, without the final `/`.
-            before: seconds since 1970; what was begun later may still have its writer.
+            before: begun before this time, in seconds since 1970; later ones may still go on.
         """
 
 
 def require_key(key: str) -> None:
-    """Refuse a key that leaves the store, or means another object on another system.
-
-    Raises:
-        StoreError: with the reason.
-    """
+    """Raise StoreError for a key that leaves the store or differs in meaning between systems."""
     if fault := key_fault(key):
         raise StoreError(f"key {key!r} {fault}", remedy="Use plain relative names.")
+
+
+def read_json(store: Store, key: str, required: Fields) -> dict[str, Any] | None:
+    """Return a JSON object on the store, checked as by `read_object`; None where there is none."""
+    try:
+        content: dict[str, Any] = read_object(store.read(key), f"{store.uri}/{key}", required)
+    except FileNotFoundError:
+        return None
+    return content
 
 
 _REMEDIES = {
@@ -101,11 +107,11 @@ _REMEDIES = {
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into StoreError; a missing file stays what it is.
+def wrap_os_errors(path: Path) -> Iterator[None]:
+    """Turn OS errors such as a full disk into StoreError; FileNotFoundError and others pass.
 
     Args:
-        path: what was being used, for the message.
+        path: the file or folder in use, for the message.
     """
     try:
         yield

@@ -1,9 +1,9 @@
 """The node's cache of model files: one folder per model, with a limit on the total size.
 
 LIDR_CACHE names its folder (default `~/.cache/lidr`), LIDR_CACHE_GIB its limit (default none). A
-model's folder appears whole or not at all. A process that uses one holds a shared lock on it until
-the process ends, so nobody removes it meanwhile. Filling one takes an exclusive lock, so a model is
-fetched once however many workers start on a node.
+model's folder appears whole or not at all. A process holds a shared lock on each folder it uses
+until it ends, so that nobody removes the folder meanwhile. Filling a folder takes an exclusive
+lock, so that a model is fetched once however many workers start on a node.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.core.retry import reported
+from lidr.components.shared.core.retry import report_wait
 
 _GIB = 1 << 30
 
@@ -30,7 +30,7 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
 
     Args:
         digest: identifies the files in the folder.
-        fill: writes the files into the folder that it is given.
+        fill: writes the files into a given folder.
 
     Raises:
         BadInput: LIDR_CACHE_GIB is not a number.
@@ -47,7 +47,7 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
             _lock(handle, fcntl.LOCK_EX)
             if not folder.is_dir():
                 _fill(folder, fill)
-            _lock(handle, fcntl.LOCK_SH)  # it may have been evicted in between: check again
+            _lock(handle, fcntl.LOCK_SH)  # the folder may have been evicted in between
     except BaseException:
         os.close(handle)
         raise
@@ -58,7 +58,7 @@ def cached(digest: str, fill: Callable[[Path], None]) -> Path:
 
 
 def _lock(handle: int, kind: int) -> None:
-    with reported("waiting for another process on this node to bring the model into the cache"):
+    with report_wait("waiting for another process on this node to bring the model into the cache"):
         fcntl.flock(handle, kind)
 
 
@@ -73,14 +73,14 @@ def _fill(folder: Path, fill: Callable[[Path], None]) -> None:
 
 def _evict(root: Path) -> None:
     """Remove unused folders, least recently used first, until the cache is within its limit."""
-    bound = _bound()
-    if bound is None:
+    limit = _limit_bytes()
+    if limit is None:
         return
     sizes = {path: _size(path) for path in root.iterdir() if path.is_dir()}
     locks = {path: path.with_name(f"{path.name}.lock") for path in sizes}
     known = [path for path in sizes if locks[path].is_file()]
     for folder in sorted(known, key=lambda path: locks[path].stat().st_mtime):
-        if sum(sizes.values()) <= bound:
+        if sum(sizes.values()) <= limit:
             return
         with locks[folder].open("a") as handle, contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,7 +88,7 @@ def _evict(root: Path) -> None:
             del sizes[folder]
 
 
-def _bound() -> float | None:
+def _limit_bytes() -> float | None:
     given = os.environ.get("LIDR_CACHE_GIB")
     if not given:
         return None

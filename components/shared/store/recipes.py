@@ -1,8 +1,7 @@
 """Recipes on the store, by digest, so that a pipeline's tasks can be given a short reference.
 
 Argo's Workflow would repeat a recipe of a few kilobytes six times for every task, and the size of
-a Workflow is limited (findings in docs/cluster.md). `sha256:<digest>` refers to
-`recipes/<digest>.json`.
+a Workflow is limited (docs/cluster.md). `sha256:<digest>` refers to `recipes/<digest>.json`.
 """
 
 from __future__ import annotations
@@ -23,17 +22,12 @@ _REFERENCE = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 def reference_of(recipe: Recipe) -> str:
-    """Return the reference to a resolved recipe; the same on every store."""
+    """Return the reference to a resolved recipe, which is the same for every store."""
     return f"sha256:{digest_of(recipe.model_dump(mode='json'))}"
 
 
 def put_recipe(store: Store, text: str) -> str:
-    """Write a resolved recipe to a store, unless it is there; return its reference.
-
-    Args:
-        store: where tasks will read it.
-        text: the recipe as JSON.
-    """
+    """Write a resolved recipe (JSON) to a store unless it is there; return its reference."""
     content = json.loads(text)
     digest = digest_of(content)
     store.create(_key(digest), canonical_json(content).encode())
@@ -41,7 +35,7 @@ def put_recipe(store: Store, text: str) -> str:
 
 
 def resolve_recipe(store_uri: str, recipe: str) -> str:
-    """Return a recipe as JSON; a reference is looked up on the store.
+    """Return a recipe as JSON, read from the store if only its reference is given.
 
     Args:
         store_uri: URI of the store.
@@ -66,7 +60,7 @@ def resolve_recipe(store_uri: str, recipe: str) -> str:
         ) from error
     if _digest(data) != found[1]:
         raise DamagedObject(
-            "is not the recipe whose digest its name has",
+            "does not have the digest in its name",
             file=f"{store.uri}/{key}",
             remedy="Delete it, and submit again.",
         )

@@ -1,7 +1,7 @@
 """A run's folder on the store: its recipe, and for each iteration its stages and its state.
 
-Pointers only. `iteration-<t>/stages/<step>.json` is written by each step as it ends, and
-`iteration-<t>/state.json` when the whole iteration has; `failure.json` says why a step failed last.
+It holds pointers only. Each step writes `iteration-<t>/stages/<step>.json` as it ends, the step
+`state` writes `iteration-<t>/state.json`. `failure.json` has the reason of the last failure.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from lidr.components.shared.core.errors import BadInput, LidrError
 from lidr.components.shared.core.json_files import Fields, read_object
 from lidr.components.shared.core.names import require_run_name
 from lidr.components.shared.steps import STATE_KEYS
-from lidr.components.shared.store.base import Store
-from lidr.components.shared.store.marker import home_of
+from lidr.components.shared.store.base import Store, read_json
+from lidr.components.shared.store.marker import current_uri
 
 FOLDER = "runs"
 
 EXECUTION_VARIABLE = "KFP_RUN_ID"
-"""Environment variable that every pod of one KFP run has alike."""
+"""Environment variable with the id of the KFP run, the same in all of its pods."""
 
 _STATE: Fields = {
     **dict.fromkeys(("model", "evaluation", "version", "verdict", "reason"), str),
     "iteration": int,
     "promoted": bool,
 }
-_OPTIONAL = ("finished", *(key for key in STATE_KEYS.values() if key not in _STATE))
-_STAGE = re.compile(r"/stages/[^/]+/[^/]+/?$")
+_OPTIONAL_STATE = ("finished", *(key for key in STATE_KEYS.values() if key not in _STATE))
+_STAGE_URI = re.compile(r"/stages/[^/]+/[^/]+/?$")
 _FAILURE: Fields = {
     **dict.fromkeys(("step", "message", "execution"), str),
     "iteration": int,
@@ -42,11 +42,7 @@ _RESULT: Fields = {"iterations": list, "final_model": str, "report": str}
 
 
 def state_key(run: str, iteration: int) -> str:
-    """Return the store key of an iteration's state.
-
-    Raises:
-        BadInput: the run's name is none.
-    """
+    """Return the store key of an iteration's state; see `run_key`."""
     return run_key(run, f"iteration-{iteration}/state.json")
 
 
@@ -54,7 +50,7 @@ def run_key(run: str, name: str) -> str:
     """Return the store key of a file, or a folder, of a run.
 
     Raises:
-        BadInput: the run's name is none.
+        BadInput: the run's name is invalid.
     """
     require_run_name(run)
     return f"{FOLDER}/{run}/{name}"
@@ -66,15 +62,15 @@ def recipe_key(run: str) -> str:
 
 
 def overview_key(run: str) -> str:
-    """Return the store key of a run's report without its samples, small enough to be embedded."""
+    """Return the store key of a run's report without samples, small enough to embed."""
     return run_key(run, "overview.html")
 
 
 def read_run_recipe(store: Store, run: str) -> Recipe | None:
-    """Return the recipe that a run began with; None where it has not begun.
+    """Return the recipe that a run began with; None if it has not begun.
 
     Raises:
-        BadInput: the file is no recipe.
+        BadInput: the file is not a recipe.
     """
     key = recipe_key(run)
     if not store.exists(key):
@@ -90,18 +86,14 @@ def read_run_recipe(store: Store, run: str) -> Recipe | None:
 
 
 def note_admission(store: Store, run: str, admission: Mapping[str, Any]) -> None:
-    """Write down what was decided about a run's M_0 (`Admission.to_dict`)."""
+    """Record the admission of a run's M_0 (`Admission.to_dict`)."""
     store.write(_admission_key(run), json.dumps(dict(admission)).encode())
 
 
 def read_admission(store: Store, run: str) -> list[dict[str, Any]]:
-    """Return the findings about a run's M_0; none where none were noted."""
-    key = _admission_key(run)
-    try:
-        told = read_object(store.read(key), f"{store.uri}/{key}", {"findings": list})
-    except FileNotFoundError:
-        return []
-    return list(told["findings"])
+    """Return the findings about a run's M_0; empty if none were recorded."""
+    admission = read_json(store, _admission_key(run), {"findings": list})
+    return list(admission["findings"]) if admission else []
 
 
 def _admission_key(run: str) -> str:
@@ -109,16 +101,11 @@ def _admission_key(run: str) -> str:
 
 
 def note_stages(store: Store, run: str, iteration: int, uris: Iterable[str]) -> None:
-    """Write down which stages a step of an iteration has ended with.
+    """Record the stages that a step has ended with, for the t of the model that it works for.
 
-    Args:
-        store: that the run is on.
-        run: its name.
-        iteration: t of the model the step works for.
-        uris: of the stages; the step that made one is named in its address. What is no stage's
-            address is left out.
+    Each URI of a stage names its step; URIs of anything else are skipped.
     """
-    for uri in filter(_STAGE.search, uris):
+    for uri in filter(_STAGE_URI.search, uris):
         text = json.dumps({"stage": uri}).encode()
         store.write(f"{_stages_prefix(run, iteration)}/{step_of(uri)}.json", text)
 
@@ -127,79 +114,63 @@ def read_stages(store: Store, run: str, iteration: int) -> dict[str, str]:
     """Return the URIs of the stages that an iteration's steps have ended with, by step."""
     found = {}
     for entry in store.list(_stages_prefix(run, iteration)):
-        told = read_object(store.read(entry.key), f"{store.uri}/{entry.key}", {"stage": str})
-        uri = home_of(store, told["stage"])
+        note = read_object(store.read(entry.key), f"{store.uri}/{entry.key}", {"stage": str})
+        uri = current_uri(store, note["stage"])
         found[step_of(uri)] = uri
     return found
 
 
 def step_of(uri: str) -> str:
-    """Return the step that a stage's address names: `<store>/stages/<step>/<digest>`."""
+    """Return the step in a stage's URI, `<store>/stages/<step>/<digest>`."""
     return uri.rstrip("/").split("/")[-2]
 
 
 def _stages_prefix(run: str, iteration: int) -> str:
-    return state_key(run, iteration).replace("state.json", "stages")
+    return run_key(run, f"iteration-{iteration}/stages")
 
 
 def note_failure(store: Store, run: str, step: str, iteration: int, error: BaseException) -> None:
-    """Write down why a step failed, for the report and for `lidr status`.
+    """Record why a step failed, for the report and for `lidr status`.
 
-    Args:
-        store: that the run is on.
-        run: its name.
-        step: its name.
-        iteration: t of the model it worked for; -1 for none.
-        error: what it raised.
+    `iteration` is the t of the model it worked for, -1 for none.
     """
-    told = {
+    failure = {
         "step": step,
         "iteration": iteration,
         "message": str(error) or type(error).__name__,
         "expected": isinstance(error, LidrError),
         "execution": os.environ.get(EXECUTION_VARIABLE, ""),
     }
-    store.write(_failure_key(run), json.dumps(told).encode())
+    store.write(_failure_key(run), json.dumps(failure).encode())
 
 
 def read_failure(store: Store, run: str, execution: str = "") -> dict[str, Any] | None:
-    """Return why a step failed last: `step`, `iteration`, `message`; None where none did.
+    """Return the last failure of a step: `step`, `iteration`, `message`; None if there is none.
 
-    Args:
-        store: that the run is on.
-        run: its name.
-        execution: id of the KFP run whose failure it must be; "" for whichever was last.
+    With an `execution`, the id of a KFP run, it must be a failure of that one.
     """
-    key = _failure_key(run)
-    try:
-        told: dict[str, Any] = read_object(store.read(key), f"{store.uri}/{key}", _FAILURE)
-    except FileNotFoundError:
-        return None
-    return told if execution in ("", told["execution"]) else None
+    failure = read_json(store, _failure_key(run), _FAILURE)
+    return failure if failure and execution in ("", failure["execution"]) else None
 
 
 def forget_failure(store: Store, run: str) -> None:
-    """Remove the note of a failure: the run has come to its end."""
+    """Delete the record of a failure: the run has ended well."""
     store.delete(_failure_key(run))
 
 
 def note_scheduled(store: Store, run: str) -> None:
-    """Write down which run the look of this KFP run has chosen; its exit task asks for it."""
+    """Record the run that `watch` chose in this KFP run; the exit task reads it."""
     store.write(_scheduled_key(), json.dumps({"run": run}).encode())
 
 
 def scheduled_run(store: Store) -> str:
-    """Return the run that the look of this KFP run has chosen; "" where it found nothing new."""
-    key = _scheduled_key()
-    try:
-        told = read_object(store.read(key), f"{store.uri}/{key}", {"run": str})
-    except FileNotFoundError:
-        return ""
-    return str(told["run"])
+    """Return the run that `watch` chose in this KFP run; "" if it found nothing new."""
+    note = read_json(store, _scheduled_key(), {"run": str})
+    return str(note["run"]) if note else ""
 
 
 def forget_scheduled(store: Store) -> None:
-    """Remove the note of a choice: the KFP run has come to its end."""
+    """Delete the record of `watch`'s choice: the KFP run has ended."""
     store.delete(_scheduled_key())
 
 
@@ -212,10 +183,10 @@ def _failure_key(run: str) -> str:
 
 
 def read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:
-    """Return an iteration's state, its stages where they are now: a store may have moved.
+    """Return an iteration's state, with the URIs that its stages have now (`current_uri`).
 
     Raises:
-        BadInput: the iteration has not ended, or the file is no state.
+        BadInput: the iteration has not ended, or the file is not a state.
     """
     key = state_key(run, iteration)
     try:
@@ -225,36 +196,31 @@ def read_state(store: Store, run: str, iteration: int) -> dict[str, Any]:
             f"run {run!r} in {store.uri} has no iteration {iteration}",
             remedy="Check --store and the run's name, or run the recipe again.",
         ) from error
-    state = read_object(data, f"{store.uri}/{key}", _STATE, dict.fromkeys(_OPTIONAL, str))
+    state = read_object(data, f"{store.uri}/{key}", _STATE, dict.fromkeys(_OPTIONAL_STATE, str))
     return {
-        name: home_of(store, value) if isinstance(value, str) else value
+        name: current_uri(store, value) if isinstance(value, str) else value
         for name, value in state.items()
     }
 
 
 def read_result(store: Store, run: str) -> dict[str, Any] | None:
-    """Return a run's result; None where it has not come to its end.
+    """Return a run's result; None if it has not ended.
 
     Raises:
-        BadInput: the file is no result.
+        BadInput: the file is not a result.
     """
-    key = f"{FOLDER}/{run}/result.json"
-    try:
-        result: dict[str, Any] = read_object(store.read(key), f"{store.uri}/{key}", _RESULT)
-    except FileNotFoundError:
-        return None
-    return result
+    return read_json(store, f"{FOLDER}/{run}/result.json", _RESULT)
 
 
 def run_names(store: Store) -> list[str]:
-    """Return the names of the runs on a store that have at least measured their start."""
+    """Return the names of the runs on a store that have finished iteration 0 at least."""
     end = "/iteration-0/state.json"
     keys = [entry.key for entry in store.list(FOLDER) if entry.key.endswith(end)]
     return [key.removeprefix(f"{FOLDER}/").removesuffix(end) for key in keys]
 
 
 def read_states(store: Store, run: str) -> list[dict[str, Any]]:
-    """Return the states of a run's iterations, from the start to the last one that ended."""
+    """Return the states of a run's finished iterations, from iteration 0 on."""
     states: list[dict[str, Any]] = []
     while store.exists(state_key(run, len(states))):
         states.append(read_state(store, run, len(states)))

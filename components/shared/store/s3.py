@@ -16,20 +16,20 @@ from lidr.components.shared.core.digest import digest_of_file
 from lidr.components.shared.core.errors import DamagedObject, StoreError
 from lidr.components.shared.core.redaction import login_fault
 from lidr.components.shared.core.retry import Wait, retry, retry_seconds
-from lidr.components.shared.store.base import Entry, explained, require_key
+from lidr.components.shared.store.base import Entry, require_key, wrap_os_errors
 from lidr.components.shared.store.s3_errors import code_of, explain
 
 _SHA = "sha256"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 
 _PART_BYTES = 64 << 20
-_PIECE = 32 << 20
+_PIECE_BYTES = 32 << 20
 _CONNECT_SECONDS, _READ_SECONDS = 10.0, 60.0
 _ATTEMPTS, _QUICK_ATTEMPTS = 4, 2
-"""How often botocore itself makes a request, by whether there is time to wait."""
+"""By botocore itself; the second if we retry for a minute at most."""
 
-_TAKEN = ("412", "PreconditionFailed")
-"""Codes of a conditional PUT that met an object."""
+_EXISTS_CODES = ("412", "PreconditionFailed")
+"""Codes with which a conditional PUT is refused because the object exists."""
 
 Result = TypeVar("Result")
 
@@ -39,14 +39,14 @@ class S3Store:
 
     Endpoint, region and credentials come from the environment (AWS_ENDPOINT_URL, AWS_REGION,
     AWS_ACCESS_KEY_ID, ...) as boto3 documents. Each object carries its SHA-256 as metadata, which
-    is checked on the way back. botocore repeats a request a few times (AWS_MAX_ATTEMPTS); what then
-    still fails, and may pass, is asked again for LIDR_RETRY_SECONDS. Servers that refuse boto3's
-    trailing checksums (411) want AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
+    is checked when it is read. botocore retries a request a few times (AWS_MAX_ATTEMPTS); transient
+    errors that remain are retried for LIDR_RETRY_SECONDS. Servers that refuse boto3's trailing
+    checksums (411) need AWS_REQUEST_CHECKSUM_CALCULATION=when_required.
 
     Args:
         uri: `s3://bucket/prefix`.
-        part_bytes: from which size on a file travels in parts of that size; S3 takes 5 MiB or more.
-        seconds: for which the server may fail, where that is not LIDR_RETRY_SECONDS.
+        part_bytes: files of this size or larger are sent in parts of it; S3 requires 5 MiB or more.
+        seconds: for which transient errors are retried; by default LIDR_RETRY_SECONDS.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class S3Store:
             raise StoreError(f"{uri!r} names no bucket", remedy="Use s3://bucket/prefix.")
         if prefix:
             require_key(prefix)
-        unmade = partial(explain, who="the object store", place=self.uri, key="")
-        self._client: Any = retry(lambda: _client(self._seconds), "", unmade, seconds=0)
+        explain_client = partial(explain, who="the object store", place=self.uri, key="")
+        self._client: Any = retry(lambda: _client(self._seconds), "", explain_client, seconds=0)
         self._ask("", lambda _: self._client.head_bucket(Bucket=self.bucket))
 
     def read(self, key: str) -> bytes:
-        return _twice(lambda: self._read(key))
+        return _retry_if_damaged(lambda: self._read(key))
 
     def _read(self, key: str) -> bytes:
         data, metadata = self._ask(key, lambda _: self._get(key))
@@ -81,12 +81,12 @@ class S3Store:
     def sha256(self, key: str) -> str:
         sha = hashlib.sha256()
         head = self._head(key)
-        for start in range(0, head["ContentLength"], _PIECE):
+        for start in range(0, head["ContentLength"], _PIECE_BYTES):
             sha.update(self._piece(key, start))
         return sha.hexdigest()
 
     def _piece(self, key: str, start: int) -> bytes:
-        span = f"bytes={start}-{start + _PIECE - 1}"
+        span = f"bytes={start}-{start + _PIECE_BYTES - 1}"
         return self._ask(key, lambda _: self._get(key, Range=span))[0]
 
     def _get(self, key: str, **options: str) -> tuple[bytes, dict[str, str]]:
@@ -94,7 +94,7 @@ class S3Store:
         return answer["Body"].read(), answer["Metadata"]
 
     def write(self, key: str, data: bytes) -> None:
-        _twice(lambda: self._ask(key, lambda _: self._put(key, data)))
+        _retry_if_damaged(lambda: self._ask(key, lambda _: self._put(key, data)))
 
     def create(self, key: str, data: bytes) -> bool:
         from botocore.exceptions import ClientError
@@ -103,12 +103,12 @@ class S3Store:
             try:
                 self._put(key, data, IfNoneMatch="*")
             except ClientError as error:
-                if code_of(error) not in _TAKEN:
+                if code_of(error) not in _EXISTS_CODES:
                     raise
-                return self._holds(key, data)
+                return self._has_content(key, data)
             return True
 
-        return _twice(lambda: self._ask(key, put))
+        return _retry_if_damaged(lambda: self._ask(key, put))
 
     def _put(self, key: str, data: bytes, **options: str) -> None:
         sha = hashlib.sha256(data).hexdigest()
@@ -116,11 +116,11 @@ class S3Store:
             Bucket=self.bucket, Key=self._name(key), Body=data, Metadata={_SHA: sha}, **options
         )
 
-    def _holds(self, key: str, data: bytes) -> bool:
-        """Return whether an object is what we wrote: a PUT whose answer was lost is repeated."""
+    def _has_content(self, key: str, data: bytes) -> bool:
+        """Return whether an object has this content: a retried PUT meets our own object."""
         try:
             head = self._head(key)
-        except FileNotFoundError:  # it is gone again, so somebody else's came and went
+        except FileNotFoundError:  # another writer's object, deleted since
             return False
         stored: str | None = head["Metadata"].get(_SHA)
         return stored == hashlib.sha256(data).hexdigest()
@@ -140,13 +140,11 @@ class S3Store:
         start = f"{self._name(prefix)}/" if prefix else self._prefix
         skip = len(self._prefix)
         found = self._pages(prefix, "list_objects_v2", "Contents", start)
-        return sorted(
-            (
-                Entry(item["Key"][skip:], item["Size"], item["LastModified"].timestamp())
-                for item in found
-            ),
-            key=lambda entry: entry.key,
-        )
+        entries = [
+            Entry(item["Key"][skip:], item["Size"], item["LastModified"].timestamp())
+            for item in found
+        ]
+        return sorted(entries, key=lambda entry: entry.key)
 
     def _pages(self, key: str, operation: str, field: str, start: str) -> Sequence[Any]:
         def listed(wait: Wait) -> Sequence[Any]:
@@ -171,15 +169,15 @@ class S3Store:
                 str(path), self.bucket, name, extra, wait.alive, self._transfer
             )
 
-        _twice(lambda: self._ask(key, put))
+        _retry_if_damaged(lambda: self._ask(key, put))
 
     def download(self, key: str, path: Path) -> None:
         temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
-        with explained(path):
+        with wrap_os_errors(path):
             metadata = self._head(key)["Metadata"]
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                _twice(lambda: self._download(key, temporary, metadata))
+                _retry_if_damaged(lambda: self._download(key, temporary, metadata))
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -208,7 +206,7 @@ class S3Store:
             try:
                 self._client.abort_multipart_upload(Bucket=self.bucket, Key=name, UploadId=upload)
             except ClientError as error:
-                if code_of(error) != "NoSuchUpload":  # somebody was faster
+                if code_of(error) != "NoSuchUpload":  # another process was first
                     raise
 
         self._ask(prefix, abort)
@@ -221,24 +219,24 @@ class S3Store:
         expected = metadata.get(_SHA)
         if expected and expected != actual:
             raise DamagedObject(
-                f"{self.uri}/{key} came back with other bytes than were written",
+                f"{self.uri}/{key} does not have the bytes that were written",
                 remedy="Check the object store, then run again.",
             )
 
     def _ask(self, key: str, request: Callable[[Wait], Result]) -> Result:
-        """Make a request until it is answered, or refused for good.
+        """Make a request, and retry it while it fails with transient errors.
 
         Args:
-            key: what it is about, for messages; "" is the bucket.
-            request: gets the wait, to which a long answer tells its progress.
+            key: of the object, for messages; "" is the bucket.
+            request: reports the progress of a long answer to the `Wait` that it is called with.
         """
         who = f"the object store at {self._client.meta.endpoint_url}"
         wait = Wait(who, self._seconds)
         return wait.call(lambda: request(wait), partial(explain, who=who, place=self.uri, key=key))
 
 
-def _twice(action: Callable[[], Result]) -> Result:
-    """Repeat a transfer once if bytes arrived damaged: perhaps the object is not."""
+def _retry_if_damaged(action: Callable[[], Result]) -> Result:
+    """Repeat a transfer once if bytes arrived damaged: the object itself may be intact."""
     try:
         return action()
     except DamagedObject:
@@ -249,7 +247,7 @@ def _client(seconds: float) -> Any:
     import boto3
     from botocore.config import Config
 
-    # KFP's executor logs all that libraries say from INFO on, and each client says two lines.
+    # KFP's executor logs the libraries from INFO on, and each client logs two lines.
     if not (log := logging.getLogger("botocore")).level:
         log.setLevel(logging.WARNING)
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
@@ -270,7 +268,7 @@ def _client(seconds: float) -> Any:
     )
     try:
         return boto3.client("s3", config=config)
-    except ValueError as error:  # botocore's own word for an endpoint that is no URL
+    except ValueError as error:  # botocore's error for an endpoint that is not a URL
         raise StoreError(
             f"S3 cannot be used: {error}", remedy="Correct AWS_ENDPOINT_URL."
         ) from error

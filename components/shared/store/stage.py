@@ -1,7 +1,7 @@
 """A stage: one step's output on the store, addressed by the digest of what it read.
 
-A stage is done when its `_SUCCESS` marker exists, which is written last. A done stage is never
-computed again, by any run: that is the only resume and reuse mechanism.
+A stage is done when its `_SUCCESS` marker exists, which is written last. No run computes a done
+stage again: this is the only resume and reuse mechanism.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import MARKER as MARKER
 from lidr.components.shared.store.marker import (
-    RECORD,
-    content_of,
-    fault_of,
+    PRUNED_MARKER,
     library_versions,
+    marker_fault,
     origin,
+    parse_marker,
     sealed,
 )
 from lidr.components.shared.store.open import open_store
@@ -35,7 +35,7 @@ from lidr.components.shared.store.open import open_store
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MARKERS = (MARKER, RECORD)
+_MARKERS = (MARKER, PRUNED_MARKER)
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Stage:
         prefix: its key below the store, `stages/<step>/<digest>`.
         identity: what the digest was made of; None for a stage that is only read.
         digests: `name -> (size, sha256)` of the files written so far by this process.
+        began: when this process began to work on it, by the monotonic clock.
     """
 
     store: Store
@@ -57,7 +58,7 @@ class Stage:
 
     @property
     def uri(self) -> str:
-        """Where the stage is, as other steps refer to it."""
+        """The stage's URI, as other steps refer to it."""
         return f"{self.store.uri}/{self.prefix}"
 
     @property
@@ -78,25 +79,25 @@ class Stage:
 
         Raises:
             BadInput: the stage is not complete.
-            CorruptStage: the marker is not the one that was written.
+            CorruptStage: the marker was changed after it was written.
         """
         return self._marker
 
     @cached_property
     def _marker(self) -> dict[str, Any]:
-        """The marker, read once: it never changes, and a large one lists thousands of files."""
+        """Read the marker once: it never changes, and a large one lists thousands of files."""
         try:
             data = self.store.read(self.key(MARKER))
         except FileNotFoundError as error:
             what = f"stage {self.uri} is not complete"
             raise BadInput(what, remedy="Run the pipeline again.") from error
-        if fault := fault_of(data, self.digest):
+        if fault := marker_fault(data, self.digest):
             raise self._corrupt(f"{MARKER} {fault}")
-        marker: dict[str, Any] = content_of(data)
+        marker: dict[str, Any] = parse_marker(data)
         return marker
 
     def counts(self) -> dict[str, Any]:
-        """Return what the stage counted, from its marker."""
+        """Return the counts in the stage's marker."""
         counts: dict[str, Any] = self.marker()["counts"]
         return counts
 
@@ -125,32 +126,32 @@ class Stage:
         self,
         counts: Mapping[str, object],
         facts: Mapping[str, object] | None = None,
-        without: tuple[str, ...] = (),
+        exclude: tuple[str, ...] = (),
     ) -> str:
         """Write the marker over all files of the stage and return the stage's URI.
 
-        It also says how long this process worked on it, and how many GPUs the process could see.
+        The marker also has the seconds that this process worked on the stage, and its GPU count.
 
         Args:
             counts: plain numbers and strings that describe the content; other steps read them.
-            facts: where what it read came from, for its lineage; no part of the digest.
-            without: what the names of files begin with that are no part of it.
+            facts: the origin of its inputs, for the lineage; not part of the digest.
+            exclude: prefixes of the names of files that do not belong to it.
         """
-        present, left_out = self._present_names(), (*_MARKERS, *without)
+        present, excluded = self._file_names(), (*_MARKERS, *exclude)
         marker = {
             "digest": self.digest,
             "identity": self.identity,
             "counts": counts,
             "seconds": round(time.monotonic() - self.began, 3),
             "gpus": gpu_count(),
-            "files": {n: self._described(n) for n in present if not n.startswith(left_out)},
+            "files": {n: self._file_entry(n) for n in present if not n.startswith(excluded)},
             "versions": library_versions(),
             "origin": origin(),
             "facts": facts or {},
         }
         self.store.write(self.key(MARKER), sealed(marker))
-        if RECORD in present:  # of an earlier time, when it was pruned
-            self.store.delete(self.key(RECORD))
+        if PRUNED_MARKER in present:  # it was pruned earlier
+            self.store.delete(self.key(PRUNED_MARKER))
         return self.uri
 
     def read(self, name: str) -> bytes:
@@ -159,7 +160,7 @@ class Stage:
         Raises:
             CorruptStage: the bytes are not those that were written.
         """
-        with self._present(name):
+        with self._must_exist(name):
             data = self.store.read(self.key(name))
         self._verify(name, digest_of_bytes(data))
         return data
@@ -179,23 +180,23 @@ class Stage:
         """Return the names of a complete stage's files below a prefix, sorted."""
         return sorted(name for name in self.marker()["files"] if name.startswith(prefix))
 
-    def own_tables(self, names: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Yield columns of the Parquet files of a stage that is about to be finished.
+    def unfinished_tables(self, names: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield columns of the Parquet files of a stage that has no marker yet.
 
         Raises:
             CorruptStage: a file is missing or damaged.
         """
         for name in names:
-            with self._present(name):
+            with self._must_exist(name):
                 data = self.store.read(self.key(name))
             self.digests[name] = (len(data), digest_of_bytes(data))
             try:
-                yield self._decoded(name, data).select(list(columns))
+                yield self._decode_table(name, data).select(list(columns))
             except KeyError as error:
                 raise self._corrupt(f"{name} has other columns ({error})") from error
 
     def peek_records(self, name: str, kind: type) -> list[Any]:
-        """Return the records of one file, also of a stage that other workers still write."""
+        """Return the records of one file, even if other workers are still writing the stage."""
         data = self.read(name) if self.done() else self.store.read(self.key(name))
         return self._records(name, data, kind)
 
@@ -212,14 +213,15 @@ class Stage:
         """Copy files of a complete stage into a folder and check each one."""
         for name in names:
             target = folder / name
-            with self._present(name):
+            with self._must_exist(name):
                 self.store.download(self.key(name), target)
             self._verify(name, digest_of_file(target))
 
     def local_file(self, name: str) -> Path:
-        """Return a file of a complete stage as one on this machine, checked against the marker.
+        """Return the local path of a file of a complete stage, checked against the marker.
 
-        A local store's own file is used in place; another one's copy lives as long as the process.
+        A local store's file is used in place; from another store a copy is made, which lives as
+        long as the process.
         """
         if isinstance(self.store, LocalStore):
             self.verify([name])
@@ -230,36 +232,36 @@ class Stage:
         return folder / name
 
     def verify(self, names: Sequence[str]) -> None:
-        """Check files of a complete stage where they are, none of them held in memory.
+        """Check files of a complete stage in place, without holding them in memory.
 
         Raises:
             CorruptStage: a file's bytes are not those that were written.
         """
         for name in names:
-            with self._present(name):
+            with self._must_exist(name):
                 self._verify(name, self.store.sha256(self.key(name)))
 
-    def _decoded(self, name: str, data: bytes) -> pa.Table:
-        """Decode a Parquet file; until the stage is finished, its own seal guards it."""
+    def _decode_table(self, name: str, data: bytes) -> pa.Table:
+        """Decode a Parquet file and check its own seal: there is no marker yet."""
         import pyarrow as pa
 
-        from lidr.components.shared.records.parquet import read_whole
+        from lidr.components.shared.records.parquet import read_verified
 
         try:
-            return read_whole(data)
+            return read_verified(data)
         except (pa.ArrowException, OSError) as error:
             remedy = f"Delete {self.uri}/{name} and run again."
             raise CorruptStage(f"{self.uri}/{name} is damaged ({error})", remedy=remedy) from error
 
-    def _present_names(self) -> list[str]:
-        """Return what is there; a listing may be behind what this process has written."""
+    def _file_names(self) -> list[str]:
+        """Return the names of the files; a listing may lag behind this process's own writes."""
         skip = len(self.prefix) + 1
         listed = {entry.key[skip:] for entry in self.store.list(self.prefix)}
         own = [n for n in self.digests if n not in listed and self.store.exists(self.key(n))]
         return sorted([*listed, *own])
 
-    def _described(self, name: str) -> dict[str, object]:
-        """Describe a file; one that an earlier process wrote is read once more."""
+    def _file_entry(self, name: str) -> dict[str, object]:
+        """Return a file's entry in the marker; reads the file if another process wrote it."""
         if name not in self.digests:
             data = self.store.read(self.key(name))
             self.digests[name] = (len(data), digest_of_bytes(data))
@@ -272,7 +274,7 @@ class Stage:
             raise self._corrupt(f"{name} does not have the digest its marker names")
 
     @contextmanager
-    def _present(self, name: str) -> Iterator[None]:
+    def _must_exist(self, name: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
@@ -285,13 +287,13 @@ class Stage:
 def new_stage(
     store: Store, step: str, version: int, inputs: Mapping[str, str], settings: Mapping[str, object]
 ) -> Stage:
-    """Return the stage that this work belongs to, complete or not.
+    """Return a step's stage for some inputs and settings, complete or not.
 
     Args:
-        store: where it lives.
+        store: the store to write to.
         step: the step's name.
         version: the step's format version; raised when the same inputs give another output.
-        inputs: name and digest of everything the step reads (`digest_of_uri` for a stage).
+        inputs: digest by name of everything the step reads (`digest_of_uri` for a stage).
         settings: the part of the recipe it uses, as plain JSON values.
     """
     identity = {"step": step, "version": version, "inputs": inputs, "settings": settings}

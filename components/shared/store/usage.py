@@ -1,8 +1,8 @@
-"""What a run has really used: the GPUs of each of its processes, interrupted ones too.
+"""The GPU time that a run has used, that of interrupted processes included.
 
-A stage's marker knows the attempt that finished it. What an attempt used that was killed stands
-nowhere else, so each process that holds GPUs writes `runs/<run>/usage/<iteration>-<step>-<id>.json`
-and renews it every minute. Beside them stands `budget.json` where the budget has stopped the run.
+A stage's marker covers only the attempt that finished it. So each process that holds GPUs writes
+`runs/<run>/usage/<iteration>-<step>-<id>.json` and renews it every minute. `runs/<run>/budget.json`
+exists where the budget has stopped the run.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from lidr.components.shared.config.budget import NOTHING, Account, Amount
@@ -23,17 +24,17 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.core.gpu import gpu_count
 from lidr.components.shared.core.json_files import Fields, read_object
 from lidr.components.shared.steps import step_named
-from lidr.components.shared.store.base import Store
+from lidr.components.shared.store.base import Store, read_json
 from lidr.components.shared.store.runs import run_key
 
 RENEWAL_SECONDS = 60.0
-"""What a process that is killed has used since goes uncounted."""
+"""Between two records; what a killed process used after its last one is not counted."""
 
 BUDGET_STOP = "the budget stopped the loop"
-"""How the reason of such a stop begins."""
+"""First words of the reason of such a stop."""
 
 _COUNTED = "LIDR_GPUS_COUNTED"
-"""Environment variable: a process above this one counts the GPUs that both can see."""
+"""Environment variable, set if a parent process already counts the GPUs that both see."""
 
 _USAGE: Fields = {"step": str, "iteration": int, "gpus": int, "seconds": float, "ended": bool}
 _STOP: Fields = {"iteration": int, "reason": str}
@@ -41,13 +42,13 @@ _STOP: Fields = {"iteration": int, "reason": str}
 
 @dataclass(frozen=True)
 class Usage:
-    """What one process has used.
+    """The GPU time of one process.
 
     Attributes:
-        step: that it did.
+        step: that it ran.
         iteration: t of the model it worked for.
-        gpu_seconds: its GPUs, by the seconds that it held them.
-        ended: whether it has come to its end: what has not is under way, or was killed.
+        gpu_seconds: number of its GPUs times the seconds that it held them.
+        ended: whether it ended in order; otherwise it is running, or was killed.
     """
 
     step: str
@@ -58,76 +59,67 @@ class Usage:
 
 @contextmanager
 def counting_gpus(store: Store, run: str, iteration: int, step: str) -> Iterator[None]:
-    """Count the GPUs of this process for a run, as long as it is inside.
+    """Record the GPU time that this process spends in the block, for a run.
 
-    Args:
-        store: that the run is on.
-        run: its name.
-        iteration: t of the model that the process works for.
-        step: that it does.
+    `iteration` is the t of the model that the process works for.
     """
     gpus = gpu_count()
     if not gpus or os.environ.get(_COUNTED):
         yield
         return
-    counter = _Counter(store, run, {"step": step, "iteration": max(iteration, 0), "gpus": gpus})
+    about = {"step": step, "iteration": max(iteration, 0), "gpus": gpus}
     os.environ[_COUNTED] = "1"
     try:
-        with counter.renewing():
+        with _recording(store, run, about):
             yield
     finally:
         del os.environ[_COUNTED]
 
 
-class _Counter:
-    def __init__(self, store: Store, run: str, about: Mapping[str, Any]) -> None:
-        self._store, self._about = store, about
-        name = f"{about['iteration']}-{about['step']}-{uuid.uuid4().hex[:12]}.json"
-        self._key = f"{_folder(run)}/{name}"
-        self._began = time.monotonic()
+@contextmanager
+def _recording(store: Store, run: str, about: Mapping[str, Any]) -> Iterator[None]:
+    key = f"{_folder(run)}/{about['iteration']}-{about['step']}-{uuid.uuid4().hex[:12]}.json"
+    began, end = time.monotonic(), threading.Event()
 
-    @contextmanager
-    def renewing(self) -> Iterator[None]:
-        end = threading.Event()
-        thread = threading.Thread(target=self._renew, args=(end,), daemon=True)
-        self._write(ended=False)
-        thread.start()
+    def write(*, ended: bool) -> None:
+        seconds = round(time.monotonic() - began, 3)
+        record = {**about, "seconds": seconds, "ended": ended}
         try:
-            yield
-        finally:
-            end.set()
-            thread.join()
-            self._write(ended=True)
+            store.write(key, json.dumps(record).encode())
+        except LidrError as error:  # the step meets the same store, and fails where it must
+            emit("warning", message=f"GPU time is not recorded: {error.message}")
 
-    def _renew(self, end: threading.Event) -> None:
+    def renew() -> None:
         while not end.wait(RENEWAL_SECONDS):
-            self._write(ended=False)
+            write(ended=False)
 
-    def _write(self, *, ended: bool) -> None:
-        seconds = round(time.monotonic() - self._began, 3)
-        told = {**self._about, "seconds": seconds, "ended": ended}
-        try:
-            self._store.write(self._key, json.dumps(told).encode())
-        except LidrError as error:  # the step meets the same store, and says so where it must
-            emit("warning", message=f"GPU time is not noted: {error.message}")
+    thread = threading.Thread(target=renew, daemon=True)
+    write(ended=False)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        write(ended=True)
 
 
 def read_usage(store: Store, run: str) -> list[Usage]:
-    """Return what every process of a run has used that held GPUs.
+    """Return the GPU time of every process of a run.
 
     Raises:
-        BadInput: a file is no such note.
+        BadInput: a file is damaged.
     """
     found = []
     for entry in store.list(_folder(run)):
-        told = read_object(store.read(entry.key), f"{store.uri}/{entry.key}", _USAGE)
-        seconds = told["gpus"] * told["seconds"]
-        found.append(Usage(told["step"], told["iteration"], seconds, told["ended"]))
+        record = read_object(store.read(entry.key), f"{store.uri}/{entry.key}", _USAGE)
+        seconds = record["gpus"] * record["seconds"]
+        found.append(Usage(record["step"], record["iteration"], seconds, record["ended"]))
     return found
 
 
 def amounts(usages: Iterable[Usage], account: Account) -> dict[int, Amount]:
-    """Return what was used by iteration, priced by the kind of step."""
+    """Return GPU hours and cost by iteration; the kind of a step sets its price."""
     found: dict[int, Amount] = {}
     for usage in usages:
         hours = usage.gpu_seconds / 3600
@@ -139,45 +131,35 @@ def amounts(usages: Iterable[Usage], account: Account) -> dict[int, Amount]:
 
 def total(parts: Iterable[Amount]) -> Amount:
     """Return the sum of amounts."""
-    whole = NOTHING
-    for part in parts:
-        whole = whole.plus(part)
-    return whole
+    return reduce(Amount.plus, parts, NOTHING)
 
 
-def to_come(used: Mapping[int, Amount], planned: Amount, iteration: int) -> Amount:
-    """Return what an iteration will take: as much as the dearest one before it, less what it has.
+def estimate_remaining(used: Mapping[int, Amount], planned: Amount, iteration: int) -> Amount:
+    """Estimate what an iteration still needs: as much as the dearest one before it, less its own.
 
     Args:
         used: by iteration.
-        planned: what the first one takes.
-        iteration: that is to begin, or to go on.
+        planned: for the first iteration, which has none before it.
+        iteration: about to begin, or to go on.
     """
-    made = [amount for number, amount in used.items() if 0 < number < iteration]
-    most = made[0] if made else planned
-    for amount in made[1:]:
-        most = most.most(amount)
-    return most.less(used.get(iteration, NOTHING))
+    earlier = [amount for number, amount in used.items() if 0 < number < iteration]
+    most = reduce(Amount.maximum, earlier) if earlier else planned
+    return most.minus(used.get(iteration, NOTHING))
 
 
 def note_budget_stop(store: Store, run: str, iteration: int, reason: str) -> None:
-    """Write down that the budget has stopped a run before an iteration, and why."""
-    told = {"iteration": iteration, "reason": reason}
-    store.write(_stop_key(run), json.dumps(told).encode())
+    """Record that the budget has stopped a run before an iteration, and why."""
+    stop = {"iteration": iteration, "reason": reason}
+    store.write(_stop_key(run), json.dumps(stop).encode())
 
 
 def read_budget_stop(store: Store, run: str) -> dict[str, Any] | None:
-    """Return the iteration before which the budget has stopped a run, and why; None for not."""
-    key = _stop_key(run)
-    try:
-        told: dict[str, Any] = read_object(store.read(key), f"{store.uri}/{key}", _STOP)
-    except FileNotFoundError:
-        return None
-    return told
+    """Return before which iteration the budget stopped a run, and why; None if it did not."""
+    return read_json(store, _stop_key(run), _STOP)
 
 
 def forget_budget_stop(store: Store, run: str) -> None:
-    """Remove the note of a stop: the run goes on."""
+    """Delete the record of a stop: the run goes on."""
     store.delete(_stop_key(run))
 
 

@@ -1,9 +1,9 @@
-"""A run in MLflow: what is logged, and how it arrives whatever happens to the server.
+"""A run in MLflow: what is logged, and how it arrives even if the server fails.
 
-Stages leave small files below `runs/<run>/tracking/` of the store (`outbox`), filled from a
-finished stage's own marker (`facts`). Delivery (`delivery`) finds or makes the MLflow runs (`runs`)
-and repeats what was not confirmed; MLflow keeps one of equal metrics, so that arrives exactly once.
-`following` is what every step does; `uploader` is the process that delivers beside it.
+Steps (`step_tracking`) write small files below `runs/<run>/tracking/` of the store (`outbox`), from
+the markers of their finished stages (`stage_metrics`). Delivery (`delivery`, beside a step in the
+process of `uploader`) finds or creates the MLflow runs (`runs`) and repeats what was not confirmed.
+MLflow keeps only one of equal metrics, so each arrives exactly once.
 """
 
 from lidr.components.shared.tracking.client import (

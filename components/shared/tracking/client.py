@@ -23,14 +23,14 @@ from lidr.components.shared.core.retry import retry
 
 _SQLITE = "sqlite:///"
 
-_HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+_HTTP_DEFAULTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """By default MLflow's client retries a request for four minutes and waits two for an answer. We
 retry ourselves (`ask_mlflow`), for as long as LIDR_RETRY_SECONDS allows."""
 
-_MAX_CLASHES = 4
+_MAX_REFUSALS = 4
 
 _ANSWERED = re.compile(r"(?:too many|error code) ([45]\d\d)\b")
-"""Found in a client error when the server answered; other errors are about reaching it."""
+"""HTTP status in a client error; errors without one are about reaching the server."""
 
 _OTHER_SCHEMA = re.compile(
     r"out-of-date database schema \(found version (\w+), but expected (\w+)\)"
@@ -41,9 +41,6 @@ Result = TypeVar("Result")
 
 def tracking_uri(store: str) -> str:
     """Return the MLflow tracking URI: MLFLOW_TRACKING_URI, or SQLite in a local store's folder.
-
-    Args:
-        store: URI of the store.
 
     Raises:
         BadInput: the store is remote and no server is named, or the URI holds a password.
@@ -71,7 +68,7 @@ def _refuse_password(uri: str) -> None:
 
 
 def is_server(uri: str) -> bool:
-    """Tell whether a tracking URI is a server's, where others see changes at once."""
+    """Return whether a tracking URI is a server's, where others see changes at once."""
     return uri.startswith(("http://", "https://"))
 
 
@@ -87,13 +84,13 @@ def client_at(uri: str) -> Any:
         BadInput: the URI holds a password, or names a database that this MLflow cannot use.
     """
     _refuse_password(uri)
-    for name, value in _HTTP.items():
+    for name, value in _HTTP_DEFAULTS.items():
         os.environ.setdefault(name, value)
-    import mlflow  # noqa: F401 - importing it sets its own level
+    import mlflow  # noqa: F401 - importing it sets its log level, which is changed below
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with _alone(uri):
+    with _database_lock(uri):
         return _open(uri)
 
 
@@ -125,7 +122,7 @@ def _open(uri: str) -> Any:
 
 
 @contextmanager
-def _alone(uri: str) -> Iterator[None]:
+def _database_lock(uri: str) -> Iterator[None]:
     """Lock out other processes while a client may create the tables of a SQLite database.
 
     Two runs that share a new store would both create them, and the second would fail.
@@ -157,12 +154,9 @@ def _make_tables(database: Path) -> None:
 
 
 def experiment_id(client: Any, name: str, store: str) -> str:
-    """Return the id of an experiment, created now if it does not exist.
+    """Return the id of an experiment, which is created if it does not exist.
 
-    Args:
-        client: from `mlflow_client`.
-        name: the experiment's name.
-        store: with SQLite, artifacts go into its folder, beside the database.
+    With SQLite, its artifacts go into the store's folder, beside the database.
     """
     from mlflow.exceptions import MlflowException
 
@@ -176,47 +170,42 @@ def experiment_id(client: Any, name: str, store: str) -> str:
         return str(client.get_experiment_by_name(name).experiment_id)
 
 
-def ask_mlflow(action: Callable[[], Result], clashes: int = _MAX_CLASHES) -> Result:
+def ask_mlflow(action: Callable[[], Result], max_refusals: int = _MAX_REFUSALS) -> Result:
     """Make a call to MLflow, retrying while the server does not answer.
 
     Args:
         action: the call; it must be safe to repeat.
-        clashes: at how many refusals of the call to give up; concurrent writers can cause some.
+        max_refusals: of the call itself, after which to give up: concurrent writers can cause some.
 
     Raises:
         BadInput: the server refuses us: a wrong password, a host name it does not trust.
         TrackingFailed: it did not answer for LIDR_RETRY_SECONDS.
-        MlflowException, RegistryFailed: it refused the call itself, `clashes` times.
+        MlflowException, RegistryFailed: it refused the call itself, `max_refusals` times.
     """
     from mlflow.exceptions import MlflowException
 
-    refused = 0
+    refusals = 0
 
     def explain(error: Exception) -> LidrError | None:
-        nonlocal refused
-        problem = explained(error) if isinstance(error, MlflowException) else error
+        nonlocal refusals
+        problem = server_problem(error) if isinstance(error, MlflowException) else error
         if isinstance(problem, BadInput) and problem is not error:
             raise problem from error
         if isinstance(problem, TrackingFailed):
             return problem
         if not isinstance(error, MlflowException | RegistryFailed):
             return None
-        refused += 1
-        return None if refused == clashes else RegistryFailed(str(error))
+        refusals += 1
+        return None if refusals == max_refusals else RegistryFailed(str(error))
 
     return retry(action, "MLflow", explain)
 
 
-def explained(error: Any, uri: str = "") -> LidrError | None:
-    """Turn an MlflowException that concerns the whole server into an error of ours.
+def server_problem(error: Any, uri: str = "") -> LidrError | None:
+    """Return the LidrError for an MlflowException that concerns the server as a whole.
 
-    Args:
-        error: raised by an MLflow client.
-        uri: address of the server; by default the environment's.
-
-    Returns:
-        BadInput where the server does not let us in, TrackingFailed where it does not answer or
-        cannot work; None where it refused only this request.
+    BadInput if the server does not let us in, TrackingFailed if it does not answer or cannot work;
+    None if it refused only this request. The server's `uri` is by default the environment's.
     """
     status, text = error.get_http_status_code(), str(error)
     place = urlsplit(uri or os.environ.get("MLFLOW_TRACKING_URI", ""))
@@ -242,7 +231,7 @@ def explained(error: Any, uri: str = "") -> LidrError | None:
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return BadInput(
             f"{where} shows a certificate that is not trusted",
-            remedy="Name its authority's file in MLFLOW_TRACKING_SERVER_CERT_PATH.",
+            remedy="Set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of its certificate authority.",
         )
     return _unavailable(error, where) if status >= 500 or status == 429 else None
 
@@ -256,11 +245,11 @@ def _unavailable(error: Any, where: str) -> TrackingFailed:
         said = f"HTTP {answered[1]}" if answered else _cause(text)
         return TrackingFailed(
             f"{where} is up, but cannot do its work ({said})",
-            remedy="Look at its log and at its database, then run the same again.",
+            remedy="Look at its log and at its database, then run the same command again.",
         )
     return TrackingFailed(
         f"{where} does not answer ({_cause(text)})",
-        remedy="Check that the server is running and reachable, then run the same again.",
+        remedy="Check that the server is running and reachable, then run the same command again.",
     )
 
 

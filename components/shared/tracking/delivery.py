@@ -1,4 +1,4 @@
-"""Delivery of what waits in a run's outbox to MLflow, in bounded time and as often as needed."""
+"""Delivers a run's outbox to MLflow, in bounded time and as often as needed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 from lidr.components.shared.core.errors import BadInput, LidrError, StoreError
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.store.base import Store
-from lidr.components.shared.tracking.client import explained
+from lidr.components.shared.tracking.client import server_problem
 from lidr.components.shared.tracking.entries import Artifact, Dataset, TrackingEntry
 from lidr.components.shared.tracking.outbox import END, METRICS, RUN, Outbox, Waiting, iteration_of
-from lidr.components.shared.tracking.runs import Runs, server_of
+from lidr.components.shared.tracking.runs import MlflowRuns, server_of
 
 _RETRY_SECONDS = 1.0
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "'active' state")
@@ -24,12 +24,12 @@ _GONE = ("RESOURCE_DOES_NOT_EXIST", "'active' state")
 
 @dataclass(frozen=True)
 class Delivered:
-    """What came of a delivery.
+    """The outcome of a delivery.
 
     Attributes:
-        sent: entries that MLflow has now.
-        left: entries that it has not.
-        problem: why, as one line for the user; "" where none is left.
+        sent: number of entries that MLflow has now.
+        left: number of entries that it does not have.
+        problem: why, as one line for the user; "" if none is left.
     """
 
     sent: int
@@ -38,31 +38,28 @@ class Delivered:
 
 
 def deliver(store: Store, run: str, seconds: float) -> Delivered:
-    """Tell MLflow what waits in a run's outbox; what it does not take waits on.
+    """Deliver a run's outbox to MLflow; what MLflow does not accept stays in the outbox.
 
-    Args:
-        store: where the run is.
-        run: its name.
-        seconds: how long to go on where the server does not answer, and when to stop where it does.
+    It stops after some seconds, whether it is sending or retrying.
     """
     end = time.monotonic() + seconds
     sent = 0
     while True:
-        again = True
+        retry = True
         try:
-            delivery = _Delivery(Runs(store, run), end)
-            outcome = delivery.go()
-            again = delivery.gone
+            delivery = _Delivery(MlflowRuns(store, run), end)
+            outcome = delivery.run()
+            retry = delivery.gone
         except StoreError as error:
             outcome = Delivered(0, 1, str(error))
         except LidrError as error:
-            outcome, again = _failed(store, run, error), False
+            outcome, retry = _failed(store, run, error), False
         except _mlflow_error() as error:
-            problem = explained(error)
+            problem = server_problem(error)
             outcome = _failed(store, run, problem or error)
-            again = not isinstance(problem, BadInput)
+            retry = not isinstance(problem, BadInput)
         sent += outcome.sent
-        if not outcome.left or not again or time.monotonic() > end - _RETRY_SECONDS:
+        if not outcome.left or not retry or time.monotonic() > end - _RETRY_SECONDS:
             return Delivered(sent, outcome.left, outcome.problem)
         time.sleep(_RETRY_SECONDS)
 
@@ -74,13 +71,13 @@ def _failed(store: Store, run: str, error: Exception) -> Delivered:
 
 
 def anything_waits(store: Store, run: str) -> bool:
-    """Tell whether a run's outbox holds something that was not delivered; needs no MLflow."""
+    """Return whether a run's outbox holds undelivered entries; needs no MLflow."""
     outbox = Outbox(store, run)
     return bool(outbox.waiting(server_of(outbox)).left)
 
 
-def report(outcome: Delivered, run: str) -> None:
-    """Warn the user of what could not be delivered yet."""
+def warn_undelivered(outcome: Delivered, run: str) -> None:
+    """Warn the user of entries that could not be delivered yet."""
     if outcome.left:
         emit(
             "warning",
@@ -93,21 +90,21 @@ class _Delivery:
     """One pass over the outbox.
 
     Args:
-        runs: of the MLflow server.
+        runs: on the MLflow server.
         end: monotonic time at which to stop.
     """
 
-    def __init__(self, runs: Runs, end: float) -> None:
+    def __init__(self, runs: MlflowRuns, end: float) -> None:
         self._runs = runs
         self._outbox = runs.outbox
         self._end = end
         self._touched: set[str] = set()
-        self._turns: list[tuple[str, str]] = []
-        """Entries told that begin or end a run: they count once the run's state is set, too."""
+        self._state_entries: list[tuple[str, str]] = []
+        """Logged entries that start or end a run: delivered once its state is set as well."""
         self.gone = False
-        """Whether somebody has deleted one of the MLflow runs, which is recreated next time."""
+        """Whether one of the MLflow runs was deleted; the next delivery creates it again."""
 
-    def go(self) -> Delivered:
+    def run(self) -> Delivered:
         waiting = self._outbox.waiting(self._runs.server)
         sent, problem = 0, ""
         for place, name in waiting.left:
@@ -119,14 +116,14 @@ class _Delivery:
             sent += not refused
         self._end_runs(waiting)
         if self.gone:
-            sent, problem = sent - len(self._turns), problem or "an MLflow run was deleted"
+            sent, problem = sent - len(self._state_entries), problem or "an MLflow run was deleted"
         else:
-            for place, name in self._turns:
-                self._outbox.mark(self._runs.server, place, name)
+            for place, name in self._state_entries:
+                self._outbox.mark_sent(self._runs.server, place, name)
         return Delivered(sent, len(waiting.left) - sent, problem)
 
     def _send(self, place: str, name: str) -> str:
-        """Deliver an entry; return what is wrong with this one alone, or ""."""
+        """Deliver an entry; return what is wrong with this entry alone, or ""."""
         try:
             entry = self._outbox.read(place, name)
         except StoreError:
@@ -134,21 +131,20 @@ class _Delivery:
         except BadInput as error:
             return str(error)
         try:
-            self._tell(entry)
+            self._log(entry)
         except _mlflow_error() as error:
-            if explained(error) is not None:
+            if server_problem(error) is not None:
                 raise
             if _is_gone(error):
                 self._forget(place)
-                self.gone = True
             return f"MLflow refused {place}/{name}: {' '.join(str(error).split())[:300]}"
         if name.startswith(METRICS):
-            self._outbox.mark(self._runs.server, place, name)
+            self._outbox.mark_sent(self._runs.server, place, name)
         else:
-            self._turns.append((place, name))
+            self._state_entries.append((place, name))
         return ""
 
-    def _tell(self, entry: TrackingEntry) -> None:
+    def _log(self, entry: TrackingEntry) -> None:
         iteration = iteration_of(entry.place)
         own = self._runs.id_of(entry.place, entry.time)
         rows = [*entry.metrics, *entry.headline]
@@ -175,7 +171,7 @@ class _Delivery:
                 self._runs.client.log_artifacts(run_id, folder)
 
     def _end_runs(self, waiting: Waiting) -> None:
-        """Give the MLflow runs that were touched the state that the whole outbox speaks of."""
+        """Set the state of the MLflow runs that were logged to, from all entries of the outbox."""
         for place in sorted(self._touched):
             if not self._runs.owns(place):
                 continue
@@ -185,17 +181,16 @@ class _Delivery:
                 if not _is_gone(error):
                     raise
                 self._forget(place)
-                self.gone = True
 
-    def _set_state(self, place: str, state: str, moment: int | None) -> None:
+    def _set_state(self, place: str, state: str, ended: int | None) -> None:
         run_id = self._runs.id_of(place)
-        if moment is None:
+        if ended is None:
             self._runs.client.update_run(run_id, status=state)
         else:
-            self._runs.client.set_terminated(run_id, state, end_time=moment)
+            self._runs.client.set_terminated(run_id, state, end_time=ended)
 
     def _state(self, place: str, names: dict[str, list[str]]) -> tuple[str, int | None]:
-        """Return an MLflow run's state and when it ended.
+        """Return an MLflow run's state, and when it ended in milliseconds since 1970.
 
         An end is final; of a failure and a start the later one counts.
         """
@@ -209,7 +204,8 @@ class _Delivery:
         return ("FAILED", failed) if failed >= began else ("RUNNING", None)
 
     def _forget(self, place: str) -> None:
-        """Make a place's MLflow runs again the next time: somebody deleted one of them."""
+        """Have a place's MLflow runs created again by the next delivery: one was deleted."""
+        self.gone = True
         for each in {place, str(iteration_of(place)), RUN} - {"None"}:
             if each != RUN or self._runs.owns(RUN):
                 self._runs.forget(each)
@@ -233,7 +229,7 @@ def _log_datasets(client: Any, run_id: str, datasets: Sequence[Dataset]) -> None
     inputs = []
     for each in datasets:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a folder may be read in two ways, which are one
+            warnings.simplefilter("ignore")  # MLflow finds two equal ways to read a folder
             source = resolve_dataset_source(each.uri)
         dataset = MetaDataset(source, name=each.name, digest=each.digest)
         tags = [InputTag("mlflow.data.context", each.context)]

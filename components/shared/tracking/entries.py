@@ -1,4 +1,4 @@
-"""What the outbox holds: entries, each one thing to tell MLflow, read back with suspicion."""
+"""The outbox's entries, each with data to log to MLflow; validated when they are read back."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Metric = tuple[str, float, int]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Data that a stage has read, by its digest and URI.
+    """A stage's input, as an MLflow dataset.
 
     Attributes:
-        name: what it is.
-        uri: where it is.
+        name: of the input, e.g. `pairs`.
+        uri: of its stage.
         digest: of its stage.
         context: what it was used for.
     """
@@ -36,8 +36,8 @@ class Artifact:
     """A file to be shown in MLflow.
 
     Attributes:
-        key: where it is on the store.
-        path: its path among the MLflow run's artifacts.
+        key: on the store.
+        path: among the MLflow run's artifacts.
     """
 
     key: str
@@ -46,18 +46,18 @@ class Artifact:
 
 @dataclass(frozen=True)
 class TrackingEntry:
-    """One thing to tell MLflow. Its times are fixed when it is written: MLflow keeps one of equal
-    metrics, so that telling it twice is harmless.
+    """Data to log to MLflow at once. Its time is fixed when it is written: MLflow keeps only one of
+    equal metrics, so delivering it twice is harmless.
 
     Attributes:
-        place: whom it is about.
+        place: the run or stage it is about; see `outbox`.
         name: unique in its place.
-        time: when it happened, in milliseconds since 1970.
-        tags: facts.
-        params: what the stage was given.
+        time: of the event, in milliseconds since 1970.
+        tags: by name.
+        params: the stage's settings and inputs.
         metrics: of the stage alone, such as training curves.
-        headline: what the iteration and the whole run show too, at the iteration's step.
-        datasets: what the stage has read.
+        headline: metrics that the iteration and the whole run show too, with t as their step.
+        datasets: the stage's inputs.
         artifacts: files.
     """
 
@@ -73,11 +73,7 @@ class TrackingEntry:
 
     @staticmethod
     def parse(data: bytes, file: str = "") -> TrackingEntry:
-        """Return the entry that a file of the outbox holds.
-
-        Args:
-            data: the file.
-            file: where it is, for the message.
+        """Return the entry in a file of the outbox, whose URI is for the message.
 
         Raises:
             BadInput: it is not as lidr writes it.
@@ -93,7 +89,7 @@ class TrackingEntry:
                 "datasets": [Dataset(**_texts(row)) for row in raw["datasets"]],
                 "artifacts": [Artifact(**_texts(row)) for row in raw["artifacts"]],
             }
-            _require(not any(_leaves(each.path) for each in parts["artifacts"]), "artifacts")
+            _require(not any(_escapes(each.path) for each in parts["artifacts"]), "artifacts")
         except (ValueError, TypeError) as error:
             raise BadInput(
                 f"not a note of lidr for MLflow ({error})",
@@ -133,7 +129,7 @@ def _texts(row: Any) -> dict[str, str]:
     return texts
 
 
-def _leaves(place: str) -> bool:
-    """Tell whether an artifact would be written outside of its folder."""
+def _escapes(place: str) -> bool:
+    """Return whether an artifact would be written outside of its folder."""
     path = PurePosixPath(place)
     return path.is_absolute() or ".." in path.parts or "\0" in place or not path.name

@@ -1,8 +1,9 @@
-"""What waits on the store to be told to MLflow: small files, each written once.
+"""What waits on the store to be logged to MLflow: small files, each written once.
 
     runs/<run>/tracking/recipe.json                       the resolved recipe
-    runs/<run>/tracking/outbox/<place>/<name>.json         an entry
-    runs/<run>/tracking/sent/<server>/<place>/<name>      the mark of a delivered one
+    runs/<run>/tracking/outbox/<place>/<name>.json        an entry
+    runs/<run>/tracking/sent/<server>/<place>/<name>      marks the entry as delivered
+    runs/<run>/tracking/<name>.json                       a note of delivery's for later
 
 A place is `run` for the whole run, and `<iteration>-<step>` for a stage. A name begins with the
 entry's kind: `start-<ms>`, `metrics-<last step>`, `failed-<ms>`, `end`.
@@ -33,11 +34,11 @@ def place_of(iteration: int, step: str) -> str:
 
 
 def iteration_of(place: str) -> int | None:
-    """Return the iteration that a place belongs to; None for the whole run."""
+    """Return the iteration of a stage's place; None for the whole run's."""
     return None if place == RUN else int(place.split("-", 1)[0])
 
 
-def now() -> int:
+def now_ms() -> int:
     """Return the time in milliseconds since 1970, as MLflow counts it."""
     return time.time_ns() // 1_000_000
 
@@ -47,8 +48,8 @@ class Waiting:
     """What the outbox held when it was listed.
 
     Attributes:
-        names: the names of all entries by place, in the order of their writing as far as known.
-        left: (place, name) of those that were not delivered yet; the oldest kind comes first.
+        names: of all entries, by place; ordered by kind, within a kind by name.
+        left: (place, name) of the entries that were not delivered yet, in the same order.
     """
 
     names: dict[str, list[str]]
@@ -56,24 +57,19 @@ class Waiting:
 
 
 class Outbox:
-    """The outbox of one run.
-
-    Args:
-        store: where the run is.
-        run: its name.
-    """
+    """The outbox of one run."""
 
     def __init__(self, store: Store, run: str) -> None:
         self.store = store
         self.run = run
         self._root = f"runs/{run}/tracking"
 
-    def keep_recipe(self, recipe: str) -> None:
-        """Keep the run's resolved recipe, which every entry's MLflow run shows."""
+    def write_recipe(self, recipe: str) -> None:
+        """Write the run's resolved recipe, which its MLflow runs show, unless it is there."""
         self.store.create(f"{self._root}/recipe.json", recipe.encode())
 
     def begun(self) -> bool:
-        """Tell whether a step of the run has noted anything."""
+        """Return whether a step of the run has written anything."""
         return self.store.exists(f"{self._root}/recipe.json")
 
     def recipe(self) -> dict[str, Any]:
@@ -83,23 +79,23 @@ class Outbox:
         return found
 
     def add(self, entry: TrackingEntry) -> bool:
-        """Write an entry, unless there is one of its name already."""
+        """Write an entry; False if there is one of its name already."""
         data = json.dumps(asdict(entry), ensure_ascii=False).encode("utf-8", "replace")
         return self.store.create(self._key(entry.place, entry.name), data)
 
     def has(self, place: str, name: str) -> bool:
-        """Tell whether an entry was written."""
+        """Return whether an entry was written."""
         return self.store.exists(self._key(place, name))
 
     def has_ended(self) -> bool:
-        """Tell whether the run has come to an end before: one that was stopped may go on."""
+        """Return whether the run has ended before: one that was stopped may go on."""
         return any(f"/{END}-" in entry.key for entry in self.store.list(self._folder(RUN)))
 
     def steps_reported(self, place: str) -> int:
         """Return the last optimizer step whose metrics are in the outbox already; 0 for none."""
         names = [each.key.rsplit("/", 1)[-1] for each in self.store.list(self._folder(place))]
-        told = [found[1] for name in names if (found := _METRICS.fullmatch(name))]
-        return max(map(int, told), default=0)
+        steps = [int(found[1]) for name in names if (found := _METRICS.fullmatch(name))]
+        return max(steps, default=0)
 
     def read(self, place: str, name: str) -> TrackingEntry:
         """Return an entry.
@@ -111,52 +107,44 @@ class Outbox:
         return TrackingEntry.parse(self.store.read(key), f"{self.store.uri}/{key}")
 
     def waiting(self, server: str) -> Waiting:
-        """List the outbox.
-
-        Args:
-            server: whom entries are delivered to.
-        """
+        """List the outbox for delivery to a server, as `runs.server_of` names it."""
         keys = [entry.key for entry in self.store.list(self._root)]
         begin, sent = f"{self._root}/outbox/", f"{self._root}/sent/{server}/"
         done = {key.removeprefix(sent) for key in keys if key.startswith(sent)}
-        found = [
-            key.removeprefix(begin).removesuffix(".json") for key in keys if key.startswith(begin)
-        ]
-        found = [
-            path for path in found if _PATH.fullmatch(path)
-        ]  # what else lies there is not ours
+        own = (key.removeprefix(begin) for key in keys if key.startswith(begin))
+        paths = filter(_PATH.fullmatch, (key.removesuffix(".json") for key in own))
         names: dict[str, list[str]] = {}
-        for each in sorted(found, key=_order):
+        for each in sorted(paths, key=_order):
             place, _, name = each.partition("/")
             names.setdefault(place, []).append(name)
         left = [(place, name) for place in names for name in names[place]]
         return Waiting(names, [each for each in left if "/".join(each) not in done])
 
-    def mark(self, server: str, place: str, name: str) -> None:
-        """Note that an entry was delivered."""
+    def mark_sent(self, server: str, place: str, name: str) -> None:
+        """Mark an entry as delivered."""
         self.store.write(f"{self._root}/sent/{server}/{place}/{name}", b"")
 
-    def forget(self, server: str, place: str) -> None:
-        """Forget that a place's entries were delivered: the MLflow run they went to is gone."""
+    def forget_sent(self, server: str, place: str) -> None:
+        """Delete the marks of a place's delivered entries: their MLflow run is gone."""
         for entry in self.store.list(f"{self._root}/sent/{server}/{place}"):
             self.store.delete(entry.key)
 
-    def note(self, name: str) -> dict[str, Any] | None:
+    def read_note(self, name: str) -> dict[str, Any] | None:
         """Return a note that delivery left for later, or None."""
         try:
             return self._read_note(name)
         except FileNotFoundError:
             return None
 
-    def agree(self, name: str, content: dict[str, Any]) -> dict[str, Any]:
-        """Leave a note unless another writer was first; return the one that stands."""
+    def write_note_once(self, name: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Write a note unless another writer was first; return the note that is there now."""
         key = f"{self._root}/{name}.json"
         if self.store.create(key, json.dumps(content).encode()):
             return content
         return self._read_note(name)
 
-    def drop(self, name: str) -> None:
-        """Remove a note."""
+    def delete_note(self, name: str) -> None:
+        """Delete a note."""
         self.store.delete(f"{self._root}/{name}.json")
 
     def _read_note(self, name: str) -> dict[str, Any]:
@@ -179,7 +167,7 @@ _KINDS = ("start", METRICS, "failed", END)
 
 
 def _order(path: str) -> tuple[int, str, int, str]:
-    """Sort by iteration; the whole run comes first, and within a place the kinds in their order."""
+    """Sort by iteration, the whole run first; within a place by kind."""
     place, _, name = path.partition("/")
     iteration = iteration_of(place)
     kind = name.split("-", 1)[0]

@@ -1,11 +1,11 @@
 """The MLflow runs of a lidr run: one for all of it, one for each iteration, one for each stage.
 
-Which MLflow run stands for what is noted on the store, where only the first writer's note stands.
-A run that was made but not noted (a process died, two met) is found by its tags, or deleted.
+The id of each is noted on the store; of concurrent notes the first one counts. An MLflow run that
+was created but not noted (its process died, or another was first) is found by its tags, or deleted.
 
-Where Kubeflow Pipelines' MLflow plugin is on, each task has an MLflow run already, named by
-MLFLOW_RUN_ID, and so has the whole pipeline. The topmost of them then stands for the lidr run: it
-is neither made nor ended here.
+With Kubeflow Pipelines' MLflow plugin each task has an MLflow run already, named by MLFLOW_RUN_ID,
+and so has the whole pipeline. The pipeline's then is the one of the lidr run: it is neither created
+nor ended here.
 """
 
 from __future__ import annotations
@@ -24,19 +24,14 @@ from lidr.components.shared.tracking.outbox import RUN, Outbox
 from lidr.components.shared.tracking.stage_metrics import as_params
 
 _PARENT = "mlflow.parentRunId"
-_METRICS, _PARAMS, _TAGS = 800, 100, 100
-"""How many of each go into one request, which holds 1,000 at most."""
-_HIGHEST = 20
+_MAX_METRICS, _MAX_PARAMS, _MAX_TAGS = 800, 100, 100
+"""Of each in one request, which holds 1,000 in all at most."""
+_MAX_LEVELS = 20
+"""Of parents above a task's MLflow run."""
 
 
-class Runs:
-    """Finds or makes MLflow runs.
-
-    Args:
-        store: where the run is.
-        run: its name.
-        client: an `MlflowClient`; by default the tracking server's of the store.
-    """
+class MlflowRuns:
+    """Finds or creates the MLflow runs of a run, by default with the store's `mlflow_client`."""
 
     def __init__(self, store: Store, run: str, client: Any = None) -> None:
         self.outbox = Outbox(store, run)
@@ -49,25 +44,25 @@ class Runs:
         self._known: dict[str, str] = {}
 
     def owns(self, place: str) -> bool:
-        """Tell whether an MLflow run is ours to end: the pipeline's own is not."""
+        """Return whether an MLflow run is ours to end: the pipeline's own is not."""
         return place != RUN or self._injected is None
 
     def id_of(self, place: str, start: int | None = None) -> str:
-        """Return the MLflow run of a place, made now if there is none.
+        """Return the id of a place's MLflow run, which is created if there is none.
 
         Args:
-            place: the whole run, an iteration (`"3"`) or a stage (`"3-train"`).
+            place: `RUN` for the whole run, an iteration (`"3"`) or a stage (`"3-train"`).
             start: when it began, in milliseconds since 1970.
         """
         if place not in self._known:
-            self._known[place] = self._noted(place) or self._make(place, start)
+            self._known[place] = self._noted_run(place) or self._find_or_create(place, start)
         return self._known[place]
 
     def forget(self, place: str) -> None:
-        """Forget an MLflow run that is not there any more, and what was sent to it."""
+        """Forget a deleted MLflow run, and what was sent to it."""
         self._known.pop(place, None)
-        self.outbox.drop(self._note(place))
-        self.outbox.forget(self.server, place)
+        self.outbox.delete_note(self._note_name(place))
+        self.outbox.forget_sent(self.server, place)
 
     def log(
         self,
@@ -77,7 +72,7 @@ class Runs:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log in requests of a size that the server takes; repeating it changes nothing."""
+        """Log in requests of a size that the server accepts; repeating it changes nothing."""
         from mlflow.entities import Metric as Logged
         from mlflow.entities import Param, RunTag
 
@@ -85,31 +80,34 @@ class Runs:
         given = [Param(name, value) for name, value in (params or {}).items()]
         facts = [RunTag(name, value) for name, value in (tags or {}).items()]
         while rows or given or facts:
-            head = {"metrics": rows[:_METRICS], "params": given[:_PARAMS], "tags": facts[:_TAGS]}
-            self.client.log_batch(run_id, **head)
-            rows, given, facts = rows[_METRICS:], given[_PARAMS:], facts[_TAGS:]
+            self.client.log_batch(
+                run_id,
+                metrics=rows[:_MAX_METRICS],
+                params=given[:_MAX_PARAMS],
+                tags=facts[:_MAX_TAGS],
+            )
+            rows, given, facts = rows[_MAX_METRICS:], given[_MAX_PARAMS:], facts[_MAX_TAGS:]
 
     def _find_injected(self) -> dict[str, Any] | None:
         """Return the pipeline's own MLflow run, noted for processes outside of the pipeline too."""
         own = os.environ.get("MLFLOW_RUN_ID")
         note = _pipeline_note(self._store.uri)
-        if not own:
-            return self.outbox.note(note)
-        if (top := self._get_run(own)) is None:
-            return self.outbox.note(note)
-        for _ in range(_HIGHEST):
-            above = top.data.tags.get(_PARENT)
-            if not above:
+        top = self._get_run(own) if own else None
+        if top is None:
+            return self.outbox.read_note(note)
+        for _ in range(_MAX_LEVELS):
+            parent = top.data.tags.get(_PARENT)
+            if not parent:
                 break
-            top = self.client.get_run(above)
+            top = self.client.get_run(parent)
         found = {"run": top.info.run_id, "experiment": top.info.experiment_id}
-        if self.outbox.note(note) != found:
-            self.outbox.drop(note)
-            self.outbox.agree(note, found)
+        if self.outbox.read_note(note) != found:
+            self.outbox.delete_note(note)
+            self.outbox.write_note_once(note, found)
         return found
 
     def _get_run(self, run_id: str) -> Any:
-        """Return the task's own MLflow run; None where it is on another server than ours.
+        """Return the task's own MLflow run; None if it is on another server than ours.
 
         The plugin always names the run, and its server only with `injectUserEnvVars`.
         """
@@ -122,36 +120,37 @@ class Runs:
                 raise
             return None
 
-    def _noted(self, place: str) -> str | None:
+    def _noted_run(self, place: str) -> str | None:
         if place == RUN and self._injected:
             return self._adopt()
-        note = self.outbox.note(self._note(place))
+        note = self.outbox.read_note(self._note_name(place))
         return str(note["run"]) if note else None
 
     def _adopt(self) -> str:
-        """Show the recipe in the pipeline's own run, the first time that we meet it."""
+        """Return the id of the pipeline's own run; log the recipe to it the first time."""
         assert self._injected is not None  # noqa: S101
         run_id = str(self._injected["run"])
-        if self.outbox.note(self._note(RUN)) is None:
+        if self.outbox.read_note(self._note_name(RUN)) is None:
             self.log(run_id, 0, params=self._recipe_params(), tags=self._tags(RUN))
-            self.outbox.agree(self._note(RUN), {"run": run_id})
+            self.outbox.write_note_once(self._note_name(RUN), {"run": run_id})
         return run_id
 
-    def _make(self, place: str, start: int | None) -> str:
-        """Make an MLflow run, or take the one that a process made before it could note it."""
-        tags = self._tags(place) | self._above(place, start)
+    def _find_or_create(self, place: str, start: int | None) -> str:
+        """Create an MLflow run, or find the one whose process died before it noted it."""
+        tags = self._tags(place) | self._parent_tag(place, start)
         experiment = self._experiment_id()
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in self._key(place).items())
+        identity = self._identity_tags(place).items()
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity)
         found = self.client.search_runs([experiment], query, order_by=["attributes.run_id"])
         name = self._name(place)
-        stands = found[0] if found else self.client.create_run(experiment, start, tags, name)
-        run_id = str(stands.info.run_id)
+        run = found[0] if found else self.client.create_run(experiment, start, tags, name)
+        run_id = str(run.info.run_id)
         if place == RUN or place.isdigit():
             self.log(run_id, 0, params=self._recipe_params())
-        standing = str(self.outbox.agree(self._note(place), {"run": run_id})["run"])
-        if not found and standing != run_id:
+        noted = str(self.outbox.write_note_once(self._note_name(place), {"run": run_id})["run"])
+        if not found and noted != run_id:
             self.client.delete_run(run_id)  # another process noted its own first
-        return standing
+        return noted
 
     def _experiment_id(self) -> str:
         if not self._experiment:
@@ -165,10 +164,10 @@ class Runs:
         iteration, _, step = place.partition("-")
         return f"{self.outbox.run}-M{iteration}" + (f"-{step}" if step else "")
 
-    def _key(self, place: str) -> dict[str, str]:
-        """Return the tags that name a place on a server that several stores share.
+    def _identity_tags(self, place: str) -> dict[str, str]:
+        """Return the tags that identify a place on a server that several stores share.
 
-        With the recipe: a run whose files were deleted may be followed by another of its name.
+        They include the recipe: a run whose files were deleted may be followed by a namesake.
         """
         return {
             "lidr.key": digest_of([self._store.uri, self.outbox.run, place, self._recipe]),
@@ -178,7 +177,7 @@ class Runs:
     def _tags(self, place: str) -> dict[str, str]:
         iteration, _, step = ("", "", "") if place == RUN else place.partition("-")
         tags = {
-            **self._key(place),
+            **self._identity_tags(place),
             "lidr.run": self.outbox.run,
             "lidr.store": self._store.uri,
             "lidr.recipe": str(self._recipe["name"]),
@@ -190,7 +189,7 @@ class Runs:
         }
         return {name: value for name, value in tags.items() if value}
 
-    def _above(self, place: str, start: int | None) -> dict[str, str]:
+    def _parent_tag(self, place: str, start: int | None) -> dict[str, str]:
         if place == RUN:
             return {}
         iteration, _, step = place.partition("-")
@@ -199,14 +198,14 @@ class Runs:
     def _recipe_params(self) -> dict[str, str]:
         return as_params(flatten(self._recipe))
 
-    def _note(self, place: str) -> str:
+    def _note_name(self, place: str) -> str:
         return f"mlflow/{self.server}/{place}"
 
 
 def server_of(outbox: Outbox) -> str:
     """Return the outbox's name for the tracking server and the pipeline's own run on it."""
     name = _server_name(outbox.store.uri)
-    pipeline = outbox.note(_pipeline_note(outbox.store.uri))
+    pipeline = outbox.read_note(_pipeline_note(outbox.store.uri))
     return digest_of([name, pipeline["run"]])[:8] if pipeline else name
 
 
@@ -221,17 +220,11 @@ def _server_name(store: str) -> str:
 def iteration_run(store: Store, run: str, iteration: int, client: Any) -> str:
     """Return the id of the MLflow run of an iteration, which its model version links to.
 
-    Args:
-        store: where the run is; `following` has begun it.
-        run: name of the run.
-        iteration: t.
-        client: an `MlflowClient`.
-
     Raises:
-        BadInput: the run was not begun.
+        BadInput: the run has not begun.
     """
     try:
-        return Runs(store, run, client).id_of(str(iteration))
+        return MlflowRuns(store, run, client).id_of(str(iteration))
     except FileNotFoundError as error:
         raise BadInput(
             f"run {run!r} in {store.uri} was never begun", remedy="Check --store and the run."

@@ -1,11 +1,11 @@
-"""What a finished stage tells MLflow, from its own marker."""
+"""Metrics, tags, parameters and datasets of a finished stage for MLflow, from its marker."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,36 +18,28 @@ from lidr.components.shared.tracking.entries import Dataset, Metric
 
 Counts = Mapping[str, Any]
 
+_BOUNDS = ("low", "high")
 _FINAL = ("loss", "reward_margin", "reward_accuracy")
 _MAX_TAG_CHARS = 5000
 _UNNAMEABLE = re.compile(r"[^\w\-. :]")
-"""What MLflow takes in no parameter's name; it reads slashes as folders."""
+"""Characters that MLflow refuses in a parameter's name, and slashes, which it reads as folders."""
 
 
 def metrics_of(step: str, stage: Stage, iteration: int) -> list[Metric]:
-    """Return what a stage measured that belongs beside it alone.
-
-    Args:
-        step: the step that made it.
-        stage: a finished stage.
-        iteration: t.
-    """
+    """Return the metrics that only a stage's own MLflow run shows, by step of training or by t."""
     if step == "train":
-        return curves(_rows(stage))
+        return training_curves(_rows(stage))
     if step == "evaluate":
-        counts = stage.counts()["languages"].items()
-        rows = [(code, bound, row["accuracy"][bound]) for code, row in counts for bound in _BOUNDS]
         return [
-            (f"accuracy/{code}/{bound}", float(value), iteration) for code, bound, value in rows
+            (f"accuracy/{code}/{bound}", float(row["accuracy"][bound]), iteration)
+            for code, row in stage.counts()["languages"].items()
+            for bound in _BOUNDS
         ]
     return []
 
 
-_BOUNDS = ("low", "high")
-
-
-def curves(rows: Iterable[Mapping[str, float]]) -> list[Metric]:
-    """Return training curves, from the metrics of each optimizer step."""
+def training_curves(rows: Iterable[Mapping[str, float]]) -> list[Metric]:
+    """Return training training_curves, from the metrics of each optimizer step."""
     return [
         (f"train/{key}", float(value), int(row["step"]))
         for row in rows
@@ -63,29 +55,19 @@ def _rows(stage: Stage) -> list[dict[str, float]]:
 
 
 def headline_of(step: str, stage: Stage, iteration: int) -> list[Metric]:
-    """Return the figures of a stage that stand for its iteration.
-
-    Args:
-        step: the step that made it.
-        stage: a finished stage.
-        iteration: t; their step.
-    """
+    """Return the metrics of a stage that its iteration and the whole run show too, by t."""
     figures = {f"{step}/seconds": float(stage.marker().get("seconds", 0.0))}
     if step in _FIGURES:
         figures |= _FIGURES[step](stage.counts())
     return [(name, value, iteration) for name, value in figures.items() if math.isfinite(value)]
 
 
-def _generated(counts: Counts) -> dict[str, float]:
-    return {f"generate/{name}": value for name, value in stage_figures(counts).items()}
-
-
-def _translated(counts: Counts) -> dict[str, float]:
-    return {f"translate/{name}": value for name, value in stage_figures(counts).items()}
+def _rolled_out(step: str, counts: Counts) -> dict[str, float]:
+    return {f"{step}/{name}": value for name, value in stage_figures(counts).items()}
 
 
 def _scored(step: str, counts: Counts) -> dict[str, float]:
-    """Return the share of responses with a score, and by language how far best and worst lie."""
+    """Return the share of responses with a score, and by language the spread of best and worst."""
     spreads = {
         f"{step}/spread/{code}": float(row["spread"]) for code, row in counts["languages"].items()
     }
@@ -108,7 +90,7 @@ def _paired(counts: Counts) -> dict[str, float]:
 
 
 def _reward(places: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return what a reward check could verify, by measure and direction; `all` is an asterisk."""
+    """Return the values that a reward check could verify, by measure and direction (`*`: `all`)."""
     return {
         f"reward/{measure}/{key.replace('*', 'all')}": float(place[measure]["value"])
         for key, place in places.items()
@@ -125,11 +107,7 @@ def _trained(counts: Counts) -> dict[str, float]:
 
 
 def scores_of(counts: Counts) -> dict[str, float]:
-    """Return what an evaluation found: the average, and by language accuracy and what went wrong.
-
-    Args:
-        counts: of an evaluate stage.
-    """
+    """Return an evaluation's average, and by language accuracy, off-target and truncated shares."""
     figures = {"accuracy/average": float(counts["average"]["value"])}
     for code, row in counts["languages"].items():
         figures[f"accuracy/{code}"] = float(row["accuracy"]["value"])
@@ -153,11 +131,7 @@ def _judged(counts: Counts) -> dict[str, float]:
 
 
 def decision_of(counts: Counts) -> dict[str, float]:
-    """Return what a gate has decided, as numbers: Kubeflow's MLflow plugin takes words for 0.
-
-    Args:
-        counts: of a gate stage.
-    """
+    """Return a gate's decision and gains as numbers: Kubeflow's MLflow plugin logs words as 0."""
     decided = {
         "gate/promoted": float(bool(counts["promoted"])),
         "gate/continues": float(counts["verdict"] == "continue"),
@@ -175,8 +149,8 @@ def _gated(counts: Counts) -> dict[str, float]:
 
 
 _FIGURES: dict[str, Callable[[Counts], dict[str, float]]] = {
-    "generate": _generated,
-    "translate": _translated,
+    "generate": partial(_rolled_out, "generate"),
+    "translate": partial(_rolled_out, "translate"),
     "score": partial(_scored, "score"),
     "grade": partial(_scored, "grade"),
     "pair": _paired,
@@ -188,7 +162,7 @@ _FIGURES: dict[str, Callable[[Counts], dict[str, float]]] = {
 
 
 def tags_of(step: str, stage: Stage) -> dict[str, str]:
-    """Return the facts of a stage that are no numbers."""
+    """Return a stage's tags: its digest and URI, and a gate's or reward check's verdict."""
     tags = {"lidr.stage": stage.digest, "lidr.uri": stage.uri}
     if step == "gate":
         counts = stage.counts()
@@ -200,14 +174,14 @@ def tags_of(step: str, stage: Stage) -> dict[str, str]:
 
 
 def params_of(stage: Stage) -> dict[str, str]:
-    """Return what a stage was given: the settings and inputs that its digest covers."""
+    """Return a stage's settings and inputs, which its digest covers, as MLflow parameters."""
     identity = stage.marker()["identity"]
     given = {**flatten(identity["settings"]), **flatten({"inputs": identity["inputs"]})}
     return as_params(given)
 
 
 def as_params(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return values as MLflow parameters; KFP's plugin owns the names without a prefix."""
+    """Return values as MLflow parameters; names without a prefix belong to KFP's plugin."""
     return {
         _UNNAMEABLE.sub("_", f"lidr.{key}")[:250]: clean(str(value), 6000)
         for key, value in values.items()
@@ -215,19 +189,18 @@ def as_params(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def datasets_of(step: str, stage: Stage) -> list[Dataset]:
-    """Return the data that a stage has read."""
-    return list(_datasets(step, stage))
-
-
-def _datasets(step: str, stage: Stage) -> Iterator[Dataset]:
+    """Return the inputs of a stage that are data."""
     inputs, row = stage.marker()["identity"]["inputs"], BY_NAME[step]
+    found = []
     for name, context in row.data.items():
         if digest := inputs.get(name):
             uri = f"{stage.store.uri}/stages/{row.reads[name][0]}/{digest_of_uri(digest)}"
-            yield Dataset("prompts" if name == "inputs" else name, uri, digest[:36], context)
+            shown = "prompts" if name == "inputs" else name
+            found.append(Dataset(shown, uri, digest[:36], context))
+    return found
 
 
-def clean(text: str, longest: int = _MAX_TAG_CHARS) -> str:
-    """Return text without what databases and terminals do not take, cut to a length."""
-    plain = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text[:longest])
+def clean(text: str, max_chars: int = _MAX_TAG_CHARS) -> str:
+    """Return text cut to a length, with characters replaced that databases or terminals refuse."""
+    plain = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text[:max_chars])
     return plain.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Checkpoints while training runs, and ending early with one: a callback of the trainer."""
+"""The trainer's callback that writes checkpoints, also a last one on SIGTERM."""
 
 from __future__ import annotations
 
@@ -19,77 +19,72 @@ from lidr.components.train.distributed.ranks import Ranks
 
 
 class CheckpointWriter(TrainerCallback):
-    """Copies checkpoints onto the stage; where a rank was sent SIGTERM, all end after a last one.
-
-    Args:
-        checkpoints: of the stage.
-        ranks: the ranks.
-    """
+    """Copies checkpoints to the stage; if any rank gets SIGTERM, all stop after a last one."""
 
     def __init__(self, checkpoints: Checkpoints, ranks: Ranks) -> None:
         self._checkpoints = checkpoints
         self._ranks = ranks
-        self._asked = False
+        self._terminated = False
         self._stopping = False
         self._logged = 0.0
-        self.seconds = 0.0
-        """How long training stood still for checkpoints."""
-        self.first_step = 0.0
-        """When the first step began, on the monotonic clock."""
-        self.trained = 0.0
-        """Seconds from there until the last checkpoint was complete."""
+        self.checkpoint_seconds = 0.0
+        """How long training waited for checkpoints."""
+        self.first_step_began = 0.0
+        """On the monotonic clock, in seconds."""
+        self.train_seconds = 0.0
+        """From the start of the first step until the last checkpoint was complete."""
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Train inside: on SIGTERM, writes the last checkpoint, then ends.
+        """Train inside; on SIGTERM, write the last checkpoint, then stop.
 
         Raises:
             Stopped: training was asked to end.
         """
-        with self._hearing():
+        with self._handling_sigterm():
             yield
             began = time.monotonic()
             self._checkpoints.wait()
             ended = time.monotonic()
-            self.seconds += ended - began
-            self.trained = ended - (self.first_step or ended)
+            self.checkpoint_seconds += ended - began
+            self.train_seconds = ended - (self.first_step_began or ended)
         if self._stopping:
             raise Stopped(
                 "training was asked to end; its checkpoint is complete",
-                remedy="Run the same command again to go on.",
+                remedy="Run the same command again to resume.",
             )
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Note when the first step began."""
-        self.first_step = self.first_step or time.monotonic()
+        self.first_step_began = self.first_step_began or time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask all ranks whether one of them must end: then all do, at this step."""
-        if self._ranks.any(self._asked):
+        """Stop all ranks after this step if any of them got SIGTERM."""
+        if self._ranks.any(self._terminated):
             self._stopping = True
             control.should_save = True
             control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Note the time: a checkpoint, where one is due, comes next."""
+        """Note the time: if a checkpoint is due, it is written next."""
         self._logged = time.monotonic()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Begin to copy the checkpoint that was just written."""
+        """Start to copy the checkpoint that was just written."""
         step = state.global_step
         self._checkpoints.save(Path(args.output_dir) / f"checkpoint-{step}", step)
-        self.seconds += time.monotonic() - self._logged
+        self.checkpoint_seconds += time.monotonic() - self._logged
 
     @contextmanager
-    def _hearing(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():  # it cannot take signals
+    def _handling_sigterm(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():  # only it handles signals
             yield
             return
-        before = signal.signal(signal.SIGTERM, self._hear)
+        before = signal.signal(signal.SIGTERM, self._on_sigterm)
         try:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        self._terminated = True

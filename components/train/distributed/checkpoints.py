@@ -1,9 +1,9 @@
 """Checkpoints of a training run on its stage: `checkpoints/<step>/`, with COMPLETE written last.
 
-Every rank copies its own files, in a thread of its own, while training goes on. When all have, rank
-0 writes COMPLETE with the digest of each file. A checkpoint is for the number of ranks and the ZeRO
-stage that wrote it: DeepSpeed can convert one, but training then no longer goes on bit for bit (a
-measured 1e-3 in the loss), so other numbers of ranks are refused. Another recipe has another stage.
+Each rank copies its own files in a thread while training continues. When all are done, rank 0
+writes COMPLETE with the digest of each file. Only a run with the same number of ranks and the same
+ZeRO stage can resume: DeepSpeed can convert a checkpoint, but the run is then no longer the same
+bit for bit (its loss differed by 1e-3). Another recipe has another stage.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _PATTERNS = (
     "latest",
     "global_step*/*.pt",
 )
-"""What is needed to go on; tokenizer, configuration and pickled arguments are not."""
+"""Files needed to resume, so no tokenizer, configuration or pickled arguments."""
 
 _OWNER = re.compile(r"(?:zero_pp_rank|rng_state)_(\d+)")
-"""Files that only one rank reads say which; the others are for all."""
+"""The rank in the name of a file that only this rank reads; all ranks read the others."""
 
 
 @dataclass(frozen=True)
-class Form:
-    """What a checkpoint must have in common with the run that goes on from it.
+class Topology:
+    """What a checkpoint must have in common with the run that resumes from it.
 
     Attributes:
         world_size: number of ranks.
@@ -57,39 +57,41 @@ class Form:
 
 
 class Checkpoints:
-    """The checkpoints of one stage, oldest first. A kill at any time leaves the last whole one.
+    """The checkpoints of one stage. A kill at any time leaves the last complete one.
 
     Args:
         stage: the train stage being written.
         ranks: the ranks of the run.
-        form: of the run.
+        topology: of the run.
     """
 
-    def __init__(self, stage: Stage, ranks: Ranks | None = None, form: Form | None = None) -> None:
+    def __init__(
+        self, stage: Stage, ranks: Ranks | None = None, topology: Topology | None = None
+    ) -> None:
         self._stage = stage
         self._store = stage.store
         self._ranks = ranks or Ranks()
-        self._line = self._ranks.fork()
-        self._form = form or Form()
+        self._copying_ranks = self._ranks.with_new_group()
+        self._topology = topology or Topology()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def save(self, folder: Path, step: int) -> None:
-        """Begin to copy a checkpoint's files onto the stage; the folder is deleted after it.
+        """Start to copy a checkpoint's files to the stage; the folder is deleted afterwards.
 
         Args:
             folder: this rank's files.
             step: the optimizer step.
 
         Raises:
-            StoreError: the checkpoint before this one could not be written.
+            StoreError: the previous checkpoint could not be written.
         """
         self.wait()
         self._thread = threading.Thread(target=self._copy, args=(folder, step), daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Return when the last checkpoint is complete on the store, or raise why it is not."""
+        """Return when the last checkpoint is complete on the store; raise the error of its copy."""
         if self._thread is not None:
             self._thread.join()
         self._thread = None
@@ -98,13 +100,13 @@ class Checkpoints:
             raise error
 
     def restore(self, folder: Path) -> int:
-        """Copy the newest whole, undamaged checkpoint into a folder; return its step, or 0.
+        """Copy the newest complete, undamaged checkpoint into a folder; return its step, or 0.
 
         Raises:
             BadInput: another number of ranks, or another ZeRO stage, wrote it.
         """
         for step, manifest in self._ranks.broadcast(self._newest() if self._ranks.leads else []):
-            self._refuse_other(step, manifest)
+            self._require_topology(step, manifest)
             if not self._ranks.any(not self._fetch(step, manifest["files"], folder)):
                 return step
             if self._ranks.leads:
@@ -119,25 +121,26 @@ class Checkpoints:
         try:
             self._upload(folder, step)
             shutil.rmtree(folder)
-        except BaseException as error:  # it is raised where training waits
+        except BaseException as error:  # `wait` raises it
             self._error = error
 
     def _upload(self, folder: Path, step: int) -> None:
         own: dict[str, str] = {}
-        with self._line.together():
+        with self._copying_ranks.sharing_errors():
             for path in sorted({each for glob in _PATTERNS for each in folder.glob(glob)}):
                 name = path.relative_to(folder).as_posix()
                 self._store.upload(path, self._key(step, name))
                 own[name] = digest_of_file(path)
-        everyones = self._line.gather(own)
+        of_ranks = self._copying_ranks.gather(own)
         if self._ranks.leads:
-            files = {name: sha for each in everyones for name, sha in each.items()}
-            manifest = {"world": self._form.world_size, "zero": self._form.zero, "files": files}
+            files = {name: sha for each in of_ranks for name, sha in each.items()}
+            topology = {"world": self._topology.world_size, "zero": self._topology.zero}
+            manifest = {**topology, "files": files}
             self._store.write(self._key(step, COMPLETE), sealed(manifest))
             self._prune()
 
     def _newest(self) -> list[tuple[int, dict[str, Any]]]:
-        """Delete what interrupted copies left; return the manifests, the newest first."""
+        """Delete incomplete and damaged checkpoints; return the manifests, newest first."""
         complete = self._complete()
         for step in set(self._steps()) - set(complete):
             self._remove(step)
@@ -150,18 +153,19 @@ class Checkpoints:
                 self._remove(step)  # it is damaged
         return found
 
-    def _refuse_other(self, step: int, manifest: dict[str, Any]) -> None:
-        form = Form(manifest["world"], manifest["zero"])
-        if form != self._form:
+    def _require_topology(self, step: int, manifest: dict[str, Any]) -> None:
+        other = Topology(manifest["world"], manifest["zero"])
+        if other != self._topology:
             raise BadInput(
-                f"the checkpoint of step {step} was written by {form}, this run has {self._form}",
+                f"the checkpoint of step {step} was written by {other}, this run has "
+                f"{self._topology}",
                 file=f"{self._stage.uri}/{FOLDER}",
-                remedy="Go on with as many ranks and the same training.zero.stage in the profile, "
+                remedy="Resume with as many ranks and the same training.zero.stage in the profile, "
                 "or delete that folder to start over.",
             )
 
     def _fetch(self, step: int, files: dict[str, str], folder: Path) -> bool:
-        """Copy what this rank reads; tell whether it is there and undamaged."""
+        """Download this rank's files; return whether all exist undamaged."""
         shutil.rmtree(folder, ignore_errors=True)
         for name, sha in files.items():
             owner = _OWNER.search(name)
@@ -183,7 +187,7 @@ class Checkpoints:
         self._delete([key for key in self._keys() if key.startswith(self._key(step, ""))])
 
     def _delete(self, keys: list[str]) -> None:
-        # The marker goes first: what remains of an interrupted deletion is not complete.
+        # COMPLETE first: what an interrupted deletion leaves is not complete.
         for key in sorted(keys, key=lambda key: not key.endswith(f"/{COMPLETE}")):
             self._store.delete(key)
 

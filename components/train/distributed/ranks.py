@@ -1,7 +1,7 @@
 """The ranks of a training run (processes, as torchrun starts them) and their control collectives.
 
-Weights and gradients travel as DeepSpeed sees fit. Here are the few words about the run itself:
-which checkpoint, who failed, is somebody asked to end. They go over gloo, on a CPU as on a GPU.
+DeepSpeed moves weights and gradients. The collectives here carry what concerns the run itself
+(which checkpoint, which rank failed, whether to stop), over gloo, also between GPUs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 TIMEOUT_VARIABLE = "LIDR_RANKS_TIMEOUT"
-"""Seconds that a rank waits for the others: at the start, and in every exchange. Default 600."""
+"""Seconds that a rank waits for the others, at the start and in every collective. Default 600."""
 
 Value = TypeVar("Value")
 
@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 class Ranks:
     """This process among the ranks of a run.
 
-    Every method is called by all ranks, in the same order; a single rank answers at once.
+    All ranks must call every method, in the same order; a single rank returns at once.
 
     Args:
         rank: of this process.
@@ -43,18 +43,12 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """True for the rank that writes what there is once: rank 0."""
+        """Whether this is rank 0, which writes what all ranks share."""
         return self.rank == 0
 
     def broadcast(self, value: Value) -> Value:
         """Return rank 0's value."""
-        if self.world_size == 1:
-            return value
-        import torch.distributed as dist
-
-        box = [value]
-        dist.broadcast_object_list(box, src=0, group=self._group)
-        return box[0]
+        return self.gather(value)[0]
 
     def gather(self, value: Value) -> list[Value]:
         """Return the values of all ranks, in their order."""
@@ -67,7 +61,7 @@ class Ranks:
         return values
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the sum of a tensor over all ranks."""
+        """Return the sum of a tensor over all ranks, on the CPU if there are several."""
         if self.world_size == 1:
             return tensor
         import torch.distributed as dist
@@ -77,18 +71,14 @@ class Ranks:
         return total
 
     def any(self, flag: bool) -> bool:
-        """Tell whether the flag is up in some rank."""
-        if self.world_size == 1:
-            return flag
-        import torch
-
-        return bool(self.sum(torch.tensor(float(flag))))
+        """Return whether the flag is set in any rank."""
+        return any(self.gather(flag))
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Raise in every rank what one of them raises inside; no rank waits for a failed one.
+    def sharing_errors(self) -> Iterator[None]:
+        """Raise a LidrError of one rank in all of them, so that none waits for a failed one.
 
-        What is inside must not need the other ranks.
+        The block must not use collectives.
         """
         own: LidrError | None = None
         try:
@@ -99,22 +89,22 @@ class Ranks:
         if raised:
             raise own or raised[0]
 
-    def fork(self) -> Ranks:
-        """Return the same ranks with a line of its own, for another thread of each rank."""
+    def with_new_group(self) -> Ranks:
+        """Return the same ranks with their own process group, for another thread of each."""
         return Ranks(self.rank, self.world_size, _new_group() if self.world_size > 1 else None)
 
 
-def join() -> Ranks:
-    """Join the ranks that torchrun's variables describe; without them, be alone.
+def join_ranks() -> Ranks:
+    """Connect to the ranks that torchrun's variables describe; without them there is only this one.
 
-    Ranks but the first report no events from here on.
+    From here on, only rank 0 reports events.
 
     Raises:
-        LaunchFailed: the others cannot be reached, or do not come in time.
+        LaunchFailed: the others cannot be reached, or do not connect in time.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
-        os.environ.pop("LOCAL_RANK", None)  # libraries would take it for several ranks
+        os.environ.pop("LOCAL_RANK", None)  # libraries would conclude that there are several
         return Ranks()
     rank = int(os.environ["RANK"])
     init_process_group()
@@ -126,7 +116,8 @@ def join() -> Ranks:
 def exit_without_cleanup(code: int) -> NoReturn:
     """End this process with an exit code.
 
-    Threads of gloo's that still wait for another rank would turn the usual way out into SIGABRT.
+    With several ranks Python's cleanup is skipped: gloo threads that still wait for another rank
+    would end it with SIGABRT.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         sys.exit(code)
@@ -136,14 +127,14 @@ def exit_without_cleanup(code: int) -> NoReturn:
 
 
 def init_process_group() -> None:
-    """Make torch's process group, unless it is there: NCCL between GPUs, gloo elsewhere."""
+    """Create torch's process group if there is none: NCCL between GPUs, gloo elsewhere."""
     import torch
     import torch.distributed as dist
     from torch.distributed import distributed_c10d
 
     if dist.is_initialized():
         return
-    # DeepSpeed makes groups of its own and sets no time: a cut cable would go unnoticed for long.
+    # DeepSpeed creates groups without a timeout: a lost connection would go unnoticed for long.
     distributed_c10d.default_pg_timeout = rendezvous_timeout()
     distributed_c10d.default_pg_nccl_timeout = rendezvous_timeout()
     backend = "gloo"
@@ -153,34 +144,34 @@ def init_process_group() -> None:
     try:
         dist.init_process_group(backend, timeout=rendezvous_timeout())
     except (dist.DistError, RuntimeError) as error:
-        raise explained(error) from error
+        raise rendezvous_failure(error) from error
 
 
-def explained(error: Exception) -> LaunchFailed:
-    """Say in plain words why ranks do not find each other.
+def rendezvous_failure(error: Exception) -> LaunchFailed:
+    """Return an error that says why the ranks cannot connect to each other.
 
     Args:
-        error: torch's, raised where processes or torchrun's agents meet.
+        error: torch's, raised by the rendezvous of processes or of torchrun's agents.
     """
-    place = f"{_told('MASTER_ADDR')}:{_told('MASTER_PORT')}"
+    address = f"{_torchrun_variable('MASTER_ADDR')}:{_torchrun_variable('MASTER_PORT')}"
     text = str(error)
     if "EADDRINUSE" in text or "already in use" in text:
         return LaunchFailed(
-            f"the port of {place}, where the ranks meet, is taken by another program",
+            f"the port of {address}, where the ranks connect, is taken by another program",
             remedy="Choose another --master-port, or end the program that listens there.",
         )
     world_size = os.environ.get("WORLD_SIZE")
-    who = f"{world_size} ranks" if world_size else f"{_told('NNODES')} nodes"
+    who = f"{world_size} ranks" if world_size else f"{_torchrun_variable('NNODES')} nodes"
     return LaunchFailed(
-        f"not all {who} came to {place} within {rendezvous_timeout().total_seconds():.0f} s "
+        f"not all {who} reached {address} within {rendezvous_timeout().total_seconds():.0f} s "
         f"({text.splitlines()[0] if text else error!r})",
-        remedy="See whether every node has started and can reach that address; "
+        remedy="Check that every node has started and can reach that address; "
         f"{TIMEOUT_VARIABLE} is the time to wait, in seconds.",
     )
 
 
-def _told(name: str) -> str:
-    """Return what torchrun told a rank, or Trainer's torch policy a node."""
+def _torchrun_variable(name: str) -> str:
+    """Return a variable that torchrun sets for a rank, or Trainer's torch policy for a node."""
     return os.environ.get(name) or os.environ.get(f"PET_{name}", "?")
 
 

@@ -25,7 +25,7 @@ def deepspeed_config(zero: Zero, world_size: int, bfloat16: bool) -> dict[str, A
         world_size: number of ranks.
         bfloat16: whether weights are in bfloat16 (the optimizer keeps float32 master weights).
     """
-    stage = zero.stage_among(world_size)
+    stage = zero.effective_stage(world_size)
     if not stage:
         return None
     sharding: dict[str, Any] = {
@@ -61,8 +61,8 @@ def deepspeed_config(zero: Zero, world_size: int, bfloat16: bool) -> dict[str, A
 
 
 def start_deepspeed() -> None:
-    """Import DeepSpeed and make it use torch's process group; creates one where there is none."""
-    os.environ.setdefault("LOCAL_RANK", "0")  # a single rank has removed it (`ranks`)
+    """Import DeepSpeed and make it use torch's process group; creates one if there is none."""
+    os.environ.setdefault("LOCAL_RANK", "0")  # `join_ranks` removes it from a single rank
     init_process_group()
     with _without_mlflow():
         import deepspeed
@@ -72,7 +72,7 @@ def start_deepspeed() -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
-    _tell_accelerate(backend)
+    _set_accelerate_state(backend)
 
 
 @contextmanager
@@ -91,15 +91,15 @@ def _without_mlflow() -> Iterator[None]:
         del sys.modules["mlflow"]
 
 
-def leave_deepspeed_out() -> None:
-    """Keep accelerate from importing DeepSpeed (seconds) where no model is wrapped by it."""
+def hide_deepspeed() -> None:
+    """Keep accelerate from importing DeepSpeed, which takes seconds, where no model needs it."""
     from accelerate.utils import other
 
     other.is_deepspeed_available = lambda: False
 
 
-def _tell_accelerate(backend: str) -> None:
-    """Set accelerate's state: by itself, a rank without GPUs would take itself for the only one.
+def _set_accelerate_state(backend: str) -> None:
+    """Set accelerate's state: without GPUs it would assume a single rank.
 
     The trainer's arguments reuse this state (`use_configured_state`).
     """
@@ -112,18 +112,13 @@ def _tell_accelerate(backend: str) -> None:
     del os.environ["ACCELERATE_USE_DEEPSPEED"]
 
 
-def is_sharded(model: Any) -> bool:
-    """Return whether a model's weights are sharded over the ranks (ZeRO stage 3)."""
-    return any(hasattr(parameter, "ds_id") for parameter in model.parameters())
-
-
 @contextmanager
 def gathered(parameters: Sequence[Any], *, change: bool = False) -> Iterator[None]:
     """Gather sharded parameters in full on every rank, inside the `with` block.
 
     Args:
         parameters: of a model; those that are not sharded stay as they are.
-        change: whether they are changed inside; every rank must set the same values.
+        change: whether the block changes them; every rank must set the same values.
     """
     sharded = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
     if not sharded:
@@ -135,10 +130,10 @@ def gathered(parameters: Sequence[Any], *, change: bool = False) -> Iterator[Non
         yield
 
 
-def full(parameter: Any) -> torch.Tensor:
+def full_tensor(parameter: Any) -> torch.Tensor:
     """Return the full tensor of a parameter; every rank must call this.
 
-    Where the weights are in bfloat16, it is the optimizer's float32 master weight, if there is one.
+    It is the optimizer's float32 master weight, if DeepSpeed keeps one.
     """
     sharded = hasattr(parameter, "ds_id")
     if parameter.requires_grad and (sharded or hasattr(parameter, "_hp_mapping")):
@@ -152,25 +147,24 @@ def full(parameter: Any) -> torch.Tensor:
 
 
 @contextmanager
-def running(model: Any, config: dict[str, Any] | None) -> Iterator[None]:
+def deepspeed_inference(model: Any, config: dict[str, Any] | None) -> Iterator[None]:
     """Make a sharded model usable before training: each layer is gathered when it is called.
 
     Args:
-        model: as it was loaded; nothing is done where it is not sharded.
+        model: as it was loaded; one that is not sharded (ZeRO stage 3) stays as it is.
         config: from `deepspeed_config`.
     """
-    if not is_sharded(model):
+    if not config or not any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
         yield
         return
     import deepspeed
 
-    sharding = config["zero_optimization"] if config else {}
     plain = {
         "train_micro_batch_size_per_gpu": 1,
-        "bf16": config["bf16"] if config else {},
+        "bf16": config["bf16"],
         "zero_optimization": {
             key: value
-            for key, value in sharding.items()
+            for key, value in config["zero_optimization"].items()
             if key != "offload_optimizer" and value != "auto"
         },
     }

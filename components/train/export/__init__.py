@@ -1,4 +1,4 @@
-"""From trained weights to files: a plain model beside the start model's own files, or an adapter.
+"""From trained weights to files: a plain model with the start model's other files, or an adapter.
 
 Imports `train.distributed`, `train.forward` and `shared`.
 """

@@ -1,8 +1,8 @@
 """Export of a LoRA adapter by itself, for models too large to be stored whole in every iteration.
 
-An adapter belongs to the weights that the loop started from. Where M_t is such a pair already,
-M_{t+1} has one adapter whose factors are those of both, one below the other: W + B1 A1 + B2 A2
-equals W + [B1 B2] [A1; A2]. So its rank grows by `training.lora.rank` in each iteration.
+An adapter belongs to the weights that the loop started from. Where M_t has an adapter already,
+M_{t+1} has one with the factors of both, since W + B1 A1 + B2 A2 equals W + [B1 B2] [A1; A2]. So
+its rank grows by `training.lora.rank` in each iteration.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from lidr.components.shared.core.errors import BadInput, TrainingFailed
 from lidr.components.shared.forward.loading import num_elements
-from lidr.components.shared.models.adapters import CONFIG, WEIGHTS, unreadable
-from lidr.components.train.distributed.zero import full
+from lidr.components.shared.models.adapters import CONFIG, WEIGHTS, settings_beyond_factors
+from lidr.components.train.distributed.zero import full_tensor
 
 _PREFIX = "base_model.model."
 
@@ -29,8 +29,8 @@ class Factors:
     """What an adapter adds to the weight of one layer: up @ down.
 
     Attributes:
-        down: (rank, inputs), "A" in the paper.
-        up: (outputs, rank), "B" in the paper, with the scale alpha / rank in it.
+        down: (rank, inputs), A in LoRA's paper.
+        up: (outputs, rank), B in LoRA's paper, multiplied by alpha / rank.
     """
 
     down: torch.Tensor
@@ -43,22 +43,25 @@ class Adapter:
 
     Attributes:
         rank: of every layer's factors.
-        targets: names of the layers' last parts.
         layers: factors by the layer's full name.
     """
 
     rank: int
-    targets: frozenset[str]
     layers: dict[str, Factors]
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """Last parts of the layers' names."""
+        return frozenset(name.rpartition(".")[2] for name in self.layers)
 
 
 def write_adapter(model: Any, start: Path | None, folder: Path) -> float:
-    """Write a trained model's adapter, with the start model's in it, and check it.
+    """Check a trained model's adapter and write it, joined with the start model's.
 
     Args:
         model: peft's model; every rank must call this, and all of them write the same.
-        start: folder of the adapter that the start model came with.
-        folder: of the two files of PEFT's form.
+        start: folder of the start model's adapter, if it has one.
+        folder: for the two files of PEFT's format.
 
     Returns:
         The share of the model's weights that changed.
@@ -68,7 +71,7 @@ def write_adapter(model: Any, start: Path | None, folder: Path) -> float:
         TrainingFailed: a factor is not finite, or the adapter does nothing.
     """
     new = trained_adapter(model)
-    changed = _changed(new)
+    changed = _count_changed(new)
     if not changed:
         raise TrainingFailed("training changed no weight", remedy="Raise training.learning_rate.")
     adapter = joined(read_adapter(start), new) if start else new
@@ -89,7 +92,7 @@ def write_adapter(model: Any, start: Path | None, folder: Path) -> float:
         "r": adapter.rank,
         "lora_alpha": adapter.rank,  # the scale is in the factors
         "lora_dropout": 0.0,
-        "target_modules": _targets(model, adapter),
+        "target_modules": _target_modules(model, adapter),
         "inference_mode": True,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), "utf-8")
@@ -99,7 +102,7 @@ def write_adapter(model: Any, start: Path | None, folder: Path) -> float:
 
 
 def trained_adapter(model: Any) -> Adapter:
-    """Return the adapter of peft's model in float32, gathered where it is spread over ranks.
+    """Return the adapter of peft's model in float32, gathered if it is sharded over ranks.
 
     Raises:
         TrainingFailed: a factor is not finite.
@@ -111,7 +114,8 @@ def trained_adapter(model: Any) -> Adapter:
         (own,) = layer.active_adapters
         down, up = layer.lora_A[own].weight, layer.lora_B[own].weight
         factors = Factors(
-            full(down).float().cpu().clone(), full(up).float().cpu() * layer.scaling[own]
+            full_tensor(down).float().cpu().clone(),
+            full_tensor(up).float().cpu() * layer.scaling[own],
         )
         if not (torch.isfinite(factors.down).all() and torch.isfinite(factors.up).all()):
             raise TrainingFailed(
@@ -120,16 +124,16 @@ def trained_adapter(model: Any) -> Adapter:
             )
         layers[name] = factors
     rank = next(iter(layers.values())).down.shape[0]
-    return Adapter(rank, frozenset(name.rpartition(".")[2] for name in layers), layers)
+    return Adapter(rank, layers)
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Read an adapter in PEFT's form.
+    """Read an adapter in PEFT's format.
 
     Raises:
-        BadInput: its factors do not say everything about it.
+        BadInput: it has settings beyond plain factors.
     """
-    for setting in unreadable(folder):
+    for setting in settings_beyond_factors(folder):
         raise BadInput(
             f"this adapter has {setting}, so it cannot be added to",
             file=folder / CONFIG,
@@ -147,39 +151,40 @@ def read_adapter(folder: Path) -> Adapter:
         )
         for name in names
     }
-    return Adapter(rank, frozenset(name.rpartition(".")[2] for name in names), layers)
+    return Adapter(rank, layers)
 
 
-def _targets(model: Any, adapter: Adapter) -> list[str]:
-    """Return what PEFT finds these layers by, and no others: last parts of names, or whole ones."""
-    named = {
+def _target_modules(model: Any, adapter: Adapter) -> list[str]:
+    """Return PEFT's `target_modules`: last parts of names, or whole names if those match more."""
+    short = adapter.targets
+    matched = {
         name
         for name, module in model.get_base_model().named_modules()
-        if name.rpartition(".")[2] in adapter.targets and hasattr(module, "weight")
+        if name.rpartition(".")[2] in short and hasattr(module, "weight")
     }
-    return sorted(adapter.targets if named == adapter.layers.keys() else adapter.layers)
+    return sorted(short if matched == adapter.layers.keys() else adapter.layers)
 
 
 def joined(first: Adapter, second: Adapter) -> Adapter:
-    """Return the adapter that adds what two add; a layer that one lacks has zeros for it."""
+    """Return one adapter that adds what both add; a layer that one of them lacks gets zeros."""
     layers = {}
     for name in first.layers.keys() | second.layers.keys():
         known = first.layers.get(name) or second.layers[name]
-        parts = [each.layers.get(name) or _nothing(known, each.rank) for each in (first, second)]
+        parts = [each.layers.get(name) or _zeros(known, each.rank) for each in (first, second)]
         layers[name] = Factors(
             torch.cat([part.down for part in parts], dim=0),
             torch.cat([part.up for part in parts], dim=1),
         )
-    return Adapter(first.rank + second.rank, first.targets | second.targets, layers)
+    return Adapter(first.rank + second.rank, layers)
 
 
-def _nothing(like: Factors, rank: int) -> Factors:
+def _zeros(like: Factors, rank: int) -> Factors:
     inputs, outputs = like.down.shape[1], like.up.shape[0]
     return Factors(torch.zeros(rank, inputs), torch.zeros(outputs, rank))
 
 
-def _changed(adapter: Adapter) -> int:
-    """Count the weights that an adapter adds something to: those in rows of `up` that are not 0."""
+def _count_changed(adapter: Adapter) -> int:
+    """Count the weights that an adapter changes: those in nonzero rows of `up`."""
     return sum(
         int(factors.up.any(dim=1).sum()) * factors.down.shape[1]
         for factors in adapter.layers.values()

@@ -1,4 +1,4 @@
-"""The weights that DeepSpeed's optimizer steps, where passes work with bfloat16 ones."""
+"""DeepSpeed's float32 master weights, for passes with bfloat16 weights."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from transformers import TrainerCallback
 
 from lidr.components.shared.core.events import emit
-from lidr.components.train.export.tensors import read_tensor, tensor_places
+from lidr.components.train.export.tensors import read_tensor, tensor_files
 
 
 class MasterWeights(TrainerCallback):
-    """Starts from the float32 weights of a model's files, of which DeepSpeed keeps bfloat16 alone.
+    """Sets the master weights from a model's files; DeepSpeed only has the weights in bfloat16.
 
     Args:
         folder: of the model that training starts from.
@@ -22,16 +22,16 @@ class MasterWeights(TrainerCallback):
         self._folder = folder
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Set the optimizer's weights, unless a checkpoint has done so; every rank calls this."""
+        """Set the master weights, unless a checkpoint did; every rank calls this."""
         if state.global_step:
             return
         from deepspeed.utils import safe_set_full_fp32_param
 
-        places = tensor_places(self._folder)
+        files = tensor_files(self._folder)
         packed = 0
         for name, parameter in given["model"].named_parameters():
-            if name in places:
-                value = read_tensor(places[name], name).float().to(parameter.device)
+            if name in files:
+                value = read_tensor(files[name], name).float().to(parameter.device)
                 safe_set_full_fp32_param(parameter, value)
             else:
                 packed += 1

@@ -21,13 +21,18 @@ from lidr.components.shared.inputs.fetched import MODEL_FILES
 from lidr.components.train.distributed.ranks import Ranks
 from lidr.components.train.distributed.zero import gathered
 from lidr.components.train.export.precision import Exported, Rounding, UpdateTally
-from lidr.components.train.export.sources import bare, on_file, parameter_sources, sources_of
+from lidr.components.train.export.sources import (
+    adapter_delta,
+    parameter_sources,
+    sources_of,
+    without_peft,
+)
 from lidr.components.train.export.tensors import (
     INDEX,
     SINGLE,
     read_tensor,
+    tensor_files,
     tensor_headers,
-    tensor_places,
 )
 
 _WEIGHTS = ("*.safetensors", "*.index.json")
@@ -38,15 +43,15 @@ class Export:
     """Writes one trained model to files, and checks it.
 
     Configuration, tokenizer, chat template and generation settings are the start model's, byte for
-    byte; the weights get its names and shapes.
+    byte; the weights have its names and shapes.
 
     Attributes:
         model: the trained model.
         start: folder of the model that training started from.
-        folder: where this rank's files go, before they are delivered.
-        shard_bytes: largest size of a weight file; a larger tensor gets a file of its own.
+        folder: where this rank writes a file before it is delivered.
+        shard_bytes: largest size of a weight file; a larger tensor gets its own file.
         rounding: to the files' precision.
-        summed: whether an adapter was merged into the weights as they were loaded.
+        merged: whether loading merged an adapter into the start model's weights.
         ranks: the ranks, which write the files in turn.
     """
 
@@ -55,29 +60,33 @@ class Export:
     folder: Path
     shard_bytes: int
     rounding: Rounding
-    summed: bool = False
+    merged: bool = False
     ranks: Ranks = field(default_factory=Ranks)
 
     def run(self, deliver: Callable[[Path], object]) -> Exported:
         """Write all files and return how much of the update they keep.
 
         Args:
-            deliver: called with each file that this rank wrote; the file is deleted afterwards.
+            deliver: called with each file that this rank wrote, which is then deleted.
 
         Raises:
-            TrainingFailed: tensors are missing, misshapen, not finite, or none has changed.
+            TrainingFailed: tensors are missing, misshapen or not finite, or none has changed.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        places = tensor_places(self.start)
-        sizes = self._sizes(places)
-        sources = sources_of(self.model, places, summed=self.summed)
-        _check_names(places.keys(), sources.keys(), set(bare(self.model).all_tied_weights_keys))
+        start_files = tensor_files(self.start)
+        sizes = {
+            name: count * self.rounding.stored_type(kind).itemsize
+            for name, (kind, count) in tensor_headers(start_files).items()
+        }
+        sources = sources_of(self.model, start_files, merged=self.merged)
+        tied = set(without_peft(self.model).all_tied_weights_keys)
+        _check_names(start_files.keys(), sources.keys(), tied)
         shards = self._shards(sizes)
         error: LidrError | None = None
         tally = UpdateTally()
         for number, (file, names) in enumerate(shards.items()):
             mine = number % self.ranks.world_size == self.ranks.rank
-            olds = {name: read_tensor(places[name], name) for name in names if mine}
+            olds = {name: read_tensor(start_files[name], name) for name in names if mine}
             tensors = {name: sources[name].value(olds.get(name), keep=mine) for name in names}
             if mine and error is None:  # a rank that failed must still join each gather
                 try:
@@ -85,7 +94,7 @@ class Export:
                     self._deliver(file, deliver)
                 except LidrError as caught:
                     error = caught
-        with self.ranks.together():
+        with self.ranks.sharing_errors():
             if error is not None:
                 raise error
         written, changed, total, seen, update = self.ranks.sum(tally.sums).tolist()
@@ -93,17 +102,10 @@ class Export:
             raise TrainingFailed(
                 "training changed no weight", remedy="Raise training.learning_rate."
             )
-        with self.ranks.together():
+        with self.ranks.sharing_errors():
             if self.ranks.leads:
                 self._write_others(shards, sizes, deliver)
         return Exported(changed / total, seen / update, self.rounding.file)
-
-    def _sizes(self, places: dict[str, Path]) -> dict[str, int]:
-        """Return the bytes of each tensor as it will be written."""
-        return {
-            name: count * self.rounding.stored_type(kind).itemsize
-            for name, (kind, count) in tensor_headers(places).items()
-        }
 
     def _write(
         self,
@@ -121,7 +123,7 @@ class Export:
         save_file(tensors, self.folder / file, metadata={"format": "pt"})
 
     def _shards(self, sizes: dict[str, int]) -> dict[str, list[str]]:
-        """Return the tensor names of each file; a single file has no number in its name."""
+        """Return the tensor names of each file, given the tensors' bytes."""
         packs: list[list[str]] = []
         room = 0
         for name, size in sorted(sizes.items()):
@@ -158,30 +160,30 @@ class Export:
 
 
 def load_exported_weights(model: Any, export: Export) -> None:
-    """Set a trained model's weights to those that inference will have; every rank must call this.
+    """Set a trained model's weights to those that inference will see; every rank must call this.
 
     Experts that loading packed into one parameter are rounded in the files only: stochastic
     rounding keeps their weights on average.
 
     Args:
-        model: the exported model; this merges its adapters.
-        export: the one that wrote it.
+        model: the exported model; its adapters are merged.
+        export: wrote its files.
     """
-    places, rounding = tensor_places(export.start), export.rounding
-    tied = bare(model).all_tied_weights_keys
+    start_files, rounding = tensor_files(export.start), export.rounding
+    tied = without_peft(model).all_tied_weights_keys
     for name, source in parameter_sources(model).items():
         if name in tied or not any(each.requires_grad for each in source.parameters):
             continue
-        old = read_tensor(places[name], name) if name in places else None
-        adapted = len(source.parameters) > 1 and old is not None and not export.summed
-        value = (on_file(source) if adapted else source).value(old)
+        old = read_tensor(start_files[name], name) if name in start_files else None
+        adapted = len(source.parameters) > 1 and old is not None and not export.merged
+        value = (adapter_delta(source) if adapted else source).value(old)
         if old is not None:
             value = rounding.stored(name, value, old.dtype)
         if old is not None or rounding.file == "float32":
             value = rounding.as_seen(value)
         with torch.no_grad(), gathered(source.parameters[:1], change=True):
             source.parameters[0].copy_(value)
-    if bare(model) is not model:
+    if without_peft(model) is not model:
         model.base_model.disable_adapter_layers()
 
 

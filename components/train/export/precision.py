@@ -85,7 +85,7 @@ class Rounding:
 
 
 def stochastically_rounded(tensor: torch.Tensor, seed: int) -> torch.Tensor:
-    """Round a float32 tensor to bfloat16, each number up or down so that the mean is unbiased.
+    """Round a float32 tensor to bfloat16, each number up or down at random, without bias.
 
     bfloat16 is the upper 16 bits of float32, so adding uniform 16-bit noise carries into them with
     the right probability. Numbers that bfloat16 can represent do not change.
@@ -103,7 +103,6 @@ class UpdateTally:
     Attributes:
         sums: shape (5,): weights changed in the files, weights changed as inference sees them,
             all weights, dot product of update and seen update, squared norm of the update.
-            Sums of several ranks may be added.
     """
 
     sums: torch.Tensor = field(default_factory=lambda: torch.zeros(5, dtype=torch.float64))
@@ -131,10 +130,10 @@ class UpdateTally:
 
 @dataclass(frozen=True)
 class Exported:
-    """How much of the training an export has kept.
+    """How much of the training an export keeps.
 
     Attributes:
-        changed: share of weights whose value in inference has changed, from 0 to 1.
+        changed: share of weights that inference sees changed, from 0 to 1.
         kept: share of the update that inference sees (its projection onto the update); 1 is all.
         file: type of the weights in the files; "" where no weights are written.
     """

@@ -1,4 +1,4 @@
-"""The tensors of a model folder: where each one is, its type and size, unloaded."""
+"""The tensors of a model folder: file, dtype and size of each, without loading them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _TYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-"""By safetensors' name."""
+"""By safetensors' names."""
 
 
-def tensor_places(folder: Path) -> dict[str, Path]:
-    """Return the name of each tensor of a model folder and the file that holds it."""
+def tensor_files(folder: Path) -> dict[str, Path]:
+    """Return the file of each tensor in a model folder, by the tensor's name."""
     if (folder / INDEX).is_file():
         index = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"]
         return {name: folder / file for name, file in index.items()}
@@ -33,12 +33,12 @@ def tensor_places(folder: Path) -> dict[str, Path]:
         return dict.fromkeys(file.keys(), folder / SINGLE)
 
 
-def tensor_headers(places: dict[str, Path]) -> dict[str, tuple[torch.dtype, int]]:
-    """Return the type of each tensor and how many numbers it has."""
+def tensor_headers(files: dict[str, Path]) -> dict[str, tuple[torch.dtype, int]]:
+    """Return dtype and number of elements of each tensor; `files` as from `tensor_files`."""
     found = {}
-    for path in sorted(set(places.values())):
+    for path in sorted(set(files.values())):
         with safe_open(path, framework="pt") as file:
-            for name in file.keys() & places.keys():
+            for name in file.keys() & files.keys():
                 part = file.get_slice(name)
                 found[name] = _TYPES[part.get_dtype()], torch.Size(part.get_shape()).numel()
     return found
@@ -51,7 +51,7 @@ def read_tensor(path: Path, name: str) -> torch.Tensor:
 
 
 def is_float32(folder: Path) -> bool:
-    """Tell whether most of a model's weights are float32 in its files."""
-    headers = tensor_headers(tensor_places(folder)).values()
+    """Return whether most of a model's weights are float32 in its files."""
+    headers = tensor_headers(tensor_files(folder)).values()
     wide = sum(count for kind, count in headers if kind is torch.float32)
     return 2 * wide > sum(count for _, count in headers)

@@ -1,4 +1,4 @@
-"""Low-rank adapters (peft): put on before training, merged into the weights after it."""
+"""Low-rank adapters (peft), added to a model before training."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lidr.components.shared.models.adapters import adapter_layers, expert_blocks
 
 
 def add_adapters(model: Any, lora: Lora, seed: int) -> Any:
-    """Return the model with adapters, which alone are trained.
+    """Return the model with adapters, the only weights that are trained.
 
     Args:
         model: a causal language model.
         lora: the recipe's settings.
-        seed: of the adapters' first values.
+        seed: of the adapters' initial values.
 
     Raises:
         BadInput: a target names no layer of this model, or one whose adapter would be lost.

@@ -2,8 +2,8 @@
 
 The NLL term is the paper's (Iterative RPO, arXiv 2404.19733, equation 1): -log p(chosen) divided
 by the chosen text's own length. TRL's `sft` loss divides by the tokens of a micro-batch instead, so
-its objective moves with the micro-batch and the number of GPUs. Everything here is per pair; who
-sums it up divides by the pairs of the whole optimizer step.
+its objective depends on the micro-batch and the number of GPUs. Everything here is per pair; the
+caller sums it and divides by the pairs of the whole optimizer step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn.functional import logsigmoid
 
 @dataclass(frozen=True)
 class PairLosses:
-    """What one batch of pairs costs, each a tensor of shape (pairs,).
+    """The losses of a batch of pairs, each a tensor of shape (pairs,).
 
     Attributes:
         dpo: -log sigmoid of the reward margin.

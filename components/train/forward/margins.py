@@ -1,7 +1,7 @@
-"""Reward margins at the end of training, of a few pairs: which ones were learnt.
+"""Reward margins of some pairs at the end of training: which pairs were learnt.
 
-The means in metrics.jsonl say how training went, these say on what. They cost one pass without
-gradients over a tenth of the pairs at most.
+metrics.jsonl has the means alone. The margins cost one pass without gradients over at most a tenth
+of the pairs.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _MAX_PAIRS = 400
 
 
 def sampled_rows(pairs: Sequence[TokenPair]) -> list[int]:
-    """Return rows of pairs that the pair stage's sample is likely to hold, too."""
+    """Return up to 400 rows of pairs, chosen as the pair stage chooses its sample."""
     size = min(_MAX_PAIRS, -(-len(pairs) // 10))
-    return nsmallest(size, range(len(pairs)), key=lambda row: _order(pairs[row]))
+    return nsmallest(size, range(len(pairs)), key=lambda row: _sampling_key(pairs[row]))
 
 
 def write_margins(
     stage: Stage, pairs: Sequence[TokenPair], rows: Sequence[int], margins: torch.Tensor
 ) -> None:
-    """Write the margins of rows, (rows,), into a train stage."""
+    """Write the margins of these rows, (rows,), into a train stage."""
     records = [
         PairMargin(pairs[row].key, margin)
         for row, margin in zip(rows, margins.tolist(), strict=True)
@@ -35,5 +35,5 @@ def write_margins(
     stage.write_records(MARGINS_FILE, records, PairMargin)
 
 
-def _order(pair: TokenPair) -> tuple[bool, int, str]:
+def _sampling_key(pair: TokenPair) -> tuple[bool, int, str]:
     return pair.chosen == pair.rejected, sampling_order(pair.prompt_id), pair.key

@@ -1,7 +1,7 @@
 """The reference model's log-probabilities: computed once and kept in their own stage.
 
-The stage's address follows from the reference model and the tokens of the pairs, so they are
-reused by a retry and by runs with another beta or learning rate.
+The stage's address follows from the reference model and the tokens of the pairs, so retries and
+runs with another beta or learning rate reuse them.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def reference_logps(
         ranks: the ranks; rank 0 writes the stage.
     """
     if ranks.broadcast(stage.done()):
-        emit("note", message="reference log-probabilities are there already")
+        emit("note", message="stored reference log-probabilities are used")
     else:
         values = compute()
-        with ranks.together():
+        with ranks.sharing_errors():
             if ranks.leads:
                 _write(stage, pairs, values)
     known = {each.pair: each for each in stage.read_records([_FILE], ReferenceScore)}

@@ -1,4 +1,4 @@
-"""Job and outcome of a training run, exchanged by launcher and nodes through the store."""
+"""Job and outcome of a training run, which launcher and nodes exchange through the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusing a training run that cannot fit its accelerators, before anything is started."""
+"""Refuses a training run that cannot fit its accelerators, before anything is started."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.events import emit
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.models.sources import model_config
-from lidr.components.shared.sizing.memory import GIB, MemoryPlan, plan_for, usable
+from lidr.components.shared.sizing.memory import GIB, MemoryPlan, plan_for, usable_bytes
 from lidr.components.train.job import TrainingJob
 
 
 def require_fit(job: TrainingJob, launch: Launch) -> None:
-    """Check a job against the profile's `training.gpu_memory_gib`; 0 leaves it unchecked.
+    """Check a job against the profile's `training.gpu_memory_gib`; 0 checks nothing.
 
     Raises:
-        BadInput: it does not fit; names the nearest plan that does.
+        BadInput: it does not fit; the remedy is the nearest plan that does.
     """
     if not launch.gpu_memory_gib:
         return
@@ -27,11 +27,11 @@ def require_fit(job: TrainingJob, launch: Launch) -> None:
     if nearest is None:
         remedy = "Lower training.max_length, or choose accelerators with more memory."
     else:
-        changes = ", ".join(plan.differs(nearest))
+        changes = ", ".join(plan.changes_to(nearest))
         remedy = f"The nearest plan that fits needs {nearest.memory()}: set {changes}."
     raise BadInput(
         f"training would need {plan.memory()} on each rank, and an accelerator of "
-        f"{launch.gpu_memory_gib:g} GiB leaves {usable(memory) / GIB:.1f}",
+        f"{launch.gpu_memory_gib:g} GiB leaves {usable_bytes(memory) / GIB:.1f}",
         remedy=remedy,
     )
 

@@ -9,7 +9,7 @@ import sys
 import uuid
 
 from lidr.components.shared.core.errors import LaunchFailed
-from lidr.components.shared.core.events import place_environment
+from lidr.components.shared.core.events import events_environment
 from lidr.components.shared.core.processes import end_group, kill_marked
 from lidr.components.shared.core.termination import raising_terminated
 from lidr.components.train.job import TrainingJob, TrainingSummary
@@ -17,15 +17,15 @@ from lidr.components.train.launch.exchange import exchange_of
 from lidr.components.train.trainer import run_training
 
 _MARK = "LIDR_LAUNCH"
-"""Ranks leave the process group, but they keep this variable."""
+"""Environment variable by which ranks are found that have left the process group."""
 
 
 class LocalLauncher:
-    """Runs the ranks here.
+    """Runs the ranks on this machine.
 
     Args:
-        processes: how many. A single one that needs no DeepSpeed runs in this process.
-        options: further ones of `node.py`.
+        processes: ranks; a single one that needs no DeepSpeed runs in this process.
+        options: further options of `node.py`.
     """
 
     def __init__(self, processes: int, *options: str) -> None:
@@ -33,11 +33,11 @@ class LocalLauncher:
         self._options = options
 
     def run(self, job: TrainingJob) -> TrainingSummary:
-        """Train; see `Launcher.run`."""
+        """Start the ranks and wait for them; errors as in `launch`."""
         alone = self._processes == 1 and not job.zero.stage
-        return run_training(job) if alone else self._run_gang(job)
+        return run_training(job) if alone else self._run_ranks(job)
 
-    def _run_gang(self, job: TrainingJob) -> TrainingSummary:
+    def _run_ranks(self, job: TrainingJob) -> TrainingSummary:
         exchange = exchange_of(job)
         exchange.clear()
         exchange.publish(job)
@@ -47,8 +47,8 @@ class LocalLauncher:
         if failure := exchange.failure():
             raise failure.as_error()
         raise LaunchFailed(
-            f"the training processes ended {_manner(code)} and said nothing",
-            remedy="Look into the log above; on SIGKILL, at the machine's memory.",
+            f"the training processes ended {_ending(code)} without an error record",
+            remedy="See the log above; after SIGKILL, check the machine's memory.",
         )
 
     def _run_node(self, job: TrainingJob) -> int:
@@ -57,7 +57,7 @@ class LocalLauncher:
             node = subprocess.Popen(
                 node_command(job.store, job.stage, self._processes, "--alone", *self._options),
                 stdin=subprocess.PIPE,
-                env={**os.environ, **place_environment(), **self._threads(), _MARK: mark},
+                env={**os.environ, **events_environment(), **self._threads(), _MARK: mark},
                 start_new_session=True,
             )
             try:
@@ -69,7 +69,7 @@ class LocalLauncher:
                 kill_marked(_MARK, mark)
 
     def _threads(self) -> dict[str, str]:
-        """Share the cores out among the ranks, unless the user has."""
+        """Divide the cores among the ranks, unless the user has set OMP_NUM_THREADS."""
         if "OMP_NUM_THREADS" in os.environ:
             return {}
         return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self._processes))}
@@ -81,5 +81,5 @@ def node_command(store: str, stage: str, processes: int, *options: str) -> list[
     return [*program, store, stage, "--processes", str(processes), *options]
 
 
-def _manner(code: int) -> str:
+def _ending(code: int) -> str:
     return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"

@@ -1,9 +1,9 @@
-"""What runs on each node: torchrun, with a job from the store and telling exit codes.
+"""What runs on each node: torchrun, for a job from the store; its exit code says why it failed.
 
 `python -m lidr.components.train.launch.node STORE STAGE --processes N` starts N ranks of the
 trainer program. Trainer's torch policy describes them in PET_* variables, which torchrun reads;
-with `--alone` this node is all of it. Torchrun is static and restarts nothing: where a rank dies,
-all of them end, and JobSet restarts the ranks.
+with `--alone` this is the only node. torchrun's rendezvous is static and restarts nothing: if a
+rank dies, all of them end, and JobSet restarts them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.kubernetes.failure import (
     FOLDER_VARIABLE,
     RecordedFailure,
-    cause,
     failure_of,
+    root_cause,
 )
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.stage import Stage
 from lidr.components.shared.store.usage import counting_gpus
-from lidr.components.train.distributed.ranks import explained, rendezvous_timeout
+from lidr.components.train.distributed.ranks import rendezvous_failure, rendezvous_timeout
 from lidr.components.train.job import TrainingJob, TrainingSummary
 from lidr.components.train.launch.exchange import TrainExchange
 
@@ -66,12 +66,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("stage", help="prefix of the train stage below it")
     parser.add_argument("--processes", type=int, required=True, help="ranks on this node")
     parser.add_argument("--program", default=PROGRAM, help="module that every rank runs")
-    parser.add_argument("--alone", action="store_true", help="there is no other node")
+    parser.add_argument("--alone", action="store_true", help="this is the only node")
     return parser.parse_args(arguments)
 
 
 def _end_with_parent() -> None:
-    """End when the launcher does, however it ends: its end of the pipe closes."""
+    """End this node when the launcher ends, however it ends: its end of the pipe closes."""
     while os.read(0, 1 << 10):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -81,18 +81,18 @@ def _run(
     exchange: TrainExchange, options: argparse.Namespace, scratch: Path
 ) -> RecordedFailure | None:
     job, summary = scratch / "job.json", scratch / "summary.json"
-    asked = exchange.job()
-    job.write_text(asked.model_dump_json(), "utf-8")
+    training = exchange.job()
+    job.write_text(training.model_dump_json(), "utf-8")
     os.environ[FOLDER_VARIABLE] = str(scratch)
-    with _counted(asked):
+    with _counting_gpus(training):
         failure = _torchrun(options, scratch, [str(job), str(summary)])
-    if failure is None and summary.is_file():  # rank 0 writes it, so one node of them has it
+    if failure is None and summary.is_file():  # only rank 0 writes it
         exchange.succeed(TrainingSummary.model_validate_json(summary.read_text("utf-8")))
     return failure
 
 
-def _counted(job: TrainingJob) -> AbstractContextManager[None]:
-    """Count this node's GPUs; on one machine the train step above it does."""
+def _counting_gpus(job: TrainingJob) -> AbstractContextManager[None]:
+    """Count this node's GPUs for the run; on one machine the train step does that already."""
     if not job.run:
         return nullcontext()
     return counting_gpus(open_store(job.store), job.run, job.iteration, "train")
@@ -110,7 +110,7 @@ def _torchrun(
     logs = scratch / "logs"
     ranks = ["--rdzv-conf", f"timeout={rendezvous_timeout().total_seconds():.0f}"]
     if options.alone:
-        # A machine's own name may lead nowhere, so the ranks meet at its loopback address.
+        # The machine's own name may not resolve, so the ranks use the loopback address.
         ranks = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
         ranks += ["--local-addr", "127.0.0.1"]
     flags = [
@@ -124,7 +124,7 @@ def _torchrun(
     except ChildFailedError as error:
         return _cause(error.failures, scratch)
     except (DistError, RendezvousError) as error:
-        raise explained(error) from error
+        raise rendezvous_failure(error) from error
     except SignalException as error:
         sys.exit(128 + error.sigval)
     return None
@@ -132,20 +132,15 @@ def _torchrun(
 
 def _cause(failures: dict[int, ProcessFailure], scratch: Path) -> RecordedFailure:
     """Return why the ranks ended: what a rank raised, or else how the first one died."""
-    died = [
-        _died(rank, failure, _log_folder(scratch, failure)) for rank, failure in failures.items()
-    ]
+    died = [_record_death(rank, failure, scratch) for rank, failure in failures.items()]
     records = sorted(scratch.glob("[0-9]*.json"))
     raised = [RecordedFailure.model_validate_json(path.read_text("utf-8")) for path in records]
-    return cause([*raised, *died])
+    return root_cause([*raised, *died])
 
 
-def _log_folder(scratch: Path, failure: ProcessFailure) -> Path:
-    """Return where torchrun keeps what a rank printed: `logs/<run>/attempt_0/<local rank>/`."""
-    return next(scratch.glob(f"logs/*/attempt_0/{failure.local_rank}"), scratch)
-
-
-def _died(rank: int, failure: ProcessFailure, logs: Path) -> RecordedFailure:
+def _record_death(rank: int, failure: ProcessFailure, scratch: Path) -> RecordedFailure:
+    # Where torchrun keeps what a rank printed: `logs/<run>/attempt_0/<local rank>/`.
+    logs = next(scratch.glob(f"logs/*/attempt_0/{failure.local_rank}"), scratch)
     code = failure.exitcode
     manner = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
     remedy = "Give the ranks more memory, or lower training.max_length." if code == -9 else ""
@@ -155,20 +150,20 @@ def _died(rank: int, failure: ProcessFailure, logs: Path) -> RecordedFailure:
         remedy=remedy,
         node=int(os.environ.get("PET_NODE_RANK", "0")),
         rank=rank,
-        time=_moment(failure, logs / "stderr.log"),
+        time=_time_of_death(failure, logs / "stderr.log"),
         log=_last_lines(logs),
     )
 
 
-def _moment(failure: ProcessFailure, log: Path) -> float:
-    """Return when a rank died: its log's last change is finer than torchrun's whole seconds.
+def _time_of_death(failure: ProcessFailure, log: Path) -> float:
+    """Return when a rank died, in seconds since 1970, so that the cause comes first.
 
-    A rank that was killed from outside counts as first, for the others lose it; one that torchrun
-    ended counts as last.
+    Its log's last change is finer than torchrun's whole seconds. A rank that was killed from
+    outside counts as first, because the others then lose it; one that torchrun ended, as last.
     """
-    moment = log.stat().st_mtime if log.is_file() else time.time()
+    died = log.stat().st_mtime if log.is_file() else time.time()
     shift = {-signal.SIGKILL: -3600, -signal.SIGTERM: 3600}
-    return moment + shift.get(failure.exitcode, 0)
+    return died + shift.get(failure.exitcode, 0)
 
 
 def _last_lines(folder: Path) -> tuple[str, ...]:

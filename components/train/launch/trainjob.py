@@ -19,7 +19,7 @@ class ClusterLauncher:
 
     Args:
         launch: from the profile.
-        trainjobs: what runs a program on the nodes of a TrainJob.
+        trainjobs: runs a program on the nodes of a TrainJob.
     """
 
     def __init__(self, launch: Launch, trainjobs: TrainJobLauncher) -> None:
@@ -27,7 +27,7 @@ class ClusterLauncher:
         self._trainjobs = trainjobs
 
     def run(self, job: TrainingJob) -> TrainingSummary:
-        """Train; see `Launcher.run`."""
+        """Start the ranks and wait for them; errors as in `launch`."""
         stage = Stage(open_store(job.store), job.stage)
         exchange = TrainExchange(stage)
         self._trainjobs.run(

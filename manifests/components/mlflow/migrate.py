@@ -1,4 +1,4 @@
-"""Bring MLflow's tables up to date, one replica at a time: two on an empty database would clash."""
+"""Migrate MLflow's tables, one replica at a time: two at once fail on an empty database."""
 
 import subprocess
 import sys
@@ -9,12 +9,12 @@ import psycopg2
 URL = "postgresql+psycopg2:///mlflow"
 LOCK = 0x6C696472
 SECONDS = 300
-"""For the database to answer: it may start beside this pod, and the pod's own NetworkPolicies take
-seconds to arrive."""
+"""For the database to answer: it may start at the same time as this pod, whose NetworkPolicies also
+take seconds to be applied."""
 
 
 def connect() -> psycopg2.extensions.connection:
-    """Return a connection as soon as there is one; give up when `SECONDS` are over."""
+    """Connect, and retry for `SECONDS`."""
     end = time.monotonic() + SECONDS
     while True:
         try:
@@ -22,11 +22,11 @@ def connect() -> psycopg2.extensions.connection:
         except psycopg2.OperationalError as error:
             if time.monotonic() > end:
                 raise
-            print(f"no database yet, asked again: {error}", flush=True)
+            print(f"no database yet, retrying: {error}", flush=True)
             time.sleep(2)
 
 
-# The lock is gone with the connection, also when this process is killed.
+# The lock is released with the connection, even if this process is killed.
 connection = connect()
 connection.cursor().execute("SELECT pg_advisory_lock(%s)", [LOCK])
 for command in (

@@ -1,4 +1,4 @@
-"""Probes from their making to their end: which start, why others do not, and what they see."""
+"""Runs the probes and reports which start, why others do not, and what they see."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from pydantic import ValidationError
-
 from lidr.components.shared.config.yaml_text import NotYaml
 from lidr.components.shared.core.errors import LidrError
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes import pods
 from lidr.components.shared.kubernetes.pods import Pod
 from lidr.pipelines.checks.argo import argo_settings, artifact_store
-from lidr.pipelines.checks.finding import CheckInputs, Finding, Place, missing, unknown
-from lidr.pipelines.checks.inside.jobs import CHECK_LABEL, Object, Probe, probes_of, runtime_of
-from lidr.pipelines.checks.inside.probe import Answer, answer_in
+from lidr.pipelines.checks.finding import CheckInputs, Finding, RunNamespaces, missing, unknown
+from lidr.pipelines.checks.inside.jobs import CHECK_LABEL, Probe, probes_of, runtime_of
+from lidr.pipelines.checks.inside.probe import answer_in
 from lidr.pipelines.checks.inside.seen import findings_of
-from lidr.pipelines.cluster.api import ClusterApi
+from lidr.pipelines.cluster.api import ClusterApi, Object
 
 POLL_SECONDS = 1.0
 
 _TRAINER = "/apis/trainer.kubeflow.org/v1alpha1"
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 _FINAL = ("ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "ErrImageNeverPull")
-"""Reasons of a waiting container that nothing but a change will mend."""
+"""Reasons of a waiting container that do not pass by themselves."""
 
 _REMEDIES = {
     "ImagePull": "Correct images in the profile, or let the nodes log in to the registry.",
     "InvalidImageName": "Correct images in the profile.",
-    "CreateContainerConfigError": "Make the Secret or ConfigMap, or correct its name and keys in "
+    "CreateContainerConfigError": "Create the Secret or ConfigMap, or correct its name and keys in "
     "the profile.",
     "untolerated taint": "Add the taint to tolerations of the pool in the profile.",
     "node affinity/selector": "Correct node_selector of the pool in the profile; "
@@ -46,13 +44,13 @@ _REMEDIES = {
 
 
 @dataclass
-class _Watched:
-    """A probe on its way.
+class _ProbeRun:
+    """A probe that is run.
 
     Attributes:
-        probe: it.
-        began: when its Job was made (monotonic).
-        found: what is said of it, once it has ended.
+        probe: its Job.
+        began: when the Job was created (monotonic clock, seconds).
+        found: its findings; empty until it has ended.
     """
 
     probe: Probe
@@ -60,46 +58,42 @@ class _Watched:
     found: list[Finding] = field(default_factory=list)
 
 
-def inside_findings(inputs: CheckInputs, api: ClusterApi, place: Place) -> dict[str, list[Finding]]:
-    """Start a probe for each kind of step, and return what each has found, by its title.
+def inside_findings(
+    inputs: CheckInputs, api: ClusterApi, namespaces: RunNamespaces
+) -> dict[str, list[Finding]]:
+    """Run a probe for each kind of step, and return its findings by its title.
 
-    Nothing stays: Jobs are deleted with their pods, and end and go by themselves where nobody
-    deletes them.
+    The Jobs are deleted with their pods; if that fails, Kubernetes removes them soon after.
 
     Args:
-        inputs: what is to run; its `seconds` bound all of it.
-        api: the cluster, reached.
-        place: namespaces.
+        inputs: what is to run; its `seconds` are the time limit of all probes together.
+        api: the cluster, which has been reached.
+        namespaces: of the run.
     """
     check = f"lidr-check-{uuid.uuid4().hex[:8]}"
-    runtimes, lacking = _runtimes(inputs, api, place)
-    services = _services(api, place.kubeflow)
-    found = {f"TrainingRuntime {name}": [each] for name, each in lacking.items()}
-    watched = [_Watched(probe) for probe in probes_of(inputs, place, runtimes, services, check)]
+    runtimes, lacking = _runtimes(inputs, api, namespaces.training)
+    services = _services(api, namespaces.kubeflow)
+    probes = probes_of(inputs, namespaces, runtimes, services, check)
+    runs = [_ProbeRun(probe) for probe in probes]
     end = time.monotonic() + inputs.seconds
     try:
-        for each in watched:
-            _make(api, each)
-        while any(not each.found for each in watched):
+        for each in runs:
+            _create(api, each)
+        while pending := [each for each in runs if not each.found]:
             late = time.monotonic() >= end
-            for each in (each for each in watched if not each.found):
-                each.found = _look(api, each, check, late=late)
+            for each in pending:
+                each.found = _poll(api, each, check, late=late)
             if not late:
                 time.sleep(POLL_SECONDS)
     finally:
-        for each in watched:
-            with suppress(LidrError):  # it goes by itself
+        for each in runs:
+            with suppress(LidrError):  # Kubernetes removes it
                 api.delete(f"{_jobs(each.probe)}/{each.probe.name}")
-    return found | {each.probe.title: each.found for each in watched}
+    return {each.name: [each] for each in lacking} | {each.probe.title: each.found for each in runs}
 
 
 def _services(api: ClusterApi, namespace: str) -> dict[str, str]:
-    """Return the addresses of Kubeflow that a step's pod needs, by what is there.
-
-    Args:
-        api: the cluster.
-        namespace: of Kubeflow Pipelines; "" where it is not known.
-    """
+    """Return the addresses of Kubeflow that a step's pod needs, by the service's name."""
     if not namespace:
         return {}
     try:
@@ -114,21 +108,20 @@ def _services(api: ClusterApi, namespace: str) -> dict[str, str]:
 
 
 def _runtimes(
-    inputs: CheckInputs, api: ClusterApi, place: Place
-) -> tuple[dict[str, Object], dict[str, Finding]]:
-    """Return the TrainingRuntimes of ranks and shards, and what is said where one is not there."""
-    there, lacking = {}, {}
+    inputs: CheckInputs, api: ClusterApi, namespace: str
+) -> tuple[dict[str, Object], list[Finding]]:
+    """Return the TrainingRuntimes of ranks and shards by name, and a finding for each without."""
+    there, lacking = {}, []
     names = {runtime_of(inputs.profile, kind) for kind in ("train", "generate")} - {""}
     for name in sorted(names):
-        path = f"{_TRAINER}/namespaces/{place.training}/trainingruntimes/{name}"
         try:
-            runtime = api.get(path)
+            runtime = api.get(f"{_TRAINER}/namespaces/{namespace}/trainingruntimes/{name}")
         except LidrError as error:
-            lacking[name] = unknown(f"TrainingRuntime {name}", error.message)
+            lacking.append(unknown(f"TrainingRuntime {name}", error.message))
             continue
         if runtime is None:
             remedy = "kubectl apply -k manifests/overlays/YOURS (manifests/README.md)"
-            lacking[name] = missing(f"TrainingRuntime {name}", "is not there", remedy)
+            lacking.append(missing(f"TrainingRuntime {name}", "is not there", remedy))
         else:
             there[name] = runtime
     return there, lacking
@@ -138,52 +131,52 @@ def _jobs(probe: Probe) -> str:
     return f"/apis/batch/v1/namespaces/{probe.namespace}/jobs"
 
 
-def _make(api: ClusterApi, watched: _Watched) -> None:
+def _create(api: ClusterApi, run: _ProbeRun) -> None:
     try:
-        api.create(_jobs(watched.probe), watched.probe.body)
+        api.create(_jobs(run.probe), run.probe.body)
     except LidrError as error:
         remedy = (
             "Role lidr-check (manifests/base/roles.yaml) has the rights; ask for a RoleBinding."
         )
-        watched.found = [_failed(watched.probe, error.message, remedy)]
+        run.found = [_failed(run.probe, error.message, remedy)]
 
 
-def _look(api: ClusterApi, watched: _Watched, check: str, *, late: bool) -> list[Finding]:
-    """Return what a probe has found, or why it does not start; [] while there is hope."""
-    probe = watched.probe
+def _poll(api: ClusterApi, run: _ProbeRun, check: str, *, late: bool) -> list[Finding]:
+    """Return a probe's findings, or why it does not start; [] while it may still end in time."""
+    probe = run.probe
     pod = _pod(api, probe, check)
     if pod is None:
-        refused = "; ".join(_warnings(api, probe, probe.name))
+        refused = "; ".join(_warnings(api, probe))
         if refused or late:
-            return [_failed(probe, refused or "its Job has made no pod")]
+            return [_failed(probe, refused or "its Job has created no pod")]
         return []
     if pods.has_ended(pod):
-        return _ended(api, watched, pod)
-    if why := _why_not(api, probe, pod):
-        final = any(reason in why for reason in _FINAL)
-        return [_failed(probe, why)] if final or late else []
+        return _read_answer(api, run, pod)
+    if why := _why_waiting(api, probe, pod):
+        permanent = any(reason in why for reason in _FINAL)
+        return [_failed(probe, why)] if permanent or late else []
     if late:
-        return [_failed(probe, "it started and was not done in time")]
+        return [_failed(probe, "it started and did not end in time")]
     return []
 
 
 def _pod(api: ClusterApi, probe: Probe, check: str) -> Pod | None:
     path = f"/api/v1/namespaces/{probe.namespace}/pods"
     selector = f"{CHECK_LABEL}={check},batch.kubernetes.io/job-name={probe.name}"
-    return next(iter(api.each(path, labelSelector=selector)), None)
+    return next(iter(api.items(path, labelSelector=selector)), None)
 
 
-def _why_not(api: ClusterApi, probe: Probe, pod: Pod) -> str:
+def _why_waiting(api: ClusterApi, probe: Probe, pod: Pod) -> str:
     if pods.is_gated(pod):
-        return _queued(api, probe, str(pod["metadata"].get("uid", "")))
+        return _why_queued(api, probe, str(pod["metadata"].get("uid", "")))
     return pods.why_waiting(pod, probe.container)
 
 
-def _queued(api: ClusterApi, probe: Probe, uid: str) -> str:
+def _why_queued(api: ClusterApi, probe: Probe, uid: str) -> str:
     """Return why Kueue holds a pod."""
     queue = probe.resources.queue
     try:
-        for workload in api.each(f"{_KUEUE}/namespaces/{probe.namespace}/workloads"):
+        for workload in api.items(f"{_KUEUE}/namespaces/{probe.namespace}/workloads"):
             owners = workload["metadata"].get("ownerReferences", [])
             if any(each.get("uid") == uid for each in owners):
                 conditions = workload.get("status", {}).get("conditions", [])
@@ -194,34 +187,36 @@ def _queued(api: ClusterApi, probe: Probe, uid: str) -> str:
     return f"queue {queue} holds it"
 
 
-def _warnings(api: ClusterApi, probe: Probe, name: str) -> Iterator[str]:
-    """Yield the warnings about an object, e.g. a Job whose pod a quota forbids."""
+def _warnings(api: ClusterApi, probe: Probe) -> Iterator[str]:
+    """Yield the warnings about a Job, e.g. that a quota forbids its pod."""
     path = f"/api/v1/namespaces/{probe.namespace}/events"
+    selector = f"involvedObject.name={probe.name},type=Warning"
     with suppress(LidrError):
-        for event in api.each(path, fieldSelector=f"involvedObject.name={name},type=Warning"):
+        for event in api.items(path, fieldSelector=selector):
             yield one_line(f"{event.get('reason', '')}: {event.get('message', '')}")
 
 
-def _ended(api: ClusterApi, watched: _Watched, pod: Pod) -> list[Finding]:
-    probe = watched.probe
+def _read_answer(api: ClusterApi, run: _ProbeRun, pod: Pod) -> list[Finding]:
+    """Return the findings of a probe whose pod has ended, from its log."""
+    probe = run.probe
     path = f"/api/v1/namespaces/{probe.namespace}/pods/{pods.name_of(pod)}/log"
     log = api.text(path, container=probe.container)
     try:
-        answer: Answer | None = answer_in(log)
-    except (ValueError, ValidationError):
+        answer = answer_in(log)
+    except ValueError:
         answer = None
     if answer is None:
         last = one_line(log.strip().rpartition("\n")[2])[:200]
-        why = pods.why_dead(pod, probe.container) or "it ended and said nothing"
-        remedy = "See that the image is lidr's, of this version: it runs the probe."
+        why = pods.why_dead(pod, probe.container) or "it ended without an answer"
+        remedy = "Check that the image is lidr's, of this version: it runs the probe."
         return [_failed(probe, f"{why}: {last}" if last else why, remedy)]
     node = str(pod.get("spec", {}).get("nodeName", ""))
-    took = time.monotonic() - watched.began
+    took = time.monotonic() - run.began
     return list(findings_of(probe, answer, node, took))
 
 
 def _failed(probe: Probe, why: str, remedy: str = "") -> Finding:
-    """Return that a pod did not start, and what may be done about it."""
-    known = (told for mark, told in _REMEDIES.items() if mark in why)
-    told = remedy or next(known, f"kubectl describe job {probe.name} -n {probe.namespace}")
-    return missing("starts", why, told)
+    """Return the finding that a pod did not start, or did not end well; see `_REMEDIES`."""
+    known = (text for cause, text in _REMEDIES.items() if cause in why)
+    fallback = f"kubectl describe job {probe.name} -n {probe.namespace}"
+    return missing("starts", why, remedy or next(known, fallback))

@@ -1,7 +1,7 @@
 """The probes as Jobs: each like the pods of a kind of step, but small, bounded and short-lived.
 
 A Job ends itself and its pod after `activeDeadlineSeconds`, and Kubernetes removes both a minute
-later (`ttlSecondsAfterFinished`), whatever becomes of the one who made it.
+later (`ttlSecondsAfterFinished`), even if the process that created it is gone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from lidr.components.shared.config.pools import (
     NodeAffinity,
@@ -22,35 +21,34 @@ from lidr.components.shared.config.pools import (
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.kubernetes.pods import CONTAINER
 from lidr.pipelines.checks.capacity import kinds_of, train_job_nodes
-from lidr.pipelines.checks.finding import CheckInputs, Place
-from lidr.pipelines.checks.inside.probe import ASKED, Question
+from lidr.pipelines.checks.finding import CheckInputs, RunNamespaces
+from lidr.pipelines.checks.inside.probe import QUESTION_VARIABLE, Question
+from lidr.pipelines.cluster.api import Object
 from lidr.pipelines.placement import OWN_LABEL
 
 CHECK_LABEL = "lidr.dev/check"
 """Label of the Jobs and pods of one check."""
 
-STEP = "probe"
-"""Name of the container in pods that stand for a step's."""
+PROBE_CONTAINER = "probe"
+"""Name of the container in probes of a step's own pod."""
 
-_GONE_AFTER_SECONDS = 60
+_TTL_SECONDS = 60
 _CPU, _MEMORY = "100m", "512Mi"
 _WORKFLOW = "workflows.argoproj.io/workflow"
 _JOBSET = "jobset.sigs.k8s.io/jobset-name"
 _HUB = "https://huggingface.co"
 
-Object = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Probe:
-    """One Job.
+    """A Job whose pod is like that of some kinds of step.
 
     Attributes:
-        kinds: of step that it stands for.
-        namespace: it is made in.
+        kinds: of step.
+        namespace: the Job's.
         body: the Job.
         resources: of such a step's pod.
-        container: whose log has the answer.
+        container: name of the one whose log has the answer.
     """
 
     kinds: tuple[StepKind, ...]
@@ -61,7 +59,7 @@ class Probe:
 
     @property
     def name(self) -> str:
-        """Of the Job."""
+        """The Job's name."""
         return str(self.body["metadata"]["name"])
 
     @property
@@ -72,7 +70,7 @@ class Probe:
 
 def probes_of(
     inputs: CheckInputs,
-    place: Place,
+    namespaces: RunNamespaces,
     runtimes: dict[str, Object],
     services: Mapping[str, str],
     check: str,
@@ -81,11 +79,11 @@ def probes_of(
 
     Args:
         inputs: what is to run.
-        place: namespaces.
-        runtimes: TrainingRuntimes by name, whose pods ranks and shards are; without its own a kind
-            has no probe.
+        namespaces: of the run.
+        runtimes: TrainingRuntimes of ranks and shards by name; a kind whose runtime is missing has
+            no probe.
         services: of Kubeflow that a step's pod needs: addresses by name.
-        check: name of this check: of its label, and in the names of its Jobs.
+        check: name of this check: the value of its label, and a prefix of its Jobs' names.
     """
     made: dict[str, Probe] = {}
     for kind in kinds_of(inputs.recipe):
@@ -98,9 +96,10 @@ def probes_of(
             made[repr(pod)] = replace(known, kinds=(*known.kinds, kind))
             continue
         body = _job(f"{check}-{kind}", check, pod, inputs.seconds)
-        where = place.training if runtime else place.pods
+        where = namespaces.training if runtime else namespaces.pods
         resources = inputs.profile.resources_of(kind)
-        made[repr(pod)] = Probe((kind,), where, body, resources, CONTAINER if runtime else STEP)
+        container = CONTAINER if runtime else PROBE_CONTAINER
+        made[repr(pod)] = Probe((kind,), where, body, resources, container)
     yield from made.values()
 
 
@@ -121,7 +120,7 @@ def _job(name: str, check: str, pod: Object, seconds: float) -> Object:
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": math.ceil(seconds) + 15,
-            "ttlSecondsAfterFinished": _GONE_AFTER_SECONDS,
+            "ttlSecondsAfterFinished": _TTL_SECONDS,
             "template": {**pod, "metadata": about},
         },
     }
@@ -130,7 +129,7 @@ def _job(name: str, check: str, pod: Object, seconds: float) -> Object:
 def _pod(
     inputs: CheckInputs, services: Mapping[str, str], kind: StepKind, runtime: Object | None
 ) -> Object:
-    """Return the template of a pod like those of a kind of step."""
+    """Return the template of a pod like those of a kind of step, or of its TrainingRuntime."""
     profile, resources = inputs.profile, inputs.profile.resources_of(kind)
     labels = profile.pod_labels | queue_labels(resources.queue, resources.priority)
     if runtime is None:
@@ -142,7 +141,8 @@ def _pod(
         if profile.training.service_account:
             template["spec"]["serviceAccountName"] = profile.training.service_account
     spec = template["spec"]
-    container = next(each for each in spec["containers"] if each["name"] in (CONTAINER, STEP))
+    names = (CONTAINER, PROBE_CONTAINER)
+    container = next(each for each in spec["containers"] if each["name"] in names)
     container |= {
         "image": _image(profile, kind, ranks=runtime is not None),
         "command": ["python", "-m", "lidr.pipelines.checks.inside.probe"],
@@ -150,7 +150,7 @@ def _pod(
     }
     container.pop("args", None)
     asked = _question(inputs, services, kind, ranks=runtime is not None)
-    variable = {"name": ASKED, "value": asked.model_dump_json(exclude_defaults=True)}
+    variable = {"name": QUESTION_VARIABLE, "value": asked.model_dump_json(exclude_defaults=True)}
     container["env"] = [*container.get("env", []), variable]
     spec |= {"restartPolicy": "Never", "enableServiceLinks": False} | _placed(resources)
     if resources.shared_memory:
@@ -168,7 +168,7 @@ def _step_pod(profile: Profile, kind: StepKind) -> Object:
     ]
     tracking = {"name": "MLFLOW_TRACKING_URI", "value": profile.tracking_uri}
     container = {
-        "name": STEP,
+        "name": PROBE_CONTAINER,
         "envFrom": maps,
         "env": [*secrets, *([tracking] if profile.tracking_uri else [])],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
@@ -191,9 +191,9 @@ def _image(profile: Profile, kind: StepKind, *, ranks: bool) -> str:
 
 
 def _requested(resources: Resources) -> Object:
-    """Return what the container asks for: its accelerators all, of the rest little.
+    """Return a container's resources: the step's accelerators, but little CPU and memory.
 
-    The limit of the memory is the step's: the kubelet makes /dev/shm no larger than that.
+    The memory limit is the step's, since the kubelet caps /dev/shm at it.
     """
     least = min(_MEMORY, resources.memory, key=quantity_bytes)
     gpus = {resources.accelerator_type: str(resources.accelerators)}
@@ -219,23 +219,21 @@ def _placed(resources: Resources) -> Object:
 
 def _affinity(terms: tuple[NodeAffinity, ...]) -> Object:
     def matching(term: NodeAffinity) -> Object:
-        wanted = [each.model_dump(mode="json", exclude_defaults=False) for each in term.match]
-        return {
-            "matchExpressions": [{k: v for k, v in each.items() if v} for each in wanted],
-        }
+        wanted = [each.model_dump(mode="json") for each in term.match]
+        return {"matchExpressions": [{k: v for k, v in each.items() if v} for each in wanted]}
 
-    needed = [matching(term) for term in terms if not term.weight]
-    liked = [{"weight": term.weight, "preference": matching(term)} for term in terms if term.weight]
+    required = [matching(term) for term in terms if not term.weight]
+    preferred = [{"weight": t.weight, "preference": matching(t)} for t in terms if t.weight]
     node: Object = {}
-    if needed:
-        node["requiredDuringSchedulingIgnoredDuringExecution"] = {"nodeSelectorTerms": needed}
-    if liked:
-        node["preferredDuringSchedulingIgnoredDuringExecution"] = liked
+    if required:
+        node["requiredDuringSchedulingIgnoredDuringExecution"] = {"nodeSelectorTerms": required}
+    if preferred:
+        node["preferredDuringSchedulingIgnoredDuringExecution"] = preferred
     return {"nodeAffinity": node} if node else {}
 
 
 def _give_shm(spec: Object, container: Object, size: str) -> None:
-    """Mount /dev/shm as the step does, where its runtime does not already."""
+    """Mount /dev/shm as the step does, unless its runtime already does."""
     mounts = container.setdefault("volumeMounts", [])
     if any(each["mountPath"] == "/dev/shm" for each in mounts):  # noqa: S108
         return
@@ -248,11 +246,10 @@ def _give_shm(spec: Object, container: Object, size: str) -> None:
 def _question(
     inputs: CheckInputs, services: Mapping[str, str], kind: StepKind, *, ranks: bool
 ) -> Question:
-    profile = inputs.profile
-    reach = {"MLflow": profile.tracking_uri} if profile.tracking_uri.startswith("http") else {}
-    if ranks:
-        reach = {}  # its launcher tells MLflow
-    else:
+    profile, reach = inputs.profile, dict[str, str]()
+    if not ranks:  # of ranks and shards, the launcher reports to MLflow
+        if profile.tracking_uri.startswith("http"):
+            reach["MLflow"] = profile.tracking_uri
         reach |= services
     if inputs.recipe.model.source.startswith("hf://") and kind == "prepare":
         reach["model hub"] = _HUB

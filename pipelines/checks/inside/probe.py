@@ -1,4 +1,4 @@
-"""What a probe's pod sees: it prints one line of JSON, which `lidr check` reads and judges.
+"""The program of a probe's pod: it prints what it sees as one line of JSON for `lidr check`.
 
 `python -m lidr.pipelines.checks.inside.probe` answers the question in the variable LIDR_PROBE. It
 runs in every image, so it imports no more than the store needs.
@@ -26,11 +26,11 @@ from lidr.components.shared.core.redaction import redacted
 from lidr.components.shared.core.text import one_line
 from lidr.components.shared.store.s3 import S3Store
 
-ASKED = "LIDR_PROBE"
-"""Environment variable: a `Question` as JSON."""
+QUESTION_VARIABLE = "LIDR_PROBE"
+"""Environment variable with the `Question` as JSON."""
 
-MARK = "lidr-probe "
-"""Prefix of the line with the answer."""
+ANSWER_PREFIX = "lidr-probe "
+"""What the line with the `Answer` begins with."""
 
 _SECONDS = 8.0
 _FOLDERS = ("/scratch", "/tmp")  # noqa: S108  # temporary files of ranks, of steps
@@ -66,8 +66,8 @@ class Answer(Strict):
     """Size of /dev/shm in bytes; 0 where there is none."""
 
 
-def look(question: Question) -> Answer:
-    """Return what this pod sees; all addresses are tried in parallel."""
+def inspect_pod(question: Question) -> Answer:
+    """Return what this pod sees; the store and all addresses are tried in parallel."""
     tries: dict[str, Callable[[], str]] = {"store": lambda: _store_fault(question.store)}
     for name, address in question.reach.items():
         tries[name] = lambda address=address: _fault_of(address)  # type: ignore[misc]
@@ -88,7 +88,7 @@ def gpus(folder: Path = _NVIDIA) -> tuple[str, ...]:
     """Return the model of each NVIDIA GPU of this pod: from nvidia-smi, else the driver's files.
 
     Args:
-        folder: the driver's; it may list GPUs of the node that the pod was not given.
+        folder: the driver's; it may also list GPUs of the node that the pod was not given.
     """
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
@@ -133,18 +133,20 @@ def _fault_of(address: str) -> str:
 
 def main(environment: Mapping[str, str] = os.environ) -> None:
     """Print the answer to the question in LIDR_PROBE."""
-    answer = look(Question.model_validate_json(environment[ASKED]))
-    print(f"{MARK}{answer.model_dump_json()}", flush=True)
+    answer = inspect_pod(Question.model_validate_json(environment[QUESTION_VARIABLE]))
+    print(f"{ANSWER_PREFIX}{answer.model_dump_json()}", flush=True)
 
 
 def answer_in(log: str) -> Answer | None:
-    """Return the answer that a pod has printed; None where there is none.
+    """Return the answer that a pod has printed; None if there is none.
 
     Raises:
         ValueError: the line is not a valid answer.
     """
-    found = [line for line in log.splitlines() if line.startswith(MARK)]
-    return Answer.model_validate(json.loads(found[-1].removeprefix(MARK))) if found else None
+    found = [line for line in log.splitlines() if line.startswith(ANSWER_PREFIX)]
+    if not found:
+        return None
+    return Answer.model_validate(json.loads(found[-1].removeprefix(ANSWER_PREFIX)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a probe has seen, against what the profile says."""
+"""Compares what a probe has seen with what the profile says."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from lidr.pipelines.checks.inside.jobs import Probe
 from lidr.pipelines.checks.inside.probe import Answer
 from lidr.pipelines.stamp import lidr_version
 
-_LEAST_SHM = 1 << 30
-"""Bytes of /dev/shm for processes that share a layer among several GPUs; a node's own is 64 MiB."""
-_LEAST_SCRATCH = 10 << 30
-"""Bytes for temporary files: less than any model's, and more than a full disk's."""
+_MIN_SHM_BYTES = 1 << 30
+"""Of /dev/shm, for processes that share a layer among several GPUs; a node's default is 64 MiB."""
+_MIN_SCRATCH_BYTES = 10 << 30
+"""For temporary files; less free space means a nearly full disk, whatever the model's size."""
 _GIB = 1 << 30
 
 
 def findings_of(probe: Probe, answer: Answer, node: str, seconds: float) -> Iterator[Finding]:
-    """Yield what a probe says of its image, Secrets, GPUs, services and room.
+    """Yield the findings about a probe's image, Secrets, GPUs, services and free space.
 
     Args:
-        probe: it.
-        answer: what it has printed.
-        node: that it ran on.
-        seconds: from its making to its end.
+        probe: the Job.
+        answer: what its pod has printed.
+        node: name of the pod's node; "" if unknown.
+        seconds: from the Job's creation to its end.
     """
     yield _image(answer, node, seconds)
     if answer.empty:
@@ -36,13 +36,13 @@ def findings_of(probe: Probe, answer: Answer, node: str, seconds: float) -> Iter
         remedy = (
             "See the message; the Secret's key, or a NetworkPolicy towards it (manifests/base)."
             if name == "store"
-            else "See that it runs, and that a NetworkPolicy lets these pods out to it "
+            else "Check that it runs, and that a NetworkPolicy lets these pods out to it "
             "(manifests/base/network-policies.yaml)."
         )
         yield missing(name, fault, remedy) if fault else ok(name, "is reached from inside")
-    yield _room("scratch", answer.scratch, _LEAST_SCRATCH, "Give nodes a larger disk for pods.")
+    yield _room("scratch", answer.scratch, _MIN_SCRATCH_BYTES, "Give nodes a larger disk for pods.")
     if probe.resources.shared_memory:
-        wanted = min(quantity_bytes(probe.resources.shm or "1Gi"), _LEAST_SHM)
+        wanted = min(quantity_bytes(probe.resources.shm or "1Gi"), _MIN_SHM_BYTES)
         yield _room("/dev/shm", answer.shm, wanted, "Set shm, or raise memory, of the step.")  # noqa: S108
 
 
@@ -60,17 +60,17 @@ def _gpus(probe: Probe, answer: Answer) -> Finding:
     seen = f"{len(answer.gpus)} x {answer.gpus[0]}" if answer.gpus else "none"
     if len(answer.gpus) != wanted:
         detail = f"{seen} seen, {wanted} asked for as {probe.resources.accelerator_type}"
-        remedy = "See that the GPU's device plugin and container runtime work on that node."
+        remedy = "Check that the GPU's device plugin and container runtime work on that node."
         return missing("GPUs", detail, remedy)
-    other = [each for each in answer.gpus if kind and not _is_of(kind, each)]
+    other = [each for each in answer.gpus if kind and not _matches_type(kind, each)]
     if other:
         remedy = "Correct gpu or node_selector of the pool in the profile."
         return missing("GPUs", f"{other[0]} seen, the profile says {kind}", remedy)
     return ok("GPUs", seen)
 
 
-def _is_of(kind: str, model: str) -> bool:
-    """Return whether a model's name is of a type: H100 of `NVIDIA H100 80GB HBM3`, not GH100."""
+def _matches_type(kind: str, model: str) -> bool:
+    """Return whether a GPU model is of a type: `NVIDIA H100 80GB HBM3` is an H100, `GH100` not."""
     words = set(re.split(r"[^A-Z0-9]+", model.upper()))
     return all(part in words for part in re.split(r"[^A-Z0-9]+", kind.upper()) if part)
 

@@ -15,7 +15,7 @@ import pytest
 
 from lidr.components.shared.store.local import LocalStore
 from lidr.pipelines.notices import delivery
-from lidr.pipelines.notices.delivery import Delivered, announce, deliver
+from lidr.pipelines.notices.delivery import Delivered, deliver, enqueue
 from lidr.pipelines.notices.notice import Notice
 from tests.receivers import Receiver, receiving
 
@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def test_notice_is_sent_once_in_words_that_chats_take(store, receiver):
-    assert announce(store, NOTICES[0]) and not announce(store, NOTICES[0])
+    assert enqueue(store, NOTICES[0]) and not enqueue(store, NOTICES[0])
     assert deliver(store, "mine", receiver.url) == Delivered(1, 0, "")
     assert deliver(store, "mine", receiver.url) == Delivered(0, 0, "")
     ((key, body),) = receiver.received
@@ -42,15 +42,15 @@ def test_notice_is_sent_once_in_words_that_chats_take(store, receiver):
 
 
 def test_notice_of_another_text_and_the_same_cause_is_the_first_one(store, receiver):
-    announce(store, NOTICES[0])
-    assert not announce(store, Notice("mine", "ended", "n0", "in other words"))
+    enqueue(store, NOTICES[0])
+    assert not enqueue(store, Notice("mine", "ended", "n0", "in other words"))
     deliver(store, "mine", receiver.url)
     assert receiver.texts == ["lidr: told 0"]
 
 
 @pytest.mark.parametrize("status", [404, 429, 500, 302])
 def test_receiver_that_refuses_is_asked_again_at_the_next_chance(store, receiver, status):
-    announce(store, NOTICES[0])
+    enqueue(store, NOTICES[0])
     receiver.status = status
     reason = f"the receiver answered HTTP {status}"
     assert deliver(store, "mine", receiver.url) == Delivered(0, 1, reason)
@@ -65,8 +65,8 @@ def test_receiver_that_refuses_is_asked_again_at_the_next_chance(store, receiver
 def test_receiver_that_is_away_costs_seconds_and_its_address_is_not_told(
     store, url, capsys, monkeypatch
 ):
-    monkeypatch.setattr(delivery, "SECONDS", 1.0)
-    announce(store, NOTICES[0])
+    monkeypatch.setattr(delivery, "CONNECT_SECONDS", 1.0)
+    enqueue(store, NOTICES[0])
     done = deliver(store, "mine", url)
     assert (done.sent, done.left) == (0, 1)
     kept = [path.read_text() for path in store.root.rglob("*.json")]
@@ -76,7 +76,7 @@ def test_receiver_that_is_away_costs_seconds_and_its_address_is_not_told(
 
 def test_receiver_that_never_answers_costs_seconds(store, receiver, monkeypatch):
     monkeypatch.setattr(delivery, "ANSWER_SECONDS", 0.3)
-    announce(store, NOTICES[0])
+    enqueue(store, NOTICES[0])
     receiver.before = lambda: time.sleep(1.0)
     began = time.monotonic()
     assert deliver(store, "mine", receiver.url).left == 1
@@ -84,16 +84,16 @@ def test_receiver_that_never_answers_costs_seconds(store, receiver, monkeypatch)
 
 
 def test_without_an_address_notices_wait(store):
-    announce(store, NOTICES[0])
+    enqueue(store, NOTICES[0])
     assert deliver(store, "mine", "") == Delivered(0, 1, "no address to send it to")
 
 
 def test_two_senders_never_send_the_same_notice_at_a_time(store, receiver):
-    announce(store, NOTICES[0])
+    enqueue(store, NOTICES[0])
     other: list[Delivered] = []
     receiver.before = lambda: other.append(deliver(store, "mine", receiver.url))
     assert deliver(store, "mine", receiver.url).sent == 1
-    assert other == [Delivered(0, 1, "another sender is at it")]
+    assert other == [Delivered(0, 1, "another sender is sending it")]
     assert len(receiver.received) == 1
 
 
@@ -109,8 +109,8 @@ print("ready", flush=True)
 sys.stdin.readline()
 for number in range(5):
     notice = Notice("mine", "ended", f"n{number}", f"lidr: told {number}")
-    delivery.announce(store, notice)
-    delivery.deliver(store, "mine", url, patient=True)
+    delivery.enqueue(store, notice)
+    delivery.deliver(store, "mine", url, wait=True)
 print("done", flush=True)
 """
 
@@ -171,14 +171,14 @@ def test_notice_of_a_sender_killed_around_the_answer_has_the_same_key_again(
 
 def test_notice_is_given_up_after_many_attempts(store, receiver, monkeypatch):
     monkeypatch.setattr(delivery, "MAX_ATTEMPTS", 2)
-    announce(store, NOTICES[0])
+    enqueue(store, NOTICES[0])
     receiver.status = 500
     assert [deliver(store, "mine", receiver.url).left for _ in range(4)] == [1, 1, 0, 0]
     assert len(receiver.received) == 2
 
 
 def test_what_is_kept_of_a_notice_names_no_address(store, receiver):
-    announce(store, NOTICES[0])
+    enqueue(store, NOTICES[0])
     deliver(store, "mine", receiver.url)
     kept = [json.loads(path.read_text()) for path in store.root.rglob("*.json")]
     assert len(kept) == 3 and "secret-part" not in json.dumps(kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lidr.components.shared.config.notify import Notify
 from lidr.components.shared.store.local import LocalStore
 from lidr.pipelines.notices import local
-from lidr.pipelines.notices.local import noticing
+from lidr.pipelines.notices.local import with_notices
 from tests.kubernetes_api import wait_until
 from tests.receivers import receiving
 
@@ -13,12 +13,12 @@ from tests.receivers import receiving
 def test_step_that_stands_still_is_told_while_the_screen_goes_on(tmp_path, monkeypatch):
     moment = [1000.0]
     monkeypatch.setattr(local.time, "time", lambda: moment[0])
-    monkeypatch.setattr(local, "_SECONDS", 0.0)
+    monkeypatch.setattr(local, "_CHECK_SECONDS", 0.0)
     store, drawn = LocalStore(tmp_path), []
 
     with receiving() as receiver:
         settings = Notify(silent_minutes=30)
-        watch = noticing(drawn.append, store, "mine", settings, receiver.url)
+        watch = with_notices(drawn.append, store, "mine", settings, receiver.url)
         begun = {"event": "started", "step": "train", "iteration": 1, "time": 0.0}
         watch([begun])
 

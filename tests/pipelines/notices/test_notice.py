@@ -66,7 +66,7 @@ def test_failure_says_why_and_the_command_that_goes_on():
     told = of_failure("mine", "id", failure, "lidr submit r --run mine")
     assert told.text == (
         "lidr: run mine has failed at M_1 train: no GPU is free. Wait. `lidr submit r --run mine` "
-        "goes on."
+        "resumes it."
     )
 
 

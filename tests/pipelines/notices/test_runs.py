@@ -51,9 +51,9 @@ def test_failure_is_told_with_its_reason_and_each_execution_s_own(telling, recei
     assert code == 1
     assert [body["text"] for _, body in receiver.received] == [
         "lidr: run mine has failed at M_0 train: prompts/en.jsonl:7: the file is broken. Mend it. "
-        "`lidr run tiny-world --run mine` goes on.",
+        "`lidr run tiny-world --run mine` resumes it.",
         "lidr: run mine has failed at M_0 train: an unexpected error, see `lidr logs`. "
-        "`lidr run tiny-world --run mine` goes on.",
+        "`lidr run tiny-world --run mine` resumes it.",
     ]
     kept = [*telling.store.rglob("*.json*"), *telling.store.rglob("*.log")]
     everything = told + "".join(path.read_text("utf-8", "replace") for path in kept)
@@ -64,7 +64,7 @@ def test_receiver_that_is_down_harms_no_run_and_hears_at_the_next_one(telling, r
     receiver.status = 503
     assert run(telling, tmp_path)[0] == 0
     assert (
-        "wait for the next chance: the receiver answered HTTP 503"
+        "wait for the next attempt: the receiver answered HTTP 503"
         in (telling.run / "events.jsonl").read_text()
     )
     receiver.status = 200

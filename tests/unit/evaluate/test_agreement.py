@@ -40,7 +40,7 @@ def the_harness_own(model, recipe: Recipe, folder) -> dict[str, list[dict]]:
     from lm_eval.models.huggingface import HFLM
 
     manager = task_manager(recipe, [TASKS], folder)
-    names = recipe.evaluation.asked(recipe.languages.all)
+    names = recipe.evaluation.tasks_in(recipe.languages.all)
     use_items(manager, names, recipe.evaluation, folder)
     results = simple_evaluate(
         model=HFLM(pretrained=str(model), dtype="float32", device="cpu", batch_size=4),

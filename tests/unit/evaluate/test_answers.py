@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lidr.components.evaluate.answers import answer, asked
+from lidr.components.evaluate.answers import answer_questions, judged_identity
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding
 from lidr.components.shared.records.schema import Answer, Failure, FinishReason
@@ -33,7 +33,7 @@ def echo(request: ChatRequest) -> Completion:
 
 def test_every_turn_of_every_question_is_answered_in_order(tmp_path):
     engine = FakeEngine(echo)
-    answers = answer(engine, make_recipe(**judged(tmp_path)))
+    answers = answer_questions(engine, make_recipe(**judged(tmp_path)))
     assert [(a.task, a.language, a.item_id, a.turn) for a in answers] == [
         ("mt_bench", code, str(n), turn)
         for code in ("en", "es", "de")
@@ -48,7 +48,7 @@ def test_every_turn_of_every_question_is_answered_in_order(tmp_path):
 
 def test_the_second_turn_sees_the_first_answer(tmp_path):
     engine = FakeEngine(echo)
-    answer(engine, make_recipe(**judged(tmp_path)))
+    answer_questions(engine, make_recipe(**judged(tmp_path)))
     (second,) = [r for r in engine.asked if r.messages[-1]["content"] == "es 1 and?"]
     assert second.messages == [
         {"role": "user", "content": "es 1?"},
@@ -66,7 +66,7 @@ def test_a_turn_that_fails_ends_its_conversation_and_no_other(tmp_path):
             return Completion(request.key, "", reason, 999, 0, Failure.PROMPT_TOO_LONG)
         return echo(request)
 
-    answers = answer(FakeEngine(answers_but_one), make_recipe(**judged(tmp_path)))
+    answers = answer_questions(FakeEngine(answers_but_one), make_recipe(**judged(tmp_path)))
     found = [a for a in answers if (a.task, a.language) == ("mt_bench", "de")]
     assert [(a.item_id, a.turn, a.finish_reason) for a in found] == [
         ("0", 0, "failed"),
@@ -77,8 +77,8 @@ def test_a_turn_that_fails_ends_its_conversation_and_no_other(tmp_path):
 
 def test_without_a_judge_nothing_is_asked():
     engine = FakeEngine(echo)
-    assert answer(engine, make_recipe()) == []
-    assert asked(make_recipe()) == {}
+    assert answer_questions(engine, make_recipe()) == []
+    assert judged_identity(make_recipe()) == {}
     assert engine.asked == []
 
 
@@ -91,7 +91,7 @@ def test_head_to_head_asks_nothing_of_its_own(tmp_path):
         "languages": ["es"],
     }
     section = judged(tmp_path, alpaca, {"name": "head_to_head"})
-    answers = answer(FakeEngine(echo), make_recipe(**section))
+    answers = answer_questions(FakeEngine(echo), make_recipe(**section))
     assert [(a.task, a.language, a.item_id) for a in answers] == [
         ("x_alpacaeval", "es", f"c{n}") for n in range(3)
     ]
@@ -120,17 +120,17 @@ def test_answers_are_part_of_the_evaluate_stage(tmp_path, monkeypatch):
 
 def test_another_question_is_another_evaluation_and_another_place_is_not(tmp_path, monkeypatch):
     start(monkeypatch, in_its_language())
-    first = asked(make_recipe(**judged(tmp_path)))
+    first = judged_identity(make_recipe(**judged(tmp_path)))
     (tmp_path / "moved").mkdir()
-    assert asked(make_recipe(**judged(tmp_path / "moved"))) == first
+    assert judged_identity(make_recipe(**judged(tmp_path / "moved"))) == first
     (tmp_path / "care.es.json").write_text('[{"id": "c0", "instruction": "otra"}]')
     section = judged(tmp_path / "moved")
     (tmp_path / "moved" / "care.es.json").write_text('[{"id": "c0", "instruction": "otra"}]')
-    assert asked(make_recipe(**section)) != first
+    assert judged_identity(make_recipe(**section)) != first
 
 
 def test_a_file_that_is_missing_is_named(tmp_path):
     section = judged(tmp_path)
     (tmp_path / "care.de.json").unlink()
     with pytest.raises(BadInput, match=r"care.de.json: no such file.*judge.tasks.questions"):
-        answer(FakeEngine(echo), make_recipe(**section))
+        answer_questions(FakeEngine(echo), make_recipe(**section))

@@ -4,16 +4,16 @@ import pytest
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 
-from lidr.components.evaluate.catalog import Method, rows
+from lidr.components.evaluate.catalog import Method, benchmarks
 from lidr.components.evaluate.index import require_tasks
 from lidr.components.evaluate.items.local_data import canonical, leaf_tasks
 from lidr.components.evaluate.items.problems import SOURCES
-from lidr.components.evaluate.limits import DEFAULT, TASKS, limit_of
+from lidr.components.evaluate.limits import DEFAULT_MAX_TOKENS, TASKS, max_tokens_of
 from lidr.components.shared.config.evaluation import Evaluation
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.core.languages import NAMES
 
-RUN = [row for row in rows() if row.method is not Method.JUDGE]
+RUN = [row for row in benchmarks() if row.method is not Method.JUDGE]
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,17 @@ def test_data_method_and_metric_are_the_task_s_own(manager, row):
             assert canonical(config["dataset_path"]) == row.data
             assert row.metric.startswith(config["metric_list"][0]["metric"])
         if row.method is Method.GENERATE:
-            limit = normalize_gen_kwargs(config["generation_kwargs"], DEFAULT)["max_gen_toks"]
-            assert (row.max_tokens or DEFAULT) == limit
-            assert limit_of(Evaluation(tasks=(row.task,)), name(row, row.languages[0])) == limit
+            limit = normalize_gen_kwargs(config["generation_kwargs"], DEFAULT_MAX_TOKENS)[
+                "max_gen_toks"
+            ]
+            assert (row.max_tokens or DEFAULT_MAX_TOKENS) == limit
+            assert (
+                max_tokens_of(Evaluation(tasks=(row.task,)), name(row, row.languages[0])) == limit
+            )
 
 
 def test_our_own_rows_are_pinned_to_a_commit():
-    pinned = {row.data: row.revision for row in rows() if row.revision}
+    pinned = {row.data: row.revision for row in benchmarks() if row.revision}
     assert pinned.keys() == SOURCES.keys()
     for family, revision in pinned.items():
         assert len(revision) == 40
@@ -56,7 +60,7 @@ def test_our_own_rows_are_pinned_to_a_commit():
 
 
 def test_each_row_is_there_once():
-    tasks = [row.task for row in rows()]
+    tasks = [row.task for row in benchmarks()]
     assert len(set(tasks)) == len(tasks)
 
 
@@ -90,7 +94,7 @@ def test_a_task_runs_in_the_languages_it_is_given(manager):
         },
     )
     require_tasks(settings, ("en", "es", "ru"), set(manager.all_tasks))
-    assert settings.asked(("en", "es", "ru")) == {
+    assert settings.tasks_in(("en", "es", "ru")) == {
         "global_mmlu_en": "en",
         "global_mmlu_es": "es",
         "include_base_44_russian": "ru",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lidr.components.evaluate.harness import Scored, run_tasks
-from lidr.components.evaluate.limits import TASKS, limit_of
+from lidr.components.evaluate.limits import TASKS, max_tokens_of
 from lidr.components.shared.config.evaluation import Evaluation
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines import ChatRequest, Completion, Decoding, Likelihoods
@@ -120,7 +120,7 @@ def test_stop_strings_are_the_task_s_and_so_is_the_length_unless_the_recipe_sets
     run_own(write_tasks(tmp_path, more), engine)
     assert engine.decodings == [decoding]
     limits = Evaluation(tasks=("mine_{language}",), include_path=str(tmp_path))
-    assert limit_of(limits, "mine_es") == decoding.max_tokens, "as lidr plan has it"
+    assert max_tokens_of(limits, "mine_es") == decoding.max_tokens, "as lidr plan has it"
 
 
 @pytest.mark.parametrize("arguments", ["{until: []}", "{until: [], max_gen_toks: 7}"])
@@ -130,7 +130,7 @@ def test_the_recipe_s_length_wins_over_the_task_s(tmp_path, arguments):
     run_own(write_tasks(tmp_path, more), engine, max_tokens=99)
     assert {decoding.max_tokens for decoding in engine.decodings} == {99}
     limits = Evaluation(tasks=("mine_{language}",), include_path=str(tmp_path), max_tokens=99)
-    assert limit_of(limits, "mine_es") == 99
+    assert max_tokens_of(limits, "mine_es") == 99
 
 
 @pytest.mark.parametrize("text", ["1###2", "1Q: What is 2?###", "1"])

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lidr.components.evaluate.harness import Scored, run_tasks
-from lidr.components.evaluate.items.local_data import digests, load
+from lidr.components.evaluate.items.local_data import data_digests, load
 from lidr.components.evaluate.items.problems import problems
 from lidr.components.evaluate.items.published import SOURCES
 from lidr.components.evaluate.limits import TASKS
@@ -288,17 +288,17 @@ def test_digests_follow_the_content_and_not_the_place(tmp_path):
         write(tmp_path / folder / "es.jsonl")
         write(tmp_path / folder / "de.jsonl", ITEMS[:1])
     one, two = (
-        digests({"mgsm": str(tmp_path / folder / "{language}.jsonl")}, ["en", "es", "de"])
+        data_digests({"mgsm": str(tmp_path / folder / "{language}.jsonl")}, ["en", "es", "de"])
         for folder in ("one", "two")
     )
     assert one == two
     assert len(one["mgsm"]) == 2
     write(tmp_path / "two" / "de.jsonl", ITEMS[:2])
-    assert digests({"mgsm": str(tmp_path / "two")}, ["es"]) != digests(
+    assert data_digests({"mgsm": str(tmp_path / "two")}, ["es"]) != data_digests(
         {"mgsm": str(tmp_path / "one")}, ["es"]
     )
     with pytest.raises(BadInput, match="no such file"):
-        digests({"mgsm": str(tmp_path / "three")}, ["es"])
+        data_digests({"mgsm": str(tmp_path / "three")}, ["es"])
 
 
 def test_paths_start_at_the_recipe_s_folder(tmp_path):

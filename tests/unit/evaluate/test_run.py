@@ -12,7 +12,7 @@ from lidr.components.shared.core.digest import digest_of_uri
 from lidr.components.shared.core.errors import BadInput, EngineFailed
 from lidr.components.shared.core.events import EVENTS_VARIABLE, listening
 from lidr.components.shared.engines import ChatRequest, Completion
-from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.parquet import to_parquet
 from lidr.components.shared.records.schema import (
     EvalItem,
@@ -39,7 +39,7 @@ def start(monkeypatch, answer: Answer) -> tuple[FakeEngine, list[Path]]:
     engine, started = FakeEngine(answer), []
     monkeypatch.setattr(
         "lidr.components.evaluate.run.open_engine",
-        lambda _, stage: started.append(local_model(stage)) or engine,
+        lambda _, stage: started.append(model_files(stage).folder) or engine,
     )
     return engine, started
 

@@ -8,7 +8,7 @@ from lidr.components.gate.run import gate
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.records.parquet import to_parquet
 from lidr.components.shared.records.schema import EvalItem
-from lidr.components.shared.stats.paired import Marks, Paired
+from lidr.components.shared.stats.paired import Marks, PairedItems
 from lidr.components.shared.store.stage import open_stage
 from tests.fakes import finished_stage, make_recipe
 
@@ -206,7 +206,7 @@ def test_nine_against_seven_of_twelve_cut_answers_stop_nothing():
     """The case that a real run was stopped on: 75.0% of 12 items against 58.3%."""
     cut = Marks(np.arange(12) < 7, np.arange(12) < 9)
     pairs = {
-        code: Paired([("t", str(n)) for n in range(12)], np.ones(12), truncated=cut)
+        code: PairedItems([("t", str(n)) for n in range(12)], np.ones(12), truncated=cut)
         for code in ("en", "es", "de")
     }
     found = decide(make_recipe(gate={"resamples": 500}), pairs, 1, 2)
@@ -217,7 +217,7 @@ def test_nine_against_seven_of_twelve_cut_answers_stop_nothing():
 def test_bars_that_too_few_items_can_never_break_are_named():
     cut = Marks(np.zeros(6, dtype=bool), np.ones(6, dtype=bool))
     pairs = {
-        code: Paired([("t", str(n)) for n in range(6)], np.ones(6), cut, cut)
+        code: PairedItems([("t", str(n)) for n in range(6)], np.ones(6), cut, cut)
         for code in ("en", "es", "de")
     }
     found = decide(make_recipe(gate={"resamples": 500}), pairs, 1, 2)

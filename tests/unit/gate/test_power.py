@@ -22,7 +22,7 @@ from lidr.components.gate.power import (
     least_items,
     power_table,
 )
-from lidr.components.shared.stats.paired import Paired, by_question
+from lidr.components.shared.stats.paired import PairedItems, by_question
 from tests.fakes import make_recipe
 
 ALPHA = 0.05
@@ -84,7 +84,7 @@ def test_languages_that_share_their_questions_are_not_independent_evidence():
     for _ in range(300):
         gains = simulate_copies(case, rng)
         own = [(gain, [(str(k), str(n)) for n in range(100)]) for k, gain in enumerate(gains)]
-        parts, _ = by_question([Paired(names, gain) for gain, names in own])
+        parts, _ = by_question([PairedItems(names, gain) for gain, names in own])
         alone += parts.sum() > 1.645 * sqrt((parts**2).sum())
     assert alone / 300 > 2 * ALPHA
 

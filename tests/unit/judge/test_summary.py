@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lidr.components.judge.cases import Docket, Item
+from lidr.components.judge.cases import Item, ItemsToJudge
 from lidr.components.judge.summary import Judged, items_of, score_of, summarise
 from lidr.components.shared.config.judge import JudgedTask, Price
 from lidr.components.shared.inputs.questions import Question
@@ -53,7 +53,7 @@ def judged(
 
 def summary(*groups: Judged, price: Price = FREE, others=("es", "de")) -> dict:
     pairs = [pair for group in groups for pair in group]
-    return summarise(Docket([item for item, _ in pairs]), pairs, others, price, 0)
+    return summarise(ItemsToJudge([item for item, _ in pairs]), pairs, others, price, 0)
 
 
 def place(*rows: tuple[float | None, ...], task: JudgedTask = DUEL) -> dict:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lidr.components.judging.prompts import OWN, Block, load_prompt, masked
+from lidr.components.judging.prompts import PROMPTS_FOLDER, Block, load_prompt, masked
 from lidr.components.shared.core.errors import BadInput
 
 NAMES = ("pairwise", "score", "rubric")
@@ -89,18 +89,20 @@ def test_a_place_without_blocks_says_so():
 
 
 def test_an_own_prompt_must_have_the_places(tmp_path):
-    text = (OWN / "pairwise.md").read_text()
+    text = (PROMPTS_FOLDER / "pairwise.md").read_text()
     (tmp_path / "pairwise.md").write_text(text.replace("{second}", ""))
-    with pytest.raises(BadInput, match=r"pairwise.md: the place \{second\} is missing"):
+    with pytest.raises(BadInput, match=r"pairwise.md: the placeholder \{second\} is missing"):
         load_prompt("pairwise", str(tmp_path))
     (tmp_path / "pairwise.md").write_text("Hello\n" + text + "\n{answer}")
     line = text.count("\n") + 3
-    with pytest.raises(BadInput, match=rf"pairwise.md:{line}: \{{answer\}} is none of its places"):
+    with pytest.raises(
+        BadInput, match=rf"pairwise.md:{line}: \{{answer\}} is none of its placeholders"
+    ):
         load_prompt("pairwise", str(tmp_path))
     with pytest.raises(BadInput, match=r"rubric.md: no such file.*judge.prompts"):
         load_prompt("rubric", str(tmp_path))
 
 
 def test_another_wording_has_another_digest(tmp_path):
-    (tmp_path / "score.md").write_text((OWN / "score.md").read_text() + "\n")
+    (tmp_path / "score.md").write_text((PROMPTS_FOLDER / "score.md").read_text() + "\n")
     assert load_prompt("score", str(tmp_path)).digest != load_prompt("score").digest

@@ -245,14 +245,14 @@ def test_every_worker_logs_its_figures(tmp_path, monkeypatch):
 def test_a_note_that_comes_while_the_stage_is_finished_is_no_part_of_it(
     tmp_path, monkeypatch, whole
 ):
-    gather = summaries.gather
+    collect_notes = summaries.collect_notes
 
     def and_another_comes(stage):
-        found = gather(stage)
+        found = collect_notes(stage)
         stage.store.write(stage.key("engine/late.json"), b"{}")
         return found
 
-    monkeypatch.setattr(summaries, "gather", and_another_comes)
+    monkeypatch.setattr(summaries, "collect_notes", and_another_comes)
     found = separate(tmp_path / "two", monkeypatch)
     assert tuple(map(content, found)) == whole
     for uri in found:

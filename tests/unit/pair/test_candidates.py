@@ -206,10 +206,10 @@ def test_white_space_alone_makes_no_difference(chosen, rejected, same):
 
 def test_exchanging_the_sides_twice_changes_nothing():
     [candidate, *_] = candidates(LANGUAGE_SETTINGS, good_records("p0").sources())
-    turned = candidate.exchanged()
+    turned = candidate.swapped()
     assert (turned.chosen, turned.rejected) == (candidate.rejected, candidate.chosen)
     assert (turned.prompt, turned.language) == (candidate.prompt, candidate.language)
-    assert turned.exchanged() == candidate
+    assert turned.swapped() == candidate
 
 
 def test_a_translate_stage_without_any_file_leaves_nothing_to_pair(tmp_path):

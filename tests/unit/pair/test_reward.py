@@ -18,7 +18,7 @@ from lidr.components.pair.reward.verdict import (
     verdict_of,
 )
 from lidr.components.pair.rewarders.lidr.candidates import candidates
-from lidr.components.pair.rewarders.lidr.observations import directions, observe, pooled
+from lidr.components.pair.rewarders.lidr.observations import direction_keys, observe, pooled
 from lidr.components.pair.run import decide, languages_of
 from lidr.components.pair.stage import after_pairs
 from lidr.components.shared.config.recipe import Recipe
@@ -52,7 +52,7 @@ def seen(records: Records, recipe: Recipe | None = None, swap: bool = False) -> 
     detected = languages_of(found, IDENTIFIER)
     decided = decide(recipe.pairing, found, detected)
     if swap:
-        decided = [(candidate.exchanged(), reason) for candidate, reason in decided]
+        decided = [(candidate.swapped(), reason) for candidate, reason in decided]
     places = measure(pooled("en", observe(recipe, records.sources(), decided, detected)))
     return {key: place.to_counts(10) for key, place in places.items()}
 
@@ -233,20 +233,20 @@ def test_rewards_exactly_at_their_bars_are_hardly_ever_stopped(count):
     recipe, rng, repeats = settings(), random.Random(count), 300
     stops = 0
     for _ in range(repeats):
-        made = {key: outcomes(0.8, count, rng) for key in directions(recipe)}
+        made = {key: outcomes(0.8, count, rng) for key in direction_keys(recipe)}
         stops += verdict_of(findings(recipe, measure(pooled("en", made)), 100, 0.0)) == "stop"
     assert stops / repeats <= 0.05 + 2 * (0.05 * 0.95 / repeats) ** 0.5
 
 
 def test_a_reward_far_below_its_bar_is_stopped_from_few_texts_on():
     recipe, rng = settings(), random.Random(0)
-    made = {key: outcomes(0.2, 12, rng) for key in directions(recipe)}
+    made = {key: outcomes(0.2, 12, rng) for key in direction_keys(recipe)}
     assert verdict_of(findings(recipe, measure(pooled("en", made)), 100, 0.0)) == "stop"
 
 
 def test_half_way_between_a_bar_and_perfection_there_is_a_warning():
     recipe = settings()
-    made = {key: Observations() for key in directions(recipe)}
+    made = {key: Observations() for key in direction_keys(recipe)}
     for number in range(200):
         made["en-es"].add("numbers", f"p{number}", number % 20 >= 3)
     [found] = findings(recipe, measure(pooled("en", made)), 100, 0.0)

@@ -255,7 +255,7 @@ def test_a_small_sample_takes_turns_and_prefers_sides_that_differ(tmp_path, monk
 
 
 def test_long_texts_leave_room_for_fewer(tmp_path, monkeypatch):
-    monkeypatch.setattr("lidr.components.pair.sample._CHARACTERS", 400)
+    monkeypatch.setattr("lidr.components.pair.sample._MAX_CHARS", 400)
     found = sample_in(run(write(tmp_path, good_records(*(f"p{n}" for n in range(9))))))
     size = sum(len(s.prompt) + len(s.chosen or "") + len(s.rejected or "") for s in found)
     assert 200 < size <= 400

@@ -23,7 +23,7 @@ def test_report_of_a_failed_run_has_the_iterations_that_ended(tmp_path, iteratio
     page = page_of(write_run(tmp_path, iterations))
     assert f"The run failed after M{'₀₁'[iterations]}" in page
     assert "TrainJob &lt;b&gt;x&lt;/b&gt; failed: pod y: OOMKilled (exit code 137)" in page
-    assert "The same command goes on where the run stopped" in page
+    assert "Run the same command again: it continues where the run stopped" in page
     assert 'id="imbalance"' in page or 'id="accuracy"' in page
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lidr.components.judge.cases import Docket, Item
+from lidr.components.judge.cases import Item, ItemsToJudge
 from lidr.components.judge.summary import summarise
 from lidr.components.report.history import read_history
 from lidr.components.report.judged import judged
@@ -35,7 +35,7 @@ def judge(store: str, iteration: int, wins: int) -> None:
             for order in (Order.CANDIDATE_FIRST, Order.CANDIDATE_SECOND)
         ]
         pairs.append((item, each))
-    counts = summarise(Docket([item for item, _ in pairs]), pairs, ["es"], Price(input=2), 0)
+    counts = summarise(ItemsToJudge([item for item, _ in pairs]), pairs, ["es"], Price(input=2), 0)
     home = open_store(store)
     stage = new_stage(home, "judge", 1, {}, {"iteration": iteration})
     uri = stage.finish({"model": MODEL} | counts)

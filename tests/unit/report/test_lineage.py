@@ -10,7 +10,7 @@ import pytest
 
 from lidr.components.report.history import Round
 from lidr.components.report.lineage import lineage
-from lidr.components.shared.store.marker import MARKER, RECORD
+from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_states
 from tests.chains import Chain, make_chain
@@ -52,7 +52,7 @@ def test_no_two_boxes_stand_on_one_another(chain):
 
 def test_what_was_pruned_is_drawn_as_such_and_what_is_gone_left_out(chain):
     pruned, gone = chain.rounds[1]["generate"], chain.rounds[1]["translate"]
-    Path(chain.store, pruned.key(MARKER)).rename(Path(chain.store, pruned.key(RECORD)))
+    Path(chain.store, pruned.key(MARKER)).rename(Path(chain.store, pruned.key(PRUNED_MARKER)))
     shutil.rmtree(Path(chain.store, gone.prefix))
     section = lineage(rounds_of(chain))
     drawn = ElementTree.fromstring(str(section.charts[0].image))

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from lidr.components.report.against import render_against
 from lidr.components.report.aliases import aliases_of
 from lidr.components.report.durations import durations_of, throughput, total
-from lidr.components.report.family import render_family
+from lidr.components.report.registered_model import render_model
 from lidr.components.report.runs import Run, read_run, reused, runs_of_model
+from lidr.components.report.two_runs import render_two_runs
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.records.schema import EvalItem
@@ -60,7 +60,7 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_path):
     runs, unread = runs_of_model(home, "tiny-world")
     assert [run.name for run in runs] == [RUN]
     assert sorted(reason.partition(":")[0] for reason in unread) == ["broken", "old", "young"]
-    page = render_family("tiny-world", runs, unread, {}, "")
+    page = render_model("tiny-world", runs, unread, {}, "")
     assert "A run is left out: young: run &#39;young&#39; in" in page
 
 
@@ -137,7 +137,7 @@ def test_where_no_step_saw_a_gpu_there_is_no_column_for_it(tmp_path):
 
 def test_the_page_of_a_model_has_every_version_with_its_role(store):
     runs, _ = runs_of_model(open_store(store), "tiny-world")
-    page = render_family("tiny-world", runs, [], {"tiny-world/3": ["candidate", "champion"]}, "")
+    page = render_model("tiny-world", runs, [], {"tiny-world/3": ["candidate", "champion"]}, "")
     assert "tiny-world: 2 runs; the champion reaches 99.2% on average." in page
     assert "candidate, champion" in page
     assert page.count(">R2 M₂<") >= 2
@@ -177,7 +177,7 @@ def test_roles_come_from_mlflow_and_a_server_that_is_away_is_said(tmp_path, monk
 
 
 def test_two_runs_stand_side_by_side_with_gains_on_the_same_items(store):
-    page = render_against(*both(store))
+    page = render_two_runs(*both(store))
     assert "B against A, mean over the other languages: −6.0 points (−" in page
     assert "Keys of the recipes that differ: 1." in page
     assert '<th scope="row">seed</th><td><code><bdi>0</bdi></code></td>' in page
@@ -198,7 +198,7 @@ def test_languages_with_other_items_are_left_out_of_the_gain(tmp_path):
     again = replace(stage, identity=stage.marker()["identity"])
     again.write_records("items.parquet", kept, EvalItem)
     again.finish(stage.counts())
-    page = render_against(*both(home.uri))
+    page = render_two_runs(*both(home.uri))
     assert "In Spanish the two runs were evaluated on different items" in page
     gains = page[page.index("Gain in points") :]
     assert "Spanish" not in gains[: gains.index("</table>")]
@@ -209,6 +209,6 @@ def test_runs_of_other_languages_have_scores_but_no_gain(store):
     first, second = both(store)
     languages = {"dominant": "en", "others": ["es"]}
     other = Recipe.model_validate(second.settings.model_dump() | {"languages": languages})
-    page = render_against(first, Run(second.name, other, second.rounds))
+    page = render_two_runs(first, Run(second.name, other, second.rounds))
     assert "Settings that differ" in page
     assert "languages.others" in page

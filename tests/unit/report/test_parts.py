@@ -50,8 +50,7 @@ def test_prompts_that_were_left_out_are_told_where_they_were_to_be():
     counts = {"prompts": 1980, "duplicates": {"exact": 12, "near": 1008}}
     start = Round({"iteration": 0}, "m", {"prepare": {"counts": counts}})
     assert _left_out([start]) == (
-        " Of 3,000 prompts 12 were left out for saying exactly, and 1,008 for saying nearly, what "
-        "an earlier one says."
+        " Of 3,000 prompts, 12 exact and 1,008 near duplicates of an earlier one were left out."
     )
     assert _left_out([Round({"iteration": 0}, "m", {"prepare": {"counts": {"prompts": 5}}})]) == ""
 
@@ -74,7 +73,7 @@ def test_ticks_lie_within_the_domain(low, width):
 
 @given(st.lists(st.floats(20, 300), min_size=1, max_size=12))
 def test_labels_keep_their_distance(positions):
-    placed = sorted(svg.apart(positions, 16, 0, 320))
+    placed = sorted(svg.spread_labels(positions, 16, 0, 320))
     assert all(after - before >= 16 - 1e-9 for before, after in pairwise(placed))
     assert placed[-1] <= 320
 

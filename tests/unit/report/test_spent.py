@@ -60,7 +60,7 @@ def test_report_of_a_run_that_its_budget_stopped_says_so_first(tmp_path):
     result, page, overview = pages(store.uri)
     assert result["stopped"] == {"iteration": 2, "reason": REASON}
     for each in (page, overview):
-        assert "<h1>M₂ was not begun: the budget does not hold it</h1>" in each
+        assert "<h1>M₂ was not started: it would exceed the budget</h1>" in each
         assert f"<dt>Why it stopped</dt><dd>{REASON}</dd>" in each
         assert "Raise the budget in the profile" in each
 

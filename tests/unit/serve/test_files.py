@@ -15,7 +15,7 @@ import pytest
 from lidr.components.serve.__main__ import main
 from lidr.components.serve.files import fetch, run, vllm_command
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.models.outside import Resolved
+from lidr.components.shared.models.outside import ModelLocation
 from tests.models import CHAT_TEMPLATE, safetensors
 
 pytest.importorskip("vllm")
@@ -49,7 +49,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_a_model_is_served_as_champion(model: Path, place: Path):
-    fetch(Resolved(str(model)), place)
+    fetch(ModelLocation(str(model)), place)
     command = vllm_command(place, ["--port=8000"])
     assert command[-5:] == [
         "--model",
@@ -62,15 +62,15 @@ def test_a_model_is_served_as_champion(model: Path, place: Path):
 
 
 def test_an_adapter_is_served_as_champion_over_its_base(model: Path, adapter: Path, place: Path):
-    fetch(Resolved(str(model), str(adapter)), place)
+    fetch(ModelLocation(str(model), str(adapter)), place)
     command = " ".join(vllm_command(place, []))
     assert "--served-model-name champion-base --enable-lora --max-loras 1" in command
     assert f"--max-lora-rank 32 --lora-modules champion={place / 'adapter'}" in command
 
 
 def test_a_container_that_is_restarted_forgets_the_last_adapter(model, adapter, place):
-    fetch(Resolved(str(model), str(adapter)), place)
-    fetch(Resolved(str(model)), place)
+    fetch(ModelLocation(str(model), str(adapter)), place)
+    fetch(ModelLocation(str(model)), place)
     assert "--enable-lora" not in vllm_command(place, [])
 
 
@@ -107,7 +107,7 @@ def test_the_exit_status_of_the_server_is_the_container_s():
 
 def test_an_adapter_beyond_vllm_is_refused(model: Path, adapter: Path, place: Path):
     (adapter / "adapter_config.json").write_text(json.dumps({"r": 1000}))
-    fetch(Resolved(str(model), str(adapter)), place)
+    fetch(ModelLocation(str(model), str(adapter)), place)
     with pytest.raises(BadInput, match="up to rank 512"):
         vllm_command(place, [])
 
@@ -115,7 +115,7 @@ def test_an_adapter_beyond_vllm_is_refused(model: Path, adapter: Path, place: Pa
 def test_pickles_are_not_served(model: Path, place: Path):
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
     with pytest.raises(BadInput, match="pickles"):
-        fetch(Resolved(str(model)), place)
+        fetch(ModelLocation(str(model)), place)
     assert list(place.iterdir()) == []
 
 

@@ -20,13 +20,13 @@ from lidr.components.shared.core.events import EVENTS_VARIABLE, listening
 from lidr.components.shared.kubernetes import runs
 from lidr.components.shared.run_lease import run_lease, task_lease
 from lidr.components.shared.step import step
-from lidr.components.shared.store.lease import Head
+from lidr.components.shared.store.lease import LeaseHead
 from tests.kubernetes_api import NAMESPACE, KubernetesApi, running, serve
 
 CODE = """
 import sys, time
 from lidr.components.shared import run_lease as module
-module.SECONDS = float(sys.argv[2])
+module.LEASE_SECONDS = float(sys.argv[2])
 with module.run_lease(sys.argv[1], "mine") as lease:
     print("held", flush=True)
     while not lease.lost:
@@ -133,7 +133,7 @@ def test_clocks_that_differ_by_years_do_no_harm(tmp_path, elsewhere):
 
 
 def test_what_is_no_lease_runs_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SECONDS", 0.3)
+    monkeypatch.setattr(module, "LEASE_SECONDS", 0.3)
     broken = tmp_path / "runs/mine/lease/000000000007.json"
     broken.parent.mkdir(parents=True)
     for text in (b"", b"{", b"[]", b'{"seconds": NaN}', b'{"identity": "x", "seconds": 1e9}'):
@@ -145,7 +145,7 @@ def test_what_is_no_lease_runs_out(tmp_path, monkeypatch):
 
 
 def test_tasks_of_one_kfp_run_share_it_and_another_run_waits(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "TASK_SECONDS", 1.0)
+    monkeypatch.setattr(module, "TASK_LEASE_SECONDS", 1.0)
 
     def task(name: str, execution: str):
         return task_lease(name, str(tmp_path), "mine", execution)
@@ -171,7 +171,7 @@ def test_tasks_of_one_kfp_run_share_it_and_another_run_waits(tmp_path, monkeypat
 
 
 def test_a_task_whose_run_was_taken_over_fails(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "TASK_SECONDS", 0.5)
+    monkeypatch.setattr(module, "TASK_LEASE_SECONDS", 0.5)
     with (
         pytest.raises(LidrError, match="was taken over"),
         task_lease("train", str(tmp_path), "mine", "first"),
@@ -266,7 +266,7 @@ def _no_answer(api: KubernetesApi) -> None:
     ids=lambda each: each.__name__,
 )
 def test_the_lease_of_a_run_that_may_live_is_watched(pod, tmp_path, monkeypatch, state):
-    monkeypatch.setattr(module, "TASK_SECONDS", 1.0)
+    monkeypatch.setattr(module, "TASK_LEASE_SECONDS", 1.0)
     died(tmp_path, "first")
     state(pod)
     began = time.monotonic()
@@ -275,7 +275,7 @@ def test_the_lease_of_a_run_that_may_live_is_watched(pod, tmp_path, monkeypatch,
 
 
 def test_a_lease_that_another_cluster_knows_of_is_watched(pod, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "TASK_SECONDS", 1.0)
+    monkeypatch.setattr(module, "TASK_LEASE_SECONDS", 1.0)
     died(tmp_path, "first")
     (runs._ACCOUNT / "ca.crt").write_text("of another cluster, which has no such run")
     began = time.monotonic()
@@ -307,10 +307,10 @@ def test_a_lease_names_no_path_to_ask_for(pod):
 def test_a_lease_is_watched_again_after_the_store_was_away(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("lidr.components.shared.store.lease.time.monotonic", lambda: clock[0])
-    watch = module._Watch(Head(1, False, ()), b"text", 60.0)
+    watch = module._Watch(LeaseHead(1, False, ()), b"text", 60.0)
     clock[0] = 300.0
-    assert not watch.silent(b"text", asked=1.0), "this look took the whole outage"
+    assert not watch.ran_out(b"text", asked=1.0), "this look took the whole outage"
     clock[0] = 330.0
-    assert not watch.silent(b"text", asked=329.0)
+    assert not watch.ran_out(b"text", asked=329.0)
     clock[0] = 361.0
-    assert watch.silent(b"text", asked=360.5)
+    assert watch.ran_out(b"text", asked=360.5)

@@ -38,16 +38,16 @@ from lidr.components.report.history import STATE_KEYS
 from lidr.components.report.lineage import _STEPS
 from lidr.components.shared.lineage.graph import MAKERS
 from lidr.components.shared.registry.ancestry import EVIDENCE
-from lidr.components.shared.store.runs import _OPTIONAL
+from lidr.components.shared.store.runs import _OPTIONAL_STATE
 from lidr.pipelines.maintenance.prune_plan import _ABOUT
-from lidr.pipelines.placement import KINDS
+from lidr.pipelines.placement import KIND_BY_COMPONENT
 from lidr.pipelines.status import SHOWN, STEP_NAMES, logged_by
 
-assert STATE_KEYS["critique"] == "critiques" and "critiques" in _OPTIONAL
+assert STATE_KEYS["critique"] == "critiques" and "critiques" in _OPTIONAL_STATE
 assert _STEPS.index("judge") < _STEPS.index("critique") < _STEPS.index("gate")
 assert MAKERS["critiqued"] == ("train", "prepare", "model")
 assert EVIDENCE["critique"] == "lidr.critiques_digest" and _ABOUT["critique"] == "pairs"
-assert KINDS["critique"] == "judge"
+assert KIND_BY_COMPONENT["critique"] == "judge"
 assert SHOWN.index("judge") < SHOWN.index("critique") < SHOWN.index("gate")
 assert STEP_NAMES["critique"] == "critique" and logged_by("critique") == {"critique"}
 """
@@ -70,8 +70,8 @@ def test_a_row_more_is_a_step_more_for_everything_that_walks_the_graph():
 def test_a_row_names_only_what_there_is(step: steps.Step):
     assert step.kind in KINDS
     assert {maker for makers in step.reads.values() for maker in makers} <= BY_NAME.keys()
-    assert {*step.data, *step.aside} <= step.reads.keys()
-    assert {step.about, step.further_than} <= {"", "source", *step.reads}
+    assert {*step.data, *step.any_iteration} <= step.reads.keys()
+    assert {step.about, step.round_after} <= {"", "source", *step.reads}
 
 
 def test_rows_are_unique_and_agree_with_each_other():

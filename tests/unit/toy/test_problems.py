@@ -17,11 +17,11 @@ from lidr.components.toy.problems import (
     SPLITS,
     Problem,
     draw_problems,
+    has_weak_form,
     misread,
     question,
     solution,
-    weak_form,
-    worked,
+    worked_solution,
 )
 
 EQUATION = re.compile(r"(\d+) ([+-]) (\d+) = (\d+)")
@@ -29,7 +29,7 @@ EQUATION = re.compile(r"(\d+) ([+-]) (\d+) = (\d+)")
 
 def flawed_solution(problem: Problem, language: str) -> str:
     """Return the answer that takes the weak verbs of `language` for their opposites."""
-    return worked(problem, language, misread(problem, language))
+    return worked_solution(problem, language, misread(problem, language))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_flawed_solutions_misread_exactly_the_weak_verbs(
 
 def test_english_has_no_weakness(problems: list[Problem]) -> None:
     assert all(misread(p, DOMINANT) == p.operations for p in problems)
-    assert not any(weak_form(p, DOMINANT) for p in problems)
+    assert not any(has_weak_form(p, DOMINANT) for p in problems)
 
 
 @pytest.mark.parametrize("render", [question, solution, flawed_solution])

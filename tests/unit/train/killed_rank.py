@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.train import trainer
-from lidr.components.train.distributed.ranks import exit_without_cleanup
 
-if __name__ == "__main__":
+_left = 0
+
+
+def main(arguments: list[str]) -> int:
+    """Train, and end as told; return the exit code."""
+    global _left
     manner, number = os.environ["ENDING"].split()
-    left = int(number)
+    _left = int(number)
 
     def countdown(ending: signal.Signals) -> None:
-        global left
-        left -= 1
-        if left == 0:
+        global _left
+        _left -= 1
+        if _left == 0:
             os.kill(os.getpid(), ending)
 
     if os.environ["RANK"] == "1" and manner == "kill":
@@ -43,4 +46,4 @@ if __name__ == "__main__":
             return step(self, *arguments, **named)
 
         PreferenceTrainer.training_step = asked_step
-    exit_without_cleanup(trainer.main(sys.argv[1:]))
+    return trainer.main(arguments)

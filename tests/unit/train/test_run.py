@@ -16,13 +16,13 @@ from lidr.components.shared.forward.loading import load_chat
 from lidr.components.shared.forward.tokens import TokenPair, tokenize_pairs
 from lidr.components.shared.models.admission import check_model
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer
-from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage, open_stage
 from lidr.components.train.assembly import training_order
 from lidr.components.train.forward.loss import PairLosses
-from lidr.components.train.metrics import StepSums, Watch, troubles
+from lidr.components.train.metrics import StepSums, TroubleMonitor, find_troubles
 from lidr.components.train.run import train
 from lidr.components.train.trainer import main
 from tests.models import tiny_model
@@ -56,13 +56,13 @@ def rows(uri: str) -> list[dict[str, float]]:
 
 
 def weights(uri: str) -> dict[str, torch.Tensor]:
-    return AutoModelForCausalLM.from_pretrained(local_model(uri)).state_dict()
+    return AutoModelForCausalLM.from_pretrained(model_files(uri).folder).state_dict()
 
 
 def test_a_stage_holds_a_loadable_model_and_a_row_per_step(root: Path):
     uri = train(**arguments(root))
     stage = open_stage(uri)
-    check_model(local_model(uri))
+    check_model(model_files(uri).folder)
     assert not stage.files(prefix="checkpoints")
     assert not stage.store.list(stage.key("checkpoints"))
     counts = stage.counts()
@@ -84,7 +84,7 @@ def test_the_margins_at_the_end_are_those_of_the_model_that_was_written(root: Pa
     stage = open_stage(train(**given))
     margins = stage.read_records([MARGINS_FILE], PairMargin)
     assert len(margins) == 2, "a tenth of the pairs"
-    folders = [local_model(uri) for uri in (stage.uri, str(given["inputs"]))]
+    folders = [model_files(uri).folder for uri in (stage.uri, str(given["inputs"]))]
     pairs = tokenize_pairs(PAIRS, ChatRenderer.load(folders[0], PLAIN_CHAT), 128).pairs
     policy, reference = (AutoModelForCausalLM.from_pretrained(folder) for folder in folders)
     for found in margins:
@@ -132,7 +132,9 @@ def test_the_loss_is_the_papers_at_every_micro_batch_and_with_another_reference(
     given = arguments(tmp_path, machine={"micro_batch_size": micro}, **settings)
     given["model"] = model_stage(tmp_path, 1)
     uri = train(**given)
-    dpo, nll = reference_losses(local_model(given["model"]), local_model(given["inputs"]))
+    dpo, nll = reference_losses(
+        model_files(given["model"]).folder, model_files(given["inputs"]).folder
+    )
     (row,) = rows(uri)
     assert row["dpo_loss"] == pytest.approx(dpo, abs=2e-6)
     assert row["nll_loss"] == pytest.approx(nll, abs=2e-6)
@@ -236,7 +238,7 @@ def test_pairs_that_cannot_be_trained_on_leave_nothing_behind(tmp_path: Path):
     before = {entry.key for entry in LocalStore(tmp_path).list("")}
     bad = [
         ("1 pairs have an empty chosen text.*p7", preference(7, chosen=" \n")),
-        ("1 pairs are there more than once.*p3.*translation_chosen", preference(3, "es")),
+        ("1 pairs appear more than once.*p3.*translation_chosen", preference(3, "es")),
         ("leave no room for a response.*p8.*prompt_overflow", preference(8, prompt="Nina 4 " * 99)),
     ]
     for number, (words, pair) in enumerate(bad):
@@ -320,13 +322,13 @@ def test_metrics_that_speak_against_the_result_become_warnings(
         "chosen_logps": -45.0,
     }
     still = {**good, "reward_accuracy": 0.0, "reward_margin": -1e-7, "chosen_reward": 0.0}
-    assert troubles([still], 0.1) == {}  # one step: nothing has moved
-    watch = Watch(0.1)
-    assert watch.judge([good] * 20) == []
-    watch.look([good] * 10 + [bad], 20)  # not at the end of a tenth
+    assert find_troubles([still], 0.1) == {}  # one step: nothing has moved
+    monitor = TroubleMonitor(0.1)
+    assert monitor.check_end([good] * 20) == []
+    monitor.check([good] * 10 + [bad], 20)  # not at the end of a tenth
     assert "lidr warning" not in capsys.readouterr().err
-    watch.look([good] * 10 + [bad] * 2, 20)
-    inverted, falling = watch.judge([good] * 18 + [bad] * 2)
+    monitor.check([good] * 10 + [bad] * 2, 20)
+    inverted, falling = monitor.check_end([good] * 18 + [bad] * 2)
     assert "inverted" in inverted
     assert "fell from -40.0 to -45.0" in falling
     assert capsys.readouterr().err.count("lidr warning") == 2  # once each

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, BloomConfig
 from lidr.components.shared.engines import ChatRequest, Decoding
 from lidr.components.shared.engines.transformers_engine import TransformersEngine
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer
-from lidr.components.shared.models.sources import local_model
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.samples import CUT_FILE, CutSide, pair_key
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage, open_stage
@@ -70,7 +70,7 @@ def test_a_batch_is_what_each_request_gets_alone(folder: Path):
             eos_token_id=sorted(chat.stops),
             pad_token_id=0,
         )[0, prompt.shape[1] :].tolist()
-        expected = chat.text([token for token in written if token not in chat.stops])
+        expected = chat.decode([token for token in written if token not in chat.stops])
         assert together[request.key] == expected
     engine.close()
 
@@ -94,7 +94,7 @@ def test_it_is_trained_and_exported_with_all_that_lies_beside_its_weights(
     )
     first = json.loads(open_stage(uri).read("metrics.jsonl").splitlines()[0])
     assert first["dpo_loss"] == pytest.approx(0.693147, abs=1e-5)
-    made = local_model(uri)
+    made = model_files(uri).folder
     assert {path.name for path in made.iterdir()} == {path.name for path in folder.iterdir()}
     for path in folder.iterdir():
         if path.suffix != ".safetensors":

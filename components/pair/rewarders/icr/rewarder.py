@@ -2,68 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lidr.components.pair.candidates import Candidate
-from lidr.components.pair.reward.observations import Observations
-from lidr.components.pair.rewarders.base import Decided, RewarderInputs
-from lidr.components.pair.rewarders.samples import (
-    SampledPrompts,
-    ScoredSample,
-    best_over_worst,
-    observe_samples,
-)
+from lidr.components.pair.rewarders.base import RewarderInputs
+from lidr.components.pair.rewarders.samples import SampledPrompt, SampleRewarder, ScoredSample
 
 _PENALTIES = np.arange(0.0, 1.0, 0.001)
-"""Nats a character, as in the authors' code."""
+"""Nats per character, as in the authors' code."""
 
 
-class IcrRewarder:
-    """Chooses by the scores of the step `score`, less what length costs."""
+class IcrRewarder(SampleRewarder):
+    """Chooses by the scores of the step `score`, minus a penalty on length."""
 
     def __init__(self, inputs: RewarderInputs) -> None:
-        self._settings = inputs.settings
-        sampled = SampledPrompts.read(inputs)
+        super().__init__(inputs)
         icr = inputs.settings.pairing.icr
+        groups: dict[str, list[tuple[ScoredSample, ...]]] = {}
+        for row in self._prompts:
+            groups.setdefault(row.prompt.language, []).append(row.samples)
         self._penalties = {
-            code: length_penalty(groups, icr.beta)
+            code: length_penalty(own, icr.beta)
             if icr.length_penalty == "auto"
             else icr.length_penalty
-            for code, groups in sampled.scored().items()
+            for code, own in groups.items()
         }
-        self._sampled = sampled.changed(self._less_length)
-
-    def candidates(self) -> list[Candidate]:
-        """Return a candidate of every prompt in every language."""
-        return best_over_worst(self._settings, self._sampled)
-
-    def observe(self, decided: Decided, detected: Mapping[str, str]) -> dict[str, Observations]:
-        """Return what is seen by language, then in all."""
-        return observe_samples(self._settings, self._sampled, decided, detected)
+        self._prompts = [self._penalised(row) for row in self._prompts]
 
     def counts(self) -> dict[str, Any]:
-        """Return what a character costs in each language, in nats."""
+        """Return the penalty per character in each language, in nats."""
         return {"length_penalty": {code: round(cost, 6) for code, cost in self._penalties.items()}}
 
-    def _less_length(self, language: str, sample: ScoredSample) -> ScoredSample:
-        cost = self._settings.pairing.icr.beta * self._penalties[language] * len(sample.text)
-        return replace(sample, score=sample.score - cost)
+    def _penalised(self, row: SampledPrompt) -> SampledPrompt:
+        cost = self._settings.pairing.icr.beta * self._penalties[row.prompt.language]
+        samples = (replace(each, score=each.score - cost * len(each.text)) for each in row.samples)
+        return replace(row, samples=tuple(samples))
 
 
 def length_penalty(groups: Sequence[Sequence[ScoredSample]], beta: float) -> float:
-    """Return what a character must cost for chosen and rejected texts to be of equal length.
+    """Return the penalty per character with which chosen and rejected texts are equally long.
 
     Args:
         groups: the scored samples of each prompt of one language.
         beta: of the scores.
 
     Returns:
-        Nats of log(policy / reference): of the values from 0 to 1 in steps of 0.001 the first at
-        which the mean difference of their lengths is smallest.
+        Nats of log(policy / reference) per character: of the values from 0 to 1 in steps of 0.001
+        the first at which the mean difference of the lengths is smallest.
     """
     groups = [group for group in groups if len(group) > 1]
     if not groups:

@@ -1,5 +1,6 @@
 """Language Imbalance Driven Rewarding (Yang et al. 2024, arXiv 2410.08964, section 3.2).
 
-The answer in the dominant language is taken for the better one: translated by the model itself, it
-is chosen over the own answer in another language, and over the translation of that in its own.
+The answer in the dominant language counts as the better one. The model's own translation of it is
+chosen over the answer in another language; in the dominant language the answer itself is chosen
+over the translation of that other answer.
 """

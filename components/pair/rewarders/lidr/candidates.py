@@ -1,4 +1,4 @@
-"""Which texts stand against each other: answers, and the model's own translations of others."""
+"""The two texts of each candidate: answers, and the model's own translations of other answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Side = Response | Translation | None
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything the pairs of one sample of responses are made of, by id.
+    """The records that the pairs of one sample of responses are made from, by id.
 
     Attributes:
         prompts: by (prompt_id, language).
@@ -44,9 +44,9 @@ def read_sources(settings: Recipe, inputs: str, responses: str, translations: st
     answered, translated = open_stage(responses), open_stage(translations)
     files = [f"prompts/{code}.parquet" for code in settings.languages.all]
     prompts: list[Prompt] = open_stage(inputs).read_records(files, Prompt)
-    answers: list[Response] = _all(answered, "responses/", Response)
-    first: list[Translation] = _all(translated, "translations/", Translation)
-    back: list[Translation] = _all(translated, "round_trip/", Translation)
+    answers: list[Response] = _records(answered, "responses/", Response)
+    first: list[Translation] = _records(translated, "translations/", Translation)
+    back: list[Translation] = _records(translated, "round_trip/", Translation)
     asked = {(p.prompt_id, p.language): p for p in prompts}
     samples = [Sources(asked, {}, {}, {}) for _ in range(settings.generation.samples)]
     for r in answers:
@@ -64,19 +64,20 @@ def candidates(languages: Languages, samples: Sequence[Sources]) -> list[Candida
     """Return the two candidates of every prompt and other language, failed ones included.
 
     In language l the translated dominant response is chosen over the own one; in the dominant
-    language the own response is chosen over the translated one (paper, section 3.2). Of several
-    samples, the i-th responses stand against each other.
+    language the own response is chosen over the translated one (paper, section 3.2). With several
+    samples, the i-th responses of both languages are paired.
     """
     return [
         replace(candidate, sample=sample)
         for other in languages.others
         for sample, sources in enumerate(samples)
         for prompt_id in dict.fromkeys(prompt_id for prompt_id, _ in sources.responses)
-        for candidate in _both(sources, prompt_id, languages.dominant, other)
+        for candidate in _both_ways(sources, prompt_id, languages.dominant, other)
     ]
 
 
-def _both(sources: Sources, prompt_id: str, dominant: str, other: str) -> Iterator[Candidate]:
+def _both_ways(sources: Sources, prompt_id: str, dominant: str, other: str) -> Iterator[Candidate]:
+    """Yield the candidate in the other language, then the one in the dominant language."""
     own, strong = (sources.responses.get((prompt_id, code)) for code in (other, dominant))
     into = sources.translations.get((prompt_id, dominant, other))
     back = sources.translations.get((prompt_id, other, dominant))
@@ -112,13 +113,13 @@ def _candidate(
     Args:
         prompt: in the pair's language.
         other: the other language.
-        kind: which way the pair points.
+        kind: which side is the translation.
         sides: chosen and rejected.
-        answers: of the dominant and of the other language, which the sides come from.
+        answers: in the dominant and in the other language, which the sides come from.
         task: whether the prompt is about translation.
     """
     chosen, rejected = sides
-    not_back = task and kind is PairKind.OWN_CHOSEN
+    not_back = task and kind is PairKind.OWN_CHOSEN  # its answers are not translated
     moved = [side for side in sides if isinstance(side, Translation)]
     cuts = [each.failure for each in answers if each and each.failure in CUT_SHORT]
     return Candidate(
@@ -140,7 +141,7 @@ def _candidate(
 
 
 def _cut_sides(sides: tuple[Side, Side], answers: Sequence[Response | None]) -> tuple[str, ...]:
-    """Return which sides end where an answer was cut: it, or its translation."""
+    """Return which sides are a cut answer or its translation."""
     cut = {each.language for each in answers if each and each.failure in CUT_SHORT}
     sources = [
         side.source_language if isinstance(side, Translation) else side and side.language
@@ -160,7 +161,7 @@ def _unanswered(answers: Sequence[Response | None]) -> DropReason | None:
 
 
 def _failure(sides: Sequence[Side], answers: Sequence[Response | None]) -> DropReason | None:
-    """Return why a translation is missing: its source's reason, where it had none."""
+    """Return why a side is missing; for a translation without a source, why the source is."""
     for side in sides:
         if side is None:
             return DropReason.MISSING_PARTNER
@@ -173,6 +174,5 @@ def _failure(sides: Sequence[Side], answers: Sequence[Response | None]) -> DropR
     return None
 
 
-def _all(stage: Stage, prefix: str, kind: type) -> list[Any]:
-    names = stage.files(prefix=prefix)
-    return stage.read_records(names, kind) if names else []
+def _records(stage: Stage, prefix: str, kind: type) -> list[Any]:
+    return stage.read_records(stage.files(prefix=prefix), kind)

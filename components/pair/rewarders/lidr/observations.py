@@ -1,6 +1,6 @@
-"""What is seen of each translation and pair.
+"""What is observed of each translation and pair.
 
-An answer in another language than its prompt's is no fault of the translator: what became of it
+An answer in another language than its prompt's is not the translator's fault: its translation
 counts neither as a copy nor as in the wrong language.
 """
 
@@ -10,27 +10,24 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sacrebleu.metrics import CHRF
 
-from lidr.components.pair.candidates import Candidate
+from lidr.components.pair.candidates import MIN_COMPARED_CHARS, Candidate, Decided
 from lidr.components.pair.reward import preservation
 from lidr.components.pair.reward.observations import (
     Observations,
-    has_answer,
     is_in,
     observe_pair,
     only_chosen,
+    reference_answer,
     sides_of,
 )
 from lidr.components.pair.rewarders.lidr.candidates import Sources
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.numbers.answer import extract_number
 from lidr.components.shared.numbers.preserved import keeps_numbers
-from lidr.components.shared.records.schema import DropReason, PairKind, Translation
-
-OUTLIER_CHARS = 100
-"""Characters from which the lengths of a text and its translation are compared, as filters do."""
+from lidr.components.shared.records.schema import PairKind, Translation
 
 
-def directions(settings: Recipe) -> list[str]:
+def direction_keys(settings: Recipe) -> list[str]:
     """Return the keys of all directions: `en-es`, then the ways back."""
     dominant, others = settings.languages.dominant, settings.languages.others
     return [f"{dominant}-{code}" for code in others] + [f"{code}-{dominant}" for code in others]
@@ -39,24 +36,24 @@ def directions(settings: Recipe) -> list[str]:
 def observe(
     settings: Recipe,
     samples: Sequence[Sources],
-    decided: Sequence[tuple[Candidate, DropReason | None]],
+    decided: Decided,
     detected: Mapping[str, str],
 ) -> dict[str, Observations]:
-    """Return what is seen, by direction `source-target`.
+    """Return what is observed, by direction `source-target`.
 
     Args:
         settings: the recipe.
-        samples: the records that the pairs are made of, one element a sample.
+        samples: the records that the pairs are made from, one element per sample.
         decided: the candidates with the reason that drops each, or None.
         detected: the language of each text (`LanguageIdentifier`).
     """
-    found = {key: Observations() for key in directions(settings)}
+    found = {key: Observations() for key in direction_keys(settings)}
     for sources in samples:
         for (prompt_id, source, target), translation in sources.translations.items():
             if translation.text is not None:
                 original = sources.responses[prompt_id, source].text
                 seen = found[f"{source}-{target}"]
-                _translated(seen, settings, original, translation, detected)
+                _observe_translation(seen, settings, original, translation, detected)
         for (prompt_id, source, target), score in _round_trips(sources, detected):
             found[f"{source}-{target}"].round_trips.append((prompt_id, score))
     for candidate, reason in decided:
@@ -64,7 +61,7 @@ def observe(
         sources = samples[candidate.sample]
         prompt = sources.prompts[candidate.prompt_id, candidate.language]
         observe_pair(seen, prompt, candidate, reason, detected)
-        compared = candidate.kind is PairKind.TRANSLATION_CHOSEN and not has_answer(prompt)
+        compared = candidate.kind is PairKind.TRANSLATION_CHOSEN and not reference_answer(prompt)
         if reason is None and compared and not candidate.untranslated:
             agrees = only_chosen(*_agreeing(sources, candidate))
             seen.add("agrees", candidate.prompt_id, agrees)
@@ -72,16 +69,16 @@ def observe(
 
 
 def pooled(dominant: str, found: Mapping[str, Observations]) -> dict[str, Observations]:
-    """Return what is seen by direction, then of those out of and into d, then of all."""
+    """Return observations by direction, then out of and into the dominant language, then of all."""
     out, into, every = f"{dominant}-*", f"*-{dominant}", "*-*"
     pools = {key: Observations() for key in (out, into, every)}
     for key, seen in found.items():
-        pools[out if key.startswith(f"{dominant}-") else into].take(seen)
-        pools[every].take(seen)
+        pools[out if key.startswith(f"{dominant}-") else into].extend(seen)
+        pools[every].extend(seen)
     return {**found, **pools}
 
 
-def _translated(
+def _observe_translation(
     seen: Observations,
     settings: Recipe,
     source: str,
@@ -89,18 +86,19 @@ def _translated(
     detected: Mapping[str, str],
 ) -> None:
     text, prompt_id = translation.text or "", translation.prompt_id
-    if is_in(source, translation.source_language, detected) is not False:
-        seen.add("on_target", prompt_id, is_in(text, translation.target_language, detected))
-    if is_in(source, translation.source_language, detected):
+    source_language, target_language = translation.source_language, translation.target_language
+    source_on_target = is_in(source, source_language, detected)
+    if source_on_target is not False:
+        seen.add("on_target", prompt_id, is_in(text, target_language, detected))
+    if source_on_target:
         seen.add("not_copied", prompt_id, not preservation.is_copy(source, text))
-    spoken, target = translation.source_language, translation.target_language
-    seen.add("numbers", prompt_id, keeps_numbers(source, spoken, text, target))
+    kept = keeps_numbers(source, source_language, text, target_language)
+    seen.add("numbers", prompt_id, kept)
     seen.add("code", prompt_id, preservation.keeps_code(source, text))
     seen.add("links", prompt_id, preservation.keeps_links(source, text))
-    names = preservation.keeps_names(source, text, translation.source_language)
-    seen.add("names", prompt_id, names)
+    seen.add("names", prompt_id, preservation.keeps_names(source, text, source_language))
     longer, shorter = sorted((len(source), len(text)), reverse=True)
-    if longer > OUTLIER_CHARS:
+    if longer > MIN_COMPARED_CHARS:
         ratio = settings.pairing.max_length_ratio
         seen.add("length", prompt_id, longer <= ratio * shorter)
     seen.length_ratios.append(len(text) / max(len(source), 1))
@@ -109,16 +107,15 @@ def _translated(
 def _round_trips(
     sources: Sources, detected: Mapping[str, str]
 ) -> Iterator[tuple[tuple[str, str, str], float]]:
-    """Yield chrF (0 to 100; Popović 2015) of responses and round trips; a copy loses nothing."""
+    """Yield chrF (0 to 100; Popović 2015) of responses and round trips, but of copies none."""
     metric = CHRF()
     for key, back in sources.round_trips.items():
         forth = sources.translations.get(key)
         original = sources.responses[key[0], key[1]].text
         if back.text is None or forth is None or forth.text is None:
             continue
-        if is_in(original, key[1], detected) is False:
-            continue
-        if not preservation.is_copy(original, forth.text):
+        off_target = is_in(original, key[1], detected) is False
+        if not off_target and not preservation.is_copy(original, forth.text):
             yield key, metric.sentence_score(back.text, [original]).score
 
 

@@ -1,13 +1,13 @@
-"""The rewarder lidr: the dominant answer is better, and the model itself carries it across."""
+"""The rewarder lidr: the dominant answer is better, also as translated by the model itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from lidr.components.pair.candidates import Candidate
+from lidr.components.pair.candidates import Candidate, Decided
 from lidr.components.pair.reward.observations import Observations
-from lidr.components.pair.rewarders.base import Decided, RewarderInputs
+from lidr.components.pair.rewarders.base import RewarderInputs
 from lidr.components.pair.rewarders.lidr.candidates import candidates, read_sources
 from lidr.components.pair.rewarders.lidr.observations import observe, pooled
 
@@ -26,10 +26,10 @@ class LidrRewarder:
         return candidates(self._settings.languages, self._sources)
 
     def observe(self, decided: Decided, detected: Mapping[str, str]) -> dict[str, Observations]:
-        """Return what is seen by direction, then out of and into the dominant language, in all."""
+        """Return observations by direction, out of and into the dominant language, and of all."""
         found = observe(self._settings, self._sources, decided, detected)
         return pooled(self._settings.languages.dominant, found)
 
     def counts(self) -> dict[str, Any]:
-        """Return nothing more."""
+        """Return no further counts."""
         return {}

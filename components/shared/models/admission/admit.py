@@ -1,4 +1,4 @@
-"""Asking a model all properties."""
+"""Decides every property of a model."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ from collections.abc import Iterator
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.admission.candidate import ModelCandidate
 from lidr.components.shared.models.admission.finding import Admission, PropertyFinding
-from lidr.components.shared.models.admission.properties import FIRST, NEEDS, PROPERTIES
+from lidr.components.shared.models.admission.properties import BLOCKING, NEEDS, PROPERTIES
 
 
 def admit(candidate: ModelCandidate) -> Admission:
-    """Return what was decided about every property of a model.
-
-    Args:
-        candidate: the model, its adapter and the recipe that wants it.
-    """
+    """Return what was decided about every property of a model."""
     return Admission(tuple(_findings(candidate)))
 
 
 def _findings(candidate: ModelCandidate) -> Iterator[PropertyFinding]:
     refused: set[str] = set()
-    reasons: set[str] = set()  # what does not load is found by every property that reads it
+    reasons: set[str] = set()  # what does not load fails every property that reads it
     for name, decide in PROPERTIES.items():
         if NEEDS.get(name) in refused:
             continue
@@ -32,7 +28,7 @@ def _findings(candidate: ModelCandidate) -> Iterator[PropertyFinding]:
                 yield PropertyFinding(name, error.message, True, error.remedy)
             refused.add(name)
             reasons.add(error.message)
-            if name in FIRST:
+            if name in BLOCKING:
                 return
             continue
         if decision:

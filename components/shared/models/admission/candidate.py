@@ -1,4 +1,4 @@
-"""A model that asks to be admitted: its files, and what is read of them once."""
+"""A model to be admitted: its files, and what is loaded from them once."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.adapters import skeleton
 from lidr.components.shared.models.admission.files import check_templates
-from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, named_ends
+from lidr.components.shared.models.chat import ChatRenderer, ChatSettings, eos_token_ids
 
 
 @dataclass(frozen=True)
 class ModelCandidate:
-    """A model, its adapter and what it is wanted for.
+    """A model, its adapter and the recipe that uses it.
 
     Attributes:
-        recipe: what it is to learn.
-        folder: its files, or the small ones of them.
-        names: of all its files where the weights were left where they are; None: the folder's.
-        adapter: a LoRA adapter's files, or the small ones of them; None for none.
-        adapter_names: as `names`.
-        trained: whether it is to be trained, or only to be asked.
+        recipe: for which the model is admitted.
+        folder: its files, with or without weights.
+        names: of all its files, if `folder` lacks the weights; None if it is complete.
+        adapter: folder of a LoRA adapter, with or without weights; None without one.
+        adapter_names: as `names`, for the adapter.
+        trained: whether the model will be trained, not only used for inference.
     """
 
     recipe: Recipe
@@ -55,12 +55,12 @@ class ModelCandidate:
 
     @property
     def text_config(self) -> Any:
-        """The configuration of the language model inside, where the model reads images too."""
+        """The configuration of the text model inside, if the model reads images too."""
         return self.config.get_text_config()
 
     @cached_property
     def skeleton(self) -> Any:
-        """The model without memory for its weights: its layers by name and shape."""
+        """The model on the meta device: its layers, without weights."""
         return skeleton(self.config)
 
     @cached_property
@@ -83,10 +83,10 @@ class ModelCandidate:
 
     @cached_property
     def chat(self) -> ChatRenderer:
-        """What renders the model's chats.
+        """The renderer of the model's chats.
 
         Raises:
-            BadInput: its template cannot be used as the recipe wants it, or nothing ends a turn.
+            BadInput: its template does not allow what the recipe asks for, or nothing ends a turn.
         """
         if not self.tokenizer.chat_template:
             raise BadInput(
@@ -94,9 +94,9 @@ class ModelCandidate:
                 file=self.folder / "tokenizer_config.json",
                 remedy="Add it as chat_template.jinja.",
             )
-        check_templates(self.folder)  # it is rendered from here on
+        check_templates(self.folder)  # before the first rendering
         settings = ChatSettings.of(self.recipe.model)
-        return ChatRenderer(self.tokenizer, settings, named_ends(self.folder))
+        return ChatRenderer(self.tokenizer, settings, eos_token_ids(self.folder))
 
 
 def _first_line(error: Exception) -> str:

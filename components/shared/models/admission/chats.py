@@ -1,4 +1,4 @@
-"""What admission decides about a model's chats, by trying its template out."""
+"""The properties of a model's chats, found by trying out its template."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REMEDY = "Correct chat_template.jinja, or choose another model."
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _SampleChat:
     """A chat of the kind that lidr sends."""
 
     messages: list[Message]
@@ -27,17 +27,18 @@ class _Asked:
 
 
 def template(candidate: ModelCandidate) -> str:
-    """Decide whether the chats that lidr sends render, and hold what was said in them."""
-    chat, asked = candidate.chat, (_Asked(answer_messages(_SAMPLE)), _translation(candidate))
+    """Decide whether the chats that lidr sends render, with their messages in them."""
+    chat = candidate.chat
+    samples = (_SampleChat(answer_messages(_SAMPLE)), _translation(candidate))
     try:
-        rendered = [chat.render(each) for each in asked]
+        rendered = [chat.render(each) for each in samples]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(
             f"the chat template does not render: {type(error).__name__}: {error}",
             file=candidate.folder,
             remedy=_REMEDY,
         ) from error
-    if any(_squeezed(_SAMPLE) not in _squeezed(chat.text(each)) for each in rendered):
+    if any(_squeezed(_SAMPLE) not in _squeezed(chat.decode(each)) for each in rendered):
         raise BadInput(
             "what the user says is lost in the chat template", file=candidate.folder, remedy=_REMEDY
         )
@@ -47,35 +48,35 @@ def template(candidate: ModelCandidate) -> str:
 
 
 def end_of_turn(candidate: ModelCandidate) -> str:
-    """Decide with what a turn ends: what is learnt, and where generation stops."""
+    """Decide what ends a turn: the end that is trained on, and where generation stops."""
     chat, tokenizer = candidate.chat, candidate.tokenizer
 
     def named(token: int) -> str:
         return f"{tokenizer.convert_ids_to_tokens(token)} ({token})"
 
-    learnt = chat.turn.tokens
-    before = tokenizer.decode(learnt[:-1])
-    told = f"{before!r} and {named(learnt[-1])}" if before else named(learnt[-1])
-    others = sorted(chat.stops - {learnt[-1]})
-    return told + (f"; also stops at {', '.join(map(named, others))}" if others else "")
+    *start, last = chat.turn.tokens
+    before = tokenizer.decode(start)
+    decision = f"{before!r} and {named(last)}" if before else named(last)
+    others = sorted(chat.stops - {last})
+    return decision + (f"; also stops at {', '.join(map(named, others))}" if others else "")
 
 
 def thinking(candidate: ModelCandidate) -> str:
-    """Decide what becomes of thoughts."""
-    found = candidate.chat.template
-    if found.thinking == "none":
+    """Decide what is done with thoughts."""
+    chat = candidate.chat.template
+    if chat.thinking == "none":
         return "none: nothing in the model's files shows thoughts"
-    if found.thinking == "off":
-        given = found.arguments
-        switch = ", ".join(f"{name}: {given[name]}".lower() for name in found.switch)
+    if chat.thinking == "off":
+        given = chat.arguments
+        switch = ", ".join(f"{name}: {given[name]}".lower() for name in chat.switch)
         return f"off, by the chat template's {switch}"
-    marks = " or ".join(f"{each.opening}...{each.closing}" for each in found.marks)
-    word = "removed" if found.thinking == "remove" else "kept"
-    return f"{word}, from {marks}" + (", which a turn begins inside" if found.opened else "")
+    marks = " or ".join(f"{each.opening}...{each.closing}" for each in chat.marks)
+    word = "removed" if chat.thinking == "remove" else "kept"
+    return f"{word}, from {marks}" + (", which a turn begins inside" if chat.opened else "")
 
 
 def translation(candidate: ModelCandidate) -> str:
-    """Decide whether a translation is primed: its answer must begin with the primer."""
+    """Decide whether translations are primed, or the model must write the primer itself."""
     if candidate.chat.primed(_translation(candidate)):
         return f"primed with {TRANSLATION_PRIMER}"
     return f"not primed: a turn begins inside a thought; {TRANSLATION_PRIMER} must follow it"
@@ -87,19 +88,19 @@ def system_text(candidate: ModelCandidate) -> str:
 
 
 def date(candidate: ModelCandidate) -> str:
-    """Decide what day the template is told, where it asks."""
+    """Decide which day the template gets, if it asks for one."""
     if not candidate.chat.template.uses_date:
         return "not asked for"
     day = candidate.recipe.model.date
     return f"{day}, in every step" if day else "the day on which the run begins, in every step"
 
 
-def _translation(candidate: ModelCandidate) -> _Asked:
+def _translation(candidate: ModelCandidate) -> _SampleChat:
     languages = candidate.recipe.languages
     messages = translation_messages(_SAMPLE, languages.dominant, languages.others[0])
-    return _Asked(messages, TRANSLATION_PRIMER)
+    return _SampleChat(messages, TRANSLATION_PRIMER)
 
 
 def _squeezed(text: str) -> str:
-    """Return a text without what some tokenizers do not keep: spaces and capitals."""
+    """Return a text without spaces and capitals, which some tokenizers do not keep."""
     return "".join(text.split()).casefold()

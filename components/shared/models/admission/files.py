@@ -1,7 +1,7 @@
 """Whether a folder holds a chat model, or a LoRA adapter, that may be loaded.
 
 Only safetensors, JSON, and a tokenizer's text and SentencePiece files are ever opened, and no code
-that comes with a model is run. What could be taken for either is refused.
+that comes with a model is run. Folders with pickles or code in them are refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lidr.components.shared.models.weights import (
     check_weights,
 )
 
-_SETTINGS = (
+_SETTINGS_FILES = (
     "config.json",
     "tokenizer_config.json",
     "generation_config.json",
@@ -30,12 +30,12 @@ _SETTINGS = (
     "chat_template.json",
     "adapter_config.json",
 )
-_TEMPLATES = ("tokenizer_config.json", "processor_config.json", "chat_template.json")
-_CODE = ("auto_map", "custom_pipelines", "custom_generate")
-"""Keys by which transformers finds code that lies beside a model."""
+_TEMPLATE_FILES = ("tokenizer_config.json", "processor_config.json", "chat_template.json")
+_CODE_KEYS = ("auto_map", "custom_pipelines", "custom_generate")
+"""Keys by which transformers finds code that comes with a model."""
 
-_KERNELS = ("attn_implementation", "experts_implementation")
-"""Keys, also with an underscore before or more behind, by which it fetches code from the hub."""
+_KERNEL_KEYS = ("attn_implementation", "experts_implementation")
+"""Parts of keys by which transformers fetches kernels from the hub."""
 
 
 def check_model(
@@ -48,15 +48,14 @@ def check_model(
     """Refuse a model folder that cannot be loaded safely.
 
     Args:
-        folder: the model's files, or the small ones of them.
-        names: of all its files, where the weights were left where they are. Default: the folder's.
-        weights: whether there are to be any: an engine that asks a server needs none.
-        templates: whether the chat templates are looked into, not only for.
+        folder: the model's files, with or without weights.
+        names: of all its files, if `folder` lacks the weights; None if it is complete.
+        weights: whether there must be any; an engine that calls a server needs none.
+        templates: whether to check what the chat templates do, not only that there are any.
 
     Raises:
         BadInput: no folder, no configuration, no safetensors weights, no tokenizer or no chat
-            template; pickles, code, or a template that does more than render. The remedy says how
-            to mend it.
+            template; pickles, code, or a template that does more than render.
     """
     if not folder.is_dir():
         raise BadInput("no such model folder", file=folder, remedy="Correct model.source.")
@@ -83,8 +82,8 @@ def check_adapter(folder: Path, names: Collection[str] | None = None) -> None:
     """Refuse a folder that is no LoRA adapter, or holds pickles or code.
 
     Args:
-        folder: the adapter's files, or the small ones of them.
-        names: of all its files, where the weights were left where they are. Default: the folder's.
+        folder: the adapter's files, with or without weights.
+        names: of all its files, if `folder` lacks the weights; None if it is complete.
 
     Raises:
         BadInput: configuration or safetensors weights are missing, or the folder is not safe.
@@ -120,7 +119,7 @@ def _check_weights(folder: Path, names: Collection[str] | None) -> None:
 
 
 def _check_names(folder: Path, names: Collection[str]) -> None:
-    """Refuse weights by the names of their files; pickles beside safetensors are never fetched."""
+    """Check weights by file name; pickles beside safetensors are allowed, since none is fetched."""
     if any(name.endswith(".safetensors") for name in names):
         return
     pickled = any(fnmatch(name, pattern) for name in names for pattern in PICKLES)
@@ -133,7 +132,7 @@ def _check_names(folder: Path, names: Collection[str]) -> None:
 
 
 def _check_no_code(folder: Path) -> None:
-    """Refuse what only `trust_remote_code` would load: lidr never sets it."""
+    """Refuse code that only `trust_remote_code` would run, although lidr never sets it."""
     if found := sorted(folder.glob("*.py")):
         raise BadInput(
             f"{found[0].name} is code that comes with the model, and lidr runs none",
@@ -141,7 +140,7 @@ def _check_no_code(folder: Path) -> None:
             remedy="Remove it, if transformers knows the architecture by itself; else choose "
             "another model.",
         )
-    for name in _SETTINGS:
+    for name in _SETTINGS_FILES:
         if key := next(_keys_of_code(_read(folder / name)), ""):
             raise BadInput(
                 f"{key} names code that comes with the model (trust_remote_code), "
@@ -153,21 +152,21 @@ def _check_no_code(folder: Path) -> None:
 
 
 def _keys_of_code(settings: Any) -> Iterator[str]:
-    """Yield the keys, at any depth, that make a library run code from elsewhere."""
+    """Yield the keys, at any depth, that make transformers load code."""
     if isinstance(settings, list):
         for each in settings:
             yield from _keys_of_code(each)
     if not isinstance(settings, dict):
         return
     for key, value in settings.items():
-        fetched = any(name in key for name in _KERNELS) and "/" in str(value)
-        if (key in _CODE and value) or fetched:
+        kernel = any(name in key for name in _KERNEL_KEYS) and "/" in str(value)
+        if (key in _CODE_KEYS and value) or kernel:
             yield key
         yield from _keys_of_code(value)
 
 
 def check_templates(folder: Path) -> None:
-    """Check every chat template of a folder, whichever of them an engine would take.
+    """Check every chat template of a folder, whichever of them an engine would use.
 
     Raises:
         BadInput: there is none, or one does more than render.
@@ -181,12 +180,12 @@ def check_templates(folder: Path) -> None:
 
 
 def _templates(folder: Path) -> list[tuple[Path, bytes]]:
-    """Return the chat templates of a folder, each with the file it stands in."""
+    """Return the chat templates of a folder, each with its file."""
     files = [*sorted(folder.glob("*.jinja")), *sorted(folder.glob("*/*.jinja"))]
     found = [(path, path.read_bytes()) for path in files]
     found += [
         (folder / name, text.encode("utf-8", "surrogatepass"))
-        for name in _TEMPLATES
+        for name in _TEMPLATE_FILES
         for text in _templates_in(_read(folder / name))
     ]
     if not found:
@@ -199,7 +198,7 @@ def _templates(folder: Path) -> list[tuple[Path, bytes]]:
 
 
 def _templates_in(settings: dict[str, Any]) -> Iterator[str]:
-    """Yield the chat templates of a tokenizer's settings: one, or several by name."""
+    """Yield the chat templates of a tokenizer's settings: one, or several with names."""
     given = settings.get("chat_template")
     if isinstance(given, list):
         given = dict(enumerate(e.get("template") for e in given if isinstance(e, dict)))
@@ -209,7 +208,7 @@ def _templates_in(settings: dict[str, Any]) -> Iterator[str]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Return a file of settings; empty where there is none."""
+    """Return the settings in a file; empty if there is no such file."""
     if not file.is_file():
         return {}
     try:

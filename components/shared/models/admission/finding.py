@@ -1,4 +1,4 @@
-"""What admission says of a model: one finding a property."""
+"""What admission decides about a model: one finding for each property."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class PropertyFinding:
 
     Attributes:
         property: its name, e.g. `end of turn`.
-        decision: what was decided, e.g. `<end_of_turn> (106)`; where refused, why.
+        decision: e.g. `<end_of_turn> (106)`; if refused, the reason.
         refused: whether the model cannot be used for this recipe.
-        remedy: how to mend that; "" where it is not refused.
+        remedy: how to fix that; "" if it is not refused.
     """
 
     property: str
@@ -26,7 +26,7 @@ class PropertyFinding:
     remedy: str = ""
 
     def line(self) -> str:
-        """One line for people, e.g. `end of turn: <end_of_turn> (106)`."""
+        """Return the finding for display, e.g. `end of turn: <end_of_turn> (106)`."""
         return one_line(f"{self.property}: {'refused: ' * self.refused}{self.decision}")
 
 
@@ -40,7 +40,7 @@ class Admission:
         """Refuse a model that cannot be used.
 
         Raises:
-            BadInput: with the first reason.
+            BadInput: with the reason and remedy of the first refusal.
         """
         for found in self.findings:
             if found.refused:
@@ -48,9 +48,9 @@ class Admission:
 
     @property
     def lines(self) -> list[str]:
-        """One line a finding."""
+        """One line for each finding."""
         return [found.line() for found in self.findings]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the findings as JSON's types."""
+        """Return the findings as JSON types."""
         return {"findings": [asdict(found) for found in self.findings]}

@@ -1,8 +1,8 @@
 """The properties that admission decides, in order.
 
-A property is a function of the candidate that returns its decision in a few words ("" where there
-is nothing to say) and raises BadInput, with the remedy, where the model cannot be used. It measures
-the model's own files and never looks at the model's name.
+A property is a function of the candidate that returns a short decision ("" for none) and raises
+BadInput, with a remedy, if the model cannot be used. It depends on the model's files, never on the
+model's name.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from lidr.components.shared.models.admission import chats, training
 from lidr.components.shared.models.admission.candidate import ModelCandidate
 from lidr.components.shared.models.admission.files import check_adapter, check_model
 from lidr.components.shared.models.chat.vocabulary import require_embedded
-from lidr.components.shared.models.context import context_of
+from lidr.components.shared.models.context import context_length
 
 Decide = Callable[[ModelCandidate], str]
 
 
 def files(candidate: ModelCandidate) -> str:
-    """Decide whether its files are there, whole and safe to open."""
+    """Decide whether the files are complete and safe to open."""
     check_model(candidate.folder, candidate.names, templates=False)
     if candidate.adapter:
         check_adapter(candidate.adapter, candidate.adapter_names)
@@ -29,20 +29,20 @@ def files(candidate: ModelCandidate) -> str:
 
 
 def architecture(candidate: ModelCandidate) -> str:
-    """Decide which language model is trained: the text model inside, where there are several."""
+    """Decide which language model is trained: the text model, if there are several inside."""
     own, text = candidate.config.model_type, candidate.text_config.model_type
     return str(own) if own == text else f"{own}, of which the text model {text} is used"
 
 
 def vocabulary(candidate: ModelCandidate) -> str:
-    """Decide whether every token that a text can become has an embedding."""
+    """Decide whether every token that can occur in a text has an embedding."""
     return require_embedded(candidate.tokenizer, candidate.config, candidate.folder)
 
 
 def context(candidate: ModelCandidate) -> str:
     """Decide how many tokens a prompt and its answer may have."""
-    asked = candidate.recipe.model.max_length
-    return f"{asked or context_of(candidate.config, candidate.folder):,} tokens"
+    given = candidate.recipe.model.max_length
+    return f"{given or context_length(candidate.config, candidate.folder):,} tokens"
 
 
 PROPERTIES: Mapping[str, Decide] = {
@@ -65,10 +65,10 @@ PROPERTIES: Mapping[str, Decide] = {
 }
 """By name, in the order in which they are decided and shown."""
 
-FIRST = ("files",)
-"""Those without which nothing else is looked at."""
+BLOCKING = ("files",)
+"""If one of these is refused, no other property is decided."""
 
 NEEDS = dict.fromkeys(
     ("end of turn", "thinking", "translation", "system text", "date"), "chat template"
 )
-"""By property, another one without which it cannot be decided."""
+"""By property, another one on which it depends."""

@@ -1,4 +1,4 @@
-"""The properties of a model that decide how it is trained, and in what its weights are written."""
+"""The properties that decide how a model is trained, and in which precision it is written."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from lidr.components.shared.models.adapters import (
     check_fit,
     check_mergeable,
     expert_blocks,
-    last_parts,
+    settings_beyond_factors,
+    short_names,
     skeleton,
-    unreadable,
 )
 from lidr.components.shared.models.admission.candidate import ModelCandidate
 from lidr.components.shared.models.attention_form import why_padded
-from lidr.components.shared.models.rotary import check_context, longrope_switch
+from lidr.components.shared.models.rotary import check_context, longrope_threshold
 
 
 def quantisation(candidate: ModelCandidate) -> str:
-    """Decide whether its weights are numbers that can be trained."""
-    method = _method(candidate.config) or _method(candidate.text_config)
+    """Decide whether the weights can be trained, if they are quantised."""
+    method = _quantisation_of(candidate.config) or _quantisation_of(candidate.text_config)
     if not method:
         return ""
     if candidate.trained:
         raise BadInput(
-            f"its weights are quantised ({method}), and neither training all weights nor LoRA "
-            "starts from such ones",
+            f"its weights are quantised ({method}), and neither full training nor LoRA can start "
+            "from them",
             file=candidate.folder / "config.json",
             remedy="Choose the model that it was made from, with weights in 16 or 32 bits.",
         )
     return f"{method}, for an engine that knows it"
 
 
-def _method(config: Any) -> str:
+def _quantisation_of(config: Any) -> str:
     given = getattr(config, "quantization_config", None) or {}
     given = given if isinstance(given, dict) else given.to_dict()
     return str(given.get("quant_method", "unknown")) if given else ""
 
 
 def adapter(candidate: ModelCandidate) -> str:
-    """Decide whether its LoRA adapter is applied whole, in every engine and in training."""
+    """Decide whether the LoRA adapter is applied completely, in every engine and in training."""
     folder, recipe = candidate.adapter, candidate.recipe
     if folder is None:
         return ""
     check_mergeable(folder)
     apart = candidate.trained and recipe.training.lora.rank and not recipe.training.lora.merge
     served = choose_engine(recipe)[0] is EngineName.VLLM
-    for setting in unreadable(folder) if apart or served else ():
+    for setting in settings_beyond_factors(folder) if apart or served else ():
         raise BadInput(
             f"the adapter has {setting}, which "
             + ("cannot be added to" if apart else "vLLM does not apply"),
@@ -66,26 +66,26 @@ def adapter(candidate: ModelCandidate) -> str:
 
 
 def lora(candidate: ModelCandidate) -> str:
-    """Decide which layers are trained where only adapters are."""
+    """Decide which layers get adapters, if training uses LoRA."""
     settings = candidate.recipe.training.lora
     if not candidate.trained or not settings.rank:
         return ""
     model = candidate.skeleton
     layers = adapter_layers(model, settings.targets, merge=settings.merge)
     experts = "; the experts have none" if expert_blocks(model) else ""
-    return f"rank {settings.rank} on {', '.join(last_parts(layers))}{experts}"
+    return f"rank {settings.rank} on {', '.join(short_names(layers))}{experts}"
 
 
 def rotary(candidate: ModelCandidate) -> str:
-    """Decide whether texts of different lengths may stand in one batch."""
+    """Decide whether texts of different lengths may share a batch."""
     config, recipe = candidate.config, candidate.recipe
     check_context(config, recipe.model.max_length)
-    switch = longrope_switch(config)
-    return f"longrope; above {switch:,} tokens each text by itself" if switch else ""
+    threshold = longrope_threshold(config)
+    return f"longrope; above {threshold:,} tokens each text by itself" if threshold else ""
 
 
 def attention(candidate: ModelCandidate) -> str:
-    """Decide how pairs stand in a batch of training."""
+    """Decide how pairs are laid out in a batch of training."""
     if not candidate.trained:
         return ""
     reason = why_padded(skeleton(candidate.config))
@@ -95,7 +95,7 @@ def attention(candidate: ModelCandidate) -> str:
 
 
 def precision(candidate: ModelCandidate) -> str:
-    """Decide in what type of number trained weights are written."""
+    """Decide in which precision trained weights are written."""
     own = str(candidate.text_config.dtype or "float32").removeprefix("torch.")
     training = candidate.recipe.training
     if not candidate.trained or (training.lora.rank and not training.lora.merge):

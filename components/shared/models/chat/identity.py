@@ -1,4 +1,4 @@
-"""What of a model's chats a stage is addressed by."""
+"""The chat settings that are part of a stage's digest."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from lidr.components.shared.models.chat.template import ChatTemplate
 
 
 def chat_identity(model: Model, folder: Path | None = None) -> dict[str, object]:
-    """Return what a recipe says of chats, for the address of a stage: what changes a prompt.
+    """Return the chat settings of a recipe that change a prompt.
 
     Args:
-        model: the recipe's.
-        folder: the model's files; None where its template does not ask for today.
+        model: the recipe's section.
+        folder: the model's files; None if its template is known to use no date.
     """
     given: dict[str, object] = {
         "thinking": "" if model.thinking == "auto" else model.thinking,
         "template_arguments": dict(model.template_arguments),
-        "date": model.date if folder and _asks_for_today(model, folder) else "",
+        "date": model.date if folder and _uses_date(model, folder) else "",
     }
     return {name: value for name, value in given.items() if value}
 
 
-def _asks_for_today(model: Model, folder: Path) -> bool:
+def _uses_date(model: Model, folder: Path) -> bool:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

@@ -1,4 +1,4 @@
-"""What the renderer reads of a request, whichever engine it is for."""
+"""What the renderer reads of an engine's requests."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from lidr.components.shared.records.kinds import Message
 
 
 class Chat(Protocol):
-    """A chat to go on with; `primer` holds the first characters of the assistant's turn."""
+    """A chat that the model continues."""
 
     @property
     def messages(self) -> Sequence[Message]:
-        """What was said."""
+        """The chat so far."""
 
     @property
     def primer(self) -> str:
-        """The first characters of what follows."""
+        """The first characters of the assistant's turn; "" for none."""
 
 
 class GivenAnswers(Chat, Protocol):
-    """A chat, and texts that may follow."""
+    """A chat and texts that may continue it."""
 
     @property
     def continuations(self) -> tuple[str, ...]:
-        """The texts."""
+        """The texts, at least one."""

@@ -1,12 +1,12 @@
-"""A model's chats as tokens: prompts, given answers, pairs; and what the model wrote as text.
+"""Converts chats to token ids (prompts, given answers, pairs), and the model's tokens to text.
 
-One renderer serves generation, translation, evaluation and training of a run, whatever the engine.
-A pair's tokens are those of the template's own rendering of the whole chat.
+Generation, translation, evaluation and training use the same renderer, in every engine. A pair's
+tokens are those of the template's own rendering of the whole chat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,19 +18,18 @@ from lidr.components.shared.models.chat.protocols import Chat, GivenAnswers
 from lidr.components.shared.models.chat.settings import PLAIN_CHAT, ChatSettings
 from lidr.components.shared.models.chat.template import ChatTemplate
 from lidr.components.shared.models.chat.thoughts import COMMON, final_channel, strip_thoughts
-from lidr.components.shared.models.chat.turns import Turn, TurnReader, named_ends
+from lidr.components.shared.models.chat.turns import Turn, TurnReader, eos_token_ids
 from lidr.components.shared.records.kinds import Failure, Message
 
-_AHEAD = 32
-"""Requests that are encoded together."""
-
+_CHATS_AT_ONCE = 32
+"""Chats that `render_in_batches` encodes together."""
 
 AnyChat = TypeVar("AnyChat", bound=Chat)
 
 
 @dataclass(frozen=True)
-class _Begun:
-    """A chat up to where the model goes on: as tokens so far as it was encoded apart, then text."""
+class _Prefix:
+    """A chat up to where the model continues: ids of the part already encoded, then the rest."""
 
     tokens: list[int]
     text: str
@@ -40,19 +39,16 @@ class ChatRenderer:
     """Turns chats into token ids with the tokenizer's own chat template, and ids into text.
 
     Args:
-        tokenizer: a transformers tokenizer (of the `tokenizers` kind) with a chat template.
-        settings: what the recipe says of chats.
-        named: end tokens that the model's configuration files name.
+        tokenizer: a transformers tokenizer (based on `tokenizers`) with a chat template.
+        settings: the recipe's settings of chats.
+        eos_ids: EOS tokens in the model's configuration files.
 
     Raises:
-        BadInput: nothing ends the model's turns, or its thoughts cannot be treated as asked.
+        BadInput: nothing ends the model's turns, or the recipe's `model.thinking` is impossible.
     """
 
     def __init__(
-        self,
-        tokenizer: Any,
-        settings: ChatSettings = PLAIN_CHAT,
-        named: Collection[int] = (),
+        self, tokenizer: Any, settings: ChatSettings = PLAIN_CHAT, eos_ids: Collection[int] = ()
     ) -> None:
         self._tokenizer = tokenizer
         self.template = ChatTemplate(tokenizer, settings)
@@ -60,8 +56,8 @@ class ChatRenderer:
         marks = "".join(each.opening + each.closing for each in self._marks)
         self._encoder = TextEncoder(tokenizer, marks)
         own = {tokenizer.eos_token_id} - {None}
-        self._turns = TurnReader(tokenizer, self.template, {*named, *own})
-        self._parts = lru_cache(maxsize=256)(self._begun_answer)
+        self._turns = TurnReader(tokenizer, self.template, {*eos_ids, *own})
+        self._prompt_ends = lru_cache(maxsize=256)(self._prompt_end)
 
     @classmethod
     def load(cls, folder: Path, settings: ChatSettings) -> ChatRenderer:
@@ -69,7 +65,7 @@ class ChatRenderer:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        return cls(tokenizer, settings, named_ends(folder))
+        return cls(tokenizer, settings, eos_token_ids(folder))
 
     @property
     def stops(self) -> frozenset[int]:
@@ -82,23 +78,22 @@ class ChatRenderer:
         return self._turns.turn(("user",))
 
     def render(self, chat: Chat) -> list[int]:
-        """Return the token ids of a chat, up to where the model goes on."""
-        begun = self._begun(chat)
-        return begun.tokens + self._encoder.whole(begun.text)
+        """Return the token ids of a chat, up to where the model continues."""
+        prefix = self._prefix(chat)
+        return prefix.tokens + self._encoder.encode_template(prefix.text)
 
-    def render_ahead(
+    def render_in_batches(
         self, chats: Iterable[AnyChat | None]
     ) -> Iterator[tuple[AnyChat, list[int]] | None]:
-        """Yield chats with their token ids, encoded together: that takes an eighth of the time.
+        """Yield chats with their token ids, encoded together, which takes an eighth of the time.
 
-        Args:
-            chats: None among them means none is ready yet.
+        None means that no chat is ready yet, and is passed on.
         """
         waiting: list[AnyChat] = []
         for chat in chats:
             if chat is not None:
                 waiting.append(chat)
-            if chat is None or len(waiting) == _AHEAD:
+            if chat is None or len(waiting) == _CHATS_AT_ONCE:
                 yield from zip(waiting, self._render_all(waiting), strict=True)
                 waiting = []
             if chat is None:
@@ -108,104 +103,107 @@ class ChatRenderer:
     def render_continuations(self, request: GivenAnswers) -> tuple[list[int], list[list[int]]]:
         """Return the token ids of the chat, and those of each continuation.
 
-        They are encoded together, then parted, as lm-evaluation-harness does it
-        (`TemplateLM._encode_pair`): white space that ends the chat is the continuation's. What is
-        scored is an answer, so a thought that the template begins with is an empty one.
+        Chat and continuation are encoded together, then split, as in lm-evaluation-harness
+        (`TemplateLM._encode_pair`): white space at the end of the chat belongs to the continuation.
+        Continuations are answers, so a thought before them is an empty one.
         """
         texts = [valid_unicode(text) for text in request.continuations]
         if not request.messages:
-            return [self._first], [self._encoder.any(text) for text in texts]
-        begun = self._answer(request.messages)
-        tokens, rest = begun.tokens, begun.text + request.primer
+            bos = self._tokenizer.bos_token_id
+            first = min(self.stops) if bos is None else int(bos)
+            return [first], [self._encoder.encode_untemplated(text) for text in texts]
+        prefix = self._before_answer(request.messages)
+        tokens, rest = prefix.tokens, prefix.text + request.primer
         encoder = self._encoder
-        context = tokens + encoder.whole(rest.rstrip())
+        context = tokens + encoder.encode_template(rest.rstrip())
         wholes = (
-            tokens + encoder.whole(rest) + encoder.plain(text)
+            tokens + encoder.encode_template(rest) + encoder.encode_plain(text)
             if encoder.has_control(text)
-            else tokens + encoder.whole(rest + text)
+            else tokens + encoder.encode_template(rest + text)
             for text in texts
         )
         return context, [whole[len(context) :] for whole in wholes]
 
     def render_answer(self, messages: Sequence[Message]) -> list[int]:
-        """Return the token ids of a chat up to an answer of it that is learnt.
+        """Return the token ids of a chat up to an answer that is trained on.
 
-        They are the ones the model goes on from, and what the template writes before an answer
-        where that is more than white space: an empty thought, the final channel.
+        They are those the model continues from, plus what the template writes before an answer, if
+        that is more than white space, e.g. an empty thought.
         """
-        begun = self._learnt(messages)
-        return begun.tokens + self._encoder.whole(begun.text)
+        prefix = self._before_trained(messages)
+        return prefix.tokens + self._encoder.encode_template(prefix.text)
 
     def encode_answer(
         self, messages: Sequence[Message], text: str, *, ended: bool = True
     ) -> list[int]:
-        """Return the token ids of an answer: they follow those of `render_answer`.
+        """Return the token ids of an answer, to follow those of `render_answer`.
 
         Args:
-            messages: what it answers.
+            messages: the chat that it answers.
             text: the answer; control tokens spelt out in it stay text.
-            ended: whether the turn ends with it; not where it was cut.
+            ended: whether the turn ends after it; False for an answer that was cut off.
         """
         text = valid_unicode(text)
         roles = tuple(message["role"] for message in messages)
         turn = self._turns.turn(roles)
-        head = "" if self._learns_as_written else turn.head
+        head = "" if self._trains_thoughts else turn.head
         if head.strip() or text.startswith(head):
             head = ""
-        if ended:  # the white space that the template puts before the end may be there already
+        if ended:  # the text may already hold the white space that the template puts before the end
             text = text.removesuffix(turn.end[: -len(turn.end.lstrip())])
         if not self._encoder.has_control(text):
-            before, prefix = self._parts(roles)
-            whole = self._encoder.whole(before + head + text + (turn.end if ended else ""))
-            fits = not ended or tuple(whole[-len(turn.tokens) :])[-1:] == turn.tokens[-1:]
+            before, prefix = self._prompt_ends(roles)
+            end = turn.end if ended else ""
+            whole = self._encoder.encode_template(before + head + text + end)
+            fits = not ended or tuple(whole[-1:]) == turn.tokens[-1:]
             if whole[: len(prefix)] == prefix and fits and len(whole) > len(prefix):
                 return whole[len(prefix) :]
         return self._encoder.encode(head + text) + (list(turn.tokens) if ended else [])
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of what somebody wrote: a special token spelt out stays text."""
+        """Return the token ids of untrusted text: special tokens spelt out in it stay text."""
         return self._encoder.encode(text)
 
-    def text(self, tokens: Sequence[int]) -> str:
-        """Return what generated tokens say: special tokens left out, white space untouched.
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of generated tokens without special tokens; white space is untouched.
 
-        Marks of thoughts stay, for `answer` to find.
+        Thought marks stay, for `parse_answer`.
         """
-        return self._encoder.text(tokens)
+        return self._encoder.decode(tokens)
 
     def primed(self, chat: Chat) -> bool:
-        """Tell whether an answer begins with the primer: the template must not begin a thought."""
+        """Tell whether the prompt ends with the primer; not if that would be inside a thought."""
         direct = self._turn_after(chat.messages).direct
         return bool(chat.primer) and (direct or not self.template.opened)
 
     def thinks(self, chat: Chat) -> bool:
-        """Tell whether a thought comes before the answer, in which nothing ends a text early."""
+        """Tell whether a thought may precede the answer; stop strings do not count in it."""
         return self.template.thinking == "remove" and not self.primed(chat)
 
     @property
     def needs_tokens(self) -> bool:
-        """Whether an answer can be read from its tokens only, not from a server's text."""
+        """Whether a server's text lacks the thought marks, so that answers need its token ids."""
         return bool(self._marks and self.template.special_marks)
 
-    def answer(
+    def parse_answer(
         self, chat: Chat, text: str, stop: Sequence[str] = ()
     ) -> tuple[str, Failure | None, bool]:
         """Return an answer without thoughts, why there is none, and whether a stop string ended it.
 
         Args:
-            chat: what was asked.
-            text: what the model wrote, as `text` has it.
-            stop: strings that end an answer; they were not heeded while the model might think.
+            chat: the request.
+            text: what the model wrote, from `decode`.
+            stop: strings that end an answer; the engine ignored them if the model might think.
         """
-        said = self._said(chat, text)
-        if said is None:
+        answer = self._without_thoughts(chat, text)
+        if answer is None:
             return "", Failure.UNCLOSED_THOUGHT, False
-        if chat.primer and not self.primed(chat):  # the model was to write it itself
-            said = said.partition(chat.primer)[2]
-        ends = [said.find(s) + len(s) for s in stop if s in said] if self.thinks(chat) else []
-        return (said[: min(ends)], None, True) if ends else (said, None, False)
+        if chat.primer and not self.primed(chat):  # the model had to write it itself
+            answer = answer.partition(chat.primer)[2]
+        ends = [answer.find(s) + len(s) for s in stop if s in answer] if self.thinks(chat) else []
+        return (answer[: min(ends)], None, True) if ends else (answer, None, False)
 
-    def _said(self, chat: Chat, text: str) -> str | None:
+    def _without_thoughts(self, chat: Chat, text: str) -> str | None:
         thinking = self.template.thinking
         if thinking == "keep" and not chat.primer:
             return text
@@ -220,75 +218,65 @@ class ChatRenderer:
     def _render_all(self, chats: Sequence[Chat]) -> list[list[int]]:
         if not chats:
             return []
-        begun = [self._begun(chat) for chat in chats]
-        encoded = self._encoder.wholes([each.text for each in begun])
-        return [each.tokens + rest for each, rest in zip(begun, encoded, strict=True)]
+        prefixes = [self._prefix(chat) for chat in chats]
+        encoded = self._encoder.encode_templates([each.text for each in prefixes])
+        return [each.tokens + rest for each, rest in zip(prefixes, encoded, strict=True)]
 
-    def _begun(self, chat: Chat) -> _Begun:
+    def _prefix(self, chat: Chat) -> _Prefix:
         if chat.primer and self.primed(chat):
-            begun, turn = self._answer(chat.messages), self._turn_after(chat.messages)
+            prefix, turn = self._before_answer(chat.messages), self._turn_after(chat.messages)
             space = turn.head if turn.direct and not turn.head.strip() else ""
-            return _Begun(begun.tokens, begun.text + space + chat.primer)
+            return _Prefix(prefix.tokens, prefix.text + space + chat.primer)
         return self._rendered(chat.messages)
 
     @property
-    def _learns_as_written(self) -> bool:
-        """Whether thoughts are learnt, as the model wrote them."""
+    def _trains_thoughts(self) -> bool:
+        """Whether training includes thoughts, as the model wrote them."""
         return self.template.thinking == "keep"
 
     def _turn_after(self, messages: Sequence[Message]) -> Turn:
         return self._turns.turn(tuple(message["role"] for message in messages))
 
-    def _answer(self, messages: Sequence[Message]) -> _Begun:
-        """Return a chat up to where the text of an answer begins, but for white space."""
+    def _before_answer(self, messages: Sequence[Message]) -> _Prefix:
+        """Return a chat up to where the text of an answer begins, except for white space."""
         turn = self._turn_after(messages)
         if not turn.direct:
             return self._rendered(messages, finished=True)
-        begun = self._rendered(messages)
-        return _Begun(begun.tokens, begun.text + (turn.head if turn.head.strip() else ""))
+        prefix = self._rendered(messages)
+        return _Prefix(prefix.tokens, prefix.text + (turn.head if turn.head.strip() else ""))
 
-    def _learnt(self, messages: Sequence[Message]) -> _Begun:
-        """Return a chat up to what is learnt to follow it."""
-        as_written = self._learns_as_written
-        return self._rendered(messages) if as_written else self._answer(messages)
+    def _before_trained(self, messages: Sequence[Message]) -> _Prefix:
+        """Return a chat up to the text that is trained on."""
+        return self._rendered(messages) if self._trains_thoughts else self._before_answer(messages)
 
-    def _begun_answer(self, roles: tuple[str, ...]) -> tuple[str, list[int]]:
-        """Return the end of a prompt, from its last control token on, and its token ids."""
-        text = self._learnt([{"role": role, "content": "a"} for role in roles]).text
+    def _prompt_end(self, roles: tuple[str, ...]) -> tuple[str, list[int]]:
+        """Return the end of a prompt, from its last control token on, as text and token ids."""
+        text = self._before_trained([{"role": role, "content": "a"} for role in roles]).text
         end = text[self._encoder.last_control(text) :]
-        return end, self._encoder.whole(end)
+        return end, self._encoder.encode_template(end)
 
-    def _rendered(self, messages: Sequence[Message], *, finished: bool = False) -> _Begun:
-        """Return a chat as tokens, as far as it had to be encoded in parts, and the text after.
+    def _rendered(self, messages: Sequence[Message], *, finished: bool = False) -> _Prefix:
+        """Return a chat, encoded in parts only if its messages spell out control tokens.
 
         Args:
             messages: the chat.
-            finished: whether it ends as before an answer that is there, not one that is to come.
+            finished: whether it ends as before a given answer, not as before generation.
         """
+        render = self.template.before_answer if finished else self.template.render
         valid = [{**each, "content": valid_unicode(each["content"])} for each in messages]
         if not any(self._encoder.has_control(message["content"]) for message in valid):
-            return _Begun([], self._template_text(valid, finished))
-        return self._render_apart(valid, finished)
+            return _Prefix([], render(valid))
+        return self._render_in_parts(valid, render)
 
-    def _render_apart(self, messages: Sequence[Message], finished: bool) -> _Begun:
-        """Encode the template and each message's content apart, content without control tokens."""
-        marks = [f"\ue000{index}\ue001" for index in range(len(messages))]
-        rest = self._template_text(
-            [{**m, "content": mark} for m, mark in zip(messages, marks, strict=True)], finished
-        )
+    def _render_in_parts(
+        self, messages: Sequence[Message], render: Callable[[Sequence[Message]], str]
+    ) -> _Prefix:
+        """Encode the template's text and the messages' contents separately."""
+        places = [f"\ue000{index}\ue001" for index in range(len(messages))]
+        rest = render([{**m, "content": place} for m, place in zip(messages, places, strict=True)])
         tokens: list[int] = []
-        for message, mark in zip(messages, marks, strict=True):
-            before, _, rest = rest.partition(mark)
-            tokens += self._encoder.whole(before) + self._encoder.plain(message["content"])
-        return _Begun(tokens, rest)
-
-    def _template_text(self, messages: Sequence[Message], finished: bool) -> str:
-        if not finished:
-            return self.template.render(messages)
-        return self.template.before_answer(messages)
-
-    @property
-    def _first(self) -> int:
-        """The token that text follows where it follows nothing."""
-        first = self._tokenizer.bos_token_id
-        return min(self.stops) if first is None else int(first)
+        for message, place in zip(messages, places, strict=True):
+            before, _, rest = rest.partition(place)
+            tokens += self._encoder.encode_template(before)
+            tokens += self._encoder.encode_plain(message["content"])
+        return _Prefix(tokens, rest)

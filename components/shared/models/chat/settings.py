@@ -1,4 +1,4 @@
-"""How a model's chats are written, as its recipe says it."""
+"""The chat settings of a recipe."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from lidr.components.shared.config.base_model import Strict
 from lidr.components.shared.config.model import Day, Model, TemplateArguments, Thinking
 
 UNDATED = "2024-07-26"
-"""The day of a chat outside a run: Llama 3's templates take it where they have no clock."""
+"""The date of chats outside a run, which Llama 3's templates use when they have no clock."""
 
 
 class ChatSettings(Strict):
-    """What a recipe says of chats; one and the same in every step of a run."""
+    """How chats are rendered; the same in every step of a run."""
 
     thinking: Thinking = "auto"
-    """What becomes of thoughts; `auto` is decided on the template."""
+    """What is done with thoughts; `auto` depends on the template."""
     arguments: TemplateArguments = Field(default_factory=dict)
-    """Of the chat template, by name."""
+    """Arguments of the chat template, by name."""
     date: Day = ""
-    """The run's day, which templates that ask for today are told; "" outside a run."""
+    """The run's date (ISO 8601), given to templates that ask for today's; "" outside a run."""
 
     @classmethod
     def of(cls, model: Model) -> ChatSettings:
-        """Return what a recipe says of its model's chats."""
+        """Return the chat settings of a recipe's model section."""
         return cls(thinking=model.thinking, arguments=model.template_arguments, date=model.date)
 
     @property
     def day(self) -> datetime:
-        """Midnight of the day that chats are told, in UTC."""
+        """Midnight, in UTC, of the date that templates get."""
         return datetime.fromisoformat(self.date or UNDATED).replace(tzinfo=UTC)
 
 
 PLAIN_CHAT = ChatSettings()
-"""Of a recipe that says nothing of chats, outside a run."""
+"""The defaults, outside a run."""

@@ -1,7 +1,7 @@
-"""A model's chat template: what it writes for a conversation, and what it can be asked for.
+"""A model's chat template: how it renders a conversation, and which features it has.
 
-Everything here is tried out on the template itself. The way a conversation is rendered is the same
-in every step: with the recipe's arguments, its switch for thoughts, and the run's day.
+Features are found by trying the template out. Every step renders conversations in the same way,
+with the recipe's arguments, its switch for thoughts, and the run's date.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from lidr.components.shared.models.chat.thoughts import HARMONY, ThoughtMarks, f
 from lidr.components.shared.models.template_probe import environment
 from lidr.components.shared.records.kinds import Message
 
-MARK = "\ue000response\ue001"
-"""Stands for what somebody says, where a template is tried out."""
+PLACEHOLDER = "\ue000response\ue001"
+"""Content of a message in trial renderings."""
 
-_SWITCH = re.compile("think|reason", re.IGNORECASE)
-_AGAINST = re.compile("^(no|disable|skip)|no_think", re.IGNORECASE)
-_USER: Message = {"role": "user", "content": MARK}
-_ANSWER: Message = {"role": "assistant", "content": "\ue000answer\ue001"}
+_SWITCH_NAME = re.compile("think|reason", re.IGNORECASE)
+_NEGATED = re.compile("^(no|disable|skip)|no_think", re.IGNORECASE)
+ANSWER: Message = {"role": "assistant", "content": PLACEHOLDER}
+_USER: Message = {"role": "user", "content": PLACEHOLDER}
 _SYSTEM: Message = {"role": "system", "content": "\ue000system\ue001"}
 
 
@@ -36,28 +36,28 @@ class ChatTemplate:
 
     Args:
         tokenizer: a transformers tokenizer with a chat template.
-        settings: what the recipe says of chats.
+        settings: the recipe's settings of chats.
 
     Raises:
-        BadInput: the recipe asks for thoughts in a way that the template does not offer.
+        BadInput: the template does not allow the recipe's `model.thinking`.
     """
 
     def __init__(self, tokenizer: Any, settings: ChatSettings) -> None:
         self._tokenizer = tokenizer
         self._settings = settings
-        self._told = False
+        self._noted_system = False
         self.text = str(tokenizer.get_chat_template())
-        # Ordinary tokens may be left over from a model that thought, as in Qwen 3's Instruct-2507.
+        # Only special tokens: others may be left from a model that thought (Qwen 3 Instruct-2507).
         special = [str(t) for t in tokenizer.added_tokens_decoder.values() if t.special]
         self.marks: tuple[ThoughtMarks, ...] = find_marks(self.text, special)
-        self._require_possible()
+        self._check_thinking()
 
     def render(self, messages: Sequence[Message], *, generate: bool = True) -> str:
         """Return the text of a conversation.
 
         Args:
-            messages: what was said.
-            generate: whether the model is to go on, so that its turn is begun.
+            messages: the conversation.
+            generate: whether to begin the assistant's turn, for the model to continue.
 
         Raises:
             BadInput: the template refuses the conversation.
@@ -68,23 +68,22 @@ class ChatTemplate:
             roles = ", ".join(message["role"] for message in messages)
             raise BadInput(
                 f"the model's chat template refuses a chat of the roles {roles}: {error}",
-                remedy="Ask without them, or correct chat_template.jinja.",
+                remedy="Avoid these roles, or correct chat_template.jinja.",
             ) from error
 
     def before_answer(self, messages: Sequence[Message]) -> str:
-        """Return what a conversation with an answer holds before the answer's text."""
-        answer = {"role": "assistant", "content": MARK}
-        return self.render([*messages, answer], generate=False).rpartition(MARK)[0]
+        """Return the text of an answered conversation up to the answer itself."""
+        return self.render([*messages, ANSWER], generate=False).rpartition(PLACEHOLDER)[0]
 
     @cached_property
     def arguments(self) -> dict[str, object]:
-        """What every conversation is rendered with: the recipe's own words come last."""
+        """Arguments of every rendering; the recipe's own override the switch for thoughts."""
         off = self.switch if self.thinking == "off" else {}
         return {**off, **self._settings.arguments}
 
     @cached_property
     def thinking(self) -> str:
-        """What becomes of thoughts: `off`, `remove`, `keep`, or `none` where there are no marks."""
+        """What is done with thoughts: `off`, `remove`, `keep`, or `none` without thought marks."""
         asked = self._settings.thinking
         if asked == "keep":
             return "keep" if self.marks else "none"
@@ -94,17 +93,17 @@ class ChatTemplate:
 
     @cached_property
     def switch(self) -> dict[str, object]:
-        """The argument that turns thoughts off, with its value; empty where there is none."""
-        for name in sorted(filter(_SWITCH.search, self.variables)):
-            off = bool(_AGAINST.search(name))
+        """The argument that turns thoughts off, with its value; empty if there is none."""
+        for name in sorted(filter(_SWITCH_NAME.search, self.variables)):
+            off = bool(_NEGATED.search(name))
             if self._switches(name, off):
                 return {name: off}
         return {}
 
     def _switches(self, name: str, off: bool) -> bool:
-        """Tell whether a variable is one of yes and no that changes how a turn begins."""
+        """Tell whether a variable is a boolean that changes how a turn begins."""
         given = self._settings.arguments
-        texts = [self._tried([_USER], {**given, name: value}) for value in (off, not off)]
+        texts = [self._try_render([_USER], {**given, name: value}) for value in (off, not off)]
         written = any(text is None or str(v) in text for text in texts for v in (True, False))
         return not written and texts[0] != texts[1]
 
@@ -115,38 +114,38 @@ class ChatTemplate:
 
     @cached_property
     def opened(self) -> bool:
-        """Whether a turn that the model is to go on with begins inside a thought."""
-        text = self._tried([_USER], self.arguments) or ""
-        begun = text.rpartition(MARK)[2]
-        return any(begun.rfind(each.opening) > begun.rfind(each.closing) for each in self.marks)
+        """Whether the assistant's turn begins inside a thought."""
+        text = self._try_render([_USER], self.arguments) or ""
+        start = text.rpartition(PLACEHOLDER)[2]
+        return any(start.rfind(each.opening) > start.rfind(each.closing) for each in self.marks)
 
     @cached_property
     def takes_system(self) -> bool:
-        """Whether it has a place for a system message."""
-        text = self._tried([_SYSTEM, _USER], self.arguments)
+        """Whether it renders system messages."""
+        text = self._try_render([_SYSTEM, _USER], self.arguments)
         return text is not None and _SYSTEM["content"] in text
 
     @cached_property
     def uses_date(self) -> bool:
         """Whether it writes today's date into a conversation."""
-        asked: list[str] = []
-        for messages in ([_USER], [_SYSTEM, _USER], [_USER, _ANSWER, _USER]):
-            self._tried(messages, {**self.arguments, "strftime_now": self._clock(asked)})
-        return bool(asked)
+        formats: list[str] = []
+        for messages in ([_USER], [_SYSTEM, _USER], [_USER, ANSWER, _USER]):
+            self._try_render(messages, {**self.arguments, "strftime_now": self._clock(formats)})
+        return bool(formats)
 
     @cached_property
     def special_marks(self) -> str:
-        """Control tokens that are part of the marks of thoughts."""
+        """The special tokens in the thought marks, separated by spaces."""
         added = self._tokenizer.added_tokens_decoder.values()
         marks = "".join(each.opening + each.closing for each in self.marks)
         return " ".join(sorted(str(t) for t in added if t.special and str(t) in marks))
 
     @property
     def harmony(self) -> bool:
-        """Whether the model speaks in channels."""
+        """Whether the model writes Harmony channels."""
         return HARMONY in self.marks
 
-    def _require_possible(self) -> None:
+    def _check_thinking(self) -> None:
         asked = self._settings.thinking
         if asked == "off" and self.marks and not self.switch:
             raise BadInput(
@@ -158,7 +157,7 @@ class ChatTemplate:
             raise BadInput(
                 f"{next(iter(self.switch))} of the chat template is on, but nothing in the model's "
                 "files shows where a thought ends",
-                remedy="Leave it off, and model.thinking out.",
+                remedy="Leave it off, and do not set model.thinking.",
             )
         if asked == "keep" and self.special_marks:
             raise BadInput(
@@ -171,10 +170,12 @@ class ChatTemplate:
         return any(self._settings.arguments.get(k, v) != v for k, v in self.switch.items())
 
     def _folded(self, messages: Sequence[Message]) -> list[Message]:
-        """Return messages whose system text is where the template has a place for it."""
+        """Return messages, with system text in the first user turn if there is no system role."""
         if not messages or messages[0]["role"] != "system" or self.takes_system:
             return list(messages)
-        self._note_system()
+        if not self._noted_system:
+            self._noted_system = True
+            emit("note", message=f"system text: {SYSTEM_FOLDED}")
         system, *rest = messages
         for number, message in enumerate(rest):
             if message["role"] == "user":
@@ -182,13 +183,10 @@ class ChatTemplate:
                 return [*rest[:number], {**message, "content": content}, *rest[number + 1 :]]
         return [{"role": "user", "content": system["content"]}, *rest]
 
-    def _note_system(self) -> None:
-        if not self._told:
-            self._told = True
-            emit("note", message=f"system text: {SYSTEM_FOLDED}")
-
-    def _tried(self, messages: Sequence[Message], arguments: Mapping[str, object]) -> str | None:
-        """Return the text of a conversation that the template may refuse."""
+    def _try_render(
+        self, messages: Sequence[Message], arguments: Mapping[str, object]
+    ) -> str | None:
+        """Return the text of a conversation; None if the template refuses it."""
         try:
             return self._rendered(messages, True, arguments)
         except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
@@ -203,12 +201,12 @@ class ChatTemplate:
         )
         return text
 
-    def _clock(self, asked: list[str]) -> Any:
-        """Return a clock that stands still at the run's day; what it was asked goes to `asked`."""
+    def _clock(self, formats: list[str]) -> Any:
+        """Return a `strftime_now` fixed at the run's date; it appends each format to `formats`."""
 
-        def strftime_now(form: str) -> str:
-            asked.append(form)
-            return self._settings.day.strftime(form)
+        def strftime_now(format_: str) -> str:
+            formats.append(format_)
+            return self._settings.day.strftime(format_)
 
         return strftime_now
 

@@ -1,7 +1,7 @@
 """Thoughts: finding the marks that a model puts around them, and removing them from answers.
 
-A thought stands between two marks, `<think>` and `</think>` in most models. A model's marks are
-read from its chat template and its special tokens.
+In most models the marks are `<think>` and `</think>`. They are found in the model's chat template
+and its special tokens.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _WORD = r"think(?:ing)?|thoughts?|reason(?:ing)?"
-_TAG = re.compile(rf"</?((?:\w+:)?(?:{_WORD}))>", re.IGNORECASE)
-_BRACKET = re.compile(rf"\[/?({_WORD})\]", re.IGNORECASE)
-_BAR = re.compile(rf"<\|(?:START|END)_({_WORD})\|>", re.IGNORECASE)
-_OF = re.compile(rf"<\|(?:begin|end)_of_({_WORD})\|>")
-_SIGN = re.compile(rf"\u25c1/?({_WORD})\u25b7")
+_STYLES = (
+    (re.compile(rf"</?((?:\w+:)?(?:{_WORD}))>", re.IGNORECASE), "<{}>", "</{}>"),
+    (re.compile(rf"\[/?({_WORD})\]", re.IGNORECASE), "[{}]", "[/{}]"),
+    (re.compile(rf"<\|(?:START|END)_({_WORD})\|>", re.IGNORECASE), "<|START_{}|>", "<|END_{}|>"),
+    (re.compile(rf"<\|(?:begin|end)_of_({_WORD})\|>"), "<|begin_of_{}|>", "<|end_of_{}|>"),
+    (re.compile(rf"\u25c1/?({_WORD})\u25b7"), "\u25c1{}\u25b7", "\u25c1/{}\u25b7"),
+)
+"""Styles of marks: a pattern that finds the word in either mark, and the two marks with it."""
 
 
 @dataclass(frozen=True)
 class ThoughtMarks:
-    """The strings that begin and end a thought.
-
-    Attributes:
-        opening: begins a thought.
-        closing: ends it; the answer follows.
-    """
+    """The strings that begin and end a thought; the answer follows `closing`."""
 
     opening: str
     closing: str
@@ -40,7 +38,7 @@ COMMON = ThoughtMarks("<think>", "</think>")
 
 
 def find_marks(template: str, tokens: Iterable[str]) -> tuple[ThoughtMarks, ...]:
-    """Return the thought marks that a model uses; empty where its files show none.
+    """Return the thought marks that a model uses; empty if its files show none.
 
     Args:
         template: its chat template.
@@ -49,22 +47,18 @@ def find_marks(template: str, tokens: Iterable[str]) -> tuple[ThoughtMarks, ...]
     if "<|channel|>" in template and "final" in template:
         return (HARMONY,)
     source = "\n".join([template, *tokens])
-    found = [ThoughtMarks(f"<{name}>", f"</{name}>") for name in _names(_TAG, source)]
-    found += [ThoughtMarks(f"[{name}]", f"[/{name}]") for name in _names(_BRACKET, source)]
-    found += [ThoughtMarks(f"<|START_{n}|>", f"<|END_{n}|>") for n in _names(_BAR, source)]
-    found += [ThoughtMarks(f"<|begin_of_{n}|>", f"<|end_of_{n}|>") for n in _names(_OF, source)]
-    found += [ThoughtMarks(f"\u25c1{n}\u25b7", f"\u25c1/{n}\u25b7") for n in _names(_SIGN, source)]
+    found = [
+        ThoughtMarks(opening.format(word), closing.format(word))
+        for pattern, opening, closing in _STYLES
+        for word in sorted(set(pattern.findall(source)))
+    ]
     if CHANNEL.opening in source:
         found.append(CHANNEL)
     return tuple(found)
 
 
-def _names(pattern: re.Pattern[str], source: str) -> list[str]:
-    return sorted(set(pattern.findall(source)))
-
-
 def strip_thoughts(text: str, marks: Sequence[ThoughtMarks], *, opened: bool = False) -> str | None:
-    """Return an answer without its thoughts; None where a thought was never closed.
+    """Return an answer without its thoughts; None if a thought was never closed.
 
     Args:
         text: what the model wrote.
@@ -76,7 +70,7 @@ def strip_thoughts(text: str, marks: Sequence[ThoughtMarks], *, opened: bool = F
         if not closed:
             return None
     for each in marks:
-        # A thought without its opening mark: some models write the closing one alone.
+        # Some models write only the closing mark.
         end, start = text.find(each.closing), text.find(each.opening)
         if end >= 0 and not 0 <= start < end:
             text = text[end + len(each.closing) :].lstrip()
@@ -95,6 +89,6 @@ def _after_first(text: str, marks: Sequence[ThoughtMarks]) -> tuple[str, str, st
 
 
 def final_channel(text: str) -> str | None:
-    """Return the text of the final channel (Harmony); None where the model never reached it."""
-    _, found, said = text.rpartition(HARMONY.closing)
-    return said if found else None
+    """Return the text of Harmony's final channel; None if the model never reached it."""
+    _, found, answer = text.rpartition(HARMONY.closing)
+    return answer if found else None

@@ -1,9 +1,8 @@
-"""An assistant's turn as a template writes it: what stands before the text, and what ends it.
+"""An assistant's turn as a template writes it: what precedes the text, and what ends it.
 
-The end is what the template writes after an assistant's text, up to and with the token at which
-generation stops. Generation, training and evaluation stop at the same tokens: those that the
-tokenizer, config.json and generation_config.json name, and the one that the template ends a turn
-with.
+The end is what the template writes after the text, including the token at which generation stops.
+Generation, training and evaluation stop at the same tokens: the EOS tokens of the tokenizer,
+config.json and generation_config.json, and the token with which the template ends a turn.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.models.chat.template import MARK, ChatTemplate
+from lidr.components.shared.models.chat.template import ANSWER, PLACEHOLDER, ChatTemplate
 from lidr.components.shared.records.kinds import Message
 
 _NEXT: Message = {"role": "user", "content": "\ue000next\ue001"}
@@ -24,13 +23,13 @@ _NEXT: Message = {"role": "user", "content": "\ue000next\ue001"}
 
 @dataclass(frozen=True)
 class Turn:
-    """How a template writes an assistant's turn after a certain kind of chat.
+    """How a template writes an assistant's turn after messages of certain roles.
 
     Attributes:
-        direct: whether a finished turn begins as one does that the model is to go on with.
-        head: where so, what stands between that beginning and the text.
-        end: what ends it; "" where the template writes no end.
-        tokens: of the end.
+        direct: whether a finished turn begins like a turn that the model continues.
+        head: if direct, what comes between that beginning and the text; else "".
+        end: what ends the turn; "" if the template writes no end.
+        tokens: token ids of the end.
     """
 
     direct: bool
@@ -39,15 +38,15 @@ class Turn:
     tokens: tuple[int, ...]
 
 
-def named_ends(folder: Path) -> frozenset[int]:
-    """Return the end tokens that a model's configuration files name."""
+def eos_token_ids(folder: Path) -> frozenset[int]:
+    """Return the EOS token ids in a model's configuration files."""
     found: set[object] = set()
     for name in ("config.json", "generation_config.json"):
         file = folder / name
         settings = json.loads(file.read_text("utf-8")) if file.is_file() else {}
         for part in (settings, settings.get("text_config") or {}):
-            named = part.get("eos_token_id")
-            found |= {*named} if isinstance(named, list) else {named}
+            ids = part.get("eos_token_id")
+            found |= {*ids} if isinstance(ids, list) else {ids}
     return frozenset(each for each in found if isinstance(each, int))
 
 
@@ -55,19 +54,19 @@ class TurnReader:
     """Finds out how turns are written and how they end.
 
     Args:
-        tokenizer: a transformers tokenizer of the `tokenizers` kind.
+        tokenizer: a transformers tokenizer based on `tokenizers`.
         template: its chat template.
-        named: end tokens that the model's files name, the tokenizer's own included.
+        eos_ids: EOS token ids of the model's files and the tokenizer.
 
     Raises:
         BadInput: nothing ends a turn.
     """
 
-    def __init__(self, tokenizer: Any, template: ChatTemplate, named: Collection[int]) -> None:
+    def __init__(self, tokenizer: Any, template: ChatTemplate, eos_ids: Collection[int]) -> None:
         self._tokenizer = tokenizer
         self._template = template
-        self._named = frozenset(named)
-        self._added = {
+        self._eos_ids = frozenset(eos_ids)
+        self._added_ids = {
             number for number, token in tokenizer.added_tokens_decoder.items() if str(token).strip()
         }
         self._turns: dict[tuple[str, ...], Turn] = {}
@@ -78,54 +77,52 @@ class TurnReader:
                 "its configuration names a token for it",
                 remedy="Name eos_token_id in generation_config.json.",
             )
-        self.stops = self._named | {first.tokens[-1]}
+        self.stops = self._eos_ids | {first.tokens[-1]}
 
     def turn(self, roles: tuple[str, ...]) -> Turn:
         """Return how a turn is written after messages of these roles."""
         if roles not in self._turns:
-            self._turns[roles] = self._read(roles)
+            self._turns[roles] = self._read_turn(roles)
         return self._turns[roles]
 
-    def _read(self, roles: Sequence[str]) -> Turn:
-        said = [{"role": role, "content": f"\ue000{n}\ue001"} for n, role in enumerate(roles)]
-        answer = {"role": "assistant", "content": MARK}
-        begun = self._template.render(said)
-        before, found, after = self._template.render([*said, answer], generate=False).rpartition(
-            MARK
-        )
+    def _read_turn(self, roles: Sequence[str]) -> Turn:
+        chat = [{"role": role, "content": f"\ue000{n}\ue001"} for n, role in enumerate(roles)]
+        start, answered = self._template.render(chat), [*chat, ANSWER]
+        finished = self._template.render(answered, generate=False)
+        before, found, after = finished.rpartition(PLACEHOLDER)
         if not found:
-            before, after = begun, ""
-        direct = before.startswith(begun)
-        end, tokens = self._end(after, self._after_with_next([*said, answer]))
-        return Turn(direct, before[len(begun) :] if direct else "", end, tokens)
+            before, after = start, ""
+        direct = before.startswith(start)
+        end, tokens = self._find_end(after, self._before_next_question(answered))
+        return Turn(direct, before[len(start) :] if direct else "", end, tokens)
 
-    def _after_with_next(self, messages: Sequence[Message]) -> str | None:
-        """Return what stands between an answer and the next question; None where none may come."""
+    def _before_next_question(self, messages: Sequence[Message]) -> str | None:
+        """Return the text between an answer and the next question; None if none can follow."""
         try:
             text = self._template.render([*messages, _NEXT], generate=False)
         except BadInput:
             return None
-        _, found, after = text.rpartition(MARK)
+        _, found, after = text.rpartition(PLACEHOLDER)
         return after.partition(_NEXT["content"])[0] if found else None
 
-    def _end(self, last: str, middle: str | None) -> tuple[str, tuple[int, ...]]:
-        """Return the end of a turn, from what stands behind the last one and behind another one."""
+    def _find_end(self, last: str, middle: str | None) -> tuple[str, tuple[int, ...]]:
+        """Return the end of a turn, from the texts after the last turn and after an earlier one."""
         shared = last if middle is None else _shared_start(last, middle)
         tries = (
-            (shared, self._named),  # the same wherever the turn stands, and generation stops at it
-            (shared, self._added),  # a control token that nothing but the template names
-            (last, self._named),  # as in gpt-oss, whose last turn ends differently
-            (last, self._added),
-            (middle or "", self._named),  # as in GLM-4, where the next role ends a turn
+            (shared, self._eos_ids),  # the same for every turn, and generation stops at it
+            (shared, self._added_ids),  # a control token that only the template names
+            (last, self._eos_ids),  # as in gpt-oss, whose last turn ends differently
+            (last, self._added_ids),
+            (middle or "", self._eos_ids),  # as in GLM-4, where the next role ends a turn
         )
         for text, ends in tries:
-            if found := self._up_to(text, ends):
+            if found := self._cut_at(text, ends):
                 return found
         own = self._tokenizer.eos_token_id
-        fallback = own if own is not None else min(self._named, default=None)
+        fallback = own if own is not None else min(self._eos_ids, default=None)
         return "", () if fallback is None else (fallback,)
 
-    def _up_to(self, text: str, ends: Collection[int]) -> tuple[str, tuple[int, ...]] | None:
+    def _cut_at(self, text: str, ends: Collection[int]) -> tuple[str, tuple[int, ...]] | None:
         encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         tokens = encoded["input_ids"]
         for place, token in enumerate(tokens):

@@ -1,4 +1,4 @@
-"""Whether every token that a text can become has an embedding."""
+"""Whether every token that can occur in a text has an embedding."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 from lidr.components.shared.core.errors import BadInput
 
 
-def beyond(tokenizer: Any, rows: int) -> tuple[list[str], list[str]]:
-    """Return the entries of a tokenizer that a model has no embedding for.
+def without_embedding(tokenizer: Any, rows: int) -> tuple[list[str], list[str]]:
+    """Return the tokens of a tokenizer for which a model has no embedding.
 
-    A special token that the chat template does not write is never read: spelt out in a text it
-    stays text.
+    A special token cannot occur unless the chat template writes it: spelt out, it stays text.
 
     Args:
         tokenizer: a transformers tokenizer.
-        rows: embeddings of the model.
+        rows: number of the model's embeddings.
 
     Returns:
         Those that can occur, and those that cannot, each sorted by id.
@@ -31,18 +30,13 @@ def beyond(tokenizer: Any, rows: int) -> tuple[list[str], list[str]]:
 
 
 def require_embedded(tokenizer: Any, config: Any, folder: Path) -> str:
-    """Refuse a tokenizer that makes tokens without an embedding of texts; say what there is.
-
-    Args:
-        tokenizer: a transformers tokenizer.
-        config: the model's.
-        folder: its files.
+    """Refuse a tokenizer whose tokens lack embeddings; return a sentence about their numbers.
 
     Raises:
-        BadInput: with the tokens.
+        BadInput: with the tokens that can occur without an embedding.
     """
     rows = config.get_text_config().vocab_size
-    occurring, others = beyond(tokenizer, rows)
+    occurring, others = without_embedding(tokenizer, rows)
     if occurring:
         raise BadInput(
             f"the tokenizer has {len(tokenizer)} tokens, but the model embeds only {rows}: a text "

@@ -26,16 +26,16 @@ def test_account_of_a_profile_survives_its_way_through_the_environment(tmp_path,
     spots = dict.fromkeys(("generate", "translate", "score", "evaluate"), 2.25)
     assert account.prices == {**spots, "train": 3.0}
     monkeypatch.setenv(ACCOUNT, account.text())
-    assert Account.here() == account
+    assert Account.from_environment() == account
     monkeypatch.setenv(ACCOUNT, "")
-    assert Account.here() == Account()
+    assert Account.from_environment() == Account()
     assert Account().text() == ""
 
 
 def test_account_that_is_none_is_refused_in_one_line(monkeypatch):
     monkeypatch.setenv(ACCOUNT, '{"budget": {"gpu_hours": -1}}')
     with pytest.raises(BadInput, match=r"LIDR_ACCOUNT does not hold a profile's budget"):
-        Account.here()
+        Account.from_environment()
 
 
 @pytest.mark.parametrize(

@@ -64,14 +64,14 @@ def test_profile_has_every_moved_key_and_no_recipe_does(key: str):
 
 def test_machine_travels_as_one_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     assert Machine().text() == ""
-    assert Machine.here() == Machine()
+    assert Machine.from_environment() == Machine()
     path = tmp_path / "profile.yaml"
     path.write_text(
         "name: mine\nengine: {fused: true, endpoint: {url: 'http://m/v1'}}\njudge: {retries: 1}\n"
     )
     profile = load_profile(path)
     monkeypatch.setenv(MACHINE, profile.machine.text())
-    told = Machine.here()
+    told = Machine.from_environment()
     assert told == profile.machine
     assert (told.engine.fused, told.engine.endpoint.url) == (True, "http://m/v1")
     assert (told.judge.retries, told.judge.concurrency) == (1, 16)
@@ -81,7 +81,7 @@ def test_machine_travels_as_one_variable(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_machine_that_cannot_be_read_is_bad_input(monkeypatch: pytest.MonkeyPatch, text: str):
     monkeypatch.setenv(MACHINE, text)
     with pytest.raises(BadInput, match=MACHINE):
-        Machine.here()
+        Machine.from_environment()
 
 
 def test_training_settings_travel_with_the_launch():

@@ -47,6 +47,21 @@ def test_a_kind_that_follows_another_has_its_resources(kind: str, base: str):
     assert (own.cpu, own.gpu, own.timeout_hours) == ("2", "H100", 3)
 
 
+@pytest.mark.parametrize(
+    ("steps", "count"),
+    [
+        ({"generate": {"pool": "spot"}}, 1),
+        ({"generate": {"pool": "h100", "accelerators": 8}}, 1),
+        ({"generate": {"pool": "h100"}, "score": {"pool": "spot"}}, 1),
+        ({"generate": {"pool": "spot", "accelerators": 0}}, 0),
+        ({"generate": {"pool": "spot"}, "score": {"accelerators": 2}}, 2),
+        ({}, 0),
+    ],
+)
+def test_score_has_one_accelerator_wherever_the_count_comes_from(steps: dict, count: int):
+    assert resources("score", **steps).accelerators == count
+
+
 @pytest.mark.parametrize(("pool", "gpus", "selector"), [("spot", 2, {}), ("", 0, {})])
 def test_a_pool_of_its_own_takes_no_node_settings_over(pool: str, gpus: int, selector: dict):
     base = {
@@ -79,7 +94,7 @@ steps:
         ("  evaluate:\n    pool: h10\n", 9, "steps.evaluate.pool: no pool 'h10' (did you mean"),
         ("    tensor_parallel: 8\n", 8, "tensor_parallel: 8 is more than 4 accelerators"),
         ("    tensor_parallel: 3\n", 8, "tensor_parallel: 3 does not divide 4 accelerators"),
-        ("  train:\n    tensor_parallel: 1\n", 9, "only steps that ask a model have it"),
+        ("  train:\n    tensor_parallel: 1\n", 9, "only steps that run an engine have it"),
         (
             "  translate:\n    pool: spot\n    retries: {count: 0}\n",
             10,

@@ -15,7 +15,12 @@ from lidr.components.shared.config.load import load
 from lidr.components.shared.config.profile import Oidc, Profile, load_profile
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.errors import BadInput, LidrError
-from lidr.components.shared.core.redaction import cleanse, is_secret_name, login_fault, redacted
+from lidr.components.shared.core.redaction import (
+    is_secret_name,
+    login_fault,
+    redact_exception,
+    redacted,
+)
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking.client import tracking_uri
 from lidr.pipelines import cli
@@ -224,5 +229,5 @@ def test_a_ring_of_exceptions_is_cleansed_once(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", SECRET)
     first, second = ValueError(SECRET), OSError(2, SECRET)
     first.__context__, second.__cause__ = second, first
-    cleanse(first)
+    redact_exception(first)
     assert SECRET not in f"{first} {second}"

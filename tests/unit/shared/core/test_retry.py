@@ -13,7 +13,13 @@ import yaml
 from lidr.components.shared.core import retry as module
 from lidr.components.shared.core.errors import BadInput, Unavailable
 from lidr.components.shared.core.events import listening
-from lidr.components.shared.core.retry import RETRY_VARIABLE, Wait, reported, retry, retry_seconds
+from lidr.components.shared.core.retry import (
+    RETRY_VARIABLE,
+    Wait,
+    report_wait,
+    retry,
+    retry_seconds,
+)
 from lidr.pipelines.placement import SETTINGS
 
 WHO = "the store at http://s3"
@@ -190,8 +196,8 @@ def test_retry_seconds_must_be_a_number_of_seconds(monkeypatch, text):
 
 def test_a_wait_of_another_kind_is_reported_once_it_lasts(monkeypatch, heard):
     monkeypatch.setattr(module, "REPORT_SECONDS", 0.1)
-    with reported("short"):
+    with report_wait("short"):
         pass
-    with reported("others have the lease"):
+    with report_wait("others have the lease"):
         time.sleep(0.3)
     assert heard == [{"event": "note", "message": "others have the lease"}]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lidr.components.shared.engines import ChatRequest
-from lidr.components.shared.models.chat import ChatRenderer, named_ends
+from lidr.components.shared.models.chat import ChatRenderer, eos_token_ids
 from lidr.components.shared.records.chat import translation_messages
 from tests.models import SENTENCES
 
@@ -158,14 +158,14 @@ def test_requests_rendered_together_have_the_tokens_of_each_alone():
         ChatRequest(str(n), [{"role": "user", "content": f"{content} {n}"}], primer="<t>" * (n % 2))
         for n, content in enumerate(CONTENTS * 10)
     ]
-    rendered = list(chat.render_ahead(asked))
+    rendered = list(chat.render_in_batches(asked))
     assert rendered == [(request, chat.render(request)) for request in asked]
 
 
 def test_requests_before_a_pause_are_rendered_before_it():
     chat = ChatRenderer(family_tokenizer("bytes", "phi"))
     asked = [ChatRequest(str(n), [{"role": "user", "content": "a"}]) for n in range(3)]
-    rendered = chat.render_ahead([None, asked[0], asked[1], None, None, asked[2]])
+    rendered = chat.render_in_batches([None, asked[0], asked[1], None, None, asked[2]])
     assert [each and each[0].key for each in rendered] == [None, "0", "1", None, None, "2"]
 
 
@@ -179,7 +179,7 @@ def test_text_leaves_white_space_alone():
     tokenizer = family_tokenizer("bytes", "phi")
     text = "x , y ! n't\n\n  (a , b)  "
     tokens = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
-    assert ChatRenderer(tokenizer).text(tokens) == text
+    assert ChatRenderer(tokenizer).decode(tokens) == text
 
 
 @pytest.mark.parametrize(
@@ -200,4 +200,4 @@ def test_text_leaves_white_space_alone():
 def test_end_tokens_are_gathered(tmp_path, files, expected):
     for name, settings in files.items():
         (tmp_path / name).write_text(json.dumps(settings))
-    assert named_ends(tmp_path) == expected
+    assert eos_token_ids(tmp_path) == expected

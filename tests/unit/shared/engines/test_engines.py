@@ -23,7 +23,7 @@ from lidr.components.shared.engines import (
     served_name,
     start_engine,
 )
-from lidr.components.shared.models.chat import ChatRenderer, named_ends
+from lidr.components.shared.models.chat import ChatRenderer, eos_token_ids
 from lidr.components.shared.models.sources import ModelFiles
 from lidr.components.shared.records.schema import Failure
 from tests.unit.shared.engines.cases import (
@@ -71,7 +71,7 @@ class Oracle:
 
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForCausalLM.from_pretrained(folder)
-        self.chat = ChatRenderer(self.tokenizer, named=named_ends(folder))
+        self.chat = ChatRenderer(self.tokenizer, eos_ids=eos_token_ids(folder))
         self.ends = sorted(self.chat.stops)
 
     def complete(self, request: ChatRequest, decoding: Decoding) -> Completion:
@@ -94,11 +94,11 @@ class Oracle:
         ended = written[-1] in self.ends
         # Not generate's own stop_strings: they also look into the names of special tokens.
         for count in range(1, len(written) + 1 - ended):
-            text = self.chat.text(written[:count])
+            text = self.chat.decode(written[:count])
             cut = min((text.find(s) + len(s) for s in decoding.stop if s in text), default=-1)
             if cut >= 0:
                 return Completion(request.key, text[:cut], "stop", len(prompt), count)
-        text = self.chat.text(written[:-1] if ended else written)
+        text = self.chat.decode(written[:-1] if ended else written)
         reason = "stop" if ended else "length"
         return Completion(request.key, text, reason, len(prompt), len(written))
 
@@ -217,7 +217,7 @@ def test_samples_follow_the_models_distribution(folder, temperature, top_p):
     texts = [c.text for c in complete(engine, asked, decoding)]
     for token, wanted in zip(share.indices[:2].tolist(), top.tolist(), strict=True):
         spread = (wanted * (1 - wanted) / draws) ** 0.5
-        assert abs(texts.count(chat.text([token])) / draws - wanted) < 4 * spread + 1e-9
+        assert abs(texts.count(chat.decode([token])) / draws - wanted) < 4 * spread + 1e-9
 
 
 def test_running_out_of_memory_is_an_engine_failure(engine, monkeypatch):
@@ -298,7 +298,7 @@ def test_a_model_is_served_under_the_name_the_recipe_gives(name, trained, served
 
 def test_a_name_that_never_changes_is_no_trained_model_s():
     recipe = _recipe(engine="openai", endpoint={"model": "llama-3"})
-    with pytest.raises(BadInput, match="'llama-3' is M_0") as caught:
+    with pytest.raises(BadInput, match="'llama-3' names M_0") as caught:
         served_name(recipe, ModelFiles(Path("none"), None, "0123", trained=True))
     assert "{digest}" in caught.value.remedy
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.engines import ChatRequest, Decoding, ScoreRequest
 from lidr.components.shared.engines.transformers_engine import TransformersEngine
-from lidr.components.shared.models.rotary import check_context, longrope_switch
+from lidr.components.shared.models.rotary import check_context, longrope_threshold
 from tests.models import shaped_model, tiny_tokenizer
 from tests.unit.train.models import longrope
 
@@ -83,7 +83,7 @@ def test_longrope_scores_are_those_of_each_text_alone(folder: Path):
 def test_rotary_scaling_that_grows_with_what_was_read_is_refused():
     scaling = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
     config = LlamaConfig(max_position_embeddings=64, rope_parameters=scaling)
-    assert longrope_switch(config) == 0
+    assert longrope_threshold(config) == 0
     check_context(config, 64)
     with pytest.raises(BadInput, match=r"dynamic rotary .* Set model\.max_length to 64 or less"):
         check_context(config, 65)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from lidr.components.shared.forward.batches import (
-    FLOOR,
+    MIN_MICRO_BATCH_TOKENS,
     flat_batch,
     micro_batches,
     padded_batch,
@@ -64,6 +64,6 @@ def test_micro_batches_hold_every_row_once_within_their_budget():
 
 def test_the_budget_is_the_recipe_s_or_what_the_longest_pair_needs():
     assert token_budget(77, PAIRS) == 77
-    assert token_budget(0, PAIRS) == FLOOR
-    long = TokenPair("c", "p2", "es", [1] * 10, [2] * FLOOR, [3] * 5)
-    assert token_budget(0, [*PAIRS, long]) == FLOOR + 15
+    assert token_budget(0, PAIRS) == MIN_MICRO_BATCH_TOKENS
+    long = TokenPair("c", "p2", "es", [1] * 10, [2] * MIN_MICRO_BATCH_TOKENS, [3] * 5)
+    assert token_budget(0, [*PAIRS, long]) == MIN_MICRO_BATCH_TOKENS + 15

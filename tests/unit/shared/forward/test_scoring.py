@@ -9,15 +9,15 @@ import torch
 
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.forward import head
-from lidr.components.shared.forward.attention import by_length, flat_attention
+from lidr.components.shared.forward.attention import flat_attention, varlen_attention
 from lidr.components.shared.forward.batches import (
     Segments,
-    apart_batch,
     flat_batch,
     padded_batch,
+    separate_batch,
 )
 from lidr.components.shared.forward.head import HeadShape, completion_logps
-from lidr.components.shared.forward.scoring import install, score
+from lidr.components.shared.forward.scoring import install_scoring, score
 from lidr.components.shared.models.adapters import skeleton
 from lidr.components.shared.models.attention_form import why_padded
 from lidr.components.train.forward.loss import pair_losses
@@ -64,8 +64,8 @@ def test_losses_and_gradients_are_those_of_the_model_in_float64(name: str, capsy
     config = {**FLAT, **APART, **PADDED}[name]
     expected = loss_and_grads(random_model(config, torch.float64).eval(), [range(5)], None)
     model = random_model(config)
-    layout = install(model, PAIRS)
-    layouts = {flat_batch: FLAT, apart_batch: APART, padded_batch: PADDED}
+    layout = install_scoring(model, PAIRS)
+    layouts = {flat_batch: FLAT, separate_batch: APART, padded_batch: PADDED}
     assert name in layouts[layout]
     assert ("batches are padded" in capsys.readouterr().err) == (name in PADDED)
     model.train()
@@ -88,18 +88,18 @@ def test_admission_sees_without_weights_how_batches_are_made():
 
 def test_longrope_knows_short_pairs_from_long_ones(capsys):
     """Pairs shorter than the switch share their prompt; a switch between two sides parts them."""
-    assert install(random_model(longrope(64)), PAIRS) is flat_batch
+    assert install_scoring(random_model(longrope(64)), PAIRS) is flat_batch
     lengths = [(len(p.prompt + p.chosen), len(p.prompt + p.rejected)) for p in PAIRS]
     assert any(min(pair) <= 20 < max(pair) for pair in lengths), "one pair has a side of each kind"
     assert any(max(pair) <= 20 for pair in lengths)
     assert "longrope" not in capsys.readouterr().err
-    assert install(random_model(longrope(20)), PAIRS) is apart_batch
+    assert install_scoring(random_model(longrope(20)), PAIRS) is separate_batch
     assert "longrope: pairs beyond 20 tokens" in capsys.readouterr().err
 
 
 def test_gradient_checkpointing_changes_nothing():
     model = random_model(FLAT["llama"])
-    layout = install(model, PAIRS)
+    layout = install_scoring(model, PAIRS)
     model.train()
     plain = loss_and_grads(model, [range(5)], layout)
     model.gradient_checkpointing_enable()
@@ -119,7 +119,7 @@ def test_a_model_that_does_more_to_its_logits_is_refused():
 
     model.forward = stranger
     with pytest.raises(BadInput, match="LlamaForCausalLM does more to its logits"):
-        install(model, PAIRS)
+        install_scoring(model, PAIRS)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_a_model_that_does_more_to_its_logits_is_refused():
 )
 @pytest.mark.parametrize("biased", [False, True])
 def test_the_head_in_tiles(shape: HeadShape, biased: bool, monkeypatch):
-    monkeypatch.setattr(head, "_ROWS", 3)
-    monkeypatch.setattr(head, "_TILE", 1)
+    monkeypatch.setattr(head, "MIN_TILE_ROWS", 3)
+    monkeypatch.setattr(head, "MAX_TILE_LOGITS", 1)
     torch.manual_seed(0)
     hidden, weight, bias = (
         torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((8, 6), (11, 6), 11)
@@ -198,5 +198,5 @@ def test_the_gpu_s_call_of_one_kernel_attends_to_the_same(
     expected, _ = flat_attention(
         layer, query, key, value, None, segments=segments, scaling=0.3, sliding_window=window
     )
-    found = by_length(kernel, query, key, value, segments, 0.3, window)
+    found = varlen_attention(kernel, query, key, value, segments, 0.3, window)
     assert torch.allclose(found, expected, atol=1e-6)

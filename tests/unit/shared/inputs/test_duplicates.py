@@ -103,10 +103,10 @@ def test_duplicates_are_counted_and_told():
     found = [Duplicate("7", "3", 1.0), Duplicate("9", "2", 0.875), Duplicate("10", "1", 0.82)]
     assert counts_of(found) == {"exact": 1, "near": 2}
     assert note_of_duplicates(found, 2000) == (
-        "3 of 2,000 prompts are left out, in all languages: 1 say exactly and 2 nearly what an "
-        "earlier one says, first '7' like '3'"
+        "3 of 2,000 prompts are left out, in all languages: 1 repeat an earlier one exactly and 2 "
+        "nearly, first '7' like '3'"
     )
-    assert note_of_duplicates([], 3) == "none of 3 prompts says what an earlier one says"
+    assert note_of_duplicates([], 3) == "none of 3 prompts repeats an earlier one"
 
 
 def test_yaml_s_off_is_a_word():

@@ -4,7 +4,11 @@ import json
 
 import pytest
 
-from lidr.components.shared.inputs.prompt_files import found_tasks, load_prompts, note_of_found
+from lidr.components.shared.inputs.prompt_files import (
+    load_prompts,
+    note_of_translation_tasks,
+    translation_task_ids,
+)
 from lidr.components.shared.inputs.translation_tasks import is_about_translation
 from tests.fakes import make_recipe
 
@@ -79,20 +83,20 @@ def flags(recipe):
 def test_what_is_found_in_the_dominant_language_holds_in_all_of_them(tmp_path):
     recipe = recipe_of(tmp_path, ROWS)
     assert list(flags(recipe).values()) == [["a", "c"]] * 3
-    ids = found_tasks(recipe, load_prompts(recipe)["en"])
+    ids = translation_task_ids(recipe, load_prompts(recipe)["en"])
     assert ids == ["a", "c"]
-    assert "2 prompts are about translation or a language" in note_of_found(ids)
+    assert "2 prompts are about translation or a language" in note_of_translation_tasks(ids)
 
 
 def test_the_field_overrides_what_is_found(tmp_path):
     rows = [row | {"translation_task": row["prompt_id"] == "b"} for row in ROWS]
     recipe = recipe_of(tmp_path, rows)
     assert flags(recipe)["en"] == flags(recipe)["es"] == ["b"]
-    assert found_tasks(recipe, load_prompts(recipe)["en"]) == []
+    assert translation_task_ids(recipe, load_prompts(recipe)["en"]) == []
 
 
 def test_where_a_list_is_given_nothing_is_looked_for(tmp_path):
     (tmp_path / "list.jsonl").write_text(json.dumps({"prompt_id": "b"}))
     recipe = recipe_of(tmp_path, ROWS, translation_tasks=str(tmp_path / "list.jsonl"))
     assert flags(recipe)["de"] == ["b"]
-    assert found_tasks(recipe, load_prompts(recipe)["en"]) == []
+    assert translation_task_ids(recipe, load_prompts(recipe)["en"]) == []

@@ -14,7 +14,7 @@ from lidr.components.shared.lineage.verify import recipe_fault, verify
 from lidr.components.shared.models.sources import adapter_uri, model_uri
 from lidr.components.shared.registry.ancestry import read_ancestry
 from lidr.components.shared.registry.versions import Version
-from lidr.components.shared.store.marker import MARKER, RECORD, fault_of
+from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER, marker_fault
 from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_state, recipe_key
 from lidr.components.shared.store.stage import Stage, open_stage
@@ -105,10 +105,10 @@ def test_every_byte_of_a_marker_and_of_the_recipe_counts(chain):
     marker = stage.store.read(stage.key(MARKER))
     recipe = stage.store.read(recipe_key("first"))
     digest = chain.tags(2)["lidr.recipe_digest"]
-    assert (fault_of(marker, stage.digest), recipe_fault(recipe, digest)) == ("", "")
+    assert (marker_fault(marker, stage.digest), recipe_fault(recipe, digest)) == ("", "")
     for mask in (1, 0x20):
         for at in range(len(marker)):
-            assert fault_of(_flipped(marker, at, mask), stage.digest), at
+            assert marker_fault(_flipped(marker, at, mask), stage.digest), at
         for at in range(len(recipe)):
             assert recipe_fault(_flipped(recipe, at, mask), digest), at
 
@@ -159,22 +159,22 @@ def test_a_version_whose_model_is_gone_is_refused_in_one_line(chain):
 
 def test_of_a_pruned_stage_the_record_is_verified(chain):
     stage = chain.rounds[1]["generate"]
-    Path(chain.store, stage.key(MARKER)).rename(Path(chain.store, stage.key(RECORD)))
+    Path(chain.store, stage.key(MARKER)).rename(Path(chain.store, stage.key(PRUNED_MARKER)))
     shutil.rmtree(Path(chain.store, stage.key("chunks")))
     graph = trace([chain.model(2).uri])
     assert graph.nodes[stage.uri].presence is Presence.PRUNED
     assert places(chain) == []
-    flip(Path(chain.store, stage.key(RECORD)))
-    assert stage.key(RECORD) in places(chain)
+    flip(Path(chain.store, stage.key(PRUNED_MARKER)))
+    assert stage.key(PRUNED_MARKER) in places(chain)
 
 
 def test_a_stage_that_is_made_again_has_no_record_any_more(chain):
     stage = chain.rounds[1]["generate"]
-    Path(chain.store, stage.key(MARKER)).rename(Path(chain.store, stage.key(RECORD)))
+    Path(chain.store, stage.key(MARKER)).rename(Path(chain.store, stage.key(PRUNED_MARKER)))
     assert not stage.done()
     stage.write("chunks/0.parquet", b"anew")
     stage.finish({})
-    assert not stage.store.exists(stage.key(RECORD))
+    assert not stage.store.exists(stage.key(PRUNED_MARKER))
     assert list(stage.marker()["files"]) == ["chunks/0.parquet"]
 
 
@@ -209,7 +209,7 @@ def test_a_model_from_outside_is_named_and_compared(tmp_path):
     world = outside_world(str(tmp_path / "store"), str(folder))
     [node] = trace([world.uri])
     assert node.outside == {"source": str(folder)}
-    assert node.facts("facts")["prompt_files"]["en"][0]["file"] == "s3://prompts/en.jsonl"
+    assert node.section("facts")["prompt_files"]["en"][0]["file"] == "s3://prompts/en.jsonl"
     [finding] = verify(trace([world.uri]))
     assert (finding.place, finding.what) == (str(folder), "is not the model that was brought in")
     pinned = outside_world(str(tmp_path / "store"), "hf://org/name@abc")
@@ -222,7 +222,7 @@ def test_a_marker_that_is_anything_is_no_lineage(tmp_path):
         store.write(f"stages/train/{number}/{MARKER}", data)
         [node] = trace([f"{store.uri}/stages/train/{number}"])
         assert node.presence is Presence.DAMAGED
-        assert fault_of(data, str(number)) == "is not a marker"
+        assert marker_fault(data, str(number)) == "is not a marker"
 
 
 def test_markers_say_where_they_were_made(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from lidr.components.shared.core.errors import BadInput
-from lidr.components.shared.engines.transformers_engine import TransformersEngine, merged
+from lidr.components.shared.engines.transformers_engine import TransformersEngine, merge_adapter
 from lidr.components.shared.models.adapters import CONFIG, WEIGHTS
 from lidr.components.shared.models.admission import Admission, ModelCandidate, admit
 from tests.fakes import make_recipe
@@ -74,7 +74,7 @@ def test_an_admitted_adapter_changes_logits_as_peft_alone_does(tmp_path: Path, k
     ids = torch.arange(3, 23)[None]
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     without = base(ids).logits
-    ours = merged(base, adapter).eval()(ids).logits
+    ours = merge_adapter(base, adapter).eval()(ids).logits
     again = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     alone = PeftModel.from_pretrained(again, adapter).eval()(ids).logits
     assert (alone - without).abs().max() > 1e-3

@@ -12,7 +12,7 @@ from huggingface_hub import HfApi
 from lidr.components.shared.core.errors import BadInput, CorruptStage
 from lidr.components.shared.models.admission import check_adapter, check_model
 from lidr.components.shared.models.outside import fetch_model, model_fingerprint, resolve_model
-from lidr.components.shared.models.sources import local_model, model_files, model_uri
+from lidr.components.shared.models.sources import model_files, model_uri
 from tests.fakes import finished_stage
 from tests.models import safetensors
 
@@ -116,7 +116,7 @@ def test_a_hub_model_must_be_pinned():
 
 def test_a_local_stage_s_model_is_used_in_place(tmp_path):
     stage = finished_stage(str(tmp_path), "train", {"model/config.json": b"{}"})
-    assert local_model(stage.uri) == tmp_path / stage.prefix / "model"
+    assert model_files(stage.uri).folder == tmp_path / stage.prefix / "model"
     assert model_uri(stage.uri) == f"{stage.uri}/model"
 
 
@@ -124,19 +124,19 @@ def test_a_corrupt_model_is_not_loaded(tmp_path):
     stage = finished_stage(str(tmp_path), "train", {"model/model.safetensors": b"right"})
     stage.store.write(stage.key("model/model.safetensors"), b"wrong")
     with pytest.raises(CorruptStage, match=r"model\.safetensors"):
-        local_model(stage.uri)
+        model_files(stage.uri)
 
 
 def test_an_outside_model_is_where_it_was(tmp_path, folder):
     described = json.dumps({"source": str(folder), "digest": "abc"}).encode()
     stage = finished_stage(str(tmp_path / "s"), "prepare", {"model.json": described})
-    assert local_model(stage.uri) == fetch_model(str(folder)) == folder
+    assert model_files(stage.uri).folder == fetch_model(str(folder)) == folder
     assert model_uri(stage.uri) == str(folder)
 
 
 def test_a_stage_without_model_is_refused(tmp_path):
     stage = finished_stage(str(tmp_path), "pair", {"pairs.parquet": b""})
-    for attempt in (local_model, model_uri):
+    for attempt in (model_files, model_uri):
         with pytest.raises(BadInput, match="holds no model"):
             attempt(stage.uri)
 

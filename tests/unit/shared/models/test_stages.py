@@ -8,7 +8,7 @@ import pytest
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.models.outside import model_fingerprint
 from lidr.components.shared.models.sources import model_files
-from lidr.components.shared.models.stages import model_stage, same_model_stage
+from lidr.components.shared.models.stages import canonical_model_stage, model_stage
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage
 from tests.models import tiny_model
@@ -49,14 +49,14 @@ def test_a_model_has_one_stage_whoever_names_it(store, tmp_path):
     trained.write("model/config.json", b"{}")
     trained.finish({})
     start = named_by_a_recipe(store, f"{trained.uri}/model", "some")
-    assert same_model_stage(store, start) == trained.uri, "through the registry"
-    assert same_model_stage(store, trained.uri) == trained.uri
+    assert canonical_model_stage(store, start) == trained.uri, "through the registry"
+    assert canonical_model_stage(store, trained.uri) == trained.uri
     folder = tiny_model(tmp_path / "model")
     digest = model_fingerprint(str(folder))
     starts = [named_by_a_recipe(store, str(folder), each, digest) for each in ("some", "other")]
     assert starts[0] != starts[1]
     expected = {model_stage(store, str(folder))}
-    assert {same_model_stage(store, uri) for uri in (*starts, *expected)} == expected
+    assert {canonical_model_stage(store, uri) for uri in (*starts, *expected)} == expected
 
 
 def test_a_registered_adapter_comes_with_its_base(store, tmp_path, monkeypatch):

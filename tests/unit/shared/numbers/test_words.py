@@ -5,7 +5,7 @@ from unicode_rbnf import RbnfEngine
 
 from lidr.components.shared.core.languages import NAMES
 from lidr.components.shared.numbers import roman
-from lidr.components.shared.numbers.words import begins_with, can_read, spelled
+from lidr.components.shared.numbers.words import can_read, leading_number, spelled
 
 NUMBERS = (
     *range(2, 32),
@@ -75,8 +75,8 @@ def test_written_out_numbers_are_read_in_order(text, language, values):
 
 
 def test_a_number_counts_only_where_it_begins():
-    assert begins_with("eighteen dollars and two cents", "en") == 18
-    assert begins_with("exactly eighteen", "en") is None
+    assert leading_number("eighteen dollars and two cents", "en") == 18
+    assert leading_number("exactly eighteen", "en") is None
 
 
 @pytest.mark.parametrize(

@@ -33,15 +33,19 @@ from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.config.training import Lora
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.forward import head
-from lidr.components.shared.forward.batches import FLOOR, flat_batch
-from lidr.components.shared.forward.scoring import install, score
+from lidr.components.shared.forward.batches import MIN_MICRO_BATCH_TOKENS, flat_batch
+from lidr.components.shared.forward.scoring import install_scoring, score
 from lidr.components.shared.forward.tokens import TokenPair
 from lidr.components.shared.kubernetes.launch import Launch
 from lidr.components.shared.sizing import memory
-from lidr.components.shared.sizing.activations import TILE_LOGITS, TILE_ROWS, activation_bytes
+from lidr.components.shared.sizing.activations import (
+    MAX_TILE_LOGITS,
+    MIN_TILE_ROWS,
+    activation_bytes,
+)
 from lidr.components.shared.sizing.architecture import read_architecture
 from lidr.components.shared.sizing.flops import reference_flops, step_flops
-from lidr.components.shared.sizing.memory import GIB, MemoryPlan, usable
+from lidr.components.shared.sizing.memory import GIB, MemoryPlan, usable_bytes
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.stage import new_stage
 from lidr.components.train.forward.lora import add_adapters
@@ -151,7 +155,7 @@ def test_a_key_that_is_missing_is_named():
 
 def saved_bytes(model: torch.nn.Module, pairs: list[TokenPair], autocast: bool) -> int:
     """Return the bytes that a forward pass keeps, each storage once, weights apart."""
-    layout = install(model, pairs)
+    layout = install_scoring(model, pairs)
     assert layout is flat_batch
     weights = {each.untyped_storage().data_ptr() for each in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
@@ -324,7 +328,7 @@ def test_the_nearest_plan_changes_as_little_as_it_can():
     eight = plan_8b(ranks_per_node=8)
     nearest = eight.nearest_fit(memory)
     assert nearest is not None and nearest.fits(memory)
-    assert eight.differs(nearest) == ["training.zero.stage=2"]
+    assert eight.changes_to(nearest) == ["training.zero.stage=2"]
     assert eight.nearest_fit(4 * GIB) is None
     small = eight.nearest_fit(24 * GIB)
     assert small is not None and small.fits(24 * GIB)
@@ -337,7 +341,11 @@ def test_a_plan_that_fits_is_its_own_nearest():
 
 
 def test_the_head_exists_in_tiles():
-    assert (TILE_LOGITS, TILE_ROWS, memory.FLOOR) == (head._TILE, head._ROWS, FLOOR)
+    assert (MAX_TILE_LOGITS, MIN_TILE_ROWS, memory.MIN_MICRO_BATCH_TOKENS) == (
+        head.MAX_TILE_LOGITS,
+        head.MIN_TILE_ROWS,
+        MIN_MICRO_BATCH_TOKENS,
+    )
 
 
 @pytest.mark.parametrize("lora", [False, True])
@@ -392,4 +400,4 @@ def test_config_json_is_read_from_the_stage(tmp_path: Path):
 
 
 def test_usable_memory_leaves_room():
-    assert usable(80 * GIB) == pytest.approx(74.5 * GIB)
+    assert usable_bytes(80 * GIB) == pytest.approx(74.5 * GIB)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lidr.components.train import assembly, preference, trainer
-from lidr.components.train.distributed.ranks import leave
+from lidr.components.train.distributed.ranks import exit_without_cleanup
 from lidr.components.train.job import TrainingJob
 
 FOUND: dict[str, Any] = {"peak": 0, "tokens": 0, "prompt_share": 0.0}
@@ -74,7 +74,7 @@ def main(path: Path) -> None:
     trainer.run_training(job)
     if trainer.os.environ.get("RANK", "0") == "0":
         print(json.dumps(FOUND), flush=True)
-    leave(0)
+    exit_without_cleanup(0)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def test_share_of_independent_outcomes_is_worth_all_of_them():
     share = clustered_share([(n, n % 4 > 0) for n in range(40)])
     assert share == Share(30, 40, 40, 40)
     assert share.interval == wilson(30, 40)
-    assert share.below(0.8) == binomial_below(30, 40, 0.8)
+    assert share.p_below(0.8) == binomial_below(30, 40, 0.8)
 
 
 def test_share_of_outcomes_that_always_agree_within_a_cluster_is_worth_the_clusters():
@@ -44,7 +44,7 @@ def test_share_of_outcomes_that_always_agree_within_a_cluster_is_worth_the_clust
 
 def test_share_of_nothing_says_nothing():
     share = clustered_share([])
-    assert (share.value, share.effective, share.below(0.8)) == (0.0, 0, 1.0)
+    assert (share.value, share.effective, share.p_below(0.8)) == (0.0, 0, 1.0)
     assert share.interval == {"value": 0.0, "low": 0.0, "high": 1.0, "n": 0}
 
 
@@ -59,5 +59,5 @@ def test_share_at_its_bar_is_called_below_it_at_most_as_often_as_alpha(clusters,
                 (cluster, common if rng.random() < alike else rng.random() < 0.8)
                 for _ in range(size)
             ]
-        called += clustered_share(drawn).below(0.8) <= 0.05
+        called += clustered_share(drawn).p_below(0.8) <= 0.05
     assert called / repeats <= 0.05 + 2 * (0.05 * 0.95 / repeats) ** 0.5

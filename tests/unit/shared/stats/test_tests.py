@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lidr.components.shared.stats.tests import exceeds, holm, mcnemar, sign_flip
+from lidr.components.shared.stats.tests import binomial_above, holm, mcnemar, sign_flip
 
 binomtest = pytest.importorskip("scipy.stats").binomtest
 
@@ -100,12 +100,12 @@ def test_holm_keeps_the_order_and_lies_between_raw_and_bonferroni(raw):
 
 @pytest.mark.parametrize(("k", "n", "share"), [(0, 5, 0.2), (1, 5, 0.2), (9, 12, 0.1), (5, 5, 0.9)])
 def test_a_share_s_excess_has_the_exact_binomial_tail(k, n, share):
-    assert exceeds(k, n, share) == pytest.approx(binomtest(k, n, share, "greater").pvalue)
+    assert binomial_above(k, n, share) == pytest.approx(binomtest(k, n, share, "greater").pvalue)
 
 
 def test_a_share_s_excess_at_the_edges():
-    assert exceeds(0, 0, 0.1) == 1.0
-    assert exceeds(3, 100, 0.0) == 0.0
-    assert exceeds(100, 100, 1.0) == 1.0
+    assert binomial_above(0, 0, 0.1) == 1.0
+    assert binomial_above(3, 100, 0.0) == 0.0
+    assert binomial_above(100, 100, 1.0) == 1.0
     tail = binomtest(1100, 10_000, 0.1, "greater").pvalue
-    assert exceeds(1100, 10_000, 0.1) == pytest.approx(tail, rel=1e-6)
+    assert binomial_above(1100, 10_000, 0.1) == pytest.approx(tail, rel=1e-6)

@@ -33,5 +33,5 @@ def test_recipe_that_is_not_there_is_told_with_what_puts_it_there(tmp_path):
 def test_recipe_that_was_changed_is_refused(tmp_path, data: bytes):
     store, reference = LocalStore(tmp_path), reference_of(make_recipe())
     store.write(f"recipes/{reference.removeprefix('sha256:')}.json", data)
-    with pytest.raises(DamagedObject, match="is not the recipe"):
+    with pytest.raises(DamagedObject, match="does not have the digest in its name"):
         resolve_recipe(store.uri, reference)

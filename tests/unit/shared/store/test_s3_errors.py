@@ -22,7 +22,7 @@ from botocore.parsers import ResponseParserError
 
 from lidr.components.shared.core.errors import DamagedObject, StoreError
 from lidr.components.shared.store.s3 import S3Store
-from lidr.components.shared.store.s3_errors import explain, may_pass
+from lidr.components.shared.store.s3_errors import explain, is_transient
 
 URL = "http://s3:8333"
 WHO = f"the object store at {URL}"
@@ -76,7 +76,7 @@ LASTING = {
 
 @pytest.mark.parametrize(("code", "status"), sorted(PASSING))
 def test_s3_errors_that_may_pass_are_returned_with_their_remedy(code, status):
-    assert may_pass(code, status)
+    assert is_transient(code, status)
     found = explained(answer(code, status))
     assert found is not None
     assert WHO in str(found)
@@ -87,7 +87,7 @@ def test_s3_errors_that_may_pass_are_returned_with_their_remedy(code, status):
 
 @pytest.mark.parametrize(("code", "status"), sorted(LASTING))
 def test_s3_errors_that_last_are_raised_at_once(code, status):
-    assert not may_pass(code, status)
+    assert not is_transient(code, status)
     with pytest.raises(StoreError, match=f"S3 refused a/b at s3://bucket/store: {code}"):
         explained(answer(code, status))
 
@@ -121,9 +121,9 @@ def test_s3_errors_of_a_server_in_trouble_do_not_blame_the_user():
         (ConnectionResetError(), "cannot be reached"),
         (ReadTimeoutError(endpoint_url=URL), "does not answer in time"),
         (TimeoutError(), "does not answer in time"),
-        (IncompleteReadError(actual_bytes=1, expected_bytes=2), "breaks its answers off"),
-        (ResponseStreamingError(error="reset"), "breaks its answers off"),
-        (ResponseParserError("no XML"), "breaks its answers off"),
+        (IncompleteReadError(actual_bytes=1, expected_bytes=2), "sent only a part of its answer"),
+        (ResponseStreamingError(error="reset"), "sent only a part of its answer"),
+        (ResponseParserError("no XML"), "sent only a part of its answer"),
         (CredentialRetrievalError(provider="sts", error_msg="no answer"), "no credentials for"),
         (RetriesExceededError(ReadTimeoutError(endpoint_url=URL)), "does not answer in time"),
     ],

@@ -211,7 +211,7 @@ def test_a_chunk_that_was_damaged_before_its_stage_is_finished_is_noticed(tmp_pa
     stage.store.write(stage.key("a.parquet"), bytes(data))
     for attempt in (
         lambda: stage.peek_records("a.parquet", Prompt),
-        lambda: list(stage.own_tables(["a.parquet"], ["text"])),
+        lambda: list(stage.unfinished_tables(["a.parquet"], ["text"])),
     ):
         with pytest.raises(CorruptStage, match=r"damaged.*Delete .*/a\.parquet and run again"):
             attempt()

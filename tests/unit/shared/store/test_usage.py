@@ -20,11 +20,11 @@ from lidr.components.shared.store.usage import (
     Usage,
     amounts,
     counting_gpus,
+    estimate_remaining,
     forget_budget_stop,
     note_budget_stop,
     read_budget_stop,
     read_usage,
-    to_come,
     total,
 )
 
@@ -125,10 +125,10 @@ def test_usage_is_priced_by_the_kind_of_its_step():
 def test_what_an_iteration_will_take_is_the_dearest_one_so_far():
     planned = Amount(gpu_hours=9.0, cost=1.0)
     used = {0: Amount(gpu_hours=50.0), 1: Amount(gpu_hours=2.0, cost=6.0)}
-    assert to_come(used, planned, 1) == Amount(gpu_hours=7.0, cost=0.0)  # it has begun
-    assert to_come({}, planned, 1) == planned
+    assert estimate_remaining(used, planned, 1) == Amount(gpu_hours=7.0, cost=0.0)  # it has begun
+    assert estimate_remaining({}, planned, 1) == planned
     used |= {2: Amount(gpu_hours=3.0, cost=4.0)}
-    assert to_come(used, planned, 3) == Amount(gpu_hours=3.0, cost=6.0)
+    assert estimate_remaining(used, planned, 3) == Amount(gpu_hours=3.0, cost=6.0)
 
 
 @pytest.mark.parametrize("change", [{"gpus": "2"}, {"seconds": None}, {"ended": 1}])

@@ -14,7 +14,7 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.tracking import mlflow_client
 from lidr.components.shared.tracking.delivery import deliver
 from lidr.components.shared.tracking.entries import TrackingEntry
-from lidr.components.shared.tracking.outbox import Outbox, now
+from lidr.components.shared.tracking.outbox import Outbox, now_ms
 from lidr.components.shared.tracking.stage_metrics import as_params
 from tests.fakes import make_recipe
 from tests.tracked import SmallRun, told
@@ -121,7 +121,7 @@ def test_an_mlflow_run_that_somebody_deleted_is_recreated(client, small):
     assert delivered(small) == ""
     client.delete_run(runs(client, small)["-M0-prepare"].info.run_id)
     Outbox(open_store(small.store), small.run).add(
-        TrackingEntry("0-prepare", "metrics-00000001", now(), metrics=[("late", 1.0, 1)])
+        TrackingEntry("0-prepare", "metrics-00000001", now_ms(), metrics=[("late", 1.0, 1)])
     )
     assert delivered(small) == ""
     world = runs(client, small)["-M0-prepare"]
@@ -151,7 +151,7 @@ def test_a_run_deleted_before_it_could_be_ended_is_recreated(client, small, monk
 def test_an_entry_that_mlflow_refuses_keeps_no_other_waiting(client, small):
     outbox = Outbox(open_store(small.store), small.run)
     small.follow("prepare", 0, small.world())
-    outbox.add(TrackingEntry("0-prepare", "metrics-00000001", now(), metrics=[("a\nb", 1.0, 1)]))
+    outbox.add(TrackingEntry("0-prepare", "metrics-00000001", now_ms(), metrics=[("a\nb", 1.0, 1)]))
     small.follow("pair", 1, small.pairs())
     problem = delivered(small)
     assert "0-prepare/metrics-00000001" in problem
@@ -161,7 +161,7 @@ def test_an_entry_that_mlflow_refuses_keeps_no_other_waiting(client, small):
 
 def test_a_failure_ends_an_mlflow_run_and_another_attempt_revives_it(client, small):
     outbox = Outbox(open_store(small.store), small.run)
-    outbox.keep_recipe(small.recipe.model_dump_json())
+    outbox.write_recipe(small.recipe.model_dump_json())
     for number, kind in enumerate(("start", "failed"), start=1):
         outbox.add(TrackingEntry("1-pair", f"{kind}-{number}", number))
     assert delivered(small) == ""
@@ -183,9 +183,9 @@ def test_a_recipe_of_any_size_and_numbers_of_any_kind_arrive(client, small):
         evaluation={"tasks": [f"task_{number}_{{language}}" for number in range(400)]},
     )
     outbox = Outbox(open_store(small.store), small.run)
-    outbox.keep_recipe(recipe.model_dump_json())
+    outbox.write_recipe(recipe.model_dump_json())
     rows = [("norm", math.nan if n % 2 else math.inf, n) for n in range(1, 1802)]
-    outbox.add(TrackingEntry("1-train", "end", now(), metrics=rows))
+    outbox.add(TrackingEntry("1-train", "end", now_ms(), metrics=rows))
     assert delivered(small) == ""
     found = runs(client, small)
     params = found[""].data.params

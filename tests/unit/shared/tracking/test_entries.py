@@ -68,4 +68,4 @@ def test_files_of_others_in_the_spool_are_left_alone(tmp_path):
     assert outbox.steps_reported("1-train") == 7
     outbox.store.write("runs/r/tracking/note.json", b'{"run": 3}')
     with pytest.raises(BadInput, match="wrong 'run'"):
-        outbox.note("note")
+        outbox.read_note("note")

@@ -135,7 +135,7 @@ def test_curves_that_were_told_while_training_are_not_told_again(small):
     outbox = spool_of(small)
     for _ in range(2):  # a later attempt replays its history
         writer = CurveWriter(outbox, "1-train", ("epoch", "tokens"), interval=0.0)
-        writer.look(rows)
+        writer.update(rows)
         writer.close()
     small.follow("train", 1, small.trained())
     found = outbox.waiting("").names["1-train"]

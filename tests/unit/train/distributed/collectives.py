@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from lidr.components.shared.core.errors import BadInput, LidrError
-from lidr.components.train.distributed.ranks import exit_without_cleanup, join
+from lidr.components.train.distributed.ranks import exit_without_cleanup, join_ranks
 
 
 def main() -> int:
     try:
-        ranks = join()
+        ranks = join_ranks()
     except LidrError as error:
         print(error)
         return error.exit_code
@@ -21,9 +21,9 @@ def main() -> int:
     assert ranks.sum(torch.tensor([1.0, ranks.rank])).tolist() == [2.0, 1.0]
     assert ranks.any(ranks.rank == 1)
     assert not ranks.any(False)
-    assert ranks.fork().gather(ranks.rank) == [0, 1]
+    assert ranks.with_new_group().gather(ranks.rank) == [0, 1]
     try:
-        with ranks.together():
+        with ranks.sharing_errors():
             if ranks.rank == 1:
                 raise BadInput("the pairs are empty", file="p.parquet", line=3, remedy="Mend them.")
     except BadInput as error:

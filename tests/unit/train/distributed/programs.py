@@ -1,11 +1,17 @@
-"""Runs the trainer program in several ranks, as torchrun starts them."""
+"""Runs the trainer program in several ranks, under torchrun's agent.
+
+The agent and its ranks are forks of a process that has imported what they import.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -53,30 +59,81 @@ def environment(**variables: str) -> dict[str, str]:
     }
 
 
+class RankGroup:
+    """Several ranks of a program on this machine; their agent leads a process group.
+
+    Args:
+        given: the job.
+        ranks: how many.
+        program: a module with a function `main` that takes two arguments, the job's file and the
+            summary's, and returns an exit code.
+    """
+
+    def __init__(self, given: dict[str, Any], ranks: int, program: str) -> None:
+        root = Path(given["store"])
+        (root / "job.json").write_text(json.dumps(given))
+        files = [str(root / name) for name in ("job.json", "summary.json")]
+        self._said, theirs = _context.Pipe(duplex=False)
+        self._agent: BaseProcess = _context.Process(
+            target=_become_agent, args=(theirs, environment(), ranks, program, files)
+        )
+        self._agent.start()
+        theirs.close()
+
+    def finish(self) -> tuple[str, int | None]:
+        """Wait for the end; return what all have said, and the agent's exit code."""
+        with os.fdopen(os.dup(self._said.fileno()), errors="replace") as said:
+            text = said.read()
+        self._agent.join(60)
+        return text, self._agent.exitcode
+
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.faults.warm"])
+
+
 def start(
     given: dict[str, Any], ranks: int = 2, program: str = "lidr.components.train.trainer"
-) -> subprocess.Popen[str]:
-    """Start a gang on this machine."""
-    root = Path(given["store"])
-    (root / "job.json").write_text(json.dumps(given))
-    flags = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    flags += ["--nproc-per-node", str(ranks), "--module", program]
-    return subprocess.Popen(
-        [*torchrun(*flags), str(root / "job.json"), str(root / "summary.json")],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+) -> RankGroup:
+    """Start several ranks on this machine."""
+    return RankGroup(given, ranks, program)
 
 
 def run(given: dict[str, Any], ranks: int = 2) -> dict[str, Any]:
-    """Run a gang to its end; return the summary."""
-    process = start(given, ranks)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
+    """Run several ranks to their end; return the summary."""
+    said, code = start(given, ranks).finish()
+    assert code == 0, said
     return json.loads((Path(given["store"]) / "summary.json").read_text())
+
+
+def _become_agent(
+    said: Connection, variables: dict[str, str], ranks: int, program: str, files: list[str]
+) -> None:
+    """Do what `python -m torch.distributed.run` does, with forks as ranks."""
+    from dataclasses import replace
+
+    from torch.distributed import run as torchrun
+    from torch.distributed.launcher.api import elastic_launch
+
+    os.setsid()
+    os.dup2(said.fileno(), 1)
+    os.dup2(said.fileno(), 2)
+    said.close()
+    os.environ.clear()
+    os.environ.update(variables)
+    flags = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--max-restarts", "0"]
+    flags += ["--nproc-per-node", str(ranks), "--module", program]
+    config, _, _ = torchrun.config_from_args(torchrun.parse_args([*flags, *files]))
+    elastic_launch(replace(config, start_method="fork"), _become_rank)(program, files)
+
+
+def _become_rank(program: str, files: list[str]) -> None:
+    """Run a program as a rank; torchrun wants one that has done well to return."""
+    sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, closefd=False)
+    code = importlib.import_module(program).main(files)
+    if code:
+        sys.stdout.flush()
+        os._exit(code)
 
 
 def stage_of(given: dict[str, Any]) -> Stage:

@@ -12,11 +12,14 @@ from tests.unit.train.distributed.programs import environment, torchrun
 PROGRAM = "tests.unit.train.distributed.collectives"
 
 
-def test_a_gang_of_one_answers_at_once():
+def test_a_single_rank_returns_at_once():
     ranks = Ranks()
     assert ranks.broadcast("a") == "a"
-    assert ranks.fork().gather(1) == [1]
-    with pytest.raises(ValueError, match="x"), ranks.together():  # not one of ours: it propagates
+    assert ranks.with_new_group().gather(1) == [1]
+    with (
+        pytest.raises(ValueError, match="x"),
+        ranks.sharing_errors(),
+    ):  # not one of ours: it propagates
         raise ValueError("x")
 
 
@@ -56,7 +59,7 @@ def test_a_node_that_never_comes_and_a_port_that_is_taken():
         port = taken.getsockname()[1]
         taken.listen()
         said = alone(port)
-    assert f"the port of 127.0.0.1:{port}, where the ranks meet, is taken" in said
+    assert f"the port of 127.0.0.1:{port}, where the ranks connect, is taken" in said
     said = alone(port)
-    assert f"not all 2 ranks came to 127.0.0.1:{port} within 2 s" in said
+    assert f"not all 2 ranks reached 127.0.0.1:{port} within 2 s" in said
     assert "every node has started" in said

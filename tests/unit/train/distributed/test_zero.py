@@ -12,16 +12,16 @@ from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.store.local import LocalStore
 from lidr.components.shared.store.marker import sealed
 from lidr.components.shared.store.stage import new_stage
-from lidr.components.train.distributed.checkpoints import Checkpoints, Form
+from lidr.components.train.distributed.checkpoints import Checkpoints, Topology
 from lidr.components.train.distributed.zero import deepspeed_config
 
 
-def test_a_checkpoint_of_another_gang_is_refused(tmp_path: Path):
+def test_a_checkpoint_of_other_ranks_is_refused(tmp_path: Path):
     stage = new_stage(LocalStore(tmp_path / "store"), "train", 1, {}, {})
     stage.write("checkpoints/00000004/COMPLETE", sealed({"world": 4, "zero": 2, "files": {}}))
-    for form in (Form(), Form(2, 2), Form(4, 3)):
+    for topology in (Topology(), Topology(2, 2), Topology(4, 3)):
         with pytest.raises(BadInput, match=r"step 4 was written by 4 rank\(s\) at ZeRO stage 2"):
-            Checkpoints(stage, form=form).restore(tmp_path / "back")
+            Checkpoints(stage, topology=topology).restore(tmp_path / "back")
 
 
 def test_configurations_come_from_the_profile():

@@ -11,7 +11,7 @@ from lidr.components.shared.core.errors import TrainingFailed
 from lidr.components.shared.models.admission import check_model
 from lidr.components.train.export.model import Export
 from lidr.components.train.export.precision import Exported, Rounding
-from lidr.components.train.export.tensors import tensor_headers, tensor_places
+from lidr.components.train.export.tensors import tensor_files, tensor_headers
 from tests.models import tiny_model
 
 
@@ -36,7 +36,7 @@ def export(
 ) -> Exported:
     folder.mkdir()
     parts = folder.parent / "parts"
-    types = {kind for kind, _ in tensor_headers(tensor_places(start)).values()}
+    types = {kind for kind, _ in tensor_headers(tensor_files(start)).values()}
     rounding = Rounding.of(setting, torch.float32, types, seed=1)
     exported = Export(model, start, parts, shard_bytes, rounding).run(
         lambda path: (folder / path.name).write_bytes(path.read_bytes())

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from lidr.components.shared.forward.tokens import tokenize_pairs
 from lidr.components.shared.models.chat import PLAIN_CHAT, ChatRenderer
-from lidr.components.shared.models.sources import local_model, model_files
+from lidr.components.shared.models.sources import model_files
 from lidr.components.shared.records.samples import MARGINS_FILE, PairMargin
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.export.precision import Rounding, stochastically_rounded
@@ -31,7 +31,7 @@ def trained(root: Path, start: str, before: str, dtype: str = "auto", **training
 
 
 def weights(uri: str) -> dict[str, torch.Tensor]:
-    return load_file(local_model(uri) / "model.safetensors")
+    return load_file(model_files(uri).folder / "model.safetensors")
 
 
 def margins(uri: str, before: str, dtype: torch.dtype) -> list[tuple[float, float]]:

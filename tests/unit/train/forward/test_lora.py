@@ -11,7 +11,7 @@ from lidr.components.shared.config.training import Lora
 from lidr.components.shared.core.errors import BadInput
 from lidr.components.shared.forward.loading import load_model
 from lidr.components.shared.models.adapters import adapter_layers, skeleton
-from lidr.components.shared.models.sources import ModelFiles, local_model
+from lidr.components.shared.models.sources import ModelFiles, model_files
 from lidr.components.shared.store.stage import open_stage
 from lidr.components.train.run import train
 from tests.models import tiny_model
@@ -49,7 +49,7 @@ def test_adapters_are_merged_and_change_their_targets_only(tmp_path: Path):
     assert before.keys() == after.keys()
     changed = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"q_proj", "v_proj"}
-    assert not list(local_model(uri).glob("adapter*"))
+    assert not list(model_files(uri).folder.glob("adapter*"))
     rows = [json.loads(line) for line in open_stage(uri).read("metrics.jsonl").splitlines()]
     assert rows[0]["dpo_loss"] == pytest.approx(0.693147, abs=1e-6)  # adapters start at nothing
     assert rows[-1]["nll_loss"] < rows[0]["nll_loss"]
@@ -88,7 +88,7 @@ def test_targets_that_cannot_be(tmp_path: Path, target: str, words: str):
         ("llama, tied", {"targets": ["embed_tokens"]}, "embed_tokens, which is the head's matrix"),
         ("llama", {"targets": ["embed_tokens"], "merge": False}, "cannot be kept apart"),
         ("llama", {"targets": ["input_layernorm"]}, "no linear layer has this name"),
-        ("mixtral", {"targets": ["q_proj", "w1"]}, "a mixture of experts, .* mlp has none"),
+        ("mixtral", {"targets": ["q_proj", "w1"]}, "a mixture of experts, .* mlp get none"),
         ("qwen3 moe", {"targets": ["gate_up_proj"]}, "a mixture of experts"),
         ("qwen3 moe", {"targets": ["gate"]}, "a mixture of experts"),
     ],

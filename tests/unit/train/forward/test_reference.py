@@ -11,7 +11,7 @@ from lidr.components.train.run import train
 from tests.unit.train.stages import launch, model_stage, pair_stage, preference, recipe
 
 PAIRS = [preference(number) for number in range(6)]
-REUSED = "reference log-probabilities are there already"
+REUSED = "stored reference log-probabilities are used"
 
 
 def trained(root: Path, model: str, **training: object) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lidr.components.shared.core.errors import BadInput, LidrError, TrainingFailed
 from lidr.components.shared.core.events import emit
-from lidr.components.shared.kubernetes.failure import record
+from lidr.components.shared.kubernetes.failure import record_failure
 from tests.unit.train.launch.jobs import SUMMARY
 
 
@@ -25,7 +25,7 @@ def main(job: Path, summary: Path) -> int:
     try:
         behave(json.loads(os.environ.get("RANKS", "{}")).get(rank, ""))
     except LidrError as error:
-        record(error)
+        record_failure(error)
         return error.exit_code
     if rank == "0":
         emit("progress", done=1, total=2)

@@ -20,7 +20,7 @@ from lidr.components.shared.core.errors import (
     TrainingFailed,
 )
 from lidr.components.shared.core.events import EVENTS_VARIABLE
-from lidr.components.shared.core.processes import marked
+from lidr.components.shared.core.processes import marked_pids
 from lidr.components.shared.kubernetes.failure import failure_of
 from lidr.components.shared.kubernetes.launch import Launch, Placement
 from lidr.components.shared.step import step
@@ -114,7 +114,7 @@ def start(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> subprocess.Popen
     )
     assert process.stdout is not None
     assert b"hello from rank 0" in process.stdout.readline()
-    assert len(marked("MARK", job.store)) == 4, "launcher, torchrun and two ranks"
+    assert len(marked_pids("MARK", job.store)) == 4, "launcher, torchrun and two ranks"
     return process
 
 
@@ -124,7 +124,7 @@ def test_no_process_outlives_the_launcher(monkeypatch, job: TrainingJob, number:
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == (143 if number == signal.SIGTERM else -9)
-    wait_until(lambda: marked("MARK", job.store) == [])
+    wait_until(lambda: marked_pids("MARK", job.store) == [])
 
 
 def test_nodes_that_do_not_see_the_store_say_so(tmp_path: Path):
@@ -148,7 +148,7 @@ def test_a_node_that_never_comes_is_waited_for_and_named(job: TrainingJob):
         text=True,
         timeout=60,
     )
-    said = f"not all 2 nodes came to 127.0.0.1:{port} within 2 s"
+    said = f"not all 2 nodes reached 127.0.0.1:{port} within 2 s"
     assert said in done.stderr
     assert done.returncode == 1, "it may come another time"
     failure = exchange_of(job).failure()

@@ -23,7 +23,7 @@ def job(tmp_path, monkeypatch) -> TrainingJob:
 
 def test_each_node_of_a_trainjob_notes_its_own_gpus(job, tmp_path):
     for _ in range(2):
-        with node._counted(job):
+        with node._counting_gpus(job):
             pass
     noted = read_usage(LocalStore(tmp_path), "mine")
     assert [(each.step, each.iteration, each.ended) for each in noted] == [("train", 2, True)] * 2
@@ -31,12 +31,12 @@ def test_each_node_of_a_trainjob_notes_its_own_gpus(job, tmp_path):
 
 def test_node_below_a_train_step_of_the_same_machine_notes_nothing(job, tmp_path):
     store = LocalStore(tmp_path)
-    with counting_gpus(store, "mine", 2, "train"), node._counted(job):
+    with counting_gpus(store, "mine", 2, "train"), node._counting_gpus(job):
         pass
     assert len(read_usage(store, "mine")) == 1
 
 
 def test_node_of_no_run_notes_nothing(job, tmp_path):
-    with node._counted(job.model_copy(update={"run": ""})):
+    with node._counting_gpus(job.model_copy(update={"run": ""})):
         pass
     assert list(tmp_path.rglob("usage")) == []

@@ -96,16 +96,16 @@ def test_what_follows_an_unused_primer_is_read_from_the_answer():
     stop = (TRANSLATION_STOP,)
     thought = "I write <translated> and </translated>.\n</think>\n\n"
     assert chat.thinks(TRANSLATED)
-    said = chat.answer(TRANSLATED, f"{thought}Here: <translated>4</translated> Done.", stop)
+    said = chat.parse_answer(TRANSLATED, f"{thought}Here: <translated>4</translated> Done.", stop)
     assert said == ("4</translated>", None, True)
-    assert chat.answer(TRANSLATED, f"{thought}4", stop) == ("", None, False)
-    assert chat.answer(TRANSLATED, "I write", stop) == ("", Failure.UNCLOSED_THOUGHT, False)
+    assert chat.parse_answer(TRANSLATED, f"{thought}4", stop) == ("", None, False)
+    assert chat.parse_answer(TRANSLATED, "I write", stop) == ("", Failure.UNCLOSED_THOUGHT, False)
 
 
 def test_a_primed_answer_is_read_as_it_is():
     chat = renderer(SHAPES["gpt-oss"])
     assert not chat.thinks(TRANSLATED)
-    assert chat.answer(TRANSLATED, "4</translated>") == ("4</translated>", None, False)
+    assert chat.parse_answer(TRANSLATED, "4</translated>") == ("4</translated>", None, False)
 
 
 def test_the_final_channel_alone_is_said():
@@ -115,11 +115,11 @@ def test_the_final_channel_alone_is_said():
         "<|channel|>analysis<|message|>English thoughts.<|end|>"
         "<|start|>assistant<|channel|>final<|message|>Nina tiene 4."
     )
-    text = chat.text(tokenizer(written, add_special_tokens=False)["input_ids"])
-    assert chat.answer(ASKED, text) == ("Nina tiene 4.", None, False)
+    text = chat.decode(tokenizer(written, add_special_tokens=False)["input_ids"])
+    assert chat.parse_answer(ASKED, text) == ("Nina tiene 4.", None, False)
     thought = written.partition("<|start|>")[0]
-    text = chat.text(tokenizer(thought, add_special_tokens=False)["input_ids"])
-    assert chat.answer(ASKED, text) == ("", Failure.UNCLOSED_THOUGHT, False)
+    text = chat.decode(tokenizer(thought, add_special_tokens=False)["input_ids"])
+    assert chat.parse_answer(ASKED, text) == ("", Failure.UNCLOSED_THOUGHT, False)
     assert chat.needs_tokens
 
 
@@ -136,7 +136,7 @@ def test_kept_thoughts_are_learnt_as_they_were_written():
     shape = SHAPES["qwen-3"]
     chat, tokenizer = renderer(shape, thinking="keep"), shaped_tokenizer(shape)
     text = "<think>\nFour.\n</think>\n\n4"
-    assert chat.answer(ASKED, text) == (text, None, False)
+    assert chat.parse_answer(ASKED, text) == (text, None, False)
     assert chat.render_answer(ASKED.messages) == chat.render(ASKED)
     assert tokenizer.decode(chat.encode_answer(ASKED.messages, text)) == f"{text}<|im_end|>"
 
@@ -144,7 +144,7 @@ def test_kept_thoughts_are_learnt_as_they_were_written():
 def test_stop_strings_end_answers_and_not_thoughts():
     chat = renderer(SHAPES["qwen-3"], thinking="remove")
     assert chat.thinks(ASKED)
-    said = chat.answer(ASKED, "<think>\nQ: a\n</think>\n\nIt is 4. Q: b", ("Q:",))
+    said = chat.parse_answer(ASKED, "<think>\nQ: a\n</think>\n\nIt is 4. Q: b", ("Q:",))
     assert said == ("It is 4. Q:", None, True)
     assert not renderer(SHAPES["qwen-3"]).thinks(ASKED)
 
@@ -174,9 +174,13 @@ def test_a_thought_that_the_prompt_began_is_taken_out():
 
 def test_an_answer_that_begins_with_a_thought_loses_it_whatever_the_files_show():
     chat = renderer(SHAPES["llama-3"])
-    assert chat.answer(ASKED, "<think>a</think>\n4") == ("4", None, False)
-    assert chat.answer(ASKED, "The tag <think> is HTML") == ("The tag <think> is HTML", None, False)
-    assert chat.answer(ASKED, "<think>a") == ("", Failure.UNCLOSED_THOUGHT, False)
+    assert chat.parse_answer(ASKED, "<think>a</think>\n4") == ("4", None, False)
+    assert chat.parse_answer(ASKED, "The tag <think> is HTML") == (
+        "The tag <think> is HTML",
+        None,
+        False,
+    )
+    assert chat.parse_answer(ASKED, "<think>a") == ("", Failure.UNCLOSED_THOUGHT, False)
 
 
 @pytest.mark.parametrize(

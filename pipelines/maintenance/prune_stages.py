@@ -1,4 +1,4 @@
-"""What a store holds: every stage with its files and what it was made from, in one listing."""
+"""All stages of a store, each with its files and the stages it was made from."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from lidr.components.shared.lineage.graph import Node, Presence, reach, read_node
 from lidr.components.shared.steps import STEPS
 from lidr.components.shared.store.base import Entry, Store
-from lidr.components.shared.store.marker import MARKER, RECORD
+from lidr.components.shared.store.marker import MARKER, PRUNED_MARKER
 from lidr.components.shared.store.stage import Stage
 
-_READERS = 8
+_READ_THREADS = 8
 _WEIGHTS = ("base", "source", "adapter")
-_ASIDE = {name for step in STEPS for name in step.aside}
+_ASIDE = {name for step in STEPS for name in step.any_iteration}
 _MAKING = [step.name for step in STEPS if step.reads]
 _LATER = _MAKING[: _MAKING.index("train") + 1]
-"""Steps on the way from a model to the one that is trained from it."""
+"""Steps from a model to the one that is trained from it."""
 
 
 @dataclass(frozen=True)
-class Holding:
-    """A stage's folder.
+class StoredStage:
+    """A stage and its objects.
 
     Attributes:
-        node: the stage; GONE where it is unfinished.
-        entries: its objects, marker and record among them.
+        node: the stage; GONE if it is unfinished.
+        entries: its objects, with its marker or pruned marker.
     """
 
     node: Node
@@ -35,12 +35,12 @@ class Holding:
 
     @property
     def uri(self) -> str:
-        """Where it is."""
+        """The stage's URI."""
         return self.node.uri
 
     @property
     def finished(self) -> bool:
-        """Whether it is complete, or at least has a marker that nobody can read."""
+        """Whether it is complete, or at least has a marker, even an unreadable one."""
         return self.node.presence in (Presence.WHOLE, Presence.DAMAGED)
 
     @property
@@ -54,16 +54,16 @@ class Holding:
 
     @property
     def files(self) -> tuple[Entry, ...]:
-        """Its objects without marker and record."""
-        return tuple(e for e in self.entries if self.name(e) not in (MARKER, RECORD))
+        """Its objects without the markers."""
+        return tuple(e for e in self.entries if self.name(e) not in (MARKER, PRUNED_MARKER))
 
 
 @dataclass(frozen=True)
-class Holdings:
+class StoredStages:
     """All stages of a store, by URI."""
 
     store: Store
-    stages: Mapping[str, Holding]
+    by_uri: Mapping[str, StoredStage]
 
     def upstream(self, roots: Iterable[str]) -> set[str]:
         """Return stages and all that they were made from."""
@@ -72,8 +72,8 @@ class Holdings:
     def needed(self, roots: Collection[str]) -> set[str]:
         """Return stages and what they were made from in the same iteration.
 
-        That ends at the model that answered: it belongs to the iteration before. The weights under
-        an adapter belong to it, and so do those that a stage `prepare` stands for.
+        The model that answered belongs to the iteration before, so it is not among them. The
+        weights under an adapter are, and those that a stage `prepare` points to.
         """
 
         def inputs(node: Node) -> list[str]:
@@ -89,10 +89,10 @@ class Holdings:
     def next_iteration(self, model: str) -> set[str]:
         """Return the stages that were made from a model, up to the models trained from it."""
         users: dict[str, list[str]] = defaultdict(list)
-        for holding in self.stages.values():
-            for name, uri in holding.node.inputs.items():
+        for stage in self.by_uri.values():
+            for name, uri in stage.node.inputs.items():
                 if name not in _ASIDE:
-                    users[uri].append(holding.uri)
+                    users[uri].append(stage.uri)
 
         def following(uri: str) -> list[str]:
             trained = uri != model and "/stages/train/" in uri
@@ -101,21 +101,21 @@ class Holdings:
         return reach([model], following)
 
     def _reach(self, roots: Iterable[str], inputs: Callable[[Node], Iterable[str]]) -> set[str]:
-        """Return the stages, among those of the store, that stages were made from."""
+        """Return the given stages and those they were made from, as far as the store has them."""
 
         def following(uri: str) -> Iterable[str]:
-            return filter(self.stages.__contains__, inputs(self.stages[uri].node))
+            return filter(self.by_uri.__contains__, inputs(self.by_uri[uri].node))
 
-        return reach(filter(self.stages.__contains__, roots), following)
+        return reach(filter(self.by_uri.__contains__, roots), following)
 
 
 def newest_of(entries: Iterable[Entry]) -> float:
-    """Return when the newest of a stage's objects was written; a record only marks a removal."""
-    times = (entry.modified for entry in entries if not entry.key.endswith(f"/{RECORD}"))
+    """Return when the newest of a stage's objects was written; a pruned marker does not count."""
+    times = (entry.modified for entry in entries if not entry.key.endswith(f"/{PRUNED_MARKER}"))
     return max(times, default=0.0)
 
 
-def read_holdings(store: Store) -> Holdings:
+def list_stages(store: Store) -> StoredStages:
     """List a store's stages and read their markers.
 
     Raises:
@@ -127,13 +127,13 @@ def read_holdings(store: Store) -> Holdings:
         if len(parts) > 3:
             groups["/".join(parts[:3])].append(entry)
 
-    def held(prefix: str) -> Holding:
+    def read(prefix: str) -> StoredStage:
         entries = groups[prefix]
-        marked = any(e.key in (f"{prefix}/{MARKER}", f"{prefix}/{RECORD}") for e in entries)
+        marked = any(e.key in (f"{prefix}/{MARKER}", f"{prefix}/{PRUNED_MARKER}") for e in entries)
         stage = Stage(store, prefix)
         node = read_node(stage) if marked else Node(stage, Presence.GONE)
-        return Holding(node, tuple(entries))
+        return StoredStage(node, tuple(entries))
 
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(held, groups))
-    return Holdings(store, {holding.uri: holding for holding in found})
+    with ThreadPoolExecutor(_READ_THREADS) as pool:
+        found = list(pool.map(read, groups))
+    return StoredStages(store, {stage.uri: stage for stage in found})

@@ -1,4 +1,4 @@
-"""The page that compares two runs: scores, gains on the same items, differing settings."""
+"""The page that compares two runs: scores, gains on the same items, settings that differ."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from collections.abc import Sequence
 from lidr.components.report import charts
 from lidr.components.report.blocks import Chart, Section, Table, averaged, verdict
 from lidr.components.report.charts import Series
-from lidr.components.report.comparison import Evaluated, evaluated, gain_section, gains_of, scores
+from lidr.components.report.comparison import (
+    Evaluated,
+    evaluated,
+    gain_section,
+    gain_title,
+    gains_of,
+    scores,
+)
 from lidr.components.report.durations import StageDuration, durations_of, total
 from lidr.components.report.flips import flips
 from lidr.components.report.history import Counts, Round, final_round
 from lidr.components.report.html import page
 from lidr.components.report.outcomes import NARROW, WIDE
+from lidr.components.report.rows import extent
 from lidr.components.report.runs import Run
-from lidr.components.report.svg import rounded_domain
+from lidr.components.report.svg import Heading, rounded_domain
 from lidr.components.report.words import (
     duration,
     hours,
@@ -24,23 +32,22 @@ from lidr.components.report.words import (
     model,
     number,
     percent,
-    signed,
 )
 from lidr.components.shared.config.load import flatten
 from lidr.components.shared.config.recipe import Languages, Recipe
-from lidr.components.shared.stats.paired import compare_alike
+from lidr.components.shared.stats.paired import compare_common_languages
 
 _NAMES = ("A", "B")
 
 
-def render_against(first: Run, second: Run) -> str:
+def render_two_runs(first: Run, second: Run) -> str:
     """Return the page as HTML; everything that came from a model or a recipe is escaped.
 
     Args:
         first: the run labelled A.
         second: the run labelled B, whose gains over A are shown.
     """
-    settings = _both(first, second)
+    settings = _with_all_languages(first, second)
     finals = [final_round(run.rounds) for run in (first, second)]
     models = [
         evaluated(name, f"{run.name} {item.name}", str(item.state["evaluation"]))
@@ -60,7 +67,7 @@ def render_against(first: Run, second: Run) -> str:
     )
 
 
-def _both(first: Run, second: Run) -> Recipe:
+def _with_all_languages(first: Run, second: Run) -> Recipe:
     """Return the first run's recipe with the languages of both."""
     own = first.settings.languages
     codes = dict.fromkeys((*own.others, *second.settings.languages.all))
@@ -70,10 +77,8 @@ def _both(first: Run, second: Run) -> Recipe:
 
 
 def _gains(settings: Recipe, models: Sequence[Evaluated]) -> Counts:
-    """Return B's gains in the form of `comparison.compare`; empty where no other language has the
-    same items in both runs.
-    """
-    paired = compare_alike(models[0].evaluation, models[1].evaluation)
+    """Return B's gains as `comparison.compare` does; {} if no other language shares its items."""
+    paired = compare_common_languages(models[0].evaluation, models[1].evaluation)
     if not any(code in paired for code in settings.languages.others):
         return {}
     return gains_of(settings, paired)
@@ -83,9 +88,7 @@ def _title(finals: Sequence[Round], gains: Counts) -> str:
     if not gains:
         averages = [percent(item.average["value"]) for item in finals]
         return f"Average of the other languages: A {averages[0]}, B {averages[1]}."
-    gain = gains["mean_gain"]
-    shift = f"{signed(gain['value'])} points ({signed(gain['low'])} to {signed(gain['high'])})"
-    return f"B against A, mean over the other languages: {shift}."
+    return gain_title(gains["mean_gain"])
 
 
 def _sections(
@@ -95,36 +98,36 @@ def _sections(
     if gains:
         found.append(gain_section(settings, _NAMES, gains))
     shown = [
-        _without(settings, models, gains),
+        _not_compared(settings, models, gains),
         flips(settings.languages, models[0].items, models[1].items, _NAMES),
     ]
     found += [section for section in shown if section is not None]
     return [*found, _recipes(runs), _yields(runs), _times(runs)]
 
 
-def _without(settings: Recipe, models: Sequence[Evaluated], gains: Counts) -> Section | None:
-    """Name the languages whose items differ between the runs, so that no gain can be given."""
-    evaluated_in = [code for code in settings.languages.all if _in_any(models, code)]
-    lacking = [language(code) for code in evaluated_in if code not in gains.get("gains", {})]
+def _not_compared(settings: Recipe, models: Sequence[Evaluated], gains: Counts) -> Section | None:
+    """Name the languages without a gain, because their items differ between the runs."""
+    lacking = [
+        language(code)
+        for code in settings.languages.all
+        if any(code in each.counts["languages"] for each in models)
+        and code not in gains.get("gains", {})
+    ]
     if not lacking:
         return None
     return Section(
         "without",
         "Not compared item by item",
-        f"In {listed(lacking)} the two runs were evaluated on different items: scores stand side "
+        f"In {listed(lacking)} the two runs were evaluated on different items: scores are side "
         "by side above, but their difference has no paired interval.",
     )
-
-
-def _in_any(models: Sequence[Evaluated], code: str) -> bool:
-    return any(code in each.counts["languages"] for each in models)
 
 
 def _paths(runs: tuple[Run, Run]) -> Section:
     longest = max(len(run.rounds) for run in runs)
     return Section(
         "paths",
-        "The way there",
+        "By iteration",
         "Average of the other languages, iteration by iteration, with 95% intervals.",
         charts=[_path_chart(runs, longest)] if longest > 1 else [],
         tables=[
@@ -132,7 +135,7 @@ def _paths(runs: tuple[Run, Run]) -> Section:
                 "Average of the other languages, and what the gate found",
                 ["Model", *(f"{what}, {name}" for name in _NAMES for what in ("Average", "Gate"))],
                 [
-                    [model(t), *(cell for run in runs for cell in _step(run, t))]
+                    [model(t), *(cell for run in runs for cell in _average_and_gate(run, t))]
                     for t in range(longest)
                 ],
             )
@@ -142,10 +145,7 @@ def _paths(runs: tuple[Run, Run]) -> Section:
 
 def _path_chart(runs: tuple[Run, Run], longest: int) -> Chart:
     values = [[item.average for item in run.rounds] for run in runs]
-    ends = [value for row in values for value in row]
-    low, high = rounded_domain(
-        min(value["low"] for value in ends), max(value["high"] for value in ends)
-    )
+    low, high = rounded_domain(*extent(value for row in values for value in row))
     series = [
         Series(name, kind, shape, row, percent(row[-1]["value"]))
         for name, kind, shape, row in zip(_NAMES, ("first", "second"), (0, 1), values, strict=True)
@@ -157,13 +157,13 @@ def _path_chart(runs: tuple[Run, Run], longest: int) -> Chart:
     title, columns = "Average of the other languages by iteration", list(map(model, range(longest)))
     domain = max(low, 0.0), min(high, 1.0)
     wide, narrow = (
-        charts.over_iterations(identity, title, described, columns, series, size, *domain)
+        charts.over_iterations(Heading(identity, title, described), columns, series, size, domain)
         for identity, size in (("paths", WIDE), ("paths-narrow", NARROW))
     )
     return Chart("", wide, narrow)
 
 
-def _step(run: Run, t: int) -> list[str]:
+def _average_and_gate(run: Run, t: int) -> list[str]:
     if t >= len(run.rounds):
         return ["–", "–"]
     item = run.rounds[t]
@@ -178,7 +178,7 @@ def _recipes(runs: tuple[Run, Run]) -> Section:
         "Settings that differ",
         f"Keys of the recipes that differ: {number(len(keys))}."
         if keys
-        else "The recipes are the same, to the last key.",
+        else "The recipes are identical.",
         tables=[
             Table(
                 "Recipes, key by key",
@@ -207,7 +207,7 @@ def _yields(runs: tuple[Run, Run]) -> Section:
                 "Pairs kept of the candidates, and how many of them have identical sides",
                 ["For", *(f"{what}, {name}" for name in _NAMES for what in ("Pairs", "Identical"))],
                 [
-                    [model(t), *(cell for run in runs for cell in _yield(run, t))]
+                    [model(t), *(cell for run in runs for cell in _pair_counts(run, t))]
                     for t in range(1, longest)
                 ],
             )
@@ -215,7 +215,7 @@ def _yields(runs: tuple[Run, Run]) -> Section:
     )
 
 
-def _yield(run: Run, t: int) -> list[str]:
+def _pair_counts(run: Run, t: int) -> list[str]:
     counts = run.rounds[t].counts("pair") if t < len(run.rounds) else {}
     if not counts:
         return ["–", "–"]
@@ -229,21 +229,20 @@ def _times(runs: tuple[Run, Run]) -> Section:
     return Section(
         "times",
         "Time",
-        "What the work took, whichever run did it first; stages that both runs share count in "
-        "both.",
+        "Time of all stages, whichever run made them; a stage that both runs share counts in both.",
         tables=[
             Table(
                 "Time and GPU hours by step",
                 ["Step", *(f"{what}, {name}" for name in _NAMES for what in ("Time", "GPU hours"))],
                 [
-                    *([step, *_taken(times, step)] for step in steps),
-                    ["All", *_taken(times, "")],
+                    *([step, *_totals(times, step)] for step in steps),
+                    ["All", *_totals(times, "")],
                 ],
             )
         ],
     )
 
 
-def _taken(times: Sequence[Sequence[StageDuration]], step: str) -> list[str]:
+def _totals(times: Sequence[Sequence[StageDuration]], step: str) -> list[str]:
     sums = [total([each for each in run if step in ("", each.step)]) for run in times]
     return [cell for seconds, gpus in sums for cell in (duration(seconds), hours(gpus))]

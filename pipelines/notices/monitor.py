@@ -1,4 +1,4 @@
-"""A look at every run of a profile's experiment: what is told of it, and what is measured."""
+"""Monitors the runs of a profile's experiment: sends their notices and measures them."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.outcome import read_outcome
 from lidr.pipelines.cluster.status import Watcher
-from lidr.pipelines.notices.delivery import announce, deliver
+from lidr.pipelines.notices.delivery import deliver, enqueue
 from lidr.pipelines.notices.notice import Notice, of_end, of_failure
 from lidr.pipelines.notices.observing import OpenStep, notices_of, observe
 from lidr.pipelines.stamp import Stamp
 
 _MAX_RUNS = 50
 _RECENT_SECONDS = 86400.0
-"""A run that ended longer ago is looked at no more: its exit task has told of it, or none will."""
+"""A run that ended longer ago is not checked; its exit task has sent its notice, or none will."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one look has found of a run.
+class ObservedRun:
+    """What a check has found out about a run.
 
     Attributes:
         run: its name.
         state: of the run, in lidr's words; `stopped` where budget, gate or reward check ended it.
-        steps: that wait or run.
-        gpu_hours: that it has used.
-        unsent: notices that wait for their receiver.
+        steps: those that wait or run.
+        gpu_hours: used so far.
+        unsent: how many notices wait for their receiver.
     """
 
     run: str
@@ -50,12 +50,12 @@ class Look:
     unsent: int = 0
 
 
-class Lookout:
-    """Looks at the runs of a profile, as often as asked.
+class RunMonitor:
+    """Checks the runs of a profile.
 
     Args:
-        profile: whose experiment is looked at.
-        url: the receiver's address; "" tells nobody, and measures all the same.
+        profile: whose experiment is checked.
+        url: the receiver's address; "" sends no notices, but measures.
     """
 
     def __init__(self, profile: Profile, url: str) -> None:
@@ -64,30 +64,30 @@ class Lookout:
         self._client = Client(profile)
         self._store: Store = open_store(profile.store)
 
-    def look(self, now: float) -> list[Look]:
-        """Look at every run that is under way or has ended within a day; tell what is to be told.
+    def check(self, now: float) -> list[ObservedRun]:
+        """Check every run that is live or ended within a day, and send the notices that are due.
 
-        One that cannot be looked at is said in the log, and holds up no other.
+        A run that cannot be checked is logged and skipped.
 
         Args:
             now: seconds since 1970.
 
         Raises:
-            BadInput: Kubeflow or the store cannot be asked at all.
+            BadInput: Kubeflow or the store cannot be read at all.
         """
         found = []
         for run in self._runs(now):
             try:
-                found.append(self._look(run, now))
+                found.append(self._check(run, now))
             except (LidrError, KeyError, TypeError, ValueError) as error:
                 what = error.message if isinstance(error, LidrError) else type(error).__name__
-                emit("warning", message=f"run {run.display_name} is not looked at: {what}")
+                emit("warning", message=f"run {run.display_name} cannot be checked: {what}")
         return found
 
     def _runs(self, now: float) -> Iterator[runs.Run]:
         """Yield the newest run of each name on the profile's store.
 
-        Those of schedules tell of themselves as they end.
+        Scheduled runs are left out: their exit tasks send their notices.
         """
         seen = set()
         listed = runs.list_runs(self._client, self._profile.kubeflow.experiment)
@@ -100,25 +100,25 @@ class Lookout:
             if runs.is_live(run) or now - _ended(run) < _RECENT_SECONDS:
                 yield run
 
-    def _look(self, run: runs.Run, now: float) -> Look:
+    def _check(self, run: runs.Run, now: float) -> ObservedRun:
         name = str(run.display_name)
         if runs.is_live(run):
-            status = Watcher(self._client, self._profile, name).look()
+            status = Watcher(self._client, self._profile, name).read_status()
             steps = tuple(observe(self._store, status, now))
             state, notices = status.state, list(notices_of(name, [*steps], self._settings, now))
         else:
             steps, (state, notices) = (), self._end(run, name)
         for notice in notices:
-            if self._url and announce(self._store, notice):
+            if self._url and enqueue(self._store, notice):
                 emit("note", message=notice.text)
         done = deliver(self._store, name, self._url)
         if done.left and self._url:
             emit("warning", message=f"run {name}: {done.left} notice(s) wait: {done.reason}")
         used = amounts(read_usage(self._store, name), Account()).values()
-        return Look(name, state, steps, total(used).gpu_hours, done.left)
+        return ObservedRun(name, state, steps, total(used).gpu_hours, done.left)
 
     def _end(self, run: runs.Run, name: str) -> tuple[str, list[Notice]]:
-        """Return how a run has ended and its notice, which its own exit task has mostly written."""
+        """Return how a run has ended, and its notice, which its exit task has mostly sent."""
         whole = runs.read_run(self._client, run.run_id)
         state = read_outcome(self._client, whole, self._profile.store, name).state
         if state == "done" and (result := read_result(self._store, name)):
@@ -132,7 +132,7 @@ class Lookout:
 
 
 def _ended(run: Any) -> float:
-    """Return when a run ended, in seconds since 1970; 0 where Kubeflow does not say."""
+    """Return when a run ended, in seconds since 1970; 0 if Kubeflow does not say."""
     finished = run.finished_at
     if not isinstance(finished, datetime):
         return 0.0

@@ -1,4 +1,4 @@
-"""What a version was made of, as tags: digests of stages, images, commit and run."""
+"""A version's tags: the digests of its stages, images, commit and run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lidr.components.shared.store.marker import IMAGE_VARIABLE
 from lidr.components.shared.store.stage import open_stage
 
 
-def facts(
+def version_tags(
     settings: Recipe,
     inputs: str,
     stages: Mapping[str, str],
@@ -25,7 +25,7 @@ def facts(
     parent: str,
     admission: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, str]:
-    """Return the tags of a version; what is not known is left out.
+    """Return the tags of a version; unknown ones are left out.
 
     Args:
         settings: the recipe.
@@ -35,7 +35,7 @@ def facts(
         parent: "<registered model>/<version>" it was trained from; "" for M_0.
         admission: what was decided about M_0, one finding a property.
     """
-    model = open_stage(stages["model"])
+    model, decision = open_stage(stages["model"]), stages["decision"]
     read = model.marker()["identity"]["inputs"]
     found = {
         DIGEST_TAG: model.digest,
@@ -50,8 +50,8 @@ def facts(
         "lidr.start_digest": read.get("start", ""),
         "lidr.reference_digest": read.get("reference", ""),
         "lidr.evaluation_digest": digest_of_uri(stages["evaluation"]),
-        GATE_TAG: digest_of_uri(stages["decision"]),
-        VERDICT_TAG: _verdict(stages["decision"]),
+        GATE_TAG: digest_of_uri(decision),
+        VERDICT_TAG: str(open_stage(decision).counts()["decision"]) if decision else START,
         "lidr.git_sha": os.environ.get("LIDR_GIT_SHA", ""),
         "lidr.kfp_run_id": os.environ.get("KFP_RUN_ID", ""),
         "lidr.image.register": os.environ.get(IMAGE_VARIABLE, ""),
@@ -60,25 +60,21 @@ def facts(
         found[f"lidr.model.{each['property'].replace(' ', '_')}"] = each["decision"]
     roots = [open_stage(uri).uri for uri in (inputs, *stages.values()) if uri]
     for node in trace(roots, _is_own):
-        found[f"lidr.image.{node.step}"] = str(node.facts("origin").get("image", ""))
+        found[f"lidr.image.{node.step}"] = str(node.section("origin").get("image", ""))
         for name, uri in node.inputs.items():
             if _is_own(node, name):
                 found[_maker(node, name).digest_tag] = digest_of_uri(uri)
     return {key: value for key, value in found.items() if value}
 
 
-def _verdict(decision: str) -> str:
-    return str(open_stage(decision).counts()["decision"]) if decision else START
-
-
 def _is_own(node: Node, name: str) -> bool:
-    """Return whether an input of a stage is of its own iteration, and in a tag of the version."""
+    """Return whether a stage's input is of the same iteration and is tagged with its digest."""
     row = BY_NAME[node.step]
     single = name in row.reads and len(row.reads[name]) == 1
-    if not single or name in row.aside:
+    if not single or name in row.any_iteration:
         return False
     maker = _maker(node, name)
-    return bool(maker.digest_tag) and maker.about != "model"  # evaluations are given
+    return bool(maker.digest_tag) and maker.about != "model"  # evaluations are tagged above
 
 
 def _maker(node: Node, name: str) -> Step:

@@ -1,4 +1,4 @@
-"""Telling of a run's end, from wherever that is noticed. It never fails what it tells of."""
+"""Sends the notice of a run's end; failing to do so fails no run."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from lidr.components.shared.core.events import emit
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.recipes import resolve_recipe
 from lidr.components.shared.store.runs import EXECUTION_VARIABLE, read_failure, read_result
-from lidr.pipelines.notices.delivery import Delivered, announce, deliver
+from lidr.pipelines.notices.delivery import deliver, enqueue
 from lidr.pipelines.notices.notice import Notice, of_end, of_failure
 
 LOCAL_EXECUTION = "LIDR_EXECUTION"
-"""Environment variable: tells one `lidr run` from another of the same name."""
+"""Environment variable that distinguishes executions of `lidr run` with the same run name."""
 
 
-def tell_end(store: Store, run: str, recipe: str, *, well: bool) -> None:
-    """Tell of a loop that has ended, if there is an address to send it to.
+def notify_end(store: Store, run: str, recipe: str, *, well: bool) -> None:
+    """Send the notice of a loop that has ended, if NOTIFY_URL is set.
 
     Args:
         store: that the run is on.
         run: its name.
-        recipe: as JSON, or its reference on the store: its name is in the command that goes on.
-        well: whether it ended well.
+        recipe: as JSON, or its reference on the store; its name is in the command that resumes.
+        well: whether the loop ended well.
     """
     url = os.environ.get(NOTIFY_URL, "")
     if not url:
         return
-    with harmless():
+    with errors_as_warnings():
         result = read_result(store, run) if well else None
         if result:
             send(store, of_end(run, result), url)
@@ -45,20 +45,19 @@ def tell_end(store: Store, run: str, recipe: str, *, well: bool) -> None:
             send(store, of_failure(run, execution, failure, command), url)
 
 
-def send(store: Store, notice: Notice, url: str) -> Delivered:
-    """Write a notice down and send what waits, within seconds; say what could not be sent."""
-    announce(store, notice)
-    done = deliver(store, notice.run, url, patient=True)
+def send(store: Store, notice: Notice, url: str) -> None:
+    """Enqueue a notice and deliver all that wait; log what could not be sent."""
+    enqueue(store, notice)
+    done = deliver(store, notice.run, url, wait=True)
     if done.left:
-        emit("warning", message=f"{done.left} notice(s) wait for the next chance: {done.reason}")
-    return done
+        emit("warning", message=f"{done.left} notice(s) wait for the next attempt: {done.reason}")
 
 
 @contextmanager
-def harmless() -> Iterator[None]:
-    """Turn whatever goes wrong into a warning: a notice is not what a run is for."""
+def errors_as_warnings() -> Iterator[None]:
+    """Turn errors into warnings: a run must not fail because of a notice."""
     try:
         yield
     except (LidrError, OSError, ValueError, KeyError, TypeError) as error:
         what = error.message if isinstance(error, LidrError) else type(error).__name__
-        emit("warning", message=f"nobody was told: {what}")
+        emit("warning", message=f"no notice was sent: {what}")

@@ -1,33 +1,33 @@
-"""The page on a registered model: all its runs on a store, their versions over time."""
+"""The page on a registered model: all its runs on a store, and its versions over time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lidr.components.report.blocks import Chart, Figure, Section, Table, averaged, verdict
+from lidr.components.report.blocks import Chart, KeyFigure, Section, Table, averaged, verdict
 from lidr.components.report.curves import training
 from lidr.components.report.durations import StageDuration, durations_of, throughput, total
 from lidr.components.report.flips import flips_between
 from lidr.components.report.history import Round, final_round
 from lidr.components.report.html import page
-from lidr.components.report.imbalance import Column, imbalance
-from lidr.components.report.models_table import versions as libraries
+from lidr.components.report.imbalance import imbalance
+from lidr.components.report.models_table import library_versions
 from lidr.components.report.page import CAVEAT
-from lidr.components.report.rows import ReportRow, dots
+from lidr.components.report.rows import ReportRow, dots, extent, in_words
 from lidr.components.report.runs import Run
 from lidr.components.report.samples import samples
-from lidr.components.report.svg import rounded_domain
+from lidr.components.report.svg import Heading, rounded_domain
 from lidr.components.report.words import duration, hours, literal, number, percent, points
 from lidr.components.shared.config.recipe import Languages
 
 _MAX_DETAILED_RUNS = 4
-"""Runs, the last ones, whose flipped items, training and pairs are shown: they share the room."""
+"""The last runs, whose flipped items, training and pairs are shown within the page's size."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """A version: the run and iteration that made it first."""
+    """A version, and the run and iteration that made it first."""
 
     name: str
     run: Run
@@ -35,36 +35,36 @@ class _Version:
     roles: Sequence[str]
 
 
-def render_family(
+def render_model(
     model: str,
     runs: Sequence[Run],
     unread: Sequence[str],
     aliases: Mapping[str, Sequence[str]],
-    unknown: str,
+    aliases_problem: str,
 ) -> str:
     """Return the page as HTML; everything that came from a model or a recipe is escaped.
 
     Args:
         model: the registered model's name.
         runs: its runs in the order they ended, one at least.
-        unread: what could not be read of others.
-        aliases: of each version, as `aliases_of` gives them.
-        unknown: why aliases are not known, or "".
+        unread: which other runs could not be read, and why.
+        aliases: of each version, as `aliases_of` returns them.
+        aliases_problem: why aliases are not known, or "".
     """
     runs = [_labelled(run, f"R{place}") for place, run in enumerate(runs, start=1)]
     rounds = [item for run in runs for item in run.rounds]
-    made = _versions(runs, aliases)
+    versions = _versions(runs, aliases)
     times = durations_of(rounds)
     return page(
         product="lidr report",
         name=model,
-        title=_title(model, runs, made),
-        subtitle=_subtitle(runs, unknown),
-        figures=_figures(runs, made, times),
-        sections=_sections(runs, unread, made, times),
+        title=_title(model, runs, versions),
+        subtitle=_subtitle(runs, aliases_problem),
+        figures=_figures(runs, versions, times),
+        sections=_sections(runs, unread, versions, times),
         notes=[
             CAVEAT if all(run.settings.is_toy for run in runs) else "",
-            libraries(rounds),
+            library_versions(rounds),
         ],
     )
 
@@ -75,31 +75,31 @@ def _labelled(run: Run, label: str) -> Run:
 
 
 def _versions(runs: Sequence[Run], aliases: Mapping[str, Sequence[str]]) -> list[_Version]:
-    """Return the versions by number, each with the run that came to it first."""
+    """Return the versions in order, each with the run that made it first."""
     found: dict[tuple[str, str], _Version] = {}
     for run in runs:
         for item in run.rounds:
             name = str(item.state["version"]) or item.model
             version = _Version(name, run, item, aliases.get(name, ()))
             found.setdefault((name, item.model), version)
-    return sorted(found.values(), key=lambda each: _number(each.name))
+    return sorted(found.values(), key=lambda each: _version_order(each.name))
 
 
-def _number(version: str) -> tuple[int, str]:
+def _version_order(version: str) -> tuple[int, str]:
     last = version.rpartition("/")[2]
     return (int(last), version) if last.isdigit() else (1 << 31, version)
 
 
-def _title(model: str, runs: Sequence[Run], made: Sequence[_Version]) -> str:
+def _title(model: str, runs: Sequence[Run], versions: Sequence[_Version]) -> str:
     final = final_round(runs[-1].rounds)
-    champion = next((each for each in made if "champion" in each.roles), None)
+    champion = next((each for each in versions if "champion" in each.roles), None)
     item, what = (champion.item, "the champion") if champion else (final, "the last run's model")
     several = f"{number(len(runs))} runs" if len(runs) > 1 else "one run"
     return f"{model}: {several}; {what} reaches {percent(item.average['value'])} on average."
 
 
-def _subtitle(runs: Sequence[Run], unknown: str) -> str:
-    roles = f" Roles of versions are not known: {unknown}." if unknown else ""
+def _subtitle(runs: Sequence[Run], aliases_problem: str) -> str:
+    roles = f" Roles of versions are not known: {aliases_problem}." if aliases_problem else ""
     recent = f" Items, training and pairs are those of the last {_MAX_DETAILED_RUNS} runs."
     return (
         f"R1 is the run that ended first, R{len(runs)} the last one."
@@ -108,15 +108,15 @@ def _subtitle(runs: Sequence[Run], unknown: str) -> str:
 
 
 def _figures(
-    runs: Sequence[Run], made: Sequence[_Version], times: Sequence[StageDuration]
-) -> list[Figure]:
-    best = max(made, key=lambda each: each.item.average["value"])
+    runs: Sequence[Run], versions: Sequence[_Version], times: Sequence[StageDuration]
+) -> list[KeyFigure]:
+    best = max(versions, key=lambda each: each.item.average["value"])
     seconds, gpu_seconds = total(times)
     return [
-        Figure("Runs", number(len(runs)), runs[-1].finished[:10] or "no dates on the store"),
-        Figure("Versions", number(len(made)), "each counted once"),
-        Figure("Best average", percent(best.item.average["value"]), best.name),
-        Figure(
+        KeyFigure("Runs", number(len(runs)), runs[-1].finished[:10] or "no dates on the store"),
+        KeyFigure("Versions", number(len(versions)), "each counted once"),
+        KeyFigure("Best average", percent(best.item.average["value"]), best.name),
+        KeyFigure(
             "Work",
             duration(seconds),
             f"{hours(gpu_seconds)} GPU hours" if gpu_seconds else "no step saw a GPU",
@@ -127,22 +127,20 @@ def _figures(
 def _sections(
     runs: Sequence[Run],
     unread: Sequence[str],
-    made: Sequence[_Version],
+    versions: Sequence[_Version],
     times: Sequence[StageDuration],
 ) -> list[Section]:
     languages = _languages(runs)
     recent = [item for run in runs[-_MAX_DETAILED_RUNS:] for item in run.rounds]
-    columns = [
-        Column(each.item.name, each.item, each.run.settings.languages.dominant) for each in made
-    ]
+    columns = [(each.item, each.run.settings.languages.dominant) for each in versions]
     compared = [
         (run.rounds[0], final)
         for run in runs[-_MAX_DETAILED_RUNS:]
         if (final := final_round(run.rounds)) is not run.rounds[0]
     ]
     found = [
-        _runs(runs, unread),
-        _over_time(made),
+        _run_section(runs, unread),
+        _version_section(versions),
         imbalance(languages, columns),
         *flips_between(languages, compared),
         training(recent),
@@ -153,17 +151,17 @@ def _sections(
 
 
 def _languages(runs: Sequence[Run]) -> Languages:
-    """Return all languages of all runs; the last run's dominant one names the map."""
+    """Return the languages of all runs, with the last run's dominant one."""
     dominant = runs[-1].settings.languages.dominant
     codes = dict.fromkeys(code for run in reversed(runs) for code in run.settings.languages.all)
     return Languages(dominant=dominant, others=tuple(code for code in codes if code != dominant))
 
 
-def _runs(runs: Sequence[Run], unread: Sequence[str]) -> Section:
+def _run_section(runs: Sequence[Run], unread: Sequence[str]) -> Section:
     warnings = [f"A run is left out: {reason}." for reason in unread]
     if len({(run.settings.evaluation.tasks, run.settings.languages) for run in runs}) > 1:
         warnings.append(
-            "Not all runs have the same tasks and languages; averages differ in what they are over."
+            "Not all runs have the same tasks and languages, so their averages are not comparable."
         )
     return Section(
         "runs",
@@ -194,26 +192,25 @@ def _run_line(run: Run) -> list[str]:
     ]
 
 
-def _over_time(made: Sequence[_Version]) -> Section:
+def _version_section(versions: Sequence[_Version]) -> Section:
     lines = [
         ReportRow(f"{place}: {each.item.name}", "mean", 3, average, percent(average["value"]))
-        for each in made
+        for each in versions
         for place, average in [(each.name.rpartition("/")[2], each.item.average)]
     ]
-    low, high = (choose(row.value[key] for row in lines) for choose, key in _ENDS)
-    described = "; ".join(f"{row.label} {row.written}" for row in lines)
+    domain = rounded_domain(*extent(row.value for row in lines))
     title = "Average of the other languages by version, in percent"
-    image = dots("versions-chart", title, described, lines, rounded_domain(low, high), {})
+    image = dots(Heading("versions-chart", title, in_words(lines)), lines, domain)
     return Section(
         "versions",
         "Versions",
-        "Every version, the oldest first, with the run that came to it first.",
+        "Every version, oldest first, with the run that made it first.",
         charts=[Chart(title, image)],
         tables=[
             Table(
                 "Versions",
                 ["Version", "Roles", "Model", "Ended (UTC)", "Gate", "Average, 95% interval"],
-                [_version_line(each) for each in made],
+                [_version_line(each) for each in versions],
             )
         ],
     )
@@ -229,6 +226,3 @@ def _version_line(each: _Version) -> list[str]:
         verdict(each.item),
         averaged(each.item.counts("evaluate")),
     ]
-
-
-_ENDS = ((min, "low"), (max, "high"))

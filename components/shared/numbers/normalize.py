@@ -1,4 +1,4 @@
-"""A text's digits, signs and separators in ASCII, whatever script or LaTeX it is written in."""
+"""Normalizes digits, signs and separators, in any script or LaTeX, to ASCII."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FRACTIONS = {
 }
 """Vulgar fractions: ½ is 1/2."""
 
-_PLAIN = (
+_TO_ASCII = (
     {
         code: str(unicodedata.decimal(chr(code)))
         for code in range(128, sys.maxunicode)
@@ -29,7 +29,7 @@ _PLAIN = (
     | {ord("٫"): ".", ord("٬"): ",", ord("\u2044"): "/", ord("\u2212"): "-", ord("﹣"): "-"}
     | dict.fromkeys(map(ord, "\u200b\u200e\u200f\u2060\ufeff"))
 )
-"""What the patterns below do not know, in ASCII; no-break and thin spaces become one of them."""
+"""Digits, signs and separators in ASCII; no-break and thin spaces become a no-break space."""
 
 _LATEX = (
     (re.compile(r"\{,\}"), ","),
@@ -39,14 +39,13 @@ _LATEX = (
     (re.compile(r"\\(?=[$%€£])"), ""),
 )
 
-
 _RAISED = re.compile("(?<=\\d)[⁺⁻]?[⁰¹²³⁴-⁹]{1,3}")
 _SIGNS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", "⁺")
 _UNDERSCORE = re.compile(r"(?<=\d)_(?=\d{3}(?!\d))")
 
 
-def plain(text: str) -> str:
-    """Return text with ASCII digits, signs and separators, LaTeX's spaces and fractions undone.
+def normalized(text: str) -> str:
+    """Return text with ASCII digits, signs and separators, without LaTeX's spaces and fractions.
 
     10³ becomes 10^3, and the 1_000 of programs 1000.
     """
@@ -62,5 +61,5 @@ def plain(text: str) -> str:
 
 
 def ascii_signs(text: str) -> str:
-    """Return text with the digits, signs and separators of ASCII."""
-    return text.translate(_PLAIN)
+    """Return text with its digits, signs and separators in ASCII."""
+    return text.translate(_TO_ASCII)

@@ -1,4 +1,4 @@
-"""What a run has used of GPUs and money, and where its budget stopped it."""
+"""The GPU hours and cost of a run, and where its budget stopped it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lidr.components.shared.store.usage import amounts, read_budget_stop, read_u
 
 
 @dataclass(frozen=True)
-class Spent:
-    """A run's use, by the notes of all its processes.
+class RunUsage:
+    """GPU hours and cost of a run, from the usage notes of all its processes.
 
     Attributes:
         account: budget and prices.
-        used: in all.
-        lost: of that, in processes that were interrupted.
-        stop: the iteration before which the budget stopped the run, and why; None for not.
+        used: the total.
+        lost: its part in processes that have not ended, because they were interrupted.
+        stop: the iteration before which the budget stopped the run, and why; None if it did not.
     """
 
     account: Account = field(default_factory=Account)
@@ -29,18 +29,18 @@ class Spent:
 
     @classmethod
     def read(cls, store: Store, run: str, used: Mapping[str, float] | None = None) -> Self:
-        """Read it from a run's folder; prices are those that this process was told.
+        """Read a run's usage notes, at the prices of this process's `Account`.
 
         Args:
             store: that the run is on.
             run: its name.
-            used: what its last state says, which later looks at finished stages do not change; None
-                counts all that there is.
+            used: the total in the run's last state, which repeating finished stages leaves as it
+                is; None adds up all notes.
 
         Raises:
-            BadInput: one of its files is damaged.
+            BadInput: a note is damaged.
         """
-        account, usages = Account.here(), read_usage(store, run)
+        account, usages = Account.from_environment(), read_usage(store, run)
         lost = [usage for usage in usages if not usage.ended]
         whole, gone = (total(amounts(each, account).values()) for each in (usages, lost))
         carried = Amount(**used) if used else whole
@@ -53,7 +53,7 @@ class Spent:
 
     @property
     def sentence(self) -> str:
-        """What is said of it in the report; "" where no process held GPUs."""
+        """The report's sentence on usage; "" if no process held GPUs."""
         if not self.used.gpu_hours:
             return ""
         currency, bounds = self.account.currency, self.account.budget
@@ -68,16 +68,16 @@ class Spent:
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """Why the budget stopped the run, and how it goes on; [] where it did not."""
+        """Why the budget stopped the run, and how to continue; [] if it did not."""
         if not self.stop:
             return []
-        return [("Why it stopped", str(self.stop["reason"])), ("What to do", RAISE)]
+        return [("Why it stopped", str(self.stop["reason"])), ("What to do", _RAISE_BUDGET)]
 
 
-RAISE = (
-    "Raise the budget in the profile; the same command then goes on where the run stopped, and "
-    "the models are those of a run without a stop."
+_RAISE_BUDGET = (
+    "Raise the budget in the profile and run the same command again: it continues where the run "
+    "stopped, and the models are those of a run without a stop."
 )
 
-NOT_COUNTED = Spent()
-"""Of a run that nothing is known of."""
+NO_USAGE = RunUsage()
+"""The usage of a run without notes."""

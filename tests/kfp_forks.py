@@ -106,6 +106,7 @@ def become_task(full_command: Sequence[str]) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
+        threading._shutdown()  # as at the end of a program, pools of processes end first
         atexit._run_exitfuncs()
         sys.stdout.flush()
         os._exit(code)

@@ -1,4 +1,4 @@
-"""The loop through `lidr run`, as a user runs it: real engine, training, MLflow.
+"""The loop through `lidr run`: real engine, training, MLflow; its tasks are forks.
 
 One iteration of the two that `make demo` makes: the other tests here make two, of smaller worlds.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.runs import command, result_of
+from tests.e2e.runs import command, result_of, run_forked
 
 pytestmark = pytest.mark.slow
 
@@ -22,13 +22,8 @@ DEMO = ("--run", "demo", "--output", "json", "--set", "gate.max_iterations=1")
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
-    store = tmp_path_factory.mktemp("demo")
-    done = subprocess.run(
-        command(store, *DEMO),
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    store = tmp_path_factory.mktemp("demo") / "store"
+    done = run_forked(command(store, *DEMO), store.parent)
     assert done.returncode == 0, done.stderr
     return store, json.loads(done.stdout)
 
@@ -92,12 +87,7 @@ def test_every_iteration_is_a_registered_version(demo: tuple[Path, dict]) -> Non
 def test_running_again_repeats_nothing(demo: tuple[Path, dict]) -> None:
     store, result = demo
     before = {p: p.stat().st_mtime_ns for p in store.glob("stages/*/*/_SUCCESS")}
-    done = subprocess.run(
-        command(store, *DEMO),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run_forked(command(store, *DEMO), store.parent)
     assert done.returncode == 0, done.stderr
     assert {p: p.stat().st_mtime_ns for p in store.glob("stages/*/*/_SUCCESS")} == before
     assert json.loads(done.stdout)["iterations"] == result["iterations"]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from lidr.components.shared.core.processes import kill_marked, marked_pids
 from tests.kfp_forks import EXTENDED, ROOT, lay
+from tests.pipelines.warm import WarmLidr
 
 FAKED = {
     "prepare": "prepare",
@@ -36,20 +41,21 @@ FAKED = {
 class FakeWorld:
     """A store, and an environment in which `components.<step>.run` is a fake.
 
-    Tasks are forks of the driver, but those of `start`, which are to be interrupted.
+    All processes are forks, but those of `start`, which are to be interrupted. Where TASKS is set
+    the command line and the driver are programs; `processes` says that tasks are, too.
     """
 
     store: Path
     environment: dict[str, str]
+    warm: WarmLidr
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def lidr(self, *arguments: str, **fake: object) -> subprocess.CompletedProcess[str]:
+        environment = self.environment | {"FAKE": json.dumps(fake)}
+        if "TASKS" not in environment:
+            return self.warm.run((*arguments, "--store", str(self.store)), environment)
         return subprocess.run(
-            self.command(*arguments),
-            env=self.environment | {"FAKE": json.dumps(fake)},
-            capture_output=True,
-            text=True,
-            timeout=120,
+            self.command(*arguments), env=environment, capture_output=True, text=True, timeout=120
         )
 
     def start(self, *arguments: str, **fake: object) -> subprocess.Popen[str]:
@@ -126,14 +132,26 @@ def one_round(tmp_path_factory: pytest.TempPathFactory) -> FakeWorld:
 
 
 def make_world(folder: Path) -> FakeWorld:
+    """Return a world in a folder; all worlds of a process share the fakes."""
+    python_path, warm = _fakes()
+    environment = {**os.environ, "PYTHONPATH": python_path}
+    return FakeWorld(folder / "store", environment, warm)
+
+
+@cache
+def _fakes() -> tuple[str, WarmLidr]:
     """Lay fakes over the steps."""
-    overlay = folder / "overlay" / "lidr" / "components"
+    folder = Path(tempfile.mkdtemp(prefix="lidr-fakes-"))
+    overlay = folder / "lidr" / "components"
     for step, function in FAKED.items():
         (overlay / step).mkdir(parents=True)
         (overlay / step / "__init__.py").write_text(EXTENDED)
         module = f"from tests.pipelines.fake_steps import {function}\n"
         (overlay / step / "run.py").write_text(module)
     (overlay / "__init__.py").write_text(EXTENDED)
-    lay(folder / "overlay", "tests.pipelines.fake_steps", "lidr.components.state.run")
-    path = os.pathsep.join([str(folder / "overlay"), str(ROOT)])
-    return FakeWorld(folder / "store", {**os.environ, "PYTHONPATH": path})
+    lay(folder, "tests.pipelines.fake_steps", "lidr.components.state.run")
+    python_path = os.pathsep.join([str(folder), str(ROOT)])
+    warm = WarmLidr(python_path)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(warm.close)
+    return python_path, warm

@@ -55,9 +55,9 @@ def test_bytes_changed_behind_our_back_are_noticed(bucket, tmp_path):
     client = boto3.client("s3")
     metadata = client.head_object(Bucket=bucket, Key="a")["Metadata"]
     client.put_object(Bucket=bucket, Key="a", Body=b"wrong", Metadata=metadata)
-    with pytest.raises(StoreError, match="other bytes"):
+    with pytest.raises(StoreError, match="does not have the bytes that were written"):
         store.read("a")
-    with pytest.raises(StoreError, match="other bytes"):
+    with pytest.raises(StoreError, match="does not have the bytes that were written"):
         store.download("a", tmp_path / "copy")
     assert list(tmp_path.iterdir()) == []
 

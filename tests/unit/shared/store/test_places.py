@@ -217,7 +217,7 @@ FILES = {
     "endless": (lambda folder: "/dev/zero", "not a file"),
     "waits for ever": (pipe, "not a file"),
     "folder": (str, "Is a directory"),
-    "NUL": (lambda folder: "a\0b", "no file's name"),
+    "NUL": (lambda folder: "a\0b", "is not a valid file name"),
     "too long": (lambda folder: "a" * 5000, "File name too long"),
     "bucket's parent": (lambda folder: "s3://../x.jsonl", "names no bucket"),
     "login": (lambda folder: "s3://me:key@bucket/x.jsonl", "names no bucket"),

@@ -162,7 +162,7 @@ def test_a_kill_damage_and_a_stop_change_no_bit(
     given = job(tmp_path, 1, zero={"stage": 3}, **SETTINGS)
     # Rank 1 has 3 files in a checkpoint: it dies while those of step 2 are on their way.
     monkeypatch.setenv("ENDING", "kill 5")
-    assert "SIGKILL" in ended(given)
+    assert "rank 1 gets SIGKILL" in ended(given)
     assert complete(given) == [1]
     # Rank 1 alone is asked to end; both do, with a checkpoint of step 2.
     monkeypatch.setenv("ENDING", "term 1")

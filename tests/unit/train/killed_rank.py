@@ -26,6 +26,7 @@ def main(arguments: list[str]) -> int:
         global _left
         _left -= 1
         if _left == 0:
+            print(f"rank 1 gets {ending.name}", flush=True)
             os.kill(os.getpid(), ending)
 
     if os.environ["RANK"] == "1" and manner == "kill":

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 from pydantic import ValidationError
 
 from lidr.components.shared.config.recipe import Languages
+from lidr.components.shared.core import languages
 from lidr.components.shared.core.languages import NAMES, UNDETERMINED, LanguageIdentifier
 
 SENTENCES = {
@@ -51,6 +54,21 @@ def test_text_without_words_is_undetermined(identifier, text):
 @pytest.mark.parametrize("text", ["\ud800" + SENTENCES["es"], SENTENCES["es"] * 2000])
 def test_broken_and_endless_text_is_no_problem(identifier, text):
     assert identifier.identify([text]) == ["es"]
+
+
+@pytest.mark.parametrize("codes", [("en", "es"), ("de", "fr", "ru"), ("az", "sr", "hr", "kk")])
+def test_latin_texts_are_identified_as_among_the_languages_of_all_scripts(codes):
+    """Pieces of sentences, of names, formulas and symbols, in random order."""
+    identifier, rng = LanguageIdentifier(codes), random.Random(0)
+    pieces = [*"·—“”€→😀.,!?1٠π", "Łódź", "São", "naïve", "x²", "ế", "don’t"]
+    for text in SENTENCES.values():
+        pieces += text.split()
+    texts = [" ".join(rng.choices(pieces, k=rng.randrange(1, 20))) for _ in range(500)]
+    texts += ["".join(rng.sample(text, len(text))) for text in texts]
+    latin = [text for text in texts if not languages._BEYOND_LATIN.search(text)]
+    assert 100 < len(latin) < len(texts)
+    found = identifier._detector.detect_languages_in_parallel_of(latin)
+    assert identifier._latin_detector.detect_languages_in_parallel_of(latin) == found
 
 
 def test_no_texts_have_no_languages(identifier):

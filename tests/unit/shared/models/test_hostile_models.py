@@ -155,6 +155,10 @@ def test_the_probe_renders_as_transformers_does():
     assert (theirs.trim_blocks, theirs.lstrip_blocks) == (ours.trim_blocks, ours.lstrip_blocks)
     assert set(theirs.globals) == set(ours.globals)
     assert set(theirs.filters) == set(ours.filters)
+    for options in ("", "true", "false, 4", "indent=2", "sort_keys=true", "ensure_ascii=true"):
+        text = "{{ {'b': 'é', 'a': [1]} | tojson(%s) }}" % options
+        written = [made.from_string(text).render() for made in (ours, theirs)]
+        assert written[0] == written[1], options
 
 
 def test_vllm_renders_in_the_sandbox_too():

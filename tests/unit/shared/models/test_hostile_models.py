@@ -156,7 +156,7 @@ def test_the_probe_renders_as_transformers_does():
     assert set(theirs.globals) == set(ours.globals)
     assert set(theirs.filters) == set(ours.filters)
     for options in ("", "true", "false, 4", "indent=2", "sort_keys=true", "ensure_ascii=true"):
-        text = "{{ {'b': 'é', 'a': [1]} | tojson(%s) }}" % options
+        text = "{{ {'b': 'é', 'a': [1]} | tojson(OPTIONS) }}".replace("OPTIONS", options)
         written = [made.from_string(text).render() for made in (ours, theirs)]
         assert written[0] == written[1], options
 

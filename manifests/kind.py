@@ -186,9 +186,8 @@ def _wait(server: str, namespace: str) -> None:
         if faults and faults != reported:
             print(f"{server} waits: {faults}", flush=True)
         reported = faults
-        if (
-            _crashes(server, namespace) - before >= _MAX_CRASHES
-        ):  # it may have waited for another one
+        # Crashes before the wait do not count: it may have waited for another server.
+        if _crashes(server, namespace) - before >= _MAX_CRASHES:
             waiting.kill()
             _fail(f"{server} does not start: {faults}", "The log of its pod says why.")
 

@@ -83,7 +83,7 @@ def fetch_inputs(
     if unpinned := unpinned_datasets(recipe):
         raise BadInput(
             f"evaluation.tasks read {', '.join(sorted(unpinned))} at the newest revision",
-            remedy="Name a commit of each under evaluation.revisions; others may move.",
+            remedy="Name a commit of each under evaluation.revisions; the newest may change.",
         )
     named = inputs_of(recipe)
     with ThreadPoolExecutor(FILES_AT_ONCE) as files, ThreadPoolExecutor(max(len(named), 1)) as all_:

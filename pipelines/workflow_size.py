@@ -6,11 +6,10 @@ pipeline itself and, for each task, six nodes with up to six copies of the pod's
 
 from __future__ import annotations
 
-from typing import Any
-
 import yaml
 
 from lidr.components.shared.core.errors import BadInput
+from lidr.pipelines.sharing import Document
 
 LIMIT = 1 << 20
 """Bytes that a Workflow may have (`workflowSizeLimit`, 1 MiB in Kubernetes' own limits)."""
@@ -20,8 +19,6 @@ _TASK_BYTES = 7_900
 _GROUP_BYTES = 2_000
 """Measured on Kubeflow Pipelines 2.17.0 with Argo 4.0.5: five rounds of 16 shards with a judge
 had 445,950 bytes at their end (242 nodes; 98,410 bytes of pipeline, the rest compressed status)."""
-
-Document = dict[str, Any]
 
 
 def workflow_bytes(text: str) -> int:

@@ -106,7 +106,13 @@ def become_task(full_command: Sequence[str]) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        threading._shutdown()  # as at the end of a program, pools of processes end first
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        os._exit(code)
+        end_fork(code)
+
+
+def end_fork(code: int) -> NoReturn:
+    """End a fork as a program ends: threads and pools of processes first, then what is at exit."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -45,7 +45,7 @@ def peak_gib() -> float:
 
 
 def reset_peak() -> None:
-    """Start measuring the GPU's memory from zero."""
+    """Forget the GPU's peak memory so far."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

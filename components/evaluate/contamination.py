@@ -108,7 +108,7 @@ def summarise_overlaps(
 def prompt_digests(inputs: str) -> dict[str, str]:
     """Return the SHA-256 of each prompt file, which the check's result depends on.
 
-    Nothing else of the prepare stage counts, so changing it does not repeat an evaluation.
+    Other parts of the prepare stage do not count: changing them does not repeat an evaluation.
     """
     if not inputs:
         return {}

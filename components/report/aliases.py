@@ -11,8 +11,8 @@ from lidr.components.shared.tracking import mlflow_client, tracking_uri
 
 _SQLITE = "sqlite:///"
 
-_SHORT_TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""MLflow's settings, in seconds: a report does not wait minutes for a server that is down."""
+_IMPATIENT_HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""MLflow's retries, and its timeout in seconds: a report does not wait long for a dead server."""
 
 
 def aliases_of(store: str, model: str) -> tuple[dict[str, list[str]], str]:
@@ -29,7 +29,7 @@ def aliases_of(store: str, model: str) -> tuple[dict[str, list[str]], str]:
         uri = tracking_uri(store)
         if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
             return {}, f"there is no tracking database {uri}"
-        for name, value in _SHORT_TIMEOUTS.items():
+        for name, value in _IMPATIENT_HTTP.items():
             os.environ.setdefault(name, value)
         return _registered_aliases(store, model)
     except BadInput as error:

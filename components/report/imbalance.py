@@ -72,7 +72,8 @@ def imbalance(languages: Languages, columns: Sequence[Column]) -> Section | None
 
 
 def _cell(code: str, column: Column) -> Cell:
-    accuracy, dominant = column[0].accuracy, column[1]
+    item, dominant = column
+    accuracy = item.accuracy
     if code not in accuracy or dominant not in accuracy:
         return Cell("–", "none")
     return _shaded(accuracy[dominant]["value"] - accuracy[code]["value"])
@@ -92,7 +93,8 @@ def _leader(column: Column) -> Cell:
 
 
 def _limits(code: str, column: Column) -> str:
-    accuracy, dominant = column[0].accuracy, column[1]
+    item, dominant = column
+    accuracy = item.accuracy
     if code not in accuracy or dominant not in accuracy:
         return "–"
     gap = difference(accuracy[dominant], accuracy[code])

@@ -75,7 +75,10 @@ def score_chart(
 def score_table(
     settings: Recipe, names: Sequence[str], what: str, counts: Sequence[Counts]
 ) -> Table:
-    """Return the scores of models by language, and their average; arguments as of `score_chart`."""
+    """Return the scores of models by language, and their average.
+
+    `what` begins the caption; other arguments as of `score_chart`.
+    """
     return Table(
         f"{what} with 95% intervals, and the share of answers cut at the token limit",
         ["Language", *names],

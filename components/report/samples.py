@@ -187,7 +187,8 @@ def _lede(paired: Sequence[Round], shown: Sequence[_Candidate]) -> str:
     )
     return (
         f"What the models were taught to prefer, and over what: {number(len(shown))} of "
-        f"{number(made)} candidates, a random sample stratified by language, kind and outcome. "
+        f"{number(made)} candidates, taken in turn from every language, kind and outcome, those "
+        f"whose sides differ first. "
         f"Words that only one side has are marked.{margin if measured else ''}"
     )
 

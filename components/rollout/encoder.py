@@ -34,7 +34,7 @@ def encode(finish: Finish, records: Sequence[Any], kind: type) -> bytes:
     return to_parquet(finish(records), kind)
 
 
-def encode_in_process(finish: Finish, records: Sequence[Any], kind: type) -> bytes:
+def encode_in_subprocess(finish: Finish, records: Sequence[Any], kind: type) -> bytes:
     """Do the same in the encoding process, or here if that has died."""
     try:
         return _process().submit(encode, finish, records, kind).result()
@@ -44,7 +44,7 @@ def encode_in_process(finish: Finish, records: Sequence[Any], kind: type) -> byt
         return encode(finish, records, kind)
 
 
-def start_process() -> None:
+def start_subprocess() -> None:
     """Start the encoding process early: its imports take as long as an engine's start."""
     _process().submit(_warm)
 

@@ -9,7 +9,12 @@ from types import TracebackType
 from typing import Any
 
 from lidr.components.rollout.chunks import Chunk
-from lidr.components.rollout.encoder import MIN_RECORDS, encode, encode_in_process, start_process
+from lidr.components.rollout.encoder import (
+    MIN_RECORDS,
+    encode,
+    encode_in_subprocess,
+    start_subprocess,
+)
 
 _MAX_WAITING_CHUNKS = 4
 """Chunks that may wait to be written: a store that cannot keep up slows the engine down rather than
@@ -28,8 +33,8 @@ class Writer:
     def __init__(self, records: int) -> None:
         self._encode = encode
         if records >= MIN_RECORDS:
-            self._encode = encode_in_process
-            start_process()
+            self._encode = encode_in_subprocess
+            start_subprocess()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="lidr-writer")
         self._waiting: deque[Future[None]] = deque()
 

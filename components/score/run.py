@@ -69,7 +69,7 @@ def score(
         parquet` (SampleLogp), each written when complete: a killed step resumes behind it.
 
     Raises:
-        BadInput: a model that `pairing.icr` names is missing, or the two have other vocabularies.
+        BadInput: a model that `pairing.icr` names is missing, or their vocabularies differ.
     """
     settings = Recipe.model_validate_json(recipe)
     models = scoring_models(settings, store, inputs, model)

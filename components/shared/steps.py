@@ -35,8 +35,8 @@ class Step:
         digest_tag: the tag of a registered version that holds its stage's digest; "" for none.
         noted: whether the stages that it ends with are noted for each iteration.
         tracked: whether it is tracked in MLflow.
-        delivery_seconds: how long it delivers waiting notes to MLflow before it ends; 0 where a
-            separate process does that.
+        delivery_seconds: how long it delivers waiting notes to MLflow before it ends; 0 where that
+            is left to the uploader or to later steps.
         shown: whether it has a row on the screen and in `lidr status`.
         releases_lease: whether it releases the run's lease when it ends, because other tasks may
             come much later.

@@ -92,15 +92,15 @@ def objects_findings(
         if namespace.state == "missing":
             return
     yield _account(api, pods, profile.service_account)
-    for name, names in profile.secrets.items():
-        yield _secret(api, pods, name, names)
+    for name, keys in profile.secrets.items():
+        yield _secret(api, pods, name, keys)
     if profile.notify:  # a run ends without it, too, but sends no notice
         yield _secret(api, pods, profile.notify.secret, (NOTIFY_URL,))
     for name in profile.config_maps:
         path = f"/api/v1/namespaces/{pods}/configmaps/{name}"
         finding, config_map = _read(api, f"ConfigMap {name}", path, _APPLY)
-        keys = ", ".join(sorted(config_map.get("data") or {}))
-        yield ok(finding.name, keys) if config_map else finding
+        listed = ", ".join(sorted(config_map.get("data") or {}))
+        yield ok(finding.name, listed) if config_map else finding
     place = profile.training
     if place.launcher == "trainjob":
         yield from _runtime(api, training, place, place.runtime, "runtime")

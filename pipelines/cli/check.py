@@ -95,7 +95,7 @@ def _from_inside(inputs: CheckInputs, only: Sequence[str] | None) -> dict[str, l
     """
     if not inputs.on_cluster or only:
         raise BadInput(
-            "--in-cluster checks from a cluster's pods, and everything that they need",
+            "--in-cluster checks everything that a cluster's pods need, from inside them",
             remedy="Name a profile of a cluster, and no --only.",
         )
     api = ClusterApi(inputs.request_seconds)

@@ -130,7 +130,7 @@ def _ask(plan: PrunePlan, yes: bool) -> None:
 
 @contextmanager
 def _progress(size: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal; yield a function that takes the bytes removed since."""
+    """Show a progress bar on a terminal; yield what takes the bytes removed since the last call."""
     columns = (TextColumn("removing"), BarColumn(), DownloadColumn())
     screen = PlainConsole(stderr=True)
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:

@@ -28,7 +28,7 @@ from lidr.pipelines.cli.inputs import (
 from lidr.pipelines.cli.outputs import Output, OutputOption, say
 from lidr.pipelines.cli.status_table import as_json, open_table, print_status
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.recurring import Interval, schedule
+from lidr.pipelines.cluster.recurring import Recurrence, schedule
 from lidr.pipelines.cluster.status import Watcher
 from lidr.pipelines.cluster.submit import (
     StartPoint,
@@ -79,7 +79,7 @@ def submit_command(
     asked, place = read_recipe(recipe, seed, settings), read_profile(*profile)
     require_store(place)
     store = open_store(place.store)
-    when = Interval.parse(every) if every else None
+    when = Recurrence.parse(every) if every else None
     given = run_name(run, asked) if run else ""
     today = "" if every else utc_day()  # a schedule's runs begin on many days
     begun = begin(asked, place, store, given, today=today)
@@ -148,7 +148,7 @@ def _report(event: dict[str, object]) -> None:
 
 
 def _schedule(
-    client: Client, submission: Submission, when: Interval, dry: bool, output: Output
+    client: Client, submission: Submission, when: Recurrence, dry: bool, output: Output
 ) -> None:
     identity = schedule(client, submission, when, dry=dry)
     link = client.link(f"recurringrun/details/{identity}") if identity else ""

@@ -9,7 +9,7 @@ from lidr.components.shared.core.text import one_line
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.nodes import task_graph
 from lidr.pipelines.cluster.outcome import outcome_of
-from lidr.pipelines.cluster.recurring import Interval, list_schedules
+from lidr.pipelines.cluster.recurring import Recurrence, list_schedules
 from lidr.pipelines.cluster.runs import list_runs
 from lidr.pipelines.stamp import Stamp
 
@@ -20,7 +20,7 @@ def list_experiment(client: Client) -> list[dict[str, str]]:
     """Return name, state, kind, time of creation (UTC) and recipe of each schedule and run."""
     experiment = client.settings.experiment
     rows = [
-        _row(each, f"schedule, {Interval.of(each.trigger)}", (each.status or "").lower())
+        _row(each, f"schedule, {Recurrence.of(each.trigger)}", (each.status or "").lower())
         for each in list_schedules(client, experiment)
     ]
     for run in islice(list_runs(client, experiment), _MAX_RUNS):

@@ -33,7 +33,7 @@ _CRON_FIELD = re.compile(r"[\w*/,?#-]+")
 
 
 @dataclass(frozen=True)
-class Interval:
+class Recurrence:
     """How often a schedule checks its inputs.
 
     Attributes:
@@ -45,7 +45,7 @@ class Interval:
     cron: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Interval:
+    def parse(cls, text: str) -> Recurrence:
         """Read `30m`, `6h`, `1d` or a cron line of five or six fields.
 
         Raises:
@@ -73,8 +73,8 @@ class Interval:
         return api.V2beta1Trigger(periodic_schedule=interval)
 
     @classmethod
-    def of(cls, trigger: Any) -> Interval:
-        """Read Kubeflow's `V2beta1Trigger`; None gives an `Interval` with neither field set.
+    def of(cls, trigger: Any) -> Recurrence:
+        """Read Kubeflow's `V2beta1Trigger`; None gives an `Recurrence` with neither field set.
 
         Raises:
             BadInput: its interval is not a number of seconds.
@@ -102,7 +102,7 @@ def package_of(submission: Submission) -> Package:
     return Package(f"lidr-{submission.recipe.name}-watch", submission.text, description)
 
 
-def schedule(client: Client, submission: Submission, when: Interval, *, dry: bool = False) -> str:
+def schedule(client: Client, submission: Submission, when: Recurrence, *, dry: bool = False) -> str:
     """Create a schedule, or find the one of that name.
 
     Args:
@@ -121,9 +121,9 @@ def schedule(client: Client, submission: Submission, when: Interval, *, dry: boo
     found = list_schedules(client, experiment, submission.run)
     for each in found:
         require_same_stamp(each, submission)
-        if Interval.of(each.trigger) != when:
+        if Recurrence.of(each.trigger) != when:
             raise BadInput(
-                f"schedule {submission.run!r} checks {Interval.of(each.trigger)}, not {when}",
+                f"schedule {submission.run!r} checks {Recurrence.of(each.trigger)}, not {when}",
                 remedy=f"`lidr cancel {submission.run}` first, or choose another --run.",
             )
     if found or dry:
@@ -180,7 +180,7 @@ def delete(client: Client, found: Any) -> None:
     )
 
 
-def _create(client: Client, submission: Submission, when: Interval) -> Any:
+def _create(client: Client, submission: Submission, when: Recurrence) -> Any:
     import kfp_server_api as api
 
     body = api.V2beta1RecurringRun(

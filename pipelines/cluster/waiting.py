@@ -131,7 +131,7 @@ def _others(
         if not pods.has_ended(pod):
             if reason := _why_waiting(namespace, pod):
                 yield name, one_line(reason)
-        elif name in failed and pods.why_dead(pod, CONTAINER):
+        elif name in failed and pods.why_failed(pod, CONTAINER):
             yield name, f"{_why_dead(namespace, pod)} (pod {pods.name_of(pod)})"
 
 
@@ -140,13 +140,13 @@ def _node_name(pod: Pod) -> str:
 
 
 def _died_last(group: list[Pod]) -> Pod | None:
-    died = [pod for pod in group if pods.why_dead(pod, CONTAINER)]
+    died = [pod for pod in group if pods.why_failed(pod, CONTAINER)]
     return max(died, key=lambda pod: pod["metadata"].get("creationTimestamp", ""), default=None)
 
 
 def _why_dead(namespace: Namespace, pod: Pod) -> str:
     """Return how a pod ended, and its step's last line."""
-    reason = pods.why_dead(pod, CONTAINER)
+    reason = pods.why_failed(pod, CONTAINER)
     log = namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_ERROR_LINES)
     words = launcher_error(log) if is_driver(_node_name(pod)) else last_words(log)
     return one_line(f"{reason}: {words}" if words else reason)

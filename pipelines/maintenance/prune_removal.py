@@ -58,7 +58,7 @@ def _delete_version(client: Any, version: Version) -> None:
     if aliases := read_model(client, version.name).names_of(version.number):
         raise LidrError(
             f"{version.label} is {aliases[0]} by now",
-            remedy="Run the same command again: it decides again.",
+            remedy="Run the same command again: it makes a new plan.",
         )
     with contextlib.suppress(MlflowException):  # deleted by another process
         client.delete_model_version(version.name, str(version.number))

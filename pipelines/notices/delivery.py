@@ -114,13 +114,13 @@ class _Sender:
             return "another sender is sending it"
         attempt = f"{self._folder}/attempt-{self._last + 1}.json"
         sent = f"{self._folder}/sent.json"
-        if self._store.exists(sent) or not self._store.create(attempt, _attempt("")):
+        if self._store.exists(sent) or not self._store.create(attempt, _attempt_content("")):
             return None
         text = self._read("notice.json", _NOTICE)["text"]
         if fault := _post(url, text, digest_of([self._store.uri, self._folder])):
-            self._store.write(attempt, _attempt(fault))
+            self._store.write(attempt, _attempt_content(fault))
             return fault
-        self._store.create(sent, _attempt(""))
+        self._store.create(sent, _attempt_content(""))
         return ""
 
     def _is_over(self, wait: bool) -> bool:
@@ -163,7 +163,7 @@ def _post(url: str, text: str, key: str) -> str:
     return "" if 200 <= answer.status < 300 else f"the receiver answered HTTP {answer.status}"
 
 
-def _attempt(failed: str) -> bytes:
+def _attempt_content(failed: str) -> bytes:
     content = {"time": time.time(), "failed": failed, "sender": uuid.uuid4().hex}
     return json.dumps(content).encode()
 

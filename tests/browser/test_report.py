@@ -100,8 +100,8 @@ def pages(tmp_path_factory):
     write_run(folder, run="second", worse=0.06, month=9)
     runs, unread = runs_of_model(store, "tiny-world")
     texts = {
-        "family": render_model("tiny-world", runs, unread, {"tiny-world/3": ["champion"]}, ""),
-        "against": render_two_runs(*runs),
+        "model": render_model("tiny-world", runs, unread, {"tiny-world/3": ["champion"]}, ""),
+        "two-runs": render_two_runs(*runs),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text)

@@ -21,7 +21,7 @@ from lidr.components.train.job import TrainingJob
 from lidr.components.train.launch.local import LocalLauncher
 from lidr.components.train.run import train
 from lidr.components.train.trainer import run_training
-from tests.unit.train.distributed.programs import PAIRS, job, rows, run, stage_of, start
+from tests.unit.train.distributed.programs import PAIRS, RankGroup, job, rows, run, stage_of
 from tests.unit.train.stages import launch, model_stage, pair_stage, recipe
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return given
 
 
-def gang_run(root: Path, zero: dict[str, object], **settings: object) -> dict[str, Any]:
+def ranks_run(root: Path, zero: dict[str, object], **settings: object) -> dict[str, Any]:
     given = job(root, 1, zero=zero, **SETTINGS, **settings)
     summary = run(given)
     assert summary["counts"]["ranks"] == 2
@@ -58,7 +58,7 @@ def gang_run(root: Path, zero: dict[str, object], **settings: object) -> dict[st
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return gang_run(tmp_path_factory.mktemp("three"), {"stage": 3})
+    return ranks_run(tmp_path_factory.mktemp("three"), {"stage": 3})
 
 
 def adapted(base: Path, stage: Path) -> dict[str, torch.Tensor]:
@@ -86,7 +86,7 @@ def alike(given: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 def test_two_ranks_train_as_one_process_does(one_process: dict[str, Any], tmp_path: Path):
-    alike(gang_run(tmp_path, {"stage": 2, "offload": "optimizer"}), one_process)
+    alike(ranks_run(tmp_path, {"stage": 2, "offload": "optimizer"}), one_process)
 
 
 def test_so_do_two_ranks_that_share_the_weights(
@@ -125,7 +125,7 @@ def test_the_train_step_of_a_profile_with_two_processes_gives_the_stage_of_one(t
 
 
 def test_bfloat16_follows_float32(one_process: dict[str, Any], tmp_path: Path):
-    given = gang_run(tmp_path, {"stage": 3}, precision="bfloat16")
+    given = ranks_run(tmp_path, {"stage": 3}, precision="bfloat16")
     for row, other in zip(rows(given), rows(one_process), strict=True):
         assert row["loss"] == pytest.approx(other["loss"], rel=2e-3)
         assert row["grad_norm"] == pytest.approx(other["grad_norm"], rel=2e-2)
@@ -148,7 +148,7 @@ def test_adapters_under_stage_3_with_all_weights_offloaded(tmp_path: Path):
     alone = job(tmp_path / "one", 1, lora=lora, **SETTINGS)
     run_training(TrainingJob.model_validate(alone))
     zero = {"stage": 3, "offload": "all"}
-    alike(gang_run(tmp_path / "two", zero, lora=lora), alone)
+    alike(ranks_run(tmp_path / "two", zero, lora=lora), alone)
     apart = job(tmp_path / "apart", 1, zero, lora={**lora, "merge": False}, **SETTINGS)
     run(apart)
     summed = adapted(Path(apart["start"]) / "model", Path(apart["store"]) / apart["stage"])
@@ -174,7 +174,7 @@ def test_a_kill_damage_and_a_stop_change_no_bit(
     # Rank 1 finds its part of step 2 damaged: both go on from step 1.
     (damaged,) = (tmp_path / "stages/train/abc/checkpoints/00000002").rglob("*rank_1_*optim*")
     damaged.write_bytes(b"damage")
-    said, code = start(given).finish()
+    said, code = RankGroup(given).finish()
     assert code == 0, said
     assert "resumes from the checkpoint of step 1" in said
     assert rows(given) == rows(undisturbed)
@@ -183,7 +183,7 @@ def test_a_kill_damage_and_a_stop_change_no_bit(
 
 
 def ended(given: dict[str, Any]) -> str:
-    said, code = start(given, program="tests.unit.train.killed_rank").finish()
+    said, code = RankGroup(given, program="tests.unit.train.killed_rank").finish()
     assert code == 1, said  # torchrun's own
     return said
 

@@ -42,4 +42,6 @@ from lidr.components.shared.core.languages import LanguageIdentifier  # noqa: E4
 
 torch.set_num_threads(1)
 # One text at a time, because a pool of threads does not outlive a fork; its models do.
-LanguageIdentifier(("en", "es", "de", "fr"))._detector.detect_language_of("How many are there?")
+LanguageIdentifier(("en", "es", "de", "fr"))._latin_detector.detect_language_of(
+    "How many are there?"
+)

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from lidr.components.shared.config.profile import Profile, load_profile
 from lidr.components.shared.config.recipe import Recipe, load_recipe
 from lidr.pipelines.cli.inputs import parse_settings
-from lidr.pipelines.cluster.recurring import Interval
+from lidr.pipelines.cluster.recurring import Recurrence
 from tests.fuzz import mutations
 from tests.fuzz.running import Target
 from tests.fuzz.scratch import scratch
@@ -120,8 +120,8 @@ def _interval(random: Random) -> str:
 
 
 def _check_interval(text: str) -> None:
-    when = Interval.parse(text)
-    assert Interval.of(when.trigger()) == when
+    when = Recurrence.parse(text)
+    assert Recurrence.of(when.trigger()) == when
     assert bool(when.seconds) != bool(when.cron)
 
 

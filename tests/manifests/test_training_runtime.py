@@ -58,7 +58,7 @@ def test_its_name_is_the_profile_s_default(runtime: dict[str, Any]):
     assert "namespace" not in runtime["metadata"]
 
 
-def test_the_gang_is_restarted_as_one(runtime: dict[str, Any], job: dict[str, Any]):
+def test_the_ranks_are_restarted_as_one(runtime: dict[str, Any], job: dict[str, Any]):
     policy = runtime["spec"]["template"]["spec"]["failurePolicy"]
     assert policy["restartStrategy"] == "BlockingRecreate"
     assert policy["maxRestarts"] > 0

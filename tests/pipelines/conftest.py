@@ -41,8 +41,9 @@ FAKED = {
 class FakeWorld:
     """A store, and an environment in which `components.<step>.run` is a fake.
 
-    All processes are forks, but those of `start`, which are to be interrupted. Where TASKS is set
-    the command line and the driver are programs; `processes` says that tasks are, too.
+    Command line, driver and tasks are forks, but those of `start`, which are to be interrupted.
+    With TASKS=forks the first two are programs, with TASKS=processes all three. `orphans` and
+    `close` see programs only.
     """
 
     store: Path
@@ -140,7 +141,7 @@ def make_world(folder: Path) -> FakeWorld:
 
 @cache
 def _fakes() -> tuple[str, WarmLidr]:
-    """Lay fakes over the steps."""
+    """Lay fakes over the steps; return the PYTHONPATH that has them, and a warm `lidr` with it."""
     folder = Path(tempfile.mkdtemp(prefix="lidr-fakes-"))
     overlay = folder / "lidr" / "components"
     for step, function in FAKED.items():

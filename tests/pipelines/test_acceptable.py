@@ -10,7 +10,7 @@ from lidr.pipelines.acceptable import require_acceptable
 from lidr.pipelines.cli.inputs import read_profile
 from lidr.pipelines.cluster import tokens
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.recurring import Interval
+from lidr.pipelines.cluster.recurring import Recurrence
 from lidr.pipelines.cluster.tasks import place_of
 from lidr.pipelines.status import END
 
@@ -74,22 +74,22 @@ def test_in_a_pod_nothing_needs_to_be_said(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("text", "when"),
     [
-        ("30m", Interval(seconds=1800)),
-        ("1d", Interval(seconds=86400)),
-        ("0 3 * * *", Interval(cron="0 0 3 * * *")),
-        ("15 0 3 * * 1-5", Interval(cron="15 0 3 * * 1-5")),
+        ("30m", Recurrence(seconds=1800)),
+        ("1d", Recurrence(seconds=86400)),
+        ("0 3 * * *", Recurrence(cron="0 0 3 * * *")),
+        ("15 0 3 * * 1-5", Recurrence(cron="15 0 3 * * 1-5")),
         ("0m", None),
         ("1w", None),
         ("* * * *", None),
         ("0 3 * * ;", None),
     ],
 )
-def test_a_schedule_s_times(text: str, when: Interval | None):
+def test_a_schedule_s_times(text: str, when: Recurrence | None):
     if when is None:
         with pytest.raises(BadInput, match="neither an interval nor a cron line"):
-            Interval.parse(text)
+            Recurrence.parse(text)
     else:
-        assert Interval.parse(text) == Interval.of(when.trigger()) == when
+        assert Recurrence.parse(text) == Recurrence.of(when.trigger()) == when
 
 
 @pytest.mark.parametrize(

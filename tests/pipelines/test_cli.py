@@ -312,7 +312,10 @@ def test_compile_refuses_what_a_cluster_would_not_take(monkeypatch, capsys, tmp_
             "/none.jsonl: no such file",
         ),
         (["compile", "tiny_world", "-o", "no/such/folder/x.yaml"], "cannot be written"),
-        (["compile", "tiny_world", "-o", "x.yaml", "--max-unroll", "1"], "rounds are not between"),
+        (
+            ["compile", "tiny_world", "-o", "x.yaml", "--max-unroll", "1"],
+            "1 rounds are not between",
+        ),
         (["report", "absent", "--store", "s"], "s: no such store"),
         (["report", "absent", "--store", "."], "has no iteration 0"),
         (["submit", "tiny_world", "--profile", "local"], "is for this machine"),

@@ -8,7 +8,6 @@ Started by `WarmLidr`: each line on stdin is a command, each line on its pipe an
 
 from __future__ import annotations
 
-import atexit
 import importlib
 import json
 import os
@@ -17,7 +16,6 @@ import runpy
 import subprocess
 import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +23,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-from tests.kfp_forks import ROOT, fork_tasks
+from tests.kfp_forks import ROOT, end_fork, fork_tasks
+
+TIMEOUT_SECONDS = 120
+"""For one command, which is killed then."""
 
 PRELOADED = ("lidr.pipelines.loop", "lidr.components.state.run", "tests.pipelines.fake_steps")
 
@@ -59,9 +60,10 @@ class WarmLidr:
             out, errors = (Path(name) / each for each in ("out", "errors"))
             order = [arguments, environment, str(Path.cwd()), str(out), str(errors)]
             print(json.dumps(order), file=self._process.stdin, flush=True)
-            code = int(self._answers.readline())
+            code = self._answers.readline()
+            assert code, "the warm process has ended; the first test that used it shows why"
             return subprocess.CompletedProcess(
-                arguments, code, out.read_text("utf-8"), errors.read_text("utf-8")
+                arguments, int(code), out.read_text("utf-8"), errors.read_text("utf-8")
             )
 
     def close(self) -> None:
@@ -83,7 +85,7 @@ def main() -> None:
         for line in sys.stdin:
             arguments, environment, folder, out, errors = json.loads(line)
             with open(out, "wb") as stdout, open(errors, "wb") as stderr:
-                child = subprocess.run(
+                child = subprocess.Popen(
                     ["lidr"],
                     cwd=folder,
                     stdin=subprocess.DEVNULL,
@@ -91,7 +93,12 @@ def main() -> None:
                     stderr=stderr,
                     preexec_fn=partial(_become, environment, partial(_lidr, arguments)),
                 )
-            print(child.returncode, file=answers)
+            try:
+                code = child.wait(TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()  # its driver ends with it
+                code = child.wait()
+            print(code, file=answers)
 
 
 def _become(environment: dict[str, str], function: Callable[[], object]) -> NoReturn:
@@ -109,11 +116,7 @@ def _become(environment: dict[str, str], function: Callable[[], object]) -> NoRe
     except BaseException:
         traceback.print_exc()
     finally:
-        threading._shutdown()  # as at the end of a program, pools of processes end first
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        end_fork(code)
 
 
 def _lidr(arguments: list[str]) -> None:

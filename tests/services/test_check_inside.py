@@ -278,4 +278,4 @@ def test_missing_runtime_is_named_and_the_others_are_looked_at(inside: Inside):
 
 def test_in_cluster_is_for_clusters(cluster: Cluster):
     code, _, err = cluster.lidr("check", "tiny_world", "--in-cluster", "--only", "store")
-    assert code == 2 and "--in-cluster checks from a cluster's pods" in err
+    assert code == 2 and "--in-cluster checks everything that a cluster's pods need" in err

@@ -373,6 +373,7 @@ def test_a_schedule_is_made_once(cluster: Cluster, recipe: Recipe):
     before = {name: task.get("dependentTasks", []) for name, task in watched.items()}
     assert before.pop("check-inputs") == [] and before["prepare"] == ["check-inputs"]
     assert all(before.values()), "every other task is left out with the first"
+    assert [name for name, tasks in before.items() if tasks == ["check-inputs"]] == ["prepare"]
     assert cluster.json(*arguments, "6h")["id"] == first["id"]
     code, _, err = cluster.lidr(*arguments, "1d")
     assert code == 2 and "schedule 'nightly' checks every 21600 s, not every 86400 s" in err

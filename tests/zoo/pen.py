@@ -170,7 +170,7 @@ class Pen:
         """Let steps start an engine whose model writes what it is told to."""
 
         def opened(recipe: Recipe, stage: str) -> ScriptedEngine:
-            engine = start_engine(recipe, ModelFiles(model_files(stage).folder))
+            engine = start_engine(recipe, model_files(stage))
             return ScriptedEngine(engine, self.tokenizer, says)
 
         with patch("lidr.components.rollout.engine_session.open_engine", opened):

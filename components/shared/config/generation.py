@@ -53,7 +53,7 @@ class VllmOptions(Strict):
 
 
 class Endpoint(Strict):
-    """The model that a server with OpenAI's completions API, such as vLLM, serves for openai.
+    """The model on a server with OpenAI's completions API, such as vLLM, for `engine: openai`.
 
     The profile's `engine.endpoint` says where the server is, and how it is used.
     """

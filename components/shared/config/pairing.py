@@ -55,8 +55,8 @@ class RewardCheck(Strict):
     """Largest share of translations whose length differs from their source's beyond
     `max_length_ratio`; only a warning. Default 0.2; 1 switches it off."""
     max_off_target_rejected: Share = 0.1
-    """Largest share of pairs whose rejected text is in another language than the pair; only a
-    warning. Default 0.1; 1 switches it off."""
+    """Largest share of pairs whose rejected text is in another language than the pair. Above it
+    there is a warning, and the verdict stays. Default 0.1; 1 switches it off."""
     min_yield: Share = 0.2
     """Smallest share of candidates that become pairs or are identical; only a warning.
     Default 0.2."""

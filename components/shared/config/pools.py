@@ -134,7 +134,7 @@ class Resources(Pool):
     pod has several accelerators, whose processes communicate through it; else the node's (64Mi)."""
     tensor_parallel: int = Field(0, ge=0)
     """Accelerators that each layer of the model is split over, in steps that run an engine; if
-    fewer than the pod's, the layers are also divided over all of them (pipeline parallelism).
+    fewer than the pod's, the layers are also divided into stages of so many (pipeline parallelism).
     Default 0: all of the pod's."""
     retries: Retries = Retries()
     """How often a pod that failed is started again."""

@@ -174,15 +174,14 @@ class LanguageIdentifier:
     def identify(self, texts: Sequence[str]) -> list[str]:
         """Return one ISO 639-1 code, or `UNDETERMINED`, for each text, in order."""
         prepared = [self._prepared(text) for text in texts]
-        latin = [text for text in prepared if not _BEYOND_LATIN.search(text)]
-        other = [text for text in prepared if _BEYOND_LATIN.search(text)]
-        found = {
-            text: _code_of(language)
-            for detector, group in ((self._latin_detector, latin), (self._detector, other))
-            for text, language in zip(
-                group, detector.detect_languages_in_parallel_of(group), strict=True
-            )
-        }
+        groups: dict[bool, list[str]] = {False: [], True: []}
+        for text in prepared:
+            groups[bool(_BEYOND_LATIN.search(text))].append(text)
+        found: dict[str, str] = {}
+        for beyond, group in groups.items():
+            detector = self._detector if beyond else self._latin_detector
+            languages = detector.detect_languages_in_parallel_of(group)
+            found |= zip(group, map(_code_of, languages), strict=True)
         return [self._resolved(found[text], text) for text in prepared]
 
     def _prepared(self, text: str) -> str:

@@ -106,7 +106,7 @@ class TransformersEngine:
             for one, scores in scorer.scores(scoring.passes(requests)):
                 yield from scoring.collect(one, scores)
         except RuntimeError as error:
-            raise _died(error) from error
+            raise _failure(error) from error
         yield from scoring.refused
 
     def stats(self) -> dict[str, float]:
@@ -160,7 +160,7 @@ class TransformersEngine:
             try:
                 finished = batch.step()
             except RuntimeError as error:  # torch raises it, also when memory runs out
-                raise _died(error) from error
+                raise _failure(error) from error
             tick(writing)
             for row, reason in finished:
                 text, sizes = ending.text(row), (len(row.prompt), len(row.written))
@@ -196,7 +196,7 @@ def _groups(requests: Iterable[ChatRequest | None]) -> Iterator[list[ChatRequest
             yield group
 
 
-def _died(error: RuntimeError) -> EngineFailed:
+def _failure(error: RuntimeError) -> EngineFailed:
     return EngineFailed(
         f"transformers died: {error}",
         remedy="If memory ran out, lower engine.batch_tokens in the profile. "

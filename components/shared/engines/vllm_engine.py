@@ -192,7 +192,7 @@ class VllmEngine:
         except ValueError:
             raise
         except Exception as error:
-            raise self._died(error) from error
+            raise self._failure(error) from error
 
     def _abort(self, numbers: list[str]) -> None:
         try:
@@ -205,10 +205,10 @@ class VllmEngine:
         try:
             outputs: list[Any] = self._engine.step()
         except Exception as error:  # vLLM raises its engine's failure as several types
-            raise self._died(error) from error
+            raise self._failure(error) from error
         return outputs
 
-    def _died(self, error: Exception) -> EngineFailed:
+    def _failure(self, error: Exception) -> EngineFailed:
         self._dead = True
         return EngineFailed(f"vLLM died: {error}", remedy="Run again: finished chunks are kept.")
 

@@ -189,7 +189,10 @@ def micro_batches(
 
 
 def token_budget(setting: int, pairs: Sequence[TokenPair]) -> int:
-    """Return the tokens of a micro-batch: the profile's, or as many as the longest pair has."""
+    """Return the tokens of a micro-batch: the profile's, or those of the longest pair.
+
+    The latter are at least `MIN_MICRO_BATCH_TOKENS`.
+    """
     return setting or max(MIN_MICRO_BATCH_TOKENS, *(pair.tokens for pair in pairs))
 
 

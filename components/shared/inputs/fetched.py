@@ -55,7 +55,8 @@ def _stage(root: str, digest: str) -> Stage:
 def local_copy(stage: Stage, names: list[str], cache_key: str = "") -> Path:
     """Return a folder on this machine with some of a stage's files, each one verified.
 
-    A local store's own folder is used in place; anything else goes through the cache.
+    A local store's own folder is used in place; anything else goes through the cache, as
+    `cache_key`, by default a digest of stage and names.
     """
     if isinstance(stage.store, LocalStore):
         stage.verify(names)

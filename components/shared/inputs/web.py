@@ -88,7 +88,7 @@ def _require_https(url: str, final_url: str) -> None:
         raise BadInput(
             f"redirects to {final_url}, which is not encrypted",
             file=url,
-            remedy="Correct the address in the recipe.",
+            remedy="Correct the address.",
         )
 
 
@@ -126,4 +126,4 @@ def _explain(url: str) -> Callable[[Exception], LidrError | None]:
 def _remedy(status: int) -> str:
     if status in (401, 403):
         return "Put a login for the host into ~/.netrc, or name a source that may be read."
-    return "Correct the address in the recipe."
+    return "Correct the address."

@@ -65,7 +65,7 @@ class TrainJobPods:
             self._progress.report()
 
     def _note_failure(self, number: int, pod: pods.Pod) -> None:
-        name, reason = pods.name_of(pod), pods.why_dead(pod)
+        name, reason = pods.name_of(pod), pods.why_failed(pod)
         if not reason or name in self.failures:
             return
         log = self.cluster.log(name, pods.CONTAINER, tail_lines=_TAIL_LINES)

@@ -76,7 +76,7 @@ def missing_resources(message: str) -> list[str]:
     return sorted({name.rstrip(".") for name in _INSUFFICIENT.findall(message)})
 
 
-def why_dead(pod: Pod, container: str = CONTAINER) -> str:
+def why_failed(pod: Pod, container: str = CONTAINER) -> str:
     """Return why a pod failed, e.g. "OOMKilled (exit code 137)"; "" if it did not."""
     ended = _container(pod, container).get("state", {}).get("terminated")
     status = _status(pod)

@@ -114,7 +114,7 @@ def _fault_of_attribute(name: object) -> str:
 
 
 def _fault_of_subscript(argument: Any) -> str:
-    """Refuse keys that are computed, because that could hide an attribute's name."""
+    """Return why a subscript is refused: a computed key could hide an attribute's name."""
     if isinstance(argument, nodes.Const):
         return _fault_of_attribute(argument.value)
     parts = [argument, *argument.find_all(nodes.Node)]
@@ -175,7 +175,7 @@ def _fault_of_rendering(template: str) -> str:
 
 
 def _fault_of_text(text: str | None, messages: list[Message]) -> str:
-    """Refuse a rendering that omits or repeats a question."""
+    """Return why a rendering is refused: it omits or repeats a question; "" if it does not."""
     if text is None:  # the template raised: it takes one question at a time
         return ""
     counts = [text.count(each["content"]) for each in messages if each["role"] == "user"]

@@ -57,8 +57,8 @@ def history(client: Any, name: str) -> History:
         }
         if current != model.aliases.get(alias):
             strays.append(
-                f"{alias} is {_at(model.aliases.get(alias))} in MLflow, but the record left it at "
-                f"{_at(current)}: it was moved by other means"
+                f"{alias} is {_at(model.aliases.get(alias))} in MLflow, but the audit log left it "
+                f"at {_at(current)}: it was moved by other means"
             )
     return History(model, [rows[entry.name] for entry in found], strays)
 

@@ -155,7 +155,7 @@ def open_audit_log(name: str, uri: str) -> Store:
     root = uri.rpartition("/registry/")[0]
     if "://" not in uri and not Path(root).is_dir():
         raise BadInput(
-            f"the record of {name!r} is at {uri}, and there is no folder {root}",
+            f"the audit log of {name!r} is at {uri}, and there is no folder {root}",
             remedy=f"Restore it, or set the registered model's tag {AUDIT_LOG_TAG}.",
         )
     return open_store(uri)

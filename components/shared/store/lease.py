@@ -172,7 +172,7 @@ def exclusive(
 
 
 def _acquire(store: Store, seconds: float, timeout: float) -> Lease:
-    """Wait for the lease; the more processes compete for it, the less often each one asks."""
+    """Wait for the lease, asking once in `_TURNS` turns of others, so that many do not crowd it."""
     began = time.monotonic()
     wait, first = _FIRST_WAIT_SECONDS, -1
     seen = _Observation(began)

@@ -1,7 +1,8 @@
 """A run's folder on the store: its recipe, and for each iteration its stages and its state.
 
-It holds pointers only. Each step writes `iteration-<t>/stages/<step>.json` as it ends, the step
-`state` writes `iteration-<t>/state.json`. `failure.json` has the reason of the last failure.
+It holds pointers only. Steps that are `noted` write `iteration-<t>/stages/<step>.json` as they
+end, the step `state` writes `iteration-<t>/state.json`. `failure.json` has the reason of the last
+failure.
 """
 
 from __future__ import annotations

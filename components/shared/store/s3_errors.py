@@ -85,7 +85,7 @@ def explain(error: Exception, who: str, place: str, key: str) -> StoreError | No
     if isinstance(cause, exceptions.ClientError):
         return _explain_answer(cause, who, place, key)
     if isinstance(cause, exceptions.ChecksumError | exceptions.FlexibleChecksumError):
-        raise _damaged(f"{place}/{key}", "from") from error
+        raise _damaged(f"{place}/{key}", "arrived damaged from") from error
     if isinstance(cause, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(cause):
         raise StoreError(
             f"{who} shows a certificate that is not trusted",
@@ -122,7 +122,9 @@ def _explain_connection(cause: BaseException, who: str) -> StoreError | None:
     if isinstance(cause, exceptions.ReadTimeoutError | TimeoutError):
         return StoreUnavailable(f"{who} does not answer in time: {cause}", remedy=_LOG)
     if isinstance(cause, broken | ResponseParserError):
-        return StoreUnavailable(f"{who} sent only a part of its answer: {cause}", remedy=_NETWORK)
+        return StoreUnavailable(
+            f"{who} sent an incomplete or unreadable answer: {cause}", remedy=_NETWORK
+        )
     if isinstance(cause, exceptions.CredentialRetrievalError):
         return StoreUnavailable(f"no credentials for {who}: {cause}", remedy=_IDENTITY)
     if isinstance(cause, unreachable | ConnectionError):
@@ -137,7 +139,7 @@ def _explain_answer(error: ClientError, who: str, place: str, key: str) -> Store
     if code in _MISSING and key:
         raise FileNotFoundError(what) from error
     if code in _DAMAGED:
-        raise _damaged(what, "to") from error
+        raise _damaged(what, "was damaged on the way to") from error
     if code in BUSY_CODES or status == 429:
         return StoreUnavailable(f"{who} asks for fewer requests ({code})", remedy=_LOG)
     if is_transient(code, status):
@@ -151,5 +153,5 @@ def _explain_answer(error: ClientError, who: str, place: str, key: str) -> Store
     ) from error
 
 
-def _damaged(what: str, way: str) -> DamagedObject:
-    return DamagedObject(f"{what} was damaged on the way {way} the store", remedy=_STORE)
+def _damaged(what: str, how: str) -> DamagedObject:
+    return DamagedObject(f"{what} {how} the store", remedy=_STORE)

@@ -46,7 +46,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class TrackingEntry:
-    """Data to log to MLflow at once. Its time is fixed when it is written: MLflow keeps only one of
+    """Data for MLflow in one call. Its time is fixed when it is written: MLflow keeps only one of
     equal metrics, so delivering it twice is harmless.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Training training_curves during training: the newest steps go into the run's outbox."""
+"""Training curves during training: the newest steps go into the run's outbox."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def metrics_of(step: str, stage: Stage, iteration: int) -> list[Metric]:
 
 
 def training_curves(rows: Iterable[Mapping[str, float]]) -> list[Metric]:
-    """Return training training_curves, from the metrics of each optimizer step."""
+    """Return training curves, from the metrics of each optimizer step."""
     return [
         (f"train/{key}", float(value), int(row["step"]))
         for row in rows

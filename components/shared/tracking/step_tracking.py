@@ -1,7 +1,8 @@
 """Tracks every step of a run: notes its start and its end in the outbox, and has them delivered.
 
 Nothing here stops or delays a step: what cannot be written becomes a warning, what cannot be
-delivered waits. Only `register` and `report`, which need MLflow or come last, wait for delivery.
+delivered waits. Only `register`, `report` and `cleanup`, which need MLflow or come last, wait for
+delivery.
 """
 
 from __future__ import annotations

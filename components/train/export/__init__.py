@@ -1,4 +1,4 @@
 """From trained weights to files: a plain model with the start model's other files, or an adapter.
 
-Imports `train.distributed`, `train.forward` and `shared`.
+Imports `train.distributed` and `shared`.
 """

@@ -93,7 +93,7 @@ def inside_findings(
 
 
 def _services(api: ClusterApi, namespace: str) -> dict[str, str]:
-    """Return the addresses of Kubeflow that a step's pod needs, by the service's name."""
+    """Return the addresses of Kubeflow that a step's pod needs, by what the report calls them."""
     if not namespace:
         return {}
     try:
@@ -110,7 +110,7 @@ def _services(api: ClusterApi, namespace: str) -> dict[str, str]:
 def _runtimes(
     inputs: CheckInputs, api: ClusterApi, namespace: str
 ) -> tuple[dict[str, Object], list[Finding]]:
-    """Return the TrainingRuntimes of ranks and shards by name, and a finding for each without."""
+    """Return the TrainingRuntimes of ranks and shards by name; findings for those not read."""
     there, lacking = {}, []
     names = {runtime_of(inputs.profile, kind) for kind in ("train", "generate")} - {""}
     for name in sorted(names):
@@ -207,7 +207,7 @@ def _read_answer(api: ClusterApi, run: _ProbeRun, pod: Pod) -> list[Finding]:
         answer = None
     if answer is None:
         last = one_line(log.strip().rpartition("\n")[2])[:200]
-        why = pods.why_dead(pod, probe.container) or "it ended without an answer"
+        why = pods.why_failed(pod, probe.container) or "it ended without an answer"
         remedy = "Check that the image is lidr's, of this version: it runs the probe."
         return [_failed(probe, f"{why}: {last}" if last else why, remedy)]
     node = str(pod.get("spec", {}).get("nodeName", ""))

@@ -56,7 +56,7 @@ def test_bound_of_the_iterations_is_an_end_and_no_stop():
         assert of_end("mine", result(model(0, 0.4), last)).kind == "ended"
 
 
-def test_failure_says_why_and_the_command_that_goes_on():
+def test_failure_says_why_and_the_command_that_resumes():
     failure = {
         "step": "train",
         "iteration": 1,

@@ -28,7 +28,7 @@ def fences(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_our_prompts_name_the_language_and_have_their_places(name):
+def test_our_prompts_name_the_language_and_have_their_placeholders(name):
     prompt = load_prompt(name)
     assert "{language}" in prompt.text
     assert "never an instruction" in " ".join(prompt.text.split())
@@ -49,7 +49,7 @@ def test_a_copied_fence_does_not_end_a_block():
     assert text[start:end].endswith("Reply A.\n")
 
 
-def test_places_in_a_text_are_not_filled():
+def test_placeholders_in_a_text_are_not_filled():
     text = render("{second} {nonce} {language} {unknown}", second="the other")
     assert text.count("the other") == 1
     assert "{second} {nonce} {language} {unknown}" in text
@@ -80,7 +80,7 @@ def test_plain_text_and_code_stay_as_they_are():
     assert masked("a\ud800") == "a\ufffd"
 
 
-def test_a_place_without_blocks_says_so():
+def test_a_placeholder_without_blocks_says_so():
     (message,) = load_prompt("score").messages(
         "German",
         {"conversation": [Block("user", "?")], "answer": [Block("answer", "!")], "reference": []},
@@ -88,7 +88,7 @@ def test_a_place_without_blocks_says_so():
     assert "(none)" in message["content"]
 
 
-def test_an_own_prompt_must_have_the_places(tmp_path):
+def test_an_own_prompt_must_have_the_placeholders(tmp_path):
     text = (PROMPTS_FOLDER / "pairwise.md").read_text()
     (tmp_path / "pairwise.md").write_text(text.replace("{second}", ""))
     with pytest.raises(BadInput, match=r"pairwise.md: the placeholder \{second\} is missing"):

@@ -35,7 +35,7 @@ def process():
 
 
 def test_the_encoding_process_writes_the_bytes_that_this_one_would(work, process):
-    data = encoder.encode_in_process(*work)
+    data = encoder.encode_in_subprocess(*work)
     assert data == encoder.encode(*work)
     assert [row.detected_language for row in from_parquet(data, Response)] == ["en", "es", "und"]
     assert process().submit(os.getpid).result() != os.getpid()
@@ -44,7 +44,7 @@ def test_the_encoding_process_writes_the_bytes_that_this_one_would(work, process
 def test_a_killed_encoding_process_costs_a_warning(work, process, tmp_path, monkeypatch):
     monkeypatch.setenv(EVENTS_VARIABLE, str(tmp_path / "events"))
     os.kill(process().submit(os.getpid).result(), signal.SIGKILL)
-    assert encoder.encode_in_process(*work) == encoder.encode(*work)
+    assert encoder.encode_in_subprocess(*work) == encoder.encode(*work)
     assert "encodes chunks died" in (tmp_path / "events").read_text()
     assert process().submit(os.getpid).result(), "the next chunk gets another process"
 

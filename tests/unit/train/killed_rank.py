@@ -1,4 +1,4 @@
-"""The trainer program in which one rank ends as told: `... JOB.json SUMMARY.json`, like it.
+"""The trainer's `main`, in which one rank ends as told; `programs.RankGroup` runs it.
 
 ENDING says how: `kill N` (SIGKILL at rank 1's nth upload), `term N` (SIGTERM to rank 1 before its
 nth step).

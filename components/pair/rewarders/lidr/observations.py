@@ -107,7 +107,10 @@ def _observe_translation(
 def _round_trips(
     sources: Sources, detected: Mapping[str, str]
 ) -> Iterator[tuple[tuple[str, str, str], float]]:
-    """Yield chrF (0 to 100; Popović 2015) of responses and round trips, but of copies none."""
+    """Yield chrF (0 to 100; Popović 2015) of each response and its round trip.
+
+    Copies and responses in the wrong language are left out.
+    """
     metric = CHRF()
     for key, back in sources.round_trips.items():
         forth = sources.translations.get(key)

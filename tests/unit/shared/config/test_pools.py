@@ -58,7 +58,7 @@ def test_a_kind_that_follows_another_has_its_resources(kind: str, base: str):
         ({}, 0),
     ],
 )
-def test_score_has_one_accelerator_wherever_the_count_comes_from(steps: dict, count: int):
+def test_score_takes_over_at_most_one_accelerator(steps: dict, count: int):
     assert resources("score", **steps).accelerators == count
 
 

@@ -225,7 +225,7 @@ def test_names_of_secrets():
     assert not any(map(is_secret_name, plain))
 
 
-def test_a_ring_of_exceptions_is_cleansed_once(monkeypatch):
+def test_a_ring_of_exceptions_is_redacted_once(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", SECRET)
     first, second = ValueError(SECRET), OSError(2, SECRET)
     first.__context__, second.__cause__ = second, first

@@ -189,7 +189,9 @@ def test_an_alias_that_others_moved_is_noticed(store, client, name, audit_log):
     promote(client, first, audit_log, PromotionOrder())
     client.set_registered_model_alias(name, "champion", str(start.number))
     [stray] = history(client, name).strays
-    assert stray.startswith("champion is version 1 in MLflow, but the record left it at version 2")
+    assert stray.startswith(
+        "champion is version 1 in MLflow, but the audit log left it at version 2"
+    )
     promote(client, second, audit_log, PromotionOrder())
     last = history(client, name).rows[-1]
     assert last.note == "before it, the alias was moved from version 2 by other means"

@@ -9,10 +9,12 @@ import importlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from lidr.components.shared.config.recipe import Recipe
@@ -65,11 +67,16 @@ class RankGroup:
     Args:
         given: the job.
         ranks: how many.
-        program: a module with a function `main` that takes two arguments, the job's file and the
+        program: a module with a function `main` that takes a list, the job's file and the
             summary's, and returns an exit code.
     """
 
-    def __init__(self, given: dict[str, Any], ranks: int, program: str) -> None:
+    def __init__(
+        self,
+        given: dict[str, Any],
+        ranks: int = 2,
+        program: str = "lidr.components.train.trainer",
+    ) -> None:
         root = Path(given["store"])
         (root / "job.json").write_text(json.dumps(given))
         files = [str(root / name) for name in ("job.json", "summary.json")]
@@ -81,10 +88,19 @@ class RankGroup:
         theirs.close()
 
     def finish(self) -> tuple[str, int | None]:
-        """Wait for the end; return what all have said, and the agent's exit code."""
-        with os.fdopen(os.dup(self._said.fileno()), errors="replace") as said:
-            text = said.read()
-        self._agent.join(60)
+        """Wait for the end; return what all have said, and the agent's exit code.
+
+        All are killed after four minutes.
+        """
+        assert self._agent.pid
+        killer = Timer(240, os.killpg, (self._agent.pid, signal.SIGKILL))
+        killer.start()
+        try:
+            with os.fdopen(os.dup(self._said.fileno()), errors="replace") as said:
+                text = said.read()
+        finally:
+            killer.cancel()
+        self._agent.join()
         return text, self._agent.exitcode
 
 
@@ -92,16 +108,9 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.faults.warm"])
 
 
-def start(
-    given: dict[str, Any], ranks: int = 2, program: str = "lidr.components.train.trainer"
-) -> RankGroup:
-    """Start several ranks on this machine."""
-    return RankGroup(given, ranks, program)
-
-
 def run(given: dict[str, Any], ranks: int = 2) -> dict[str, Any]:
     """Run several ranks to their end; return the summary."""
-    said, code = start(given, ranks).finish()
+    said, code = RankGroup(given, ranks).finish()
     assert code == 0, said
     return json.loads((Path(given["store"]) / "summary.json").read_text())
 

@@ -16,10 +16,8 @@ def test_a_single_rank_returns_at_once():
     ranks = Ranks()
     assert ranks.broadcast("a") == "a"
     assert ranks.with_new_group().gather(1) == [1]
-    with (
-        pytest.raises(ValueError, match="x"),
-        ranks.sharing_errors(),
-    ):  # not one of ours: it propagates
+    # An error that is not one of ours propagates.
+    with pytest.raises(ValueError, match="x"), ranks.sharing_errors():
         raise ValueError("x")
 
 

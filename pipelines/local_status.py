@@ -53,14 +53,15 @@ def local_status(store: Store, run: str) -> Status:
     rows = merged(stored.rows() if stored else (), event_rows(events, running=bool(process)))
     failure = next((event for event in events if event["event"] == "failed"), None)
     result = stored.result if stored else None
-    stop = stored.budget_stop if stored else None
     notes = [one_line(f"{failure['step']}: {failure['message']}")] if failure else []
+    if stored and stored.stop_reason:
+        notes.append(stored.stop_reason)
     return Status(
         run=run,
         state=_state(process, failure, result is not None),
         place=store.uri,
         rows=rows,
-        notes=(*notes, *([str(stop["reason"])] if stop else [])),
+        notes=tuple(notes),
         links={"report": str(result["report"])} if result else {"log": str(job.log)},
     )
 

@@ -69,6 +69,14 @@ class StoredRun:
         return read_budget_stop(self.store, self.run)
 
     @property
+    def stop_reason(self) -> str:
+        """Why the loop ended before another model was trained: its budget or its reward check, or ""."""
+        if self.budget_stop:
+            return str(self.budget_stop["reason"])
+        last = self.states[-1]
+        return "" if last["evaluation"] else str(last["reason"])
+
+    @property
     def complete(self) -> bool:
         """Whether the loop has ended and the result includes its last model."""
         last = self.states[-1]

@@ -146,8 +146,8 @@ def _outcome_notes(outcome: Outcome, stored: StoredRun | None) -> Iterator[str]:
     if outcome.note:
         remedy = "; the same `lidr submit` continues it" if outcome.state == "failed" else ""
         yield outcome.note + remedy
-    if stored and stored.budget_stop:
-        yield str(stored.budget_stop["reason"])
+    if stored and stored.stop_reason:
+        yield stored.stop_reason
 
 
 def failed_tasks(parts: Iterable[TaskPart], graph: WorkflowGraph) -> FailedTasks:

@@ -310,11 +310,11 @@ def test_parts_with_runs_of_their_own_run_beside_one_another_and_all_others_alon
     found = groups(PARTS)
     assert [part for group in found for part in group] == list(PARTS)
     assert [group for group in found if len(group) > 1] == [
-        ["cancel", "schedule", "size", "queue", "budget", "notices", "record"]
+        ["cancel", "schedule", "size", "queue", "reward", "budget", "notices", "record"]
     ]
     crowd = [group for group in groups(PARTS, crowded=True) if len(group) > 1]
     assert crowd == [
-        ["submit", "cancel", "schedule", "size", "queue", "budget", "notices", "record"]
+        ["submit", "cancel", "schedule", "size", "queue", "reward", "budget", "notices", "record"]
     ]
     assert groups(["check", "cancel", "faults"]) == [["check"], ["cancel"], ["faults"]]
 

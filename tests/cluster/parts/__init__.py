@@ -18,6 +18,7 @@ from tests.cluster.parts.overhead import overhead
 from tests.cluster.parts.policies import policies
 from tests.cluster.parts.prune import prune
 from tests.cluster.parts.queueing import queue
+from tests.cluster.parts.reward import reward
 from tests.cluster.parts.rights import rights
 from tests.cluster.parts.size import size
 from tests.cluster.parts.submitting import check, equal, submit
@@ -35,6 +36,7 @@ PARTS: dict[str, Callable[[Cluster], str]] = {
     "schedule": schedule,
     "size": size,
     "queue": queue,
+    "reward": reward,
     "budget": budget,
     "notices": notices,
     "record": renew,
@@ -54,7 +56,7 @@ PARTS: dict[str, Callable[[Cluster], str]] = {
 `record` runs where it is asked for, by name or by --record.
 """
 
-BESIDE = frozenset({"cancel", "schedule", "size", "queue", "budget", "notices", "record"})
+BESIDE = frozenset({"cancel", "schedule", "size", "queue", "reward", "budget", "notices", "record"})
 """Parts that run beside their neighbours: each has a run of its own, which waits for Kubeflow most
 of the time, and none touches what the others need."""
 

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from lidr.components.gate.harms import BARS
 from lidr.components.gate.power import (
-    PREDECESSOR_SHARE,
+    PREDECESSOR_BAR_RATIO,
     Design,
     breaking_share,
     detectable_gain,
@@ -167,7 +167,7 @@ def false_stops(case: Case, repeats: int) -> float:
 def broken_bars(items: int, languages: int, repeats: int) -> float:
     """Return how often a share as large as the power table asks for breaks its bar."""
     recipe, rng = _recipe(_CODES[:languages], 1000, 0, 1.0), np.random.default_rng(4)
-    before = PREDECESSOR_SHARE * (bar := recipe.gate.max_truncated)
+    before = PREDECESSOR_BAR_RATIO * (bar := recipe.gate.max_truncated)
     after = breaking_share(items, harm_design(recipe), bar, before)
     if after is None:
         raise ValueError(f"no share breaks the bar with {items} items")

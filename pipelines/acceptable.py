@@ -9,14 +9,17 @@ from lidr.components.shared.config.pools import KINDS, NodeAffinity, Pool, Toler
 from lidr.components.shared.config.profile import Profile
 from lidr.components.shared.core.errors import BadInput
 
-_OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-"""Names of Secrets, ConfigMaps and service accounts (RFC 1123 subdomains)."""
+_SUBDOMAIN = r"(?=.{1,253}(?:/|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+"""RFC 1123: parts of letters, digits and hyphens, joined by dots."""
 
-_NUMBER = re.compile(r"-?\d+")
-_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
-_LABEL = re.compile(
-    r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
-)
+_NAME = re.compile(_SUBDOMAIN)
+"""Names of Secrets, ConfigMaps and service accounts."""
+
+_KEY = re.compile(rf"({_SUBDOMAIN}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{{0,61}}[A-Za-z0-9])?")
+"""Keys of labels, annotations and taints, with a prefix or without."""
+
+_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]+")
 
 
 def require_acceptable(profile: Profile) -> None:
@@ -25,53 +28,61 @@ def require_acceptable(profile: Profile) -> None:
     Raises:
         BadInput: with the first problem.
     """
-    for wrong in _problems(profile) if profile.runner == "kubeflow" else ():
-        raise BadInput(f"profile {profile.name!r}: {wrong}", remedy="Correct the profile.")
+    if profile.runner == "kubeflow" and (problem := next(_problems(profile), "")):
+        raise BadInput(
+            f"profile {profile.name!r}: {problem}",
+            remedy="Correct it in the profile, by Kubernetes' rules for names and labels.",
+        )
 
 
 def _problems(profile: Profile) -> Iterator[str]:
     names = {"config_maps": profile.config_maps, "secrets": profile.secrets}
     for key, given in {**names, "service_account": [profile.service_account]}.items():
-        yield from (f"{key}: {name!r} is not a valid name" for name in given if _not(_OBJECT, name))
-    yield from (f"pod_labels: {wrong}" for wrong in _no_labels(profile.pod_labels))
+        for name in given:
+            if not _NAME.fullmatch(name):
+                yield f"{key}: {name!r} is not a valid name"
+    yield from (f"pod_labels: {each}" for each in _label_problems(profile.pod_labels))
     for key in profile.pod_annotations:
-        if _not(_LABEL, key):
-            yield f"pod_annotations: {key!r} is no key"
+        if not _KEY.fullmatch(key):
+            yield f"pod_annotations: {key!r} is not a valid annotation key"
     for name, pool in profile.pools.items():
-        yield from (f"pools.{name}.{wrong}" for wrong in _misplaced(pool))
+        yield from (f"pools.{name}.{each}" for each in _pool_problems(pool))
     for kind in KINDS:
-        yield from (f"steps.{kind}.{wrong}" for wrong in _misplaced(profile.steps.configured(kind)))
+        own = profile.steps.configured(kind)
+        yield from (f"steps.{kind}.{each}" for each in _pool_problems(own))
 
 
-def _misplaced(place: Pool) -> Iterator[str]:
-    yield from (f"node_selector: {wrong}" for wrong in _no_labels(place.node_selector))
-    yield from (f"affinity: {wrong}" for term in place.affinity for wrong in _unmatched(term))
-    if _not(_LABEL, place.accelerator_type) or "/" not in place.accelerator_type:
-        yield f"accelerator_type: {place.accelerator_type!r} is no extended resource"
-    yield from (f"tolerations: {wrong}" for each in place.tolerations if (wrong := _refused(each)))
+def _pool_problems(pool: Pool) -> Iterator[str]:
+    yield from (f"node_selector: {each}" for each in _label_problems(pool.node_selector))
+    for term in pool.affinity:
+        yield from (f"affinity: {each}" for each in _affinity_problems(term))
+    resource = pool.accelerator_type
+    if "/" not in resource or not _KEY.fullmatch(resource):
+        yield f"accelerator_type: {resource!r} is not an extended resource, e.g. nvidia.com/gpu"
+    for toleration in pool.tolerations:
+        yield from (f"tolerations: {each}" for each in _toleration_problems(toleration))
 
 
-def _no_labels(given: Mapping[str, str]) -> Iterator[str]:
-    for label, value in given.items():
-        if _not(_LABEL, label) or _not(_VALUE, value):
-            yield f"{label}={value} is no label"
+def _label_problems(labels: Mapping[str, str]) -> Iterator[str]:
+    for key, value in labels.items():
+        if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
+            yield f"{key}={value} is not a valid label"
 
 
-def _unmatched(term: NodeAffinity) -> Iterator[str]:
+def _affinity_problems(term: NodeAffinity) -> Iterator[str]:
     for needed in term.match:
         for value in needed.values or ("",):
-            yield from _no_labels({needed.key: value})
-        if needed.operator in ("Gt", "Lt") and _not(_NUMBER, needed.values[0]):
+            yield from _label_problems({needed.key: value})
+        if needed.operator in ("Gt", "Lt") and not _WHOLE_NUMBER.fullmatch(needed.values[0]):
             yield f"operator {needed.operator} needs a whole number, not {needed.values[0]!r}"
 
 
-def _refused(toleration: Toleration) -> str:
+def _toleration_problems(toleration: Toleration) -> Iterator[str]:
     if toleration.operator == "Exists" and toleration.value:
-        return f"operator Exists takes no value ({toleration.value!r})"
+        yield f"operator Exists takes no value ({toleration.value!r})"
     if toleration.operator == "Equal" and not toleration.key:
-        return "operator Equal needs a key"
-    return ""
-
-
-def _not(pattern: re.Pattern[str], text: str) -> bool:
-    return not pattern.fullmatch(text)
+        yield "operator Equal needs a key"
+    if toleration.key and not _KEY.fullmatch(toleration.key):
+        yield f"{toleration.key!r} is not a valid taint key"
+    if not _VALUE.fullmatch(toleration.value):
+        yield f"{toleration.value!r} is not a valid taint value"

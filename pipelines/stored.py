@@ -70,7 +70,7 @@ class StoredRun:
 
     @property
     def stop_reason(self) -> str:
-        """Why the loop ended before another model was trained: its budget or its reward check, or ""."""
+        """Why the budget or the reward check ended the loop before another training; or ""."""
         if self.budget_stop:
             return str(self.budget_stop["reason"])
         last = self.states[-1]

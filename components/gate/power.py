@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil, log, sqrt
@@ -14,10 +15,10 @@ ACCURACIES = (0.5, 0.7, 0.9)
 """Accuracies of M_t in the table."""
 
 ITEMS = (100, 250, 500, 1000, 2500, 10_000)
-"""Items per language in the table, beside the recipe's own number."""
+"""Items per language in the table, besides the recipe's own number."""
 
-PREDECESSOR_SHARE = 0.5
-"""The predecessor's share of flawed answers in the table, as a fraction of the bar."""
+PREDECESSOR_BAR_RATIO = 0.5
+"""Assumed share of flawed answers of M_t in the table, relative to the bar."""
 
 _BISECTIONS = 60
 """Halvings of the interval that is searched: beyond the precision of a float."""
@@ -25,19 +26,19 @@ _BISECTIONS = 60
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """What a comparison's power depends on, beside the number of items.
+    """What a comparison's power depends on, besides the number of items.
 
     Attributes:
         alpha: one-sided level of the test.
         languages: number of languages that the mean is over.
-        bar: what the gain must exceed, as a fraction.
+        min_gain: what the gain must exceed, as a fraction.
         power: probability with which a detectable gain is detected.
         correlation: between the differences of one question in two languages.
     """
 
     alpha: float = 0.05
     languages: int = 1
-    bar: float = 0.0
+    min_gain: float = 0.0
     power: float = 0.8
     correlation: float = 0.3
 
@@ -67,8 +68,8 @@ def detectable_gain(
     """Return the smallest true gain that is detected with the design's power.
 
     The normal approximation for McNemar's test (Connor, Biometrics 43, 1987), for a mean over
-    languages that share their questions. A share `discordance` of a better model's items differs
-    by chance, and the gain is added to it.
+    languages that share their questions. The models are taken to differ on a share `discordance`
+    + gain of the items.
 
     Args:
         items: per language.
@@ -87,9 +88,9 @@ def detectable_gain(
     def exceeds(gain: float) -> bool:
         differing = min(churn + gain, 1.0)
         errors = z_alpha * sqrt(differing) + z_power * sqrt(max(differing - gain**2, 0.0))
-        return gain - design.bar >= errors * sqrt(shared)
+        return gain - design.min_gain >= errors * sqrt(shared)
 
-    return _smallest(exceeds, design.bar, 1 - accuracy)
+    return _smallest(exceeds, design.min_gain, 1 - accuracy)
 
 
 def breaking_share(items: int, design: Design, bar: float, before: float) -> float | None:
@@ -100,7 +101,7 @@ def breaking_share(items: int, design: Design, bar: float, before: float) -> flo
 
     Args:
         items: of the language.
-        design: level and power of the test.
+        design: level and power of the test, for one language and without `min_gain`.
         bar: share from 0 to 1.
         before: the predecessor's share.
 
@@ -121,12 +122,18 @@ def breaking_share(items: int, design: Design, bar: float, before: float) -> flo
 
 def harm_design(recipe: Recipe) -> Design:
     """Return the design of one test of a fall or a bar; all of them together have level alpha."""
-    on = [bar for bar in recipe.gate.bars.values() if bar < 1]
-    return Design(recipe.gate.alpha / (len(recipe.languages.all) * (1 + len(on))))
+    return Design(recipe.gate.alpha / (len(recipe.languages.all) * (1 + len(active_bars(recipe)))))
+
+
+def active_bars(recipe: Recipe) -> dict[str, float]:
+    """Return the shares of flawed answers that are not to be passed, by what the flaw is."""
+    return {name: bar for name, bar in recipe.gate.bars.items() if bar < 1}
 
 
 def least_items(alpha: float, tests: int, bar: float) -> int:
-    """Return how many items a bar's test needs to find anything.
+    """Return the fewest items with which a bar's test can reject.
+
+    The p-value of the most extreme outcome is 0.5^n (McNemar) or bar^n (binomial).
 
     Args:
         alpha: level of all tests together.
@@ -153,13 +160,13 @@ def power_table(recipe: Recipe) -> dict[str, Any]:
     Returns:
         `items` (the recipe's own number per language, None if the tasks decide), `accuracies`, the
         fields of the designs `gain` and `fall` (the bars' as well), the `bars` with their shares,
-        the `least` items with which their tests can find anything, and `rows` (fields of
+        the `least` items with which their tests can reject, and `rows` (fields of
         `PowerRow`).
     """
     others, rules = recipe.languages.others, recipe.gate
     gain = Design(rules.alpha, len(others), rules.min_gain)
     fall = harm_design(recipe)
-    bars = {name: bar for name, bar in rules.bars.items() if bar < 1}
+    bars = active_bars(recipe)
     own = _own_items(recipe)
     sizes = sorted({*ITEMS, own} if own else {*ITEMS})
     return {
@@ -185,7 +192,7 @@ def _row(
             for accuracy in ACCURACIES
         ],
         {
-            name: breaking_share(items, fall, bar, PREDECESSOR_SHARE * bar)
+            name: breaking_share(items, fall, bar, PREDECESSOR_BAR_RATIO * bar)
             for name, bar in bars.items()
         },
         own,
@@ -193,5 +200,9 @@ def _row(
 
 
 def _own_items(recipe: Recipe) -> int | None:
-    known = recipe.evaluation.limit or (recipe.toy.evaluation_items if recipe.is_toy else 0)
-    return known * len(recipe.evaluation.tasks) or None
+    """Return the items of the language that has fewest; None if the tasks decide."""
+    settings, languages = recipe.evaluation, recipe.languages.all
+    limits = [settings.limit, recipe.toy.evaluation_items if recipe.is_toy else 0]
+    each = min(filter(None, limits), default=0)
+    tasks = Counter(settings.tasks_in(languages).values())
+    return each * min(tasks[code] for code in languages) or None

@@ -42,18 +42,18 @@ def promote(
         BadInput: its files are gone.
     """
     counts = open_stage(decision).counts()
+    order = PromotionOrder(
+        alias=alias,
+        reason=reason or str(counts["reason"]),
+        verdict=GateVerdict(str(counts["decision"]), decision),
+        expected=standing,
+    )
     client = mlflow_client(store)
     with wrap_mlflow_errors(client, f"registered model {name!r}"):
         version = ask_mlflow(lambda: read_version(client, name, str(number)))
         home = store_of(version) or open_store(store).uri
         model = ask_mlflow(lambda: read_model(client, name))
         audit_log = ask_mlflow(lambda: audit_log_of(client, model, default_audit_log(home, name)))
-        order = PromotionOrder(
-            alias=alias,
-            reason=reason or str(counts["reason"]),
-            verdict=GateVerdict(str(counts["decision"]), decision),
-            expected=standing,
-        )
         move_alias(client, version, audit_log, order)
     emit("number", name=alias, value=f"{version.label}: {counts['reason']}")
     return version.label

@@ -1,4 +1,4 @@
-"""The aliases of a registered model's versions, if MLflow can be asked."""
+"""The aliases of a registered model's versions, where MLflow is reachable."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from lidr.components.shared.core.errors import BadInput
+from lidr.components.shared.core.errors import LidrError
+from lidr.components.shared.registry.mlflow_errors import wrap_mlflow_errors
 from lidr.components.shared.tracking import mlflow_client, tracking_uri
 
 _SQLITE = "sqlite:///"
 
-_IMPATIENT_HTTP = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_HTTP_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """MLflow's retries, and its timeout in seconds: a report does not wait long for a dead server."""
 
 
@@ -29,23 +30,16 @@ def aliases_of(store: str, model: str) -> tuple[dict[str, list[str]], str]:
         uri = tracking_uri(store)
         if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
             return {}, f"there is no tracking database {uri}"
-        for name, value in _IMPATIENT_HTTP.items():
+        for name, value in _HTTP_LIMITS.items():
             os.environ.setdefault(name, value)
-        return _registered_aliases(store, model)
-    except BadInput as error:
+        client = mlflow_client(store)
+        with wrap_mlflow_errors(client, f"registered model {model!r}"):
+            registered = client.get_registered_model(model)
+    except LidrError as error:
         return {}, error.message
     except ImportError:
         return {}, "MLflow is not installed here"
-
-
-def _registered_aliases(store: str, model: str) -> tuple[dict[str, list[str]], str]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        registered = mlflow_client(store).get_registered_model(model)
-    except MlflowException as error:
-        return {}, f"MLflow does not say ({error.error_code})"
-    found: dict[str, list[str]] = defaultdict(list)
+    by_version: dict[str, list[str]] = defaultdict(list)
     for alias, version in sorted(registered.aliases.items()):
-        found[f"{model}/{version}"].append(alias)
-    return dict(found), ""
+        by_version[f"{model}/{version}"].append(alias)
+    return dict(by_version), ""

@@ -44,7 +44,7 @@ def roll_out(
             if attempt == restarts or not session.running:
                 raise
             emit("warning", message=f"{error.message}; restarting it")
-            session.drop()
+            session.discard()
 
 
 def _attempt(
@@ -57,9 +57,14 @@ def _attempt(
     with Writer(total) as writer:
         stream = Stream(plan(), present, whole_chunks=session.works_in_batches, close=writer.write)
         requests = stream.requests()
-        first = next(requests, None)
-        if first is not None:
-            _answer(session, stream, chain([first], requests), total)
+        try:
+            if (
+                first := next(requests, None)
+            ) is not None:  # an engine is started for a request only
+                _answer(session, stream, chain([first], requests), total)
+        finally:
+            session.requests += stream.skipped
+            session.failures += stream.failures
     if stream.unanswered:
         raise EngineFailed(
             f"the engine left {stream.unanswered} requests unanswered",
@@ -80,5 +85,4 @@ def _answer(session: EngineSession, stream: Stream, requests: Iterable[Any], tot
                 meter.advance(1, completion.output_tokens, stream.failures)
     finally:
         session.seconds += time.monotonic() - began
-        session.requests += meter.done + stream.skipped
-        session.failures += stream.failures
+        session.requests += meter.done

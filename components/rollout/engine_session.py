@@ -1,4 +1,4 @@
-"""The engine of a stage: started when the first request needs it, and again if it died."""
+"""The engine of a rollout: started at the first request, and again after it died."""
 
 from __future__ import annotations
 
@@ -14,11 +14,18 @@ from lidr.components.shared.engines import Engine, open_engine
 
 
 class EngineSession:
-    """Keeps one engine for a whole stage; starts none if nothing is asked.
+    """Keeps one engine for a whole rollout, of one step or two; starts none if nothing is asked.
 
     Args:
         recipe: names the engine.
         model: URI of the stage that holds the model.
+
+    Attributes:
+        starts: how often an engine was started.
+        tokens: output tokens so far.
+        seconds: spent on generation.
+        requests: places that are done, those that needed no request included.
+        failures: records without usable text, by reason.
     """
 
     def __init__(self, recipe: Recipe, model: str) -> None:
@@ -42,7 +49,7 @@ class EngineSession:
     def engine(self) -> Engine:
         """The engine, started now if it is not running."""
         if self._engine is None:
-            if self._recipe.generation.engine == "auto":  # otherwise the run has reported it
+            if self._recipe.generation.engine == "auto":  # what names its engine explains nothing
                 name, reason = choose_engine(self._recipe)
                 emit("note", message=f"engine: {name}, because {reason}")
             self._engine = open_engine(self._recipe, self._model)
@@ -56,18 +63,18 @@ class EngineSession:
 
     @property
     def works_in_batches(self) -> bool:
-        """Whether the engine works in batches and so keeps request groups apart."""
+        """Whether the engine works in batches: followers wait until their source is complete."""
         return choose_engine(self._recipe)[0] is EngineName.TRANSFORMERS
 
-    def drop(self) -> None:
-        """Forget an engine that died; the next request starts another."""
+    def discard(self) -> None:
+        """Close an engine that died, whatever it says; the next request starts another."""
         engine, self._engine = self._engine, None
         if engine is not None:
             with contextlib.suppress(LidrError, RuntimeError, OSError):
                 engine.close()
 
     def stats(self) -> dict[str, object]:
-        """Return which engine it is and why, and its starts, tokens and seconds so far."""
+        """Return the engine's name, why it was taken, its starts, tokens, seconds and figures."""
         name, reason = choose_engine(self._recipe)
         return {
             "engine": name.value,

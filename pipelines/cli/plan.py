@@ -49,14 +49,17 @@ CalibrationOption = Annotated[
 GpusOption = Annotated[
     str, typer.Option("--gpus", metavar="N,N,...", help="Simulate with each number of GPUs.")
 ]
-LifeOption = Annotated[
+MtbfOption = Annotated[
     float | None,
     typer.Option(
         "--node-mtbf-hours", min=0.01, help="Simulate nodes that fail after so long on average."
     ),
 ]
 ReplacementOption = Annotated[
-    float, typer.Option("--replacement-minutes", min=0.0, help="Until a lost node is replaced.")
+    float | None,
+    typer.Option(
+        "--replacement-minutes", min=0.0, help="Until a lost node is replaced. Default: 5."
+    ),
 ]
 SlownessOption = Annotated[
     float,
@@ -67,7 +70,13 @@ LoadOption = Annotated[
     typer.Option("--other-load", min=0.0, max=0.95, help="Share of the GPUs that others use."),
 ]
 ReplicationsOption = Annotated[
-    int, typer.Option("--replications", min=2, max=100_000, help="How often a run is simulated.")
+    int | None,
+    typer.Option(
+        "--replications",
+        min=2,
+        max=100_000,
+        help="Simulated runs for each number of GPUs. Default: 200.",
+    ),
 ]
 
 
@@ -77,25 +86,38 @@ def plan_command(
     seed: SeedOption = None,
     settings: SetOption = None,
     gpus: GpusOption = "",
-    node_mtbf_hours: LifeOption = None,
-    replacement_minutes: ReplacementOption = 5.0,
+    node_mtbf_hours: MtbfOption = None,
+    replacement_minutes: ReplacementOption = None,
     slowness: SlownessOption = 0.0,
     other_load: LoadOption = 0.0,
-    replications: ReplicationsOption = 200,
+    replications: ReplicationsOption = None,
     calibration: CalibrationOption = None,
     calibrate: CalibrateOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Say what a recipe takes (time, GPUs, memory, store, cost) and what its gate can see."""
+    """Say what a recipe takes: time, GPUs, memory, store, cost; and what gains its gate detects."""
     if calibrate is not None:
+        if recipe:
+            raise BadInput("--calibrate takes no RECIPE", remedy="Leave one of them out.")
         _print_calibration(*calibrate)
         return
+    if replacement_minutes is not None and not node_mtbf_hours:
+        raise BadInput(
+            "--replacement-minutes is of nodes that fail", remedy="Add --node-mtbf-hours."
+        )
+    simulated = bool(gpus or node_mtbf_hours or slowness or other_load)
+    if replications is not None and not simulated:
+        raise BadInput(
+            "--replications is of a simulation",
+            remedy="Add --gpus, --node-mtbf-hours, --slowness or --other-load.",
+        )
     inputs = _inputs(recipe, or_default(profile), seed, settings, calibration)
     scenario = None
-    if gpus or node_mtbf_hours or slowness or other_load:
-        life = math.inf if node_mtbf_hours is None else node_mtbf_hours
-        trouble = Trouble(life, replacement_minutes * 60, slowness, Tenants(load=other_load))
-        scenario = Scenario(_numbers(gpus), trouble, replications, inputs.recipe.seed)
+    if simulated:
+        mtbf_hours = math.inf if node_mtbf_hours is None else node_mtbf_hours
+        seconds = 60 * (5.0 if replacement_minutes is None else replacement_minutes)
+        trouble = Trouble(mtbf_hours, seconds, slowness, Tenants(load=other_load))
+        scenario = Scenario(_numbers(gpus), trouble, replications or 200, inputs.recipe.seed)
     plan = _plan(inputs, scenario)
     if output is Output.JSON:
         print(json.dumps(plan))
@@ -136,12 +158,9 @@ def _inputs(
 
 def _numbers(gpus: str) -> list[int]:
     """Read `4,16,64`."""
-    try:
-        numbers = [int(part) for part in gpus.split(",")] if gpus.strip() else []
-    except ValueError:
-        numbers = [0]
-    if any(number < 1 or number > 100_000 for number in numbers):
+    parts = [part.strip() for part in gpus.split(",")] if gpus.strip() else []
+    if not all(part.isdecimal() and 1 <= int(part) <= 100_000 for part in parts):
         raise BadInput(
             f"--gpus {gpus}: not numbers from 1 to 100,000", remedy="Write --gpus 4,16,64."
         )
-    return numbers
+    return [int(part) for part in parts]

@@ -105,7 +105,7 @@ def _print_power(console: PlainConsole, power: dict[str, Any]) -> None:
         f"Points that are detected in {gain['power']:.0%} of the cases, by items per language"
         f"{' (* this recipe)' if power['items'] else ''} and accuracy of M_t.\n"
         f"gain: mean over {gain['languages']} languages, above the bar of "
-        f"{gain['bar'] * 100:.1f}, one-sided at alpha = {gain['alpha']:g}\n"
+        f"{gain['min_gain'] * 100:.1f}, one-sided at alpha = {gain['alpha']:g}\n"
         f"fall: one language, proven a regression at alpha = {fall['alpha']:.2g} (Holm)\n"
         + _bars_text(power, fall)
         + "Assumed: two equally good models differ on accuracy x (1 - accuracy) of the items; "

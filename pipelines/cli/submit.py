@@ -117,14 +117,14 @@ def _submit(
 ) -> None:
     done = submit(client, submission, dry=dry)
     begun.say()
-    if output is Output.JSON and not wait:
+    followed = wait and bool(done.run_id)
+    if output is Output.JSON and not followed:
         print(json.dumps(asdict(done)))
     else:
         text = " ".join(part for part in (done.run, done.outcome, done.link) if part)
-        say(text, error=output is Output.JSON)
-    if done.note and output is Output.TEXT:
-        say(done.note)
-    if wait and done.run_id:
+        for line in filter(None, (text, done.note)):
+            say(line, error=output is Output.JSON)
+    if followed:
         _wait(client, submission, output)
 
 
@@ -156,4 +156,5 @@ def _schedule(
         result = {"schedule": submission.run, "id": identity, "when": str(when), "link": link}
         print(json.dumps(result))
     else:
-        say(" ".join(part for part in (submission.run, f"checks {when}", link) if part))
+        checks = f"checks {when}" if identity else f"would check {when}"
+        say(" ".join(part for part in (submission.run, checks, link) if part))

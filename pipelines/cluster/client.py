@@ -91,7 +91,7 @@ class Client:
         Raises:
             Unavailable: the API does not answer.
         """
-        health = self.call("ask for its health", self._health.healthz_service_get_healthz)
+        health = self.call("report its health", self._health.healthz_service_get_healthz)
         return bool(health.multi_user)
 
     def check(self) -> None:
@@ -120,7 +120,7 @@ class Client:
             answer = self._health.healthz_service_get_healthz(_preload_content=False, **options)
             return str(json.loads(answer.data).get("tag_name", ""))
 
-        version = self.call("ask for its version", ask)
+        version = self.call("report its version", ask)
         return "" if version == "unknown" else version
 
     def workflow(self, run_id: str) -> Any:
@@ -237,7 +237,7 @@ class Client:
             return self._unreachable("HTTP 404")
         if status == 404:
             return _NotFound(f"cannot {what}{reason}", remedy="Check the names in the profile.")
-        if status in (0, 502, 503, 504):  # nothing serves the address, or a gateway reports that
+        if status in (502, 503, 504):  # nothing serves the address, or a gateway reports that
             return self._unreachable(f"HTTP {status}{reason}")
         if status >= 500 or status in (408, 429):
             return Unavailable(
@@ -255,16 +255,17 @@ class Client:
             "makes it http://localhost:8888.",
         )
 
-    def _not_kubeflow(self, answer: str) -> BadInput:
+    def _not_kubeflow(self, content_type: str) -> BadInput:
+        kind = one_line(content_type).partition(";")[0] or "no content type"
         return BadInput(
-            f"{self.host} answers with {one_line(answer).partition(';')[0] or 'nothing'} that is "
-            "not Kubeflow's API: a login page, another service or another version",
+            f"{self.host} does not answer as Kubeflow's API does ({kind}): it is a login page, "
+            "another service or another version",
             remedy=f"Set ${self.settings.token_env} to a valid token, or correct kubeflow.host.",
         )
 
 
 class _NotFound(BadInput):
-    """The server has no such object (HTTP 404)."""
+    """The server has no such object: HTTP 404 with a message of Kubeflow's."""
 
 
 def create_or_find(create: Callable[[], Result], find: Callable[[], Result | None]) -> Result:

@@ -12,7 +12,7 @@ from lidr.components.shared.kubernetes.logs import LogFollower
 from lidr.components.shared.kubernetes.pods import Pod
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.namespace import Namespace
+from lidr.pipelines.cluster.namespace import RunNamespaces
 from lidr.pipelines.cluster.waiting import CONTAINER, step_pods
 from lidr.pipelines.cluster.watch import RETRY_SECONDS
 from lidr.pipelines.status import logged_by, step_title
@@ -26,7 +26,7 @@ Line = tuple[str, str]
 
 def read_logs(
     client: Client,
-    namespace: Namespace,
+    namespace: RunNamespaces,
     name: str,
     step: str = "",
     iteration: int | None = None,
@@ -90,7 +90,7 @@ class _StepLog:
         everything: whether to include what others print around the step.
     """
 
-    def __init__(self, namespace: Namespace, everything: bool) -> None:
+    def __init__(self, namespace: RunNamespaces, everything: bool) -> None:
         self._follower = LogFollower(namespace, CONTAINER, first_lines=0)
         self._own = None if everything else OwnLines()
 

@@ -1,13 +1,13 @@
 """What a run's pods, TrainJobs and queue report, read through the Kubernetes API.
 
-This only adds to what Kubeflow and the store report: with little or no access a status is shorter,
-but there is no error.
+This only adds to what Kubeflow and the store report: where access is refused or the API does not
+answer, callers catch `BadInput`, and a status is shorter.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from urllib3.exceptions import HTTPError
 
 from lidr.components.shared.config.pools import QUEUE_LABEL
 from lidr.components.shared.core.errors import BadInput, Unavailable
-from lidr.components.shared.kubernetes.api_errors import status_of
-from lidr.components.shared.kubernetes.pods import Pod
+from lidr.components.shared.core.text import one_line
+from lidr.components.shared.kubernetes.api_errors import message_of, status_of
+from lidr.components.shared.kubernetes.pods import JOBSET_LABEL, Pod
 from lidr.components.shared.kubernetes.runs import RUN_LABEL
 from lidr.components.shared.kubernetes.trainjobs import RUN_ANNOTATION, STAGE_ANNOTATION
 
@@ -29,7 +30,7 @@ _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 
 @dataclass(frozen=True)
-class OwnTrainJob:
+class RunTrainJob:
     """A TrainJob that a run has created.
 
     Attributes:
@@ -45,11 +46,11 @@ class OwnTrainJob:
     queue: str
 
 
-class Namespace:
+class RunNamespaces:
     """A run's namespaces, accessed with the user's kubeconfig or the pod's service account.
 
     Args:
-        name: the namespace of the run's pods; "" is the kubeconfig's own.
+        name: the namespace of the run's pods; "" is that of the kubeconfig, or of this pod.
         training: the namespace of its TrainJobs; "" is the same.
 
     Raises:
@@ -71,7 +72,7 @@ class Namespace:
 
     def pods_of_job(self, job: str) -> list[Pod]:
         """Return the pods of a TrainJob."""
-        return self._pods(self.training, f"jobset.sigs.k8s.io/jobset-name={job}")
+        return self._pods(self.training, f"{JOBSET_LABEL}={job}")
 
     def _pods(self, namespace: str, selector: str) -> list[Pod]:
         answer = self._call(
@@ -84,7 +85,7 @@ class Namespace:
         return list(json.loads(answer.data)["items"])
 
     def warnings(self, pod: str) -> list[str]:
-        """Return the warnings about a pod, the latest last; none if events may not be read."""
+        """Return the warnings about a pod, the latest last; none if events cannot be read."""
         try:
             answer = self._call(
                 f"list the events of namespace {self.name}",
@@ -96,10 +97,10 @@ class Namespace:
         except BadInput:
             return []
         items = json.loads(answer.data)["items"]
-        items.sort(key=lambda each: each.get("lastTimestamp") or "")
+        items.sort(key=_time_of)
         return [f"{each.get('reason', '')}: {each.get('message', '')}" for each in items]
 
-    def jobs(self, run_id: str) -> list[OwnTrainJob]:
+    def jobs(self, run_id: str) -> list[RunTrainJob]:
         """Return the TrainJobs that a run's steps have created."""
         found = self._custom_list("TrainJobs", *_TRAINER, "trainjobs", self.training)
         return [
@@ -108,25 +109,23 @@ class Namespace:
 
     def delete_job(self, name: str) -> bool:
         """Delete a TrainJob and its pods; return False if it is already gone."""
-        try:
-            self._call(
-                f"delete TrainJob {name}",
-                self._custom.delete_namespaced_custom_object,
-                *_TRAINER,
-                self.training,
-                "trainjobs",
-                name,
-            )
-        except _Gone:
-            return False
-        return True
+        answer = self._call(
+            f"delete TrainJob {name}",
+            self._custom.delete_namespaced_custom_object,
+            *_TRAINER,
+            self.training,
+            "trainjobs",
+            name,
+            absent=(404,),
+        )
+        return answer is not None
 
-    def why_queued(self, job: OwnTrainJob) -> str:
+    def why_queued(self, job: RunTrainJob) -> str:
         """Return why Kueue does not admit a TrainJob yet, with its place in the queue; or ""."""
         return self._why_queued(job.queue, job.uid, self.training)
 
     def why_gated(self, pod: Pod) -> str:
-        """Return the same for a step's own pod."""
+        """Return why Kueue does not admit a step's pod yet, with its place in the queue; or ""."""
         metadata = pod["metadata"]
         queue = metadata.get("labels", {}).get(QUEUE_LABEL, "")
         return self._why_queued(queue, metadata.get("uid", ""), self.name)
@@ -137,26 +136,24 @@ class Namespace:
         for workload in self._custom_list("Workloads", *_KUEUE, "workloads", namespace):
             owners = workload["metadata"].get("ownerReferences", [])
             if any(each.get("uid") == owner for each in owners):
-                return self._queued(workload, queue, namespace)
+                return self._reason_of(workload, queue, namespace)
         return ""
 
     def log(self, pod: str, container: str, **options: object) -> str:
         """Return a container's log; "" if there is none yet or any more."""
-        try:
-            answer = self._call(
-                f"read the log of pod {pod}",
-                self._core.read_namespaced_pod_log,
-                pod,
-                self.name,
-                container=container,
-                _preload_content=False,
-                **options,
-            )
-        except (_Gone, _NotYet):
-            return ""
-        return str(answer.data.decode("utf-8", "replace"))
+        answer = self._call(
+            f"read the log of pod {pod}",
+            self._core.read_namespaced_pod_log,
+            pod,
+            self.name,
+            absent=(400, 404),  # 400: the container has not started
+            container=container,
+            _preload_content=False,
+            **options,
+        )
+        return "" if answer is None else str(answer.data.decode("utf-8", "replace"))
 
-    def _queued(self, workload: dict[str, Any], queue: str, namespace: str) -> str:
+    def _reason_of(self, workload: dict[str, Any], queue: str, namespace: str) -> str:
         conditions = workload.get("status", {}).get("conditions", [])
         by_type = {each["type"]: each for each in conditions}
         if by_type.get("Admitted", {}).get("status") == "True":
@@ -166,7 +163,7 @@ class Namespace:
         return f"queue {queue}{place}: {message}"
 
     def _place(self, workload: str, queue: str, namespace: str) -> str:
-        """Return the workload's place in its queue; "" without Kueue's visibility API."""
+        """Return the workload's place in its queue; "" if Kueue's visibility API does not tell."""
         try:
             answer = self._call(
                 f"read queue {queue}",
@@ -177,7 +174,7 @@ class Namespace:
                 auth_settings=["BearerToken"],
                 _return_http_data_only=True,
             )
-        except (BadInput, _Gone):
+        except BadInput:
             return ""
         for item in answer.get("items", []):
             if item.get("metadata", {}).get("name") == workload:
@@ -187,34 +184,54 @@ class Namespace:
     def _custom_list(
         self, what: str, group: str, version: str, plural: str, namespace: str
     ) -> list[Any]:
-        try:
-            answer = self._call(
-                f"list {what} in namespace {namespace}",
-                self._custom.list_namespaced_custom_object,
-                group,
-                version,
-                namespace,
-                plural,
-            )
-        except _Gone:  # this kind is not installed
-            return []
-        return list(answer["items"])
+        answer = self._call(
+            f"list {what} in namespace {namespace}",
+            self._custom.list_namespaced_custom_object,
+            group,
+            version,
+            namespace,
+            plural,
+            absent=(404,),  # this kind is not installed
+        )
+        return [] if answer is None else list(answer["items"])
 
-    def _call(self, what: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def _call(
+        self,
+        what: str,
+        function: Callable[..., Any],
+        *args: Any,
+        absent: Collection[int] = (),
+        **options: Any,
+    ) -> Any:
+        """Call the API; None where it answers with a status that means absence.
+
+        Args:
+            what: is asked, as an infinitive.
+            function: of the client.
+            args: of the function.
+            absent: HTTP statuses for which there is nothing to return.
+            options: of the function.
+
+        Raises:
+            BadInput: the API refuses, or cannot do, what is asked.
+        """
         from kubernetes.client import ApiException
 
         try:
             return function(*args, **options, _request_timeout=_TIMEOUT_SECONDS)
         except ApiException as error:
             status = status_of(error)
-            if status == 404:
-                raise _Gone from error
-            if status == 400:
-                raise _NotYet from error
+            if status in absent:
+                return None
             if status in (401, 403):
                 raise BadInput(
                     f"may not {what} (HTTP {status})",
                     remedy="Ask for the permission, or log in again.",
+                ) from error
+            if 400 <= status < 500 and status not in (408, 429):
+                raise BadInput(
+                    f"cannot {what}: {one_line(message_of(error))} (HTTP {status})",
+                    remedy="Check the kubeconfig's server and the profile's namespaces.",
                 ) from error
             raise Unavailable(
                 f"cannot {what}: the Kubernetes API fails (HTTP {status})",
@@ -251,21 +268,19 @@ def connect() -> str:
         ) from error
 
 
-class _Gone(Exception):
-    """There is no such object, or no such kind."""
-
-
-class _NotYet(Exception):
-    """The container has not started, so it has no log."""
+def _time_of(event: dict[str, Any]) -> str:
+    """Return when an event was last seen; those of events.k8s.io have no `lastTimestamp`."""
+    times = [event.get(name) for name in ("lastTimestamp", "eventTime", "firstTimestamp")]
+    return next((str(time) for time in times if time), "")
 
 
 def _annotations(found: dict[str, Any]) -> dict[str, str]:
     return dict(found["metadata"].get("annotations", {}))
 
 
-def _trainjob(found: dict[str, Any]) -> OwnTrainJob:
+def _trainjob(found: dict[str, Any]) -> RunTrainJob:
     metadata = found["metadata"]
-    return OwnTrainJob(
+    return RunTrainJob(
         name=metadata["name"],
         uid=metadata.get("uid", ""),
         stage=_annotations(found).get(STAGE_ANNOTATION, ""),

@@ -56,7 +56,7 @@ _NO_CAUSE = "No more retries left"
 _ENDED = re.compile(r"exceeded (its|workflow) deadline")
 """Argo's message on a node that it ended because the workflow was asked to end."""
 
-_ATTEMPT = re.compile(r"\(\d+\)$")
+_ATTEMPT = re.compile(r"\((\d+)\)$")
 _FNV_OFFSET, _FNV_PRIME = 0x811C9DC5, 0x01000193
 
 
@@ -87,9 +87,10 @@ class WorkflowNode:
         return path_of(self.name)
 
     @property
-    def is_attempt(self) -> bool:
-        """Whether it is one attempt of another node."""
-        return _ATTEMPT.search(self.name) is not None
+    def attempt(self) -> int | None:
+        """Which attempt of another node it is, from 0; None if it is none, or holds them all."""
+        found = _ATTEMPT.search(self.name)
+        return int(found[1]) if found else None
 
 
 def path_of(name: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from lidr.components.shared.store.usage import read_budget_stop
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
 from lidr.pipelines.cluster.runs import first_iteration
-from lidr.pipelines.cluster.tasks import RUN_STATES, other_tasks, parts_of
+from lidr.pipelines.cluster.tasks import RUN_STATES, other_tasks, step_tasks
 from lidr.pipelines.status import step_title
 from lidr.pipelines.stored import StoredRun
 
@@ -62,7 +62,7 @@ def outcome_of(run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, know
 
 def failures(graph: WorkflowGraph, first: int) -> list[str]:
     """Return what failed in a run: steps first, then other tasks."""
-    parts = parts_of(graph.nodes, first)
+    parts = step_tasks(graph.nodes, first)
     steps = [step_title(part.iteration, part.step) for part in parts if part.state == "failed"]
     return steps + list(other_tasks(graph.nodes, "failed"))
 

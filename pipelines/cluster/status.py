@@ -13,10 +13,10 @@ from lidr.components.shared.store.open import open_store
 from lidr.components.shared.store.runs import read_failure, run_key
 from lidr.pipelines.cluster import runs
 from lidr.pipelines.cluster.client import Client
-from lidr.pipelines.cluster.namespace import Namespace
+from lidr.pipelines.cluster.namespace import RunNamespaces
 from lidr.pipelines.cluster.nodes import WorkflowGraph, read_graph
 from lidr.pipelines.cluster.outcome import Outcome, outcome_of
-from lidr.pipelines.cluster.tasks import TaskPart, other_tasks, parts_of, rows_of
+from lidr.pipelines.cluster.tasks import StepTask, other_tasks, rows_of, step_tasks
 from lidr.pipelines.cluster.waiting import FailedTasks, PodReport, inspect_pods
 from lidr.pipelines.placement import KIND_BY_COMPONENT
 from lidr.pipelines.stamp import Stamp, lidr_version
@@ -26,6 +26,10 @@ from lidr.pipelines.stored import StoredRun
 _STALE = (
     "Kubeflow's list of tasks ends before the run did (Argo compresses a large workflow's status); "
     "later steps are shown from the store"
+)
+_NO_PODS = (
+    "Kubeflow calls the run running, but no pod of it is in namespace {}. If its Workflow was "
+    "deleted, `lidr cancel` ends it, and the same `lidr submit` continues it"
 )
 
 
@@ -42,7 +46,7 @@ class Watcher:
         self._name = name
         newest = runs.newest_run(client, profile.kubeflow.experiment, name)
         self.run_id: str = newest.run_id
-        self._namespace: Namespace | None = None
+        self._namespace: RunNamespaces | None = None
         self._notes: list[str] = []
         self._store: Store | None = self._open_store(profile.store, Stamp.parse(newest.description))
         try:
@@ -57,14 +61,15 @@ class Watcher:
         stored = StoredRun.read(self._store, self._name) if self._store else None
         known = self._store is not None and not run.recurring_run_id
         outcome = outcome_of(run, graph, stored, known=known)
-        parts = parts_of(graph.nodes, runs.first_iteration(run))
+        parts = step_tasks(graph.nodes, runs.first_iteration(run))
         live = runs.is_live(run)
         current = [part for part in parts if live or not part.is_open]
         stored_rows = list(stored.rows()) if stored else []
         task_rows = rows_of(current, accelerators_by_step(self._profile))
         rows = list(_mark_reused(stored_rows, task_rows, self._job_gpus().get("train", 0)))
         failed = failed_tasks(parts, graph)
-        report = self._inspect_pods(runs.first_iteration(run), failed)
+        begun = live and any(node.began for node in graph.nodes)
+        report = self._inspect_pods(runs.first_iteration(run), failed, begun=begun)
         notes = [
             *_outcome_notes(outcome, stored),
             *self._notes,
@@ -112,12 +117,20 @@ class Watcher:
             return None
         return store
 
-    def _inspect_pods(self, first: int, failed: FailedTasks) -> PodReport:
-        """Return what the pods show, as far as they may be read."""
+    def _inspect_pods(self, first: int, failed: FailedTasks, *, begun: bool) -> PodReport:
+        """Return what the pods show, as far as they may be read.
+
+        Args:
+            first: the first iteration that the run's pipeline holds.
+            failed: what has failed.
+            begun: whether Kubeflow calls the run running and had begun a task of it.
+        """
         if self._namespace is None:
             return PodReport()
         try:
             found = self._namespace.pods(self.run_id)
+            if begun and not found:
+                return PodReport(notes=(_NO_PODS.format(self._namespace.name),))
             jobs = self._namespace.jobs(self.run_id) if found else []
             return inspect_pods(self._namespace, found, jobs, first, self._job_gpus(), failed)
         except BadInput as error:
@@ -150,7 +163,7 @@ def _outcome_notes(outcome: Outcome, stored: StoredRun | None) -> Iterator[str]:
         yield stored.stop_reason
 
 
-def failed_tasks(parts: Iterable[TaskPart], graph: WorkflowGraph) -> FailedTasks:
+def failed_tasks(parts: Iterable[StepTask], graph: WorkflowGraph) -> FailedTasks:
     """Return what has failed according to Kubeflow."""
     steps = frozenset((part.iteration, part.step) for part in parts if part.state == "failed")
     return FailedTasks(steps, frozenset(other_tasks(graph.nodes, "failed")))
@@ -183,13 +196,13 @@ def accelerators_by_step(profile: Profile) -> dict[str, int]:
     return held
 
 
-def namespace_of(profile: Profile) -> Namespace:
+def namespace_of(profile: Profile) -> RunNamespaces:
     """Return the namespaces of the pods and TrainJobs of a profile's runs.
 
     Raises:
         BadInput: there is no access to a cluster.
     """
-    return Namespace(profile.kubeflow.namespace or profile.namespace, profile.namespace)
+    return RunNamespaces(profile.kubeflow.namespace or profile.namespace, profile.namespace)
 
 
 def _mark_reused(

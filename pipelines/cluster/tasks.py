@@ -21,6 +21,7 @@ _NUMBER = re.compile(r"-\d+$")
 _ITERATION = re.compile(r"iteration(?:-(\d+))?")
 _CONCLUSION = re.compile(r"conclude(?:-(\d+))?")
 _DRIVER = "-driver"
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 NORMAL_WAITS = ("", "ContainerCreating", "PodInitializing")
 """Waiting reasons of a pod that is about to start."""
 
@@ -38,8 +39,8 @@ RUN_STATES = {
 
 
 @dataclass(frozen=True)
-class TaskPart:
-    """One task: a step, or one shard of it.
+class StepTask:
+    """A task of a step: all of it, or one shard.
 
     Attributes:
         iteration: t of the model it works for; END for the report.
@@ -48,7 +49,8 @@ class TaskPart:
         began: when it started, or None.
         ended: when it ended, or None.
         error: Argo's message on why it failed or waits.
-        pod: name of the pod that failed; "" if it is not known.
+        pod: name of the pod that `error` is about; "" if it is not known.
+        held: whether its times are its own, and not its driver's.
     """
 
     iteration: int
@@ -58,6 +60,7 @@ class TaskPart:
     ended: datetime | None
     error: str = ""
     pod: str = ""
+    held: bool = True
 
     @property
     def is_open(self) -> bool:
@@ -71,14 +74,14 @@ class TaskPart:
         return max(0.0, ((self.ended or now) - self.began).total_seconds())
 
 
-def step_of(name: str) -> str:
+def step_of_task(name: str) -> str:
     """Return the step that a task's name refers to, or ""."""
     plain = _NUMBER.sub("", name.partition("(")[0])
     step = STEP_NAMES.get(plain, plain)
     return step if step in SHOWN else ""
 
 
-def place_of(name: str, first: int = 0, *, drivers: bool = False) -> tuple[int, str] | None:
+def step_at(name: str, first: int = 0, *, drivers: bool = False) -> tuple[int, str] | None:
     """Return the iteration and step of a node's name (`x.root.iteration-2.train`), or None.
 
     Args:
@@ -89,11 +92,11 @@ def place_of(name: str, first: int = 0, *, drivers: bool = False) -> tuple[int, 
     path = path_of(name)
     if drivers:
         path = tuple(part.removesuffix(_DRIVER) for part in path)
-    step = next((step for part in reversed(path) if (step := step_of(part))), "")
+    step = next((step for part in reversed(path) if (step := step_of_task(part))), "")
     return _placed(path, step, first) if step else None
 
 
-def parts_of(nodes: Iterable[WorkflowNode], first: int = 0) -> list[TaskPart]:
+def step_tasks(nodes: Iterable[WorkflowNode], first: int = 0) -> list[StepTask]:
     """Return the tasks of steps among a workflow's nodes.
 
     Args:
@@ -104,12 +107,12 @@ def parts_of(nodes: Iterable[WorkflowNode], first: int = 0) -> list[TaskPart]:
     for node in nodes:
         if task := _task_of(node.path):
             tasks[task].append(node)
-    found = (_part(task, group, first) for task, group in tasks.items())
+    found = (_step_task(task, group, first) for task, group in tasks.items())
     return [part for part in found if part]
 
 
 def other_tasks(nodes: Iterable[WorkflowNode], state: State) -> dict[str, str]:
-    """Return what failed or waits and belongs to no step: other tasks, and drivers of groups.
+    """Return the failed or waiting tasks that belong to no step, and such drivers of groups.
 
     Args:
         nodes: of the workflow.
@@ -156,29 +159,30 @@ def _task_of(path: tuple[str, ...]) -> tuple[str, ...]:
     """Return the path of the step's task that a node is or belongs to, or ()."""
     for length in range(len(path), 0, -1):
         name = path[length - 1].removesuffix(_DRIVER)
-        if step_of(name):
+        if step_of_task(name):
             return (*path[: length - 1], name)
     return ()
 
 
-def _part(task: tuple[str, ...], group: list[WorkflowNode], first: int) -> TaskPart | None:
-    """Return a task from its nodes; None if it was omitted."""
+def _step_task(task: tuple[str, ...], group: list[WorkflowNode], first: int) -> StepTask | None:
+    """Return a task from its nodes; None if it was omitted, or its driver alone has ended."""
     own = _at(group, task)
     driver = _at(group, (*task[:-1], task[-1] + _DRIVER))
     state = _state(own, driver)
     if not state:
         return None
     cause = _cause(group, state)
-    if state == "running" and cause and cause.state == "waiting" and cause.message:
+    if state == "running" and cause:
         state = "waiting"
     shown = own if own and own.state else driver
-    return TaskPart(
-        *_placed(task, step_of(task[-1]), first),
+    return StepTask(
+        *_placed(task, step_of_task(task[-1]), first),
         state,
         shown.began if shown else None,
         shown.ended if shown else None,
         _message(cause),
         cause.pod if cause else "",
+        held=shown is own,
     )
 
 
@@ -189,7 +193,7 @@ def _at(group: list[WorkflowNode], path: tuple[str, ...]) -> WorkflowNode | None
 
 def _overall_node(attempts: list[WorkflowNode]) -> WorkflowNode:
     """Return the node that holds all attempts, or else the last attempt."""
-    return max(attempts, key=lambda node: (not node.is_attempt, node.name))
+    return max(attempts, key=lambda node: (node.attempt is None, node.attempt or 0))
 
 
 def _state(own: WorkflowNode | None, driver: WorkflowNode | None) -> State | Literal[""]:
@@ -206,10 +210,7 @@ def _cause(group: list[WorkflowNode], state: str) -> WorkflowNode | None:
     if state not in ("failed", "running", "waiting"):
         return None
     found = [node for node in group if node.state == wanted and node.message not in NORMAL_WAITS]
-    return max(found, key=lambda node: (node.began or _START, node.name), default=None)
-
-
-_START = datetime.min.replace(tzinfo=UTC)
+    return max(found, key=lambda node: (node.began or _EARLIEST, node.name), default=None)
 
 
 def _message(node: WorkflowNode | None) -> str:
@@ -219,7 +220,7 @@ def _message(node: WorkflowNode | None) -> str:
 
 
 def rows_of(
-    parts: Iterable[TaskPart], gpus: dict[str, int], now: datetime | None = None
+    parts: Iterable[StepTask], gpus: dict[str, int], now: datetime | None = None
 ) -> list[StepRow]:
     """Return a row for each step; shards of a step are one row.
 
@@ -228,7 +229,7 @@ def rows_of(
         gpus: accelerators that one task holds, by step.
         now: the time until which running tasks are counted.
     """
-    grouped: dict[tuple[int, str], list[TaskPart]] = defaultdict(list)
+    grouped: dict[tuple[int, str], list[StepTask]] = defaultdict(list)
     for part in parts:
         grouped[part.iteration, part.step].append(part)
     moment = now or datetime.now(UTC)
@@ -236,13 +237,14 @@ def rows_of(
 
 
 def _row(
-    iteration: int, step: str, group: list[TaskPart], gpus: dict[str, int], now: datetime
+    iteration: int, step: str, group: list[StepTask], gpus: dict[str, int], now: datetime
 ) -> StepRow:
     seconds = [part.seconds(now) for part in group]
     done = sum(part.state == "done" for part in group)
     sharded = len(group) > 1
     state = _joint_state([part.state for part in group])
-    error = next((part.error for part in group if part.state == state and part.error), "")
+    same = [part for part in group if part.state == state]
+    worst = next((part for part in same if part.error), same[0] if same else group[0])
     return StepRow(
         iteration,
         step,
@@ -251,9 +253,9 @@ def _row(
         done=done if sharded else 0,
         total=len(group) if sharded else 0,
         unit="shards" if sharded else "",
-        gpu_seconds=sum(seconds) * gpus.get(step, 0),
-        note=error if state in ("failed", "waiting") else "",
-        pod=next((part.pod for part in group if part.state == state == "failed"), ""),
+        gpu_seconds=sum(part.seconds(now) for part in group if part.held) * gpus.get(step, 0),
+        note=worst.error,
+        pod=worst.pod if state == "failed" else "",
     )
 
 

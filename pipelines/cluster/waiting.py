@@ -11,9 +11,9 @@ from lidr.components.shared.core.text import one_line
 from lidr.components.shared.kubernetes import pods
 from lidr.components.shared.kubernetes.logs import progress_in
 from lidr.components.shared.kubernetes.pods import Pod
-from lidr.pipelines.cluster.namespace import Namespace, OwnTrainJob
+from lidr.pipelines.cluster.namespace import RunNamespaces, RunTrainJob
 from lidr.pipelines.cluster.nodes import path_of
-from lidr.pipelines.cluster.tasks import NORMAL_WAITS, is_driver, own_name, place_of
+from lidr.pipelines.cluster.tasks import NORMAL_WAITS, is_driver, own_name, step_at
 from lidr.pipelines.status import StepRow
 from lidr.pipelines.step_log import last_words, launcher_error
 
@@ -66,15 +66,15 @@ def step_pods(
     """
     by_step: dict[tuple[int, str], list[Pod]] = {}
     for pod in found:
-        if place := place_of(_node_name(pod), first, drivers=drivers):
+        if place := step_at(_node_name(pod), first, drivers=drivers):
             by_step.setdefault(place, []).append(pod)
     return by_step
 
 
 def inspect_pods(
-    namespace: Namespace,
+    namespace: RunNamespaces,
     found: list[Pod],
-    jobs: list[OwnTrainJob],
+    jobs: list[RunTrainJob],
     first: int,
     gpus: Mapping[str, int],
     failed: FailedTasks,
@@ -101,10 +101,10 @@ def inspect_pods(
 
 
 def _open_row(
-    namespace: Namespace,
+    namespace: RunNamespaces,
     place: tuple[int, str],
     open_pods: list[Pod],
-    jobs: list[OwnTrainJob],
+    jobs: list[RunTrainJob],
     gpus: Mapping[str, int],
 ) -> StepRow:
     reasons = [reason for pod in open_pods if (reason := _why_waiting(namespace, pod))]
@@ -121,11 +121,11 @@ def _open_row(
 
 
 def _others(
-    namespace: Namespace, found: list[Pod], first: int, failed: frozenset[str]
+    namespace: RunNamespaces, found: list[Pod], first: int, failed: frozenset[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield the names of tasks that belong to no step, and why they wait or failed."""
     for pod in found:
-        if place_of(_node_name(pod), first, drivers=True):
+        if step_at(_node_name(pod), first, drivers=True):
             continue
         name = own_name(path_of(_node_name(pod)))
         if not pods.has_ended(pod):
@@ -144,7 +144,7 @@ def _died_last(group: list[Pod]) -> Pod | None:
     return max(died, key=lambda pod: pod["metadata"].get("creationTimestamp", ""), default=None)
 
 
-def _why_dead(namespace: Namespace, pod: Pod) -> str:
+def _why_dead(namespace: RunNamespaces, pod: Pod) -> str:
     """Return how a pod ended, and its step's last line."""
     reason = pods.why_failed(pod, CONTAINER)
     log = namespace.log(pods.name_of(pod), CONTAINER, tail_lines=_ERROR_LINES)
@@ -152,7 +152,7 @@ def _why_dead(namespace: Namespace, pod: Pod) -> str:
     return one_line(f"{reason}: {words}" if words else reason)
 
 
-def _why_waiting(namespace: Namespace, pod: Pod) -> str:
+def _why_waiting(namespace: RunNamespaces, pod: Pod) -> str:
     if pods.is_gated(pod) and (reason := namespace.why_gated(pod)):
         return reason
     if reason := pods.why_waiting(pod, CONTAINER) or _why_init_waiting(pod):
@@ -173,7 +173,7 @@ def _why_init_waiting(pod: Pod) -> str:
 
 
 def _training_waits(
-    namespace: Namespace, jobs: list[OwnTrainJob], nodes: list[Pod]
+    namespace: RunNamespaces, jobs: list[RunTrainJob], nodes: list[Pod]
 ) -> Iterator[str]:
     for job in jobs:
         if reason := namespace.why_queued(job):
@@ -183,7 +183,7 @@ def _training_waits(
             yield f"node {pods.name_of(pod)}: {reason}"
 
 
-def _progress(namespace: Namespace, running: list[Pod]) -> dict[str, Any]:
+def _progress(namespace: RunNamespaces, running: list[Pod]) -> dict[str, Any]:
     """Return the latest progress in a step's logs, as fields of a `StepRow`; rates are summed."""
     total: dict[str, Any] = {}
     for pod in running:

@@ -223,7 +223,8 @@ class Requests:
 
     def _items(self, task: str) -> int:
         if self._recipe.is_toy:
-            return self._recipe.evaluation.limit or self._recipe.toy.evaluation_items
+            count = self._recipe.toy.evaluation_items
+            return min(count, self._recipe.evaluation.limit or count)
         sizes = (size for name, size in self._assumed.items.items() if task.startswith(name))
         count = next(sizes, self._assumed.evaluation_items)
         return min(count, self._recipe.evaluation.limit or count)

@@ -39,7 +39,7 @@ from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.listing import list_experiment
 from lidr.pipelines.cluster.nodes import WorkflowGraph, parse_workflow, read_graph
 from lidr.pipelines.cluster.runs import is_live, newest_run
-from lidr.pipelines.cluster.tasks import other_tasks, parts_of, rows_of
+from lidr.pipelines.cluster.tasks import other_tasks, rows_of, step_tasks
 from tests.argo import Workflow
 from tests.fuzz import mutations
 from tests.fuzz.running import Target
@@ -140,7 +140,7 @@ def _check_kubeflow(answers: dict[str, Answer]) -> None:
 
 
 def _check_graph(graph: WorkflowGraph) -> None:
-    for row in rows_of(parts_of(graph.nodes), {"train": 8}):
+    for row in rows_of(step_tasks(graph.nodes), {"train": 8}):
         assert row.seconds >= 0 and all(c.isprintable() for c in row.note)
     told = [graph.message, *other_tasks(graph.nodes, "failed").values()]
     assert all(c.isprintable() for text in told for c in text)

@@ -11,7 +11,7 @@ from lidr.pipelines.cli.inputs import read_profile
 from lidr.pipelines.cluster import tokens
 from lidr.pipelines.cluster.client import Client
 from lidr.pipelines.cluster.recurring import Recurrence
-from lidr.pipelines.cluster.tasks import place_of
+from lidr.pipelines.cluster.tasks import step_at
 from lidr.pipelines.status import END
 
 
@@ -33,24 +33,46 @@ def affinity(key: str, operator: str, value: str) -> list[dict[str, object]]:
         ({"config_maps": ["My_Map"]}, "config_maps: 'My_Map' is not a valid name"),
         ({"secrets": {"Hub": ["HF_TOKEN"]}}, "secrets: 'Hub' is not a valid name"),
         ({"service_account": "a b"}, "service_account: 'a b' is not a valid name"),
-        (steps(accelerator_type="gpu"), "steps.train.accelerator_type: 'gpu' is no extended"),
-        (steps(node_selector={"pool": "a/b"}), "steps.train.node_selector: pool=a/b is no label"),
+        (steps(accelerator_type="gpu"), "steps.train.accelerator_type: 'gpu' is not an extended"),
+        (
+            steps(node_selector={"pool": "a/b"}),
+            "steps.train.node_selector: pool=a/b is not a valid",
+        ),
         (
             steps(tolerations=[{"key": "gpu", "value": "yes"}]),
             "operator Exists takes no value ('yes')",
         ),
         (steps(tolerations=[{"operator": "Equal", "value": "x"}]), "operator Equal needs a key"),
-        ({"pools": {"p": {"node_selector": {"a b": "c"}}}}, "pools.p.node_selector: a b=c is no"),
-        (steps(affinity=affinity("zone", "In", "a b")), "affinity: zone=a b is no label"),
+        (
+            {"pools": {"p": {"node_selector": {"a b": "c"}}}},
+            "pools.p.node_selector: a b=c is not a",
+        ),
+        (steps(affinity=affinity("zone", "In", "a b")), "affinity: zone=a b is not a valid"),
         (steps(affinity=affinity("age", "Gt", "x")), "operator Gt needs a whole number, not 'x'"),
-        ({"pod_labels": {"team": "a b"}}, "pod_labels: team=a b is no label"),
-        ({"pod_annotations": {"a b": "c"}}, "pod_annotations: 'a b' is no key"),
+        (steps(tolerations=[{"key": "a b"}]), "tolerations: 'a b' is not a valid taint key"),
+        (
+            steps(tolerations=[{"operator": "Equal", "key": "x", "value": "a b"}]),
+            "tolerations: 'a b' is not a valid taint value",
+        ),
+        ({"config_maps": ["a..b"]}, "config_maps: 'a..b' is not a valid name"),
+        ({"config_maps": ["a.-b"]}, "config_maps: 'a.-b' is not a valid name"),
+        ({"config_maps": ["a" * 254]}, "is not a valid name"),
+        ({"pod_labels": {"aéb": "c"}}, "pod_labels: aéb=c is not a valid label"),
+        ({"pod_labels": {"a..b/c": "d"}}, "pod_labels: a..b/c=d is not a valid label"),
+        ({"pod_labels": {"team": "a b"}}, "pod_labels: team=a b is not a valid"),
+        ({"pod_annotations": {"a b": "c"}}, "pod_annotations: 'a b' is not a valid annotation"),
     ],
 )
 def test_a_profile_that_a_cluster_would_refuse(sections, message: str):
     with pytest.raises(BadInput) as refused:
         require_acceptable(profile(**sections))
     assert message in str(refused.value)
+
+
+def test_long_names_and_prefixes_are_acceptable():
+    prefix = ".".join(["a" * 50] * 4)
+    labels = {f"{prefix}/{'k' * 63}": "v" * 63, "plain": ""}
+    require_acceptable(profile(config_maps=["a" * 253], pod_labels=labels))
 
 
 def test_the_shipped_profiles_are_acceptable():
@@ -107,4 +129,4 @@ def test_a_schedule_s_times(text: str, when: Recurrence | None):
     ],
 )
 def test_a_pod_s_place_is_in_its_path(path: str, first: int, place):
-    assert place_of(path, first) == place
+    assert step_at(path, first) == place

@@ -17,7 +17,7 @@ import pytest
 
 from lidr.pipelines.cluster.nodes import WorkflowGraph, parse_workflow, task_graph
 from lidr.pipelines.cluster.outcome import outcome_of
-from lidr.pipelines.cluster.tasks import other_tasks, parts_of, rows_of
+from lidr.pipelines.cluster.tasks import other_tasks, rows_of, step_tasks
 from lidr.pipelines.status import END, STEP_NAMES
 from lidr.pipelines.step_log import OwnLines, last_words
 from tests.argo import Workflow, pod_metadata
@@ -177,7 +177,7 @@ def test_names_of_nodes_are_found_from_the_hashes_of_their_children(name: str):
 
 
 def states(graph: WorkflowGraph) -> dict[tuple[int, str], str]:
-    rows = rows_of(parts_of(graph.nodes), {})
+    rows = rows_of(step_tasks(graph.nodes), {})
     assert not [row for row in rows if row.total], "no step was shared out in shards"
     return {(row.iteration, row.step): row.state for row in rows}
 
@@ -206,7 +206,7 @@ def test_recorded_failure_stands_under_its_iteration_alone(told: Any):
 
 
 def test_recorded_failure_has_argo_s_reason_and_the_pod():
-    row = {row.step: row for row in rows_of(parts_of(whole("failed-exit").nodes), {})}["train"]
+    row = {row.step: row for row in rows_of(step_tasks(whole("failed-exit").nodes), {})}["train"]
     pod = "lidr-tiny-world-vqz5z-retry-system-container-impl-249349608"
     assert (row.note, row.pod) == ("main: Error (exit code 2)", pod)
     others = other_tasks(whole("failed-exit").nodes, "failed")

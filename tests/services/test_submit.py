@@ -253,13 +253,13 @@ def _bad_label(cluster: Cluster) -> None:
         (_another_service, "HTTP 404"),
         (_no_host, "does not say where Kubeflow Pipelines is"),
         (_expired_token, "needs a valid token (HTTP 401: Unauthenticated"),
-        (_login_page, "answers with text/html that is not"),
+        (_login_page, "does not answer as Kubeflow's API does (text/html)"),
         (_readonly, "may not create pipeline lidr-tiny-world in namespace lidr: User 'ann'"),
-        (_in_trouble, "is up, but cannot ask for its health (HTTP 500"),
+        (_in_trouble, "is up, but cannot report its health (HTTP 500"),
         (_behind_a_gateway, "no Kubeflow Pipelines API answers"),
         (_no_token_file, "/absent/token: the token cannot be read"),
         (_local_store, "is a folder of this machine"),
-        (_bad_label, "steps.train.node_selector: pool=a b is no label"),
+        (_bad_label, "steps.train.node_selector: pool=a b is not a valid label"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_made(cluster: Cluster, fault, message: str):
@@ -390,7 +390,7 @@ def test_an_api_that_stalls_is_reported_while_it_does(cluster: Cluster, monkeypa
         client = Client(cluster.profile, seconds=0.4)
         with listening(heard.append), pytest.raises(Unavailable, match="ReadTimeoutError"):
             client.check()
-    assert heard[0]["message"] == f"Kubeflow Pipelines at {host} takes long to ask for its health"
+    assert heard[0]["message"] == f"Kubeflow Pipelines at {host} takes long to report its health"
 
 
 def test_an_identity_provider_in_trouble_is_called_that(cluster: Cluster, monkeypatch):

@@ -1,13 +1,14 @@
-"""What is observed of each pair: an outcome per measure, True if it is as it should be."""
+"""What the reward check observes: whether each measure holds for a pair or a translation."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lidr.components.pair.candidates import Candidate
-from lidr.components.shared.core.languages import UNDETERMINED
+from lidr.components.shared.core.languages import UNDETERMINED, UNSPACED
 from lidr.components.shared.numbers.answer import extract_number
 from lidr.components.shared.records.schema import DropReason, Prompt
 
@@ -15,13 +16,13 @@ MIN_CHARS = 20
 """A shorter text, such as `Paris.`, does not show its language, and may be a copy by chance."""
 
 Outcome = tuple[str, bool]
-"""The prompt's id, and whether what was measured is as it should be."""
+"""The prompt's id, and whether the measure holds."""
 
-_YIELD_REASONS = (None, DropReason.IDENTICAL)
-"""Candidates with one of these reasons count as usable."""
+_USABLE = (None, DropReason.IDENTICAL)
+"""Kept, or dropped for identical sides, which have a bar of their own."""
 
-_LANGUAGE_REASONS = (None, DropReason.OFF_TARGET_REJECTED)
-"""The languages of both sides count for candidates with one of these reasons."""
+_WITH_LANGUAGES = (None, DropReason.OFF_TARGET_REJECTED)
+"""Kept, or dropped for the rejected side's language alone: both sides' languages count."""
 
 
 @dataclass
@@ -69,8 +70,8 @@ def observe_pair(
         detected: the language of each text (`LanguageIdentifier`).
     """
     prompt_id = candidate.prompt_id
-    seen.add("yield", prompt_id, reason in _YIELD_REASONS)
-    if reason in _LANGUAGE_REASONS and not candidate.untranslated:
+    seen.add("yield", prompt_id, reason in _USABLE)
+    if reason in _WITH_LANGUAGES and not candidate.untranslated:
         for side, text in zip(("chosen", "rejected"), sides_of(candidate), strict=True):
             seen.add(f"{side}_on_target", prompt_id, is_in(text, candidate.language, detected))
     if reason is not None or candidate.untranslated:
@@ -96,13 +97,16 @@ def only_chosen(chosen: bool, rejected: bool) -> bool | None:
 
 
 def _sides_right(prompt: Prompt, candidate: Candidate) -> tuple[bool, bool] | None:
-    """Tell whether chosen and rejected end with the prompt's reference answer; None without one."""
+    """Tell whether chosen and rejected end with the prompt's reference answer.
+
+    None without a reference answer, or where it has neither a number nor a letter.
+    """
     answer = reference_answer(prompt)
     if answer is None:
         return None
     language = candidate.language
     chosen, rejected = (_ends_with(text, answer, language) for text in sides_of(candidate))
-    return chosen, rejected
+    return None if chosen is None or rejected is None else (chosen, rejected)
 
 
 def reference_answer(prompt: Prompt) -> str | None:
@@ -110,11 +114,24 @@ def reference_answer(prompt: Prompt) -> str | None:
     return prompt.answer if prompt.answer and prompt.answer.strip() else None
 
 
-def _ends_with(text: str, answer: str, language: str) -> bool:
-    """Tell whether a text gives the answer's number; without one, whether its end is the answer."""
-    if (wanted := extract_number(answer, language)) is not None:
+def _ends_with(text: str, answer: str, language: str) -> bool | None:
+    """Tell whether a text's last number is the answer's, or its last words are the answer.
+
+    None if the answer has neither number nor letter. Answers have their numbers as English writes
+    them, as in evaluation data.
+    """
+    if (wanted := extract_number(answer, "en")) is not None:
         return extract_number(text, language) == wanted
-    return _plain(text).endswith(_plain(answer))
+    ending = "".join(each for each in answer.casefold() if _is_letter(each))
+    if not ending:
+        return None
+    folded = text.casefold()
+    places = [place for place, each in enumerate(folded) if _is_letter(each)]
+    end = "".join(folded[place] for place in places[-len(ending) :])
+    if end != ending:
+        return False
+    start = places[-len(ending)]
+    return start == 0 or not _is_letter(folded[start - 1]) or language in UNSPACED
 
 
 def sides_of(candidate: Candidate) -> tuple[str, str]:
@@ -122,5 +139,6 @@ def sides_of(candidate: Candidate) -> tuple[str, str]:
     return candidate.chosen or "", candidate.rejected or ""
 
 
-def _plain(text: str) -> str:
-    return "".join(c for c in text.casefold() if c.isalnum())
+def _is_letter(character: str) -> bool:
+    """Tell whether a character belongs to a word: a letter, a digit, or a mark on one."""
+    return character.isalnum() or unicodedata.category(character).startswith("M")

@@ -11,9 +11,9 @@ from lidr.components.shared.core.gpu import gpu_present
 
 
 def choose_engine(recipe: Recipe) -> tuple[EngineName, str]:
-    """Return the engine of a recipe, and why; `auto` is decided by this machine."""
+    """Return the engine of a recipe, and why; this machine decides what `auto` is."""
     if recipe.generation.engine != "auto":
-        return EngineName(recipe.generation.engine), "the recipe says so"
+        return EngineName(recipe.generation.engine), "the run's recipe names it"
     if find_spec("vllm") is None:
         return EngineName.TRANSFORMERS, "vllm is not installed"
     if not gpu_present():

@@ -43,7 +43,8 @@ class Fields(Strict):
     line (as in ZNLP/Language-Imbalance-Driven-Rewarding, utils/batch_inference.py). Default input.
     """
     answer: FieldNames = ("answer",)
-    """The reference answer, where there is one. Default answer."""
+    """The reference answer, where there is one; a number as English writes it, in any language.
+    Default answer."""
     translation_task: str = "translation_task"
     """True where the prompt is itself about translation or a language. Default translation_task."""
 

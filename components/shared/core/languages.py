@@ -53,6 +53,9 @@ _OTHER_SCRIPTS = re.compile(
 )
 """Scripts that lingua does not read, each named after a language that is written in it."""
 
+UNSPACED = frozenset(("bo", "dz", "ja", "km", "lo", "my", "th", "zh"))
+"""Languages that are written without spaces between words."""
+
 _BEYOND_LATIN = re.compile("[^\0-\u024f\u1e00-\u1eff\u2000-\u2bff\U0001f000-\U0001faff]")
 """What is neither in Latin script nor punctuation, a symbol or an emoji."""
 

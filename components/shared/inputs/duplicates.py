@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +34,14 @@ class Duplicate:
     Attributes:
         prompt_id: its id.
         duplicate_of: id of the earlier prompt.
-        similarity: estimated Jaccard similarity of their shingles; 1 for equal texts.
+        similarity: estimated Jaccard similarity of their shingles, from 0 to 1.
+        exact: whether the texts are equal but for case, white space and Unicode's compatible forms.
     """
 
     prompt_id: str
     duplicate_of: str
     similarity: float
+    exact: bool
 
 
 def find_duplicates(
@@ -53,13 +56,20 @@ def find_duplicates(
     """
     if settings.mode == "off":
         return []
-    found = _exact(prompts)
+    repeated = _exact(prompts)
+    near: dict[int, tuple[int, float]] = {}
     if settings.mode == "near":
-        left = [number for number in range(len(prompts)) if number not in found]
-        found |= _near(prompts, left, settings.similarity, seed)
+        remaining = [number for number in range(len(prompts)) if number not in repeated]
+        near = _near(prompts, remaining, settings.similarity, seed)
+    pairs = {number: (first, 1.0) for number, first in repeated.items()} | near
     return [
-        Duplicate(prompts[number].prompt_id, prompts[earlier].prompt_id, round(similarity, 3))
-        for number, (earlier, similarity) in sorted(found.items())
+        Duplicate(
+            prompts[number].prompt_id,
+            prompts[earlier].prompt_id,
+            round(similarity, 3),
+            exact=number in repeated,
+        )
+        for number, (earlier, similarity) in sorted(pairs.items())
     ]
 
 
@@ -73,7 +83,7 @@ def without_duplicates(
 
 def counts_of(duplicates: Sequence[Duplicate]) -> dict[str, int]:
     """Return the number of exact and of near duplicates."""
-    exact = sum(each.similarity == 1 for each in duplicates)
+    exact = sum(each.exact for each in duplicates)
     return {"exact": exact, "near": len(duplicates) - exact}
 
 
@@ -94,42 +104,59 @@ def _normalized(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _exact(prompts: Sequence[Prompt]) -> dict[int, tuple[int, float]]:
-    """Return the places of prompts that repeat an earlier text, with the earlier place and 1."""
+def _exact(prompts: Sequence[Prompt]) -> dict[int, int]:
+    """Map the index of each prompt that repeats an earlier text to that of the first one."""
     seen: dict[bytes, int] = {}
     found = {}
     for number, prompt in enumerate(prompts):
         digest = hashlib.blake2b(_normalized(prompt.text).encode(), digest_size=16).digest()
         first = seen.setdefault(digest, number)
         if first != number:
-            found[number] = (first, 1.0)
+            found[number] = first
     return found
 
 
 def _near(
-    prompts: Sequence[Prompt], places: Sequence[int], similarity: float, seed: int
+    prompts: Sequence[Prompt], indexes: Sequence[int], similarity: float, seed: int
 ) -> dict[int, tuple[int, float]]:
-    """Return the near duplicates among these places, with the earlier place and the similarity.
+    """Map each near duplicate among these prompts to the most similar one that stays.
 
-    Texts whose signatures agree in a whole band are compared (Leskovec et al., Mining of Massive
-    Datasets, section 3.4); of similar texts, the first one stays.
+    A text is compared with those that stay and agree with it in a whole band of the signature
+    (Leskovec et al., Mining of Massive Datasets, section 3.4); of similar texts, the first stays.
+
+    Args:
+        prompts: all prompts.
+        indexes: of those to compare, in order.
+        similarity: estimated Jaccard similarity from which a text is left out.
+        seed: of the permutations.
+
+    Returns:
+        By index, the index of the prompt that stays, and the similarity.
     """
     from datasketch import MinHashLSH
 
-    signatures = _signatures([prompts[number].text for number in places], seed)
+    signatures = _signatures([prompts[number].text for number in indexes], seed)
     weights = (1 - _FALSE_NEGATIVE_WEIGHT, _FALSE_NEGATIVE_WEIGHT)
     bands = MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS, weights=weights)
+    staying: dict[bytes, list[int]] = defaultdict(list)
     found: dict[int, tuple[int, float]] = {}
-    for start in range(0, bands.b * bands.r, bands.r):
-        for group in _equal_rows(signatures[:, start : start + bands.r]):
-            kept: list[int] = []
-            for row in (int(each) for each in group if int(each) not in found):
-                agreement = (signatures[kept] == signatures[row]).mean(axis=1)
-                if kept and agreement.max() >= similarity:
-                    found[row] = (kept[int(agreement.argmax())], float(agreement.max()))
-                else:
-                    kept.append(row)
-    return {places[row]: (places[first], share) for row, (first, share) in found.items()}
+    for row, signature in enumerate(signatures):
+        keys = [_band_key(signature, band, bands.r) for band in range(bands.b)]
+        rivals = sorted({each for key in keys for each in staying.get(key, ())})
+        agreement = (signatures[rivals] == signature).mean(axis=1)
+        if rivals and agreement.max() >= similarity:
+            first = rivals[int(agreement.argmax())]
+            found[indexes[row]] = (indexes[first], float(agreement.max()))
+            continue
+        for key in keys:
+            staying[key].append(row)
+    return found
+
+
+def _band_key(signature: np.ndarray[Any, Any], band: int, rows: int) -> bytes:
+    """Return what texts that agree in a band have in common."""
+    values = signature[band * rows : (band + 1) * rows].tobytes()
+    return hashlib.blake2b(values, digest_size=8, salt=band.to_bytes(2, "little")).digest()
 
 
 def _signatures(texts: Sequence[str], seed: int) -> np.ndarray[Any, Any]:
@@ -147,14 +174,3 @@ def _signatures(texts: Sequence[str], seed: int) -> np.ndarray[Any, Any]:
 def _shingles(text: str) -> list[bytes]:
     last = max(1, len(text) - _SHINGLE_CHARS + 1)
     return [each.encode() for each in {text[at : at + _SHINGLE_CHARS] for at in range(last)}]
-
-
-def _equal_rows(band: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield the numbers of equal rows, group by group, each group in order."""
-    whole = np.dtype((np.void, band.dtype.itemsize * band.shape[1]))
-    rows = np.ascontiguousarray(band).view(whole).ravel()
-    _, inverse, counts = np.unique(rows, return_inverse=True, return_counts=True)
-    order = np.argsort(inverse, kind="stable")
-    ends = np.cumsum(counts)
-    for group in np.flatnonzero(counts > 1):
-        yield order[ends[group] - counts[group] : ends[group]]

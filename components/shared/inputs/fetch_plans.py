@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +18,8 @@ from lidr.components.shared.inputs.named import InputKind, NamedInput
 from lidr.components.shared.inputs.web import Advance, download
 from lidr.components.shared.store.base import Store
 from lidr.components.shared.store.stage import Stage
+
+_OTHER_PLACEHOLDER = re.compile(r"\{(?!language\})[a-z_]+\}")
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,20 @@ class FetchPlan:
 
 
 def fetch_plan(named: NamedInput, store: Store) -> FetchPlan:
-    """Return how to fetch an input into a store; nothing is fetched yet.
+    """Return how to fetch an input into a store; nothing is fetched yet, local files are hashed.
 
     Raises:
-        BadInput: the source is malformed, or a local one does not exist.
+        BadInput: the source is malformed, is not pinned (a revision on the hub, a SHA-256 of what a
+            web server sends), has a placeholder beside `{language}`, or does not exist.
     """
     source = parse_source(named.source)
+    if other := _OTHER_PLACEHOLDER.search(source.address):
+        raise BadInput(
+            f"{named.label} {source.address!r}: only {{language}} can be filled in, not {other[0]}",
+            remedy="Lay its files out by {language}, one each.",
+        )
     if data := hub_data(source.address):
-        return _hub_plan(store, source, data, "dataset")
+        return _hub_plan(store, source, data, "dataset", named.languages)
     if source.address.startswith("hf://"):
         name, _, revision = source.address.removeprefix("hf://").partition("@")
         if not revision:
@@ -71,19 +80,20 @@ def fetch_plan(named: NamedInput, store: Store) -> FetchPlan:
                 f"{named.label} {source.address!r} names no revision",
                 remedy="Pin it: hf://org/name@<commit>.",
             )
-        return _hub_plan(store, source, HubData(name, revision), "model")
+        return _hub_plan(store, source, HubData(name, revision), "model", named.languages)
     if is_web(source.address):
         return _web_plan(store, source, named.languages)
     return _local_plan(store, source, named)
 
 
 def _web_plan(store: Store, source: Source, languages: Sequence[str]) -> FetchPlan:
-    """Plan a file from a web server, or one per language; identified by digest alone."""
+    """Plan a file from a web server, or one per language; identified by names and digests."""
     codes = tuple(languages) if "{language}" in source.address else ("",)
     files = {code: source.at(code) for code in codes}
     if unpinned := [code for code, each in files.items() if not each.sha256]:
+        codes_named = f" for {', '.join(unpinned)}" if any(unpinned) else " of its own"
         raise BadInput(
-            f"{source.address} has no sha256 for {', '.join(unpinned)}",
+            f"{source.address} has no sha256{codes_named}",
             remedy="Add it: what a web server sends may change.",
         )
     pattern = _file_name(source.address)
@@ -109,7 +119,7 @@ def _file_name(address: str) -> str:
 
 
 def _local_plan(store: Store, source: Source, named: NamedInput) -> FetchPlan:
-    """Plan a local file, one per language, or a folder; identified by the files' digests."""
+    """Plan a local file, one per language, or a folder; identified by names and digests."""
     pattern = Path(source.address)
     if named.kind is InputKind.MODEL or pattern.is_dir():
         found = sorted(p for p in pattern.rglob("*") if p.is_file()) if pattern.is_dir() else []
@@ -119,11 +129,11 @@ def _local_plan(store: Store, source: Source, named: NamedInput) -> FetchPlan:
         place = _file_name(source.address)
         codes = named.languages if "{language}" in source.address else ("",)
         names = {place.replace("{language}", c): Path(source.at(c).address) for c in codes}
-    absent = [path for path in names.values() if not path.is_file()]
+    absent = next((path for path in names.values() if not path.is_file()), None)
     if absent or not names:
         raise BadInput(
-            "no such file or folder",
-            file=absent[0] if absent else pattern,
+            _why_unusable(absent or pattern, named.kind),
+            file=absent or pattern,
             remedy=f"Correct {named.label} in the recipe.",
         )
     digests = {name: digest_of_file(path) for name, path in names.items()}
@@ -134,6 +144,14 @@ def _local_plan(store: Store, source: Source, named: NamedInput) -> FetchPlan:
     ]
     uri = f"{stage.uri}/{place}" if place else stage.uri
     return FetchPlan(stage, uri, lambda: parts, lambda: source.licence, source.address)
+
+
+def _why_unusable(path: Path, kind: InputKind) -> str:
+    if not path.exists():
+        return "no such file or folder"
+    if kind is InputKind.MODEL:
+        return "not a folder with a model's files"
+    return "an empty folder" if not any(path.iterdir()) else "a folder; one file each is wanted"
 
 
 def _wanted(path: Path, kind: InputKind) -> bool:
@@ -148,25 +166,37 @@ def _from_disk(source: Path) -> Callable[[Path, Advance], None]:
     return copy
 
 
-def _hub_plan(store: Store, source: Source, data: HubData, kind: str) -> FetchPlan:
-    """Plan a repository on the model hub at a revision, or one file of it."""
-    stage = source_stage(store, {kind: data.name, "revision": data.revision, "file": data.file})
+def _hub_plan(
+    store: Store, source: Source, data: HubData, kind: str, languages: Sequence[str]
+) -> FetchPlan:
+    """Plan a repository on the model hub at a revision, or one file of it, or one per language."""
+    identity: dict[str, object] = {
+        kind: data.name,
+        "revision": data.revision,
+        "file": data.file,
+    }
+    if "{language}" in data.file:
+        identity["languages"] = sorted(languages)
+    stage = source_stage(store, identity)
     return FetchPlan(
         stage,
         f"{stage.uri}/{data.file}" if data.file else stage.uri,
-        lambda: _hub_parts(data, kind),
+        lambda: _hub_parts(data, kind, languages),
         lambda: source.licence or _hub_licence(data, kind),
         source.address,
     )
 
 
-def _hub_parts(data: HubData, kind: str) -> list[SourceFile]:
+def _hub_parts(data: HubData, kind: str, languages: Sequence[str]) -> list[SourceFile]:
     """Return the wanted files of a repository, with the sizes and digests that the hub reports."""
-    found = _repository(data, kind).siblings or []
-    wanted = [each for each in found if _wanted_of_repository(each.rfilename, data.file, kind)]
-    if not wanted:
+    siblings = _repository(data, kind).siblings or []
+    files = {data.file.replace("{language}", code) for code in languages or ("",)} - {""}
+    wanted = [each for each in siblings if _wanted_of_repository(each.rfilename, files, kind)]
+    missing = sorted(files - {each.rfilename for each in wanted})
+    if missing or not wanted:
         raise BadInput(
-            f"hf://{data.name}@{data.revision} has no {data.file or 'files that lidr reads'}",
+            f"hf://{data.name}@{data.revision} has no "
+            f"{missing[0] if missing else 'files that lidr reads'}",
             remedy="Correct the source in the recipe.",
         )
     return [
@@ -180,9 +210,9 @@ def _hub_parts(data: HubData, kind: str) -> list[SourceFile]:
     ]
 
 
-def _wanted_of_repository(name: str, file: str, kind: str) -> bool:
-    if file:
-        return name == file
+def _wanted_of_repository(name: str, files: Collection[str], kind: str) -> bool:
+    if files:
+        return name in files
     if kind == "model":
         return "/" not in name and any(PurePosixPath(name).match(each) for each in MODEL_FILES)
     return not name.endswith((".gitattributes", ".py"))

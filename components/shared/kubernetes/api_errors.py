@@ -36,11 +36,11 @@ def transient_reason(error: Exception, what: str) -> str:
     status = status_of(error)
     if status in (401, 403):
         raise BadInput(
-            f"may not {what}: {_message(error)}",
+            f"may not {what}: {message_of(error)}",
             remedy="Give the step's service account the Role of manifests/base.",
         ) from error
     if 400 <= status < 500 and status not in (404, 408, 409, 429):
-        raise BadInput(f"cannot {what}: {_message(error)}") from error
+        raise BadInput(f"cannot {what}: {message_of(error)}") from error
     root = error.__cause__ or error
     if not status and not isinstance(root, HTTPError | OSError | PoolTimeout):
         raise error
@@ -49,7 +49,7 @@ def transient_reason(error: Exception, what: str) -> str:
     return f"answers with HTTP {status}" if status else f"does not answer ({type(root).__name__})"
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """Return the API server's message."""
     body = getattr(error.__cause__ or error, "body", "") or str(error)
     try:

@@ -1,4 +1,4 @@
-"""Normalizes digits, signs and separators, in any script or LaTeX, to ASCII."""
+"""Writes digits, signs and separators of any script, and of LaTeX, in ASCII."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import sys
 import unicodedata
 
 _FRACTIONS = {
-    chr(code): unicodedata.normalize("NFKC", chr(code)).replace("\u2044", "/")
-    for code in range(0xBC, 0x2190)
-    if unicodedata.decomposition(chr(code)).startswith("<fraction>")
+    sign: unicodedata.normalize("NFKC", sign).replace("\u2044", "/")
+    for sign in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞↉"
 }
 """Vulgar fractions: ½ is 1/2."""
+
+_MIXED = re.compile(f"(?<=\\w)(?=[{''.join(_FRACTIONS)}])")
+"""Where a fraction follows a whole number, or a word: 2½ is 2 1/2, and -½ is -1/2."""
 
 _TO_ASCII = (
     {
@@ -19,7 +21,7 @@ _TO_ASCII = (
         for code in range(128, sys.maxunicode)
         if unicodedata.category(chr(code)) == "Nd"
     }
-    | {ord(sign): f" {plain}" for sign, plain in _FRACTIONS.items() if plain[-1] != "/"}
+    | {ord(sign): plain for sign, plain in _FRACTIONS.items()}
     | {
         ord(wide): narrow
         for wide, narrow in zip("，．－＋／％＄＝：（）", ",.-+/%$=:()", strict=True)
@@ -29,29 +31,31 @@ _TO_ASCII = (
     | {ord("٫"): ".", ord("٬"): ",", ord("\u2044"): "/", ord("\u2212"): "-", ord("﹣"): "-"}
     | dict.fromkeys(map(ord, "\u200b\u200e\u200f\u2060\ufeff"))
 )
-"""Digits, signs and separators in ASCII; no-break and thin spaces become a no-break space."""
+"""Digits, signs and separators in ASCII; narrow and fixed-width spaces become a no-break space, and
+what has no width is left out."""
 
 _LATEX = (
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"\\[,;:! ]"), "\u00a0"),
-    (re.compile(r"\\[dtc]?frac ?\{ ?(-?[\d.,]++) ?\} ?\{ ?([\d.,]++) ?\}"), r" \1/\2"),
-    (re.compile(r"\\[dtc]?frac ?(\d) ?(\d)"), r" \1/\2"),
+    (re.compile(r"(?<=\w)(?=\\[dtc]?frac)"), " "),
+    (re.compile(r"\\[dtc]?frac ?\{ ?(-?[\d.,]++) ?\} ?\{ ?([\d.,]++) ?\}"), r"\1/\2"),
+    (re.compile(r"\\[dtc]?frac ?(\d) ?(\d)"), r"\1/\2"),
     (re.compile(r"\\(?=[$%€£])"), ""),
 )
 
 _RAISED = re.compile("(?<=\\d)[⁺⁻]?[⁰¹²³⁴-⁹]{1,3}")
-_SIGNS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", "⁺")
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", "⁺")
 _UNDERSCORE = re.compile(r"(?<=\d)_(?=\d{3}(?!\d))")
 
 
 def normalized(text: str) -> str:
-    """Return text with ASCII digits, signs and separators, without LaTeX's spaces and fractions.
+    """Return text with ASCII digits, signs and separators, LaTeX's written as plain ones.
 
     10³ becomes 10^3, and the 1_000 of programs 1000.
     """
     text = ascii_signs(text)
     if not text.isascii():
-        text = _RAISED.sub(lambda found: "^" + found[0].translate(_SIGNS), text)
+        text = _RAISED.sub(lambda found: "^" + found[0].translate(_SUPERSCRIPTS), text)
     if "_" in text:
         text = _UNDERSCORE.sub("", text)
     if "\\" in text or "{" in text:
@@ -62,4 +66,4 @@ def normalized(text: str) -> str:
 
 def ascii_signs(text: str) -> str:
     """Return text with its digits, signs and separators in ASCII."""
-    return text.translate(_TO_ASCII)
+    return _MIXED.sub(" ", text).translate(_TO_ASCII)

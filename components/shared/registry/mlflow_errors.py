@@ -17,14 +17,18 @@ _MAX_CHARS = 300
 def wrap_mlflow_errors(client: Any, what: str, *, remedy: str = "") -> Iterator[None]:
     """Turn errors of MLflow in the block into a LidrError with a remedy.
 
+    The block holds calls of the client alone: error types as general as ValueError count as an
+    answer that is not MLflow's.
+
     Args:
         client: an `mlflow.MlflowClient`, for the server's URI.
-        what: is being asked for, for the message.
-        remedy: if it does not exist.
+        what: the thing asked for, as the message names it.
+        remedy: the remedy if `what` does not exist.
 
     Raises:
-        BadInput: it does not exist, or the server does not let us in.
-        TrackingFailed: the server does not answer.
+        BadInput: it does not exist, or the server does not let us in, or it takes no model files
+            from this machine.
+        TrackingFailed: the server does not answer, or cannot serve requests now.
         RegistryFailed: it refused this request, or what answers is not MLflow.
     """
     from google.protobuf.json_format import ParseError
@@ -34,7 +38,7 @@ def wrap_mlflow_errors(client: Any, what: str, *, remedy: str = "") -> Iterator[
         yield
     except MlflowException as error:
         uri = client.tracking_uri
-        raise server_problem(error, uri) or _of_request(error, uri, what, remedy) from error
+        raise server_problem(error, uri) or _request_problem(error, uri, what, remedy) from error
     except (ParseError, ValueError, TypeError, LookupError, AttributeError, SystemError) as error:
         # The client raises these for an answer that is not MLflow's; SystemError is protobuf's.
         raise RegistryFailed(
@@ -43,7 +47,7 @@ def wrap_mlflow_errors(client: Any, what: str, *, remedy: str = "") -> Iterator[
         ) from error
 
 
-def _of_request(error: Any, uri: str, what: str, remedy: str) -> LidrError:
+def _request_problem(error: Any, uri: str, what: str, remedy: str) -> LidrError:
     said = " ".join(str(error).split())
     if error.error_code in _MISSING and "not found" in said.lower():
         return BadInput(
@@ -54,4 +58,7 @@ def _of_request(error: Any, uri: str, what: str, remedy: str) -> LidrError:
             f"MLflow at {uri} accepts no model files on this machine",
             remedy="Use a store on s3://, or the SQLite beside the store.",
         )
-    return RegistryFailed(f"MLflow at {uri} refused {what}: {said[:_MAX_CHARS]}")
+    return RegistryFailed(
+        f"MLflow at {uri} refused {what}: {said[:_MAX_CHARS]}",
+        remedy="Look at MLflow's log, then run the same command again.",
+    )

@@ -122,7 +122,10 @@ def test_accuracies_have_wilson_intervals_and_the_average_is_the_others(tmp_path
     assert accuracies == {code: wilson(right[code], 4) for code in LANGUAGES}
     assert counts["average"] == macro_average([accuracies["es"], accuracies["de"]])
     assert counts["average"]["value"] == 0.5
-    assert (counts["engine"], counts["engine_reason"]) == ("transformers", "the recipe says so")
+    assert (counts["engine"], counts["engine_reason"]) == (
+        "transformers",
+        "the run's recipe names it",
+    )
 
 
 def test_off_target_answers_are_those_in_another_language(tmp_path, monkeypatch):

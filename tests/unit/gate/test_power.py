@@ -120,18 +120,18 @@ def test_more_of_everything_makes_smaller_gains_visible():
         detectable_gain(250, Design(languages=2, power=0.5), 0.5),
     ]
     assert all(gain is not None and gain < base for gain in smaller)
-    barred = detectable_gain(250, Design(languages=2, bar=0.02), 0.5)
+    barred = detectable_gain(250, Design(languages=2, min_gain=0.02), 0.5)
     assert barred is not None and barred > base + 0.02
 
 
 def test_what_there_is_no_room_for_is_not_detectable():
     assert detectable_gain(50, Design(), 0.95) is None
-    assert detectable_gain(10_000, Design(bar=0.2), 0.9) is None
+    assert detectable_gain(10_000, Design(min_gain=0.2), 0.9) is None
 
 
 def test_the_table_is_for_the_recipe():
     table = power_table(make_recipe(gate={"min_gain": 0.01, "alpha": 0.1}))
-    assert (table["gain"]["bar"], table["gain"]["alpha"], table["gain"]["languages"]) == (
+    assert (table["gain"]["min_gain"], table["gain"]["alpha"], table["gain"]["languages"]) == (
         0.01,
         0.1,
         2,

@@ -164,7 +164,10 @@ def test_the_counts_are_those_of_the_records(world, monkeypatch):
     assert off_target == {"en": 0.0, "es": 1.0, "de": 0.0}
     assert counts["languages"]["es"]["output_tokens"] == 20
     assert counts["languages"]["es"]["prompt_tokens"] == 28
-    assert (counts["engine"], counts["engine_reason"]) == ("transformers", "the recipe says so")
+    assert (counts["engine"], counts["engine_reason"]) == (
+        "transformers",
+        "the run's recipe names it",
+    )
 
 
 def test_a_finished_stage_is_not_computed_again(world, monkeypatch):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lidr.components.pair.reward.observations import Observations
+from lidr.components.pair.reward.observations import Observations, _ends_with
 from lidr.components.pair.reward.verdict import (
     Finding,
     findings,
@@ -152,6 +152,37 @@ def test_a_reference_answer_without_a_number_must_be_a_text_s_end():
     records = answered_right("n", "La Habana.")
     records.move("p0", "en", "es", "Es la capital, La Habana")
     assert shares(seen(records), "right")["en-es"] == (1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "right"),
+    [
+        ("A", "La respuesta correcta es (A).", True),
+        ("A", "Es una banana", False),
+        ("USA", "Es en los U.S.A.", True),
+        ("हूँ", "मैं यहाँ हूँ।", True),
+        ("हूँ", "मैं कहता हाँ।", False),
+        ("2.5", "Son 2,5.", True),
+    ],
+)
+def test_a_reference_answer_is_met_by_whole_words_and_its_number_is_english(answer, text, right):
+    records = answered_right("n", answer)
+    records.move("p0", "en", "es", text)
+    found = seen(records)
+    assert shares(found, "chosen_right")["en-es"] == (float(right), 1)
+
+
+def test_a_number_is_read_as_its_text_s_language_writes_it():
+    assert _ends_with("Das macht 3,142.", "3.142", "de")
+
+
+def test_a_text_without_spaces_may_end_in_an_answer():
+    assert _ends_with("答案是巴黎。", "巴黎", "zh")
+    assert not _ends_with("答案是伦敦。", "巴黎", "zh")
+
+
+def test_an_answer_of_signs_alone_cannot_be_told():
+    assert "right" not in seen(answered_right("c", "√"))["en-es"]
 
 
 def test_exchanged_sides_invert_the_reward():

@@ -165,13 +165,13 @@ def test_roles_come_from_mlflow_and_a_server_that_is_away_is_said(tmp_path, monk
     )
     assert aliases_of(str(tmp_path), "absent") == (
         {},
-        "MLflow does not say (RESOURCE_DOES_NOT_EXIST)",
+        f"MLflow at sqlite:///{tmp_path}/mlflow.db has no registered model 'absent'",
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     found, reason = aliases_of(str(tmp_path), "tiny-world")
     assert found == {}
-    assert reason.startswith("MLflow does not say")
+    assert reason.startswith("MLflow at http://127.0.0.1:9 does not answer")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
     assert "secret" not in aliases_of(str(tmp_path), "tiny-world")[1]
 

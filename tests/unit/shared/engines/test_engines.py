@@ -256,8 +256,8 @@ def _recipe(**generation) -> Recipe:
         ("auto", True, True, "vllm", "there is a GPU and vllm is installed"),
         ("auto", True, False, "transformers", "there is no GPU"),
         ("auto", False, True, "transformers", "vllm is not installed"),
-        ("transformers", True, True, "transformers", "the recipe says so"),
-        ("vllm", True, False, "vllm", "the recipe says so"),
+        ("transformers", True, True, "transformers", "the run's recipe names it"),
+        ("vllm", True, False, "vllm", "the run's recipe names it"),
     ],
 )
 def test_the_choice_says_why(monkeypatch, wanted, vllm, has_gpu, engine, reason):

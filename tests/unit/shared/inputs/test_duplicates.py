@@ -43,7 +43,10 @@ def test_exact_duplicates_differ_in_case_and_white_space_alone():
         EXACT,
         seed=0,
     )
-    assert found == [Duplicate("p1", "p0", 1.0), Duplicate("p3", "p0", 1.0)]
+    assert found == [
+        Duplicate("p1", "p0", 1.0, exact=True),
+        Duplicate("p3", "p0", 1.0, exact=True),
+    ]
 
 
 def test_duplicates_are_off_unless_they_are_asked_for():
@@ -81,6 +84,28 @@ def test_near_duplicates_are_those_that_share_most_pieces():
         assert int(each.duplicate_of[1:]) not in gone
 
 
+def test_what_a_near_duplicate_is_like_stays_however_the_texts_drift():
+    words = [f"word{number}" for number in range(60)]
+    texts = []
+    for at in range(300):  # each text differs from the one before by a word
+        words[at % 60] = f"other{at}"
+        texts.append(" ".join(words))
+    found = find_duplicates(prompts(*texts), NEAR, seed=0)
+    gone = {each.prompt_id for each in found}
+    assert 150 < len(gone) < 300
+    assert not gone & {each.duplicate_of for each in found}
+    for each in found:
+        true = jaccard(texts[int(each.prompt_id[1:])], texts[int(each.duplicate_of[1:])])
+        assert each.similarity == pytest.approx(true, abs=0.15)
+
+
+def test_texts_of_one_signature_that_differ_are_near_duplicates():
+    words = " ".join(f"w{number}" for number in range(2000))
+    found = find_duplicates(prompts(words, f"{words} end", words), NEAR, seed=0)
+    assert [(each.similarity, each.exact) for each in found] == [(1.0, False), (1.0, True)]
+    assert counts_of(found) == {"exact": 1, "near": 1}
+
+
 def test_near_duplicates_are_the_same_for_a_seed():
     some = prompts(*drawn(40))
     assert find_duplicates(some, NEAR, seed=3) == find_duplicates(some, NEAR, seed=3)
@@ -88,7 +113,7 @@ def test_near_duplicates_are_the_same_for_a_seed():
 
 def test_near_finds_equal_texts_and_short_ones_too():
     found = find_duplicates(prompts("Hi", "hi", "你好", "再见", ""), NEAR, seed=0)
-    assert found == [Duplicate("p1", "p0", 1.0)]
+    assert found == [Duplicate("p1", "p0", 1.0, exact=True)]
 
 
 def test_a_duplicate_leaves_in_all_languages():
@@ -100,7 +125,11 @@ def test_a_duplicate_leaves_in_all_languages():
 
 
 def test_duplicates_are_counted_and_told():
-    found = [Duplicate("7", "3", 1.0), Duplicate("9", "2", 0.875), Duplicate("10", "1", 0.82)]
+    found = [
+        Duplicate("7", "3", 1.0, exact=True),
+        Duplicate("9", "2", 1.0, exact=False),
+        Duplicate("10", "1", 0.82, exact=False),
+    ]
     assert counts_of(found) == {"exact": 1, "near": 2}
     assert note_of_duplicates(found, 2000) == (
         "3 of 2,000 prompts are left out, in all languages: 1 repeat an earlier one exactly and 2 "

@@ -25,10 +25,10 @@ def answers(usual: dict[str, Any], **changed: services.Answer) -> dict[str, serv
 @pytest.mark.parametrize(
     ("runs", "words"),
     [
-        (answer(b"\xff\xfe"), "not Kubeflow's API"),
-        (answer(b"null"), "not Kubeflow's API"),
-        (answer({"runs": [3]}), "not Kubeflow's API"),
-        (answer({"runs": []}, "text/html"), "text/html that is not Kubeflow's API"),
+        (answer(b"\xff\xfe"), "does not answer as Kubeflow's API does"),
+        (answer(b"null"), "does not answer as Kubeflow's API does"),
+        (answer({"runs": [3]}), "does not answer as Kubeflow's API does"),
+        (answer({"runs": []}, "text/html"), "does not answer as Kubeflow's API does .text/html."),
         (answer({"next_page_token": "a"}), "the same page again and again"),
     ],
 )

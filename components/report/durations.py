@@ -12,11 +12,11 @@ from lidr.components.report import rows
 from lidr.components.report.blocks import Chart, Section, Table
 from lidr.components.report.history import Counts, Round
 from lidr.components.report.svg import Heading
-from lidr.components.report.words import duration, hours, number
+from lidr.components.report.words import counted, duration, hours, number
 from lidr.components.shared.steps import BY_NAME, STATE_KEYS
 
 _MAX_OPEN_ROWS = 40
-"""Stages up to which the table is shown unfolded."""
+"""A table with more rows is folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class StageDuration:
     Attributes:
         item: the iteration.
         step: its step.
-        seconds: since the start of the process that finished it; the slowest worker's if several
-            shared it; 0 if another step's time includes it.
+        seconds: from when the process that finished it began the stage; the slowest worker's if
+            several shared it; 0 if another step's time includes it.
         gpu_seconds: seconds times GPUs, summed over workers; None if not known.
         reused: whether it was made before; totals leave it out.
     """
@@ -75,19 +75,27 @@ def throughput(rounds: Sequence[Round], times: Sequence[StageDuration], usage: s
         usage: a sentence on what all attempts together used; "" for none.
     """
     seconds, gpu_seconds = total(times)
-    on_gpus = gpu_seconds > 0
+    on_gpus = any(each.gpu_seconds for each in times)
     head = ["Stage", "Time", *(["GPU hours"] if on_gpus else []), "Work", "Tokens/s"]
-    used = (
-        f", {hours(gpu_seconds)} GPU hours (the GPUs that a step could see, as long as it ran)"
-        if on_gpus
-        else "; no step saw a GPU"
-    )
-    again = sum(each.reused for each in times)
+    unknown = [each for each in times if not each.reused and each.gpu_seconds is None]
+    if gpu_seconds:
+        used = (
+            f", {hours(gpu_seconds)} GPU hours (the GPUs that a step could see, as long as it ran)"
+        )
+    elif on_gpus:
+        used = "; no GPU hours in addition"
+    else:
+        used = "" if unknown else "; no step saw a GPU"
+    if unknown:
+        used += f"; the GPU hours of {counted(len(unknown), 'stage')} are not known"
+    reused = sum(each.reused for each in times)
+    verb = "was" if reused == 1 else "were"
+    left_out = f"{counted(reused, 'stage')} {verb} reused and not counted. " if reused else ""
     return Section(
         "throughput",
         "Time and throughput",
         f"{duration(seconds)} of work in all{used}. "
-        + (f"{number(again)} stages were reused and are not counted. " if again else "")
+        + left_out
         + "A stage that was interrupted counts from its last start. "
         + " ".join(filter(None, [usage, *_engines(rounds)])),
         charts=[_chart(times)] if seconds else [],
@@ -115,6 +123,7 @@ def _gpu_seconds(step: str, marker: Counts) -> float | None:
         return 0.0
     if "gpu_seconds" in counts:
         return float(counts["gpu_seconds"])
+    # Of a training the marker's are rank 0's alone.
     gpus = counts.get("gpus") if step == "train" else marker.get("gpus")
     return None if gpus is None else float(gpus) * _seconds(marker)
 
@@ -124,8 +133,8 @@ def _chart(times: Sequence[StageDuration]) -> Chart:
     for each in times:
         by_step[each.step] += 0.0 if each.reused else each.seconds
     lines = [(step, by_step[step], duration(by_step[step])) for step in STATE_KEYS if by_step[step]]
-    described = "; ".join(f"{step} {written}" for step, _, written in lines)
-    heading = Heading("time", "Time by step", described)
+    summary = "; ".join(f"{step} {written}" for step, _, written in lines)
+    heading = Heading("time", "Time by step", summary)
     return Chart(heading.title, rows.bars(heading, lines))
 
 
@@ -140,11 +149,11 @@ def _line(each: StageDuration, on_gpus: bool) -> list[str]:
         f"{each.item.name} {each.step}",
         time,
         *([gpus] if on_gpus else []),
-        *_pace(each.item, each.step),
+        *_work_and_rate(each.item, each.step),
     ]
 
 
-def _pace(item: Round, step: str) -> list[str]:
+def _work_and_rate(item: Round, step: str) -> list[str]:
     counts = item.counts(step)
     rate = counts.get("tokens_per_second", 0.0)
     if step == "train":
@@ -155,7 +164,7 @@ def _pace(item: Round, step: str) -> list[str]:
 
 
 def _engines(rounds: Sequence[Round]) -> list[str]:
-    """Return which engines were used, and why; the GPUs of a server are not known."""
+    """Return which engines were used, and why; the GPUs of a server are not counted."""
     found = set()
     for item in rounds:
         for step in ("generate", "evaluate"):
@@ -163,6 +172,7 @@ def _engines(rounds: Sequence[Round]) -> list[str]:
             if "engine" in counts:
                 reason = counts.get("engine_reason", "")
                 why = f", because {reason}" if reason else ""
-                remote = "; its server's GPUs are not counted" * (counts["engine"] == "openai")
+                served = counts["engine"] == "openai"
+                remote = "; its server's GPUs are not counted" if served else ""
                 found.add(f"Engine: {counts['engine']}{why}{remote}.")
     return sorted(found)

@@ -1,4 +1,4 @@
-"""Items that one model answers right and the other wrong: where gains came from."""
+"""Items that flipped between right and wrong: where gains and losses came from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lidr.components.shared.core.languages import UNDETERMINED
 from lidr.components.shared.records.schema import EvalItem, FinishReason
 from lidr.components.shared.store.stage import open_stage
 
-_RIGHT = 0.5
+_MIN_RIGHT_SCORE = 0.5
 """Score from which an item counts as right; most scores are 0 or 1."""
 
 _CAUSES = (
@@ -28,7 +28,9 @@ _CAUSES = (
 )
 """What was wrong with an answer; the first that applies."""
 
-Pair = tuple[EvalItem, EvalItem]
+Flip = tuple[EvalItem, EvalItem]
+"""An item as the earlier and as the later model answered it."""
+
 Group = tuple[str, bool]
 """Language, and whether the item was gained."""
 
@@ -46,12 +48,12 @@ def flips_of_run(languages: Languages, rounds: Sequence[Round]) -> list[Section]
 def flips_between(languages: Languages, compared: Sequence[tuple[Round, Round]]) -> list[Section]:
     """Return a section for each pair of models with items; they share the page's byte budget."""
     found = []
-    for place, (last, item) in enumerate(compared, start=1):
-        before, after = items_of(last), items_of(item)
+    for at, (source, item) in enumerate(compared, start=1):
+        before, after = items_of(source), items_of(item)
         if before and after:
             budget = FLIPS_BUDGET // len(compared)
-            names = (last.name, item.name)
-            found.append(flips(languages, before, after, names, f"flips-{place}", budget))
+            names = (source.name, item.name)
+            found.append(flips(languages, before, after, names, f"flips-{at}", budget))
     return found
 
 
@@ -71,32 +73,32 @@ def flips(
         after: items of the other; an item that only one of them has is left out.
         names: of both.
         identity: the section's anchor.
-        budget: bytes for the items, which take turns by language and direction.
+        budget: bytes for the items, which take turns by language and change.
     """
     changed = _changed(before, after)
     present = {old.language for old, _ in changed}
     codes = [code for code in languages.all if code in present]
-    groups: dict[Group, list[Pair]] = {(c, gained): [] for c in codes for gained in (True, False)}
+    groups: dict[Group, list[Flip]] = {(c, gained): [] for c in codes for gained in (True, False)}
     for old, new in changed:
         if old.language in codes:
             groups[old.language, _is_right(new)].append((old, new))
-    turns = [pair for pair in chain.from_iterable(zip_longest(*groups.values())) if pair]
-    taken = within(_entries(names, turns), budget)
-    right = sum(len(group) for (_, gained), group in groups.items() if gained)
-    sample = f" {number(len(taken))} of them are here." if len(taken) < len(turns) else ""
+    flipped = [flip for flip in chain.from_iterable(zip_longest(*groups.values())) if flip]
+    taken = within(_entries(names, flipped), budget)
+    gained = sum(len(group) for (_, is_gain), group in groups.items() if is_gain)
+    sample = f" {number(len(taken))} of them are here." if len(taken) < len(flipped) else ""
     return Section(
         identity,
         f"Flipped from {names[0]} to {names[1]}",
-        f"{number(right)} items went from wrong to right, {number(len(turns) - right)} from right "
-        f"to wrong.{sample}",
+        f"{number(gained)} items went from wrong to right, {number(len(flipped) - gained)} from "
+        f"right to wrong.{sample}",
         charts=[_chart(identity, names, codes, groups)] if codes else [],
         tables=[_table(languages, codes, groups)] if codes else [],
-        browser=browser(languages, taken, _filters(codes, turns)) if taken else None,
+        browser=browser(languages, taken, _filters(codes, flipped)) if taken else None,
     )
 
 
 def items_of(item: Round) -> list[EvalItem]:
-    """Return the items of a model's evaluation; none if the stage was pruned."""
+    """Return the items of a model's evaluation; none if the stage is gone or cannot be read."""
     try:
         stage = open_stage(str(item.state["evaluation"]))
         found: list[EvalItem] = stage.read_records(["items.parquet"], EvalItem)
@@ -107,7 +109,7 @@ def items_of(item: Round) -> list[EvalItem]:
     return found
 
 
-def _changed(before: Sequence[EvalItem], after: Sequence[EvalItem]) -> list[Pair]:
+def _changed(before: Sequence[EvalItem], after: Sequence[EvalItem]) -> list[Flip]:
     old = {(item.task, item.language, item.item_id): item for item in before}
     pairs = (
         (old[key], item)
@@ -118,7 +120,7 @@ def _changed(before: Sequence[EvalItem], after: Sequence[EvalItem]) -> list[Pair
 
 
 def _is_right(item: EvalItem) -> bool:
-    return item.score >= _RIGHT
+    return item.score >= _MIN_RIGHT_SCORE
 
 
 def _cause(item: EvalItem) -> str:
@@ -128,7 +130,7 @@ def _cause(item: EvalItem) -> str:
 
 
 def _chart(
-    identity: str, names: tuple[str, str], codes: Sequence[str], groups: dict[Group, list[Pair]]
+    identity: str, names: tuple[str, str], codes: Sequence[str], groups: dict[Group, list[Flip]]
 ) -> Chart:
     counted = [
         (language(code), float(len(groups[code, False])), float(len(groups[code, True])))
@@ -143,7 +145,7 @@ def _chart(
     return Chart("Items", image, legend=(("lost", "right to wrong"), ("gained", "wrong to right")))
 
 
-def _table(languages: Languages, codes: Sequence[str], groups: dict[Group, list[Pair]]) -> Table:
+def _table(languages: Languages, codes: Sequence[str], groups: dict[Group, list[Flip]]) -> Table:
     """Return counts by language, and what was wrong with the answers that became right."""
 
     def line(code: str) -> list[str]:
@@ -160,21 +162,23 @@ def _table(languages: Languages, codes: Sequence[str], groups: dict[Group, list[
     )
 
 
-def _filters(codes: Sequence[str], turns: Sequence[Pair]) -> list[Filter]:
-    causes = {_cause(new if _is_right(old) else old) for old, new in turns}
-    tasks = dict.fromkeys(old.task for old, _ in turns)
+def _filters(codes: Sequence[str], flipped: Sequence[Flip]) -> list[Filter]:
+    causes = {_cause(new if _is_right(old) else old) for old, new in flipped}
+    tasks = dict.fromkeys(old.task for old, _ in flipped)
     return [
         Filter("language", "Language", [(code, language(code)) for code in codes]),
         Filter("change", "Change", [("gained", "wrong to right"), ("lost", "right to wrong")]),
         Filter("cause", "Problem", [each for each in _CAUSES if each[0] in causes]),
+        # One task per language needs no filter: the languages' says the same.
         Filter("task", "Task", [(task, task) for task in tasks] if len(tasks) > len(codes) else []),
     ]
 
 
-def _entries(names: tuple[str, str], turns: Sequence[Pair]) -> Iterator[BrowserEntry]:
-    for old, new in turns:
+def _entries(names: tuple[str, str], flipped: Sequence[Flip]) -> Iterator[BrowserEntry]:
+    for old, new in flipped:
         gained = _is_right(new)
-        looks = ("rejected", "chosen") if gained else ("chosen", "rejected")
+        # In the colours of a preference pair: what is right as the chosen side.
+        colours = ("rejected", "chosen") if gained else ("chosen", "rejected")
         yield {
             "language": old.language,
             "about": f"{old.task} {old.item_id}",
@@ -182,8 +186,8 @@ def _entries(names: tuple[str, str], turns: Sequence[Pair]) -> Iterator[BrowserE
             "prompt": shortened(old.prompt),
             "target": shortened(old.target),
             "sides": (
-                (names[0], looks[0], shortened(old.response), _detected(old)),
-                (names[1], looks[1], shortened(new.response), _detected(new)),
+                (names[0], colours[0], shortened(old.response), _detected(old)),
+                (names[1], colours[1], shortened(new.response), _detected(new)),
             ),
             "tags": {
                 "language": old.language,

@@ -6,7 +6,7 @@ from typing import Any
 
 from lidr.components.report.blocks import Section, Table, by_language, measured, swatch
 from lidr.components.report.history import Counts, Round
-from lidr.components.report.words import number, percent, plain, spelled
+from lidr.components.report.words import listed, number, percent, plain, spelled
 from lidr.components.shared.config.judge import PAIRWISE
 from lidr.components.shared.config.recipe import Recipe
 
@@ -14,7 +14,7 @@ _TITLES = {
     "x_alpacaeval": "X-AlpacaEval: win rate against the reference answers",
     "mt_bench": "MT-Bench: mean grade, as a share of 10",
     "care": "CARE: mean grade, as a share of 10",
-    "head_to_head": "Head to head: win rate against the model before",
+    "head_to_head": "Head to head: win rate against its predecessor",
 }
 
 
@@ -28,7 +28,7 @@ def judged(settings: Recipe, rounds: list[Round]) -> Section | None:
     return Section(
         "judged",
         "Judged answers",
-        f"Open-ended answers as {', '.join(models)} judges them, with 95% intervals. Answers are "
+        f"Open-ended answers, judged by {listed(models)}, with 95% intervals. Answers are "
         "compared in both orders and count as won or lost where both agree; the length-controlled "
         "win rate is the one that answers of equal length would have.",
         warnings=[warning for item in seen for warning in _warnings(settings, item)],
@@ -45,7 +45,7 @@ def _tasks(item: Round) -> Counts:
     return tasks
 
 
-def _places(settings: Recipe, item: Round, task: str) -> Counts:
+def _languages_of(settings: Recipe, item: Round, task: str) -> Counts:
     """Return a task's counts by language, in the recipe's order."""
     found = _tasks(item).get(task, {"languages": {}})["languages"]
     return by_language(settings.languages, found)
@@ -55,7 +55,7 @@ def _scores(settings: Recipe, seen: list[Round], task: str) -> Table:
     codes = [
         code
         for code in settings.languages.all
-        if any(code in _places(settings, item, task) for item in seen)
+        if any(code in _languages_of(settings, item, task) for item in seen)
     ]
     return Table(
         _TITLES[task],
@@ -64,7 +64,7 @@ def _scores(settings: Recipe, seen: list[Round], task: str) -> Table:
             [
                 swatch(settings.languages, code),
                 *(
-                    measured(_places(settings, item, task).get(code, {}).get("score"))
+                    measured(_languages_of(settings, item, task).get(code, {}).get("score"))
                     for item in seen
                 ),
             ]
@@ -72,7 +72,7 @@ def _scores(settings: Recipe, seen: list[Round], task: str) -> Table:
         ]
         + [
             [
-                "Average of the others",
+                "Average of the other languages",
                 *(measured(_tasks(item).get(task, {}).get("average")) for item in seen),
             ]
         ],
@@ -86,24 +86,22 @@ def _pairwise(settings: Recipe, seen: list[Round], task: str) -> Table:
             "Model and language",
             "Length-controlled",
             "Won",
-            "Tied",
+            "Tied (the orders disagree)",
             "Lost",
-            "Flipped",
-            "First place",
+            "First answer preferred",
         ],
         [
             [
                 f"{item.name} {code}",
-                measured(place["length_controlled"]),
-                number(place["won"]),
-                number(place["tied"]),
-                number(place["lost"]),
-                percent(place["flipped"]),
-                percent(place["first_preference"]),
+                measured(counts["length_controlled"]),
+                number(counts["won"]),
+                number(counts["tied"]),
+                number(counts["lost"]),
+                percent(counts["first_preference"]),
             ]
             for item in seen
-            for code, place in _places(settings, item, task).items()
-            if "won" in place
+            for code, counts in _languages_of(settings, item, task).items()
+            if "won" in counts
         ],
         folded=True,
     )
@@ -138,6 +136,6 @@ def _warnings(settings: Recipe, item: Round) -> list[str]:
     return [
         f"{item.name}, {task} {code}: questions without a score: {missing}."
         for task in _tasks(item)
-        for code, place in _places(settings, item, task).items()
-        if (missing := place["left_out"] + place["unanswered"])
+        for code, counts in _languages_of(settings, item, task).items()
+        if (missing := counts["left_out"] + counts["unanswered"])
     ]

@@ -19,11 +19,11 @@ from lidr.components.report.blocks import (
 )
 from lidr.components.report.history import Round
 from lidr.components.report.svg import Heading, rounded_domain
-from lidr.components.report.words import language, number, percent, place
+from lidr.components.report.words import counted, language, percent, place_label
 from lidr.components.shared.config.pairing import RewarderName
 from lidr.components.shared.config.recipe import Languages, Recipe
 
-_ANSWERS = {"train": "Yes", "warn": "With care", "stop": "No"}
+_TRUST = {"train": "Yes", "warn": "With care", "stop": "No"}
 
 _MEASURES = {
     "on_target": "In the right language",
@@ -32,7 +32,7 @@ _MEASURES = {
     "code": "Code kept",
     "links": "Links kept",
     "names": "Names kept",
-    "length": "Of similar length",
+    "length": "Of similar length to the source",
     "chosen_on_target": "Chosen in its language",
     "rejected_on_target": "Rejected in its language",
     "right": "The one right side is chosen",
@@ -83,7 +83,7 @@ def reward_check(settings: Recipe, rounds: list[Round]) -> Section | None:
 
 def _answer(settings: Recipe, paired: list[Round]) -> str:
     reward = paired[-1].counts("pair")["reward"]
-    answer = _ANSWERS[reward["verdict"]]
+    answer = _TRUST[reward["verdict"]]
     if reward["verdict"] == "stop" and settings.pairing.reward.on_stop == "train":
         return f"{answer}, but it was trained on anyway"
     return answer
@@ -99,8 +99,8 @@ def _lede(settings: Recipe, paired: list[Round]) -> str:
     return (
         f"{said[0].upper()}{said[1:]}. {_ASSUMED[settings.pairing.rewarder].format(dominant)} A "
         f"bar counts as broken if exact tests say so (level {rules.alpha:g}, corrected over "
-        f"measures and places), from {rules.min_texts} independent texts on; with fewer it is not "
-        "verifiable here."
+        f"measures and directions or languages), from {rules.min_texts} independent texts on; "
+        "with fewer it is not verifiable here."
     )
 
 
@@ -120,69 +120,77 @@ def _places(languages: Languages, item: Round) -> dict[str, dict[str, Any]]:
 
 def _charts(settings: Recipe, item: Round) -> list[Chart]:
     found = []
+    rules = settings.pairing.reward
+    bars = {
+        "on_target": rules.min_on_target,
+        "numbers": rules.min_faithfulness,
+        "right": rules.min_agreement,
+        "agrees": rules.min_agreement,
+    }
     for measure, caption in _CHARTS.items():
-        lines = _lines(settings.languages, item, measure)
+        lines = _chart_rows(settings.languages, item, measure)
         if not lines:
             continue
         low = min(row.value["low"] for row in lines)
-        domain = rounded_domain(max(0.0, min(low, 0.9)), 1.0)
+        bar = bars[measure]
+        domain = rounded_domain(min(low, bar, 0.9), 1.0)
         title = caption.format(item.predecessor)
-        marks = {0.5: "tolerance"} if low < 0.5 else {}
+        marks = {bar: "tolerance"} if bar else {}
         identity = f"{measure.replace('_', '-')}-{item.iteration}"
         heading = Heading(identity, title, rows.in_words(lines))
         found.append(Chart(title, rows.dots(heading, lines, domain, marks)))
     return found
 
 
-def _lines(languages: Languages, item: Round, measure: str) -> list[rows.ReportRow]:
+def _chart_rows(languages: Languages, item: Round, measure: str) -> list[rows.ReportRow]:
     return [
-        _row(languages, key, place[measure])
-        for key, place in _places(languages, item).items()
-        if "*" not in key and place.get(measure, {}).get("n")
+        _row(languages, key, shares[measure])
+        for key, shares in _places(languages, item).items()
+        if "*" not in key and shares.get(measure, {}).get("n")
     ]
 
 
-def _row(languages: Languages, key: str, value: Mapping[str, float]) -> rows.ReportRow:
+def _row(languages: Languages, key: str, interval: Mapping[str, float]) -> rows.ReportRow:
     source, _, target = key.partition("-")
     code = target if source == languages.dominant and target else source
-    row = rows.language_row(languages, code, value, percent(value["value"]))
-    return replace(row, label=place(key))
+    row = rows.language_row(languages, code, interval, percent(interval["value"]))
+    return replace(row, label=place_label(key))
 
 
 def _numbers(settings: Recipe, item: Round) -> Table:
     places = _places(settings.languages, item)
-    shown = [name for name in _MEASURES if any(name in place for place in places.values())]
+    shown = [name for name in _MEASURES if any(name in shares for shares in places.values())]
     translated = settings.pairing.rewarder == "lidr"
     trips = ["chrF of round trips"] if translated else []
     head = ["Direction" if translated else "Language", *(_MEASURES[name] for name in shown), *trips]
     ratio = "the source's" if translated else "the rejected one's"
     return Table(
         f"What the check measured for {item.name}: shares of translations or pairs with their 95% "
-        f"intervals; chrF (0 to 100) without copies; median length by {ratio}",
-        [*head, "Length"],
+        f"intervals; chrF (0 to 100) without copies; median length relative to {ratio}",
+        [*head, "Length ratio"],
         [
             [
-                place(key),
-                *(_cell(found, name) for name in shown),
-                *([_round_trip(found)] if translated else []),
-                f"{found['length_ratio']:.2f}",
+                place_label(key),
+                *(_cell(shares, name) for name in shown),
+                *([_round_trip(shares)] if translated else []),
+                f"{shares['length_ratio']:.2f}",
             ]
-            for key, found in places.items()
+            for key, shares in places.items()
         ],
         folded=True,
     )
 
 
-def _cell(place: Mapping[str, Any], measure: str) -> str:
-    interval = place.get(measure)
-    if interval is None or measure in place["verifiable"]:
+def _cell(shares: Mapping[str, Any], measure: str) -> str:
+    interval = shares.get(measure)
+    if interval is None or measure in shares["verifiable"]:
         return measured(interval)
     return _unverifiable(interval["n"])
 
 
-def _round_trip(place: Mapping[str, Any]) -> str:
-    trip = place["round_trip"]
-    if "round_trip" not in place["verifiable"]:
+def _round_trip(shares: Mapping[str, Any]) -> str:
+    trip = shares["round_trip"]
+    if "round_trip" not in shares["verifiable"]:
         return _unverifiable(trip["n"]) if trip["n"] else measured(None)
     return Markup("{} <small>{}–{}</small>").format(
         *(f"{trip[key]:.1f}" for key in ("value", "low", "high"))
@@ -190,6 +198,4 @@ def _round_trip(place: Mapping[str, Any]) -> str:
 
 
 def _unverifiable(n: int) -> Markup:
-    return Markup('<span class="none">not verifiable here ({})</span>').format(
-        f"{number(n)} {'text' if n == 1 else 'texts'}"
-    )
+    return Markup('<span class="none">not verifiable here ({})</span>').format(counted(n, "text"))

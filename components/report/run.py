@@ -32,7 +32,7 @@ def report(recipe: str, store: str, run: str) -> str:
         URI of the final model's folder, which is the last promoted model's.
 
     Raises:
-        BadInput: the run has not even evaluated its start.
+        BadInput: M_0 has not been evaluated.
     """
     settings = Recipe.model_validate_json(recipe)
     home = open_store(store)
@@ -73,7 +73,7 @@ def report_failure(recipe: str, store: str, run: str, reason: str) -> str:
     admission, usage = read_admission(home, run), RunUsage.read(home, run)
     page = render(settings, run, rounds, earlier, why, admission, usage)
     home.write(key, page.encode("utf-8", "replace"))
-    _write_overview(home, settings, run, rounds, earlier, why)
+    _write_overview(home, settings, run, rounds, earlier, why, usage)
     emit("number", name="report", value=f"{home.uri}/{key}")
     return final_round(rounds).model if rounds else ""
 

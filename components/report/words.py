@@ -34,11 +34,16 @@ def direction(key: str) -> str:
     return f"{language(source)} → {language(target)}"
 
 
-def place(key: str) -> str:
+def place_label(key: str) -> str:
     """Return a key of the reward check's places in words: a direction, a language or a pool."""
     if key in ("*-*", "*"):
         return "All"
     return direction(key).replace("*", "all") if "-" in key else language(key)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return `1 stage`, `2 stages`."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -56,7 +56,7 @@ def lineage_command(
     if findings:
         raise CorruptStage(
             f"{len(findings)} of the files and markers behind {found.version.label} are not as "
-            f"they were written, first {findings[0].place}, which {findings[0].what}",
+            f"they were written, first {findings[0].uri}, which {findings[0].what}",
             remedy="Restore them from a backup, or run the recipe again.",
         )
 
@@ -120,7 +120,7 @@ def _print(found: Ancestry, document: dict[str, Any]) -> None:
     console.print(_table(found.graph))
     _print_origins(console, found.graph)
     for finding in document["findings"]:
-        console.print(Text(f"{finding['place']} {finding['what']}", style="red"))
+        console.print(Text(f"{finding['uri']} {finding['what']}", style="red"))
     if document["verified"]:
         console.print("Every marker and every file is as it was written.")
 

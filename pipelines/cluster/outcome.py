@@ -25,8 +25,9 @@ class Outcome:
 
     Attributes:
         state: one of the values of `RUN_STATES`.
-        note: why Kubeflow has another state; "" if it has not.
-        may_go_on: whether it was stopped by its budget, and may continue with a larger one.
+        note: how and why Kubeflow's state differs; "" if it does not.
+        may_go_on: whether its budget stopped it, so that it may continue with a larger one; set by
+            `read_outcome` alone.
     """
 
     state: str
@@ -35,13 +36,17 @@ class Outcome:
 
 
 def outcome_of(run: Any, graph: WorkflowGraph, stored: StoredRun | None, *, known: bool) -> Outcome:
-    """Return a run's state: an ended one is done if its result is there and no task failed.
+    """Return Kubeflow's state of a run, corrected.
+
+    A failed run is done if all its results are written. One that succeeded has failed if a task
+    failed or, where `known`, its result is missing.
 
     Args:
         run: `V2beta1Run`.
         graph: its workflow.
         stored: its folder on the store, or None.
-        known: whether the store can be read and has the run under its name in Kubeflow.
+        known: whether a result that is missing means a failure: the store can be read, and has the
+            run under its name in Kubeflow.
     """
     state = RUN_STATES.get(run.state or "PENDING", "waiting")
     complete = stored is not None and stored.complete

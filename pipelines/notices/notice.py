@@ -18,7 +18,7 @@ from lidr.components.shared.core.text import one_line
 NoticeKind = Literal["ended", "stopped", "failed", "waits", "silent"]
 
 _MAX_CHARS = 400
-"""Of a quoted text."""
+"""Longest text that is taken from elsewhere."""
 
 _MARKUP = str.maketrans({"<": "‹", ">": "›", "@": "(at)", "`": "'"})
 """What chats read as a mention, a link or code."""
@@ -31,7 +31,8 @@ class Notice:
     Attributes:
         run: the run's name.
         kind: what happened.
-        about: distinguishes it from others of its kind: an execution, or a step and since when.
+        about: distinguishes it from others of its kind: an execution, a step and since when, or a
+            run's result.
         text: what is sent.
     """
 
@@ -46,7 +47,7 @@ class Notice:
         return f"{self.kind}-{digest_of(self.about)[:12]}"
 
 
-def quoted(text: str) -> str:
+def chat_safe(text: str) -> str:
     """Return a text from elsewhere made safe for a chat: one line, no mentions, no secrets."""
     first = text.strip().partition("\n")[0]
     plain = one_line(redacted(first)).translate(_MARKUP)
@@ -70,9 +71,9 @@ def of_end(run: str, result: Mapping[str, Any]) -> Notice:
     parts = [
         f"lidr: run {run} has {'stopped' if kind == 'stopped' else 'ended'}.",
         _scores(models),
-        f"{quoted(why).rstrip('.')}.",
+        f"{chat_safe(why).rstrip('.')}.",
         f"Used: {used:,.1f} GPU hours." if used else "",
-        f"Report: {quoted(str(result['report']))}",
+        f"Report: {one_line(redacted(str(result['report'])))}",
     ]
     about = "\n".join([str(result["final_model"]), str(len(models)), why])
     return Notice(run, kind, about, " ".join(filter(None, parts)))
@@ -87,50 +88,51 @@ def of_failure(run: str, execution: str, failure: Mapping[str, Any] | None, comm
         failure: what the step noted on the store (`read_failure`); None where none did.
         command: the one that resumes the run.
     """
-    where, why = "", "no step said why; `lidr status` has the rest"
+    where, why = "", "no step said why; see `lidr status`"
     if failure:
         at = f"M_{failure['iteration']} " if failure["iteration"] >= 0 else ""
         where = f" at {at}{failure['step']}"
         expected = failure.get("expected")
-        why = quoted(failure["message"]) if expected else "an unexpected error, see `lidr logs`"
+        why = chat_safe(failure["message"]) if expected else "an unexpected error, see `lidr logs`"
     text = f"lidr: run {run} has failed{where}: {why.rstrip('.')}. `{command}` resumes it."
     return Notice(run, "failed", execution, text)
 
 
-def of_wait(run: str, place: str, minutes: float, since: float, why: str) -> Notice:
+def of_wait(run: str, step: str, minutes: float, since: float, why: str) -> Notice:
     """Return the notice of a step that waits.
 
     Args:
         run: its name.
-        place: the step, e.g. `M_1 train`.
+        step: e.g. `M_1 train`.
         minutes: how long it has waited.
         since: when it was first seen waiting, in seconds since 1970.
         why: the reason; "" where none is known.
     """
-    reason = f": {quoted(why).rstrip('.')}" if why else ""
-    text = f"lidr: {place} of run {run} has waited for {minutes:.0f} minutes{reason}."
-    return Notice(run, "waits", f"{place} {since:.0f}", text)
+    reason = f": {chat_safe(why).rstrip('.')}" if why else ""
+    text = f"lidr: {step} of run {run} has waited for {minutes:.0f} minutes{reason}."
+    return Notice(run, "waits", f"{step} {since:.0f}", text)
 
 
-def of_silence(run: str, place: str, minutes: float, since: float, progress: str) -> Notice:
+def of_silence(run: str, step: str, minutes: float, since: float, progress: str) -> Notice:
     """Return the notice of a running step that makes no progress.
 
     Args:
         run: its name.
-        place: the step, e.g. `M_1 train`.
+        step: e.g. `M_1 train`.
         minutes: how long it has made none.
         since: when its present progress was first seen, in seconds since 1970.
         progress: that progress, e.g. `120 of 400 requests`; "" where the step reports none.
     """
-    reached = f", at {quoted(progress)}" if progress else ""
-    text = f"lidr: {place} of run {run} has made no progress for {minutes:.0f} minutes{reached}."
-    return Notice(run, "silent", f"{place} {since:.0f}", text)
+    reached = f", at {chat_safe(progress)}" if progress else ""
+    text = f"lidr: {step} of run {run} has made no progress for {minutes:.0f} minutes{reached}."
+    return Notice(run, "silent", f"{step} {since:.0f}", text)
 
 
 def _scores(models: list[Mapping[str, Any]]) -> str:
     """Return a sentence with the other languages' average: M_0's and the last promoted model's."""
-    final = next((each for each in reversed(models) if each["promoted"]), models[0])
-    first, then = (each["average"]["value"] for each in (models[0], final))
+    final = next(each for each in reversed(models) if each["promoted"])  # M_0 always is
+    first, last = (each["average"]["value"] for each in (models[0], final))
     if final is models[0]:
-        return f"No model was promoted; the others' average is {first:.1%}."
-    return f"Others' average {first:.1%} → {then:.1%} (M_{final['iteration']}, {final['version']})."
+        return f"No model was promoted; the other languages' average is {first:.1%}."
+    model = f"M_{final['iteration']}, {final['version']}"
+    return f"Other languages' average {first:.1%} → {last:.1%} ({model})."

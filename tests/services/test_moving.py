@@ -134,7 +134,7 @@ def test_lineage_of_the_champion_is_verified_in_the_store(client, built, old, li
             code, out, err = lidr("lineage", NAME, "4", "--verify", "--output", "json")
         told = json.loads(out)
         assert (code, told["verified"]) == (1, False)
-        assert f"{chain.store}/{key}" in [finding["place"] for finding in told["findings"]]
+        assert f"{chain.store}/{key}" in [finding["uri"] for finding in told["findings"]]
         assert err.count("\n") == 1 and "not as they were written" in err
 
 

@@ -12,16 +12,16 @@ ROUND_TRIP = "round_trip"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A level below which a share must not be proven to lie.
+    """What a measure has to reach: where it is proven lower, it stops training or warns.
 
     Attributes:
         measure: what is measured.
-        stop: level below which training does not begin; None if there is only a warning.
+        stop: level below which the verdict is `stop`; None if there is only a warning.
         warn: level below which there is a warning.
         problem: what is wrong below the bar.
-        good: what the share counts, in words that follow `only 40% of 24 texts`.
+        good: what the share counts, to follow `only 40% of 24 from English to Spanish`.
         remedy: what the user can do.
-        noted: whether the warning leaves the verdict as it is.
+        keeps_verdict: whether the warning leaves the verdict as it is.
     """
 
     measure: str
@@ -30,7 +30,7 @@ class Bar:
     problem: str
     good: str
     remedy: str
-    noted: bool = False
+    keeps_verdict: bool = False
 
 
 _ANOTHER_MODEL = (
@@ -55,9 +55,9 @@ def bars_of(pairing: Pairing) -> list[Bar]:
     def on_translations(measure: str, level: float, problem: str, good: str) -> Bar:
         return Bar(measure, level, _half_way(level), problem, good, _ANOTHER_MODEL)
 
-    def on_choice(measure: str, problem: str) -> Bar:
+    def on_choice(measure: str, problem: str, good: str) -> Bar:
         level, remedy = rules.min_agreement, _CHECK_REWARDER[pairing.rewarder]
-        return Bar(measure, level, level, problem, "have it as the chosen one", remedy)
+        return Bar(measure, level, level, problem, good, remedy)
 
     faithful = rules.min_faithfulness
     return [
@@ -75,11 +75,13 @@ def bars_of(pairing: Pairing) -> list[Bar]:
         ),
         on_choice(
             "right",
-            "the reward is inverted: of pairs with one side right, by the reference answers",
+            "the reward is inverted, by the reference answers",
+            "choose the one right side",
         ),
         on_choice(
             "agrees",
-            "the reward looks inverted: of pairs with one side that ends like the dominant answer",
+            "the reward looks inverted, by the dominant answers",
+            "choose the one side that ends like the dominant answer",
         ),
         on_translations("numbers", faithful, "translations lose numbers", "keep all of them"),
         on_translations("code", faithful, "translations change code", "keep it"),
@@ -89,7 +91,7 @@ def bars_of(pairing: Pairing) -> list[Bar]:
             rules.min_round_trip,
             min(1.5 * rules.min_round_trip, 100.0),
             "little is left of a text that is translated and back again",
-            "of 100 in chrF",
+            "in chrF (0 to 100)",
             _ANOTHER_MODEL,
         ),
         Bar(
@@ -100,7 +102,7 @@ def bars_of(pairing: Pairing) -> list[Bar]:
             "not quality",
             "are in its language",
             "pairing.off_target_rejected=drop leaves such pairs out.",
-            noted=True,
+            keeps_verdict=True,
         ),
         Bar(
             "yield",
@@ -108,7 +110,7 @@ def bars_of(pairing: Pairing) -> list[Bar]:
             rules.min_yield,
             "few candidates become pairs",
             "can be used",
-            "See why the others were dropped.",
+            "The report's section on pairs says why the others were dropped.",
         ),
         Bar(
             "names",

@@ -206,7 +206,7 @@ def _broken_bars(settings: Recipe, places: Places) -> Iterator[Finding]:
         for bar in bars:
             own = [each for each in proven if each.bar is bar]
             if own and bar.measure not in stopped:
-                yield _finding("note" if bar.noted else level, bar, own, places)
+                yield _finding("note" if bar.keeps_verdict else level, bar, own, places)
         stopped |= {each.bar.measure for each in proven}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lidr.components.shared.core.digest import canonical_json, digest_of
-from lidr.components.shared.core.errors import BadInput, StoreError
+from lidr.components.shared.core.errors import BadInput, StoreUnavailable
 from lidr.components.shared.lineage.graph import Graph, Node, Presence
 from lidr.components.shared.models.outside import is_weights, model_fingerprint
 from lidr.components.shared.store.marker import marker_fault
@@ -20,19 +20,21 @@ _FILES_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class LineageFinding:
-    """A file or stage that is not as it was written.
+    """Something in a lineage that is not as it was recorded.
 
     Attributes:
-        place: its URI.
+        uri: of the file or stage.
         what: what is wrong, as a predicate, e.g. `is gone`.
     """
 
-    place: str
+    uri: str
     what: str
 
 
 def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> list[LineageFinding]:
-    """Return what is wrong anywhere in a lineage; files are read piece by piece, four at a time.
+    """Return what is wrong anywhere in a lineage: models outside first, then stages' files.
+
+    Files of stages are hashed four at a time.
 
     Of a pruned stage only the marker is checked. A model from outside the store is compared with
     the fingerprint that was taken when it was brought in: every byte of a folder, the listing of
@@ -40,13 +42,14 @@ def verify(graph: Graph, advance: Callable[[int], None] = lambda _: None) -> lis
 
     Args:
         graph: to verify.
-        advance: called with the number of bytes that were read since the last call.
+        advance: called after each file of a stage with its recorded size; models outside are not
+            counted.
 
     Raises:
         StoreError: the store cannot be reached.
     """
     found = [finding for node in graph for finding in _faults(node)]
-    checks = [(node, name) for node in graph for name in _expected(node)]
+    checks = [(node, name) for node in graph for name in _files_to_hash(node)]
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         for (node, name), what in zip(checks, pool.map(_file_fault, checks), strict=True):
             advance(node.files[name].get("size", 0))
@@ -64,7 +67,8 @@ def _faults(node: Node) -> Iterator[LineageFinding]:
     if node.presence is Presence.GONE:
         yield LineageFinding(node.uri, "is gone")
         return
-    if what := "cannot be read" if not node.data else marker_fault(node.data, node.digest):
+    what = marker_fault(node.data, node.digest) if node.data else "cannot be read"
+    if what:
         yield LineageFinding(f"{node.uri}/{node.marker_name}", what)
     if node.presence is Presence.WHOLE:
         yield from _outside_faults(node)
@@ -75,30 +79,26 @@ def _outside_faults(node: Node) -> Iterator[LineageFinding]:
     if not isinstance(described, dict):
         return
     for name, key in (("source", "digest"), ("adapter", "adapter_digest")):
-        place, expected = node.outside.get(name, ""), described.get(key)
-        if place and expected and not place.startswith("hf://"):
-            what = _outside_fault(place, str(expected))
+        uri, expected = node.outside.get(name, ""), described.get(key)
+        if uri and expected and not uri.startswith("hf://"):
+            what = _outside_fault(uri, str(expected))
             if what:
-                yield LineageFinding(place, what)
+                yield LineageFinding(uri, what)
 
 
-def _outside_fault(place: str, expected: str) -> str:
-    if "://" in place:
-        try:
-            if not open_store(place).list(""):
-                return "is gone"
-        except StoreError as error:
-            return f"cannot be read: {error}"
-    elif not Path(place).is_dir():
-        return "is gone"
+def _outside_fault(uri: str, expected: str) -> str:
     try:
-        actual = model_fingerprint(place, lambda _: None)
+        if not (open_store(uri).list("") if "://" in uri else Path(uri).is_dir()):
+            return "is gone"
+        actual = model_fingerprint(uri, lambda _: None)
+    except StoreUnavailable:
+        raise
     except BadInput as error:
         return f"cannot be read: {error}"
     return "" if actual == expected else "is not the model that was brought in"
 
 
-def _expected(node: Node) -> list[str]:
+def _files_to_hash(node: Node) -> list[str]:
     """Return the names of files that must exist, weights last: others are checked faster."""
     if node.presence is not Presence.WHOLE:
         return []
@@ -115,7 +115,12 @@ def _file_fault(check: tuple[Node, str]) -> str:
 
 
 def recipe_fault(data: bytes, digest: str) -> str:
-    """Return what is wrong with a run's `recipe.json`, or ""; a version's tag has the digest."""
+    """Return what is wrong with a run's `recipe.json`; or "".
+
+    Args:
+        data: the file's content.
+        digest: the recipe's, from a registered version's tag `lidr.recipe_digest`.
+    """
     try:
         recipe = json.loads(data)
         same = canonical_json(recipe).encode() == data and digest_of(recipe) == digest

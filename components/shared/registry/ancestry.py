@@ -158,7 +158,9 @@ def _runs_of(store: Store, version: Version) -> tuple[tuple[str, ...], tuple[Lin
             runs.append(run)
             findings += _differences(store, run, state, version)
     if not runs:
-        findings.append(LineageFinding(f"{store.uri}/runs", f"no run there names {version.label}"))
+        findings.append(
+            LineageFinding(f"{store.uri}/runs", f"has no run that names {version.label}")
+        )
     return tuple(runs), tuple(findings)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lidr.components.shared.config.notify import Notify
 from lidr.components.shared.store.local import LocalStore
-from lidr.pipelines.notices.notice import of_end, of_failure, of_silence, of_wait, quoted
+from lidr.pipelines.notices.notice import chat_safe, of_end, of_failure, of_silence, of_wait
 from lidr.pipelines.notices.observing import notices_of, observe
 from lidr.pipelines.status import END, Status, StepRow
 
@@ -32,8 +32,8 @@ def test_end_says_what_was_gained_and_where_the_report_is():
     told = of_end("mine", result(model(0, 0.461), model(1, 0.95), used={"gpu_hours": 12.34}))
     assert told.kind == "ended"
     assert told.text == (
-        "lidr: run mine has ended. Others' average 46.1% → 95.0% (M_1, tiny/2). M_1: the gain is "
-        "real. Used: 12.3 GPU hours. Report: s3://b/r.html"
+        "lidr: run mine has ended. Other languages' average 46.1% → 95.0% (M_1, tiny/2). "
+        "M_1: the gain is real. Used: 12.3 GPU hours. Report: s3://b/r.html"
     )
 
 
@@ -85,9 +85,9 @@ def test_failure_that_nobody_foresaw_quotes_nothing():
 
 def test_words_of_others_are_short_and_mention_nobody(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_planted0token")
-    told = quoted("<!channel> @here `rm` s3://a:b@c hf_planted0token\x1b[0m\nsecond")
+    told = chat_safe("<!channel> @here `rm` s3://a:b@c hf_planted0token\x1b[0m\nsecond")
     assert told == "‹!channel› (at)here 'rm' s3://[redacted](at)c [redacted]\ufffd[0m"
-    assert len(quoted("x" * 1000)) == 400
+    assert len(chat_safe("x" * 1000)) == 400
 
 
 def status(*rows: StepRow) -> Status:

@@ -40,8 +40,8 @@ def test_end_is_told_once_however_often_the_run_is_asked_for(telling, receiver, 
     assert run(telling, tmp_path)[0] == 0
     (text,) = [body["text"] for _, body in receiver.received]
     assert text == (
-        "lidr: run mine has ended. Others' average 40.0% → 60.0% (M_1, fake/2). M_1: as the test "
-        f"wants it. Report: {telling.store.resolve()}/runs/mine/report.html"
+        "lidr: run mine has ended. Other languages' average 40.0% → 60.0% (M_1, fake/2). "
+        f"M_1: as the test wants it. Report: {telling.store.resolve()}/runs/mine/report.html"
     )
 
 

@@ -293,7 +293,7 @@ def test_round_trips_that_lose_everything_stop():
         records.move_back(f"p{number}", "en", "es", "zzz qqq")
     [found] = [each for each in found_in(records) if each.level == "stop"]
     assert found.measure == "round_trip"
-    assert "from English to Spanish of 100 in chrF; the bar is 30" in found.text
+    assert "from English to Spanish in chrF (0 to 100); the bar is 30" in found.text
 
 
 def test_too_few_pairs_for_one_step_stop_by_default():

@@ -110,8 +110,8 @@ def test_reward_check_stops_scores_that_prefer_the_wrong_side(tmp_path: Path):
     reward = open_stage(uri).counts()["reward"]
     assert reward["verdict"] == "stop"
     assert reward["reason"] == (
-        "the reward is inverted: of pairs with one side right, by the reference answers: only 0% "
-        "of 30 in Spanish have it as the chosen one; the bar is 50%"
+        "the reward is inverted, by the reference answers: only 0% of 30 in Spanish choose the one "
+        "right side; the bar is 50%"
     )
     [warning] = [each["message"] for each in told if each["event"] == "warning"]
     assert warning.endswith("take a better judge.")

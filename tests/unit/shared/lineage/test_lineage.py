@@ -55,7 +55,7 @@ def behind(chain: Chain) -> list[Stage]:
 def places(chain: Chain, t: int = 2, version: Version | None = None) -> list[str]:
     found = read_ancestry(None, version or chain.version(t), chain.store)
     findings = [*found.findings, *verify(found.graph)]
-    return [finding.place.removeprefix(f"{chain.store}/") for finding in findings]
+    return [finding.uri.removeprefix(f"{chain.store}/") for finding in findings]
 
 
 def test_a_lineage_goes_back_to_the_beginning_inputs_first(chain):
@@ -187,7 +187,7 @@ def test_a_lineage_crosses_stores_to_the_run_that_its_model_is_from(chain, tmp_p
     assert graph.rounds()[world.uri] == 3
     flip(Path(chain.store, chain.model(1).key("model/model.safetensors")))
     [finding] = verify(graph)
-    assert finding.place == f"{chain.model(1).uri}/model/model.safetensors"
+    assert finding.uri == f"{chain.model(1).uri}/model/model.safetensors"
 
 
 def chain_uris(chain: Chain) -> list[str]:
@@ -211,7 +211,7 @@ def test_a_model_from_outside_is_named_and_compared(tmp_path):
     assert node.outside == {"source": str(folder)}
     assert node.section("facts")["prompt_files"]["en"][0]["file"] == "s3://prompts/en.jsonl"
     [finding] = verify(trace([world.uri]))
-    assert (finding.place, finding.what) == (str(folder), "is not the model that was brought in")
+    assert (finding.uri, finding.what) == (str(folder), "is not the model that was brought in")
     pinned = outside_world(str(tmp_path / "store"), "hf://org/name@abc")
     assert verify(trace([pinned.uri])) == []
 

@@ -259,7 +259,7 @@ def _part_bare(folder: str, out: str, pairs: str) -> None:
     """Time LLM.generate and lidr's rollout side by side in short pairs, in one engine."""
     from lidr.components.rollout import EngineSession, roll_out
     from lidr.components.rollout.answers import Answers
-    from lidr.components.rollout.chunks import ChunkShare
+    from lidr.components.rollout.chunks import Shard
     from lidr.components.rollout.prompts import PromptBook
     from lidr.components.rollout.stages import generate_stage
     from lidr.components.rollout.summaries import finish_responses
@@ -290,7 +290,7 @@ def _part_bare(folder: str, out: str, pairs: str) -> None:
         found = answers(f"{folder}/rollout-{number}")
         session = Held(recipe, inputs)
         began = time.monotonic()
-        roll_out(session, [found.stage], lambda: found.chunks(ChunkShare()))
+        roll_out(session, [found.stage], lambda: found.chunks(Shard()))
         finish_responses(recipe, found)
         return _rate(session.tokens, began)
 
@@ -306,12 +306,12 @@ def _part_bare(folder: str, out: str, pairs: str) -> None:
 
 def _rendered(engine: Any, answers: Any) -> list[str]:
     """Return the prompts of a rollout as text, in its order."""
-    from lidr.components.rollout.chunks import ChunkShare
+    from lidr.components.rollout.chunks import Shard
 
     tokenizer = engine._llm.get_tokenizer()
     return [
         tokenizer.decode(engine._chat.render(chunk.task.request(item)))
-        for chunk in answers.chunks(ChunkShare())
+        for chunk in answers.chunks(Shard())
         for item in chunk.items()
     ]
 

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from lidr.components.rollout import EngineSession, roll_out
 from lidr.components.rollout.answers import Answers
-from lidr.components.rollout.chunks import ChunkShare
+from lidr.components.rollout.chunks import Shard
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage
 from lidr.components.rollout.stream import count_missing
@@ -121,7 +121,7 @@ def measure(records: int) -> dict[str, float]:
         stage = generate_stage(recipe, folder, inputs.uri, inputs.uri, 1)
         answers = _answers(recipe, stage, inputs)
         began, cpu = time.monotonic(), time.process_time()
-        roll_out(InstantSession(recipe, inputs.uri), [stage], lambda: answers.chunks(ChunkShare()))
+        roll_out(InstantSession(recipe, inputs.uri), [stage], lambda: answers.chunks(Shard()))
         finish_responses(recipe, answers)
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu
         if stage.counts()["responses"] != records:
@@ -141,14 +141,14 @@ def missing_seconds() -> float:
         recipe = _recipe(CHUNKS // len(LANGUAGES) * CHUNK)
         inputs = _write_inputs(folder, recipe)
         stage = generate_stage(recipe, folder, inputs.uri, inputs.uri, 1)
-        chunks = list(_answers(recipe, stage, inputs).chunks(ChunkShare()))
+        chunks = list(_answers(recipe, stage, inputs).chunks(Shard()))
         for chunk in chunks[1:]:
             path = Path(folder) / chunk.key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         began = time.monotonic()
         present = {entry.key for entry in stage.store.list(stage.prefix)}
-        missing = count_missing(_answers(recipe, stage, inputs).chunks(ChunkShare()), present)
+        missing = count_missing(_answers(recipe, stage, inputs).chunks(Shard()), present)
         seconds = time.monotonic() - began
         if missing != CHUNK:
             sys.exit(f"{missing} places are missing, not {CHUNK}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from lidr.components.rollout import EngineSession, roll_out
 from lidr.components.rollout.answers import Answers
-from lidr.components.rollout.chunks import Chunk, ChunkShare
+from lidr.components.rollout.chunks import Chunk, Shard
 from lidr.components.rollout.figures import worker_figures, write_note
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import generate_stage, translate_stage
@@ -70,7 +70,7 @@ def generate(
     translations = Translations(settings, target, stage, prompts, iteration)
 
     def plan() -> Iterator[Chunk[Any]]:
-        return answers.chunks(ChunkShare(shard, shards), translations.followers if fused else None)
+        return answers.chunks(Shard(shard, shards), translations.followers if fused else None)
 
     with EngineSession(settings, model) as session:
         roll_out(session, [stage, target] if fused else [stage], plan, machine.restarts)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lidr.components.rollout.chunks import Chunk, ChunkShare, Follower, Task, chunk_name
+from lidr.components.rollout.chunks import Chunk, Follower, Shard, Task, chunk_name
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.shared.config.generation import Sampling
 from lidr.components.shared.config.recipe import Recipe
@@ -66,7 +66,7 @@ class Answers:
         )
 
     def chunks(
-        self, share: ChunkShare, followers: Followers | None = None
+        self, shard: Shard, followers: Followers | None = None
     ) -> Iterator[Chunk[AnswerRequest]]:
         """Yield a share's chunks; all languages of the same prompts are adjacent.
 
@@ -75,7 +75,7 @@ class Answers:
             followers: returns the followers of a language's `index`-th chunk.
         """
         size = self._prompts.size(self._settings.languages.dominant)
-        for index in share.indexes(size, self._settings.generation.chunk_size):
+        for index in shard.indexes(size, self._settings.generation.chunk_size):
             for language in self._settings.languages.all:
                 fed = followers(language, index) if followers else ()
                 yield self._chunk(language, index, fed)

@@ -58,11 +58,13 @@ class Chunk(Generic[Item]):
 
 @dataclass(frozen=True)
 class Follower:
-    """A chunk whose items are made from the records of another one, its source.
+    """The link from a chunk to one that is made from its records.
 
     Attributes:
-        chunk: the follower; its `items` gives what `derive` would, read from the source's file.
-        derive: makes a place's item from the source's item and record at that place.
+        chunk: the chunk that follows; it may have fewer places. Its `items` gives what `derive`
+            would, read from the source's file.
+        derive: makes a place's item from the source's item and record there; None leaves the place
+            empty.
     """
 
     chunk: Chunk[Any]
@@ -70,18 +72,18 @@ class Follower:
 
 
 @dataclass(frozen=True)
-class ChunkShare:
-    """The part of a stage's chunks that one worker does: every `shards`-th, from `shard` on.
+class Shard:
+    """The part of a stage's chunks that one worker does: every `count`-th, from `index` on.
 
     A chunk's content and name do not depend on it.
     """
 
-    shard: int = 0
-    shards: int = 1
+    index: int = 0
+    count: int = 1
 
-    def indexes(self, size: int, chunk_size: int) -> range:
-        """Return the indexes of the share's chunks, of all chunks that `size` prompts fill."""
-        return range(self.shard, -(-size // chunk_size), self.shards)
+    def indexes(self, prompts: int, chunk_size: int) -> range:
+        """Return the indexes of the shard's chunks, of all chunks that so many prompts fill."""
+        return range(self.index, -(-prompts // chunk_size), self.count)
 
 
 def chunk_name(folder: str, index: int) -> str:

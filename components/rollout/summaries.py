@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lidr.components.rollout.answers import Answers
-from lidr.components.rollout.chunks import Chunk, ChunkShare
+from lidr.components.rollout.chunks import Chunk, Shard
 from lidr.components.rollout.figures import NOTES, collect_notes, delete_notes
 from lidr.components.rollout.translations import Translations, directions
 from lidr.components.shared.config.recipe import Recipe
@@ -33,14 +33,14 @@ def finish_responses(settings: Recipe, answers: Answers) -> None:
         EngineFailed: a chunk is missing.
         CorruptStage: a chunk is not a Parquet file.
     """
-    _finish(answers.stage, answers.chunks(ChunkShare()), partial(_response_counts, settings))
+    _finish(answers.stage, answers.chunks(Shard()), partial(_response_counts, settings))
 
 
 def finish_translations(settings: Recipe, translations: Translations) -> None:
     """Finish a translate stage, as `finish_responses` does a generate stage."""
     _finish(
         translations.stage,
-        translations.chunks(ChunkShare()),
+        translations.chunks(Shard()),
         partial(_translation_counts, settings),
     )
 

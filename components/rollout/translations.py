@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from lidr.components.rollout.answers import AnswerRequest, decoding_of, seed_purpose, usable_text
-from lidr.components.rollout.chunks import Chunk, ChunkShare, Follower, Task, chunk_name
+from lidr.components.rollout.chunks import Chunk, Follower, Shard, Task, chunk_name
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.core.digest import seed_of
@@ -78,9 +78,9 @@ class Translations:
         )
         self._size = prompts.size(settings.languages.dominant)
 
-    def chunks(self, share: ChunkShare) -> Iterator[Chunk[TranslationJob]]:
+    def chunks(self, shard: Shard) -> Iterator[Chunk[TranslationJob]]:
         """Yield a share's chunks; the requests of a chunk share one direction and instruction."""
-        for index in share.indexes(self._size, self._settings.generation.chunk_size):
+        for index in shard.indexes(self._size, self._settings.generation.chunk_size):
             for source, target in directions(self._settings):
                 yield self.chunk(source, target, index)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from lidr.components.rollout import EngineSession, roll_out
-from lidr.components.rollout.chunks import ChunkShare
+from lidr.components.rollout.chunks import Shard
 from lidr.components.rollout.figures import worker_figures, write_note
 from lidr.components.rollout.prompts import PromptBook
 from lidr.components.rollout.stages import translate_stage
@@ -61,7 +61,7 @@ def translate(
         return stage.uri
     prompts = PromptBook(open_stage(inputs), settings.prompts.per_iteration, iteration)
     translations = Translations(settings, stage, locate_stage(responses), prompts, iteration)
-    plan = partial(translations.chunks, ChunkShare(shard, shards))
+    plan = partial(translations.chunks, Shard(shard, shards))
     with EngineSession(settings, model) as session:
         roll_out(session, [stage], plan, Machine.from_environment().engine.restarts)
         write_note(stage, session, shard)

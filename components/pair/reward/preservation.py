@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections import Counter
 
+from lidr.components.shared.core.text import normalized_text
+
 _NGRAM_CHARS = 5
 """Characters per n-gram when two texts are compared."""
 
@@ -13,7 +15,8 @@ _MIN_COPY_OVERLAP = 0.9
 """Share of common n-grams from which a translation counts as a copy of its source."""
 
 _MIN_CODE_OVERLAP = 0.5
-"""Share from which a code block counts as kept; its comments may be translated."""
+"""Share of common n-grams from which a code block counts as kept; its comments may be
+translated."""
 
 _MIN_NAME_LETTERS = 3
 
@@ -22,15 +25,15 @@ _PREFIX_LETTERS = 4
 
 _FENCED = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
 _LINK = re.compile(r"https?://[^\s<>\"'`\\\[\](){}]+")
-_WORD = re.compile(r"(?<![^\W\d_])[^\W\d_]+")
-_SENTENCE_START = re.compile(r"[.!?:;\n\"'\u00bb\u00ab\u201c\u201d\u00bf\u00a1*#>|-]\s*$")
+_WORD = re.compile(r"[^\W\d_]+")
+_SENTENCE_BREAK = re.compile(r"[.!?:;\n\"'\u00bb\u00ab\u201c\u201d\u00bf\u00a1*#>|-]\s*$")
 
-CAPITALISING = frozenset({"de"})
+_NOUN_CAPITALISING = frozenset({"de"})
 """Languages that capitalise every noun, so that capitals do not mark names."""
 
 
 def is_copy(source: str, translation: str) -> bool:
-    """Tell whether a translation is its source with at most a few words changed."""
+    """Tell whether 90% of a translation's 5-grams of characters are its source's."""
     return _overlap(source, translation) >= _MIN_COPY_OVERLAP
 
 
@@ -68,13 +71,13 @@ def keeps_names(source: str, translation: str, language: str) -> bool | None:
         None if this cannot be told: the source has no names in Latin script, its language
         capitalises every noun, or the translation is not in Latin script.
     """
-    if language in CAPITALISING or not _is_latin(translation):
+    if language in _NOUN_CAPITALISING or not _is_latin(translation):
         return None
     names = _names(source)
     if not names:
         return None
-    held = {_folded(word)[:_PREFIX_LETTERS] for word in _WORD.findall(translation)}
-    kept = sum(_folded(name)[:_PREFIX_LETTERS] in held for name in names)
+    prefixes = {_folded(word)[:_PREFIX_LETTERS] for word in _WORD.findall(translation)}
+    kept = sum(_folded(name)[:_PREFIX_LETTERS] in prefixes for name in names)
     return kept * 2 >= len(names)
 
 
@@ -85,7 +88,7 @@ def _names(text: str) -> list[str]:
         word
         for word, start in words
         if len(word) >= _MIN_NAME_LETTERS and word.istitle() and _is_latin(word)
-        if start and not _SENTENCE_START.search(text[max(0, start - 20) : start])
+        if start and not _SENTENCE_BREAK.search(text[max(0, start - 20) : start])
     }
     return sorted(word for word in within if word.lower() not in lower)
 
@@ -108,16 +111,12 @@ def _links(text: str) -> list[str]:
 
 def _overlap(first: str, second: str) -> float:
     """Return the share of the longer text's n-grams that both have; 1 for equal texts."""
-    one, other = (_plain(text) for text in (first, second))
+    one, other = normalized_text(first), normalized_text(second)
     if one == other:
         return 1.0
-    grams, others = (_grams(text) for text in (one, other))
+    grams, others = _grams(one), _grams(other)
     longer = max(grams.total(), others.total())
     return (grams & others).total() / longer if longer else 0.0
-
-
-def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _grams(text: str) -> Counter[str]:

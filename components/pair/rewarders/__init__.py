@@ -19,4 +19,4 @@ _REWARDERS: dict[RewarderName, type[Rewarder]] = {
 
 def rewarder_of(inputs: RewarderInputs) -> Rewarder:
     """Return the rewarder that a recipe names, with what it reads."""
-    return _REWARDERS[inputs.settings.pairing.rewarder](inputs)
+    return _REWARDERS[inputs.recipe.pairing.rewarder](inputs)

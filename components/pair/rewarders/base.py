@@ -16,20 +16,20 @@ class RewarderInputs:
     """What a rewarder reads.
 
     Attributes:
-        settings: the recipe.
+        recipe: of the run.
         inputs: URI of the stage `prepare`, which holds the prompts.
         responses: URI of the generate stage.
-        rewards: URI of the stage of the step it needs (`Pairing.reward_step`).
+        rewards: URI of the stage that it needs: translate, score or grade (`Pairing.reward_step`).
     """
 
-    settings: Recipe
+    recipe: Recipe
     inputs: str
     responses: str
     rewards: str
 
 
 class Rewarder(Protocol):
-    """Turns an iteration's responses into pairs of texts, one of which is better."""
+    """Turns an iteration's responses into preference pairs: a better and a worse text."""
 
     def __init__(self, inputs: RewarderInputs) -> None: ...
 
@@ -37,11 +37,14 @@ class Rewarder(Protocol):
         """Return every candidate; one whose texts are missing says why."""
 
     def observe(self, decided: Decided, detected: Mapping[str, str]) -> dict[str, Observations]:
-        """Return what the reward check measures: by place, then by pool, the pool of all last.
+        """Return what the reward check measures.
 
         Args:
             decided: the candidates, after the filters.
-            detected: the language of each of their texts.
+            detected: the detected language, by text.
+
+        Returns:
+            By direction (`en-es`) or language, then by pools of these, the pool of all last.
         """
 
     def counts(self) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class SampleRewarder:
     """
 
     def __init__(self, inputs: RewarderInputs) -> None:
-        self._settings = inputs.settings
+        self._settings = inputs.recipe
         self._prompts = _read_prompts(inputs)
 
     def candidates(self) -> list[Candidate]:
@@ -95,7 +95,7 @@ def _read_prompts(inputs: RewarderInputs) -> list[SampledPrompt]:
     """Read an iteration's prompts in every language, their responses and scores, joined by id."""
     answered, scored = open_stage(inputs.responses), open_stage(inputs.rewards)
     prompts: list[Prompt] = open_stage(inputs.inputs).read_records(
-        [f"prompts/{code}.parquet" for code in inputs.settings.languages.all], Prompt
+        [f"prompts/{code}.parquet" for code in inputs.recipe.languages.all], Prompt
     )
     answers: list[Response] = answered.read_records(answered.files(prefix="responses/"), Response)
     scores: list[Score] = scored.read_records([SCORES_FILE], Score)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -61,3 +62,8 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the closest allowed word, or ""."""
     found = difflib.get_close_matches(word, list(allowed), n=1)
     return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def normalized_text(text: str) -> str:
+    """Return a text for comparison: NFKC, case-folded, with single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

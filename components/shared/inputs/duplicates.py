@@ -10,7 +10,6 @@ so 0.8 GB for a million.
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lidr.components.shared.config.deduplication import Deduplication
+from lidr.components.shared.core.text import normalized_text
 from lidr.components.shared.records.schema import Prompt
 
 _PERMUTATIONS = 128
@@ -99,17 +99,12 @@ def note_of_duplicates(duplicates: Sequence[Duplicate], total: int) -> str:
     )
 
 
-def _normalized(text: str) -> str:
-    """Return a text for comparison: NFKC, case-folded, with single spaces."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
 def _exact(prompts: Sequence[Prompt]) -> dict[int, int]:
     """Map the index of each prompt that repeats an earlier text to that of the first one."""
     seen: dict[bytes, int] = {}
     found = {}
     for number, prompt in enumerate(prompts):
-        digest = hashlib.blake2b(_normalized(prompt.text).encode(), digest_size=16).digest()
+        digest = hashlib.blake2b(normalized_text(prompt.text).encode(), digest_size=16).digest()
         first = seen.setdefault(digest, number)
         if first != number:
             found[number] = first
@@ -164,7 +159,7 @@ def _signatures(texts: Sequence[str], seed: int) -> np.ndarray[Any, Any]:
     from datasketch import MinHash
 
     values = np.empty((len(texts), _PERMUTATIONS), dtype=np.uint32)
-    shingles = (_shingles(_normalized(text)) for text in texts)
+    shingles = (_shingles(normalized_text(text)) for text in texts)
     sketches = MinHash.generator(shingles, num_perm=_PERMUTATIONS, seed=seed % 2**32)
     for row, sketch in enumerate(sketches):
         values[row] = sketch.hashvalues

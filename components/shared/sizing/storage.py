@@ -6,21 +6,23 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from lidr.components.shared.config.recipe import Recipe
-from lidr.components.shared.sizing.architecture import Architecture
+from lidr.components.shared.sizing.architecture import Architecture, text_settings
 
 FileType = Literal["float32", "bfloat16"]
 
 
-def export_type(setting: str, seen: str, own: Collection[str]) -> FileType:
+def export_type(setting: str, inference_dtype: str, start_dtypes: Collection[str]) -> FileType:
     """Return the type of the weights that training writes.
 
     Args:
         setting: `training.export`; `auto` is bfloat16 where inference and the start model have it.
-        seen: type of weights in inference, e.g. `bfloat16`.
-        own: types of the start model's weights.
+        inference_dtype: of the weights in inference, e.g. `bfloat16`.
+        start_dtypes: of the start model's weights.
     """
-    both = seen == "bfloat16" and "bfloat16" in own
-    return "bfloat16" if setting == "bfloat16" or (setting == "auto" and both) else "float32"
+    both_bfloat16 = inference_dtype == "bfloat16" and "bfloat16" in start_dtypes
+    if setting == "bfloat16" or (setting == "auto" and both_bfloat16):
+        return "bfloat16"
+    return "float32"
 
 
 def model_bytes(
@@ -28,7 +30,7 @@ def model_bytes(
 ) -> float:
     """Return the bytes of the models that all iterations write.
 
-    An adapter that is not merged also holds those of the iterations before it; it is in float32.
+    An unmerged adapter contains the adapters of all earlier iterations; it is written in float32.
 
     Args:
         recipe: of which `training`, `model` and `gate` are read.
@@ -36,10 +38,14 @@ def model_bytes(
         config: M_0's config.json.
         gpu: whether training and inference have GPUs.
     """
-    rounds, lora = recipe.gate.max_iterations, recipe.training.lora
+    iterations, lora = recipe.gate.max_iterations, recipe.training.lora
     if lora.rank and not lora.merge:
-        return 4.0 * shape.lora_parameters(lora.rank) * rounds * (rounds + 1) / 2
-    seen = recipe.model.dtype if recipe.model.dtype != "auto" else ("float32", "bfloat16")[gpu]
-    own = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
-    written = export_type(recipe.training.export, seen, {own})
-    return (2.0 if written == "bfloat16" else 4.0) * shape.parameters * rounds
+        return 4.0 * shape.lora_parameters(lora.rank) * iterations * (iterations + 1) / 2
+    inference = recipe.model.dtype
+    if inference == "auto":
+        inference = "bfloat16" if gpu else "float32"
+    text = text_settings(config)  # of a model that reads images too, the type may be in its part
+    stated = (each.get(key) for each in (config, text) for key in ("dtype", "torch_dtype"))
+    start = str(next(filter(None, stated), "float32")).removeprefix("torch.")
+    written = export_type(recipe.training.export, inference, {start})
+    return (2.0 if written == "bfloat16" else 4.0) * shape.parameters * iterations

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lidr.components.pair.rewarders.lidr.candidates import Sources
+from lidr.components.pair.rewarders.lidr.candidates import SampleRecords
 from lidr.components.pair.run import pair
 from lidr.components.shared.records.schema import (
     Failure,
@@ -97,8 +97,8 @@ class Records:
         record = moved(prompt_id, target, source, text)
         self.round_trips[prompt_id, source, target] = record
 
-    def sources(self) -> list[Sources]:
-        return [Sources(self.prompts, self.responses, self.translations, self.round_trips)]
+    def sources(self) -> list[SampleRecords]:
+        return [SampleRecords(self.prompts, self.responses, self.translations, self.round_trips)]
 
 
 def good_records(*ids: str, tasks: Sequence[str] = ()) -> Records:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lidr.components.pair.candidates import Candidate
-from lidr.components.pair.rewarders.lidr.candidates import candidates, read_sources
+from lidr.components.pair.rewarders.lidr.candidates import candidates, read_samples
 from lidr.components.shared.records.schema import DropReason, Failure, PairKind
 from tests.fakes import make_recipe
 from tests.unit.pair.stages import (
@@ -70,7 +70,7 @@ def test_records_meet_by_id_whatever_their_order_and_files(tmp_path):
     read = []
     for order, chunk in ((1, 2), (-1, 3)):
         inputs = write(tmp_path, records, order, chunk)
-        found = read_sources(settings, inputs.world, inputs.responses, inputs.translations)
+        found = read_samples(settings, inputs.world, inputs.responses, inputs.translations)
         assert found == records.sources()
         read.append(
             {
@@ -215,6 +215,6 @@ def test_exchanging_the_sides_twice_changes_nothing():
 def test_a_translate_stage_without_any_file_leaves_nothing_to_pair(tmp_path):
     records = good_records("p0", tasks=["p0"])
     inputs = write(tmp_path, records)
-    [found] = read_sources(make_recipe(), inputs.world, inputs.responses, inputs.translations)
+    [found] = read_samples(make_recipe(), inputs.world, inputs.responses, inputs.translations)
     assert found.translations == found.round_trips == {}
     assert {key[1] for key in found.responses} == set(LANGUAGES)

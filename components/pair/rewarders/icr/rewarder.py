@@ -20,7 +20,7 @@ class IcrRewarder(SampleRewarder):
 
     def __init__(self, inputs: RewarderInputs) -> None:
         super().__init__(inputs)
-        icr = inputs.settings.pairing.icr
+        icr = inputs.recipe.pairing.icr
         groups: dict[str, list[tuple[ScoredSample, ...]]] = {}
         for row in self._prompts:
             groups.setdefault(row.prompt.language, []).append(row.samples)

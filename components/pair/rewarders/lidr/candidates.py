@@ -23,8 +23,8 @@ Side = Response | Translation | None
 
 
 @dataclass(frozen=True)
-class Sources:
-    """The records that the pairs of one sample of responses are made from, by id.
+class SampleRecords:
+    """The records that the pairs of one sample of responses are made from.
 
     Attributes:
         prompts: by (prompt_id, language).
@@ -39,28 +39,30 @@ class Sources:
     round_trips: dict[tuple[str, str, str], Translation]
 
 
-def read_sources(settings: Recipe, inputs: str, responses: str, translations: str) -> list[Sources]:
+def read_samples(
+    settings: Recipe, inputs: str, responses: str, translations: str
+) -> list[SampleRecords]:
     """Read the records of three stages by their URIs; one element for each sample."""
     answered, translated = open_stage(responses), open_stage(translations)
     files = [f"prompts/{code}.parquet" for code in settings.languages.all]
     prompts: list[Prompt] = open_stage(inputs).read_records(files, Prompt)
     answers: list[Response] = _records(answered, "responses/", Response)
-    first: list[Translation] = _records(translated, "translations/", Translation)
-    back: list[Translation] = _records(translated, "round_trip/", Translation)
+    translations_made: list[Translation] = _records(translated, "translations/", Translation)
+    round_trips: list[Translation] = _records(translated, "round_trip/", Translation)
     asked = {(p.prompt_id, p.language): p for p in prompts}
-    samples = [Sources(asked, {}, {}, {}) for _ in range(settings.generation.samples)]
+    samples = [SampleRecords(asked, {}, {}, {}) for _ in range(settings.generation.samples)]
     for r in answers:
         samples[r.sample].responses[r.prompt_id, r.language] = r
-    for t in first:
+    for t in translations_made:
         key = (t.prompt_id, t.source_language, t.target_language)
         samples[t.sample].translations[key] = t
-    for t in back:
+    for t in round_trips:
         key = (t.prompt_id, t.target_language, t.source_language)
         samples[t.sample].round_trips[key] = t
     return samples
 
 
-def candidates(languages: Languages, samples: Sequence[Sources]) -> list[Candidate]:
+def candidates(languages: Languages, samples: Sequence[SampleRecords]) -> list[Candidate]:
     """Return the two candidates of every prompt and other language, failed ones included.
 
     In language l the translated dominant response is chosen over the own one; in the dominant
@@ -70,39 +72,45 @@ def candidates(languages: Languages, samples: Sequence[Sources]) -> list[Candida
     return [
         replace(candidate, sample=sample)
         for other in languages.others
-        for sample, sources in enumerate(samples)
-        for prompt_id in dict.fromkeys(prompt_id for prompt_id, _ in sources.responses)
-        for candidate in _both_ways(sources, prompt_id, languages.dominant, other)
+        for sample, records in enumerate(samples)
+        for prompt_id in dict.fromkeys(prompt_id for prompt_id, _ in records.responses)
+        for candidate in _both_ways(records, prompt_id, languages.dominant, other)
     ]
 
 
-def _both_ways(sources: Sources, prompt_id: str, dominant: str, other: str) -> Iterator[Candidate]:
+def _both_ways(
+    records: SampleRecords, prompt_id: str, dominant: str, other: str
+) -> Iterator[Candidate]:
     """Yield the candidate in the other language, then the one in the dominant language."""
-    own, strong = (sources.responses.get((prompt_id, code)) for code in (other, dominant))
-    into = sources.translations.get((prompt_id, dominant, other))
-    back = sources.translations.get((prompt_id, other, dominant))
-    task = sources.prompts[prompt_id, dominant].translation_task
+    answers = (
+        records.responses.get((prompt_id, dominant)),
+        records.responses.get((prompt_id, other)),
+    )
+    from_dominant, own = answers
+    into_other = records.translations.get((prompt_id, dominant, other))
+    into_dominant = records.translations.get((prompt_id, other, dominant))
+    task = records.prompts[prompt_id, dominant].translation_task
     yield _candidate(
-        sources.prompts[prompt_id, other],
+        records.prompts[prompt_id, other],
         dominant,
         PairKind.TRANSLATION_CHOSEN,
-        (strong if task else into, own),
-        (strong, own),
+        (from_dominant if task else into_other, own),
+        answers,
         task,
     )
     yield _candidate(
-        sources.prompts[prompt_id, dominant],
+        records.prompts[prompt_id, dominant],
         other,
         PairKind.OWN_CHOSEN,
-        (strong, None if task else back),
-        (strong, own),
+        (from_dominant, None if task else into_dominant),
+        answers,
         task,
     )
 
 
 def _candidate(
     prompt: Prompt,
-    other: str,
+    partner: str,
     kind: PairKind,
     sides: tuple[Side, Side],
     answers: tuple[Response | None, Response | None],
@@ -112,29 +120,29 @@ def _candidate(
 
     Args:
         prompt: in the pair's language.
-        other: the other language.
-        kind: which side is the translation.
+        partner: the language of the answer that the other side comes from.
+        kind: which pair of a prompt and another language it is.
         sides: chosen and rejected.
-        answers: in the dominant and in the other language, which the sides come from.
+        answers: the dominant language's, then the other one's; the sides come from them.
         task: whether the prompt is about translation.
     """
     chosen, rejected = sides
-    not_back = task and kind is PairKind.OWN_CHOSEN  # its answers are not translated
+    no_pair = task and kind is PairKind.OWN_CHOSEN  # answers to such prompts are not translated
     moved = [side for side in sides if isinstance(side, Translation)]
     cuts = [each.failure for each in answers if each and each.failure in CUT_SHORT]
     return Candidate(
         prompt_id=prompt.prompt_id,
         language=prompt.language,
-        other_language=other,
+        other_language=partner,
         kind=kind,
         prompt=prompt.text,
         chosen=chosen.text if chosen else None,
         rejected=rejected.text if rejected else None,
-        unanswered=DropReason.TRANSLATION_TASK if not_back else _unanswered(answers),
+        unanswered=DropReason.TRANSLATION_TASK if no_pair else _unanswered(answers),
         cut=ANSWER_REASONS[cuts[0]] if cuts else None,
-        failure=None if not_back else _failure(sides, answers),
+        failure=None if no_pair else _failure(sides, answers),
         cut_sides=_cut_sides(sides, answers),
-        untranslated=task and not not_back,
+        untranslated=task and not no_pair,
         raw=next((side.raw for side in moved if side.raw), None),
         recovered=next((side.recovered for side in moved if side.recovered), None),
     )
@@ -143,12 +151,12 @@ def _candidate(
 def _cut_sides(sides: tuple[Side, Side], answers: Sequence[Response | None]) -> tuple[str, ...]:
     """Return which sides are a cut answer or its translation."""
     cut = {each.language for each in answers if each and each.failure in CUT_SHORT}
-    sources = [
+    origins = [
         side.source_language if isinstance(side, Translation) else side and side.language
         for side in sides
     ]
     return tuple(
-        name for name, source in zip(("chosen", "rejected"), sources, strict=True) if source in cut
+        name for name, origin in zip(("chosen", "rejected"), origins, strict=True) if origin in cut
     )
 
 
@@ -167,8 +175,8 @@ def _failure(sides: Sequence[Side], answers: Sequence[Response | None]) -> DropR
             return DropReason.MISSING_PARTNER
         if isinstance(side, Translation) and side.failure == Failure.SOURCE_FAILED:
             causes = {a.language: a.failure for a in answers if a}
-            source = causes.get(side.source_language)
-            return ANSWER_REASONS.get(source or "", DropReason.MISSING_PARTNER)
+            cause = causes.get(side.source_language)
+            return ANSWER_REASONS.get(cause or "", DropReason.MISSING_PARTNER)
         if isinstance(side, Translation) and side.failure:
             return DropReason.TRANSLATION_FAILED
     return None

@@ -20,7 +20,7 @@ from lidr.components.pair.reward.observations import (
     reference_answer,
     sides_of,
 )
-from lidr.components.pair.rewarders.lidr.candidates import Sources
+from lidr.components.pair.rewarders.lidr.candidates import SampleRecords
 from lidr.components.shared.config.recipe import Recipe
 from lidr.components.shared.numbers.answer import extract_number
 from lidr.components.shared.numbers.preserved import keeps_numbers
@@ -35,7 +35,7 @@ def direction_keys(settings: Recipe) -> list[str]:
 
 def observe(
     settings: Recipe,
-    samples: Sequence[Sources],
+    samples: Sequence[SampleRecords],
     decided: Decided,
     detected: Mapping[str, str],
 ) -> dict[str, Observations]:
@@ -105,7 +105,7 @@ def _observe_translation(
 
 
 def _round_trips(
-    sources: Sources, detected: Mapping[str, str]
+    sources: SampleRecords, detected: Mapping[str, str]
 ) -> Iterator[tuple[tuple[str, str, str], float]]:
     """Yield chrF (0 to 100; Popović 2015) of each response and its round trip.
 
@@ -122,7 +122,7 @@ def _round_trips(
             yield key, metric.sentence_score(back.text, [original]).score
 
 
-def _agreeing(sources: Sources, candidate: Candidate) -> tuple[bool, bool]:
+def _agreeing(sources: SampleRecords, candidate: Candidate) -> tuple[bool, bool]:
     """Tell whether chosen and rejected give the number that the dominant answer gives."""
     strong = sources.responses.get((candidate.prompt_id, candidate.other_language))
     wanted = extract_number(strong.text, candidate.other_language) if strong else None

@@ -8,7 +8,7 @@ from typing import Any
 from lidr.components.pair.candidates import Candidate, Decided
 from lidr.components.pair.reward.observations import Observations
 from lidr.components.pair.rewarders.base import RewarderInputs
-from lidr.components.pair.rewarders.lidr.candidates import candidates, read_sources
+from lidr.components.pair.rewarders.lidr.candidates import candidates, read_samples
 from lidr.components.pair.rewarders.lidr.observations import observe, pooled
 
 
@@ -16,10 +16,8 @@ class LidrRewarder:
     """Chooses by the language that an answer was written in."""
 
     def __init__(self, inputs: RewarderInputs) -> None:
-        self._settings = inputs.settings
-        self._sources = read_sources(
-            inputs.settings, inputs.inputs, inputs.responses, inputs.rewards
-        )
+        self._settings = inputs.recipe
+        self._sources = read_samples(inputs.recipe, inputs.inputs, inputs.responses, inputs.rewards)
 
     def candidates(self) -> list[Candidate]:
         """Return two candidates of every prompt and other language."""
